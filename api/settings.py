@@ -20,7 +20,7 @@ OF_CLIENTS = ("URL", "TOKEN")
 """What the commands that are clients take from the environment besides."""
 SECRET = {
     *("admin_token", "database_url", "database_owner_url", "read_database_url"),
-    *("master_key", "master_key_command", "witnesses", "jwt_key"),
+    *("master_key", "master_key_command", "witnesses", "jwt_key", "edge_key", "nats_url"),
 }
 SHORTEST_TOKEN = 16
 """Characters of an administrator's token: a shorter one can be guessed."""
@@ -155,6 +155,12 @@ class Settings:
     jwt_audience: Annotated[str, Field(min_length=1)] | None = None
     jwt_leeway: Annotated[int, Field(ge=0, le=300)] = 30
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
+    nats_url: str | None = Field(default=None, repr=False)
+    nats_stream: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
+    nats_credentials: Path | None = None
+    nats_ca: Path | None = None
+    server_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    edge_key: str | None = Field(default=None, repr=False)
 
     @property
     def archive(self) -> str:

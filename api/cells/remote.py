@@ -69,7 +69,7 @@ class RemoteLog:
                 asyncio.timeout(self._seconds),
                 self._turns,
                 self._client.stream(
-                    "GET", self._url + path, params=query, headers=headers
+                    "GET", self._url + path, params=query or None, headers=headers
                 ) as answer,
             ):
                 return await _reply(answer)

@@ -23,6 +23,7 @@ from api.cli.confirm_clock import confirm_clock_command
 from api.cli.engine.commands import timers_command, webhooks_command
 from api.cli.keys.group import keys_group
 from api.cli.options import DATA_DIR, PROCESSES
+from api.cli.relay.group import relay_group
 from api.settings import Settings, SetupError, read, unknown
 
 
@@ -46,7 +47,17 @@ def main(context: click.Context) -> None:
 @click.option("--port", type=int, help="Port to listen on, 0 for any (EXECUTIONS_PORT; 8000).")
 @DATA_DIR
 @click.option("--no-work", is_flag=True, help="Leave the views to other processes.")
-def serve(host: str | None, port: int | None, data_dir: Path | None, *, no_work: bool) -> None:
+@click.option(
+    "--from-nats", metavar="URL", help="Only send streams, of what a relay puts into NATS."
+)
+def serve(
+    host: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    from_nats: str | None,
+    *,
+    no_work: bool,
+) -> None:
     """Run the service until Ctrl-C.
 
     At the first start it makes its keys and an admin token in the data directory, readable by its
@@ -54,10 +65,18 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, *, no_work:
 
     Beside the server a process of its own follows the log for lists, figures and log lines. With
     --no-work there is none: another server does that, or `executions work`.
+
+    With --from-nats it is an edge: it needs no database, and sends the streams of the server at
+    EXECUTIONS_SERVER_URL, which judges each request; see `executions relay`.
     """
+    chosen = partial(settings, host=host, port=port, data_dir=data_dir)
+    if from_nats is not None:
+        from api.cli.relay.edge import serve_edge
+
+        _carefully(lambda: serve_edge(chosen(), from_nats))
+        return
     from api.service import serve as run
 
-    chosen = partial(settings, host=host, port=port, data_dir=data_dir)
     _carefully(lambda: run(chosen(), work=not no_work))
 
 
@@ -225,6 +244,7 @@ main.add_command(inbox_command)
 main.add_command(keys_group)
 main.add_command(logs_command)
 main.add_command(open_command)
+main.add_command(relay_group)
 main.add_command(replay_command)
 main.add_command(run_command)
 main.add_command(tail_command)

@@ -141,6 +141,12 @@ PROBLEMS = {
         "if this server knows it.",
         "Send the request to `url`. An id says by its beginning of which log it is: `north~exec_…` is of `north`.",
     ),
+    "streams-only": Problem(
+        421,
+        "Only streams here",
+        "This is an edge: a server that sends streams of events, and takes no commands and no other questions.",
+        "Send the request to `url`, the server of the log.",
+    ),
     "invalid": Problem(
         422,
         "Invalid request",

@@ -73,6 +73,11 @@ LOG_LINES_AGE = Gauge(
 ARCHIVE_AGE = Gauge(
     "executions_archive_age_seconds", "Time since log lines last left the database for the archive"
 )
+RELAY_PUBLISHES = Gauge("executions_relay_publishes", "Whether this relay publishes, or stands by")
+RELAY_HEAD = Gauge("executions_relay_head", "Position of the last event of the log that is relayed")
+RELAY_POSITION = Gauge("executions_relay_position", "Position of the last event that NATS has kept")
+RELAYED = Counter("executions_relayed_total", "Events that this relay has published")
+EDGE_LAG = Gauge("executions_edge_lag", "Events in NATS that this edge has not read yet")
 STREAMS = Gauge("executions_streams", "Open streams")
 DATABASE_BYTES = Gauge("executions_database_bytes", "What the database takes on its disk")
 

@@ -57,6 +57,12 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_JWT_ISSUER": "https://id.example",
         "EXECUTIONS_JWT_AUDIENCE": "executions",
         "EXECUTIONS_JWT_LEEWAY": "5",
+        "EXECUTIONS_NATS_URL": "tls://nats.example:4222",
+        "EXECUTIONS_NATS_STREAM": "other",
+        "EXECUTIONS_NATS_CREDENTIALS": "/etc/edge.creds",
+        "EXECUTIONS_NATS_CA": "/etc/nats.pem",
+        "EXECUTIONS_SERVER_URL": "https://executions.example",
+        "EXECUTIONS_EDGE_KEY": "key-of-edges",
     }
     settings = dataclasses.asdict(read(variables))
     assert {

@@ -53,14 +53,14 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         ours = {name: value for name, value in os.environ.items() if "EXECUTIONS_" not in name}
-        self._environment = {
+        self.environment = {
             **ours,
             "EXECUTIONS_ADMIN_TOKEN": TOKEN,
             "EXECUTIONS_WEBHOOK_ALLOW": "127.0.0.0/8",  # where the receivers of tests are
             **settings,
         }
         if database is not None:
-            self._environment["EXECUTIONS_DATABASE_URL"] = database
+            self.environment["EXECUTIONS_DATABASE_URL"] = database
         self._process: ForkedProgram | subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,13 +77,13 @@ class Service:
     def _started(self, *arguments: str) -> ForkedProgram | subprocess.Popen[bytes]:
         if self._program == PROGRAM:
             return ForkedProgram(
-                arguments, self._environment, self.log_file, descriptors=self._descriptors
+                arguments, self.environment, self.log_file, descriptors=self._descriptors
             )
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
                 [*self._program, *arguments],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
             )
@@ -161,7 +161,7 @@ class Service:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Another command, in the same data directory."""
         arguments = [*command, "--data-dir", str(self.data)]
-        return run_forked(arguments, self._environment, LONGEST_COMMAND)
+        return run_forked(arguments, self.environment, LONGEST_COMMAND)
 
     def postgres(self) -> list[int]:
         """The processes of its PostgreSQL, the postmaster first."""

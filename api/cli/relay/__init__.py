@@ -1,0 +1,1 @@
+"""Commands for streams through NATS."""

@@ -1,0 +1,86 @@
+"""`executions relay`: the events of the log for edges, through NATS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from api.cli.options import DATA_DIR
+
+DURATION_HELP = "How long events stay in NATS; edges ask the relay for older ones."
+
+
+@click.group("relay")
+def relay_group() -> None:
+    """Publish the log to NATS, for edges (`executions serve --from-nats`).
+
+    It pays from about fifty servers on that only send streams, or where they are far from the database.
+    """
+
+
+@relay_group.command("nats")
+@click.option("--url", help="nats://host:4222, several with commas between (EXECUTIONS_NATS_URL).")
+@click.option(
+    "--hours",
+    type=click.FloatRange(0.01, 24 * 365),
+    default=24.0,
+    show_default=True,
+    help=DURATION_HELP,
+)
+@click.option(
+    "--gib",
+    type=click.FloatRange(0.01, 100_000),
+    default=10.0,
+    show_default=True,
+    help="How much room they may take there.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 5),
+    default=1,
+    show_default=True,
+    help="On how many servers of a cluster each is kept.",
+)
+@click.option(
+    "--begin-again",
+    is_flag=True,
+    help="Delete the stream in NATS first, and begin at the end of the log.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65_535),
+    help="Where Prometheus may ask, on this machine.",
+)
+@DATA_DIR
+def nats(
+    *,
+    url: str | None,
+    hours: float,
+    gib: float,
+    replicas: int,
+    metrics_port: int | None,
+    data_dir: Path | None,
+    begin_again: bool,
+) -> None:
+    """Publish each event once, until Ctrl-C.
+
+    The sequence of a message in NATS is the position of its event. Content stays sealed on its way. Several relays may
+    run: one publishes, the others stand by, and all answer what edges ask. After a crash it goes on where the stream ends.
+    """
+    from api.cli.relay.nats import Kept, run
+
+    run(url, Kept(hours, gib, replicas), data_dir, metrics_port, begin_again=begin_again)
+
+
+@relay_group.command("key")
+@DATA_DIR
+def key(data_dir: Path | None) -> None:
+    """Print the key of edges, for EXECUTIONS_EDGE_KEY.
+
+    It opens what is sealed in the events that edges send, and nothing else: no backup, and no other log. It stays the
+    same when the master key is changed.
+    """
+    from api.cli.relay.nats import print_key
+
+    print_key(data_dir)

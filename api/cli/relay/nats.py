@@ -1,0 +1,77 @@
+"""The relay to NATS, and the key of edges."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from api.cli.projections import log_of
+from api.cli.relay.edge import require_client, stream_name
+from api.embedded_postgres.data_dir import DataDir
+from api.server import keep_running, keys_of_log, named, require_key_of_log
+from api.settings import SetupError, read
+from api.work_task import end_when_asked
+
+HOUR, GIB = 3_600, 2**30
+
+
+class Kept(NamedTuple):
+    """What stays in NATS."""
+
+    hours: float
+    gib: float
+    replicas: int
+
+
+def run(
+    url: str | None,
+    kept: Kept,
+    data_dir: Path | None,
+    metrics_port: int | None,
+    *,
+    begin_again: bool,
+) -> None:
+    """Relay until a signal."""
+    _require_client()
+    from api.fan_out.connection import nats_servers
+    from api.fan_out.relay.process import RelayTask, relay_until_stopped
+    from api.fan_out.stream import Retention
+    from api.fan_out.wire import Subjects
+
+    end_when_asked()
+    with log_of(data_dir, require_key_of_log) as (known, schema):
+        settings = named(read(data_dir=data_dir, nats_url=url), known.serving)
+        keys = keys_of_log(known.serving, settings, DataDir(settings.data_dir))
+        task = RelayTask(
+            known.serving,
+            schema,
+            keys,
+            settings.log,
+            nats_servers(settings.nats_url or "", settings.nats_credentials, settings.nats_ca),
+            Subjects(settings.nats_stream or stream_name(settings.log)),
+            Retention(kept.hours * HOUR, int(kept.gib * GIB), kept.replicas),
+            begin_again,
+            None if metrics_port is None else ("127.0.0.1", metrics_port),
+        )
+        relay_until_stopped(task, lambda: keep_running(known.postgres))
+
+
+def print_key(data_dir: Path | None) -> None:
+    """Print the key of edges."""
+    _require_client()
+    from api.fan_out.keys import edge_key
+
+    with log_of(data_dir, require_key_of_log) as (known, _):
+        settings = read(data_dir=data_dir)
+        keys = keys_of_log(known.serving, settings, DataDir(settings.data_dir))
+        click.echo(b64encode(edge_key(keys.secret)).decode())
+
+
+def _require_client() -> None:
+    try:
+        require_client()
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None

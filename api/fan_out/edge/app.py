@@ -1,0 +1,190 @@
+"""An edge as an ASGI application: the streams of the server, its health, and a word on where all else is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.access.identity import ANONYMOUS
+from api.access.rights import Right
+from api.fan_out.edge.opener import EdgeOpener
+from api.fan_out.edge.origin import Origin
+from api.fan_out.edge.readiness import Readiness
+from api.problems.problems import Malformed
+from api.routes import streams
+from api.telemetry.metrics import REQUESTS
+from api.web import headers as request_headers
+from api.web.access.answer_headers import AnswerHeaders
+from api.web.admission import refusal
+from api.web.negotiation import names
+from api.web.operation import Handler, Operation
+from api.web.path_segments import parted
+from api.web.request import Request
+from api.web.responses import json
+from api.web.streams import event_stream, websocket
+from api.web.streams.event_stream import EventStream, NotAcceptable
+from domain.errors import DomainError, Overloaded
+from domain.supervisor import Part, started
+
+PREFIX = "/api"
+READS = {"GET", "HEAD"}
+HISTORY = "listEvents"
+
+
+class StreamsOnly(DomainError):
+    """This is an edge, which only sends streams: send this request to the server of the log."""
+
+    code = "streams-only"
+
+
+class EdgeStreams:
+    """Answers requests for streams as server-sent events."""
+
+    def __init__(self, opener: EdgeOpener, origin: Origin) -> None:
+        self._opener = opener
+        self._origin = origin
+        summary, path = "What happens to an execution", "/executions/{id}/events"
+        history = Operation(
+            HISTORY, "GET", path, Right.READ_EVENTS, summary, self.handler(HISTORY), fields=True
+        )
+        self.rows = (*streams.routes(self), history)
+        """The rows of the server's streams, the history of an execution among them."""
+        self._by_name = {row.name: row for row in self.rows}
+
+    def handler(self, operation: str) -> Handler:
+        """What answers one of the `STREAM_OPERATIONS`."""
+        return partial(self._open, operation)
+
+    async def _open(self, name: str, request: Request) -> ASGIApp:
+        if not names(request.header("accept") or "", event_stream.MEDIA_TYPE):
+            if name == HISTORY:
+                raise StreamsOnly(url=self._origin.url + request.url)
+            raise NotAcceptable
+        operation = self._by_name[name]
+        shown = request.headers.get(b"authorization")
+        try:
+            admitted, asked = await self._opener.opened(operation, request.scope, shown)
+        except Overloaded as error:
+            return event_stream.sent_away(request, error)
+        if asked.over:
+            return event_stream.over(asked)
+        request.scope["state"]["caller"] = admitted.caller
+        return EventStream(self._opener.hub, asked)
+
+
+class EdgeEndpoint:
+    """One path: a stream goes on until it ends, or the credential of its caller does."""
+
+    def __init__(self, opener: EdgeOpener, operation: Operation, elsewhere: ASGIApp) -> None:
+        self._opener = opener
+        self._operation = operation
+        self._elsewhere = elsewhere
+        self._count = REQUESTS.labels(operation.name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in READS:
+            await self._elsewhere(scope, receive, send)
+            return
+        self._count.inc()
+        try:
+            response = await self._operation.handler(Request(scope, ANONYMOUS))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            response = refusal(error, scope)
+        if isinstance(response, EventStream):
+            await self._serve(response, scope, receive, send)
+        else:
+            await response(scope, receive, send)
+
+    async def _serve(
+        self, response: EventStream, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        caller, opener = scope["state"]["caller"], self._opener
+        with opener.open_requests.of(caller, response.end_access):
+            async with opener.while_granted(caller, response.come_back):
+                await response(scope, receive, send)
+
+
+class Health:
+    """Whether the edge lives, whether it is ready, and its figures."""
+
+    def __init__(self, readiness: Readiness, origin: Origin) -> None:
+        self._readiness = readiness
+        self._origin = origin
+
+    async def alive(self, _: Request) -> ASGIApp:
+        return json({"status": "ok"})
+
+    async def ready(self, _: Request) -> ASGIApp:
+        shown = self._readiness.shown()
+        if shown["status"] == "ready":
+            return json(shown)
+        return json(shown, {"retry-after": "1"}, 503)
+
+    async def metrics(self, request: Request) -> ASGIApp:
+        shown = request.headers.get(b"authorization")
+        await self._origin.require(Right.OPERATE, request.scope, shown)
+        return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    def rows(self) -> Sequence[Operation]:
+        """Three rows of the server, shorter."""
+        return (
+            Operation("health", "GET", "/healthz", Right.OPEN, "", self.alive),
+            Operation("readiness", "GET", "/readyz", Right.OPEN, "", self.ready),
+            Operation("metrics", "GET", "/metrics", Right.OPERATE, "", self.metrics),
+        )
+
+
+def create_app(
+    opener: EdgeOpener,
+    origin: Origin,
+    readiness: Readiness,
+    parts: Sequence[Part],
+    allowed: frozenset[str],
+) -> ASGIApp:
+    """The application, each path with and without `/api`; the parts run while it does."""
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with started(parts):
+            yield
+
+    elsewhere = partial(_elsewhere, origin.url)
+    rows = EdgeStreams(opener, origin).rows
+    routes: list[BaseRoute] = [
+        Route(row.path, EdgeEndpoint(opener, row, elsewhere))
+        for row in (*rows, *Health(readiness, origin).rows())
+    ]
+    router = Router(
+        [*routes, *websocket.routes(opener, rows)],
+        redirect_slashes=False,
+        default=elsewhere,
+        lifespan=lifespan,
+    )
+    return AnswerHeaders(_prefixed(router), allowed)
+
+
+def _prefixed(router: Router) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            try:
+                scope["state"]["headers"] = request_headers.read(scope)
+            except Malformed as error:
+                await refusal(error, scope)(scope, receive, send)
+                return
+            if b"%" in scope["raw_path"]:
+                scope["path"] = parted(scope["raw_path"])
+            if scope["path"].startswith(PREFIX + "/"):
+                scope["root_path"] = PREFIX
+        await router(scope, receive, send)
+
+    return app
+
+
+async def _elsewhere(url: str, scope: Scope, receive: Receive, send: Send) -> None:
+    await refusal(StreamsOnly(url=url + scope["path"]), scope)(scope, receive, send)

@@ -1,0 +1,151 @@
+"""The connection of an edge to NATS: what relays say is heard over it, and what they know is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from api.fan_out.connection import AWAY, Connection, NatsServers, Outage, connected
+from api.fan_out.keys import from_json
+from api.fan_out.wire import MORE, Beat, Subjects, question
+from domain.errors import Damaged, Overloaded
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.notifications import Wake
+from domain.supervisor import Background, Tasks
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds that a relay has for each part of an answer."""
+BELIEVED = 5.0
+"""Seconds after which a relay that has said nothing is taken for gone."""
+NATS_AWAY = "NATS is away, from which this edge streams. Come back a little later."
+NO_RELAY = "No relay of the log answers. Come back a little later."
+NO_RESPONDERS = "503"
+
+
+class Link(Background):
+    """Keeps a connection open, and adds each key that a relay sends to the keyring. `news` is set when something was
+    heard that may matter to the tail.
+    """
+
+    outages = AWAY
+
+    def __init__(self, servers: NatsServers, subjects: Subjects, keyring: Keyring) -> None:
+        self._servers = servers
+        self.subjects = subjects
+        self._keyring = keyring
+        self._away = Outage()
+        self._connection: Connection | None = None
+        self._open = asyncio.Event()
+        self.news = Wake()
+        self.beat: Beat | None = None
+        """What the relay that publishes said last."""
+        self._heard_at = float("-inf")
+
+    def tasks(self) -> Tasks:
+        return {"link to nats": self._run}
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection is not None
+
+    @property
+    def hears_relay(self) -> bool:
+        """Whether a relay that publishes was heard within the last seconds."""
+        return self.connected and monotonic() - self._heard_at < BELIEVED
+
+    async def connection(self) -> Connection:
+        """The connection, once there is one."""
+        while self._connection is None:
+            await self._open.wait()
+        return self._connection
+
+    async def ask(self, kind: str, **members: Any) -> bytes:
+        """What a relay answers.
+
+        Raises:
+            Overloaded: there is none, it does not answer in time, or its database is away.
+            Damaged: what is asked for cannot be read.
+        """
+        if self._connection is None:
+            raise Overloaded(NATS_AWAY)
+        try:
+            body = await self._whole(self._connection.client, kind, question(**members))
+        except AWAY as error:
+            raise Overloaded(NO_RELAY) from error
+        said, _, found = body.partition(b"\n")
+        about: dict[str, Any] = orjson.loads(said)
+        match about.pop("error", None):
+            case None:
+                return found
+            case "damaged":
+                raise Damaged(about.pop("detail"), **about)
+        raise Overloaded(NO_RELAY)
+
+    async def keys(self, streams: Iterable[str]) -> None:
+        """Add the keys of streams to the keyring, as a relay has them."""
+        self._keyring.learn(from_json(await self.ask("keys", streams=list(streams))))
+
+    async def _whole(self, client: Client, kind: str, body: bytes) -> bytes:
+        inbox = client.new_inbox()
+        answers = await client.subscribe(inbox, pending_bytes_limit=0)
+        try:
+            await client.publish(self.subjects.ask(kind), body, reply=inbox)
+            whole = bytearray()
+            while True:
+                part = await answers.next_msg(ANSWER_TIMEOUT)
+                headers = part.headers or {}
+                if headers.get("Status") == NO_RESPONDERS:
+                    raise Overloaded(NO_RELAY)
+                whole += part.data
+                if MORE not in headers:
+                    return bytes(whole)
+        finally:
+            with suppress(*AWAY):
+                await answers.unsubscribe()
+
+    async def _run(self) -> None:
+        try:
+            await self._listen()
+        except AWAY as error:
+            self._away.begin(error)
+            raise
+
+    async def _listen(self) -> None:
+        async with connected(self._servers, "executions edge") as connection:
+            client, subjects = connection.client, self.subjects
+            await client.subscribe(subjects.keys, cb=_taken(self._learn))
+            await client.subscribe(subjects.beat, cb=_taken(self._hear))
+            try:
+                self._connection = connection
+                self._open.set()
+                self._away.end()
+                await connection.until_lost()
+            finally:
+                self._connection = None
+                self._open.clear()
+
+    def _learn(self, data: bytes) -> None:
+        self._keyring.learn(from_json(data))
+
+    def _hear(self, data: bytes) -> None:
+        self.beat = Beat.read(data)
+        self._heard_at = monotonic()
+        self.news.set()
+
+
+def _taken(take: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:
+    """What takes the content of each message; what is none, as of another version, is left alone."""
+
+    async def heard(message: Msg) -> None:
+        with suppress(ValueError, TypeError):
+            take(message.data)
+
+    return heard

@@ -1,0 +1,123 @@
+"""Lets streams begin at an edge: as the server of the log judges, and only while the edge can keep up with the log."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.types import Scope
+
+from api.access.identity import Caller
+from api.access.open_requests import ENDED, REVOKED, OpenRequests
+from api.fan_out.edge.origin import Origin
+from api.fan_out.edge.readiness import Readiness
+from api.streaming.hub import Hub
+from api.web.access.proxies import Proxies
+from api.web.operation import Operation
+from api.web.request import Request
+from api.web.streams.admission import Admission
+from api.web.streams.stream_request import (
+    FULL,
+    STREAM_OPERATIONS,
+    StreamQuery,
+    asked_for,
+    speed,
+    stream_of,
+)
+from domain.access.key import KeyRevoked
+from domain.access.session import SessionEnded
+from domain.errors import Overloaded
+from domain.eventlog.codec import EventRow
+
+JUDGED_FOR = 3_600.0
+"""Seconds after which a stream comes back to be judged again; a little less for some, so that not all come at once."""
+SPREAD = 0.2
+SHOWN = "authorization"
+ENDINGS = {KeyRevoked.type: REVOKED, SessionEnded.type: ENDED}
+"""Events that end what goes on by a credential, which is called like their stream."""
+
+
+class EdgeOpener:
+    """An `Opener` that asks the server."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        origin: Origin,
+        readiness: Readiness,
+        proxies: Proxies,
+        open_requests: OpenRequests,
+    ) -> None:
+        self.hub = hub
+        self.open_requests = open_requests
+        self._origin = origin
+        self._readiness = readiness
+        self._proxies = proxies
+
+    async def opened(
+        self, operation: Operation, scope: Scope, shown: bytes | None
+    ) -> tuple[Request, StreamQuery]:
+        scope["client"] = self._proxies.client(scope.get("client"), scope["state"]["headers"])
+        self.require_room()
+        admitted = await self._origin.admission(scope, shown)
+        self.require_room()
+        scope["state"][SHOWN] = shown
+        request = Request(scope, admitted.caller)
+        return request, _query(request, operation, admitted)
+
+    def require_room(self) -> None:
+        """Raises Overloaded where no stream can begin."""
+        self._readiness.require()
+        if self.hub.full:
+            raise Overloaded(FULL)
+
+    @asynccontextmanager
+    async def while_granted(self, caller: Caller, end: Callable[[], object]) -> AsyncIterator[None]:
+        after = JUDGED_FOR * (1 - SPREAD * random.random())  # noqa: S311 - keeps no secret
+        timer = asyncio.get_running_loop().call_later(after, end)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    async def sought(self, operation: Operation, request: Request, cursor: int) -> None:
+        """Have the server judge it again, behind another cursor: so that stands in its access log, too."""
+        pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        query = urlencode([*(pair for pair in pairs if pair[0] != "from"), ("from", cursor)])
+        state = request.scope["state"]
+        headers = {
+            name: value for name, value in state["headers"].items() if name != b"last-event-id"
+        }
+        scope = {
+            **request.scope,
+            "query_string": query.encode("latin-1"),
+            "state": state | {"headers": headers},
+        }
+        await self._origin.admission(scope, state[SHOWN])
+
+    async def ended(self, operation: Operation, request: Request, cursor: int) -> None:
+        """Nothing: the server has recorded the beginning."""
+
+    def note(self, rows: Sequence[EventRow]) -> None:
+        """End what goes on by credentials that have ended, as the log says."""
+        for row in rows:
+            if (reason := ENDINGS.get(row.type)) is not None:
+                self.open_requests.ended(row.stream, reason)
+
+
+def _query(request: Request, operation: Operation, admitted: Admission) -> StreamQuery:
+    kind = STREAM_OPERATIONS[operation.name]
+    format_, wanted = asked_for(request, kind)
+    return StreamQuery(
+        format_,
+        admitted.limits(wanted),
+        admitted.cursor,
+        admitted.head,
+        stream_of(request, kind),
+        admitted.known,
+        over=admitted.over,
+        speed=speed(request),
+    )

@@ -1,0 +1,91 @@
+"""The log as an edge reads it: what NATS does not hold is asked of a relay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from api.fan_out.edge.link import Link
+from api.fan_out.wire import unpack
+from api.streaming.log.stored_log import StreamPosition, StreamVersion
+from domain.eventlog.codec import Codec, EventRow, Snapshot
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.keyring import Keyring
+from domain.model import Versioned, replay
+
+PAGE = 200
+
+
+class RelayedLog:
+    """A `LogSource`. Every method that reads raises Overloaded while no relay answers."""
+
+    def __init__(
+        self,
+        link: Link,
+        codec: Codec,
+        keyring: Keyring,
+        *,
+        log_name: str | None,
+        position: Callable[[], int],
+    ) -> None:
+        self._link = link
+        self._position = position
+        self.codec = codec
+        self.keyring = keyring
+        self.log_name = log_name
+
+    async def head(self) -> int:
+        """How far this edge is."""
+        return self._position()
+
+    async def rows(self, after: int, until: int) -> Sequence[EventRow]:
+        return unpack(await self._link.ask("rows", after=after, until=until))
+
+    async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
+        streams = set(streams)
+        keys, unknown = self.keyring.known(streams, believe_absent=False)
+        if unknown:
+            await self._link.keys(unknown)
+            keys, _ = self.keyring.known(streams, believe_absent=False)
+        return {stream: keys.get(stream) for stream in streams}
+
+    async def states(self, versions: Mapping[str, int]) -> Mapping[str, Versioned[Any]]:
+        rows = unpack(await self._link.ask("states", versions=list(versions.items())))
+        return {row.stream: await self._state(row) for row in rows}
+
+    async def versions(self, wanted: Sequence[StreamPosition]) -> Mapping[StreamPosition, int]:
+        found = orjson.loads(await self._link.ask("versions", places=wanted))
+        return dict(zip(wanted, found, strict=True))
+
+    async def following(
+        self, places: Sequence[StreamVersion], limit: int
+    ) -> Mapping[StreamVersion, Sequence[EventRow]]:
+        body = await self._link.ask("following", places=places, limit=limit)
+        counts, _, packed = body.partition(b"\n")
+        rows = iter(unpack(packed))
+        return {
+            place: [next(rows) for _ in range(count)]
+            for place, count in zip(places, orjson.loads(counts), strict=True)
+        }
+
+    async def _state(self, row: EventRow) -> Versioned[Any]:
+        """A state of its snapshot; folded of its events, where the relay is of another version, whose states look otherwise."""
+        shape, size = row.type, int(row.meta)
+        if shape == self.codec.shape:
+            kept = Snapshot(row.stream, row.version, row.position, row.at, row.data, shape)
+            return self.codec.restore(kept)._replace(size=size)
+        return await self._folded(row.stream, row.version)
+
+    async def _folded(self, stream: str, version: int) -> Versioned[Any]:
+        state: Versioned[Any] | None = None
+        while (after := state.version if state else 0) < version:
+            rows = (await self.following([(stream, after)], PAGE))[stream, after]
+            state = replay(
+                state, (self.codec.decode(row) for row in rows if row.version <= version)
+            )
+            if not rows:
+                break
+        assert state is not None
+        return state

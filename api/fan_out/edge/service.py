@@ -1,0 +1,217 @@
+"""Running an edge, from the start to the signal that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic, sleep
+from typing import NamedTuple
+
+import structlog
+from nats.js.errors import APIError
+
+from api.access.open_requests import OpenRequests
+from api.fan_out import stream
+from api.fan_out.connection import AWAY, NatsServers, connected
+from api.fan_out.edge.app import create_app
+from api.fan_out.edge.link import Link
+from api.fan_out.edge.opener import EdgeOpener
+from api.fan_out.edge.origin import Origin
+from api.fan_out.edge.readiness import Readiness
+from api.fan_out.edge.relayed_log import RelayedLog
+from api.fan_out.edge.tail import RelayedTail
+from api.fan_out.keys import read_key
+from api.fan_out.stream import KeptStream
+from api.fan_out.wire import Subjects
+from api.server import Server, configured
+from api.settings import Settings, SetupError, origins
+from api.streaming.hub import Hub
+from api.streaming.log.loader import Loader
+from api.telemetry.logging import configure_logging
+from api.transport import listen_socket
+from api.transport.connection_limits import limits_of_process
+from api.web.access.proxies import Proxies
+from api.work_task import end_when_asked, relax_collector
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.supervisor import Background, Part, Tasks
+from projections.log_lines.tail import Page
+from workers.outbound.addresses import networks
+
+WAIT_FOR_NATS = 30.0
+"""Seconds that NATS, and the stream in it, may be away at the start."""
+PAUSE = 0.5
+
+log = structlog.get_logger()
+
+
+class NoLogLines:
+    """An edge has no log lines; who asks for them is refused before."""
+
+    async def begin(self) -> None:
+        """There is nothing to read."""
+
+    async def read(self, wanted: Callable[[str], bool]) -> Page:
+        return Page((), more=False)
+
+
+class Expiry(Background):
+    """Ends what goes on with credentials that have expired."""
+
+    def __init__(self, open_requests: OpenRequests) -> None:
+        self._open = open_requests
+
+    def tasks(self) -> Tasks:
+        return {"credentials": self._run}
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._open.expire()
+
+
+class Succession(Background):
+    """Calls `on_found` once the log has become another one, and a relay publishes that. Until then the edge says that it
+    is not ready.
+    """
+
+    outages = (*AWAY, APIError)
+
+    def __init__(self, hub: Hub, link: Link) -> None:
+        self._hub = hub
+        self._link = link
+        self.on_found: Callable[[], object] = lambda: None
+
+    def tasks(self) -> Tasks:
+        return {"succession": self._run}
+
+    async def _run(self) -> bool:
+        while True:
+            await asyncio.sleep(PAUSE)
+            if self._hub.other is not None and await self._is_found():
+                self.on_found()
+                return True
+
+    async def _is_found(self) -> bool:
+        connection = await self._link.connection()
+        kept = await stream.found(connection.client, self._link.subjects.stream)
+        return kept is not None and kept.log != self._hub.of_log
+
+
+class HubPart:
+    """The hub as a part that is started and stopped with the others."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def start(self) -> None:
+        self._hub.start()
+
+    async def stop(self) -> None:
+        await self._hub.stop()
+
+
+class EdgeTask(NamedTuple):
+    """What an edge is given: where NATS is, which stream it sends, and which server judges requests."""
+
+    settings: Settings
+    servers: NatsServers
+    subjects: Subjects
+    origin: str
+    key: Vault
+
+
+def serve_from_nats(settings: Settings, servers: NatsServers, subjects: Subjects) -> None:
+    """Send streams until a signal ends it. Where the stream becomes that of another log, it is that one's from then on.
+
+    Raises:
+        SetupError: it cannot start, as a setting is missing, or NATS has no such stream.
+    """
+    configure_logging(settings.log_level)
+    end_when_asked()
+    if settings.server_url is None or settings.edge_key is None:
+        raise SetupError(
+            "an edge needs EXECUTIONS_SERVER_URL, the server that judges requests, and EXECUTIONS_EDGE_KEY, which "
+            "`executions relay key` prints"
+        )
+    task = EdgeTask(settings, servers, subjects, settings.server_url, read_key(settings.edge_key))
+    with listen_socket.bound(settings) as listening:
+        relax_collector()
+        before = ""
+        while (before := _serve(task, listening, _found(task, before), announce=not before)) != "":
+            log.warning("the stream is that of another log: the edge begins again")
+
+
+def _serve(task: EdgeTask, listening: socket.socket, kept: KeptStream, *, announce: bool) -> str:
+    """Serve one log until a signal, or until it is another; the id of what it was in that case."""
+    settings = task.settings
+    keyring = Keyring(task.key)
+    link, open_requests = Link(task.servers, task.subjects, keyring), OpenRequests()
+    tail, origin = RelayedTail(link, kept.log), Origin(task.origin, kept.log)
+    source = RelayedLog(
+        link, registry.codec(), keyring, log_name=kept.name, position=lambda: tail.position
+    )
+    tail.past = source
+    hub = Hub(tail, Loader(source), NoLogLines(), settings.stream_limit, kept.log)
+    keyring.on_destroyed.append(hub.forget_content)
+    readiness = Readiness(hub, link, tail, origin, kept.name)
+    proxies = Proxies(networks(settings.trusted_proxies))
+    opener = EdgeOpener(hub, origin, readiness, proxies, open_requests)
+    tail.on_rows = opener.note
+    succession = Succession(hub, link)
+    parts: tuple[Part, ...] = (
+        *(link, origin, readiness, succession),
+        *(Expiry(open_requests), HubPart(hub)),
+    )
+    app = create_app(opener, origin, readiness, parts, origins(settings.allowed_origins))
+    config = configured(app, _NothingDirect(), kept.log, log_name=kept.name)
+    server = Server(config, hub, limits_of_process(settings))
+    hub.on_other_log = lambda: None
+    succession.on_found = server.end_with_streams
+    listen_socket.listen(listening, settings)
+    if announce:
+        print(f"Listening on {listen_socket.url(listening)}", flush=True)  # noqa: T201 - the terminal is its user
+    server.run(sockets=[listening.dup()])
+    return "" if server.asked_to_end or hub.other is None else kept.log
+
+
+class _NothingDirect:
+    """No request is a command, so none takes the short way."""
+
+    def find(self, *_: object) -> None:
+        return None
+
+
+def _found(task: EdgeTask, other_than: str) -> KeptStream:
+    """The stream, once there is one of another log than that.
+
+    Raises:
+        SetupError: there is none in time, or the key is not the one of its log.
+    """
+    until = monotonic() + WAIT_FOR_NATS
+    while True:
+        reason = "it has no such stream: start `executions relay nats` first"
+        try:
+            kept = asyncio.run(_look(task))
+        except AWAY as error:
+            kept, reason = None, str(error) or type(error).__name__
+        if kept is not None and kept.log != other_than:
+            if kept.key != task.key.id:
+                raise SetupError(
+                    "edge_key (EXECUTIONS_EDGE_KEY): it is not the key of this log; `executions relay key` prints that"
+                )
+            return kept
+        if not other_than and monotonic() > until:
+            raise SetupError(
+                f"NATS at {task.servers.shown}, stream {task.subjects.stream}: {reason}"
+            )
+        with suppress(InterruptedError):
+            sleep(PAUSE)
+
+
+async def _look(task: EdgeTask) -> KeptStream | None:
+    async with connected(task.servers, "executions edge: start") as connection:
+        return await stream.found(connection.client, task.subjects.stream)

@@ -1,0 +1,228 @@
+"""The tail of an edge: the events of the stream in NATS, in order and without holes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Protocol
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError
+
+from api.fan_out import stream
+from api.fan_out.connection import AWAY, Connection
+from api.fan_out.edge.link import Link
+from api.fan_out.wire import LAST_SEQUENCE, decode_row
+from api.streaming.log.tail import Idle, LogPage
+from api.telemetry.metrics import LOG_POSITION
+from domain.errors import Overloaded
+from domain.eventlog.codec import EventRow
+from domain.eventlog.notifications import Wake
+from projections.other_log import OtherLog
+
+IDLE_HEARTBEAT = 1.0
+SILENCE = 4.0
+"""Seconds without even a heartbeat, after which the consumer is taken for lost."""
+INACTIVE = 30.0
+MOST_WAITING = 5_000
+"""Events that may wait to be published: NATS sends no more meanwhile."""
+PAUSE = 0.25
+API_TIMEOUT = 5.0
+PARTS_OF_ACK = 9
+STATUS = "Status"
+STALLED = "Nats-Consumer-Stalled"
+
+log = structlog.get_logger()
+
+
+class Past(Protocol):
+    """Reads events that NATS does not hold any more."""
+
+    async def rows(self, after: int, until: int) -> Sequence[EventRow]:
+        """The next events in (after, until]."""
+        ...
+
+
+class Silent(TimeoutError):
+    """The consumer says nothing any more."""
+
+
+class RelayedTail:
+    """Follows the stream, from where it ends when it is found. An event that NATS lacks is asked of a relay; one that
+    comes again, as NATS had lost it, is passed over. It ends where the stream is that of another log.
+    """
+
+    def __init__(self, link: Link, of_log: str) -> None:
+        self._link = link
+        self._of_log = of_log
+        self.past: Past | None = None
+        self.began = False
+        """Whether it was found where the stream ends."""
+        self.position = 0
+        self.on_rows: Callable[[Sequence[EventRow]], object] = lambda _: None
+        """Called with all that is read, before it is published."""
+
+    def skip(self, position: int) -> None:
+        """Nothing: all that NATS has is read."""
+
+    def wake(self) -> None:
+        """Nothing: NATS sends by itself."""
+
+    async def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
+        """The log after the last page, until it is another one. It goes on without subscribers, too."""
+        while True:
+            connection = await self._link.connection()
+            try:
+                async with aclosing(self._pages(connection)) as pages:
+                    async for page in pages:
+                        LOG_POSITION.set(page.position)
+                        yield page
+                        if page.other is not None:
+                            return
+            except (*AWAY, APIError, Overloaded) as error:
+                log.debug("the stream in nats is interrupted", error=repr(error))
+            await asyncio.sleep(PAUSE)
+
+    async def _pages(self, connection: Connection) -> AsyncGenerator[LogPage, None]:
+        kept = await stream.found(connection.client, self._link.subjects.stream)
+        if kept is None:
+            return
+        if kept.log != self._of_log:
+            yield LogPage((), kept.last, OtherLog(kept.last, kept.log))
+            return
+        if not self.began:
+            self.position, self.began = kept.last, True
+            yield LogPage((), self.position)
+        name, behind = self._link.subjects.stream, self.position + 1
+        async with consumed(connection, name, behind) as waiting:
+            while True:
+                if (other := self._other()) is not None:
+                    yield LogPage((), self.position, other)
+                    return
+                async for rows in self._next(waiting, connection):
+                    self.position = rows[-1].position
+                    self.on_rows(rows)
+                    yield LogPage(rows, self.position)
+
+    def _other(self) -> OtherLog | None:
+        beat = self._link.beat
+        if beat is None or beat.log == self._of_log:
+            return None
+        return OtherLog(beat.head, beat.log)
+
+    async def _next(
+        self, waiting: Waiting, connection: Connection
+    ) -> AsyncIterator[Sequence[EventRow]]:
+        """What came, and what is missing before it."""
+        if not await waiting.news.wait(SILENCE):
+            raise Silent
+        connection.require()
+        rows = [row for row in waiting.taken() if row.position > self.position]
+        last = rows[0].position - 1 if rows else waiting.last
+        async for missing in self._missing(last):
+            yield missing
+        run: list[EventRow] = []
+        for row in rows:
+            if row.position != (run[-1].position if run else self.position) + 1:
+                break  # it is missing in NATS: begin again behind the run
+            run.append(row)
+        if run:
+            yield run
+        if len(run) < len(rows):
+            raise Silent
+
+    async def _missing(self, until: int) -> AsyncIterator[Sequence[EventRow]]:
+        """Events that NATS does not hold, up to a position."""
+        while self.position < until:
+            assert self.past is not None
+            rows = await self.past.rows(self.position, until)
+            if not rows or rows[0].position != self.position + 1:
+                raise Silent
+            yield rows
+
+
+class Waiting:
+    """Events that a consumer was sent and that are not published yet; `last` is how far NATS says that it is."""
+
+    def __init__(self, client: Client) -> None:
+        self.news = Wake()
+        self.last = 0
+        self._client = client
+        self._rows: deque[EventRow] = deque()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def taken(self) -> Sequence[EventRow]:
+        """All of them."""
+        rows, self._rows = list(self._rows), deque()
+        self._room.set()
+        return rows
+
+    async def take(self, message: Msg) -> None:
+        """One more message; while there are too many, wait: NATS hears of it by what it has to be answered."""
+        headers: Mapping[str, str] = message.headers or {}
+        if STATUS in headers:
+            await self._answer(message, headers)
+            return
+        position = _sequence(message.reply)
+        self._rows.append(decode_row(position, message.data))
+        self.news.set()
+        if len(self._rows) >= MOST_WAITING:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _answer(self, message: Msg, headers: Mapping[str, str]) -> None:
+        """A heartbeat, or a question whether the client keeps up."""
+        if not self._rows and LAST_SEQUENCE in headers:
+            self.last = int(headers[LAST_SEQUENCE])
+        if reply := headers.get(STALLED) or message.reply:
+            await self._client.publish(reply)
+        self.news.set()
+
+
+@asynccontextmanager
+async def consumed(connection: Connection, name: str, start: int) -> AsyncIterator[Waiting]:
+    """What the stream of this name sends from a sequence on, while the block runs.
+
+    Raises:
+        AWAY, APIError: NATS does not make a consumer.
+    """
+    client = connection.client
+    waiting, manager = Waiting(client), client.jsm(timeout=API_TIMEOUT)
+    connection.wakes.add(waiting.news)
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox, cb=waiting.take, pending_bytes_limit=0)
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=start,
+        deliver_subject=inbox,
+        ack_policy=AckPolicy.NONE,
+        max_deliver=1,
+        flow_control=True,
+        idle_heartbeat=IDLE_HEARTBEAT,
+        inactive_threshold=INACTIVE,
+        mem_storage=True,
+        num_replicas=1,
+    )
+    try:
+        made = await manager.add_consumer(name, config)
+        yield waiting
+        with suppress(*AWAY, APIError):
+            await manager.delete_consumer(name, made.name)
+    finally:
+        connection.wakes.discard(waiting.news)
+        with suppress(*AWAY):
+            await subscription.unsubscribe()
+
+
+def _sequence(reply: str) -> int:
+    """The place of a message in its stream, by the subject at which it would be acknowledged; that of a server with a
+    domain has two parts more in front.
+    """
+    parts = reply.split(".")
+    return int(parts[5 if len(parts) == PARTS_OF_ACK else 7])

@@ -1,0 +1,131 @@
+"""Answers edges what NATS does not hold: keys, states, events of long ago. Any relay does, also one that stands by."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from api.fan_out.connection import AWAY, NatsServers, connected
+from api.fan_out.keys import as_json, wrapped_for_edges
+from api.fan_out.wire import MORE, Subjects, pack, parts
+from api.streaming.log.stored_log import StoredLog
+from domain.errors import Damaged, Overloaded
+from domain.eventlog.codec import EventRow, encode_state
+from domain.eventlog.encryption import Vault
+from domain.eventlog.store import Store
+from domain.supervisor import Background, Tasks, cancel
+
+GROUP = "relays"
+"""Each question goes to one of them."""
+AT_ONCE = 8
+MOST_EVENTS = 1_000
+
+log = structlog.get_logger()
+Members = dict[str, Any]
+
+
+class Answers(Background):
+    """Takes questions for as long as it runs."""
+
+    outages = AWAY
+
+    def __init__(
+        self, servers: NatsServers, subjects: Subjects, store: Store, vault: Vault
+    ) -> None:
+        self._servers, self._subjects = servers, subjects
+        self._store, self._vault = store, vault
+        self._log = StoredLog(store)
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._open: set[asyncio.Task[None]] = set()
+        self._kinds: dict[str, Callable[[Members], Awaitable[bytes]]] = {
+            "keys": self._keys,
+            "rows": self._rows,
+            "following": self._following,
+            "versions": self._versions,
+            "states": self._states,
+        }
+
+    def tasks(self) -> Tasks:
+        return {"answers": self._run}
+
+    async def stop(self) -> None:
+        await super().stop()
+        await cancel(*self._open)
+
+    async def _run(self) -> None:
+        async with connected(self._servers, "executions relay: answers") as connection:
+            client = connection.client
+
+            async def begin(message: Msg) -> None:
+                task = asyncio.create_task(self._answer(client, message), name="relay: answer")
+                self._open.add(task)
+                task.add_done_callback(self._open.discard)
+
+            await client.subscribe(self._subjects.ask("*"), GROUP, cb=begin)
+            await connection.until_lost()
+
+    async def _answer(self, client: Client, message: Msg) -> None:
+        async with self._turns:
+            body = await self._answered(message)
+        try:
+            for part, more in parts(body):
+                headers = {MORE: "1"} if more else None
+                await client.publish(message.reply, part, headers=headers)
+        except AWAY as error:
+            log.debug("an edge has not got its answer", error=repr(error))
+
+    async def _answered(self, message: Msg) -> bytes:
+        """`{}` and the answer, or why there is none."""
+        try:
+            found = self._kinds[message.subject.rpartition(".")[2]]
+            return b"{}\n" + await found(orjson.loads(message.data))
+        except Overloaded:
+            return b'{"error":"away"}\n'
+        except Damaged as error:
+            about = {"error": "damaged", "detail": error.detail, **error.members}
+            return orjson.dumps(about) + b"\n"
+        except Exception:
+            log.exception("a question of an edge cannot be answered", subject=message.subject)
+            return b'{"error":"failed"}\n'
+
+    async def _keys(self, asked: Members) -> bytes:
+        return as_json(await wrapped_for_edges(self._store, self._vault, asked["streams"]))
+
+    async def _rows(self, asked: Members) -> bytes:
+        until = min(asked["until"], asked["after"] + MOST_EVENTS)
+        return pack(await self._log.rows(asked["after"], until))
+
+    async def _following(self, asked: Members) -> bytes:
+        places = [(stream, version) for stream, version in asked["places"]]
+        found = await self._log.following(places, min(asked["limit"], MOST_EVENTS))
+        rows = [found.get(place, ()) for place in places]
+        counts = orjson.dumps([len(each) for each in rows])
+        return counts + b"\n" + pack(row for each in rows for row in each)
+
+    async def _versions(self, asked: Members) -> bytes:
+        places = [(stream, position) for stream, position in asked["places"]]
+        found = await self._log.versions(places)
+        return orjson.dumps([found.get(place, 0) for place in places])
+
+    async def _states(self, asked: Members) -> bytes:
+        """States as their snapshots are stored, with what is sealed in them as tokens."""
+        found = await self._log.states(dict(asked["versions"]))
+        shape = self._store.codec.shape
+        return pack(
+            EventRow(
+                state.position,
+                state.version,
+                state.at,
+                stream,
+                shape,
+                str(state.size),
+                encode_state(state.state),
+            )
+            for stream, state in found.items()
+        )

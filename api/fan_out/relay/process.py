@@ -1,0 +1,122 @@
+"""The process that relays a log: its parts, wired by hand, until a signal, or until it cannot go on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import NamedTuple
+
+import structlog
+import uvloop
+from prometheus_client import start_http_server
+
+from api.fan_out.connection import NatsServers
+from api.fan_out.keys import edge_key
+from api.fan_out.relay.answers import Answers
+from api.fan_out.relay.publisher import Publisher
+from api.fan_out.stream import Retention
+from api.fan_out.wire import Subjects
+from api.settings import SetupError
+from domain import registry
+from domain.eventlog.encryption import Vault, WrongKey
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.keys.current import opened
+from domain.eventlog.keys.key_watch import CHANGED, KeyWatch
+from domain.eventlog.keys.rotation import RotationUnderWay
+from domain.eventlog.setup.log_id import log_id
+from domain.eventlog.setup.log_secret import LogKeys
+from domain.eventlog.store import Store
+from domain.supervisor import started
+
+WATCH = 1.0
+HEALTH_EVERY = 60.0
+"""Seconds between two lines of the log that say how the relay is."""
+CONNECTIONS = 4
+
+log = structlog.get_logger()
+
+
+class RelayTask(NamedTuple):
+    """Which log is relayed where. `metrics` is the address and the port where Prometheus may ask."""
+
+    conninfo: str
+    schema: str
+    keys: LogKeys
+    log_name: str | None
+    servers: NatsServers
+    subjects: Subjects
+    keep: Retention
+    begin_again: bool = False
+    metrics: tuple[str, int] | None = None
+
+
+def relay_until_stopped(task: RelayTask, watch: Callable[[], object] = lambda: None) -> None:
+    """Relay until SIGTERM or SIGINT, in the main thread; `watch` is called every second.
+
+    Raises:
+        SetupError: the stream in NATS is of another log, the log became another one, or has another master key.
+    """
+    if task.metrics is not None:
+        address, port = task.metrics
+        try:
+            start_http_server(port, address)
+        except OSError as error:
+            raise SetupError(f"port {port} cannot be had for metrics: {error.strerror}") from None
+    try:
+        uvloop.run(_Relay(task).until_stopped(watch))
+    except (WrongKey, RotationUnderWay) as error:
+        raise SetupError(error.detail) from None
+
+
+class _Relay:
+    """One run of a relay."""
+
+    def __init__(self, task: RelayTask) -> None:
+        keyring = Keyring(Vault(task.keys.master))
+        self._store = Store(
+            *(task.conninfo, task.schema, registry.codec(), keyring, CONNECTIONS),
+            log_name=task.log_name,
+        )
+        of_edges = Vault(edge_key(task.keys.secret))
+        self._stopped = asyncio.Event()
+        self._refusal: SetupError | None = None
+        self._answers = Answers(task.servers, task.subjects, self._store, of_edges)
+        self._publisher = Publisher(
+            *(task.servers, task.subjects, task.keep, self._store, of_edges),
+            conninfo=task.conninfo,
+            of_log=log_id(task.conninfo, task.schema),
+            begin_again=task.begin_again,
+            on_refused=self._refuse,
+        )
+        self._key_watch = KeyWatch(self._store, lambda: self._refuse(SetupError(CHANGED)))
+
+    async def until_stopped(self, watch: Callable[[], object]) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
+        parts = self._answers, self._publisher, self._key_watch
+        async with opened(self._store), started(parts):
+            said = float("-inf")
+            while not self._stopped.is_set():
+                watch()
+                if monotonic() - said >= HEALTH_EVERY:
+                    said = monotonic()
+                    self._say_health()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), WATCH)
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _say_health(self) -> None:
+        one = self._publisher
+        if one.publishes:
+            lag = max(0, one.head - one.position)
+            log.info("relay health", state="publishes", position=one.position, lag=lag)
+        else:
+            log.info("relay health", state="stands by, or waits for NATS or the database")
+
+    def _refuse(self, error: SetupError) -> None:
+        self._refusal = error
+        self._stopped.set()

@@ -1,0 +1,209 @@
+"""Publishes the log to its stream in NATS, each event once, at the sequence that is its position."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import orjson
+import structlog
+from nats.js.errors import APIError
+
+from api.fan_out import stream
+from api.fan_out.connection import AWAY, Connection, Lost, NatsServers, Outage, connected
+from api.fan_out.keys import as_json, wrapped_for_edges
+from api.fan_out.stream import KeptStream, Origin, OtherLogInStream, Retention
+from api.fan_out.wire import EXPECTED, Beat, Subjects, encode_row
+from api.settings import SetupError
+from api.streaming.log.tail import LogPage, Tail
+from api.telemetry.metrics import RELAY_HEAD, RELAY_POSITION, RELAY_PUBLISHES, RELAYED
+from domain.errors import Overloaded
+from domain.eventlog.codec import EventRow
+from domain.eventlog.connection.timeouts import OUTAGES, hung_up
+from domain.eventlog.encryption import Vault
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import Store
+from domain.lru import LruCache
+from domain.supervisor import Background, Tasks, cancel, started
+from workers.ownership import ownership
+
+WORK = "relay"
+ACK_TIMEOUT = 10.0
+"""Seconds that NATS has to keep a page."""
+BEAT = 1.0
+KEYS_SENT = 100_000
+"""Streams whose keys were sent to edges, which are remembered; edges ask for others."""
+
+log = structlog.get_logger()
+
+
+class Refused(ConnectionError):
+    """NATS has not kept what was published: its stream is not where it was."""
+
+
+class Publisher(Background):
+    """Publishes for as long as this process owns that; others stand by. Each page is acknowledged before the next one
+    is read. After any fault it looks where the stream ends, and goes on from there.
+    """
+
+    outages = (*AWAY, *OUTAGES, APIError, Overloaded)
+
+    def __init__(
+        self,
+        servers: NatsServers,
+        subjects: Subjects,
+        keep: Retention,
+        store: Store,
+        vault: Vault,
+        *,
+        conninfo: str,
+        of_log: str,
+        begin_again: bool = False,
+        on_refused: Callable[[SetupError], object] = lambda _: None,
+    ) -> None:
+        self._servers, self._subjects, self._keep = servers, subjects, keep
+        self._store, self._vault = store, vault
+        self._conninfo, self._of_log = conninfo, of_log
+        self._begin_again = begin_again
+        self._on_refused = on_refused
+        self._away = Outage()
+        self._sent_keys: LruCache[str, bool] = LruCache(KEYS_SENT)
+        self.publishes = False
+        """Whether it is this process that publishes."""
+        self.head = self.position = 0
+        """How far the log is, and the stream."""
+
+    def tasks(self) -> Tasks:
+        return {"relay": self._run}
+
+    async def _run(self) -> bool:
+        try:
+            async with (
+                ownership(self._conninfo, self._store.schema, WORK) as owner,
+                connected(self._servers, "executions relay") as connection,
+            ):
+                await self._publish(connection, partial(hung_up, owner))
+        except SetupError as error:
+            self._on_refused(error)
+            return True
+        except (*AWAY, APIError) as error:
+            self._away.begin(error)
+            raise
+        finally:
+            self._set_publishes(False)
+        return False
+
+    async def _publish(self, connection: Connection, is_lost: Callable[[], bool]) -> None:
+        listener = Listener(self._conninfo, self._store.schema)
+        tail = Tail(self._store, listener, self._store.schema, self._of_log)
+        try:
+            kept = await self._opened(connection)
+        except OtherLogInStream:
+            await self._tell_other(connection, self._of_log)
+            raise
+        tail.skip(kept.last)
+        self._set_publishes(True)
+        self._away.end()
+        beats = asyncio.create_task(self._beat(connection), name="relay: beats")
+        log.info("relay publishes", stream=self._subjects.stream, position=kept.last)
+        try:
+            async with started([listener]):
+                async for page in tail.pages(lambda: False):
+                    connection.require()
+                    if is_lost():
+                        raise Lost
+                    await self._take(connection, page)
+        finally:
+            await cancel(beats)
+
+    async def _opened(self, connection: Connection) -> KeptStream:
+        head, _ = await self._store.head()
+        of = Origin(self._of_log, self._store.log_name, self._vault.id, head)
+        again, self._begin_again = self._begin_again, False
+        kept = await stream.opened(
+            connection.client, self._subjects, of, self._keep, begin_again=again
+        )
+        if kept.last > head:  # or another relay has just published
+            head, _ = await self._store.head()
+        if kept.last > head:
+            raise OtherLogInStream(
+                self._subjects.stream,
+                f"goes to position {kept.last}, and this log to {head}: it went back",
+            )
+        if kept.last_at is not None:  # the tail sees whether the log still has that event
+            self._store.seen.note(kept.last, kept.last_at)
+        self._set_position(kept.last)
+        return kept
+
+    async def _take(self, connection: Connection, page: LogPage) -> None:
+        if page.other is not None:
+            await self._tell_other(connection, page.other.log_id)
+            raise OtherLogInStream(
+                self._subjects.stream, f"holds events of the log {self._of_log}, which went back"
+            )
+        if page.rows:
+            await self._send_keys(connection, page.rows)
+            await self._send(connection, page.rows)
+            self._set_position(page.position)
+            RELAYED.inc(len(page.rows))
+
+    async def _tell_other(self, connection: Connection, log_id: str) -> None:
+        """Have edges end their streams, as the log is another one."""
+        await connection.client.publish(self._subjects.beat, self._beat_of(log_id))
+        await connection.client.flush()
+
+    async def _send(self, connection: Connection, rows: Sequence[EventRow]) -> None:
+        """Each row is refused unless the stream ends with the one before: so the last acknowledgement is for all."""
+        client, subject = connection.client, self._subjects.events
+        *firsts, last = rows
+        for row in firsts:
+            await client.publish(subject, encode_row(row), headers=_behind(row))
+        asking = client.request(subject, encode_row(last), ACK_TIMEOUT, headers=_behind(last))
+        answer = await connection.unless_lost(asking)
+        kept = orjson.loads(answer.data)
+        if "error" in kept or kept.get("seq") != last.position:
+            raise Refused(str(kept.get("error", kept)))
+
+    async def _send_keys(self, connection: Connection, rows: Sequence[EventRow]) -> None:
+        """Send edges the keys that they need for these rows. One that does not get them asks."""
+        erasing = self._store.codec.erasing
+        self._store.keyring.destroy(row.stream for row in rows if row.type in erasing)
+        wanted = {row.stream for row in rows if b'"$sealed"' in row.data}
+        news = [each for each in wanted if each not in self._sent_keys]
+        if news:
+            keys = await wrapped_for_edges(self._store, self._vault, news)
+            await connection.client.publish(self._subjects.keys, as_json(keys))
+            for stream_, _ in keys:
+                self._sent_keys.put(stream_, True)
+            self._sent_keys.trim()
+
+    async def _beat(self, connection: Connection) -> None:
+        """Say every second that this relay lives, while it does not wait for NATS."""
+        while True:
+            try:
+                self.head, _ = await self._store.head()
+                RELAY_HEAD.set(self.head)
+            except Overloaded:
+                pass  # the log is where it was
+            try:
+                await connection.client.publish(self._subjects.beat, self._beat_of(self._of_log))
+            except AWAY:
+                return  # the connection is lost, which ends all of it
+            await asyncio.sleep(BEAT)
+
+    def _beat_of(self, log_id: str) -> bytes:
+        name = self._store.log_name
+        return Beat(log_id, self._vault.id, self.head, self.position, name).as_json()
+
+    def _set_position(self, position: int) -> None:
+        self.position = position
+        RELAY_POSITION.set(position)
+
+    def _set_publishes(self, value: bool) -> None:
+        self.publishes = value
+        RELAY_PUBLISHES.set(value)
+
+
+def _behind(row: EventRow) -> dict[str, str]:
+    return {EXPECTED: str(row.position - 1)}

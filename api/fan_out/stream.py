@@ -1,0 +1,141 @@
+"""The stream in NATS that holds the events of a log: the sequence of a message is the position of its event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+import structlog
+from nats.aio.client import Client
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import BadRequestError, NotFoundError
+
+from api.fan_out.wire import Subjects, decode_row
+from api.settings import SetupError
+
+API_TIMEOUT = 5.0
+LEAST_PAYLOAD = 4 * 1024 * 1024
+"""Bytes that a message must be able to have: more than the largest event."""
+LOG, NAME, KEY = "log", "log-name", "key"
+"""In the metadata of the stream: the id of the log, its name, and the id of the key for edges."""
+
+log = structlog.get_logger()
+
+
+class Retention(NamedTuple):
+    """How much stays in NATS: for so many seconds, at most so many bytes, on so many of its servers."""
+
+    seconds: float
+    size: int
+    replicas: int = 1
+
+
+class Origin(NamedTuple):
+    """Which log is relayed: its id, its name, the id of the key for edges, and how far it is."""
+
+    log: str
+    name: str | None
+    key: str
+    head: int
+
+
+class KeptStream(NamedTuple):
+    """A stream as it is found: which log it holds, and from where to where; `last_at` is the time of its last event."""
+
+    log: str
+    name: str | None
+    key: str
+    first: int
+    last: int
+    last_at: datetime | None = None
+
+
+class OtherLogInStream(SetupError):
+    """The stream holds events of another log, or of another past of this one."""
+
+    def __init__(self, stream: str, why: str) -> None:
+        super().__init__(
+            f"the stream {stream} in NATS {why}. If this is the right log, run `executions relay nats --begin-again`: it "
+            "deletes the stream and begins anew at the end of the log. Edges then end their streams, and consumers that "
+            "name the log of their cursor hear that it is another one"
+        )
+
+
+def require_payload(client: Client) -> None:
+    """Raises SetupError where NATS takes no messages as large as events may be."""
+    if client.max_payload < LEAST_PAYLOAD:
+        raise SetupError(
+            f"NATS takes messages of {client.max_payload} bytes at most, and events may be larger: set "
+            "`max_payload: 8MB` in its configuration"
+        )
+
+
+async def found(client: Client, stream: str) -> KeptStream | None:
+    """The stream of this name; None where there is none."""
+    try:
+        info = await client.jsm(timeout=API_TIMEOUT).stream_info(stream)
+    except NotFoundError:
+        return None
+    return _kept(info)
+
+
+async def opened(
+    client: Client, subjects: Subjects, of: Origin, keep: Retention, *, begin_again: bool = False
+) -> KeptStream:
+    """The stream of a log: it is made where there is none, and begins behind the end of the log then.
+
+    Raises:
+        OtherLogInStream: it has events of another log.
+        SetupError: NATS does not take messages as large as events.
+    """
+    require_payload(client)
+    manager = client.jsm(timeout=API_TIMEOUT)
+    kept = await found(client, subjects.stream)
+    if kept is not None and begin_again:
+        log.warning("the stream in NATS is deleted, and begins again", stream=subjects.stream)
+        await manager.delete_stream(subjects.stream)
+        kept = None
+    if kept is None:
+        try:
+            return _kept(await manager.add_stream(_config(subjects, of, keep)))
+        except BadRequestError as error:
+            raise SetupError(f"NATS does not make the stream: {error.description}") from None
+    if kept.log != of.log:
+        raise OtherLogInStream(
+            subjects.stream,
+            f"holds events of the log {kept.log or '(unknown)'}, and this one is {of.log}",
+        )
+    return kept._replace(last_at=await _time_of(client, subjects, kept))
+
+
+async def _time_of(client: Client, subjects: Subjects, kept: KeptStream) -> datetime | None:
+    if kept.last < kept.first:
+        return None
+    try:
+        found_ = await client.jsm(timeout=API_TIMEOUT).get_msg(subjects.stream, kept.last)
+    except NotFoundError:  # it was too old, and has gone meanwhile
+        return None
+    return decode_row(kept.last, found_.data or b"").at
+
+
+def _kept(info: StreamInfo) -> KeptStream:
+    about, state = info.config.metadata or {}, info.state
+    last = max(state.last_seq, state.first_seq - 1)
+    name = about.get(NAME) or None
+    return KeptStream(about.get(LOG, ""), name, about.get(KEY, ""), state.first_seq, last)
+
+
+def _config(subjects: Subjects, of: Origin, keep: Retention) -> StreamConfig:
+    return StreamConfig(
+        name=subjects.stream,
+        subjects=[subjects.events],
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        first_seq=of.head + 1,
+        max_age=keep.seconds,
+        max_bytes=keep.size,
+        num_replicas=keep.replicas,
+        deny_delete=True,
+        deny_purge=True,
+        metadata={LOG: of.log, NAME: of.name or "", KEY: of.key},
+    )

@@ -1,0 +1,101 @@
+"""The configuration of NATS in the guide lets relay and edges do what they must, and edges no more."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from api.fan_out.connection import connected, nats_servers
+from api.fan_out.stream import found
+from tests.support.api_client import ok
+from tests.support.databases import reachable_folder
+from tests.support.fan_out import STREAM, NatsServer, Relay, edge_of
+from tests.support.paths import ROOT
+from tests.support.service_process import Service
+from tests.support.sse_client import frames, opened
+from tests.support.stream_consumers import client
+
+RELAY, EDGE = "relay:of-the-relay", "edge:of-the-edge"
+CONFIGURATION = re.compile(r"```\n(listen: .*?)```", re.DOTALL)
+
+
+def configuration() -> str:
+    """That of the guide, with a port and passwords, and without TLS."""
+    text = (ROOT / "docs/fan-out.md").read_text()
+    [found_] = CONFIGURATION.findall(text)
+    lines = [
+        line for line in found_.splitlines() if not line.startswith(("listen", "jetstream", "tls"))
+    ]
+    whole = "\n".join(lines).replace("$RELAY_PASSWORD", "of-the-relay")
+    whole = whole.replace("$EDGE_PASSWORD", "of-the-edge").replace("{", "{{").replace("}", "}}")
+    return f'listen: "127.0.0.1:{{port}}"\njetstream {{{{ store_dir: "{{store}}" }}}}\n{whole}\n'
+
+
+@pytest.fixture(scope="module")
+def guarded(log_server: Service) -> Iterator[tuple[NatsServer, Service]]:
+    """NATS as the guide has it, with a relay and an edge."""
+    with reachable_folder() as of_nats, reachable_folder() as of_edge:
+        nats = NatsServer(of_nats, config=configuration())
+        relay = Relay(log_server, nats, RELAY)
+        edge = edge_of(log_server, nats, of_edge, EDGE)
+        nats.start()
+        try:
+            relay.start()
+            edge.start()
+            yield nats, edge
+        finally:
+            edge.close()
+            relay.close()
+            nats.kill()
+
+
+def test_relay_and_edge_need_no_more_than_the_guide_lets_them(
+    log_server: Service, guarded: tuple[NatsServer, Service]
+) -> None:
+    _, edge = guarded
+    ids = {"order": "order-1", "service": "sdr", "status": "running"}
+    with (
+        client(log_server.url) as api,
+        client(edge.url) as at_edge,
+        opened(at_edge, "/executions/watch", after=0, include="execution") as source,
+    ):
+        made = ok(api.post("/executions", json=ids))
+        read = frames(source)
+        while next(read).data["position"] < made["position"]:
+            pass
+
+
+def test_edge_can_publish_no_event_and_delete_no_stream(
+    guarded: tuple[NatsServer, Service],
+) -> None:
+    nats, _ = guarded
+
+    async def try_both() -> tuple[int, int]:
+        async with connected(nats_servers(nats.url_of(EDGE)), "test") as connection:
+            before = await found(connection.client, STREAM)
+            await connection.client.publish(f"{STREAM}.events", b"made up")
+            await connection.client.publish(f"$JS.API.STREAM.DELETE.{STREAM}", b"")
+            await connection.client.flush()
+            time.sleep(0.2)  # noqa: ASYNC251 - nothing else runs here
+            after = await found(connection.client, STREAM)
+            assert before is not None
+            assert after is not None
+            return before.last, after.last
+
+    before, after = asyncio.run(try_both())
+    assert before == after
+
+
+def test_stranger_is_let_in_by_nobody(guarded: tuple[NatsServer, Service]) -> None:
+    nats, _ = guarded
+
+    async def come() -> None:
+        async with connected(nats_servers(nats.url), "test"):
+            pass
+
+    with pytest.raises(Exception, match=r"(?i)authorization"):
+        asyncio.run(come())

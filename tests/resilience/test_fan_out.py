@@ -1,0 +1,156 @@
+"""Streams through NATS, while relay, NATS, edge or server die: consumers miss nothing, and see nothing twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from domain.eventlog.setup.log_id import log_id, renew_log_id
+from tests.support.api_client import ok
+from tests.support.delivery_proof import Consumer, prove, writing
+from tests.support.fan_out import FanOut, Relay, fanning_out, nats_program
+from tests.support.load import CATALOG
+from tests.support.service_process import Service
+from tests.support.sse_client import frames, opened
+from tests.support.stream_consumers import NO_END, by_socket, by_sse, client, head
+
+SECONDS = 60
+SSE = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture(scope="module")
+def fan_out(service: Service) -> Iterator[FanOut]:
+    nats_program()
+    with client(service.url) as api:
+        for path, entry in CATALOG:
+            ok(api.post(f"/{path}", json=entry))
+    with fanning_out(service) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def execution(fan_out: FanOut) -> str:
+    """The id of one that runs."""
+    with client(fan_out.service.url) as api:
+        ids = {"order": "order-1", "service": "sdr", "status": "running"}
+        return str(ok(api.post("/executions", json=ids))["$id"])
+
+
+def test_consumers_move_between_edge_and_server_while_everything_between_dies(
+    fan_out: FanOut, execution: str, thorough: bool
+) -> None:
+    service, nats, relay, edge = fan_out
+    with client(service.url) as api:
+        begin = head(api)
+    consumers = [
+        Consumer(doors, read, begin, NO_END, seed=seed, most=200, mortal=True)
+        for seed, (doors, read) in enumerate(
+            [
+                ([edge], by_sse),
+                ([edge], by_socket),
+                ([service, edge], by_sse),
+                ([service, edge], by_socket),
+            ]
+        )
+    ]
+
+    def kill() -> int:
+        for _ in range(5 if thorough else 1):
+            time.sleep(0.5)
+            relay.kill()
+            time.sleep(0.5)
+            relay.start()
+            time.sleep(0.5)
+            nats.kill()
+            time.sleep(0.5)
+            nats.start()
+            edge.wait_until_ready(SECONDS)
+            edge.kill()
+            edge.start()
+        with client(service.url) as api:
+            return head(api) + 100
+
+    with writing([service], [execution], 2):
+        prove(consumers, service, begin, meanwhile=kill)
+
+
+@pytest.fixture
+def long(thorough: bool) -> None:
+    """A test that waits for seconds."""
+    if not thorough:
+        pytest.skip("waits for what takes seconds: --thorough")
+
+
+@pytest.mark.usefixtures("long")
+def test_edge_without_a_relay_is_not_ready_and_sends_clients_away_until_one_is_back(
+    fan_out: FanOut, execution: str
+) -> None:
+    relay, edge = fan_out.relay, fan_out.edge
+    relay.kill()
+    end = time.monotonic() + SECONDS
+    while edge.ready():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    with client(edge.url) as api:
+        shown = api.get("/readyz")
+        assert (shown.status_code, shown.json()["status"]) == (503, "unavailable")
+        assert "relay" in shown.json()["detail"]
+        refusal = api.get("/events", headers=SSE)
+        assert (refusal.status_code, refusal.headers["retry-after"]) == (503, "1")
+    relay.start()
+    edge.wait_until_ready(SECONDS)
+    with client(edge.url) as api, opened(api, "/events", after=0) as source:
+        assert next(frames(source)).data["position"] == 1
+    assert execution
+
+
+def test_events_that_nats_has_no_more_are_asked_of_the_relay(
+    fan_out: FanOut, execution: str
+) -> None:
+    """The stream begins behind the end of the log: what was before it is in the database alone."""
+    with client(fan_out.service.url) as api:
+        end = head(api)
+        ok(api.post(f"/executions/{execution}/metrics", json={"apiCalls": 1}))
+    with client(fan_out.edge.url) as api, opened(api, "/executions/watch", after=0) as source:
+        read = []
+        for frame in frames(source):
+            read.append(frame.data["position"])
+            if read[-1] > end:
+                break
+    assert read[0] < 10
+    assert read == sorted(read)
+
+
+def test_streams_of_an_edge_end_when_the_log_becomes_another_and_go_on_with_that(
+    fan_out: FanOut, execution: str
+) -> None:
+    service, nats, relay, edge = fan_out
+    before = log_id(service.conninfo, "executions")
+    with client(edge.url) as api, opened(api, "/events") as source:
+        after = renew_log_id(service.conninfo, "executions")
+        last = list(frames(source))[-1]
+        assert (last.type, last.data["reason"]) == ("closing", "other-log")
+    assert relay.ended() == 1
+    assert "--begin-again" in relay.log()
+    other = Relay(service, nats)
+    other.start("--begin-again")
+    try:
+        end = time.monotonic() + SECONDS
+        while True:
+            with client(edge.url) as api:
+                answer = api.get("/readyz") if edge.ready() else None
+            if answer is not None and answer.headers["log-id"] == after:
+                break
+            assert time.monotonic() < end, edge.log()
+            time.sleep(0.1)
+        service.wait_until_ready(SECONDS)
+        query = {"from": "start", "log": before}
+        with client(edge.url) as api:
+            assert api.get("/events", params=query, headers=SSE).status_code == 410
+        assert httpx.get(f"{edge.url}/healthz").status_code == 200
+    finally:
+        other.close()
+    assert execution
