@@ -115,7 +115,10 @@ async def _time_of(client: Client, subjects: Subjects, kept: KeptStream) -> date
         found_ = await client.jsm(timeout=API_TIMEOUT).get_msg(subjects.stream, kept.last)
     except NotFoundError:  # it was too old, and has gone meanwhile
         return None
-    return decode_row(kept.last, found_.data or b"").at
+    try:
+        return decode_row(kept.last, found_.data or b"").at
+    except (ValueError, TypeError):
+        raise OtherLogInStream(subjects.stream, "ends with a message that is no event") from None
 
 
 def _kept(info: StreamInfo) -> KeptStream:

@@ -154,16 +154,25 @@ class Publisher(Background):
         await connection.client.flush()
 
     async def _send(self, connection: Connection, rows: Sequence[EventRow]) -> None:
-        """Each row is refused unless the stream ends with the one before: so the last acknowledgement is for all."""
-        client, subject = connection.client, self._subjects.events
-        *firsts, last = rows
-        for row in firsts:
-            await client.publish(subject, encode_row(row), headers=_behind(row))
-        asking = client.request(subject, encode_row(last), ACK_TIMEOUT, headers=_behind(last))
-        answer = await connection.unless_lost(asking)
-        kept = orjson.loads(answer.data)
-        if "error" in kept or kept.get("seq") != last.position:
-            raise Refused(str(kept.get("error", kept)))
+        """Each row is refused unless the stream ends with the one before. So where the first is taken, nothing else has
+        come into the stream, and where the last is, none between is missing.
+        """
+        first, *others = rows
+        await self._send_one(connection, first)
+        for row in others[:-1]:
+            payload = encode_row(row)
+            await connection.client.publish(self._subjects.events, payload, headers=_behind(row))
+        if others:
+            await self._send_one(connection, others[-1])
+
+    async def _send_one(self, connection: Connection, row: EventRow) -> None:
+        """Raises Refused where NATS does not acknowledge a row at its position."""
+        asking = connection.client.request(
+            self._subjects.events, encode_row(row), ACK_TIMEOUT, headers=_behind(row)
+        )
+        answer = orjson.loads((await connection.unless_lost(asking)).data)
+        if "error" in answer or answer.get("seq") != row.position:
+            raise Refused(str(answer.get("error", answer)))
 
     async def _send_keys(self, connection: Connection, rows: Sequence[EventRow]) -> None:
         """Send edges the keys that they need for these rows. One that does not get them asks."""

@@ -210,6 +210,22 @@ def test_relay_refuses_a_stream_of_another_log_and_begins_again_when_it_is_told_
         assert stream.first == head + 1
 
 
+def test_relay_refuses_a_stream_into_which_others_write(
+    log_server: Service, nats: NatsServer
+) -> None:
+    async def intrude() -> None:
+        async with connected(nats_servers(nats.url), "test") as connection:
+            await connection.client.publish(SUBJECTS.events, b"no event")
+            await connection.client.flush()
+
+    with relaying(log_server, nats) as relay:
+        relay.wait_for(PUBLISHES)
+        asyncio.run(intrude())
+        write(log_server, 1)
+        assert relay.ended() == 1
+        assert "a message that is no event" in relay.log()
+
+
 @pytest.mark.usefixtures("long")
 def test_relay_ends_when_the_log_becomes_another_one(log_server: Service, nats: NatsServer) -> None:
     with relaying(log_server, nats) as relay:
