@@ -48,7 +48,11 @@ def main(context: click.Context) -> None:
 @DATA_DIR
 @click.option("--no-work", is_flag=True, help="Leave the views to other processes.")
 @click.option(
-    "--from-nats", metavar="URL", help="Only send streams, of what a relay puts into NATS."
+    "--from-nats",
+    is_flag=False,
+    flag_value="",
+    metavar="[URL]",
+    help="Only send streams, of what a relay puts into NATS (EXECUTIONS_NATS_URL).",
 )
 def serve(
     host: str | None,

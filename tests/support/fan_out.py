@@ -137,7 +137,8 @@ def edge_of(service: Service, nats: NatsServer, folder: Path, user: str = "") ->
     """An edge of the log of a service, not started yet."""
     key = service.run("relay", "key").stdout.strip()
     return Service(
-        *(folder, None, "--from-nats", nats.url_of(user)),
+        *(folder, None, "--from-nats"),
+        EXECUTIONS_NATS_URL=nats.url_of(user),
         EXECUTIONS_SERVER_URL=service.url,
         EXECUTIONS_EDGE_KEY=key,
     )

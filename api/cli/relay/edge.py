@@ -19,7 +19,7 @@ def stream_name(log: str | None) -> str:
 
 
 def serve_edge(settings: Settings, url: str) -> None:
-    """Send streams until a signal ends it.
+    """Send streams until a signal ends it. An empty URL leaves it to the settings.
 
     Raises:
         SetupError: it cannot start.
@@ -29,5 +29,6 @@ def serve_edge(settings: Settings, url: str) -> None:
     from api.fan_out.edge.service import serve_from_nats
     from api.fan_out.wire import Subjects
 
-    servers = nats_servers(url, settings.nats_credentials, settings.nats_ca)
+    where = url or settings.nats_url or ""
+    servers = nats_servers(where, settings.nats_credentials, settings.nats_ca)
     serve_from_nats(settings, servers, Subjects(settings.nats_stream or stream_name(settings.log)))

@@ -130,14 +130,14 @@ def serve_from_nats(settings: Settings, servers: NatsServers, subjects: Subjects
     Raises:
         SetupError: it cannot start, as a setting is missing, or NATS has no such stream.
     """
-    configure_logging(settings.log_level)
-    end_when_asked()
     if settings.server_url is None or settings.edge_key is None:
         raise SetupError(
             "an edge needs EXECUTIONS_SERVER_URL, the server that judges requests, and EXECUTIONS_EDGE_KEY, which "
             "`executions relay key` prints"
         )
     task = EdgeTask(settings, servers, subjects, settings.server_url, read_key(settings.edge_key))
+    configure_logging(settings.log_level)
+    end_when_asked()
     with listen_socket.bound(settings) as listening:
         relax_collector()
         before = ""
