@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
-from bench.many_lives import CUSTOMERS, PROVIDERS, SERVICES
+from bench.many_lives import CUSTOMERS, FIRST_DAY, PROVIDERS, SERVICES
 from bench.read import Query
 from projections.executions.columns import FIELDS
 from projections.executions.indexes import SORTED_BY
@@ -41,13 +42,29 @@ SORTED_WITHIN: tuple[tuple[dict[str, Any], str], ...] = (
     ({"customer": CUSTOMERS[5]}, "-metadata.updatedAt"),
     ({}, "-priority,metadata.createdAt"),
 )
+DAYS = [f"{FIRST_DAY + timedelta(days=day):%Y-%m-%dT%H:%M:%SZ}" for day in (10, 40)]
+NOONS = [day.replace("T00:", "T12:") for day in DAYS]
 COUNTED = (
     "",
     "status=completed",
     f"service={SERVICES[3]}",
     f"customer={CUSTOMERS[5]}&status=failed",
+    f"service={SERVICES[3]}&customer={CUSTOMERS[5]}",
+    f"service={SERVICES[3]}&provider={PROVIDERS[3]}",
+    f"metadata.createdAt[gte]={DAYS[0]}&metadata.createdAt[lt]={DAYS[1]}",
+    f"service={SERVICES[3]}&metadata.createdAt[gte]={DAYS[0]}",
+    f"customer={CUSTOMERS[5]}&metadata.createdAt[lt]={DAYS[1]}",
+    f"metadata.createdAt[gte]={NOONS[0]}&metadata.createdAt[lt]={NOONS[1]}",
 )
-FACETS = ("status", "status,service,error.code", "tags", "metadata.region")
+FACETS = (
+    "status",
+    "status,service,error.code",
+    "tags",
+    "metadata.region",
+    f"status,service,provider&customer={CUSTOMERS[5]}",
+    f"status,customer&service={SERVICES[3]}",
+    f"status,service,customer&metadata.createdAt[gte]={DAYS[0]}",
+)
 
 
 def deep() -> Iterator[Query]:

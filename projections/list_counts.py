@@ -1,6 +1,7 @@
 """A page of executions with its total and facets: from totals that are kept, where those suffice.
 
-They are those of analytics, which follows the log on its own: they count where both go equally far.
+What never changes of executions is counted beside their rows. Statuses are counted by analytics, which follows the log on its
+own: its totals count where both go equally far.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from projections.analytics import totals
 from projections.executions import facets
 from projections.executions.facets import Facet
 from projections.executions.projection import Executions, Page
+from projections.executions.totals import kept_counts
 from projections.query.ast import Condition, Field
 
 
@@ -41,7 +43,9 @@ async def total(
     executions: Executions, connection: AsyncConnection, condition: Condition, position: int
 ) -> int:
     """How many executions meet a condition; `position` is how far the list beside it goes."""
-    kept = await totals.counts(connection, condition, totals.STATUS, position)
+    kept = await kept_counts(connection, condition)
+    if kept is None:
+        kept = await totals.counts(connection, condition, totals.STATUS, position)
     if kept is not None:
         return sum(kept.values())
     return await executions.count(connection, condition)
@@ -53,7 +57,9 @@ async def facets_of(
     """How many executions that meet a condition have each value of some fields."""
     found: dict[str, Facet] = {}
     for name, field in fields.items():
-        kept = await totals.counts(connection, condition, field.path, position)
+        kept = await kept_counts(connection, condition, field.column)
+        if kept is None:
+            kept = await totals.counts(connection, condition, field.path, position)
         if kept is not None:
             found[name] = facets.of_counts(kept)
     others = {name: field for name, field in fields.items() if name not in found}

@@ -39,6 +39,7 @@ from projections.executions.tables import (
     WHEN_GOING_ON,
     WITH_POSITION,
 )
+from projections.executions.totals import add_created
 from projections.query import pagination
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.field_types import TEXT
@@ -80,6 +81,7 @@ class Executions:
         "executions_ended": "true",
         "execution_documents": "true",
         "execution_states": "true",
+        "execution_totals": "true",
     }
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
@@ -103,10 +105,12 @@ class Executions:
         )
         changed: list[Versioned[Execution]] = []
         due: list[Versioned[Execution]] = []
+        created: list[Execution] = []
         left: dict[str, list[str]] = {}
         for stream, tail in tails.items():
             before = self._cache.get(stream)
             cached, stored = advance(before, tail)
+            created += [] if before else [cached.versioned.state]
             for table in _left(before, cached):
                 left.setdefault(table, []).append(cached.versioned.state.id)
             if cached.versioned.state.final:
@@ -121,6 +125,7 @@ class Executions:
             await connection.execute(LEAVE.format(table=table), (ids,), prepare=False)
         await write(connection, changed)
         await write_states(connection, due)
+        await add_created(connection, created)
         self._cache.trim()
 
     async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:

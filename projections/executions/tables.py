@@ -11,11 +11,15 @@ from domain.execution.state import FINAL
 from domain.execution.types import Status
 from projections.executions.columns import COLUMNS
 from projections.executions.indexes import INDEXES
+from projections.executions.totals import SCHEMA as TOTALS
+from projections.query.field_types import REAL, TIME, WHOLE
 
 NAMES = tuple(column.field.column for column in COLUMNS)
+EIGHT_BYTES = (WHOLE, REAL, TIME)
+"""Kinds whose values begin at every eighth byte: side by side they leave no gaps between them."""
 DECLARED = ",\n    ".join(
     f"{c.field.column} {c.field.kind.column}{'' if c.field.nullable else ' NOT NULL'}"
-    for c in COLUMNS
+    for c in sorted(COLUMNS, key=lambda column: column.field.kind not in EIGHT_BYTES)
 )
 ENDED = ", ".join(f"'{status}'" for status in Status if status in FINAL)
 GOING_ON = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
@@ -43,13 +47,14 @@ CREATE TABLE IF NOT EXISTS execution_states (
     at timestamptz NOT NULL,
     state bytea NOT NULL     -- of one that goes on: a state that its row is a few events ahead of
 ) WITH (fillfactor = 50);
-"""
+{TOTALS}"""
 TABLES = (
     "executions",
     "executions_open",
     "executions_ended",
     "execution_documents",
     "execution_states",
+    "execution_totals",
 )
 ROW = (*NAMES, "tags", "metadata")
 ALL = (*ROW, "document", "checksum")

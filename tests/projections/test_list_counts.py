@@ -21,6 +21,8 @@ from projections.query.parser import from_json
 from tests.projections.query.test_filters import NOW, Sample
 from tests.support.event_writer import new_store
 
+DAYS = {"$gte": "2026-11-22T00:00:00Z", "$lt": "2026-11-23T00:00:00Z"}
+DATED = {"metadata.createdAt": DAYS}
 KEPT: list[dict[str, Any]] = [
     {},
     {"status": "completed"},
@@ -28,18 +30,24 @@ KEPT: list[dict[str, Any]] = [
     {"service": "s-1"},
     {"customer": ["c-1", "c-2"], "status": "completed"},
     {"provider": "p-1"},
+    DATED,
+    DATED | {"status": "completed"},
     {"service": "nowhere"},
 ]
 NOT_KEPT: list[dict[str, Any]] = [
     {"service": "s-1", "customer": "c-1"},
+    {"metadata.createdAt": DAYS | {"$lt": "2026-11-22T13:00:00Z"}},
+    DATED | {"customer": "c-1"},
+    {"metadata.createdAt": {"$gte": "9999-12-31T23:59:59.999Z"}},
     {"workflow": "w-1"},
     {"service": {"$ne": "s-1"}},
     {"service": {"$prefix": "s"}},
     {"$or": [{"service": "s-1"}, {"status": "completed"}]},
     {"status": {"$gte": "completed"}},
 ]
-WRONG = "UPDATE analytics_totals SET executions = executions + %s"
-MOVE = "UPDATE bookmarks SET position = position + %s WHERE view = 'analytics'"
+WRONG = "UPDATE analytics_totals SET executions = executions + %(by)s"
+WRONG_BESIDE_ROWS = "UPDATE execution_totals SET executions = executions + %(by)s"
+MOVE = "UPDATE bookmarks SET position = position + %(by)s WHERE view = 'analytics'"
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +94,32 @@ def test_counts_are_those_of_the_rows(known: Sample, asked: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("asked", KEPT[:-1], ids=str)
-def test_totals_are_read_where_they_go_as_far_as_the_list(
+def test_totals_of_statuses_are_read_where_they_go_as_far_as_the_list(
     known: Sample, asked: dict[str, Any]
 ) -> None:
     before = by_rows(known, asked)
     with done_for_a_while(known, WRONG, 1000):
-        assert (page(known, asked)[0] or 0) >= before[0] + 1000
-        assert page(known, asked)[1]["workflow"] == before[1]["workflow"]
+        found = page(known, asked)
+        assert found[1]["status"]["values"][0]["count"] >= 1000
+        assert found[1]["workflow"] == before[1]["workflow"]
+        assert "status" not in asked or (found[0] or 0) >= before[0] + 1000
         with done_for_a_while(known, MOVE, -1):
             assert page(known, asked) == before
+
+
+@pytest.mark.parametrize("asked", [{}, {"service": "s-1", "customer": "c-1"}, DATED], ids=str)
+def test_totals_of_what_never_changes_are_read_however_far_others_go(
+    known: Sample, asked: dict[str, Any]
+) -> None:
+    before = by_rows(known, asked)
+    with (
+        done_for_a_while(known, WRONG_BESIDE_ROWS, 1000),
+        done_for_a_while(known, MOVE, -1),
+    ):
+        found = page(known, asked)
+    assert (found[0] or 0) >= before[0] + 1000
+    assert found[1]["service"] != before[1]["service"]
+    assert found[1]["status"] == before[1]["status"]
 
 
 class Meanwhile:
@@ -108,14 +133,14 @@ class Meanwhile:
         found = await self._connection.execute(*asked, **options)
         if not self._moved:
             self._moved = True
-            await self._connection.execute(MOVE.encode(), [1])
+            await self._connection.execute(MOVE.encode(), {"by": 1})
         return found
 
 
 def test_totals_that_get_there_while_they_are_read_are_not_taken_for_none(known: Sample) -> None:
     condition = from_json({}, field)
     position = known.run(known.view.find(known.connection, NOW, condition, limit=1)).position
-    known.run(known.connection.execute(MOVE.encode(), [-1]))
+    known.run(known.connection.execute(MOVE.encode(), {"by": -1}))
     meanwhile = cast(AsyncConnection, Meanwhile(known.connection))
     assert known.run(totals.counts(meanwhile, condition, "status", position)) is None
     assert known.run(totals.counts(known.connection, condition, "status", position))
@@ -124,11 +149,11 @@ def test_totals_that_get_there_while_they_are_read_are_not_taken_for_none(known:
 @contextmanager
 def done_for_a_while(known: Sample, change: str, by: int) -> Iterator[None]:
     """The others of the module find everything as it was."""
-    known.run(known.connection.execute(change.encode(), [by]))
+    known.run(known.connection.execute(change.encode(), {"by": by}))
     try:
         yield
     finally:
-        known.run(known.connection.execute(change.encode(), [-by]))
+        known.run(known.connection.execute(change.encode(), {"by": -by}))
 
 
 @pytest.mark.parametrize("asked", NOT_KEPT, ids=str)

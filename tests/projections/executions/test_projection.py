@@ -143,7 +143,7 @@ async def test_stream_continued_after_its_end_is_loaded_from_its_events(views: s
 
 async def tables_of(connection: AsyncConnection, execution: str) -> list[str]:
     found = []
-    for table in TABLES[1:]:
+    for table in TABLES[1:-1]:  # neither all of them nor the totals
         query = SQL("SELECT FROM {} WHERE id = %s").format(Identifier(table))
         if (await connection.execute(query, (execution,))).rowcount:
             found.append(table)
