@@ -46,6 +46,7 @@ from projections.query.field_types import TEXT
 from projections.query.pagination import Key
 from projections.query.sql import sql
 from projections.representations.execution_schema import ServiceExecution
+from projections.representations.packing import FORM
 
 CAPACITY = 8_192
 MOST_ROWS = 500
@@ -85,7 +86,7 @@ class Executions:
     }
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
-        self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
+        self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}, {FORM}.{SCHEMA}"
         self._codec = codec
         self._cache: LruCache[str, CachedState] = LruCache(capacity, attrgetter("weight"))
         self._shown = ShownRows(codec)

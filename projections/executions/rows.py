@@ -16,6 +16,7 @@ from domain.model import Versioned
 from projections.executions.columns import COLUMNS
 from projections.executions.tables import BODY_KINDS, KINDS, WRITE
 from projections.representations.execution import document
+from projections.representations.packing import packed
 
 YIELD_EVERY = 100
 MOST_WRITTEN = 4 * 1024 * 1024
@@ -57,11 +58,13 @@ def _body(versioned: Versioned[Execution]) -> Body:
 
 
 def shown_document(versioned: Versioned[Execution]) -> tuple[bytes, int] | None:
-    """The document that lists show of one that has ended, and its checksum; None of one that goes on."""
+    """The document that lists show of one that has ended, as it is stored, and its checksum; None of one that
+    goes on.
+    """
     if not versioned.state.final:
         return None
     shown = sealed_json(document(versioned, versioned.at))
-    return shown, crc32(shown)
+    return packed(shown), crc32(shown)
 
 
 def _array(tags: Sequence[str]) -> str:

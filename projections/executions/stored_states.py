@@ -7,6 +7,7 @@ the log; so an event costs the view no copy of the state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from domain.model import Recorded, Versioned
 from projections.executions.references import STREAM, Listed, folded, referring
 from projections.executions.tables import STATE_KINDS, WRITE_STATES
 from projections.representations.execution import document
+from projections.representations.packing import unpacked
 
 MOST_EVENTS = 8
 LARGE_EVENT = 2_048
@@ -128,8 +130,9 @@ def _listed(
 ) -> Listed:
     if state is not None:
         return Listed(row.id, sealed_json(document(state, now, heard_at=heard_at)))
-    if row.document is not None and crc32(row.document) == row.checksum:
-        return Listed(row.id, row.document)
+    with suppress(ValueError):
+        if row.document is not None and crc32(shown := unpacked(row.document)) == row.checksum:
+            return Listed(row.id, shown)
     report(Damaged(stream=STREAM + row.id, version=row.version))
     return Listed.unreadable(row.id)
 

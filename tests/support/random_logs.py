@@ -21,6 +21,7 @@ from domain.registry import codec
 from domain.types import Assignee
 from projections.engine.migrations import BEGIN_BOOKMARK
 from projections.engine.projection import Projection
+from projections.representations.packing import unpacked
 from tests.support.random_executions import creations, walk, ways
 
 CODEC = codec()
@@ -104,4 +105,4 @@ async def rows(connection: AsyncConnection, table: str) -> list[Any]:
 
 
 def _read(value: Any) -> Any:
-    return orjson.loads(value) if isinstance(value, bytes) else value
+    return orjson.loads(unpacked(value)) if isinstance(value, bytes) else value

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Composable, Identifier
 
+from projections.representations.packing import LARGEST, same
+
 ROWS = 5_000
 """Of a portion, at most."""
 COLUMNS = """SELECT a.attname, t.typcategory, t.typname, a.attnum = ANY(i.indkey)
@@ -25,6 +27,9 @@ DIFFERENT = SQL("""SELECT {names}, serving IS NULL, expected IS NULL, {read}
     FROM (SELECT {columns} FROM {main} WHERE {where}) AS serving
     FULL JOIN (SELECT {columns} FROM {own} WHERE {where}) AS expected USING ({names})
     WHERE serving IS NULL OR expected IS NULL OR serving *<> expected ORDER BY {key}""")
+PACKED = SQL(
+    "CASE WHEN octet_length({column}) > {largest} THEN decode(md5({column}), 'hex') ELSE {column} END"
+)
 
 Row = tuple[Any, ...]
 
@@ -142,15 +147,15 @@ class Table(NamedTuple):
                 yield Difference(key, "there is a row, but no events lead to it")
             else:
                 pairs = zip(self.others, read[:columns], read[columns:], strict=False)
-                if differing := [name for name, one, other in pairs if one != other]:
+                if differing := [name for name, one, other in pairs if not same(one, other)]:
                     yield Difference(key, f"differs in {', '.join(differing)}")
 
 
 def _read(side: str, name: str, category: str, type_: str) -> Composable:
-    """A column, or a digest of it where it may be large: equal texts are equal values there."""
+    """A column, or a digest of it where it is large, or may be: equal texts are equal values there."""
     column = SQL("{}.{}").format(Identifier(side), Identifier(name))
     if type_ == "bytea":
-        return SQL("md5({})").format(column)
+        return PACKED.format(column=column, largest=LARGEST)
     if category in "ASU":  # arrays, texts, and user-defined, to which JSON belongs
         return SQL("md5({}::text)").format(column)
     return column

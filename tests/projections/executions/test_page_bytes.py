@@ -57,7 +57,7 @@ async def test_page_reads_no_more_documents_than_it_has_bytes_for(
 ) -> None:
     async with five(views, "short") as on:
         await on.write(*(completed(f"e-{number}") for number in range(0, 5, 2)))
-        less = page_query.PAGE.replace(str(MOST_BYTES), "3000")
+        less = page_query.PAGE.replace(str(MOST_BYTES), "300")
         monkeypatch.setattr(page_query, "PAGE", less)
         found = await sizes(on, choose=status_alone)
         assert sum(found) == 5
