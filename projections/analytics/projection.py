@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
+from domain.execution.state import FINAL
 from domain.model import Recorded, aggregate_id
 from projections.analytics import step_runs
 from projections.analytics.row import COUNTED, Fact, after
@@ -157,8 +158,10 @@ class Analytics:
         spread = spread_moved(replaced, changed.values())
         await _write(connection, ADD, TOTAL_ARRAYS, totals)
         await _write(connection, SPREAD, SPREAD_ARRAYS, spread)
-        self._facts.keep(facts)
-        runs.keep(self._runs)
+        ended = {key for key, fact in facts.items() if fact.status in FINAL}
+        # Hardly ever does anything follow an end.
+        self._facts.keep({key: None if key in ended else fact for key, fact in facts.items()})
+        runs.keep(self._runs, ended)
 
 
 async def _write(

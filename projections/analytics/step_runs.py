@@ -6,7 +6,7 @@ The steps that a fork brings along were run elsewhere, and are counted there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 
 from psycopg import AsyncConnection
@@ -116,10 +116,13 @@ class RunCache:
         """A copy of the runs of an execution, by step; none where they are not known."""
         return dict(self._known.get(execution) or {})
 
-    def keep(self, runs: Mapping[str, dict[str, StepRun]]) -> None:
-        """Keep the runs of executions, by step."""
+    def keep(self, runs: Mapping[str, dict[str, StepRun] | None]) -> None:
+        """Keep the runs of executions, by step; forget those that are None."""
         for execution, its in runs.items():
-            self._known.put(execution, its)
+            if its is None:
+                self._known.pop(execution)
+            else:
+                self._known.put(execution, its)
         self._known.trim()
 
     def clear(self) -> None:
@@ -158,9 +161,9 @@ class StepRuns:
             last.setdefault(run.id, {})[run.step] = run
         return cls(last, whole)
 
-    def keep(self, cache: RunCache) -> None:
-        """Keep the runs of executions that are known whole for the next page."""
-        cache.keep({id_: self._last[id_] for id_ in self._whole})
+    def keep(self, cache: RunCache, ended: Container[str]) -> None:
+        """Keep the runs of executions that are known whole for the next page, but not of those that have ended."""
+        cache.keep({id_: None if id_ in ended else self._last[id_] for id_ in self._whole})
 
     def apply(self, fact: Fact, recorded: Recorded) -> None:
         """Fold one event; `fact` is what is known of the execution after it."""
