@@ -34,7 +34,8 @@ def is_served(conninfo: str, schema: str) -> bool:
         Overloaded: the database cannot be reached.
     """
     with connect(conninfo, schema) as connection:
-        sessions = "SELECT FROM pg_stat_activity WHERE application_name = %s"
+        sessions = """SELECT FROM pg_stat_activity WHERE application_name = %s
+            AND datname = current_database()"""
         return connection.execute(sessions, (program(schema),)).fetchone() is not None
 
 
