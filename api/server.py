@@ -32,6 +32,7 @@ from api.transport.websocket_protocol import WebSocketProtocol
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.moving.whereabouts import located
 from domain.eventlog.sessions import user_of
 from domain.eventlog.setup.log_name import OtherName, settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys, log_secret
@@ -102,6 +103,11 @@ class Database(NamedTuple):
     serving: str
     postgres: EmbeddedPostgres | None = None
 
+    def located(self, schema: str) -> Database:
+        """The same, where the log has moved to; the one that is our own does not follow it there."""
+        owner, serving = located(self.owner, schema, self.serving)
+        return self._replace(owner=owner, serving=serving)
+
     def prepare(self, schema: str, *, begin_again: bool = True) -> None:
         """Make what is missing, and let the serving role use it; `begin_again` as for `migrate`.
 
@@ -110,9 +116,18 @@ class Database(NamedTuple):
         """
         if self.postgres is not None:
             make_role(self.owner, SERVING, self.postgres.password(SERVING))
+        role = None if self.serving == self.owner else user_of(self.serving)
+        self.prepare_for(schema, role, begin_again=begin_again)
+
+    def prepare_for(self, schema: str, role: str | None, *, begin_again: bool = True) -> None:
+        """The same for a role that serves, where that is not the owner's; it need not be able to come in yet.
+
+        Raises:
+            Overloaded: the database cannot be reached.
+        """
         migrate(self.owner, schema, begin_again=begin_again)
-        if self.serving != self.owner:
-            grant(self.owner, schema, user_of(self.serving))
+        if role is not None:
+            grant(self.owner, schema, role)
 
 
 def server_of(config: uvicorn.Config, system: System, limits: ConnectionLimits) -> Server:
@@ -124,10 +139,21 @@ def server_of(config: uvicorn.Config, system: System, limits: ConnectionLimits) 
 
 @contextmanager
 def database(settings: Settings, folder: DataDir) -> Iterator[Database]:
-    """The database of the log.
+    """The database of the log, where it is by now.
 
     Raises:
         SetupError: it is our own, and there is none that could be started.
+    """
+    with named_database(settings, folder) as known:
+        yield known.located(settings.schema) if known.postgres is None else known
+
+
+@contextmanager
+def named_database(settings: Settings, folder: DataDir) -> Iterator[Database]:
+    """The database that the settings name, wherever the log has moved.
+
+    Raises:
+        SetupError: as `database`.
     """
     if settings.database_url is not None:
         yield Database(settings.database_owner_url or settings.database_url, settings.database_url)

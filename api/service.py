@@ -112,6 +112,7 @@ class Served(NamedTuple):
                 _announce(settings, self.folder, listening)
             if worker is not None:
                 system.clock.confirmed = worker.start_again
+                system.move_watch.on_moved = worker.relocate
             relax_collector()
             _allow_many_connections()
             watch = _watching(known.postgres, sign, worker, system.store.outages)
@@ -129,10 +130,11 @@ class Served(NamedTuple):
             SetupError: its master key is not at hand, or is being changed.
         """
         while True:
+            known = self.known.located(self.settings.schema)
             try:
-                self.known.prepare(self.settings.schema)
-                require_key_of_log(self.known.serving, self.settings, self.folder)
-                return self._replace(settings=named(self.settings, self.known.serving))
+                known.prepare(self.settings.schema)
+                require_key_of_log(known.serving, self.settings, self.folder)
+                return self._replace(known=known, settings=named(self.settings, known.serving))
             except Overloaded as error:
                 log.warning("the database is away", reason=str(error))
                 sleep(RETRY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,6 +45,7 @@ from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.migrations import migrate_log
+from domain.eventlog.moving.whereabouts import MoveWatch, listen_in
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_id import log_exists
 from domain.eventlog.setup.log_secret import LogKeys, derived
@@ -78,6 +79,7 @@ class System:
 
     sources: ReadSources
     key_watch: KeyWatch
+    move_watch: MoveWatch
     directory: Directory
     clock: Clock
     bus: Bus
@@ -155,11 +157,11 @@ def build(
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log, sources=sources)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions, grants = PositionTracker(store, listener, schema), Grants(store, catalog_view, clock)
-    log_news = LogLineNotifier(store, lambda: positions.position("logs"))
-    bus = _writer(store, clock, directory, settings, (hub.logs.appended, log_news.appended))
+    bus, log_news = _writer(store, clock, directory, settings, hub=hub, positions=positions)
     return System(
         sources=sources,
         key_watch=KeyWatch(store),
+        move_watch=_move_watch(store, listener, access_log, conninfo),
         directory=directory,
         clock=clock,
         bus=bus,
@@ -245,13 +247,17 @@ def _writer(
     clock: Clock,
     directory: Directory,
     settings: Settings,
-    of_lines: Iterable[Callable[[], None]],
-) -> Bus:
-    def lines_written() -> None:
-        for notify in of_lines:
-            notify()
+    *,
+    hub: Hub,
+    positions: PositionTracker,
+) -> tuple[Bus, LogLineNotifier]:
+    log_news = LogLineNotifier(store, lambda: positions.position("logs"))
 
-    return Bus(
+    def lines_written() -> None:
+        hub.logs.appended()
+        log_news.appended()
+
+    bus = Bus(
         store,
         clock,
         directory.new_id,
@@ -260,6 +266,14 @@ def _writer(
         lines_written=lines_written,
         doubt=lambda: clock.doubt,
     )
+    return bus, log_news
+
+
+def _move_watch(
+    store: Store, listener: Listener, access_log: AccessLog, conninfo: str
+) -> MoveWatch:
+    relocate = store.relocate, partial(listen_in, listener), access_log.relocate
+    return MoveWatch(store, listener, conninfo, relocate)
 
 
 @asynccontextmanager
@@ -269,7 +283,7 @@ async def running(system: System) -> AsyncIterator[None]:
         system.door.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
-        *(DestroyedKeys(system.store, system.listener), system.key_watch),
+        *(DestroyedKeys(system.store, system.listener), system.key_watch, system.move_watch),
         *filter(None, [system.sources.standby]),
     )
     clients = aclosing(system.webhooks.client), aclosing(system.cells)

@@ -18,6 +18,7 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
+from domain.eventlog.moving.whereabouts import MoveWatch
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
@@ -79,10 +80,13 @@ class Audit(NamedTuple):
 
 
 class OnOther(NamedTuple):
-    """What is called where the log becomes another one, and where it gets another master key."""
+    """What is called where the log becomes another one, where it gets another master key, and, with the connection
+    string there, where it has moved.
+    """
 
     log: Callable[[], object] = lambda: None
     key: Callable[[], object] = lambda: None
+    place: Callable[[str], object] = lambda _: None
 
 
 @asynccontextmanager
@@ -117,7 +121,7 @@ async def working(
     listener.add_handler(schema, lambda _: tree.news.set())
     store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
     parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers]
-    parts += [LogWatch(store, on_other.log, listener), KeyWatch(store, on_other.key)]
+    parts += _watches(store, listener, conninfo, on_other)
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
         days = retention.access_days
@@ -126,6 +130,16 @@ async def working(
         parts.append(Auditor(writer, store, conninfo, keys.secret, audit.rate, clock=clock))
     async with opened(store), aclosing(client), started(parts):
         yield runner
+
+
+def _watches(
+    store: Store, listener: Listener, conninfo: str, on_other: OnOther
+) -> tuple[Part, ...]:
+    return (
+        LogWatch(store, on_other.log, listener),
+        KeyWatch(store, on_other.key),
+        MoveWatch(store, listener, conninfo, on_moved=on_other.place),
+    )
 
 
 def _store(conninfo: str, schema: str, keys: LogKeys, log_name: str | None) -> Store:

@@ -80,6 +80,10 @@ class WorkProcess:
             self._asked = True
             self._process.terminate()
 
+    def relocate(self, conninfo: str) -> None:
+        """Let it work in another place once it is started again: it goes there by itself."""
+        self._task = self._task._replace(conninfo=conninfo)
+
     def _say_ended(self, status: int) -> None:
         say, self._asked = log.info if self._asked else log.error, False
         say("work process ended, and starts again", status=status)

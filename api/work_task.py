@@ -90,22 +90,28 @@ def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
 
 def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
     """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second. Where the log becomes
-    another one, all that was known of it is dropped.
+    another one, or moves, all that was known of it is dropped.
 
     Raises:
         SetupError: the log has another master key by now, or another name.
     """
     relax_collector()
     reasons: set[Reason] = set()
+
+    def relocate(conninfo: str) -> None:
+        nonlocal task
+        task = task._replace(conninfo=conninfo)
+
     try:
         while True:
-            uvloop.run(_until_stopped(task, watch, reasons))
+            uvloop.run(_until_stopped(task, watch, reasons, relocate))
             if Reason.SIGNAL in reasons:
                 return
             if Reason.OTHER_KEY in reasons:
                 raise WrongKey(CHANGED)
             end_when_asked()
-            log.warning("the log has another id: the work begins again")
+            if Reason.OTHER_LOG in reasons:
+                log.warning("the log has another id: the work begins again")
             task = named_again(task, watch)
             reasons.clear()
     except (WrongKey, RotationUnderWay) as error:
@@ -136,17 +142,30 @@ class Reason(Enum):
     SIGNAL = auto()
     OTHER_LOG = auto()
     OTHER_KEY = auto()
+    OTHER_PLACE = auto()
 
 
-async def _until_stopped(task: Task, watch: Callable[[], object], reasons: set[Reason]) -> None:
-    """Work until there is a reason to end; `reasons` get what comes until the loop has ended, too.
+OTHER = Reason.OTHER_LOG, Reason.OTHER_KEY, Reason.OTHER_PLACE
+"""In the order of `OnOther`."""
+
+
+async def _until_stopped(
+    task: Task,
+    watch: Callable[[], object],
+    reasons: set[Reason],
+    relocate: Callable[[str], None],
+) -> None:
+    """Work until there is a reason to end; `reasons` get what comes until the loop has ended, too. `relocate` is
+    called with the connection string in another place, where the log has moved.
 
     Raises:
         WrongKey, RotationUnderWay: the log has another master key at the start.
     """
     stopped = asyncio.Event()
 
-    def end(reason: Reason) -> None:
+    def end(reason: Reason, conninfo: str | None = None) -> None:
+        if conninfo is not None:
+            relocate(conninfo)
         reasons.add(reason)
         stopped.set()
 
@@ -162,7 +181,7 @@ async def _until_stopped(task: Task, watch: Callable[[], object], reasons: set[R
             lost_leases=task.lost_leases,
             audit=audit,
             log_name=task.log_name,
-            on_other=OnOther(partial(end, Reason.OTHER_LOG), partial(end, Reason.OTHER_KEY)),
+            on_other=OnOther(*(partial(end, reason) for reason in OTHER)),
         ),
     ):
         while not stopped.is_set():

@@ -14,10 +14,11 @@ from domain.errors import Overloaded
 from domain.eventlog.access.days import MAKE_DAYS
 from domain.eventlog.encryption import KEY_BYTES, KeyCheck, Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
+from domain.eventlog.moving.fence import require_open
 from domain.eventlog.sessions import connect
 from domain.eventlog.setup.log_lines import migrate_log_lines
 
-SCHEMAS = ("schema.sql", "access/schema.sql", "setup/log_lines.sql")
+SCHEMAS = ("moving/schema.sql", "schema.sql", "access/schema.sql", "setup/log_lines.sql")
 
 # Nothing while the log may be changed: then it is migrated again, which forbids it.
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
@@ -35,21 +36,22 @@ def migrate_log(conninfo: str, schema: str) -> None:
     """Create what is missing of the log's tables; safe to run at every start, by many at once.
 
     Raises:
-        Overloaded: the database cannot be reached, or takes no writes.
+        Overloaded: the database cannot be reached, takes no writes, or the log is being moved.
     """
     room = files("domain.eventlog")
-    log, access, lines = (room.joinpath(name).read_bytes() for name in SCHEMAS)
-    form = sha256(log + access + lines).hexdigest()[:16]
+    *log, lines = (room.joinpath(name).read_bytes() for name in SCHEMAS)
+    form = sha256(b"".join(log) + lines).hexdigest()[:16]
     with connect(conninfo, schema) as connection:
         if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
             raise Overloaded(READ_ONLY)
+        require_open(connection)
         # Of the session: the log lines are migrated in several transactions.
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)))
         # Even DDL that changes nothing waits for a backup or a VACUUM, and every writer behind it.
         if connection.execute(FORM).fetchone() != (form,):
-            connection.execute(log)
-            connection.execute(access)
+            for part in log:
+                connection.execute(part)
             connection.execute(MAKE_DAYS, (datetime.now(UTC).date(),))
             migrate_log_lines(connection, lines)
             connection.execute(SQL("COMMENT ON TABLE head IS {}").format(Literal(form)))

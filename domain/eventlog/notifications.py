@@ -60,7 +60,7 @@ class Listener(Background):
 
     def __init__(self, conninfo: str, schema: str, hearing: float | None = None) -> None:
         """`hearing`: seconds between two polls while notifications arrive; `HEARING` where it is left out."""
-        self._conninfo = conninfo
+        self.conninfo = conninfo
         self._schema = schema
         self._hearing = hearing
         self._handlers: dict[str, list[Callable[[str | None], None]]] = {}
@@ -106,7 +106,7 @@ class Listener(Background):
 
     async def _connect(self) -> AsyncConnection:
         return await AsyncConnection.connect(
-            watched(self._conninfo),
+            watched(self.conninfo),
             autocommit=True,
             connect_timeout=3,
             options=session_options(self._schema),

@@ -64,9 +64,9 @@ class Store:
     ) -> None:
         self.states, self.seen = StateLoader(codec, keyring), Seen()
         self.schema, self.log_name = schema, log_name
-        self._connections = self.connections_of(conninfo, schema, connections)
-        self.outages, self.fresh = self._connections.outages, self._connections.fresh
-        self._notifier = Notifier(conninfo, schema, apart=log_name is not None)
+        made = self._connections = self.connections_of(conninfo, schema, connections)
+        self.outages, self.fresh, self.relocate = made.outages, made.fresh, made.relocate
+        self._notifier = made.notifier = Notifier(conninfo, schema, apart=log_name is not None)
 
     @property
     def codec(self) -> Codec:

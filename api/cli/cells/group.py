@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,8 +17,8 @@ def cells_group() -> None:
     """Look after several logs: one log, with the server that serves it, is a cell.
 
     A log has a name (EXECUTIONS_LOG), and a database of its own. `create` makes that, on the PostgreSQL of
-    EXECUTIONS_DATABASE_URL or on the embedded one; `list` shows which there are; `map` writes what nginx or HAProxy
-    need to send each request to its log.
+    EXECUTIONS_DATABASE_URL or on the embedded one; `list` shows which there are; `move` takes one elsewhere while it is
+    served; `drop` is the end of one; `map` writes what nginx or HAProxy need to send each request to its log.
     """
 
 
@@ -49,6 +50,79 @@ def list_(data_dir: Path | None, *, as_json: bool) -> None:
     from api.cli.cells.logs import list_logs
 
     list_logs(data_dir, as_json=as_json)
+
+
+@cells_group.command()
+@click.argument("name")
+@click.option(
+    "--to",
+    required=True,
+    metavar="URL",
+    help="The new place, as the owner there: a database that has no log yet.",
+)
+@click.option(
+    "--from",
+    "source",
+    metavar="URL",
+    help="How the server of the new place reaches the old one; else as this command does.",
+)
+@click.option(
+    "--stay",
+    is_flag=True,
+    help="Servers do not go there by themselves: what their URL leads to (HAProxy) is changed instead.",
+)
+@click.option(
+    "--then",
+    metavar="COMMAND",
+    help="A command of the shell that is run once the new place takes commands, such as one that tells HAProxy.",
+)
+@click.option(
+    "--pause",
+    type=click.FloatRange(0.2, 60),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long commands may wait; else the move stops, and they are taken in the old place.",
+)
+@click.option("--abort", is_flag=True, help="Take a move back that is not at its end.")
+@click.option(
+    "--new-is-lost",
+    is_flag=True,
+    help="With --abort: the new place is gone for good, and cannot be asked.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what is in the way.")
+@DATA_DIR
+@JSON
+def move(name: str, to: str, data_dir: Path | None, **options: Any) -> None:
+    """Move the log NAME to another database while it is served.
+
+    All of it is copied and followed by PostgreSQL's logical replication, and compared. Then commands wait, for less than a
+    second as a rule: they are answered 503, with Retry-After. When the new place has everything, it takes them, and
+    servers and work processes that run go there by themselves, with the user and the password that they have; streams
+    stay open. What they were started with should be changed then, but need not be at once.
+
+    Broken off anywhere it goes on when it is run again; until the new place takes commands, --abort takes it back. Only one
+    command moves a log at a time. The old place stays as it was, closed for good: drop it when nobody asks it any more.
+    """
+    from api.cli.cells.move import Options, move_log
+
+    move_log(name, data_dir, Options(to, **options))
+
+
+@cells_group.command()
+@click.argument("name")
+@click.option("--confirm", metavar="NAME", help="The name once more; else it is asked for.")
+@DATA_DIR
+@JSON
+def drop(name: str, confirm: str | None, data_dir: Path | None, *, as_json: bool) -> None:
+    """Drop the log NAME for good: its database, or its schema where there is more in the database.
+
+    It says what goes, and asks for the name once more. A log with a running server or work process is refused. What is
+    elsewhere stays: the master key, and the files of the archive.
+    """
+    from api.cli.cells.drop import drop_named
+
+    drop_named(name, confirm, data_dir, as_json=as_json)
 
 
 @cells_group.command(name="map")

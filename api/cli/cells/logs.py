@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
 import click
 from rich.table import Table
 
+from api.cli.cells.found import reporting_errors, server
 from api.cli.tables import print_table, whole_column
-from api.embedded_postgres.data_dir import DataDir
-from api.server import Database, named
-from api.server import database as server_of
-from api.settings import Settings, SetupError, read
-from api.telemetry.logging import configure_logging
-from domain.errors import Overloaded
+from api.server import named
 from domain.eventlog.setup.databases import (
     FoundLog,
     database_of,
@@ -35,7 +29,7 @@ SETTINGS = {"url": "EXECUTIONS_DATABASE_URL", "ownerUrl": "EXECUTIONS_DATABASE_O
 
 def create_log(name: str, data_dir: Path | None, *, as_json: bool) -> None:
     """Make the database of a log, its tables, and give it its name; what is there already stays."""
-    with _server(data_dir, log=name) as (settings, known):
+    with reporting_errors(), server(data_dir, log=name) as (settings, known):
         database = database_of(name)
         is_new = make_database(known.owner, database)
         made = known._replace(
@@ -56,7 +50,7 @@ def create_log(name: str, data_dir: Path | None, *, as_json: bool) -> None:
 
 def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
     """Print the logs of the server."""
-    with _server(data_dir) as (settings, known):
+    with reporting_errors(), server(data_dir) as (settings, known):
         found = logs_on(known.owner, settings.schema)
     if as_json:
         click.echo(json.dumps([_document(log) for log in found]))
@@ -73,19 +67,3 @@ def _document(log: FoundLog) -> dict[str, object]:
     at = {"at": format_time(log.at)} if log.position else {}
     named = {"name": log.name} if log.name else {}
     return {**named, "database": log.database, "position": log.position, **at, "bytes": log.size}
-
-
-@contextmanager
-def _server(
-    data_dir: Path | None, *, log: str | None = None
-) -> Iterator[tuple[Settings, Database]]:
-    """The PostgreSQL server of the settings, which runs while the block does."""
-    try:
-        settings = read(data_dir=data_dir, log=log)
-        configure_logging(settings.log_level)
-        with server_of(settings, DataDir(settings.data_dir)) as known:
-            yield settings, known
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
-    except Overloaded as error:
-        raise click.ClickException(error.detail) from None

@@ -80,6 +80,11 @@ class AccessLog:
         self._refuse(self._waiting)
         await self._disconnect()
 
+    async def relocate(self, conninfo: str) -> None:
+        """Write in another place from now on."""
+        self._conninfo = conninfo
+        await self._disconnect()
+
     async def record(self, access: Access) -> None:
         """Return once a read is recorded, durably.
 

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import NO_MEMORY, OutcomeUnknown, TooExpensive
+from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up, note
 from domain.eventlog.sessions import program, session_options
 from domain.outages import Outages
@@ -43,7 +44,11 @@ class Connections:
             "connect_timeout": CONNECT_TIMEOUT,
             "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
         }
+        self.notifier: Notifier | None = None
+        """Goes to another place with the rest."""
         self._writer: AsyncConnection | None = None
+        self._writer_of = ""
+        """Where it leads to."""
         self._former_writer = ""
         self._writing = False
         self._readers = self._pool(readers)
@@ -68,6 +73,15 @@ class Connections:
         """Start the pools; they connect in the background, and again whenever they must."""
         await self._readers.open()
         await self._searchers.open()
+
+    async def relocate(self, conninfo: str) -> None:
+        """Connect to another place from now on; what is lent out ends where it is."""
+        self._conninfo = conninfo
+        if self.notifier is not None:
+            self.notifier.relocate(conninfo)
+        for pool in (self._readers, self._searchers):
+            pool.conninfo = conninfo
+            await pool.drain()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -200,10 +214,13 @@ class Connections:
                 await connection.close()
 
     async def _connect_writer(self) -> AsyncConnection:
-        if self._writer is not None and hung_up(self._writer):
+        if self._writer is not None and (
+            self._writer_of != self._conninfo or hung_up(self._writer)
+        ):
             await self.drop_writer()
         if self._writer is None:
             self.session += 1
+            self._writer_of = self._conninfo
             options = {**self._options, "application_name": self._name}
             self._writer = await AsyncConnection.connect(self._conninfo, autocommit=True, **options)
         return self._writer

@@ -61,9 +61,15 @@ class Notifier:
         if self._task is not None:
             await cancel(self._task)
 
+    def relocate(self, conninfo: str) -> None:
+        """Notify in another place from now on."""
+        self._conninfo = conninfo
+        self._committed.set()
+
     async def _run(self) -> None:
+        place = self._conninfo
         async with await self._connect() as connection:
-            while True:
+            while place == self._conninfo:
                 await connection.execute(NOTIFY, (self.channel,), prepare=True)
                 await asyncio.sleep(PAUSE)
                 await self._committed.wait()

@@ -14,8 +14,10 @@ from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from domain.errors import Overloaded
-from domain.outages import AWAY, Outages
+from domain.outages import AWAY, MOVING, Outages
 
+FENCED = "the log is being moved"
+"""What the fence of a log says that moves."""
 NO_SPACE = "No space left on device"
 OF_CONNECTIONS = ("08", "57P", "53300")
 """SQLSTATEs of connections that cannot be made or are lost. One that broke has none at all."""
@@ -39,6 +41,8 @@ async def available() -> AsyncIterator[None]:
 
 def note(error: Exception, outages: Outages) -> Overloaded:
     """Note one of the `OUTAGES`, where it is the database's; returns the refusal for the caller."""
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) and FENCED in str(error):
+        return Overloaded(MOVING)
     if isinstance(error, psycopg.errors.DiskFull) or NO_SPACE in str(error):
         outages.disk_is_full(str(error))
     elif _is_of_connection(error):

@@ -15,6 +15,9 @@ from domain.eventlog.sessions import connect
 
 DATABASES = """SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate
     AND has_database_privilege(datname, 'CONNECT') ORDER BY datname"""
+OTHER_SCHEMAS = r"""SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> ALL(ARRAY[%s, 'information_schema'])
+        AND n.nspname NOT LIKE 'pg\_%%' LIMIT 1"""
 COLUMN = """SELECT FROM information_schema.columns
     WHERE table_schema = %s AND table_name = 'head' AND column_name = 'log_name'"""
 SECRETS = frozenset(
@@ -46,6 +49,29 @@ def in_database(conninfo: str, database: str) -> str:
     return make_conninfo(conninfo, dbname=database)
 
 
+def named_in(conninfo: str, schema: str, name: str) -> str | None:
+    """The connection string of the database in which the log of a name is, on the same server; None where none is.
+
+    Raises:
+        Overloaded: the server cannot be reached.
+    """
+    found = next((log for log in logs_on(conninfo, schema) if log.name == name), None)
+    return None if found is None else in_database(conninfo, found.database)
+
+
+def names_database(conninfo: str) -> bool:
+    """Whether a text is a connection string that names a database."""
+    try:
+        return bool(conninfo_to_dict(conninfo).get("dbname"))
+    except psycopg.ProgrammingError:
+        return False
+
+
+def same_database(conninfo: str, other: str) -> str:
+    """The same server and user, and the database of another connection string."""
+    return in_database(conninfo, str(conninfo_to_dict(other)["dbname"]))
+
+
 def without_secrets(conninfo: str) -> str:
     """A connection string as it may be shown."""
     parts = {key: part for key, part in conninfo_to_dict(conninfo).items() if key not in SECRETS}
@@ -69,6 +95,28 @@ def make_database(conninfo: str, database: str) -> bool:
     return True
 
 
+def drop_log(conninfo: str, schema: str, maintenance: str) -> str:
+    """Drop the database of a log, by a connection to another one, or, where there is more in it, its schema; what was
+    dropped.
+
+    Raises:
+        Overloaded: the server cannot be reached, the user may not, or others are connected.
+    """
+    database = str(conninfo_to_dict(conninfo)["dbname"])
+    try:
+        with connect(conninfo, "public") as connection:
+            shared = connection.execute(OTHER_SCHEMAS, (schema,)).fetchone() is not None
+            if shared or conninfo_to_dict(maintenance).get("dbname") == database:
+                connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
+                return f"the schema {schema} of the database {database}"
+        with connect(maintenance, "public") as connection:
+            connection.autocommit = True
+            connection.execute(SQL("DROP DATABASE {}").format(Identifier(database)))
+    except psycopg.Error as error:
+        raise Overloaded(f"{database} cannot be dropped: {error}".strip()) from error
+    return f"the database {database}"
+
+
 def logs_on(conninfo: str, schema: str) -> list[FoundLog]:
     """The logs in this schema of the databases of a server, as far as the user may look.
 
@@ -79,6 +127,11 @@ def logs_on(conninfo: str, schema: str) -> list[FoundLog]:
         names = [name for (name,) in connection.execute(DATABASES).fetchall()]
     found = (_log_in(in_database(conninfo, name), name, schema) for name in names)
     return [log for log in found if log is not None]
+
+
+def log_at(conninfo: str, schema: str) -> FoundLog | None:
+    """The log in a schema of the database that a connection string names; None where there is none."""
+    return _log_in(conninfo, str(conninfo_to_dict(conninfo)["dbname"]), schema)
 
 
 def _log_in(conninfo: str, database: str, schema: str) -> FoundLog | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from domain.eventlog.sessions import connect
 
+NAME = "SELECT log_name FROM head"
 GIVE = "UPDATE head SET log_name = %s WHERE log_name IS NULL"
 
 
@@ -23,9 +24,10 @@ def settle_log_name(conninfo: str, schema: str, wanted: str | None = None) -> st
         Overloaded: the database cannot be reached.
     """
     with connect(conninfo, schema) as connection:
-        if wanted is not None:
+        [name] = connection.execute(NAME).fetchone() or [None]
+        if wanted is not None and name is None:
             connection.execute(GIVE, (wanted,))
-        [name] = connection.execute("SELECT log_name FROM head").fetchone() or [None]
+            [name] = connection.execute(NAME).fetchone() or [None]
     if wanted is not None and name != wanted:
         raise OtherName(str(name))
     return None if name is None else str(name)

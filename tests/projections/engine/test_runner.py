@@ -145,7 +145,7 @@ async def test_listener_without_a_connection_reports_deafness(database: str) -> 
     try:
         assert await wake.wait(10)
         assert listener.poll == notifications.HEARING
-        listener._conninfo = f"{database} port=1"
+        listener.conninfo = f"{database} port=1"
         with psycopg.connect(database, autocommit=True) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -79,6 +80,48 @@ def test_create_says_both_addresses_where_the_owner_has_one_and_shows_no_secret(
 def test_create_refuses_what_is_no_name(database: str, tmp_path: Path) -> None:
     done = cells("create", "North!", data_dir=tmp_path, database_url=database)
     assert (done.exit_code, "log (EXECUTIONS_LOG)" in done.output) == (1, True)
+
+
+def test_drop_asks_for_the_name_and_drops_the_database(
+    database: str, tmp_path: Path, north: str, admin: psycopg.Connection
+) -> None:
+    run = partial(cells, data_dir=tmp_path, database_url=database)
+    run("create", north)
+    wrong = run("drop", north, "--confirm", "south")
+    assert (wrong.exit_code, "nothing was dropped" in wrong.output) == (1, True)
+    said = run("drop", north, "--confirm", north)
+    assert said.exit_code == 0, said.output
+    assert "0 events" in said.output
+    assert f"Dropped the database {database_of(north)}." in said.output
+    there = "SELECT FROM pg_database WHERE datname = %s"
+    assert admin.execute(there, (database_of(north),)).fetchone() is None
+
+
+def test_drop_leaves_what_else_is_in_the_database(
+    database: str, tmp_path: Path, north: str
+) -> None:
+    run = partial(cells, data_dir=tmp_path, database_url=database)
+    run("create", north)
+    other = in_database(database, database_of(north))
+    with psycopg.connect(other) as connection:
+        connection.execute("CREATE TABLE public.notes (text text)")
+    dropped = json.loads(run("drop", north, "--confirm", north, "--json").output)
+    assert dropped["dropped"] == f"the schema executions of the database {database_of(north)}"
+    with psycopg.connect(other) as connection:
+        connection.execute("SELECT FROM public.notes")
+
+
+def test_move_refuses_what_it_cannot_begin(database: str, tmp_path: Path, north: str) -> None:
+    run = partial(cells, data_dir=tmp_path, database_url=database)
+    run("create", north)
+    for said, arguments in {
+        "there is no log named south": ("south", "--to", database),
+        "must name a database": (north, "--to", "host=127.0.0.1"),
+        "wal_level of the old place": (north, "--to", database, "--dry-run"),
+        "is not being moved": (north, "--to", database, "--abort"),
+    }.items():
+        done = run("move", *arguments)
+        assert (done.exit_code, said in done.output) == (1, True), done.output
 
 
 def test_map_has_a_line_for_each_log_and_each_tenant() -> None:

@@ -1,0 +1,52 @@
+"""`executions cells drop`: a log goes for good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from api.cli.cells.found import found_log, reporting_errors
+from api.settings import SetupError
+from domain.eventlog.moving.journal import Journal, read_from
+from domain.eventlog.moving.steps import Done
+from domain.eventlog.setup.databases import FoundLog, drop_log, log_at, without_secrets
+from domain.eventlog.setup.log_id import is_served
+from domain.json_forms import format_time
+
+MIB = 1024 * 1024
+SERVED = "a server or a work process runs on this log: stop it first"
+
+
+def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_json: bool) -> None:
+    """Drop a log, once its name was said again."""
+    with reporting_errors(), found_log(name, data_dir) as (settings, known, named):
+        schema = settings.schema
+        if is_served(known.owner, schema):
+            raise SetupError(SERVED)
+        journal = read_from(known.owner, schema)
+        if journal is not None and journal.step != Done.FINISHED:
+            raise SetupError(
+                f"this log is being moved to {journal.target}: finish that, or take it back, first"
+            )
+        log = log_at(known.owner, schema)
+        assert log is not None
+        if not as_json:
+            click.echo(_described(name, log, without_secrets(known.owner), journal))
+        if (confirmed or click.prompt("Its name, once more", err=True)) != name:
+            raise SetupError(f"that is not {name}: nothing was dropped")
+        dropped = drop_log(known.owner, schema, named.owner)
+    gone = {"name": name, "dropped": dropped, "position": log.position}
+    click.echo(json.dumps(gone) if as_json else f"Dropped {dropped}.")
+
+
+def _described(name: str, log: FoundLog, place: str, journal: Journal | None) -> str:
+    last = f", the last of {format_time(log.at)}" if log.position else ""
+    lines = [
+        f"The log {name}, {place}: {log.position} events{last}; the database has {log.size / MIB:.1f} MiB.",
+        "All of it goes: events, keys, views, log lines, the access log. Its master key and the files of its archive stay.",
+    ]
+    if journal is not None and journal.moved:
+        lines.insert(1, f"It has moved to {journal.target}: this is what was left behind.")
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""The log that a command names, on the PostgreSQL server of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from api.embedded_postgres.data_dir import DataDir
+from api.server import Database, named_database
+from api.settings import Settings, SetupError, read
+from api.telemetry.logging import configure_logging
+from domain.errors import Overloaded
+from domain.eventlog.setup.databases import named_in, same_database
+
+
+@contextmanager
+def reporting_errors() -> Iterator[None]:
+    """What cannot be done is said in a line or some, without a traceback."""
+    try:
+        yield
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    except Overloaded as error:
+        raise click.ClickException(error.detail) from None
+
+
+@contextmanager
+def server(data_dir: Path | None, *, log: str | None = None) -> Iterator[tuple[Settings, Database]]:
+    """The PostgreSQL server of the settings, which runs while the block does.
+
+    Raises:
+        SetupError, Overloaded: there is none, or it cannot be reached.
+    """
+    settings = read(data_dir=data_dir, log=log)
+    configure_logging(settings.log_level)
+    with named_database(settings, DataDir(settings.data_dir)) as known:
+        yield settings, known
+
+
+class FoundDatabase(NamedTuple):
+    """The settings, the database of a log, and the one that the settings name, on the same server."""
+
+    settings: Settings
+    log: Database
+    named: Database
+
+
+@contextmanager
+def found_log(name: str, data_dir: Path | None) -> Iterator[FoundDatabase]:
+    """The database of the log of this name, on the server of the settings.
+
+    Raises:
+        SetupError: there is no such log.
+    """
+    with server(data_dir) as (settings, known):
+        owner = named_in(known.owner, settings.schema, name)
+        if owner is None:
+            raise SetupError(
+                f"there is no log named {name} on this server: `executions cells list` shows which there are"
+            )
+        log = known._replace(owner=owner, serving=same_database(known.serving, owner))
+        yield FoundDatabase(settings, log, known)

@@ -1,0 +1,192 @@
+"""`executions cells move`: a log goes to another database while it is served."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from api.cli.cells.found import found_log, reporting_errors
+from api.server import Database
+from api.settings import SetupError, environment_of_children
+from domain import registry
+from domain.eventlog.moving.digests import Different
+from domain.eventlog.moving.fence import Expired, StillWriting
+from domain.eventlog.moving.journal import place_of
+from domain.eventlog.moving.move import Hooks, Move, Refused, Wanted
+from domain.eventlog.moving.places import Busy, Patience, Places, Progress
+from domain.eventlog.moving.replication import Broken, Late
+from domain.eventlog.sessions import user_of
+from domain.eventlog.setup.databases import names_database
+from projections.registry import all_projections
+
+AGAIN = "the old place takes commands; run the command again, or take the move back with --abort"
+STOPPED = {
+    Late: "what was recorded has not arrived in time",
+    StillWriting: "a transaction in the old place does not end",
+    Expired: "it took longer than commands may wait (--pause)",
+}
+WORDS = {
+    "taken back": "what the move has made is taken away",
+    "prepared": "the tables are made",
+    "published": "the old place publishes its changes",
+    "copied": "all rows are copied, and the new place follows",
+    "compared": "what was recorded before is the same in both places",
+    "sealed": "the old place takes no commands any more, and both have the same",
+    "opened": "the new place takes commands",
+    "moved": "the old place says where the log is",
+    "finished": "nothing is left to do",
+}
+COMMAND_WITHIN = 60
+
+
+class Options(NamedTuple):
+    """What was said on the command line: see its help."""
+
+    to: str
+    source: str | None = None
+    then: str | None = None
+    stay: bool = False
+    pause: float = 5.0
+    abort: bool = False
+    new_is_lost: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+
+
+def move_log(name: str, data_dir: Path | None, options: Options) -> None:
+    """Move a log, go on with a move that was broken off, take one back, or say what is in its way."""
+    with reporting_errors(), found_log(name, data_dir) as (settings, known, _):
+        if not names_database(options.to):
+            raise SetupError("--to must name a database: one that is there, and has no log yet")
+        role = None if known.serving == known.owner else user_of(known.serving)
+        wanted = Wanted(
+            known.owner,
+            options.to,
+            settings.schema,
+            options.source or known.owner,
+            role,
+            not options.stay,
+        )
+        with _moving(wanted, known, options) as move:
+            _do(name, move, wanted, options)
+
+
+def _do(name: str, move: Move, wanted: Wanted, options: Options) -> None:
+    if options.abort:
+        move.abort(new_is_lost=options.new_is_lost)
+        _say(options, f"The log {name} stays where it is.", {"name": name, "aborted": True})
+    elif options.dry_run:
+        _show_objections(name, move, options)
+    else:
+        done = move.run()
+        _say_done(name, wanted, done, options)
+
+
+@contextmanager
+def _moving(wanted: Wanted, known: Database, options: Options) -> Iterator[Move]:
+    new = Database(wanted.new, wanted.new)
+    views = {
+        table: view.name for view in all_projections(registry.codec()) for table in view.tables
+    }
+    hooks = Hooks(
+        lambda: known.prepare(wanted.schema, begin_again=False),
+        lambda: new.prepare_for(wanted.schema, wanted.role),
+        views,
+        Progress(_Reached(options), lambda step: _say(options, WORDS[step], {"step": step})),
+        lambda: _run_command(options.then),
+    )
+    try:
+        move = Move(wanted, hooks, Patience(options.pause))
+        try:
+            yield move
+        finally:
+            move.close()
+    except Busy:
+        raise SetupError("another command moves this log just now") from None
+    except Refused as error:
+        raise SetupError("\n".join(error.reasons)) from None
+    except (Broken, Different) as error:
+        raise SetupError(f"{error}; {AGAIN}") from None
+    except (Late, StillWriting, Expired) as error:
+        raise SetupError(f"{STOPPED[type(error)]}; {AGAIN}") from None
+
+
+class _Reached:
+    """Shows on a terminal how far it is, in one line that is written over."""
+
+    def __init__(self, options: Options) -> None:
+        self._json = options.as_json
+        self._last: tuple[str, int, int] | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if (what, done, total) == self._last:
+            return
+        self._last = (what, done, total)
+        if self._json:
+            click.echo(json.dumps({"doing": what, "done": done, "of": total}))
+        elif sys.stderr.isatty():
+            click.echo(f"\r\033[K{what}: {done} of {total}", nl=False, err=True)
+
+
+def _run_command(command: str | None) -> None:
+    if command is None:
+        return
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            env=environment_of_children(),
+            timeout=COMMAND_WITHIN,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"the command of --then has not ended within {COMMAND_WITHIN} s") from None
+    if done.returncode:
+        raise SetupError(
+            f"the log is in the new place, but the command of --then ended with {done.returncode}: run this again"
+        )
+
+
+def _show_objections(name: str, move: Move, options: Options) -> None:
+    reasons = move.objections()
+    step = None if move.begun is None else move.begun.step
+    if options.as_json:
+        click.echo(json.dumps({"name": name, "objections": reasons, "step": step}))
+    elif reasons:
+        click.echo("\n".join(reasons))
+    elif step is None:
+        click.echo(f"Nothing is in the way of the move of {name}; nothing was changed.")
+    else:
+        click.echo(f"The move of {name} goes on behind this: {WORDS.get(step, step)}.")
+    if reasons:
+        raise click.exceptions.Exit(1)
+
+
+def _say_done(name: str, wanted: Wanted, done: Places, options: Options) -> None:
+    place, pause = place_of(wanted.new), done.pause
+    compared = done.compared
+    shown = {
+        "name": name,
+        "place": place,
+        **({} if pause is None else {"pauseSeconds": round(pause, 3)}),
+        **({} if compared is None else compared._asdict()),
+    }
+    lines = [f"The log {name} is at {place}."]
+    if pause is not None and compared is not None:
+        lines.append(
+            f"Commands waited for {pause:.2f} s; both places had the same {compared.position} events."
+        )
+        if compared.skipped:
+            lines.append(f"Too large to be compared meanwhile: {', '.join(compared.skipped)}.")
+    lines.append("Name it in EXECUTIONS_DATABASE_URL, and run `executions verify` there.")
+    _say(options, "\n".join(lines), shown)
+
+
+def _say(options: Options, text: str, shown: dict[str, object]) -> None:
+    click.echo(json.dumps(shown) if options.as_json else text)

@@ -1,0 +1,1 @@
+"""A log moves to another database while it is served."""

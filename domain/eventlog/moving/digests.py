@@ -1,0 +1,146 @@
+"""What both places have, held against each other: counts of rows, and sums over the hashes of all their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from domain.eventlog.moving.tables import Table
+
+NUMBERED = {"events": "notification_id", "log_lines": "id", "access_log": "id"}
+"""Rows that are only added, each with a higher number than those before; in partitions, too."""
+AT_ONCE = 50_000
+LARGEST = 32 * 1024 * 1024
+"""Bytes of a table that is compared while commands wait. That of what is only added is compared before."""
+DIGEST = SQL(
+    """SELECT {name} AS name, count(*),
+        coalesce(sum(hashtextextended(CAST(ROW({columns}) AS text), 0)::numeric), 0) FROM {table}{where}"""
+)
+ALL = SQL("")
+BOUNDS = SQL("SELECT min({number}) - 1, max({number}) FROM {table}")
+HEAD = "SELECT position, log_id, log_name FROM head"
+SEQUENCES = """SELECT sequencename, last_value FROM pg_sequences
+    WHERE schemaname = current_schema() AND last_value IS NOT NULL"""
+SET_SEQUENCE = "SELECT setval(format('%%I.%%I', current_schema(), %s::text), %s)"
+
+OnProgress = Callable[[int, int], object]
+
+
+class Different(Exception):
+    """The new place has something else than the old one; the message says in which table."""
+
+
+class Compared(NamedTuple):
+    """The position of the last event, how many rows were compared, and which tables were too large for it."""
+
+    position: int
+    rows: int
+    skipped: tuple[str, ...]
+
+
+class Comparison:
+    """Compares both places, each on a thread of its own."""
+
+    def __init__(self, old: Connection[Any], new: Connection[Any]) -> None:
+        self._places = old, new
+        self._done: dict[str, int] = {}
+        """Up to which number the rows of a table are compared."""
+
+    def compare_past(self, tables: Mapping[str, Table], reached: OnProgress) -> int:
+        """Compare what is only ever added to, as far as the new place is; how many rows.
+
+        Raises:
+            Different: something is not the same.
+        """
+        wanted = {name: number for name in tables if (number := _number(tables[name])) is not None}
+        bounds = {name: self._bounds(name, number) for name, number in wanted.items()}
+        total, rows = sum(last - first for first, last in bounds.values()), 0
+        for name, number in wanted.items():
+            for after, until in _spans(*bounds[name]):
+                rows += self._compare({name: tables[name]}, {name: _between(number, after, until)})
+                reached(rows, total)
+            self._done[name] = bounds[name][1]
+        return rows
+
+    def compare_rest(self, tables: Mapping[str, Table]) -> Compared:
+        """Compare all else, while nothing is written.
+
+        Raises:
+            Different: something is not the same.
+        """
+        heads = [each.execute(HEAD).fetchone() for each in self._places]
+        if heads[0] != heads[1] or heads[0] is None:
+            raise Different(
+                f"the head of the log is {heads[0]} in one place, {heads[1]} in the other"
+            )
+        tails = {
+            name: self._tail(name, number) for name in tables if (number := _number(tables[name]))
+        }
+        skipped = {name for name in tables.keys() - tails.keys() if tables[name].size > LARGEST}
+        compared = {name: table for name, table in tables.items() if name not in skipped}
+        return Compared(heads[0][0], self._compare(compared, tails), tuple(sorted(skipped)))
+
+    def _tail(self, name: str, number: str) -> Composable:
+        return _between(number, self._done.get(name, 0))
+
+    def copy_sequences(self) -> None:
+        """Let the sequences of the new place go on where those of the old one are: they are not replicated."""
+        old, new = self._places
+        for name, value in old.execute(SEQUENCES).fetchall():
+            new.execute(SET_SEQUENCE, (name, value))
+
+    def _bounds(self, table: str, number: str) -> tuple[int, int]:
+        """Before the first number in either place, and the last one in the new place."""
+        query = BOUNDS.format(number=Identifier(number), table=Identifier(table))
+        [[(first, _)], [(also_first, last)]] = self._both(query)
+        begins = [each for each in (first, also_first) if each is not None]
+        return (min(begins), last) if last is not None else (0, 0)
+
+    def _compare(self, tables: Mapping[str, Table], wheres: Mapping[str, Composable]) -> int:
+        """Compare those rows of tables, in one question to each place; how many there are."""
+        digests = [_digest(table, wheres.get(name, ALL)) for name, table in tables.items()]
+        old, new = self._both(SQL(" UNION ALL ").join(digests))
+        for (name, has, _), (_, should, _) in (
+            pair for pair in zip(sorted(new), sorted(old), strict=True) if pair[0] != pair[1]
+        ):
+            raise Different(
+                f"the table {name} has {should} rows in the old place, and {has} in the new one"
+                if has != should
+                else f"rows of the table {name} differ"
+            )
+        return sum(count for _, count, _ in old)
+
+    def _both(self, query: Composable) -> list[list[tuple[Any, ...]]]:
+        with ThreadPoolExecutor(2) as threads:
+            asked = threads.map(lambda each: each.execute(query).fetchall(), self._places)
+            return list(asked)
+
+
+def _digest(table: Table, where: Composable) -> Composable:
+    names = [Identifier(column.partition(" ")[0]) for column in table.columns]
+    return DIGEST.format(
+        name=Literal(table.name),
+        columns=SQL(", ").join(names),
+        table=Identifier(table.name),
+        where=where,
+    )
+
+
+def _number(table: Table) -> str | None:
+    return NUMBERED.get(table.parent or table.name)
+
+
+def _between(number: str, after: int, until: int | None = None) -> Composable:
+    more = SQL(" WHERE {} > {}").format(Identifier(number), Literal(after))
+    if until is None:
+        return more
+    return more + SQL(" AND {} <= {}").format(Identifier(number), Literal(until))
+
+
+def _spans(after: int, until: int) -> Iterator[tuple[int, int]]:
+    for begin in range(after, until, AT_ONCE):
+        yield begin, min(begin + AT_ONCE, until)

@@ -1,0 +1,158 @@
+"""A move of a log: found where it was broken off, or begun, if nothing is in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import psycopg
+from psycopg import Connection
+
+from domain.eventlog.moving import journal, requirements
+from domain.eventlog.moving.journal import Journal, place_of
+from domain.eventlog.moving.places import Patience, Places, Progress, connected, own
+from domain.eventlog.moving.replication import Broken
+from domain.eventlog.moving.steps import Done, NoWayBack, TakenBack, abort, run
+from domain.eventlog.moving.tables import stored, tables
+
+
+class Refused(Exception):
+    """It cannot be done as things are; nothing was changed. Each of `reasons` says what to do."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
+class Wanted(NamedTuple):
+    """Which move is wanted: the connection strings of the owners in both places, the schema, how the new place reaches
+    the old one, the role of the servers where it is not the owner's, and whether servers go there by themselves.
+    """
+
+    old: str
+    new: str
+    schema: str
+    source: str
+    role: str | None = None
+    follow: bool = True
+
+
+class Hooks(NamedTuple):
+    """What others do for a move: make the tables in the old place, which may be of an earlier program, and in the new one;
+    say of which view a table is; look how far it is; and what is done once the new place takes commands.
+    """
+
+    migrate_old: Callable[[], object]
+    migrate_new: Callable[[], object]
+    views: Mapping[str, str]
+    progress: Progress
+    then: Callable[[], object] = lambda: None
+
+
+class Move:
+    """A move while its connections are open; no other command moves the log meanwhile."""
+
+    def __init__(self, wanted: Wanted, hooks: Hooks, patience: Patience) -> None:
+        self._wanted = wanted
+        self._hooks = hooks
+        self._patience = patience
+        self._old = connected(wanted.old, wanted.schema)
+        own(self._old)
+        self.begun = journal.read(self._old)
+        """How far it was, where it was begun before."""
+
+    def close(self) -> None:
+        """Close the connections to the old place."""
+        self._old.close()
+
+    def objections(self) -> list[str]:
+        """What is in its way; nothing is changed."""
+        if self.begun is not None:
+            return self._other_move(self.begun)
+        schema, role = self._wanted.schema, self._wanted.role
+        found = stored(tables(self._old)).values()
+        with connected(self._wanted.new, schema) as new:
+            return [
+                *requirements.of_old(self._old, schema, found),
+                *requirements.of_new(new, schema, role),
+                *requirements.of_both(self._old, new, role),
+            ]
+
+    def _other_move(self, begun: Journal) -> list[str]:
+        if (wanted := place_of(self._wanted.new)) != begun.target:
+            verb = "has moved" if begun.moved else "is being moved"
+            return [f"the log {verb} to {begun.target}, not to {wanted}"]
+        return []
+
+    def run(self) -> Places:
+        """Move the log, from where that was broken off.
+
+        Raises:
+            Refused: something is in the way.
+            Broken, Late, StillWriting, Expired, Different: it stopped, and the old place takes commands.
+        """
+        if reasons := self.objections():
+            raise Refused(*reasons)
+        if self.begun is None:
+            self._hooks.migrate_old()
+            target, follow = place_of(self._wanted.new), self._wanted.follow
+            journal.begin(self._old, uuid4().hex, Done.BEGUN, target, follow=follow)
+            self.begun = journal.read(self._old)
+        with self._both() as places:
+            try:
+                run(places)
+            except TakenBack:
+                raise Refused(
+                    "the move is being taken back: run the command with --abort"
+                ) from None
+        return places
+
+    def abort(self, *, new_is_lost: bool = False) -> None:
+        """Take the move back; `new_is_lost` says that the new place is gone for good, and cannot be asked.
+
+        Raises:
+            Refused: there is nothing to take back, or the new place takes commands already.
+        """
+        if self.begun is None:
+            raise Refused("the log is not being moved")
+        if new_is_lost:
+            if self.begun.moved:
+                raise Refused("the log has moved: what it has recorded since is in the new place")
+            self._places(self._old).remove_old()
+            return
+        if reasons := self._other_move(self.begun):
+            raise Refused(*reasons)
+        with self._both() as places:
+            try:
+                abort(places)
+            except NoWayBack:
+                raise Refused(
+                    "the log is in the new place already: run the command without --abort to finish the move"
+                ) from None
+
+    @contextmanager
+    def _both(self) -> Iterator[Places]:
+        try:
+            with connected(self._wanted.new, self._wanted.schema) as new:
+                yield self._places(new)
+        except psycopg.Error as error:
+            said = " ".join(str(error).split())
+            raise Broken(f"a database does not do what it should: {said}") from error
+
+    def _places(self, new: Connection[Any]) -> Places:
+        assert self.begun is not None
+        wanted, hooks = self._wanted, self._hooks
+        return Places(
+            self._old,
+            new,
+            wanted.schema,
+            wanted.source,
+            hooks.migrate_new,
+            hooks.views,
+            self.begun.id,
+            self._patience,
+            hooks.progress,
+            hooks.then,
+        )

@@ -1,0 +1,262 @@
+"""Both places of a log that moves: what each step does in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import Connection
+from psycopg.sql import SQL, Identifier
+
+from domain.errors import Overloaded
+from domain.eventlog.moving import fence, journal
+from domain.eventlog.moving.digests import Compared, Comparison, Different
+from domain.eventlog.moving.replication import Broken, Replication
+from domain.eventlog.moving.steps import Done
+from domain.eventlog.moving.tables import (
+    Table,
+    align_partitions,
+    differences,
+    drop,
+    empty,
+    identify,
+    is_empty,
+    stored,
+    tables,
+)
+from domain.eventlog.moving.whereabouts import moved_channel
+from domain.eventlog.sessions import session_options
+
+SHOWN = "-c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1"
+"""How values are printed, so that equal ones are equal texts in both places."""
+OWN = "SELECT pg_try_advisory_lock(hashtext('move ' || current_schema()))"
+THERE = "SELECT to_regnamespace(%s) IS NOT NULL"
+MAKE_SCHEMA = SQL("CREATE SCHEMA IF NOT EXISTS {}")
+DROP_SCHEMA = SQL("DROP SCHEMA IF EXISTS {} CASCADE")
+
+NOTIFY = "SELECT pg_notify(%s, '')"
+HANDED_OVER = "UPDATE log_move SET moved = true WHERE id = %s"
+BEGIN_AGAIN = "DELETE FROM bookmarks WHERE view = ANY(%s)"
+"""A view without a bookmark is made again from the log."""
+LOOK_EVERY = 0.2
+NEAR = 1024 * 1024
+"""Bytes of the write-ahead log that may be on their way when commands begin to wait."""
+
+
+class Busy(Exception):
+    """Another command moves this log just now."""
+
+
+class Patience(NamedTuple):
+    """Seconds that commands may wait, and within which the new place must have come near."""
+
+    pause: float = 5.0
+    near: float = 600.0
+
+
+@dataclass
+class Progress:
+    """Who is called with how far a move is: with what is under way, and how much of how much is done; and with each step
+    that is done.
+    """
+
+    reached: Callable[[str, int, int], object] = lambda *_: None
+    noted: Callable[[str], object] = lambda _: None
+
+
+@dataclass
+class Places:
+    """The connections of the owners of both places, in the schema of the log; `source` is how the new place reaches the
+    old one, `migrate` makes the tables in the new one, and `views` says of which view a table is.
+    """
+
+    old: Connection[Any]
+    new: Connection[Any]
+    schema: str
+    source: str
+    migrate: Callable[[], object]
+    views: Mapping[str, str]
+    move: str
+    patience: Patience
+    progress: Progress
+    then: Callable[[], object] = lambda: None
+    """Is called once the new place takes commands."""
+    compared: Compared | None = None
+    pause: float | None = None
+    """Seconds for which commands waited, in the run that let them wait."""
+    _closed_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        name = f"executions_move_{self.move[:8]}"
+        self.replication = Replication(name, self.old, self.new)
+        self.comparison = Comparison(self.old, self.new)
+
+    @property
+    def done(self) -> Done:
+        return Done(self._journal().step)
+
+    def note(self, done: Done) -> None:
+        journal.note(self.old, self.move, done)
+        self.progress.noted(done)
+
+    def _journal(self) -> journal.Journal:
+        found = journal.read(self.old)
+        assert found is not None
+        assert found.id == self.move
+        return found
+
+    def prepare(self) -> None:
+        target = self._journal().target
+        self._require_own()
+        with self.new.transaction():
+            self.new.execute(MAKE_SCHEMA.format(Identifier(self.schema)))
+            self.new.execute(journal.schema())
+            journal.begin(self.new, self.move, Done.BEGUN, target, follow=True)
+        self.migrate()
+        old, new = tables(self.old), tables(self.new)
+        empty(self.new, new)
+        align_partitions(self.new, _parts(old), _parts(new))
+        new = tables(self.new)
+        if found := differences(old, new):
+            raise Different(f"the new place has other tables: {'; '.join(found)}")
+        identify(self.new, new.values())
+        fence.build(self.new, new)
+        fence.close_for_good(self.new, self.move)
+
+    def _require_own(self) -> None:
+        found = journal.read(self.new)
+        there = self.new.execute(THERE, (self.schema,)).fetchone() == (True,)
+        if there and (found is None or found.id != self.move):
+            raise Broken(f"the new place has a schema {self.schema} that is not of this move")
+
+    def publish(self) -> None:
+        found = tables(self.old)
+        identify(self.old, found.values())
+        fence.build(self.old, found)
+        self.replication.publish(stored(self._in_both()))
+
+    def copy(self) -> None:
+        self.replication.subscribe(self.source)
+        while (copied := self.replication.copied()).done < copied.tables:
+            self.progress.reached("copy", copied.done, copied.tables)
+            sleep(LOOK_EVERY)
+        self.progress.reached("copy", copied.done, copied.tables)
+
+    def compare_past(self) -> None:
+        self._come_near()
+        found = {name: table for name, table in self._in_both().items() if not table.parted}
+        self.comparison.compare_past(
+            found, lambda done, total: self.progress.reached("compare", done, total)
+        )
+        self._come_near()
+
+    def _come_near(self) -> None:
+        deadline = monotonic() + self.patience.near
+        while (lag := self.replication.lag()) > NEAR:
+            self.progress.reached("follow", 0, lag)
+            if monotonic() > deadline:
+                raise Broken("the new place does not come near: it is slower than what is recorded")
+            sleep(LOOK_EVERY)
+
+    def close(self) -> None:
+        self._closed_at = monotonic()
+        fence.close(self.old, self.move, 2 * self.patience.pause, self.patience.pause / 2)
+
+    def wait_for_all(self) -> None:
+        self.replication.wait_for_all(self.patience.pause / 2)
+
+    def compare_rest(self) -> None:
+        """Also what became of whole tables meanwhile: days were dropped, or made, and views made again."""
+        old, new = tables(self.old), tables(self.new)
+        for name in new.keys() - old.keys():
+            drop(self.new, name)
+        made = self._made_meanwhile(old)
+        if late := [name for name in made - self.views.keys() if not is_empty(self.old, name)]:
+            raise Different(
+                f"tables were made and filled meanwhile ({', '.join(sorted(late))}): take the move back, and begin again"
+            )
+        self.comparison.copy_sequences()
+        same = {name: table for name, table in stored(old).items() if name not in made}
+        self.compared = self.comparison.compare_rest(same)
+
+    def _made_meanwhile(self, old: Mapping[str, Table]) -> set[str]:
+        return stored(old).keys() - self.replication.published()
+
+    def seal(self) -> None:
+        fence.seal(self.old, self.move)
+
+    def lift(self) -> None:
+        fence.lift(self.old, self.move)
+
+    def open(self) -> None:
+        made = self._made_meanwhile(tables(self.old))
+        with self.new.transaction():
+            if not fence.lift(self.new, self.move):
+                raise Broken("the new place is not that of this move any more")
+            journal.note(self.new, self.move, Done.OPENED)
+            again = sorted({self.views[name] for name in made & self.views.keys()})
+            self.new.execute(BEGIN_AGAIN, (again,))
+
+    def is_open(self) -> bool:
+        found = journal.read(self.new)
+        return found is not None and found.id == self.move and found.step == Done.OPENED
+
+    def hand_over(self) -> None:
+        self.old.execute(HANDED_OVER, (self.move,))
+        self.old.execute(NOTIFY, (moved_channel(self.schema),))
+        if self._closed_at:
+            self.pause = monotonic() - self._closed_at
+        self.then()
+
+    def finish(self) -> None:
+        self.replication.unsubscribe()
+        self.replication.unpublish()
+        fence.remove(self.new, tables(self.new))
+        journal.forget(self.new, self.move)
+
+    def remove_new(self) -> None:
+        self.replication.unsubscribe()
+        found = journal.read(self.new)
+        if found is not None and found.id == self.move:
+            self.new.execute(DROP_SCHEMA.format(Identifier(self.schema)))
+
+    def remove_old(self) -> None:
+        self.lift()
+        self.replication.unpublish()
+        fence.remove(self.old, tables(self.old))
+        journal.forget(self.old, self.move)
+
+    def _in_both(self) -> Mapping[str, Table]:
+        """The tables of the old place that the new one has, too."""
+        new = tables(self.new)
+        return {name: table for name, table in tables(self.old).items() if name in new}
+
+
+def _parts(found: Mapping[str, Table]) -> dict[str, Table]:
+    return {name: table for name, table in found.items() if table.parent is not None}
+
+
+def connected(conninfo: str, schema: str) -> Connection[Any]:
+    """A connection for a move.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    try:
+        options = f"{session_options(schema)} {SHOWN}"
+        return psycopg.connect(conninfo, options=options, connect_timeout=10, autocommit=True)
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
+
+
+def own(connection: Connection[Any]) -> None:
+    """Let no other command move this log while the connection lasts.
+
+    Raises:
+        Busy: one does.
+    """
+    if connection.execute(OWN).fetchone() != (True,):
+        raise Busy

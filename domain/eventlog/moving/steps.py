@@ -1,0 +1,150 @@
+"""The steps of a move, in order. Each can be done again, so a move that was broken off anywhere goes on behind the last one
+that is noted; until the new place is opened, it can be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+
+class Done(StrEnum):
+    """How far a move is: what is noted in the old place once a step is done, or before it is taken back."""
+
+    TAKEN_BACK = "taken back"
+    BEGUN = "begun"
+    PREPARED = "prepared"
+    PUBLISHED = "published"
+    COPIED = "copied"
+    COMPARED = "compared"
+    SEALED = "sealed"
+    OPENED = "opened"
+    MOVED = "moved"
+    FINISHED = "finished"
+
+
+class NoWayBack(Exception):
+    """The new place takes commands already: the move can only be finished."""
+
+
+class TakenBack(Exception):
+    """The move is being taken back: that can only be finished."""
+
+
+class Sides(Protocol):
+    """Both places of a log. Whatever is done already, is not done again."""
+
+    def prepare(self) -> None:
+        """Make the tables in the new place, empty and fenced in."""
+
+    def publish(self) -> None:
+        """Build the fence of the old place, open, and publish its tables."""
+
+    def copy(self) -> None:
+        """Copy all rows; return once the new place follows."""
+
+    def compare_past(self) -> None:
+        """Compare what does not change any more, and wait until the new place is near."""
+
+    def close(self) -> None:
+        """Let nothing be written in the old place for some seconds, and no transaction be open that has."""
+
+    def wait_for_all(self) -> None:
+        """Return once the new place has all that was committed in the old one."""
+
+    def compare_rest(self) -> None:
+        """Compare what was not compared before."""
+
+    def seal(self) -> None:
+        """Let nothing be written in the old place for good, if nothing was since it was closed."""
+
+    def lift(self) -> None:
+        """Let the old place take commands."""
+
+    def open(self) -> None:
+        """Let the new place take commands, if it is still that of this move."""
+
+    def is_open(self) -> bool:
+        """Whether the new place takes commands."""
+
+    def hand_over(self) -> None:
+        """Say in the old place where the log is now."""
+
+    def finish(self) -> None:
+        """End the replication, and take away what the move has made in the new place besides the log."""
+
+    def remove_new(self) -> None:
+        """Take away all that the move has made in the new place."""
+
+    def remove_old(self) -> None:
+        """Take away all that the move has made in the old place; it takes commands again."""
+
+    @property
+    def done(self) -> Done:
+        """The last step that is noted."""
+
+    def note(self, done: Done) -> None:
+        """Note that a step is done."""
+
+
+class Step(NamedTuple):
+    """What is done, and what is noted then."""
+
+    do: Callable[[Sides], None]
+    done: Done
+
+
+def _switch(sides: Sides) -> None:
+    """Commands wait only while this runs. Where it fails, the old place takes them again."""
+    sides.close()
+    try:
+        sides.wait_for_all()
+        sides.compare_rest()
+        sides.seal()
+    except Exception:
+        sides.lift()
+        raise
+
+
+STEPS = (
+    Step(lambda sides: sides.prepare(), Done.PREPARED),
+    Step(lambda sides: sides.publish(), Done.PUBLISHED),
+    Step(lambda sides: sides.copy(), Done.COPIED),
+    Step(lambda sides: sides.compare_past(), Done.COMPARED),
+    Step(_switch, Done.SEALED),
+    Step(lambda sides: sides.open(), Done.OPENED),
+    Step(lambda sides: sides.hand_over(), Done.MOVED),
+    Step(lambda sides: sides.finish(), Done.FINISHED),
+)
+ORDER = list(Done)
+TAKEN_AGAIN = {Done.COMPARED: Done.COPIED}
+"""Where a move goes on that was broken off before commands waited: what was recorded since is compared, too."""
+
+
+def run(sides: Sides) -> None:
+    """Do what is left of a move.
+
+    Raises:
+        TakenBack: it is being taken back.
+    """
+    if sides.done == Done.TAKEN_BACK:
+        raise TakenBack
+    done = TAKEN_AGAIN.get(sides.done, sides.done)
+    for step in STEPS:
+        if ORDER.index(step.done) > ORDER.index(done):
+            step.do(sides)
+            sides.note(step.done)
+
+
+def abort(sides: Sides) -> None:
+    """Take a move back: first the new place, so that a command of before that wakes up finds nothing there to open.
+
+    Raises:
+        NoWayBack: the new place takes commands.
+    """
+    if ORDER.index(sides.done) >= ORDER.index(Done.OPENED) or sides.is_open():
+        raise NoWayBack
+    sides.note(Done.TAKEN_BACK)
+    sides.remove_new()
+    sides.remove_old()

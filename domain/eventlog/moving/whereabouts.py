@@ -1,0 +1,109 @@
+"""Where a log is by now: servers and commands that have its former address ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import psycopg
+import structlog
+
+from domain.errors import Overloaded
+from domain.eventlog.moving.journal import in_place
+from domain.eventlog.notifications import Listener
+from domain.eventlog.sessions import connect
+from domain.eventlog.store import Store
+from domain.supervisor import Background, Tasks
+
+MOVED = "SELECT target FROM log_move WHERE moved AND follow"
+EXISTS = "SELECT to_regclass('log_move') IS NOT NULL"
+FARTHEST = 8
+"""How many moves are followed from the first place of a log."""
+POLL = 1.0
+"""Seconds between two looks, unless the end of a move is notified of."""
+
+log = structlog.get_logger()
+
+
+def moved_channel(schema: str) -> str:
+    """Is notified of once the log of a schema has moved."""
+    return f"{schema}_moved"
+
+
+def moved_to(conninfo: str, schema: str) -> str | None:
+    """The place to which a log has moved from there, if any.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    place, asked = None, conninfo
+    for _ in range(FARTHEST):
+        with connect(asked, schema) as connection:
+            if connection.execute(EXISTS).fetchone() != (True,):
+                return place
+            row = connection.execute(MOVED).fetchone()
+        if row is None:
+            return place
+        place = str(row[0])
+        asked = in_place(asked, place)
+    return place
+
+
+def located(conninfo: str, schema: str, *others: str) -> tuple[str, ...]:
+    """A connection string, and others of the same database, as they are where the log is by now. Where the database
+    cannot be asked, they stay as they are.
+    """
+    place = None
+    with suppress(Overloaded):
+        place = moved_to(conninfo, schema)
+    if place is None:
+        return conninfo, *others
+    log.warning("the log has moved: name its new place in EXECUTIONS_DATABASE_URL", place=place)
+    return tuple(in_place(each, place) for each in (conninfo, *others))
+
+
+async def listen_in(listener: Listener, conninfo: str) -> None:
+    """Have a listener that runs listen in another place."""
+    listener.conninfo = conninfo
+    await listener.stop()
+    listener.start()
+
+
+class MoveWatch(Background):
+    """Leads parts of a process to where the log of a store has moved, each by a call with the connection string there,
+    and goes on looking. `on_moved` is called then, too. Make it before the listener is started.
+    """
+
+    outages = (Overloaded, psycopg.Error)
+
+    def __init__(
+        self,
+        store: Store,
+        listener: Listener,
+        conninfo: str,
+        relocate: Sequence[Callable[[str], Awaitable[object]]] = (),
+        on_moved: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._news = listener.subscribe(moved_channel(store.schema))
+        self._conninfo = conninfo
+        self._relocate = relocate
+        self.on_moved = on_moved
+
+    def tasks(self) -> Tasks:
+        return {"move watch": self._run}
+
+    async def _run(self) -> None:
+        while True:
+            async with self._store.reader() as connection:
+                row = await (await connection.execute(MOVED)).fetchone()
+            if row is not None:
+                await self._go_to(str(row[0]))
+            await self._news.wait(POLL)
+
+    async def _go_to(self, place: str) -> None:
+        log.warning("the log has moved", place=place)
+        self._conninfo = in_place(self._conninfo, place)
+        for relocate in self._relocate:
+            await relocate(self._conninfo)
+        self.on_moved(self._conninfo)

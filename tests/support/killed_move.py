@@ -1,0 +1,30 @@
+"""`executions …`, as a program that is killed before or after it has called a method of `Places`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import wraps
+from typing import Any
+
+from api.cli.main import main
+from domain.eventlog.moving.places import Places
+
+
+def killed_at(method: str, when: str) -> None:
+    """Have this process killed there."""
+    do = getattr(Places, method)
+
+    @wraps(do)
+    def killed(*values: Any) -> None:
+        if when == "after":
+            do(*values)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(Places, method, killed)
+
+
+if __name__ == "__main__":
+    killed_at(*sys.argv[1:3])
+    main(sys.argv[3:])
