@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 import structlog
@@ -36,6 +37,7 @@ from tests.support.moved_log import (
     moved_log,
     two_servers,
 )
+from tests.support.service_process import AUTHORIZED
 from tests.support.stream_consumers import by_socket, by_sse
 
 GENTLY = 0.08
@@ -247,7 +249,27 @@ async def test_move_to_another_place_is_refused_while_one_is_under_way(
         assert (done.returncode, "is being moved to" in done.stderr) == (1, True)
         dropped = moved.cells("drop", moved.name, "--confirm", moved.name)
         assert (dropped.returncode, "a server or a work process" in dropped.stderr) == (1, True)
-        assert moved.move("--abort").returncode == 0
+        back = moved.move("--abort", "--new-is-lost", to="host=127.0.0.1 port=1 dbname=gone")
+        assert (back.returncode, left_of_move(moved.old)) == (0, {}), back.stderr
+
+
+async def test_servers_stay_where_a_proxy_leads_them(
+    servers: Servers, tmp_path: Path, *, thorough: bool
+) -> None:
+    if not thorough:
+        pytest.skip("one more log: --thorough")
+    with moved_log(servers) as moved:
+        [service] = moved.services
+        done = await asyncio.to_thread(moved.move, "--stay", "--then", f"touch {tmp_path}/switched")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "switched").exists()
+        body = {"$id": "acme", "name": "Acme", "kind": "organization"}
+        refused = httpx.post(f"{service.url}/api/users", json=body, headers=AUTHORIZED)
+        assert (refused.status_code, "being moved" in refused.json()["detail"]) == (503, True)
+        assert int(refused.headers["retry-after"]) > 0
+        assert ask(moved.new, "SELECT position FROM head") == ask(
+            moved.old, "SELECT position FROM head"
+        )
 
 
 async def test_move_that_cannot_work_is_refused_before_anything_is_changed(

@@ -41,7 +41,7 @@ async def available() -> AsyncIterator[None]:
 
 def note(error: Exception, outages: Outages) -> Overloaded:
     """Note one of the `OUTAGES`, where it is the database's; returns the refusal for the caller."""
-    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) and FENCED in str(error):
+    if isinstance(error, psycopg.errors.ObjectInUse) and FENCED in str(error):
         return Overloaded(MOVING)
     if isinstance(error, psycopg.errors.DiskFull) or NO_SPACE in str(error):
         outages.disk_is_full(str(error))

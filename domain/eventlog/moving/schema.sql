@@ -14,7 +14,8 @@ CREATE TABLE IF NOT EXISTS log_move (
 -- The fence. Each transaction that writes holds the lock, shared, until it ends; who closes the fence waits until nobody
 -- holds it. So none that had passed the check is still open then, and each that comes later sees the fence: the look is a
 -- statement of its own, which in `read committed` sees what is committed by then. A transaction that sees an older moment
--- fails at the lock of the row, where that was changed since.
+-- fails at the lock of the row, where that was changed since. The error is one of those that programs take for an outage,
+-- also earlier ones: no view parks an event for it.
 CREATE OR REPLACE FUNCTION refuse_while_fenced() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
@@ -23,7 +24,7 @@ BEGIN
         PERFORM FROM log_move FOR SHARE;
     END IF;
     IF EXISTS (SELECT FROM log_move WHERE clock_timestamp() < fenced_until) THEN
-        RAISE EXCEPTION 'the log is being moved to another database' USING ERRCODE = 'read_only_sql_transaction';
+        RAISE EXCEPTION 'the log is being moved to another database' USING ERRCODE = 'object_in_use';
     END IF;
     RETURN NULL;
 END $$;

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import Connection, IsolationLevel
-from psycopg.errors import ReadOnlySqlTransaction, SerializationFailure
+from psycopg.errors import ObjectInUse, SerializationFailure
 from psycopg.sql import SQL, Identifier
 
 from domain.errors import Overloaded
@@ -54,7 +54,7 @@ def test_closed_fence_refuses_every_table(mover: Connection[Any], writer: Connec
     writer.execute(WRITE)
     fence.close(mover, MOVE, LONG, LONG)
     for name in tables(mover):
-        with pytest.raises(ReadOnlySqlTransaction, match="is being moved"):
+        with pytest.raises(ObjectInUse, match="is being moved"):
             writer.execute(NOTHING.format(Identifier(name), Identifier(name)))
     fence.lift(mover, MOVE)
     writer.execute(WRITE)
@@ -77,7 +77,7 @@ def test_transaction_that_has_only_locked_is_refused(
 ) -> None:
     writer.execute("SELECT FROM head FOR UPDATE")
     fence.close(mover, MOVE, LONG, LONG)
-    with pytest.raises(ReadOnlySqlTransaction):
+    with pytest.raises(ObjectInUse):
         writer.execute("UPDATE head SET position = 1")
 
 
@@ -114,7 +114,7 @@ def test_fence_that_has_opened_by_itself_is_not_sealed(
 def test_sealed_fence_stays_closed(mover: Connection[Any], writer: Connection[Any]) -> None:
     fence.close(mover, MOVE, 5, LONG)
     fence.seal(mover, MOVE)
-    with pytest.raises(ReadOnlySqlTransaction):
+    with pytest.raises(ObjectInUse):
         writer.execute(WRITE)
 
 
