@@ -29,6 +29,8 @@ FORBIDDEN = {
     "another function": "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE sql AS ''",
     "a role of the owner's": "SET ROLE app",
     "a replication role": "SET session_replication_role = replica",
+    "say that the log has moved": "INSERT INTO log_move VALUES (true, 'x', 'moved', 'host=elsewhere')",
+    "open the fence of a log that moves": "UPDATE log_move SET fenced_until = NULL",
 }
 
 

@@ -18,6 +18,7 @@ import structlog
 from psycopg.conninfo import make_conninfo
 
 from domain.eventlog.codec import EventRow
+from domain.eventlog.moving.journal import place_of
 from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
 from tests.support.cluster_clients import MovingConsumer, UnkeyedCaller, assert_once
@@ -232,6 +233,7 @@ async def test_server_that_starts_with_the_old_address_serves_the_log_in_the_new
         assert back.returncode == 1
         assert "has a schema executions already" in back.stdout
         assert "wal_level" in back.stdout
+        assert f'"movedTo": "{place_of(moved.new)}"' in moved.cells("list", "--json").stdout
         dropped = moved.cells("drop", moved.name, "--confirm", moved.name)
         assert (dropped.returncode, "It has moved to" in dropped.stdout) == (0, True)
         assert not has_schema(moved.old)
@@ -253,14 +255,14 @@ async def test_move_to_another_place_is_refused_while_one_is_under_way(
         assert (back.returncode, left_of_move(moved.old)) == (0, {}), back.stderr
 
 
-async def test_servers_stay_where_a_proxy_leads_them(
+def test_servers_stay_where_a_proxy_leads_them(
     servers: Servers, tmp_path: Path, *, thorough: bool
 ) -> None:
     if not thorough:
         pytest.skip("one more log: --thorough")
     with moved_log(servers) as moved:
         [service] = moved.services
-        done = await asyncio.to_thread(moved.move, "--stay", "--then", f"touch {tmp_path}/switched")
+        done = moved.move("--stay", "--then", f"touch {tmp_path}/switched")
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "switched").exists()
         body = {"$id": "acme", "name": "Acme", "kind": "organization"}

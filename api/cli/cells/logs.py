@@ -11,7 +11,8 @@ from rich.table import Table
 
 from api.cli.cells.found import reporting_errors, server
 from api.cli.tables import print_table, whole_column
-from api.server import named
+from api.server import Database, named
+from domain.eventlog.moving.journal import read_from
 from domain.eventlog.setup.databases import (
     FoundLog,
     database_of,
@@ -52,18 +53,28 @@ def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
     """Print the logs of the server."""
     with reporting_errors(), server(data_dir) as (settings, known):
         found = logs_on(known.owner, settings.schema)
+        moved = {log.database: _moved_to(known, log, settings.schema) for log in found}
     if as_json:
-        click.echo(json.dumps([_document(log) for log in found]))
+        click.echo(json.dumps([_document(log, moved[log.database]) for log in found]))
         return
-    table = Table(whole_column("log"), whole_column("database"), "head", "last event", "MiB")
+    columns = (whole_column("log"), whole_column("database"), "head", "last event", "MiB")
+    table = Table(*columns, *(["moved to"] if any(moved.values()) else []))
     for log in found:
         last = format_time(log.at) if log.position else ""
-        size = f"{log.size / MIB:.1f}"
-        table.add_row(log.name or "", log.database, str(log.position), last, size)
+        size, place = f"{log.size / MIB:.1f}", moved[log.database]
+        shown = log.name or "", log.database, str(log.position), last, size
+        table.add_row(*shown, *([place] if place else []))
     print_table(table)
 
 
-def _document(log: FoundLog) -> dict[str, object]:
+def _moved_to(known: Database, log: FoundLog, schema: str) -> str | None:
+    journal = read_from(in_database(known.owner, log.database), schema)
+    return journal.target if journal is not None and journal.moved else None
+
+
+def _document(log: FoundLog, moved_to: str | None) -> dict[str, object]:
     at = {"at": format_time(log.at)} if log.position else {}
     named = {"name": log.name} if log.name else {}
-    return {**named, "database": log.database, "position": log.position, **at, "bytes": log.size}
+    moved = {"movedTo": moved_to} if moved_to else {}
+    of_log = {"database": log.database, "position": log.position, **at, "bytes": log.size}
+    return {**named, **of_log, **moved}

@@ -44,6 +44,8 @@ WORDS = {
     "finished": "nothing is left to do",
 }
 COMMAND_WITHIN = 60
+OVER = "\r\033[K"
+"""Begins a line of a terminal anew."""
 
 
 class Options(NamedTuple):
@@ -91,7 +93,7 @@ def _do(name: str, move: Move, wanted: Wanted, options: Options) -> None:
 
 @contextmanager
 def _moving(wanted: Wanted, known: Database, options: Options) -> Iterator[Move]:
-    new = Database(wanted.new, wanted.new)
+    new, shown = Database(wanted.new, wanted.new), _Shown(options)
     views = {
         table: view.name for view in all_projections(registry.codec()) for table in view.tables
     }
@@ -99,7 +101,7 @@ def _moving(wanted: Wanted, known: Database, options: Options) -> Iterator[Move]
         lambda: known.prepare(wanted.schema, begin_again=False),
         lambda: new.prepare_for(wanted.schema, wanted.role),
         views,
-        Progress(_Reached(options), lambda step: _say(options, WORDS[step], {"step": step})),
+        Progress(shown.reached, shown.noted),
         lambda: _run_command(options.then),
     )
     try:
@@ -118,21 +120,27 @@ def _moving(wanted: Wanted, known: Database, options: Options) -> Iterator[Move]
         raise SetupError(f"{STOPPED[type(error)]}; {AGAIN}") from None
 
 
-class _Reached:
-    """Shows on a terminal how far it is, in one line that is written over."""
+class _Shown:
+    """Shows how far it is: on a terminal in one line that is written over; and each step that is done."""
 
     def __init__(self, options: Options) -> None:
-        self._json = options.as_json
+        self._options = options
+        self._is_terminal = sys.stderr.isatty() and not options.as_json
         self._last: tuple[str, int, int] | None = None
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def reached(self, what: str, done: int, total: int) -> None:
         if (what, done, total) == self._last:
             return
         self._last = (what, done, total)
-        if self._json:
+        if self._options.as_json:
             click.echo(json.dumps({"doing": what, "done": done, "of": total}))
-        elif sys.stderr.isatty():
-            click.echo(f"\r\033[K{what}: {done} of {total}", nl=False, err=True)
+        elif self._is_terminal:
+            click.echo(f"{OVER}{what}: {done} of {total}", nl=False, err=True)
+
+    def noted(self, step: str) -> None:
+        if self._is_terminal:
+            click.echo(OVER, nl=False, err=True)
+        _say(self._options, WORDS[step], {"step": step})
 
 
 def _run_command(command: str | None) -> None:

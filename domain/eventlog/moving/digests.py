@@ -108,7 +108,7 @@ class Comparison:
             pair for pair in zip(sorted(new), sorted(old), strict=True) if pair[0] != pair[1]
         ):
             raise Different(
-                f"the table {name} has {should} rows in the old place, and {has} in the new one"
+                f"of the table {name} {should} rows that were compared are in the old place, {has} in the new one"
                 if has != should
                 else f"rows of the table {name} differ"
             )

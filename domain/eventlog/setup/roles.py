@@ -6,8 +6,8 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from domain.eventlog.sessions import connect
 
-GRANTED = """SELECT bool_and(has_table_privilege(role, c.oid, 'INSERT')
-        AND has_table_privilege(role, c.oid, 'UPDATE') = (relname NOT IN ('events', 'access_log'))
+GRANTED = """SELECT bool_and(has_table_privilege(role, c.oid, 'INSERT') = (relname <> 'log_move')
+        AND has_table_privilege(role, c.oid, 'UPDATE') = (relname NOT IN ('events', 'access_log', 'log_move'))
         AND (current_setting('server_version_num')::integer < 170000 OR relname <> 'data_keys'
             OR has_table_privilege(role, c.oid, 'MAINTAIN')))
     FROM pg_class AS c, CAST(%s AS text) AS role
@@ -17,6 +17,7 @@ GRANT = SQL("""
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};
     REVOKE UPDATE, DELETE ON {schema}.events, {schema}.access_log FROM {role};
+    REVOKE INSERT, UPDATE, DELETE ON {schema}.log_move FROM {role};
     DO $$ BEGIN
         IF current_setting('server_version_num')::integer >= 170000 THEN
             GRANT MAINTAIN ON {schema}.data_keys TO {role};
@@ -44,7 +45,7 @@ def make_role(conninfo: str, role: str, password: str) -> None:
 
 def grant(conninfo: str, schema: str, role: str) -> None:
     """Let a role read and write the tables of a log, those of rebuilds to come included; of the events and
-    the access log it may only read them, and add to them.
+    the access log it may only read them, and add to them, and of where the log is only read.
 
     Raises:
         Overloaded: the database cannot be reached.

@@ -1,0 +1,95 @@
+"""Both places held against each other: whatever is not the same in the new one is found, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, LiteralString, NamedTuple
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from domain.eventlog.moving.digests import Comparison, Different
+from domain.eventlog.moving.places import connected
+from domain.eventlog.moving.tables import stored, tables
+from domain.eventlog.setup.databases import in_database
+from tests.support.databases import new_database
+
+SCHEMA = "executions"
+FILL = """INSERT INTO events SELECT n, n, '2026-11-29', 'user/ann', 'user.registered', '{}', 'x'
+        FROM generate_series(1, 5) AS n;
+    UPDATE head SET position = 5, log_id = 'the same';
+    INSERT INTO data_keys VALUES ('user/ann', 'wrapped');
+    INSERT INTO log_lines VALUES ('run-1', '2026-11-29', 1, '2026-11-29', 'info', NULL, 'sealed')"""
+UNGUARDED = "ALTER TABLE events DISABLE TRIGGER append_only"
+
+
+class Places(NamedTuple):
+    """Two databases with the same rows."""
+
+    old: Connection[Any]
+    new: Connection[Any]
+
+
+@pytest.fixture
+def places(admin: psycopg.Connection, database: str) -> Iterator[Places]:
+    with (
+        new_database(admin) as name,
+        connected(database, SCHEMA) as old,
+        connected(in_database(database, name), SCHEMA) as new,
+    ):
+        for each in (old, new):
+            each.execute(FILL)
+        yield Places(old, new)
+
+
+def compare(places: Places) -> int:
+    """The number of rows. Past and rest are compared as a move does."""
+    comparison = Comparison(*places)
+    found = stored(tables(places.old))
+    past = comparison.compare_past(found, lambda *_: None)
+    return past + comparison.compare_rest(found).rows
+
+
+def test_same_rows_are_the_same(places: Places) -> None:
+    assert compare(places) > 5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "UPDATE events SET meta = '{ }' WHERE notification_id = 3",
+            "rows of the table events differ",
+        ),
+        (
+            "DELETE FROM events WHERE notification_id = 1",
+            "of the table events",
+        ),
+        (
+            "DELETE FROM events WHERE notification_id = 5",
+            "of the table events",
+        ),
+        ("UPDATE data_keys SET wrapped = 'other'", "rows of the table data_keys differ"),
+        ("DELETE FROM log_lines", "of the table log_lines_.* 1 rows"),
+        ("UPDATE head SET position = 4", "the head of the log is"),
+        ("UPDATE head SET log_id = 'another'", "the head of the log is"),
+    ],
+)
+def test_difference_is_found(places: Places, change: LiteralString, said: str) -> None:
+    places.new.execute(UNGUARDED)
+    places.new.execute(change)
+    with pytest.raises(Different, match=said):
+        compare(places)
+
+
+def test_event_that_comes_after_the_past_was_compared_is_compared(places: Places) -> None:
+    comparison, found = Comparison(*places), stored(tables(places.old))
+    comparison.compare_past(found, lambda *_: None)
+    for each, meta in zip(places, ("{}", "other"), strict=True):
+        each.execute(
+            "INSERT INTO events VALUES (6, 6, '2026-11-29', 'user/ann', 'user.registered', %s, 'x')",
+            (meta,),
+        )
+    with pytest.raises(Different, match="rows of the table events differ"):
+        comparison.compare_rest(found)
