@@ -195,6 +195,7 @@ async def test_fence_opens_by_itself_where_the_move_dies(
                 await load.answered(20)
             assert loads[0].refusals
         await assert_whole(moved, moved.old, *loads)
+        assert (await asyncio.to_thread(moved.move, "--abort")).returncode == 0
 
 
 async def test_server_that_slept_through_the_move_writes_nothing_in_the_old_place(

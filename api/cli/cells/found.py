@@ -54,13 +54,16 @@ def found_log(name: str, data_dir: Path | None) -> Iterator[FoundDatabase]:
     """The database of the log of this name, on the server of the settings.
 
     Raises:
-        SetupError: there is no such log.
+        SetupError: there is no such log, or there are two.
     """
     with server(data_dir) as (settings, known):
-        owner = named_in(known.owner, settings.schema, name)
-        if owner is None:
+        owners = named_in(known.owner, settings.schema, name)
+        if len(owners) != 1:
+            there = "is no log" if not owners else "are several logs"
             raise SetupError(
-                f"there is no log named {name} on this server: `executions cells list` shows which there are"
+                f"there {there} named {name} on this server (`executions cells list` shows them): name the database "
+                "in EXECUTIONS_DATABASE_URL"
             )
+        [owner] = owners
         log = known._replace(owner=owner, serving=same_database(known.serving, owner))
         yield FoundDatabase(settings, log, known)

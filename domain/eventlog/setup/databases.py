@@ -49,14 +49,16 @@ def in_database(conninfo: str, database: str) -> str:
     return make_conninfo(conninfo, dbname=database)
 
 
-def named_in(conninfo: str, schema: str, name: str) -> str | None:
-    """The connection string of the database in which the log of a name is, on the same server; None where none is.
+def named_in(conninfo: str, schema: str, name: str) -> list[str]:
+    """The connection strings of the databases in which a log of this name is, on the same server: that of the
+    connection string alone, where it is there. While a log moves, and after that, there may be two.
 
     Raises:
         Overloaded: the server cannot be reached.
     """
-    found = next((log for log in logs_on(conninfo, schema) if log.name == name), None)
-    return None if found is None else in_database(conninfo, found.database)
+    names = [log.database for log in logs_on(conninfo, schema) if log.name == name]
+    own = [each for each in names if each == conninfo_to_dict(conninfo).get("dbname")]
+    return [in_database(conninfo, each) for each in own or names]
 
 
 def names_database(conninfo: str) -> bool:

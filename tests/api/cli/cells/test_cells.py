@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from api.cli.main import main
 from domain.eventlog.setup.databases import database_of, in_database
 from domain.eventlog.setup.log_name import settle_log_name
-from tests.support.databases import DROP_IF_THERE
+from tests.support.databases import DROP_IF_THERE, new_database
 
 NAME = f"north-{os.getpid()}"
 MAP = "north=https://north.example,south=http://10.0.0.2:8000"
@@ -109,6 +109,20 @@ def test_drop_leaves_what_else_is_in_the_database(
     assert dropped["dropped"] == f"the schema executions of the database {database_of(north)}"
     with psycopg.connect(other) as connection:
         connection.execute("SELECT FROM public.notes")
+
+
+def test_log_that_is_in_two_databases_is_named_by_its_own(
+    database: str, tmp_path: Path, north: str, admin: psycopg.Connection
+) -> None:
+    run = partial(cells, data_dir=tmp_path)
+    run("create", north, database_url=database)
+    with new_database(admin) as name:
+        other = in_database(database, name)
+        settle_log_name(other, "executions", north)
+        refused = run("drop", north, "--confirm", north, database_url=database)
+        assert (refused.exit_code, "there are several logs named" in refused.output) == (1, True)
+        done = run("drop", north, "--confirm", north, "--json", database_url=other)
+        assert json.loads(done.output)["dropped"] == f"the schema executions of the database {name}"
 
 
 def test_move_refuses_what_it_cannot_begin(database: str, tmp_path: Path, north: str) -> None:
