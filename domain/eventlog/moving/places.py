@@ -32,6 +32,8 @@ from domain.eventlog.sessions import session_options
 
 SHOWN = "-c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1"
 """How values are printed, so that equal ones are equal texts in both places."""
+ON_DISK = "-c synchronous_commit=on"
+"""What the end of the log is judged by is on the disk, with all that was committed before it, whatever the server does else."""
 OWN = "SELECT pg_try_advisory_lock(hashtext('move ' || current_schema()))"
 THERE = "SELECT to_regnamespace(%s) IS NOT NULL"
 MAKE_SCHEMA = SQL("CREATE SCHEMA IF NOT EXISTS {}")
@@ -246,7 +248,7 @@ def connected(conninfo: str, schema: str) -> Connection[Any]:
         Overloaded: the database cannot be reached.
     """
     try:
-        options = f"{session_options(schema)} {SHOWN}"
+        options = f"{session_options(schema)} {SHOWN} {ON_DISK}"
         return psycopg.connect(conninfo, options=options, connect_timeout=10, autocommit=True)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise Overloaded(f"The database cannot be reached: {error}".strip()) from error

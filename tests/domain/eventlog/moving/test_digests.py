@@ -51,6 +51,14 @@ def compare(places: Places) -> int:
     return past + comparison.compare_rest(found).rows
 
 
+def test_connection_of_a_move_waits_for_the_disk_where_the_server_does_not(
+    places: Places, admin: psycopg.Connection
+) -> None:
+    setting = "SHOW synchronous_commit"
+    assert admin.execute(setting).fetchone() == ("off",)
+    assert [each.execute(setting).fetchone() for each in places] == [("on",), ("on",)]
+
+
 def test_same_rows_are_the_same(places: Places) -> None:
     assert compare(places) > 5
 
