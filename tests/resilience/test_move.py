@@ -93,7 +93,7 @@ async def assert_whole(moved: MovedLog, place: str, *loads: Load) -> None:
         assert_refused_are_absent(events, load)
         assert all(refusal.status_code == 503 for refusal in load.refusals)
     moved.services[0]._database = place
-    moved.services[0]._environment["EXECUTIONS_DATABASE_URL"] = place
+    moved.services[0].environment["EXECUTIONS_DATABASE_URL"] = place
     await assert_views_follow(moved.services[0])
 
 
@@ -137,7 +137,7 @@ async def test_move_under_load_loses_and_doubles_nothing_and_streams_stay_open(
 async def test_move_that_is_killed_goes_on(
     servers: Servers, method: str, when: str, *, thorough: bool
 ) -> None:
-    if not thorough and (method, when) != QUICK:
+    if not thorough:
         pytest.skip("another kill: --thorough")
     with moved_log(servers) as moved:
         async with loaded(moved) as loads:
@@ -152,7 +152,7 @@ async def test_move_that_is_killed_goes_on(
 
 
 @pytest.mark.parametrize(("method", "when"), BEFORE_THE_END)
-async def test_move_that_is_killed_is_taken_back(
+async def test_move_that_is_killed_is_taken_back_and_begun_again(
     servers: Servers, method: str, when: str, *, thorough: bool
 ) -> None:
     if not thorough and (method, when) != QUICK:
@@ -162,11 +162,14 @@ async def test_move_that_is_killed_is_taken_back(
             await asyncio.to_thread(moved.killed_move, method, when)
             done = await asyncio.to_thread(moved.move, "--abort")
             assert done.returncode == 0, done.stdout + done.stderr
+            assert not has_schema(moved.new)
+            assert left_of_move(moved.old) == {}
             for load in loads:
                 await load.answered(20)
-        assert not has_schema(moved.new)
-        assert left_of_move(moved.old) == {}
-        await assert_whole(moved, moved.old, *loads)
+            again = await asyncio.to_thread(moved.move)
+            assert again.returncode == 0, again.stdout + again.stderr
+            await loads[0].answered(20)
+        await assert_whole(moved, moved.new, *loads)
 
 
 @pytest.mark.parametrize(("method", "when"), AT_THE_END)
@@ -225,6 +228,7 @@ async def test_server_that_starts_with_the_old_address_serves_the_log_in_the_new
     with moved_log(servers) as moved:
         [service] = moved.services
         await asyncio.to_thread(service.terminate)
+        assert await asyncio.to_thread(moved.killed_move, "open", "after") == -signal.SIGKILL
         assert (await asyncio.to_thread(moved.move)).returncode == 0
         await asyncio.to_thread(service.start)
         async with under_load(service, "after", pause=GENTLY) as load:
