@@ -28,6 +28,7 @@ from projections.timers.due import due, next_due
 from projections.timers.projection import Timers
 from projections.timers.timer import Timer
 from workers.ownership import OwnedWork
+from workers.pace import Pace, all_written
 
 ACTOR = "system"
 AGAIN = 1.0
@@ -36,10 +37,6 @@ GATHERS = 0.1
 """Seconds between two looks at least, unless more is due than fires at once."""
 TIMERS_AT_ONCE = 200
 """Timers that are looked for at once."""
-IN_A_COMMIT = 50
-"""Commands in one commit: other writers wait for no more of them."""
-PACE = 0.0003
-"""Seconds for each timer at least: many that are due at once leave room for those who wait for an answer."""
 FARTHEST_BEHIND = 10_000
 """Events that the read model may be behind: what it shows as due then may long have happened."""
 SETTLE_TIME = timedelta(seconds=5)
@@ -71,6 +68,7 @@ class TimerWorker(OwnedWork):
         self._looked_at = self._day_at = self._all_at = EPOCH
         self._looked_until = EPOCH, ""
         self._found = self._more = False
+        self._pace = Pace()
 
     async def run(self, connection: AsyncConnection) -> None:
         """Fire what is due, again and again."""
@@ -115,17 +113,19 @@ class TimerWorker(OwnedWork):
         self, connection: AsyncConnection, commands: Sequence[Due], now: datetime
     ) -> bool:
         """Send commands, unless the read model is too far behind the log; whether they were sent."""
-        for begin in range(0, len(commands), IN_A_COMMIT):
+        left = list(commands)
+        while left:
             began = time.monotonic()
             if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
                 return False
-            part = commands[begin : begin + IN_A_COMMIT]
+            self._pace.note(await all_written(connection) - self._writer.appended)
+            part, left = left[: self._pace.commands], left[self._pace.commands :]
             for (timer, _), outcome in zip(part, await self._send(part), strict=True):
                 idle = outcome.answer is not None and outcome.answer.versioned.position <= view.head
                 self._passed[timer.execution, timer.due] = now + (
                     CHECKPOINT_EVERY if idle else SETTLE_TIME
                 )
-            await asyncio.sleep(rest_after(len(part), time.monotonic() - began))
+            await asyncio.sleep(self._pace.rest_after(time.monotonic() - began))
         return True
 
     def _passed_until(self, timer: Timer) -> datetime:
@@ -167,11 +167,6 @@ class TimerWorker(OwnedWork):
             if isinstance(outcome.refused, DomainError):
                 log.debug("timer has passed", stream=message.stream, reason=outcome.refused.code)
         return outcomes
-
-
-def rest_after(fired: int, seconds: float) -> float:
-    """The seconds to rest after so many timers, which took so long."""
-    return max(0.0, fired * PACE - seconds)
 
 
 def _command(timer: Timer, now: datetime) -> Command[Any] | None:

@@ -57,6 +57,8 @@ class GuardedWriter:
         self._new_id = new_id
         self._random = random
         self._writing = asyncio.Lock()
+        self.appended = 0
+        """How many events this has appended."""
 
     async def send(self, message: Message) -> Answer:
         """Record what one command leads to.
@@ -118,6 +120,7 @@ class GuardedWriter:
         before = (
             await store.append(batch.rows, batch.now, unless or None) if batch.rows else position
         )
+        self.appended += len(batch.rows)
         return [_moved(outcome, position, before) for outcome in outcomes]
 
 

@@ -21,7 +21,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from projections.engine.rebuild import rebuild
 from projections.timers.projection import Timers
 from tests.support.followed_log import SCHEMA, FollowedLog
-from workers import ownership
+from workers import ownership, pace
 from workers import timers as timers_module
 from workers.timers import TimerWorker
 
@@ -107,29 +107,38 @@ async def test_more_timers_than_fire_at_once_fire_though_all_are_due_at_the_same
         assert (await world.types(name)).count("started") == 2
 
 
-async def test_timers_that_fire_at_once_are_in_short_commits(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        (None, [4, 3]),
+        ("event", [4, 2, 1]),
+        ("UPDATE log_head SET id = id + 1", [4, 2, 1]),
+        ("UPDATE access_head SET id = id + 1", [4, 2, 1]),
+    ],
+)
+async def test_timers_fire_in_smaller_commits_while_others_use_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch, others: Any, expected: list[int]
 ) -> None:
-    """Other writers wait for each commit."""
-    monkeypatch.setattr(timers_module, "IN_A_COMMIT", 2)
+    """Others wait for each commit: those who send commands, log lines, or reads, which are recorded."""
+    monkeypatch.setattr(pace, "ALONE", 4)
+    monkeypatch.setattr(pace, "BESIDE_OTHERS", 2)
     append, commits = world.guarded_writer._store.append, []
 
     async def counted(events: Sequence[EventRow], *more: Any) -> int:
         commits.append(len({event.stream for event in events}))
+        if others == "event":
+            await world.send("other", UpdateProgress(progress=len(commits)))
+        elif others:
+            await world.connection.execute(others)
         return await append(events, *more)
 
-    monkeypatch.setattr(world.guarded_writer._store, "append", counted)
-    names = [f"e-{n}" for n in range(5)]
-    await world.begin(*names, retry_policy=POLICY)
+    names = [f"e-{n}" for n in range(7)]
+    await world.begin("other", *names, retry_policy=POLICY)
     for name in names:
         await world.send(name, failure())
-    assert await world.fire(world.worker(), 10 * SECOND) == 5
-    assert commits == [2, 2, 1]
-
-
-@pytest.mark.parametrize(("seconds", "rest"), [(0.0, 0.015), (0.010, 0.005), (0.015, 0), (1, 0)])
-async def test_rest_after_a_commit_is_what_is_left_of_its_time(seconds: float, rest: float) -> None:
-    assert timers_module.rest_after(50, seconds) == pytest.approx(rest)
+    monkeypatch.setattr(world.guarded_writer._store, "append", counted)
+    assert await world.fire(world.worker(), 10 * SECOND) == 7
+    assert commits == expected
 
 
 async def test_timer_that_could_not_be_fired_is_fired_soon_afterwards(
