@@ -1,19 +1,27 @@
-"""An object store that speaks the protocol of S3 on this machine, and may misbehave as a test asks."""
+"""Object stores that speak the protocols of S3, Google and Azure on this machine, and may misbehave as a test asks."""
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
+from wsgiref.types import StartResponse, WSGIApplication
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 KEY_ID, SECRET = "the-key-id", "the-secret-key"
 BUCKET = "archive-bucket"
+SIGNED = "20261001/us-east-1/s3"
+"""Goes on behind the id of the key; only moto reads it."""
+DATED = ("Last-Modified", "Thu, 01 Oct 2026 00:00:00 GMT")
 
 
 class _Quiet(WSGIRequestHandler):
@@ -24,12 +32,16 @@ class _Quiet(WSGIRequestHandler):
 class ObjectStore:
     """Lets in who signs with `KEY_ID`. `spoil` is what becomes of the bytes that are written."""
 
-    def __init__(self) -> None:
-        self.url = f"s3://{BUCKET}/logs"
+    scheme: ClassVar[str]
+    condition: ClassVar[tuple[str, str]]
+    """The header of a write that may only create, and its value."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self.url = f"{self.scheme}://{BUCKET}/logs"
         self.spoil: Callable[[bytes], bytes] | None = None
         self.writes: list[str] = []
-        """What `If-None-Match` each write had."""
-        self._app = DomainDispatcherApplication(create_backend_app)
+        """What the header of `condition` was of each write."""
+        self._app = app
         self._server = make_server(
             "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet
         )
@@ -38,17 +50,20 @@ class ObjectStore:
     @property
     def environment(self) -> dict[str, str]:
         """What a program is given to find it."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-        }
+        return self.settings(KEY_ID)
+
+    def settings(self, key_id: str) -> dict[str, str]:
+        """What a program is given that has a key of this id."""
+        raise NotImplementedError
+
+    def signature(self, key_id: str) -> str:
+        """How a request is signed by it, up to where the signature itself begins."""
+        raise NotImplementedError
 
     def call(self, method: str, file: str = "", content: bytes = b"") -> bytes:
         """Do something to a file behind everybody's back, or to the bucket; the answer's body."""
         path = f"/logs/{file}" if file else ""
-        signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20261001/us-east-1/s3"}
+        signed = {"Authorization": f"{self.signature(KEY_ID)}{SIGNED}"}
         spoil, self.spoil = self.spoil, None
         answer = httpx.request(
             method, f"{self.endpoint}/{BUCKET}{path}", content=content, headers=signed
@@ -69,16 +84,117 @@ class ObjectStore:
             thread.join()
             self._server.server_close()
 
-    def _answer(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        if f"Credential={KEY_ID}/" not in environ.get("HTTP_AUTHORIZATION", ""):
+    def _answer(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        if not environ.get("HTTP_AUTHORIZATION", "").startswith(self.signature(KEY_ID)):
             start("403 Forbidden", [("Content-Length", "0")])
             return [b""]
         if environ["REQUEST_METHOD"] == "PUT" and "/logs/" in environ["PATH_INFO"]:
-            self.writes.append(environ.get("HTTP_IF_NONE_MATCH", ""))
+            self.writes.append(environ.get(in_environ(self.condition[0]), ""))
             if self.spoil is not None:
                 sent = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
                 content = self.spoil(sent)
                 environ["wsgi.input"] = io.BytesIO(content)
                 environ["CONTENT_LENGTH"] = str(len(content))
-        answered: Iterable[bytes] = self._app(environ, start)
-        return answered
+        return self._app(environ, start)
+
+
+class S3Store(ObjectStore):
+    """moto's, with the keys looked at."""
+
+    scheme = "s3"
+    condition = "If-None-Match", "*"
+
+    def __init__(self) -> None:
+        super().__init__(DomainDispatcherApplication(create_backend_app))
+
+    def settings(self, key_id: str) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": key_id,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        }
+
+    def signature(self, key_id: str) -> str:
+        return f"AWS4-HMAC-SHA256 Credential={key_id}/"
+
+
+class GoogleStore(ObjectStore):
+    """Of the XML interface of Google's. Programs sign a token by the key of a service account."""
+
+    scheme = "gs"
+    condition = "x-goog-if-generation-match", "0"
+
+    def __init__(self) -> None:
+        super().__init__(Objects(self.condition, "412 Precondition Failed"))
+        key = generate_private_key(public_exponent=65537, key_size=2048)
+        text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self._private_key = text.decode()
+
+    def settings(self, key_id: str) -> dict[str, str]:
+        account = {
+            "gcs_base_url": self.endpoint,
+            "client_email": "archive@example.org",
+            "private_key": self._private_key,
+            "private_key_id": key_id,
+        }
+        return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account)}
+
+    def signature(self, key_id: str) -> str:
+        head = {"typ": "JWT", "alg": "RS256", "kid": key_id}
+        text = json.dumps(head, separators=(",", ":")).encode()
+        return f"Bearer {base64.urlsafe_b64encode(text).decode().rstrip('=')}."
+
+
+class AzureStore(ObjectStore):
+    """Of block blobs."""
+
+    scheme = "az"
+    condition = "If-None-Match", "*"
+
+    def __init__(self) -> None:
+        super().__init__(Objects(self.condition, "409 Conflict"))
+
+    def settings(self, key_id: str) -> dict[str, str]:
+        return {
+            "AZURE_STORAGE_ENDPOINT": self.endpoint,
+            "AZURE_STORAGE_ACCOUNT_NAME": key_id,
+            "AZURE_STORAGE_ACCOUNT_KEY": base64.b64encode(SECRET.encode()).decode(),
+        }
+
+    def signature(self, key_id: str) -> str:
+        return f"SharedKey {key_id}:"
+
+
+class Objects:
+    """Objects by their paths, and no more than reading, writing and deleting whole ones."""
+
+    def __init__(self, condition: tuple[str, str], conflict: str) -> None:
+        self._only_creates = in_environ(condition[0]), condition[1]
+        self._conflict = conflict
+        self._objects: dict[str, bytes] = {}
+
+    def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        status, content = self._done(environ)
+        headers = [("Content-Length", str(len(content))), ("ETag", '"1"'), DATED]
+        start(status, headers)
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else content]
+
+    def _done(self, environ: dict[str, Any]) -> tuple[str, bytes]:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        found = self._objects.get(path)
+        if method == "PUT":
+            name, value = self._only_creates
+            if found is not None and environ.get(name) == value:
+                return self._conflict, b""
+            self._objects[path] = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            return "201 Created", b""
+        if method == "DELETE":
+            self._objects.pop(path, None)
+            return "202 Accepted", b""
+        return ("404 Not Found", b"") if found is None else ("200 OK", found)
+
+
+def in_environ(header: str) -> str:
+    """The name of a header in the environment of WSGI."""
+    return f"HTTP_{header.upper().replace('-', '_')}"
