@@ -120,8 +120,8 @@ class ArchiveFiles:
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            with source.open("rb") as content:
-                obstore.put(self._writing(), file, content, mode="create")
+            # As bytes it takes half of the time that it takes as a file: all of it is one request, anyway.
+            obstore.put(self._writing(), file, source.read_bytes(), mode="create")
         except AlreadyExistsError:
             return False
         except Exception as error:
