@@ -12,14 +12,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Literal
 
-import psycopg
 import structlog
 from psycopg import AsyncConnection
 
 from domain.access.retirements import LEAST_DAYS, STREAM, AccessRetirements, RetireAccesses
-from domain.errors import DomainError, Overloaded
+from domain.errors import Overloaded
 from domain.eventlog.access.days import RETIRE_DAY
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
@@ -32,28 +30,30 @@ from projections.audit.access.check import faults_between
 from projections.audit.access.retired import days_of_access, entries_of, hash_before
 from projections.audit.access.segments import hashes_between
 from projections.log_lines.archive.days import Day
-from projections.log_lines.archive.holds import BUSY, OF_READS, holds_of
+from projections.log_lines.archive.holds import OF_READS, holds_of
 from workers.ownership import ownership
-from workers.past_days import HeldMeanwhile, drop_unless_held, look_often
+from workers.past_days import (
+    PastDay,
+    Stays,
+    drop_unless_held,
+    look_often,
+    reporting,
+    require_no_hold,
+)
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'"
 """For the connection of the owner: it reads whole days."""
 ANCHORED_LATE = f"it was anchored less than {LEAST_DAYS} days ago"
-FAILURES = (DomainError, LookupError, psycopg.Error)
 
 log = structlog.get_logger()
-Outcome = Literal["retired", "on hold", "too new", "waiting", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class RetiredDay:
+@dataclass(slots=True)
+class RetiredDay(PastDay):
     """What became of a day: how many entries went, or why they stay."""
 
-    day: date
-    outcome: Outcome
     entries: int = 0
-    reason: str = ""
 
 
 class AccessRetirer(Background):
@@ -94,39 +94,32 @@ class AccessRetirer(Background):
             ]
 
     async def _report(self, connection: AsyncConnection, day: date) -> RetiredDay:
-        try:
-            report = await self._retired(connection, Day(day, ""))
-        except HeldMeanwhile:
-            report = RetiredDay(day, "waiting", reason="a hold was placed meanwhile")
-        except BUSY:
-            report = RetiredDay(day, "waiting", reason="others were using the table or the log")
-        except Overloaded as error:
-            report = RetiredDay(day, "waiting", reason=str(error))
-        except FAILURES as error:
-            if connection.broken:
-                raise
-            report = RetiredDay(day, "failed", reason=str(error))
-            log.error("the access log of a day stays", day=str(day), reason=str(error))
+        report = RetiredDay(day)
+        with reporting(report, connection, "the access log of a day stays"):
+            report.entries = await self._retired(connection, Day(day, ""))
+            report.outcome = "retired"
         if report.entries:
             log.info("entries of the access log retired", day=str(day), entries=report.entries)
         return report
 
-    async def _retired(self, connection: AsyncConnection, day: Day) -> RetiredDay:
+    async def _retired(self, connection: AsyncConnection, day: Day) -> int:
+        """How many entries went.
+
+        Raises:
+            Stays: none may go yet.
+        """
         span = await entries_of(connection, day.bounds)
         checked = await holds_of(connection, self._store, day, OF_READS)
-        if checked.unknown:
-            return RetiredDay(day.day, "waiting", reason=checked.unknown)
-        if checked.holds:
-            return RetiredDay(day.day, "on hold", reason=", ".join(h.hold for h in checked.holds))
+        require_no_hold(checked)
         if span is not None and not await self._is_recorded(*span):
             anchor = await anchor_of(connection, span[1])
             if anchor is None:
-                return RetiredDay(day.day, "waiting", reason="not all of it is anchored yet")
+                raise Stays("waiting", "not all of it is anchored yet")
             if (self._clock().date() - anchor.at.date()).days < LEAST_DAYS:
-                return RetiredDay(day.day, "too new", reason=ANCHORED_LATE)
+                raise Stays("too new", ANCHORED_LATE)
             await self._record(connection, day.day, span, checked.position)
         await drop_unless_held(connection, checked.position, partial(_drop, connection, day.day))
-        return RetiredDay(day.day, "retired", 0 if span is None else span[1] - span[0] + 1)
+        return 0 if span is None else span[1] - span[0] + 1
 
     async def _is_recorded(self, first: int, last: int) -> bool:
         """Whether the log has it already: the process was cut off before the drop, or a hold kept the day."""
@@ -141,7 +134,7 @@ class AccessRetirer(Background):
 
         Raises:
             LookupError: something in it does not fit.
-            Overloaded: a hold was placed, or the database is away.
+            Stays: a hold was placed, or the database is away.
         """
         first, last = span
         before = await hash_before(connection, first)
@@ -152,9 +145,11 @@ class AccessRetirer(Background):
             day=day, first=first, last=last, before=before.hex(), hash=hashed.hex()
         )
         unless = Unless(HoldPlaced.type, position)
-        await self._writer.send(
-            Message(STREAM, command, ACTOR, correlation="access-log", unless=unless)
-        )
+        message = Message(STREAM, command, ACTOR, correlation="access-log", unless=unless)
+        try:
+            await self._writer.send(message)
+        except Overloaded as error:
+            raise Stays("waiting", str(error)) from error
 
 
 async def _drop(connection: AsyncConnection, day: date) -> None:

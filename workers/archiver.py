@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import psycopg
 import structlog
 from psycopg import AsyncConnection
 
 from domain.access.retirements import KEPT_DAYS
-from domain.errors import DomainError
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.setup.log_lines import MAKE_DAYS
 from domain.eventlog.store import Store
@@ -38,29 +36,33 @@ from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles, is_
 from projections.log_lines.archive.holds import BUSY, Checked, holds_of
 from projections.log_lines.archive.place import settle_place
 from workers.ownership import ownership
-from workers.past_days import SHORT_LOCK_TIMEOUT, HeldMeanwhile, drop_unless_held, look_often
+from workers.past_days import (
+    SHORT_LOCK_TIMEOUT,
+    PastDay,
+    Stays,
+    drop_unless_held,
+    look_often,
+    reporting,
+    require_no_hold,
+)
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
 """For the connection of the owner: it reads whole days, and waits for files."""
-FAILURES = (ArchiveFailed, DomainError, OSError, psycopg.Error)
+FAILURE = "log lines cannot be archived"
 
 log = structlog.get_logger()
-Outcome = Literal["archived", "due", "on hold", "waiting", "failed"]
 
 
 @dataclass(slots=True)
-class DayReport:
-    """What became of a day, or would: its lines, its files, the holds that keep it, or why it failed."""
+class DayReport(PastDay):
+    """What became of a day, or would: its lines, its files, the holds that keep it, or why it stays."""
 
-    day: date
-    outcome: Outcome = "due"
     lines: int = 0
     files: list[str] = field(default_factory=list)
     bytes: int = 0
     holds: dict[str, int] = field(default_factory=dict)
     """Each hold, and how many executions it keeps."""
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,31 +173,22 @@ class Archiver(Background):
         self, connection: AsyncConnection, day: Day, *, dry_run: bool, counts: bool
     ) -> DayReport:
         report = DayReport(day.day)
-        try:
-            if counts:
-                report.lines = await table.count_lines(connection, day)
+        with reporting(report, connection, FAILURE):
             checked = await holds_of(connection, self._store, day)
             report.holds = {each.hold: each.executions for each in checked.holds}
-            if checked.unknown:
-                report.outcome, report.reason = "waiting", checked.unknown
-            elif checked.holds:
-                report.outcome = "on hold"
-            elif not dry_run:
+            require_no_hold(checked)
+            if not dry_run:
                 await self._move(connection, day, checked, report)
-        except FAILURES as error:
-            if connection.broken:
-                raise
-            report.outcome, report.reason = "failed", str(error)
-            log.error("log lines cannot be archived", day=str(day.day), reason=str(error))
+        if counts and report.outcome != "archived":
+            with reporting(report, connection, FAILURE):
+                report.lines = await table.count_lines(connection, day)
         return report
 
     async def _move(
         self, connection: AsyncConnection, day: Day, checked: Checked, report: DayReport
     ) -> None:
         files = await self._written(connection, day)
-        if why := await self._taken_out(connection, day, files, checked):
-            report.outcome, report.reason = "waiting", why
-            return
+        await self._take_out(connection, day, files, checked)
         report.outcome = "archived"
         report.lines = sum(file.lines for file in files)
         report.files = [file.file for file in files]
@@ -228,17 +221,18 @@ class Archiver(Background):
     async def _in_thread(work: Callable[..., Any], *values: Any) -> Any:
         return await asyncio.to_thread(partial(work, *values))
 
-    async def _taken_out(
+    async def _take_out(
         self, connection: AsyncConnection, day: Day, files: list[ArchiveFile], checked: Checked
-    ) -> str:
-        """Take the lines out of the table; why not, where they are still there."""
+    ) -> None:
+        """Take the lines out of the table.
+
+        Raises:
+            Stays: they are still there, as a hold was placed, or a line came.
+        """
         try:
             async with connection.transaction():
                 await table.keep_files(connection, day, files, self._clock())
                 drop = partial(table.drop, connection, day)
                 await drop_unless_held(connection, checked.position, drop)
-        except (Changed, HeldMeanwhile):
-            return "a hold was placed, or a line came, meanwhile"
-        except BUSY:
-            return "others were using the table"
-        return ""
+        except Changed:
+            raise Stays("waiting", "a line came meanwhile") from None

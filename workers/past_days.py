@@ -6,14 +6,20 @@ No hold can be placed while a day leaves. Readers and writers do not wait long f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from random import Random
 from time import monotonic
 
+import psycopg
+import structlog
 from psycopg import AsyncConnection
 
-from projections.log_lines.archive.holds import BUSY, keep_log_as_it_is, placed_since
+from domain.errors import DomainError
+from projections.log_lines.archive.files import ArchiveFailed
+from projections.log_lines.archive.holds import BUSY, Checked, keep_log_as_it_is, placed_since
 
 EVERY, AGAIN = 3600.0, 30.0
 """Seconds between two looks at all days that are past, and at those that wait for something."""
@@ -28,8 +34,52 @@ Look = Callable[[Collection[date] | None], Awaitable[Collection[date]]]
 """Looks at some days, or at all that are past; the days that wait for something."""
 
 
-class HeldMeanwhile(Exception):
-    """A legal hold was placed since the holds of a day were looked at."""
+FAILURES = (ArchiveFailed, DomainError, LookupError, OSError, psycopg.Error)
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class PastDay:
+    """What became of a day, or would, and why it stays."""
+
+    day: date
+    outcome: str = "due"
+    reason: str = ""
+
+
+class Stays(Exception):
+    """A day stays: the outcome (`waiting`: it is looked at again soon), and why."""
+
+    def __init__(self, outcome: str, reason: str) -> None:
+        super().__init__(outcome, reason)
+        self.outcome = outcome
+        self.reason = reason
+
+
+@contextmanager
+def reporting(report: PastDay, connection: AsyncConnection, failure: str) -> Iterator[None]:
+    """Report why a day stays, if the block does not get it to leave. Only the loss of the connection is raised."""
+    try:
+        yield
+    except Stays as stays:
+        report.outcome, report.reason = stays.outcome, stays.reason
+    except BUSY:
+        report.outcome, report.reason = "waiting", "others were using the table or the log"
+    except FAILURES as error:
+        if connection.broken:
+            raise
+        report.outcome, report.reason = "failed", str(error)
+        log.error(failure, day=str(report.day), reason=str(error))
+
+
+def require_no_hold(checked: Checked) -> None:
+    """Raises Stays where a hold keeps a day, or may keep it."""
+    if checked.unknown:
+        raise Stays("waiting", checked.unknown)
+    if checked.holds:
+        holds = (f"{each.hold} (executions: {each.executions})" for each in checked.holds)
+        raise Stays("on hold", ", ".join(holds))
 
 
 async def look_often(look: Look) -> None:
@@ -52,7 +102,7 @@ async def drop_unless_held(
     waits for the table, tries the log, and lets go of both where it is busy.
 
     Raises:
-        HeldMeanwhile: a hold was placed.
+        Stays: a hold was placed.
         LockNotAvailable: there was no such moment.
     """
     # Most of what was recorded meanwhile is looked through now, while others may write.
@@ -75,5 +125,5 @@ async def _unless_held(connection: AsyncConnection, position: int) -> int:
     """The head of the log, if no hold was placed after a position."""
     placed, head = await placed_since(connection, position)
     if placed:
-        raise HeldMeanwhile
+        raise Stays("waiting", "a hold was placed meanwhile")
     return head

@@ -97,8 +97,8 @@ async def test_hold_keeps_the_days_of_its_executions_until_it_is_released(
     await reads.past.place(PlaceHold(reason="Audit", **scope), "h-1")
     found = await reads.retire()
     assert [(each.outcome, each.reason) for each in found] == [
-        ("on hold", "h-1"),
-        ("on hold", "h-1"),
+        ("on hold", "h-1 (executions: 1)"),
+        ("on hold", "h-1 (executions: 1)"),
         ("retired", ""),
     ]
     assert await reads.ids() == [1, 2, 3, 4, 5]

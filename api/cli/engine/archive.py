@@ -94,7 +94,6 @@ def _document(report: DayReport) -> dict[str, Any]:
 def _table(reports: list[DayReport]) -> Table:
     table = Table("day", "lines", "outcome", "why, or where")
     for report in reports:
-        holds = ", ".join(f"{hold} (executions: {count})" for hold, count in report.holds.items())
-        why = report.reason or holds or "\n".join(report.files)
+        why = report.reason or "\n".join(report.files)
         table.add_row(str(report.day), f"{report.lines}", report.outcome, why)
     return table
