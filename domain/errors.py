@@ -99,7 +99,8 @@ def summary(errors: Sequence[Mapping[str, str]]) -> str:
     path, message = errors[0]["path"], errors[0]["message"]
     sentence = f"`{path}` {message}" if path else f"The body {message}"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{sentence}{more}."
+    said = f"{sentence}{more}"
+    return said if said.endswith("?") else f"{said}."
 
 
 class UnknownReference(DomainError):

@@ -10,7 +10,7 @@ from api.access.rights import Right
 from api.access.visibility import Visibility
 from api.documents import schemas
 from api.routes import streams
-from api.streaming.filter import known_types
+from api.streaming.filter import require_types
 from api.web import responses
 from api.web.ids import checked_id
 from api.web.operation import Operation, Parameter
@@ -58,7 +58,7 @@ class HistoryHandlers:
         request.only("order", "limit", "cursor", "types", "minPosition", "log", "include")
         order = request.choice("order", "asc", "desc")
         types = [glob for glob in (request.parameter("types") or "").split(",") if glob]
-        known_types(types)
+        require_types(types, of_executions=True)
         with_states = included(request)
         limit = request.integer("limit", 1, MOST_WITH_STATES if with_states else 500) or 50
         cursor = request.parameter("cursor")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +11,7 @@ from api.streaming import frames
 from api.streaming.log.entry import Entry
 from domain import registry
 from domain.errors import Invalid
-from domain.globs import fits
+from domain.globs import fits, meant
 from domain.model import Versioned
 from projections.executions import columns
 from projections.executions.columns import value_in
@@ -21,7 +19,6 @@ from projections.query.ast import EVERYTHING, And, Condition
 from projections.query.matcher import by_parties, matches, parties_suffice, required_values
 from projections.query.parser import from_query
 
-TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
 LOG = "log"
 """This type asks for log lines, too. They are not events, so `*` does not match them."""
 NO_EVENTS = frozenset({LOG, "status_changed"})
@@ -31,10 +28,9 @@ ORDERS = "order/"
 SHORT = "execution."
 """This prefix of a type may be left out."""
 MOST_TYPES = 50
-EVENT_TYPES = sorted(
-    {name for event in registry.EVENTS for name in (event.type, event.type.removeprefix(SHORT))}
-)
-"""The types of events, in full and in short."""
+LONGEST_SHOWN = 100
+TYPES = tuple(event.type for event in registry.EVENTS)
+OF_EXECUTIONS = tuple(type_ for type_ in TYPES if type_.startswith(SHORT))
 
 
 @dataclass(frozen=True)
@@ -140,25 +136,31 @@ def read(
     *,
     watched: bool = False,
     executions_only: bool = False,
+    single: bool = False,
 ) -> Filter:
-    """The filter of query parameters: `types`, and all that are fields.
+    """The filter of query parameters: `types`, and all that are fields; `single` is that of one execution.
 
     Raises:
-        Invalid: a type cannot be one, a parameter is no field, or its value does not fit.
+        Invalid: nothing of a type can come, a parameter is no field, or its value does not fit.
     """
     globs = tuple(sorted({glob for glob in (types or "").split(",") if glob}))
-    if len(globs) > MOST_TYPES or not all(map(TYPE.fullmatch, globs)):
-        raise Invalid.field(
-            "types", f"must be at most {MOST_TYPES} types like execution.step.*, comma-separated"
-        )
-    known_types(globs, watched=watched)
     pairs = tuple(sorted(asked))
+    of_executions = watched or executions_only or single or bool(pairs)
+    require_types(globs, watched=watched, of_executions=of_executions)
     condition = from_query(pairs, columns.field) if pairs else EVERYTHING
     return Filter(globs, pairs, condition, watched and bool(globs), executions_only)
 
 
-def known_types(globs: Iterable[str], *, watched: bool = False) -> None:
-    """Raises Invalid: a glob means no type of event, or a type that only watchers know."""
+def require_types(globs: Collection[str], *, watched: bool = False, of_executions: bool) -> None:
+    """Refuse globs by which nothing can come: of no type of event, of none `of_executions` where only those
+    have events, or of frames that only watchers get.
+
+    Raises:
+        Invalid: one of them is so, or there are too many.
+    """
+    if len(globs) > MOST_TYPES:
+        raise Invalid.field("types", f"must be at most {MOST_TYPES} types, but are {len(globs)}")
+    types = OF_EXECUTIONS if of_executions else TYPES
     for glob in globs:
         if glob in NO_EVENTS:
             if not watched:
@@ -166,13 +168,20 @@ def known_types(globs: Iterable[str], *, watched: bool = False) -> None:
                     "types",
                     f"must be types of events, but `{glob}` is one of the frames that watchers get",
                 )
-        elif not any(fits(glob, name) for name in EVENT_TYPES):
-            raise Invalid.field("types", f"must be types of events, but has `{glob}`{_near(glob)}")
+        elif not _names_one_of(types, glob):
+            raise Invalid.field("types", _unknown(glob, types, watched=watched))
 
 
-def _near(glob: str) -> str:
-    """Types whose last words, the ones that tell them apart, are like those of a mistyped one."""
-    words = glob.removeprefix(SHORT)
-    short = {event.type.removeprefix(SHORT): event.type for event in registry.EVENTS}
-    near = [short[name] for name in get_close_matches(words, short, 3, cutoff=0.7)]
-    return f"; did you mean {' or '.join(near)}?" if near else "; /asyncapi.json lists them"
+def _names_one_of(types: Iterable[str], glob: str) -> bool:
+    return any(fits(glob, type_) or fits(glob, type_.removeprefix(SHORT)) for type_ in types)
+
+
+def _unknown(glob: str, types: Sequence[str], *, watched: bool) -> str:
+    """What is said of a glob that no type fits. A mistyped one is known by its last words."""
+    shown = glob[:LONGEST_SHOWN]
+    if _names_one_of(TYPES, glob):
+        return f"must be types of events of executions, but no execution has `{shown}`"
+    names = {type_.removeprefix(SHORT): type_ for type_ in types}
+    names |= {name: name for name in NO_EVENTS} if watched else {}
+    near = meant(glob.lower().removeprefix(SHORT), names)
+    return f"must be types of events, but has `{shown}`{near or '; /asyncapi.json lists them'}"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from domain.errors import Invalid
-from domain.execution.webhook_events import unknown
+from domain.execution.webhook_events import require_known
 from domain.execution.webhook_url import checked, endpoint, masked
 from domain.model import Value
 from domain.sealing import MASKED, Secret
@@ -64,11 +64,7 @@ class Webhook(Value):
 
 
 def _known_events(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    if strange := unknown(patterns):
-        raise ValueError(
-            f"must be names of events, such as `completed`, `status_changed` or `step.*`, "
-            f"but no event is called `{strange[0]}`"
-        )
+    require_known(patterns)
     return patterns
 
 

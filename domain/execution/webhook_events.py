@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from domain.globs import fits
+from domain.globs import fits, meant
 
 PREFIX = "execution."
 FAILED = "execution.failed"
@@ -59,9 +59,14 @@ def matches(patterns: tuple[str, ...], type_: str, *, final: bool = True) -> boo
     return any(fits(pattern, name) for pattern in patterns for name in found)
 
 
-def unknown(patterns: Iterable[str], types: Iterable[str] = tuple(CHANGES_STATUS)) -> list[str]:
-    """Those of the names and globs that no event of these types has, whatever happens."""
+def require_known(patterns: Iterable[str], types: Iterable[str] = tuple(CHANGES_STATUS)) -> None:
+    """Raises ValueError where no event of these types has one of the names or globs, whatever happens."""
     known = tuple(types)
-    return [
-        pattern for pattern in patterns if not any(matches((pattern,), type_) for type_ in known)
-    ]
+    for pattern in patterns:
+        if not any(matches((pattern,), type_) for type_ in known):
+            names = [STATUS_CHANGED, *(type_.removeprefix(PREFIX) for type_ in known)]
+            near = meant(pattern.removeprefix(PREFIX), {name: name for name in names})
+            raise ValueError(
+                "must be names of events, such as `completed`, `status_changed` or `step.*`, "
+                f"but no event is called `{pattern}`{near}"
+            )

@@ -6,7 +6,9 @@ import re
 import time
 from itertools import product
 
-from domain.globs import fits
+import pytest
+
+from domain.globs import fits, meant
 
 
 def test_glob_star_matches_any_characters_and_the_rest_literally() -> None:
@@ -22,3 +24,18 @@ def test_glob_with_many_stars_is_matched_without_backtracking() -> None:
     began = time.process_time()
     assert not fits("*" * 12 + "z", "execution.step.completed")
     assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("faild", "; did you mean `failed`?"),
+        ("Status-Changed", "; did you mean `status_changed`?"),
+        ("statuschanged", "; did you mean `status_changed`?"),
+        ("step.complete", "; did you mean `step.completed` or `completed`?"),
+        ("nothing", ""),
+    ],
+)
+def test_names_that_are_like_a_mistyped_one_are_asked_for(word: str, said: str) -> None:
+    names = {name: name for name in ("completed", "failed", "status_changed", "step.completed")}
+    assert meant(word, names) == said

@@ -23,7 +23,7 @@ from domain import registry
 from domain.catalog.webhook_commands import CreateWebhook, RemoveWebhook, UpdateWebhook
 from domain.errors import Invalid, NotFound
 from domain.eventlog.store import Store
-from domain.execution.webhook_events import unknown
+from domain.execution.webhook_events import require_known
 from domain.writer.command_bus import Bus
 from projections.deliveries import requests
 from projections.deliveries.health import health_member, health_of
@@ -132,12 +132,10 @@ def _maker(caller: Caller) -> str | None:
 
 def _check(command: CreateWebhook | UpdateWebhook) -> None:
     """Raises Invalid where no event has one of the names, or the filter is none."""
-    if strange := unknown(command.events or (), TYPES):
-        raise Invalid.field(
-            "events",
-            "must be names of events, such as `completed`, `status_changed` or `order.*`, "
-            f"but no event is called `{strange[0]}`",
-        )
+    try:
+        require_known(command.events or (), TYPES)
+    except ValueError as error:
+        raise Invalid.field("events", str(error)) from None
     if command.filter is not None:
         from_json(command.filter, columns.field, "filter")
 

@@ -152,6 +152,7 @@ def asked_for(request: Request, kind: StreamKind) -> tuple[Format, Filter]:
         watched=watched,
         # Watchers' frames are of executions anyway.
         executions_only=kind.of_executions and not watched,
+        single=kind.single,
     )
     return format_, wanted
 

@@ -531,4 +531,5 @@ def test_mistyped_event_type_is_refused_with_the_nearest_name(
         ("pogress", "execution.progress"),
     ):
         problem = refused(api.get(f"{path}?types={typed}"), 422, "invalid")
-        assert f"did you mean {meant}" in problem["detail"]
+        assert f"did you mean `{meant}`" in problem["detail"]
+        assert problem["detail"].endswith("?")

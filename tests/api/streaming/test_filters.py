@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.streaming import filter as filters
+from domain.errors import Invalid
 from tests.support.api_client import Executions, ok, refused
 from tests.support.running_server import Serving
 from tests.support.stream_consumers import JSON, OURS, head, heard, past, socket, until_caught_up
@@ -49,6 +51,50 @@ def test_unknown_type_is_refused_with_suggestions(
     asked = {"types": "execution.step.*,execution.step.complete"}
     problem = refused(api.get(path.format(mixed[0]), params=asked, headers=headers), 422, "invalid")
     assert "execution.step.completed" in problem["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("types", "place", "said"),
+    [
+        (
+            "Completed",
+            {"single": True},
+            "did you mean `execution.completed` or `execution.step.completed`?",
+        ),
+        (
+            "Completed",
+            {},
+            "did you mean `execution.completed` or `job.completed` or `execution.step.completed`?",
+        ),
+        ("status_change", {"watched": True}, "did you mean `status_changed`?"),
+        ("statuschanged", {"watched": True}, "did you mean `status_changed`?"),
+        ("statuschanged", {}, "has `statuschanged`; /asyncapi.json lists them"),
+        ("user.created", {"watched": True}, "of executions, but no execution has `user.created`"),
+        ("user.*", {"executions_only": True}, "of executions, but no execution has `user.*`"),
+        ("job.completed", {"single": True}, "of executions, but no execution has `job.completed`"),
+        (",".join(f"a{n}" for n in range(51)), {}, "must be at most 50 types, but are 51"),
+    ],
+)
+def test_type_that_cannot_come_is_refused_with_those_that_can(
+    types: str, place: dict[str, bool], said: str
+) -> None:
+    with pytest.raises(Invalid) as refusal:
+        filters.read(types, [], **place)
+    assert said in refusal.value.members["errors"][0]["message"]
+    assert "?." not in refusal.value.detail
+
+
+def test_type_of_others_is_refused_beside_a_filter_that_only_executions_meet() -> None:
+    assert filters.read("user.created", []).types == ("user.created",)
+    with pytest.raises(Invalid, match=r"no execution has `user\.created`"):
+        filters.read("user.created", [("service", "sdr")])
+
+
+def test_watching_for_what_no_execution_has_is_refused(api: httpx.Client) -> None:
+    asked = {"types": "user.created", "format": "events"}
+    headers = {"Accept": "text/event-stream"}
+    answer = api.get("/executions/watch", params=asked, headers=headers)
+    assert "no execution has" in refused(answer, 422, "invalid")["detail"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from domain.execution.events import EVENTS
 from domain.execution.webhook import WebhookPlan
-from domain.execution.webhook_events import CHANGES_STATUS, matches
+from domain.execution.webhook_events import CHANGES_STATUS, matches, require_known
 
 
 def test_every_event_has_a_name() -> None:
@@ -47,3 +47,12 @@ def test_failure_that_will_be_retried_is_not_called_failed(pattern: str, matched
 def test_webhook_for_events_that_never_happen_is_refused(strange: str) -> None:
     with pytest.raises(ValidationError, match=f"no event is called `{strange}`"):
         WebhookPlan(url="https://a.example", events=("completed", strange))
+
+
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
+    [("faild", "failed"), ("status_changd", "status_changed"), ("step.complete", "step.completed")],
+)
+def test_refusal_of_a_mistyped_name_asks_for_the_nearest(mistyped: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"; did you mean `{meant}`.*\?$"):
+        require_known((mistyped,))
