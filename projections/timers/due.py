@@ -7,14 +7,20 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.execution.state import CHECKPOINT_LATE
 from projections.timers.projection import NAMES
 from projections.timers.timer import Timer
 
 DUE = f"""SELECT {NAMES} FROM timers WHERE (due, execution) > (%b, %b) AND due <= %b
     ORDER BY due, execution LIMIT %b"""
 FIRST = "SELECT min(due) FROM timers WHERE due > %b"
-LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
-NEXT = f"SELECT {NAMES} FROM timers WHERE due IS NOT NULL ORDER BY due LIMIT %b"
+COMES = """CASE WHEN due >= %b THEN due
+    ELSE least(retry_at, active_since + (timeout - worked) * interval '1 millisecond') END"""
+"""When a timer comes: `due`, unless that is of a checkpoint that comes no more (`Timer.next`)."""
+LATE = f"""SELECT count(*), min(comes) FROM (SELECT {COMES} AS comes FROM timers WHERE due <= %b) AS due
+    WHERE comes <= %b"""
+NEXT = f"""SELECT {NAMES} FROM (SELECT *, {COMES} AS comes FROM timers WHERE due IS NOT NULL) AS due
+    WHERE comes IS NOT NULL ORDER BY comes LIMIT %b"""
 
 
 class Late(NamedTuple):
@@ -50,13 +56,13 @@ async def next_due(connection: AsyncConnection, after: datetime) -> datetime | N
 
 async def late(connection: AsyncConnection, now: datetime) -> Late:
     """What is due and has not been fired, or of which the read model does not know yet that it was."""
-    cursor = await connection.execute(LATE, (now,), binary=True)
+    cursor = await connection.execute(LATE, (now - CHECKPOINT_LATE, now, now), binary=True)
     row = await cursor.fetchone()
     assert row is not None
     return Late(*row)
 
 
-async def following(connection: AsyncConnection, limit: int) -> list[Timer]:
+async def following(connection: AsyncConnection, now: datetime, limit: int) -> list[Timer]:
     """The timers that come next, the earliest first; those that are late come before them."""
-    cursor = await connection.execute(NEXT, (limit,), binary=True)
+    cursor = await connection.execute(NEXT, (now - CHECKPOINT_LATE, limit), binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]

@@ -21,7 +21,7 @@ from domain.execution.events import (
 )
 from domain.execution.parts import NO_TIME
 from domain.execution.progress_events import CheckpointSaved
-from domain.execution.state import checkpoint_due
+from domain.execution.state import CHECKPOINT_LATE, checkpoint_due
 from domain.execution.types import Status
 from domain.json_forms import in_milliseconds
 from domain.model import Event, Recorded, aggregate_id
@@ -75,13 +75,15 @@ class Timer(NamedTuple):
             return None
         return checkpoint_due(self.active_since, self.checkpoint_at)
 
-    @property
-    def next(self) -> tuple[str, datetime] | None:
-        """What comes first, and when: a retry, a timeout or a checkpoint."""
+    def next(self, now: datetime) -> tuple[str, datetime] | None:
+        """What comes first, and when: a retry, a timeout or a checkpoint. One that is very late comes no more."""
+        checkpoint = self.checkpoint_due
+        if checkpoint is not None and checkpoint < now - CHECKPOINT_LATE:
+            checkpoint = None
         candidates = {
             "retry": self.retry_at,
             "timeout": self.times_out_at,
-            "checkpoint": self.checkpoint_due,
+            "checkpoint": checkpoint,
         }
         known = [(name, at) for name, at in candidates.items() if at is not None]
         return min(known, key=itemgetter(1), default=None)

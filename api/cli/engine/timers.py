@@ -35,7 +35,7 @@ def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
         async with store.reader() as connection:
             late = await due.late(connection, now)
             reached = await place(connection, Timers.name)
-            timers = await due.following(connection, limit)
+            timers = await due.following(connection, now, limit)
             owned = "timers" not in await without_owner(connection, schema)
         behind.append(late.seconds(now) > TOLERATED.total_seconds())
         if as_json:
@@ -60,7 +60,7 @@ def _shown(
         "timers": [
             {"execution": timer.execution, "kind": kind, "due": format_time(at)}
             for timer in timers
-            if (following := timer.next)
+            if (following := timer.next(now))
             for kind, at in [following]
         ],
     }
@@ -69,7 +69,7 @@ def _shown(
 def _table(timers: list[Timer], now: datetime) -> Table:
     table = Table(whole_column("execution"), "what", "due", "in")
     for timer in timers:
-        if (following := timer.next) is not None:
+        if (following := timer.next(now)) is not None:
             kind, at = following
             table.add_row(timer.execution, kind, format_time(at), _until(at - now))
     return table

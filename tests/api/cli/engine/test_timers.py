@@ -55,3 +55,33 @@ def test_timers_that_are_late_end_with_1(database: str) -> None:
     assert result.exit_code == 1
     assert "late by 1:00:0" in result.output
     assert "1 timers are due, the oldest for 1:00:0" in result.output
+
+
+RUNNING = """INSERT INTO timers (execution, status, worked, timeout, active_since, due)
+    VALUES (%s, 'running', 0, %s, now() - %s::interval, now() - %s::interval + interval '15 minutes')"""
+
+
+def running(database: str, execution: str, since: str, timeout: int | None = None) -> None:
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute(RUNNING, (execution, timeout, since, since))
+
+
+def test_checkpoint_that_comes_no_more_is_not_late(database: str) -> None:
+    """Executions that were imported, and stay running, began long ago."""
+    running(database, "imported", "15 years")
+    running(database, "long", "2 days", timeout=3 * 86_400_000)
+    result = timers()
+    assert result.exit_code == 0, result.output
+    assert "imported" not in result.output
+    assert "No timer is late." in result.output
+    [shown] = json.loads(timers("--json").output)["timers"]
+    assert (shown["execution"], shown["kind"]) == ("long", "timeout")
+
+
+def test_timeout_and_recent_checkpoint_are_late_however_long_ago_it_began(database: str) -> None:
+    running(database, "overdue", "15 years", timeout=3_600_000)
+    running(database, "recent", "1 hour")
+    shown = json.loads((result := timers("--json")).output)
+    assert (result.exit_code, shown["late"]) == (1, 2)
+    kinds = [(each["execution"], each["kind"]) for each in shown["timers"]]
+    assert kinds == [("overdue", "timeout"), ("recent", "checkpoint")]
