@@ -20,6 +20,8 @@ HEARTBEATS = 3
 """In the time after which an execution shows as stalled."""
 GRACE = 10.0
 """Seconds that the command has to end when it is asked to."""
+CREATION = 1.0
+"""Seconds that the command waits for the answer to the creation of its execution."""
 FLUSH = 10.0
 MOST_SHOWN = 1_000
 """Characters of the command in the metadata."""
@@ -48,11 +50,18 @@ def recorded_run(
     )
     try:
         with tracking as run:
-            click.echo(f"{client.url}/ui/executions/{run.id}", err=True)
+            if _is_taken(client, run.id):
+                click.echo(f"{client.url}/ui/executions/{run.id}", err=True)
             with _beating(client, run.id, heartbeat / HEARTBEATS):
                 return _run(run, command)
     finally:
         _report(client)
+
+
+def _is_taken(client: Client, execution: str) -> bool:
+    """Whether the execution is there, or may be once the service is: it was not refused."""
+    client.flush(CREATION)
+    return all(refused.command.get("execution") != execution for refused in client.buffer.refused)
 
 
 def _run(run: Run, command: tuple[str, ...]) -> int:

@@ -37,8 +37,9 @@ def run_command(
     """Run COMMAND, and record it as an execution: `executions run --service ci --order X -- make test`.
 
     Its output is shown and recorded as log lines, and its exit code is the end of the execution and that of
-    this command, too. A signal is passed on, and cancels the execution. While the service is away the
-    command goes on, and what is recorded waits. The command line is kept in the metadata, which is not sealed: leave
+    this command, too, whatever can be recorded: what the service refuses is said, and the command runs all the
+    same. A signal is passed on, and cancels the execution. While the service is away the command goes on, and what
+    is recorded waits. The command line is kept in the metadata, which is not sealed: leave
     secrets out of it.
     """
     from api.cli.client.recorded_run import recorded_run

@@ -108,3 +108,4 @@ def test_refusal_is_said_and_the_command_runs(server: Serving, tmp_path: Path) -
     assert (done.returncode, done.stdout) == (0, "hello\n")
     assert "Not recorded" in done.stderr
     assert "no-such-order" in done.stderr
+    assert "/ui/executions/" not in done.stderr
