@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+LONGEST_SHOWN = 100
+"""Characters of a value that a refusal shows: it may be logged."""
+KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (str, "text"),
+    (list, "a list"),
+    (tuple, "a list"),
+    (dict, "an object"),
+)
+
 
 class DomainError(Exception):
     """The command was refused."""
@@ -29,6 +41,11 @@ class NotFound(DomainError):
     """There is nothing here under this identity."""
 
     code = "not-found"
+
+    @classmethod
+    def of(cls, stream: str) -> NotFound:
+        """That there is no aggregate in a stream, or none of a kind: reads and commands say it alike, to strangers too."""
+        return cls(f"There is no such {stream.partition('/')[0]}.")
 
 
 class AlreadyExists(DomainError):
@@ -101,6 +118,36 @@ def summary(errors: Sequence[Mapping[str, str]]) -> str:
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     said = f"{sentence}{more}"
     return said if said.endswith("?") else f"{said}."
+
+
+def kind_of(value: object) -> str:
+    """What kind of JSON a value is: `a list`."""
+    if value is None:
+        return "null"
+    return next((name for kind, name in KINDS if isinstance(value, kind)), "something else")
+
+
+def shown(value: object) -> str:
+    """A short value as it is, of others their kind: content is not for refusals."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return str(value) if abs(value) < 10**LONGEST_SHOWN else "a number beyond that"
+    if isinstance(value, str) and len(value) <= LONGEST_SHOWN and value.isprintable():
+        return f"`{value}`" if value else "empty"
+    return kind_of(value)
+
+
+def but_is(value: object) -> str:
+    """What a value is that does not fit, where that can be shown: that text is `text` says nothing."""
+    said = shown(value)
+    return "" if isinstance(value, str) and said == kind_of(value) else f", but is {said}"
+
+
+def instead(value: object) -> str:
+    """What a value is that is of another kind than asked for."""
+    said = shown(value)
+    return f", but is {'the text ' if said.startswith('`') else ''}{said}"
 
 
 class UnknownReference(DomainError):

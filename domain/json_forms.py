@@ -16,12 +16,13 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from domain.errors import but_is, instead
+
 RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
     r"(?:[Zz]|[+-](?P<hours>[0-9]{2}):(?P<minutes>[0-9]{2}))"
 )
 TIME_FORM = "must be an RFC 3339 time with an offset, like 2026-11-22T08:00:00.000Z"
-LONGEST_SHOWN = 40
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -30,7 +31,7 @@ def parse_time(value: object) -> datetime:
     if isinstance(value, str):
         value = _read_time(value)
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ValueError(TIME_FORM)
+        raise ValueError(f"{TIME_FORM}{instead(value)}")
     try:
         value = value.astimezone(UTC)
     except OverflowError:
@@ -40,8 +41,7 @@ def parse_time(value: object) -> datetime:
 
 def _read_time(text: str) -> datetime:
     if (parts := RFC3339.fullmatch(text)) is None:
-        shown = f", but is `{text}`" if len(text) <= LONGEST_SHOWN and text.isprintable() else ""
-        raise ValueError(TIME_FORM + shown)
+        raise ValueError(f"{TIME_FORM}{but_is(text)}")
     if (hours := parts["hours"]) and (int(hours) > 23 or int(parts["minutes"]) > 59):
         offset = text[-6:]
         raise ValueError(f"must have an offset from -23:59 to +23:59, but has `{offset}`")
@@ -97,9 +97,9 @@ class Milliseconds:
             return value
         value = whole(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(self._bounds)
+            raise ValueError(f"{self._bounds}{instead(value)}")
         if not self.at_least <= value <= self.at_most:
-            raise ValueError(f"{self._bounds}, but is {value if abs(value) < 10**40 else 'not'}")
+            raise ValueError(f"{self._bounds}{but_is(value)}")
         return timedelta(milliseconds=value)
 
 

@@ -85,9 +85,7 @@ class Aggregate(State):
         return None, None
 
     def require_worker(self, worker: str) -> None:
-        """Raises LeaseLost where a worker that names itself does not hold this aggregate; most are never
-        held by anyone.
-        """
+        """Raises LeaseLost where a worker that names itself does not hold this aggregate."""
 
     @property
     def weight(self) -> int:
@@ -106,7 +104,7 @@ CACHED_PARTS = 16_384
 class Context(NamedTuple):
     """What a command may know besides its state: time, actor, rights, chance, other states.
 
-    `now` is the time of recording, `when` the time the client says it happened (else `now`).
+    `now` is the time of recording, `when` the time the client says it happened (else `now`); `stream` is its own.
     """
 
     now: datetime
@@ -116,6 +114,7 @@ class Context(NamedTuple):
     random: Callable[[], float]
     importing: bool
     states: Mapping[str, Versioned[Any] | None]
+    stream: str
 
     def state(self, stream: str) -> Any:
         """The state of a stream that the command `reads`; None where there is no such aggregate."""
@@ -213,7 +212,7 @@ class Command(Value, Generic[S]):
             NotFound: there is no such aggregate.
         """
         if state is None:
-            raise NotFound
+            raise NotFound.of(context.stream)
         return list(self.decide(state, context))
 
 

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from domain.errors import instead, kind_of
 from domain.json_forms import whole
 from domain.model import Value
 
@@ -85,8 +86,11 @@ TYPES_OF_REFERENCES = {
 
 
 def _reference(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, dict) or "$id" not in value:
+    if isinstance(value, str):
         return value
+    if not isinstance(value, dict) or "$id" not in value:
+        kind = "an object without `$id`" if isinstance(value, dict) else kind_of(value)
+        raise ValueError(f"must be an id, or an object with its `$id`, not {kind}")
     type_ = TYPES_OF_REFERENCES.get(info.field_name or "")
     if type_ is not None and value.get("$type", type_) != type_:
         raise ValueError(f"must be a {type_}, as its `$type` says, or leave that out")
@@ -115,7 +119,7 @@ Reference = Annotated[
 
 def _cost(value: object, info: ValidationInfo) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError(f"must be a number from 0 to {LARGEST_COST}")
+        raise ValueError(f"must be a number from 0 to {LARGEST_COST}{instead(value)}")
     amount = value if isinstance(value, Decimal) else Decimal(str(value))
     if info.context is not None:  # it is stored: what was recorded is never refused
         return amount

@@ -71,10 +71,10 @@ class Visibility:
             versioned = await self._versioned(caller, right, stream)
         except Damaged as error:
             if not owns(caller, right, error):
-                raise NotFound from None
+                raise NotFound.of(stream) from None
             raise
         if versioned is None or not permits(versioned):
-            raise NotFound
+            raise NotFound.of(stream)
         if maker_of(versioned) is None and parties_suffice(condition):
             self._remember(condition, stream)
 

@@ -58,7 +58,7 @@ PREFER: Header = (
 )
 ANSWER_HEADERS: Mapping[str, str] = {
     "Log-Position": "How far the data goes, or the position of the command's last event",
-    "ETag": "The version, and what else is shown (docs/api.md), for If-Match and If-None-Match",
+    "ETag": "The version, and what else is shown, for If-Match and If-None-Match",
     "Location": "Where it is",
     "Link": "The next page of a bare list, as `rel=next`",
     "Next-Cursor": "The cursor of the next page of a bare list",

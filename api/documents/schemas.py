@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.web.ids import ID
+from projections.executions.columns import FIELDS, LISTED
 
 PROBLEM = {
     "type": "object",
@@ -49,7 +50,8 @@ COMMAND_LIST = {
 FILTER = {
     "type": "object",
     "description": "Fields, also dotted, each with a value or operators: $eq $ne $gt $gte $lt $lte "
-    "$in $nin $exists $prefix $not; and $and, $or, $not over such objects",
+    "$in $nin $exists $prefix $not; and $and, $or, $not over such objects. The fields are "
+    f"{', '.join([*FIELDS, *LISTED])}, and `metadata.` with the path of a free attribute",
     "additionalProperties": True,
     "examples": [
         {

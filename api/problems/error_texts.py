@@ -7,18 +7,10 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from domain.errors import but_is, instead, kind_of, shown
+
 Words = Callable[[Mapping[str, Any], Any], str]
 """The sentence of an error, from its context and the value it is about."""
-LONGEST_SHOWN = 100
-KINDS: tuple[tuple[type, str], ...] = (
-    (bool, "true or false"),
-    (int, "a number"),
-    (float, "a number"),
-    (str, "text"),
-    (list, "a list"),
-    (tuple, "a list"),
-    (dict, "an object"),
-)
 PATTERNS = {
     "A-Za-z0-9._~:-": "must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -",
     r"^[^\x00-\x1f\x7f]*$": "must be one line, without control characters",
@@ -29,13 +21,6 @@ PATTERNS = {
     r"\x0a-\x1f": "must have only characters that the value of an HTTP header can have",
 }
 """Parts by which patterns are known, and what they ask for."""
-
-
-def kind_of(value: object) -> str:
-    """What kind of JSON a value is: `a list`."""
-    if value is None:
-        return "null"
-    return next((name for kind, name in KINDS if isinstance(value, kind)), "something else")
 
 
 def sentence(error: ErrorDetails) -> str:
@@ -71,12 +56,13 @@ def _kind(expected: str) -> Words:
     return lambda _, value: f"must be {expected}, not {kind_of(value)}"
 
 
-def _not(value: Any) -> str:
-    return f", not {kind_of(value)}"
+def _valued(expected: str) -> Words:
+    """For what is never content: the value is shown, also where it is of another kind."""
+    return lambda _, value: f"must be {expected}{instead(value)}"
 
 
 def _bound(words: str, member: str) -> Words:
-    return lambda ctx, value: f"must be {words} {ctx[member]}, but is {_shown(value)}"
+    return lambda ctx, value: f"must be {words} {ctx[member]}, but is {shown(value)}"
 
 
 def _length(words: str, limit: int, actual: int | None, of: str) -> str:
@@ -104,30 +90,13 @@ def _characters(words: str, member: str) -> Words:
 
 def _pattern(ctx: Mapping[str, Any], value: Any) -> str:
     asked = next((said for part, said in PATTERNS.items() if part in ctx["pattern"]), None)
-    return f"{asked or 'must match ' + ctx['pattern']}{_but_is(value)}"
+    return f"{asked or 'must match ' + ctx['pattern']}{but_is(value)}"
 
 
 def _one_of(ctx: Mapping[str, Any], value: Any) -> str:
     expected = ctx["expected"].replace("'", "`")
     several = " or " in expected
-    return f"must be {'one of ' if several else ''}{expected}{_but_is(value)}"
-
-
-def _but_is(value: Any) -> str:
-    """What it is instead, where that can be shown: that text is `text` says nothing."""
-    shown = _shown(value)
-    return "" if isinstance(value, str) and shown == kind_of(value) else f", but is {shown}"
-
-
-def _shown(value: Any) -> str:
-    """Short values as they are: a refusal may be logged, and content is not for logs."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int | float):
-        return str(value) if abs(value) < 10**LONGEST_SHOWN else "a number beyond that"
-    if isinstance(value, str) and len(value) <= LONGEST_SHOWN and value.isprintable():
-        return f"`{value}`" if value else "empty"
-    return kind_of(value)
+    return f"must be {'one of ' if several else ''}{expected}{but_is(value)}"
 
 
 TEXTS: Mapping[str, Words] = {
@@ -142,18 +111,16 @@ TEXTS: Mapping[str, Words] = {
     "string_type": _kind("text"),
     "string_unicode": lambda *_: r"must have no half of a surrogate pair (\ud800 to \udfff)",
     "string_sub_type": _kind("text"),
-    "bool_type": _kind("true or false"),
-    "bool_parsing": _kind("true or false"),
-    "int_type": lambda _, value: (
-        f"must be a whole number{_but_is(value) if isinstance(value, float) else _not(value)}"
-    ),
-    "int_parsing": _kind("a whole number"),
+    "bool_type": _valued("true or false"),
+    "bool_parsing": _valued("true or false"),
+    "int_type": _valued("a whole number"),
+    "int_parsing": _valued("a whole number"),
     "int_parsing_size": lambda *_: "must be a whole number that fits into 64 bits",
-    "int_from_float": lambda _, value: f"must be a whole number{_but_is(value)}",
-    "float_type": _kind("a number"),
-    "float_parsing": _kind("a number"),
+    "int_from_float": _valued("a whole number"),
+    "float_type": _valued("a number"),
+    "float_parsing": _valued("a number"),
     "finite_number": lambda *_: "must be a finite number",
-    "number": lambda ctx, value: f"{ctx['message']}{_but_is(value)}",
+    "number": lambda ctx, value: f"{ctx['message']}{instead(value)}",
     "greater_than": _bound("greater than", "gt"),
     "greater_than_equal": _bound("at least", "ge"),
     "less_than": _bound("less than", "lt"),

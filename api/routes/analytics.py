@@ -13,7 +13,7 @@ from api.web.parameters import FRESH, parsed_time
 from api.web.reads.consistency import Consistency, require_position
 from api.web.reads.list_request import listed
 from api.web.request import Request
-from domain.errors import Forbidden, Invalid
+from domain.errors import Forbidden, Invalid, but_is
 from domain.eventlog.store import Store
 from domain.execution.types import Status, StepStatus
 from projections.analytics.queries import AnalyticsQueries, Answer
@@ -43,8 +43,8 @@ class AnalyticsHandlers:
             until=None if until is None else parsed_time("to", until),
         )
         statuses: list[str] = list(StepStatus if question.steps else Status)
-        if question.only.get("status", statuses[0]) not in statuses:
-            raise Invalid.field("status", f"must be one of {', '.join(statuses)}")
+        if (asked := question.only.get("status")) is not None and asked not in statuses:
+            raise Invalid.field("status", f"must be one of {', '.join(statuses)}{but_is(asked)}")
 
         async def read(store: Store) -> Answer:
             async with store.searcher(INDEXED) as connection:
@@ -77,8 +77,12 @@ def _scope(request: Request) -> dict[str, str]:
 
 def _keys(request: Request) -> tuple[By, ...]:
     keys = tuple(listed(request, "by"))
-    if len(keys) > MOST_KEYS or len(set(keys)) < len(keys) or not set(keys) <= set(KEYS):
-        raise Invalid.field("by", f"must be one or {MOST_KEYS} of {', '.join(KEYS)}")
+    if strange := [key for key in keys if key not in KEYS]:
+        raise Invalid.field("by", f"must be of {', '.join(KEYS)}{but_is(strange[0])}")
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise Invalid.field("by", f"must name each key once, but `{twice[0]}` comes twice")
+    if len(keys) > MOST_KEYS:
+        raise Invalid.field("by", f"must be at most {MOST_KEYS} keys, but are {len(keys)}")
     return cast("tuple[By, ...]", keys)
 
 

@@ -18,11 +18,12 @@ from api.web.ids import checked_new_id
 from api.web.input.command_body import parsed
 from api.web.operation import Handler, Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
-from api.web.reads.entries import Entries, not_there
+from api.web.reads.entries import Entries
 from api.web.request import Request
 from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.catalog.order import CancelOrder
+from domain.errors import NotFound
 from domain.retention.hold import ReleaseHold
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
@@ -60,7 +61,7 @@ class CatalogHandlers:
         async def handle(request: Request) -> ASGIApp:
             ids = _ids(kind, request.caller)
             if ids is not None and request.path["id"] not in ids:
-                raise not_there(kind)
+                raise NotFound.of(kind)
             versioned, position = await self._entries.one(request, kind)
             tag = responses.Tag(versioned.version)
             return responses.read(request, document(versioned), tag, position)

@@ -16,7 +16,6 @@ from api.access.visibility import Visibility
 from api.cells.directory import Directory
 from api.documents import schemas
 from api.problems import problems
-from api.problems.error_texts import kind_of
 from api.web.body import MIB
 from api.web.ids import checked_id, checked_new_id
 from api.web.input.command_body import built
@@ -27,7 +26,7 @@ from api.web.input.webhook_plans import WebhookPlans, plans_of
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import json
-from domain.errors import DomainError, Invalid, Overloaded
+from domain.errors import DomainError, Invalid, Overloaded, instead, kind_of
 from domain.eventlog.idempotency import recalled
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
@@ -188,7 +187,8 @@ def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
     given = dict(item)
     name, identity, if_match = (given.pop(key, None) for key in ("command", "execution", "ifMatch"))
     if not (if_match is None or (type(if_match) is int and 0 <= if_match < 2**63)):
-        raise Invalid.field("ifMatch", "must be a version: a whole number from 0")
+        said = f"must be a version, a whole number from 0{instead(if_match)}"
+        raise Invalid.field("ifMatch", said)
     return name if isinstance(name, str) else "", identity, if_match, given
 
 

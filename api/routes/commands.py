@@ -121,7 +121,7 @@ class CommandHandlers:
         if is_read_before(given):
             versioned = await self._store.load(stream)
             if versioned is None:
-                raise NotFound
+                raise NotFound.of(stream)
             given = without_unchanged(given, versioned, self._clock())
         prepare(UpdateExecution, given)
         command = built(UpdateExecution, given)

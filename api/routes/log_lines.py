@@ -105,7 +105,7 @@ class LogLineHandlers:
             report(error)
             return FIRST
         if versioned is None:
-            raise NotFound("There is no such execution.")
+            raise NotFound.of("execution")
         await self._consistency.wait_for_projection(request, "logs")
         await self._consistency.wait_for_log_lines(versioned)
         created: datetime = versioned.state.created_at

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from api.problems.error_texts import kind_of
-from domain.errors import Invalid
+from domain.errors import Invalid, kind_of
 
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
 TAKEN = (".", "..", "analytics", "bulk", "claim", "find", "monitor", "watch")

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from api.access.identity import Caller
 from api.access.rights import COMMANDS, SHARED, Right
-from domain.errors import Invalid
+from domain.errors import Invalid, but_is
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.model import Command
 from domain.writer.message import Message
@@ -104,23 +104,22 @@ class Request:
         if text is None:
             return None
         if not re.fullmatch(r"[0-9]{1,19}", text) or not at_least <= int(text) <= at_most:
-            raise Invalid.field(
-                name, f"must be a whole number from {at_least} to {at_most}, but is `{text[:40]}`"
-            )
+            bounds = f"must be a whole number from {at_least} to {at_most}"
+            raise Invalid.field(name, f"{bounds}{but_is(text)}")
         return int(text)
 
     def boolean(self, name: str) -> bool:
         """A query parameter that is true or false; false where it is absent."""
         text = self.parameter(name)
         if text not in {None, "true", "false"}:
-            raise Invalid.field(name, "must be true or false")
+            raise Invalid.field(name, f"must be true or false{but_is(text)}")
         return text == "true"
 
     def choice(self, name: str, *allowed: str) -> str | None:
         """A query parameter that is one of a few words."""
         text = self.parameter(name)
         if text is not None and text not in allowed:
-            raise Invalid.field(name, f"must be {' or '.join(allowed)}, but is `{text[:40]}`")
+            raise Invalid.field(name, f"must be {' or '.join(allowed)}{but_is(text)}")
         return text
 
     def only(self, *names: str) -> None:
@@ -139,7 +138,8 @@ class Request:
         tags = [ENTITY_TAG.fullmatch(item.strip()) for item in text.split(",")]
         versions = tuple(int(tag[1]) for tag in tags if tag is not None)
         if len(versions) < len(tags):
-            raise Invalid.field("If-Match", 'must be versions in quotes, like "7" or "7", "8"')
+            form = 'must be versions in quotes, like "7" or "7", "8"'
+            raise Invalid.field("If-Match", f"{form}{but_is(text)}")
         return versions
 
     def message(

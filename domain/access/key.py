@@ -12,7 +12,7 @@ from pydantic import Field
 
 from domain.access.revocation import Revocation
 from domain.errors import Invalid
-from domain.json_forms import Time
+from domain.json_forms import Time, format_time
 from domain.model import (
     Aggregate,
     Command,
@@ -140,7 +140,8 @@ class CreateKey(Creation[Key]):
             needed = "must be left out" if self.party else "is needed"
             raise Invalid.field("party", f"{needed} for the role `{self.role}`")
         if self.expires_at is not None and self.expires_at <= context.now:
-            raise Invalid.field("expiresAt", "must be in the future")
+            given = format_time(self.expires_at)
+            raise Invalid.field("expiresAt", f"must be in the future, but is {given}")
         for member, user in self._users.items():
             if member != "party" and self.role != "assignee":
                 raise Invalid.field(

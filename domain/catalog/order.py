@@ -65,7 +65,7 @@ class Order(Aggregate):
 def require_after_status(order: Order, context: Context) -> None:
     """Raise `Invalid` where the present status would end before it began."""
     if order.since is not None:
-        require_not_before(context, order.since, f"since when the order is {order.status}")
+        require_not_before(context, order.since, f"when the order became `{order.status}`")
 
 
 class OrderCreated(Event):

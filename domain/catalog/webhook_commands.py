@@ -20,7 +20,7 @@ from domain.catalog.webhook import (
     WebhookSecretRotated,
     WebhookUpdated,
 )
-from domain.errors import IllegalTransition, NotFound
+from domain.errors import IllegalTransition, NotFound, instead
 from domain.execution.webhook import EventNames, Format, Headers, Url, Webhook, WebhookPlan, stored
 from domain.json_equality import same_json
 from domain.json_forms import Milliseconds, Time
@@ -50,7 +50,7 @@ def beginning(value: object) -> str | None:
         return value
     if type(value) is int:
         return str(value)
-    raise ValueError("must be text, or a whole number")
+    raise ValueError(f"must be text, or a whole number{instead(value)}")
 
 
 class CreateWebhook(Creation[Hook]):

@@ -14,7 +14,7 @@ from domain.model import Context
 
 def require_after_status(execution: Execution, context: Context) -> None:
     """Raise `Invalid` where the present status would end before it began."""
-    require_not_before(context, execution.since, f"since when the execution is {execution.status}")
+    require_not_before(context, execution.since, f"when the execution became `{execution.status}`")
 
 
 def require_after_steps(execution: Execution, context: Context) -> None:
@@ -30,7 +30,7 @@ def require_after_step(step: Step, context: Context) -> None:
     """Raise `Invalid` where the present status of a step would end before it began."""
     began = step.completed_at or step.started_at
     if began is not None:
-        require_not_before(context, began, f"since when the step `{step.id}` is {step.status}")
+        require_not_before(context, began, f"when the step `{step.id}` became `{step.status}`")
 
 
 def require_not_before(context: Context, earliest: datetime, what: str) -> None:
@@ -39,5 +39,5 @@ def require_not_before(context: Context, earliest: datetime, what: str) -> None:
     earliest = earliest.replace(microsecond=earliest.microsecond // 1000 * 1000)
     if context.when < earliest:
         given = format_time(context.when)
-        message = f"must not be before {format_time(earliest)}, {what}; it is {given}"
+        message = f"must not be before {format_time(earliest)}, {what}, but is {given}"
         raise Invalid.field("occurredAt", message)

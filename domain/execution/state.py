@@ -262,7 +262,7 @@ class Execution(Aggregate):
         """
         cell = move(command, self.status, resumable=self.resumable)
         if cell == "." or (cell == "=" and not equal):
-            raise self.refusal(command)
+            raise self.refusal(command, again=cell == "=")
         return cell == "="
 
     def step(self, step_id: str) -> Step:
@@ -280,21 +280,19 @@ class Execution(Aggregate):
         self.require_allowed(command)
         cell = STEP_TRANSITIONS[command][step.status]
         if cell == "." or (cell == "=" and not equal):
-            raise self.refusal(command, step)
+            raise self.refusal(command, step, again=cell == "=")
         return cell == "="
 
-    def refusal(self, command: str, step: Step | None = None) -> IllegalTransition:
-        """What to answer where a command is not legal."""
+    def refusal(
+        self, command: str, step: Step | None = None, *, again: bool = False
+    ) -> IllegalTransition:
+        """What to answer where a command is not legal, or was done before and is sent `again` with other words."""
         commands = allowed(self.status, resumable=self.resumable)
         if self.erasure is not None:
             commands = [command for command in commands if command != "log"]
-        if step is None:
-            detail = f"`{command}` is not possible: the execution is {self.status}."
-            return IllegalTransition(detail, status=self.status, allowedCommands=commands)
-        return IllegalTransition(
-            f"`{command}` is not possible: the step is {step.status}.",
-            status=self.status,
-            allowedCommands=commands,
-            step=step.id,
-            stepStatus=step.status,
-        )
+        members: dict[str, Any] = {"status": self.status, "allowedCommands": commands}
+        if step is not None:
+            members |= {"step": step.id, "stepStatus": step.status}
+        why = "was done already, with other content" if again else "is not possible"
+        on = f"the step is {step.status}" if step else f"the execution is {self.status}"
+        return IllegalTransition(f"`{command}` {why}: {on}.", **members)

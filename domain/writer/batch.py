@@ -185,14 +185,15 @@ class Batch:
         return Decided(settled, versioned is None, recorded=bool(rows or lines))
 
     def _prepare(self, message: Message) -> tuple[Versioned[Any] | None, Context]:
+        own = message.stream
         states: Mapping[str, Versioned[Any] | None] = self.states
-        self._require(message, message.stream)
-        versioned = states[message.stream]
+        self._require(message, own)
+        versioned = states[own]
         for stream in message.command.reads(versioned.state if versioned else None, states):
             self._require(message, stream)
         if message.permits is not None:
             if not isinstance(message.command, Creation):
-                require_reached(message.permits, versioned)
+                require_reached(message.permits, own, versioned)
             states = ReachableStates(states, message.permits)
         check_conditions(message, versioned, self.now)
         if message.unless is not None:
@@ -201,7 +202,7 @@ class Batch:
             versioned.state.require_worker(message.worker)
         when = message.command.occurred_at or self.now
         return versioned, Context(
-            self.now, when, message.by, self.new_id, self.random, message.importing, states
+            self.now, when, message.by, self.new_id, self.random, message.importing, states, own
         )
 
     def _require(self, message: Message, stream: str) -> None:

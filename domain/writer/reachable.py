@@ -63,10 +63,10 @@ def of_parties(parties: tuple[str | None, str | None], maker: str | None = None)
     return Versioned(Unread("", *parties, maker), 0, 0, datetime.fromtimestamp(0, UTC))
 
 
-def require_reached(permits: Permits | None, versioned: Versioned[Any] | None) -> None:
+def require_reached(permits: Permits | None, stream: str, versioned: Versioned[Any] | None) -> None:
     """Raises NotFound where the sender does not reach what is there: it does not exist for the sender."""
     if permits is not None and versioned is not None and not permits(versioned):
-        raise NotFound
+        raise NotFound.of(stream)
 
 
 async def answered_state(
@@ -81,12 +81,12 @@ async def answered_state(
     found = await store.load(stream, version)
     assert found is not None
     try:
-        require_reached(permits, found)
+        require_reached(permits, stream, found)
     except (NotFound, Forbidden):
         former = await store.load(stream, before) if before else None
         if former is None:
             raise
-        require_reached(permits, former)
+        require_reached(permits, stream, former)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from psycopg import AsyncConnection
 
-from domain.errors import Invalid
+from domain.errors import Invalid, but_is
 from projections.executions.columns import field
 from projections.query.ast import Condition, Field
 from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT
@@ -51,13 +51,14 @@ def checked(names: Sequence[str]) -> dict[str, Field]:
     for name in names:
         known = field(name)
         if known is None or not _countable(known):
-            message = f"executions are not counted by `{name}`: take a field of text, true or false"
-            raise Invalid.field("facets", message)
+            raise Invalid.field(
+                "facets", f"must be fields of text, of true or false, or tags{but_is(name)}"
+            )
         if known in found.values():
-            raise Invalid.field("facets", f"`{name}` comes twice")
+            raise Invalid.field("facets", f"must name each field once, but `{name}` comes twice")
         found[name] = known
     if len(found) > MOST_FACETS:
-        raise Invalid.field("facets", f"at most {MOST_FACETS} fields can be counted by at once")
+        raise Invalid.field("facets", f"must be at most {MOST_FACETS} fields, but are {len(found)}")
     return found
 
 

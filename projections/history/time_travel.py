@@ -43,7 +43,7 @@ def existing(reading: Reading, until: Moment | None = None) -> Versioned[Any]:
     if isinstance(until, datetime) and versioned is None:
         raise NotFound("Nothing was recorded here by that time.", at=format_time(until))
     if versioned is None:
-        raise NotFound("There is no such execution.")
+        raise NotFound.of("execution")
     if isinstance(until, int) and versioned.version != until:
         detail = f"There is no version {until}: the newest is {versioned.version}."
         raise NotFound(detail, version=until, newest=versioned.version)
@@ -115,7 +115,7 @@ class History:
             rows = await answer.fetchall()
         known = [EventRow(*row[1:]) for row in rows] or await self._store.history(stream, limit=1)
         if not known:
-            raise NotFound
+            raise NotFound.of(stream)
         if any(row.position > until for row in known):
             raise Overloaded
         found = known[:limit] if rows else []

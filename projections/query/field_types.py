@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from domain.errors import but_is, instead
 from domain.json_forms import parse_time
 
 SMALLEST_WHOLE, LARGEST_WHOLE = -(2**63), 2**63 - 1
@@ -18,18 +19,19 @@ NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?")
 def text(value: object) -> str:
     """Text that PostgreSQL can hold, of any length: no NUL, no lone surrogate."""
     if not isinstance(value, str):
-        raise ValueError("must be text")
+        raise ValueError(f"must be text{instead(value)}")
     if "\0" in value or not _encodable(value):
-        raise ValueError("must be text without NUL and lone surrogates")
+        raise ValueError("must be text without NUL and without half of a surrogate pair")
     return value
 
 
 def number(value: object) -> int | float:
     """A finite number; a whole one of 64 bits, as may be stored."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number")
+        raise ValueError(f"must be a number{instead(value)}")
     if isinstance(value, int) and not SMALLEST_WHOLE <= value <= LARGEST_WHOLE:
-        raise ValueError(f"must be a number from {SMALLEST_WHOLE} to {LARGEST_WHOLE}")
+        said = f"must be a number from {SMALLEST_WHOLE} to {LARGEST_WHOLE}"
+        raise ValueError(f"{said}{but_is(value)}")
     if not math.isfinite(value):
         raise ValueError("must be a finite number")
     return value
@@ -38,7 +40,7 @@ def number(value: object) -> int | float:
 def boolean(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise ValueError("must be true or false")
+        raise ValueError(f"must be true or false{instead(value)}")
     return value
 
 
@@ -50,7 +52,7 @@ def scalar(value: object) -> str | int | float | bool:
         return number(value)
     if isinstance(value, str):
         return text(value)
-    raise ValueError("must be text, a number, true or false")
+    raise ValueError(f"must be text, a number, true or false{instead(value)}")
 
 
 def _encodable(value: str) -> bool:
@@ -64,13 +66,13 @@ def _encodable(value: str) -> bool:
 def numeral(value: str) -> int | float:
     """The number that a query parameter's text stands for."""
     if not NUMBER.fullmatch(value):
-        raise ValueError("must be a number")
+        raise ValueError(f"must be a number{but_is(value)}")
     return int(value) if value.lstrip("-").isdigit() else float(value)
 
 
 def _truth(value: str) -> bool:
     if value not in {"true", "false"}:
-        raise ValueError("must be true or false")
+        raise ValueError(f"must be true or false{but_is(value)}")
     return value == "true"
 
 
@@ -114,7 +116,7 @@ def words(*allowed: str) -> Kind:
 
     def read(value: object) -> str:
         if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
+            raise ValueError(f"must be one of {', '.join(allowed)}{but_is(value)}")
         return str(value)
 
     return Kind('text COLLATE "C"', read, words=allowed)

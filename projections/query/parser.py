@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from domain.errors import Invalid
+from domain.errors import Invalid, instead, kind_of
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Field, Not, Or
 from projections.query.field_paths import split_operator
 from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT, number, numeral, text
@@ -82,14 +82,17 @@ class _Reader:
     def field(self, name: str, path: str) -> Field:
         field = self.fields(name)
         if field is None:
-            _refuse(path, "is not a field that can be filtered by; docs/api.md lists them")
+            _refuse(
+                path,
+                "is not a field that can be filtered by; `findExecutions` in /openapi.json names them",
+            )
         return field
 
     def filter(self, document: object, path: str, level: int) -> Condition:
         if level > MOST_LEVELS:
             _refuse(path, f"must have at most {MOST_LEVELS} levels")
         if not isinstance(document, dict):
-            _refuse(path, "must be an object of fields and operators")
+            _refuse(path, f"must be an object of fields and operators, not {kind_of(document)}")
         if not document:
             self._count(path, 0)
         parts = [
@@ -142,13 +145,13 @@ class _Reader:
                 return Not(self.member(field, [operand], path))
             case "$in" | "$nin":
                 if not isinstance(operand, list):
-                    _refuse(path, "must be a list of values")
+                    _refuse(path, f"must be a list of values{instead(operand)}")
                 found = self.member(field, operand, path, places=True)
                 return found if operator == "$in" else Not(found)
             case "$exists":
                 missing = self.member(field, [None], path)
                 if not isinstance(operand, bool):
-                    _refuse(path, "must be true or false")
+                    _refuse(path, f"must be true or false{instead(operand)}")
                 return Not(missing) if operand else missing
             case "$prefix":
                 return self._prefix(field, operand, path)
@@ -221,7 +224,7 @@ class _Reader:
                 operands = self._operands(field, operator, name, value)
                 return Not(self.member(field, operands, name))
             case "$exists":
-                return self.compared(field, operator, BOOLEANS.get(value), name)
+                return self.compared(field, operator, BOOLEANS.get(value, value), name)
             case "$prefix":
                 return self.compared(field, operator, value, name)
         return self.compared(field, operator, self._literals(field, name, value)[-1], name)

@@ -73,6 +73,7 @@ class Given:
             lambda: self.chance,
             self.importing,
             self.known,
+            "execution/e-1",
         )
         try:
             events = tuple(command.outcome(self.state, context))

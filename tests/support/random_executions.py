@@ -215,7 +215,9 @@ def walk(creation: CreateExecution, way: list[tuple[Any, timedelta, timedelta]])
         now += wait
         back = timedelta() if command.wire_name in SERVER_COMMANDS else earlier  # these are of now
         versioned = path.states[-1] if path.states else None
-        context = Context(now, now - back, "t", str, lambda: 0.5, importing=False, states=KNOWN)
+        context = Context(
+            now, now - back, "t", str, lambda: 0.5, importing=False, states=KNOWN, stream=STREAM
+        )
         with suppress(DomainError):
             for event in command.outcome(versioned.state if versioned else None, context):
                 if not isinstance(event, Event):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from api.interop.xes.file_kinds import START, instead_of_json
 from api.problems.error_texts import sentence
@@ -53,8 +54,24 @@ def load_mapping(path: Path) -> Mapping:
         raise MappingError(f"{path}: {_wrong_fields(error)}") from None
 
 
+PARTS: dict[tuple[int | str, ...], type[_Part]] = {
+    (): Mapping,
+    ("service",): MappedService,
+    ("failure",): MappedFailure,
+}
+"""By where they stand."""
+
+
 def _wrong_fields(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(str(part) for part in wrong['loc']) or 'the file'}: {sentence(wrong)}"
+        f"{'.'.join(str(part) for part in wrong['loc']) or 'the file'}: {_said(wrong)}"
         for wrong in error.errors(include_url=False)
     )
+
+
+def _said(wrong: ErrorDetails) -> str:
+    if wrong["type"] != "extra_forbidden":
+        return sentence(wrong)
+    fields = PARTS[wrong["loc"][:-1]].model_fields.items()
+    known = ", ".join(f"`{field.alias or name}`" for name, field in fields)
+    return f"is not known here; there are {known}"

@@ -19,10 +19,10 @@ from api.web.dry_run import DRY_RUN
 from api.web.input.command_body import parsed
 from api.web.operation import Operation, Parameter
 from api.web.parameters import CURSOR, FRESH, LIMIT
-from api.web.reads.entries import Entries, not_there
+from api.web.reads.entries import Entries
 from api.web.request import Request
 from domain.access.grant import CreateGrant, GrantRequest, RevokeGrant
-from domain.errors import Damaged, Forbidden
+from domain.errors import Damaged, Forbidden, NotFound
 from domain.model import Versioned
 from domain.writer.command_bus import Bus
 from domain.writer.reachable import stand_in
@@ -81,10 +81,10 @@ class GrantHandlers:
             versioned, position = await self._entries.one(request, "grant")
         except Damaged as error:
             if not meets(request.caller.scope.condition(Right.GRANT), stand_in(error)):
-                raise not_there("grant") from None
+                raise NotFound.of("grant") from None
             raise
         if not _is_of(request.caller, versioned):
-            raise not_there("grant")
+            raise NotFound.of("grant")
         shown = at_time(document(versioned), self._entries.clock())
         tag = responses.Tag(versioned.version, related=_expired(versioned.version, shown))
         return responses.read(request, shown, tag, position)

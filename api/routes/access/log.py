@@ -105,7 +105,7 @@ class AccessLogHandlers:
         execution = request.path["id"]
         position = await self._consistency.wait_for_log(request)
         if not await self._store.history(f"execution/{execution}", limit=1):
-            raise NotFound("There is no such execution.")
+            raise NotFound.of("execution")
         asked, (place, limit, descending) = _range(request, execution), _part(request)
         async with self._store.searcher(NARROWED_BY) as connection:
             page = await access_page(connection, asked, place, limit, descending=descending)
@@ -147,7 +147,7 @@ class AccessLogHandlers:
         stream = f"execution/{execution}"
         await self._visibility.require(caller, Right.READ_ACCESS, stream)
         if not await self._store.history(stream, limit=1):
-            raise NotFound("There is no such execution.")
+            raise NotFound.of("execution")
 
 
 def _range(request: Request, execution: str | None) -> Range:

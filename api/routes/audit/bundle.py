@@ -55,7 +55,7 @@ class BundleHandlers:
         stream = f"execution/{request.path['id']}"
         rows = [row async for row in self._rows(stream)]
         if not rows:
-            raise NotFound("There is no such execution.")
+            raise NotFound.of("execution")
         head = await signed_head(self._tree, self._consistency, request, rows[-1].position)
         if head.public_key != self._signer.public_key:
             raise Damaged("The signed tree head cannot be read.", reason="another key signed it")

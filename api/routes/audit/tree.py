@@ -85,7 +85,9 @@ class TreeHandlers:
         head = await signed_head(self._tree, self._consistency, request, ahead=ahead)
         size = _size(request, "treeSize", head) or head.size
         if position > size:
-            raise Invalid.field("position", f"must be at most {size}, the size of the tree")
+            raise Invalid.field(
+                "position", f"must be at most {size}, the size of the tree, but is {position}"
+            )
         proof = await self._tree.inclusion(position, size)
         shown = {
             "position": position,
@@ -108,7 +110,9 @@ class TreeHandlers:
         head = await self._head(request)
         second = _size(request, "to", head) or head.size
         if first > second:
-            raise Invalid.field("from", f"must be at most {second}, the size of the later tree")
+            raise Invalid.field(
+                "from", f"must be at most {second}, the size of the later tree, but is {first}"
+            )
         proof = await self._tree.consistency(first, second)
         shown = {
             "from": first,
@@ -176,7 +180,9 @@ def _required(request: Request, name: str) -> int:
 def _size(request: Request, name: str, head: Head) -> int | None:
     size = request.integer(name, 1, MOST)
     if size is not None and size > head.size:
-        raise Invalid.field(name, f"must be at most {head.size}, the size of the signed tree")
+        raise Invalid.field(
+            name, f"must be at most {head.size}, the size of the signed tree, but is {size}"
+        )
     if size is None and head.size == 0:
         raise Invalid.field(name, "has no leaf to lead to: the tree is empty")
     return size

@@ -63,7 +63,7 @@ class VerificationHandlers:
         await self._consistency.wait_until(request, size, await size())
         found = await self._check.verified(request.path["id"])
         if found is None or found.head is None:
-            raise NotFound("There is no such execution.")
+            raise NotFound.of("execution")
         headers = {"log-position": str(found.position), "cache-control": "no-store"}
         return responses.json(_shown(found, found.head), {**headers, **responses.VARY})
 

@@ -186,7 +186,7 @@ class JobHandlers:
             return await self._read(request)
         id_ = request.path["id"]
         if await self._store.load(f"job/{id_}") is None:
-            raise NotFound("There is no such job.")
+            raise NotFound.of("job")
 
         async def look() -> dict[str, Any] | None:
             versioned = await self._store.load(f"job/{id_}")

@@ -100,7 +100,7 @@ class ErasureHandlers:
     async def _reached(self, message: Message) -> Versioned[Any]:
         versioned = await self._store.load(message.stream)
         if versioned is None or (message.permits is not None and not message.permits(versioned)):
-            raise NotFound
+            raise NotFound.of(message.stream)
         return versioned
 
 

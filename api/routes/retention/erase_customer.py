@@ -111,7 +111,7 @@ class CustomerErasureHandlers:
         """
         asked, customer = parsed(EraseCustomer, request.body), request.path["id"]
         if await self._store.load(f"user/{customer}") is None:
-            raise NotFound("There is no such user.")
+            raise NotFound.of("user")
         wanted = {"customer": customer}
         command = CreateJob(
             command="erase",
@@ -152,7 +152,7 @@ class CustomerErasureHandlers:
         stream = f"job/{request.path['id']}"
         versioned = await self._store.load(stream)
         if versioned is None or versioned.state.command != EraseExecution.wire_name:
-            raise NotFound("There is no such erasure.")
+            raise NotFound.of("erasure")
         after = request.integer("cursor", 0, NEWEST) or 0
         rows = await self._store.history(stream, after, limit=PAGES + 1)
         events = [self._store.codec.decode(row) for row in rows[:PAGES]]

@@ -71,7 +71,7 @@ class LogWebhookHandlers:
         given = fields(request.body)
         if is_document(given):
             if (hook := (await self._webhooks.find(request)).hook) is None:
-                raise NotFound
+                raise NotFound.of("webhook")
             given = changed_settings(given, hook)
         prepare(UpdateWebhook, given)
         command = built(UpdateWebhook, given)

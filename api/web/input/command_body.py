@@ -8,11 +8,10 @@ import orjson
 from pydantic_core import to_json
 
 from api.problems import problems
-from api.problems.error_texts import kind_of
 from api.web.input.command_members import prepare
 from api.web.input.exact_numbers import require_exact_cost
 from api.web.input.ndjson import value
-from domain.errors import Invalid, TooLarge
+from domain.errors import Invalid, TooLarge, kind_of
 from domain.model import Command, Value
 from domain.writer.message import LARGEST_COMMAND
 

@@ -21,6 +21,19 @@ TOO_DEEP = re.compile("depth limit|recursion limit")
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
+HALF = r"half of a surrogate pair (\ud800 to \udfff) stands without the other"
+TOO_LARGE = "a number is larger than a double-precision float can be"
+PLAIN = {
+    "surrogate": HALF,
+    "unexpected end of hex escape": HALF,
+    "number is infinity": TOO_LARGE,
+    "number out of range": TOO_LARGE,
+}
+"""By parts of what the parsers say, the same in plain words."""
+PLACE = re.compile(r"line (\d+) column (\d+)")
+CHAR = re.compile(r" \(char \d+\)$")
+
+
 class DuplicateKey(ValueError):
     """An object of a JSON text has a key twice."""
 
@@ -48,7 +61,7 @@ def parse(text: bytes) -> Parsed:
         _require_utf8(text)
         if TOO_DEEP.search(str(error)):
             raise Invalid.field("", f"must have {LEVELS}, but has many more") from None
-        raise
+        raise ValueError(_in_plain_words(str(error))) from None
     if type(value) is dict and text.count(b"{") == 1 and b"[" not in text:
         keys, levels = len(value), 1  # most commands are flat
     else:
@@ -65,6 +78,15 @@ def _require_utf8(text: bytes) -> None:
         text.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 from byte {error.start + 1} on") from None
+
+
+def _in_plain_words(said: str) -> str:
+    """What a parser says, without the words and the second place of its own."""
+    words = next((words for part, words in PLAIN.items() if part in said), None)
+    place = PLACE.search(said)
+    if words is None or place is None:
+        return CHAR.sub("", said)
+    return f"{words}: line {place[1]} column {place[2]}"
 
 
 def require_depth(levels: int, path: str = "") -> None:

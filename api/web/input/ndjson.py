@@ -9,7 +9,7 @@ from api.problems.problems import Malformed
 from api.web.input.json_text import DEEPEST, levels_of, parse, require_depth
 from domain.errors import DomainError, Invalid
 
-PLACE = re.compile(r"(: line 1 column| at line 1 column) (\d+)( \(char \d+\))?$")
+PLACE = re.compile(r"(: line 1 column| at line 1 column) (\d+)$")
 
 
 Item = Any

@@ -39,7 +39,7 @@ class Entries:
         stream = f"{kind}/{request.path['id']}"
         reading = await self._consistency.read(request, lambda: self.store.look(stream))
         if reading.versioned is None:
-            raise not_there(kind)
+            raise NotFound.of(kind)
         return reading.versioned, reading.position
 
     async def page(
@@ -71,8 +71,3 @@ class Entries:
         """How many grants of a customer, a provider, or who is both, are open, as far as the view goes."""
         async with self.store.reader() as connection:
             return await self._catalog.open_grants(connection, customer, provider, self.clock())
-
-
-def not_there(kind: str) -> NotFound:
-    """What to answer where there is no such entry, or none for the caller."""
-    return NotFound(f"There is no such {kind}.")

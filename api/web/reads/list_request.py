@@ -15,7 +15,7 @@ from api.web.operation import Parameter
 from api.web.parameters import CURSOR, LIMIT, parsed_time
 from api.web.reads.selection import Selection, selection
 from api.web.request import Request
-from domain.errors import Invalid
+from domain.errors import Invalid, but_is, instead
 from projections.executions import facets
 from projections.executions.projection import MOST_ROWS, Page
 from projections.query.ast import Field
@@ -173,13 +173,13 @@ class _Source:
     def text(self, name: str) -> str | None:
         found = self._found(name)
         if found is not None and not isinstance(found, str):
-            raise Invalid.field(name, "must be text")
+            raise Invalid.field(name, f"must be text{instead(found)}")
         return found
 
     def boolean(self, name: str) -> bool:
         found = self._found(name)
         if found not in (None, "true", "false") and not isinstance(found, bool):
-            raise Invalid.field(name, "must be true or false")
+            raise Invalid.field(name, f"must be true or false{but_is(found)}")
         return found in ("true", True)
 
     def integer(self, name: str, at_least: int, at_most: int) -> int | None:
@@ -189,7 +189,8 @@ class _Source:
         if found is None:
             return None
         if type(found) is not int or not at_least <= found <= at_most:
-            raise Invalid.field(name, f"must be a whole number from {at_least} to {at_most}")
+            bounds = f"must be a whole number from {at_least} to {at_most}"
+            raise Invalid.field(name, f"{bounds}{but_is(found)}")
         return found
 
     def listed(self, name: str) -> list[str]:
@@ -201,13 +202,15 @@ class _Source:
         if found is None:
             return []
         if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
-            raise Invalid.field(name, "must be a list of texts, or comma-separated")
+            raise Invalid.field(
+                name, f"must be a list of texts, or comma-separated{instead(found)}"
+            )
         return found
 
     def one_of(self, name: str, *allowed: str) -> str | None:
         found = self.text(name)
         if found is not None and found not in allowed:
-            raise Invalid.field(name, f"must be {' or '.join(allowed)}")
+            raise Invalid.field(name, f"must be {' or '.join(allowed)}{but_is(found)}")
         return found
 
     def _found(self, name: str) -> Any:

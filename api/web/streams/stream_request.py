@@ -18,7 +18,7 @@ from api.streaming.subscriber import Subscriber, Transport
 from api.streaming.topic import KnownStream, Topic
 from api.web.request import Request
 from domain.damage import report
-from domain.errors import Damaged, Invalid, NotFound, Overloaded
+from domain.errors import Damaged, Invalid, NotFound, Overloaded, but_is
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from projections.query.matcher import parties_suffice
@@ -184,7 +184,8 @@ def speed(request: Request) -> float | None:
         return checked_speed(float(text))
     except ValueError:
         raise Invalid.field(
-            "speed", "must be a number from 0 to 1000000: 10 is ten times as fast"
+            "speed",
+            f"must be a number from 0 to 1000000, where 10 is ten times as fast{but_is(text)}",
         ) from None
 
 
@@ -225,5 +226,5 @@ async def streamed_state(hub: Hub, stream: str) -> Versioned[Any] | None:
         report(error)
         return None
     if versioned is None:
-        raise NotFound("There is no such execution.")
+        raise NotFound.of("execution")
     return versioned

@@ -147,6 +147,8 @@ def _apply(subscriber: Subscriber, word: tuple[str, Any], head: int) -> None:
             subscriber.seek(cursor)
         case ("seek", _):
             raise BadMessage(f"seek takes a position, from 0 to {head}")
+        case ("pause", _):
+            raise BadMessage("pause takes true or false")
         case ("speed", value):
             try:
                 speed = checked_speed(value)

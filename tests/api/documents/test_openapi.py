@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.documents.openapi import document
+from projections.executions.columns import FIELDS
 from tests.support.api_client import Catalog, ok
 from tests.support.examples import at_most
 from tests.support.operations import OPERATIONS
@@ -146,3 +147,10 @@ def test_path_parameter_is_not_required_in_the_body() -> None:
     schema = DOCUMENT["components"]["schemas"]["CompleteStep"]
     assert "step" not in schema["properties"]
     assert "step" not in schema["required"]
+
+
+def test_filter_of_find_names_every_field_that_can_be_filtered_by() -> None:
+    body = DOCUMENT["paths"]["/executions/find"]["post"]["requestBody"]
+    [filter_, _] = body["content"]["application/json"]["schema"]["anyOf"]
+    named = set(re.findall(r"[$\w.]+", filter_["description"]))
+    assert {*FIELDS, "tags", "metadata."} <= named

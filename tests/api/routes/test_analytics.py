@@ -59,21 +59,22 @@ def test_first_and_last_seen_are_times_of_creation(api: httpx.Client, position: 
 
 
 @pytest.mark.parametrize(
-    ("query", "path"),
+    ("query", "path", "said"),
     [
-        ("by=colour", "by"),
-        ("by=service,service", "by"),
-        ("by=service,day,status", "by"),
-        ("status=pending", "status"),
-        ("by=step&status=queued", "status"),
-        ("from=yesterday", "from"),
+        ("by=colour", "by", "errorCode, but is `colour`"),
+        ("by=service,service", "by", "each key once, but `service` comes twice"),
+        ("by=service,day,status", "by", "at most 2 keys, but are 3"),
+        ("status=pending", "status", "retry, but is `pending`"),
+        ("by=step&status=queued", "status", "skipped, but is `queued`"),
+        ("from=yesterday", "from", "but is `yesterday`"),
     ],
 )
-def test_invalid_analytics_query_is_refused_by_parameter(
-    api: httpx.Client, query: str, path: str
+def test_invalid_analytics_query_is_refused_by_parameter_and_value(
+    api: httpx.Client, query: str, path: str, said: str
 ) -> None:
     problem = refused(api.get(f"/analytics/executions?{query}"), 422, "invalid")
     assert [error["path"] for error in problem["errors"]] == [path]
+    assert problem["errors"][0]["message"].endswith(said)
 
 
 def test_steps_that_are_pending_are_found(api: httpx.Client, position: int) -> None:

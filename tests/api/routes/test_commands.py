@@ -137,8 +137,23 @@ def test_execution_is_created_only_queued_or_running(
     assert [error["path"] for error in problem["errors"]] == ["status"]
 
 
-def test_command_to_an_unknown_execution_is_not_found(api: httpx.Client) -> None:
-    refused(api.post("/executions/no-such/start"), 404, "not-found")
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("GET", "/executions/no-such", "execution"),
+        ("GET", "/executions/no-such/events", "execution"),
+        ("PATCH", "/executions/no-such", "execution"),
+        ("POST", "/executions/no-such/start", "execution"),
+        ("POST", "/orders/no-such/cancel", "order"),
+        ("POST", "/orders/no-such/confirm", "order"),
+        ("GET", "/orders/no-such", "order"),
+    ],
+)
+def test_reads_and_commands_say_alike_what_is_not_there(
+    api: httpx.Client, method: str, path: str, kind: str
+) -> None:
+    problem = refused(api.request(method, path, json={}), 404, "not-found")
+    assert problem["detail"] == f"There is no such {kind}."
 
 
 def test_if_match_admits_only_the_named_version(api: httpx.Client, running_execution: str) -> None:

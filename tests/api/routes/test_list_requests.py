@@ -141,6 +141,27 @@ def test_paging_stands_in_the_query_or_beside_the_filter(
     assert len(ok(api.post("/executions/find", json={"limit": 3}))["data"]) == 3
 
 
+SAID = [
+    ("limit=x", "`limit` must be a whole number from 1 to 500, but is `x`."),
+    ("count=yes", "`count` must be true or false, but is `yes`."),
+    ("profile=table", "`profile` must be array, but is `table`."),
+    (
+        "facets=progress",
+        "`facets` must be fields of text, of true or false, or tags, but is `progress`.",
+    ),
+    ("facets=status,status", "`facets` must name each field once, but `status` comes twice."),
+    ("status=runing", "retry, but is `runing`."),
+    (f"limit={'9' * 200}", "`limit` must be a whole number from 1 to 500."),
+]
+
+
+@pytest.mark.parametrize(("query", "said"), SAID)
+def test_refusal_of_a_list_says_the_value_where_it_is_short(
+    api: httpx.Client, query: str, said: str
+) -> None:
+    assert refused(api.get(f"/executions?{query}"), 422, "invalid")["detail"].endswith(said)
+
+
 MISTAKES: list[tuple[str, Any, str]] = [
     ("", {"filter": {"status": "flying"}}, "filter.status"),
     ("", {"filter": [], "limit": 1}, "filter"),

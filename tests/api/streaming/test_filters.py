@@ -217,6 +217,7 @@ def test_websocket_pauses_seeks_and_changes_its_speed(
     [
         ("nonsense", "not JSON"),
         ('{"stop": 1}', "send one of pause, seek, speed"),
+        ('{"pause": 1}', "pause takes true or false"),
         ('{"seek": 999999999}', "seek takes a position"),
         ('{"speed": -1}', "a speed is from 0"),
         ("[]", "send one of pause, seek, speed"),

@@ -10,10 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from api.problems.codes import PROBLEMS
-from api.problems.error_texts import kind_of
 from api.problems.problems import invalid
 from api.web.input.json_text import DuplicateKey, parse, require_depth
-from domain.errors import Invalid
+from domain.errors import Invalid, instead, kind_of
 from domain.execution.commands.log import LogLine
 from domain.json_forms import parse_time
 from domain.registry import COMMANDS
@@ -69,7 +68,31 @@ TEXTS: tuple[tuple[str, Any, str, str], ...] = (
         "create",
         IDS | {"timeout": "1h"},
         "timeout",
-        "must be a whole number of milliseconds from 0 to 86400000",
+        "must be a whole number of milliseconds from 0 to 86400000, but is the text `1h`",
+    ),
+    (
+        "create",
+        IDS | {"timeout": 1.5},
+        "timeout",
+        "must be a whole number of milliseconds from 0 to 86400000, but is 1.5",
+    ),
+    (
+        "create",
+        IDS | {"timeout": True},
+        "timeout",
+        "must be a whole number of milliseconds from 0 to 86400000, but is true",
+    ),
+    (
+        "create",
+        IDS | {"order": {"id": "x"}},
+        "order",
+        "must be an id, or an object with its `$id`, not an object without `$id`",
+    ),
+    (
+        "create",
+        IDS | {"order": 7},
+        "order",
+        "must be an id, or an object with its `$id`, not a number",
     ),
     (
         "create",
@@ -112,12 +135,35 @@ TEXTS: tuple[tuple[str, Any, str, str], ...] = (
         "updateProgress",
         {"progress": "45"},
         "progress",
-        "must be a number from 0 to 100, but is `45`",
+        "must be a number from 0 to 100, but is the text `45`",
     ),
-    ("complete", {"success": 1, "summary": ""}, "success", "must be true or false, not a number"),
+    ("complete", {"success": 1, "summary": ""}, "success", "must be true or false, but is 1"),
     ("recordUsage", {"tokensUsed": -1}, "tokensUsed", "must be at least 0, but is -1"),
     ("recordUsage", {"cost": -1}, "cost", "must be a number from 0 to 1000000000, but is -1"),
-    ("recordUsage", {"cost": "1"}, "cost", "must be a number from 0 to 1000000000"),
+    (
+        "recordUsage",
+        {"cost": "0.5"},
+        "cost",
+        "must be a number from 0 to 1000000000, but is the text `0.5`",
+    ),
+    (
+        "fail",
+        {"code": "X", "message": "", "occurredAt": 5},
+        "occurredAt",
+        "must be an RFC 3339 time with an offset, like 2026-11-22T08:00:00.000Z, but is 5",
+    ),
+    (
+        "recordUsage",
+        {"tokensUsed": "many"},
+        "tokensUsed",
+        "must be a whole number, but is the text `many`",
+    ),
+    (
+        "complete",
+        {"success": True, "summary": "", "artifacts": "secret"},
+        "artifacts",
+        "must be a list, not text",
+    ),
     ("recordUsage", {"costs": 1}, "costs", "is not known here; /openapi.json lists what is"),
     ("checkpoint", {"state": []}, "state", "must be an object, not a list"),
     ("declareSteps", {"steps": []}, "steps", "must have at least 1 item, but has 0"),
@@ -156,6 +202,42 @@ def test_bytes_that_are_no_utf8_are_refused_without_words_of_python() -> None:
         parse(b'{"reason": \xff"\xfe"}')
     with pytest.raises(ValueError, match="unexpected"):
         parse(b'{"reason": ')
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            rb'{"a": "\ud800"}',
+            r"half of a surrogate pair (\ud800 to \udfff) stands without the other: line 1 column 8",
+        ),
+        (
+            rb'{"a": 12345678901234567890, "b": "\udc00"}',
+            r"half of a surrogate pair (\ud800 to \udfff) stands without the other: line 1 column 40",
+        ),
+        (
+            b'{"a": 1e999}',
+            "a number is larger than a double-precision float can be: line 1 column 7",
+        ),
+        (b'{"a": }', "unexpected character, expected a JSON value: line 1 column 7"),
+    ],
+)
+def test_malformed_json_is_refused_in_plain_words_with_one_place(text: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("x" * 101, ", but is text"),
+        ("a\nb", ", but is text"),
+        ("", ", but is empty"),
+        (10**101, ", but is a number beyond that"),
+    ],
+)
+def test_value_that_is_long_or_several_lines_is_not_shown(value: object, said: str) -> None:
+    assert instead(value) == said
 
 
 def test_key_that_is_refused_is_named_by_itself() -> None:

@@ -107,8 +107,8 @@ def test_occurred_at_too_early_is_refused_with_the_earliest_time() -> None:
     assert outcome.error.members["errors"] == [
         {
             "path": "occurredAt",
-            "message": "must not be before 2026-11-22T12:00:05.000Z, since when the execution is"
-            " paused; it is 2026-11-22T12:00:00.000Z",
+            "message": "must not be before 2026-11-22T12:00:05.000Z, when the execution became"
+            " `paused`, but is 2026-11-22T12:00:00.000Z",
         }
     ]
 

@@ -119,7 +119,8 @@ def _check_tree(state: Execution) -> None:
 def _check_fork(versioned: Versioned[Execution]) -> None:
     """A fork begins with what is done, and with nothing that runs."""
     source = versioned.state
-    context = Context(versioned.at, versioned.at, "t", str, lambda: 0.5, importing=False, states={})
+    at = versioned.at
+    context = Context(at, at, "t", str, lambda: 0.5, False, {}, "execution/e-1")
     command = ForkExecution(version=versioned.version).of(source)
     [event] = command.outcome(None, context)
     assert isinstance(event, ExecutionCreated)

@@ -81,6 +81,7 @@ def test_command_follows_its_cell_in_the_table(command: str, status: StepStatus,
     outcome = working(*STEPS[status]).when(EQUAL[command])
     if cell == "":
         outcome.refused(IllegalTransition, step="research", stepStatus=status, status="running")
+        assert str(outcome.error) == f"`{command}` is not possible: the step is {status}."
         return
     after = outcome.then(*outcome.events)
     assert (outcome.events == ()) == (cell == "=")
@@ -89,7 +90,10 @@ def test_command_follows_its_cell_in_the_table(command: str, status: StepStatus,
 
 @pytest.mark.parametrize(("command", "status"), [(c, s) for c, s, cell in cells() if cell == "="])
 def test_repeat_with_another_payload_is_refused(command: str, status: StepStatus) -> None:
-    working(*STEPS[status]).when(DIFFERENT[command]).refused(IllegalTransition, stepStatus=status)
+    outcome = working(*STEPS[status]).when(DIFFERENT[command])
+    outcome.refused(IllegalTransition, stepStatus=status)
+    said = f"`{command}` was done already, with other content: the step is {status}."
+    assert str(outcome.error) == said
 
 
 def test_table_of_transitions_equals_the_documented_one() -> None:

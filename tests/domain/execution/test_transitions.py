@@ -152,7 +152,10 @@ KNOWN = {*COMMANDS, "log"}
     ("command", "status"), [(c, at) for c, at, cell in cells() if cell == "=" and c in DIFFERENT]
 )
 def test_repeat_with_another_payload_is_refused(command: str, status: Status) -> None:
-    story(command, status).when(DIFFERENT[command]).refused(IllegalTransition, status=status)
+    outcome = story(command, status).when(DIFFERENT[command])
+    outcome.refused(IllegalTransition, status=status)
+    said = f"`{command}` was done already, with other content: the execution is {status}."
+    assert str(outcome.error) == said
 
 
 def test_table_of_transitions_equals_the_documented_one() -> None:

@@ -119,6 +119,23 @@ def test_query_error_names_its_parameter(name: str, value: str) -> None:
     assert [error["path"] for error in refused.value.members["errors"]] == [name]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("status", "runing", "retry, but is `runing`"),
+        ("progress", "abc", "must be a number, but is `abc`"),
+        ("progress", "x" * 101, "must be a number"),
+        ("priority", "hi", "must be one of low, normal, high, urgent, but is `hi`"),
+        ("service[exists]", "yes", "must be true or false, but is the text `yes`"),
+        ("colour", "red", "filtered by; `findExecutions` in /openapi.json names them"),
+    ],
+)
+def test_query_error_says_the_value_where_it_is_short(name: str, value: str, said: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        from_query([(name, value)], field)
+    assert refused.value.members["errors"][0]["message"].endswith(said)
+
+
 DEEPER: dict[str, Callable[[Deep], Deep]] = {
     "$not": lambda asked: {"$not": asked},
     "$and": lambda asked: {"$and": [asked]},

@@ -75,7 +75,7 @@ def test_replay_without_checkpoint_begins_at_the_start(
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(("no-such",), "There is nothing here"), (("{}", "--from", "cp-9"), "no checkpoint")],
+    [(("no-such",), "There is no such execution."), (("{}", "--from", "cp-9"), "no checkpoint")],
 )
 def test_replay_of_what_is_not_there_says_so_in_one_line(
     server: Serving, running_execution: str, words: tuple[str, ...], expected: str

@@ -193,14 +193,23 @@ def test_metadata_holds_only_what_json_can_say() -> None:
     ("before", "after", "said"),
     [
         ('"provider"', '"providers"', "service.provider: is required"),
-        ('"customer"', '"costumer"', "costumer: is not known here"),
+        (
+            '"customer"',
+            '"costumer"',
+            "costumer: is not known here; there are `service`, `customer`, `outcomes`, `failure`",
+        ),
+        (
+            '"provider"',
+            '"provided"',
+            "service.provided: is not known here; there are `$id`, `name`, `provider`",
+        ),
         ('"bakery"', '"the bakery"', "service.provider: must be 1 to 255 characters of"),
         (
             '"failed"',
             '"lost"',
             "outcomes.Burn: must be one of `completed`, `failed` or `cancelled`",
         ),
-        ("false", '"no"', "failure.recoverable: must be true or false, not text"),
+        ("false", '"no"', "failure.recoverable: must be true or false, but is the text `no`"),
         ("}}", "", "the file: is not well-formed JSON: EOF"),
     ],
 )

@@ -86,4 +86,4 @@ def test_job_is_there_for_its_maker_and_the_administrator(clients: Clients) -> N
     assert statuses[OF_CUSTOMER] == "running"
 
 
-NOTHING = "There is nothing here under this identity."
+NOTHING = "There is no such job."
