@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from service_executions.errors import ConnectionFailed, api_error
+from service_executions.errors import ConnectionFailed
 from service_executions.recording import buffer as buffers
 from service_executions.recording.buffer import Buffer
 from service_executions.recording.spool import MOST_COMMANDS, Spool
+from service_executions.requests import api_error
 from service_executions.retries import Retries
 
 JSON = dict[str, Any]

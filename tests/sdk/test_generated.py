@@ -10,8 +10,9 @@ from api.documents.openapi import document
 from api.problems.codes import PROBLEMS
 from codegen.__main__ import generated
 from codegen.synchronous import renamed, synchronous
-from service_executions.errors import BY_CODE, ApiError, NotFound, api_error
+from service_executions.errors import ApiError, NotFound
 from service_executions.models import ServiceExecution
+from service_executions.requests import BY_CODE, api_error
 from tests.support.operations import OPERATIONS
 from tests.support.scripted_service import DOCUMENT
 

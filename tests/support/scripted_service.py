@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 
 from service_executions import Client
-from service_executions.errors import BY_CODE
+from service_executions.requests import BY_CODE
 
 JSON = dict[str, Any]
 Answer = httpx2.Response | Exception

@@ -170,6 +170,12 @@ class Misdirected(ApiError):
         self.url: str | None = self._member("url")
 
 
+class StreamsOnly(Misdirected):
+    """This is an edge, which sends streams alone: the server of the log, at `url`, answers this."""
+
+    code = "streams-only"
+
+
 class VersionMismatch(ApiError):
     """Something else was recorded since the version in `if_match`."""
 
@@ -284,17 +290,3 @@ class NotYetVisible(ApiError):
     """The data has not reached the position that was asked for."""
 
     code = "not-yet-visible"
-
-
-def _all(base: type[ApiError]) -> dict[str, type[ApiError]]:
-    below = base.__subclasses__()
-    return {code: kind for sub in below for code, kind in {sub.code: sub, **_all(sub)}.items()}
-
-
-BY_CODE = _all(ApiError)
-
-
-def api_error(status: int, problem: Mapping[str, Any]) -> ApiError:
-    """The error for an answer. A code that is not known here is an `ApiError` itself."""
-    code = str(problem.get("type", "")).rpartition("/")[2]
-    return BY_CODE.get(code, ApiError)(status, problem)

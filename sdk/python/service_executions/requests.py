@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic_core import from_json, to_json
 
-from service_executions.errors import ApiError, ExecutionsError, api_error
+from service_executions.errors import ApiError, ExecutionsError
 from service_executions.values import time_text, wire
 
 JSON_TYPE = {"Content-Type": "application/json"}
@@ -177,3 +177,17 @@ def refusal(response: httpx2.Response, attempts: int) -> ApiError:
     error.retry_after = float(after) if after.isdecimal() else None
     error.attempts = attempts
     return error
+
+
+def _all(base: type[ApiError]) -> dict[str, type[ApiError]]:
+    below = base.__subclasses__()
+    return {code: kind for sub in below for code, kind in {sub.code: sub, **_all(sub)}.items()}
+
+
+BY_CODE = _all(ApiError)
+
+
+def api_error(status: int, problem: Mapping[str, Any]) -> ApiError:
+    """The error for an answer. A code that is not known here is an `ApiError` itself."""
+    code = str(problem.get("type", "")).rpartition("/")[2]
+    return BY_CODE.get(code, ApiError)(status, problem)
