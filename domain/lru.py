@@ -53,6 +53,10 @@ class LruCache(Generic[K, V]):
         self._values[key] = value, weight
         self._weight += weight
 
+    def replace(self, key: K, value: V) -> None:
+        """Have another value, of the same weight, for a key that is there. It does not count as used."""
+        self._values[key] = value, self._values[key][1]
+
     def pop(self, key: K) -> V | None:
         """Remove a key; answers its value, None where there was none."""
         found = self._values.pop(key, None)

@@ -19,11 +19,11 @@ from psycopg.sql import SQL
 
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
-from projections.engine.log_check import LogCheck
 from projections.engine.migrations import BEGIN_BOOKMARK
 from projections.engine.pages import Part
 from projections.engine.prefetch import SharedPages, collecting_rarely, reading_ahead
 from projections.engine.projection import Projection
+from projections.engine.verification.log_check import LogCheck
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at how far the parts are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from psycopg import AsyncConnection
 
@@ -41,3 +41,18 @@ class Projection(Protocol):
 
     def forget(self) -> None:
         """Drop what is kept between pages: the tables have changed under it, or a page was undone."""
+
+
+@runtime_checkable
+class Tidied(Protocol):
+    """A projection whose rows are put elsewhere once they have not changed for a while. Where a row is changes
+    nothing of what it says.
+    """
+
+    async def tidy(self, connection: AsyncConnection, until: int) -> bool:
+        """Put some rows where they belong that have not changed for a while, in the caller's transaction, which no
+        page shares: those that the events up to a position were the last to change. Whether there may be more.
+        """
+
+    async def settle(self, connection: AsyncConnection) -> None:
+        """Put all rows there, while nothing else uses the tables."""

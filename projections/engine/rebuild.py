@@ -22,7 +22,7 @@ from projections.engine.follower import Follower
 from projections.engine.migrations import BEGIN_BOOKMARK, form_of
 from projections.engine.parallel_rebuild import OnProgress, Processes, Share, apply_all, unseen
 from projections.engine.prefetch import collecting_rarely, reading_ahead
-from projections.engine.projection import Projection
+from projections.engine.projection import Projection, Tidied
 
 REBUILD = "rebuild"
 PAGE = 10_000
@@ -92,7 +92,7 @@ async def rebuild(
         reading_ahead(store, view.types, PAGE) as pages,
     ):
         follower = Follower(view, pages, PAGE)
-        async with _indexes_later(connection, place):
+        async with _indexes_later(connection, place, view):
             head = await _number(connection, HEAD)
             if processes and processes.number > 1 and head >= SHARED:
                 shares = shares_of(place, {view.name: head}, processes.number)
@@ -158,10 +158,14 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
 
 
 @asynccontextmanager
-async def _indexes_later(connection: AsyncConnection, place: Scratch) -> AsyncIterator[None]:
+async def _indexes_later(
+    connection: AsyncConnection, place: Scratch, view: Projection
+) -> AsyncIterator[None]:
     """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
     definitions = await drop_indexes(connection, place.own)
     yield
+    if isinstance(view, Tidied):
+        await view.settle(connection)
     async with await AsyncConnection.connect(
         place.conninfo, autocommit=True, options=place.options
     ) as other:

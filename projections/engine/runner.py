@@ -22,6 +22,7 @@ from projections.engine.live_follower import SLOW, LiveFollower
 from projections.engine.migrations import begin_again_without_bookmark
 from projections.engine.pages import LogPages
 from projections.engine.projection import Projection
+from projections.engine.upkeep import Upkeep
 
 TAKE_OVER = 1.0
 """Seconds between two tries to own what another process follows."""
@@ -59,6 +60,7 @@ class Runner(Background):
         self._conninfo = conninfo
         self._schema = schema
         self._gathering = Gathering({view.name: view.gathers for view in views})
+        self._upkeep = {view.name: Upkeep(view) for view in views}
         self._wake = Wake()
         self._owned: set[str] = set()
         self._apart: dict[str, asyncio.Task[None]] = {}
@@ -98,6 +100,8 @@ class Runner(Background):
                 ownership_tried_at = monotonic()
                 await self._own(connection)
             await self._apply(connection, live)
+            for name in self._together():
+                await self._upkeep[name].tidy(connection)
             if not await self._wake.wait(self._pause()):
                 self._gathering.expect_events()
 
@@ -142,6 +146,7 @@ class Runner(Background):
                 parked, began = follower.parked, monotonic()
                 await follower.catch_up(connection, progress_channel=progress_channel(self._schema))
                 well = follower.parked == parked and monotonic() - began < SLOW
+                await self._upkeep[view.name].tidy(connection)
                 await asyncio.sleep(0 if follower.behind else BREAK)
         del self._apart[view.name]
         self._gathering.expect_events()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from projections.executions.indexes import SORTED_BY
+from projections.executions.indexes import SORTED_BY, UNLIKE
 from projections.executions.references import Listed, full_size
 from projections.executions.tables import BODIES, STORED
 from projections.query import pagination
@@ -28,8 +28,11 @@ PAGE = f"""SELECT found, {STORED}, {{ranks}} FROM (
         CROSS JOIN LATERAL (SELECT
             coalesce(octet_length(document), octet_length(s.state), 0) AS bytes) AS size) AS page
     WHERE before < {MOST_BYTES}"""
-HALF = "SELECT id, version, {ranks} FROM executions WHERE {where} ORDER BY {order} LIMIT {limit}"
+HALF = "SELECT id, version, {ranks} FROM {table} WHERE {where} ORDER BY {order} LIMIT {limit}"
 HALVES = "SELECT * FROM ({halves}) AS halves ORDER BY {order} LIMIT {limit}"
+
+APART = ("executions_open", "executions_ended")
+"""Where one of these has all its values, and the other has none, together they would be read along the ids."""
 
 Place = Sequence[Any]
 """The values of a row by which it is ordered."""
@@ -45,6 +48,7 @@ class Half(NamedTuple):
     keys: Sequence[Key]
     after: Place | None
     along: str = ""
+    table: str = "executions"
 
 
 def page_query(
@@ -59,6 +63,7 @@ def page_query(
     halves = [
         HALF.format(
             ranks=", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys)),
+            table=half.table,
             where=_where(condition, half, values),
             order=half.along + ", ".join(key.clause for key in half.keys),
             limit=limit,
@@ -95,13 +100,15 @@ def _halves(condition: Condition, keys: Sequence[Key], after: Place | None) -> l
         halves.append(Half(f"{first.field.column} IS NOT NULL", (valued, *rest), after))
     if not _requires(condition, first.field):
         behind = after[1:] if after is not None and after[0] is None else None
-        halves.append(Half(f"{first.field.column} IS NULL", rest, behind, _along(first)))
+        tables = APART if first.field.path in UNLIKE else ("executions",)
+        lacking = f"{first.field.column} IS NULL"
+        halves += [Half(lacking, rest, behind, _along(first), table) for table in tables]
     return halves or [Half("false", keys, None)]
 
 
 def _along(key: Key) -> str:
     """PostgreSQL does not see that rows without a value are in the order of what follows in an index."""
-    if key.field.path not in SORTED_BY:
+    if key.field.path not in SORTED_BY or key.field.path in UNLIKE:
         return ""
     return f"{key.rank} DESC, " if key.descending else f"{key.rank}, "
 

@@ -33,9 +33,10 @@ from projections.executions.tables import (
     BOOKMARK,
     LEAVE,
     LOAD,
+    REST,
+    REST_ALL,
     SCHEMA,
     TABLES,
-    WHEN_ENDED,
     WHEN_GOING_ON,
     WITH_POSITION,
 )
@@ -49,6 +50,13 @@ from projections.representations.execution_schema import ServiceExecution
 from projections.representations.packing import FORM
 
 CAPACITY = 8_192
+MOST_ACTIVE = 2_000
+"""So many rows are read within a millisecond, without an index. Where fewer executions go on, none is moved."""
+LARGE = 16 * 1024 * 1024
+"""Bytes that the table of active executions had for many, and keeps, mostly empty, for as long as one is in its last
+pages: then all rest that may, and the next vacuum makes it small again."""
+MOST_MOVED = 1_000
+"""At once: the next page waits meanwhile."""
 MOST_ROWS = 500
 PLACE = 2 + len(StoredRow._fields)
 """Where in a row of a page its place begins: behind the position, their number, and what is stored."""
@@ -135,12 +143,29 @@ class Executions:
         ids = list(map(aggregate_id, streams))
         # Never prepared: a plan made while the table was empty reads all of it for long.
         cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
-        rows = [StoredRow(*row)._replace(document=None) for row in await cursor.fetchall()]
+        found = await cursor.fetchall()
+        rows = [StoredRow(*row[1:])._replace(document=None) for row in found]
         states = await read_states(connection, self._codec, rows)
-        for row in rows:
+        for row, (resting, *_) in zip(rows, found, strict=True):
             if row.id not in states:
                 raise Damaged(stream=STREAM + row.id)
-            self._cache.put(STREAM + row.id, states[row.id])
+            state = states[row.id]._replace(resting=bool(resting))
+            self._cache.put(STREAM + row.id, state)
+
+    async def tidy(self, connection: AsyncConnection, until: int) -> bool:
+        """Let executions rest that have had no event since a position, if many are active."""
+        values = (until, LARGE, MOST_ACTIVE, MOST_MOVED)
+        cursor = await connection.execute(REST, values, prepare=False)
+        moved = [STREAM + row[0] for row in await cursor.fetchall()]
+        for stream in moved:
+            if (known := self._cache.peek(stream)) is not None:
+                self._cache.replace(stream, known._replace(resting=True))
+        return len(moved) == MOST_MOVED
+
+    async def settle(self, connection: AsyncConnection) -> None:
+        """Let all executions rest that go on."""
+        await connection.execute(REST_ALL)
+        self.forget()
 
     async def find(
         self,
@@ -241,6 +266,10 @@ def _left(before: CachedState | None, now: CachedState) -> list[str]:
         return []
     left = ["execution_states"] if before.stored_version and not now.stored_version else []
     ended, ends = before.versioned.state.final, now.versioned.state.final
-    if ended is not ends:
-        left += WHEN_ENDED if ends else WHEN_GOING_ON
+    if before.resting:
+        left.append("executions_resting")
+    elif ends and not ended:
+        left.append("executions_active")
+    if ended and not ends:
+        left += WHEN_GOING_ON
     return left

@@ -52,10 +52,13 @@ class StoredRow(NamedTuple):
 
 
 class CachedState(NamedTuple):
-    """A state, and the version up to which it is stored, 0 where it is not."""
+    """A state, the version up to which it is stored, 0 where it is not, and whether its row is among those that
+    rest.
+    """
 
     versioned: Versioned[Execution]
     stored_version: int = 0
+    resting: bool = False
 
     @property
     def weight(self) -> int:
@@ -67,7 +70,7 @@ def advance(
     before: CachedState | None, events: Iterable[Recorded]
 ) -> tuple[CachedState, Versioned[Execution] | None]:
     """The state after some events, and the newest on the way to it that is to be stored, if any."""
-    versioned, stored = before or (None, 0)
+    versioned, stored, _ = before or (None, 0, False)
     state, size = (versioned.state, versioned.size) if versioned else (None, 0)
     due = None
     for recorded in events:  # as `replay` does: a rebuild comes here with each event of the log

@@ -1,8 +1,8 @@
 """The tables of the executions, and the statements that read and write their rows.
 
 Rows are narrow: they hold what executions are filtered and sorted by. What is shown is beside them, by
-id. Executions that go on have a table of their own: its rows change with each event, and those of
-ended ones, which are nearly all, hardly ever.
+id. Executions that are active have a table of their own: its rows change with each event. Those of ended ones,
+which are nearly all, hardly ever do, and those of executions that go on and rest do not until they are active again.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS executions (
     {DECLARED},
     tags text[] NOT NULL,
-    metadata jsonb NOT NULL
+    metadata jsonb NOT NULL,
+    resting boolean          -- true where it goes on, but rests; else null
 ) PARTITION BY LIST (status);
 CREATE TABLE IF NOT EXISTS executions_open PARTITION OF executions
-    FOR VALUES IN ({GOING_ON}) WITH (fillfactor = 50);
+    FOR VALUES IN ({GOING_ON}) PARTITION BY LIST (resting);
+CREATE TABLE IF NOT EXISTS executions_active PARTITION OF executions_open
+    FOR VALUES IN (NULL) WITH (fillfactor = 50);
+CREATE TABLE IF NOT EXISTS executions_resting PARTITION OF executions_open FOR VALUES IN (true);
 CREATE TABLE IF NOT EXISTS executions_ended PARTITION OF executions FOR VALUES IN ({ENDED});
-CREATE UNIQUE INDEX IF NOT EXISTS executions_open_id ON executions_open (id);
+CREATE UNIQUE INDEX IF NOT EXISTS executions_active_id ON executions_active (id);
+CREATE UNIQUE INDEX IF NOT EXISTS executions_resting_id ON executions_resting (id);
 CREATE UNIQUE INDEX IF NOT EXISTS executions_ended_id ON executions_ended (id);
 {INDEXES}
 CREATE TABLE IF NOT EXISTS execution_documents (
@@ -51,6 +56,8 @@ CREATE TABLE IF NOT EXISTS execution_states (
 TABLES = (
     "executions",
     "executions_open",
+    "executions_active",
+    "executions_resting",
     "executions_ended",
     "execution_documents",
     "execution_states",
@@ -66,7 +73,7 @@ INSERT = f"""INSERT INTO {{table}} ({", ".join(ROW)}) SELECT {", ".join(ROW)} FR
     {", ".join(f"{name} = excluded.{name}" for name in ROW[1:])}"""
 WRITE = f"""WITH page AS (SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, document, checksum
         FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})),
-    going_on AS ({INSERT.format(table="executions_open", ended="")}),
+    going_on AS ({INSERT.format(table="executions_active", ended="")}),
     ended AS ({INSERT.format(table="executions_ended", ended="NOT")})
     INSERT INTO execution_documents
     SELECT id, document, checksum FROM page WHERE document IS NOT NULL
@@ -77,9 +84,18 @@ WRITE_STATES = """INSERT INTO execution_states SELECT * FROM unnest(
     ON CONFLICT (id) DO UPDATE SET version = excluded.version, position = excluded.position,
         at = excluded.at, state = excluded.state"""
 LEAVE = "DELETE FROM {table} WHERE id = ANY(%b::text[])"
-WHEN_ENDED = ("executions_open",)
 WHEN_GOING_ON = ("executions_ended", "execution_documents")
-"""What an execution leaves when it ends, and when it goes on after its end."""
+"""What an execution leaves when it goes on after its end."""
+REST = """UPDATE executions_open SET resting = true WHERE resting IS NULL AND id = ANY(ARRAY(
+        SELECT id FROM executions_active WHERE position <= %b ORDER BY position LIMIT (
+            SELECT greatest(least(count(*) - CASE WHEN pg_relation_size('executions_active') < %b
+                THEN %b ELSE 0 END, %b), 0) FROM executions_active)))
+    RETURNING id"""
+"""Lets those rest whose last event is the oldest, up to a position, until only so many are active while their table
+is smaller than so many bytes, else all; so many at once."""
+REST_ALL = f"""INSERT INTO executions_resting ({", ".join(ROW)}, resting)
+    SELECT {", ".join(ROW)}, true FROM executions_active ORDER BY created_at;
+    TRUNCATE executions_active"""
 STORED = "id, version, document, checksum, state_version, state_position, state_at, state"
 """The columns of a `StoredRow`."""
 BODIES = """document, checksum, s.version AS state_version, s.position AS state_position, s.at AS state_at,
@@ -87,7 +103,8 @@ BODIES = """document, checksum, s.version AS state_version, s.position AS state_
     FROM {rows} AS r LEFT JOIN execution_documents AS d ON d.id = r.id
     LEFT JOIN execution_states AS s ON s.id = r.id"""
 OF_IDS = "(SELECT * FROM executions WHERE id = ANY(%b::text[]))"
-LOAD = f"SELECT r.id, r.version, {BODIES.format(rows=OF_IDS)}"
+LOAD = f"SELECT r.resting, r.id, r.version, {BODIES.format(rows=OF_IDS)}"
+"""Whether an execution rests, and its `STORED`."""
 BOOKMARK = "SELECT coalesce(max(position), 0) AS position FROM bookmarks WHERE view = 'executions'"
 """How far the rows go; 0 where that was lost, and the view begins again."""
 WITH_POSITION = f"""SELECT known.position, page.* FROM ({BOOKMARK}) AS known

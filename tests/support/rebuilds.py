@@ -11,7 +11,10 @@ from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.engine.verification.verify import Verification, Work, verify
 from projections.executions.projection import Executions
+from projections.executions.tables import ROW
 from tests.support.event_writer import Log, completed, some, started
+
+ROWS = f"SELECT {', '.join(ROW)} FROM executions ORDER BY id"  # noqa: S608 - names of columns
 
 
 async def connect(conninfo: str) -> AsyncConnection:
@@ -27,7 +30,8 @@ def ask(conninfo: str, question: str) -> list[tuple[object, ...]]:
 
 
 def rows(conninfo: str) -> list[tuple[object, ...]]:
-    return ask(conninfo, "SELECT * FROM executions ORDER BY id")
+    """What the rows say; where they are kept says nothing."""
+    return ask(conninfo, ROWS)
 
 
 def bookmark(conninfo: str) -> tuple[object, ...]:

@@ -18,9 +18,13 @@ ROWS = 5_000
 """Of a portion, at most."""
 COLUMNS = """SELECT a.attname, t.typcategory, t.typname, a.attnum = ANY(i.indkey)
     FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-    JOIN LATERAL (SELECT indkey FROM pg_index WHERE indrelid = a.attrelid AND indisunique
+    LEFT JOIN pg_partitioned_table AS parted ON parted.partrelid = a.attrelid
+    JOIN LATERAL (SELECT indkey FROM pg_index WHERE indisunique AND (indrelid = a.attrelid
+            OR indrelid IN (SELECT relid FROM pg_partition_tree(a.attrelid)))
         ORDER BY indisprimary DESC LIMIT 1) AS i ON true
-    WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
+    WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped
+        AND (a.attnum = ANY(parted.partattrs)) IS NOT TRUE ORDER BY a.attnum"""
+"""In which part of a table a row is kept does not follow from the events."""
 LAST = SQL("SELECT {key} FROM {table} WHERE {where} ORDER BY {key} OFFSET {before} LIMIT 1")
 COUNT = SQL("SELECT count(*) FROM {table} WHERE {where}")
 DIFFERENT = SQL("""SELECT {names}, serving IS NULL, expected IS NULL, {read}

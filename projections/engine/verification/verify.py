@@ -23,8 +23,6 @@ from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.integrity.log import ends, head_faults
 from projections.engine.follower import Follower
-from projections.engine.log_check import SCHEMA as LOG_FAULTS
-from projections.engine.log_check import kept_faults
 from projections.engine.migrations import form_of
 from projections.engine.pages import LogPages
 from projections.engine.parallel_rebuild import (
@@ -47,10 +45,14 @@ from projections.engine.rebuild import (
     shares_of,
 )
 from projections.engine.verification.comparison import Row, Table
+from projections.engine.verification.log_check import SCHEMA as LOG_FAULTS
+from projections.engine.verification.log_check import kept_faults
 
 PURPOSE, ALL = "verify", "views"
 NO_IDLE_TIMEOUT = "SET idle_in_transaction_session_timeout = 0"
 UNLOGGED = SQL("ALTER TABLE {scratch}.{table} SET UNLOGGED")
+PLAIN = """SELECT relname FROM pg_class
+    WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND relname = ANY(%s)"""
 """What is built again to be compared need not survive anything."""
 PLACE = SQL("""SELECT b.position, b.generation, b.form, coalesce(head.position, 0)
     FROM (VALUES (1)) AS one LEFT JOIN head ON true
@@ -164,7 +166,8 @@ async def _prepare(
     await connection.execute(LOG_FAULTS)
     await drop_indexes(connection, place.own)
     for view in views:
-        for table in view.compared:
+        plain = await connection.execute(PLAIN, (place.own, list(view.tables)))
+        for (table,) in await plain.fetchall():
             await connection.execute(UNLOGGED.format(table=Identifier(table), **names))
 
 

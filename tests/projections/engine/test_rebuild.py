@@ -62,9 +62,22 @@ async def test_rebuilt_view_is_the_live_one_in_a_new_generation(views: str) -> N
         assert await differences(views, store) == []
 
 
+async def test_rebuilt_executions_rest_until_they_go_on(views: str) -> None:
+    async with opened(views) as store:
+        log = Log(store)
+        await log.write(some(3))
+        await rebuilt(views, store)
+        assert ask(views, "SELECT count(*) FROM executions_resting") == [(3,)]
+        await log.write(started("e-1"))
+        await follow(views, store)
+        assert ask(views, "SELECT id FROM executions_active") == [("e-1",)]
+        assert ask(views, "SELECT id FROM executions_resting ORDER BY 1") == [("e-0",), ("e-2",)]
+        assert await differences(views, store) == []
+
+
 async def test_rebuild_keeps_every_index_and_constraint(views: str) -> None:
     catalogue = (
-        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'executions' ORDER BY 1"
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename ~ '^execution' ORDER BY 1"
     )
     before = ask(views, catalogue)
     async with opened(views) as store:

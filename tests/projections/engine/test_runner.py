@@ -19,13 +19,14 @@ from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
-from projections.engine import position_tracker
+from projections.engine import position_tracker, upkeep
 from projections.engine.live_follower import LiveFollower, LivePage
 from projections.engine.migrations import migrate_projections
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.projection import Projection
 from projections.engine.rebuild import rebuild
 from projections.engine.runner import Runner
+from projections.executions import projection
 from projections.executions.projection import Executions
 from tests.support.event_writer import NOON, Log, created, new_store, opened, some
 from tests.support.hub import until
@@ -82,6 +83,25 @@ async def test_wait_for_a_missing_position_times_out(views: str) -> None:
         begun = monotonic()
         assert not await one.positions.wait("executions", 1, 0.4)
         assert 0.3 < monotonic() - begun < 5
+
+
+async def test_execution_without_events_comes_to_rest_by_itself(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "EVERY", 0)
+    monkeypatch.setattr(upkeep, "A_WHILE", 0.1)
+    monkeypatch.setattr(projection, "MOST_ACTIVE", 0)
+
+    def rest() -> bool:
+        with psycopg.connect(views, options=session_options("executions")) as connection:
+            cursor = connection.execute("SELECT count(*) FROM executions_resting")
+            return cursor.fetchone() == (3,)
+
+    async with opened(views) as store, process(views, store) as one:
+        position = await Log(store).write(some(3))
+        assert await one.positions.wait("executions", position, 10)
+        await until(rest)
+        assert await names(store, one.view) == {"e-0", "e-1", "e-2"}
 
 
 async def test_notification_wakes_without_waiting_for_the_poll(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
 
 from projections.executions.columns import FIELDS, field, sortable
-from projections.executions.indexes import FILTERED_BY, INDEXES, SELDOM_SET, SORTED_BY
+from projections.executions.indexes import FILTERED_BY, INDEXES, SELDOM_SET, SORTED_BY, UNLIKE
 from projections.executions.page_query import page_query
 from projections.query import pagination
 from projections.query.ast import EVERYTHING
@@ -41,14 +42,14 @@ def plan(known: Sample, query: str, values: list[Any], *without: str) -> str:
 
 def test_frequent_orders_are_read_along_indexes_in_both_directions(known: Sample) -> None:
     for path in SORTED_BY:
-        index = f"executions_ended_by_{FIELDS[path].column} "
-        for sort in (path, f"-{path}"):
+        for sort, table in product((path, f"-{path}"), ("resting", "ended")):
+            index = f"executions_{table}_by_{FIELDS[path].column} "
             values: list[Any] = []
             query = page_query(
                 EVERYTHING, pagination.order(sort, sortable, FIELDS), None, 51, values
             )
             shown = plan(known, query, values, *ALONG_INDEXES)
-            halves = 2 if FIELDS[path].nullable else 1
+            halves = 2 if FIELDS[path].nullable and path not in UNLIKE else 1
             assert (
                 shown.count(f"using {index}") + shown.count(f"Backward using {index}") >= halves
             ), (
@@ -73,13 +74,23 @@ def test_field_of_a_filter_is_found_by_its_index(known: Sample) -> None:
         assert f"_by_{FIELDS[path].column}" in plan(known, query, values, "seqscan"), path
 
 
-def test_field_that_changes_with_each_event_is_in_no_index_of_those_that_go_on() -> None:
-    of_open = [line for line in INDEXES.splitlines() if " ON executions_open " in line]
-    assert of_open
+def test_field_that_changes_with_each_event_is_in_no_index_of_active_executions() -> None:
+    of_active = [line for line in INDEXES.splitlines() if " ON executions_active " in line]
+    assert of_active
     changing = ("status", "version", "position", "updated_at", "progress", "tokens_used", "cost")
-    for line in of_open:
+    for line in of_active:
         columns = line.partition(" ON ")[2]
         assert not any(name in columns for name in changing), line
+
+
+def test_condition_on_status_reads_the_tables_of_such_executions_alone(known: Sample) -> None:
+    for status, read in (("failed", {"ended"}), ("running", {"active", "resting"})):
+        values: list[Any] = []
+        keys = pagination.order("-metrics.cost", sortable, FIELDS)
+        condition = from_json({"status": status}, field)
+        shown = plan(known, page_query(condition, keys, None, 51, values), values)
+        tables = {name for name in ("active", "resting", "ended") if f"executions_{name}" in shown}
+        assert tables == read, shown
 
 
 def test_range_of_words_is_compared_word_by_word() -> None:

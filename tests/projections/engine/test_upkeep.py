@@ -1,0 +1,139 @@
+"""Rows are put elsewhere when they have not changed for a while, and nothing else has the bookmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from psycopg import AsyncConnection
+from structlog.testing import capture_logs
+
+from domain.eventlog.sessions import session_options
+from domain.registry import codec
+from projections.engine import upkeep
+from projections.engine.upkeep import Passed, Upkeep
+from projections.executions.projection import Executions
+
+pytestmark = pytest.mark.anyio
+
+
+def test_position_of_a_moment_is_the_last_one_known_by_then() -> None:
+    passed = Passed()
+    assert passed.before(100.0) == 0
+    for now, position in ((10.0, 5), (20.0, 5), (30.0, 8), (40.0, 9)):
+        passed.add(position, now)
+    found = [passed.before(moment) for moment in (9.0, 10.0, 29.0, 30.0, 50.0)]
+    assert found == [0, 5, 5, 8, 9]
+
+
+def test_position_of_a_view_that_began_again_is_not_known() -> None:
+    passed = Passed()
+    passed.add(5, 10.0)
+    passed.add(2, 20.0)
+    assert passed.before(15.0) == 0
+    assert passed.before(20.0) == 2
+
+
+class Tidying(Executions):
+    """Notes up to which position it is to tidy; has more so often."""
+
+    def __init__(self, more: int = 0, fails: bool = False) -> None:
+        super().__init__(codec())
+        self.asked: list[int] = []
+        self.forgotten = 0
+        self._more = more
+        self._fails = fails
+
+    async def tidy(self, connection: AsyncConnection, until: int) -> bool:
+        self.asked.append(until)
+        if self._fails:
+            await connection.execute("SELECT 1 / 0")
+        return len(self.asked) <= self._more
+
+    def forget(self) -> None:
+        super().forget()
+        self.forgotten += 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    now = [0.0]
+    monkeypatch.setattr(upkeep, "monotonic", lambda: now[0])
+
+    def advance(seconds: float) -> None:
+        now[0] += seconds
+
+    return advance
+
+
+async def connected(conninfo: str) -> AsyncConnection:
+    options = session_options("executions")
+    return await AsyncConnection.connect(conninfo, autocommit=True, options=options)
+
+
+async def moved(connection: AsyncConnection, position: int) -> None:
+    await connection.execute("UPDATE bookmarks SET position = %s", (position,))
+
+
+async def test_view_tidies_once_what_has_not_changed_for_a_minute(
+    views: str, clock: Callable[[float], None]
+) -> None:
+    async with await connected(views) as connection:
+        view = Tidying()
+        kept = Upkeep(view)
+        await moved(connection, 7)
+        for _ in range(30):
+            await kept.tidy(connection)
+            clock(5)
+            await moved(connection, 9)
+        assert view.asked == [7, 9]
+
+
+async def test_view_with_more_to_tidy_is_asked_again_soon(
+    views: str, clock: Callable[[float], None]
+) -> None:
+    async with await connected(views) as connection:
+        view = Tidying(more=2)
+        kept = Upkeep(view)
+        await moved(connection, 7)
+        await kept.tidy(connection)
+        clock(60)
+        for _ in range(9):
+            await kept.tidy(connection)
+            clock(0.5)
+        assert view.asked == [7, 7, 7]
+
+
+async def test_nothing_is_tidied_while_another_holds_the_bookmark(
+    views: str, clock: Callable[[float], None]
+) -> None:
+    async with await connected(views) as connection, await connected(views) as other:
+        view = Tidying()
+        kept = Upkeep(view)
+        await moved(connection, 7)
+        await kept.tidy(connection)
+        clock(60)
+        async with other.transaction():
+            await other.execute("SELECT FROM bookmarks FOR UPDATE")
+            await kept.tidy(connection)
+        assert view.asked == []
+        clock(5)
+        await kept.tidy(connection)
+        assert view.asked == [7]
+
+
+async def test_view_that_fails_to_tidy_forgets_and_goes_on(
+    views: str, clock: Callable[[float], None]
+) -> None:
+    async with await connected(views) as connection:
+        view = Tidying(fails=True)
+        kept = Upkeep(view)
+        await moved(connection, 7)
+        await kept.tidy(connection)
+        clock(60)
+        with capture_logs() as logged:
+            await kept.tidy(connection)
+        assert [entry["event"] for entry in logged] == ["rows were not tidied"]
+        assert view.forgotten == 1
+        await kept.tidy(connection)
+        assert view.asked == [7]
