@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from projections.executions.indexes import SORTED_BY, UNLIKE
@@ -28,7 +29,11 @@ PAGE = f"""SELECT found, {STORED}, {{ranks}} FROM (
         CROSS JOIN LATERAL (SELECT
             coalesce(octet_length(document), octet_length(s.state), 0) AS bytes) AS size) AS page
     WHERE before < {MOST_BYTES}"""
-HALF = "SELECT id, version, {ranks} FROM {table} WHERE {where} ORDER BY {order} LIMIT {limit}"
+HALF = "SELECT id, version, {ranks} FROM {rows} WHERE {where} ORDER BY {order} LIMIT {limit}"
+WALKED = 2_000
+WALK = f"(SELECT * FROM executions WHERE {{where}} ORDER BY {{order}} LIMIT {WALKED}) AS walked"
+LOOK_UP = "(SELECT * FROM {table} WHERE {where} OFFSET 0) AS hits"
+"""The planner does not look beyond the OFFSET: it does not read along the order."""
 HALVES = "SELECT * FROM ({halves}) AS halves ORDER BY {order} LIMIT {limit}"
 
 APART = ("executions_open", "executions_ended")
@@ -36,6 +41,16 @@ APART = ("executions_open", "executions_ended")
 
 Place = Sequence[Any]
 """The values of a row by which it is ordered."""
+
+
+class Way(Enum):
+    """How a page is read: as the planner sees fit; along the order, but its first `WALKED` rows alone, so that it is the
+    page only if it is full; or by looking up all that meets the condition.
+    """
+
+    PLANNED = auto()
+    WALK = auto()
+    LOOK_UP = auto()
 
 
 class Half(NamedTuple):
@@ -52,7 +67,13 @@ class Half(NamedTuple):
 
 
 def page_query(
-    condition: Condition, keys: Sequence[Key], after: Place | None, limit: int, values: list[Any]
+    condition: Condition,
+    keys: Sequence[Key],
+    after: Place | None,
+    limit: int,
+    values: list[Any],
+    *,
+    way: Way = Way.PLANNED,
 ) -> str:
     """The first rows that meet a condition, from behind a place on; not in their order.
 
@@ -60,15 +81,11 @@ def page_query(
     beyond `MOST_BYTES` are left out.
     """
     order = order_of(keys)
+    ranks = ", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys))
+    parts = _halves(condition, keys, after)
     halves = [
-        HALF.format(
-            ranks=", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys)),
-            table=half.table,
-            where=_where(condition, half, values),
-            order=half.along + ", ".join(key.clause for key in half.keys),
-            limit=limit,
-        )
-        for half in _halves(condition, keys, after)
+        HALF.format(ranks=ranks, limit=limit, **_half(condition, half, values, way))
+        for half in (parts[:1] if way is Way.WALK else parts)
     ]
     rows = halves[0]
     if len(halves) > 1:
@@ -83,11 +100,22 @@ def order_of(keys: Sequence[Key]) -> str:
     return ", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))
 
 
-def _where(condition: Condition, half: Half, values: list[Any]) -> str:
-    where = f"{sql(condition, values)} AND {half.limit}"
+def _half(condition: Condition, half: Half, values: list[Any], way: Way) -> dict[str, str]:
+    order = half.along + ", ".join(key.clause for key in half.keys)
+    if way is Way.WALK:
+        rows = WALK.format(where=_behind(half, values), order=order)
+        return {"rows": rows, "where": sql(condition, values), "order": order}
+    where = f"{sql(condition, values)} AND {_behind(half, values)}"
+    if way is Way.LOOK_UP:
+        rows = LOOK_UP.format(table=half.table, where=where)
+        return {"rows": rows, "where": "true", "order": order}
+    return {"rows": half.table, "where": where, "order": order}
+
+
+def _behind(half: Half, values: list[Any]) -> str:
     if half.after is None:
-        return where
-    return f"{where} AND {pagination.after(half.keys, half.after, values)}"
+        return half.limit
+    return f"{half.limit} AND {pagination.after(half.keys, half.after, values)}"
 
 
 def _halves(condition: Condition, keys: Sequence[Key], after: Place | None) -> list[Half]:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
-from time import monotonic
 from typing import Any, ClassVar, NamedTuple
 
 from psycopg import AsyncConnection
@@ -18,9 +17,10 @@ from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Recorded, Versioned, aggregate_id
 from projections.executions.columns import FIELDS, sortable
-from projections.executions.page_query import Place, order_of, page_query, within_bytes
+from projections.executions.page_query import within_bytes
 from projections.executions.references import STREAM, Choose, Listed, whole
 from projections.executions.rows import YIELD_EVERY, write
+from projections.executions.search import Search
 from projections.executions.stored_states import (
     CachedState,
     ShownRows,
@@ -38,13 +38,11 @@ from projections.executions.tables import (
     SCHEMA,
     TABLES,
     WHEN_GOING_ON,
-    WITH_POSITION,
 )
 from projections.executions.totals import add_created
 from projections.query import pagination
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.field_types import TEXT
-from projections.query.pagination import Key
 from projections.query.sql import sql
 from projections.representations.execution_schema import ServiceExecution
 from projections.representations.packing import FORM
@@ -60,8 +58,6 @@ MOST_MOVED = 1_000
 MOST_ROWS = 500
 PLACE = 2 + len(StoredRow._fields)
 """Where in a row of a page its place begins: behind the position, their number, and what is stored."""
-PLANNED_FOR = 10
-"""Seconds for which a plan is used: one made while the tables were small reads all of large ones."""
 
 
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
@@ -192,7 +188,7 @@ class Executions:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable, FIELDS)
         place = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
-        found = await _found(connection, condition, keys, place, limit + 1)
+        found = await Search(condition, keys, place, limit + 1).rows(connection)
         position, there = found[0][:2]
         rows = [StoredRow(*row[2:PLACE]) for row in found[:limit] if there]
         documents = await self._shown.listed(connection, rows, now)
@@ -239,25 +235,6 @@ class Executions:
         """How far the rows go, at least."""
         cursor = await connection.execute(BOOKMARK, binary=True)
         return int((await cursor.fetchall())[0][0])
-
-
-async def _found(
-    connection: AsyncConnection,
-    condition: Condition,
-    keys: Sequence[Key],
-    place: Place | None,
-    limit: int,
-) -> list[tuple[Any, ...]]:
-    """A page of rows behind the position of the view; where there are none, that alone."""
-    values: list[Any] = []
-    page = page_query(condition, keys, place, limit, values)
-    query = WITH_POSITION.format(page=page, order=order_of(keys))
-    # Where there are values, the best plan depends on how common they are.
-    prepare = not values
-    if prepare:
-        query += f" -- {int(monotonic() / PLANNED_FOR)}"
-    cursor = await connection.execute(query, values, prepare=prepare, binary=True)
-    return await cursor.fetchall()
 
 
 def _left(before: CachedState | None, now: CachedState) -> list[str]:
