@@ -1,6 +1,8 @@
 """The mapping file: which service a log belongs to, and which activities end a trace."""
 
 import codecs
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -48,10 +50,22 @@ def load_mapping(path: Path) -> Mapping:
         raise MappingError(f"{path}: {error.strerror}") from None
     if kind := instead_of_json(content[:START]):
         raise MappingError(f"{path}: not a mapping (JSON): it is {kind}")
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        return Mapping.model_validate_json(content.removeprefix(codecs.BOM_UTF8))
+        mapping = Mapping.model_validate_json(content)
+        json.loads(content, object_pairs_hook=_require_unique)
     except ValidationError as error:
         raise MappingError(f"{path}: {_wrong_fields(error)}") from None
+    except KeyError as error:
+        raise MappingError(f"{path}: {error.args[0]}: is given twice") from None
+    return mapping
+
+
+def _require_unique(pairs: list[tuple[str, object]]) -> None:
+    counts = Counter(name for name, _ in pairs)
+    for name, count in counts.items():
+        if count > 1:
+            raise KeyError(name)
 
 
 PARTS: dict[tuple[int | str, ...], type[_Part]] = {

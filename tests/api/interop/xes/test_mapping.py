@@ -44,3 +44,9 @@ def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes, kind: str
         loaded(tmp_path, content)
     said = str(refused.value)
     assert said.startswith(f"{tmp_path / 'mapping.json'}: not a mapping (JSON): it is {kind}")
+
+
+def test_field_that_is_given_twice_is_named(tmp_path: Path) -> None:
+    service = b'"service": {"$id": "s", "name": "S", "name": "T", "provider": "p"}'
+    with pytest.raises(MappingError, match="name: is given twice"):
+        loaded(tmp_path, b'{%b, "customer": "c"}' % service)
