@@ -240,6 +240,8 @@ def _health(system: System) -> health.HealthHandlers:
         clock=system.clock,
         standby=system.sources.standby,
         other=system.other,
+        of_process=system.of_process,
+        others=system.others,
     )
 
 
@@ -256,7 +258,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
     rows = operations(system)
     router = Router(
         [
-            *routes(system.door, system.bodies, rows),
+            *routes(system.door, system.common.bodies, rows),
             *pages.routes(),
             *websocket.routes(DoorOpener(system.door, system.stream_requests), rows),
         ],

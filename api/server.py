@@ -19,7 +19,7 @@ from api.embedded_postgres.master_key import is_elsewhere, master_key, place
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError
 from api.streaming.hub import Hub
-from api.system import System, migrate
+from api.system import System
 from api.transport.connection_limits import (
     ConnectionLimits,
     LimitedState,
@@ -33,10 +33,10 @@ from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.moving.whereabouts import located
-from domain.eventlog.sessions import user_of
 from domain.eventlog.setup.log_name import OtherName, settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys, log_secret
-from domain.eventlog.setup.roles import grant, make_role
+from domain.eventlog.setup.roles import make_role
+from projections.preparation import prepare_tables, prepare_tables_for
 
 GRACE = 30
 LARGEST_MESSAGE = 64 * 1024
@@ -102,11 +102,22 @@ class Database(NamedTuple):
     owner: str
     serving: str
     postgres: EmbeddedPostgres | None = None
+    before: tuple[str, str] | None = None
+    """Those two, as the settings have them, where the log has moved."""
+
+    @property
+    def as_named(self) -> Database:
+        """As the settings name it: where its log moves, other logs stay there."""
+        return self if self.before is None else Database(*self.before, self.postgres)
 
     def located(self, schema: str) -> Database:
         """The same, where the log has moved to; the one that is our own does not follow it there."""
+        if self.postgres is not None:
+            return self
         owner, serving = located(self.owner, schema, self.serving)
-        return self._replace(owner=owner, serving=serving)
+        if (owner, serving) == self[:2]:
+            return self
+        return Database(owner, serving, before=self.before or self[:2])
 
     def prepare(self, schema: str, *, begin_again: bool = True) -> None:
         """Make what is missing, and let the serving role use it; `begin_again` as for `migrate`.
@@ -116,8 +127,7 @@ class Database(NamedTuple):
         """
         if self.postgres is not None:
             make_role(self.owner, SERVING, self.postgres.password(SERVING))
-        role = None if self.serving == self.owner else user_of(self.serving)
-        self.prepare_for(schema, role, begin_again=begin_again)
+        prepare_tables(self.owner, self.serving, schema, begin_again=begin_again)
 
     def prepare_for(self, schema: str, role: str | None, *, begin_again: bool = True) -> None:
         """The same for a role that serves, where that is not the owner's; it need not be able to come in yet.
@@ -125,14 +135,19 @@ class Database(NamedTuple):
         Raises:
             Overloaded: the database cannot be reached.
         """
-        migrate(self.owner, schema, begin_again=begin_again)
-        if role is not None:
-            grant(self.owner, schema, role)
+        prepare_tables_for(self.owner, role, schema, begin_again=begin_again)
 
 
-def server_of(config: uvicorn.Config, system: System, limits: ConnectionLimits) -> Server:
-    """The server of a system. It ends where the log becomes another one, or gets another master key."""
-    server = Server(config, system.hub, limits, (system.dispatcher.close,))
+def server_of(
+    config: uvicorn.Config,
+    system: System,
+    limits: ConnectionLimits,
+    close_others: Callable[[], object] = lambda: None,
+) -> Server:
+    """The server of a system. It ends where the log becomes another one, or gets another master key; `close_others`
+    has the streams of other logs say goodbye, too.
+    """
+    server = Server(config, system.hub, limits, (system.dispatcher.close, close_others))
     system.key_watch.on_changed = server.end_with_streams
     return server
 
@@ -145,7 +160,7 @@ def database(settings: Settings, folder: DataDir) -> Iterator[Database]:
         SetupError: it is our own, and there is none that could be started.
     """
     with named_database(settings, folder) as known:
-        yield known.located(settings.schema) if known.postgres is None else known
+        yield known.located(settings.schema)
 
 
 @contextmanager
@@ -236,12 +251,15 @@ def keys_of_log(conninfo: str, settings: Settings, folder: DataDir) -> LogKeys:
 def configured(
     app: ASGIApp,
     direct: DirectPath,
-    of_log: str,
+    of_log: str | None,
     watch: Callable[[], Awaitable[None]] | None = None,
     log_name: str | None = None,
 ) -> uvicorn.Config:
-    """How uvicorn serves the application of a log, which may have a name; `watch` is called every second."""
-    name = [("log-name", log_name)] if log_name else []
+    """How uvicorn serves the application of a log, which may have a name, or of several, which say by themselves which
+    log an answer is of; `watch` is called every second.
+    """
+    of = {"log-id": of_log, "log-name": log_name}
+    named = [(header, value) for header, value in of.items() if value]
     protocol: Any = partial(Newcomer, make=partial(DirectHttpProtocol, direct=direct))
     return uvicorn.Config(
         app,
@@ -256,7 +274,7 @@ def configured(
         access_log=False,
         proxy_headers=False,  # the door reads them, of trusted proxies
         server_header=False,
-        headers=[NOSNIFF, ("log-id", of_log), *name],
+        headers=[NOSNIFF, *named],
         log_config=None,
         timeout_graceful_shutdown=GRACE,
     )

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import structlog
 
-from api.app import create_app
 from api.embedded_postgres.address_file import AddressFile, shown
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
+from api.hosting.composition import application
+from api.hosting.preparation import Deployment
 from api.server import (
     Database,
     configured,
@@ -99,11 +100,12 @@ class Served(NamedTuple):
         that before.
         """
         settings, known, listening = self.settings, self.known, self.listening
+        others = known.as_named
         keys = keys_of_log(known.serving, settings, self.folder)
         of_log = log_id(known.serving, settings.schema)
         system = replace(build(settings, known.serving, keys, self.token, of_log), other=other)
         listen_socket.listen(listening, settings)
-        task = task_of(settings, known.serving, keys)
+        task = task_of(settings, known.serving, keys, others[:2])
         with (
             shown(self.folder.address_file, listen_socket.url_from_here(listening)) as sign,
             WorkProcess(task) if work else nullcontext() as worker,
@@ -116,10 +118,12 @@ class Served(NamedTuple):
             relax_collector()
             _allow_many_connections()
             watch = _watching(known.postgres, sign, worker, system.store.outages)
-            app, direct = create_app(system)
-            config = configured(app, direct, of_log, watch, settings.log)
+            made = application(
+                system, Deployment(settings, self.folder, others, self.token, keys.master)
+            )
+            config = configured(made.app, made.direct, made.of_log, watch, made.log_name)
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
-            server = server_of(config, system, limits_of_process(settings))
+            server = server_of(config, system, limits_of_process(settings), made.close_others)
             server.run(sockets=[listening.dup()])
         return Ended(system.hub.other, system.key_watch.changed, server.asked_to_end)
 

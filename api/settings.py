@@ -68,7 +68,8 @@ def cells(text: str) -> dict[str, str]:
         name, _, url = part.partition("=")
         parts = urlsplit(url)
         plain = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
-        if not LOG_NAME.fullmatch(name) or not plain or parts.path.rstrip("/") or parts.query:
+        placed = parts.path.rstrip("/") in {"", f"/logs/{name}"}
+        if not LOG_NAME.fullmatch(name) or not plain or not placed or parts.query:
             raise ValueError(f"must be like north=https://north.example, but has `{part[:100]}`")
         if name in found:
             raise ValueError(f"must name each log once, but has `{name}` twice")
@@ -125,6 +126,7 @@ class Settings:
     schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")] = "executions"
     log: Annotated[str, Field(pattern=f"^{LOG_NAME.pattern}$")] | None = None
     cells: Annotated[str, AfterValidator(of_cells)] = ""
+    logs: Path | None = None
     admin_token: Annotated[str, Field(pattern=r"^[!-~]+$"), AfterValidator(long_enough)] | None = (
         Field(default=None, repr=False)
     )

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, NamedTuple
 
 from api.access.attempts import FailedAttempts
 from api.access.changes import AccessChanges
 from api.access.grants import Grants
-from api.access.identity import Access, Verifier
-from api.access.keys import KeyVerifier
-from api.access.open_requests import ENDED, REVOKED
-from api.access.request_limits import RequestLimits
-from api.access.sessions import SessionVerifier
-from api.access.tokens.configured import verifiers
-from api.access.visibility import Visibility
 from api.cells.client import CellClient
 from api.cells.directory import Directory
+from api.cells.registry import HostedState
 from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock, chance
 from api.settings import Settings, cells
@@ -26,17 +21,15 @@ from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.stored_log import StoredLog
 from api.streaming.log.tail import Tail
-from api.web.access.browsers import Browsers
-from api.web.access.proxies import Proxies
+from api.web.access.entrance import new_access, new_door
 from api.web.admission import Door
 from api.web.body import Bodies
 from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
 from domain import registry
-from domain.access.key import KeyRevoked
-from domain.access.session import SessionEnded
 from domain.eventlog.access.access_log import AccessLog
-from domain.eventlog.access.parties import parties_of
+from domain.eventlog.connection.ear import HEARING, LentEar
+from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.standby import Standby
 from domain.eventlog.connection.standby_store import StandbyStore
 from domain.eventlog.encryption import Vault
@@ -44,19 +37,15 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
-from domain.eventlog.migrations import migrate_log
 from domain.eventlog.moving.whereabouts import MoveWatch, listen_in
 from domain.eventlog.notifications import Listener
-from domain.eventlog.setup.log_id import log_exists
-from domain.eventlog.setup.log_secret import LogKeys, derived
+from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.supervisor import Part, started
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
 from projections.audit.note import Signer, origin_of
-from projections.audit.tables import migrate_audit
 from projections.catalog import Catalog
-from projections.engine.migrations import migrate_projections
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
 from projections.executions.past import PastLists
@@ -69,8 +58,21 @@ from projections.log_lines.stream import LogLineReader
 from projections.log_lines.tail import LogLineTail
 from projections.other_log import OtherLog
 from projections.read_sources import ReadSources
-from projections.registry import all_projections
-from workers.outbound.addresses import networks
+from projections.registry import Views, all_projections
+
+
+class Common(NamedTuple):
+    """What all logs of a process share: who fails to come in at one is known at the others, and memory is one."""
+
+    attempts: FailedAttempts
+    bodies: Bodies
+    database: SharedDatabase | None = None
+    """Of a log that is served beside that of the settings: what it shares with those of the same database."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Common:
+        """What the logs of a process with these settings share."""
+        return cls(FailedAttempts(settings.failed_attempts), Bodies())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +104,22 @@ class System:
     webhooks: WebhookParts
     signer: Signer
     settings: Settings
-    bodies: Bodies = field(default_factory=Bodies)
+    common: Common
+    others: Callable[[], HostedState | None] = lambda: None
+    """How the other logs of the process are."""
     other: OtherLog | None = None
     """How this log took the place of another one, while the process ran."""
     cells: CellClient = field(default_factory=CellClient)
 
     @property
+    def of_process(self) -> bool:
+        """Whether this log stands for the process, whose figures it shows beside its own."""
+        return self.common.database is None
+
+    @property
     def store(self) -> Store:
         """The log, as the primary has it."""
         return self.sources.primary
-
-
-def has_log(conninfo: str, schema: str) -> bool:
-    """Whether a server has ever made its tables there."""
-    return log_exists(conninfo, schema)
-
-
-def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
-    """Create what is missing in the database; safe to run at every start, by many at once.
-
-    `begin_again`: see `migrate_projections`.
-    """
-    migrate_log(conninfo, schema)
-    views = all_projections(registry.codec())
-    migrate_projections(conninfo, schema, views, begin_again=begin_again)
-    migrate_audit(conninfo, schema)
 
 
 def new_hub(
@@ -146,100 +139,79 @@ def new_hub(
 
 
 def build(
-    settings: Settings, conninfo: str, keys: LogKeys, admin_token: str, of_log: str
+    settings: Settings,
+    conninfo: str,
+    keys: LogKeys,
+    admin_token: str,
+    of_log: str,
+    *,
+    common: Common | None = None,
 ) -> System:
     """All parts, wired but not started. `of_log` is the id of the log, whose name is that of the settings."""
-    codec, sources = registry.codec(), _sources(settings, conninfo, keys, of_log)
+    common = common or Common.of(settings)
+    codec, sources = registry.codec(), _sources(settings, conninfo, keys, of_log, common.database)
     store, schema, clock = sources.primary, settings.schema, Clock()
-    listener, directory = Listener(conninfo, schema), Directory(settings.log, cells(settings.cells))
-    access_log, changes = AccessLog(conninfo, schema, clock), AccessChanges(store, listener, schema)
-    access = _access(settings, admin_token, keys, store, changes)
+    listener = _listener(conninfo, schema, common.database)
+    access_log = AccessLog(conninfo, schema, clock, common.database)
+    directory = Directory(settings.log, cells(settings.cells))
+    changes, views = AccessChanges(store, listener, schema), all_projections(codec)
+    access = new_access(settings, admin_token, keys, store, changes)
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log, sources=sources)
-    executions_view, _, catalog_view, *_ = views = all_projections(codec)
-    positions, grants = PositionTracker(store, listener, schema), Grants(store, catalog_view, clock)
+    positions, grants = PositionTracker(store, listener, schema), Grants(store, views[2], clock)
     bus, log_news = _writer(store, clock, directory, settings, hub=hub, positions=positions)
+    asked = access, changes, access_log, grants
     return System(
         sources=sources,
-        key_watch=KeyWatch(store),
-        move_watch=_move_watch(store, listener, access_log, conninfo),
+        move_watch=_move_watch(store, listener, access_log, conninfo, common.database),
         directory=directory,
         clock=clock,
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
         access_changes=changes,
-        door=_door(settings, access, changes, access_log, grants, directory=directory),
+        door=new_door(settings, *asked, directory=directory, attempts=common.attempts),
         listener=listener,
         positions=positions,
         hub=hub,
-        stream_requests=StreamRequests(hub, store),
-        history=History(store),
-        executions=executions_view,
-        past_lists=PastLists(store),
-        analytics_queries=AnalyticsQueries(),
-        catalog=catalog_view,
-        logs=LogLinePages(store, ArchivedLines(settings.archive, settings.archive_cache)),
-        log_stream=LogLineReader(store),
         log_news=log_news,
-        progress=Progress(store, [view.name for view in views]),
-        webhooks=WebhookParts.of(settings.webhook_allow, store),
         signer=Signer(keys.secret, origin_of(of_log)),
         settings=settings,
+        common=common,
+        **_readers(settings, store, hub, views),
     )
 
 
-def _sources(settings: Settings, conninfo: str, keys: LogKeys, of_log: str) -> ReadSources:
+def _readers(settings: Settings, store: Store, hub: Hub, views: Views) -> dict[str, Any]:
+    """What answers from the log and its views."""
+    executions, _, catalog, *_ = views
+    return {
+        "key_watch": KeyWatch(store),
+        "stream_requests": StreamRequests(hub, store),
+        "history": History(store),
+        "executions": executions,
+        "past_lists": PastLists(store),
+        "analytics_queries": AnalyticsQueries(),
+        "catalog": catalog,
+        "logs": LogLinePages(store, ArchivedLines(settings.archive, settings.archive_cache)),
+        "log_stream": LogLineReader(store),
+        "progress": Progress(store, [view.name for view in views]),
+        "webhooks": WebhookParts.of(settings.webhook_allow, store),
+    }
+
+
+def _listener(conninfo: str, schema: str, shared: SharedDatabase | None) -> Listener:
+    return Listener(conninfo, schema) if shared is None else LentEar(shared.ear, schema)
+
+
+def _sources(
+    settings: Settings, conninfo: str, keys: LogKeys, of_log: str, shared: SharedDatabase | None
+) -> ReadSources:
     of_primary = conninfo, settings.schema, registry.codec(), Keyring(Vault(keys.master))
-    store = Store(*of_primary, settings.database_connections, log_name=settings.log)
+    number = settings.database_connections
+    store = Store(*of_primary, number, log_name=settings.log, shared=shared)
     if settings.read_database_url is None:
         return ReadSources(store)
     standby = StandbyStore(settings.read_database_url, store, settings.database_connections, of_log)
     return ReadSources(store, Standby(standby, of_log))
-
-
-def _door(
-    settings: Settings,
-    access: Access,
-    changes: AccessChanges,
-    access_log: AccessLog,
-    grants: Grants,
-    *,
-    directory: Directory,
-) -> Door:
-    return Door(
-        access,
-        Visibility(grants.store.load, partial(parties_of, grants.store)),
-        grants,
-        access_log,
-        directory=directory,
-        open_requests=changes.open,
-        browsers=Browsers(settings.public_url),
-        attempts=FailedAttempts(settings.failed_attempts),
-        limits=RequestLimits(settings.requests_per_second),
-        proxies=Proxies(networks(settings.trusted_proxies)),
-    )
-
-
-def _access(
-    settings: Settings, admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges
-) -> Access:
-    known: tuple[Verifier, ...] = (KeyVerifier(store.load), *verifiers(settings))
-    pepper = derived(keys.secret, "fingerprints of tokens")
-    access = Access(admin_token, pepper, known, used=changes.used)
-
-    def key_changed(identity: str | None) -> None:
-        access.forget()
-        if identity is not None:
-            changes.open.ended(f"key/{identity}", REVOKED)
-
-    def session_changed(identity: str | None) -> None:
-        access.forget(identity)
-        if identity is not None:
-            changes.open.ended(f"session/{identity}", ENDED)
-
-    access.add(SessionVerifier(store.load, lambda: access.admin_parent))
-    changes.subscribe("key", [KeyRevoked.type], key_changed)
-    changes.subscribe("session", [SessionEnded.type], session_changed)
-    return access
 
 
 def _writer(
@@ -270,8 +242,15 @@ def _writer(
 
 
 def _move_watch(
-    store: Store, listener: Listener, access_log: AccessLog, conninfo: str
+    store: Store,
+    listener: Listener,
+    access_log: AccessLog,
+    conninfo: str,
+    shared: SharedDatabase | None,
 ) -> MoveWatch:
+    """What the log shares with others leads nowhere else: then it is closed, and opened where it is now."""
+    if shared is not None:
+        return MoveWatch(store, listener, conninfo, poll=HEARING)
     relocate = store.relocate, partial(listen_in, listener), access_log.relocate
     return MoveWatch(store, listener, conninfo, relocate)
 

@@ -5,20 +5,23 @@ calls webhooks, works off jobs, archives log lines and audits the log. Its parts
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from api.cells.directory import ids_of
 from api.clock import Clock, chance
 from domain import registry
+from domain.eventlog.access.access_log import read_channel
+from domain.eventlog.connection.ear import LentEar
 from domain.eventlog.connection.log_watch import LogWatch
+from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
-from domain.eventlog.moving.whereabouts import MoveWatch
+from domain.eventlog.moving.whereabouts import POLL, MoveWatch
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
@@ -30,6 +33,7 @@ from projections.engine.channels import progress_channel, when_moved
 from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.registry import all_projections
+from workers import turns
 from workers.access_anchors import AccessAnchorer
 from workers.access_retirement import AccessRetirer
 from workers.archiver import Archiver, Retention
@@ -41,6 +45,7 @@ from workers.ownership import LOOK, OwnedWork
 from workers.sweeper import Sweeper
 from workers.timers import TimerWorker
 from workers.tree_builder import TreeBuilder
+from workers.turns import Turns
 from workers.webhooks.deliveries import WebhookWorker
 from workers.webhooks.http_client import HttpClient
 from workers.webhooks.receiver import Receiver
@@ -55,12 +60,24 @@ NO_KEY = Vault(bytes(KEY_BYTES))
 """Views keep what is sealed as it is: no key is ever asked for."""
 
 
-def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
+class Among(NamedTuple):
+    """What the work of one log shares with that of the others of a process: connections, turns, and who calls webhooks."""
+
+    shared: SharedDatabase
+    turns: Turns
+    client: HttpClient
+
+
+def new_runner(
+    conninfo: str, schema: str, listener: Listener, among: Among | None = None
+) -> Runner:
     """What follows the log for every view. Make it before the listener is started."""
-    codec = registry.codec()
-    store = Store(conninfo, schema, codec, Keyring(NO_KEY))  # not opened: pages are read elsewhere
-    views = all_projections(codec)
-    return Runner(views, store, listener, conninfo=conninfo, schema=schema)
+    codec, shared = registry.codec(), among and among.shared
+    store = Store(
+        conninfo, schema, codec, Keyring(NO_KEY), shared=shared
+    )  # not opened: pages are read elsewhere
+    views, turn = all_projections(codec), among and among.turns.views
+    return Runner(views, store, listener, conninfo=conninfo, schema=schema, turn=turn)
 
 
 def wake_by_views(listener: Listener, schema: str, workers: Sequence[OwnedWork]) -> None:
@@ -101,12 +118,15 @@ async def working(
     audit: Audit | None = None,
     log_name: str | None = None,
     on_other: OnOther = OnOther(),  # noqa: B008 - a constant
+    among: Among | None = None,
 ) -> AsyncIterator[Runner]:
-    """All of that work is done while the block runs; `retention` says what goes when, `audit` how it is audited."""
-    listener = Listener(conninfo, schema, hearing=LOOK)  # the log watch looks for all
-    runner = new_runner(conninfo, schema, listener)
-    codec, store = registry.codec(), _store(conninfo, schema, keys, log_name)
-    clock, client = Clock(), HttpClient(networks(webhook_allow))
+    """All of that work is done while the block runs; `retention` says what goes when, `audit` how it is audited, and
+    `among` what is shared with other logs.
+    """
+    listener = _listener(conninfo, schema, among)
+    runner = new_runner(conninfo, schema, listener, among)
+    codec, store = registry.codec(), _store(conninfo, schema, keys, log_name, among)
+    clock, client = Clock(), among.client if among else HttpClient(networks(webhook_allow))
     writer = GuardedWriter(store, clock, ids_of(log_name), chance)
     workers = (
         TimerWorker(writer, conninfo, schema, clock),
@@ -114,37 +134,77 @@ async def working(
         WebhookWorker(Receiver(store, client), store, writer, conninfo, clock=clock, chance=chance),
         JobWorker(writer, store, Executions(codec), Catalog(codec), conninfo, clock=clock),
         tree := TreeBuilder(conninfo, schema, keys.secret, clock),
-        AccessAnchorer(writer, store, conninfo, schema, clock=clock),
+        anchorer := AccessAnchorer(writer, store, conninfo, schema, clock=clock),
         sweeper := Sweeper(conninfo, schema),
     )
     wake_by_views(listener, schema, workers)
-    listener.add_handler(schema, lambda _: tree.news.set())
+    _wake_by_log(listener, schema, tree, anchorer)
     store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
-    parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers]
-    parts += _watches(store, listener, conninfo, on_other)
-    if retention is not None:
-        parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
-        days = retention.access_days
-        parts.append(AccessRetirer(writer, store, conninfo, schema, days, clock=clock))
-    if audit is not None and audit.rate:
-        parts.append(Auditor(writer, store, conninfo, keys.secret, audit.rate, clock=clock))
-    async with opened(store), aclosing(client), started(parts):
+    slow = _slow(writer, store, conninfo, clock=clock, keys=keys, kept=retention, audit=audit)
+    for each in (*workers, *slow):
+        each.turns = among and among.turns
+    parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers, *slow]
+    parts += _watches(store, listener, conninfo, on_other, among)
+    async with opened(store), _closing(client, among), started(parts):
         yield runner
 
 
+def _slow(
+    writer: GuardedWriter,
+    store: Store,
+    conninfo: str,
+    *,
+    clock: Clock,
+    keys: LogKeys,
+    kept: Retention | None,
+    audit: Audit | None,
+) -> list[Auditor | Archiver | AccessRetirer]:
+    """What takes long, now and then: it archives, retires and audits."""
+    schema, parts = store.schema, list[Auditor | Archiver | AccessRetirer]()
+    if kept is not None:
+        days = kept.access_days
+        parts.append(Archiver(writer, store, conninfo, schema, kept, clock=clock))
+        parts.append(AccessRetirer(writer, store, conninfo, schema, days, clock=clock))
+    if audit is not None and audit.rate:
+        parts.append(Auditor(writer, store, conninfo, keys.secret, audit.rate, clock=clock))
+    return parts
+
+
+def _wake_by_log(
+    listener: Listener, schema: str, tree: TreeBuilder, anchorer: AccessAnchorer
+) -> None:
+    """Wake those who follow no view: by events, and by reads."""
+    listener.add_handler(schema, lambda _: tree.news.set())
+    listener.add_handler(read_channel(schema), lambda _: anchorer.news.set())
+
+
+def _listener(conninfo: str, schema: str, among: Among | None) -> Listener:
+    """Who looks by itself every `LOOK` seconds, as the log watch looks for all."""
+    if among is None:
+        return Listener(conninfo, schema, hearing=LOOK)
+    return LentEar(among.shared.ear, schema, turns.LOOK)
+
+
 def _watches(
-    store: Store, listener: Listener, conninfo: str, on_other: OnOther
+    store: Store, listener: Listener, conninfo: str, on_other: OnOther, among: Among | None
 ) -> tuple[Part, ...]:
+    every, poll = ((), POLL) if among is None else ((turns.CHECKS,), turns.CHECKS)
     return (
-        LogWatch(store, on_other.log, listener),
-        KeyWatch(store, on_other.key),
-        MoveWatch(store, listener, conninfo, on_moved=on_other.place),
+        LogWatch(store, on_other.log, listener, *every),
+        KeyWatch(store, on_other.key, *every),
+        MoveWatch(store, listener, conninfo, on_moved=on_other.place, poll=poll),
     )
 
 
-def _store(conninfo: str, schema: str, keys: LogKeys, log_name: str | None) -> Store:
-    keyring = Keyring(Vault(keys.master))
-    return Store(conninfo, schema, registry.codec(), keyring, CONNECTIONS, log_name=log_name)
+def _closing(client: HttpClient, among: Among | None) -> AbstractAsyncContextManager[object]:
+    return aclosing(client) if among is None else nullcontext()
+
+
+def _store(
+    conninfo: str, schema: str, keys: LogKeys, log_name: str | None, among: Among | None
+) -> Store:
+    given = conninfo, schema, registry.codec(), Keyring(Vault(keys.master)), CONNECTIONS
+    return Store(*given, log_name=log_name, shared=among and among.shared)
 
 
 @asynccontextmanager

@@ -18,8 +18,10 @@ from typing import NamedTuple
 import structlog
 import uvloop
 
+from api.cells.registry import LogRegistry
 from api.settings import Settings, SetupError
 from api.work import Audit, OnOther, witnessing, working
+from api.work_among import Deployment, LogsAtWork
 from domain.access.retirements import KEPT_DAYS
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
@@ -28,6 +30,7 @@ from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.setup.log_name import OtherName, settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.execution.types import MOST_LOST
+from domain.supervisor import started
 from workers.archiver import Retention
 
 WATCH = 1.0
@@ -40,7 +43,8 @@ class Task(NamedTuple):
     """Which log a process works for, how much it says about that, which networks webhooks may reach
     besides public ones, where log lines are archived after how many days, a folder for files on their
     way there, how many leases an execution may lose, what an `Audit` has, for how many days the access log is
-    kept, and the name of the log. The keys are in hexadecimal.
+    kept, and the name of the log; and where other logs stand, if there are any, the database of those that have none
+    of their own, who owns their tables, and how many connections they share. The keys are in hexadecimal.
     """
 
     conninfo: str
@@ -58,6 +62,10 @@ class Task(NamedTuple):
     stamps: str = ""
     access_days: int = KEPT_DAYS
     log_name: str | None = None
+    logs: str = ""
+    others: str = ""
+    owner: str = ""
+    connections: int = 10
 
     @property
     def retention(self) -> Retention | None:
@@ -67,8 +75,13 @@ class Task(NamedTuple):
         return Retention(self.archive, self.log_days, Path(self.work), self.access_days)
 
 
-def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
-    """The task that the settings give a process."""
+def task_of(
+    settings: Settings, conninfo: str, keys: LogKeys, others: tuple[str, str] | None = None
+) -> Task:
+    """The task that the settings give a process; `others` are who owns tables and who serves in the database of the
+    logs beside it that have none of their own, if that is another one.
+    """
+    owner, serving = others or (conninfo, conninfo)
     return Task(
         conninfo,
         settings.schema,
@@ -85,6 +98,9 @@ def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
         str(settings.stamps),
         settings.access_log_days,
         settings.log,
+        "" if settings.logs is None else str(settings.logs.absolute()),
+        *((serving, owner) if settings.logs else ("", "")),
+        settings.database_connections,
     )
 
 
@@ -175,6 +191,7 @@ async def _until_stopped(
     of_log, allowed = (task.conninfo, task.schema), task.webhook_allow
     audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
     async with (
+        started(work_for_others(task)),
         witnessing(*of_log, allowed, audit),
         working(
             *(*of_log, keys, allowed, task.retention),
@@ -188,6 +205,23 @@ async def _until_stopped(
             watch()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), WATCH)
+
+
+def work_for_others(task: Task) -> list[LogsAtWork]:
+    """The work for other logs, if there is a file of them. Their heads are shown to no witness."""
+    if not task.logs:
+        return []
+    deployment = Deployment(
+        task.others,
+        task.owner,
+        bytes.fromhex(task.master_key),
+        task.webhook_allow,
+        task.retention,
+        task.lost_leases,
+        Audit(task.auditor_rate, "", Path()),
+        task.connections,
+    )
+    return [LogsAtWork(LogRegistry(Path(task.logs)), deployment)]
 
 
 def relax_collector() -> None:

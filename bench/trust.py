@@ -19,7 +19,6 @@ import psycopg
 import uvloop
 from psycopg import AsyncConnection
 
-from api.system import migrate
 from bench.client import percentile
 from bench.figures import Figure, Report, Target
 from bench.plan import Plan
@@ -31,6 +30,7 @@ from projections.audit.check import connected, head_faults, start, tree_faults
 from projections.audit.note import Checkpoint, Signer, origin_of
 from projections.audit.tables import KEEP_HEAD, hashes_after, keep_tiles
 from projections.audit.tiles import Tree
+from projections.preparation import migrate
 from workers.tree_builder import PAGE, TreeBuilder
 
 SCHEMA = "executions"

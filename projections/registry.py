@@ -11,10 +11,10 @@ from projections.executions.projection import Executions
 from projections.log_lines.projection import LogLineProjection
 from projections.timers.projection import Timers
 
+Views = tuple[Executions, Analytics, Catalog, LogLineProjection, Timers, Deliveries, Claims]
 
-def all_projections(
-    codec: Codec,
-) -> tuple[Executions, Analytics, Catalog, LogLineProjection, Timers, Deliveries, Claims]:
+
+def all_projections(codec: Codec) -> Views:
     """Every view there is."""
     return (
         Executions(codec),

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 import structlog
 
-from api import system
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.store import Store
+from projections import preparation
 from tests.support import examples, processes, sample_aggregate
 from tests.support.databases import (
     FAST,
@@ -199,7 +199,7 @@ def admin(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
 def views_template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
     """The name of a template that has the tables of all views, too."""
     with new_database(admin, WITH_VIEWS) as name:
-        system.migrate(postgres.conninfo(name), "executions")
+        preparation.migrate(postgres.conninfo(name), "executions")
         yield name
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from math import inf
 from typing import ClassVar
 
 import structlog
@@ -57,6 +58,8 @@ class AccessAnchorer(OwnedWork):
         self._fault = ""
         self._all_until = -1
         """The last entry, where all are anchored."""
+        self._waits = False
+        """Whether there are entries that are to be anchored once it is time."""
 
     async def run(self, connection: AsyncConnection) -> None:
         """Look again and again."""
@@ -68,13 +71,13 @@ class AccessAnchorer(OwnedWork):
                 if str(error) != self._fault:
                     log.error("the access log is not anchored any more", reason=str(error))
                 self._fault = str(error)
-                await asyncio.sleep(STOPPED)
+                await self.pause(connection, STOPPED)
             else:
                 self._fault = ""
                 if more:
                     await asyncio.sleep(0)
                 else:
-                    await self.rest(connection)
+                    await self.rest(connection, due_in=self._due_in)
 
     async def look(self, connection: AsyncConnection) -> bool:
         """Anchor what is due; whether there is more.
@@ -88,18 +91,24 @@ class AccessAnchorer(OwnedWork):
             self._made = now.date()
         head = await _head(connection)
         if head == self._all_until:
+            self._waits = False
             return False
         anchored = await self._anchored()
         if head < anchored:
             raise LookupError(f"{anchored} entries were anchored, but the last one is {head}")
         if head == anchored:
             self._all_until = head
-        if head == anchored or (now < self._next and head - anchored < MOST):
+        self._waits = head > anchored
+        if not self._waits or (now < self._next and head - anchored < MOST):
             return False
+        self._waits = False
         until, day = await _last_of_day(connection, anchored, min(head, anchored + MOST))
         await self._anchor(connection, anchored, until, day)
         self._next = now + EVERY
         return until < head
+
+    def _due_in(self) -> float:
+        return (self._next - self._clock()).total_seconds() if self._waits else inf
 
     async def _anchor(self, connection: AsyncConnection, after: int, until: int, day: date) -> None:
         hashes = await hashes_between(connection, after, until)

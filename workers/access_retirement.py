@@ -40,6 +40,7 @@ from workers.past_days import (
     reporting,
     require_no_hold,
 )
+from workers.turns import Turns
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'"
@@ -60,6 +61,8 @@ class AccessRetirer(Background):
     """Retires what is older than so many days, one process at a time."""
 
     outages = OUTAGES
+    turns: Turns | None = None
+    """How it takes turns with the work of other logs, if there are any."""
 
     def __init__(
         self,
@@ -86,7 +89,9 @@ class AccessRetirer(Background):
 
     async def retire(self, days: Collection[date] | None = None) -> list[RetiredDay]:
         """Retire the days that are past, or some of them; what became of each."""
-        async with ownership(self._conninfo, self._schema, "access retirement") as connection:
+        async with ownership(
+            self._conninfo, self._schema, "access retirement", self.turns and self.turns.slow
+        ) as connection:
             await connection.execute(AT_LENGTH)
             past = await days_of_access(connection, self._clock().date() - self._days)
             return [

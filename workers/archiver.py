@@ -45,6 +45,7 @@ from workers.past_days import (
     reporting,
     require_no_hold,
 )
+from workers.turns import Turns
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
@@ -85,6 +86,8 @@ class Archiver(Background):
     """Archives what is past, one process at a time."""
 
     outages = OUTAGES
+    turns: Turns | None = None
+    """How it takes turns with the work of other logs, if there are any."""
 
     def __init__(
         self,
@@ -142,7 +145,9 @@ class Archiver(Background):
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(patience):
                 connection = await stack.enter_async_context(
-                    ownership(self._conninfo, self._schema, "archive")
+                    ownership(
+                        self._conninfo, self._schema, "archive", self.turns and self.turns.slow
+                    )
                 )
             await connection.execute(AT_LENGTH)
             now = self._clock()

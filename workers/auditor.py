@@ -53,6 +53,7 @@ class Auditor(OwnedWork):
     """Audits one log, at so many events a second."""
 
     work: ClassVar[str] = "auditor"
+    slow: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -74,10 +75,11 @@ class Auditor(OwnedWork):
 
     async def run(self, connection: AsyncConnection) -> None:
         """Take one step after the other."""
-        await connection.execute(AT_LENGTH)
         while True:
-            if not await self.step(connection):
-                await asyncio.sleep(IDLE)
+            await connection.execute(AT_LENGTH)
+            while await self.step(connection):
+                pass
+            await self.rest(connection, IDLE)
 
     async def step(self, connection: AsyncConnection) -> bool:
         """Look at the next events, or begin a round that is due; whether there was anything to do."""

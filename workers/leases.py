@@ -93,7 +93,7 @@ class LeaseWorker(OwnedWork):
             if await self.look(connection):
                 await asyncio.sleep(0)
                 continue
-            await asyncio.sleep(PAUSE)
+            await self.pause(connection, PAUSE)
             await self._rest_until_next(connection)
 
     async def _rest_until_next(self, connection: AsyncConnection) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
 from time import monotonic
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import structlog
 from psycopg import AsyncConnection
@@ -19,6 +20,8 @@ from domain.eventlog.connection.timeouts import OUTAGES, hung_up
 from domain.eventlog.notifications import Wake
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.supervisor import Background, Tasks
+from workers import turns
+from workers.turns import LentConnection, Turns
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
@@ -26,17 +29,23 @@ LOOK = 10.0
 """Seconds after which an owner looks for work although nothing woke it."""
 WATCH = 1.0
 """Seconds between two looks at the clock and the connection while it rests, which ask the database nothing."""
+SHORT = 1.5
+"""Seconds of a rest in which a connection is kept that others wait for."""
 WORK = ("timers", "leases", "webhooks", "jobs", "audit", "erasures", "access")
 """The kinds of work that should have an owner at all times. Views have one each; the archive has one while lines
 are archived.
 """
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
 
-OWNED = """SELECT work FROM unnest(%s::text[]) AS work WHERE EXISTS (
+OWNED = """SELECT work FROM unnest(%s::text[]) AS work, CAST(%s AS text) AS schema WHERE EXISTS (
     SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND classid::bigint = hashtext(work || ' of ' || %s)::bigint & 4294967295
-        AND objid::bigint = hashtext(work)::bigint & 4294967295)"""
+        AND (classid::bigint, objid::bigint) IN (
+            (hashtext(work || ' of ' || schema)::bigint & 4294967295,
+                hashtext(work)::bigint & 4294967295),
+            (hashtext('all work of ' || schema)::bigint & 4294967295,
+                hashtext('all work')::bigint & 4294967295)))"""
+"""One kind of work has an owner, or all of a log among many has one, who does it in turns."""
 
 
 log = structlog.get_logger()
@@ -52,6 +61,11 @@ class OwnedWork(Background):
     outages = OUTAGES
     work: ClassVar[str]
     follows: ClassVar[str | None] = None
+
+    slow: ClassVar[bool] = False
+    """Whether a turn of it may take long."""
+    turns: Turns | None = None
+    """How it takes turns with the work of other logs; None where it has its connection for itself."""
 
     def __init__(self, conninfo: str, schema: str) -> None:
         self._conninfo = conninfo
@@ -70,33 +84,86 @@ class OwnedWork(Background):
         connection: AsyncConnection,
         seconds: float | None = None,
         due_in: Callable[[], float] = lambda: inf,
+        *,
+        needs: bool = True,
     ) -> None:
         """Rest for so many seconds at most (`LOOK`), until something is due, there is news, or the connection is lost.
 
         `due_in` says in how many seconds of the clock something is due. It is asked again and again, as a clock
-        may leap.
+        may leap. Where it takes turns, the connection is closed meanwhile, unless the rest is short and it `needs` it.
         """
-        end = monotonic() + (LOOK if seconds is None else seconds)
+        seconds = LOOK if seconds is None else seconds
+        if isinstance(connection, LentConnection) and not (
+            needs and min(seconds, due_in()) < SHORT
+        ):
+            await connection.give()
+            seconds = turns.LOOK if seconds >= LOOK else max(seconds, turns.LEAST)
+            await self._wait(seconds, due_in, turns.WATCH)
+            await connection.take()
+        else:
+            await self._wait(seconds, due_in, WATCH, connection)
+
+    async def pause(self, connection: AsyncConnection, seconds: float) -> None:
+        """Do nothing for so many seconds, whatever happens."""
+        if isinstance(connection, LentConnection):
+            await connection.give()
+            await asyncio.sleep(seconds)
+            await connection.take()
+        else:
+            await asyncio.sleep(seconds)
+
+    async def _wait(
+        self,
+        seconds: float,
+        due_in: Callable[[], float],
+        watch: float,
+        connection: AsyncConnection | None = None,
+    ) -> None:
+        end = monotonic() + seconds
         while (left := min(end - monotonic(), due_in())) > 0:
-            if await self.news.wait(min(left, WATCH)) or hung_up(connection):
+            happened = await self.news.wait(min(left, watch))
+            if happened or (connection is not None and hung_up(connection)):
                 return
 
     async def _own_and_run(self) -> None:
-        async with ownership(self._conninfo, self._schema, self.work) as connection:
-            log.info("this process is the owner", work=self.work)
+        turn = self.turns and (self.turns.slow if self.slow else self.turns.quick)
+        async with ownership(self._conninfo, self._schema, self.work, turn) as connection:
+            say = log.info if turn is None else log.debug
+            say("this process is the owner", work=self.work)
             await self.run(connection)
 
 
 @asynccontextmanager
-async def ownership(conninfo: str, schema: str, work: str) -> AsyncIterator[AsyncConnection]:
-    """Wait to become the owner of some work on a log; the connection that holds its lock."""
+async def ownership(
+    conninfo: str, schema: str, work: str, turn: asyncio.Semaphore | None = None
+) -> AsyncIterator[AsyncConnection]:
+    """Wait to become the owner of some work on a log; the connection that holds its lock. With a `turn`, for which it
+    waits, too, it may be closed while the work rests.
+    """
+    owned = partial(_owned, conninfo, schema, work)
+    if turn is None:
+        async with await owned() as connection:
+            yield connection
+        return
+    lent = LentConnection(owned, turn)
+    await lent.take()
+    try:
+        yield cast(AsyncConnection, lent)
+    finally:
+        await lent.give()
+
+
+async def _owned(conninfo: str, schema: str, work: str) -> AsyncConnection:
+    """A connection that has the lock."""
     options = f"{session_options(schema)} -c statement_timeout=5s {KEEPALIVE}"
-    async with await AsyncConnection.connect(
-        conninfo, autocommit=True, options=options
-    ) as connection:
+    connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
+    try:
         while not await _own(connection, f"{work} of {schema}", work):  # noqa: ASYNC110 - no signal for it
             await asyncio.sleep(TAKE_OVER)
-        yield connection
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
 
 
 async def _own(connection: AsyncConnection, *names: str) -> bool:

@@ -71,7 +71,7 @@ class TreeBuilder(OwnedWork):
                 more = await _has_news(connection) and await self.grow(connection)
             except TreeFault as fault:
                 await self._note(connection, str(fault))
-                await asyncio.sleep(STOPPED)
+                await self.pause(connection, STOPPED)
             else:
                 self._fault = None
                 await asyncio.sleep(0 if more else GATHERS)

@@ -25,7 +25,6 @@ from api.server import (
     require_key_of_log,
 )
 from api.settings import Settings, SetupError, environment_of_children, read
-from api.system import has_log
 from api.telemetry.logging import configure_logging
 from api.work import NO_KEY
 from api.work_task import task_of, work_until_stopped
@@ -33,6 +32,7 @@ from domain import registry
 from domain.errors import Overloaded
 from domain.eventlog.connection.timeouts import available
 from domain.eventlog.keyring import Keyring
+from domain.eventlog.setup.log_id import log_exists
 from domain.eventlog.store import Store
 from domain.integrity.histories import Histories
 from domain.integrity.snapshots import rebuild_snapshots
@@ -62,7 +62,7 @@ def work(data_dir: Path | None) -> None:
     with log_of(data_dir, require_key_of_log, begin_again=True) as (known, _):
         settings = named(read(data_dir=data_dir), known.serving)
         keys = keys_of_log(known.serving, settings, DataDir(settings.data_dir))
-        task = task_of(settings, known.serving, keys)
+        task = task_of(settings, known.serving, keys, known.as_named[:2])
         work_until_stopped(task, lambda: keep_running(known.postgres))
 
 
@@ -90,7 +90,7 @@ def log_of(
 
 
 def _require_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
-    if has_log(conninfo, settings.schema):
+    if log_exists(conninfo, settings.schema):
         return
     if settings.database_url is None:
         raise folder.missing(f"log named {settings.schema} (EXECUTIONS_SCHEMA)")

@@ -9,10 +9,9 @@ import click
 from api.embedded_postgres.data_dir import DataDir
 from api.server import database
 from api.settings import SetupError, read
-from api.system import has_log
 from api.telemetry.logging import configure_logging
 from domain.errors import Overloaded
-from domain.eventlog.setup.log_id import is_served, renew_log_id
+from domain.eventlog.setup.log_id import is_served, log_exists, renew_log_id
 
 
 def give_new_id(data_dir: Path | None) -> None:
@@ -22,7 +21,7 @@ def give_new_id(data_dir: Path | None) -> None:
         configure_logging(settings.log_level)
         folder = DataDir(settings.data_dir)
         with database(settings, folder) as known:
-            if not has_log(known.owner, settings.schema):
+            if not log_exists(known.owner, settings.schema):
                 raise folder.missing(f"log named {settings.schema} (EXECUTIONS_SCHEMA)")
             if is_served(known.owner, settings.schema):
                 raise SetupError("a server runs on this log: stop it first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -9,11 +10,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.cells.registry import HostedState
 from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock
 from api.routes.engine.figures import set_figures
 from api.streaming.hub import Hub
-from api.telemetry import metrics
+from api.telemetry.metrics import LogFigures
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import VARY, json
@@ -80,6 +82,8 @@ class HealthHandlers:
         clock: Clock,
         standby: Standby | None = None,
         other: OtherLog | None = None,
+        of_process: bool = True,
+        others: Callable[[], HostedState | None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._store = store
@@ -90,6 +94,8 @@ class HealthHandlers:
         self._clock = clock
         self._standby = standby
         self._other = other
+        self._of_process = of_process
+        self._others = others
 
     async def alive(self, _: Request) -> ASGIApp:
         """The process answers."""
@@ -143,6 +149,7 @@ class HealthHandlers:
             ({"withoutOwner": missing} if missing else {})
             | ({"faults": faults} if faults else {})
             | ({} if self._other is None else self._other.shown)
+            | ({} if (others := self._others()) is None else others.shown)
         )
 
     async def projections(self, request: Request) -> ASGIApp:
@@ -180,18 +187,26 @@ class HealthHandlers:
 
     async def prometheus(self, __: Request) -> ASGIApp:
         """The figures in Prometheus' text format."""
+        figures = LogFigures()
         head, _ = await self._store.head()
-        metrics.LOG_POSITION.set(head)
-        metrics.COMMANDS_WAITING.set(self._bus.waiting)
+        figures.set("log_position", head)
+        if self._store.log_name:
+            figures.set("log", 1, self._store.log_name)
+        figures.set("commands_waiting", self._bus.waiting)
         for progress in await self._positions.progress():
-            metrics.VIEW_POSITION.labels(progress.view).set(progress.position)
-            metrics.VIEW_PARKED.labels(progress.view).set(progress.parked)
-        metrics.CLAIMERS.set(len(self._dispatcher))
+            figures.set("view_position", progress.position, progress.view)
+            figures.set("view_parked", progress.parked, progress.view)
+        figures.set("claimers_waiting", len(self._dispatcher))
         if self._standby is not None:
-            metrics.READS_FROM_STANDBY.set(self._standby.usable)
-            metrics.STANDBY_LAG.set(self._standby.lag.seconds)
-        await set_figures(self._store, self._clock())
-        return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+            figures.set("reads_from_standby", self._standby.usable)
+            figures.set("standby_lag_seconds", self._standby.lag.seconds)
+        if (others := self._others()) is not None:
+            counted = {"known": others.known, "open": others.open, "away": len(others.away)}
+            for state, number in counted.items():
+                figures.set("logs", number, state)
+        await set_figures(figures, self._store, self._clock())
+        text = figures.text() + (generate_latest() if self._of_process else b"")
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:

@@ -74,6 +74,7 @@ class Hub:
         self._tail = tail
         self._subscribers: set[Subscriber] = set()
         self._external_streams: set[ExternalStream] = set()
+        self._counted = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -170,7 +171,7 @@ class Hub:
         transport.subscriber = subscriber
         self._subscribers.add(subscriber)
         self.heartbeat.add(subscriber)
-        STREAMS.set(self.open)
+        self._count()
         if transport.gone:
             subscriber.lost()
         return subscriber
@@ -185,23 +186,28 @@ class Hub:
         self._feed(group.topic).index.leave(group)
         if group.members == 0 and group.topic.filter.logs:
             self.logs.remove(group)
-        STREAMS.set(self.open)
+        self._count()
 
     def register(self, stream: ExternalStream) -> None:
         """Count a stream that writes by itself, until `unregister`."""
         self._external_streams.add(stream)
-        STREAMS.set(self.open)
+        self._count()
         if self.state.closing:
             stream.say_goodbye()
 
     def unregister(self, stream: ExternalStream) -> None:
         """Forget it."""
         self._external_streams.discard(stream)
-        STREAMS.set(self.open)
+        self._count()
 
     def external_streams(self, kind: str) -> int:
         """How many of one kind there are."""
         return sum(stream.kind == kind for stream in self._external_streams)
+
+    def _count(self) -> None:
+        """Other logs of the process may have streams, too: all of them are counted."""
+        STREAMS.inc(self.open - self._counted)
+        self._counted = self.open
 
     def _feed(self, topic: Topic) -> Feed:
         return self.folded if topic.folded else self.raw

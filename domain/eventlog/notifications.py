@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from domain.eventlog.connection.timeouts import watched
 from domain.eventlog.sessions import session_options
 from domain.supervisor import Background, Tasks
 
 HEARING, DEAF = 1.0, 0.25
 """Seconds between two polls while notifications arrive, and while they do not."""
-
-
-def watched(conninfo: str) -> str:
-    """The same connection, but one to a host that has gone is noticed within seconds."""
-    return make_conninfo(
-        conninfo,
-        keepalives_idle=5,
-        keepalives_interval=2,
-        keepalives_count=3,
-        tcp_user_timeout=15_000,  # the same, for one that has gone with a question unanswered
-    )
 
 
 class Wake:
@@ -71,6 +60,11 @@ class Listener(Background):
     def poll(self) -> float:
         """Seconds after which to look by oneself."""
         return (self._hearing or HEARING) if self.hears else DEAF
+
+    @property
+    def channels(self) -> Mapping[str, Sequence[Callable[[str | None], None]]]:
+        """What is called for each channel."""
+        return self._handlers
 
     def add_handler(self, channel: str, handle: Callable[[str | None], None]) -> None:
         """Call with the payload of each notification, and with None after each connect."""

@@ -23,6 +23,7 @@ from domain.eventlog.connection.commit import Trace, is_written
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.connection.notifier import Notifier
+from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import IdempotencyKey, Reply, claim, forget_some, kept_reply
 from domain.eventlog.keyring import Keyring
@@ -61,12 +62,13 @@ class Store:
         connections: int = 8,
         *,
         log_name: str | None = None,
+        shared: SharedDatabase | None = None,
     ) -> None:
-        self.states, self.seen = StateLoader(codec, keyring), Seen()
-        self.schema, self.log_name = schema, log_name
-        made = self._connections = self.connections_of(conninfo, schema, connections)
+        self.states, self.seen, self.schema = StateLoader(codec, keyring), Seen(), schema
+        self.log_name, apart = log_name, log_name is not None
+        made = self._connections = self.connections_of(conninfo, schema, connections, shared)
         self.outages, self.fresh, self.relocate = made.outages, made.fresh, made.relocate
-        self._notifier = made.notifier = Notifier(conninfo, schema, apart=log_name is not None)
+        self._notifier = made.notifier = Notifier(conninfo, schema, apart=apart, shared=shared)
 
     @property
     def codec(self) -> Codec:
@@ -140,10 +142,9 @@ class Store:
         try:
             async with self._connections.writer() as connection:
                 yield connection
-        except HeadMoved:
-            raise
-        except BaseException:
-            await self._connections.drop_writer()
+        except BaseException as error:
+            if not isinstance(error, HeadMoved):
+                await self._connections.drop_writer()
             raise
         finally:
             self.keyring.discard_unsaved()
@@ -242,8 +243,7 @@ class Store:
     async def load(self, stream: str, version: int = NEWEST) -> Versioned[Any] | None:
         """The state of a stream, now or as of a version; None where it has no events."""
         async with self.reader() as connection:
-            versioned = await self.states.load(connection, {stream: None}, until=version)
-        return versioned.get(stream)
+            return (await self.states.load(connection, {stream: None}, until=version)).get(stream)
 
     async def load_all(
         self, streams: Iterable[str], moment: Moment | None = None

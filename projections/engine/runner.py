@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from time import monotonic
 
@@ -11,7 +12,8 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from domain.eventlog.notifications import Listener, Wake, watched
+from domain.eventlog.connection.timeouts import watched
+from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks, cancel, supervise
@@ -26,6 +28,8 @@ from projections.engine.upkeep import Upkeep
 
 TAKE_OVER = 1.0
 """Seconds between two tries to own what another process follows."""
+RESTS_AFTER = 0.5
+"""Seconds without anything to follow after which its connection is closed, where others need one."""
 BREAK = 0.02
 """Seconds between two pages of a view that follows by itself and has come to the end of the log."""
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
@@ -53,7 +57,12 @@ class Runner(Background):
         *,
         conninfo: str,
         schema: str,
+        turn: asyncio.Semaphore | None = None,
     ) -> None:
+        """With a `turn`, for which it waits, it has a connection only while there is something to follow: other logs
+        need some, too.
+        """
+        self._turn = turn
         self._views = {view.name: view for view in views}
         self._store = store
         self._listener = listener
@@ -80,6 +89,13 @@ class Runner(Background):
             self._wake.set()
 
     async def _run(self) -> None:
+        while True:
+            async with self._turn or nullcontext():
+                await self._follow()
+            await self._wake.wait(self._listener.poll)
+
+    async def _follow(self) -> None:
+        """Follow the log, for ever, or, where others need turns, until there is nothing to follow for a while."""
         async with await self._connect(SHORT_LOCK_TIMEOUT) as connection:
             self._gathering.expect_events()
             try:
@@ -102,14 +118,19 @@ class Runner(Background):
             await self._apply(connection, live)
             for name in self._together():
                 await self._upkeep[name].tidy(connection)
-            if not await self._wake.wait(self._pause()):
+            pause = self._pause()
+            rests = self._turn is not None and pause > RESTS_AFTER and not self._apart
+            if not await self._wake.wait(RESTS_AFTER if rests else pause):
+                if rests:
+                    return
                 self._gathering.expect_events()
 
     async def _own(self, connection: AsyncConnection) -> None:
         wanted = [name for name in self._views if name not in self._owned]
         cursor = await connection.execute(OWN, (wanted, f"views of {self._schema}"))
         if owned := [row[0] for row in await cursor.fetchall()]:
-            log.info("views are followed by this process", views=owned)
+            say = log.info if self._turn is None else log.debug
+            say("views are followed by this process", views=owned)
             self._owned.update(owned)
 
     async def _apply(self, connection: AsyncConnection, live: LiveFollower) -> None:

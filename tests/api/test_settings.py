@@ -42,6 +42,7 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_LOG_DAYS": "7",
         "EXECUTIONS_ACCESS_LOG_DAYS": "90",
         "EXECUTIONS_LOST_LEASES": "3",
+        "EXECUTIONS_LOGS": "/etc/logs.json",
         "EXECUTIONS_AUDITOR_RATE": "50",
         "EXECUTIONS_WITNESSES": "file:///heads.txt, tsa+http://tsa.example/",
         "EXECUTIONS_PUBLIC_URL": "https://executions.example",

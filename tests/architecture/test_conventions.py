@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "api/routes/",
         "api/transport/",
         "api/app.py",
+        "api/hosting/",
         "api/dashboard/",
         "api/fan_out/edge/",
         "api/server.py",

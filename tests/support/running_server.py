@@ -17,19 +17,26 @@ import httpx
 
 from api.access.identity import Access
 from api.app import create_app
+from api.cells.registry import LogRegistry
 from api.embedded_postgres.data_dir import DataDir
-from api.server import configured, server_of
+from api.hosting.composition import hosting
+from api.hosting.hosted_logs import HostedLogs
+from api.hosting.preparation import Deployment
+from api.server import Database, Server, configured, server_of
 from api.settings import Settings
-from api.system import System, build, migrate
+from api.system import System, build
 from api.transport.connection_limits import ConnectionLimits
 from api.transport.listen_socket import bound, listen
 from api.work import working
+from api.work_task import task_of, work_for_others
 from domain.eventlog.encryption import Vault
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_name import settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
+from domain.supervisor import started
 from projections.engine.runner import Runner
+from projections.preparation import migrate
 from tests.support.declared import require_declared
 from workers import access_anchors
 
@@ -67,6 +74,8 @@ class Serving:
         log_name: str | None = None,
         cells: str = "",
         standby: str | None = None,
+        logs: Path | None = None,
+        **more: Any,
     ) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
@@ -81,7 +90,10 @@ class Serving:
             log=log_name,
             cells=cells,
             read_database_url=standby,
+            logs=logs,
+            **more,
         )
+        self.settings = settings
         self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
         if access is not None:
             self.system.door.access = access
@@ -90,15 +102,26 @@ class Serving:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.limits = ConnectionLimits(1_000)
-        config = configured(*create_app(self.system), self.log_id, log_name=log_name)
-        self._server = server_of(config, self.system, self.limits)
+        self.hosted: HostedLogs | None = None
+        self._server = self._made(log_name)
         self.runner: Runner
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 
-    def client(self) -> httpx.Client:
-        """A client of the administrator's."""
+    def _made(self, log_name: str | None) -> Server:
+        if self.settings.logs is None:
+            config = configured(*create_app(self.system), self.log_id, log_name=log_name)
+            return server_of(config, self.system, self.limits)
+        known = Database(self.conninfo, self.conninfo)
+        folder = DataDir.opened(self.settings.data_dir)
+        deployment = Deployment(self.settings, folder, known, TOKEN, MASTER_KEY)
+        many, self.hosted = hosting(self.system, LogRegistry(self.settings.logs), deployment)
+        config = configured(many, many.direct, None)
+        return server_of(config, self.system, self.limits, self.hosted.close)
+
+    def client(self, log: str | None = None) -> httpx.Client:
+        """A client of the administrator's, of the log of the settings or of another."""
         return httpx.Client(
-            base_url=f"{self.url}/api",
+            base_url=f"{self.url}/api" if log is None else f"{self.url}/logs/{log}/api",
             headers=AUTHORIZED,
             timeout=30,
             event_hooks={"response": [require_declared]},
@@ -132,7 +155,8 @@ class Serving:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         work = working(self.conninfo, "executions", KEYS, self._calls, log_name=self._log_name)
-        async with work as self.runner:
+        task = task_of(self.settings, self.conninfo, KEYS)
+        async with work as self.runner, started(work_for_others(task)):
             await self._server.serve(sockets=[self._socket])
 
 
@@ -147,16 +171,20 @@ def serving(
     log_name: str | None = None,
     cells: str = "",
     standby: str | None = None,
+    logs: Path | None = None,
+    **more: Any,
 ) -> Iterator[Serving]:
     """A server that runs while the block does; without `access` it knows the administrator alone. Its
     webhooks may also call the networks `calls`. `log_name` and `cells` are as in the settings; `standby` is where it
-    may read.
+    may read, `logs` the file of other logs, and `more` are other settings.
     """
     made = Serving(
         *(conninfo, port, data_dir, access, calls),
         log_name=log_name,
         cells=cells,
         standby=standby,
+        logs=logs,
+        **more,
     )
     made.start()
     try:

@@ -10,7 +10,9 @@ import psycopg
 import pytest
 
 from domain.eventlog.sessions import session_options
+from domain.supervisor import started
 from tests.support.followed_log import SCHEMA
+from workers.log_ownership import LogOwnership
 from workers.ownership import WORK, OwnedWork, ownership, without_owner
 
 pytestmark = pytest.mark.anyio
@@ -73,3 +75,81 @@ async def test_rest_ends_when_the_connection_is_lost(
         other.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
     async with asyncio.timeout(60):
         await resting
+
+
+async def test_work_that_takes_turns_has_no_connection_while_it_rests(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.turns.LEAST", 0)
+    turn = asyncio.Semaphore(1)
+    work = Work(database, SCHEMA)
+    async with asyncio.timeout(60), ownership(database, SCHEMA, "nothing", turn) as connection:
+        assert turn.locked()
+        resting = asyncio.create_task(work.rest(connection))
+        await asyncio.sleep(0.1)
+        assert not turn.locked()
+        async with ownership(database, SCHEMA, "nothing", turn):
+            work.news.set()
+            await asyncio.sleep(0.1)
+            assert not resting.done()
+        await resting
+        assert turn.locked()
+        await connection.execute("SELECT")
+    assert not turn.locked()
+
+
+async def test_work_that_takes_turns_keeps_its_connection_for_a_short_rest_that_needs_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.turns.LEAST", 0)
+    turn = asyncio.Semaphore(1)
+    work = Work(database, SCHEMA)
+    async with ownership(database, SCHEMA, "nothing", turn) as connection:
+        resting = asyncio.create_task(work.rest(connection, 1))
+        await asyncio.sleep(0.1)
+        assert turn.locked()
+        work.news.set()
+        await resting
+        resting = asyncio.create_task(work.rest(connection, 1, needs=False))
+        await asyncio.sleep(0.1)
+        assert not turn.locked()
+        work.news.set()
+        await resting
+
+
+async def test_turn_is_given_back_where_the_database_cannot_be_reached() -> None:
+    turn = asyncio.Semaphore(1)
+    with pytest.raises(psycopg.OperationalError):
+        async with ownership("host=127.0.0.1 port=9", SCHEMA, "nothing", turn):
+            pass
+    assert not turn.locked()
+
+
+async def test_log_among_many_is_owned_by_one_process_and_then_by_another(
+    database: str, connection: psycopg.AsyncConnection
+) -> None:
+    first, second = LogOwnership(database), LogOwnership(database)
+    async with asyncio.timeout(60), started([first, second]):
+        async with first.of(SCHEMA, list), first.of("another", list):
+            assert await without_owner(connection, SCHEMA) == []
+            other = asyncio.create_task(_own(second))
+            await asyncio.sleep(1.5)
+            assert not other.done()
+        await other
+
+
+async def _own(ownership: LogOwnership) -> None:
+    async with ownership.of(SCHEMA, list):
+        pass
+
+
+async def test_owner_of_a_log_hears_that_its_lock_is_lost(
+    database: str, connection: psycopg.AsyncConnection
+) -> None:
+    ownership, lost = LogOwnership(database), asyncio.Event()
+    async with asyncio.timeout(60), started([ownership]), ownership.of(SCHEMA, lost.set):
+        await connection.execute(
+            """SELECT pg_terminate_backend(pid) FROM pg_locks
+            WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"""
+        )
+        await lost.wait()

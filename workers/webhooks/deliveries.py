@@ -76,7 +76,8 @@ class WebhookWorker(OwnedWork):
         try:
             while True:
                 if not await calls.step():
-                    await self.rest(connection, SOON if await calls.waits() else None)
+                    seconds = SOON if await calls.waits() else None
+                    await self.rest(connection, seconds, needs=calls.under_way)
         finally:
             await calls.break_off()
 
@@ -129,6 +130,11 @@ class Calls:
         begun = await self.begin()
         await self._forget()
         return more or begun > 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether anything is called now."""
+        return bool(self._under_way)
 
     async def waits(self) -> bool:
         """Whether anything is called now, or later."""

@@ -28,7 +28,8 @@ def verifiers(settings: Settings) -> tuple[JwtVerifier, ...]:
             f"{PREFIX}JWT_ISSUER and {PREFIX}JWT_AUDIENCE are needed with a key of tokens: else those "
             "that are made for others would be taken here"
         )
-    expected = Expected(settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway)
+    of_whom = settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway
+    expected = Expected(*of_whom, settings.log, named=settings.logs is not None)
     return (JwtVerifier(keys, expected),)
 
 

@@ -42,11 +42,15 @@ REASONS: tuple[tuple[type[PyJWTError], str], ...] = (
 
 
 class Expected(NamedTuple):
-    """What a token has to say: who made it, for whom, and by how many seconds clocks may differ."""
+    """What a token has to say: who made it, for whom, and by how many seconds clocks may differ. Where it names `logs`
+    this `log` must be one of them; where that is `named`, as others are served beside it, it must name some.
+    """
 
     issuer: str
     audience: str
     leeway: int
+    log: str | None = None
+    named: bool = False
 
 
 class JwtVerifier:
@@ -72,6 +76,7 @@ class JwtVerifier:
             for key in await keys.find(algorithm, kid):
                 claims = self._claims(token, key)
                 if claims is not None:
+                    _require_log(claims, self._expected)
                     return _caller_of(claims, fingerprint, self._expected.leeway)
         raise Unauthenticated("This token is signed by no key that is known here.")
 
@@ -115,6 +120,16 @@ def _header(token: bytes) -> tuple[str, str | None]:
     if not FOREIGN.isdisjoint(header):
         raise Unauthenticated("This token brings along a key, or what it calls critical.")
     return algorithm, kid
+
+
+def _require_log(claims: Mapping[str, Any], expected: Expected) -> None:
+    """Raises Unauthenticated where a token is for other logs, or has to say for which ones and does not."""
+    claimed = claims.get("logs")
+    if not expected.named and (claimed is None or expected.log is None):
+        return
+    names = [claimed] if isinstance(claimed, str) else claimed
+    if not isinstance(names, list) or expected.log is None or expected.log not in names:
+        raise Unauthenticated("This token does not name this log in `logs`.")
 
 
 def _caller_of(claims: Mapping[str, Any], fingerprint: str, leeway: int) -> Caller:

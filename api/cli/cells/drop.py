@@ -21,7 +21,11 @@ SERVED = "a server or a work process runs on this log: stop it first"
 
 def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_json: bool) -> None:
     """Drop a log, once its name was said again."""
-    with reporting_errors(), found_log(name, data_dir) as (settings, known, named):
+    with reporting_errors(), found_log(name, data_dir) as (settings, known, named, hosted):
+        if hosted is not None:
+            raise SetupError(
+                f"{name} is in {settings.logs}, so a server may open it: take it out, and drop it with EXECUTIONS_SCHEMA"
+            )
         schema = settings.schema
         if is_served(known.owner, schema):
             raise SetupError(SERVED)

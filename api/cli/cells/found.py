@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
+from api.cells.registry import LogPlace, LogRegistry
 from api.embedded_postgres.data_dir import DataDir
+from api.hosting.preparation import database_at
 from api.server import Database, named_database
 from api.settings import Settings, SetupError, read
 from api.telemetry.logging import configure_logging
@@ -42,21 +45,37 @@ def server(data_dir: Path | None, *, log: str | None = None) -> Iterator[tuple[S
 
 
 class FoundDatabase(NamedTuple):
-    """The settings, the database of a log, and the one that the settings name, on the same server."""
+    """The settings, the database of a log, and the one that the settings name, on the same server as a rule; and where the
+    log is in the file of logs that one server serves, if it is there.
+    """
 
     settings: Settings
     log: Database
     named: Database
+    hosted: LogPlace | None = None
+
+
+def hosted_logs(settings: Settings) -> dict[str, LogPlace]:
+    """The logs that one server serves beside its own.
+
+    Raises:
+        SetupError: the file of them cannot be read.
+    """
+    return {} if settings.logs is None else LogRegistry(settings.logs).read()
 
 
 @contextmanager
 def found_log(name: str, data_dir: Path | None) -> Iterator[FoundDatabase]:
-    """The database of the log of this name, on the server of the settings.
+    """The database of the log of this name: where the file of logs says that it is, else on the server of the settings.
 
     Raises:
         SetupError: there is no such log, or there are two.
     """
     with server(data_dir) as (settings, known):
+        if (hosted := hosted_logs(settings).get(name)) is not None:
+            of_log = replace(settings, schema=hosted.schema)
+            yield FoundDatabase(of_log, database_at(known, hosted), known, hosted)
+            return
         owners = named_in(known.owner, settings.schema, name)
         if len(owners) != 1:
             there = "is no log" if not owners else "are several logs"

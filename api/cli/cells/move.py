@@ -7,18 +7,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from api.cli.cells.found import found_log, reporting_errors
+from api.cells.registry import LogRegistry
+from api.cli.cells.found import found_log, hosted_logs, reporting_errors
 from api.server import Database
-from api.settings import SetupError, environment_of_children
+from api.settings import Settings, SetupError, environment_of_children
 from domain import registry
 from domain.eventlog.moving.digests import Different
 from domain.eventlog.moving.fence import Expired, StillWriting
-from domain.eventlog.moving.journal import place_of
+from domain.eventlog.moving.journal import in_place, place_of
 from domain.eventlog.moving.move import Hooks, Move, Refused, Wanted
 from domain.eventlog.moving.places import Busy, Patience, Places, Progress
 from domain.eventlog.moving.replication import Broken, Late
@@ -64,7 +66,9 @@ class Options(NamedTuple):
 
 def move_log(name: str, data_dir: Path | None, options: Options) -> None:
     """Move a log, go on with a move that was broken off, take one back, or say what is in its way."""
-    with reporting_errors(), found_log(name, data_dir) as (settings, known, _):
+    with reporting_errors(), found_log(name, data_dir) as (settings, known, _, hosted):
+        if hosted is None:
+            _require_placed(settings)
         if not names_database(options.to):
             raise SetupError("--to must name a database: one that is there, and has no log yet")
         role = None if known.serving == known.owner else user_of(known.serving)
@@ -77,10 +81,24 @@ def move_log(name: str, data_dir: Path | None, options: Options) -> None:
             not options.stay,
         )
         with _moving(wanted, known, options) as move:
-            _do(name, move, wanted, options)
+            done = _do(name, move, wanted, options)
+        if done and hosted is not None and wanted.follow and settings.logs is not None:
+            url = in_place(known.serving, place_of(wanted.new))
+            owner = None if role is None else wanted.new
+            LogRegistry(settings.logs).put(name, replace(hosted, url=url, owner_url=owner))
 
 
-def _do(name: str, move: Move, wanted: Wanted, options: Options) -> None:
+def _require_placed(settings: Settings) -> None:
+    """Raises SetupError where other logs would be looked for in the new place of the one that moves."""
+    unplaced = [name for name, place in hosted_logs(settings).items() if place.url is None]
+    if unplaced:
+        raise SetupError(
+            f"{', '.join(unplaced)} would be looked for in the new place, too: give them a url in {settings.logs} first"
+        )
+
+
+def _do(name: str, move: Move, wanted: Wanted, options: Options) -> bool:
+    """Whether the log is in the new place now."""
     if options.abort:
         move.abort(new_is_lost=options.new_is_lost)
         _say(options, f"The log {name} stays where it is.", {"name": name, "aborted": True})
@@ -89,6 +107,8 @@ def _do(name: str, move: Move, wanted: Wanted, options: Options) -> None:
     else:
         done = move.run()
         _say_done(name, wanted, done, options)
+        return True
+    return False
 
 
 @contextmanager

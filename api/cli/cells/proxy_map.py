@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 import click
 
@@ -18,6 +19,8 @@ def print_map(proxy: str, tenants: Sequence[str]) -> None:
         urls = cells(read().cells)
         if not urls:
             raise SetupError("there is no map of logs: name them in EXECUTIONS_CELLS")
+        if below := [name for name, url in urls.items() if urlsplit(url).path]:
+            raise SetupError(f"a proxy adds no path: give `{below[0]}` a host of its own")
         keys = {**{name: name for name in urls}, **_hosts(tenants, urls)}
     except SetupError as error:
         raise click.ClickException(str(error)) from None

@@ -19,7 +19,7 @@ from api.fan_out.connection import AWAY, Connection
 from api.fan_out.edge.link import Link
 from api.fan_out.wire import LAST_SEQUENCE, decode_row
 from api.streaming.log.tail import Idle, LogPage
-from api.telemetry.metrics import LOG_POSITION
+from api.telemetry.metrics import EDGE_POSITION
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 from domain.eventlog.notifications import Wake
@@ -80,7 +80,7 @@ class RelayedTail:
             try:
                 async with aclosing(self._pages(connection)) as pages:
                     async for page in pages:
-                        LOG_POSITION.set(page.position)
+                        EDGE_POSITION.set(page.position)
                         yield page
                         if page.other is not None:
                             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from api.telemetry import metrics
+from api.telemetry.metrics import MOST_WEBHOOKS, LogFigures
 from domain.eventlog.store import Store
 from projections.audit.rounds.walk import audit_totals
 from projections.audit.tables import head_of
@@ -17,51 +17,49 @@ from projections.timers import due
 from workers.ownership import WORK, without_owner
 
 
-async def set_figures(store: Store, now: datetime) -> None:
+async def set_figures(figures: LogFigures, store: Store, now: datetime) -> None:
     """Read them, and set the gauges."""
-    await _set_engine_figures(store, now)
-    await _set_archive_figures(store, now)
+    await _set_engine_figures(figures, store, now)
+    await _set_archive_figures(figures, store, now)
 
 
-async def _set_engine_figures(store: Store, now: datetime) -> None:
+async def _set_engine_figures(figures: LogFigures, store: Store, now: datetime) -> None:
     async with store.reader() as connection:
         late = await due.late(connection, now)
         missing = await without_owner(connection, store.schema)
         claims = await claim_totals(connection)
         tree, audit = await head_of(connection), await audit_totals(connection)
         witnesses = await witnessed(connection)
-        webhooks = await delivery_totals(connection, now, metrics.MOST_WEBHOOKS)
+        webhooks = await delivery_totals(connection, now, MOST_WEBHOOKS)
         waiting = await waiting_for(connection, webhooks.lags)
-        metrics.DATABASE_BYTES.set(await database_bytes(connection))
-    metrics.WEBHOOKS_WAITING.set(webhooks.waiting)
-    metrics.WEBHOOKS_FAILING.set(webhooks.failing)
-    metrics.WEBHOOKS_OLDEST.set(webhooks.oldest)
-    metrics.WEBHOOK_WAITING.clear()
+        figures.set("database_bytes", await database_bytes(connection))
+    figures.set("webhook_deliveries_waiting", webhooks.waiting)
+    figures.set("webhooks_failing", webhooks.failing)
+    figures.set("webhook_oldest_waiting_seconds", webhooks.oldest)
     for name, number in waiting.items():
-        metrics.WEBHOOK_WAITING.labels(name).set(number)
-    metrics.TREE_SIZE.set(tree.size if tree is not None else 0)
-    metrics.TREE_STOPPED.set(tree is None or tree.fault is not None)
-    metrics.AUDITOR_POSITION.set(audit.position)
-    metrics.AUDITOR_ROUNDS.set(audit.rounds)
-    metrics.AUDIT_FAULTS.set(audit.faults)
-    metrics.WITNESSES_FAILING.set(sum(each.failing_since is not None for each in witnesses))
-    metrics.WITNESSED_SIZE.clear()
+        figures.set("webhook_waiting", number, name)
+    figures.set("tree_size", tree.size if tree is not None else 0)
+    figures.set("tree_stopped", tree is None or tree.fault is not None)
+    figures.set("auditor_position", audit.position)
+    figures.set("auditor_rounds", audit.rounds)
+    figures.set("audit_faults", audit.faults)
+    figures.set("witnesses_failing", sum(each.failing_since is not None for each in witnesses))
     for each in witnesses:
-        metrics.WITNESSED_SIZE.labels(each.name).set(each.size)
-    metrics.TIMERS_DUE.set(late.number)
-    metrics.TIMERS_LATE.set(late.seconds(now))
+        figures.set("witnessed_size", each.size, each.name)
+    figures.set("timers_due", late.number)
+    figures.set("timers_late_seconds", late.seconds(now))
     for work in WORK:
-        metrics.WORK_OWNED.labels(work).set(work not in missing)
+        figures.set("work_owned", work not in missing, work)
     since = claims.queued_since or now
-    metrics.CLAIMS.set(claims.claimed)
-    metrics.LEASES_LOST.set(claims.lost)
-    metrics.QUEUED_FOR.set((now - since).total_seconds())
+    figures.set("claims", claims.claimed)
+    figures.set("leases_lost", claims.lost)
+    figures.set("queued_seconds", (now - since).total_seconds())
 
 
-async def _set_archive_figures(store: Store, now: datetime) -> None:
+async def _set_archive_figures(figures: LogFigures, store: Store, now: datetime) -> None:
     found = await ages(store)
-    for gauge, at in (
-        (metrics.LOG_LINES_AGE, found.oldest_line),
-        (metrics.ARCHIVE_AGE, found.last_archived),
+    for name, at in (
+        ("log_lines_age_seconds", found.oldest_line),
+        ("archive_age_seconds", found.last_archived),
     ):
-        gauge.set(0 if at is None else max(0.0, (now - at).total_seconds()))
+        figures.set(name, 0 if at is None else max(0.0, (now - at).total_seconds()))

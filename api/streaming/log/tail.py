@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from api.streaming.log.retrying import retried
-from api.telemetry.metrics import LOG_POSITION
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.continuity import WentBack, head_of, read_on
 from domain.eventlog.notifications import Listener
@@ -77,7 +76,6 @@ class Tail:
         """The log after the last page, until it is another; while it is `idle`, only the head is looked at."""
         while True:
             page = await retried(partial(self._next, idle), "the tail of the log cannot go on")
-            LOG_POSITION.set(page.position)
             yield page
             if page.other is not None:
                 return

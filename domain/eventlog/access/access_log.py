@@ -10,6 +10,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
+from math import inf
+from time import monotonic
 from typing import NamedTuple
 
 import structlog
@@ -17,6 +20,7 @@ from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
 from domain.eventlog.access.entry import SEPARATOR, Access, chained, entry_bytes
+from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up
 from domain.eventlog.pg_arrays import columns, placeholders
 from domain.eventlog.sessions import session_options
@@ -40,11 +44,18 @@ ADD = f"""WITH moved AS (
     FROM unnest({placeholders(ARRAYS)}) AS entry (
         id, at, actor, credential, operation, executions, address, purpose, correlation, detail, hash)
     WHERE EXISTS (SELECT FROM moved)"""
+NOTIFIES_EVERY = 30.0
+"""Seconds between two notifications of reads."""
 UNRECORDED = (
     "The read cannot be recorded in the access log now, so it is not answered. Send it again."
 )
 
 log = structlog.get_logger()
+
+
+def read_channel(schema: str) -> str:
+    """Where it is notified that a log among others was read."""
+    return f"{schema}_read"
 
 
 class Head(NamedTuple):
@@ -58,7 +69,19 @@ class Head(NamedTuple):
 class AccessLog:
     """Takes reads to record; one task writes all that wait, and then lets them go on."""
 
-    def __init__(self, conninfo: str, schema: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        schema: str,
+        clock: Callable[[], datetime],
+        shared: SharedDatabase | None = None,
+    ) -> None:
+        """In a database that is `shared` with other logs its connection has a place, and those who anchor reads are
+        notified of them.
+        """
+        self._shared = shared
+        self._places = None if shared is None else shared.places
+        self._channel, self._notified_at = read_channel(schema), -inf
         self._conninfo = conninfo
         self._options = f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s"
         self.clock = clock
@@ -112,6 +135,15 @@ class AccessLog:
                 )
                 together = len(batch)
                 await self._settle(batch)
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._shared is None or self._connection is None:
+            return
+        self._shared.places.rest(self, self._disconnect)
+        if monotonic() > self._notified_at + NOTIFIES_EVERY:
+            self._notified_at = monotonic()
+            self._shared.voice.notify(self._channel)
 
     async def _settle(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
         try:
@@ -168,14 +200,21 @@ class AccessLog:
         return after if cursor.rowcount == len(rows) else None
 
     async def _connected(self) -> AsyncConnection:
+        if self._places is not None:
+            self._places.resume(self)
         if self._connection is None or hung_up(self._connection):
             await self._disconnect()
-            self._connection = await AsyncConnection.connect(
+            connecting = partial(
+                AsyncConnection.connect,
                 self._conninfo,
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT,
                 options=self._options,
             )
+            if self._places is None:
+                self._connection = await connecting()
+            else:
+                self._connection = await self._places.connected(connecting)
         return self._connection
 
     async def _disconnect(self) -> None:
@@ -183,6 +222,8 @@ class AccessLog:
         if connection is not None:
             with suppress(*OUTAGES):
                 await connection.close()
+            if self._places is not None:
+                self._places.leave(self)
 
 
 async def _take(connection: AsyncConnection) -> Head:

@@ -4,8 +4,10 @@ of those that search, which clients may make as slow as they like.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -16,33 +18,41 @@ from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import NO_MEMORY, OutcomeUnknown, TooExpensive
 from domain.eventlog.connection.notifier import Notifier
+from domain.eventlog.connection.pools import (
+    CONNECT_TIMEOUT,
+    NO_WAIT,
+    SEARCHING,
+    new_pool,
+    reason_away,
+)
+from domain.eventlog.connection.shared import SharedConnection, SharedDatabase
 from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up, note
 from domain.eventlog.sessions import program, session_options
 from domain.outages import Outages
 
 # After so many seconds the connection to a database that hangs is cut.
-CONNECT_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT = 3, 5, 5
+READ_TIMEOUT, WRITE_TIMEOUT = 5, 5
 LOOKUP_TIMEOUT = 2
 END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity
     WHERE application_name = ANY(%s) AND pid <> pg_backend_pid()"""
-SEARCH_TIMEOUT = 500
-"""Milliseconds that the database may take for one statement of a search."""
-# Workers make one search faster and several slower; compiling takes longer than a search may.
-NO_PARALLEL = "-c max_parallel_workers_per_gather=0 -c jit=off"
 
 
 class Connections:
     """Made again whenever they must be. `session` changes with the connection that writes."""
 
-    def __init__(self, conninfo: str, schema: str, readers: int) -> None:
+    def __init__(
+        self, conninfo: str, schema: str, readers: int, shared: SharedDatabase | None = None
+    ) -> None:
+        """Pools of its own, with so many readers, or those of a database that is `shared` with other logs."""
         self.session = 0
         self._identity = token_hex(8)
         self.outages = Outages()
         self._conninfo = conninfo
-        self._program = program(schema)
+        self._schema = schema
+        self._shared = shared
         self._options: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT,
-            "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
+            "options": f"{session_options(schema)} {NO_WAIT}",
         }
         self.notifier: Notifier | None = None
         """Goes to another place with the rest."""
@@ -51,31 +61,34 @@ class Connections:
         """Where it leads to."""
         self._former_writer = ""
         self._writing = False
-        self._readers = self._pool(readers)
-        self._searchers = self._pool(
-            max(2, readers // 2), f" -c statement_timeout={SEARCH_TIMEOUT}ms {NO_PARALLEL}"
-        )
+        if shared is None:
+            self._readers = self._pool(readers)
+            self._searchers = self._pool(max(2, readers // 2), f" {SEARCHING}")
+        else:
+            self._readers, self._searchers = shared.readers, shared.searchers
+            self._turns = {
+                pool: asyncio.Semaphore(shared.of_one_log)
+                for pool in (shared.readers, shared.searchers)
+            }
 
     def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:
-        options = {**self._options, "options": self._options["options"] + more}
-        return AsyncConnectionPool(
-            self._conninfo,
-            kwargs={**options, "autocommit": True, "application_name": self._program},
-            min_size=1,
-            max_size=size,
-            timeout=CONNECT_TIMEOUT,
-            reconnect_timeout=0,
-            reconnect_failed=self._look,
-            open=False,
-        )
+        options, name = self._options["options"] + more, program(self._schema)
+        return new_pool(self._conninfo, options, size, self._look, application_name=name)
 
     async def open(self) -> None:
         """Start the pools; they connect in the background, and again whenever they must."""
+        if self._shared is not None:
+            self._shared.on_away.add(self.outages.begin)
+            return
         await self._readers.open()
         await self._searchers.open()
 
     async def relocate(self, conninfo: str) -> None:
-        """Connect to another place from now on; what is lent out ends where it is."""
+        """Connect to another place from now on; what is lent out ends where it is. Connections that are shared with other
+        logs lead nowhere else: such a log is closed, and opened where it is.
+        """
+        if self._shared is not None:
+            raise RuntimeError("the connections of a database that logs share lead nowhere else")
         self._conninfo = conninfo
         if self.notifier is not None:
             self.notifier.relocate(conninfo)
@@ -86,6 +99,9 @@ class Connections:
     async def close(self) -> None:
         """Close every connection."""
         await self.drop_writer()
+        if self._shared is not None:
+            self._shared.on_away.discard(self.outages.begin)
+            return
         await self._readers.close()
         await self._searchers.close()
 
@@ -103,6 +119,8 @@ class Connections:
         self._writing = True
         try:
             async with self._watched():
+                if self._shared is not None:
+                    self._shared.places.resume(self)
                 connection = await self._connect_writer()
                 with cut_after(WRITE_TIMEOUT, connection):
                     try:
@@ -114,6 +132,12 @@ class Connections:
             raise OutcomeUnknown(NO_MEMORY) from error
         finally:
             self._writing = False
+            self._rest()
+
+    def _rest(self) -> None:
+        """The connection that writes is idle; where others need its place it is closed, and in a while anyway."""
+        if self._shared is not None and self._writer is not None:
+            self._shared.places.rest(self, self.drop_writer)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
@@ -141,13 +165,28 @@ class Connections:
 
     @asynccontextmanager
     async def _lent(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
-        async with self._watched():
+        async with self._watched(), self._turn(pool):
             connection = await _living(pool)
             try:
                 with cut_after(READ_TIMEOUT, connection):
+                    if isinstance(connection, SharedConnection):
+                        await connection.turn_to(self._schema)
                     yield connection
             finally:
                 await pool.putconn(connection)
+
+    @asynccontextmanager
+    async def _turn(self, pool: AsyncConnectionPool) -> AsyncIterator[None]:
+        """One of the connections that this log may have at once of a pool that others need, too."""
+        if self._shared is None:
+            yield
+            return
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await self._turns[pool].acquire()
+        try:
+            yield
+        finally:
+            self._turns[pool].release()
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
@@ -164,14 +203,10 @@ class Connections:
 
     async def _look(self, _: AsyncConnectionPool) -> None:
         """A pool could not connect: see whether the database is away, and why."""
-        if self.outages.current is not None:
-            return
-        try:
-            connection = await AsyncConnection.connect(self._conninfo, **self._options)
-        except OUTAGES as error:
-            self.outages.begin(str(error))
-        else:
-            await connection.close()
+        if self.outages.current is None:
+            reason = await reason_away(self._conninfo, options=self._options["options"])
+            if reason is not None:
+                self.outages.begin(reason)
 
     async def drop_writer(self) -> None:
         """Discard the connection that writes: the outcome of its last statement is unknown."""
@@ -179,6 +214,8 @@ class Connections:
         if writer is not None:
             self._former_writer = self._name
             await writer.close()
+            if self._shared is not None:
+                self._shared.places.leave(self)
 
     @asynccontextmanager
     async def after_former_writer(self) -> AsyncIterator[AsyncConnection]:
@@ -222,7 +259,13 @@ class Connections:
             self.session += 1
             self._writer_of = self._conninfo
             options = {**self._options, "application_name": self._name}
-            self._writer = await AsyncConnection.connect(self._conninfo, autocommit=True, **options)
+            connecting = partial(
+                AsyncConnection.connect, self._conninfo, autocommit=True, **options
+            )
+            if self._shared is None:
+                self._writer = await connecting()
+            else:
+                self._writer = await self._shared.places.connected(connecting)
         return self._writer
 
     @property

@@ -29,7 +29,9 @@ class LogWatch(Background):
         store: Store,
         on_other_log: Callable[[], object],
         listener: Listener,
+        every: float = POLL,
     ) -> None:
+        self._every = every
         self._store = store
         self._on_other_log = on_other_log
         self._listener = listener
@@ -52,4 +54,4 @@ class LogWatch(Background):
             elif head.position != self._position:
                 self._listener.wake(self._store.schema)
             self._position = head.position
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(self._every)

@@ -15,7 +15,9 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from domain.eventlog.notifications import Wake, watched
+from domain.eventlog.connection.shared import SharedDatabase
+from domain.eventlog.connection.timeouts import watched
+from domain.eventlog.notifications import Wake
 from domain.eventlog.sessions import session_options
 from domain.supervisor import cancel, supervise
 
@@ -28,15 +30,23 @@ NO_FLUSH = "-c synchronous_commit=off"
 
 class Notifier:
     """Notifies the channel of a log of what is committed; `apart` from the commits, on a connection of its own, once
-    it is started: so of a log with a name, as several of those may be on one server.
+    it is started, or on the one of a database that is `shared`: so of a log with a name, as several of those may be on one server.
 
     What is committed while that connection is lost is notified of when it is there again, and those who
     listen look by themselves now and then.
     """
 
-    def __init__(self, conninfo: str, channel: str, *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        channel: str,
+        *,
+        apart: bool = False,
+        shared: SharedDatabase | None = None,
+    ) -> None:
         self.channel = channel
-        self.apart = apart
+        self.apart = apart or shared is not None
+        self._voice = None if shared is None else shared.voice
         self._conninfo = conninfo
         self._committed = Wake()
         self._task: asyncio.Task[None] | None = None
@@ -47,12 +57,14 @@ class Notifier:
         try:
             yield
         finally:
-            if self.apart and events:
+            if self._voice is not None and events:
+                self._voice.notify(self.channel)
+            elif self.apart and events:
                 self._committed.set()
 
     def start(self) -> None:
         """Begin to notify, and to connect again whenever that is needed."""
-        if self.apart:
+        if self.apart and self._voice is None:
             run = supervise("notifier", self._run, (psycopg.Error, OSError))
             self._task = asyncio.create_task(run, name="notifier")
 

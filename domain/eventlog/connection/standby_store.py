@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.connections import Connections
+from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.timeouts import cut_after
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import LOAD, LOAD_AT_TIME, NEWEST, WITH_HEAD
@@ -77,8 +78,10 @@ class StandbyConnections(Connections):
 
     outages: StandbyOutages
 
-    def __init__(self, conninfo: str, schema: str, readers: int) -> None:
-        super().__init__(conninfo, schema, readers)
+    def __init__(
+        self, conninfo: str, schema: str, readers: int, shared: SharedDatabase | None = None
+    ) -> None:
+        super().__init__(conninfo, schema, readers, shared)
         self.outages = StandbyOutages()
 
     def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:

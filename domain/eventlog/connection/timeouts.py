@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import PoolTimeout
 
 from domain.errors import Overloaded
@@ -91,3 +92,14 @@ def _cut(connection: AsyncConnection) -> None:
         socket.socket(fileno=os.dup(connection.fileno())) as line,
     ):
         line.shutdown(socket.SHUT_RDWR)
+
+
+def watched(conninfo: str) -> str:
+    """The same connection, but one to a host that has gone is noticed within seconds."""
+    return make_conninfo(
+        conninfo,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=15_000,  # the same, for one that has gone with a question unanswered
+    )

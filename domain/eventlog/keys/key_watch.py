@@ -28,7 +28,10 @@ class KeyWatch(Background):
 
     outages = (Overloaded,)
 
-    def __init__(self, store: Store, on_changed: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, store: Store, on_changed: Callable[[], object] = lambda: None, every: float = POLL
+    ) -> None:
+        self._every = every
         self._store = store
         self.on_changed = on_changed
         self.changed = False
@@ -45,4 +48,4 @@ class KeyWatch(Background):
                 self.changed = True
                 self.on_changed()
                 return True
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(self._every)

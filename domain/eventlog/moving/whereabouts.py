@@ -20,7 +20,7 @@ EXISTS = "SELECT to_regclass('log_move') IS NOT NULL"
 FARTHEST = 8
 """How many moves are followed from the first place of a log."""
 POLL = 1.0
-"""Seconds between two looks, unless the end of a move is notified of."""
+"""Seconds between two looks of a log that has its connections for itself."""
 
 log = structlog.get_logger()
 
@@ -83,12 +83,18 @@ class MoveWatch(Background):
         conninfo: str,
         relocate: Sequence[Callable[[str], Awaitable[object]]] = (),
         on_moved: Callable[[str], object] = lambda _: None,
+        *,
+        poll: float = POLL,
     ) -> None:
+        """`poll`: seconds between two looks, unless the end of a move is notified of."""
         self._store = store
         self._news = listener.subscribe(moved_channel(store.schema))
         self._conninfo = conninfo
         self._relocate = relocate
         self.on_moved = on_moved
+        self._poll = poll
+        self.moved = False
+        """Whether the log has moved while it was watched."""
 
     def tasks(self) -> Tasks:
         return {"move watch": self._run}
@@ -99,10 +105,11 @@ class MoveWatch(Background):
                 row = await (await connection.execute(MOVED)).fetchone()
             if row is not None:
                 await self._go_to(str(row[0]))
-            await self._news.wait(POLL)
+            await self._news.wait(self._poll)
 
     async def _go_to(self, place: str) -> None:
         log.warning("the log has moved", place=place)
+        self.moved = True
         self._conninfo = in_place(self._conninfo, place)
         for relocate in self._relocate:
             await relocate(self._conninfo)

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from domain.eventlog.sessions import connect, program
 
+SERVED = """SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = %s
+        AND datname = current_database())
+    OR EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid::bigint = hashtext('all work of ' || %s)::bigint & 4294967295
+        AND objid::bigint = hashtext('all work')::bigint & 4294967295)"""
+
 
 def log_exists(conninfo: str, schema: str) -> bool:
     """Whether there is a log in this schema.
@@ -28,15 +35,13 @@ def log_id(conninfo: str, schema: str) -> str:
 
 
 def is_served(conninfo: str, schema: str) -> bool:
-    """Whether a server runs on the log.
+    """Whether a server or a work process runs on the log, by itself or among others.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
     with connect(conninfo, schema) as connection:
-        sessions = """SELECT FROM pg_stat_activity WHERE application_name = %s
-            AND datname = current_database()"""
-        return connection.execute(sessions, (program(schema),)).fetchone() is not None
+        return connection.execute(SERVED, (program(schema), schema)).fetchone() == (True,)
 
 
 def renew_log_id(conninfo: str, schema: str) -> str:

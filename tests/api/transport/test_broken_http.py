@@ -256,7 +256,7 @@ def test_broken_chunk_is_refused_and_records_nothing(
 def test_large_bodies_are_accepted_within_the_memory_budget(
     server: Serving, api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
-    versioned = server.system.bodies
+    versioned = server.system.common.bodies
     large = {"state": {"page": "x" * SMALL}}
     with versioned.holding(versioned.limit - SMALL):
         response = api.post(f"/executions/{running_execution}/checkpoints", json=large)
@@ -275,7 +275,7 @@ def test_small_chunked_body_reserves_little_memory_once_read(
 
     def noted(hold: body_module.Hold, size: int) -> None:
         shrink(hold, size)
-        shrunk.append(server.system.bodies.taken)
+        shrunk.append(server.system.common.bodies.taken)
 
     monkeypatch.setattr(body_module.Hold, "shrink", noted)
     ok(api.post(f"/executions/{queued_execution}/start", content=iter([b"{", b"}"])))
@@ -291,7 +291,7 @@ def test_stalled_large_body_times_out(
     with connected(server) as wire:
         wire.sendall(asking(line, b"Content-Length: 100000", body=b"{"))
         problem(wire, 408, "too-slow")
-    wait_until(lambda: server.system.bodies.taken == 0)
+    wait_until(lambda: server.system.common.bodies.taken == 0)
 
 
 def test_refused_body_releases_its_memory(
@@ -299,4 +299,4 @@ def test_refused_body_releases_its_memory(
 ) -> None:
     wrong = {"nonsense": "x" * SMALL}
     refused(api.post(f"/executions/{queued_execution}/start", json=wrong), 422, "invalid")
-    assert server.system.bodies.taken == 0
+    assert server.system.common.bodies.taken == 0

@@ -137,3 +137,9 @@ def test_proxy_sends_a_request_to_the_log_of_its_id_else_of_its_host(proxy: str)
         ):
             found = httpx.get(url + path, headers={"Host": host}).text
             assert (path, host, found) == (path, host, expected)
+
+
+def test_map_of_a_proxy_has_no_log_that_is_below_a_path() -> None:
+    assert "give `north` a host of its own" in written(
+        "nginx", "north=http://x.example/logs/north,south=http://y.example"
+    )

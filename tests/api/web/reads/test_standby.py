@@ -18,13 +18,14 @@ from structlog.testing import capture_logs
 
 from api.streaming.log.loader import Loader
 from api.streaming.log.stored_log import StoredLog
-from api.system import System, migrate
+from api.system import System
 from domain.errors import Overloaded
 from domain.eventlog.connection import standby as standby_module
 from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
 from projections.history.time_travel import EventPage, History
+from projections.preparation import migrate
 from tests.support.api_client import RESULT, Executions, ok
 from tests.support.running_server import Serving, serving
 from tests.support.standby import Pair, ask, new_standby, pair

@@ -1,0 +1,149 @@
+"""The logs of a deployment: a file that says of each name where the log is. Programs that make, move or drop a log
+write it; servers read it again when it has changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from api.settings import LOG_NAME, SetupError
+from domain.eventlog.setup.databases import database_of
+
+PRIVATE = 0o600
+"""Addresses of databases have passwords: nobody else may read the file."""
+HOST = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$"
+Url = Annotated[str, Field(pattern="=|://")]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class LogPlace:
+    """Where a log is: a schema, of the database of the deployment or of one of its own, whose tables another user may
+    own; and the hosts at which it is served, besides its path.
+    """
+
+    schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")]
+    url: Url | None = Field(default=None, repr=False)
+    owner_url: Url | None = Field(default=None, repr=False)
+    hosts: tuple[Annotated[str, Field(pattern=HOST)], ...] = ()
+
+    @classmethod
+    def of(cls, name: str, *, url: str | None = None, owner_url: str | None = None) -> LogPlace:
+        """That of a new log, in the schema that is named for it."""
+        return cls(schema=database_of(name), url=url, owner_url=owner_url)
+
+
+PLACES = TypeAdapter(dict[Annotated[str, Field(pattern=f"^{LOG_NAME.pattern}$")], LogPlace])
+
+
+class HostedState(NamedTuple):
+    """Of the other logs of a process: how many there are, how many are open, and the names of those that could not be
+    opened when they were asked for last.
+    """
+
+    known: int
+    open: int
+    away: list[str]
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """As `/readyz` shows it."""
+        return {"logs": self._asdict()}
+
+
+class LogRegistry:
+    """The file. A change is made whole or not at all, and by one program at a time."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def read(self) -> dict[str, LogPlace]:
+        """Every log by its name; none where there is no file.
+
+        Raises:
+            SetupError: it cannot be read, or says what cannot be; the message quotes no address.
+        """
+        try:
+            text = self.file.read_bytes()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise SetupError(f"{self.file}: {error.strerror}") from None
+        try:
+            places = PLACES.validate_json(text)
+        except ValidationError as error:
+            raise SetupError(f"{self.file}: {_first(error)}") from None
+        _require_apart(self.file, places)
+        return places
+
+    def put(self, name: str, place: LogPlace) -> None:
+        """Enter a log, or say where it is now.
+
+        Raises:
+            SetupError: as `read` does, or another log is there already.
+        """
+        with self._changing() as places:
+            places[name] = place
+
+    def remove(self, name: str) -> None:
+        """Enter a log no more.
+
+        Raises:
+            SetupError: as `read` does.
+        """
+        with self._changing() as places:
+            places.pop(name, None)
+
+    def stamp(self) -> tuple[int, ...]:
+        """What is another once the file has changed."""
+        try:
+            found = self.file.stat()
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, LogPlace]]:
+        with self.file.with_name(f"{self.file.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            places = self.read()
+            yield places
+            _require_apart(self.file, PLACES.validate_python(places))
+            self._write(places)
+
+    def _write(self, places: Mapping[str, LogPlace]) -> None:
+        made = self.file.with_name(f"{self.file.name}.new")
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "w") as file:
+            json.dump({name: _document(place) for name, place in places.items()}, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(self.file)
+
+
+def _document(place: LogPlace) -> dict[str, Any]:
+    return {name: value for name, value in asdict(place).items() if value}
+
+
+def _require_apart(file: Path, places: Mapping[str, LogPlace]) -> None:
+    """Raises SetupError where two names have one place, or one host."""
+    taken: dict[object, str] = {}
+    for name, place in places.items():
+        for key in ((place.url, place.schema), *place.hosts):
+            if (other := taken.setdefault(key, name)) != name:
+                raise SetupError(f"{file}: `{name}` and `{other}` have the same place or host")
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong first, without what stands there: that may be a password."""
+    wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}"

@@ -1,0 +1,130 @@
+"""How the server of a deployment is put together: the parts of each of its logs, made when they are needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from starlette.types import ASGIApp
+
+from api.app import create_app
+from api.cells.registry import LogPlace, LogRegistry
+from api.hosting.hosted_logs import HostedLogs
+from api.hosting.many_logs import ManyLogs
+from api.hosting.opened_log import Parts
+from api.hosting.preparation import Deployment, Prepared, prepare
+from api.settings import SetupError
+from api.system import Common, System, build, running
+from api.transport.direct import DirectPath
+from domain.eventlog.connection.shared import SharedDatabase, SharedDatabases
+
+AT_ONCE, OF_ONE_DATABASE = 16, 2
+"""Logs that are made ready at once, and of those the ones of one database: one that hangs holds up no other."""
+
+
+class Opener:
+    """Opens the logs of a deployment."""
+
+    def __init__(self, deployment: Deployment, common: Common) -> None:
+        self._deployment = deployment
+        self._common = common
+        self._databases = SharedDatabases(deployment.settings.database_connections)
+        self._known: dict[str, tuple[LogPlace, Prepared]] = {}
+        self._threads = ThreadPoolExecutor(AT_ONCE, "log opens")
+        self._turns: defaultdict[str | None, asyncio.Semaphore] = defaultdict(
+            partial(asyncio.Semaphore, OF_ONE_DATABASE)
+        )
+
+    @asynccontextmanager
+    async def open(self, name: str, place: LogPlace) -> AsyncIterator[Parts]:
+        """The parts of a log run while the block does. Once it has ended well the log is known, and opens faster.
+
+        Raises:
+            Overloaded: its database is away.
+            SetupError: it has another name or another master key.
+        """
+        former, ready = self._known.pop(name, (None, None))
+        if ready is None or former != place:
+            ready = await self._prepared(name, place)
+        async with self._databases.of(ready.conninfo) as shared:
+            system = self._built(ready, shared)
+            async with running(system):
+                yield parts_of(system)
+        if not (system.hub.other or system.key_watch.changed or system.move_watch.moved):
+            self._known[name] = place, ready
+
+    async def _prepared(self, name: str, place: LogPlace) -> Prepared:
+        work = partial(prepare, self._deployment, name, place)
+        async with self._turns[place.url]:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _built(self, ready: Prepared, shared: SharedDatabase) -> System:
+        given = ready.settings, ready.conninfo, ready.keys, self._deployment.token, ready.of_log
+        return build(*given, common=self._common._replace(database=shared))
+
+
+def parts_of(system: System) -> Parts:
+    """What answers the requests of a log.
+
+    Raises:
+        SetupError: it has no name.
+    """
+    app, direct = create_app(system)
+    return Parts(_name_of(system), system, app, direct, headers_of(system))
+
+
+def headers_of(system: System) -> tuple[tuple[bytes, bytes], ...]:
+    """What every answer of a log says of it."""
+    named = {b"log-id": system.hub.of_log, b"log-name": _name_of(system)}
+    return tuple((header, value.encode()) for header, value in named.items())
+
+
+class Application(NamedTuple):
+    """What answers requests; the id and the name of its log, if it is one alone; and what closes the others."""
+
+    app: ASGIApp
+    direct: DirectPath
+    of_log: str | None = None
+    log_name: str | None = None
+    close_others: Callable[[], object] = lambda: None
+
+
+def application(system: System, deployment: Deployment) -> Application:
+    """The application of the log of the settings, and of all that stand in the file of the logs, if there is one.
+
+    Raises:
+        SetupError: beside others the log of the settings has no name, or the file says what cannot be.
+    """
+    settings = deployment.settings
+    if settings.logs is None:
+        return Application(*create_app(system), system.hub.of_log, settings.log)
+    many, hosted = hosting(system, LogRegistry(settings.logs), deployment)
+    return Application(many, many.direct, close_others=hosted.close)
+
+
+def hosting(
+    system: System, registry: LogRegistry, deployment: Deployment
+) -> tuple[ManyLogs, HostedLogs]:
+    """The application of the log of the settings and of those of a file, and these.
+
+    Raises:
+        SetupError: as `application` does.
+    """
+    hosted = HostedLogs(registry, Opener(deployment, system.common).open)
+    hosted.read()
+    own = parts_of(replace(system, others=lambda: hosted.state))
+    return ManyLogs(own, hosted), hosted
+
+
+def _name_of(system: System) -> str:
+    if system.settings.log is None:
+        raise SetupError(
+            "EXECUTIONS_LOGS: where several logs are served each has a name, this one, too: set EXECUTIONS_LOG"
+        )
+    return system.settings.log

@@ -1,0 +1,189 @@
+"""The logs of a deployment that one process serves: each is opened when it is asked for, and put to rest when nothing
+has needed it for a while. A log at rest takes no connection, no task, and a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
+
+import structlog
+
+from api.cells.registry import HostedState, LogPlace, LogRegistry
+from api.hosting.opened_log import OpenedLog, Parts, unavailable
+from api.settings import SetupError
+from domain.errors import NotFound, Overloaded
+from domain.supervisor import Background, Tasks
+
+LOOK = 1.0
+"""Seconds between two looks at the file of the logs, and at those that nothing needs."""
+RESTS_AFTER = 60.0
+"""Seconds without a request or a stream after which a log is put to rest."""
+MOST_OPEN = 256
+"""Logs that are open at once; of more, the one that was used longest ago is put to rest."""
+AGAIN = 2.0
+"""Seconds after which a log is tried again that could not be opened."""
+COLLECTS_EVERY = 30.0
+"""Seconds between two collections of what logs at rest have left: their parts lead to each other."""
+
+log = structlog.get_logger()
+Open = Callable[[str, LogPlace], AbstractAsyncContextManager[Parts]]
+
+
+class HostedLogs(Background):
+    """Opens and closes them. `open_` runs the parts of one."""
+
+    def __init__(
+        self,
+        registry: LogRegistry,
+        open_: Open,
+        *,
+        most_open: int = MOST_OPEN,
+        rests_after: float = RESTS_AFTER,
+    ) -> None:
+        self._registry = registry
+        self._open = open_
+        self._most_open = most_open
+        self._rests_after = rests_after
+        self._stamp: tuple[int, ...] = ()
+        self._places: dict[str, LogPlace] = {}
+        self._hosts: dict[bytes, str] = {}
+        self._opened: dict[str, OpenedLog] = {}
+        self._failed: dict[str, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = False
+        self._collected_at = monotonic()
+        self._rested = 0
+
+    @property
+    def state(self) -> HostedState:
+        """How they are now."""
+        is_open = sum(opened.parts is not None for opened in self._opened.values())
+        return HostedState(len(self._places), is_open, sorted(self._failed))
+
+    def host(self, host: bytes) -> str | None:
+        """The log that is served at a host of its own."""
+        return self._hosts.get(host.lower())
+
+    def open_one(self, name: str) -> OpenedLog | None:
+        """A log, where it is open."""
+        opened = self._opened.get(name)
+        return None if opened is None or opened.parts is None else opened
+
+    @asynccontextmanager
+    async def lent(self, name: str) -> AsyncIterator[Parts]:
+        """The parts of a log, which is opened if need be, and stays open while the block runs.
+
+        Raises:
+            NotFound: there is none with this name.
+            Overloaded: it cannot be opened, or not in time, or too many are open; it is named.
+        """
+        async with (await self._opening(name)).lent() as parts:
+            yield parts
+
+    def read(self) -> None:
+        """Take the file as it is now. Logs that are elsewhere or gone are closed.
+
+        Raises:
+            SetupError: it says what cannot be; then all stays as it was.
+        """
+        stamp = self._registry.stamp()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        before, self._places = self._places, self._registry.read()
+        self._hosts = {
+            host.encode(): name for name, place in self._places.items() for host in place.hosts
+        }
+        for name, opened in self._opened.items():
+            if before.get(name) != self._places.get(name):
+                opened.close()
+        self._failed = {name: at for name, at in self._failed.items() if name in self._places}
+
+    def start(self) -> None:
+        """Begin to look after them; needs a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        super().start()
+
+    def close(self) -> None:
+        """Open none any more, and have the streams of all say goodbye. Safe in a signal handler, at any time."""
+        self._over = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._close_all)
+
+    def _close_all(self) -> None:
+        for opened in self._opened.values():
+            opened.close()
+
+    def tasks(self) -> Tasks:
+        return {"logs": self._look_after}
+
+    async def stop(self) -> None:
+        """End them all, with what is under way."""
+        self._over = True
+        self._close_all()
+        await super().stop()
+        await asyncio.gather(*(opened.stop() for opened in self._opened.values()))
+
+    async def _opening(self, name: str) -> OpenedLog:
+        while True:
+            if name not in self._places:
+                raise NotFound(f"There is no log `{name}` here.")
+            if self._over or monotonic() < self._failed.get(name, 0.0):
+                raise unavailable(name)
+            opened = self._opened.get(name)
+            if opened is None or opened.over:
+                return self._begin(name)
+            if not opened.closing:
+                return opened
+            await opened.ended()  # its streams say goodbye before it is opened where it is now
+
+    def _begin(self, name: str) -> OpenedLog:
+        self._make_room()
+        running = self._open(name, self._places[name])
+        opened = self._opened[name] = OpenedLog(name, running, self._settled)
+        return opened
+
+    def _settled(self, opened: OpenedLog) -> None:
+        """It is open, or cannot be: then it is left alone for a while."""
+        if opened.failed:
+            self._failed[opened.name] = monotonic() + AGAIN
+        else:
+            self._failed.pop(opened.name, None)
+
+    def _make_room(self) -> None:
+        """Put one to rest that nothing needs, where as many are open as may be.
+
+        Raises:
+            Overloaded: all are needed.
+        """
+        if sum(not opened.closing for opened in self._opened.values()) < self._most_open:
+            return
+        unused = [opened for opened in self._opened.values() if opened.rests]
+        if not unused:
+            raise Overloaded("As many logs as this server can have are in use.")
+        min(unused, key=lambda opened: opened.used_at).close()
+
+    async def _look_after(self) -> None:
+        while True:
+            try:
+                self.read()
+            except SetupError as error:
+                log.error("the file of the logs cannot be read", reason=str(error))
+            self._put_to_rest()
+            await asyncio.sleep(LOOK)
+
+    def _put_to_rest(self) -> None:
+        since = monotonic() - self._rests_after
+        for name, opened in list(self._opened.items()):
+            if opened.over:
+                del self._opened[name]
+                self._rested += 1
+            elif opened.rests and opened.used_at < since:
+                opened.close()
+        if self._rested and monotonic() > self._collected_at + COLLECTS_EVERY:
+            self._rested, self._collected_at = 0, monotonic()
+            gc.collect()  # the collector itself seldom comes to what has lived for a minute

@@ -1,0 +1,168 @@
+"""One log that is served beside others: from when it is asked for until it is put to rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
+from typing import NamedTuple
+
+import structlog
+from starlette.types import ASGIApp
+
+from api.settings import SetupError
+from api.system import System
+from api.transport.direct import DirectPath
+from domain.errors import DomainError, Overloaded
+from domain.supervisor import cancel
+
+OPENS_WITHIN = 5.0
+"""Seconds that a request waits for its log; the log is opened all the same, for the next."""
+GOODBYE = 6.0
+"""Seconds in which requests and streams of a log end that is closed: the hub cuts streams after five."""
+
+log = structlog.get_logger()
+
+
+class Parts(NamedTuple):
+    """What answers the requests of one log: its application, its short way, and the headers of its answers."""
+
+    name: str
+    system: System
+    app: ASGIApp
+    direct: DirectPath
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+class OpenedLog:
+    """The parts of a log run, in a task of their own, until it is closed. `running` starts and ends them."""
+
+    def __init__(
+        self,
+        name: str,
+        running: AbstractAsyncContextManager[Parts],
+        on_settled: Callable[[OpenedLog], object] = lambda _: None,
+    ) -> None:
+        """`on_settled` is called once it is open, or cannot be opened."""
+        self.name = name
+        self.parts: Parts | None = None
+        """None while it opens, and from when it closes."""
+        self.failed = False
+        """Whether it could not be opened, or not go on."""
+        self.users = 0
+        """Requests and streams under way."""
+        self.used_at = monotonic()
+        self._running = running
+        self._on_settled = on_settled
+        self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closing, self._unused = asyncio.Event(), asyncio.Event()
+        self._task = asyncio.create_task(self._live(), name=f"log {name}")
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or could not be opened."""
+        return self._task.done()
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is open, and nothing needs it now."""
+        return self.parts is not None and not self.users
+
+    @property
+    def closing(self) -> bool:
+        """Whether it takes no more requests."""
+        return self._closing.is_set() or self.over
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[Parts]:
+        """Its parts, which run at least as long as the block does.
+
+        Raises:
+            Overloaded: it is not open yet, or cannot be opened; it is named.
+        """
+        parts = await self._opened()
+        self.users += 1
+        try:
+            yield parts
+        finally:
+            self.release()
+
+    def take(self) -> Parts | None:
+        """Its parts, if they run, until `release` is called."""
+        if self.parts is not None:
+            self.users += 1
+        return self.parts
+
+    def release(self) -> None:
+        """One user less."""
+        self.users -= 1
+        self.used_at = monotonic()
+        if not self.users:
+            self._unused.set()
+
+    def close(self) -> None:
+        """Take no more requests, have streams say goodbye, and end. Safe at any time, in the loop."""
+        self._closing.set()
+
+    async def ended(self) -> None:
+        """Until it has ended."""
+        await asyncio.wait([self._task])
+
+    async def stop(self) -> None:
+        """Close it, and end it where that takes too long."""
+        self.close()
+        await asyncio.wait([self._task], timeout=2 * GOODBYE)
+        await cancel(self._task)
+
+    async def _opened(self) -> Parts:
+        await asyncio.wait([self._settled], timeout=OPENS_WITHIN)
+        if self.parts is None:
+            raise unavailable(self.name)
+        return self.parts
+
+    async def _live(self) -> None:
+        structlog.contextvars.bind_contextvars(log=self.name)
+        try:
+            async with self._running as parts:
+                parts.system.hub.on_other_log = parts.system.key_watch.on_changed = self.close
+                parts.system.move_watch.on_moved = lambda _: self.close()
+                self.parts = parts
+                self._settle()
+                await self._closing.wait()
+                self.parts = None
+                await self._say_goodbye(parts.system)
+        except (DomainError, SetupError, OSError) as error:
+            self._fail(error.detail if isinstance(error, DomainError) else str(error))
+        except Exception as error:
+            log.exception("the log has failed")
+            self._fail(repr(error))
+        finally:
+            self.parts = None
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self._settled.done():
+            self._settled.set_result(None)
+        self._on_settled(self)
+
+    def _fail(self, reason: str) -> None:
+        self.failed = True
+        log.error("the log cannot be served", reason=reason)
+
+    async def _say_goodbye(self, system: System) -> None:
+        system.dispatcher.close()
+        system.hub.close()
+        end = monotonic() + GOODBYE
+        while self.users and (left := end - monotonic()) > 0:
+            self._unused.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._unused.wait()
+            except TimeoutError:
+                return
+
+
+def unavailable(name: str) -> Overloaded:
+    """The refusal of a request for a log that is not there now."""
+    return Overloaded(f"The log `{name}` cannot be reached now; the others can.", log=name)

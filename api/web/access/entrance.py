@@ -1,0 +1,77 @@
+"""Who may come in: the door of a log, with all that it asks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from api.access.attempts import FailedAttempts
+from api.access.changes import AccessChanges
+from api.access.grants import Grants
+from api.access.identity import Access, Verifier
+from api.access.keys import KeyVerifier
+from api.access.open_requests import ENDED, REVOKED
+from api.access.request_limits import RequestLimits
+from api.access.sessions import SessionVerifier
+from api.access.tokens.configured import verifiers
+from api.access.visibility import Visibility
+from api.cells.directory import Directory
+from api.settings import Settings
+from api.web.access.browsers import Browsers
+from api.web.access.proxies import Proxies
+from api.web.admission import Door
+from domain.access.key import KeyRevoked
+from domain.access.session import SessionEnded
+from domain.eventlog.access.access_log import AccessLog
+from domain.eventlog.access.parties import parties_of
+from domain.eventlog.setup.log_secret import LogKeys, derived
+from domain.eventlog.store import Store
+from workers.outbound.addresses import networks
+
+
+def new_door(
+    settings: Settings,
+    access: Access,
+    changes: AccessChanges,
+    access_log: AccessLog,
+    grants: Grants,
+    *,
+    directory: Directory,
+    attempts: FailedAttempts,
+) -> Door:
+    """The door of a log."""
+    return Door(
+        access,
+        Visibility(grants.store.load, partial(parties_of, grants.store)),
+        grants,
+        access_log,
+        directory=directory,
+        open_requests=changes.open,
+        browsers=Browsers(settings.public_url),
+        attempts=attempts,
+        limits=RequestLimits(settings.requests_per_second),
+        proxies=Proxies(networks(settings.trusted_proxies)),
+    )
+
+
+def new_access(
+    settings: Settings, admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges
+) -> Access:
+    """Who is known, until something happens to what they come with."""
+    known: tuple[Verifier, ...] = (KeyVerifier(store.load), *verifiers(settings))
+    pepper = derived(keys.secret, "fingerprints of tokens")
+    access = Access(admin_token, pepper, known, used=changes.used)
+
+    def key_changed(identity: str | None) -> None:
+        access.forget()
+        if identity is not None:
+            changes.open.ended(f"key/{identity}", REVOKED)
+
+    def session_changed(identity: str | None) -> None:
+        access.forget(identity)
+        if identity is not None:
+            changes.open.ended(f"session/{identity}", ENDED)
+
+    access.add(SessionVerifier(store.load, lambda: access.admin_parent))
+    changes.subscribe("key", [KeyRevoked.type], key_changed)
+    changes.subscribe("session", [SessionEnded.type], session_changed)
+    return access

@@ -1,0 +1,210 @@
+"""The work for the other logs of a deployment, in the process that works for the log of the settings. All of them share
+connections and take turns; a log at rest has no connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import NamedTuple
+
+import structlog
+
+from api.cells.registry import LogPlace, LogRegistry
+from api.settings import SetupError
+from api.work import Among, Audit, OnOther, working
+from domain.errors import DomainError
+from domain.eventlog.connection.shared import SharedDatabases
+from domain.eventlog.encryption import Vault
+from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.moving.whereabouts import located
+from domain.eventlog.setup.log_name import OtherName, settle_log_name
+from domain.eventlog.setup.log_secret import LogKeys, log_secret
+from domain.supervisor import Background, Tasks, cancel
+from projections.preparation import prepare_tables
+from workers.archiver import Retention
+from workers.log_ownership import LogOwnership
+from workers.outbound.addresses import networks
+from workers.turns import Turns
+from workers.webhooks.http_client import HttpClient
+
+LOOK = 1.0
+"""Seconds between two looks at the file of the logs."""
+AGAIN, LONGEST = 5.0, 300.0
+"""Seconds after which a log is tried again whose work cannot be done: doubled each time."""
+ENDS_WITHIN = 8.0
+"""Seconds that the work for a log has to end."""
+AT_ONCE, OF_ONE_DATABASE = 8, 2
+"""Logs that are made ready at once, and of those the ones of one database."""
+
+log = structlog.get_logger()
+
+
+class Deployment(NamedTuple):
+    """What the work for all its logs has in common: the database where no other one is named, and who owns its tables;
+    the master key; which networks webhooks may reach; when what is archived, below the same URL; how many leases an
+    execution may lose, how many events a second are audited of each log, and how many connections are shared.
+    """
+
+    conninfo: str
+    owner: str
+    master_key: bytes
+    webhook_allow: str
+    retention: Retention | None
+    lost_leases: int
+    audit: Audit
+    connections: int
+
+    def prepare(self, name: str, place: LogPlace) -> tuple[str, LogKeys]:
+        """Make what is missing of a log where it is by now; how it is reached there, and its keys. It blocks.
+
+        Raises:
+            DomainError: the database is away, or the log has another master key.
+            OtherName: the log has another name.
+        """
+        owner, key = place.owner_url or place.url or self.owner, lambda: self.master_key
+        conninfo, owner = located(self.conninfo_of(place), place.schema, owner)
+        prepare_tables(owner, conninfo, place.schema)
+        settle_master_key(conninfo, place.schema, key, key)
+        settle_log_name(conninfo, place.schema, name)
+        secret = log_secret(conninfo, place.schema, Vault(self.master_key))
+        return conninfo, LogKeys(self.master_key, secret)
+
+    def conninfo_of(self, place: LogPlace) -> str:
+        """How a log is reached, or was, where it has moved."""
+        return place.url or self.conninfo
+
+    def retention_of(self, name: str) -> Retention | None:
+        """What is archived of a log, in a place of its own."""
+        if (common := self.retention) is None:
+            return None
+        url, work = f"{common.url.rstrip('/')}/{name}", common.work / name
+        return Retention(url, common.days, work, common.access_days)
+
+
+class LogsAtWork(Background):
+    """Works for each log that stands in the file; what goes wrong with one holds up no other."""
+
+    def __init__(self, registry: LogRegistry, deployment: Deployment) -> None:
+        self._registry = registry
+        self._deployment = deployment
+        self._threads = ThreadPoolExecutor(AT_ONCE, "log opens")
+        self._databases = SharedDatabases(max(2, deployment.connections // 2))
+        self._ownerships: dict[str, tuple[LogOwnership, list[str]]] = {}
+        self._turns: dict[str, Turns] = {}
+        self._opening: dict[str, asyncio.Semaphore] = {}
+        self._working: dict[str, tuple[LogPlace, asyncio.Task[None]]] = {}
+
+    def tasks(self) -> Tasks:
+        return {"logs at work": self._look_after}
+
+    async def stop(self) -> None:
+        """End the work for all of them."""
+        await super().stop()
+        await _ended([task for _, task in self._working.values()])
+        self._threads.shutdown(wait=False)
+
+    async def _look_after(self) -> None:
+        async with aclosing(HttpClient(networks(self._deployment.webhook_allow))) as client:
+            stamp: tuple[int, ...] | None = None
+            while True:
+                if stamp != (stamp := self._registry.stamp()):
+                    try:
+                        await self._settle(self._registry.read(), client)
+                    except SetupError as error:
+                        log.error("the file of the logs cannot be read", reason=str(error))
+                await asyncio.sleep(LOOK)
+
+    async def _settle(self, places: dict[str, LogPlace], client: HttpClient) -> None:
+        """Work for what stands in the file now, where it is now, and for nothing else."""
+        for name, (place, task) in list(self._working.items()):
+            if places.get(name) != place:
+                await _ended([task])
+                del self._working[name]
+        for name, place in places.items():
+            if name not in self._working:
+                run = self._work_always(name, place, client)
+                self._working[name] = place, asyncio.create_task(run, name=f"work for {name}")
+
+    async def _work_always(self, name: str, place: LogPlace, client: HttpClient) -> None:
+        structlog.contextvars.bind_contextvars(log=name)
+        pause = AGAIN
+        while True:
+            try:
+                conninfo, keys = await self._prepared(name, place)
+                pause = AGAIN
+                if await self._work(name, conninfo, place.schema, keys, client):
+                    continue
+            except (DomainError, OtherName, OSError) as error:
+                reason = error.detail if isinstance(error, DomainError) else repr(error)
+                log.error("no work is done for the log", reason=reason, again_in=pause)
+            except Exception:
+                log.exception("the work for a log has failed", again_in=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST)
+
+    async def _prepared(self, name: str, place: LogPlace) -> tuple[str, LogKeys]:
+        conninfo = self._deployment.conninfo_of(place)
+        turn = self._opening.setdefault(conninfo, asyncio.Semaphore(OF_ONE_DATABASE))
+        async with turn:
+            work = partial(self._deployment.prepare, name, place)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _work(
+        self, name: str, conninfo: str, schema: str, keys: LogKeys, client: HttpClient
+    ) -> bool:
+        """Until the log is another one, or another process owns it, or it is in another place: whether it is that."""
+        known, over, moved = self._deployment, asyncio.Event(), asyncio.Event()
+
+        def leave(_: str) -> None:
+            moved.set()
+            over.set()
+
+        async with (
+            self._databases.of(conninfo) as shared,
+            self._ownership(conninfo, schema) as ownership,
+            ownership.of(schema, over.set),
+            working(
+                *(conninfo, schema, keys, known.webhook_allow, known.retention_of(name)),
+                lost_leases=known.lost_leases,
+                audit=known.audit,
+                log_name=name,
+                on_other=OnOther(over.set, over.set, leave),
+                among=Among(shared, self._turns_of(conninfo), client),
+            ),
+        ):
+            await over.wait()
+        return moved.is_set()
+
+    def _turns_of(self, conninfo: str) -> Turns:
+        if conninfo not in self._turns:
+            self._turns[conninfo] = Turns.of(self._deployment.connections // 2)
+        return self._turns[conninfo]
+
+    @asynccontextmanager
+    async def _ownership(self, conninfo: str, schema: str) -> AsyncIterator[LogOwnership]:
+        """What holds the locks of the logs of a database, while there is one."""
+        if conninfo not in self._ownerships:
+            self._ownerships[conninfo] = LogOwnership(conninfo), []
+            self._ownerships[conninfo][0].start()
+        ownership, users = self._ownerships[conninfo]
+        users.append(schema)
+        try:
+            yield ownership
+        finally:
+            users.remove(schema)
+            if not users:
+                del self._ownerships[conninfo]
+                await ownership.stop()
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End the work for logs in good order: to be cancelled once more would break that off."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=ENDS_WITHIN)
+    await cancel(*tasks)

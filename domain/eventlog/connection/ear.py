@@ -1,0 +1,129 @@
+"""One connection that listens for all logs of a database which a process has to do with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.sql import SQL, Composed, Identifier
+
+from domain.eventlog.connection.timeouts import watched
+from domain.eventlog.notifications import Listener
+from domain.supervisor import Background, Tasks
+
+NO_SCHEMA = "-c search_path= -c timezone=UTC"
+"""For sessions of no log: they would find no table."""
+HEARING = 5.0
+"""Seconds between two looks for what one log among others was not notified of."""
+Handle = Callable[[str | None], None]
+
+
+class Ear(Background):
+    """Hands each notification to those who listen on its channel. They may come and go while it runs."""
+
+    outages = (psycopg.Error, OSError)
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._listeners: list[Listener] = []
+        self._by_channel: dict[str, list[Handle]] = {}
+        self._changed, self._news = True, asyncio.Event()
+
+    def tasks(self) -> Tasks:
+        return {"ear": self._run}
+
+    def join(self, listener: Listener) -> None:
+        """Listen on its channels, too; it is woken once that is so."""
+        self._listeners.append(listener)
+        self._changed = True
+        self._news.set()
+
+    def leave(self, listener: Listener) -> None:
+        """Listen on its channels no more."""
+        self._listeners.remove(listener)
+        listener.hears = False
+        self._changed = True
+        self._news.set()
+
+    async def _run(self) -> None:
+        try:
+            async with await self._connect() as connection:
+                connection.add_notify_handler(
+                    lambda heard: self._hand_out(heard.channel, heard.payload)
+                )
+                await self._listen(connection)
+        finally:
+            for listener in self._listeners:
+                listener.hears = False
+
+    async def _connect(self) -> AsyncConnection:
+        return await AsyncConnection.connect(
+            watched(self._conninfo), autocommit=True, connect_timeout=3, options=NO_SCHEMA
+        )
+
+    async def _listen(self, connection: AsyncConnection) -> None:
+        loop, news, line = asyncio.get_running_loop(), self._news, connection.fileno()
+        channels: set[str] = set()
+        self._changed = True
+        while True:
+            news.clear()
+            if self._changed:
+                self._changed = False
+                channels = await self._tune(connection, channels)
+            # Not `connection.notifies()`: nobody could come or go while that waits.
+            loop.add_reader(line, news.set)
+            try:
+                await news.wait()
+            finally:
+                loop.remove_reader(line)
+            connection.pgconn.consume_input()
+            while (heard := connection.pgconn.notifies()) is not None:
+                self._hand_out(heard.relname.decode(), heard.extra.decode())
+
+    async def _tune(self, connection: AsyncConnection, before: set[str]) -> set[str]:
+        """Listen on all channels that are wanted now, and on no other; these are returned."""
+        listeners, by_channel = list(self._listeners), defaultdict[str, list[Handle]](list)
+        for listener in listeners:
+            for channel, handles in listener.channels.items():
+                by_channel[channel] += handles
+        self._by_channel = dict(by_channel)
+        wanted = set(by_channel)
+        if changes := [*_each("LISTEN", wanted - before), *_each("UNLISTEN", before - wanted)]:
+            await connection.execute(SQL("; ").join(changes), prepare=False)
+        for listener in listeners:
+            if not listener.hears and listener in self._listeners:
+                listener.hears = True
+                listener.wake_all()
+        return wanted
+
+    def _hand_out(self, channel: str, payload: str) -> None:
+        for handle in self._by_channel.get(channel, ()):
+            handle(payload)
+
+
+class LentEar(Listener):
+    """Listens by the connection of all logs of a database."""
+
+    def __init__(self, ear: Ear, schema: str, hearing: float = HEARING) -> None:
+        super().__init__("", schema, hearing)
+        self._ear = ear
+        self._started = False
+
+    def start(self) -> None:
+        self._ear.join(self)
+        self._started = True
+
+    async def stop(self) -> None:
+        self._ear.leave(self)
+
+    def add_handler(self, channel: str, handle: Handle) -> None:
+        if self._started:
+            raise RuntimeError("the listener has started: its channels are fixed")
+        super().add_handler(channel, handle)
+
+
+def _each(word: str, channels: set[str]) -> list[Composed]:
+    return [SQL(f"{word} {{}}").format(Identifier(channel)) for channel in channels]

@@ -1,0 +1,62 @@
+"""One connection on which the commits of all logs of a database are notified of."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+from psycopg import AsyncConnection
+
+from domain.eventlog.connection.ear import NO_SCHEMA
+from domain.eventlog.connection.timeouts import watched
+from domain.eventlog.notifications import Wake
+from domain.supervisor import Background, Tasks
+
+PAUSE = 0.005
+"""Seconds between two statements at least: those who listen read all that was committed meanwhile."""
+NOTIFY = "SELECT pg_notify(channel, '') FROM unnest(%b::text[]) AS channel"
+# A notification is on no disk, so its commit waits for none, and holds the lock for microseconds.
+NO_FLUSH = "-c synchronous_commit=off"
+
+
+class Voice(Background):
+    """Notifies channels. What is to be notified while the connection is lost is notified of when it is there again."""
+
+    outages = (psycopg.Error, OSError)
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._channels: set[str] = set()
+        self._news = Wake()
+
+    def tasks(self) -> Tasks:
+        return {"voice": self._run}
+
+    def notify(self, channel: str) -> None:
+        """Notify a channel, soon."""
+        self._channels.add(channel)
+        self._news.set()
+
+    async def _run(self) -> None:
+        async with await self._connect() as connection:
+            while True:
+                if self._channels:
+                    await self._say(connection)
+                    await asyncio.sleep(PAUSE)
+                await self._news.wait()
+
+    async def _say(self, connection: AsyncConnection) -> None:
+        channels, self._channels = self._channels, set()
+        try:
+            await connection.execute(NOTIFY, (list(channels),), prepare=True)
+        except BaseException:
+            self._channels |= channels
+            raise
+
+    async def _connect(self) -> AsyncConnection:
+        return await AsyncConnection.connect(
+            watched(self._conninfo),
+            autocommit=True,
+            connect_timeout=3,
+            options=f"{NO_SCHEMA} {NO_FLUSH}",
+        )

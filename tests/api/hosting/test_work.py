@@ -1,0 +1,105 @@
+"""The work for many logs in one process: in turns, on few connections, and each for itself."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+
+import httpx
+import psycopg
+import pytest
+
+from api.cells.registry import LogPlace, LogRegistry
+from tests.api.hosting.conftest import execution
+from tests.support.api_client import ERROR, ok
+from tests.support.running_server import Serving, serving
+from tests.support.waiting import wait_until
+
+LOGS = tuple(f"log{number}" for number in range(4))
+POLICY = {"maxRetries": 1, "backoff": "linear", "initialDelay": 300, "maxDelay": 300}
+
+
+@pytest.fixture(scope="module")
+def server_with_work(
+    module_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("hosting")
+    registry = LogRegistry(folder / "logs.json")
+    registry.put("broken", LogPlace.of("broken", url="host=127.0.0.1 port=9 dbname=x"))
+    for name in LOGS:
+        registry.put(name, LogPlace.of(name))
+    with serving(
+        module_database,
+        data_dir=folder,
+        log_name="main",
+        logs=registry.file,
+        database_connections=4,
+    ) as running:
+        yield running
+    gc.collect()  # a connection that was being made is closed, and does not hold up the end of the database
+
+
+def retried(api: httpx.Client, identity: str) -> None:
+    """An execution whose first attempt fails, and is to be tried again in a moment."""
+    execution(api, f"{identity}-first")
+    body = {"$id": identity, "order": "order-1", "service": "sdr", "retryPolicy": POLICY}
+    ok(api.post("/executions", json=body))
+    ok(api.post(f"/executions/{identity}/start"))
+    ok(api.post(f"/executions/{identity}/fail", json=ERROR))
+
+
+def test_timer_of_each_log_is_fired_and_its_views_and_its_tree_follow(
+    server_with_work: Serving,
+) -> None:
+    clients = [server_with_work.client(name) for name in LOGS]
+    try:
+        for api in clients:
+            retried(api, "run")
+        for api in clients:
+            wait_until(lambda api=api: ok(api.get("/executions/run"))["status"] == "running")  # type: ignore[misc]
+        for api in clients:
+            position = ok(api.get("/readyz"))["position"]
+            found = ok(api.get(f"/executions?status=running&minPosition={position}"))["data"]
+            assert [each["$id"] for each in found] == ["run"]
+            wait_until(lambda api=api: _size(api) >= position)  # type: ignore[misc]  # noqa: B023 - called in this turn
+    finally:
+        for api in clients:
+            api.close()
+
+
+def _size(api: httpx.Client) -> int:
+    answer = api.get("/audit/tree-head")
+    return int(answer.json()["treeSize"]) if answer.status_code == 200 else 0
+
+
+def test_work_of_a_log_among_many_has_an_owner_although_it_rests(server_with_work: Serving) -> None:
+    with server_with_work.client(LOGS[0]) as api:
+        wait_until(lambda: "withoutOwner" not in ok(api.get("/readyz")))
+
+
+def test_work_that_rests_has_no_connections_however_many_logs_there_are(
+    server_with_work: Serving,
+) -> None:
+    def of_logs() -> int:
+        with psycopg.connect(server_with_work.conninfo) as connection:
+            row = connection.execute(
+                """SELECT count(*) FROM pg_stat_activity AS a WHERE datname = current_database()
+                    AND EXISTS (SELECT FROM pg_locks AS l CROSS JOIN unnest(%s::text[]) AS log
+                        WHERE l.pid = a.pid AND l.locktype = 'advisory'
+                        AND l.objid::bigint <> hashtext('all work')::bigint & 4294967295
+                        AND l.classid::bigint IN (
+                            SELECT hashtext(work || ' of ' || log)::bigint & 4294967295
+                            FROM unnest(%s::text[]) AS work))""",
+                ([f"executions_{name}" for name in LOGS], ["timers", "leases", "views", "audit"]),
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    wait_until(lambda: of_logs() == 0)
+
+
+def test_command_wakes_the_work_that_rests(server_with_work: Serving) -> None:
+    time.sleep(1)  # by then it rests
+    with server_with_work.client(LOGS[1]) as api:
+        retried(api, "later")
+        wait_until(lambda: ok(api.get("/executions/later"))["status"] == "running")

@@ -1,0 +1,202 @@
+"""Connections that several logs of one database share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from domain.eventlog.connection import pools, shared
+from domain.eventlog.connection.ear import Ear, LentEar
+from domain.eventlog.connection.shared import Places, SharedDatabase, SharedDatabases
+from domain.eventlog.connection.voice import Voice
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.notifications import Wake
+from domain.eventlog.store import Store
+from domain.supervisor import started
+from tests.support.sample_aggregate import Begin, Raise, codec, keyring, message, running_bus
+
+pytestmark = pytest.mark.anyio
+
+SOON = 10
+"""Seconds for what takes milliseconds."""
+ALL = """SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+END = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+
+
+@pytest.fixture
+def other_schema(database: str) -> str:
+    migrate_log(database, "other")
+    return "other"
+
+
+@pytest.fixture
+async def common(database: str) -> AsyncIterator[SharedDatabase]:
+    async with SharedDatabases(2).of(database) as made:
+        yield made
+
+
+def log(conninfo: str, schema: str, common: SharedDatabase) -> Store:
+    return Store(conninfo, schema, codec(), keyring(), log_name=schema, shared=common)
+
+
+def connections(conninfo: str) -> int:
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(ALL).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def test_shared_connections_show_each_log_its_own_tables(
+    database: str, other_schema: str, common: SharedDatabase
+) -> None:
+    one, two = log(database, "executions", common), log(database, other_schema, common)
+    async with running_bus(one) as bus, running_bus(two) as other:
+        for number in range(5):
+            await bus.send(message(f"a{number}", Begin()))
+        await other.send(message("a0", Begin()))
+        await other.send(message("a0", Raise()))
+        for _ in range(10):
+            heads = await asyncio.gather(*(log.head() for log in (one, two)))
+            states = await asyncio.gather(*(log.load("tally/a0") for log in (one, two)))
+            assert [head[0] for head in heads] == [5, 2]
+            assert [each and each.version for each in states] == [1, 2]
+
+
+async def test_connection_that_could_not_turn_to_a_log_finds_no_table(
+    common: SharedDatabase,
+) -> None:
+    connection = await common.readers.getconn()
+    try:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            await connection.execute("SELECT FROM head")
+        assert isinstance(connection, shared.SharedConnection)
+        await connection.turn_to("executions")
+        await connection.execute("SELECT FROM head")
+    finally:
+        await common.readers.putconn(connection)
+
+
+async def test_idle_connections_are_closed(
+    database: str, other_schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in (pools, shared):
+        monkeypatch.setattr(room, "IDLE", 0.2)
+    monkeypatch.setattr(shared, "LOOK", 0.05)
+    databases = SharedDatabases(4)
+    async with databases.of(database) as common:
+        logs = [log(database, schema, common) for schema in ("executions", other_schema)]
+        async with running_bus(logs[0]) as bus, running_bus(logs[1]) as other:
+            for each in (bus, other):
+                await each.send(message("a", Begin()))
+            await asyncio.gather(*(each.head() for each in logs for _ in range(4)))
+            assert connections(database) > 4
+            async with asyncio.timeout(SOON):
+                while connections(database) > 2:  # one listens, one notifies  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            await bus.send(message("a", Raise()))
+    assert connections(database) == 0
+
+
+async def test_log_has_no_more_than_its_part_of_a_pool(database: str, other_schema: str) -> None:
+    async with SharedDatabases(4).of(database) as common:
+        one, two = log(database, "executions", common), log(database, other_schema, common)
+        await one.open()
+        await two.open()
+        async with one.reader(), one.reader():
+            waiting = asyncio.create_task(one.head())
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            assert await two.head()
+        await waiting
+        await one.close()
+        await two.close()
+
+
+async def test_ear_hears_for_those_who_come_and_not_for_those_who_have_left(database: str) -> None:
+    ear = Ear(database)
+    first, second = LentEar(ear, "a"), LentEar(ear, "b")
+    heard, late = first.subscribe("a"), second.subscribe("b")
+    async with started([ear, first]):
+        assert await heard.wait(SOON)  # as it is connected
+        assert first.hears
+        second.start()
+        assert await late.wait(SOON)
+        await notify(database, "b")
+        assert await late.wait(SOON)
+        assert not await heard.wait(0.1)
+        await second.stop()
+        await notify(database, "b")
+        await notify(database, "a")
+        assert await heard.wait(SOON)
+        assert not await late.wait(0.1)
+
+
+async def test_ear_that_lost_its_connection_says_so_and_wakes_all_once_it_hears_again(
+    database: str,
+) -> None:
+    ear = Ear(database)
+    listeners = [LentEar(ear, name) for name in ("a", "b")]
+    heard = [listener.subscribe(listener._schema) for listener in listeners]
+    async with started([ear, *listeners]):
+        assert all([await each.wait(SOON) for each in heard])
+        await notify(database, "a", END)
+        assert all([await each.wait(SOON) for each in heard])
+        await notify(database, "b")
+        assert await heard[1].wait(SOON)
+
+
+async def test_voice_says_what_was_committed_while_it_was_away(database: str) -> None:
+    ear, voice = Ear(database), Voice(database)
+    listener = LentEar(ear, "a")
+    heard: Wake = listener.subscribe("a")
+    async with started([ear, listener, voice]):
+        assert await heard.wait(SOON)
+        voice.notify("a")
+        assert await heard.wait(SOON)
+        voice._conninfo = "host=127.0.0.1 port=9"
+        await notify(database, "a", END)
+        voice.notify("a")
+        await asyncio.sleep(0.3)
+        while await heard.wait(0.3):
+            pass
+        voice._conninfo = database
+        assert await heard.wait(SOON)
+
+
+async def notify(database: str, channel: str, query: str = "SELECT pg_notify(%s, '')") -> None:
+    values = (channel,) if "%s" in query else ()
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute(query, values)
+
+
+async def test_place_of_the_connection_that_is_idle_for_longest_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared, "WAITS", 0.05)
+    places, closed = Places(2), []
+
+    async def connect() -> psycopg.AsyncConnection:
+        return None  # type: ignore[return-value]  # nothing uses it
+
+    def close(owner: str):  # type: ignore[no-untyped-def]
+        async def closing() -> None:
+            closed.append(owner)
+            places.leave(owner)
+
+        return closing
+
+    for owner in ("one", "two"):
+        await places.connected(connect)
+        places.rest(owner, close(owner))
+    await places.connected(connect)
+    assert closed == ["one"]
+    places.resume("two")
+    with pytest.raises(TimeoutError):
+        await places.connected(connect)
+    places.rest("two", close("two"))
+    await places.connected(connect)
+    assert closed == ["one", "two"]
