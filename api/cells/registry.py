@@ -7,13 +7,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from api.settings import LOG_NAME, SetupError
@@ -23,6 +24,17 @@ PRIVATE = 0o600
 """Addresses of databases have passwords: nobody else may read the file."""
 HOST = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$"
 Url = Annotated[str, Field(pattern="=|://")]
+TAKEN = re.compile(r"_(views|views_awaited|moved|read)$|_(rebuild|verify)_")
+"""In names of channels, and of schemas in which views are made again: those of a log begin with its schema."""
+
+
+def _not_taken(schema: str) -> str:
+    """Raises ValueError where the name may stand for something of another log."""
+    if found := TAKEN.search(schema):
+        raise ValueError(
+            f"has `{found[0]}`, as has what belongs to another log: choose another schema"
+        )
+    return schema
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -31,7 +43,7 @@ class LogPlace:
     own; and the hosts at which it is served, besides its path.
     """
 
-    schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")]
+    schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$"), AfterValidator(_not_taken)]
     url: Url | None = Field(default=None, repr=False)
     owner_url: Url | None = Field(default=None, repr=False)
     hosts: tuple[Annotated[str, Field(pattern=HOST)], ...] = ()

@@ -204,7 +204,7 @@ class HealthHandlers:
             counted = {"known": others.known, "open": others.open, "away": len(others.away)}
             for state, number in counted.items():
                 figures.set("logs", number, state)
-        await set_figures(figures, self._store, self._clock())
+        await set_figures(figures, self._store, self._clock(), among=not self._of_process)
         text = figures.text() + (generate_latest() if self._of_process else b"")
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 

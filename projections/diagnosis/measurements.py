@@ -14,6 +14,9 @@ SIZES = """SELECT c.relname::text, pg_table_size(c.oid)::bigint, pg_indexes_size
     FROM pg_class AS c LEFT JOIN pg_stat_user_tables AS s ON s.relid = c.oid
     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
     ORDER BY pg_total_relation_size(c.oid) DESC"""
+OF_DATABASE = "SELECT pg_database_size(current_database())"
+OF_LOG = """SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'm')"""
 VIEWS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
     FROM bookmarks AS b ORDER BY b.view"""
 SETTINGS = """SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit',
@@ -129,7 +132,7 @@ async def _rows(connection: AsyncConnection, query: str) -> list[Any]:
     return await (await connection.execute(query)).fetchall()
 
 
-async def database_bytes(connection: AsyncConnection) -> int:
-    """What the whole database takes on its disk."""
-    [(size,)] = await _rows(connection, "SELECT pg_database_size(current_database())")
+async def database_bytes(connection: AsyncConnection, *, of_log: bool = False) -> int:
+    """What the whole database takes on its disk, or the tables of the log alone."""
+    [(size,)] = await _rows(connection, OF_LOG if of_log else OF_DATABASE)
     return int(size)

@@ -17,9 +17,13 @@ from projections.timers import due
 from workers.ownership import WORK, without_owner
 
 
-async def set_figures(figures: LogFigures, store: Store, now: datetime) -> None:
-    """Read them, and set the gauges."""
+async def set_figures(
+    figures: LogFigures, store: Store, now: datetime, *, among: bool = False
+) -> None:
+    """Read them, and set the gauges; of a log `among` others they say nothing of those."""
     await _set_engine_figures(figures, store, now)
+    async with store.reader() as connection:
+        figures.set("database_bytes", await database_bytes(connection, of_log=among))
     await _set_archive_figures(figures, store, now)
 
 
@@ -32,7 +36,6 @@ async def _set_engine_figures(figures: LogFigures, store: Store, now: datetime) 
         witnesses = await witnessed(connection)
         webhooks = await delivery_totals(connection, now, MOST_WEBHOOKS)
         waiting = await waiting_for(connection, webhooks.lags)
-        figures.set("database_bytes", await database_bytes(connection))
     figures.set("webhook_deliveries_waiting", webhooks.waiting)
     figures.set("webhooks_failing", webhooks.failing)
     figures.set("webhook_oldest_waiting_seconds", webhooks.oldest)

@@ -47,6 +47,8 @@ def test_file_is_for_its_user_alone(registry: LogRegistry) -> None:
         {"north~": {"schema": "a"}},
         {"north": {}},
         {"north": {"schema": "A-b"}},
+        {"north": {"schema": "executions_views"}},
+        {"north": {"schema": "executions_rebuild_timers"}},
         {"north": {"schema": "a", "url": "secret"}},
         {"north": {"schema": "a", "other": "secret"}},
         {"north": {"schema": "a", "hosts": ["http://secret"]}},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -13,6 +15,7 @@ from tests.support import tokens
 from tests.support.api_client import ok
 from tests.support.running_server import Serving
 
+SIZE = re.compile(r"^executions_database_bytes (\S+)$", re.MULTILINE)
 OWN = {"Sec-Fetch-Site": "same-origin"}
 LOGS = ("main", "north", "south")
 READS = (
@@ -179,6 +182,10 @@ def test_figures_are_those_of_one_log(
     assert f"executions_log_position {float(position)}" in of_north
     assert 'executions_log{log="north"} 1.0' in of_north
     assert "north" not in of_south
+    sizes = [float(SIZE.search(text)[1]) for text in (of_main, of_north, of_south)]  # type: ignore[index]
+    assert 0 < sizes[1] < sizes[0]
+    assert sizes[2] < sizes[0]
+    assert sizes[1] + sizes[2] < sizes[0]
     for text in (of_north, of_south):
         assert "executions_requests_total" not in text
         assert "process_" not in text
