@@ -200,3 +200,34 @@ async def test_place_of_the_connection_that_is_idle_for_longest_is_taken(
     places.rest("two", close("two"))
     await places.connected(connect)
     assert closed == ["one", "two"]
+
+
+async def test_log_that_shares_connections_leads_them_nowhere_else(
+    database: str, common: SharedDatabase
+) -> None:
+    with pytest.raises(RuntimeError):
+        await log(database, "executions", common).relocate("dbname=elsewhere")
+    assert (common.readers.conninfo, common.searchers.conninfo) == (database, database)
+
+
+async def test_session_keeps_nothing_of_the_log_that_it_was_of_before(
+    database: str, other_schema: str, common: SharedDatabase
+) -> None:
+    one, two = log(database, "executions", common), log(database, other_schema, common)
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE executions.head SET position = 1")
+        connection.execute("UPDATE other.head SET position = 2")
+    sessions = set()
+    for number in range(20):  # a statement is prepared by then, and a connection was of both
+        for store, position in ((one, 1), (two, 2)):
+            async with store.reader() as connection:
+                cursor = await connection.execute(
+                    "SELECT position, pg_backend_pid(), current_schemas(false)::text FROM head"
+                )
+                found, session, schemas = await cursor.fetchone() or (0, 0, "")
+                sessions.add(session)
+                assert (found, schemas) == (position, f"{{{store.schema}}}")
+                if number % 4 == 0:
+                    await connection.execute("BEGIN")  # left open, with what was set in it
+                    await connection.execute("SET LOCAL search_path = public")
+    assert len(sessions) <= 2

@@ -1,0 +1,33 @@
+"""Where the other logs of a deployment are: the database that its settings name, wherever the log of the settings is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from api.server import Database
+from api.settings import Settings
+from api.work_task import task_of, work_for_others
+from domain.eventlog.moving.journal import place_of
+from domain.eventlog.sessions import session_options
+from tests.support.running_server import KEYS
+
+MOVED = "INSERT INTO log_move (id, step, target, moved) VALUES ('m', 'finished', %s, true)"
+
+
+def test_other_logs_stay_where_the_log_of_the_settings_moves(database: str, tmp_path: Path) -> None:
+    target = place_of(make_conninfo(database, dbname="postgres"))
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute(MOVED, (target,))
+    named = Database(database, database)
+    known = named.located("executions").located("executions")
+    assert conninfo_to_dict(known.serving)["dbname"] == "postgres"
+    assert known.as_named == named
+
+    settings = Settings(data_dir=tmp_path, logs=tmp_path / "logs.json")
+    task = task_of(settings, known.serving, KEYS, known.as_named[:2])
+    moved_again = task._replace(conninfo="dbname=elsewhere")
+    [work] = work_for_others(moved_again)
+    assert work._deployment[:2] == (database, database)
