@@ -117,10 +117,16 @@ async def test_work_that_takes_turns_keeps_its_connection_for_a_short_rest_that_
         await resting
 
 
-async def test_turn_is_given_back_where_the_database_cannot_be_reached() -> None:
+async def test_turn_is_given_back_where_the_database_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: object, **__: object) -> psycopg.AsyncConnection:
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", away)
     turn = asyncio.Semaphore(1)
     with pytest.raises(psycopg.OperationalError):
-        async with ownership("host=127.0.0.1 port=9", SCHEMA, "nothing", turn):
+        async with ownership("", SCHEMA, "nothing", turn):
             pass
     assert not turn.locked()
 
