@@ -145,3 +145,18 @@ def test_log_of_the_file_is_not_dropped(hosting: Hosting) -> None:
     served = run_forked(drop, {**variables, **of_schema}, LONGEST)
     assert "runs on this log" in served.stderr
     assert head(hosting.old, "north") > 0
+
+
+def test_other_logs_stay_where_the_log_of_the_settings_has_moved_from(hosting: Hosting) -> None:
+    with hosting.client("main") as main, hosting.client("north") as north:
+        enter(north, "before")
+        hosting.move("main")
+        enter(main, "after")
+        before = head(hosting.old, "north")
+        enter(north, "late")
+        assert head(hosting.old, "north") == before + 1
+        wait_until(lambda: north.get(f"/users?minPosition={before + 1}").status_code == 200)
+        wait_until(lambda: ok(main.get("/readyz")).get("withoutOwner") is None)
+        with psycopg.connect(hosting.new) as connection:
+            found = connection.execute("SELECT to_regnamespace('executions_north')").fetchone()
+    assert found == (None,)

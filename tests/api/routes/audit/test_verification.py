@@ -106,7 +106,10 @@ CHANGES: dict[str, tuple[str, set[tuple[str, str | None]]]] = {
         {("executions", "progress")},
     ),
     "UPDATE audit_tiles SET hashes = substr(hashes, 33)": ("ended", {("audit", None)}),
-    "UPDATE audit_head SET note = translate(note, '0123456789abc', '1234567890bca')": ("ended", {("audit", None)}),
+    "UPDATE audit_head SET note = translate(note, '0123456789abc', '1234567890bca')": (
+        "ended",
+        {("audit", None)},
+    ),
     "UPDATE audit_head SET root = sha256('x')": ("ended", {("audit", None), ("audit", "path")}),
 }
 
