@@ -51,7 +51,7 @@ class Load:
     """Callers that write to executions of their own until `stop`, each with a pause after an answer.
 
     With `keys` they repeat a command, under its idempotency key, until it is answered. Without keys they
-    repeat what was refused (503). Where the outcome is unknown they leave that execution alone.
+    repeat what was refused (503), or came too slowly to be read (408). Where the outcome is unknown they leave that execution alone.
     """
 
     def __init__(self, service: Service, name: str, pause: float, *, keys: bool = True) -> None:
@@ -130,10 +130,14 @@ class Load:
         while True:
             with suppress(httpx.TransportError):  # it may have been recorded or not
                 response = await self._post(path, body, headers)
-                if response.status_code not in (503, 504):
+                if response.status_code not in (408, 503, 504):
                     return label, response
-                self.refusals.append(response)
+                self._note(response)
             await asyncio.sleep(REST)
+
+    def _note(self, response: httpx.Response) -> None:
+        if response.status_code != 408:  # who was stopped half-way is not overloaded
+            self.refusals.append(response)
 
     async def _send_without_key(
         self, path: str, body: dict[str, Any], label: str
@@ -151,9 +155,9 @@ class Load:
                 if response.status_code == 504:
                     raise OutcomeUnknown(tried)
                 self.unknown.discard(tried)
-                if response.status_code != 503:
+                if response.status_code not in (408, 503):
                     return tried, response
-                self.refusals.append(response)
+                self._note(response)
                 self.refused.add(tried)
             await asyncio.sleep(REST)
         raise AssertionError
