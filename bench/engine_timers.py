@@ -97,6 +97,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     alone = log.burst("alone", amount, [])
     beside = log.burst("beside", amount, running)
     work = stand.work(conninfo)
+    time.sleep(SETTLES)
     uvloop.run(_one_by_one(service))
     late = _late(conninfo)
     stand.end(work)
