@@ -9,7 +9,6 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dashboard import pages
-from api.problems.problems import Malformed
 from api.routes import (
     analytics,
     catalog,
@@ -37,24 +36,20 @@ from api.routes.retention import rows as retention
 from api.routes.webhooks import rows as webhooks
 from api.settings import origins
 from api.system import System, running
-from api.web import headers as request_headers
 from api.web.access.answer_headers import AnswerHeaders
 from api.web.admission import refusal
 from api.web.direct_commands import DirectCommands
 from api.web.operation import Operation
-from api.web.path_segments import parted
 from api.web.reads.consistency import Consistency
 from api.web.reads.entries import Entries
 from api.web.reads.state_reader import StateReader
-from api.web.routing import routes
+from api.web.routing import PREFIX, prefixed, routes
 from api.web.streams import websocket
 from api.web.streams.event_stream import EventStreams
 from api.web.streams.opening import DoorOpener
 from domain.errors import NotFound
 from projections.audit.reader import TreeReader
 from projections.history_check import HistoryCheck
-
-PREFIX = "/api"
 
 
 def operations(system: System) -> tuple[Operation, ...]:
@@ -267,22 +262,9 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
         lifespan=lifespan,
     )
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            try:
-                scope["state"]["headers"] = request_headers.read(scope)
-            except Malformed as error:
-                await refusal(error, scope)(scope, receive, send)
-                return
-            if b"%" in scope["raw_path"]:
-                scope["path"] = parted(scope["raw_path"])
-            if scope["path"].startswith(PREFIX + "/"):
-                scope["root_path"] = PREFIX
-        await router(scope, receive, send)
-
     allowed = origins(system.settings.allowed_origins)
     direct = DirectCommands(system.door, system.bus, rows, PREFIX, foreign=bool(allowed))
-    return AnswerHeaders(app, allowed), direct
+    return AnswerHeaders(prefixed(router), allowed), direct
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:

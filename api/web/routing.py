@@ -1,16 +1,21 @@
-"""Operations as Starlette's routes."""
+"""Operations as Starlette's routes, and what every request passes before it gets there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.web.admission import Door
+from api.problems.problems import Malformed
+from api.web import headers as request_headers
+from api.web.admission import Door, refusal
 from api.web.body import Bodies
 from api.web.endpoint import Endpoint
 from api.web.operation import Operation
-from api.web.path_segments import SEGMENT
+from api.web.path_segments import SEGMENT, parted
+
+PREFIX = "/api"
 
 
 def routes(door: Door, bodies: Bodies, operations: Iterable[Operation]) -> list[BaseRoute]:
@@ -21,3 +26,22 @@ def routes(door: Door, bodies: Bodies, operations: Iterable[Operation]) -> list[
         path = operation.path.replace("{step}", f"{{step:{SEGMENT}}}")
         paths.setdefault(path, []).append(operation)
     return [Route(path, Endpoint(door, bodies, rows)) for path, rows in paths.items()]
+
+
+def prefixed(router: Router) -> ASGIApp:
+    """The application of a router: each path with and without `PREFIX`, and headers read once, or refused."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            try:
+                scope["state"]["headers"] = request_headers.read(scope)
+            except Malformed as error:
+                await refusal(error, scope)(scope, receive, send)
+                return
+            if b"%" in scope["raw_path"]:
+                scope["path"] = parted(scope["raw_path"])
+            if scope["path"].startswith(PREFIX + "/"):
+                scope["root_path"] = PREFIX
+        await router(scope, receive, send)
+
+    return app

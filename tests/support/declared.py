@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 from openapi_schema_validator import OAS31Validator
 
-from api.app import PREFIX
 from api.documents.openapi import document
 from api.web.operation import Operation
+from api.web.routing import PREFIX
 from tests.support.operations import OPERATIONS
 
 DOCUMENT = document(OPERATIONS)

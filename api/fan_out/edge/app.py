@@ -16,23 +16,20 @@ from api.access.rights import Right
 from api.fan_out.edge.opener import EdgeOpener
 from api.fan_out.edge.origin import Origin
 from api.fan_out.edge.readiness import Readiness
-from api.problems.problems import Malformed
 from api.routes import streams
 from api.telemetry.metrics import REQUESTS
-from api.web import headers as request_headers
 from api.web.access.answer_headers import AnswerHeaders
 from api.web.admission import refusal
 from api.web.negotiation import names
 from api.web.operation import Handler, Operation
-from api.web.path_segments import parted
 from api.web.request import Request
 from api.web.responses import json
+from api.web.routing import prefixed
 from api.web.streams import event_stream, websocket
 from api.web.streams.event_stream import EventStream, NotAcceptable
 from domain.errors import DomainError, Overloaded
 from domain.supervisor import Part, started
 
-PREFIX = "/api"
 READS = {"GET", "HEAD"}
 HISTORY = "listEvents"
 
@@ -166,24 +163,7 @@ def create_app(
         default=elsewhere,
         lifespan=lifespan,
     )
-    return AnswerHeaders(_prefixed(router), allowed)
-
-
-def _prefixed(router: Router) -> ASGIApp:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            try:
-                scope["state"]["headers"] = request_headers.read(scope)
-            except Malformed as error:
-                await refusal(error, scope)(scope, receive, send)
-                return
-            if b"%" in scope["raw_path"]:
-                scope["path"] = parted(scope["raw_path"])
-            if scope["path"].startswith(PREFIX + "/"):
-                scope["root_path"] = PREFIX
-        await router(scope, receive, send)
-
-    return app
+    return AnswerHeaders(prefixed(router), allowed)
 
 
 async def _elsewhere(url: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api.app import PREFIX
 from api.web.path_segments import parted
+from api.web.routing import PREFIX
 from tests.support.api_client import ok, refused
 
 NAMES = (
