@@ -9,6 +9,7 @@ order are tried, which have the page if the value is common. What neither answer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from time import monotonic
 from typing import Any
 
@@ -61,13 +62,11 @@ class Search:
 
     async def _look_up(self, connection: AsyncConnection, part: Compare) -> Rows | None:
         """None where many rows have the values of that part."""
-        if len(part.operands) <= FEW_VALUES:
-            few = await _few(connection, part)
-            return await self._read(connection, Way.LOOK_UP) if few else None
-        async with (
-            connection.transaction()
-        ):  # the planner expects that most rows have one of so many
-            await connection.execute(BY_INDEX)
+        # The planner expects that most rows have one of many values, and would read them all.
+        by_index = len(part.operands) > FEW_VALUES
+        async with connection.transaction() if by_index else nullcontext():
+            if by_index:
+                await connection.execute(BY_INDEX)
             few = await _few(connection, part)
             return await self._read(connection, Way.LOOK_UP) if few else None
 
