@@ -103,38 +103,45 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     stand.end(work)
     idle, audits = (_share(stand, conninfo, rate) for rate in ("0", RATE))
     stand.stop(server)
+    title = f"Timers: {amount} retries due at once"
+    report.add(title, [*_of_bursts(alone, beside), *_of_rest(late, idle, audits)])
+
+
+def _of_bursts(alone: Burst, beside: Burst) -> list[Figure]:
     before, meanwhile = _p99(beside.before), _p99(beside.meanwhile)
     note = f"{before:.1f} ms before, {meanwhile:.1f} ms meanwhile, {len(beside.meanwhile)} commands"
-    report.add(
-        f"Timers: {amount} retries due at once",
-        [
-            Figure(
-                "fired while nobody calls",
-                "/s",
-                [alone.fired.rate],
-                Target("≥", 3_000),
-                alone.costs,
-            ),
-            Figure(
-                f"fired beside {PACED / PACE:.0f} commands/s",
-                "/s",
-                [beside.fired.rate],
-                None,
-                beside.costs,
-            ),
-            Figure(
-                "p99 of these commands, of that before",
-                "times",
-                [meanwhile / before],
-                Target("≤", 1.5),
-                note,
-            ),
-            Figure("late under light load, p50", "ms", [percentile(late, 0.5) * 1000]),
-            Figure("late, the latest", "ms", [late[-1] * 1000], Target("≤", 250)),
-            Figure("CPU of the idle process", "% of a core", [idle * 100], Target("≤", 1)),
-            Figure(f"… that audits {RATE} events/s", "% of a core", [audits * 100]),
-        ],
-    )
+    return [
+        Figure(
+            "fired while nobody calls",
+            "/s",
+            [alone.fired.rate],
+            Target("≥", 3_000),
+            alone.costs,
+        ),
+        Figure(
+            f"fired beside {PACED / PACE:.0f} commands/s",
+            "/s",
+            [beside.fired.rate],
+            None,
+            beside.costs,
+        ),
+        Figure(
+            "p99 of these commands, of that before",
+            "times",
+            [meanwhile / before],
+            Target("≤", 1.5),
+            note,
+        ),
+    ]
+
+
+def _of_rest(late: list[float], idle: float, audits: float) -> list[Figure]:
+    return [
+        Figure("late under light load, p50", "ms", [percentile(late, 0.5) * 1000]),
+        Figure("late, the latest", "ms", [late[-1] * 1000], Target("≤", 250)),
+        Figure("CPU of the idle process", "% of a core", [idle * 100], Target("≤", 1)),
+        Figure(f"… that audits {RATE} events/s", "% of a core", [audits * 100]),
+    ]
 
 
 class TimersLog:
