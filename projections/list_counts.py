@@ -43,9 +43,7 @@ async def total(
     executions: Executions, connection: AsyncConnection, condition: Condition, position: int
 ) -> int:
     """How many executions meet a condition; `position` is how far the list beside it goes."""
-    kept = await kept_counts(connection, condition)
-    if kept is None:
-        kept = await totals.counts(connection, condition, totals.STATUS, position)
+    kept = await _kept(connection, condition, position)
     if kept is not None:
         return sum(kept.values())
     return await executions.count(connection, condition)
@@ -57,11 +55,20 @@ async def facets_of(
     """How many executions that meet a condition have each value of some fields."""
     found: dict[str, Facet] = {}
     for name, field in fields.items():
-        kept = await kept_counts(connection, condition, field.column)
-        if kept is None:
-            kept = await totals.counts(connection, condition, field.path, position)
+        kept = await _kept(connection, condition, position, field)
         if kept is not None:
             found[name] = facets.of_counts(kept)
     others = {name: field for name, field in fields.items() if name not in found}
     found |= await facets.counted(connection, others, condition)
     return {name: found[name] for name in fields}
+
+
+async def _kept(
+    connection: AsyncConnection, condition: Condition, position: int, field: Field | None = None
+) -> dict[str, int] | None:
+    """How many have each value of a field, or any one, by totals that are kept, where some are."""
+    kept = await kept_counts(connection, condition, field.column if field else None)
+    if kept is None:
+        path = field.path if field else totals.STATUS
+        kept = await totals.counts(connection, condition, path, position)
+    return kept
