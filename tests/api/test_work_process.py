@@ -22,6 +22,7 @@ from tests.support.service_process import AUTHORIZED, Service, command_line, ser
 from workers.ownership import WORK
 
 SOON = 20
+STARTED = (sys.executable, "-P", "-c", "from api.cli.main import main; main()")
 LEAPING = """
 import os, time
 of_the_machine = time.time
@@ -34,8 +35,8 @@ main()
 
 @pytest.fixture(scope="module")
 def service(module_database: str) -> Iterator[Service]:
-    """A server that each test leaves running."""
-    with serving(module_database) as running:
+    """A server that each test leaves running, started as its users start it: with a work process that is no fork."""
+    with serving(module_database, program=STARTED) as running:
         yield running
 
 

@@ -11,7 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -22,7 +22,9 @@ from typing import Any, cast
 from tests.support.paths import ROOT
 
 STATE: ForkServerContext = get_context("forkserver")
-STATE.set_forkserver_preload(["api.cli.main", "api.service", "tests.support.forked_program"])
+STATE.set_forkserver_preload(
+    ["api.cli.main", "api.service", "tests.support.forked_program", "tests.support.forked_children"]
+)
 
 
 class ForkedProgram:
@@ -115,8 +117,16 @@ def _run(
     if descriptors is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from api import clock
     from api.cli.main import main
+    from api.work_process import main as work
+    from tests.support.forked_children import fork_work_processes
+
+    fork_work_processes(lambda: _with_own_chance(work))
+    _with_own_chance(main, arguments)
+
+
+def _with_own_chance(main: Callable[..., None], *arguments: Any) -> None:
+    from api import clock
 
     cast(Random, cast(Any, clock.chance).__self__).seed()
-    main(arguments)
+    main(*arguments)

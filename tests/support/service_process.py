@@ -22,6 +22,7 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
 from tests.support.databases import reachable_folder
+from tests.support.forked_children import NAME
 from tests.support.forked_program import ForkedProgram, run_forked
 from tests.support.paths import ROOT
 
@@ -174,7 +175,7 @@ class Service:
         end = time.monotonic() + seconds
         while True:
             for child in children(self.pid):
-                if child != other_than and "api.work_process" in command_line(child):
+                if child != other_than and is_work_process(child):
                     return child
             assert time.monotonic() < end, self.log()
             time.sleep(0.05)
@@ -192,6 +193,14 @@ def children(parent: int) -> Iterator[int]:
         with suppress(OSError):
             if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
                 yield int(folder.name)
+
+
+def is_work_process(process: int) -> bool:
+    """Whether it is one, started as a program or forked."""
+    with suppress(OSError):
+        forked = Path(f"/proc/{process}/comm").read_text().strip() == NAME
+        return forked or "api.work_process" in command_line(process)
+    return False
 
 
 def command_line(process: int) -> str:
