@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from api.client.ids import ID, TAKEN
 from api.documents.schemas import (
     DRY_RUN,
     PLACE,
@@ -19,7 +20,6 @@ from api.documents.schemas import (
     RECEIPT_OF_ANSWER,
     chosen_members,
 )
-from api.web.ids import ID, TAKEN
 from api.web.input.command_members import STEP_COMMANDS, TYPES
 from api.web.operation import Operation
 from domain.json_forms import in_milliseconds

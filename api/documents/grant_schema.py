@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.web.ids import ID
+from api.client.ids import ID
 
 _TIME = {"type": "string", "format": "date-time"}
 _BY = {"by": {"type": "string"}, "at": _TIME}

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from api.access.rights import Right
+from api.client.ids import ID
 from api.documents.components import components, is_model, schema_of
 from api.documents.schemas import CHOSEN_MEMBERS, COMMAND_LIST
 from api.problems.codes import PROBLEMS
 from api.problems.problems import PROBLEM_JSON
-from api.web.ids import ID
 from api.web.operation import Operation, Parameter
 from api.web.parameters import MIN_POSITION
 from domain.model import Command

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.web.ids import ID
+from api.client.ids import ID
 from projections.executions.columns import FIELDS, LISTED
 
 PROBLEM = {

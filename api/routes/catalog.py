@@ -9,12 +9,12 @@ from starlette.types import ASGIApp
 from api.access.identity import Caller
 from api.access.rights import COMMANDS
 from api.cells.directory import Directory
+from api.client.ids import checked_new_id
 from api.documents import schemas
 from api.routes.catalog_kinds import JOB, KINDS
 from api.routes.commands import creation
 from api.web import responses
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.ids import checked_new_id
 from api.web.input.command_body import parsed
 from api.web.operation import Handler, Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT

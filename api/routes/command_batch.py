@@ -14,10 +14,10 @@ from api.access.rights import COMMANDS as RIGHTS
 from api.access.rights import Right
 from api.access.visibility import Visibility
 from api.cells.directory import Directory
+from api.client.ids import checked_id, checked_new_id
 from api.documents import schemas
 from api.problems import problems
 from api.web.body import MIB
-from api.web.ids import checked_id, checked_new_id
 from api.web.input.command_body import built
 from api.web.input.command_members import prepare
 from api.web.input.exact_numbers import without_inexact_costs

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp
 from api.access.rights import COMMANDS as COMMAND_RIGHTS
 from api.access.rights import Right
 from api.cells.directory import Directory
+from api.client.ids import checked_new_id
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.ids import checked_new_id
 from api.web.input.command_body import C, built, fields, parsed
 from api.web.input.command_members import prepare
 from api.web.input.read_only import is_read_before, without_shown, without_unchanged

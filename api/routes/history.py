@@ -8,11 +8,11 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.access.visibility import Visibility
+from api.client.ids import checked_id
 from api.documents import schemas
 from api.routes import streams
 from api.streaming.filter import require_types
 from api.web import responses
-from api.web.ids import checked_id
 from api.web.operation import Operation, Parameter
 from api.web.parameters import AT, CURSOR, FRESH, LIMIT, VERSION
 from api.web.reads.consistency import Consistency

@@ -20,12 +20,12 @@ from api.access.rights import Right
 from api.access.scope import AUDITING
 from api.access.visibility import Visibility
 from api.cells.directory import Directory
+from api.client.ids import ID
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
 from api.transport.protocols import LINE
 from api.web.access.browsers import Browsers
 from api.web.access.proxies import Proxies
-from api.web.ids import ID
 from api.web.operation import Operation
 from domain.errors import NO_MEMORY, Damaged, DomainError, NotFound, OutcomeUnknown, Overloaded
 from domain.eventlog.access.access_log import AccessLog

@@ -4,16 +4,19 @@ import codecs
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from api.client.ids import require_free
 from api.interop.xes.file_kinds import START, instead_of_json
 from api.problems.error_texts import sentence
 from domain.types import Id, Label, Name
 
 Outcome = Literal["completed", "failed", "cancelled"]
+NewId = Annotated[Id, AfterValidator(require_free)]
+"""What is in the log then: refused before anything is sent."""
 
 
 class MappingError(Exception):
@@ -25,9 +28,9 @@ class _Part(BaseModel):
 
 
 class MappedService(_Part):
-    id: Id = Field(alias="$id")
+    id: NewId = Field(alias="$id")
     name: Name
-    provider: Id
+    provider: NewId
 
 
 class MappedFailure(_Part):
@@ -37,7 +40,7 @@ class MappedFailure(_Part):
 
 class Mapping(_Part):
     service: MappedService
-    customer: Id
+    customer: NewId
     outcomes: dict[Label, Outcome] = {}
     failure: MappedFailure = MappedFailure()
 

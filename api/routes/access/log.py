@@ -10,9 +10,9 @@ from starlette.types import ASGIApp
 from api.access.identity import Caller
 from api.access.rights import Right
 from api.access.visibility import Visibility
+from api.client.ids import checked_id
 from api.documents import schemas
 from api.web import responses
-from api.web.ids import checked_id
 from api.web.operation import Operation, Parameter
 from api.web.parameters import CURSOR, FRESH, LIMIT, parsed_time
 from api.web.reads.consistency import Consistency

@@ -9,13 +9,13 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from api.access.rights import COMMANDS, Right
+from api.client.ids import ID
 from api.documents import schemas
 from api.routes.catalog import CatalogHandlers, answered
 from api.routes.catalog_kinds import JOB
 from api.routes.commands import NewId
 from api.streaming.hub import Hub
 from api.web import responses
-from api.web.ids import ID
 from api.web.input.command_body import parsed
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from api.client.ids import TAKEN
 from api.interop.xes.mapping import MappingError, load_mapping
 from tests.support.paths import DATA
 
@@ -50,3 +51,14 @@ def test_field_that_is_given_twice_is_named(tmp_path: Path) -> None:
     service = b'"service": {"$id": "s", "name": "S", "name": "T", "provider": "p"}'
     with pytest.raises(MappingError, match="name: is given twice"):
         loaded(tmp_path, b'{%b, "customer": "c"}' % service)
+
+
+@pytest.mark.parametrize("identity", TAKEN)
+def test_id_that_nothing_can_have_is_named_before_anything_is_sent(
+    tmp_path: Path, identity: str
+) -> None:
+    service = f'"service": {{"$id": "{identity}", "name": "S", "provider": "p"}}'
+    with pytest.raises(
+        MappingError, match=rf"service.\$id: must be none of .*, but is `{identity}`"
+    ):
+        loaded(tmp_path, f'{{{service}, "customer": "c"}}'.encode())

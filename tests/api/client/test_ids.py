@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from api.web.ids import TAKEN
+from api.client.ids import TAKEN
 from tests.support.api_client import Catalog, ok, refused
 from tests.support.operations import OPERATIONS
 

@@ -26,6 +26,15 @@ def checked_id(value: Any, path: str = "$id") -> str:
 
 def checked_new_id(value: Any, path: str = "$id") -> str:
     """An identity for something to be. Raises Invalid where it is none, or not to be read."""
-    if value in TAKEN:
-        raise Invalid.field(path, f"must be none of {', '.join(TAKEN)}, but is `{value}`")
+    try:
+        require_free(value)
+    except ValueError as error:
+        raise Invalid.field(path, str(error)) from None
     return checked_id(value, path)
+
+
+def require_free(value: Any) -> Any:
+    """The value, unless it is an id that nothing can have. Raises ValueError."""
+    if value in TAKEN:
+        raise ValueError(f"must be none of {', '.join(TAKEN)}, but is `{value}`")
+    return value
