@@ -22,9 +22,7 @@ from typing import Any, cast
 from tests.support.paths import ROOT
 
 STATE: ForkServerContext = get_context("forkserver")
-STATE.set_forkserver_preload(
-    ["api.cli.main", "api.service", "tests.support.forked_program", "tests.support.forked_children"]
-)
+STATE.set_forkserver_preload(["tests.support.preloaded"])
 
 
 class ForkedProgram:
