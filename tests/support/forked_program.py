@@ -22,7 +22,13 @@ from typing import Any, cast
 from tests.support.paths import ROOT
 
 STATE: ForkServerContext = get_context("forkserver")
-STATE.set_forkserver_preload(["tests.support.preloaded"])
+PROGRAMS = ("api.cli.main", "api.service")
+SUPPORT = (
+    "tests.support.forked_program",
+    "tests.support.forked_children",
+    "tests.support.preloaded",
+)
+STATE.set_forkserver_preload([*PROGRAMS, *SUPPORT])
 
 
 class ForkedProgram:

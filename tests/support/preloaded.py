@@ -1,11 +1,7 @@
-"""What each program does first, done once in the process from which they are forked."""
+"""What each program makes first, made once in the process from which they are forked, after it has imported the rest."""
 
 import gc
 
-import api.cli.main  # noqa: F401 - all of these are there in what is forked
-import api.service  # noqa: F401
-import tests.support.forked_children  # noqa: F401
-import tests.support.forked_program  # noqa: F401
 from domain import registry
 
 registry.codec()
