@@ -7,25 +7,12 @@ each other.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
-from psycopg import AsyncConnection
-
 from domain.eventlog.connection.shared import SharedDatabase
-from domain.eventlog.connection.timeouts import watched
-from domain.eventlog.notifications import Wake
-from domain.eventlog.sessions import session_options
-from domain.supervisor import cancel, supervise
-
-PAUSE = 0.005
-"""Seconds between two notifications at least: those who listen read all that was committed meanwhile."""
-NOTIFY = "SELECT pg_notify(%b, '')"
-# A notification is on no disk, so its commit waits for none, and holds the lock for microseconds.
-NO_FLUSH = "-c synchronous_commit=off"
+from domain.eventlog.connection.voice import Voice
 
 
 class Notifier:
@@ -45,11 +32,13 @@ class Notifier:
         shared: SharedDatabase | None = None,
     ) -> None:
         self.channel = channel
-        self.apart = apart or shared is not None
-        self._voice = None if shared is None else shared.voice
-        self._conninfo = conninfo
-        self._committed = Wake()
-        self._task: asyncio.Task[None] | None = None
+        self._own = Voice(conninfo) if apart and shared is None else None
+        self._voice = self._own if shared is None else shared.voice
+
+    @property
+    def apart(self) -> bool:
+        """Whether a commit notifies of nothing by itself."""
+        return self._voice is not None
 
     @contextmanager
     def notifying(self, events: Sequence[Any]) -> Iterator[None]:
@@ -59,37 +48,19 @@ class Notifier:
         finally:
             if self._voice is not None and events:
                 self._voice.notify(self.channel)
-            elif self.apart and events:
-                self._committed.set()
 
     def start(self) -> None:
         """Begin to notify, and to connect again whenever that is needed."""
-        if self.apart and self._voice is None:
-            run = supervise("notifier", self._run, (psycopg.Error, OSError))
-            self._task = asyncio.create_task(run, name="notifier")
+        if self._own is not None:
+            self._own.start()
 
     async def stop(self) -> None:
         """Stop notifying."""
-        if self._task is not None:
-            await cancel(self._task)
+        if self._own is not None:
+            await self._own.stop()
 
     def relocate(self, conninfo: str) -> None:
         """Notify in another place from now on."""
-        self._conninfo = conninfo
-        self._committed.set()
-
-    async def _run(self) -> None:
-        place = self._conninfo
-        async with await self._connect() as connection:
-            while place == self._conninfo:
-                await connection.execute(NOTIFY, (self.channel,), prepare=True)
-                await asyncio.sleep(PAUSE)
-                await self._committed.wait()
-
-    async def _connect(self) -> AsyncConnection:
-        return await AsyncConnection.connect(
-            watched(self._conninfo),
-            autocommit=True,
-            connect_timeout=3,
-            options=f"{session_options(self.channel)} {NO_FLUSH}",
-        )
+        if self._own is not None:
+            self._own.relocate(conninfo)
+            self._own.notify(self.channel)

@@ -1,4 +1,4 @@
-"""One connection on which the commits of all logs of a database are notified of."""
+"""One connection on which commits are notified of: those of a log, or of all logs of a database."""
 
 from __future__ import annotations
 
@@ -37,9 +37,14 @@ class Voice(Background):
         self._channels.add(channel)
         self._news.set()
 
+    def relocate(self, conninfo: str) -> None:
+        """Notify in another place from the next notification on."""
+        self._conninfo = conninfo
+
     async def _run(self) -> None:
+        place = self._conninfo
         async with await self._connect() as connection:
-            while True:
+            while place == self._conninfo:
                 if self._channels:
                     await self._say(connection)
                     await asyncio.sleep(PAUSE)
