@@ -15,7 +15,7 @@ from domain.eventlog.codec import EventRow
 from tests.support.service_process import AUTHORIZED, Service, correlation
 
 CALLERS = 12
-PAUSE = 0.02
+PAUSE = 0.06
 """Seconds that a caller rests after each answer: what else the tests run needs processors, too."""
 CATALOG: tuple[tuple[str, dict[str, Any]], ...] = (
     ("users", {"$id": "acme", "name": "Acme", "kind": "organization"}),
