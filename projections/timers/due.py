@@ -14,11 +14,11 @@ from projections.timers.timer import Timer
 DUE = f"""SELECT {NAMES} FROM timers WHERE (due, execution) > (%b, %b) AND due <= %b
     ORDER BY due, execution LIMIT %b"""
 FIRST = "SELECT min(due) FROM timers WHERE due > %b"
-COMES = """CASE WHEN due >= %b THEN due
-    ELSE least(retry_at, active_since + (timeout - worked) * interval '1 millisecond') END"""
+SURE = "least(retry_at, active_since + (timeout - worked) * interval '1 millisecond')"
+"""When a retry or a timeout comes. A checkpoint comes only where something has happened, which the read model does not know."""
+COMES = f"CASE WHEN due >= %b THEN due ELSE {SURE} END"
 """When a timer comes: `due`, unless that is of a checkpoint that comes no more (`Timer.next`)."""
-LATE = f"""SELECT count(*), min(comes) FROM (SELECT {COMES} AS comes FROM timers WHERE due <= %b) AS due
-    WHERE comes <= %b"""
+LATE = f"SELECT count(*), min({SURE}) FROM timers WHERE due <= %b AND {SURE} <= %b"
 NEXT = f"""SELECT {NAMES} FROM (SELECT *, {COMES} AS comes FROM timers WHERE due IS NOT NULL) AS due
     WHERE comes IS NOT NULL ORDER BY comes LIMIT %b"""
 
@@ -55,8 +55,8 @@ async def next_due(connection: AsyncConnection, after: datetime) -> datetime | N
 
 
 async def late(connection: AsyncConnection, now: datetime) -> Late:
-    """What is due and has not been fired, or of which the read model does not know yet that it was."""
-    cursor = await connection.execute(LATE, (now - CHECKPOINT_LATE, now, now), binary=True)
+    """The retries and timeouts that are due and were not fired, or of which the read model does not know yet that they were."""
+    cursor = await connection.execute(LATE, (now, now), binary=True)
     row = await cursor.fetchone()
     assert row is not None
     return Late(*row)

@@ -71,7 +71,9 @@ def _table(timers: list[Timer], now: datetime) -> Table:
     for timer in timers:
         if (following := timer.next(now)) is not None:
             kind, at = following
-            table.add_row(timer.execution, kind, format_time(at), _until(at - now))
+            waits = kind == "checkpoint" and at < now
+            left = Text("as something happens") if waits else _until(at - now)
+            table.add_row(timer.execution, kind, format_time(at), left)
     return table
 
 

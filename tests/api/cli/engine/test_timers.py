@@ -78,10 +78,12 @@ def test_checkpoint_that_comes_no_more_is_not_late(database: str) -> None:
     assert (shown["execution"], shown["kind"]) == ("long", "timeout")
 
 
-def test_timeout_and_recent_checkpoint_are_late_however_long_ago_it_began(database: str) -> None:
+def test_timeout_is_late_and_a_checkpoint_waits_until_something_happens(database: str) -> None:
     running(database, "overdue", "15 years", timeout=3_600_000)
-    running(database, "recent", "1 hour")
+    running(database, "idle", "1 hour")
     shown = json.loads((result := timers("--json")).output)
-    assert (result.exit_code, shown["late"]) == (1, 2)
+    assert (result.exit_code, shown["late"]) == (1, 1)
     kinds = [(each["execution"], each["kind"]) for each in shown["timers"]]
-    assert kinds == [("overdue", "timeout"), ("recent", "checkpoint")]
+    assert kinds == [("overdue", "timeout"), ("idle", "checkpoint")]
+    [line] = [line for line in timers().output.splitlines() if "idle" in line]
+    assert "as something happens" in line
