@@ -12,21 +12,14 @@ from typing import NamedTuple
 
 import structlog
 
+from api.database import Database, database, keep_running
 from api.embedded_postgres.address_file import AddressFile, shown
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.hosting.composition import application
 from api.hosting.preparation import Deployment
-from api.server import (
-    Database,
-    configured,
-    database,
-    keep_running,
-    keys_of_log,
-    named,
-    require_key_of_log,
-    server_of,
-)
+from api.log_keys import keys_of_log, named, require_key_of_log
+from api.server import configured, server_of
 from api.settings import Settings, SetupError, unknown
 from api.system import build
 from api.telemetry.logging import configure_logging

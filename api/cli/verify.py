@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
+from api.cli.open_log import on_log
 from api.cli.progress_bar import progress
-from api.cli.projections import on_log, workers
+from api.cli.projections import workers
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import has_master_key, master_key
-from api.server import require_key_of_log
+from api.log_keys import require_key_of_log
 from api.settings import Settings
 from domain import registry
 from domain.eventlog.encryption import Vault

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from api.cells.registry import LogPlace
+from api.database import Database
 from api.embedded_postgres.data_dir import DataDir
-from api.server import Database, keys_of_log, named, require_key_of_log
+from api.log_keys import keys_of_log, named, require_key_of_log
 from api.settings import Settings
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys

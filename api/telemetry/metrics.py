@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, gener
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from api.telemetry.log_limit import LEFT_OUT
 from domain.damage import REPORTS
 
 REQUESTS = Counter("executions_requests_total", "Requests by operation", ["operation"])
@@ -19,10 +20,6 @@ LOG_WENT_BACK = Counter(
 )
 CONNECTIONS_CUT = Counter(
     "executions_connections_cut_total", "Connections that the server ended, by reason", ["reason"]
-)
-LOG_LINES_LEFT_OUT = Counter(
-    "executions_log_lines_left_out_total",
-    "Lines of the program's own log beyond those of their kind",
 )
 RELAY_PUBLISHES = Gauge("executions_relay_publishes", "Whether this relay publishes, or stands by")
 RELAY_HEAD = Gauge("executions_relay_head", "Position of the last event of the log that is relayed")
@@ -93,8 +90,8 @@ class LogFigures:
         return generate_latest(self._registry)
 
 
-class _Unreadable(Collector):
-    """How much of what is stored this process could not read."""
+class _Counted(Collector):
+    """What this process counts where nobody knows of metrics: what it could not read, and what its log left out."""
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(
@@ -102,6 +99,11 @@ class _Unreadable(Collector):
             "Events, keys and log lines that this process could not read",
             REPORTS.count,
         )
+        yield CounterMetricFamily(
+            "executions_log_lines_left_out",
+            "Lines of the program's own log beyond those of their kind",
+            LEFT_OUT.count,
+        )
 
 
-REGISTRY.register(_Unreadable())
+REGISTRY.register(_Counted())

@@ -12,8 +12,8 @@ import pytest
 from psycopg.errors import InsufficientPrivilege, RestrictViolation
 from psycopg.sql import SQL, Identifier
 
+from api.database import SERVING
 from api.embedded_postgres.server import EmbeddedPostgres
-from api.server import SERVING
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.sessions import session_options
 from domain.eventlog.setup.roles import GRANTED, grant

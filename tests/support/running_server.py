@@ -18,11 +18,12 @@ import httpx
 from api.access.identity import Access
 from api.app import create_app
 from api.cells.registry import LogRegistry
+from api.database import Database
 from api.embedded_postgres.data_dir import DataDir
 from api.hosting.composition import hosting
 from api.hosting.hosted_logs import HostedLogs
 from api.hosting.preparation import Deployment
-from api.server import Database, Server, configured, server_of
+from api.server import Server, configured, server_of
 from api.settings import Settings
 from api.system import System, build
 from api.transport.connection_limits import ConnectionLimits

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from ssl import SSLContext
 from typing import NamedTuple
-
-import httpx
 
 from workers.outbound.addresses import AddressRefused, Network, check
 from workers.outbound.look_up import Resolve, look_up
@@ -65,8 +64,6 @@ class HttpClient:
         self._resolve = resolve or look_up
         self._timeout = timeout
         self._answer_bytes = answer_bytes
-        self._tls = httpx.create_ssl_context()  # read once: it costs more than a call
-        self._tls.set_alpn_protocols(["http/1.1"])
         self._kept: dict[Origin, list[Connection]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -90,7 +87,7 @@ class HttpClient:
                 return await self._post(url, headers, body)
         except TimeoutError:
             raise CallFailed(f"no answer within {self._timeout:g} s") from None
-        except (AddressRefused, NoAnswer, httpx.InvalidURL) as error:
+        except (AddressRefused, NoAnswer) as error:
             raise CallFailed(str(error)) from None
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
@@ -113,6 +110,15 @@ class HttpClient:
         return response
 
     # --- connections
+
+    @cached_property
+    def _tls(self) -> SSLContext:
+        """Read once, as it costs more than a call, and only where a receiver wants it: it takes megabytes."""
+        import httpx
+
+        tls = httpx.create_ssl_context()
+        tls.set_alpn_protocols(["http/1.1"])
+        return tls
 
     async def _connect(self, origin: Origin) -> Connection:
         """A connection to the first address of the host that answers, if all of them may be reached.
@@ -178,8 +184,18 @@ class HttpClient:
 
 @lru_cache(maxsize=4_096)
 def target_of(url: str) -> Target:
-    """Where a URL leads. Raises httpx.InvalidURL."""
-    parsed = httpx.URL(url)
+    """Where a URL leads.
+
+    Raises:
+        CallFailed: it is none.
+    """
+    # Only where something is called: with what it imports it takes as much memory as all views.
+    import httpx
+
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise CallFailed(str(error)) from None
     request = httpx.Request("POST", parsed)
     if parsed.userinfo:
         auth = httpx.BasicAuth(parsed.username, parsed.password)

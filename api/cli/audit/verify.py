@@ -10,11 +10,11 @@ import click
 
 from api.cli.audit.progress_file import Progress, ProgressFile
 from api.cli.audit.stamps import check_stamp
+from api.cli.open_log import on_log
 from api.cli.progress_bar import progress
-from api.cli.projections import on_log
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import has_master_key
-from api.server import keys_of_log, require_key_of_log
+from api.log_keys import keys_of_log, require_key_of_log
 from api.settings import Settings
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from api.cli.cells.found import reporting_errors, server
 from api.cli.tables import print_table, whole_column
-from api.server import Database, named
+from api.database import Database
+from api.log_keys import named
 from domain.eventlog.moving.journal import read_from
 from domain.eventlog.setup.databases import (
     FoundLog,

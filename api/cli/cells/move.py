@@ -15,7 +15,7 @@ import click
 
 from api.cells.registry import LogRegistry
 from api.cli.cells.found import found_log, hosted_logs, reporting_errors
-from api.server import Database
+from api.database import Database
 from api.settings import Settings, SetupError, environment_of_children
 from domain import registry
 from domain.eventlog.moving.digests import Different

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
-from api.cli.projections import on_log, opened
-from api.cli.tables import print_table
+from api.cli.open_log import on_log, opened
 from api.clock import Clock, chance, new_id
 from api.embedded_postgres.data_dir import DataDir
-from api.server import keys_of_log, require_key_of_log
+from api.log_keys import keys_of_log, require_key_of_log
 from api.settings import Settings
-from api.work_task import task_of
 from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
@@ -36,9 +33,8 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
     def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
         keys = keys_of_log(conninfo, settings, DataDir(folder.path))
-        retention = task_of(settings, conninfo, keys).retention
-        assert retention is not None  # the settings always have one
-        kept.append((retention, Vault(keys.master)))
+        days = settings.log_days, settings.archiving, settings.access_log_days
+        kept.append((Retention(settings.archive, *days), Vault(keys.master)))
 
     async def work(conninfo: str, schema: str, _: Store) -> None:
         [(retention, vault)] = kept
@@ -72,7 +68,7 @@ def _show(reports: list[DayReport], days: int, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_document(report) for report in shown]))
     elif shown:
-        print_table(_table(shown))
+        _print(shown)
     else:
         click.echo(
             f"No log lines are old enough to be archived: EXECUTIONS_LOG_DAYS is {days} for this command."
@@ -91,9 +87,13 @@ def _document(report: DayReport) -> dict[str, Any]:
     }
 
 
-def _table(reports: list[DayReport]) -> Table:
+def _print(reports: list[DayReport]) -> None:
+    from rich.table import Table
+
+    from api.cli.tables import print_table
+
     table = Table("day", "lines", "outcome", "why, or where")
     for report in reports:
         why = report.reason or "\n".join(report.files)
         table.add_row(str(report.day), f"{report.lines}", report.outcome, why)
-    return table
+    print_table(table)

@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.projections import on_log
+from api.cli.open_log import on_log
 from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import format_time

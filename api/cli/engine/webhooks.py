@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from api.cli.projections import on_log
+from api.cli.open_log import on_log
 from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import parse_time

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from api.cli.open_log import log_of
 from api.cli.progress_bar import progress
-from api.cli.projections import log_of
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import is_elsewhere, master_key, place, printed_key
 from api.settings import Settings, SetupError, read

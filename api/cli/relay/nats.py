@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import click
 
-from api.cli.projections import log_of
+from api.cli.open_log import log_of
 from api.cli.relay.edge import require_client, stream_name
+from api.database import keep_running
 from api.embedded_postgres.data_dir import DataDir
-from api.server import keep_running, keys_of_log, named, require_key_of_log
+from api.log_keys import keys_of_log, named, require_key_of_log
 from api.settings import SetupError, read
 from api.work_task import end_when_asked
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.database import Database
 from api.embedded_postgres.data_dir import DataDir
-from api.server import Database, require_key_of_log
+from api.log_keys import require_key_of_log
 from api.service import Served
 from api.settings import Settings, SetupError
 from api.work_task import named_again, task_of

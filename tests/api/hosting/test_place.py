@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from api.server import Database
+from api.database import Database
 from api.settings import Settings
 from api.work_task import task_of, work_for_others
 from domain.eventlog.moving.journal import place_of

@@ -7,8 +7,7 @@ import logging
 import pytest
 import structlog
 
-from api.telemetry.log_limit import KINDS, MOST, PERIOD, LogLimit
-from api.telemetry.metrics import LOG_LINES_LEFT_OUT
+from api.telemetry.log_limit import KINDS, LEFT_OUT, MOST, PERIOD, LogLimit
 
 
 class Time:
@@ -26,11 +25,11 @@ def passes(limit: LogLimit, event: str, level: str = "warning") -> dict[str, obj
 
 
 def test_lines_of_a_kind_beyond_the_limit_are_left_out_and_counted() -> None:
-    time, before = Time(), LOG_LINES_LEFT_OUT._value.get()
+    time, before = Time(), LEFT_OUT.count
     limit = LogLimit(time)
     assert sum(passes(limit, "noise") is not None for _ in range(100)) == MOST
     assert passes(limit, "news") == {"event": "news"}
-    assert LOG_LINES_LEFT_OUT._value.get() - before == 100 - MOST
+    assert LEFT_OUT.count - before == 100 - MOST
     time.now = PERIOD
     assert passes(limit, "noise") == {"event": "noise", "left_out": 100 - MOST}
     assert passes(limit, "noise") == {"event": "noise"}

@@ -13,7 +13,7 @@ from api.cli.keys import rotate_master
 from api.cli.main import main
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import master_key
-from api.server import keys_of_log, require_key_of_log
+from api.log_keys import keys_of_log, require_key_of_log
 from api.settings import Settings, SetupError, read
 from domain.eventlog.encryption import Vault
 from domain.eventlog.migrations import settle_master_key

@@ -1,0 +1,68 @@
+"""The keys and the name of a log, held against those of the settings and the data directory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from api.embedded_postgres.data_dir import DataDir
+from api.embedded_postgres.master_key import is_elsewhere, master_key, place
+from api.settings import Settings, SetupError
+from domain.eventlog.encryption import Vault, WrongKey
+from domain.eventlog.keys.rotation import RotationUnderWay
+from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.setup.log_name import OtherName, settle_log_name
+from domain.eventlog.setup.log_secret import LogKeys, log_secret
+
+
+def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
+    """Raises SetupError where the folder has not the master key that this log was sealed with.
+
+    A new one is made, at the first start, for a log that has none yet. For one that has, it would only
+    hide which one is missing.
+    """
+    known = partial(master_key, settings, DataDir(folder.path))
+    made = partial(master_key, settings, folder) if folder.may_make else None
+    try:
+        settle_master_key(conninfo, settings.schema, known, made)
+    except RotationUnderWay:
+        raise SetupError(
+            "the master key of this log is being changed: run `executions keys rotate-master` to its end first"
+        ) from None
+    except WrongKey as error:
+        again = folder.next_master_key_file.exists() and not is_elsewhere(settings)
+        cure = (
+            "a change of it was broken off: run `executions keys rotate-master` again"
+            if again
+            else "put the right one there, from the data directory of another server of this database or a backup"
+        )
+        raise SetupError(
+            f"{place(settings, folder)} is not the key that this log was sealed with ({error}): {cure}"
+        ) from None
+
+
+def named(settings: Settings, conninfo: str) -> Settings:
+    """The settings with the name of the log, if it has one; a log without a name is given the one of the settings.
+
+    Raises:
+        SetupError: it has another one.
+    """
+    try:
+        return replace(settings, log=settle_log_name(conninfo, settings.schema, settings.log))
+    except OtherName as error:
+        raise SetupError(
+            f"log (EXECUTIONS_LOG): this log is named `{error.name}`, not `{settings.log}`; a name is for ever"
+        ) from None
+
+
+def keys_of_log(conninfo: str, settings: Settings, folder: DataDir) -> LogKeys:
+    """The keys of a log whose master key is in the folder, as `require_key_of_log` has found.
+
+    Raises:
+        SetupError: it is not there, or the secret of the log is damaged.
+    """
+    master = master_key(settings, folder)
+    try:
+        return LogKeys(master, log_secret(conninfo, settings.schema, Vault(master)))
+    except WrongKey as error:
+        raise SetupError(f"{error}: restore the table master_key from a backup") from None
