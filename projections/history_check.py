@@ -16,6 +16,8 @@ from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.eventlog.queries import FORWARDS, NEWEST
 from domain.eventlog.state_parts import applied
+from domain.eventlog.states import PAGE_BYTES as FOLLOWING_BYTES
+from domain.eventlog.states import following
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.model import Versioned
@@ -25,7 +27,7 @@ from projections.audit.note import BadNote, Checkpoint, checkpoint_of
 from projections.audit.proofs import root_of_inclusion
 from projections.audit.reader import TreeReader
 from projections.audit.tables import Head
-from projections.executions.check import Expected, StoredExecution, stored_execution
+from projections.executions.check import Expected, StoredExecution, stored_executions
 from projections.executions.projection import Executions
 from projections.executions.references import STREAM
 
@@ -59,7 +61,7 @@ class HistoryCheck:
     """Verifies executions, one by one; `public_key` is that of the log.
 
     Without a tree no leaves are looked at, and nothing is opened: neither data keys nor snapshots, whose content
-    is sealed anew.
+    is sealed anew. `rest` is for `faults_of`.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class HistoryCheck:
         """
         stream = STREAM + id_
         async with self._store.reader() as connection:
-            stored = await stored_execution(connection, self._view, id_)
+            [stored] = (await stored_executions(connection, self._view, [id_])).values()
         head = key = served = None
         if self._tree is not None:
             key = (await self._store.keys([stream]))[stream]
@@ -95,8 +97,6 @@ class HistoryCheck:
         work.check_head(self._public_key)
         async for rows in _pages(self._store, stream):
             await work.take(rows, self._tree)
-            if self._rest is not None:
-                await self._rest(len(rows))
         work.finish()
         if not work.events and not stored.rows:
             return None
@@ -104,6 +104,31 @@ class HistoryCheck:
             *(id_, work.events, work.last.position if work.last else 0, work.proven, head),
             *(stored.version, stored.position, work.faults, work.unknown),
         )
+
+    async def faults_of(self, ids: Sequence[str]) -> list[Fault]:
+        """What does not fit of some executions, which are read together; of their tree nothing.
+
+        Raises:
+            Overloaded: the database is away.
+        """
+        async with self._store.reader() as connection:
+            found = await stored_executions(connection, self._view, ids)
+        codec = self._store.codec
+        works = {STREAM + id_: _Check(codec, found[id_], None, None, None) for id_ in ids}
+        places = dict.fromkeys(works, 0)
+        while places:
+            async with self._store.reader() as connection:
+                pages = await following(connection, places.items(), PAGE)
+            places = {}
+            for (stream, _), rows in pages.items():
+                await works[stream].take(rows, None)
+                if _may_go_on(rows):
+                    places[stream] = rows[-1].version
+            if self._rest is not None:
+                await self._rest(sum(map(len, pages.values())))
+        for work in works.values():
+            work.finish()
+        return [fault for work in works.values() for fault in work.faults]
 
     async def _served(self, stream: str) -> Versioned[Any] | None:
         """The state as readers get it, by way of snapshots; None where it cannot be read.
@@ -218,9 +243,11 @@ class _Check:
         if self.unknown:
             return
         try:
-            self._folded = applied(self._folded, [self._codec.decode(row, self._key)])
+            recorded = self._codec.decode(row, self._key)
+            self._folded = applied(self._folded, [recorded])
             if row.version <= self._stored.version:
-                self._expected.advance(self._codec.decode(row))
+                closed = recorded if self._key is None else self._codec.decode(row)
+                self._expected.advance(closed)
         except Exception as error:  # noqa: BLE001 - an event never refuses: something is not as it was
             why = error.members.get("reason", "") if isinstance(error, Damaged) else ""
             self._folds = False
@@ -250,6 +277,11 @@ class _Check:
 
 def _place(row: EventRow) -> str:
     return f"event {row.version} of {row.stream}"
+
+
+def _may_go_on(rows: Sequence[EventRow]) -> bool:
+    """Whether there may be more behind what followed: it was as much as comes at once."""
+    return len(rows) == PAGE or sum(len(row.data) for row in rows) >= FOLLOWING_BYTES
 
 
 async def _pages(store: Store, stream: str) -> AsyncIterator[list[EventRow]]:

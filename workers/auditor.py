@@ -42,6 +42,8 @@ IDLE = 30.0
 """Seconds between two looks whether the next round is due."""
 AGAIN = 2.0
 """Seconds after which what does not fit is looked at once more."""
+TOGETHER = 16
+"""Executions that are read together, of each up to a page: one by one, most of the work was to ask for each."""
 AT_LENGTH = "SET statement_timeout = '60s'"
 """For the connection of the owner: 256 events may have 256 MiB to hash."""
 Look = Callable[[], Awaitable[list[Fault]]]
@@ -124,8 +126,10 @@ class Auditor(OwnedWork):
     async def _page(self, connection: AsyncConnection, after: int, until: int) -> None:
         until = min(after - after % WIDTH + WIDTH, until)
         faults = await self._confirmed(lambda: self._events(connection, after, until))
-        for id_ in await begun_executions(connection, after, until):
-            faults += await self._confirmed(partial(self._execution, id_))
+        begun = await begun_executions(connection, after, until)
+        for first in range(0, len(begun), TOGETHER):
+            of_some = partial(self._check.faults_of, begun[first : first + TOGETHER])
+            faults += await self._confirmed(of_some)
         await walk.reach(connection, until, await self._keep(connection, faults))
         await self._rest(until - after)
         found = await walk.walk_of(connection)
@@ -140,10 +144,6 @@ class Auditor(OwnedWork):
             *await page_faults(connection, after, until),
             *await misplaced(self._store, after, until),
         ]
-
-    async def _execution(self, id_: str) -> list[Fault]:
-        found = await self._check.verified(id_)
-        return [] if found is None else found.faults
 
     async def _confirmed(self, look: Look) -> list[Fault]:
         """What is found twice, with a moment between."""

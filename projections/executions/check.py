@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -20,13 +20,14 @@ from projections.executions.stored_states import CachedState, advance
 from projections.executions.tables import ROW
 from projections.representations.packing import same
 
-FOUND = f"""SELECT b.position, b.form, {", ".join(f"r.{name}" for name in ROW)},
+FOUND = f"""SELECT wanted.id, b.position, b.form, {", ".join(f"r.{name}" for name in ROW)},
         d.document, d.checksum, s.version, s.position, s.at, s.state
-    FROM (SELECT %b::text AS id) AS wanted
+    FROM unnest(%b::text[]) AS wanted (id)
     LEFT JOIN bookmarks AS b ON b.view = 'executions'
-    LEFT JOIN executions AS r ON r.id = wanted.id
+    LEFT JOIN LATERAL (SELECT * FROM executions WHERE id = wanted.id OFFSET 0) AS r ON true
     LEFT JOIN execution_documents AS d ON d.id = wanted.id
     LEFT JOIN execution_states AS s ON s.id = wanted.id"""
+"""Each is looked up by itself (`OFFSET 0`), however large the planner believes the tables to be."""
 MEMBERS = (*(column.field.path for column in COLUMNS), "tags", "metadata")
 
 
@@ -48,14 +49,16 @@ class StoredExecution(NamedTuple):
         return int(self.rows[0][MEMBERS.index("version")]) if self.rows else 0
 
 
-async def stored_execution(
-    connection: AsyncConnection, view: Executions, id_: str
-) -> StoredExecution:
-    """Read all there is of an execution, in one statement."""
-    found = await (await connection.execute(FOUND, (id_,), binary=True)).fetchall()
-    position, form = found[0][:2]
-    rows = [row[2:] for row in found if row[2] is not None]
-    return StoredExecution(id_, position or 0, form == form_of(view), rows)
+async def stored_executions(
+    connection: AsyncConnection, view: Executions, ids: Sequence[str]
+) -> dict[str, StoredExecution]:
+    """Read all there is of some executions, in one statement."""
+    found = await (await connection.execute(FOUND, (list(ids),), binary=True)).fetchall()
+    position, form = found[0][1:3]
+    readable, rows = form == form_of(view), dict[str, list[tuple[Any, ...]]]()
+    for id_, _, _, *row in found:
+        rows.setdefault(id_, []).extend([] if row[0] is None else [tuple(row)])
+    return {id_: StoredExecution(id_, position or 0, readable, rows[id_]) for id_ in ids}
 
 
 class Expected:

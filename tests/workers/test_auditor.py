@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,10 +16,11 @@ from projections.audit.rounds import walk
 from projections.audit.rounds.walk import AuditTotals, audit_totals
 from projections.audit.tables import migrate_audit
 from projections.executions.projection import Executions
+from projections.history_check import HistoryCheck
 from tests.support.followed_log import NOON, SCHEMA, FollowedLog
 from tests.support.tampering import change
 from workers import auditor as module
-from workers.auditor import EVERY, Auditor
+from workers.auditor import EVERY, TOGETHER, Auditor
 from workers.tree_builder import TreeBuilder
 
 pytestmark = pytest.mark.anyio
@@ -220,18 +221,42 @@ async def test_difference_that_is_gone_at_the_second_look_is_no_fault(
     audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(audited.conninfo, "UPDATE executions_ended SET provider = 'x' WHERE id = 'e-7'")
-    usual, looks = Auditor._execution, list[str]()
+    usual, looks = HistoryCheck.faults_of, list[str]()
 
-    async def mended(self: Auditor, id_: str) -> Any:
-        looks.append(id_)
+    async def mended(self: HistoryCheck, ids: Sequence[str]) -> Any:
+        looks.extend(ids)
         if looks.count("e-7") == 2:
             change(audited.conninfo, "UPDATE executions_ended SET provider = 'p'")
-        return await usual(self, id_)
+        return await usual(self, ids)
 
-    monkeypatch.setattr(Auditor, "_execution", mended)
+    monkeypatch.setattr(HistoryCheck, "faults_of", mended)
     assert (await audited.round()).faults == 0
     assert looks.count("e-7") == 2
     assert await audited.said() == []
+
+
+async def test_execution_of_several_pages_is_looked_at_to_its_end(
+    audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.history_check.PAGE", 1)
+    assert (await audited.round()).faults == 0
+    change(audited.conninfo, "UPDATE executions_ended SET version = 1 WHERE id = 'e-7'")
+    assert (await audited.round()).faults == 1
+
+
+async def test_executions_are_asked_for_together(
+    audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, together = HistoryCheck.faults_of, list[int]()
+
+    async def noted(self: HistoryCheck, ids: Sequence[str]) -> Any:
+        together.append(len(ids))
+        return await usual(self, ids)
+
+    monkeypatch.setattr(HistoryCheck, "faults_of", noted)
+    await audited.round()
+    assert max(together) == TOGETHER
+    assert len(together) < sum(together) / 4
 
 
 async def test_lost_table_is_counted_whole_and_named_in_part(
