@@ -97,8 +97,8 @@ S = TypeVar("S", bound=Aggregate)
 
 LARGE_CONTENT = 64 * 1024
 """Bytes of content that take as much room in a cache as one more part."""
-CACHED_PARTS = 16_384
-"""Room for the states of one cache: some 30 MB."""
+CACHED_PARTS = 8_192
+"""Room for the states of one cache: some 16 MB."""
 
 
 class Context(NamedTuple):

@@ -24,7 +24,7 @@ from projections.analytics.slices import SLICES, spread_moved, totals_moved
 from projections.analytics.step_runs import OF_STEPS, RunCache, StepRuns
 from projections.engine.row_cache import RowCache
 
-CAPACITY, RUNS = 5_000, 4
+CAPACITY, RUNS = 4_000, 3
 """Facts that are kept between pages, and runs of steps for each of them, at some 400 bytes each."""
 
 DURATIONS = "\n".join(

@@ -15,7 +15,7 @@ from domain.model import Recorded
 from projections.claims.row import CONCERNED, Claimable, after
 from projections.engine.row_cache import RowCache
 
-CAPACITY = 20_000
+CAPACITY = 5_000
 """Rows that are kept between pages, at some 400 bytes each."""
 
 SCHEMA = """

@@ -47,7 +47,8 @@ from projections.query.sql import sql
 from projections.representations.execution_schema import ServiceExecution
 from projections.representations.packing import FORM
 
-CAPACITY = 8_192
+CAPACITY = 4_096
+"""Parts of states that are kept between pages, at some 2 KB each."""
 MOST_ACTIVE = 2_000
 """So many rows are read within a millisecond, without an index. Where fewer executions go on, none is moved."""
 LARGE = 16 * 1024 * 1024

@@ -12,7 +12,7 @@ from domain.model import Recorded
 from projections.engine.row_cache import RowCache
 from projections.timers.timer import CONCERNED, Timer, after
 
-CAPACITY = 20_000
+CAPACITY = 5_000
 """Timers that are kept between pages, at some 300 bytes each."""
 
 SCHEMA = """
