@@ -22,7 +22,7 @@ from typing import Any, cast
 from tests.support.paths import ROOT
 
 STATE: ForkServerContext = get_context("forkserver")
-PROGRAMS = ("api.cli.main", "api.service")
+PROGRAMS = ("api.service", "api.cli.work", "api.cli.projections", "api.cli.verify")
 SUPPORT = (
     "tests.support.forked_program",
     "tests.support.forked_children",

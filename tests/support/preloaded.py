@@ -1,9 +1,13 @@
-"""What each program makes first, made once in the process from which they are forked, after it has imported the rest."""
+"""What each program imports and makes first, once, in the process from which they are forked."""
 
 import gc
+from importlib import import_module
 
+from api.cli.main import ELSEWHERE
 from domain import registry
 
+for place in ELSEWHERE.values():
+    import_module(place.partition(":")[0])
 registry.codec()
 gc.collect()
 gc.freeze()
