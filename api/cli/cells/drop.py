@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
 
+from api.cells.registry import LogPlace
 from api.cli.cells.found import found_log, reporting_errors
-from api.settings import SetupError
+from api.cli.cells.hosted import taken_out
+from api.settings import Settings, SetupError
 from domain.eventlog.moving.journal import Journal, read_from
 from domain.eventlog.moving.steps import Done
 from domain.eventlog.setup.databases import FoundLog, drop_log, log_at, without_secrets
@@ -22,12 +25,8 @@ SERVED = "a server or a work process runs on this log: stop it first"
 def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_json: bool) -> None:
     """Drop a log, once its name was said again."""
     with reporting_errors(), found_log(name, data_dir) as (settings, known, named, hosted):
-        if hosted is not None:
-            raise SetupError(
-                f"{name} is in {settings.logs}, so a server may open it: take it out, and drop it with EXECUTIONS_SCHEMA"
-            )
         schema = settings.schema
-        if is_served(known.owner, schema):
+        if hosted is None and is_served(known.owner, schema):
             raise SetupError(SERVED)
         journal = read_from(known.owner, schema)
         if journal is not None and journal.step != Done.FINISHED:
@@ -40,9 +39,18 @@ def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_js
             click.echo(_described(name, log, without_secrets(known.owner), journal))
         if (confirmed or click.prompt("Its name, once more", err=True)) != name:
             raise SetupError(f"that is not {name}: nothing was dropped")
-        dropped = drop_log(known.owner, schema, named.owner)
+        with _let_go(name, hosted, settings, known.owner):
+            dropped = drop_log(known.owner, schema, named.owner)
     gone = {"name": name, "dropped": dropped, "position": log.position}
     click.echo(json.dumps(gone) if as_json else f"Dropped {dropped}.")
+
+
+def _let_go(
+    name: str, hosted: LogPlace | None, settings: Settings, owner: str
+) -> AbstractContextManager[None]:
+    if hosted is None or settings.logs is None:
+        return nullcontext()
+    return taken_out(name, hosted, settings.logs, owner)
 
 
 def _described(name: str, log: FoundLog, place: str, journal: Journal | None) -> str:

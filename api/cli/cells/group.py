@@ -19,23 +19,35 @@ def cells_group() -> None:
     A log has a name (EXECUTIONS_LOG), and a database of its own. `create` makes that, on the PostgreSQL of
     EXECUTIONS_DATABASE_URL or on the embedded one; `list` shows which there are; `move` takes one elsewhere while it is
     served; `drop` is the end of one; `map` writes what nginx or HAProxy need to send each request to its log.
+
+    Where EXECUTIONS_LOGS names the file of the logs that one server serves, they are about those.
     """
 
 
 @cells_group.command()
 @click.argument("name")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="With EXECUTIONS_LOGS: a host at which the log is served, besides its path; may be given several times.",
+)
 @DATA_DIR
 @JSON
-def create(name: str, data_dir: Path | None, *, as_json: bool) -> None:
+def create(name: str, hosts: tuple[str, ...], data_dir: Path | None, *, as_json: bool) -> None:
     """Make a database for a log named NAME, and its tables.
 
     The database is called executions_NAME, on the server that the settings name, whose user must be allowed to make
     it. Run again it makes what is missing. Then serve it, with a data directory of its own that has the same
     master.key or another one: the first server that starts decides.
+
+    With EXECUTIONS_LOGS it makes a schema executions_NAME instead, and enters the log in that file: servers that run
+    serve it within a second.
     """
     from api.cli.cells.logs import create_log
 
-    create_log(name, data_dir, as_json=as_json)
+    create_log(name, hosts, data_dir, as_json=as_json)
 
 
 @cells_group.command(name="list")
@@ -45,7 +57,8 @@ def list_(data_dir: Path | None, *, as_json: bool) -> None:
     """Show the logs on the PostgreSQL server: name, database, head and size.
 
     The head is the position of the last event, and its time; the size is that of the whole database. Logs are
-    found in the schema of the settings (EXECUTIONS_SCHEMA), in each database into which the user may look.
+    found in the schema of the settings (EXECUTIONS_SCHEMA), in each database into which the user may look. With
+    EXECUTIONS_LOGS it shows the logs of that file, and in which schema each is.
     """
     from api.cli.cells.logs import list_logs
 
@@ -117,8 +130,9 @@ def move(name: str, to: str, data_dir: Path | None, **options: Any) -> None:
 def drop(name: str, confirm: str | None, data_dir: Path | None, *, as_json: bool) -> None:
     """Drop the log NAME for good: its database, or its schema where there is more in the database.
 
-    It says what goes, and asks for the name once more. A log with a running server or work process is refused. What is
-    elsewhere stays: the master key, and the files of the archive.
+    It says what goes, and asks for the name once more. A log with a running server or work process is refused; one of the
+    file EXECUTIONS_LOGS is taken out of that first, and dropped once servers have let go of it. What is elsewhere stays:
+    the master key, and the files of the archive.
     """
     from api.cli.cells.drop import drop_named
 

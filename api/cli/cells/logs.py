@@ -1,4 +1,4 @@
-"""`executions cells create` and `list`: the logs of one PostgreSQL server."""
+"""`executions cells create` and `list`: the logs of one PostgreSQL server, or of one server of many logs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import click
 from rich.table import Table
 
 from api.cli.cells.found import reporting_errors, server
+from api.cli.cells.hosted import create_hosted, list_hosted
 from api.cli.tables import print_table, whole_column
 from api.database import Database
 from api.log_keys import named
+from api.settings import SetupError, read
 from domain.eventlog.moving.journal import read_from
 from domain.eventlog.setup.databases import (
     FoundLog,
@@ -29,9 +31,17 @@ SETTINGS = {"url": "EXECUTIONS_DATABASE_URL", "ownerUrl": "EXECUTIONS_DATABASE_O
 """Which setting takes which address of a log."""
 
 
-def create_log(name: str, data_dir: Path | None, *, as_json: bool) -> None:
-    """Make the database of a log, its tables, and give it its name; what is there already stays."""
+def create_log(name: str, hosts: tuple[str, ...], data_dir: Path | None, *, as_json: bool) -> None:
+    """Make a log, with its tables and its name: in a database, or, where there is a file of logs, in a schema and in that
+    file. What is there already stays.
+    """
     with reporting_errors(), server(data_dir, log=name) as (settings, known):
+        if settings.logs is not None:
+            _require_another(name, data_dir)
+            create_hosted(name, hosts, settings.logs, settings, known, as_json=as_json)
+            return
+        if hosts:
+            raise SetupError("--host is for logs of one server: name their file in EXECUTIONS_LOGS")
         database = database_of(name)
         is_new = make_database(known.owner, database)
         made = known._replace(
@@ -50,9 +60,19 @@ def create_log(name: str, data_dir: Path | None, *, as_json: bool) -> None:
     click.echo(f"Serve it: {shown} executions serve")
 
 
+def _require_another(name: str, data_dir: Path | None) -> None:
+    if read(data_dir=data_dir).log == name:
+        raise SetupError(
+            f"{name} is the log of the settings (EXECUTIONS_LOG), which is served beside those of the file"
+        )
+
+
 def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
-    """Print the logs of the server."""
+    """Print the logs of the file of logs, or else of the server."""
     with reporting_errors(), server(data_dir) as (settings, known):
+        if settings.logs is not None:
+            list_hosted(settings.logs, known, as_json=as_json)
+            return
         found = logs_on(known.owner, settings.schema)
         moved = {log.database: _moved_to(known, log, settings.schema) for log in found}
     if as_json:

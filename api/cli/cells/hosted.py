@@ -1,0 +1,124 @@
+"""`executions cells create`, `list` and `drop` where one server serves many logs: they stand in a file, each in a schema."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from psycopg.conninfo import conninfo_to_dict
+from rich.table import Table
+
+from api.cells.registry import LogPlace, LogRegistry
+from api.cli.tables import print_table, whole_column
+from api.database import Database
+from api.hosting.preparation import database_at
+from api.log_keys import named
+from api.settings import Settings, SetupError
+from domain.eventlog.setup.databases import log_at
+from domain.eventlog.setup.log_id import is_served
+from domain.json_forms import format_time
+
+NOTICED = 1.5
+"""Seconds within which servers and work processes have read the file again."""
+LET_GO = 30.0
+"""Seconds within which they have let go of a log that is no more in it."""
+LOOK = 0.2
+
+
+def create_hosted(
+    name: str,
+    hosts: tuple[str, ...],
+    file: Path,
+    settings: Settings,
+    known: Database,
+    *,
+    as_json: bool,
+) -> None:
+    """Make the tables of a log, give it its name, and enter it in the file; what is there already stays.
+
+    Raises:
+        SetupError: the file or a host cannot be what it is, or another log is in that place.
+        Overloaded: the database is away.
+    """
+    registry = LogRegistry(file)
+    before = registry.read().get(name)
+    place = before or LogPlace.of(name)
+    place = replace(place, hosts=hosts or place.hosts)
+    log = database_at(known, place).located(place.schema)
+    log.prepare(place.schema)
+    named(replace(settings, schema=place.schema), log.owner)
+    registry.put(name, place)
+    if as_json:
+        made = {"name": name, "schema": place.schema, "made": before is None, "path": _path(name)}
+        click.echo(json.dumps({**made, **({"hosts": place.hosts} if place.hosts else {})}))
+        return
+    click.echo(
+        f"The log {name} is in the schema {place.schema}{', as before' if before else ''}, and in {file}."
+    )
+    at = "".join(f", and at {host}" for host in place.hosts)
+    click.echo(f"Servers that have this file as EXECUTIONS_LOGS serve it at {_path(name)}{at}.")
+
+
+def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
+    """Print the logs of the file.
+
+    Raises:
+        SetupError: the file cannot be read.
+    """
+    found = [_found(name, place, known) for name, place in LogRegistry(file).read().items()]
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    table = Table(whole_column("log"), whole_column("schema"), "database", "head", "last event")
+    for log in found:
+        head = log.get("position", "not made yet, or away")
+        shown = log["name"], log["schema"], log["database"], head, log.get("at", "")
+        table.add_row(*map(str, shown))
+    print_table(table)
+
+
+def _found(name: str, place: LogPlace, known: Database) -> dict[str, object]:
+    located = database_at(known, place).located(place.schema)
+    at = {"database": str(conninfo_to_dict(located.owner).get("dbname")), "schema": place.schema}
+    log = log_at(located.owner, place.schema)
+    if log is None:
+        return {"name": name, **at}
+    last = {"at": format_time(log.at)} if log.position else {}
+    return {"name": name, **at, "position": log.position, **last}
+
+
+@contextmanager
+def taken_out(name: str, place: LogPlace, file: Path, owner: str) -> Iterator[None]:
+    """A log is in the file no more, and nobody serves it, while the block runs; it is entered again where that fails.
+
+    Raises:
+        SetupError: it is still served.
+    """
+    registry = LogRegistry(file)
+    registry.remove(name)
+    try:
+        _wait_until_let_go(name, file, owner, place.schema)
+        yield
+    except BaseException:
+        registry.put(name, place)
+        raise
+
+
+def _wait_until_let_go(name: str, file: Path, owner: str, schema: str) -> None:
+    time.sleep(NOTICED)
+    end = time.monotonic() + LET_GO
+    while is_served(owner, schema):
+        if time.monotonic() > end:
+            raise SetupError(
+                f"{name} is served although it is not in {file} any more: by a server of this log alone, or one with another file"
+            )
+        time.sleep(LOOK)
+
+
+def _path(name: str) -> str:
+    return f"/logs/{name}/api"
