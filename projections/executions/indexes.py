@@ -44,9 +44,9 @@ SELDOM_SET = (
 """Most executions have none of these, and are in no index of them. Those that have one are in the order of creation."""
 WITH_CREATION = ("status", *LISTED_BY)
 UNLIKE = ("position", "metadata.updatedAt", "metadata.completedAt")
-"""Few executions have the same of these, and all that have ended have one or all that go on have none. So the index,
-like those that go on with the creation, need not have the id, which is most of an entry: those few are sorted when
-they are read."""
+"""Few executions have the same of these, and all that have ended have one or all that go on have none. So the index
+need not go on with the creation: those few are sorted when they are read, as in all indexes those of one value
+and one creation are, whose ids would be most of an entry."""
 FILTERED_BY = tuple(
     path
     for path in FIELDS
@@ -67,7 +67,7 @@ def _rank(path: str) -> str:
 
 
 def _tie(path: str) -> str:
-    return "" if path in UNLIKE else ", id"
+    return "" if path in UNLIKE else ", created_at"
 
 
 def _of_active(table: str) -> list[str]:
@@ -86,7 +86,7 @@ def _of_lasting(table: str) -> list[str]:
             name="attribute",
         ),
         *(_index(table, path, f"({_rank(path)}{_tie(path)})") for path in SORTED_BY),
-        _index(table, "", f"({_rank('priority')} DESC, created_at, id)", name="urgency"),
+        _index(table, "", f"({_rank('priority')} DESC, created_at)", name="urgency"),
         *(_index(table, path, f"({_rank(path)})") for path in FILTERED_BY),
         *(
             _index(

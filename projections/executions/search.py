@@ -20,7 +20,7 @@ from projections.executions.page_query import Place, Way, order_of, page_query
 from projections.executions.tables import WITH_POSITION
 from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.field_types import ATTRIBUTE
-from projections.query.pagination import Key
+from projections.query.pagination import TIES, Key
 from projections.query.sql import sql
 
 PLANNED_FOR = 10
@@ -72,8 +72,7 @@ class Search:
 
     @property
     def _walks(self) -> bool:
-        first, *rest = self._keys
-        ordered = first.field.path in ORDERED and len(rest) == 1
+        ordered = _has_index(self._keys)
         return ordered and _by_value(self._condition) and not _leads(self._condition)
 
     async def _read(self, connection: AsyncConnection, way: Way) -> Rows:
@@ -87,6 +86,13 @@ class Search:
             query += f" -- {int(monotonic() / PLANNED_FOR)}"
         cursor = await connection.execute(query, values, prepare=prepare, binary=True)
         return await cursor.fetchall()
+
+
+def _has_index(keys: Sequence[Key]) -> bool:
+    """Whether rows are in this order along an index: all one way, and in that of their creation where a field is equal."""
+    paths = tuple(key.field.path for key in keys)
+    one_way = len({key.descending for key in keys}) == 1
+    return one_way and paths[0] in ORDERED and paths in {TIES, (paths[0], *TIES)}
 
 
 def _by_value(condition: Condition) -> bool:

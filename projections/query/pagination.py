@@ -1,13 +1,14 @@
 """Sort orders and the keyset cursors that page through them.
 
 A page begins after the last row of the one before, by value, never by number: rows written
-meanwhile move nothing. Missing values come last in every direction; `$id` makes every order total.
+meanwhile move nothing. Missing values come last in every direction. Ties are in the order of creation,
+which takes half of the room that ids take in an index; `$id` makes every order total.
 """
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -24,7 +25,9 @@ from projections.query.sql import sql
 
 DEFAULT_SORT = "-metadata.createdAt"
 MOST_KEYS = 5
-IDENTITY = "$id"
+CREATION, IDENTITY = "metadata.createdAt", "$id"
+TIES = (CREATION, IDENTITY)
+"""The last fields of an order, unless it names them."""
 
 Sortable = Callable[[str], Field | None]
 """Finds a field by its path; None where rows cannot be ordered by it."""
@@ -54,8 +57,8 @@ class Key:
 
 
 def order(sort: str, sortable: Sortable, names: Iterable[str]) -> tuple[Key, ...]:
-    """The keys of `-metadata.createdAt,priority`; ties are broken by `$id`, in the last direction. `names` are those of
-    all fields that are `sortable`, for the refusal.
+    """The keys of `-metadata.createdAt,priority`; ties are broken by the creation and by `$id`, in the last direction.
+    `names` are those of all fields that are `sortable`, for the refusal.
 
     Raises:
         Invalid: a key names no field to sort by, comes twice, or there are too many.
@@ -70,11 +73,17 @@ def order(sort: str, sortable: Sortable, names: Iterable[str]) -> tuple[Key, ...
         keys.append(Key(field, word.startswith("-")))
     if len(keys) > MOST_KEYS:
         raise Invalid.field("sort", f"must have at most {MOST_KEYS} fields, but has {len(keys)}")
-    identity = sortable(IDENTITY)
-    assert identity is not None
-    if all(key.field != identity for key in keys):
-        keys.append(Key(identity, keys[-1].descending))
-    return tuple(keys)
+    return (*keys, *_ties(keys, sortable))
+
+
+def _ties(keys: Sequence[Key], sortable: Sortable) -> Iterator[Key]:
+    """The keys that make an order total, as far as it is not."""
+    named = {key.field.path for key in keys}
+    for path in TIES:
+        field = sortable(path)
+        assert field is not None
+        if not named & {path, IDENTITY}:
+            yield Key(field, keys[-1].descending)
 
 
 def _unsortable(path: str, names: Iterable[str]) -> str:

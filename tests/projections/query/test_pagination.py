@@ -94,7 +94,8 @@ def place(row: Listed, sort: str) -> list[tuple[bool, Any]]:
             else (found or [0])[0]
         )
         keys.append((not found, Reversed(value) if word.startswith("-") else value))
-    return [*keys, (False, Reversed(row.id) if word.startswith("-") else row.id)]
+    ties = (shown["metadata"]["createdAt"], row.id)
+    return [*keys, *((False, Reversed(tie) if word.startswith("-") else tie) for tie in ties)]
 
 
 class Reversed:
@@ -199,18 +200,21 @@ async def test_cursor_belongs_to_its_sort_and_filter(views: str) -> None:
                 await next_page(cursor=broken)
 
 
+AT = "2030-01-01T00:00:00.000Z"
 FORGED: list[tuple[str, list[Any]]] = [
-    ("service", ["s-1"]),
-    ("service", ["s-1", "e", "more"]),
-    ("service", [None, "e"]),
-    ("service", ["nul\x00", "e"]),
-    ("service", [5, "e"]),
-    ("progress", ["5", "e"]),
-    ("progress", [True, "e"]),
-    ("status", ["running", "e"]),
+    ("service", ["s-1", AT]),
+    ("service", ["s-1", AT, "e", "more"]),
+    ("service", [None, AT, "e"]),
+    ("service", ["nul\x00", AT, "e"]),
+    ("service", [5, AT, "e"]),
+    ("service", ["s-1", "yesterday", "e"]),
+    ("service", ["s-1", AT, 5]),
+    ("progress", ["5", AT, "e"]),
+    ("progress", [True, AT, "e"]),
+    ("status", ["running", AT, "e"]),
     ("metadata.createdAt", ["yesterday", "e"]),
-    ("error.recoverable", ["true", "e"]),
-    ("service", [{"a": 1}, "e"]),
+    ("error.recoverable", ["true", AT, "e"]),
+    ("service", [{"a": 1}, AT, "e"]),
 ]
 
 
@@ -272,10 +276,12 @@ async def test_limit_out_of_range_is_refused(views: str, limit: int) -> None:
 
 def test_page_of_fields_that_may_be_missing_goes_on_at_the_missing_ones() -> None:
     keys, bound = pagination.order("-customer,workflow", sortable, FIELDS), list[Any]()
-    assert [key.clause for key in keys] == ["customer DESC", "workflow NULLS LAST", "id"]
-    where = pagination.after(keys, ["c-1", None, "e"], bound)
-    assert where == ("(customer < %s OR (customer = %s AND ((workflow IS NULL AND (id > %s)))))")
-    assert bound == ["c-1", "c-1", "e"]
+    clauses = ["customer DESC", "workflow NULLS LAST", "created_at", "id"]
+    assert [key.clause for key in keys] == clauses
+    where = pagination.after(keys, ["c-1", None, NOW, "e"], bound)
+    later = "(created_at > %s OR (created_at = %s AND (id > %s)))"
+    assert where == f"(customer < %s OR (customer = %s AND ((workflow IS NULL AND {later}))))"
+    assert bound == ["c-1", "c-1", NOW, NOW, "e"]
 
 
 def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None:
@@ -284,3 +290,20 @@ def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None
     bound: list[Any] = []
     assert pagination.after(newest, [NOW, "e"], bound) == "(created_at, id) < (%s, %s)"
     assert bound == [NOW, "e"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "ties"),
+    [
+        ("priority", ["created_at", "id"]),
+        ("-priority,metadata.createdAt", ["id"]),
+        ("metadata.createdAt,-status", ["id DESC"]),
+        ("status,-metrics.cost", ["created_at DESC", "id DESC"]),
+        ("-status,$id", []),
+        ("-$id,priority", []),
+    ],
+)
+def test_ties_are_in_the_order_of_creation_and_of_ids(sort: str, ties: list[str]) -> None:
+    keys = pagination.order(sort, sortable, FIELDS)
+    named = sort.count(",") + 1
+    assert [key.clause for key in keys[named:]] == ties
