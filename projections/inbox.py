@@ -20,6 +20,7 @@ from projections.query.ast import EVERYTHING, Condition
 from projections.query.field_types import number, text
 from projections.query.sql import sql
 
+STREAM = "execution/"
 PEOPLE = "('human', 'hybrid')"
 VIEWS = ("executions", "analytics")
 PRIORITIES = tuple(Priority)
@@ -29,19 +30,21 @@ EXECUTION = f'e.id, {RANK} AS rank, e.order_id AS "order", e.service, e.customer
 ITS_OWNER = f"CASE WHEN e.assignee_type IN {PEOPLE} THEN e.assignee_{{what}} END"
 SHOWN_STEP = """s.step, s.name, s.status AS step_status, nullif(s.kind, '') AS kind,
     coalesce(s.started_at, e.created_at) AS since"""
-OPEN = "s.status IN ('pending', 'running')"
 
 # Steps with an assignee of their own, and those that are people's by their kind.
 OWN = f"""SELECT {EXECUTION},
         CASE WHEN s.own THEN s.assignee_type ELSE {ITS_OWNER.format(what="type")} END AS who,
         CASE WHEN s.own THEN nullif(s.assignee, '') ELSE {ITS_OWNER.format(what="id")} END AS assignee,
         {SHOWN_STEP}
-    FROM analytics_steps AS s JOIN executions_open AS e ON e.id = s.id
-    WHERE {OPEN} AND ((s.own AND s.assignee_type IN {PEOPLE}) OR s.kind = 'human')"""
+    FROM analytics_steps_open AS s JOIN events AS first ON first.notification_id = s.created
+    JOIN executions_open AS e ON e.id = substr(first.originator_id, {len(STREAM) + 1})
+    WHERE (s.own AND s.assignee_type IN {PEOPLE}) OR s.kind = 'human'"""
 # Those that follow their execution's assignee.
 FOLLOWING = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, {SHOWN_STEP}
-    FROM executions_open AS e JOIN analytics_steps AS s ON s.id = e.id
-    WHERE e.assignee_type IN {PEOPLE} AND {OPEN} AND NOT s.own AND s.kind <> 'human'"""
+    FROM executions_open AS e
+    JOIN events AS first ON first.originator_id = '{STREAM}' || e.id AND first.originator_version = 1
+    JOIN analytics_steps_open AS s ON s.created = first.notification_id
+    WHERE e.assignee_type IN {PEOPLE} AND NOT s.own AND s.kind <> 'human'"""
 PAUSED = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, '', NULL, NULL, NULL, e.paused_at
     FROM executions_open AS e
     WHERE e.status = 'paused' AND (e.assignee_type IN {PEOPLE} OR e.assignee_type IS NULL)"""

@@ -18,6 +18,7 @@ from projections.analytics.question import (
     Group,
     columns,
     only_failed,
+    table,
     where,
 )
 
@@ -26,7 +27,7 @@ OCTAVES = """SELECT value, array_agg(octave ORDER BY octave), array_agg(ended OR
     FROM analytics_spread WHERE slice = %b AND (%b::text IS NULL OR value = %b) AND ended > 0
     GROUP BY value"""
 BY_RANK = """SELECT (SELECT array_agg(duration) FROM (
-        SELECT duration FROM analytics_facts WHERE {where} AND duration >= wanted.least
+        SELECT duration FROM analytics_facts_ended WHERE {where} AND duration >= wanted.least
         ORDER BY duration OFFSET wanted.place LIMIT 2) AS two)
     FROM unnest(%b::text[], %b::bigint[], %b::bigint[]) WITH ORDINALITY
         AS wanted (value, least, place, nth) ORDER BY wanted.nth"""
@@ -68,8 +69,7 @@ async def _by_sorting(
     values: list[Any] = [list(SHARES)]
     condition = where(question, values) + only_failed(keys)
     one, other = columns(question, keys)
-    table = "analytics_steps" if question.steps else "analytics_facts"
-    query = BY_SORTING.format(one=one, other=other, where=condition, table=table)
+    query = BY_SORTING.format(one=one, other=other, where=condition, table=table(question))
     cursor = await connection.execute(query, values, prepare=False, binary=True)
     return {row[: len(keys)]: row[2] for row in await cursor.fetchall()}
 

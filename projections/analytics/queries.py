@@ -29,6 +29,7 @@ from projections.analytics.question import (
     Group,
     columns,
     only_failed,
+    table,
     where,
 )
 from projections.analytics.seen import MOST_LOOKED_UP, Seen
@@ -47,11 +48,9 @@ FROM_TOTALS = """SELECT {group}, '', status, error_code, sum(executions)::bigint
     FROM analytics_totals WHERE {where} GROUP BY 1, 3, 4 HAVING sum(executions) > 0"""
 AMOUNTS = """count(duration), coalesce(sum(duration), 0), sum(cost), sum(tokens), sum(api_calls),
     min(created_at), max(created_at)"""
-FROM_FACTS = f"""SELECT {{one}}, {{other}}, status, error_code, count(*), count(success),
-    count(*) FILTER (WHERE success), {AMOUNTS} FROM analytics_facts
-    WHERE {{where}} GROUP BY 1, 2, 3, 4"""
-FROM_STEPS = f"""SELECT {{one}}, {{other}}, status, error_code, count(*), 0::bigint, 0::bigint,
-    {AMOUNTS} FROM analytics_steps WHERE {{where}} GROUP BY 1, 2, 3, 4"""
+FROM_ROWS = f"""SELECT {{one}}, {{other}}, status, error_code, count(*), {{judged}}, {AMOUNTS}
+    FROM {{table}} WHERE {{where}} GROUP BY 1, 2, 3, 4"""
+JUDGED, NOT_JUDGED = "count(success), count(*) FILTER (WHERE success)", "0::bigint, 0::bigint"
 
 
 class Answer(NamedTuple):
@@ -144,8 +143,9 @@ async def _cells(connection: AsyncConnection, question: AnalyticsQuery) -> list[
     if question.slice is None or question.steps:
         one, other = columns(question, question.keys)
         condition = where(question, values)
-        table = FROM_STEPS if question.steps else FROM_FACTS
-        query = table.format(one=one, other=other, where=condition)
+        judged = NOT_JUDGED if question.steps else JUDGED
+        named = {"one": one, "other": other, "judged": judged, "table": table(question)}
+        query = FROM_ROWS.format(**named, where=condition)
     else:
         group, condition = _part(question, question.slice, values)
         query = FROM_TOTALS.format(group=group, where=condition)

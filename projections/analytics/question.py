@@ -40,6 +40,8 @@ COLUMNS = {
 SLICED = frozenset({"service", "assignee", "assigneeType", "model", "customer", "provider", "day"})
 OF_STEPS = COLUMNS | {"day": "to_char(created_at, 'YYYY-MM-DD')"}
 """The same of the runs of steps."""
+OF_EXECUTIONS = ("order", "service", "customer", "provider")
+"""What is said of steps by the facts of their executions."""
 RANKED = SLICED | {"status"}
 """What the durations are indexed by."""
 Group = tuple[str, ...]
@@ -92,6 +94,18 @@ class AnalyticsQuery:
         if not limits:
             return (grouped, None) if grouped else ("", None)
         return limits[0] if grouped in (None, limits[0][0]) else None
+
+
+def table(question: AnalyticsQuery) -> str:
+    """The rows that a question is about, as SQL: facts, or runs of steps, with what it needs of their executions."""
+    if not question.steps:
+        return "analytics_facts"
+    named = {*question.keys, *(name for name, _ in question.conditions)}
+    wanted = [COLUMNS[name] for name in OF_EXECUTIONS if name in named]
+    if not wanted:
+        return "analytics_steps"
+    facts = f"SELECT created, {', '.join(wanted)} FROM analytics_facts"
+    return f"analytics_steps JOIN ({facts}) AS facts USING (created)"
 
 
 def columns(question: AnalyticsQuery, keys: Sequence[By]) -> tuple[str, str]:

@@ -22,16 +22,19 @@ from domain.execution.events import (
 from domain.execution.step_events import UsageRecorded
 from domain.execution.types import Status
 from domain.json_forms import in_milliseconds
-from domain.model import Event, Recorded, aggregate_id
+from domain.model import Event, Recorded
 from domain.types import EXACT
 
 NONE = ""
 
 
 class Fact(NamedTuple):
-    """What analytics knows of one execution; a row of `analytics_facts`, in its order."""
+    """What analytics knows of one execution; a row of `analytics_facts`.
 
-    id: str
+    `created` is the position of its first event: the number by which analytics knows it.
+    """
+
+    created: int
     order: str
     service: str
     customer: str
@@ -100,7 +103,7 @@ COUNTED: tuple[type[Event], ...] = (
 
 def _created(event: ExecutionCreated, recorded: Recorded) -> Fact:
     return Fact(
-        aggregate_id(recorded.stream),
+        recorded.position,
         event.order,
         event.service,
         event.customer,

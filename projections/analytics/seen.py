@@ -9,14 +9,19 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.json_forms import format_time
+from projections.analytics.tables import ENDED, OPEN
+
+FACTS = "analytics_facts"
+WITHOUT_INDEX = (None, "day", "status")
+"""By these facts of executions that go on are read whole, once for all groups."""
 
 MOST_LOOKED_UP = 1_000
 """The ends of so many groups are looked up in an index; of more, all facts are read."""
-SEEN = """SELECT {group}, min(created_at), max(created_at) FROM analytics_facts
+SEEN = """SELECT {group}, min(created_at), max(created_at) FROM {table}
     WHERE {where} GROUP BY 1"""
 SEEN_EACH = """SELECT wanted.value,
-        (SELECT created_at FROM analytics_facts WHERE {meant} ORDER BY created_at LIMIT 1),
-        (SELECT created_at FROM analytics_facts WHERE {meant} ORDER BY created_at DESC LIMIT 1)
+        (SELECT created_at FROM {table} WHERE {meant} ORDER BY created_at LIMIT 1),
+        (SELECT created_at FROM {table} WHERE {meant} ORDER BY created_at DESC LIMIT 1)
     FROM unnest(%b::text[]) AS wanted (value)"""
 OF_A_DAY = "created_at >= wanted.value::date AND created_at < wanted.value::date + 1"
 
@@ -47,15 +52,24 @@ async def look_up(
 ) -> dict[str, Seen]:
     """For each value of a column that has an index together with the creation; of all for None."""
     meant = "true" if column is None else f"{column} = wanted.value"
-    query = SEEN_EACH.format(meant=OF_A_DAY if column == "day" else meant)
+    table = ENDED if column in WITHOUT_INDEX else FACTS
+    query = SEEN_EACH.format(table=table, meant=OF_A_DAY if column == "day" else meant)
     cursor = await connection.execute(query, (list(values),), binary=True)
-    return {row[0]: Seen(*row[1:]) for row in await cursor.fetchall()}
+    found = {row[0]: Seen(*row[1:]) for row in await cursor.fetchall()}
+    if column not in WITHOUT_INDEX:
+        return found
+    going_on = await read(connection, column or "''", "true", (), table=OPEN)
+    return {value: Seen.of([ends, going_on.get(value, Seen())]) for value, ends in found.items()}
 
 
 async def read(
-    connection: AsyncConnection, group: str, where: str, values: Sequence[Any]
+    connection: AsyncConnection,
+    group: str,
+    where: str,
+    values: Sequence[Any],
+    table: str = FACTS,
 ) -> dict[str, Seen]:
     """For each group of the facts that meet a condition."""
-    query = SEEN.format(group=group, where=where)
+    query = SEEN.format(group=group, where=where, table=table)
     cursor = await connection.execute(query, values, prepare=False, binary=True)
     return {row[0]: Seen(*row[1:]) for row in await cursor.fetchall()}

@@ -21,19 +21,15 @@ ELSEWHERE = 0
 
 
 class StepRun(NamedTuple):
-    """One run of a step; a row of `analytics_steps`, in its order.
+    """One run of a step; a row of `analytics_steps`.
 
-    `own`: the step has an assignee of its own, and does not follow its execution's.
+    `created` is the position of the first event of its execution. `own`: the step has an assignee of its own, and does not follow its execution's.
     """
 
-    id: str
+    created: int
     step: str
     run: int
     name: str
-    order: str
-    service: str
-    customer: str
-    provider: str
     created_at: datetime
     own: bool
     assignee: str
@@ -78,14 +74,10 @@ def _kind(source: StepPlan | StepStarted) -> str:
 
 def new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -> StepRun:
     known = StepRun(
-        fact.id,
+        fact.created,
         step,
         1,
         name,
-        fact.order,
-        fact.service,
-        fact.customer,
-        fact.provider,
         fact.created_at,
         own is not None,
         fact.assignee,

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns, placeholders
+from domain.eventlog.pg_arrays import columns
 from domain.execution.claim_events import ExecutionReleased
 from domain.execution.events import (
     ExecutionCancelled,
@@ -31,7 +31,7 @@ from domain.execution.step_events import (
 from domain.execution.types import StepStatus
 from domain.lru import LruCache
 from domain.model import Event, Recorded, aggregate_id
-from projections.analytics import step_row
+from projections.analytics import step_row, step_tables
 from projections.analytics.row import Fact
 from projections.analytics.step_row import StepRun
 
@@ -52,53 +52,8 @@ OF_STEPS: tuple[type[Event], ...] = (
 )
 """The events that concern no more than steps."""
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS analytics_steps (
-    id            text COLLATE "C" NOT NULL,  -- of the execution
-    step          text COLLATE "C" NOT NULL,
-    run           bigint  NOT NULL,           -- 1, 2, … of this step; 0: in another execution
-    name          text COLLATE "C" NOT NULL,
-    "order"       text COLLATE "C" NOT NULL,
-    service       text COLLATE "C" NOT NULL,
-    customer      text COLLATE "C" NOT NULL,
-    provider      text COLLATE "C" NOT NULL,
-    created_at    timestamptz NOT NULL,       -- of the execution
-    own           boolean NOT NULL,
-    assignee      text COLLATE "C" NOT NULL,  -- '' for none, as in the three that follow
-    assignee_type text COLLATE "C" NOT NULL,
-    model         text COLLATE "C" NOT NULL,
-    kind          text COLLATE "C" NOT NULL,
-    status        text COLLATE "C" NOT NULL,
-    error_code    text COLLATE "C" NOT NULL,  -- '' unless failed
-    cut_short     boolean NOT NULL,           -- skipped because the execution ended
-    started_at    timestamptz,
-    duration      bigint,                     -- milliseconds; NULL until it has ended
-    cost          numeric NOT NULL,
-    tokens        numeric NOT NULL,
-    api_calls     numeric NOT NULL,
-    PRIMARY KEY (id, step, run)
-) WITH (fillfactor = 80);
-CREATE INDEX IF NOT EXISTS analytics_steps_age ON analytics_steps (created_at);
-CREATE INDEX IF NOT EXISTS analytics_steps_of_people ON analytics_steps (id)
-    WHERE status IN ('pending', 'running')
-    AND ((own AND assignee_type IN ('human', 'hybrid')) OR kind = 'human');
-CREATE INDEX IF NOT EXISTS analytics_steps_of_service ON analytics_steps (service, created_at);
-"""
-KINDS = (
-    *("text", "text", "bigint", "text", "text", "text", "text", "text", "timestamptz", "boolean"),
-    *("text", "text", "text", "text", "text", "text", "boolean", "timestamptz", "bigint"),
-    *("numeric", "numeric", "numeric"),
-)
-NAMES = ", ".join('"order"' if name == "order" else name for name in StepRun._fields)
-LOAD_NAMED = f"""SELECT known.* FROM unnest(%b::text[], %b::text[]) AS wanted (id, step)
-    CROSS JOIN LATERAL (SELECT {NAMES} FROM analytics_steps AS s
-        WHERE s.id = wanted.id AND s.step = wanted.step ORDER BY s.run DESC LIMIT 1) AS known"""
-LOAD_OPEN = f"""SELECT {NAMES} FROM analytics_steps
-    WHERE id = ANY(%b::text[]) AND (status IN ('pending', 'running') OR cut_short)"""
-KEEP = f"""INSERT INTO analytics_steps ({NAMES})
-    SELECT * FROM unnest({placeholders(KINDS)})
-    ON CONFLICT (id, step, run) DO UPDATE SET
-    {", ".join(f"{name} = excluded.{name}" for name in StepRun._fields[9:])}, name = excluded.name"""
+Key = tuple[int, str, int]
+"""Of a run: the number of its execution, its step, and which run of it."""
 
 
 class RunCache:
@@ -136,29 +91,39 @@ class StepRuns:
     def __init__(self, last: dict[str, dict[str, StepRun]], whole: set[str]) -> None:
         self._last = last
         self._whole = whole
-        self._changed: dict[tuple[str, str, int], StepRun] = {}
+        self._changed: dict[Key, StepRun] = {}
+        self._left: dict[Key, str] = {}
+        """The tables that changed runs were in."""
 
     @classmethod
     async def load(
-        cls, connection: AsyncConnection, page: Sequence[Recorded], cache: RunCache
+        cls,
+        connection: AsyncConnection,
+        page: Sequence[Recorded],
+        cache: RunCache,
+        facts: Mapping[str, Fact],
     ) -> StepRuns:
-        """The last runs of the steps that a page names, and all open ones of what ends in it."""
+        """The last runs of the steps that a page names, and all open ones of what ends in it; of executions with
+        these facts.
+        """
         whole: set[str] = set()
-        named: dict[tuple[str, str], None] = {}
-        ending: dict[str, None] = {}
+        named: dict[tuple[int, str], None] = {}
+        ending: dict[int, None] = {}
         for recorded in page:
             id_ = aggregate_id(recorded.stream)
             if recorded.version == 1 or id_ in cache:
                 whole.add(id_)
-            if id_ in whole:
+            if id_ in whole or id_ not in facts:
                 continue
             if (step := getattr(recorded.event, "step", None)) is not None:
-                named[id_, step] = None
+                named[facts[id_].created, step] = None
             if isinstance(recorded.event, ENDS):
-                ending[id_] = None
+                ending[facts[id_].created] = None
         last = {id_: cache.take(id_) for id_ in whole}
-        for run in await _load(connection, list(named), list(ending)):
-            last.setdefault(run.id, {})[run.step] = run
+        found = await _load(connection, list(named), list(ending))
+        ids = {fact.created: id_ for id_, fact in facts.items()} if found else {}
+        for run in found:
+            last.setdefault(ids[run.created], {})[run.step] = run
         return cls(last, whole)
 
     def keep(self, cache: RunCache, ended: Container[str]) -> None:
@@ -168,61 +133,71 @@ class StepRuns:
     def apply(self, fact: Fact, recorded: Recorded) -> None:
         """Fold one event; `fact` is what is known of the execution after it."""
         event, when = recorded.event, recorded.when
+        last = self._last.setdefault(aggregate_id(recorded.stream), {})
         match event:
             case ExecutionCreated():
                 elsewhere = {carried.step: carried.status for carried in event.carried}
                 for plan in event.steps:
-                    self._keep(step_row.declared(fact, plan, elsewhere.get(plan.id)))
+                    self._keep(last, step_row.declared(fact, plan, elsewhere.get(plan.id)))
             case StepsAdded():
                 for plan in event.steps:
-                    self._keep(step_row.declared(fact, plan))
+                    self._keep(last, step_row.declared(fact, plan))
             case StepStarted():
-                self._keep(step_row.started(self._find(fact, event.step), fact, event, when))
+                self._keep(last, step_row.started(last.get(event.step), fact, event, when))
             case StepCompleted() | StepSkipped() | StepFailed():
-                self._end(fact, event, when)
-            case UsageRecorded(step=str(step)) if run := self._find(fact, step):
-                self._keep(step_row.used(run, event))
+                self._keep(last, _ended(last, event, recorded))
+            case UsageRecorded(step=str(step)) if step in last:
+                self._keep(last, step_row.used(last[step], event))
             case _ if isinstance(event, ENDS):
-                self._end_all(fact, event, when)
+                self._end_all(last, event, when)
 
-    def _end_all(self, fact: Fact, event: Event, when: datetime) -> None:
-        for run in list(self._last.get(fact.id, {}).values()):
+    def _end_all(self, last: dict[str, StepRun], event: Event, when: datetime) -> None:
+        for run in list(last.values()):
             if (ended := step_row.after_end(run, event, when)) is not run:
-                self._keep(ended)
+                self._keep(last, ended)
 
     async def write(self, connection: AsyncConnection) -> None:
         """Store what has changed."""
+        left: dict[str, list[Key]] = {}
+        for key, table in self._left.items():
+            if table != step_tables.part(self._changed[key]):
+                left.setdefault(table, []).append(key)
+        for table, keys in left.items():
+            gone = columns(step_tables.KEY_KINDS, keys)
+            # Never prepared: a plan made while the table was empty would read all of it for long.
+            await connection.execute(step_tables.LEAVE.format(table=table), gone, prepare=False)
         if self._changed:
-            rows = list(self._changed.values())
-            await connection.execute(KEEP, columns(KINDS, rows), prepare=True)
+            rows = columns(step_tables.KINDS, self._changed.values())
+            await connection.execute(step_tables.KEEP, rows, prepare=True)
 
-    def _find(self, fact: Fact, step: str) -> StepRun | None:
-        return self._last.get(fact.id, {}).get(step)
+    def _keep(self, last: dict[str, StepRun], run: StepRun) -> None:
+        key, before = (run.created, run.step, run.run), last.get(run.step)
+        if before is not None and before.run == run.run and key not in self._changed:
+            self._left[key] = step_tables.part(before)
+        last[run.step] = self._changed[key] = run
 
-    def _keep(self, run: StepRun) -> None:
-        self._last.setdefault(run.id, {})[run.step] = run
-        self._changed[run.id, run.step, run.run] = run
 
-    def _end(
-        self, fact: Fact, event: StepCompleted | StepSkipped | StepFailed, when: datetime
-    ) -> None:
-        run = self._find(fact, event.step)
-        if run is None:
-            raise LookupError(f"step {event.step} of execution/{fact.id} ends without a beginning")
-        if isinstance(event, StepFailed):
-            self._keep(step_row.ended(run, StepStatus.FAILED, when, error_code=event.error.code))
-        else:
-            self._keep(step_row.ended(run, ENDED[type(event)], when))
+def _ended(
+    last: Mapping[str, StepRun],
+    event: StepCompleted | StepSkipped | StepFailed,
+    recorded: Recorded,
+) -> StepRun:
+    run, when = last.get(event.step), recorded.when
+    if run is None:
+        raise LookupError(f"step {event.step} of {recorded.stream} ends without a beginning")
+    if isinstance(event, StepFailed):
+        return step_row.ended(run, StepStatus.FAILED, when, error_code=event.error.code)
+    return step_row.ended(run, ENDED[type(event)], when)
 
 
 async def _load(
-    connection: AsyncConnection, named: Sequence[tuple[str, str]], ending: Sequence[str]
+    connection: AsyncConnection, named: Sequence[tuple[int, str]], ending: Sequence[int]
 ) -> list[StepRun]:
     rows: list[StepRun] = []
     # Never prepared: a plan made while the table was empty would read all of it for long.
     for query, values in (
-        (LOAD_NAMED, [list(column) for column in zip(*named, strict=True)]),
-        (LOAD_OPEN, [list(ending)] if ending else []),
+        (step_tables.LOAD_NAMED, [list(column) for column in zip(*named, strict=True)]),
+        (step_tables.LOAD_OPEN, [list(ending)] if ending else []),
     ):
         if values:
             cursor = await connection.execute(query, values, prepare=False, binary=True)

@@ -30,7 +30,7 @@ from tests.support.histories import CREATED, RESULT
 from tests.support.random_logs import followed, logs, rows, states
 
 few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-TABLES = Analytics.tables
+TABLES = ("analytics_facts", "analytics_totals", "analytics_spread", "analytics_steps")
 EXECUTION_KEYS: list[By] = [key for key in get_args(By) if key != "step"]
 PAIRS: list[tuple[By, By]] = [("service", "day"), ("errorCode", "model"), ("week", "status")]
 QUESTIONS = [

@@ -1,0 +1,95 @@
+"""Facts and runs are in one part each, and questions are answered along the indexes of those that change no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given
+from psycopg import AsyncConnection
+
+from domain.execution import state
+from domain.model import Recorded
+from projections.analytics import percentiles, seen
+from projections.analytics.projection import Analytics
+from projections.analytics.question import COLUMNS, RANKED, AnalyticsQuery, table, where
+from projections.analytics.tables import ENDED, OPEN, SCHEMA
+from tests.support.examples import at_most
+from tests.support.random_logs import followed, logs, states
+
+few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PLACES = (
+    "SELECT created, substr(tableoid::regclass::text, 17) FROM analytics_facts ORDER BY created"
+)
+STEPS = (
+    "SELECT created, step, run, status, substr(tableoid::regclass::text, 17) FROM analytics_steps"
+)
+
+
+@few
+@given(logs(), st.integers(1, 20))
+def test_facts_and_runs_are_in_the_parts_of_their_statuses(
+    database: str, events: list[Recorded], page: int
+) -> None:
+    first = {event.stream: event.position for event in events if event.version == 1}
+    expected = sorted(
+        (first[f"execution/{v.state.id}"], "ended" if v.state.status in state.FINAL else "open")
+        for v in states(events)
+    )
+
+    async def check() -> None:
+        async with followed(database, Analytics(capacity=2), events, page) as connection:
+            assert await (await connection.execute(PLACES)).fetchall() == expected
+            runs = await (await connection.execute(STEPS)).fetchall()
+        assert len({run[:3] for run in runs}) == len(runs)
+        for *_, status, part in runs:
+            assert part == ("open" if status in state.OPEN else "done")
+
+    asyncio.run(check())
+
+
+def test_open_parts_have_no_index_of_what_changes() -> None:
+    indexes = [line for line in SCHEMA.splitlines() if "INDEX" in line and "_open" in line]
+    assert len(indexes) == 1 + 7 + 1 + 1
+    for line in indexes:
+        assert not any(name in line for name in ("status", "duration", "cost", "tokens")), line
+
+
+@pytest.mark.anyio
+async def test_questions_are_answered_along_indexes(database: str) -> None:
+    async with followed(database, Analytics(), []) as connection:
+        for name in RANKED:
+            column = COLUMNS[name]
+            meant = f"{column} = wanted.value"
+            ranked = percentiles.BY_RANK.format(where=meant)
+            assert f"analytics_durations_by_{column}" in await _plan(connection, ranked, 3)
+            if name != "day":
+                for part in (ENDED, *(() if name == "status" else (OPEN,))):
+                    looked_up = seen.SEEN_EACH.format(table=part, meant=meant)
+                    shown = await _plan(connection, looked_up, 1)
+                    assert shown.count(f"{part}_of_{column}") == 2, shown
+        for name in ("service", "customer", "provider", "order"):
+            found = await _of(connection, {name: "x"})
+            assert f"{ENDED}_of_{name}" in found, found
+            assert f"{OPEN}_of_{name}" in found, found
+            assert "analytics_steps_done_key" in found, found
+
+
+async def _of(connection: AsyncConnection, only: Mapping[str, str]) -> str:
+    """How the runs of steps of some executions are found."""
+    values: list[Any] = []
+    question = AnalyticsQuery(by="step", only=only)
+    query = f"SELECT count(*) FROM {table(question)} WHERE {where(question, values)}"  # noqa: S608 - made by `table`
+    return await _plan(connection, query, values)
+
+
+async def _plan(connection: AsyncConnection, query: str, values: int | list[Any]) -> str:
+    bound = [[] for _ in range(values)] if isinstance(values, int) else values
+    async with connection.transaction():
+        for way in ("seqscan", "hashjoin", "mergejoin", "sort"):
+            await connection.execute(f"SET LOCAL enable_{way} = off".encode())
+        cursor = await connection.execute(f"EXPLAIN {query}".encode(), bound, prepare=False)
+        return "\n".join(row[0] for row in await cursor.fetchall())
