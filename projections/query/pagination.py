@@ -98,11 +98,22 @@ def _unsortable(path: str, names: Iterable[str]) -> str:
 def after(keys: Sequence[Key], place: Sequence[Any], values: list[Any]) -> str:
     """The rows that come after `place` (a value for each key), as SQL; `values` are to be bound."""
     directions = {key.descending for key in keys}
-    if len(directions) == 1 and not any(key.field.nullable for key in keys):
-        values.extend(place)
-        ranks, marks = ", ".join(key.rank for key in keys), ", ".join("%s" for _ in keys)
-        return f"({ranks}) {'<' if keys[0].descending else '>'} ({marks})"
-    return _beyond(keys[0], place[0], values, keys[1:], place[1:])
+    if len(directions) > 1 or any(key.field.nullable for key in keys):
+        return _beyond(keys[0], place[0], values, keys[1:], place[1:])
+    sign = "<" if keys[0].descending else ">"
+    if len(keys) <= len(TIES):
+        return _compared(keys, place, values, sign)
+    # An index has all but the id. The planner judges such a comparison by the first field alone: of one that all rows
+    # have in common it would expect hardly any beyond its value, and read all to sort those.
+    reached = _compared(keys[:-1], place[:-1], values, f"{sign}=")
+    values.extend(place)
+    return f"{reached} AND ({' OR '.join(f'{key.rank} {sign} %s' for key in keys)})"
+
+
+def _compared(keys: Sequence[Key], place: Sequence[Any], values: list[Any], sign: str) -> str:
+    values.extend(place)
+    ranks, marks = ", ".join(key.rank for key in keys), ", ".join("%s" for _ in keys)
+    return f"({ranks}) {sign} ({marks})"
 
 
 def _beyond(

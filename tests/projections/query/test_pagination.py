@@ -292,6 +292,14 @@ def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None
     assert bound == [NOW, "e"]
 
 
+def test_place_behind_ties_is_found_in_an_index_without_ids() -> None:
+    keys, bound = pagination.order("-metrics.retries", sortable, FIELDS), list[Any]()
+    assert pagination.after(keys, [0, NOW, "e"], bound) == (
+        "(retries, created_at) <= (%s, %s) AND (retries < %s OR created_at < %s OR id < %s)"
+    )
+    assert bound == [0, NOW, 0, NOW, "e"]
+
+
 @pytest.mark.parametrize(
     ("sort", "ties"),
     [
