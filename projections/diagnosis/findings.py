@@ -20,6 +20,10 @@ NEARLY_WRAPPED = 1_500_000_000
 """Transactions of the two thousand million that there are ids for."""
 EVENT_BYTES = 1_500
 """Bytes an event, indexes and all else left out, that need a reason."""
+MANY_EVENTS = 1_000_000
+"""In a shorter log the holes of an index are hardly worth the making of it again."""
+SPARSE = 1.4
+"""How much larger the key of the events may be than one that was just made."""
 LONG_WAIT = 60.0
 """Seconds that an event may wait for a webhook."""
 
@@ -212,6 +216,21 @@ def _event_size(measured: Measurements) -> Iterator[Finding]:
         )
 
 
+def _sparse_key(measured: Measurements) -> Iterator[Finding]:
+    if measured.head <= MANY_EVENTS or not measured.key.name_bytes:
+        return
+    # A head of 8 bytes and a pointer of 4, the name up to the next eighth byte, the version; pages nine tenths full.
+    entry = 8 + -(-measured.key.name_bytes // 8) * 8 + 8 + 4
+    dense = round(entry / 0.9 * measured.head)
+    if measured.key.bytes > SPARSE * dense:
+        yield Finding(
+            "large",
+            f"the index of the events by stream takes {measured.key.bytes / GIB:.1f} GiB, and made again "
+            f"{dense / GIB:.1f}: streams grow side by side, which leaves its pages half empty",
+            "in a calm hour, as the owner: REINDEX INDEX CONCURRENTLY events_pkey (in the schema of the log)",
+        )
+
+
 def _replies(measured: Measurements) -> Iterator[Finding]:
     if measured.expired_replies > MANY_ROWS:
         yield Finding(
@@ -237,5 +256,6 @@ RULES: Sequence[Rule] = (
     _disk,
     _dead_rows,
     _event_size,
+    _sparse_key,
     _replies,
 )

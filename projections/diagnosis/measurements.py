@@ -31,6 +31,9 @@ SERVER = """SELECT
     (SELECT count(*) FROM pg_replication_slots WHERE NOT active)"""
 OVERDUE = """SELECT count(*), coalesce(extract(epoch FROM now() - min(due)), 0)::float8 FROM timers
     WHERE due <= now() - interval '1 minute' AND due > now() - interval '1 day'"""
+KEY = """SELECT coalesce(pg_relation_size(to_regclass('events_pkey')), 0)::bigint, coalesce((SELECT avg_width
+        FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'events'
+        AND attname = 'originator_id'), 0)"""
 EXPIRED = """SELECT count(*) FROM idempotency_keys WHERE at < now() - interval '26 hours'"""
 
 
@@ -80,6 +83,13 @@ class Calls(NamedTuple):
     oldest: float = 0.0
 
 
+class KeySize(NamedTuple):
+    """Bytes of the index by stream and version, and of a stream's name on average; 0 where that is not known yet."""
+
+    bytes: int = 0
+    name_bytes: int = 0
+
+
 class Measurements(NamedTuple):
     """All of it. `overdue` is how many timers were due more than a minute ago, and since how many seconds
     the first; `disk_free` are bytes, None where the database is elsewhere;
@@ -98,6 +108,7 @@ class Measurements(NamedTuple):
     webhooks: Calls = Calls()
     archive_missing: Sequence[str] = ()
     audit_faults: int = 0
+    key: KeySize = KeySize()
 
     def table(self, name: str) -> TableSize:
         """One table; an empty one where it is not there."""
@@ -125,6 +136,7 @@ async def measure(store: Store) -> Measurements:
             ServerState(*(await _rows(connection, SERVER))[0]),
             (await _rows(connection, EXPIRED))[0][0],
             (await _rows(connection, OVERDUE))[0],
+            key=KeySize(*(await _rows(connection, KEY))[0]),
         )
 
 

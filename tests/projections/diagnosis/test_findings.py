@@ -10,6 +10,7 @@ from domain.eventlog.store import Store
 from projections.diagnosis.findings import findings
 from projections.diagnosis.measurements import (
     Calls,
+    KeySize,
     Measurements,
     ServerState,
     TableSize,
@@ -39,6 +40,14 @@ WELL = Measurements(
     0,
     disk_free=50 * GIB,
 )
+
+
+@pytest.mark.parametrize(
+    "key", [KeySize(75 * 10**7, 27), KeySize(87 * 10**7, 48), KeySize(87 * 10**7, 0)]
+)
+def test_key_of_the_events_may_have_some_holes(key: KeySize) -> None:
+    assert findings(WELL._replace(head=10**7, views=[], key=key)) == []
+    assert findings(WELL._replace(head=10**6, views=[], key=key._replace(bytes=10**9))) == []
 
 
 def test_log_that_is_well_has_no_findings() -> None:
@@ -77,6 +86,11 @@ def test_indexes_and_idempotency_keys_are_not_the_size_of_events() -> None:
         ({"webhooks": Calls(13_643, 0, 977.0)}, "late", "13643 events wait for webhooks, the"),
         ({"archive_missing": ["a.parquet"]}, "damaged", "1 archive file is missing or cut short"),
         ({"tables": [TableSize("events", 200 * 10**6, 0, 100_000, 0)]}, "large", "2000 bytes"),
+        (
+            {"head": 10**7, "views": [], "key": KeySize(87 * 10**7, 27)},
+            "large",
+            "takes 0.8 GiB, and made again 0.5",
+        ),
         ({"expired_replies": 20_000}, "large", "idempotency keys"),
     ],
 )
@@ -98,6 +112,8 @@ async def test_measurements_are_those_of_the_log(database: str) -> None:
     assert measured.table("events").rows == 3
     assert measured.table("events").bytes > 0
     assert measured.bytes >= measured.table("events").bytes
+    assert measured.key.bytes > 0
+    assert measured.key.name_bytes > len("execution/")
     assert measured.settings["fsync"] in ("on", "off")
     assert measured.server.connections >= 1
 
