@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from psycopg.conninfo import conninfo_to_dict
 from rich.table import Table
 
 from api.cells.registry import LogPlace, LogRegistry
@@ -19,7 +18,7 @@ from api.database import Database
 from api.hosting.preparation import database_at
 from api.log_keys import named
 from api.settings import Settings, SetupError
-from domain.eventlog.setup.databases import log_at
+from domain.eventlog.setup.databases import database_in, log_at
 from domain.eventlog.setup.log_id import is_served
 from domain.json_forms import format_time
 
@@ -84,7 +83,7 @@ def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
 
 def _found(name: str, place: LogPlace, known: Database) -> dict[str, object]:
     located = database_at(known, place).located(place.schema)
-    at = {"database": str(conninfo_to_dict(located.owner).get("dbname")), "schema": place.schema}
+    at = {"database": database_in(located.owner), "schema": place.schema}
     log = log_at(located.owner, place.schema)
     if log is None:
         return {"name": name, **at}

@@ -44,6 +44,11 @@ def database_of(name: str) -> str:
     return f"executions_{name.replace('-', '_')}"
 
 
+def database_in(conninfo: str) -> str:
+    """The name of the database of a connection string, '' where it names none."""
+    return str(conninfo_to_dict(conninfo).get("dbname") or "")
+
+
 def in_database(conninfo: str, database: str) -> str:
     """The same server and user, and another database."""
     return make_conninfo(conninfo, dbname=database)
@@ -57,21 +62,21 @@ def named_in(conninfo: str, schema: str, name: str) -> list[str]:
         Overloaded: the server cannot be reached.
     """
     names = [log.database for log in logs_on(conninfo, schema) if log.name == name]
-    own = [each for each in names if each == conninfo_to_dict(conninfo).get("dbname")]
+    own = [each for each in names if each == database_in(conninfo)]
     return [in_database(conninfo, each) for each in own or names]
 
 
 def names_database(conninfo: str) -> bool:
     """Whether a text is a connection string that names a database."""
     try:
-        return bool(conninfo_to_dict(conninfo).get("dbname"))
+        return bool(database_in(conninfo))
     except psycopg.ProgrammingError:
         return False
 
 
 def same_database(conninfo: str, other: str) -> str:
     """The same server and user, and the database of another connection string."""
-    return in_database(conninfo, str(conninfo_to_dict(other)["dbname"]))
+    return in_database(conninfo, database_in(other))
 
 
 def without_secrets(conninfo: str) -> str:
@@ -104,11 +109,11 @@ def drop_log(conninfo: str, schema: str, maintenance: str) -> str:
     Raises:
         Overloaded: the server cannot be reached, the user may not, or others are connected.
     """
-    database = str(conninfo_to_dict(conninfo)["dbname"])
+    database = database_in(conninfo)
     try:
         with connect(conninfo, "public") as connection:
             shared = connection.execute(OTHER_SCHEMAS, (schema,)).fetchone() is not None
-            if shared or conninfo_to_dict(maintenance).get("dbname") == database:
+            if shared or database_in(maintenance) == database:
                 connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
                 return f"the schema {schema} of the database {database}"
         with connect(maintenance, "public") as connection:
@@ -133,7 +138,7 @@ def logs_on(conninfo: str, schema: str) -> list[FoundLog]:
 
 def log_at(conninfo: str, schema: str) -> FoundLog | None:
     """The log in a schema of the database that a connection string names; None where there is none."""
-    return _log_in(conninfo, str(conninfo_to_dict(conninfo)["dbname"]), schema)
+    return _log_in(conninfo, database_in(conninfo), schema)
 
 
 def _log_in(conninfo: str, database: str, schema: str) -> FoundLog | None:
