@@ -101,6 +101,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--thorough", action="store_true", help="let tests of faults last several times longer"
     )
     parser.addoption(
+        "--nightly", action="store_true", help="run clusters, too, each for two minutes at most"
+    )
+    parser.addoption(
         "--fast", action="store_true", help="run only tests that start no process and no database"
     )
 
@@ -238,3 +241,9 @@ def process(database: str) -> Iterator[Service]:
 def thorough(request: pytest.FixtureRequest) -> bool:
     """Whether there is time: `--thorough`."""
     return bool(request.config.getoption("--thorough"))
+
+
+@pytest.fixture(scope="session")
+def nightly(request: pytest.FixtureRequest) -> bool:
+    """Whether there is time for clusters, though not for all that may happen to them: `--nightly`."""
+    return bool(request.config.getoption("--nightly"))

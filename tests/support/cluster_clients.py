@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from time import monotonic, sleep
 
@@ -32,7 +33,8 @@ class UnkeyedCaller:
 
     async def stop(self) -> None:
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await self._task
 
     async def _run(self) -> None:
         async with httpx.AsyncClient(headers=AUTHORIZED, timeout=20) as client:
@@ -54,6 +56,7 @@ class UnkeyedCaller:
             return False
         if not response.is_success:
             assert response.status_code in (503, 504), response.text
+            assert response.status_code == 504 or int(response.headers["retry-after"]) >= 1
             return False
         self.refused.remove(label)
         self.answered[label] = int(response.headers["log-position"])

@@ -182,10 +182,12 @@ async def under_load(
     try:
         await load.answered(20)
         yield load
-    finally:
-        load.stop()
-        async with asyncio.timeout(LONGEST):
-            await running
+    except BaseException:
+        running.cancel()  # what failed says more than callers who may wait in vain
+        raise
+    load.stop()
+    async with asyncio.timeout(LONGEST):
+        await running
 
 
 def assert_log_contains(log: Sequence[EventRow], answers: Sequence[Acknowledged]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import httpx
+
+from tests.support.thread_loop import pass_on, thread_loop
 
 EVERY, WITHIN, FALL = 1.0, 1.0, 2
 """`inter`, `timeout check` and `fall` of that file."""
@@ -39,13 +40,9 @@ class PrimaryProxy:
         self._checking = asyncio.create_task(self.check())
 
     async def stop(self) -> None:
-        """Cut every connection, and end."""
+        """Listen no more."""
         if self._server is not None:
             self._server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client, if there is a primary."""
@@ -61,7 +58,9 @@ class PrimaryProxy:
         there, back = await asyncio.open_connection(HOST, backend.postgres)
         ends = {writer, back}
         self._ends[backend] |= ends
-        passing = [asyncio.create_task(_pass(*both)) for both in ((reader, back), (there, writer))]
+        passing = [
+            asyncio.create_task(pass_on(*both)) for both in ((reader, back), (there, writer))
+        ]
         try:
             await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -90,24 +89,13 @@ class PrimaryProxy:
                 end.transport.abort()
 
 
-async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
-
-
 @contextmanager
 def primary_proxy(backends: Sequence[Backend]) -> Iterator[PrimaryProxy]:
-    """The proxy, on a port of its own, while the block runs: in a thread, as it is for those who wait, too."""
-    proxy, loop = PrimaryProxy(backends), asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="proxy", daemon=True)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(10)
-    try:
-        yield proxy
-    finally:
-        asyncio.run_coroutine_threadsafe(proxy.stop(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+    """The proxy, on a port of its own, while the block runs."""
+    proxy = PrimaryProxy(backends)
+    with thread_loop("proxy") as loop:
+        loop.run(proxy.start())
+        try:
+            yield proxy
+        finally:
+            loop.run(proxy.stop())

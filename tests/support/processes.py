@@ -19,6 +19,7 @@ STARTERS = frozenset(
     {
         "codegen.__main__",
         "tests.support.service_process",
+        "tests.support.patroni_cluster",
         "tests.support.moved_log",
         "tests.support.standby",
         "api.embedded_postgres.server",
