@@ -1,0 +1,72 @@
+"""Writes to one node of a cluster past every proxy, as a client does that knows its address, and keeps what was acknowledged."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+
+import psycopg
+
+from tests.support.cluster_node import Node
+
+PAUSE, REST = 0.02, 0.3
+"""Seconds after a row, and after a refusal."""
+TABLE = "CREATE TABLE IF NOT EXISTS written (node text, number int, PRIMARY KEY (node, number))"
+WRITE = "INSERT INTO written VALUES (%s, %s)"
+READ = "SELECT node, number FROM written"
+
+
+class DirectWriter:
+    """One row a commit, until it is stopped; a number that was refused is not used again."""
+
+    def __init__(self, node: Node) -> None:
+        self.acknowledged: set[tuple[str, int]] = set()
+        self._node = node
+        self._numbers = count()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="direct writer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write no more; the node must not hang."""
+        self._stopped.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(REST):
+            with (
+                suppress(psycopg.Error),
+                psycopg.connect(self._node.conninfo, autocommit=True) as connection,
+            ):
+                connection.execute("SET statement_timeout = '60s'")
+                self._write(connection)
+
+    def _write(self, connection: psycopg.Connection) -> None:
+        while not self._stopped.wait(PAUSE):
+            row = (self._node.name, next(self._numbers))
+            connection.execute(WRITE, row)
+            self.acknowledged.add(row)
+
+
+@contextmanager
+def direct_writers(nodes: Sequence[Node], primary: Node) -> Iterator[Sequence[DirectWriter]]:
+    """A writer to each node while the block runs; `primary` is where the table is made."""
+    with psycopg.connect(primary.conninfo, autocommit=True) as connection:
+        connection.execute(TABLE)
+    writers = [DirectWriter(node) for node in nodes]
+    try:
+        yield writers
+    finally:
+        for writer in writers:
+            writer.stop()
+
+
+def assert_kept(writers: Sequence[DirectWriter], primary: Node) -> None:
+    """Raises AssertionError where the primary lacks what a node has acknowledged."""
+    with psycopg.connect(primary.conninfo) as connection:
+        there = set(connection.execute(READ).fetchall())
+    for writer in writers:
+        assert writer.acknowledged <= there, sorted(writer.acknowledged - there)
