@@ -21,6 +21,7 @@ from bench import (
     million,
     read,
     rebuild,
+    scattered,
     scoped,
     sdk,
     streams,
@@ -122,6 +123,12 @@ def access_(**given: Any) -> None:
 @common
 def scoped_(executions: int, **given: Any) -> None:
     run([scoped.section(executions)], **given)
+
+
+@main.command("scattered", help="The list of two logs beside that of one.")
+@common
+def scattered_(**given: Any) -> None:
+    run([scattered.measure], **given)
 
 
 @main.command("sdk", help="The Python SDK beside bare httpx2, buffered steps, watchers.")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,7 @@ class Stand:
             "LOG_LEVEL": "warning",
             "WEBHOOK_ALLOW": "127.0.0.0/8",
         }
-        return {**os.environ, **{f"EXECUTIONS_{name}": value for name, value in given.items()}}
+        return os.environ | _variables(given)
 
     def serve(
         self,
@@ -103,11 +103,14 @@ class Stand:
         *options: str,
         checkout: Path | None = None,
         module: str | None = None,
+        port: int | None = None,
+        **settings: str,
     ) -> Server:
         """Start the service on a database, and wait until it is ready; that of another `checkout`
-        in its own environment, or a `module` in the place of the program.
+        in its own environment, or a `module` in the place of the program. Settings are such as `LOG`: a log with a
+        name has a data directory of its own.
         """
-        port = free_port()
+        port = port or free_port()
         program = BIN if checkout is None else checkout / ".venv" / "bin"
         started = (
             (str(program / "executions"),)
@@ -115,7 +118,8 @@ class Stand:
             else (sys.executable, "-P", "-m", module)
         )
         command = (*started, "serve", "--port", str(port), *options)
-        environment = self.environment(conninfo, "service" if checkout is None else "beside")
+        folder = settings.get("LOG", "service" if checkout is None else "beside")
+        environment = self.environment(conninfo, folder) | _variables(settings)
         return self._start(command, port, "/readyz", environment, checkout or ROOT)
 
     def work(self, conninfo: str, **settings: str) -> subprocess.Popen[bytes]:
@@ -124,8 +128,7 @@ class Stand:
         """
         process = subprocess.Popen(
             (str(BIN / "executions"), "work"),
-            env=self.environment(conninfo)
-            | {f"EXECUTIONS_{name}": value for name, value in settings.items()},
+            env=self.environment(conninfo) | _variables(settings),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -206,6 +209,10 @@ def stand() -> Iterator[Stand]:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # nothing interrupts the clearing away
+
+
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"EXECUTIONS_{name}": value for name, value in settings.items()}
 
 
 def free_port() -> int:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from api.cells.remote import Away, Query, RemoteLog, Reply
+from api.cells.connection import KeptConnections, Query
+from api.cells.remote import Away, Questions, RemoteLog, Reply
 from api.problems.codes import PROBLEMS
 from domain.errors import DomainError, Overloaded
 from domain.lru import LruCache
@@ -67,10 +68,12 @@ class CellClient:
         self,
         transport: httpx.AsyncBaseTransport | None = None,
         *,
+        questions: Callable[[str], Questions] = KeptConnections,
         seconds: float = ANSWER_TIMEOUT,
         steady: Callable[[], float] = monotonic,
     ) -> None:
         self._transport = transport
+        self._questions = questions
         self._seconds = seconds
         self._steady = steady
         self._logs: dict[str, RemoteLog] = {}
@@ -158,7 +161,8 @@ class CellClient:
 
     def _log(self, name: str, url: str) -> RemoteLog:
         if name not in self._logs:
-            self._logs[name] = RemoteLog(url, self._seconds, self._transport)
+            asking = self._questions(url)
+            self._logs[name] = RemoteLog(url, self._seconds, self._transport, asking)
         return self._logs[name]
 
 

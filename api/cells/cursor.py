@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from api.cells.remote import Query
+from api.cells.connection import Query
 from api.settings import LOG_NAME
 from domain.json_forms import format_time
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import httpx
 import orjson
 
+from api.cells.connection import Query
 from api.cells.cursor import LOG_ID, Place
 from api.cells.frames import FrameReader, LogFrame
-from api.cells.remote import POSITION, Away, Query
+from api.cells.remote import POSITION, Away
 from domain.errors import DomainError
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0

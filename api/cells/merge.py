@@ -25,24 +25,24 @@ NOTHING_YET = ""
 
 
 class CellPage(NamedTuple):
-    """A page of one log: documents, a cursor behind each, whether there are more, and how many in all, if that was
-    asked for.
+    """A page of one log: documents, a cursor behind each and what that is made of, whether there are more, and how many
+    in all, if that was asked for.
     """
 
     rows: Sequence[Any]
     cursors: Sequence[str]
+    places: Sequence[Values]
     more: bool
     total: int | None = None
 
     @classmethod
     def of(cls, body: Any) -> CellPage:
         """What a log answered. Raises ValueError, TypeError or LookupError where it is no page."""
-        page = cls(body["data"], body["cursors"], body["hasMore"], body.get("total"))
-        for _, cursor in zip(page.rows, page.cursors, strict=True):
-            _values(cursor)
-        if not all(isinstance(row, dict) for row in page.rows):
+        rows, cursors = body["data"], body["cursors"]
+        places = [_values(cursor) for _, cursor in zip(rows, cursors, strict=True)]
+        if not all(isinstance(row, dict) for row in rows):
             raise ValueError("its rows are no documents")
-        return page
+        return cls(rows, cursors, places, body["hasMore"], body.get("total"))
 
 
 class Merged(NamedTuple):
@@ -88,7 +88,7 @@ def _passed(page: CellPage, shown: Values, rank: Callable[[Values], Any]) -> int
     """How many rows come before what was shown."""
     if not shown:
         return 0
-    return sum(rank(_values(cursor)) < rank(shown) for cursor in page.cursors)
+    return sum(rank(values) < rank(shown) for values in page.places)
 
 
 def _is_used_up(page: CellPage, taken: int) -> bool:
@@ -102,9 +102,7 @@ def _in_order(
     if any(_is_used_up(page, taken[name]) for name, page in pages.items()):
         return iter(())
     every = [
-        (name, _values(cursor))
-        for name, page in pages.items()
-        for cursor in page.cursors[taken[name] :]
+        (name, values) for name, page in pages.items() for values in page.places[taken[name] :]
     ]
     return iter(sorted(every, key=lambda each: rank(each[1])))
 
@@ -140,7 +138,7 @@ def _place(
     known = own or next(iter(page.cursors), None)
     if known is None:
         return NOTHING_YET
-    if not last or (taken < len(page.rows) and _values(page.cursors[taken]) == last):
+    if not last or (taken < len(page.rows) and page.places[taken] == last):
         return own
     if own and rank(_values(own)) >= rank(last):
         return own

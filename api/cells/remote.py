@@ -6,11 +6,12 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import httpx
 
-CONNECT_TIMEOUT = 2.0
+from api.cells.connection import CONNECT_TIMEOUT, Answered, BrokenAnswer, KeptConnections, Query
+
 SILENCE = 45.0
 """Seconds without even a heartbeat, after which a stream is taken for lost."""
 MOST_QUESTIONS = 8
@@ -19,9 +20,6 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of an answer: twice what a page of a list may have."""
 MEDIA_TYPE = "text/event-stream"
 POSITION = re.compile(r"[0-9]{1,18}")
-
-Query = list[tuple[str, str | int | float | bool | None]]
-"""Parameters, in order, repeated ones repeated."""
 
 
 class Away(Exception):
@@ -36,16 +34,31 @@ class Reply(NamedTuple):
     text: bytes
 
 
+class Questions(Protocol):
+    """Sends questions to a server: `KeptConnections`, if it is no test."""
+
+    async def get(
+        self, path: str, query: Query, headers: Mapping[str, str], most: int
+    ) -> Answered: ...
+
+    def close(self) -> None: ...
+
+
 class RemoteLog:
-    """Sends requests to the server of one log, on connections of its own. It follows no redirect, as a credential
-    goes along.
+    """Sends requests to the server of one log, on connections of its own: questions lightly, streams by a client for
+    everything. It follows no redirect, as a credential goes along.
     """
 
     def __init__(
-        self, url: str, seconds: float, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        url: str,
+        seconds: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+        questions: Questions | None = None,
     ) -> None:
         self._url = url
         self._seconds = seconds
+        self._questions = questions or KeptConnections(url)
         self._turns = asyncio.Semaphore(MOST_QUESTIONS)
         timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT)
         # Each stream has a connection of its own: no number of them may keep questions from theirs.
@@ -56,6 +69,7 @@ class RemoteLog:
 
     async def aclose(self) -> None:
         """Close its connections."""
+        self._questions.close()
         await self._client.aclose()
 
     async def get(self, path: str, query: Query, headers: Mapping[str, str]) -> Reply:
@@ -65,14 +79,9 @@ class RemoteLog:
             Away: it does not, or not whole in time, or is overloaded or broken.
         """
         with self._answering():
-            async with (
-                asyncio.timeout(self._seconds),
-                self._turns,
-                self._client.stream(
-                    "GET", self._url + path, params=query or None, headers=headers
-                ) as answer,
-            ):
-                return await _reply(answer)
+            async with asyncio.timeout(self._seconds), self._turns:
+                answer = await self._questions.get(path, query, headers, LARGEST)
+        return _reply(answer)
 
     async def opened(
         self, path: str, query: Query, headers: Mapping[str, str]
@@ -94,7 +103,7 @@ class RemoteLog:
                 ):
                     return answer
                 try:
-                    return await _reply(answer)
+                    return _reply(await _whole(answer))
                 finally:
                     await answer.aclose()
 
@@ -104,20 +113,26 @@ class RemoteLog:
             yield
         except TimeoutError:
             raise Away(f"it has not answered within {self._seconds:g} seconds") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except BrokenAnswer as error:
+            raise Away(str(error)) from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise Away(f"it does not answer: {type(error).__name__}") from error
 
 
-async def _reply(answer: httpx.Response) -> Reply:
-    status = answer.status_code
+def _reply(answer: Answered) -> Reply:
+    status = answer.status
     if status != 200 and (not 400 <= status < 500 or status == 429):
         raise Away(f"it answers {status}")
     position = answer.headers.get("log-position", "0")
     if not POSITION.fullmatch(position):
         raise Away("it answers a position that is none")
+    return Reply(status, int(position), answer.content)
+
+
+async def _whole(answer: httpx.Response) -> Answered:
     text = bytearray()
     async for part in answer.aiter_bytes():
         text += part
         if len(text) > LARGEST:
-            raise Away(f"it answers more than {LARGEST} bytes")
-    return Reply(status, int(position), bytes(text))
+            raise BrokenAnswer(f"it answers more than {LARGEST} bytes")
+    return Answered(answer.status_code, answer.headers, bytes(text))

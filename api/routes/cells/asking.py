@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import httpx
 
 from api.cells.client import Asked, CellAway, CellClient, CellRequest
+from api.cells.connection import Query
 from api.cells.cursor import CellCursor, Place
 from api.cells.directory import Directory
 from api.cells.log_stream import Connect, LogStream
 from api.cells.merged_stream import MergedStream
-from api.cells.remote import MEDIA_TYPE, Query
+from api.cells.remote import MEDIA_TYPE
 from api.web.operation import Parameter
 from api.web.request import Request
 from domain.errors import Invalid, NotFound

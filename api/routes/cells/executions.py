@@ -8,8 +8,8 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.cells import merge
+from api.cells.connection import Query
 from api.cells.merge import CellPage
-from api.cells.remote import Query
 from api.cells.sums import summed, sums_of
 from api.documents import schemas
 from api.routes.analytics import PARAMETERS as FIGURE_PARAMETERS

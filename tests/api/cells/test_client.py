@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from api.cells.remote import LARGEST
 from api.cells.sums import sums_of
 from domain.errors import DomainError, Overloaded
 from projections.representations.client_json import plain_json
+from tests.support.scripted_logs import ScriptedQuestions
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +29,7 @@ Answers = Callable[[httpx.Request], Any]
 def answering(
     answers: Answers, seconds: float = 5.0, now: Callable[[], float] = float
 ) -> CellClient:
-    return CellClient(httpx.MockTransport(answers), seconds=seconds, steady=now)
+    return CellClient(questions=partial(ScriptedQuestions, answers), seconds=seconds, steady=now)
 
 
 async def ask(client: CellClient, *names: str, question: CellRequest = REQUEST) -> dict[str, Asked]:

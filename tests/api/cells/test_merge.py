@@ -46,7 +46,8 @@ def page(rows: list[Row], sort: str, place: str | None, limit: int) -> CellPage:
         every = ranked([*{*every, last}], sort)
         every = every[every.index(last) + 1 :]
     cursors = [packed([sort, "condition", *row]) for row in every[:limit]]
-    return CellPage(every[:limit], cursors, len(every) > limit)
+    places = [list(row) for row in every[:limit]]
+    return CellPage(every[:limit], cursors, places, len(every) > limit)
 
 
 def asked(

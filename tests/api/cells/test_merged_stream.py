@@ -13,10 +13,10 @@ import pytest
 
 from api.cells import log_stream
 from api.cells.client import CellClient, CellRequest
+from api.cells.connection import Query
 from api.cells.cursor import CellCursor, Place
 from api.cells.log_stream import Connect, LogStream
 from api.cells.merged_stream import Merged, MergedStream
-from api.cells.remote import Query
 from domain.errors import DomainError
 from domain.eventlog.notifications import Wake
 
