@@ -119,7 +119,7 @@ def failure(links: Network, cut: Cut) -> Failure:
             await cut(links, trial, primary, standbys)
             links.mend()
             await asyncio.to_thread(cluster.wait_until_whole)
-        assert_kept(writers, await asyncio.to_thread(cluster.primary))
+        await asyncio.to_thread(assert_kept, writers, cluster)
 
     return cut_and_mended
 

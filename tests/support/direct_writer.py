@@ -10,6 +10,8 @@ from itertools import count
 import psycopg
 
 from tests.support.cluster_node import Node
+from tests.support.patroni_cluster import PatroniCluster
+from tests.support.waiting import wait_until
 
 PAUSE, REST = 0.02, 0.3
 """Seconds after a row, and after a refusal."""
@@ -64,9 +66,16 @@ def direct_writers(nodes: Sequence[Node], primary: Node) -> Iterator[Sequence[Di
             writer.stop()
 
 
-def assert_kept(writers: Sequence[DirectWriter], primary: Node) -> None:
+def assert_kept(writers: Sequence[DirectWriter], cluster: PatroniCluster) -> None:
     """Raises AssertionError where the primary lacks what a node has acknowledged."""
-    with psycopg.connect(primary.conninfo) as connection:
-        there = set(connection.execute(READ).fetchall())
+    there: set[tuple[str, int]] = set()
+
+    def read() -> bool:
+        with suppress(psycopg.OperationalError), psycopg.connect(cluster.primary().conninfo) as one:
+            there.update(one.execute(READ).fetchall())
+            return True
+        return False  # it has just ceased to lead
+
+    wait_until(read)
     for writer in writers:
         assert writer.acknowledged <= there, sorted(writer.acknowledged - there)
