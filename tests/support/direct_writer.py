@@ -77,5 +77,6 @@ def assert_kept(writers: Sequence[DirectWriter], cluster: PatroniCluster) -> Non
         return False  # it has just ceased to lead
 
     wait_until(read)
+    assert any(writer.acknowledged for writer in writers)
     for writer in writers:
         assert writer.acknowledged <= there, sorted(writer.acknowledged - there)
