@@ -101,7 +101,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--thorough", action="store_true", help="let tests of faults last several times longer"
     )
     parser.addoption(
-        "--nightly", action="store_true", help="run clusters, too, each for two minutes at most"
+        "--nightly", action="store_true", help="run clusters, too, each for two or three minutes"
     )
     parser.addoption(
         "--fast", action="store_true", help="run only tests that start no process and no database"
