@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from domain.eventlog.codec import Codec, EventRow
 from domain.model import Recorded
 
-MOST_EVENTS = 5_000
-MOST_BYTES = 16 * 1024 * 1024
+MOST_EVENTS, MOST_BYTES = 5_000, 16 * 1024 * 1024
 """How much is kept in memory; a reader that is further behind reads from the database."""
 
 
@@ -72,6 +71,12 @@ class RecentEvents:
         del self._events[:dropped]
         self._size = size
         self.head = rows[-1].position
+
+    def drop_passed(self, position: int, spared: int = 1_000) -> None:
+        """Keep no more than the newest `spared` of the events up to a position that every reader has passed."""
+        passed = self._events[: max(min(position - self.head, -spared) + len(self._events), 0)]
+        self._size -= sum(len(event.row.data) for event in passed)
+        del self._events[: len(passed)]
 
     def covers(self, position: int) -> bool:
         """Whether all events after a position, up to the head, are here."""

@@ -108,6 +108,8 @@ class LiveFollower:
         for name in names:
             bookmarks[name] = bookmarks[name]._replace(position=until)
         self._left |= {view.name: bookmarks[view.name] for view in near}
+        if self._left:
+            self._recent.drop_passed(min(bookmark.position for bookmark in self._left.values()))
         return LivePage(moved, until < head, frozenset(apart))
 
     async def _bookmarks(
