@@ -20,6 +20,7 @@ LIGHT: dict[str, set[str]] = {
     "api.cli.main": WEB | {"rich", "pygments", "psycopg", "cryptography"},
     "api.cli.work": WEB | ARCHIVE | {"rich", "pygments"},
     "api.cli.engine.archive": WEB | {"rich", "pygments", "uvloop", "httptools"},
+    "api.service": {"jwt"} | ARCHIVE,
     "api.cli.rebuild_worker": WEB | TERMINAL | ARCHIVE | {"uvloop", "httptools"},
 }
 

@@ -12,7 +12,6 @@ from api.access.keys import KeyVerifier
 from api.access.open_requests import ENDED, REVOKED
 from api.access.request_limits import RequestLimits
 from api.access.sessions import SessionVerifier
-from api.access.tokens.configured import verifiers
 from api.access.visibility import Visibility
 from api.cells.directory import Directory
 from api.settings import Settings
@@ -57,7 +56,7 @@ def new_access(
     settings: Settings, admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges
 ) -> Access:
     """Who is known, until something happens to what they come with."""
-    known: tuple[Verifier, ...] = (KeyVerifier(store.load), *verifiers(settings))
+    known: tuple[Verifier, ...] = (KeyVerifier(store.load), *_verifiers_of_tokens(settings))
     pepper = derived(keys.secret, "fingerprints of tokens")
     access = Access(admin_token, pepper, known, used=changes.used)
 
@@ -75,3 +74,12 @@ def new_access(
     changes.subscribe("key", [KeyRevoked.type], key_changed)
     changes.subscribe("session", [SessionEnded.type], session_changed)
     return access
+
+
+def _verifiers_of_tokens(settings: Settings) -> tuple[Verifier, ...]:
+    """What verifies JSON Web Tokens; its library is imported where there is a key of them alone: it takes 2 MB."""
+    if not (settings.jwt_key or settings.jwt_public_key or settings.jwt_jwks_url):
+        return ()
+    from api.access.tokens.configured import verifiers
+
+    return verifiers(settings)

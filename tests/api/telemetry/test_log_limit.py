@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import structlog
+from prometheus_client import generate_latest
 
 from api.telemetry.log_limit import KINDS, LEFT_OUT, MOST, PERIOD, LogLimit
 
@@ -30,6 +31,7 @@ def test_lines_of_a_kind_beyond_the_limit_are_left_out_and_counted() -> None:
     assert sum(passes(limit, "noise") is not None for _ in range(100)) == MOST
     assert passes(limit, "news") == {"event": "news"}
     assert LEFT_OUT.count - before == 100 - MOST
+    assert f"executions_log_lines_left_out_total {LEFT_OUT.count}.0" in generate_latest().decode()
     time.now = PERIOD
     assert passes(limit, "noise") == {"event": "noise", "left_out": 100 - MOST}
     assert passes(limit, "noise") == {"event": "noise"}
