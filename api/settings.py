@@ -142,6 +142,7 @@ class Settings:
     auditor_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     witnesses: Annotated[str, AfterValidator(of_witnesses)] = Field(default="", repr=False)
     log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    event_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     access_log_days: Annotated[int, Field(ge=30, le=36_500)] = 3_650
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
     trusted_proxies: Annotated[str, AfterValidator(of_networks)] = ""

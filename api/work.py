@@ -1,5 +1,5 @@
 """The work that no request waits for: it keeps the views up to the log, fires timers, looks after leases,
-calls webhooks, works off jobs, archives log lines and audits the log. Its parts are wired here.
+calls webhooks, works off jobs, archives log lines and events, and audits the log. Its parts are wired here.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
 from workers.outbound.addresses import networks
 from workers.ownership import LOOK, OwnedWork
+from workers.past_events.archiver import EventArchiver
 from workers.sweeper import Sweeper
 from workers.timers import TimerWorker
 from workers.tree_builder import TreeBuilder
@@ -57,6 +58,7 @@ CONNECTIONS = 3
 """To read the states that timers are fired on, and what webhooks are sent."""
 LARGEST_STAMP = 64 * 1024
 """Bytes that a time-stamp may have."""
+Slow = Auditor | Archiver | EventArchiver | AccessRetirer
 
 
 class Among(NamedTuple):
@@ -157,12 +159,13 @@ def _slow(
     keys: LogKeys,
     kept: Retention | None,
     audit: Audit | None,
-) -> list[Auditor | Archiver | AccessRetirer]:
+) -> list[Slow]:
     """What takes long, now and then: it archives, retires and audits."""
-    schema, parts = store.schema, list[Auditor | Archiver | AccessRetirer]()
+    schema, parts = store.schema, list[Slow]()
     if kept is not None:
         days = kept.access_days
         parts.append(Archiver(writer, store, conninfo, schema, kept, clock=clock))
+        parts.append(EventArchiver(writer, store, conninfo, kept, clock=clock))
         parts.append(AccessRetirer(writer, store, conninfo, schema, days, clock=clock))
     if audit is not None and audit.rate:
         parts.append(Auditor(writer, store, conninfo, keys.secret, audit.rate, clock=clock))

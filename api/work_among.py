@@ -82,7 +82,7 @@ class Deployment(NamedTuple):
         if (common := self.retention) is None:
             return None
         url, work = f"{common.url.rstrip('/')}/{name}", common.work / name
-        return Retention(url, common.days, work, common.access_days)
+        return Retention(url, common.days, work, common.access_days, common.event_days)
 
 
 class LogsAtWork(Background):

@@ -44,7 +44,8 @@ class Task(NamedTuple):
     besides public ones, where log lines are archived after how many days, a folder for files on their
     way there, how many leases an execution may lose, what an `Audit` has, for how many days the access log is
     kept, and the name of the log; and where other logs stand, if there are any, the database of those that have none
-    of their own, who owns their tables, and how many connections they share. The keys are in hexadecimal.
+    of their own, who owns their tables, and how many connections they share; and after how many days events are archived.
+    The keys are in hexadecimal.
     """
 
     conninfo: str
@@ -66,13 +67,15 @@ class Task(NamedTuple):
     others: str = ""
     owner: str = ""
     connections: int = 10
+    event_days: int | None = None
 
     @property
     def retention(self) -> Retention | None:
-        """Where archived log lines go, and when, and for how long reads are kept; None where all of it stays."""
+        """Where archived log lines and events go, and when, and for how long reads are kept; None where all of it stays."""
         if not self.archive:
             return None
-        return Retention(self.archive, self.log_days, Path(self.work), self.access_days)
+        kept = self.log_days, Path(self.work), self.access_days, self.event_days
+        return Retention(self.archive, *kept)
 
 
 def task_of(
@@ -101,6 +104,7 @@ def task_of(
         "" if settings.logs is None else str(settings.logs.absolute()),
         *((serving, owner) if settings.logs else ("", "")),
         settings.database_connections,
+        settings.event_days,
     )
 
 

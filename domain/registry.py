@@ -14,7 +14,7 @@ from domain.execution import commands, events
 from domain.execution.state import Execution
 from domain.jobs import job
 from domain.model import Aggregate, Command, Event
-from domain.retention import archived_day, hold
+from domain.retention import archived_day, archived_range, hold
 
 STATES: dict[str, type[Aggregate]] = {
     "execution": Execution,
@@ -28,6 +28,7 @@ STATES: dict[str, type[Aggregate]] = {
     "anchor": anchors.AccessAnchors,
     "retirement": retirements.AccessRetirements,
     "archive": archived_day.ArchivedDay,
+    "range": archived_range.ArchivedRange,
     "webhook": webhook.Hook,
     "key": key.Key,
     "fault": audit_fault.AuditFault,
@@ -43,6 +44,7 @@ EVENTS: tuple[type[Event], ...] = (
     *job.EVENTS,
     *hold.EVENTS,
     *archived_day.EVENTS,
+    *archived_range.EVENTS,
     *audit_fault.EVENTS,
     *webhook.EVENTS,
     *grant.EVENTS,

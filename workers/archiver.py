@@ -22,6 +22,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.access.retirements import KEPT_DAYS
+from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, is_installed
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.setup.log_lines import MAKE_DAYS
 from domain.eventlog.store import Store
@@ -32,7 +33,6 @@ from domain.writer.message import Message
 from projections.log_lines.archive import days as table
 from projections.log_lines.archive.days import Changed, Day
 from projections.log_lines.archive.export import Exporter
-from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles, is_installed
 from projections.log_lines.archive.holds import BUSY, Checked, holds_of
 from projections.log_lines.archive.place import settle_place
 from workers.ownership import ownership
@@ -76,6 +76,8 @@ class Retention:
     days: int
     work: Path
     access_days: int = KEPT_DAYS
+    event_days: int | None = None
+    """And for how many days events stay in the table at least; None: for ever."""
 
     def first_kept(self, now: datetime) -> date:
         """The first day that stays in the table."""

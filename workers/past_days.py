@@ -18,7 +18,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError
-from projections.log_lines.archive.files import ArchiveFailed
+from domain.eventlog.archive.files import ArchiveFailed
 from projections.log_lines.archive.holds import BUSY, Checked, keep_log_as_it_is, placed_since
 
 EVERY, AGAIN = 3600.0, 30.0

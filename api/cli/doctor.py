@@ -15,12 +15,12 @@ from rich.table import Table
 from api.cli.open_log import on_log
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import read
+from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.store import Store
 from projections.audit.rounds.walk import audit_totals
 from projections.deliveries.totals import delivery_totals
 from projections.diagnosis.findings import Finding, findings
 from projections.diagnosis.measurements import Calls, Measurements, measure
-from projections.log_lines.archive.files import ArchiveFiles
 from projections.log_lines.archive.verify import missing_files
 
 LARGEST_SHOWN = 8

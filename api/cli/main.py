@@ -172,18 +172,23 @@ def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
 
 @main.command()
 @DATA_DIR
+@click.option("--events", is_flag=True, help="Move events instead, in ranges of 65 536.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go, and what a hold keeps.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def archive(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
-    """Move the log lines of past days into the archive, now.
+def archive(data_dir: Path | None, *, events: bool, dry_run: bool, as_json: bool) -> None:
+    """Move the log lines of past days into the archive, now; or, with --events, old events.
 
     A day is past after EXECUTIONS_LOG_DAYS days. Its lines go to EXECUTIONS_ARCHIVE_URL, are read back
     and compared, and only then leave the database. A legal hold keeps a day that has lines of an execution
     on hold. The process that works does the same every hour.
+
+    Events are old after EXECUTIONS_EVENT_DAYS days. Those of executions at rest leave the database, and are read
+    from the files from then on. The process that works does that every ten minutes, where that is set.
     """
     from api.cli.engine.archive import archive_logs
+    from api.cli.engine.archive_events import archive_events
 
-    archive_logs(data_dir, dry_run=dry_run, as_json=as_json)
+    (archive_events if events else archive_logs)(data_dir, dry_run=dry_run, as_json=as_json)
 
 
 @main.command()

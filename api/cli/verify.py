@@ -17,6 +17,7 @@ from api.embedded_postgres.master_key import has_master_key, master_key
 from api.log_keys import require_key_of_log
 from api.settings import Settings
 from domain import registry
+from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
@@ -28,7 +29,6 @@ from domain.integrity.snapshots import snapshot_faults
 from projections.engine.parallel_rebuild import PartFailed
 from projections.engine.rebuild import RebuildUnderWay
 from projections.engine.verification.verify import MadeAnew, Verification, Work, verify
-from projections.log_lines.archive.files import ArchiveFiles
 from projections.log_lines.archive.verify import check_archive
 from projections.registry import all_projections
 

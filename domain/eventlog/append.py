@@ -21,7 +21,7 @@ from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
     BEGIN,
-    ERASED_ARRAYS,
+    BEGUN_ARRAYS,
     EVENT_ARRAYS,
     HEAD,
     LINE_ARRAYS,
@@ -37,7 +37,6 @@ REPLIES = """SELECT key, fingerprint, outcome FROM idempotency_keys
 LATEST = """SELECT topic, max(notification_id) FROM events
     WHERE topic = ANY(%s) AND notification_id > %s GROUP BY topic"""
 NOT_STORED = "The database has not stored what it was sent, so nothing was recorded. Send it again."
-KEY_ARRAYS = ("text", "bytea")
 
 log = structlog.get_logger()
 
@@ -135,10 +134,7 @@ class Transaction:
         if events:
             assert self.position + len(events) == events[-1].position
             values = [events[-1].position, at, self.position, self.position, *_arrays(events)]
-        if keys.made:
-            values += _wrapped(keys.made, self._states)
-        if keys.erased:
-            values += columns(ERASED_ARRAYS, list(keys.erased.items()))
+        values += keys.values(self._states)
         if lines:
             values += [len(lines), len(lines), *columns(LINE_ARRAYS, lines)]
         if signs:
@@ -146,6 +142,9 @@ class Transaction:
         notify = bool(events) and not self._notifier.apart
         if notify:
             values.append(self._notifier.channel)
+        begun = [] if self.locked else [(row.stream, 1) for row in events if row.version == 1]
+        if begun:
+            values += columns(BEGUN_ARRAYS, begun)
         query = append_statement(
             events=bool(events),
             keys=bool(keys.made),
@@ -153,6 +152,7 @@ class Transaction:
             lines=bool(lines),
             signs=bool(signs),
             locked=self.locked,
+            begun=bool(begun),
             notify=notify,
         )
         return query, values
@@ -216,17 +216,16 @@ async def append_guarded(
     """
     keys = NewKeys.of(events, states)
     values: list[Any] = [len(events), at, len(events), *_arrays(events)]
-    if keys.made:
-        values += _wrapped(keys.made, states)
-    if keys.erased:
-        values += columns(ERASED_ARRAYS, list(keys.erased.items()))
+    values += keys.values(states)
     channel = [] if notifier.apart else [notifier.channel]
+    first = {row.stream: row.version for row in reversed(events)}
     query = guarded_statement(keys=bool(keys.made), erased=bool(keys.erased), notify=bool(channel))
     try:
         with _committing(Commit(events, at), notifier):
             if unless:
                 await _begin_unless(connection, unless)
-            cursor = await connection.execute(query, values + channel, prepare=True)
+            values += [*channel, *columns(BEGUN_ARRAYS, list(first.items()))]
+            cursor = await connection.execute(query, values, prepare=True)
             row = await cursor.fetchone()
             if unless:
                 await connection.execute("COMMIT")
@@ -245,11 +244,6 @@ async def _begin_unless(connection: AsyncConnection, unless: Mapping[str, int]) 
 
 def _arrays(rows: Sequence[EventRow]) -> list[Any]:
     return columns(EVENT_ARRAYS, [(r.version, r.stream, r.type, r.meta, r.data) for r in rows])
-
-
-def _wrapped(made: Mapping[str, bytes], states: StateLoader) -> list[Any]:
-    """By which master key new data keys were wrapped, and these."""
-    return [states.keyring.master_key_id, *columns(KEY_ARRAYS, list(made.items()))]
 
 
 class OptimisticTransaction(Transaction):

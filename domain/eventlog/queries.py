@@ -19,6 +19,7 @@ EVENT_ARRAYS = ("bigint", "text", "text", "text", "bytea")
 LINE_ARRAYS = ("text", "timestamptz", "timestamptz", "text", "text", "text")
 SIGN_ARRAYS = ("text", "timestamptz")
 ERASED_ARRAYS = ("text", "bigint")
+BEGUN_ARRAYS = ("text", "bigint")
 _WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
     RETURNING at, %b::bigint AS before"""
 _WHEREVER_IT_IS = """UPDATE head SET position = position + %b, at = greatest(at, %b)
@@ -61,6 +62,7 @@ def append_statement(
     signs: bool = False,
     erased: bool = False,
     locked: bool = True,
+    begun: bool = False,
     notify: bool = True,
 ) -> str:
     """One statement for all that a batch writes: each more costs the writer as much as ten events.
@@ -70,12 +72,12 @@ def append_statement(
     `ERASED_ARRAYS`, streams and which of the events erased each, from 1; of `lines` how many, twice, and
     arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the ids, as two processes
     may write them at once; of `events` the channel to `notify`, unless that is
-    done apart. Where the head is not at the position
+    done apart; of what is `begun` arrays as `BEGUN_ARRAYS`. Where the head is not at the position
     before, it does nothing and returns no row; where its row is `locked`, that cannot be, and it fails: it
     divides by zero there, and where the ids of lines have not moved.
     """
     advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
-    more = {"lines": lines, "signs": signs, "erased": erased, "locked": locked}
+    more = {"lines": lines, "signs": signs, "erased": erased, "locked": locked, "begun": begun}
     return _statement(advanced, notify=notify and events, keys=keys, **more)
 
 
@@ -84,11 +86,12 @@ def guarded_statement(*, keys: bool, erased: bool = False, notify: bool = True) 
     """The same for events that go to wherever the head is; returns the position before them.
 
     Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` the id of the master key and two
-    arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to `notify`, unless that is done apart. It fails where one of the streams has an event
+    arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to `notify`, unless that is done apart; and arrays as
+    `BEGUN_ARRAYS`, with each stream and the version that it is to have. It fails where one of the streams has an event
     of the same version, and divides by zero where the head has not moved.
     """
     advanced = _ADVANCED.format(moved=_WHEREVER_IT_IS, columns=COLUMNS)
-    return _statement(advanced, notify=notify, keys=keys, erased=erased)
+    return _statement(advanced, notify=notify, keys=keys, erased=erased, begun=True)
 
 
 def _statement(
@@ -100,6 +103,7 @@ def _statement(
     signs: bool = False,
     erased: bool = False,
     locked: bool = True,
+    begun: bool = False,
 ) -> str:
     parts = [advanced]
     parts += [_KEYED] if keys else []
@@ -109,6 +113,7 @@ def _statement(
     shown = ["before", "pg_notify(%b, '')"] if notify else ["before"]
     shown += [f"1 / {_MOVED}"] if locked else []
     shown += [f"1 / {_COUNTED}"] if lines else []
+    shown += ["refuse_archived(%b::text[], %b::bigint[])"] if begun else []
     source = "(VALUES (1)) AS always LEFT JOIN advanced ON true" if locked else "advanced"
     return f"WITH {', '.join(parts)} SELECT {', '.join(shown)} FROM {source}"
 

@@ -17,9 +17,19 @@ BEGIN
     RAISE EXCEPTION 'the event log is append-only: % refused', TG_OP
         USING ERRCODE = 'restrict_violation';
 END $$;
+-- Of events one thing alone may be taken out: what `take_out_events` has found in a file of the archive.
+CREATE OR REPLACE FUNCTION refuse_change_of_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND EXISTS (
+            SELECT FROM event_archives WHERE taken_by = pg_current_xact_id_if_assigned()) THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'the event log is append-only: % refused', TG_OP
+        USING ERRCODE = 'restrict_violation';
+END $$;
 CREATE OR REPLACE TRIGGER append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON events
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_events();
 ALTER TABLE events ENABLE ALWAYS TRIGGER append_only;
 
 -- Lock and counter of the log in one row: who holds it appends, and `position` never skips.

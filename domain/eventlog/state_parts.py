@@ -14,6 +14,7 @@ from psycopg.pq import TransactionStatus
 
 from domain.damage import reason
 from domain.errors import Damaged
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
@@ -103,11 +104,15 @@ async def keep_missing_snapshots(
 
 
 async def read_parts(
-    connection: AsyncConnection, codec: Codec, query: str, values: Iterable[Any]
+    connection: AsyncConnection,
+    codec: Codec,
+    query: str,
+    values: Iterable[Any],
+    streams: Iterable[str],
 ) -> list[Part]:
-    """What a query found, in the order of versions, which the statement does not promise."""
-    cursor = await connection.execute(query, (*values, codec.shape), binary=True)
-    return sorted(await cursor.fetchall(), key=BY_VERSION)
+    """What a query about streams found, in the order of versions, which the statement does not promise."""
+    found = await fetch_of_streams(connection, query, (*values, codec.shape), streams)
+    return sorted(found, key=BY_VERSION)
 
 
 def fold_parts(

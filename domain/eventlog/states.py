@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from domain.budget import Budget
 from domain.damage import report
 from domain.errors import Damaged
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
@@ -97,7 +98,7 @@ class StateLoader:
         keys, unknown = self.keyring.known(known, believe_absent=believe_absent)
         versions = [versioned.version if versioned else COLD for versioned in known.values()]
         query, values = LOAD, wanted(known, unknown, versions, [until] * len(known))
-        parts = by_stream(await read_parts(connection, self.codec, query, values))
+        parts = by_stream(await read_parts(connection, self.codec, query, values, known))
         absent = unknown if believe_absent else ()
         keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
         erased = destroy_erased(parts, self.codec, self.keyring)
@@ -116,7 +117,7 @@ class StateLoader:
         """One stream at a version or a time, and how far the log was; what is sealed is opened."""
         keys, unknown = self.keyring.known([stream], believe_absent=False)
         query, values = _reading(stream, unknown, until)
-        head, *parts = await read_parts(connection, self.codec, query, values)
+        head, *parts = await read_parts(connection, self.codec, query, values, [stream])
         found = {stream: parts}
         keys |= self.keyring.learn(wrapped_keys(found, unknown))
         destroy_erased(found, self.codec, self.keyring)
@@ -135,7 +136,7 @@ class StateLoader:
         keys, unknown = self.keyring.known(streams, believe_absent=False)
         query = LOAD_AT_TIME if isinstance(moment, datetime) else LOAD_AT_POSITION
         values = [moment, *wanted(streams, unknown, [COLD] * len(streams))]
-        parts = by_stream(await read_parts(connection, self.codec, query, values))
+        parts = by_stream(await read_parts(connection, self.codec, query, values, streams))
         keys |= self.keyring.learn(wrapped_keys(parts, unknown))
         return self._states(parts, keys, damaged={})
 
@@ -151,7 +152,7 @@ class StateLoader:
             return {}
         values = wanted(versions, (), [COLD] * len(versions), versions.values())
         found: dict[str, Versioned[Any]] = {}
-        parts = await read_parts(connection, self.codec, LOAD, values)
+        parts = await read_parts(connection, self.codec, LOAD, values, versions)
         for stream, of_it in by_stream(parts).items():
             state = fold_parts(self.codec, None, of_it, None)
             assert state is not None
@@ -218,9 +219,9 @@ class StateLoader:
     ) -> dict[tuple[str, int], int]:
         """For each stream and position of the log the version it had there, 0 before its first event."""
         asked = list(dict.fromkeys(places))
-        values = ([stream for stream, _ in asked], [position for _, position in asked])
-        cursor = await connection.execute(VERSIONS_AT, values, binary=True)
-        return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+        streams, positions = [stream for stream, _ in asked], [position for _, position in asked]
+        rows = await fetch_of_streams(connection, VERSIONS_AT, (streams, positions), streams)
+        return {(row[0], row[1]): row[2] for row in rows}
 
     async def learn(
         self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool = False
@@ -274,9 +275,8 @@ async def following(
     asked = list(dict.fromkeys(places))
     streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
     values = (streams, versions, limit, PAGE_BYTES)
-    cursor = await connection.execute(FOLLOWING, values, binary=True)
     found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
-    for nth, *row in await cursor.fetchall():
+    for nth, *row in await fetch_of_streams(connection, FOLLOWING, values, streams):
         found[asked[nth - 1]].append(EventRow(*row))
     return found
 

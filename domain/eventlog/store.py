@@ -18,6 +18,7 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
+from domain.eventlog.archive.transparent import fetch_of_span, fetch_of_streams, next_events
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connection.commit import Trace, is_written
 from domain.eventlog.connection.connections import Connections
@@ -37,7 +38,6 @@ from domain.eventlog.queries import (
     NEWEST,
     OF_SHARE,
     OF_TYPES,
-    READ,
     SNAPSHOT_COLUMNS,
     SPAN,
     TIME_OF,
@@ -195,8 +195,7 @@ class Store:
     async def read(self, after: int, limit: int) -> list[EventRow]:
         """The next events of the log, in order: at most `limit`, and none after `READ_BYTES`."""
         async with self.reader() as connection:
-            cursor = await connection.execute(READ, (after, limit, READ_BYTES), binary=True)
-            return [EventRow(*row) for row in await cursor.fetchall()]
+            return await next_events(connection, after, limit, READ_BYTES)
 
     async def span(
         self,
@@ -216,16 +215,17 @@ class Store:
         if types is not None:
             query += OF_TYPES
             values.append(list(types))
-        cursor = await connection.execute(query + IN_ORDER, values, binary=True)
-        return [EventRow(*row) for row in await cursor.fetchall()]
+        rows = await fetch_of_span(connection, query + IN_ORDER, values, after, until)
+        return [EventRow(*row) for row in rows]
 
     async def history(
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
     ) -> list[EventRow]:
         """The events of one stream with versions in (after, until], in order."""
         async with self.reader() as connection:
-            cursor = await connection.execute(HISTORY, (stream, after, until, limit), binary=True)
-            return [EventRow(*row) for row in await cursor.fetchall()]
+            values = stream, after, until, limit
+            rows = await fetch_of_streams(connection, HISTORY, values, [stream])
+            return [EventRow(*row) for row in rows]
 
     async def position_before(self, at: datetime) -> int:
         """The position of the last event recorded before a time, found by halving: `at` never falls."""
@@ -233,8 +233,8 @@ class Store:
             low, high = 0, int((await _one(await connection.execute(HEAD, binary=True)))[0])
             while low < high:
                 middle = (low + high + 1) // 2
-                cursor = await connection.execute(TIME_OF, (middle,), binary=True)
-                if (await _one(cursor))[0] < at:
+                [(then,)] = await fetch_of_span(connection, TIME_OF, (middle,), middle - 1, middle)
+                if then < at:
                     low = middle
                 else:
                     high = middle - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.store import Store
 
 ERASED = """SELECT DISTINCT originator_id FROM events
@@ -16,5 +17,4 @@ async def erased_among(store: Store, streams: Iterable[str]) -> set[str]:
         return set()
     async with store.reader() as connection:
         values = (wanted, sorted(store.codec.erasing))
-        cursor = await connection.execute(ERASED, values, binary=True)
-        return {row[0] for row in await cursor.fetchall()}
+        return {row[0] for row in await fetch_of_streams(connection, ERASED, values, wanted)}

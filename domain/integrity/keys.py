@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.encryption import Vault
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
@@ -11,10 +12,10 @@ from domain.integrity.fault import Fault
 KEYS_AT_ONCE = 1_000
 GONE = "it was destroyed, and no event says that its content was erased"
 MISMARKED = "its mark of an erasure is not the place of the event that erased its content"
-NEXT = """SELECT originator_id, wrapped, erased, CASE WHEN erased IS NOT NULL OR wrapped = '' THEN (
-        SELECT min(notification_id) FROM events AS e
-        WHERE e.originator_id = k.originator_id AND topic = ANY(%b::text[])) END
-    FROM data_keys AS k WHERE originator_id > %b ORDER BY originator_id LIMIT %b"""
+NEXT = """SELECT originator_id, wrapped, erased FROM data_keys
+    WHERE originator_id > %b ORDER BY originator_id LIMIT %b"""
+ERASURES = """SELECT originator_id, min(notification_id) FROM events
+    WHERE originator_id = ANY(%b::text[]) AND topic = ANY(%b::text[]) GROUP BY originator_id"""
 
 
 async def key_faults(store: Store, vault: Vault) -> AsyncIterator[Fault | None]:
@@ -22,12 +23,17 @@ async def key_faults(store: Store, vault: Vault) -> AsyncIterator[Fault | None]:
     last = ""
     while True:
         async with store.reader() as connection:
-            values = (sorted(store.codec.erasing), last, KEYS_AT_ONCE)
-            rows = await (await connection.execute(NEXT, values, binary=True)).fetchall()
+            cursor = await connection.execute(NEXT, (last, KEYS_AT_ONCE), binary=True)
+            rows = await cursor.fetchall()
+            gone = [stream for stream, wrapped, erased in rows if erased is not None or not wrapped]
+            values = gone, sorted(store.codec.erasing)
+            said = {
+                row[0]: row[1] for row in await fetch_of_streams(connection, ERASURES, values, gone)
+            }
         if not rows:
             return
-        for stream, wrapped, erased, event in rows:
-            what = _wrong(vault, stream, wrapped, erased, event)
+        for stream, wrapped, erased in rows:
+            what = _wrong(vault, stream, wrapped, erased, said.get(stream))
             yield Fault("keys", stream, what) if what else None
         last = rows[-1][0]
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from domain.errors import Damaged
+from domain.eventlog.archive.transparent import fetch_of_span, fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
 from domain.eventlog.recent_events import LogEvent
@@ -36,6 +37,10 @@ MISPLACED = """SELECT position, stream, version, at < earlier FROM (
             AND p.originator_version = e.version - 1 AND p.notification_id < e.position))
     ORDER BY position"""
 """Events that do not follow on the version before theirs, or were recorded before their predecessor."""
+FOLLOWS = """SELECT e.position
+    FROM unnest(%b::bigint[], %b::text[], %b::bigint[]) AS e (position, stream, version)
+    JOIN events AS p ON p.originator_id = e.stream AND p.originator_version = e.version - 1
+    WHERE p.notification_id < e.position"""
 HOLES = """SELECT before + 1, position - 1 FROM (
         SELECT position, coalesce(lag(position) OVER (ORDER BY position),
             (SELECT max(notification_id) FROM events WHERE notification_id <= %b), 0) AS before
@@ -88,7 +93,7 @@ async def order_faults(store: Store, after: int, until: int, end: int) -> list[F
     """
     async with store.reader() as connection:
         values = (after, after, until, until, until == end)
-        rows = await (await connection.execute(HOLES, values, binary=True)).fetchall()
+        rows = await fetch_of_span(connection, HOLES, values, after - 1, until)
     what = "there are no such events"
     holes = [Fault(PART, f"positions {first} to {last}", what, first) for first, last in rows]
     found = holes
@@ -114,8 +119,14 @@ def _fault(position: int, version: int, stream: str, what: str) -> Fault:
 async def misplaced(store: Store, after: int, until: int) -> list[Fault]:
     """The events in (after, until] that do not follow on those before them."""
     async with store.reader() as connection:
-        cursor = await connection.execute(MISPLACED, (after, until, after), binary=True)
-        rows = await cursor.fetchall()
+        span = (after, until, after)
+        rows = await fetch_of_span(connection, MISPLACED, span, after - 1, until)
+        # Those may follow on an event that is in a file, or on a page before.
+        asked = [row[:3] for row in rows if not row[3]]
+        streams = [stream for _, stream, _ in asked]
+        values = ([row[0] for row in asked], streams, [row[2] for row in asked])
+        found = await fetch_of_streams(connection, FOLLOWS, values, streams) if asked else []
+    follow = {position for (position,) in found}
     early, loose = (
         "was recorded before the event before it",
         "does not follow on the version before it",
@@ -123,6 +134,7 @@ async def misplaced(store: Store, after: int, until: int) -> list[Fault]:
     return [
         _fault(position, version, stream, early if is_early else loose)
         for position, stream, version, is_early in rows
+        if is_early or position not in follow
     ]
 
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from domain.errors import Damaged
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Snapshot, encode_state
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import WHOLE
@@ -43,7 +44,9 @@ async def snapshot_faults(store: Store, histories: Histories) -> AsyncIterator[F
     while True:
         async with store.reader() as connection:
             values = (store.codec.shape, *last, STREAMS)
-            rows = await (await connection.execute(NEXT, values, binary=True)).fetchall()
+            cursor = await connection.execute(NEXT, values, binary=True)
+            streams = [row[0] for row in await cursor.fetchall()]
+            rows = await fetch_of_streams(connection, NEXT, values, streams)
         for name, version, placed, intact in rows:
             if name != stream:
                 async for fault in _compared(store, histories, stream, whole):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.archive.transparent import fetch_of_span
 from domain.eventlog.sessions import session_options
 from domain.integrity.fault import Fault
 from projections.audit import merkle
@@ -184,8 +185,9 @@ class _TreeCheck:
         step = TILES_AT_ONCE * WIDTH
         for after in range(len(above) * WIDTH, self._size, step):
             until = min(after + step, self._size)
-            rows = await self._connection.execute(COMPUTED, (after, until), binary=True)
-            computed = {(0, index): bytes(hashes) for index, hashes in await rows.fetchall()}
+            span = after, until
+            rows = await fetch_of_span(self._connection, COMPUTED, span, *span)
+            computed = {(0, index): bytes(hashes) for index, hashes in rows}
             tiles = [(0, index) for index in range(after // WIDTH, (until + WIDTH - 1) // WIDTH)]
             stored = await self._stored(tiles)
             for tile in tiles:
@@ -243,8 +245,9 @@ class _TreeCheck:
         """The first event of a tile that is not the one that was signed."""
         after = tile[1] * WIDTH
         signed = hashes_of(kept)
-        rows = await self._connection.execute(SINGLE, (after, after + len(signed)), binary=True)
-        events = {position: bytes(hashed) for position, hashed in await rows.fetchall()}
+        span = after, after + len(signed)
+        rows = await fetch_of_span(self._connection, SINGLE, span, *span)
+        events = {position: bytes(hashed) for position, hashed in rows}
         for position, hashed in enumerate(signed, after + 1):
             if position not in events:
                 return Fault(PART, f"position {position}", "the event that was signed is not there")

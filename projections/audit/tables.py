@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor
 
+from domain.eventlog.archive.transparent import fetch_of_span
 from domain.eventlog.sessions import connect
 from projections.audit.leaf import HASH
 from projections.audit.tiles import Tile
@@ -104,5 +105,6 @@ async def hashes_after(
     connection: AsyncConnection, after: int, until: int, limit: int
 ) -> list[tuple[int, bytes]]:
     """The positions and leaf hashes of the next events, at most `limit`."""
-    cursor = await connection.execute(HASHES, (after, until, limit, READ_BYTES), binary=True)
-    return [(position, bytes(found)) for position, found in await cursor.fetchall()]
+    values = after, until, limit, READ_BYTES
+    rows = await fetch_of_span(connection, HASHES, values, after, min(until, after + limit))
+    return [(position, bytes(found)) for position, found in rows]

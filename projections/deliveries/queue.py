@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.pg_arrays import columns, placeholders
 
 IN_A_ROW = 20
@@ -246,9 +247,9 @@ class Queue:
         """What waits in lanes, in order; nothing where the webhook is not to be called."""
         found: dict[Lane, list[Waiting]] = {lane: [] for lane in lanes}
         async with self._turn:
-            values = columns(LANES, found)
-            cursor = await self._connection.execute(LOAD, values, prepare=True, binary=True)
-            for row in await cursor.fetchall():
+            values, streams = columns(LANES, found), (lane.stream for lane in found)
+            rows = await fetch_of_streams(self._connection, LOAD, values, streams, prepare=True)
+            for row in rows:
                 lane = Lane(*row[:2])
                 found[lane].append(Waiting(lane, *row[2:]))
         return found

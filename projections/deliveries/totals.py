@@ -25,8 +25,11 @@ OLDEST = """WITH RECURSIVE known (webhook) AS (
     waiting AS (SELECT known.webhook, (SELECT min(d.position) FROM webhook_deliveries AS d
             WHERE d.webhook = known.webhook AND d.state = 'waiting') AS position
         FROM known WHERE known.webhook IS NOT NULL)
-    SELECT w.webhook, e.at FROM waiting AS w JOIN events AS e ON e.notification_id = w.position
-    ORDER BY e.at LIMIT %b"""
+    SELECT w.webhook, coalesce(e.at, (SELECT a.last_at FROM event_archives AS a
+        WHERE a.first <= w.position AND a.last >= w.position)) AS at
+    FROM waiting AS w LEFT JOIN events AS e ON e.notification_id = w.position
+    WHERE w.position IS NOT NULL ORDER BY at LIMIT %b"""
+"""An event that is archived counts as the last one of its file."""
 FAILING = f"SELECT webhook FROM {FAILED} ORDER BY p.failing_since LIMIT %b"
 WAITING = f"""SELECT w.webhook, (SELECT count(*) FROM (SELECT FROM webhook_deliveries AS d
         WHERE d.webhook = w.webhook AND d.state = 'waiting' LIMIT {MOST_COUNTED}) AS found)

@@ -12,8 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.sql import SQL
 
-from domain.eventlog.codec import EventRow
-from domain.eventlog.queries import READ
+from domain.eventlog.archive.transparent import next_events
 from domain.eventlog.recent_events import RecentEvents
 from domain.eventlog.store import Store
 from projections.engine.follower import (
@@ -135,9 +134,7 @@ class LiveFollower:
         after = self._recent.head
         if after >= head:
             return after
-        values = (after, self._page, PAGE_BYTES)
-        cursor = await connection.execute(READ, values, binary=True)
-        self._recent.append([EventRow(*row) for row in await cursor.fetchall()])
+        self._recent.append(await next_events(connection, after, self._page, PAGE_BYTES))
         largest = max(LARGEST_PAGE, self._smallest)
         behind = self._recent.head < head
         self._page = min(2 * self._page, largest) if behind else self._smallest

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.archive.transparent import fetch_of_span
 from domain.eventlog.queries import TOO_MANY
 from domain.eventlog.recent_events import LogEvent
 from domain.eventlog.store import Store
@@ -64,6 +65,6 @@ class LogPages:
     async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
         if until - after <= ALWAYS_READ:
             return until
-        cursor = await connection.execute(TOO_MANY, (after, until, LARGE, PAGE_BYTES), binary=True)
-        [(first,)] = await cursor.fetchall()
+        values = after, until, LARGE, PAGE_BYTES
+        [(first,)] = await fetch_of_span(connection, TOO_MANY, values, after, until)
         return until if first is None else max(after + 1, int(first) - 1)

@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Identifier
 from domain import registry
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.access.entry import Access
+from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.migrations import settle_master_key
@@ -35,7 +36,6 @@ from projections.audit.check import connected, head_faults, start, tree_faults
 from projections.audit.note import Signer, origin_of
 from projections.audit.tables import migrate_audit
 from projections.engine.verification.verify import Verification, Work, verify
-from projections.log_lines.archive.files import ArchiveFiles
 from projections.log_lines.archive.verify import check_archive
 from projections.registry import all_projections
 from tests.support.databases import new_database

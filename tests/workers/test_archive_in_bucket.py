@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from domain.errors import Damaged, Overloaded
-from projections.log_lines.archive import files
-from projections.log_lines.archive.files import ArchiveFiles
+from domain.eventlog.archive import files
+from domain.eventlog.archive.files import ArchiveFiles
 from projections.log_lines.archive.reader import ArchivedLines
 from projections.log_lines.archive.verify import check_archive
 from projections.log_lines.reader import LogLinePages

@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from domain.errors import Damaged, Overloaded
+from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles
 from domain.retention.hold import PlaceHold, ReleaseHold
 from projections.log_lines.archive import days, export, parquet
-from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles
 from projections.log_lines.archive.reader import ArchivedLines
 from projections.log_lines.archive.verify import check_archive
 from projections.log_lines.reader import LogLinePages

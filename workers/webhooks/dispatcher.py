@@ -14,6 +14,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.catalog.webhook import WebhookDisabled, WebhookEnabled
+from domain.eventlog.archive.transparent import fetch_of_span
 from domain.eventlog.codec import EventRow
 from domain.eventlog.store import Store
 from domain.execution.webhook_events import matches as names_match
@@ -134,8 +135,8 @@ async def _rows(
     connection: AsyncConnection, after: int, until: int, types: Sequence[str], limit: int
 ) -> list[EventRow]:
     values = (after, until, list(types), limit)
-    cursor = await connection.execute(sql.OF_TYPES, values, prepare=False, binary=True)
-    return [EventRow(*row) for row in await cursor.fetchall()]
+    rows = await fetch_of_span(connection, sql.OF_TYPES, values, after, until)
+    return [EventRow(*row) for row in rows]
 
 
 async def _of_executions(connection: AsyncConnection, after: int, until: int) -> list[Owed]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -14,11 +15,11 @@ from api.embedded_postgres.data_dir import DataDir
 from api.log_keys import keys_of_log, require_key_of_log
 from api.settings import Settings
 from domain import registry
+from domain.eventlog.archive.files import ArchiveFailed, require_installed
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from domain.writer.guarded_writer import GuardedWriter
-from projections.log_lines.archive.files import ArchiveFailed, require_installed
 from workers.archiver import Archiver, DayReport, Retention
 
 BUSY = 10.0
@@ -27,8 +28,42 @@ BUSY = 10.0
 
 def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Archive the days that are past, or say what would become of them; exit with 1 where one failed."""
-    kept: list[tuple[Retention, Vault]] = []
     reports: list[DayReport] = []
+
+    async def archive(place: ArchiverPlace) -> None:
+        of_log = place.writer, place.store, place.conninfo, place.store.schema, place.retention
+        archiver = Archiver(*of_log, clock=Clock())
+        reports.extend(await archiver.archive(dry_run=dry_run, patience=BUSY))
+
+    retention = run_archiver(data_dir, archive, dry_run=dry_run)
+    _show(reports, retention.days, as_json=as_json)
+    if any(report.outcome == "failed" for report in reports):
+        raise click.ClickException(
+            "some days could not be archived; their lines are where they were"
+        )
+
+
+class ArchiverPlace(NamedTuple):
+    """What an archiver works with."""
+
+    writer: GuardedWriter
+    store: Store
+    conninfo: str
+    retention: Retention
+
+
+def run_archiver(
+    data_dir: Path | None,
+    archive: Callable[[ArchiverPlace], Coroutine[Any, Any, None]],
+    *,
+    dry_run: bool,
+) -> Retention:
+    """Have something archived; when that is due.
+
+    Raises:
+        ClickException: another process is archiving, or the archive is not there.
+    """
+    kept: list[tuple[Retention, Vault]] = []
 
     def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
@@ -39,14 +74,8 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
     async def work(conninfo: str, schema: str, _: Store) -> None:
         [(retention, vault)] = kept
         store = Store(conninfo, schema, registry.codec(), Keyring(vault))
-        clock = Clock()
-        writer = GuardedWriter(store, clock, new_id, chance)
-        archiver = Archiver(writer, store, conninfo, schema, retention, clock=clock)
-
-        async def archive() -> None:
-            reports.extend(await archiver.archive(dry_run=dry_run, patience=BUSY))
-
-        await opened(store, archive())
+        writer = GuardedWriter(store, Clock(), new_id, chance)
+        await opened(store, archive(ArchiverPlace(writer, store, conninfo, retention)))
 
     try:
         if not dry_run:
@@ -56,11 +85,7 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
         raise click.ClickException("another process is archiving just now") from None
     except ArchiveFailed as error:
         raise click.ClickException(str(error)) from None
-    _show(reports, kept[0][0].days, as_json=as_json)
-    if any(report.outcome == "failed" for report in reports):
-        raise click.ClickException(
-            "some days could not be archived; their lines are where they were"
-        )
+    return kept[0][0]
 
 
 def _show(reports: list[DayReport], days: int, *, as_json: bool) -> None:

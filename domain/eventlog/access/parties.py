@@ -7,6 +7,7 @@ from typing import NamedTuple
 import orjson
 
 from domain.errors import Damaged
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.store import Store
 
 FIRST = "SELECT meta FROM events WHERE originator_id = %s AND originator_version = 1"
@@ -27,12 +28,11 @@ async def parties_of(store: Store, stream: str) -> Parties | None:
         Overloaded: the database is away.
     """
     async with store.reader() as connection:
-        cursor = await connection.execute(FIRST, (stream,), binary=True)
-        row = await cursor.fetchone()
-    if row is None:
+        rows = await fetch_of_streams(connection, FIRST, (stream,), [stream])
+    if not rows:
         return None
     try:
-        meta = orjson.loads(row[0])
+        meta = orjson.loads(rows[0][0])
         return Parties(meta.get("customer"), meta.get("provider"))
     except (ValueError, AttributeError):
         raise Damaged(f"the first event of {stream} cannot be read") from None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.archive.transparent import has_hole, next_events
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import READ
 
@@ -17,12 +18,14 @@ from domain.eventlog.queries import READ
 # pasts of one log have no event of one time at one position.
 HEAD = """SELECT position, (SELECT at FROM events WHERE notification_id = position), log_id
     FROM head WHERE %b::bigint = 0 OR EXISTS (
-        SELECT FROM events WHERE notification_id = %b AND at = %b)"""
+        SELECT FROM events WHERE notification_id = %b AND at = %b)
+        OR EXISTS (SELECT FROM event_archives WHERE last >= %b)"""
 FOLLOW = f"""SELECT position, -1::bigint, at, log_id, '', '', ''::bytea
     FROM ({HEAD}) AS head (position, at, log_id) UNION ALL ({READ})"""
 """The head in a row of its own, with the version -1, and the next page: both of one moment."""
 RENEW = """UPDATE head SET log_id = gen_random_uuid() WHERE log_id = %b
-    AND NOT EXISTS (SELECT FROM events WHERE notification_id = %b AND at = %b)"""
+    AND NOT EXISTS (SELECT FROM events WHERE notification_id = %b AND at = %b)
+    AND NOT EXISTS (SELECT FROM event_archives WHERE last >= %b)"""
 NOW = "SELECT position, at, log_id FROM head"
 
 
@@ -57,9 +60,9 @@ class Seen:
         return self.position == 0 or (position, at) == (self.position, self.at)
 
     @property
-    def values(self) -> tuple[int, int, datetime]:
+    def values(self) -> tuple[int, int, datetime, int]:
         """As `HEAD` wants them."""
-        return self.position, self.position, self.at
+        return self.position, self.position, self.at, self.position
 
 
 async def head_of(connection: AsyncConnection, seen: Seen) -> Head:
@@ -83,7 +86,7 @@ async def read_on(
         WentBack: what was seen is not in it.
     """
     cursor = await connection.execute(FOLLOW, (*seen.values, after, limit, size), binary=True)
-    head, rows = None, []
+    head, rows = None, list[EventRow]()
     for row in await cursor.fetchall():
         if row[1] < 0:
             head = Head(row[0], row[2], row[3])
@@ -91,6 +94,8 @@ async def read_on(
             rows.append(EventRow(*row))
     if head is None:
         raise WentBack
+    if has_hole(after, [row.position for row in rows]):
+        rows = await next_events(connection, after, limit, size)
     return _noted(seen, head), rows
 
 
@@ -106,7 +111,7 @@ async def renew(connection: AsyncConnection, seen: Seen, log_id: str) -> None:
     """Give the log another id, if it still has this one, and what was seen is not in it: of several processes
     one does that.
     """
-    await connection.execute(RENEW, (log_id, seen.position, seen.at))
+    await connection.execute(RENEW, (log_id, seen.position, seen.at, seen.position))
 
 
 def _noted(seen: Seen, head: Head) -> Head:

@@ -189,7 +189,7 @@ class StandbyStore(Store):
         else:
             query, values = WITH_HEAD + LOAD, wanted([stream], (), [COLD], [until])
         async with self.reader() as connection:
-            head, *parts = await read_parts(connection, self.codec, query, values)
+            head, *parts = await read_parts(connection, self.codec, query, values, [stream])
         versioned = fold_parts(self.codec, None, parts, key)
         return Reading(versioned, head[0], head[2], self.keyring.is_destroyed(stream))
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from domain.eventlog.codec import EventRow
 from domain.eventlog.keyring import Keyring
+from domain.eventlog.pg_arrays import columns
+from domain.eventlog.queries import ERASED_ARRAYS
 from domain.eventlog.states import StateLoader
 
 TYPE = attrgetter("type")
+KEY_ARRAYS = ("text", "bytea")
 
 
 class NewKeys(NamedTuple):
@@ -30,6 +33,17 @@ class NewKeys(NamedTuple):
             return cls(unsaved(streams), {})
         erased = {row.stream: nth for nth, row in enumerate(events, 1) if row.type in erasing}
         return cls(unsaved(streams - erased.keys()), erased)
+
+    def values(self, states: StateLoader) -> list[Any]:
+        """As a statement wants them that appends: by which master key those that are new were wrapped, and these; and
+        those that are erased.
+        """
+        values: list[Any] = []
+        if self.made:
+            values = [states.keyring.master_key_id, *columns(KEY_ARRAYS, list(self.made.items()))]
+        if self.erased:
+            values += columns(ERASED_ARRAYS, list(self.erased.items()))
+        return values
 
     def written(self, keyring: Keyring) -> None:
         """All of it is committed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow, tuple_row
 from psycopg.sql import SQL, Literal
 
+from domain.eventlog.library.archived import select_of_log, select_of_streams
 from domain.eventlog.library.subscription import FAULTS, LogSubscription, conninfo_of
 from domain.eventlog.migrations import migrate_log
 
@@ -139,7 +140,8 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
     ) -> Sequence[RecordedNotification]:
         order = " DESC" if desc else ""
         bounds = (_or(gt, FIRST), _or(lte, NEWEST), _or(limit, NEWEST))
-        return self._select(f"{SELECT}{OF_STREAM}{order} LIMIT %b", (str(originator_id), *bounds))
+        query, stream = f"{SELECT}{OF_STREAM}{order} LIMIT %b", str(originator_id)
+        return self._select(select_of_streams, query, (stream, *bounds), [stream])
 
     @retry(FAULTS, max_attempts=10, wait=0.2)
     def select_first_events(
@@ -148,7 +150,8 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
         """The first events of several streams, up to a version: a query for each costs ten times as
         much where streams are short.
         """
-        return self._select(SELECT + OF_STREAMS, (list(originator_ids), lte))
+        streams = list(originator_ids)
+        return self._select(select_of_streams, SELECT + OF_STREAMS, (streams, lte), streams)
 
     @retry(FAULTS, max_attempts=10, wait=0.2)
     def select_notifications(
@@ -161,20 +164,17 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
         inclusive_of_start: bool = True,
     ) -> Sequence[RecordedNotification]:
         after = _or(start, FIRST) - inclusive_of_start
-        values: list[Any] = [after, _or(stop, NEWEST)]
-        of_topics = ""
-        if topics:
-            of_topics = " AND topic = ANY(%b)"
-            values.append(list(topics))
-        return self._select(
-            f"{SELECT}{OF_LOG}{of_topics} ORDER BY notification_id LIMIT %b", (*values, limit)
-        )
+        of_topics = " AND topic = ANY(%b)" if topics else ""
+        query = f"{SELECT}{OF_LOG}{of_topics} ORDER BY notification_id LIMIT %b"
+        more = [list(topics)] if topics else []
+        return self._select(select_of_log, query, (after, _or(stop, NEWEST)), more, limit)
 
-    def _select(self, statement: str, values: Sequence[Any]) -> list[RecordedNotification]:
+    def _select(
+        self, select: Callable[..., Sequence[tuple[Any, ...]]], *asked: Any
+    ) -> list[RecordedNotification]:
         with self.datastore.get_connection() as connection:
             cursor = connection.cursor(binary=True, row_factory=tuple_row)
-            cursor.execute(statement.encode(), values, prepare=True)
-            return [_event(row) for row in cursor]
+            return [_event(row) for row in select(cursor, *asked)]
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> LogSubscription:
         return LogSubscription(self, gt, topics)

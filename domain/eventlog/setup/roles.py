@@ -6,8 +6,10 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from domain.eventlog.sessions import connect
 
-GRANTED = """SELECT bool_and(has_table_privilege(role, c.oid, 'INSERT') = (relname <> 'log_move')
-        AND has_table_privilege(role, c.oid, 'UPDATE') = (relname NOT IN ('events', 'access_log', 'log_move'))
+GRANTED = """SELECT bool_and(has_table_privilege(role, c.oid, 'INSERT')
+            = (relname NOT IN ('log_move', 'event_archives', 'event_archive_streams'))
+        AND has_table_privilege(role, c.oid, 'UPDATE') = (relname NOT IN
+            ('events', 'access_log', 'log_move', 'event_archives', 'event_archive_streams'))
         AND (current_setting('server_version_num')::integer < 170000 OR relname <> 'data_keys'
             OR has_table_privilege(role, c.oid, 'MAINTAIN')))
     FROM pg_class AS c, CAST(%s AS text) AS role
@@ -17,7 +19,8 @@ GRANT = SQL("""
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};
     REVOKE UPDATE, DELETE ON {schema}.events, {schema}.access_log FROM {role};
-    REVOKE INSERT, UPDATE, DELETE ON {schema}.log_move FROM {role};
+    REVOKE INSERT, UPDATE, DELETE
+        ON {schema}.log_move, {schema}.event_archives, {schema}.event_archive_streams FROM {role};
     DO $$ BEGIN
         IF current_setting('server_version_num')::integer >= 170000 THEN
             GRANT MAINTAIN ON {schema}.data_keys TO {role};

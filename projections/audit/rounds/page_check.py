@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.archive.transparent import fetch_of_span
 from domain.integrity.fault import Fault
 from projections.audit import merkle
 from projections.audit.check import PART, SINGLE
@@ -28,8 +29,8 @@ async def page_faults(connection: AsyncConnection, after: int, until: int) -> li
 async def _event_faults(
     connection: AsyncConnection, after: int, until: int, signed: list[bytes]
 ) -> list[Fault]:
-    rows = await connection.execute(SINGLE, (after, until), binary=True)
-    events = {position: bytes(hashed) for position, hashed in await rows.fetchall()}
+    rows = await fetch_of_span(connection, SINGLE, (after, until), after, until)
+    events = {position: bytes(hashed) for position, hashed in rows}
     first = after // WIDTH * WIDTH + 1
     for position in range(after + 1, until + 1):
         leaf = signed[position - first] if position - first < len(signed) else None
@@ -60,5 +61,5 @@ async def _faults_above(
 
 async def begun_executions(connection: AsyncConnection, after: int, until: int) -> list[str]:
     """The ids of the executions whose first events are in (after, until]."""
-    rows = await (await connection.execute(BEGUN, (after, until), binary=True)).fetchall()
+    rows = await fetch_of_span(connection, BEGUN, (after, until), after, until)
     return [stream.partition("/")[2] for (stream,) in rows]

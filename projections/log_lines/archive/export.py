@@ -16,17 +16,17 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from domain.errors import Damaged
-from domain.eventlog.sessions import session_options
-from domain.retention.archived_day import ArchiveFile
-from projections.log_lines.archive import parquet
-from projections.log_lines.archive.days import EXPORTED, Day, content_of
-from projections.log_lines.archive.files import (
+from domain.eventlog.archive.files import (
     ArchiveFailed,
     ArchiveFiles,
     digest_of,
     require_digest,
     require_installed,
 )
+from domain.eventlog.sessions import session_options
+from domain.retention.archived_day import ArchiveFile
+from projections.log_lines.archive import parquet
+from projections.log_lines.archive.days import EXPORTED, Day, content_of
 
 LARGEST = 256 * 1024 * 1024
 """Bytes of lines, as the table has them, after which a file ends."""
@@ -62,7 +62,7 @@ class Exporter:
         with self._folder() as work:
             part, expected = self._written(day, after, work / "lines.parquet")
             for name in _names(day, part):
-                if not self._files.put(name, work / "lines.parquet"):
+                if not self._files.put(name, (work / "lines.parquet").read_bytes()):
                     found = self._found(name, work, expected, part)
                 elif (found := self._found(name, work, expected, part)) is None:
                     raise ArchiveFailed(f"{name} does not have what the table has")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import LiteralString, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable, QueryCanceled
@@ -71,17 +71,29 @@ async def holds_of(
     connection: AsyncConnection, store: Store, day: Day, of_day: LiteralString = OF_LINES
 ) -> Checked:
     """Which holds keep a day. Each hold placed up to the position is seen, and each execution `of_day`."""
+    needed = await store.position_before(day.bounds["end"])
+    return await holds_among(connection, needed, of_day, day.bounds)
+
+
+async def holds_among(
+    connection: AsyncConnection,
+    needed: int,
+    executions_of: LiteralString,
+    values: Mapping[str, Any],
+) -> Checked:
+    """Which holds keep any of some executions, which a query finds, with its values. All of them were created up to a position
+    that is `needed` of the views.
+    """
     cursor = await connection.execute(PLACES)
     [(catalog, executions, head, parked, any_active)] = await cursor.fetchall()
-    needed = await store.position_before(day.bounds["end"])
     if parked:
         return Checked((), catalog, NOT_APPLIED)
     if catalog < head - BEHIND or executions < needed:
         return Checked((), catalog, "the views that say what is held are behind the log")
     if not any_active:
         return Checked((), catalog)
-    query = HOLDING.format(of_scopes=OF_SCOPES, of_day=of_day)
-    rows = await (await connection.execute(query, day.bounds)).fetchall()
+    query = HOLDING.format(of_scopes=OF_SCOPES, of_day=executions_of)
+    rows = await (await connection.execute(query, values)).fetchall()
     return Checked([Holding(*row) for row in rows], catalog)
 
 

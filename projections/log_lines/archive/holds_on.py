@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 
 from domain.catalog.order import Order
 from domain.errors import Damaged
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.execution.state import Execution
 from projections.log_lines.archive.holds import NOT_APPLIED
 
@@ -31,6 +32,9 @@ ON_ORDERS = """WITH active AS (SELECT id, document FROM catalog
     UNION SELECT o.id, hold FROM of_executions AS o WHERE o.id = ANY(%s)
     ORDER BY 1, 2"""
 """A hold of an execution keeps its order, too, which the first event of the execution names."""
+HELD = """SELECT 'execution/' || jsonb_array_elements_text(document -> 'executions') FROM catalog
+    WHERE kind = 'hold' AND document @> '{"status": "active"}'"""
+"""The streams of executions that holds name."""
 ACTIVE = """SELECT id, document FROM catalog
     WHERE kind = 'hold' AND document @> '{"status": "active"}' ORDER BY id LIMIT 1000"""
 SCOPES = ("executions", "order", "service", "customer")
@@ -67,16 +71,19 @@ async def holds_on_orders(connection: AsyncConnection, orders: Iterable[Order]) 
         Damaged: that view has not applied every hold.
     """
     columns = _columns([(o.id, o.service, o.customer) for o in orders], 3)
-    return await _holds(connection, ON_ORDERS, [*columns, columns[0]])
+    streams = [row[0] for row in await (await connection.execute(HELD)).fetchall()]
+    return await _holds(connection, ON_ORDERS, [*columns, columns[0]], streams)
 
 
-async def _holds(connection: AsyncConnection, query: str, values: Sequence[Any]) -> HoldsOn:
+async def _holds(
+    connection: AsyncConnection, query: str, values: Sequence[Any], streams: Sequence[str] = ()
+) -> HoldsOn:
     # The place first: what is seen is at least as new.
     [(position, parked)] = await (await connection.execute(PLACE)).fetchall()
     if parked:
         raise Damaged("What is held cannot be said.", reason=NOT_APPLIED)
     found: dict[str, list[str]] = {}
-    for identity, hold in await (await connection.execute(query, values)).fetchall():
+    for identity, hold in await fetch_of_streams(connection, query, values, streams):
         found.setdefault(identity, []).append(hold)
     return HoldsOn(found, int(position))
 

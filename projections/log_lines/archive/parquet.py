@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from domain.errors import Damaged
-from projections.log_lines.archive.files import ArchiveFailed, first_line
+from domain.eventlog.archive.files import ArchiveFailed, first_line
 from projections.log_lines.model import OF_CLIENT, Kept
 
 if TYPE_CHECKING:

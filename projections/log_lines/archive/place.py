@@ -7,10 +7,11 @@ import asyncio
 from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
-from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles
+from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles
 
 PLACE = "SELECT url FROM log_archive_place"
-NEWEST = "SELECT file FROM log_archives ORDER BY at DESC, file DESC LIMIT 1"
+NEWEST = """(SELECT file FROM log_archives ORDER BY at DESC, file DESC LIMIT 1)
+    UNION ALL (SELECT file FROM event_archives ORDER BY last DESC LIMIT 1)"""
 KEEP = """INSERT INTO log_archive_place (url) VALUES (%s)
     ON CONFLICT (single) DO UPDATE SET url = excluded.url"""
 CURE = "EXECUTIONS_ARCHIVE_URL must be the server's"
@@ -36,12 +37,12 @@ async def settle_place(
         return
     if known is not None and not moves:
         raise ArchiveFailed(f"the archive of this log is {known}, not {files.place}: {CURE}")
-    newest = await (await connection.execute(NEWEST)).fetchone()
-    if newest is not None and not await asyncio.to_thread(_has, files, newest[0]):
-        raise ArchiveFailed(
-            f"{files.place} does not have {newest[0]}, which is in the archive of this log"
-            f"{f', {known}' if known else ''}: {CURE}, or the files must be copied there first"
-        )
+    for (newest,) in await (await connection.execute(NEWEST)).fetchall():
+        if not await asyncio.to_thread(_has, files, newest):
+            raise ArchiveFailed(
+                f"{files.place} does not have {newest}, which is in the archive of this log"
+                f"{f', {known}' if known else ''}: {CURE}, or the files must be copied there first"
+            )
     if not dry_run:
         await connection.execute(KEEP, (files.place,))
 

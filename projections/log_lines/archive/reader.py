@@ -12,7 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import Damaged
-from projections.log_lines.archive.files import ArchiveFiles, is_installed
+from domain.eventlog.archive.files import ArchiveFiles, is_installed
 from projections.log_lines.archive.parquet import lines_in
 from projections.log_lines.model import Kept, LogFilter, PlaceInTime
 

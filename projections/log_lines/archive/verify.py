@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from domain.errors import Damaged, Overloaded
+from domain.eventlog.archive.files import ArchiveFiles, is_installed, require_digest
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.retention.archived_day import ArchiveFile
-from projections.log_lines.archive.files import ArchiveFiles, is_installed, require_digest
 from projections.log_lines.archive.parquet import counts_in
 
 PART = "archive"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from domain.errors import Damaged, Overloaded
+from domain.eventlog.archive import files
+from domain.eventlog.archive.files import ArchiveFiles
 from domain.execution.commands.log import AppendLogLines, LogLine
 from domain.execution.types import LogLevel
 from projections.log_lines import reader
-from projections.log_lines.archive import files
 from projections.log_lines.archive import reader as archive_reader
-from projections.log_lines.archive.files import ArchiveFiles
 from projections.log_lines.archive.reader import ArchivedLines
 from projections.log_lines.model import LogFilter
 from projections.log_lines.reader import LogLinePages

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from domain.eventlog.archive.files import ArchiveFailed
 from projections.log_lines.archive import parquet
-from projections.log_lines.archive.files import ArchiveFailed
 
 MANY = 20_000
 """More than a pipe and a buffer hold."""

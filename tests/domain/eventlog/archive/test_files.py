@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projections.log_lines.archive.files import first_line
+from domain.eventlog.archive.files import first_line
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from domain.errors import Damaged, DomainError, Overloaded
@@ -110,7 +110,7 @@ class ArchiveFiles:
         path = self._folder and self._folder / file
         return path.stat().st_size if path and path.is_file() else None
 
-    def put(self, file: str, source: Path) -> bool:
+    def put(self, file: str, content: bytes) -> bool:
         """Write a file where there is none; whether there was none.
 
         Raises:
@@ -121,7 +121,7 @@ class ArchiveFiles:
 
         try:
             # As bytes it takes half of the time that it takes as a file: all of it is one request, anyway.
-            obstore.put(self._writing(), file, source.read_bytes(), mode="create")
+            obstore.put(self._writing(), file, content, mode="create")
         except AlreadyExistsError:
             return False
         except Exception as error:
@@ -129,6 +129,28 @@ class ArchiveFiles:
         if self._folder is not None:
             _make_durable(self._folder, self._folder / file)
         return True
+
+    def read_parts(self, file: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Parts of a file, each from a byte on and so many bytes long. One that goes beyond the end is shorter.
+
+        Raises:
+            Damaged: there is no such file.
+            Overloaded: the archive cannot be reached.
+        """
+        if self._folder is not None:
+            with self.local(file, self._folder) as path, path.open("rb") as source:
+                return [_part(source, *part) for part in parts]
+        require_installed()
+        import obstore
+
+        starts, lengths = [part[0] for part in parts], [part[1] for part in parts]
+        try:
+            found = obstore.get_ranges(self._reading(), file, starts=starts, lengths=lengths)
+        except FileNotFoundError:
+            raise missing(file) from None
+        except Exception as error:
+            raise unreachable(first_line(error)) from error
+        return [bytes(part) for part in found]
 
     @contextmanager
     def local(self, file: str, work: Path) -> Iterator[Path]:
@@ -224,6 +246,11 @@ def require_digest(file: str, path: Path, digest: str) -> None:
             reason="its bytes have another digest",
             file=file,
         )
+
+
+def _part(source: BinaryIO, start: int, length: int) -> bytes:
+    source.seek(start)
+    return source.read(length)
 
 
 def _make_durable(folder: Path, file: Path) -> None:

@@ -1,0 +1,149 @@
+"""Events as bytes of a file of the archive: blocks of 256 events that follow on each other, each compressed by itself.
+
+A file begins with `MAGIC`; each block stands after its length, in 4 bytes. A block says how many events it has, and the
+position of the first one; then come versions, times in microseconds, each as its distance from the one before, and of
+streams, types, metas and states the lengths and then all the bytes. All numbers are little-endian. Values that are alike
+stand side by side, as that takes half of the room.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import accumulate
+from struct import Struct
+from typing import NamedTuple
+
+from domain.eventlog.codec import EventRow
+
+MAGIC = b"executions events 1\n"
+EVENTS = 256
+"""Of each block but the last one of a file."""
+LEVEL = 9
+LENGTH = Struct("<I")
+HEAD = Struct("<Iq")
+DIGEST_BYTES = 32
+ENTRY = LENGTH.size + DIGEST_BYTES
+"""Bytes of what is kept of each block: its length and its SHA-256."""
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+UNREADABLE = (zlib.error, struct.error, ValueError, IndexError, OverflowError)
+
+
+class Block(NamedTuple):
+    """Where a block is in its file, how long it is, and its SHA-256."""
+
+    start: int
+    length: int
+    digest: bytes
+
+
+def blocks_of(index: bytes) -> list[Block]:
+    """The blocks of a file, of what is kept of them."""
+    found, start = [], len(MAGIC)
+    for place in range(0, len(index), ENTRY):
+        start += LENGTH.size
+        [length] = LENGTH.unpack_from(index, place)
+        found.append(Block(start, length, index[place + LENGTH.size : place + ENTRY]))
+        start += length
+    return found
+
+
+def file_of(rows: Sequence[EventRow]) -> tuple[bytes, bytes]:
+    """A file with these events, whose positions follow on each other, and what is to be kept of its blocks."""
+    parts, index = [MAGIC], []
+    for start in range(0, len(rows), EVENTS):
+        block = zlib.compress(_encoded(rows[start : start + EVENTS]), LEVEL)
+        parts += [LENGTH.pack(len(block)), block]
+        index += [LENGTH.pack(len(block)), sha256(block).digest()]
+    return b"".join(parts), b"".join(index)
+
+
+def events_of(block: bytes, wanted: Iterable[int] | None = None) -> Iterator[EventRow]:
+    """The events of a decompressed block, or those at some places in it, from 0.
+
+    Raises:
+        ValueError: it is no such block.
+    """
+    try:
+        yield from _decoded(block, wanted)
+    except UNREADABLE as error:
+        raise ValueError(f"it has no events: {error}") from error
+
+
+def opened(block: bytes) -> bytes:
+    """A block, decompressed.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return zlib.decompress(block)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+
+
+def _encoded(rows: Sequence[EventRow]) -> bytes:
+    count, times = len(rows), [(row.at - EPOCH) // MICROSECOND for row in rows]
+    steps = [after - before for before, after in zip([0, *times], times, strict=False)]
+    texts = [
+        [row.stream.encode() for row in rows],
+        [row.type.encode() for row in rows],
+        [row.meta.encode() for row in rows],
+        [bytes(row.data) for row in rows],
+    ]
+    parts = [HEAD.pack(count, rows[0].position)]
+    parts += [
+        struct.pack(f"<{count}q", *(row.version for row in rows)),
+        struct.pack(f"<{count}q", *steps),
+    ]
+    parts += [struct.pack(f"<{count}I", *map(len, column)) for column in texts]
+    return b"".join(parts) + b"".join(b"".join(column) for column in texts)
+
+
+def _decoded(block: bytes, wanted: Iterable[int] | None) -> Iterator[EventRow]:
+    count, first = HEAD.unpack_from(block)
+    place = HEAD.size
+    versions = struct.unpack_from(f"<{count}q", block, place)
+    times = list(accumulate(struct.unpack_from(f"<{count}q", block, place + 8 * count)))
+    place += 16 * count
+    lengths = [struct.unpack_from(f"<{count}I", block, place + 4 * count * nth) for nth in range(4)]
+    ends, end = [], place + 16 * count
+    for column in lengths:
+        ends.append([*accumulate(column, initial=end)])
+        end = ends[-1][-1]
+    if end != len(block):
+        raise ValueError("it is not whole")
+    for nth in range(count) if wanted is None else wanted:
+        stream, type_, meta, data = (block[column[nth] : column[nth + 1]] for column in ends)
+        at = EPOCH + times[nth] * MICROSECOND
+        row = first + nth, versions[nth], at, stream.decode(), type_.decode(), meta.decode(), data
+        yield EventRow(*row)
+
+
+def encoded_positions(positions: Sequence[int]) -> bytes:
+    """Positions that grow, in a few bytes each."""
+    found = bytearray()
+    for before, position in zip([0, *positions], positions, strict=False):
+        step = position - before
+        while step > 127:
+            found.append(step & 127 | 128)
+            step >>= 7
+        found.append(step)
+    return bytes(found)
+
+
+def positions_of(encoded: bytes) -> list[int]:
+    """The positions that were encoded."""
+    found: list[int] = []
+    position = step = shift = 0
+    for byte in encoded:
+        step |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            position += step
+            found.append(position)
+            step = shift = 0
+    return found

@@ -1,0 +1,119 @@
+"""Reads events from files of the archive. Nothing here waits on the event loop: call it in a thread.
+
+A block is compared with its digest when it is read, so a file may be read in parts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from itertools import groupby
+from threading import Lock
+from typing import NamedTuple
+
+from domain.errors import Damaged
+from domain.eventlog.archive.blocks import EVENTS, Block, blocks_of, events_of, opened
+from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles
+from domain.eventlog.codec import EventRow
+from domain.lru import LruCache
+
+CACHED = 32 * 1024 * 1024
+"""Bytes of blocks that are kept at hand, decompressed."""
+
+
+class ArchivedRange(NamedTuple):
+    """A file with the events of a range of positions, its SHA-256, and where its blocks are."""
+
+    first: int
+    last: int
+    file: str
+    digest: str
+    blocks: bytes
+
+
+class _Blocks:
+    """Blocks that were read, by their digests, so it is all the same of which log they are."""
+
+    def __init__(self) -> None:
+        self._kept = LruCache[bytes, bytes](CACHED, len)
+        self._lock = Lock()
+
+    def get(self, digest: bytes) -> bytes | None:
+        with self._lock:
+            return self._kept.get(digest)
+
+    def put(self, digest: bytes, block: bytes) -> None:
+        with self._lock:
+            self._kept.put(digest, block)
+            self._kept.trim()
+
+
+KEPT = _Blocks()
+
+
+def read_events(
+    place: str | None, ranges: Sequence[ArchivedRange], positions: Sequence[int]
+) -> list[EventRow]:
+    """The events at positions that grow, of an archive at a place. The ranges are in order.
+
+    Raises:
+        Damaged: a file is missing or damaged; `file` names it.
+        Overloaded: the archive cannot be reached.
+    """
+    found: list[EventRow] = []
+    firsts = [range_.first for range_ in ranges]
+    for nth, group in groupby(positions, key=lambda position: bisect_right(firsts, position) - 1):
+        wanted = list(group)
+        if nth < 0 or wanted[-1] > ranges[nth].last or place is None:
+            raise Damaged(
+                f"Event {wanted[-1]} cannot be read.",
+                reason="it is neither in the table nor in a file of the archive",
+            )
+        found += _read(_files(place), ranges[nth], wanted)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _files(place: str) -> ArchiveFiles:
+    return ArchiveFiles(place)
+
+
+def _read(
+    files: ArchiveFiles, range_: ArchivedRange, positions: Sequence[int]
+) -> Iterator[EventRow]:
+    blocks = blocks_of(range_.blocks)
+    by_block = {
+        nth: [position - range_.first - nth * EVENTS for position in group]
+        for nth, group in groupby(positions, key=lambda p: (p - range_.first) // EVENTS)
+    }
+    try:
+        contents = _contents(files, range_.file, [blocks[nth] for nth in by_block])
+        for (nth, places), content in zip(by_block.items(), contents, strict=True):
+            first = range_.first + nth * EVENTS
+            for place, row in zip(places, events_of(content, places), strict=True):
+                if row.position != first + place:
+                    raise ValueError("it has events of other positions")
+                yield row
+    except (ValueError, IndexError) as error:
+        raise _damaged(range_.file, str(error)) from error
+    except ArchiveFailed as error:
+        raise _damaged(range_.file, str(error)) from error
+
+
+def _contents(files: ArchiveFiles, file: str, blocks: Sequence[Block]) -> list[bytes]:
+    kept = {block.digest: content for block in blocks if (content := KEPT.get(block.digest))}
+    missing = [block for block in blocks if block.digest not in kept]
+    if missing:
+        parts = files.read_parts(file, [block[:2] for block in missing])
+        for block, part in zip(missing, parts, strict=True):
+            if sha256(part).digest() != block.digest:
+                raise ValueError("its bytes have another digest")
+            kept[block.digest] = opened(part)
+            KEPT.put(block.digest, kept[block.digest])
+    return [kept[block.digest] for block in blocks]
+
+
+def _damaged(file: str, reason: str) -> Damaged:
+    return Damaged(f"The archive file `{file}` is not what was written.", reason=reason, file=file)

@@ -1,0 +1,78 @@
+"""Events that are in files of the archive, for the recorders: as `archive.transparent`, for a thread that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from psycopg import Cursor
+
+from domain.eventlog.archive.blocks import positions_of
+from domain.eventlog.archive.reader import ArchivedRange, read_events
+from domain.eventlog.archive.transparent import HORIZON, OF_STREAMS, RANGES, shadowed
+from domain.eventlog.codec import EventRow
+
+AT_ONCE = 4_096
+"""Positions that are looked through together."""
+
+Rows = list[tuple[Any, ...]]
+
+
+def select_of_streams(
+    cursor: Cursor[tuple[Any, ...]], query: str, values: Sequence[Any], streams: Iterable[str]
+) -> Rows:
+    """The rows of a query that concerns events of these streams alone.
+
+    Raises:
+        Damaged: a file is missing or damaged; `file` names it.
+        Overloaded: the archive cannot be reached.
+    """
+    asked = (list(streams),)
+    rows = cursor.execute(query.encode(), values, prepare=True).fetchall()
+    archived = cursor.execute(OF_STREAMS, asked).fetchall()
+    while archived:
+        positions = sorted(p for *_, places in archived for p in positions_of(places))
+        again, bound = shadowed(query, values, _events_at(cursor, positions))
+        rows = cursor.execute(again.encode(), bound, prepare=False).fetchall()
+        before, archived = archived, cursor.execute(OF_STREAMS, asked).fetchall()
+        if archived == before:
+            break
+    return rows
+
+
+def select_of_log(
+    cursor: Cursor[tuple[Any, ...]],
+    query: str,
+    span: tuple[int, int],
+    more: Sequence[Any],
+    limit: int,
+) -> Rows:
+    """The first rows, `limit` at most, of a query whose values are a span of positions, `more` and a limit.
+
+    Raises:
+        Damaged: a file is missing or damaged; `file` names it.
+        Overloaded: the archive cannot be reached.
+    """
+    found: Rows = []
+    after, until, horizon = max(span[0], 0), span[1], 0
+    while True:
+        while after < min(horizon, until) and len(found) < limit:
+            end = min(after + AT_ONCE, horizon, until)
+            values = (after, end, *more, limit - len(found))
+            events = _events_at(cursor, range(after + 1, end + 1))
+            again, bound = shadowed(query, values, events, beyond=horizon)
+            found += cursor.execute(again.encode(), bound, prepare=False).fetchall()
+            after = end
+        if after >= until or len(found) >= limit:
+            return found
+        values = (after, until, *more, limit - len(found))
+        rows = cursor.execute(query.encode(), values, prepare=True).fetchall()
+        [(horizon,)] = cursor.execute(HORIZON).fetchall()
+        if after >= horizon:
+            return found + rows
+
+
+def _events_at(cursor: Cursor[tuple[Any, ...]], positions: Sequence[int]) -> list[EventRow]:
+    rows = cursor.execute(RANGES, (positions[0], positions[-1])).fetchall()
+    ranges = [ArchivedRange(*row[:-1]) for row in rows]
+    return read_events(rows[0][-1] if rows else None, ranges, positions)

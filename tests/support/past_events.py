@@ -1,0 +1,99 @@
+"""A log with its views and its tree, and an archiver that takes out events, in small ranges, at times that the test chooses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from domain.eventlog.archive import transparent
+from domain.eventlog.codec import EventRow
+from domain.execution.commands import (
+    CompleteExecution,
+    CompleteStep,
+    PauseExecution,
+    StartExecution,
+    StartStep,
+)
+from domain.execution.types import ExecutionResult
+from domain.writer.guarded_writer import GuardedWriter
+from projections.audit.tables import migrate_audit
+from tests.support.past_lines import DAY, SCHEMA, PastLines
+from workers.archiver import Retention
+from workers.past_events.archiver import EventArchiver, RangeReport
+from workers.tree_builder import TreeBuilder
+
+SECRET = b"k" * 32
+EVENTS = 8
+"""Of a range."""
+LATER = 400 * DAY
+BY_POSITION = """SELECT notification_id, originator_version, at, originator_id, topic, meta, state FROM events
+    ORDER BY notification_id"""
+
+
+class PastEvents(PastLines):
+    """As `PastLines`; each command takes a second."""
+
+    async def run(self, execution: str, steps: int = 2) -> None:
+        """An execution from its beginning to its end, its parts sealed."""
+        stream = f"execution/{execution}"
+        await self.begin(execution)
+        await self.tick(stream, StartExecution())
+        for number in range(steps):
+            await self.tick(
+                stream, StartStep(step=f"s-{number}", name="Search", input={"n": number})
+            )
+            await self.tick(stream, CompleteStep(step=f"s-{number}", output={"found": number}))
+        result = ExecutionResult(success=True, output={"sent": steps}, summary="Sent.")
+        await self.tick(stream, CompleteExecution(**vars(result)))
+
+    async def pause(self, execution: str) -> None:
+        """An execution that waits."""
+        await self.begin(execution)
+        await self.tick(f"execution/{execution}", StartExecution())
+        await self.tick(f"execution/{execution}", PauseExecution(reason="lunch"))
+
+    async def tick(self, stream: str, command: Any) -> Any:
+        self.now += timedelta(seconds=1)
+        return await self.send(stream, command)
+
+    async def grow(self) -> None:
+        """Bring the views and the tree up to the log."""
+        migrate_audit(self.conninfo, SCHEMA)
+        await self.follow()
+        # What calls webhooks has nothing to do here.
+        await self.query("UPDATE webhook_head SET position = (SELECT position FROM head)")
+        builder = TreeBuilder(self.conninfo, SCHEMA, SECRET, lambda: self.now)
+        while await builder.grow(self.connection):
+            pass
+
+    def event_archiver(
+        self, retention: Retention | None = None, events: int = EVENTS
+    ) -> EventArchiver:
+        """One that archives by the same clock what is older than a year."""
+        wanted = retention or replace(self.retention, event_days=365)
+        writer = GuardedWriter(self.work, lambda: self.now, str, lambda: 0.5)
+        return EventArchiver(
+            writer, self.work, self.conninfo, wanted, clock=lambda: self.now, events=events
+        )
+
+    async def archive_events(self, events: int = EVENTS, **how: Any) -> list[RangeReport]:
+        """What an archiver does a year and more later."""
+        await self.grow()
+        self.now += LATER
+        return await self.event_archiver(events=events).archive(**how)
+
+    async def rows(self) -> list[EventRow]:
+        """The events in the table."""
+        return [EventRow(*row) for row in await self.query(BY_POSITION)]
+
+    async def all_events(self, known: list[EventRow]) -> list[EventRow]:
+        """As many events from the first one on, if each stream has the same of them."""
+        for stream in {row.stream for row in known}:
+            history = await self.store.history(stream)
+            assert history == [row for row in known if row.stream == stream]
+        return await self.store.read(0, len(known))
+
+    async def horizon(self) -> int:
+        """Up to where events are in files."""
+        return await transparent.archived_until(self.connection)

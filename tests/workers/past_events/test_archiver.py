@@ -1,0 +1,301 @@
+"""Events of past positions leave the table for files, and every reader has the same as before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+from psycopg.errors import RestrictViolation
+
+from domain.errors import Damaged
+from domain.eventlog.append import StreamMoved, WrongGuess
+from domain.eventlog.archive import reader
+from domain.eventlog.archive.blocks import blocks_of, opened
+from domain.eventlog.archive.files import ArchiveFiles
+from domain.execution.commands import RecordUsage
+from domain.execution.commands.erase import EraseExecution
+from domain.retention.hold import PlaceHold, ReleaseHold
+from domain.sealing import Ciphertext
+from domain.writer.guarded_writer import GuardedWriter
+from tests.support.log_readers import LogReaders, differences
+from tests.support.past_events import EVENTS, LATER, PastEvents
+from workers.past_events import archiver as archiver_module
+from workers.past_events import range_file
+from workers.past_events.archiver import EventArchiver
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def past(database: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
+    async with PastEvents.opened(database, tmp_path) as opened:
+        yield opened
+
+
+async def test_events_of_executions_at_rest_are_in_files_and_not_in_the_table(
+    past: PastEvents,
+) -> None:
+    for number in range(3):
+        await past.run(f"e-{number}", steps=number + 1)
+    before = await past.rows()
+    reports = await past.archive_events()
+    assert [report.outcome for report in reports] == ["archived"] * 3
+    assert await past.horizon() == 3 * EVENTS == len(before)
+    files = ["events/1-8.events", "events/17-24.events", "events/9-16.events"]
+    assert sorted(report.file for report in reports) == past.files() == files
+    assert {row.type for row in await past.rows()} == {"events.archived"}
+    assert await past.store.read(0, len(before)) == before
+
+
+async def test_every_reader_has_the_same_as_before(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.pause("e-1")
+    await past.run("e-2", steps=3)
+    await past.pause("e-3")
+    await past.say("e-1", "a line")
+    await past.grow()
+    until = len(await past.rows())
+    readers = LogReaders(past.store, past.connection, until)
+    before = await readers.answers()
+    assert len(await past.archive_events(events=5)) == until // 5
+    assert len(await past.rows()) < until
+    assert differences(before, await readers.answers()) == []
+
+
+async def test_execution_that_goes_on_is_read_from_both_and_leaves_once_more(
+    past: PastEvents,
+) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+    await past.archive_events()
+    await past.tick("execution/e-0", RecordUsage(tokens_used=7))
+    await past.run("e-2", steps=4)
+    await past.grow()
+    until = len(await past.store.read(0, 1_000))
+    readers = LogReaders(past.store, past.connection, until)
+    before = await readers.answers()
+    assert before["history execution/e-0"][-1].version == 9
+    [report] = await past.archive_events()
+    assert (report.outcome, report.taken) == ("archived", 1)
+    assert "execution/e-0" not in {row.stream for row in await past.rows()}
+    assert differences(before, await readers.answers()) == []
+
+
+@pytest.mark.parametrize("version", [1, 5, 8])
+async def test_version_that_is_archived_is_never_given_again(
+    past: PastEvents, version: int
+) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+    [stale] = await past.store.history("execution/e-0", version - 1, version)
+    await past.archive_events()
+    assert "execution/e-0" not in {row.stream for row in await past.rows()}
+    head = await past.store.head()
+    with pytest.raises(StreamMoved):
+        await past.store.append([stale], past.now)
+    assert await past.store.head() == head
+    assert await past.store.append([stale._replace(version=9)], past.now) == head[0]
+
+
+async def test_execution_whose_events_are_archived_is_not_created_again(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+    [first] = await past.store.history("execution/e-0", limit=1)
+    await past.archive_events()
+    assert "execution/e-0" not in {row.stream for row in await past.rows()}
+    async with past.store.transaction() as transaction:
+        session, position, at = transaction.session, transaction.position, transaction.at
+        assert "execution/e-0" in await transaction.load({"execution/e-0": None})
+    again = [first._replace(position=position + 1)]
+    async with past.store.attempt(session, position, at) as attempt:
+        with pytest.raises(WrongGuess):
+            await attempt.append(again, [], past.now)
+    assert await past.store.head() == (position, at)
+
+
+async def test_append_that_waits_while_events_leave_sees_that_they_have_left(
+    past: PastEvents,
+) -> None:
+    await past.run("e-0")
+    await past.pause("e-1")
+    [stale] = await past.store.history("execution/e-0", 4, 5)
+    waiting: list[asyncio.Task[int]] = []
+
+    async def hold_up(connection: AsyncConnection, position: int) -> tuple[bool, int]:
+        waiting.append(asyncio.create_task(past.store.append([stale], past.now)))
+        await asyncio.sleep(0.3)
+        assert not waiting[0].done()
+        return False, position
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archiver_module, "placed_since", hold_up)
+        await past.archive_events()
+    with pytest.raises(StreamMoved):
+        await waiting[0]
+
+
+async def test_events_stay_until_all_have_read_them(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.grow()
+    await past.begin("e-1")
+    for table, column, who in (
+        ("bookmarks", "position", "the view"),
+        ("webhook_head", "position", "what calls webhooks"),
+        ("audit_head", "size", "the tree"),
+    ):
+        change = f"UPDATE {table} SET {column} = {column} + %s"  # noqa: S608 - ours
+        await past.query(change, -1)
+        past.now += LATER
+        [report] = await past.event_archiver().archive()
+        assert report.outcome == "waiting"
+        assert report.reason.startswith(who)
+        await past.query(change, 1)
+    assert await past.horizon() == 0
+    assert past.files() == []
+
+
+async def test_events_that_are_not_old_stay(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+    await past.grow()
+    assert await past.event_archiver().archive() == []
+    past.now += LATER
+    never = replace(past.retention, event_days=None)
+    assert await past.event_archiver(never).archive() == []
+    [report] = await past.event_archiver().archive(dry_run=True)
+    assert (report.outcome, report.taken) == ("due", EVENTS)
+    assert await past.horizon() == 0
+
+
+async def test_hold_keeps_the_range_of_its_execution(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+    await past.place(PlaceHold(reason="claim", executions=("e-1",)), "h-1")
+    first, second = await past.archive_events()
+    assert (first.outcome, second.outcome) == ("archived", "on hold")
+    assert second.reason == "h-1 (executions: 1)"
+    await past.send("hold/h-1", ReleaseHold(reason="settled"))
+    assert [report.first for report in await past.archive_events()] == [9]
+
+
+async def test_hold_that_is_placed_while_events_leave_keeps_them(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+
+    async def placed(*_: object) -> tuple[bool, int]:
+        return True, 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archiver_module, "placed_since", placed)
+        [report] = await past.archive_events()
+    assert (report.outcome, report.reason) == ("waiting", "a hold was placed meanwhile")
+    assert await past.horizon() == 0
+    assert len([row for row in await past.rows() if row.stream == "execution/e-0"]) == EVENTS
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        (ArchiveFiles, "put"),
+        (range_file, "_has"),
+        (GuardedWriter, "send"),
+        (EventArchiver, "_take_out"),
+        (archiver_module, "placed_since"),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+async def test_archiver_that_was_broken_off_goes_on(
+    past: PastEvents, where: Any, what: str, late: bool
+) -> None:
+    await past.run("e-0")
+    await past.run("e-1", steps=3)
+    await past.grow()
+    before = await past.store.read(0, 100)
+    whole = getattr(where, what)
+
+    def breaks(*given: Any, **named: Any) -> Any:
+        found = whole(*given, **named) if late else None
+        if not asyncio.iscoroutine(found):
+            raise OSError("broken off")
+
+        async def rest() -> None:
+            await found
+            raise OSError("broken off")
+
+        return rest()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, what, breaks)
+        broken = await past.archive_events()
+    assert broken[-1].outcome == "failed"
+    assert await past.all_events(before) == before
+    done = await past.event_archiver().archive()
+    assert {report.outcome for report in done} <= {"archived"}
+    assert await past.horizon() == 2 * EVENTS
+    assert await past.all_events(before) == before
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged", "shorter"])
+async def test_file_that_is_not_whole_is_named_and_costs_nothing_else(
+    past: PastEvents, harm: str
+) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+    await past.archive_events()
+    await past.run("e-2")
+    path = past.folder / "archive" / "events/1-8.events"
+    content = path.read_bytes()
+    path.unlink()
+    if harm != "missing":
+        changed = content[:-1] + bytes([content[-1] ^ 1])
+        path.write_bytes(changed if harm == "damaged" else content[:-9])
+    reader.KEPT.__init__()  # type: ignore[misc]  # as in another process
+    for read in (
+        past.store.history("execution/e-0"),
+        past.store.load("execution/e-0"),
+        past.store.read(0, 4),
+        past.store.look("execution/e-0", 3),
+    ):
+        with pytest.raises(Damaged) as refused:
+            await read
+        assert refused.value.members["file"] == "events/1-8.events"
+    assert len(await past.store.history("execution/e-1")) == EVENTS
+    assert len(await past.store.read(8, 100)) > EVENTS
+    assert (await past.store.load("execution/e-2")) is not None
+
+
+async def test_nothing_leaves_of_which_the_log_does_not_say_so(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.grow()
+    call = """SELECT take_out_events(1, 8, 'events/1-8.events', 1, 'd', '', ARRAY['execution/e-0'],
+        ARRAY[1::bigint], ARRAY[8::bigint], ARRAY[''::bytea])"""
+    for statement in (call, "DELETE FROM events", "UPDATE events SET meta = ''"):
+        with pytest.raises(RestrictViolation):
+            await past.query(statement)
+    assert len(await past.rows()) == EVENTS
+
+
+async def test_content_that_was_erased_cannot_be_read_from_a_file(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+    await past.archive_events()
+    await past.send("execution/e-0", EraseExecution(reason="asked for"))
+    erased, kept = [await past.store.load(f"execution/e-{number}") for number in (0, 1)]
+    assert erased is not None
+    assert kept is not None
+    assert isinstance(erased.state.result, Ciphertext)
+    assert kept.state.result.output == {"sent": 2}
+    file = (past.folder / "archive" / "events/1-8.events").read_bytes()
+    assert b"Sent." not in b"".join(
+        opened(file[b.start : b.start + b.length]) for b in blocks_of(await index(past))
+    )
+
+
+async def index(past: PastEvents) -> bytes:
+    [[blocks]] = await past.query("SELECT blocks FROM event_archives WHERE first = 1")
+    return bytes(blocks)

@@ -1,0 +1,1 @@
+"""Events of past positions leave the table for files of the archive."""
