@@ -17,10 +17,12 @@ from api.embedded_postgres.master_key import has_master_key, master_key
 from api.log_keys import require_key_of_log
 from api.settings import Settings
 from domain import registry
+from domain.errors import Damaged
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
+from domain.integrity.event_files import check_event_files
 from domain.integrity.fault import Fault
 from domain.integrity.histories import Histories
 from domain.integrity.keys import key_faults
@@ -113,8 +115,8 @@ def verify_all(data_dir: Path | None, processes: int | None, *, as_json: bool) -
             await store.open()
         try:
             verified = Work(all_projections(store.codec), workers(processes), key)
-            await _check(conninfo, store, verified, report)
             await _check_archive(store, archives[0], report)
+            await _check_unless_damaged(conninfo, store, verified, report)
         finally:
             if key is not None:
                 await store.close()
@@ -162,8 +164,20 @@ async def _check(conninfo: str, store: Store, work: Work, report: Report) -> Non
 
 
 async def _check_archive(store: Store, files: ArchiveFiles, report: Report) -> None:
-    async for checked in check_archive(store, files):
-        report.archive_files += 1
-        report.unreachable += not checked.reached
-        for fault in checked.faults:
-            report.add(fault)
+    for each in (check_archive(store, files), check_event_files(store, files)):
+        async for checked in each:
+            report.archive_files += 1
+            report.unreachable += not checked.reached
+            for fault in checked.faults:
+                report.add(fault)
+
+
+async def _check_unless_damaged(conninfo: str, store: Store, work: Work, report: Report) -> None:
+    """Where a file of events is missing or damaged, nothing can be compared with them."""
+    try:
+        await _check(conninfo, store, work, report)
+    except Damaged as error:
+        if "file" not in error.members:
+            raise
+        what = f"its events cannot be read, so nothing is compared with them: {error.reason}"
+        report.add(Fault("archive", error.members["file"], what))

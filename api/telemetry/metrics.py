@@ -65,6 +65,8 @@ FIGURES = {
     "witnessed_size": ("Events of the last head that a witness has kept", "witness"),
     "log_lines_age_seconds": ("Age of the oldest log line that is not archived",),
     "archive_age_seconds": ("Time since log lines last left the database for the archive",),
+    "events_archived": ("Events that are in files of the archive",),
+    "events_archived_bytes": ("Bytes of those files",),
     "database_bytes": ("What the database takes on its disk; of a log among many, its tables",),
 }
 """What each gauge of a log says, and its label, if it has one."""

@@ -137,7 +137,7 @@ def _archive(measured: Measurements) -> Iterator[Finding]:
         count = "1 archive file is" if len(files) == 1 else f"{len(files)} archive files are"
         yield Finding(
             "damaged",
-            f"{count} missing or cut short, {files[0]} first: its log lines cannot be read",
+            f"{count} missing or cut short, {files[0]} first: what it has cannot be read",
             "see that EXECUTIONS_ARCHIVE_URL is the server's, bring the files back from a backup, then "
             "run `executions verify`",
         )

@@ -61,6 +61,8 @@ async def _set_engine_figures(figures: LogFigures, store: Store, now: datetime) 
 
 async def _set_archive_figures(figures: LogFigures, store: Store, now: datetime) -> None:
     found = await ages(store)
+    figures.set("events_archived", found.events)
+    figures.set("events_archived_bytes", found.event_bytes)
     for name, at in (
         ("log_lines_age_seconds", found.oldest_line),
         ("archive_age_seconds", found.last_archived),

@@ -15,8 +15,9 @@ from psycopg import AsyncConnection
 
 from domain.errors import Invalid
 from domain.eventlog.access.entry import Access, Entry
+from domain.eventlog.archive.transparent import fetch_of_streams
+from projections.audit.access.past_events import BEYOND, fetch_of_log
 
-BEYOND = 2**62
 STATUS_CHANGES = (
     *("execution.created", "execution.starting", "execution.started", "execution.paused"),
     *("execution.resumed", "execution.completed", "execution.failed", "execution.retry"),
@@ -154,7 +155,10 @@ async def _events(
     if asked.actions and not types:
         return []
     conditions = _conditions(asked, "notification_id", descending=descending)
-    conditions.append("topic = ANY(%(types)s)")
+    conditions += [
+        "topic = ANY(%(types)s)",
+        "notification_id > %(after)s AND notification_id <= %(last)s",
+    ]
     if asked.execution is not None:
         conditions.append("originator_id = 'execution/' || %(execution)s")
     if asked.actor is not None:
@@ -166,10 +170,15 @@ async def _events(
         **asked._asdict(),
         "place": place,
         "limit": limit,
+        "after": 0,
+        "last": BEYOND,
         "types": types or list(STATUS_CHANGES),
     }
-    cursor = await connection.execute(query.encode(), values, prepare=False)
-    rows = await cursor.fetchall()
+    if asked.execution is not None:
+        streams = [f"execution/{asked.execution}"]
+        rows = await fetch_of_streams(connection, query, values, streams, prepare=False)
+    else:
+        rows = await fetch_of_log(connection, query, values, descending=descending)
     return [StatusChange._make((*row[:5], orjson.loads(row[5]))) for row in rows]
 
 

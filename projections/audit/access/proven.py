@@ -9,7 +9,8 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.access.entry import Access, Entry
 from projections.audit.access.anchors import Anchor, anchor_at, anchor_of
-from projections.audit.access.pages import BEYOND, Place, Range, access_page
+from projections.audit.access.pages import Place, Range, access_page
+from projections.audit.access.past_events import BEYOND
 from projections.audit.access.retired import hash_before, retired_entries
 from projections.audit.access.segments import Segment, hashes_between
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from domain.errors import Damaged, Overloaded
 from domain.eventlog.archive.files import ArchiveFiles, is_installed, require_digest
 from domain.eventlog.store import Store
+from domain.integrity.event_files import CheckedFile
 from domain.integrity.fault import Fault
 from domain.retention.archived_day import ArchiveFile
 from projections.log_lines.archive.parquet import counts_in
@@ -22,30 +23,27 @@ FILES = """SELECT day, file, first_id, last_id, lines, bytes, digest
 COUNTS = "SELECT execution, lines, earliest, latest FROM log_archive_lines WHERE file = %s"
 STRANGE = """SELECT DISTINCT file FROM log_archive_lines AS c
     WHERE NOT EXISTS (SELECT FROM log_archives AS a WHERE a.file = c.file) ORDER BY file"""
-AGES = (
-    """SELECT (SELECT at FROM log_lines ORDER BY id LIMIT 1), (SELECT max(at) FROM log_archives)"""
-)
+AGES = """SELECT (SELECT at FROM log_lines ORDER BY id LIMIT 1), (SELECT max(at) FROM log_archives),
+    coalesce(max(last), 0), coalesce(sum(bytes), 0) FROM event_archives"""
 
 
-WRITTEN = "SELECT file, bytes FROM log_archives ORDER BY day, first_id"
+WRITTEN = """(SELECT file, bytes FROM log_archives ORDER BY day, first_id)
+    UNION ALL (SELECT file, bytes FROM event_archives ORDER BY first)"""
 
 
 Counts = set[tuple[str, int, datetime, datetime]]
 """Of each execution in a file: its lines, and the times of the earliest and the latest."""
 
 
-class CheckedFile(NamedTuple):
-    """What is wrong with a file, if anything; and whether it could be reached."""
-
-    faults: list[Fault]
-    reached: bool
-
-
 class Ages(NamedTuple):
-    """When the oldest line was recorded that is not archived, and when lines last left for the archive."""
+    """When the oldest line was recorded that is not archived, and when lines last left for the archive; up to which position
+    events are archived, and how many bytes their files have.
+    """
 
     oldest_line: datetime | None
     last_archived: datetime | None
+    events: int
+    event_bytes: int
 
 
 async def ages(store: Store) -> Ages:

@@ -1,0 +1,84 @@
+"""Archive files of events held against what the log and the table say of them. That their events are right is checked with the
+log: it reads them from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from domain.errors import Damaged, Overloaded
+from domain.eventlog.archive.blocks import blocks_of
+from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, require_digest
+from domain.eventlog.store import Store
+from domain.integrity.fault import Fault
+from domain.retention.archived_range import EventFile
+
+PART = "archive"
+FILES = "SELECT first, last, file, bytes, digest, blocks FROM event_archives ORDER BY first"
+STRAY = """SELECT DISTINCT originator_id FROM event_archive_streams AS s JOIN events AS e USING (originator_id)
+    WHERE e.originator_version >= s.first_version AND e.originator_version <= s.last_version"""
+
+
+class CheckedFile(NamedTuple):
+    """What is wrong with a file, if anything; and whether it could be reached."""
+
+    faults: list[Fault]
+    reached: bool
+
+
+class _Archived(NamedTuple):
+    first: int
+    last: int
+    file: str
+    size: int
+    digest: str
+    blocks: bytes
+
+    def is_as_said(self, said: EventFile | None) -> bool:
+        """Whether the log says the same of it."""
+        if said is None:
+            return False
+        return self[:5] == (said.first, said.last, said.file, said.bytes, said.digest)
+
+
+async def check_event_files(store: Store, files: ArchiveFiles) -> AsyncIterator[CheckedFile]:
+    """Each file of events: what the log and the table say of it, and its bytes."""
+    async with store.reader() as connection:
+        rows = await (await connection.execute(FILES)).fetchall()
+        stray = await (await connection.execute(STRAY)).fetchall()
+    for (stream,) in stray:
+        what = "has events in the table that are archived, too"
+        yield CheckedFile([Fault(PART, stream, what)], True)
+    next_position = 1
+    for row in rows:
+        archived, faults = _Archived(*row), list[Fault]()
+        if archived.first != next_position:
+            what = f"does not follow on position {next_position - 1}"
+            faults.append(Fault(PART, archived.file, what))
+        next_position = archived.last + 1
+        known = await store.load(f"range/{archived.first}")
+        if not archived.is_as_said(known and known.state.file):
+            faults.append(Fault(PART, archived.file, "is not what the log says that was archived"))
+        yield await asyncio.to_thread(_compared, files, archived, faults)
+
+
+def _compared(files: ArchiveFiles, archived: _Archived, faults: list[Fault]) -> CheckedFile:
+    try:
+        with TemporaryDirectory() as work, files.local(archived.file, Path(work)) as path:
+            require_digest(archived.file, path, archived.digest)
+            content = path.read_bytes()
+    except Damaged as error:
+        return CheckedFile([*faults, Fault(PART, archived.file, error.reason)], True)
+    except (Overloaded, ArchiveFailed):
+        return CheckedFile(faults, False)
+    for block in blocks_of(archived.blocks):
+        part = content[block.start : block.start + block.length]
+        if sha256(part).digest() != block.digest:
+            what = "has other blocks than the table says"
+            return CheckedFile([*faults, Fault(PART, archived.file, what)], True)
+    return CheckedFile(faults, True)

@@ -1,0 +1,252 @@
+"""A server whose old events are in files answers word for word as before they were."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from zipfile import ZipFile
+
+import httpx
+import psycopg
+import pytest
+
+from api.clock import Clock
+from domain.eventlog.sessions import session_options
+from domain.writer.guarded_writer import GuardedWriter
+from tests.api.cli.test_serve import run
+from tests.support.api_client import ok
+from tests.support.event_writer import opened
+from tests.support.running_server import data_dir, serving
+from tests.support.sse_client import frames, until_caught_up
+from tests.support.sse_client import opened as streaming
+from workers.archiver import Retention
+from workers.past_events.archiver import EventArchiver, RangeReport
+
+EVENTS = 4
+"""Of a range."""
+CATALOG = (
+    ("/users", {"$id": "c", "name": "C", "kind": "person"}),
+    ("/users", {"$id": "p", "name": "P", "kind": "organization"}),
+    ("/services", {"$id": "s", "name": "S", "provider": "p"}),
+    ("/orders", {"$id": "o", "service": "s", "customer": "c"}),
+)
+STEPS = [{"id": "research", "name": "Research"}, {"id": "send", "name": "Send"}]
+ENDED, WAITS = ("e-0", "e-1", "e-2"), "e-3"
+JSON = dict[str, Any]
+
+
+def fill(api: httpx.Client) -> None:
+    """Executions that have ended, and one that waits; one of the ended was erased."""
+    for path, entry in CATALOG:
+        ok(api.post(path, json=entry))
+    for name in (*ENDED, WAITS):
+        made = {"$id": name, "order": "o", "service": "s", "steps": STEPS, "tags": [name]}
+        ok(api.post("/executions", json=made))
+        ok(api.post(f"/executions/{name}/start"))
+        ok(api.post(f"/executions/{name}/steps/research/start", json={"input": {"of": name}}))
+    for name in ENDED:
+        ok(api.post(f"/executions/{name}/steps/research/complete", json={"output": {"n": 2}}))
+        ok(api.post(f"/executions/{name}/progress", json={"progress": 50}))
+        ok(
+            api.post(
+                f"/executions/{name}/complete",
+                json={"success": True, "output": {"sent": 2}, "summary": "Sent."},
+            )
+        )
+    ok(api.post(f"/executions/{WAITS}/pause", json={"state": {"page": 3}}))
+    ok(api.post("/executions/e-2/erase", json={"reason": "asked for"}))
+
+
+def settle(api: httpx.Client, conninfo: str) -> int:
+    """Wait until views, webhooks and the tree are up to the log; its head."""
+    deadline = monotonic() + 60
+    query = """SELECT position FROM head WHERE position <= (SELECT size FROM audit_head)
+        AND position <= (SELECT position FROM webhook_head)"""
+    with psycopg.connect(
+        conninfo, autocommit=True, options=session_options("executions")
+    ) as connection:
+        while True:
+            found = connection.execute(query).fetchone()
+            if found and not any(v["lag"] for v in ok(api.get("/readyz"))["views"].values()):
+                return int(found[0])
+            assert monotonic() < deadline
+            sleep(0.1)
+
+
+async def archive(conninfo: str, folder: Path) -> list[RangeReport]:
+    """What an archiver does a year later, in small ranges."""
+    retention = Retention((folder / "archive").as_uri(), 30, folder / "archiving", event_days=365)
+    later = datetime.now(UTC) + timedelta(days=400)
+    async with opened(conninfo) as store:
+        writer = GuardedWriter(store, Clock(), str, lambda: 0.5)
+        of_log = writer, store, conninfo, retention
+        archiver = EventArchiver(*of_log, clock=lambda: later, events=EVENTS)
+        reports = await archiver.archive(moves=True)
+    # The last range may have an event of the archiver's own, which the tree has not yet.
+    assert {report.outcome for report in reports[:-1]} == {"archived"}
+    return [report for report in reports if report.outcome == "archived"]
+
+
+class Asking:
+    """Asks a server about the past; what it answers is kept by what was asked."""
+
+    def __init__(self, api: httpx.Client) -> None:
+        self.api = api
+        self.found: JSON = {}
+
+    def ask(self, path: str) -> Any:
+        answer = self.api.get(path)
+        assert answer.status_code in {200, 404, 422}, (path, answer.text)
+        self.found[path] = [answer.status_code, answer.json()]
+        return answer.json()
+
+    def about(self, name: str, head: int) -> None:
+        """Ask for an execution in every way."""
+        about = f"/executions/{name}"
+        versions = ok(self.api.get(about))["version"]
+        for query in ("", "/compare?with=e-1") if name in ENDED else ():  # that of others goes on
+            self.ask(f"{about}{query}")
+        for query in (
+            "",
+            "?order=desc",
+            "?types=step.*",
+            "?include=execution",
+            "?limit=2&cursor=3",
+        ):
+            page = self.ask(f"{about}/events{query}")
+        for event in page["data"]:
+            self.ask(f"{about}?at={event['time']}")
+            self.ask(f"/executions?at={event['time']}")
+        for version in range(1, versions + 1):
+            self.ask(f"{about}?version={version}")
+            self.ask(f"{about}/steps?version={version}")
+            self.ask(f"{about}/diff?from=1&to={version}")
+        self.found[f"{name} trailed"] = trailed(self.api, f"execution={name}&limit=500")
+        self.found[f"{name} checked"] = checked(ok(self.api.get(f"{about}/verify")))
+        self.found[f"{name} proven"] = proven(self.api, name)
+        for stream in ("events", "watch"):
+            path = f"{about}/{stream}"
+            self.found[f"{path} streamed"] = streamed(self.api, path, head)
+
+
+def answers(api: httpx.Client, head: int) -> JSON:
+    """What every way to read the past says."""
+    asking = Asking(api)
+    for name in (*ENDED, WAITS):
+        asking.about(name, head)
+    for query in ("limit=500&action=execution.started", "limit=3&actor=admin"):
+        for order in ("asc", "desc"):
+            asking.found[f"{query} {order}"] = trailed(api, f"{query}&order={order}")
+    for position in range(1, head + 1):
+        asking.ask(f"/audit/inclusion?position={position}&size={head}")
+    for start in (0, 1, 5, EVENTS, head - 1):
+        asking.found[f"log from {start}"] = streamed(api, "/events", head, after=start)
+    return asking.found
+
+
+def trailed(api: httpx.Client, query: str) -> list[JSON]:
+    """What changed, of a page of the trail; reads come to it with each question."""
+    page = ok(api.get(f"/audit/trail?{query}"))["data"]
+    return [item for item in page if item["kind"] == "event"]
+
+
+def checked(report: JSON) -> JSON:
+    """What the check of an execution says of it, whatever the log has become since."""
+    return {name: report[name] for name in ("events", "faults") if name in report}
+
+
+def proven(api: httpx.Client, name: str) -> JSON:
+    """The events in a bundle, without what is of the tree of the moment."""
+    answer = api.get(f"/audit/bundle/{name}")
+    assert answer.status_code == 200, answer.text
+    with ZipFile(BytesIO(answer.content)) as bundle:
+        names = sorted(bundle.namelist())
+        kept = {each: bundle.read(each).decode() for each in names if "events" in each}
+    return {"names": names, **kept}
+
+
+def streamed(api: httpx.Client, path: str, head: int, after: int | None = None) -> list[Any]:
+    """The frames of a stream up to a position."""
+    with streaming(api, path, after, **({} if after is not None else {"from": "start"})) as source:
+        ended = path != "/events"
+        read = list(frames(source)) if ended and WAITS not in path else until_caught_up(source)
+    return [frame for frame in read if frame.is_event and int(frame.id) <= head]
+
+
+@pytest.fixture
+def folder(database: str, tmp_path: Path) -> Path:
+    data_dir(database, tmp_path)
+    return tmp_path
+
+
+def test_every_answer_is_the_same_as_before(database: str, folder: Path) -> None:
+    with serving(database, data_dir=folder) as server, server.client() as api:
+        fill(api)
+        head = settle(api, database)
+        before = answers(api, head)
+        reports = asyncio.run(archive(database, folder))
+        assert len(reports) >= head // EVENTS
+        assert sum(report.taken for report in reports) > head // 2
+        settle(api, database)
+        assert differences(before, answers(api, head)) == []
+        assert f"executions_events_archived {reports[-1].last}.0" in api.get("/metrics").text
+    with serving(database, data_dir=folder) as again, again.client() as api:
+        assert differences(before, answers(api, head)) == []
+        settle(api, database)
+    done = run("verify --json", folder, EXECUTIONS_DATABASE_URL=database)
+    report = json.loads(done.stdout)
+    assert (report["faults"], report["archiveFiles"]) == ([], len(reports)), done.stderr
+    proof = run("audit verify", folder, EXECUTIONS_DATABASE_URL=database)
+    # Of the tree and the events: the key of a server in the test's own process is another one.
+    assert "1 fault was found: audit: head: is not signed by the key of the log" in proof.stderr
+    for view in ("executions", "timers", "logs", "snapshots"):
+        rebuilt = run(f"rebuild {view}", folder, EXECUTIONS_DATABASE_URL=database)
+        assert rebuilt.returncode == 0, rebuilt.stderr
+    assert (
+        json.loads(run("verify --json", folder, EXECUTIONS_DATABASE_URL=database).stdout)["faults"]
+        == []
+    )
+
+
+def differences(before: JSON, after: JSON) -> list[tuple[str, Any, Any]]:
+    assert before.keys() == after.keys()
+    return [(name, before[name], after[name]) for name in before if before[name] != after[name]]
+
+
+def test_answer_that_needs_a_missing_file_names_it(database: str, folder: Path) -> None:
+    with serving(database, data_dir=folder) as server, server.client() as api:
+        fill(api)
+        settle(api, database)
+        reports = asyncio.run(archive(database, folder))
+        (folder / "archive" / reports[1].file).unlink()
+    with serving(database, data_dir=folder) as server, server.client() as api:
+        refused = api.get("/executions/e-0/events")
+        assert refused.status_code == 500
+        problem = refused.json()
+        assert problem["type"].endswith("/damaged")
+        assert problem["file"] == reports[1].file
+        assert ok(api.get(f"/executions/{WAITS}"))["status"] == "paused"
+        assert len(ok(api.get("/executions"))["data"]) == len(ENDED) + 1
+        ok(api.post(f"/executions/{WAITS}/resume"))
+    done = run("verify --json", folder, EXECUTIONS_DATABASE_URL=database)
+    faults = json.loads(done.stdout)["faults"]
+    assert {(fault["part"], fault["place"]) for fault in faults} == {("archive", reports[1].file)}
+    found = run("doctor", folder, EXECUTIONS_DATABASE_URL=database)
+    assert reports[1].file in found.stdout
+
+
+def test_command_says_what_becomes_of_events(database: str, folder: Path) -> None:
+    with serving(database, data_dir=folder) as server, server.client() as api:
+        fill(api)
+        never = run("archive --events", folder, EXECUTIONS_DATABASE_URL=database)
+        days = {"EXECUTIONS_DATABASE_URL": database, "EXECUTIONS_EVENT_DAYS": "1"}
+        young = run("archive --events --dry-run", folder, **days)
+        none = run("archive --events --json", folder, **days)
+    assert "EXECUTIONS_EVENT_DAYS is not set" in never.stdout
+    assert "No range of 65536 events is old enough" in young.stdout
+    assert json.loads(none.stdout) == []
