@@ -123,8 +123,11 @@ def _statement(
 READ = f"""SELECT {COLUMNS} FROM (
         SELECT {COLUMNS}, sum(octet_length(state)) OVER (ORDER BY notification_id)
             - octet_length(state) AS before
-        FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b) AS page
+        FROM events WHERE notification_id > %b
+            AND %b >= (SELECT coalesce(max(last), 0) FROM event_archives)
+        ORDER BY notification_id LIMIT %b) AS page
     WHERE before < %b ORDER BY notification_id"""
+"""With the position twice: nothing where what follows on it is in files of the archive."""
 SPAN = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b"
 IN_ORDER = " ORDER BY notification_id"
 OF_TYPES = " AND topic = ANY(%b::text[])"

@@ -18,7 +18,12 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
-from domain.eventlog.archive.transparent import fetch_of_span, fetch_of_streams, next_events
+from domain.eventlog.archive.transparent import (
+    events_between,
+    fetch_of_span,
+    fetch_of_streams,
+    next_events,
+)
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connection.commit import Trace, is_written
 from domain.eventlog.connection.connections import Connections
@@ -33,13 +38,9 @@ from domain.eventlog.queries import (
     BEGIN,
     HEAD,
     HISTORY,
-    IN_ORDER,
     KEEP_SNAPSHOTS,
     NEWEST,
-    OF_SHARE,
-    OF_TYPES,
     SNAPSHOT_COLUMNS,
-    SPAN,
     TIME_OF,
 )
 from domain.eventlog.states import Moment, Reading, StateLoader
@@ -209,14 +210,7 @@ class Store:
 
         A `share` (n, i) has the streams of the i-th of n shares, from 0; each stream is in one.
         """
-        query, values = SPAN, [after, until, *(share or ())]
-        if share is not None:
-            query += OF_SHARE
-        if types is not None:
-            query += OF_TYPES
-            values.append(list(types))
-        rows = await fetch_of_span(connection, query + IN_ORDER, values, after, until)
-        return [EventRow(*row) for row in rows]
+        return await events_between(connection, after, until, types, share)
 
     async def history(
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST

@@ -83,6 +83,7 @@ class PastLines:
                 key = self.store.keyring.get_or_create(stream)
                 event = ExecutionCreated.model_validate(named, strict=False)
                 recorded = Recorded(stream, 1, position, self.now, event, "tester")
+                recorded = recorded._replace(customer=event.customer, provider=event.provider)
                 rows.append(self.store.codec.encode(recorded, key))
             await transaction.append(rows, [], self.now)
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
 from psycopg import AsyncConnection
 
 from domain.model import aggregate_id
 from projections.log_lines.archive.holds import holds_among
 from workers.past_days import Stays, require_no_hold
 
+PARTIES = ("customer", "provider")
 NEXT = """SELECT a.last + 1, e.at, head.position FROM head,
         (SELECT coalesce(max(last), 0) AS last FROM event_archives) AS a
     LEFT JOIN events AS e ON e.notification_id = a.last + %(events)s"""
@@ -26,7 +28,8 @@ BEHIND = """SELECT 'the view ' || view FROM bookmarks WHERE position < %(last)s
     LIMIT 1"""
 # The executions that have an event in a range and none after it, with all their events that are in the table.
 QUIET = """SELECT e.originator_id, min(e.originator_version), max(e.originator_version),
-        array_agg(e.notification_id ORDER BY e.originator_version)
+        array_agg(e.notification_id ORDER BY e.originator_version),
+        min(e.meta) FILTER (WHERE e.originator_version = 1)
     FROM (SELECT DISTINCT originator_id FROM events WHERE notification_id >= %(first)s
             AND notification_id <= %(last)s AND originator_id LIKE 'execution/%%') AS s
         JOIN events AS e USING (originator_id)
@@ -46,12 +49,24 @@ class Range(NamedTuple):
 
 
 class Quiet(NamedTuple):
-    """A stream that had its last event in the range: the versions that are in the table, and their positions."""
+    """A stream that had its last event in the range: the versions that are in the table, their positions, and what stands
+    beside the first event, if that is among them.
+    """
 
     stream: str
     first: int
     last: int
     positions: Sequence[int]
+    meta: str | None
+
+    @property
+    def parties(self) -> str | None:
+        """Whose it is, of what the first event says."""
+        try:
+            meta = orjson.loads(self.meta or "null")
+            return self.meta and orjson.dumps({n: meta[n] for n in PARTIES if n in meta}).decode()
+        except (ValueError, TypeError):  # who reads it says what is wrong with it
+            return self.meta
 
 
 async def next_range(connection: AsyncConnection, events: int, before: datetime) -> Range | None:

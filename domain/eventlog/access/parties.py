@@ -7,10 +7,10 @@ from typing import NamedTuple
 import orjson
 
 from domain.errors import Damaged
-from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.store import Store
 
-FIRST = "SELECT meta FROM events WHERE originator_id = %s AND originator_version = 1"
+FIRST = """SELECT meta FROM events WHERE originator_id = %b AND originator_version = 1
+    UNION ALL SELECT parties FROM event_archive_streams WHERE originator_id = %b AND first_version = 1"""
 
 
 class Parties(NamedTuple):
@@ -28,11 +28,12 @@ async def parties_of(store: Store, stream: str) -> Parties | None:
         Overloaded: the database is away.
     """
     async with store.reader() as connection:
-        rows = await fetch_of_streams(connection, FIRST, (stream,), [stream])
-    if not rows:
+        cursor = await connection.execute(FIRST, (stream, stream), binary=True)
+        row = await cursor.fetchone()
+    if row is None:
         return None
     try:
-        meta = orjson.loads(rows[0][0])
+        meta = orjson.loads(row[0])
         return Parties(meta.get("customer"), meta.get("provider"))
     except (ValueError, AttributeError):
         raise Damaged(f"the first event of {stream} cannot be read") from None

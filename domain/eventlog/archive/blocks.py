@@ -1,4 +1,4 @@
-"""Events as bytes of a file of the archive: blocks of 256 events that follow on each other, each compressed by itself.
+"""Events as bytes of a file of the archive: blocks of 128 events that follow on each other, each compressed by itself.
 
 A file begins with `MAGIC`; each block stands after its length, in 4 bytes. A block says how many events it has, and the
 position of the first one; then come versions, times in microseconds, each as its distance from the one before, and of
@@ -20,9 +20,9 @@ from typing import NamedTuple
 from domain.eventlog.codec import EventRow
 
 MAGIC = b"executions events 1\n"
-EVENTS = 256
+EVENTS = 128
 """Of each block but the last one of a file."""
-LEVEL = 9
+LEVEL = 6
 LENGTH = Struct("<I")
 HEAD = Struct("<Iq")
 DIGEST_BYTES = 32

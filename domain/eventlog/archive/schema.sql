@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS event_archive_streams (
     first_version bigint NOT NULL,
     last_version  bigint NOT NULL,
     positions     bytea  NOT NULL, -- of each version, as its distance from the one before, 7 bits a byte
+    parties       text,            -- whose it is, as the first event says: no file is read to refuse somebody
     PRIMARY KEY (originator_id, first_version)
 );
 
@@ -40,7 +41,7 @@ END $$;
 -- that follows on those before. So the role that serves can take out nothing of which no event stays.
 CREATE OR REPLACE FUNCTION take_out_events(
     range_first bigint, range_last bigint, file_name text, file_bytes bigint, file_digest text, file_blocks bytea,
-    streams text[], first_versions bigint[], last_versions bigint[], places bytea[]
+    streams text[], first_versions bigint[], last_versions bigint[], places bytea[], owners text[]
 ) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -62,7 +63,7 @@ BEGIN
     END IF;
     INSERT INTO event_archives VALUES (range_first, range_last, file_name, file_bytes, file_digest, file_blocks,
         (SELECT e.at FROM events AS e WHERE notification_id = range_last), clock_timestamp(), pg_current_xact_id());
-    INSERT INTO event_archive_streams SELECT * FROM unnest(streams, first_versions, last_versions, places);
+    INSERT INTO event_archive_streams SELECT * FROM unnest(streams, first_versions, last_versions, places, owners);
     DELETE FROM events AS e USING unnest(streams, first_versions, last_versions) AS s (stream, first, last)
         WHERE e.originator_id = s.stream AND e.originator_version >= s.first AND e.originator_version <= s.last
             AND e.originator_id LIKE 'execution/%' AND e.notification_id <= range_last;

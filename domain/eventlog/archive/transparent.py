@@ -17,7 +17,7 @@ from domain.eventlog.archive.blocks import positions_of
 from domain.eventlog.archive.reader import ArchivedRange, read_events
 from domain.eventlog.codec import EventRow
 from domain.eventlog.pg_arrays import Array, array, placeholders
-from domain.eventlog.queries import COLUMNS, READ
+from domain.eventlog.queries import COLUMNS, IN_ORDER, OF_SHARE, OF_TYPES, READ, SPAN
 
 KINDS = ("bigint", "bigint", "timestamptz", "text", "text", "text", "bytea")
 NAMES = tuple(f"archived_{column}" for column in COLUMNS.split(", "))
@@ -26,6 +26,11 @@ EVENTS = """WITH events AS NOT MATERIALIZED (SELECT {columns} FROM events{beyond
 BEYOND = " WHERE notification_id > {}"
 OF_STREAMS = """SELECT originator_id, first_version, positions FROM event_archive_streams
     WHERE originator_id = ANY(%b::text[]) ORDER BY originator_id, first_version"""
+STREAMS_OF_SHARE = (
+    """SELECT originator_id FROM unnest(%b::text[]) AS s (originator_id)
+    WHERE true"""
+    + OF_SHARE
+)
 HORIZON = "SELECT coalesce(max(last), 0) FROM event_archives"
 RANGES = """SELECT first, last, file, digest, blocks, (SELECT url FROM log_archive_place)
     FROM event_archives WHERE last >= %b AND first <= %b ORDER BY first"""
@@ -92,18 +97,54 @@ async def next_events(
         Damaged: a file is missing or damaged; `file` names it.
         Overloaded: the archive cannot be reached.
     """
-    values = after, limit, size
-    rows = await (await connection.execute(READ, values, binary=True)).fetchall()
-    if has_hole(after, [row[0] for row in rows]):
-        rows = await fetch_of_span(connection, READ, values, after, after + limit)
-    return [EventRow(*row) for row in rows]
+    cursor = await connection.execute(READ, (after, after, limit, size), binary=True)
+    found = [EventRow(*row) for row in await cursor.fetchall()]
+    if found or after >= (horizon := await archived_until(connection)):
+        return found
+    for row in await events_at(connection, range(after + 1, min(after + limit, horizon) + 1)):
+        found.append(row)
+        size -= len(row.data)
+        if size <= 0:
+            return found
+    if len(found) < limit:
+        found += await next_events(connection, horizon, limit - len(found), size)
+    return found
 
 
-def has_hole(after: int, positions: Sequence[int]) -> bool:
-    """Whether events are missing between a position and the last one that was read: they may be in a file. The last event
-    of the log is always in the table, so where none was read there is none.
+async def events_between(
+    connection: AsyncConnection,
+    after: int,
+    until: int,
+    types: Sequence[str] | None,
+    share: tuple[int, int] | None,
+) -> list[EventRow]:
+    """The events in (after, until], of some types or of all, of all streams or of one of n shares of them.
+
+    Raises:
+        Damaged: a file is missing or damaged; `file` names it.
+        Overloaded: the archive cannot be reached.
     """
-    return bool(positions) and positions[-1] != after + len(positions)
+    query, values = SPAN, [after, until, *(share or ())]
+    if share is not None:
+        query += OF_SHARE
+    if types is not None:
+        query += OF_TYPES
+        values.append(list(types))
+    cursor = await connection.execute(query + IN_ORDER, values, binary=True)
+    rows = [EventRow(*row) for row in await cursor.fetchall()]
+    horizon = await archived_until(connection)
+    if after >= horizon:
+        return rows
+    events = await events_at(connection, range(after + 1, min(until, horizon) + 1))
+    if types is not None:
+        wanted = frozenset(types)
+        events = [row for row in events if row.type in wanted]
+    if share is not None:
+        streams = list({row.stream for row in events})
+        cursor = await connection.execute(STREAMS_OF_SHARE, (streams, *share))
+        of_share = {row[0] for row in await cursor.fetchall()}
+        events = [row for row in events if row.stream in of_share]
+    return events + [row for row in rows if row.position > horizon]
 
 
 async def archived_until(connection: AsyncConnection) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.transparent import has_hole, next_events
+from domain.eventlog.archive.transparent import next_events
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import READ
 
@@ -85,7 +85,8 @@ async def read_on(
     Raises:
         WentBack: what was seen is not in it.
     """
-    cursor = await connection.execute(FOLLOW, (*seen.values, after, limit, size), binary=True)
+    values = *seen.values, after, after, limit, size
+    cursor = await connection.execute(FOLLOW, values, binary=True)
     head, rows = None, list[EventRow]()
     for row in await cursor.fetchall():
         if row[1] < 0:
@@ -94,7 +95,7 @@ async def read_on(
             rows.append(EventRow(*row))
     if head is None:
         raise WentBack
-    if has_hole(after, [row.position for row in rows]):
+    if not rows and head.position > after:  # they are in a file
         rows = await next_events(connection, after, limit, size)
     return _noted(seen, head), rows
 

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import RestrictViolation
 
 from domain.errors import Damaged
+from domain.eventlog.access.parties import Parties, parties_of
 from domain.eventlog.append import StreamMoved, WrongGuess
 from domain.eventlog.archive import reader
 from domain.eventlog.archive.blocks import blocks_of, opened
@@ -273,7 +274,7 @@ async def test_nothing_leaves_of_which_the_log_does_not_say_so(past: PastEvents)
     await past.run("e-0")
     await past.grow()
     call = """SELECT take_out_events(1, 8, 'events/1-8.events', 1, 'd', '', ARRAY['execution/e-0'],
-        ARRAY[1::bigint], ARRAY[8::bigint], ARRAY[''::bytea])"""
+        ARRAY[1::bigint], ARRAY[8::bigint], ARRAY[''::bytea], ARRAY['{}'])"""
     for statement in (call, "DELETE FROM events", "UPDATE events SET meta = ''"):
         with pytest.raises(RestrictViolation):
             await past.query(statement)
@@ -299,3 +300,12 @@ async def test_content_that_was_erased_cannot_be_read_from_a_file(past: PastEven
 async def index(past: PastEvents) -> bytes:
     [[blocks]] = await past.query("SELECT blocks FROM event_archives WHERE first = 1")
     return bytes(blocks)
+
+
+async def test_whose_an_archived_execution_is_takes_no_file(past: PastEvents) -> None:
+    await past.run("e-0")
+    await past.run("e-1")
+    await past.archive_events()
+    (past.folder / "archive").rename(past.folder / "elsewhere")
+    assert await parties_of(past.store, "execution/e-0") == Parties("c", "p")
+    assert await parties_of(past.store, "execution/none") is None
