@@ -23,6 +23,9 @@ from domain.execution.commands.erase import EraseExecution
 from domain.retention.hold import PlaceHold, ReleaseHold
 from domain.sealing import Ciphertext
 from domain.writer.guarded_writer import GuardedWriter
+from projections.audit.leaf import HASH_BYTES
+from projections.audit.tables import tiles_of_tree
+from projections.audit.tiles import WIDTH
 from tests.support.log_readers import LogReaders, differences
 from tests.support.past_events import EVENTS, LATER, PastEvents
 from workers.past_events import archiver as archiver_module
@@ -309,3 +312,14 @@ async def test_whose_an_archived_execution_is_takes_no_file(past: PastEvents) ->
     (past.folder / "archive").rename(past.folder / "elsewhere")
     assert await parties_of(past.store, "execution/e-0") == Parties("c", "p")
     assert await parties_of(past.store, "execution/none") is None
+
+
+async def test_root_of_a_range_is_a_node_of_the_tree(past: PastEvents) -> None:
+    for number in range(WIDTH // EVENTS + 1):
+        await past.run(f"e-{number}")
+    [report] = await past.archive_events(events=WIDTH)
+    recorded = await past.store.load("range/1")
+    assert recorded is not None
+    above = (await tiles_of_tree(past.connection, [(1, 0)]))[1, 0]
+    assert recorded.state.file.root == above[:HASH_BYTES].hex()
+    assert (report.first, report.last) == (1, WIDTH)

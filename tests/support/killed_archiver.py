@@ -1,0 +1,74 @@
+"""What archives events, as a program that is killed before or after a step.
+
+python -m tests.support.killed_archiver CONNINFO FOLDER STEP before|after|never
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from domain.eventlog.archive.files import ArchiveFiles
+from domain.writer.guarded_writer import GuardedWriter
+from tests.support.event_writer import opened
+from tests.support.past_events import EVENTS
+from workers.archiver import Retention
+from workers.past_events import archiver, range_file
+from workers.past_events.archiver import EventArchiver
+
+STEPS: dict[str, tuple[Any, str]] = {
+    "put": (ArchiveFiles, "put"),
+    "read back": (range_file, "_has"),
+    "record": (GuardedWriter, "send"),
+    "take out": (EventArchiver, "_take_out"),
+    "lock": (archiver, "placed_since"),
+}
+"""In this order; at the last one nothing is committed yet."""
+
+
+def kill_at(step: str, when: str) -> None:
+    """Have this process killed there."""
+    where, name = STEPS[step]
+    do = getattr(where, name)
+
+    def end() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @wraps(do)
+    def killed(*values: Any) -> Any:
+        if when == "before":
+            end()
+        found = do(*values)
+        if not asyncio.iscoroutine(found):
+            end()
+
+        async def awaited() -> None:
+            await found
+            end()
+
+        return awaited()
+
+    setattr(where, name, killed)
+
+
+async def archive(conninfo: str, folder: Path) -> None:
+    """Archive all that was recorded until now."""
+    retention = Retention((folder / "archive").as_uri(), 30, folder, event_days=365)
+    async with opened(conninfo) as store:
+        writer = GuardedWriter(store, lambda: datetime.now(UTC), str, random.random)
+        later = datetime.now(UTC) + timedelta(days=36_500)
+        of_log = writer, store, conninfo, retention
+        await EventArchiver(*of_log, clock=lambda: later, events=EVENTS).archive()
+
+
+if __name__ == "__main__":
+    if sys.argv[4] != "never":
+        kill_at(*sys.argv[3:5])
+    asyncio.run(archive(sys.argv[1], Path(sys.argv[2])))
