@@ -27,7 +27,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "put": (ArchiveFiles, "put"),
     "read back": (range_file, "_has"),
     "record": (GuardedWriter, "send"),
-    "take out": (EventArchiver, "_take_out"),
+    "take out": (archiver, "take_out"),
     "lock": (archiver, "placed_since"),
 }
 """In this order; at the last one nothing is committed yet."""

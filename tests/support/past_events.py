@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from psycopg import AsyncConnection
+
 from domain.eventlog.archive import transparent
+from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.codec import EventRow
+from domain.eventlog.store import Store
 from domain.execution.commands import (
     CompleteExecution,
     CompleteStep,
@@ -16,11 +21,18 @@ from domain.execution.commands import (
     StartStep,
 )
 from domain.execution.types import ExecutionResult
+from domain.retention.archived_range import ArchiveEvents
 from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.message import Message
+from projections.audit.leaf import leaf_bytes
+from projections.audit.merkle import leaf_hash
 from projections.audit.tables import migrate_audit
+from projections.audit.tiles import Tree
 from tests.support.past_lines import DAY, SCHEMA, PastLines
 from workers.archiver import Retention
-from workers.past_events.archiver import EventArchiver, RangeReport
+from workers.past_events.archiver import EventArchiver, RangeReport, take_out
+from workers.past_events.conditions import Range, quiet_streams
+from workers.past_events.range_file import write
 from workers.tree_builder import TreeBuilder
 
 SECRET = b"k" * 32
@@ -29,6 +41,21 @@ EVENTS = 8
 LATER = 400 * DAY
 BY_POSITION = """SELECT notification_id, originator_version, at, originator_id, topic, meta, state FROM events
     ORDER BY notification_id"""
+
+
+async def archive_first(
+    store: Store, connection: AsyncConnection, writer: GuardedWriter, folder: Path, events: int
+) -> None:
+    """Archive the first events of a log at once, whoever has not read them."""
+    rows, place = await store.read(0, events), (folder / "archive").as_uri()
+    signed = Tree().append([leaf_hash(leaf_bytes(row)) for row in rows])
+    written = write(ArchiveFiles(place), rows, signed)
+    command = ArchiveEvents(**vars(written.file))
+    await writer.send(Message("range/1", command, "tester"))
+    await connection.execute("INSERT INTO log_archive_place (url) VALUES (%s)", (place,))
+    streams = await quiet_streams(connection, Range(1, events))
+    await take_out(connection, written, streams, (await store.head())[0])
+    assert streams
 
 
 class PastEvents(PastLines):

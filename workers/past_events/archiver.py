@@ -170,7 +170,7 @@ class EventArchiver(Background):
         command = ArchiveEvents(**vars(written.file))
         stream = f"range/{range_.first}"
         await self._writer.send(Message(stream, command, ACTOR, correlation="archive"))
-        await self._take_out(connection, written, streams, position)
+        await take_out(connection, written, streams, position)
         report.outcome, report.file, report.bytes = (
             "archived",
             written.file.file,
@@ -185,31 +185,31 @@ class EventArchiver(Background):
         signed = await tiles_of_tree(connection, tiles_under(*range_))
         return await asyncio.to_thread(write, self._files, rows, signed)
 
-    async def _take_out(
-        self,
-        connection: AsyncConnection,
-        written: RangeFile,
-        streams: Sequence[Quiet],
-        position: int,
-    ) -> None:
-        """Take the events of these streams out of the table.
 
-        Raises:
-            Stays: they are still there, as a hold was placed.
-        """
-        values = {
-            **vars(written.file),
-            "blocks": written.blocks,
-            "streams": [stream.stream for stream in streams],
-            "firsts": [stream.first for stream in streams],
-            "lasts": [stream.last for stream in streams],
-            "owners": [stream.parties for stream in streams],
-            "places": [encoded_positions(stream.positions) for stream in streams],
-        }
-        async with connection.transaction():
-            await connection.execute(TAKE_OUT, values)
-            # Last, and until the commit: who appends after it knows what has left the table.
-            await connection.execute(LOCK)
-            placed, _ = await placed_since(connection, position)
-            if placed:
-                raise Stays("waiting", "a hold was placed meanwhile")
+async def take_out(
+    connection: AsyncConnection,
+    written: RangeFile,
+    streams: Sequence[Quiet],
+    position: int,
+) -> None:
+    """Take the events of these streams out of the table.
+
+    Raises:
+        Stays: they are still there, as a hold was placed.
+    """
+    values = {
+        **vars(written.file),
+        "blocks": written.blocks,
+        "streams": [stream.stream for stream in streams],
+        "firsts": [stream.first for stream in streams],
+        "lasts": [stream.last for stream in streams],
+        "owners": [stream.parties for stream in streams],
+        "places": [encoded_positions(stream.positions) for stream in streams],
+    }
+    async with connection.transaction():
+        await connection.execute(TAKE_OUT, values)
+        # Last, and until the commit: who appends after it knows what has left the table.
+        await connection.execute(LOCK)
+        placed, _ = await placed_since(connection, position)
+        if placed:
+            raise Stays("waiting", "a hold was placed meanwhile")

@@ -30,7 +30,6 @@ from tests.support.log_readers import LogReaders, differences
 from tests.support.past_events import EVENTS, LATER, PastEvents
 from workers.past_events import archiver as archiver_module
 from workers.past_events import range_file
-from workers.past_events.archiver import EventArchiver
 
 pytestmark = pytest.mark.anyio
 
@@ -208,7 +207,7 @@ async def test_hold_that_is_placed_while_events_leave_keeps_them(past: PastEvent
         (ArchiveFiles, "put"),
         (range_file, "_has"),
         (GuardedWriter, "send"),
-        (EventArchiver, "_take_out"),
+        (archiver_module, "take_out"),
         (archiver_module, "placed_since"),
     ],
 )

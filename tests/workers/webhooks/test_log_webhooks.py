@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -32,6 +33,7 @@ from projections.deliveries.requests import (
 )
 from projections.deliveries.totals import delivery_totals, waiting_for
 from tests.support.hooked_log import OK, World, hook
+from tests.support.past_events import archive_first
 from workers.webhooks import dispatcher
 from workers.webhooks.dispatcher import owed_to
 from workers.webhooks.http_client import CallFailed
@@ -310,6 +312,25 @@ async def test_change_of_the_url_sends_what_waits_there_at_once(world: World) ->
     await command(world, "webhook/w", UpdateWebhook(url="https://b.example/"))
     await world.call(worker)
     assert came(world, "https://b.example/") == ["e started"]
+
+
+async def test_rewound_webhook_gets_what_is_archived(world: World, tmp_path: Path) -> None:
+    worker = world.worker()
+    wanted = [await hooked(world, "w", events=["execution.*"])]
+    wanted.append(await hooked(world, "v", "https://v.example/", filter={"customer": "c"}))
+    await world.begin("e", "f")
+    await world.call(worker)
+    before = came(world), came(world, "https://v.example/")
+    world.client.sent.clear()
+    of_log = world.store, world.connection, world.guarded_writer
+    await archive_first(*of_log, tmp_path, wanted[-1] + 6)
+    for webhook in ("w", "v"):
+        await rewind_log_webhook(world.connection, webhook, 1, world.now)
+    await world.enter(worker)
+    totals = await delivery_totals(world.connection, world.now + DAY, 9)
+    assert totals.oldest == DAY.total_seconds()
+    await world.call(worker)
+    assert (came(world), came(world, "https://v.example/")) == before
 
 
 async def test_rewound_webhook_gets_everything_again_in_order(world: World) -> None:
