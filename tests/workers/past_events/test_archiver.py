@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from domain.eventlog.append import StreamMoved, WrongGuess
 from domain.eventlog.archive import reader
 from domain.eventlog.archive.blocks import blocks_of, opened
 from domain.eventlog.archive.files import ArchiveFiles
+from domain.eventlog.codec import EventRow
 from domain.execution.commands import RecordUsage
 from domain.execution.commands.erase import EraseExecution
+from domain.integrity.log import order_faults
 from domain.retention.hold import PlaceHold, ReleaseHold
 from domain.sealing import Ciphertext
 from domain.writer.guarded_writer import GuardedWriter
@@ -322,3 +325,29 @@ async def test_root_of_a_range_is_a_node_of_the_tree(past: PastEvents) -> None:
     above = (await tiles_of_tree(past.connection, [(1, 0)]))[1, 0]
     assert recorded.state.file.root == above[:HASH_BYTES].hex()
     assert (report.first, report.last) == (1, WIDTH)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_walk_of_commands_and_ranges_loses_nothing(past: PastEvents, seed: int) -> None:
+    chance, known = random.Random(seed), list[EventRow]()
+    for number in range(12):
+        for _ in range(chance.randrange(1, 4)):
+            names = sorted({row.stream for row in known if row.stream.startswith("execution/")})
+            if names and chance.random() < 0.5:
+                await past.tick(chance.choice(names), RecordUsage(tokens_used=1))
+            else:
+                run = past.run if chance.random() < 0.6 else past.pause
+                await run(f"e-{number}-{len(known)}")
+                known = await past.store.read(0, 10_000)
+        known = await past.store.read(0, 10_000)
+        if chance.random() < 0.6:
+            reports = await past.archive_events(events=chance.randrange(1, 40))
+            assert {report.outcome for report in reports} <= {"archived"}
+            assert (await past.store.read(0, 10_000))[: len(known)] == known
+        assert await past.all_events(known) == known
+        places = [(row.stream, row.position) for row in chance.sample(known, min(9, len(known)))]
+        found = await past.store.states.versions_at(past.connection, places)
+        versions = {(row.stream, row.position): row.version for row in known}
+        assert found == {place: versions[place] for place in places}
+    assert await order_faults(past.store, 0, len(known), len(known) + 99) == []
+    assert await past.horizon() > 0

@@ -1,0 +1,87 @@
+"""Events as bytes of a file: what is read is what was written, and nothing else is read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from domain.eventlog.archive.blocks import (
+    EVENTS,
+    MAGIC,
+    blocks_of,
+    encoded_positions,
+    events_of,
+    file_of,
+    opened,
+    positions_of,
+)
+from domain.eventlog.codec import EventRow
+from tests.support.examples import at_most
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=9)
+numbers = st.integers(1, 2**40)
+events = st.tuples(
+    numbers, st.integers(-(2**45), 2**45), texts, texts, texts, st.binary(max_size=9)
+)
+
+
+@given(st.integers(1, 2**40), st.lists(events, min_size=1, max_size=9), st.integers(1, EVENTS))
+def test_events_are_read_as_they_were_written(
+    first: int, fields: list[tuple[int, int, str, str, str, bytes]], times: int
+) -> None:
+    rows = [
+        EventRow(first + nth, version, NOON + timedelta(microseconds=step), *more)
+        for nth, (version, step, *more) in enumerate(fields * times)
+    ]
+    content, index = file_of(rows)
+    blocks = blocks_of(index)
+    read = [
+        row
+        for block in blocks
+        for row in events_of(opened(content[block.start : block.start + block.length]))
+    ]
+    assert read == rows
+    assert content.startswith(MAGIC)
+    assert len(blocks) == -(-len(rows) // EVENTS)
+    last = blocks[-1]
+    assert last.start + last.length == len(content)
+
+
+@given(st.lists(st.integers(1, 2**30), max_size=20))
+def test_positions_are_read_as_they_were_written(steps: list[int]) -> None:
+    positions = list(accumulate(steps))
+    assert positions_of(encoded_positions(positions)) == positions
+
+
+def rows_of(number: int) -> list[EventRow]:
+    return [EventRow(nth, 1, NOON, "execution/e", "t", "{}", b"{}") for nth in range(1, number + 1)]
+
+
+def test_places_in_a_block_are_read_alone() -> None:
+    content, index = file_of(rows_of(9))
+    [block] = blocks_of(index)
+    found = events_of(opened(content[block.start : block.start + block.length]), [2, 7])
+    assert [row.position for row in found] == [3, 8]
+
+
+@at_most(30)
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_block_are_refused(damage: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        list(events_of(damage))
+    with pytest.raises(ValueError, match=r"."):
+        opened(damage)
+
+
+def test_block_that_was_cut_is_refused() -> None:
+    content, index = file_of(rows_of(3))
+    [block] = blocks_of(index)
+    whole = opened(content[block.start : block.start + block.length])
+    for size in range(len(whole)):
+        with pytest.raises(ValueError, match="no events"):
+            list(events_of(whole[:size]))
