@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from domain.damage import reason
 from domain.errors import Damaged
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.transparent import Versions, fetch_of_streams
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.eventlog.queries import FORWARDS, NEWEST
@@ -291,7 +291,8 @@ async def _pages(store: Store, stream: str) -> AsyncIterator[list[EventRow]]:
     while more:
         async with store.reader() as connection:
             values = (stream, after, NEWEST, None, None, PAGE, PAGE_BYTES)
-            found = await fetch_of_streams(connection, FORWARDS, values, [stream])
+            bounds = {stream: Versions(after, after + PAGE)}
+            found = await fetch_of_streams(connection, FORWARDS, values, [stream], versions=bounds)
         if rows := [EventRow(*columns) for _, *columns in found]:
             yield rows
             after = rows[-1].version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from typing import Any
@@ -168,3 +168,15 @@ def applied(versioned: Versioned[Any] | None, events: Sequence[Recorded]) -> Ver
             stream=stream,
             version=version,
         ) from None
+
+
+def runs(versions: Sequence[int]) -> Iterator[list[int]]:
+    """Versions that grow, in parts of which each has no gap in which a snapshot lies."""
+    run: list[int] = []
+    for version in versions:
+        if run and version - run[-1] > SNAPSHOT_EVERY:
+            yield run
+            run = []
+        run.append(version)
+    if run:
+        yield run

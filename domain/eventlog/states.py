@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ from psycopg import AsyncConnection
 from domain.budget import Budget
 from domain.damage import report
 from domain.errors import Damaged
-from domain.eventlog.archive.transparent import fetch_of_streams
-from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow
+from domain.eventlog.archive.transparent import Versions, fetch_of_streams
+from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import (
@@ -34,6 +34,7 @@ from domain.eventlog.state_parts import (
     fold_parts,
     keep_missing_snapshots,
     read_parts,
+    runs,
     wanted,
     wrapped_keys,
 )
@@ -203,7 +204,7 @@ class StateLoader:
         """
         asked = set(versions)
         found: dict[int, Versioned[Any]] = {}
-        for run in _runs(sorted(asked)):
+        for run in runs(sorted(asked)):
             try:
                 async for versioned, _ in self.along(
                     reader, stream, run[0], run[-1], budget=budget
@@ -274,9 +275,13 @@ async def following(
     """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
     asked = list(dict.fromkeys(places))
     streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
-    values = (streams, versions, limit, PAGE_BYTES)
+    values, bounds = (streams, versions, limit, PAGE_BYTES), dict[str, Versions]()
+    if len(set(streams)) == len(asked):
+        bounds = {stream: Versions(after, after + limit) for stream, after in asked}
     found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
-    for nth, *row in await fetch_of_streams(connection, FOLLOWING, values, streams):
+    for nth, *row in await fetch_of_streams(
+        connection, FOLLOWING, values, streams, versions=bounds
+    ):
         found[asked[nth - 1]].append(EventRow(*row))
     return found
 
@@ -287,14 +292,3 @@ def _reading(
     if isinstance(until, datetime):
         return WITH_HEAD + LOAD_AT_TIME, (until, *wanted([stream], locked, [COLD]))
     return WITH_HEAD + LOAD, wanted([stream], locked, [COLD], [until])
-
-
-def _runs(versions: Sequence[int]) -> Iterator[list[int]]:
-    run: list[int] = []
-    for version in versions:
-        if run and version - run[-1] > SNAPSHOT_EVERY:
-            yield run
-            run = []
-        run.append(version)
-    if run:
-        yield run

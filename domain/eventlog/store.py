@@ -19,6 +19,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
 from domain.eventlog.archive.transparent import (
+    Versions,
     events_between,
     fetch_of_span,
     fetch_of_streams,
@@ -217,8 +218,13 @@ class Store:
     ) -> list[EventRow]:
         """The events of one stream with versions in (after, until], in order."""
         async with self.reader() as connection:
-            values = stream, after, until, limit
-            rows = await fetch_of_streams(connection, HISTORY, values, [stream])
+            values, bounds = (
+                (stream, after, until, limit),
+                Versions(after, min(until, after + limit)),
+            )
+            rows = await fetch_of_streams(
+                connection, HISTORY, values, [stream], versions={stream: bounds}
+            )
             return [EventRow(*row) for row in rows]
 
     async def position_before(self, at: datetime) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from domain.budget import Budget
 from domain.errors import Invalid, NotFound, Overloaded, TooExpensive
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.transparent import Versions, fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.heartbeats import heard
 from domain.eventlog.encryption import DamagedKey
@@ -107,12 +107,16 @@ class History:
         """
         after, before = _bounds(cursor, descending=descending)
         patterns = [short + _pattern(glob) for glob in types for short in ("", SHORT)] or None
+        bounds = Versions(after, min(before - 1, after + limit + 1))
+        if descending:
+            bounds = Versions(after, before - 1, limit + 1)
         async with self._store.reader() as connection:
             rows = await fetch_of_streams(
                 connection,
                 BACKWARDS if descending else FORWARDS,
                 (stream, after, before, patterns, patterns, limit + 1, MOST_BYTES),
                 [stream],
+                versions={} if patterns else {stream: bounds},
             )
         known = [EventRow(*row[1:]) for row in rows] or await self._store.history(stream, limit=1)
         if not known:

@@ -18,7 +18,7 @@ from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Damaged, NotFound, TooExpensive
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.transparent import Versions, fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import FORWARDS, NEWEST
 from domain.eventlog.store import Store
@@ -101,7 +101,10 @@ class BundleHandlers:
         while more:
             async with self._store.reader() as connection:
                 values = (stream, after, NEWEST, None, None, PAGE + 1, PAGE_BYTES)
-                found = await fetch_of_streams(connection, FORWARDS, values, [stream])
+                bounds = {stream: Versions(after, after + PAGE + 1)}
+                found = await fetch_of_streams(
+                    connection, FORWARDS, values, [stream], versions=bounds
+                )
             for _, *columns in found:
                 row = EventRow(*columns)
                 size += len(row.data)

@@ -8,8 +8,8 @@ left it never comes back, so it is enough to look after the query whether that w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -39,15 +39,32 @@ Values = Sequence[Any] | Mapping[str, Any]
 Rows = list[tuple[Any, ...]]
 
 
+class Versions(NamedTuple):
+    """The versions in (after, until], or the `last` so many of those, that a query needs of a stream."""
+
+    after: int
+    until: int
+    last: int = 2**62
+
+    def among(self, first: int, positions: Sequence[int]) -> Sequence[int]:
+        """Of the positions of versions from the first one on those that are needed."""
+        found = positions[max(self.after + 1 - first, 0) : max(self.until + 1 - first, 0)]
+        return found[-self.last :]
+
+
+NO_BOUNDS: Mapping[str, Versions] = {}
+
+
 async def fetch_of_streams(
     connection: AsyncConnection,
     query: str,
     values: Values,
     streams: Iterable[str],
     *,
+    versions: Mapping[str, Versions] = NO_BOUNDS,
     prepare: bool | None = None,
 ) -> Rows:
-    """The rows of a query that concerns events of these streams alone.
+    """The rows of a query that concerns events of these streams alone, and of some of them certain `versions` alone.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
@@ -56,7 +73,7 @@ async def fetch_of_streams(
     asked = array("text", list(dict.fromkeys(streams)))
     rows, archived = await _with_places(connection, query, values, asked, prepare)
     while archived:
-        positions = sorted(p for *_, places in archived for p in positions_of(places))
+        positions = sorted(_positions(archived, versions))
         events = await events_at(connection, positions)
         wanted = shadowed(query, values, events)
         before = archived
@@ -160,6 +177,8 @@ async def events_at(connection: AsyncConnection, positions: Sequence[int]) -> li
         Damaged: a file is missing or damaged; `file` names it.
         Overloaded: the archive cannot be reached.
     """
+    if not positions:
+        return []
     cursor = await connection.execute(RANGES, (positions[0], positions[-1]), binary=True)
     rows = await cursor.fetchall()
     ranges = [ArchivedRange(*row[:-1]) for row in rows]
@@ -193,6 +212,12 @@ def event_arrays(events: Sequence[EventRow]) -> list[Array]:
     """The columns of events, of which there may be none."""
     columns = list(zip(*events, strict=True)) or [()] * len(KINDS)
     return [array(kind, column) for kind, column in zip(KINDS, columns, strict=True)]
+
+
+def _positions(archived: Rows, versions: Mapping[str, Versions]) -> Iterator[int]:
+    for stream, first, places in archived:
+        positions = positions_of(places)
+        yield from versions[stream].among(first, positions) if stream in versions else positions
 
 
 async def _with_places(

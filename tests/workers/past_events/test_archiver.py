@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from psycopg.errors import RestrictViolation
 from domain.errors import Damaged
 from domain.eventlog.access.parties import Parties, parties_of
 from domain.eventlog.append import StreamMoved, WrongGuess
-from domain.eventlog.archive import reader
+from domain.eventlog.archive import reader, transparent
 from domain.eventlog.archive.blocks import blocks_of, opened
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.codec import EventRow
@@ -29,6 +29,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from projections.audit.leaf import HASH_BYTES
 from projections.audit.tables import tiles_of_tree
 from projections.audit.tiles import WIDTH
+from projections.history.time_travel import History
 from tests.support.log_readers import LogReaders, differences
 from tests.support.past_events import EVENTS, LATER, PastEvents
 from workers.past_events import archiver as archiver_module
@@ -351,3 +352,24 @@ async def test_walk_of_commands_and_ranges_loses_nothing(past: PastEvents, seed:
         assert found == {place: versions[place] for place in places}
     assert await order_faults(past.store, 0, len(known), len(known) + 99) == []
     assert await past.horizon() > 0
+
+
+async def test_page_of_an_archived_execution_reads_no_more_than_it_shows(
+    past: PastEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await past.run("e-0", steps=20)
+    await past.run("e-1", steps=2)
+    await past.archive_events()
+    read = list[int]()
+
+    def counted(place: Any, ranges: Any, positions: Sequence[int]) -> list[EventRow]:
+        read.append(len(positions))
+        return reader.read_events(place, ranges, positions)
+
+    monkeypatch.setattr(transparent, "read_events", counted)
+    history = History(past.store)
+    for descending in (False, True):
+        page = await history.events("execution/e-0", limit=5, descending=descending)
+        assert len(page.envelopes) == 5
+    assert len(await past.store.history("execution/e-0", 4, limit=3)) == 3
+    assert read == [6, 6, 3]
