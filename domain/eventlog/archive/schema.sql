@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS event_archive_streams (
 CREATE OR REPLACE FUNCTION refuse_archived(streams text[], versions bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF EXISTS (SELECT FROM unnest(streams, versions) AS e (stream, version) JOIN event_archive_streams AS a
-            ON a.originator_id = e.stream WHERE e.version <= a.last_version) THEN
+    IF EXISTS (SELECT FROM event_archive_streams AS a WHERE a.originator_id = ANY(streams)
+            AND a.last_version >= versions[array_position(streams, a.originator_id)]) THEN
         RAISE EXCEPTION 'a stream has an event of that version, which is archived' USING ERRCODE = 'unique_violation';
     END IF;
 END $$;
