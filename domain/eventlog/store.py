@@ -19,10 +19,9 @@ from psycopg import AsyncConnection, AsyncCursor
 from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
 from domain.eventlog.archive.transparent import (
-    Versions,
     events_between,
     fetch_of_span,
-    fetch_of_streams,
+    history_of,
     next_events,
 )
 from domain.eventlog.codec import Codec, EventRow, Snapshot
@@ -38,7 +37,6 @@ from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
     BEGIN,
     HEAD,
-    HISTORY,
     KEEP_SNAPSHOTS,
     NEWEST,
     SNAPSHOT_COLUMNS,
@@ -218,14 +216,7 @@ class Store:
     ) -> list[EventRow]:
         """The events of one stream with versions in (after, until], in order."""
         async with self.reader() as connection:
-            values, bounds = (
-                (stream, after, until, limit),
-                Versions(after, min(until, after + limit)),
-            )
-            rows = await fetch_of_streams(
-                connection, HISTORY, values, [stream], versions={stream: bounds}
-            )
-            return [EventRow(*row) for row in rows]
+            return await history_of(connection, stream, after, until, limit)
 
     async def position_before(self, at: datetime) -> int:
         """The position of the last event recorded before a time, found by halving: `at` never falls."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
 from projections.deliveries.queue import EVENT_ROW, LOCK, Owed, enter
@@ -137,8 +138,8 @@ async def redeliver_failed(
 
 async def events_after(connection: AsyncConnection, stream: str, position: int) -> list[EventRow]:
     """The events of a stream after a position, without the states that do not decide who gets them."""
-    cursor = await connection.execute(OF_STREAM, (stream, position), binary=True)
-    return [EventRow(*row) for row in await cursor.fetchall()]
+    rows = await fetch_of_streams(connection, OF_STREAM, (stream, position), [stream])
+    return [EventRow(*row) for row in rows]
 
 
 async def rewind_log_webhook(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -110,14 +110,9 @@ class History:
         bounds = Versions(after, min(before - 1, after + limit + 1))
         if descending:
             bounds = Versions(after, before - 1, limit + 1)
-        async with self._store.reader() as connection:
-            rows = await fetch_of_streams(
-                connection,
-                BACKWARDS if descending else FORWARDS,
-                (stream, after, before, patterns, patterns, limit + 1, MOST_BYTES),
-                [stream],
-                versions={} if patterns else {stream: bounds},
-            )
+        values = stream, after, before, patterns, patterns, limit + 1, MOST_BYTES
+        query, versions = BACKWARDS if descending else FORWARDS, {stream: bounds}
+        rows = await self._page(query, values, {} if patterns else versions)
         known = [EventRow(*row[1:]) for row in rows] or await self._store.history(stream, limit=1)
         if not known:
             raise NotFound.of(stream)
@@ -127,6 +122,12 @@ class History:
         shown = await self._envelopes(stream, found, with_states=with_states)
         more = bool(rows) and rows[0][0] > len(shown)
         return EventPage(shown, str(found[len(shown) - 1].version) if more else None)
+
+    async def _page(
+        self, query: str, values: tuple[Any, ...], versions: Mapping[str, Versions]
+    ) -> list[tuple[Any, ...]]:
+        async with self._store.reader() as connection:
+            return await fetch_of_streams(connection, query, values, values[:1], versions=versions)
 
     async def _envelopes(
         self, stream: str, rows: Sequence[EventRow], *, with_states: bool

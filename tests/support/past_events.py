@@ -46,7 +46,7 @@ BY_POSITION = """SELECT notification_id, originator_version, at, originator_id, 
 async def archive_first(
     store: Store, connection: AsyncConnection, writer: GuardedWriter, folder: Path, events: int
 ) -> None:
-    """Archive the first events of a log at once, whoever has not read them."""
+    """Archive the first events of a log at once, read by all or not."""
     rows, place = await store.read(0, events), (folder / "archive").as_uri()
     signed = Tree().append([leaf_hash(leaf_bytes(row)) for row in rows])
     written = write(ArchiveFiles(place), rows, signed)

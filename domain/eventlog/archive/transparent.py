@@ -17,7 +17,7 @@ from domain.eventlog.archive.blocks import positions_of
 from domain.eventlog.archive.reader import ArchivedRange, read_events
 from domain.eventlog.codec import EventRow
 from domain.eventlog.pg_arrays import Array, array, placeholders
-from domain.eventlog.queries import COLUMNS, IN_ORDER, OF_SHARE, OF_TYPES, READ, SPAN
+from domain.eventlog.queries import COLUMNS, HISTORY, IN_ORDER, OF_SHARE, OF_TYPES, READ, SPAN
 
 KINDS = ("bigint", "bigint", "timestamptz", "text", "text", "text", "bytea")
 NAMES = tuple(f"archived_{column}" for column in COLUMNS.split(", "))
@@ -126,6 +126,20 @@ async def next_events(
     if len(found) < limit:
         found += await next_events(connection, horizon, limit - len(found), size)
     return found
+
+
+async def history_of(
+    connection: AsyncConnection, stream: str, after: int, until: int, limit: int
+) -> list[EventRow]:
+    """The events of one stream with versions in (after, until], in order, at most `limit`.
+
+    Raises:
+        Damaged: a file is missing or damaged; `file` names it.
+        Overloaded: the archive cannot be reached.
+    """
+    values, bounds = (stream, after, until, limit), Versions(after, min(until, after + limit))
+    rows = await fetch_of_streams(connection, HISTORY, values, [stream], versions={stream: bounds})
+    return [EventRow(*row) for row in rows]
 
 
 async def events_between(

@@ -321,9 +321,11 @@ async def test_rewound_webhook_gets_what_is_archived(world: World, tmp_path: Pat
     await world.begin("e", "f")
     await world.call(worker)
     before = came(world), came(world, "https://v.example/")
+    of_e = await events_after(world.connection, "execution/e", wanted[-1] + 1)
     world.client.sent.clear()
     of_log = world.store, world.connection, world.guarded_writer
     await archive_first(*of_log, tmp_path, wanted[-1] + 6)
+    assert await events_after(world.connection, "execution/e", wanted[-1] + 1) == of_e
     for webhook in ("w", "v"):
         await rewind_log_webhook(world.connection, webhook, 1, world.now)
     await world.enter(worker)
