@@ -8,15 +8,21 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from domain.eventlog.append import StreamMoved
+from domain.eventlog.codec import EventRow
 from domain.execution.commands import RecordUsage
 from domain.integrity.log import order_faults
+from domain.writer.guarded_writer import GuardedWriter
+from tests.support.event_writer import opened
 from tests.support.killed_archiver import STEPS
-from tests.support.past_events import EVENTS, PastEvents
+from tests.support.moved_log import moved_log, two_servers
+from tests.support.past_events import EVENTS, PastEvents, archive_first
 from tests.support.paths import ROOT
+from tests.support.service_process import AUTHORIZED
 
-pytestmark = pytest.mark.anyio
 QUICK = (("put", "after"), ("take out", "before"), ("lock", "after"), ("take out", "after"))
 EXECUTIONS = 6
 
@@ -37,6 +43,7 @@ async def archive(past: PastEvents, step: str, when: str) -> int | None:
     return await program.wait()
 
 
+@pytest.mark.anyio
 async def test_nothing_is_lost_where_what_archives_is_killed(
     past: PastEvents, thorough: bool
 ) -> None:
@@ -59,3 +66,44 @@ async def test_nothing_is_lost_where_what_archives_is_killed(
         assert history == [row for row in events if row.stream == stream]
         assert await past.store.load(stream) is not None
     assert await order_faults(past.store, 0, len(events), len(events)) == []
+
+
+def test_archived_events_move_with_their_log(postgres_bin: Path | None, tmp_path: Path) -> None:
+    with two_servers(postgres_bin) as servers, moved_log(servers) as moved:
+        [service] = moved.services
+        with httpx.Client(base_url=f"{service.url}/api", headers=AUTHORIZED) as api:
+            api.post("/users", json={"$id": "p", "name": "P", "kind": "person"}).raise_for_status()
+            api.post(
+                "/services", json={"$id": "s", "name": "S", "provider": "p"}
+            ).raise_for_status()
+            body = {"service": "s", "customer": "p"}
+            api.post("/orders", json={"$id": "o", **body}).raise_for_status()
+            for name in ("e-0", "e-1"):
+                body = {"$id": f"north-{name}", "order": "o", "service": "s", "status": "running"}
+                api.post("/executions", json=body).raise_for_status()
+        before, stale = asyncio.run(archived(moved.old, tmp_path))
+        done = moved.move("--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert asyncio.run(read_again(moved.new, stale)) == before
+
+
+async def archived(conninfo: str, folder: Path) -> tuple[list[EventRow], EventRow]:
+    """The events of a log, the first executions of which are archived; and one of those."""
+    async with opened(conninfo) as store, store.reader() as connection:
+        before = await store.read(0, 100)
+        executions = [row for row in before if row.stream.startswith("execution/")]
+        writer = GuardedWriter(store, lambda: before[-1].at, str, lambda: 0.5)
+        await archive_first(store, connection, writer, folder, executions[-1].position)
+        events = await store.read(0, 100)
+        assert events[: len(before)] == before
+        left = await (await connection.execute("SELECT count(*) FROM events")).fetchone()
+        assert left == (len(events) - len(executions),)
+        return events, executions[1]
+
+
+async def read_again(conninfo: str, stale: EventRow) -> list[EventRow]:
+    """The events in a place, in which a version that is archived is refused."""
+    async with opened(conninfo) as store:
+        with pytest.raises(StreamMoved):
+            await store.append([stale], stale.at)
+        return await store.read(0, 100)

@@ -51,7 +51,7 @@ ARCHIVED = """INSERT INTO log_archives VALUES
     ("given", "said"),
     [
         (FAILING, ["calls of 1 webhook fail", "1 event waits for webhooks, the oldest for 3"]),
-        (ARCHIVED, ["log-lines/2026-10-01/1-3.parquet first: its log lines cannot be read"]),
+        (ARCHIVED, ["log-lines/2026-10-01/1-3.parquet first: what it has cannot be read"]),
     ],
 )
 def test_doctor_finds_webhooks_that_fail_and_archive_files_that_are_missing(
