@@ -18,10 +18,8 @@ from domain.eventlog.moving.fence import require_open
 from domain.eventlog.sessions import connect
 from domain.eventlog.setup.log_lines import migrate_log_lines
 
-SCHEMAS = (
-    *("moving/schema.sql", "schema.sql", "archive/schema.sql", "access/schema.sql"),
-    "setup/log_lines.sql",
-)
+ROOMS = ("moving", ".", "archive", "access")
+SCHEMAS = (*(f"{room}/schema.sql" for room in ROOMS), "setup/log_lines.sql")
 
 # Nothing while the log may be changed: then it is migrated again, which forbids it.
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger

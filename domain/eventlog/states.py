@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from domain.budget import Budget
 from domain.damage import report
 from domain.errors import Damaged
-from domain.eventlog.archive.transparent import Versions, fetch_of_streams
+from domain.eventlog.archive.transparent import bounds_after, fetch_of_streams
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
@@ -275,9 +275,7 @@ async def following(
     """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
     asked = list(dict.fromkeys(places))
     streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
-    values, bounds = (streams, versions, limit, PAGE_BYTES), dict[str, Versions]()
-    if len(set(streams)) == len(asked):
-        bounds = {stream: Versions(after, after + limit) for stream, after in asked}
+    values, bounds = (streams, versions, limit, PAGE_BYTES), bounds_after(asked, limit)
     found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
     for nth, *row in await fetch_of_streams(
         connection, FOLLOWING, values, streams, versions=bounds

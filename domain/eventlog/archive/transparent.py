@@ -55,6 +55,12 @@ class Versions(NamedTuple):
 NO_BOUNDS: Mapping[str, Versions] = {}
 
 
+def bounds_after(places: Sequence[tuple[str, int]], limit: int) -> Mapping[str, Versions]:
+    """Of each stream the next versions, unless one is asked for twice."""
+    bounds = {stream: Versions(after, after + limit) for stream, after in places}
+    return bounds if len(bounds) == len(places) else NO_BOUNDS
+
+
 async def fetch_of_streams(
     connection: AsyncConnection,
     query: str,
