@@ -68,7 +68,7 @@ def run_archiver(
     def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
         keys = keys_of_log(conninfo, settings, DataDir(folder.path))
-        days = settings.log_days, settings.archiving, settings.access_log_days
+        days = settings.log_days, settings.archiving, settings.access_log_days, settings.event_days
         kept.append((Retention(settings.archive, *days), Vault(keys.master)))
 
     async def work(conninfo: str, schema: str, _: Store) -> None:
