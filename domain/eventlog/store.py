@@ -18,12 +18,7 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
-from domain.eventlog.archive.transparent import (
-    events_between,
-    fetch_of_span,
-    history_of,
-    next_events,
-)
+from domain.eventlog.archive import transparent
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connection.commit import Trace, is_written
 from domain.eventlog.connection.connections import Connections
@@ -195,7 +190,7 @@ class Store:
     async def read(self, after: int, limit: int) -> list[EventRow]:
         """The next events of the log, in order: at most `limit`, and none after `READ_BYTES`."""
         async with self.reader() as connection:
-            return await next_events(connection, after, limit, READ_BYTES)
+            return await transparent.next_events(connection, after, limit, READ_BYTES)
 
     async def span(
         self,
@@ -209,14 +204,14 @@ class Store:
 
         A `share` (n, i) has the streams of the i-th of n shares, from 0; each stream is in one.
         """
-        return await events_between(connection, after, until, types, share)
+        return await transparent.events_between(connection, after, until, types, share)
 
     async def history(
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
     ) -> list[EventRow]:
         """The events of one stream with versions in (after, until], in order."""
         async with self.reader() as connection:
-            return await history_of(connection, stream, after, until, limit)
+            return await transparent.history_of(connection, stream, after, until, limit)
 
     async def position_before(self, at: datetime) -> int:
         """The position of the last event recorded before a time, found by halving: `at` never falls."""
@@ -224,7 +219,9 @@ class Store:
             low, high = 0, int((await _one(await connection.execute(HEAD, binary=True)))[0])
             while low < high:
                 middle = (low + high + 1) // 2
-                [(then,)] = await fetch_of_span(connection, TIME_OF, (middle,), middle - 1, middle)
+                [(then,)] = await transparent.fetch_of_span(
+                    connection, TIME_OF, (middle,), middle - 1, middle
+                )
                 if then < at:
                     low = middle
                 else:
