@@ -36,13 +36,13 @@ OWN = f"""SELECT {EXECUTION},
         CASE WHEN s.own THEN s.assignee_type ELSE {ITS_OWNER.format(what="type")} END AS who,
         CASE WHEN s.own THEN nullif(s.assignee, '') ELSE {ITS_OWNER.format(what="id")} END AS assignee,
         {SHOWN_STEP}
-    FROM analytics_steps_open AS s JOIN events AS first ON first.notification_id = s.created
+    FROM analytics_steps_open AS s JOIN first_events AS first ON first.notification_id = s.created
     JOIN executions_open AS e ON e.id = substr(first.originator_id, {len(STREAM) + 1})
     WHERE (s.own AND s.assignee_type IN {PEOPLE}) OR s.kind = 'human'"""
 # Those that follow their execution's assignee.
 FOLLOWING = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, {SHOWN_STEP}
     FROM executions_open AS e
-    JOIN events AS first ON first.originator_id = '{STREAM}' || e.id AND first.originator_version = 1
+    JOIN first_events AS first ON first.originator_id = '{STREAM}' || e.id
     JOIN analytics_steps_open AS s ON s.created = first.notification_id
     WHERE e.assignee_type IN {PEOPLE} AND NOT s.own AND s.kind <> 'human'"""
 PAUSED = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, '', NULL, NULL, NULL, e.paused_at

@@ -102,7 +102,7 @@ TABLES = ("analytics_facts", "analytics_steps", *COMPARED)
 COLUMNS = ", ".join('"order"' if f == "order" else f for f in Fact._fields)
 LOAD = f"""SELECT wanted.id, {", ".join(f"f.{name}" for name in COLUMNS.split(", "))}
     FROM unnest(%b::text[]) AS wanted (id)
-    JOIN events AS e ON e.originator_id = 'execution/' || wanted.id AND e.originator_version = 1
+    JOIN first_events AS e ON e.originator_id = 'execution/' || wanted.id
     JOIN analytics_facts AS f ON f.created = e.notification_id"""
 FACT_ARRAYS = (
     "bigint",

@@ -31,7 +31,7 @@ FORBIDDEN = {
     "a replication role": "SET session_replication_role = replica",
     "say that the log has moved": "INSERT INTO log_move VALUES (true, 'x', 'moved', 'host=elsewhere')",
     "say that events are archived": "INSERT INTO event_archives VALUES (1, 1, 'f', 1, 'd', '', now(), now())",
-    "say which are": "INSERT INTO event_archive_streams VALUES ('user/acme', 1, 1, '')",
+    "say which are": "INSERT INTO event_archive_streams VALUES ('user/acme', 1, 1, '', NULL, 1)",
     "forget which are": "DELETE FROM event_archive_streams",
     "another function for events": "CREATE OR REPLACE FUNCTION refuse_change_of_events() RETURNS trigger LANGUAGE sql AS ''",
     "open the fence of a log that moves": "UPDATE log_move SET fenced_until = NULL",
@@ -94,7 +94,7 @@ def test_serving_role_takes_no_day_out_of_the_access_log_but_by_its_function(
 
 def test_serving_role_takes_out_no_event_but_what_is_archived(service: Service) -> None:
     call = """SELECT take_out_events(1, 0, 'f', 1, 'd', '', ARRAY['user/acme'], ARRAY[1::bigint], ARRAY[1::bigint],
-        ARRAY[''::bytea], ARRAY['{}'])"""
+        ARRAY[''::bytea], ARRAY['{}'], ARRAY[1::bigint])"""
     with (
         connected(service) as connection,
         pytest.raises(RestrictViolation, match="were archived in f"),

@@ -114,7 +114,7 @@ class PastLines:
         for follower in self.followers:
             while await follower.catch_up(self.connection):
                 pass
-            assert follower.parked == 0
+            assert follower.parked == 0, await self.query("SELECT view, type, error FROM parked")
 
     @property
     def retention(self) -> Retention:

@@ -82,7 +82,7 @@ async def followed(
         await connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
         await connection.execute(SQL("CREATE SCHEMA {}").format(schema))
         await connection.execute(SQL("SET search_path = {}").format(schema))
-        for room in ("domain.eventlog", "projections.engine"):
+        for room in ("domain.eventlog", "domain.eventlog.archive", "projections.engine"):
             await connection.execute(files(room).joinpath("schema.sql").read_bytes())
         await connection.execute(view.schema.encode())
         await connection.execute(BEGIN_BOOKMARK, (view.name,))

@@ -49,7 +49,7 @@ EVENTS = 65_536
 EVERY = 600.0
 """Seconds between two looks."""
 TAKE_OUT = """SELECT take_out_events(%(first)s, %(last)s, %(file)s, %(bytes)s, %(digest)s, %(blocks)s,
-    %(streams)s, %(firsts)s::bigint[], %(lasts)s::bigint[], %(places)s::bytea[], %(owners)s::text[])"""
+    %(streams)s, %(firsts)s::bigint[], %(lasts)s::bigint[], %(places)s::bytea[], %(owners)s::text[], %(begins)s::bigint[])"""
 LOCK = "SELECT FROM head FOR UPDATE"
 FAILURES = (ArchiveFailed, DomainError, LookupError, OSError, psycopg.Error)
 
@@ -203,6 +203,7 @@ async def take_out(
         "streams": [stream.stream for stream in streams],
         "firsts": [stream.first for stream in streams],
         "lasts": [stream.last for stream in streams],
+        "begins": [stream.positions[0] for stream in streams],
         "owners": [stream.parties for stream in streams],
         "places": [encoded_positions(stream.positions) for stream in streams],
     }

@@ -17,13 +17,21 @@ CREATE TABLE IF NOT EXISTS event_archives (
 -- Streams whose events up to a version have left the table: which positions they have. A stream that went on after that
 -- has its later events in the table, and leaves it once more with another row.
 CREATE TABLE IF NOT EXISTS event_archive_streams (
-    originator_id text COLLATE "C" NOT NULL,
+    originator_id text   NOT NULL, -- collated as in `events`: both are joined by it
     first_version bigint NOT NULL,
     last_version  bigint NOT NULL,
     positions     bytea  NOT NULL, -- of each version, as its distance from the one before, 7 bits a byte
     parties       text,            -- whose it is, as the first event says: no file is read to refuse somebody
+    first_position bigint NOT NULL,
     PRIMARY KEY (originator_id, first_version)
 );
+CREATE INDEX IF NOT EXISTS event_archive_streams_begun ON event_archive_streams (first_position)
+    WHERE first_version = 1;
+
+-- Where each stream begins, whether its events have left the table or not.
+CREATE OR REPLACE VIEW first_events AS
+    SELECT originator_id, notification_id FROM events WHERE originator_version = 1
+    UNION ALL SELECT originator_id, first_position FROM event_archive_streams WHERE first_version = 1;
 
 -- Called by a statement that appends without having loaded the streams under the lock of the log, once it holds that lock.
 -- What it has taken out is no row any more, by which the key of the table would refuse a version that there was. A
@@ -41,7 +49,8 @@ END $$;
 -- that follows on those before. So the role that serves can take out nothing of which no event stays.
 CREATE OR REPLACE FUNCTION take_out_events(
     range_first bigint, range_last bigint, file_name text, file_bytes bigint, file_digest text, file_blocks bytea,
-    streams text[], first_versions bigint[], last_versions bigint[], places bytea[], owners text[]
+    streams text[], first_versions bigint[], last_versions bigint[], places bytea[], owners text[],
+    begins bigint[]
 ) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -63,7 +72,7 @@ BEGIN
     END IF;
     INSERT INTO event_archives VALUES (range_first, range_last, file_name, file_bytes, file_digest, file_blocks,
         (SELECT e.at FROM events AS e WHERE notification_id = range_last), clock_timestamp(), pg_current_xact_id());
-    INSERT INTO event_archive_streams SELECT * FROM unnest(streams, first_versions, last_versions, places, owners);
+    INSERT INTO event_archive_streams SELECT * FROM unnest(streams, first_versions, last_versions, places, owners, begins);
     DELETE FROM events AS e USING unnest(streams, first_versions, last_versions) AS s (stream, first, last)
         WHERE e.originator_id = s.stream AND e.originator_version >= s.first AND e.originator_version <= s.last
             AND e.originator_id LIKE 'execution/%' AND e.notification_id <= range_last;

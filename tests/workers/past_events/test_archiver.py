@@ -280,7 +280,7 @@ async def test_nothing_leaves_of_which_the_log_does_not_say_so(past: PastEvents)
     await past.run("e-0")
     await past.grow()
     call = """SELECT take_out_events(1, 8, 'events/1-8.events', 1, 'd', '', ARRAY['execution/e-0'],
-        ARRAY[1::bigint], ARRAY[8::bigint], ARRAY[''::bytea], ARRAY['{}'])"""
+        ARRAY[1::bigint], ARRAY[8::bigint], ARRAY[''::bytea], ARRAY['{}'], ARRAY[1::bigint])"""
     for statement in (call, "DELETE FROM events", "UPDATE events SET meta = ''"):
         with pytest.raises(RestrictViolation):
             await past.query(statement)
