@@ -50,6 +50,25 @@ def test_condition_is_limited_to_the_narrowest_of_its_spans() -> None:
     assert limited.columns == {"service"}
 
 
+@pytest.mark.parametrize(
+    ("operator", "span"),
+    [
+        ("$gte", Span(since=NOON)),
+        ("$gt", Span(since=NOON + MILLISECOND)),
+        ("$lt", Span(until=NOON)),
+        ("$lte", Span(until=NOON + MILLISECOND)),
+    ],
+)
+def test_comparison_with_a_time_is_a_span(operator: str, span: Span) -> None:
+    asked = {"metadata.createdAt": {operator: format_time(NOON)}}
+    assert Limited.by(from_json(asked, field), "created_at").span == span
+
+
+def test_columns_are_those_of_every_part_and_of_what_is_negated() -> None:
+    asked = {"$or": [{"service": "s-1"}, {"$not": {"customer": "c-1"}}]}
+    assert Limited.by(from_json(asked, field), "created_at").columns == {"service", "customer"}
+
+
 def test_edges_of_a_span_are_what_its_whole_days_leave() -> None:
     span = Span(NOON, NOON + 2 * DAY)
     days = span.whole_days()

@@ -1,0 +1,20 @@
+"""Which URLs a webhook may have."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.execution.webhook_url import checked
+
+
+@pytest.mark.parametrize(
+    "url", ["https:///hook", "https://example.com:0/hook", "https://[::1/hook"]
+)
+def test_url_without_a_host_or_with_no_port_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="with a host, and a port from 1 to 65535"):
+        checked(url)
+
+
+def test_url_with_a_host_is_taken_with_and_without_a_port() -> None:
+    for url in ("https://example.com/hook", "https://example.com:8443/hook"):
+        assert checked(url) == url
