@@ -29,6 +29,7 @@ from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.connection.ear import HEARING, LentEar
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.standby import Standby
 from domain.eventlog.connection.standby_store import StandbyStore
@@ -38,7 +39,6 @@ from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.moving.whereabouts import MoveWatch, listen_in
-from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.supervisor import Part, started

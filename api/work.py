@@ -15,6 +15,7 @@ from domain import registry
 from domain.eventlog.access.access_log import read_channel
 from domain.eventlog.connection.ear import LentEar
 from domain.eventlog.connection.log_watch import LogWatch
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
@@ -23,7 +24,6 @@ from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.keys.no_key import NO_KEY
 from domain.eventlog.moving.whereabouts import POLL, MoveWatch
-from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.execution.types import MOST_LOST

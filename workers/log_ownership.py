@@ -12,8 +12,8 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.eventlog.connection.ear import NO_SCHEMA
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.connection.timeouts import OUTAGES, hung_up
-from domain.eventlog.notifications import Wake
 from domain.eventlog.sessions import KEEPALIVE
 from domain.supervisor import Background, Tasks
 

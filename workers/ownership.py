@@ -16,8 +16,8 @@ from typing import ClassVar, cast
 import structlog
 from psycopg import AsyncConnection
 
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.connection.timeouts import OUTAGES, hung_up
-from domain.eventlog.notifications import Wake
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.supervisor import Background, Tasks
 from workers import turns

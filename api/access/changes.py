@@ -9,7 +9,7 @@ from itertools import count
 
 from api.access.open_requests import OpenRequests
 from domain.errors import Overloaded
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.queries import WITH_TYPES
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks

@@ -21,7 +21,7 @@ from domain.errors import (
     Overloaded,
     VersionMismatch,
 )
-from domain.eventlog.notifications import Wake
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 from domain.writer.command_bus import Answer, Bus

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from api.settings import SetupError
-from domain.eventlog.notifications import Wake
+from domain.eventlog.connection.notifications import Wake
 from domain.supervisor import cancel
 
 AWAY = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)

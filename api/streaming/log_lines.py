@@ -18,8 +18,8 @@ from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader
 from api.streaming.subscriber import Subscriber
 from domain.errors import Overloaded
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.notifications import Wake
 from domain.model import Versioned
 from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
 from projections.log_lines.tail import Page

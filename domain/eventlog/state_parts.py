@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -108,11 +109,23 @@ async def read_parts(
     codec: Codec,
     query: str,
     values: Iterable[Any],
-    streams: Iterable[str],
+    streams: Collection[str],
+    *,
+    cold: bool = True,
 ) -> list[Part]:
-    """What a query about streams found, in the order of versions, which the statement does not promise."""
-    found = await fetch_of_streams(connection, query, (*values, codec.shape), streams)
+    """What a query about streams found, in the order of versions, which the statement does not promise; `cold` where none
+    of them is known.
+    """
+    values = (*values, codec.shape)
+    whole = partial(_have_beginnings, streams) if cold else None
+    found = await fetch_of_streams(connection, query, values, streams, are_whole=whole)
     return sorted(found, key=BY_VERSION)
+
+
+def _have_beginnings(streams: Collection[str], parts: Iterable[Part]) -> bool:
+    """Whether the first event of each stream is among the parts."""
+    begun = {part[STREAM] for part in parts if part[VERSION] == 1 and part[TYPE] is not None}
+    return begun.issuperset(streams)
 
 
 def fold_parts(

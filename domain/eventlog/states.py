@@ -99,7 +99,9 @@ class StateLoader:
         keys, unknown = self.keyring.known(known, believe_absent=believe_absent)
         versions = [versioned.version if versioned else COLD for versioned in known.values()]
         query, values = LOAD, wanted(known, unknown, versions, [until] * len(known))
-        parts = by_stream(await read_parts(connection, self.codec, query, values, known))
+        cold = not believe_absent and not any(known.values())
+        found = await read_parts(connection, self.codec, query, values, known, cold=cold)
+        parts = by_stream(found)
         absent = unknown if believe_absent else ()
         keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
         erased = destroy_erased(parts, self.codec, self.keyring)

@@ -7,14 +7,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from domain.errors import Damaged, Overloaded
-from domain.eventlog.archive.blocks import blocks_of
+from domain.eventlog.archive.blocks import blocks_of, events_of, opened
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, require_digest
 from domain.eventlog.store import Store
+from domain.integrity.event_places import Filed, filed, place_faults
 from domain.integrity.fault import Fault
 from domain.retention.archived_range import EventFile
 
@@ -64,21 +66,28 @@ async def check_event_files(store: Store, files: ArchiveFiles) -> AsyncIterator[
         known = await store.load(f"range/{archived.first}")
         if not archived.is_as_said(known and known.state.file):
             faults.append(Fault(PART, archived.file, "is not what the log says that was archived"))
-        yield await asyncio.to_thread(_compared, files, archived, faults)
+        checked, streams = await asyncio.to_thread(_compared, files, archived, faults)
+        if streams:
+            found = await place_faults(store, archived.first, archived.last, streams)
+            checked = checked._replace(faults=[*checked.faults, *found])
+        yield checked
 
 
-def _compared(files: ArchiveFiles, archived: _Archived, faults: list[Fault]) -> CheckedFile:
+def _compared(
+    files: ArchiveFiles, archived: _Archived, faults: list[Fault]
+) -> tuple[CheckedFile, dict[str, Filed]]:
     try:
         with TemporaryDirectory() as work, files.local(archived.file, Path(work)) as path:
             require_digest(archived.file, path, archived.digest)
             content = path.read_bytes()
     except Damaged as error:
-        return CheckedFile([*faults, Fault(PART, archived.file, error.reason)], True)
+        return CheckedFile([*faults, Fault(PART, archived.file, error.reason)], True), {}
     except (Overloaded, ArchiveFailed):
-        return CheckedFile(faults, False)
-    for block in blocks_of(archived.blocks):
-        part = content[block.start : block.start + block.length]
-        if sha256(part).digest() != block.digest:
-            what = "has other blocks than the table says"
-            return CheckedFile([*faults, Fault(PART, archived.file, what)], True)
-    return CheckedFile(faults, True)
+        return CheckedFile(faults, False), {}
+    parts = [content[b.start : b.start + b.length] for b in blocks_of(archived.blocks)]
+    digests = [block.digest for block in blocks_of(archived.blocks)]
+    if [sha256(part).digest() for part in parts] != digests:
+        what = "has other blocks than the table says"
+        return CheckedFile([*faults, Fault(PART, archived.file, what)], True), {}
+    rows = chain.from_iterable(events_of(opened(part)) for part in parts)
+    return CheckedFile(faults, True), filed(rows)

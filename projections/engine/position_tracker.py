@@ -6,7 +6,7 @@ from collections import defaultdict
 from time import monotonic
 
 from domain.errors import Overloaded
-from domain.eventlog.notifications import Listener, Wake
+from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 from projections.engine.channels import hurry_channel, progress_channel

@@ -12,8 +12,8 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.connection.timeouts import watched
-from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks, cancel, supervise

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from domain.errors import Overloaded
-from domain.eventlog.notifications import Wake
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.queries import WITH_TYPES
 from domain.eventlog.store import Store
 from domain.supervisor import cancel

@@ -40,6 +40,7 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_WEBHOOK_ALLOW": "10.0.0.0/8, fd00::/8",
         "EXECUTIONS_ARCHIVE_URL": "s3://bucket/lines",
         "EXECUTIONS_LOG_DAYS": "7",
+        "EXECUTIONS_EVENT_DAYS": "400",
         "EXECUTIONS_ACCESS_LOG_DAYS": "90",
         "EXECUTIONS_LOST_LEASES": "3",
         "EXECUTIONS_LOGS": "/etc/logs.json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, cast
 
 import pytest
@@ -104,6 +105,10 @@ class Interrupted:
         if query == self._statement:
             await self._between()
         return cursor
+
+    def pipeline(self) -> AbstractAsyncContextManager[None]:
+        """None, so that the statements are one after the other."""
+        return nullcontext()
 
 
 async def test_reader_never_sees_an_event_without_its_data_key(

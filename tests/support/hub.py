@@ -17,7 +17,7 @@ from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
 from api.system import new_hub
 from domain.catalog.user import UserCreated
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.store import Store
 from domain.model import Recorded
 from tests.support.event_writer import opened

@@ -13,7 +13,7 @@ from api.streaming.frames import WATCH
 from api.streaming.hub import Hub
 from api.streaming.topic import KnownStream, Topic
 from api.system import new_hub
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.store import Store
 from domain.execution.commands.log import LogLine
 from domain.model import Versioned

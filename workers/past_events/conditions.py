@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import orjson
 from psycopg import AsyncConnection
 
+from domain.eventlog.access.parties import parties_in
 from domain.model import aggregate_id
 from projections.log_lines.archive.holds import holds_among
 from workers.past_days import Stays, require_no_hold
 
-PARTIES = ("customer", "provider")
 NEXT = """SELECT a.last + 1, e.at, head.position FROM head,
         (SELECT coalesce(max(last), 0) AS last FROM event_archives) AS a
     LEFT JOIN events AS e ON e.notification_id = a.last + %(events)s"""
@@ -62,11 +61,7 @@ class Quiet(NamedTuple):
     @property
     def parties(self) -> str | None:
         """Whose it is, of what the first event says."""
-        try:
-            meta = orjson.loads(self.meta or "null")
-            return self.meta and orjson.dumps({n: meta[n] for n in PARTIES if n in meta}).decode()
-        except (ValueError, TypeError):  # who reads it says what is wrong with it
-            return self.meta
+        return parties_in(self.meta)
 
 
 async def next_range(connection: AsyncConnection, events: int, before: datetime) -> Range | None:

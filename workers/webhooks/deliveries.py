@@ -18,8 +18,8 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.connection.timeouts import OUTAGES
-from domain.eventlog.notifications import Wake
 from domain.eventlog.store import Store
 from domain.writer.guarded_writer import GuardedWriter
 from projections.deliveries.projection import Deliveries

@@ -16,8 +16,8 @@ from api.fan_out.connection import AWAY, Connection, NatsServers, Outage, connec
 from api.fan_out.keys import from_json
 from api.fan_out.wire import MORE, Beat, Subjects, question
 from domain.errors import Damaged, Overloaded
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.notifications import Wake
 from domain.supervisor import Background, Tasks
 
 ANSWER_TIMEOUT = 5.0

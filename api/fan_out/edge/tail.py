@@ -22,7 +22,7 @@ from api.streaming.log.tail import Idle, LogPage
 from api.telemetry.metrics import EDGE_POSITION
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
-from domain.eventlog.notifications import Wake
+from domain.eventlog.connection.notifications import Wake
 from projections.other_log import OtherLog
 
 IDLE_HEARTBEAT = 1.0

@@ -20,9 +20,9 @@ from api.streaming.log.tail import LogPage, Tail
 from api.telemetry.metrics import RELAY_HEAD, RELAY_POSITION, RELAY_PUBLISHES, RELAYED
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.timeouts import OUTAGES, hung_up
 from domain.eventlog.encryption import Vault
-from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
 from domain.lru import LruCache
 from domain.supervisor import Background, Tasks, cancel, started

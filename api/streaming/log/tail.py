@@ -12,7 +12,7 @@ import structlog
 from api.streaming.log.retrying import retried
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.continuity import WentBack, head_of, read_on
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.recent_events import HoleInLog
 from domain.eventlog.store import READ_BYTES, Store
 from projections.other_log import OtherLog, other_log

@@ -21,7 +21,7 @@ from api.streaming.subscriber import SLOW, Transport
 from api.transport.protocols import protocol_of
 from api.web.access.admitted import Stream
 from api.web.responses import VARY
-from domain.eventlog.notifications import Wake
+from domain.eventlog.connection.notifications import Wake
 
 LOCKED_OUT_WITHIN = 3.0
 """Seconds in which a client may still hear that its credential has ended."""

@@ -13,6 +13,9 @@ FIRST = """SELECT meta FROM events WHERE originator_id = %b AND originator_versi
     UNION ALL SELECT parties FROM event_archive_streams WHERE originator_id = %b AND first_version = 1"""
 
 
+NAMES = ("customer", "provider")
+
+
 class Parties(NamedTuple):
     """The customer and the provider; None for one that it has not."""
 
@@ -37,3 +40,14 @@ async def parties_of(store: Store, stream: str) -> Parties | None:
         return Parties(meta.get("customer"), meta.get("provider"))
     except (ValueError, AttributeError):
         raise Damaged(f"the first event of {stream} cannot be read") from None
+
+
+def parties_in(meta: str | None) -> str | None:
+    """What is kept of them once a first event is archived, of what stands beside it; that itself where it cannot be read."""
+    try:
+        known = orjson.loads(meta or "null")
+        return (
+            meta and orjson.dumps({name: known[name] for name in NAMES if name in known}).decode()
+        )
+    except (ValueError, TypeError):
+        return meta

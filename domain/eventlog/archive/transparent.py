@@ -8,7 +8,7 @@ left it never comes back, so it is enough to look after the query whether that w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -69,15 +69,26 @@ async def fetch_of_streams(
     *,
     versions: Mapping[str, Versions] = NO_BOUNDS,
     prepare: bool | None = None,
+    are_whole: Callable[[Rows], bool] | None = None,
 ) -> Rows:
     """The rows of a query that concerns events of these streams alone, and of some of them certain `versions` alone.
+
+    Where `are_whole` says that rows of the table are all there is, nothing else is asked; it sees a stream's first
+    event, which is the first to leave.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
         Overloaded: the archive cannot be reached.
     """
     asked = array("text", list(dict.fromkeys(streams)))
-    rows, archived = await _with_places(connection, query, values, asked, prepare)
+    if are_whole is None:
+        rows, archived = await _with_places(connection, query, values, asked, prepare)
+    else:
+        found = await connection.execute(query.encode(), values, prepare=prepare, binary=True)
+        if are_whole(rows := await found.fetchall()):
+            return rows
+        places = await connection.execute(OF_STREAMS, (asked,), binary=True)
+        archived = await places.fetchall()
     while archived:
         positions = sorted(_positions(archived, versions))
         events = await events_at(connection, positions)

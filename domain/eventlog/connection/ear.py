@@ -10,8 +10,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Composed, Identifier
 
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.timeouts import watched
-from domain.eventlog.notifications import Listener
 from domain.supervisor import Background, Tasks
 
 NO_SCHEMA = "-c search_path= -c timezone=UTC"

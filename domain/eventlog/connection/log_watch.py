@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.continuity import now
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 

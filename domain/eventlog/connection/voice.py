@@ -8,8 +8,8 @@ import psycopg
 from psycopg import AsyncConnection
 
 from domain.eventlog.connection.ear import NO_SCHEMA
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.connection.timeouts import watched
-from domain.eventlog.notifications import Wake
 from domain.supervisor import Background, Tasks
 
 PAUSE = 0.005

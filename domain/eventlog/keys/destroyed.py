@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from domain.errors import Overloaded
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 

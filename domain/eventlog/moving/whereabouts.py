@@ -9,8 +9,8 @@ import psycopg
 import structlog
 
 from domain.errors import Overloaded
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.moving.journal import in_place
-from domain.eventlog.notifications import Listener
 from domain.eventlog.sessions import connect
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks

@@ -11,7 +11,7 @@ import pytest
 
 from api.access.changes import AccessChanges
 from domain.errors import Overloaded
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.store import Store
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)

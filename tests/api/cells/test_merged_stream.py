@@ -18,7 +18,7 @@ from api.cells.cursor import CellCursor, Place
 from api.cells.log_stream import Connect, LogStream
 from api.cells.merged_stream import Merged, MergedStream
 from domain.errors import DomainError
-from domain.eventlog.notifications import Wake
+from domain.eventlog.connection.notifications import Wake
 
 pytestmark = pytest.mark.anyio
 

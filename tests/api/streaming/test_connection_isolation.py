@@ -13,7 +13,7 @@ from api.streaming import filter as filters
 from api.streaming.hub import Hub
 from api.streaming.subscriber import DONE, FAULT, SLOW
 from api.system import new_hub
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.execution.events import ExecutionCompleted
 from domain.execution.types import ExecutionResult
 from tests.support import sample_aggregate

@@ -18,7 +18,7 @@ from api.streaming.log.entry import Chunk, Entry
 from api.streaming.log.page_cache import SIZE
 from api.streaming.subscriber import SLOW
 from api.streaming.topic import KnownStream, TopicGroup
-from domain.eventlog import notifications
+from domain.eventlog.connection import notifications
 from domain.model import Versioned
 from tests.support.hub import LOG, Line, append, connect, running, until
 

@@ -7,7 +7,7 @@ from psycopg import AsyncConnection
 
 from api.streaming.log.tail import LogPage, Tail
 from domain.eventlog.connection.continuity import Head, Seen, head_of
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from tests.support.event_writer import opened
 from tests.support.hub import append
 

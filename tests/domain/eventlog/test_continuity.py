@@ -9,8 +9,8 @@ import pytest
 
 from domain.eventlog.connection.continuity import Seen, WentBack, head_of, now, read_on, renew
 from domain.eventlog.connection.log_watch import LogWatch
+from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.keys.current import opened
-from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.setup.log_id import log_id, renew_log_id
 from domain.eventlog.store import READ_BYTES, Store
 from domain.model import Recorded

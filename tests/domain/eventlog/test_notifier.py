@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from api.streaming.log.tail import Tail
-from domain.eventlog import notifications
+from domain.eventlog.connection import notifications
+from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.connection.notifier import Notifier
-from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.store import Store
 from domain.supervisor import started
 from domain.writer.guarded_writer import GuardedWriter

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import Erased, Overloaded, Overtaken
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.keys.destroyed import DestroyedKeys
-from domain.eventlog.notifications import Listener
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.sealing import Ciphertext

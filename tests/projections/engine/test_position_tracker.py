@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
-from domain.eventlog.notifications import Listener
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.store import Store
 from projections.engine import position_tracker
 from projections.engine.position_tracker import PositionTracker

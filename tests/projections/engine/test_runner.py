@@ -14,9 +14,9 @@ import pytest
 from psycopg import AsyncConnection
 
 from api.embedded_postgres.server import EmbeddedPostgres
-from domain.eventlog import notifications
+from domain.eventlog.connection import notifications
+from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.migrations import migrate_log
-from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine import position_tracker, upkeep

@@ -18,21 +18,24 @@ export function LogTab({ shown }: { shown: Shown }) {
   const [follow, setFollow] = useState(true);
   const [fresh, setFresh] = useState<LogLine[]>([]);
   const until = shown.version && new Date(Date.parse(shown.head.metadata.updatedAt) + 1).toISOString();
-  const key = `${shown.id} ${level} ${text} ${until ?? ""}`;
+  // Until the head of that version is there, nobody knows up to when it shows lines.
+  const waits = shown.version !== undefined && shown.version !== shown.head.version;
+  const key = waits ? null : `${shown.id} ${level} ${text} ${until ?? ""}`;
   const first = useLoad(key, async (abort) => {
     const parameters = { order: "desc", limit: 500, level, text, until };
     return (await get<Page<LogLine>>(`/executions/${segment(shown.id)}/logs`, parameters, abort)).body;
   });
   useEffect(() => {
     setFresh([]);
-    if (!follow || text || until) return;
+    if (!follow || text || until || waits) return;
     const abort = new AbortController();
     void followLines(shown.id, abort.signal, first.reload, (line) => {
       if (!level || line.level === level) setFresh((before) => [...before, line]);
     });
     return () => abort.abort();
   }, [key, follow]);
-  const old = [...(first.data?.data ?? [])].reverse();
+  const loaded = waits ? [] : (first.data?.data ?? []);
+  const old = loaded.filter((line) => !until || Date.parse(line.timestamp) < Date.parse(until)).reverse();
   const known = new Set(old.map((line) => line.id));
   const lines = [...old, ...fresh.filter((line) => !known.has(line.id))];
   return (

@@ -10,10 +10,10 @@ import pytest
 
 from domain.eventlog.connection import pools, shared
 from domain.eventlog.connection.ear import Ear, LentEar
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.connection.shared import Places, SharedDatabase, SharedDatabases
 from domain.eventlog.connection.voice import Voice
 from domain.eventlog.migrations import migrate_log
-from domain.eventlog.notifications import Wake
 from domain.eventlog.store import Store
 from domain.supervisor import started
 from tests.support.sample_aggregate import Begin, Raise, codec, keyring, message, running_bus

@@ -1,0 +1,75 @@
+"""What the database says of streams whose events are archived, held against the file that has them: at which positions they
+are, and whose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from domain.eventlog.access.parties import parties_in
+from domain.eventlog.archive.blocks import positions_of
+from domain.eventlog.codec import EventRow
+from domain.eventlog.store import Store
+from domain.integrity.fault import Fault
+
+PART = "archive"
+ROWS = """SELECT originator_id, first_version, last_version, positions, parties, first_position
+    FROM event_archive_streams WHERE originator_id = ANY(%s)"""
+IN_TABLE = "SELECT notification_id FROM events WHERE notification_id BETWEEN %s AND %s"
+
+Places = dict[int, int]
+"""The position of each version."""
+
+
+class Filed(NamedTuple):
+    """What a file has of a stream."""
+
+    places: Places
+    meta: str | None
+    """What stands beside its first event, if that is there."""
+
+
+def filed(events: Iterator[EventRow]) -> dict[str, Filed]:
+    """The streams of a file."""
+    found: dict[str, Filed] = {}
+    for row in events:
+        stream = found.get(row.stream, Filed({}, None))
+        stream.places[row.version] = row.position
+        found[row.stream] = stream._replace(meta=row.meta) if row.version == 1 else stream
+    return found
+
+
+async def place_faults(
+    store: Store, first: int, last: int, streams: Mapping[str, Filed]
+) -> list[Fault]:
+    """What is wrong with what the database says of the streams of a file with these positions."""
+    async with store.reader() as connection:
+        rows = await (await connection.execute(ROWS, (list(streams),))).fetchall()
+        kept = await (await connection.execute(IN_TABLE, (first, last))).fetchall()
+    there, said = {position for (position,) in kept}, dict[str, list[Sequence[Any]]]()
+    for stream, *row in rows:
+        said.setdefault(stream, []).append(row)
+    found: list[Fault] = []
+    for stream, of_file in streams.items():
+        if fault := _fault(of_file, said.get(stream, ()), there, (first, last)):
+            found.append(Fault(PART, stream, fault))
+    return found
+
+
+def _fault(
+    of_file: Filed, rows: Sequence[Sequence[Any]], there: set[int], bounds: tuple[int, int]
+) -> str | None:
+    places, parties = Places(), None
+    for first_version, last_version, positions, owner, first_position in rows:
+        known = positions_of(positions)
+        if len(known) != last_version - first_version + 1 or known[:1] != [first_position]:
+            return "has other versions in the table of what is archived than positions"
+        places |= dict(zip(range(first_version, last_version + 1), known, strict=True))
+        parties = owner if first_version == 1 else parties
+    inside = {v: place for v, place in places.items() if bounds[0] <= place <= bounds[1]}
+    if inside != {v: place for v, place in of_file.places.items() if place not in there}:
+        return "is archived at other positions than the table says"
+    if 1 in inside and parties != parties_in(of_file.meta):
+        return "has other parties in the table than its first event says"
+    return None

@@ -1,0 +1,74 @@
+"""What the database says of archived events is held against the log and the files, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from domain.eventlog.archive.files import ArchiveFiles
+from domain.integrity.event_files import check_event_files
+from tests.support.past_events import PastEvents
+
+pytestmark = pytest.mark.anyio
+
+OTHER_PLACES, OTHER_VERSIONS = "at other positions", "other versions in the table"
+CHANGES = {
+    "event_archives": {
+        "first": ("first + 1", "does not follow on position"),
+        "last": ("last - 1", "is not what the log says"),
+        "file": ("'events/9-16.events'", "is not what the log says"),
+        "bytes": ("bytes + 1", "is not what the log says"),
+        "digest": ("repeat('0', 64)", "is not what the log says"),
+        "blocks": (
+            "overlay(blocks placing '\\x00' from 9)",
+            "has other blocks than the table says",
+        ),
+    },
+    "event_archive_streams": {
+        "originator_id": ("'execution/e-9'", OTHER_PLACES),
+        "first_version": ("first_version + 1", OTHER_VERSIONS),
+        "last_version": ("last_version - 1", OTHER_VERSIONS),
+        "positions": ("set_byte(positions, 1, 2)", OTHER_PLACES),
+        "parties": ('\'{"customer": "another"}\'', "has other parties"),
+        "first_position": ("first_position + 1", OTHER_VERSIONS),
+    },
+}
+CHANGE = """UPDATE {table} SET {column} = {value}
+    WHERE ctid = (SELECT ctid FROM {table} ORDER BY {order} LIMIT 1)"""
+CASES = [
+    pytest.param(table, column, value, fault, id=f"{table}.{column}")
+    for table, columns in CHANGES.items()
+    for column, (value, fault) in columns.items()
+]
+
+
+@pytest.fixture
+async def past(database: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
+    """A log with two executions in files, and one in a file and in the table."""
+    async with PastEvents.opened(database, tmp_path) as opened:
+        await opened.run("e-0")
+        await opened.pause("e-1")
+        await opened.run("e-2")
+        assert len(await opened.archive_events()) > 1
+        yield opened
+
+
+async def faults(past: PastEvents) -> list[str]:
+    files = ArchiveFiles((past.folder / "archive").as_uri())
+    checked = [each async for each in check_event_files(past.store, files)]
+    return [fault.what for each in checked for fault in each.faults]
+
+
+async def test_archive_that_nobody_changed_has_no_faults(past: PastEvents) -> None:
+    assert await faults(past) == []
+
+
+@pytest.mark.parametrize(("table", "column", "value", "fault"), CASES)
+async def test_changed_column_is_noticed(
+    past: PastEvents, table: str, column: str, value: str, fault: str
+) -> None:
+    order = "first" if table == "event_archives" else "first_position"
+    await past.query(CHANGE.format(table=table, column=column, value=value, order=order))
+    assert any(fault in found for found in await faults(past))
