@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -91,10 +92,12 @@ async def test_view_whose_table_is_locked_holds_up_no_other(
 async def test_view_without_a_bookmark_holds_up_no_other(database: str) -> None:
     async with process(database) as (log, one):
         assert await one.reach(await log.write(some(1)))
-        ask(database, "DELETE FROM bookmarks WHERE view = 'seen_too'")
+        await asyncio.to_thread(ask, database, "DELETE FROM bookmarks WHERE view = 'seen_too'")
         position = await log.write([created("later")])
         assert await one.reach(position, "seen")
-        ask(database, "INSERT INTO bookmarks (view, position) VALUES ('seen_too', 1)")
+        await asyncio.to_thread(
+            ask, database, "INSERT INTO bookmarks (view, position) VALUES ('seen_too', 1)"
+        )
         assert await one.reach(position)
 
 
@@ -102,8 +105,10 @@ async def test_view_that_is_far_behind_catches_up_beside_the_others(database: st
     async with process(database) as (log, one):
         assert await one.reach(await log.write(some(20)))
         await one.runner.stop()
-        ask(database, "DELETE FROM seen_too")
-        ask(database, "UPDATE bookmarks SET position = 0 WHERE view = 'seen_too'")
+        await asyncio.to_thread(ask, database, "DELETE FROM seen_too")
+        await asyncio.to_thread(
+            ask, database, "UPDATE bookmarks SET position = 0 WHERE view = 'seen_too'"
+        )
         one.runner.start()
         assert await one.reach(await log.write([created("later")]))
         await one.come_together()
