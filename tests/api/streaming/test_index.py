@@ -107,6 +107,7 @@ async def test_loop_yields_between_groups_without_a_match(
                 await asyncio.sleep(0)
 
         await until(lambda: hub.raw.published.swept == 300)
+        await until(lambda: all(one.live for one in hub._subscribers))
         hub.raw.begin(0)
         serving = asyncio.create_task(others())
         await hub.raw.publish(entries)
