@@ -7,8 +7,6 @@ the first event of the execution, which the log knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from domain.eventlog.pg_arrays import placeholders
 from domain.execution.state import FINAL
 from domain.execution.types import Status
@@ -18,11 +16,10 @@ from projections.analytics.slices import SLICES
 
 OPEN, ENDED = "analytics_facts_open", "analytics_facts_ended"
 
-
-def _names(statuses: Iterable[str]) -> str:
-    return ", ".join(f"'{status}'" for status in statuses)
-
-
+STATUSES = {
+    OPEN: ", ".join(f"'{status}'" for status in Status if status not in FINAL),
+    ENDED: ", ".join(f"'{status}'" for status in Status if status in FINAL),
+}
 DURATIONS = "\n".join(
     f"CREATE INDEX IF NOT EXISTS analytics_durations_by_{column}"
     f" ON {ENDED} ({column}, duration) WHERE duration IS NOT NULL;"
@@ -56,9 +53,9 @@ CREATE TABLE IF NOT EXISTS analytics_facts (
     api_calls   numeric     NOT NULL
 ) PARTITION BY LIST (status);
 CREATE TABLE IF NOT EXISTS {OPEN} PARTITION OF analytics_facts
-    FOR VALUES IN ({_names(s for s in Status if s not in FINAL)}) WITH (fillfactor = 70);
+    FOR VALUES IN ({STATUSES[OPEN]}) WITH (fillfactor = 70);
 CREATE TABLE IF NOT EXISTS {ENDED} PARTITION OF analytics_facts
-    FOR VALUES IN ({_names(s for s in Status if s in FINAL)});
+    FOR VALUES IN ({STATUSES[ENDED]});
 CREATE UNIQUE INDEX IF NOT EXISTS {OPEN}_key ON {OPEN} (created);
 CREATE UNIQUE INDEX IF NOT EXISTS {ENDED}_key ON {ENDED} (created);
 CREATE INDEX IF NOT EXISTS {ENDED}_age ON {ENDED} (created_at);
@@ -116,8 +113,8 @@ FACT_ARRAYS = (
 KEEP_IN = f"""INSERT INTO {{table}} ({COLUMNS}) SELECT * FROM page WHERE status IN ({{statuses}})
     ON CONFLICT (created) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in Fact._fields[5:])}"""
 KEEP = f"""WITH page AS (SELECT * FROM unnest({placeholders(FACT_ARRAYS)}) AS page ({COLUMNS})),
-    going_on AS ({KEEP_IN.format(table=OPEN, statuses=_names(s for s in Status if s not in FINAL))})
-    {KEEP_IN.format(table=ENDED, statuses=_names(s for s in Status if s in FINAL))}"""
+    going_on AS ({KEEP_IN.format(table=OPEN, statuses=STATUSES[OPEN])})
+    {KEEP_IN.format(table=ENDED, statuses=STATUSES[ENDED])}"""
 LEAVE = "DELETE FROM {table} WHERE created = ANY(%b::bigint[])"
 AMOUNTS = ("executions", "judged", "succeeded", "ended", "duration", "cost", "tokens", "api_calls")
 TOTAL_ARRAYS = (*("text",) * 4, *("bigint",) * 4, *("numeric",) * 4)

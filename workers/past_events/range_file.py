@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from domain.errors import Damaged
-from domain.eventlog.archive.blocks import blocks_of, events_of, file_of, opened
+from domain.eventlog.archive.blocks import events_in, file_of
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles
 from domain.eventlog.codec import EventRow
 from domain.retention.archived_range import EventFile
@@ -62,13 +62,8 @@ def _has(
     """Whether a file has just this content, and that has just these events, as they are read later."""
     with suppress(Damaged):
         [found] = files.read_parts(name, [(0, len(content) + 1)])
-        return found == content and list(_events(found, blocks)) == list(rows)
+        return found == content and list(events_in(found, blocks)) == list(rows)
     return False
-
-
-def _events(content: bytes, blocks: bytes) -> Iterator[EventRow]:
-    for block in blocks_of(blocks):
-        yield from events_of(opened(content[block.start : block.start + block.length]))
 
 
 def _names(first: int, last: int) -> Iterator[str]:

@@ -11,8 +11,6 @@ from domain.eventlog.store import Store
 
 FIRST = """SELECT meta FROM events WHERE originator_id = %b AND originator_version = 1
     UNION ALL SELECT parties FROM event_archive_streams WHERE originator_id = %b AND first_version = 1"""
-
-
 NAMES = ("customer", "provider")
 
 
@@ -44,10 +42,10 @@ async def parties_of(store: Store, stream: str) -> Parties | None:
 
 def parties_in(meta: str | None) -> str | None:
     """What is kept of them once a first event is archived, of what stands beside it; that itself where it cannot be read."""
+    if meta is None:
+        return None
     try:
-        known = orjson.loads(meta or "null")
-        return (
-            meta and orjson.dumps({name: known[name] for name in NAMES if name in known}).decode()
-        )
+        known = orjson.loads(meta)
+        return orjson.dumps({name: known[name] for name in NAMES if name in known}).decode()
     except (ValueError, TypeError):
         return meta

@@ -73,6 +73,19 @@ def events_of(block: bytes, wanted: Iterable[int] | None = None) -> Iterator[Eve
         raise ValueError(f"it has no events: {error}") from error
 
 
+def events_in(content: bytes, index: bytes) -> Iterator[EventRow]:
+    """All events of a file, whose blocks are those that are kept of it.
+
+    Raises:
+        ValueError: it has other blocks, or one that has no events.
+    """
+    for block in blocks_of(index):
+        part = content[block.start : block.start + block.length]
+        if sha256(part).digest() != block.digest:
+            raise ValueError("it has other blocks")
+        yield from events_of(opened(part))
+
+
 def opened(block: bytes) -> bytes:
     """A block, decompressed.
 

@@ -233,6 +233,11 @@ def missing(file: str) -> DomainError:
     return Damaged(f"The archive file `{file}` is missing.", reason="it is not there", file=file)
 
 
+def damaged(file: str, reason: str) -> DomainError:
+    """What is raised where an archive file is not what was written."""
+    return Damaged(f"The archive file `{file}` is not what was written.", reason=reason, file=file)
+
+
 def unreachable(reason: str) -> Overloaded:
     """What is raised where nobody can say whether a file is there."""
     return Overloaded(f"The archive cannot be reached: {reason}")
@@ -241,11 +246,7 @@ def unreachable(reason: str) -> Overloaded:
 def require_digest(file: str, path: Path, digest: str) -> None:
     """Raises Damaged where a file is not what was written."""
     if digest_of(path) != digest:
-        raise Damaged(
-            f"The archive file `{file}` is not what was written.",
-            reason="its bytes have another digest",
-            file=file,
-        )
+        raise damaged(file, "its bytes have another digest")
 
 
 def _part(source: BinaryIO, start: int, length: int) -> bytes:

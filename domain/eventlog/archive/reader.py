@@ -11,11 +11,11 @@ from functools import lru_cache
 from hashlib import sha256
 from itertools import groupby
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from domain.errors import Damaged
 from domain.eventlog.archive.blocks import EVENTS, Block, blocks_of, events_of, opened
-from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles
+from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, damaged
 from domain.eventlog.codec import EventRow
 from domain.lru import LruCache
 
@@ -23,14 +23,19 @@ CACHED = 32 * 1024 * 1024
 """Bytes of blocks that are kept at hand, decompressed."""
 
 
-class ArchivedRange(NamedTuple):
-    """A file with the events of a range of positions, its SHA-256, and where its blocks are."""
+RANGES = """SELECT first, last, file, blocks, (SELECT url FROM log_archive_place)
+    FROM event_archives WHERE last >= %b AND first <= %b ORDER BY first"""
+"""The files of the positions from one to another, as `read_events` wants them."""
+
+
+class _Range(NamedTuple):
+    """A file with the events of a range of positions, where its blocks are, and the archive."""
 
     first: int
     last: int
     file: str
-    digest: str
     blocks: bytes
+    place: str | None
 
 
 class _Blocks:
@@ -53,25 +58,23 @@ class _Blocks:
 KEPT = _Blocks()
 
 
-def read_events(
-    place: str | None, ranges: Sequence[ArchivedRange], positions: Sequence[int]
-) -> list[EventRow]:
-    """The events at positions that grow, of an archive at a place. The ranges are in order.
+def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list[EventRow]:
+    """The events at positions that grow; the rows are what `RANGES` finds of the first and the last.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
         Overloaded: the archive cannot be reached.
     """
-    found: list[EventRow] = []
+    found, ranges = list[EventRow](), [_Range(*row) for row in rows]
     firsts = [range_.first for range_ in ranges]
     for nth, group in groupby(positions, key=lambda position: bisect_right(firsts, position) - 1):
         wanted = list(group)
-        if nth < 0 or wanted[-1] > ranges[nth].last or place is None:
+        if nth < 0 or wanted[-1] > ranges[nth].last or ranges[nth].place is None:
             raise Damaged(
                 f"Event {wanted[-1]} cannot be read.",
                 reason="it is neither in the table nor in a file of the archive",
             )
-        found += _read(_files(place), ranges[nth], wanted)
+        found += _read(ranges[nth], wanted)
     return found
 
 
@@ -80,26 +83,24 @@ def _files(place: str) -> ArchiveFiles:
     return ArchiveFiles(place)
 
 
-def _read(
-    files: ArchiveFiles, range_: ArchivedRange, positions: Sequence[int]
-) -> Iterator[EventRow]:
+def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
     blocks = blocks_of(range_.blocks)
     by_block = {
         nth: [position - range_.first - nth * EVENTS for position in group]
         for nth, group in groupby(positions, key=lambda p: (p - range_.first) // EVENTS)
     }
     try:
-        contents = _contents(files, range_.file, [blocks[nth] for nth in by_block])
+        contents = _contents(
+            _files(str(range_.place)), range_.file, [blocks[nth] for nth in by_block]
+        )
         for (nth, places), content in zip(by_block.items(), contents, strict=True):
             first = range_.first + nth * EVENTS
             for place, row in zip(places, events_of(content, places), strict=True):
                 if row.position != first + place:
                     raise ValueError("it has events of other positions")
                 yield row
-    except (ValueError, IndexError) as error:
-        raise _damaged(range_.file, str(error)) from error
-    except ArchiveFailed as error:
-        raise _damaged(range_.file, str(error)) from error
+    except (ValueError, IndexError, ArchiveFailed) as error:
+        raise damaged(range_.file, str(error)) from error
 
 
 def _contents(files: ArchiveFiles, file: str, blocks: Sequence[Block]) -> list[bytes]:
@@ -113,7 +114,3 @@ def _contents(files: ArchiveFiles, file: str, blocks: Sequence[Block]) -> list[b
             kept[block.digest] = opened(part)
             KEPT.put(block.digest, kept[block.digest])
     return [kept[block.digest] for block in blocks]
-
-
-def _damaged(file: str, reason: str) -> Damaged:
-    return Damaged(f"The archive file `{file}` is not what was written.", reason=reason, file=file)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.eventlog.archive.blocks import positions_of
-from domain.eventlog.archive.reader import ArchivedRange, read_events
+from domain.eventlog.archive.reader import RANGES, read_events
 from domain.eventlog.codec import EventRow
 from domain.eventlog.pg_arrays import Array, array, placeholders
 from domain.eventlog.queries import COLUMNS, HISTORY, IN_ORDER, OF_SHARE, OF_TYPES, READ, SPAN
@@ -32,8 +32,6 @@ STREAMS_OF_SHARE = (
     + OF_SHARE
 )
 HORIZON = "SELECT coalesce(max(last), 0) FROM event_archives"
-RANGES = """SELECT first, last, file, digest, blocks, (SELECT url FROM log_archive_place)
-    FROM event_archives WHERE last >= %b AND first <= %b ORDER BY first"""
 
 Values = Sequence[Any] | Mapping[str, Any]
 Rows = list[tuple[Any, ...]]
@@ -90,7 +88,7 @@ async def fetch_of_streams(
         places = await connection.execute(OF_STREAMS, (asked,), binary=True)
         archived = await places.fetchall()
     while archived:
-        positions = sorted(_positions(archived, versions))
+        positions = sorted(positions_among(archived, versions))
         events = await events_at(connection, positions)
         wanted = shadowed(query, values, events)
         before = archived
@@ -212,9 +210,7 @@ async def events_at(connection: AsyncConnection, positions: Sequence[int]) -> li
         return []
     cursor = await connection.execute(RANGES, (positions[0], positions[-1]), binary=True)
     rows = await cursor.fetchall()
-    ranges = [ArchivedRange(*row[:-1]) for row in rows]
-    place = rows[0][-1] if rows else None
-    return await asyncio.to_thread(read_events, place, ranges, positions)
+    return await asyncio.to_thread(read_events, rows, positions)
 
 
 def shadowed(
@@ -245,7 +241,8 @@ def event_arrays(events: Sequence[EventRow]) -> list[Array]:
     return [array(kind, column) for kind, column in zip(KINDS, columns, strict=True)]
 
 
-def _positions(archived: Rows, versions: Mapping[str, Versions]) -> Iterator[int]:
+def positions_among(archived: Rows, versions: Mapping[str, Versions] = NO_BOUNDS) -> Iterator[int]:
+    """Which positions are needed of what `OF_STREAMS` has found."""
     for stream, first, places in archived:
         positions = positions_of(places)
         yield from versions[stream].among(first, positions) if stream in versions else positions

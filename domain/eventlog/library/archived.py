@@ -7,15 +7,18 @@ from typing import Any
 
 from psycopg import Cursor
 
-from domain.eventlog.archive.blocks import positions_of
-from domain.eventlog.archive.reader import ArchivedRange, read_events
-from domain.eventlog.archive.transparent import HORIZON, OF_STREAMS, RANGES, shadowed
+from domain.eventlog.archive.reader import RANGES, read_events
+from domain.eventlog.archive.transparent import (
+    HORIZON,
+    OF_STREAMS,
+    Rows,
+    positions_among,
+    shadowed,
+)
 from domain.eventlog.codec import EventRow
 
 AT_ONCE = 4_096
 """Positions that are looked through together."""
-
-Rows = list[tuple[Any, ...]]
 
 
 def select_of_streams(
@@ -31,7 +34,7 @@ def select_of_streams(
     rows = cursor.execute(query.encode(), values, prepare=True).fetchall()
     archived = cursor.execute(OF_STREAMS, asked).fetchall()
     while archived:
-        positions = sorted(p for *_, places in archived for p in positions_of(places))
+        positions = sorted(positions_among(archived))
         again, bound = shadowed(query, values, _events_at(cursor, positions))
         rows = cursor.execute(again.encode(), bound, prepare=False).fetchall()
         before, archived = archived, cursor.execute(OF_STREAMS, asked).fetchall()
@@ -74,5 +77,4 @@ def select_of_log(
 
 def _events_at(cursor: Cursor[tuple[Any, ...]], positions: Sequence[int]) -> list[EventRow]:
     rows = cursor.execute(RANGES, (positions[0], positions[-1])).fetchall()
-    ranges = [ArchivedRange(*row[:-1]) for row in rows]
-    return read_events(rows[0][-1] if rows else None, ranges, positions)
+    return read_events(rows, positions)

@@ -362,9 +362,9 @@ async def test_page_of_an_archived_execution_reads_no_more_than_it_shows(
     await past.archive_events()
     read = list[int]()
 
-    def counted(place: Any, ranges: Any, positions: Sequence[int]) -> list[EventRow]:
+    def counted(rows: Any, positions: Sequence[int]) -> list[EventRow]:
         read.append(len(positions))
-        return reader.read_events(place, ranges, positions)
+        return reader.read_events(rows, positions)
 
     monkeypatch.setattr(transparent, "read_events", counted)
     history = History(past.store)
