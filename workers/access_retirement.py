@@ -19,10 +19,9 @@ from psycopg import AsyncConnection
 from domain.access.retirements import LEAST_DAYS, STREAM, AccessRetirements, RetireAccesses
 from domain.errors import Overloaded
 from domain.eventlog.access.days import RETIRE_DAY
-from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
 from domain.retention.hold import HoldPlaced
-from domain.supervisor import Background, Tasks
+from domain.supervisor import Tasks
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message, Unless
 from projections.audit.access.anchors import anchor_of
@@ -34,13 +33,13 @@ from projections.log_lines.archive.holds import OF_READS, holds_of
 from workers.ownership import ownership
 from workers.past_days import (
     PastDay,
+    Retirer,
     Stays,
     drop_unless_held,
     look_often,
     reporting,
     require_no_hold,
 )
-from workers.turns import Turns
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'"
@@ -57,12 +56,8 @@ class RetiredDay(PastDay):
     entries: int = 0
 
 
-class AccessRetirer(Background):
+class AccessRetirer(Retirer):
     """Retires what is older than so many days, one process at a time."""
-
-    outages = OUTAGES
-    turns: Turns | None = None
-    """How it takes turns with the work of other logs, if there are any."""
 
     def __init__(
         self,
@@ -74,12 +69,9 @@ class AccessRetirer(Background):
         *,
         clock: Callable[[], datetime],
     ) -> None:
-        self._writer = writer
-        self._store = store
-        self._conninfo = conninfo
+        super().__init__(writer, store, conninfo, clock=clock)
         self._schema = schema
         self._days = timedelta(days=days)
-        self._clock = clock
 
     def tasks(self) -> Tasks:
         return {"access retirement": partial(look_often, self._look)}

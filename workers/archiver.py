@@ -23,11 +23,10 @@ from psycopg import AsyncConnection
 
 from domain.access.retirements import KEPT_DAYS
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, is_installed
-from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.setup.log_lines import MAKE_DAYS
 from domain.eventlog.store import Store
 from domain.retention.archived_day import ArchivedDay, ArchiveFile, ArchiveLogs
-from domain.supervisor import Background, Tasks
+from domain.supervisor import Tasks
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.log_lines.archive import days as table
@@ -39,13 +38,13 @@ from workers.ownership import ownership
 from workers.past_days import (
     SHORT_LOCK_TIMEOUT,
     PastDay,
+    Retirer,
     Stays,
     drop_unless_held,
     look_often,
     reporting,
     require_no_hold,
 )
-from workers.turns import Turns
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
@@ -84,12 +83,8 @@ class Retention:
         return now.date() - timedelta(days=self.days)
 
 
-class Archiver(Background):
+class Archiver(Retirer):
     """Archives what is past, one process at a time."""
-
-    outages = OUTAGES
-    turns: Turns | None = None
-    """How it takes turns with the work of other logs, if there are any."""
 
     def __init__(
         self,
@@ -101,12 +96,9 @@ class Archiver(Background):
         *,
         clock: Callable[[], datetime],
     ) -> None:
-        self._writer = writer
-        self._store = store
-        self._conninfo = conninfo
+        super().__init__(writer, store, conninfo, clock=clock)
         self._schema = schema
         self._retention = retention
-        self._clock = clock
         self._files = ArchiveFiles(retention.url)
         self._exporter = Exporter(conninfo, schema, self._files, retention.work)
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from random import Random
 from time import monotonic
 
@@ -19,7 +19,12 @@ from psycopg import AsyncConnection
 
 from domain.errors import DomainError
 from domain.eventlog.archive.files import ArchiveFailed
+from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.store import Store
+from domain.supervisor import Background
+from domain.writer.guarded_writer import GuardedWriter
 from projections.log_lines.archive.holds import BUSY, Checked, keep_log_as_it_is, placed_since
+from workers.turns import Turns
 
 EVERY, AGAIN = 3600.0, 30.0
 """Seconds between two looks at all days that are past, and at those that wait for something."""
@@ -46,6 +51,27 @@ class PastDay:
     day: date
     outcome: str = "due"
     reason: str = ""
+
+
+class Retirer(Background):
+    """Takes out of a table what is old, one process at a time."""
+
+    outages = OUTAGES
+    turns: Turns | None = None
+    """How it takes turns with the work of other logs, if there are any."""
+
+    def __init__(
+        self,
+        writer: GuardedWriter,
+        store: Store,
+        conninfo: str,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._writer = writer
+        self._store = store
+        self._conninfo = conninfo
+        self._clock = clock
 
 
 class Stays(Exception):

@@ -21,10 +21,9 @@ from psycopg import AsyncConnection
 from domain.errors import DomainError
 from domain.eventlog.archive.blocks import encoded_positions
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, is_installed
-from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
 from domain.retention.archived_range import ArchiveEvents
-from domain.supervisor import Background, Tasks
+from domain.supervisor import Tasks
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.audit.tables import tiles_of_tree
@@ -32,7 +31,7 @@ from projections.log_lines.archive.holds import placed_since
 from projections.log_lines.archive.place import settle_place
 from workers.archiver import ACTOR, AT_LENGTH, Retention
 from workers.ownership import ownership
-from workers.past_days import Stays
+from workers.past_days import Retirer, Stays
 from workers.past_events.conditions import (
     Quiet,
     Range,
@@ -42,7 +41,6 @@ from workers.past_events.conditions import (
     require_unheld,
 )
 from workers.past_events.range_file import RangeFile, tiles_under, write
-from workers.turns import Turns
 
 EVENTS = 65_536
 """Of a range."""
@@ -71,12 +69,8 @@ class RangeReport:
     bytes: int = 0
 
 
-class EventArchiver(Background):
+class EventArchiver(Retirer):
     """Archives events that are old, one process at a time. Where no time is set it does nothing."""
-
-    outages = OUTAGES
-    turns: Turns | None = None
-    """How it takes turns with the work of other logs, if there are any."""
 
     def __init__(
         self,
@@ -88,11 +82,8 @@ class EventArchiver(Background):
         clock: Callable[[], datetime],
         events: int = EVENTS,
     ) -> None:
-        self._writer = writer
-        self._store = store
-        self._conninfo = conninfo
+        super().__init__(writer, store, conninfo, clock=clock)
         self._retention = retention
-        self._clock = clock
         self._events = events
         self._files = ArchiveFiles(retention.url)
 
