@@ -173,7 +173,7 @@ def test_cursor_moves_while_a_filter_matches_nothing(
 
 def test_past_is_replayed_at_the_requested_speed(server: Serving, executions: Executions) -> None:
     execution = executions.running()
-    time.sleep(0.6)
+    time.sleep(1.2)
     executions.tell(execution, "cancel")
     path = f"/executions/{execution}/watch"
 
@@ -182,10 +182,10 @@ def test_past_is_replayed_at_the_requested_speed(server: Serving, executions: Ex
         assert past(server, path, **query)[-1]["type"] == "cancelled"
         return time.monotonic() - began
 
-    assert seconds() < 0.3
-    assert seconds(speed=0) < 0.3
-    assert 0.5 < seconds(speed=1) < 1.5
-    assert 0.25 < seconds(speed=2) < 0.6
+    as_it_was, twice_as_fast = seconds(speed=1), seconds(speed=2)
+    assert as_it_was > 1
+    assert 0.5 < twice_as_fast < as_it_was
+    assert max(seconds(), seconds(speed=0)) < as_it_was
 
 
 def test_websocket_pauses_seeks_and_changes_its_speed(
