@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -140,6 +141,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=started)
     if hasattr(config, "workerinput"):
         sort_for_workers(items)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look no more at what lasts as long as the tests do."""
+    gc.collect()
+    gc.freeze()
 
 
 def sort_for_workers(items: list[pytest.Item]) -> None:
