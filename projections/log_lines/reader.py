@@ -153,7 +153,7 @@ def _page(reading: Reading, created: datetime, more: str = NOTHING_MORE) -> tupl
     direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
     parts = ["execution = %s", f"occurred_at {beyond}= %s"]
     values: list[Any] = [execution, place.at]
-    if created != FIRST:
+    if created - FIRST > EARLIER:  # otherwise it is unknown, or there is no time so much earlier
         parts.append("at >= %s")
         values.append(created - EARLIER)
     chosen, filters = filtered(only)

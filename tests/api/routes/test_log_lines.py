@@ -23,6 +23,14 @@ def test_log_line_shows_its_timestamp_and_when_it_was_recorded(
     assert ok(api.get(f"/executions/{running_execution}"))["logs"] == [received, now]
 
 
+def test_lines_of_an_execution_of_the_first_day_of_the_calendar_are_read(
+    api: httpx.Client, executions: Executions
+) -> None:
+    execution = executions.create(occurredAt="0001-01-01T00:00:01.000Z")["$id"]
+    assert ok(api.get(f"/executions/{execution}/logs"))["data"] == []
+    assert ok(api.get(f"/executions/{execution}"))["logs"] == []
+
+
 def test_server_log_line_has_the_time_of_its_event(
     api: httpx.Client, executions: Executions
 ) -> None:
