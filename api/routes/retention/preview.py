@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from time import monotonic
 from typing import Any, LiteralString, NamedTuple
 
@@ -123,8 +123,7 @@ class PreviewHandlers:
         """The days that would leave the table, and what each hold keeps: of these, and from erasure."""
         given = request.parameter("at")
         at = self._clock() if given is None else parsed_time("at", given)
-        lines_until = at.date() - timedelta(days=self._log_days)
-        reads_until = at.date() - timedelta(days=self._access_days)
+        lines_until, reads_until = _back(at, self._log_days), _back(at, self._access_days)
         async with self._store.reader() as connection:
             of_lines = await days_before(connection, lines_until)
             of_reads = [Day(day, "") for day in await days_of_access(connection, reads_until)]
@@ -157,6 +156,11 @@ class PreviewHandlers:
     async def _checked(self, day: Day, of_day: LiteralString) -> Checked:
         async with self._store.reader() as connection:
             return await holds_within(connection, self._store, day, of_day, MOST_SECONDS)
+
+
+def _back(at: datetime, days: int) -> date:
+    """The day that is so many days before a time; the first day of the calendar where there is none."""
+    return date.fromordinal(max(date.min.toordinal(), at.toordinal() - days))
 
 
 def _day(day: str, checked: Checked, outcome: str) -> dict[str, Any]:

@@ -86,6 +86,11 @@ def test_time_that_is_none_is_refused(api: httpx.Client) -> None:
     assert problem["errors"][0]["path"] == "at"
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"])
+def test_time_at_an_end_of_the_calendar_is_answered(api: httpx.Client, at: str) -> None:
+    assert ok(api.get("/retention/preview", params={"at": at}))["at"] == at
+
+
 DAYS = [Day(NOON.date() + timedelta(days=number), "") for number in range(3)]
 SLOW = "SELECT CAST(pg_sleep(30) AS text)"
 
