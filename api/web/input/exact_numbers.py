@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from api.web.input.json_text import DEEPEST
-from domain.errors import Invalid
+from domain.errors import DomainError, Invalid
 
 LONG_COST = re.compile(rb'"cost"\s*:\s*-?[0-9.]{16}')
 """With up to 15 digits every number is held."""
@@ -30,11 +30,9 @@ def without_inexact_costs(body: bytes, items: list[Any]) -> list[Any]:
     if b'"cost"' not in body or not LONG_COST.search(body):
         return items
     if body.lstrip()[:1] == b"[":
-        exact = _exact(body)
-    else:
-        lines = [line for line in body.rstrip().splitlines() if line.strip()]
-        exact = [_exact(line) for line in lines]
-    return [_checked(item, twin) for item, twin in zip(items, exact, strict=True)]
+        return [_checked(*pair) for pair in zip(items, _exact(body), strict=True)]
+    lines = [line for line in body.rstrip().splitlines() if line.strip()]
+    return [_checked_line(*pair) for pair in zip(items, lines, strict=True)]
 
 
 def _exact(text: bytes) -> Any:
@@ -42,6 +40,11 @@ def _exact(text: bytes) -> Any:
         return json.loads(text, parse_float=Decimal, parse_int=Decimal)
     except RecursionError:  # this parser gives up before others do
         raise Invalid.field("", f"must have at most {DEEPEST} levels") from None
+
+
+def _checked_line(item: Any, line: bytes) -> Any:
+    """One that is refused already stays so: it may be deeper than the exact parser bears."""
+    return item if isinstance(item, DomainError) else _checked(item, _exact(line))
 
 
 def _checked(item: Any, exact: Any) -> Any:

@@ -9,16 +9,18 @@ import pytest
 
 from api.web.input.exact_numbers import require_exact_cost, without_inexact_costs
 from api.web.input.json_text import DEEPEST
+from api.web.input.ndjson import items
 from domain.errors import Invalid
 
 EXACT, ROUNDED = b"0.30000000000000004", b"0.100000000000000012345"
 WITH = b'{"cost": %b}'
 
 
-def places(items: list[Any]) -> list[str | None]:
+def places(commands: list[Any]) -> list[str | None]:
     """The path of the refusal that stands in the place of each command, if one does."""
     return [
-        item.members["errors"][0]["path"] if isinstance(item, Invalid) else None for item in items
+        each.members["errors"][0]["path"] if isinstance(each, Invalid) else None
+        for each in commands
     ]
 
 
@@ -41,10 +43,17 @@ def test_rounded_cost_among_many_commands_is_refused_in_its_place(
     start: bytes, between: bytes, end: bytes
 ) -> None:
     commands = [b'{"a": 1}', WITH % ROUNDED, WITH % EXACT]
-    items = [orjson.loads(command) for command in commands]
-    found = without_inexact_costs(start + between.join(commands) + end, items)
+    given = [orjson.loads(command) for command in commands]
+    found = without_inexact_costs(start + between.join(commands) + end, given)
     assert places(found) == [None, "cost", None]
-    assert (found[0], found[2]) == (items[0], items[2])
+    assert (found[0], found[2]) == (given[0], given[2])
+
+
+def test_line_with_too_many_levels_leaves_the_other_lines_to_be_checked() -> None:
+    deep = b'{"state": ' + b"[" * 1000 + b"]" * 1000 + b"}"
+    body = b"\n".join([deep, WITH % ROUNDED, WITH % EXACT])
+    found = without_inexact_costs(body, items(body))
+    assert places(found) == ["", "cost", None]
 
 
 def test_cost_below_too_many_levels_is_refused_as_those_are() -> None:
