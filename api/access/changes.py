@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import count
 
 from api.access.open_requests import OpenRequests
 from domain.errors import Overloaded
@@ -54,7 +53,11 @@ class AccessChanges(Background):
             self._uses[credential.removeprefix(KEY)] = datetime.fromtimestamp(at, UTC)
 
     def tasks(self) -> Tasks:
-        return {"access changes": self._follow, "credentials": self._tend}
+        return {
+            "access changes": self._follow,
+            "expiry": self._expire,
+            "uses of keys": self._note_uses,
+        }
 
     async def _follow(self) -> None:
         while True:
@@ -76,11 +79,15 @@ class AccessChanges(Background):
                 self._handlers[kind](identity)
         self._position = head
 
-    async def _tend(self) -> None:
-        for second in count(1):
+    async def _expire(self) -> None:
+        while True:
             await asyncio.sleep(1)
             self.open.expire()
-            if self._uses and second % USES_KEPT == 0:
+
+    async def _note_uses(self) -> None:
+        while True:
+            await asyncio.sleep(USES_KEPT)
+            if self._uses:
                 await self._keep_uses()
 
     async def _keep_uses(self) -> None:

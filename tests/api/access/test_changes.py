@@ -1,15 +1,19 @@
-"""What is noted of the use of keys."""
+"""What is noted of the use of keys, and when credentials end."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
+from api.access import changes as access_changes
 from api.access.changes import AccessChanges
+from api.access.identity import Caller
+from api.access.scope import WHOLE
 from domain.errors import Overloaded
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.store import Store
@@ -40,6 +44,18 @@ class BusyStore:
         yield self.connection
 
 
+class SilentStore:
+    """A store whose database does not answer."""
+
+    async def head(self) -> None:
+        await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+
 @pytest.mark.anyio
 async def test_use_of_a_key_is_kept_once_the_database_is_back() -> None:
     store, listener = BusyStore(), Listener("", "executions")
@@ -52,3 +68,19 @@ async def test_use_of_a_key_is_kept_once_the_database_is_back() -> None:
     store.away = False
     await changes._keep_uses()
     assert store.connection.kept == {"k-1": AT, "k-2": AT}
+
+
+@pytest.mark.anyio
+async def test_credential_expires_while_the_database_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(access_changes, "USES_KEPT", 1)
+    listener = Listener("", "executions")
+    changes = AccessChanges(cast(Store, SilentStore()), listener, "executions")
+    changes.used("key/k-1", AT.timestamp())
+    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    ended = asyncio.Event()
+    changes.start()
+    with changes.open.of(Caller("worker", WHOLE, "key/k-1", soon), lambda _: ended.set()):
+        await asyncio.wait_for(ended.wait(), 10)
+    await changes.stop()
