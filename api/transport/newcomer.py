@@ -41,7 +41,8 @@ class Newcomer(asyncio.Protocol):
         """Take a place, or say why there is none."""
         self.transport = cast(asyncio.Transport, transport)
         if self._state.limits.per_address is not None:
-            self.host = transport.get_extra_info("peername")[0]
+            address = transport.get_extra_info("peername")  # none if the client is gone already
+            self.host = address[0] if address else ""
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn expects its own
         if (refusal := self._state.limits.refusal(self)) is not None:
             self.transport.write(whole_refusal(refusal, self._state.default_headers))

@@ -13,11 +13,13 @@ from typing import cast
 
 import httpx
 import pytest
+from uvicorn.config import Config
 
 from api.settings import Settings
 from api.transport import connection_limits, direct
-from api.transport.connection_limits import ConnectionLimits, limits_of_process
-from api.transport.protocols import CoalescingTransport
+from api.transport.connection_limits import ConnectionLimits, LimitedState, limits_of_process
+from api.transport.newcomer import Newcomer
+from api.transport.protocols import CoalescingTransport, HttpProtocol
 from api.web.body import KIB
 from tests.api.transport.test_broken_http import (
     answered,
@@ -242,6 +244,24 @@ def test_address_has_a_limit_of_its_own(server: Serving, monkeypatch: pytest.Mon
     with connected(server) as wire:
         wire.sendall(asking(b"GET /healthz"))
         assert answered(wire)[0] == 200
+
+
+class Gone(Aborted):
+    """A transport whose client went before its address was read."""
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+
+@pytest.mark.anyio
+async def test_connection_that_is_gone_at_once_is_let_go() -> None:
+    limits = ConnectionLimits(2, per_address=2)
+    state, transport = LimitedState(limits), cast(asyncio.Transport, Gone())
+    newcomer = Newcomer(Config("api"), state, {}, make=HttpProtocol)
+    newcomer.connection_made(transport)
+    assert limits.open == 1
+    newcomer.connection_lost(None)
+    assert limits.open == 0
 
 
 def test_strangers_take_no_descriptor_that_the_database_needs(database: str) -> None:
