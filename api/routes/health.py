@@ -122,6 +122,7 @@ class HealthHandlers:
             self._bus.require_room(1)
             head, _ = await self._store.head()
             progress = await self._positions.progress()
+            warnings = await self._warnings()
         except Overloaded as error:
             return {"status": "unavailable", "detail": error.detail}
         views = {
@@ -136,7 +137,7 @@ class HealthHandlers:
         shown = {"status": "ready", **named, "position": head, "views": views}
         if self._standby is not None:
             shown["readsFrom"] = "standby" if self._standby.usable else "primary"
-        return shown | await self._warnings()
+        return shown | warnings
 
     async def _warnings(self) -> dict[str, Any]:
         """The kinds of work that no process does, how many faults the auditor finds, and that the log went back;
@@ -157,7 +158,7 @@ class HealthHandlers:
         stream: the same whenever it changes.
         """
         if event_stream.preferred(request):
-            return watch.watched(self._hub, request, "projections", self._watched)
+            return watch.watched(self._hub, request, "projections", self._projections)
         return json(await self._projections(), VARY)
 
     async def _projections(self) -> dict[str, Any]:
@@ -173,12 +174,6 @@ class HealthHandlers:
             for each in await self._progress.now()
         ]
         return {"position": head, "data": data}
-
-    async def _watched(self) -> dict[str, Any] | None:
-        try:
-            return await self._projections()
-        except Overloaded:
-            return None  # there is news when the database is back
 
     async def confirm_clock(self, _: Request) -> ASGIApp:
         """The time of day is right, although it has leapt ahead."""

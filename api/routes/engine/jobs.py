@@ -184,14 +184,14 @@ class JobHandlers:
         """A job, always current. As a stream: the same whenever it changes, until it has ended."""
         if not event_stream.preferred(request):
             return await self._read(request)
-        id_ = request.path["id"]
-        if await self._store.load(f"job/{id_}") is None:
-            raise NotFound.of("job")
 
-        async def look() -> dict[str, Any] | None:
-            versioned = await self._store.load(f"job/{id_}")
-            return None if versioned is None else document(versioned)
+        async def look() -> dict[str, Any]:
+            versioned = await self._store.load(f"job/{request.path['id']}")
+            if versioned is None:
+                raise NotFound.of("job")
+            return document(versioned)
 
+        await look()
         return watch.watched(self._hub, request, "job", look, over=_over)
 
     async def cancel(self, request: Request) -> ASGIApp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from domain.errors import Overloaded
 POLL = 1.0
 """Seconds between two looks."""
 
-Look = Callable[[], Awaitable[dict[str, Any] | None]]
+Look = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def watched(
@@ -30,8 +31,8 @@ def watched(
     *,
     over: Callable[[dict[str, Any]], bool] = lambda _: False,
 ) -> ASGIApp:
-    """What `look` finds, as frames of this name, to `most` watchers at once; None is no news. It ends
-    with what is `over`.
+    """What `look` finds, as frames of this name, to `most` watchers at once; nothing is sent while it is
+    Overloaded, as the database is away. The stream ends with what is `over`.
 
     Raises:
         Overloaded: there is no room for another stream.
@@ -42,13 +43,14 @@ def watched(
     async def frames(source: EventSource) -> AsyncGenerator[bytes]:
         last = b""
         while not source.closing:
-            found = await look()
-            data = last if found is None else orjson.dumps(found)
-            if data != last:
-                last = data
-                yield frame(name, last)
-            if found is not None and over(found):
-                return
+            with suppress(Overloaded):
+                found = await look()
+                data = orjson.dumps(found)
+                if data != last:
+                    last = data
+                    yield frame(name, data)
+                if over(found):
+                    return
             await source.wake.wait(POLL)
 
     return EventSource(hub, frames, kind=name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from api.routes import health
 from api.routes.health import CLOSING
+from domain.errors import Overloaded
 from tests.support.api_client import Executions, ok, refused
 from tests.support.running_server import Serving
 
@@ -47,3 +49,14 @@ def test_server_that_ends_is_not_ready(
     response = api.get("/readyz")
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert response.json() == {"status": "unavailable", "detail": CLOSING}
+
+
+def test_server_whose_database_goes_while_it_is_asked_is_not_ready(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(*_: object) -> None:
+        raise Overloaded
+
+    monkeypatch.setattr(health, "without_owner", lose)
+    response = api.get("/readyz")
+    assert (response.status_code, response.json()["status"]) == (503, "unavailable")

@@ -254,7 +254,7 @@ def test_client_that_does_not_read_is_cut_and_logged(
     database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(event_source, "STALLED", 0.3)
-    monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
+    monkeypatch.setattr(health.HealthHandlers, "_projections", endless)
     monkeypatch.setattr("api.web.streams.watch.POLL", 0)
     with serving(database) as server:
         hub = server.system.hub
@@ -277,7 +277,7 @@ endless.count = 0  # type: ignore[attr-defined]  # the same
 def test_client_that_does_not_read_does_not_delay_the_shutdown(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
+    monkeypatch.setattr(health.HealthHandlers, "_projections", endless)
     monkeypatch.setattr("api.web.streams.watch.POLL", 0)
     monkeypatch.setattr("api.streaming.hub.CLOSING_TIMEOUT", 0.5)
     with serving(database) as server:

@@ -8,7 +8,12 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
+from api.web.streams import watch
+from domain.errors import Overloaded
 from tests.support.api_client import Executions, ok, refused
+from tests.support.running_server import Serving
+from tests.support.sse_client import frames, opened
+from tests.support.waiting import wait_until
 from workers.jobs import JobWorker
 
 BULK = "/executions/bulk"
@@ -45,15 +50,20 @@ def test_preview_counts_what_the_command_would_do_and_does_nothing(
     assert ok(api.get("/jobs"))["data"] == before
 
 
-def test_job_is_answered_at_once_and_found_where_it_is_said_to_be(
-    api: httpx.Client, tagged: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def wait(
-        worker: JobWorker, job: str
-    ) -> bool:  # else it may be over before it is cancelled
+@pytest.fixture
+def idle_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job is over before it is cancelled."""
+
+    async def wait(worker: JobWorker, job: str) -> bool:
         return False
 
     monkeypatch.setattr(JobWorker, "_advance", wait)
+
+
+@pytest.mark.usefixtures("idle_worker")
+def test_job_is_answered_at_once_and_found_where_it_is_said_to_be(
+    api: httpx.Client, tagged: dict[str, Any]
+) -> None:
     body = {"command": "cancel", "filter": tagged, "reason": "not needed"}
     answer = api.post(BULK, json=body, headers={"Idempotency-Key": tagged["tags"]})
     assert answer.status_code == 202
@@ -85,6 +95,28 @@ def test_stream_of_a_job_ends_with_its_end(api: httpx.Client, tagged: dict[str, 
     with connect_sse(api, "GET", f"/jobs/{job['$id']}") as source:
         frames = [event.json() for event in source.iter_sse() if event.event == "job"]
     assert [frame["status"] for frame in frames] == ["cancelled"]
+
+
+@pytest.mark.usefixtures("idle_worker")
+def test_stream_of_a_job_goes_on_once_the_database_is_back(
+    api: httpx.Client, server: Serving, tagged: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "POLL", 0.02)
+    path = f"/jobs/{ok(api.post(BULK, json={'command': 'cancel', 'filter': tagged}))['$id']}"
+    store, missed = server.system.store, list[str]()
+
+    async def lose(stream: str) -> None:
+        missed.append(stream)
+        raise Overloaded
+
+    with opened(api, path) as source:
+        stream = frames(source)
+        assert next(stream).data["status"] == "running"
+        with monkeypatch.context() as away:
+            away.setattr(store, "load", lose)
+            wait_until(lambda: path[1:].replace("jobs", "job") in missed)
+        ok(api.post(f"{path}/cancel"))
+        assert [each.data["status"] for each in stream if each.type == "job"] == ["cancelled"]
 
 
 @pytest.mark.parametrize(
