@@ -6,11 +6,9 @@ is that of the one which is less far.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import orjson
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
@@ -18,6 +16,7 @@ from domain.json_forms import format_time, parse_time
 from domain.types import Priority
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.field_types import number, text
+from projections.query.pagination import packed, unpacked
 from projections.query.sql import sql
 
 STREAM = "execution/"
@@ -132,14 +131,12 @@ async def inbox(
 
 
 def _cursor(item: Item) -> str:
-    place = [-item.rank, item.since.isoformat(), item.execution, item.step]
-    return urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
+    return packed([-item.rank, item.since.isoformat(), item.execution, item.step])
 
 
 def _place(cursor: str) -> list[Any]:
     try:
-        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        rank, since, execution, step = orjson.loads(urlsafe_b64decode(padded))
+        rank, since, execution, step = unpacked(cursor)
         parse_time(since)
         return [number(rank), datetime.fromisoformat(since), text(execution), text(step)]
     except (ValueError, TypeError) as error:

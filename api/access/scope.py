@@ -7,7 +7,6 @@ for states, and a pair of a field and a value where a total is kept by customer 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import Any, NamedTuple
@@ -160,7 +159,7 @@ OF_NOBODY = {Role.ADMIN: WHOLE.reaches[0], Role.OPERATOR: OPERATING, Role.AUDITO
 
 class Identity(NamedTuple):
     """What a credential says of its holder: its roles, whose executions they are for, and who it is itself.
-    `rights` narrow those of the roles; None leaves them all. What an assignee reaches `customer` and `provider` narrow.
+    `rights` narrow those of the roles; None leaves them all.
     """
 
     roles: tuple[Role, ...]
@@ -171,37 +170,29 @@ class Identity(NamedTuple):
 
     @property
     def scope(self) -> Scope:
-        """What it reaches."""
-        return scope_of(self.roles, self.customer, self.provider, self.subject, rights=self.rights)
+        """What it reaches.
 
+        A customer, a provider and an assignee (by its `subject`) reach their own executions, each nothing without
+        its name; an auditor nothing but what it was granted (see `AUDITING`).
+        """
+        reaches = [reach for role in dict.fromkeys(self.roles) for reach in self._reaches(role)]
+        if self.rights is not None:
+            allowed = self.rights | {Right.OPEN, Right.SELF}
+            reaches = [Reach(reach.condition, reach.rights & allowed) for reach in reaches]
+        return Scope(tuple(reaches))
 
-def scope_of(
-    roles: Iterable[Role],
-    customer: str | None = None,
-    provider: str | None = None,
-    subject: str | None = None,
-    *,
-    rights: AbstractSet[Right] | None = None,
-) -> Scope:
-    """What a caller reaches by its roles, narrowed to some `rights` where they are given.
-
-    A customer, a provider and an assignee (by its `subject`) reach their own executions, each nothing without
-    its name; an auditor nothing but what it was granted (see `AUDITING`). The names of assignees and workers are of
-    the whole log: where a customer or a provider is given, an assignee reaches only what is theirs as well.
-    """
-    names = {Role.CUSTOMER: customer, Role.PROVIDER: provider, Role.ASSIGNEE: subject}
-    narrowing = {Role.ASSIGNEE: {"customer": customer, "provider": provider}}
-    reaches: list[Reach] = []
-    for role in dict.fromkeys(roles):
-        if role in OWNERS:
-            within = narrowing.get(role, {})
-            reaches += [owned(role, name, **within)] if (name := names[role]) else []
-        else:
-            reaches.append(OF_NOBODY[role])
-    if rights is not None:
-        allowed = rights | {Right.OPEN, Right.SELF}
-        reaches = [Reach(reach.condition, reach.rights & allowed) for reach in reaches]
-    return Scope(tuple(reaches))
+    def _reaches(self, role: Role) -> list[Reach]:
+        """What one role reaches. The names of assignees and workers are of the whole log: where a customer or a
+        provider is given, an assignee reaches only what is theirs as well.
+        """
+        match role:
+            case Role.CUSTOMER if self.customer:
+                return [owned(role, self.customer)]
+            case Role.PROVIDER if self.provider:
+                return [owned(role, self.provider)]
+            case Role.ASSIGNEE if self.subject:
+                return [owned(role, self.subject, customer=self.customer, provider=self.provider)]
+        return [OF_NOBODY[role]] if role in OF_NOBODY else []
 
 
 def _alternatives(condition: Condition) -> list[tuple[tuple[str, str], ...]]:

@@ -11,7 +11,7 @@ import pytest
 
 from api.access.identity import Access, Caller
 from api.access.rights import Role
-from api.access.scope import AUDITING, WHOLE, Scope, owned, scope_of
+from api.access.scope import AUDITING, WHOLE, Scope, owned
 from api.access.tokens.signing_keys import FixedKeys, of_pem, of_secret
 from api.access.tokens.verifier import Expected, JwtVerifier
 from api.problems.problems import Unauthenticated
@@ -221,7 +221,7 @@ async def test_token_that_differs_in_one_place_is_another() -> None:
         (
             {"roles": ["auditor"], "provider": None},
             "auditor:alice",
-            scope_of([Role.AUDITOR]),
+            Scope((AUDITING,)),
         ),
         (
             {"roles": ["assignee", "customer"], "customer": "initech"},
