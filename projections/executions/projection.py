@@ -30,7 +30,6 @@ from projections.executions.stored_states import (
     write_states,
 )
 from projections.executions.tables import (
-    BOOKMARK,
     LEAVE,
     LOAD,
     REST,
@@ -42,7 +41,6 @@ from projections.executions.tables import (
 from projections.executions.totals import add_created
 from projections.query import pagination
 from projections.query.ast import EVERYTHING, Condition
-from projections.query.field_types import TEXT
 from projections.query.sql import sql
 from projections.representations.execution_schema import ServiceExecution
 from projections.representations.packing import FORM
@@ -210,31 +208,6 @@ class Executions:
         values: list[Any] = []
         query = f"SELECT count(*) FROM executions WHERE {sql(condition, values)}"
         cursor = await connection.execute(query, values, prepare=False)
-        return int((await cursor.fetchall())[0][0])
-
-    async def counts(
-        self,
-        connection: AsyncConnection,
-        by: str = "status",
-        condition: Condition = EVERYTHING,
-    ) -> dict[str | None, int]:
-        """How many rows there are for each value of a text field.
-
-        Raises:
-            Invalid: there is no such field, or it is not text.
-        """
-        field = sortable(by)
-        if field is None or not (field.kind is TEXT or field.kind.words):
-            raise Invalid.field("by", f"must be a text field of an execution, but is `{by}`")
-        values: list[Any] = []
-        query = f"""SELECT {field.column}, count(*) FROM executions
-            WHERE {sql(condition, values)} GROUP BY 1 ORDER BY 2 DESC, 1"""
-        cursor = await connection.execute(query, values, prepare=False)
-        return dict(await cursor.fetchall())
-
-    async def position(self, connection: AsyncConnection) -> int:
-        """How far the rows go, at least."""
-        cursor = await connection.execute(BOOKMARK, binary=True)
         return int((await cursor.fetchall())[0][0])
 
 

@@ -250,20 +250,3 @@ FRAMES = (
     StepFrame,
 )
 WORDS = (Pause, Seek, Speed)
-Frame = Annotated[
-    Progress
-    | StatusChanged
-    | Completed
-    | Failed
-    | Cancelled
-    | Paused
-    | Resumed
-    | Retry
-    | Claimed
-    | Released
-    | Stalled
-    | Recovered
-    | StepFrame,
-    Field(discriminator="type"),
-]
-Control = Annotated[Checkpoint | CaughtUp | FellBehind | Closing, Field(discriminator="type")]

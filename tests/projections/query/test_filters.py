@@ -15,7 +15,6 @@ from psycopg import AsyncConnection
 
 from api.access.rights import Right, Role
 from api.access.scope import Scope, owned
-from domain.errors import Invalid
 from domain.eventlog.sessions import session_options
 from domain.execution.types import Status
 from projections.engine.follower import Follower
@@ -269,15 +268,6 @@ def test_scope_narrows_and_never_widens(known: Sample) -> None:
     assert found == known.expected({"$and": [{"customer": "c-1"}, asked]})
     whole = scope.within(Right.READ_EXECUTIONS, EVERYTHING)
     assert known.page(whole, count=True).total == len(known.expected({"customer": "c-1"}))
-
-
-def test_facet_counts_add_up_to_the_total(known: Sample) -> None:
-    counts = known.run(known.view.counts(known.connection))
-    assert sum(counts.values()) == 40
-    for status, number in counts.items():
-        assert number == len(known.expected({"status": status}))
-    with pytest.raises(Invalid):
-        known.run(known.view.counts(known.connection, "progress"))
 
 
 def keys_in(value: Any) -> Iterator[str]:
