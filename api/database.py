@@ -57,13 +57,13 @@ class Database(NamedTuple):
             make_role(self.owner, SERVING, self.postgres.password(SERVING))
         prepare_tables(self.owner, self.serving, schema, begin_again=begin_again)
 
-    def prepare_for(self, schema: str, role: str | None, *, begin_again: bool = True) -> None:
+    def prepare_for(self, schema: str, role: str | None) -> None:
         """The same for a role that serves, where that is not the owner's; it need not be able to come in yet.
 
         Raises:
             Overloaded: the database cannot be reached.
         """
-        prepare_tables_for(self.owner, role, schema, begin_again=begin_again)
+        prepare_tables_for(self.owner, role, schema)
 
 
 @contextmanager

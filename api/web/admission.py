@@ -60,7 +60,7 @@ class Door:
         browsers: Browsers,
         attempts: FailedAttempts,
         limits: RequestLimits,
-        proxies: Proxies = Proxies(),  # noqa: B008 - a constant
+        proxies: Proxies,
     ) -> None:
         self.access = access
         self.visibility = visibility

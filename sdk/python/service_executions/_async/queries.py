@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from service_executions._async.transport import AsyncTransport
 from service_executions.requests import Request, parameter
@@ -89,8 +89,3 @@ class AsyncQuery(Generic[Item]):
         """How many there are now."""
         total = (await self.page(limit=1, count=True)).total
         return 0 if total is None else total
-
-
-def raw(item: Any) -> bytes:
-    """An item as JSON again, for models that read JSON faster than objects."""
-    return to_json(item)
