@@ -53,11 +53,8 @@ class AccessChanges(Background):
             self._uses[credential.removeprefix(KEY)] = datetime.fromtimestamp(at, UTC)
 
     def tasks(self) -> Tasks:
-        return {
-            "access changes": self._follow,
-            "expiry": self._expire,
-            "uses of keys": self._note_uses,
-        }
+        own = {"access changes": self._follow, "uses of keys": self._note_uses}
+        return {**own, **self.open.tasks()}
 
     async def _follow(self) -> None:
         while True:
@@ -78,11 +75,6 @@ class AccessChanges(Background):
                 kind, _, identity = stream.partition("/")
                 self._handlers[kind](identity)
         self._position = head
-
-    async def _expire(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            self.open.expire()
 
     async def _note_uses(self) -> None:
         while True:

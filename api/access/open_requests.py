@@ -11,6 +11,7 @@ from time import time
 
 from api.access.identity import Caller
 from domain.lru import LruCache
+from domain.supervisor import Background, Tasks
 
 REMEMBERED = 10_000
 """Credentials that have ended: whose request was let in just before, ends, too."""
@@ -20,14 +21,17 @@ EXPIRED, REVOKED, ENDED = "expired", "revoked", "signed-out"
 End = Callable[[str], None]
 
 
-class OpenRequests:
-    """Requests that are under way, by the credentials of their callers."""
+class OpenRequests(Background):
+    """Requests that are under way, by the credentials of their callers. Looks every second which have expired."""
 
     def __init__(self, now: Callable[[], float] = time) -> None:
         self._open: defaultdict[str, dict[object, End]] = defaultdict(dict)
         self._expiry: dict[str, datetime] = {}
         self._ended: LruCache[str, str] = LruCache(REMEMBERED)
         self._now = now
+
+    def tasks(self) -> Tasks:
+        return {"expiry": self._expire}
 
     @contextmanager
     def of(self, caller: Caller, end: End) -> Iterator[None]:
@@ -61,8 +65,13 @@ class OpenRequests:
         for end in list(self._open.get(credential, {}).values()):
             end(reason)
 
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self.expire()
+
     def expire(self) -> None:
-        """End what is under way with credentials whose time is over; called every second."""
+        """End what is under way with credentials whose time is over."""
         now = self._now()
         over = [name for name, at in self._expiry.items() if at.timestamp() <= now]
         for credential in over:

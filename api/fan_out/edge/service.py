@@ -58,21 +58,6 @@ class NoLogLines:
         return Page((), more=False)
 
 
-class Expiry(Background):
-    """Ends what goes on with credentials that have expired."""
-
-    def __init__(self, open_requests: OpenRequests) -> None:
-        self._open = open_requests
-
-    def tasks(self) -> Tasks:
-        return {"credentials": self._run}
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            self._open.expire()
-
-
 class Succession(Background):
     """Calls `on_found` once the log has become another one, and a relay publishes that. Until then the edge says that it
     is not ready.
@@ -99,19 +84,6 @@ class Succession(Background):
         connection = await self._link.connection()
         kept = await stream.found(connection.client, self._link.subjects.stream)
         return kept is not None and kept.log != self._hub.of_log
-
-
-class HubPart:
-    """The hub as a part that is started and stopped with the others."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-
-    def start(self) -> None:
-        self._hub.start()
-
-    async def stop(self) -> None:
-        await self._hub.stop()
 
 
 class EdgeTask(NamedTuple):
@@ -162,10 +134,7 @@ def _serve(task: EdgeTask, listening: socket.socket, kept: KeptStream, *, announ
     opener = EdgeOpener(hub, origin, readiness, proxies, open_requests)
     tail.on_rows = opener.note
     succession = Succession(hub, link)
-    parts: tuple[Part, ...] = (
-        *(link, origin, readiness, succession),
-        *(Expiry(open_requests), HubPart(hub)),
-    )
+    parts: tuple[Part, ...] = (link, origin, readiness, succession, open_requests, hub)
     app = create_app(opener, origin, readiness, parts, origins(settings.allowed_origins))
     config = configured(app, _NothingDirect(), kept.log, log_name=kept.name)
     server = Server(config, hub, limits_of_process(settings))
