@@ -30,7 +30,7 @@ class Retention(NamedTuple):
     replicas: int = 1
 
 
-class Origin(NamedTuple):
+class SourceLog(NamedTuple):
     """Which log is relayed: its id, its name, the id of the key for edges, and how far it is."""
 
     log: str
@@ -80,7 +80,7 @@ async def found(client: Client, stream: str) -> KeptStream | None:
 
 
 async def opened(
-    client: Client, subjects: Subjects, of: Origin, keep: Retention, *, begin_again: bool = False
+    client: Client, subjects: Subjects, of: SourceLog, keep: Retention, *, begin_again: bool = False
 ) -> KeptStream:
     """The stream of a log: it is made where there is none, and begins behind the end of the log then.
 
@@ -128,7 +128,7 @@ def _kept(info: StreamInfo) -> KeptStream:
     return KeptStream(about.get(LOG, ""), name, about.get(KEY, ""), state.first_seq, last)
 
 
-def _config(subjects: Subjects, of: Origin, keep: Retention) -> StreamConfig:
+def _config(subjects: Subjects, of: SourceLog, keep: Retention) -> StreamConfig:
     return StreamConfig(
         name=subjects.stream,
         subjects=[subjects.events],

@@ -22,6 +22,8 @@ PART = 512 * 1024
 """Bytes of a part of an answer."""
 MORE = "More"
 """The header of a part that others follow."""
+ANSWER_TIMEOUT = 5.0
+"""Seconds that an edge waits for each part of an answer."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 

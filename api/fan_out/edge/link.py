@@ -14,14 +14,12 @@ from nats.aio.msg import Msg
 
 from api.fan_out.connection import AWAY, Connection, NatsServers, Outage, connected
 from api.fan_out.keys import from_json
-from api.fan_out.wire import MORE, Beat, Subjects, question
+from api.fan_out.wire import ANSWER_TIMEOUT, MORE, Beat, Subjects, question
 from domain.errors import Damaged, Overloaded
 from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.keyring import Keyring
 from domain.supervisor import Background, Tasks
 
-ANSWER_TIMEOUT = 5.0
-"""Seconds that a relay has for each part of an answer."""
 BELIEVED = 5.0
 """Seconds after which a relay that has said nothing is taken for gone."""
 NATS_AWAY = "NATS is away, from which this edge streams. Come back a little later."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from nats.aio.msg import Msg
 
 from api.fan_out.connection import AWAY, NatsServers, connected
 from api.fan_out.keys import as_json, wrapped_for_edges
-from api.fan_out.wire import MORE, Subjects, pack, parts
+from api.fan_out.wire import ANSWER_TIMEOUT, MORE, Subjects, pack, parts
 from api.streaming.log.stored_log import StoredLog
 from domain.errors import Damaged, Overloaded
 from domain.eventlog.codec import EventRow, encode_state
@@ -63,15 +64,18 @@ class Answers(Background):
             client = connection.client
 
             async def begin(message: Msg) -> None:
-                task = asyncio.create_task(self._answer(client, message), name="relay: answer")
+                answer = self._answer(client, message, monotonic())
+                task = asyncio.create_task(answer, name="relay: answer")
                 self._open.add(task)
                 task.add_done_callback(self._open.discard)
 
             await client.subscribe(self._subjects.ask("*"), GROUP, cb=begin)
             await connection.until_lost()
 
-    async def _answer(self, client: Client, message: Msg) -> None:
+    async def _answer(self, client: Client, message: Msg, asked_at: float) -> None:
         async with self._turns:
+            if monotonic() - asked_at > ANSWER_TIMEOUT:
+                return  # the edge waits no longer
             body = await self._answered(message)
         try:
             for part, more in parts(body):

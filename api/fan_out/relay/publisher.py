@@ -13,7 +13,7 @@ from nats.js.errors import APIError
 from api.fan_out import stream
 from api.fan_out.connection import AWAY, Connection, Lost, NatsServers, Outage, connected
 from api.fan_out.keys import as_json, wrapped_for_edges
-from api.fan_out.stream import KeptStream, Origin, OtherLogInStream, Retention
+from api.fan_out.stream import KeptStream, OtherLogInStream, Retention, SourceLog
 from api.fan_out.wire import EXPECTED, Beat, Subjects, encode_row
 from api.settings import SetupError
 from api.streaming.log.tail import LogPage, Tail
@@ -119,7 +119,7 @@ class Publisher(Background):
 
     async def _opened(self, connection: Connection) -> KeptStream:
         head, _ = await self._store.head()
-        of = Origin(self._of_log, self._store.log_name, self._vault.id, head)
+        of = SourceLog(self._of_log, self._store.log_name, self._vault.id, head)
         again, self._begin_again = self._begin_again, False
         kept = await stream.opened(
             connection.client, self._subjects, of, self._keep, begin_again=again
