@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from api.cli.lazy_group import LazyGroup
 from api.cli.options import DATA_DIR, PROCESSES
-from api.settings import Settings, SetupError, read, unknown
+from api.settings import SetupError, read, unknown
 
 ELSEWHERE = {
     "audit": "api.cli.audit.group:audit_group",
@@ -81,7 +81,7 @@ def serve(
     With --from-nats it is an edge: it needs no database, and sends the streams of the server at
     EXECUTIONS_SERVER_URL, which judges each request; see `executions relay`.
     """
-    chosen = partial(settings, host=host, port=port, data_dir=data_dir)
+    chosen = partial(read, host=host, port=port, data_dir=data_dir)
     if from_nats is not None:
         from api.cli.relay.edge import serve_edge
 
@@ -115,7 +115,7 @@ def token(data_dir: Path | None) -> None:
     from api.embedded_postgres.data_dir import DataDir
 
     def show() -> None:
-        chosen = settings(data_dir=data_dir)
+        chosen = read(data_dir=data_dir)
         click.echo(chosen.admin_token or DataDir(chosen.data_dir).admin_token())
 
     _carefully(show)
@@ -134,7 +134,7 @@ def database(data_dir: Path | None, program: str, arguments: tuple[str, ...]) ->
     """
     from api.cli.database import run_on_database
 
-    _carefully(lambda: run_on_database(settings(data_dir=data_dir), program, arguments))
+    _carefully(lambda: run_on_database(read(data_dir=data_dir), program, arguments))
 
 
 @main.command()
@@ -238,12 +238,7 @@ def restored(data_dir: Path | None) -> None:
     give_new_id(data_dir)
 
 
-def settings(**overrides: Any) -> Settings:
-    """The settings, with the options of the command line on top."""
-    return read(**overrides)
-
-
-def _carefully(run: Any) -> None:
+def _carefully(run: Callable[[], object]) -> None:
     """What cannot start says why in one line, without a traceback."""
     try:
         run()

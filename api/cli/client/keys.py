@@ -146,11 +146,11 @@ def _all_keys(client: Client, status: str | None) -> list[dict[str, Any]]:
 def _time(text: str) -> datetime:
     from domain.json_forms import parse_time
 
-    if (span := SPAN.fullmatch(text)) is not None:
-        return datetime.now(UTC) + timedelta(**{UNITS[span[2]]: int(span[1])})
     try:
+        if (span := SPAN.fullmatch(text)) is not None:
+            return datetime.now(UTC) + timedelta(**{UNITS[span[2]]: int(span[1])})
         return parse_time(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(
             f"{error}; or say how long, as in 90d", param_hint="--expires"
         ) from None

@@ -82,6 +82,7 @@ def test_key_of_an_assignee_is_narrowed_and_listed_so(server: Serving, catalog: 
         (("--role", "provider", "--provider", "acme", "--customer", "acme"), "--provider alone"),
         (("--role", "provider", "--customer", "acme"), "--provider alone"),
         (("--role", "operator", "--expires", "soon"), "90d"),
+        (("--role", "operator", "--expires", "999999w"), "90d"),
         (("--role", "customer", "--customer", "no-such"), "no-such"),
     ],
 )
