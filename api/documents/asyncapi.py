@@ -79,12 +79,11 @@ def _channel(row: Operation) -> dict[str, Any]:
 
 
 def _query(row: Operation) -> dict[str, Any]:
-    known = {parameter.name: parameter for parameter in row.parameters}
     return {
         "type": "object",
         "properties": {
-            name: {"description": parameter.description, **parameter.schema}
-            for name, parameter in known.items()
+            parameter.name: {"description": parameter.description, **parameter.schema}
+            for parameter in row.parameters
         },
     }
 

@@ -47,7 +47,7 @@ class LogLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a library's record is logged."""
-        left_out = self._left_out((record.name, record.msg))
+        left_out = self._left_out((record.name, str(record.msg)))
         record.left_out = left_out
         return left_out is not None
 

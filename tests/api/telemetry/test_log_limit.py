@@ -52,6 +52,11 @@ def test_records_of_a_library_are_one_kind_whatever_they_quote() -> None:
     assert last.__dict__["left_out"] == 100 - MOST
 
 
+def test_record_of_a_library_whose_message_is_no_text_is_logged() -> None:
+    said = logging.makeLogRecord({"name": "library", "msg": {"gone": 1}})
+    assert LogLimit(Time()).filter(said)
+
+
 def record(message: str, number: int) -> logging.LogRecord:
     return logging.LogRecord("library", logging.WARNING, "", 1, message, (number,), None)
 
