@@ -96,13 +96,14 @@ class LogLineHandlers:
         return responses.json(responses.page(items, page.next_cursor), headers)
 
     async def _wait(self, request: Request) -> datetime:
-        """Until the lines go as far as asked for; when the execution was created. There are lines of one
-        that is damaged, too.
+        """Wait until the lines go as far as asked for. Answers when the execution was created; of one that is
+        damaged, which has lines, too, that is not known.
         """
         try:
             versioned = await self._store.load(f"execution/{request.path['id']}")
         except Damaged as error:
             report(error)
+            await self._consistency.wait_for_projection(request, "logs")
             return FIRST
         if versioned is None:
             raise NotFound.of("execution")

@@ -202,6 +202,7 @@ def test_damaged_execution_spoils_no_log_lines_and_no_commands_of_others(
     key = "key" in request.node.callspec.id
     assert [line["message"] for line in lines] == [None if key else SECRET]
     assert [line.get("unreadable", False) for line in lines] == [key]
+    refused(damaged.api.get("/executions/bad/logs", params={"log": "other"}), 410, "other-log")
     ok(
         damaged.api.post(
             "/executions/good/complete", json={"success": True, "output": SECRET, "summary": SECRET}
