@@ -22,10 +22,9 @@ from projections.query.sql import COMPARED
 MOST_CONDITIONS = 100
 MOST_LEVELS = 20
 MOST_OPERANDS = 1_000
-OPERATORS = (
-    "$eq $ne $gt $gte $lt $lte $in $nin $exists $prefix $and $or $not",
-    "$eq $ne $gt $gte $lt $lte $in $nin $exists $prefix $not",
-)
+OF_FILTERS = "$and, $or, $not"
+OF_FIELDS = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists, $prefix, $not"
+"""The operators that may stand in the place of a field, and those that a field may have."""
 
 Fields = Callable[[str], Field | None]
 """Finds a field by its path in the document; None where there is none to filter by."""
@@ -109,7 +108,7 @@ class _Reader:
             case "$not":
                 return Not(self.filter(value, path, level + 1))
         if key.startswith("$") and key != "$id":
-            _refuse(path, f"must be a field or one of {OPERATORS[0]}")
+            _refuse(path, f"must be a field or one of {OF_FILTERS}")
         return self._of_field(self.field(key, path), value, path, level)
 
     def _several(self, value: object, path: str, level: int) -> tuple[Condition, ...]:
@@ -127,7 +126,7 @@ class _Reader:
         if not isinstance(value, dict):
             return self.compared(field, "$eq", value, path)
         if not value:
-            _refuse(path, f"must be a value or have one of {OPERATORS[1]}")
+            _refuse(path, f"must be a value or have one of {OF_FIELDS}")
         parts = [
             Not(self._of_field(field, operand, _below(path, key), level + 1))
             if key == "$not"
@@ -157,7 +156,7 @@ class _Reader:
                 return self._prefix(field, operand, path)
         if operator in COMPARED:
             return self._ordered(field, operator, operand, path)
-        _refuse(path, f"must be one of {OPERATORS[1]}")
+        _refuse(path, f"must be one of {OF_FIELDS}")
 
     def member(
         self, field: Field, operands: list[Any], path: str, *, places: bool = False
