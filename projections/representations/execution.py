@@ -22,7 +22,6 @@ from domain.json_forms import MILLISECOND, format_time, in_milliseconds
 from domain.model import Versioned
 from domain.sealing import Ciphertext
 from projections.representations.client_json import plain_json
-from projections.representations.execution_schema import ServiceExecution
 from projections.representations.step import step_document, step_json
 from projections.representations.values import (
     assignee_document,
@@ -33,15 +32,6 @@ from projections.representations.values import (
     totals_document,
     webhook_document,
 )
-
-__all__ = [
-    "ServiceExecution",
-    "attempt_document",
-    "checkpoint_document",
-    "document",
-    "opened_json",
-    "with_logs",
-]
 
 LATEST_CHECKPOINTS = 10
 ERASED = {"erased": True}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple, get_args
 
-from pydantic.fields import FieldInfo
-
 from domain.errors import Invalid
 from domain.model import Value
 
@@ -77,18 +75,15 @@ def _members(model: type[Value]) -> dict[str, _Member]:
     keeps = getattr(model, "null_clears", frozenset[str]())
     found = {
         field.alias or name: _Member(
-            not field.is_required() and name not in keeps, _value_type(field)
+            not field.is_required() and name not in keeps, _inner(field.annotation)
         )
         for name, field in model.model_fields.items()
     }
     return {name: member for name, member in found.items() if member.has_default or member.inner}
 
 
-def _value_type(field: FieldInfo) -> type[Value] | None:
-    return _inner(field.annotation)
-
-
 def _inner(annotation: Any) -> type[Value] | None:
+    """The model within an annotation such as `list[Step] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, Value):
         return annotation
     return next((found for part in get_args(annotation) if (found := _inner(part))), None)

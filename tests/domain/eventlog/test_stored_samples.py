@@ -17,7 +17,8 @@ from domain.eventlog.encryption import DataKey
 from domain.json_forms import parse_time
 from domain.model import Recorded, Versioned, replay
 from domain.registry import EVENTS, codec
-from projections.representations.execution import ServiceExecution, document
+from projections.representations.execution import document
+from projections.representations.execution_schema import ServiceExecution
 from tests.support.paths import SAMPLES
 
 SAMPLES = SAMPLES / "events.json"

@@ -41,7 +41,8 @@ from domain.model import Event, Recorded, replay
 from domain.registry import codec
 from domain.types import Assignee, StepAssignee
 from projections.representations.client_json import open_json
-from projections.representations.execution import ServiceExecution, document
+from projections.representations.execution import document
+from projections.representations.execution_schema import ServiceExecution
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (
     CREATED,

@@ -16,7 +16,8 @@ from domain.execution.state import FINAL, Execution
 from domain.execution.types import Status, StepStatus
 from domain.model import Context, Recorded, Versioned, replay
 from projections.representations.client_json import open_json
-from projections.representations.execution import ServiceExecution, document
+from projections.representations.execution import document
+from projections.representations.execution_schema import ServiceExecution
 from tests.support.random_executions import (
     BODIES,
     CODEC,

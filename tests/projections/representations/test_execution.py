@@ -40,10 +40,10 @@ from domain.registry import codec
 from domain.types import Assignee, StepAssignee
 from projections.representations.client_json import open_json, plain_json
 from projections.representations.execution import (
-    ServiceExecution,
     document,
     opened_json,
 )
+from projections.representations.execution_schema import ServiceExecution
 from projections.representations.jsonld import linked_data
 from projections.representations.step import step_json
 from tests.support.given import NOON, SECOND, Given, given
