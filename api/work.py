@@ -69,9 +69,7 @@ class Among(NamedTuple):
     client: HttpClient
 
 
-def new_runner(
-    conninfo: str, schema: str, listener: Listener, among: Among | None = None
-) -> Runner:
+def new_runner(conninfo: str, schema: str, listener: Listener, among: Among | None) -> Runner:
     """What follows the log for every view. Make it before the listener is started."""
     codec, shared = registry.codec(), among and among.shared
     store = Store(

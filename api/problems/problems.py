@@ -17,13 +17,10 @@ PROBLEM_JSON = "application/problem+json"
 
 # In a problem document `status` is the number of the answer (RFC 9457, 3.1.2).
 MEMBERS = {"status": "currentStatus"}
-RETRY_AFTER = {
-    "overloaded": "1",
-    "cell-away": "1",
-    "rate-limited": "1",
-    "not-yet-visible": "1",
-    "outcome-unknown": "1",
-}
+PASSING = frozenset(
+    {"overloaded", "cell-away", "rate-limited", "not-yet-visible", "outcome-unknown"}
+)
+"""Codes of refusals after which the same request may succeed a second later."""
 
 
 class Malformed(DomainError):
@@ -57,7 +54,7 @@ class TooManyAttempts(DomainError):
 
 
 class TooManyRequests(DomainError):
-    """This caller has sent more requests than it may in a second."""
+    """You have sent more requests than you may in a second: send this again after the seconds in Retry-After."""
 
     code = "rate-limited"
 
@@ -101,9 +98,7 @@ def problem(error: DomainError, instance: str) -> dict[str, Any]:
 
 def answer(error: DomainError, instance: str) -> Response:
     """The response to a refused request."""
-    headers = {}
-    if error.code in RETRY_AFTER:
-        headers["retry-after"] = RETRY_AFTER[error.code]
+    headers = {"retry-after": "1"} if error.code in PASSING else {}
     if "retryAfter" in error.members:
         headers["retry-after"] = str(error.members["retryAfter"])
     if error.code == "unauthenticated":

@@ -108,7 +108,7 @@ def _add_signs(shown: dict[str, Any], state: Execution, heard_at: datetime | Non
         shown["claimedBy"] = claim
 
 
-def claim_document(state: Execution, heard_at: datetime | None = None) -> dict[str, str] | None:
+def claim_document(state: Execution, heard_at: datetime | None) -> dict[str, str] | None:
     """Whose an execution is by a claim, and until when, if a last heartbeat came then; None where it is nobody's."""
     if state.claim is None:
         return None

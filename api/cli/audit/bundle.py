@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from api.cli.audit.whole_file import write_whole
 from api.cli.client.ask import talk
 from api.cli.options import At
 
@@ -22,10 +23,5 @@ def write_bundle(at: At, execution: str, output: Path) -> None:
     with talk(at) as client:
         asked = Request("GET", path, headers=PATIENCE, timeout=LONGEST)
         content = client.transport.send(asked).content
-    part = output.with_name(f".{output.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(output)
-    except OSError as error:
-        raise click.ClickException(f"{output} cannot be written: {error.strerror}") from None
+    write_whole(output, content)
     click.echo(f"{output}: unpack it, and run `python3 verify.py` in there.")

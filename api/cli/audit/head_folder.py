@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from api.cli.audit.whole_file import write_whole
 from projections.audit.note import BadNote, Checkpoint, checkpoint_of
 
 KEY, HEAD, CONTRADICTION = "key.txt", "head-{:015}.txt", "contradiction-{:015}.txt"
@@ -60,10 +61,5 @@ class HeadFolder:
 
     def _write(self, name: str, text: str) -> Path:
         place = self._path / name
-        part = self._path / f".{name}.part"
-        try:
-            part.write_text(text)
-            part.replace(place)
-        except OSError as error:
-            raise click.ClickException(f"{place} cannot be written: {error.strerror}") from None
+        write_whole(place, text.encode())
         return place

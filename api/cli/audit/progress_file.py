@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from api.cli.audit.whole_file import write_whole
 from projections.audit.leaf import HASH_BYTES
 
 KIND = "executions audit verify 1"
@@ -62,14 +63,8 @@ class ProgressFile:
             ClickException: the file cannot be written.
         """
         checked = b64encode(b"".join(progress.checked)).decode()
-        part = self._path.with_name(f".{self._path.name}.part")
-        try:
-            part.write_text(json.dumps({"kind": KIND, **asdict(progress), "checked": checked}))
-            part.replace(self._path)
-        except OSError as error:
-            raise click.ClickException(
-                f"{self._path} cannot be written: {error.strerror}"
-            ) from None
+        kept = {"kind": KIND, **asdict(progress), "checked": checked}
+        write_whole(self._path, json.dumps(kept).encode())
 
     def remove(self) -> None:
         """The check is over."""

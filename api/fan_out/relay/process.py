@@ -53,7 +53,7 @@ class RelayTask(NamedTuple):
     metrics: tuple[str, int] | None = None
 
 
-def relay_until_stopped(task: RelayTask, watch: Callable[[], object] = lambda: None) -> None:
+def relay_until_stopped(task: RelayTask, watch: Callable[[], object]) -> None:
     """Relay until SIGTERM or SIGINT, in the main thread; `watch` is called every second.
 
     Raises:

@@ -17,9 +17,7 @@ from projections.timers import due
 from workers.ownership import WORK, without_owner
 
 
-async def set_figures(
-    figures: LogFigures, store: Store, now: datetime, *, among: bool = False
-) -> None:
+async def set_figures(figures: LogFigures, store: Store, now: datetime, *, among: bool) -> None:
     """Read them, and set the gauges; of a log `among` others they say nothing of those."""
     await _set_engine_figures(figures, store, now)
     async with store.reader() as connection:

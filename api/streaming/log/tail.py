@@ -104,7 +104,7 @@ class Tail:
             head, rows = await read_on(connection, seen, after, PAGE, READ_BYTES)
         if self._is_other(head.log_id):
             return await self._begun_again()
-        if not rows or self._position != after:  # `skip_to` was called meanwhile
+        if not rows or self._position != after:  # `skip` was called meanwhile
             return LogPage((), self._position)
         if rows[0].position != after + 1 or rows[-1].position != after + len(rows):
             raise HoleInLog(f"the log has a hole after position {after}")

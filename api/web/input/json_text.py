@@ -89,13 +89,10 @@ def _in_plain_words(said: str) -> str:
     return f"{words}: line {place[1]} column {place[2]}"
 
 
-def require_depth(levels: int, path: str = "") -> None:
+def require_depth(levels: int) -> None:
     """Raises Invalid where there are more levels than `DEEPEST`."""
     if levels > DEEPEST:
-        raise Invalid.field(
-            path,
-            f"must have {LEVELS}, but has {levels}",
-        )
+        raise Invalid.field("", f"must have {LEVELS}, but has {levels}")
 
 
 def levels_of(value: Any) -> int:

@@ -101,7 +101,7 @@ class Consistency:
         return reached
 
     async def read(self, request: Request, read: Callable[[], Awaitable[Reading]]) -> Reading:
-        """What is read once the log has reached `?minPosition=`: where it has already, in one query."""
+        """What is read once the log has reached `?minPosition=`; read once where it has already, else again."""
         wanted = self._wanted(request)
         reading = await read()
         if reading.position < wanted:
@@ -112,7 +112,7 @@ class Consistency:
     async def read_past(
         self, request: Request, read: Read[Reading], settled: Callable[[Reading], bool]
     ) -> Reading:
-        """The same of a state of the past, which will never be another where it is `settled`."""
+        """The same of a state of the past. One that is `settled` never changes, so a standby may answer it."""
         past = await self._sources.of_past(self._wanted(request), read, settled)
         return past or await self.read(request, lambda: read(self._store))
 

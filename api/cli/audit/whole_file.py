@@ -1,0 +1,21 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+def write_whole(place: Path, content: bytes) -> None:
+    """Write a file beside its place, and put it there once it is whole.
+
+    Raises:
+        ClickException: it cannot be written.
+    """
+    part = place.with_name(f".{place.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(place)
+    except OSError as error:
+        raise click.ClickException(f"{place} cannot be written: {error.strerror}") from None
