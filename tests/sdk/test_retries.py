@@ -175,6 +175,22 @@ def test_command_that_was_recorded_is_not_sent_again(command: str) -> None:
     assert run.version == 5
 
 
+def test_command_that_was_recorded_before_a_page_of_others_is_not_sent_again() -> None:
+    class WithLongHistory(ScriptedService):
+        def __call__(self, request: httpx2.Request) -> httpx2.Response:
+            if not request.url.path.endswith("/events"):
+                return super().__call__(request)
+            self.requests.append(request)
+            if "cursor" not in request.url.params:
+                return answered({"data": [{}], "hasMore": True, "nextCursor": "c-1"})
+            cause = self.requests[0].headers["x-causation-id"]
+            return answered({**PAGE, "data": [{"causationid": cause}]})
+
+    service = WithLongHistory(BROKEN, GOOD, GOOD)
+    service.client().executions["run-1"].pause()
+    assert [method for method, _ in service.asked] == ["POST", "GET", "GET", "GET", "GET"]
+
+
 def test_guarded_repeat_looks_again_where_another_was_faster() -> None:
     moved = problem(412, "version-mismatch", version=4)
     newer = answered({**DOCUMENT, "version": 4})

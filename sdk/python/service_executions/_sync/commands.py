@@ -25,8 +25,8 @@ from service_executions.requests import (
 from service_executions.retries import passing
 from service_executions.values import JSON
 
-LATEST = 100
-"Events that are looked through for one of our own."
+AT_ONCE = 100
+"Events of a page that is looked through for one of our own."
 
 
 class Commands:
@@ -89,11 +89,17 @@ class Commands:
         return self._transport.retries.pause(attempt, failure) if passing(failure) else None
 
     def _is_recorded(self, execution: str, causation: str) -> bool:
+        """Looks from the last event back to the first: any number may have been recorded since."""
         path = f"/executions/{segment(execution)}/events"
-        page = self._transport.send(read(path, {"order": "desc", "limit": LATEST}))
-        return any(
-            event.get("causationid") == causation for event in from_json(page.content)["data"]
-        )
+        cursor: str | None = None
+        while True:
+            request = read(path, {"order": "desc", "limit": AT_ONCE, "cursor": cursor})
+            page = from_json(self._transport.send(request).content)
+            if any(event.get("causationid") == causation for event in page["data"]):
+                return True
+            if not page["hasMore"]:
+                return False
+            cursor = page["nextCursor"]
 
 
 def created(transport: Transport, request: Request, where: str) -> httpx2.Response:
