@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import IO
 
 import click
@@ -22,6 +23,8 @@ GRACE = 10.0
 """Seconds that the command has to end when it is asked to."""
 CREATION = 1.0
 """Seconds that the command waits for the answer to the creation of its execution."""
+REST = 2.0
+"""Seconds for the rest of the output, once the command has ended: what it left in the background may write on for days."""
 FLUSH = 10.0
 MOST_SHOWN = 1_000
 """Characters of the command in the metadata."""
@@ -72,7 +75,7 @@ def _run(run: Run, command: tuple[str, ...]) -> int:
         click.echo(f"{command[0]}: {error.strerror}", err=True)
         run.fail("NOT_STARTED", f"{command[0]}: {error.strerror}")
         return 127
-    with process, _copied(run, process):
+    with _copied(run, process):
         try:
             process.wait()
         except BaseException as error:
@@ -102,7 +105,7 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 @contextmanager
 def _copied(run: Run, process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Show and record what the command writes, while the block runs and until all was read."""
+    """Show and record what the command writes, while the block runs and for a short while longer."""
     assert process.stdout is not None
     assert process.stderr is not None
     ways = (
@@ -115,20 +118,20 @@ def _copied(run: Run, process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     finally:
+        end = monotonic() + REST
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, end - monotonic()))
 
 
 def _copy(run: Run, source: IO[bytes], shown: IO[bytes], level: str) -> None:
-    while line := source.readline(LINE):
-        with suppress(OSError):
-            shown.write(line)
-            shown.flush()
-        text = (
-            line.decode(errors="replace").rstrip("\r\n").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        )
-        if text:
-            run.log(text, level)
+    with source:
+        while line := source.readline(LINE):
+            with suppress(OSError):
+                shown.write(line)
+                shown.flush()
+            text = line.decode(errors="replace").rstrip("\r\n")
+            if text:
+                run.log(text.replace("\0", "\N{REPLACEMENT CHARACTER}"), level)
 
 
 @contextmanager

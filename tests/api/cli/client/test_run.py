@@ -72,6 +72,15 @@ def test_exit_code_is_that_of_the_command(client: Client, server: Serving, tmp_p
     )
 
 
+def test_what_a_command_leaves_in_the_background_is_not_waited_for(
+    client: Client, server: Serving, tmp_path: Path
+) -> None:
+    done = ran(server.url, "left", "sh", "-c", "sleep 300 & echo $!", state=tmp_path)
+    os.kill(int(done.stdout), signal.SIGTERM)  # it is still there
+    assert done.returncode == 0
+    assert ("info", done.stdout.strip()) in lines(client.executions.get("left"))
+
+
 def test_command_that_does_not_exist_is_a_failure(
     client: Client, server: Serving, tmp_path: Path
 ) -> None:
