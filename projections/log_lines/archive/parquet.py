@@ -57,7 +57,7 @@ class Content(NamedTuple):
 
 @contextmanager
 def duckdb_in(work: Path, threads: int = 2) -> Iterator[DuckDBPyConnection]:
-    """DuckDB, with its temporary files in a folder."""
+    """DuckDB, with its temporary files in a folder. To begin takes ten times as long as a small question."""
     import duckdb
 
     limits: dict[str, Any] = {
@@ -66,6 +66,7 @@ def duckdb_in(work: Path, threads: int = 2) -> Iterator[DuckDBPyConnection]:
         "temp_directory": str(work),
     }
     alone: dict[str, Any] = {
+        "enable_external_file_cache": False,  # nothing is read twice
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
@@ -121,7 +122,8 @@ def content(file: str, path: Path) -> Content:
     Raises:
         Damaged: it is no such file.
     """
-    lines, total = _rows(file, path, CONTENT, [str(path)], threads=2)[0]
+    with duckdb_in(path.parent) as connection:
+        [(lines, total)] = _rows(connection, file, CONTENT, [str(path)])
     return Content(lines, int(total))
 
 
@@ -131,17 +133,19 @@ def counts_in(file: str, path: Path) -> set[tuple[str, int, datetime, datetime]]
     Raises:
         Damaged: it is no such file.
     """
-    rows = _rows(file, path, COUNTS, [str(path)])
+    with duckdb_in(path.parent, 1) as connection:
+        rows = _rows(connection, file, COUNTS, [str(path)])
     return {(name, lines, _time(first), _time(last)) for name, lines, first, last in rows}
 
 
 def lines_in(
+    connection: DuckDBPyConnection,
     file: str,
     path: Path,
     execution: str,
+    *,
     condition: str,
     values: Sequence[Any],
-    *,
     limit: int,
     descending: bool,
 ) -> list[Kept]:
@@ -151,7 +155,7 @@ def lines_in(
         Damaged: it is no such file.
     """
     query = LINES.format(where=condition, direction="DESC" if descending else "ASC")
-    rows = _rows(file, path, query, [str(path), execution, *values, limit])
+    rows = _rows(connection, file, query, [str(path), execution, *values, limit])
     return [
         Kept(_time(occurred), OF_CLIENT, number, _time(at), level, step, None, sealed)
         for occurred, number, at, level, step, sealed in rows
@@ -159,13 +163,12 @@ def lines_in(
 
 
 def _rows(
-    file: str, path: Path, query: str, values: Sequence[Any], *, threads: int = 1
+    connection: DuckDBPyConnection, file: str, query: str, values: Sequence[Any]
 ) -> list[tuple[Any, ...]]:
     import duckdb
 
     try:
-        with duckdb_in(path.parent, threads) as connection:
-            return connection.execute(query, list(values)).fetchall()
+        return connection.execute(query, list(values)).fetchall()
     except duckdb.Error as error:
         raise Damaged(
             f"The archive file `{file}` cannot be read.", reason=str(error), file=file

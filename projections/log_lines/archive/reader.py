@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import structlog
@@ -13,11 +14,11 @@ from psycopg import AsyncConnection
 
 from domain.errors import Damaged
 from domain.eventlog.archive.files import ArchiveFiles, is_installed
-from projections.log_lines.archive.parquet import lines_in
+from projections.log_lines.archive.parquet import duckdb_in, lines_in
 from projections.log_lines.model import Kept, LogFilter, PlaceInTime
 
 AT_ONCE = 2
-"""Reads of files: each has a thread and some megabytes."""
+"""Pages that are read: each has a thread and some megabytes."""
 CACHED = 2 * 1024**3
 """Bytes of copies that are kept of files that are elsewhere."""
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -69,34 +70,41 @@ class ArchivedLines:
             Damaged: a file is missing or damaged; `file` names it.
             Overloaded: the archive cannot be reached.
         """
-        found: list[Kept] = []
-        for file in _in_order(files, reading):
-            if len(found) >= reading.limit and not _reaches(file, found, reading):
-                break
-            if not is_installed():
-                raise Damaged(
-                    "Archived log lines cannot be read: the server has been set up without its extra "
-                    "`archive`.",
-                    reason="executions[archive] is not installed",
-                    file=file.file,
-                )
-            async with self._room:
-                found += await asyncio.to_thread(self._read, file, reading)
-            found.sort(key=_order, reverse=reading.descending)
-        return found
+        asked = list(_in_order(files, reading))
+        if asked and not is_installed():
+            raise Damaged(
+                "Archived log lines cannot be read: the server has been set up without its extra "
+                "`archive`.",
+                reason="executions[archive] is not installed",
+                file=asked[0].file,
+            )
+        over = Event()
+        async with self._room:
+            try:
+                return await asyncio.to_thread(self._read, asked, reading, over) if asked else []
+            finally:
+                over.set()
 
-    def _read(self, file: FileOfLines, reading: Reading) -> list[Kept]:
-        path = self._path(file)
+    def _read(self, files: Sequence[FileOfLines], reading: Reading, over: Event) -> list[Kept]:
+        """Read one file after the other, until nobody waits for them any more."""
         condition, values = _condition(reading)
-        return lines_in(
-            file.file,
-            path,
-            reading.execution,
-            condition,
-            values,
-            limit=reading.limit,
-            descending=reading.descending,
-        )
+        found: list[Kept] = []
+        with duckdb_in(self._cache, 1) as connection:
+            for file in files:
+                if over.is_set() or _is_whole(found, file, reading):
+                    break
+                found += lines_in(
+                    connection,
+                    file.file,
+                    self._path(file),
+                    reading.execution,
+                    condition=condition,
+                    values=values,
+                    limit=reading.limit,
+                    descending=reading.descending,
+                )
+                found.sort(key=_order, reverse=reading.descending)
+        return found
 
     def _path(self, file: FileOfLines) -> Path:
         path, compared = self._paths.get(file.digest, (None, 0))
@@ -123,10 +131,12 @@ def _in_order(files: Sequence[FileOfLines], reading: Reading) -> Iterator[FileOf
             yield file
 
 
-def _reaches(file: FileOfLines, found: Sequence[Kept], reading: Reading) -> bool:
-    """Whether a file may have lines before the last one of a page."""
+def _is_whole(found: Sequence[Kept], file: FileOfLines, reading: Reading) -> bool:
+    """Whether a page has its lines, and none of a file, or of those after it, can be before the last one."""
+    if len(found) < reading.limit:
+        return False
     last = found[reading.limit - 1].occurred_at
-    return file.latest >= last if reading.descending else file.earliest <= last
+    return file.latest < last if reading.descending else file.earliest > last
 
 
 def _order(line: Kept) -> tuple[datetime, int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from domain.eventlog.archive.files import ArchiveFiles
 from domain.execution.commands.log import AppendLogLines, LogLine
 from domain.execution.types import LogLevel
 from projections.log_lines import reader
+from projections.log_lines.archive import parquet
 from projections.log_lines.archive import reader as archive_reader
 from projections.log_lines.archive.reader import ArchivedLines
 from projections.log_lines.model import LogFilter
@@ -123,6 +127,63 @@ async def test_file_is_compared_with_its_digest_once(
         (past.folder / "archive" / file).write_bytes(b"PAR1")
     with pytest.raises(Damaged):
         await read(pages, LogFilter())
+
+
+class Begun:
+    """Counts how often DuckDB begins, and what it reads then."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.read: list[str] = []
+        patch.setattr(archive_reader, "lines_in", self.lines_in)
+        patch.setattr(archive_reader, "duckdb_in", self.duckdb_in)
+
+    def lines_in(self, connection: Any, file: str, *values: Any, **named: Any) -> Any:
+        self.read.append(file)
+        return parquet.lines_in(connection, file, *values, **named)
+
+    def duckdb_in(self, *values: Any) -> Any:
+        self.count += 1
+        return parquet.duckdb_in(*values)
+
+
+async def test_page_of_several_files_begins_duckdb_once(
+    past: PastLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await past.archive(0)
+    begun = Begun(monkeypatch)
+    assert len(await read(pages_of(past), LogFilter())) == 36
+    assert (begun.count, len(begun.read)) == (1, 2)
+
+
+async def test_files_are_not_read_any_more_once_nobody_waits_for_the_page(
+    past: PastLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await past.archive(0)
+    begun = Begun(monkeypatch)
+    first, go_on, ended = Event(), Event(), Event()
+
+    def lines_in(*values: Any, **named: Any) -> Any:
+        first.set()
+        go_on.wait()
+        return begun.lines_in(*values, **named)
+
+    @contextmanager
+    def duckdb_in(*values: Any) -> Iterator[Any]:
+        with begun.duckdb_in(*values) as connection:
+            yield connection
+        ended.set()
+
+    monkeypatch.setattr(archive_reader, "lines_in", lines_in)
+    monkeypatch.setattr(archive_reader, "duckdb_in", duckdb_in)
+    page = asyncio.create_task(read(pages_of(past), LogFilter()))
+    await asyncio.to_thread(first.wait)
+    page.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await page
+    go_on.set()
+    await asyncio.to_thread(ended.wait)
+    assert len(begun.read) == 1
 
 
 async def test_files_of_a_bucket_are_copied_once_and_the_oldest_copies_dropped(

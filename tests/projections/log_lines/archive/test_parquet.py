@@ -22,7 +22,17 @@ def test_lines_are_in_the_file_once_the_block_is_over(tmp_path: Path) -> None:
     with parquet.new_file(target) as lines:
         lines.writelines(rows(MANY))
     assert parquet.content("file", target).lines == MANY
-    [line] = parquet.lines_in("file", target, "e-3", "id = ?", [10], limit=2, descending=False)
+    with parquet.duckdb_in(tmp_path) as connection:
+        [line] = parquet.lines_in(
+            connection,
+            "file",
+            target,
+            "e-3",
+            condition="id = ?",
+            values=[10],
+            limit=2,
+            descending=False,
+        )
     assert (line.id, line.level, line.step, line.sealed) == (10, "info", None, 'a,"b')
 
 
