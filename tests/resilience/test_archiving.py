@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from domain.eventlog.sessions import session_options
 from domain.json_forms import format_time
 from tests.resilience.test_timers import client
+from tests.support.databases import reachable_folder
 from tests.support.service_process import Service
 
 EXECUTIONS, DAYS, LINES = 4, 12, 30
+ROUNDS = 100
 SOON = 120
 OLDER = """UPDATE log_lines SET occurred_at = occurred_at - age.days, at = at - age.days
     FROM (SELECT id, (31 + id %% %s) * interval '1 day' AS days FROM log_lines
@@ -49,41 +52,62 @@ def asked(service: Service, query: str, *values: Any) -> Any:
         return cursor.fetchone() if cursor.description else None
 
 
+@pytest.fixture
+def without_work() -> Iterator[Service]:
+    """A server whose views, timers and archive are the work of others."""
+    with reachable_folder() as folder:
+        service = Service(folder, None, "--no-work")
+        service.start()
+        try:
+            yield service
+        finally:
+            service.close()
+
+
+def append_lines(api: httpx.Client, round_: int) -> dict[str, Counter[str]]:
+    """Lines of each execution, recorded today; their messages."""
+    appended: dict[str, Counter[str]] = {}
+    for number in range(EXECUTIONS):
+        execution = f"e-{number}"
+        texts = [f"{round_}.{number}.{nth}" for nth in range(LINES)]
+        lines = [{"level": "info", "message": text} for text in texts]
+        api.post(f"/executions/{execution}/logs", json=lines).raise_for_status()
+        appended[execution] = Counter(texts)
+    return appended
+
+
+def archive_for(service: Service, seconds: float) -> None:
+    """Let a process work for so long, and kill it. The server would let those pause that end soon, one after the other."""
+    with service.working() as process:
+        time.sleep(seconds)
+        assert process.poll() is None, service.log()
+        process.send_signal(signal.SIGKILL)
+
+
 def test_archived_lines_are_whole_although_the_process_that_archives_is_killed(
-    service: Service, thorough: bool
+    without_work: Service, thorough: bool
 ) -> None:
-    rng = random.Random(7)
+    service, rng = without_work, random.Random(7)
     with closing(client(service)) as api:
-        expected: dict[str, Counter[str]] = {}
-        rounds = 100 if thorough else 1
-        archived = 0
-        for round_ in range(rounds):
-            for number in range(EXECUTIONS):
-                execution = f"e-{number}"
-                if round_ == 0:
-                    begun = format_time(datetime.now(UTC) - timedelta(days=60))
-                    body = {"$id": execution, "occurredAt": begun, **ORDER}
-                    api.post("/executions", json=body).raise_for_status()
-                texts = [f"{round_}.{number}.{nth}" for nth in range(LINES)]
-                lines = [{"level": "info", "message": text} for text in texts]
-                api.post(f"/executions/{execution}/logs", json=lines).raise_for_status()
-                expected.setdefault(execution, Counter()).update(texts)
+        begun = format_time(datetime.now(UTC) - timedelta(days=60))
+        for number in range(EXECUTIONS):
+            body = {"$id": f"e-{number}", "occurredAt": begun, **ORDER}
+            api.post("/executions", json=body).raise_for_status()
+        expected: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for round_ in range(ROUNDS if thorough else 1):
+            for execution, texts in append_lines(api, round_).items():
+                expected[execution].update(texts)
             asked(service, OLDER, DAYS)
-            killed = service.work_process()
-            os.kill(killed, signal.SIGKILL)  # the next one looks at once
-            killed = service.work_process(other_than=killed)
-            time.sleep(rng.uniform(0.5, 3.0))
-            os.kill(killed, signal.SIGKILL)
-            service.work_process(other_than=killed)
+            archive_for(service, rng.uniform(0.5, 3.0))
             if round_ < 10 or round_ % 10 == 0:  # each round adds files, and all are read
-                for execution, texts_ in expected.items():
-                    assert lines_of(api, execution) == texts_
-        end = time.monotonic() + SOON
-        while (left := asked(service, LEFT))[0]:
-            assert time.monotonic() < end, left
-            time.sleep(0.5)
-            archived = left[1]
-        assert archived or left[1]
-        for execution, texts_ in expected.items():
-            assert lines_of(api, execution) == texts_
-            assert api.get(f"/executions/{execution}").json()["logsTotal"] == texts_.total()
+                for execution, texts in expected.items():
+                    assert lines_of(api, execution) == texts
+        with service.working():
+            end = time.monotonic() + SOON
+            while (left := asked(service, LEFT))[0]:
+                assert time.monotonic() < end, left
+                time.sleep(0.5)
+            assert left[1]
+            for execution, texts in expected.items():
+                assert lines_of(api, execution) == texts
+                assert api.get(f"/executions/{execution}").json()["logsTotal"] == texts.total()
