@@ -16,9 +16,9 @@ from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.commit import Commit, noticing_loss
 from domain.eventlog.connection.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.connection.notifier import Notifier
+from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.idempotency import Reply, keep_replies
 from domain.eventlog.keys.new_keys import NewKeys
-from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
     BEGIN,
     BEGUN_ARRAYS,
@@ -201,38 +201,40 @@ async def append_guarded(
     states: StateLoader,
     events: Sequence[EventRow],
     at: datetime,
-    *,
     notifier: Notifier,
+    *,
     unless: Mapping[str, int] | None = None,
+    exact: bool = False,
 ) -> int:
     """Append events wherever the log is, if each of their streams is where they follow on it; the
-    position before them. What their positions are is decided only here, and their time is that of the
-    last event of the log where that is later. For `unless` (see `latest`) the lock is taken first.
+    position before them. What their positions are is decided only here, and their time is that of the last event
+    of the log where that is later, unless it is `exact`. For `unless` (see `latest`) the lock is taken first.
 
     Raises:
         StreamMoved: one of the streams went on, or one of those events came.
+        HeadMoved: the last event is later than the exact time.
         Overloaded: the database has not stored what it was sent.
         OutcomeLost: the connection broke when all was sent.
     """
     keys = NewKeys.of(events, states)
-    values: list[Any] = [len(events), at, len(events), *_arrays(events)]
-    values += keys.values(states)
-    channel = [] if notifier.apart else [notifier.channel]
-    first = {row.stream: row.version for row in reversed(events)}
-    query = guarded_statement(keys=bool(keys.made), erased=bool(keys.erased), notify=bool(channel))
+    values = [len(events), at, *([at] if exact else []), len(events), *_arrays(events)]
+    values += keys.values(states) + ([] if notifier.apart else [notifier.channel])
+    values += columns(BEGUN_ARRAYS, list({r.stream: r.version for r in reversed(events)}.items()))
+    made, erased, notify = bool(keys.made), bool(keys.erased), not notifier.apart
+    query = guarded_statement(keys=made, erased=erased, notify=notify, exact=exact)
     try:
         with _committing(Commit(events, at), notifier):
             if unless:
                 await _begin_unless(connection, unless)
-            values += [*channel, *columns(BEGUN_ARRAYS, list(first.items()))]
             cursor = await connection.execute(query, values, prepare=True)
             row = await cursor.fetchone()
             if unless:
                 await connection.execute("COMMIT")
     except UniqueViolation:
         raise StreamMoved from None
+    if row is None:
+        raise HeadMoved
     keys.written(states.keyring)
-    assert row is not None
     return int(row[0])
 
 

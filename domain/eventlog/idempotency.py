@@ -10,7 +10,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError, IdempotencyKeyReused
-from domain.eventlog.pg_arrays import columns
+from domain.eventlog.connection.pg_arrays import columns
 
 REPLIES_KEPT = timedelta(hours=24)
 

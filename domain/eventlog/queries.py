@@ -24,6 +24,8 @@ _WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
     RETURNING at, %b::bigint AS before"""
 _WHEREVER_IT_IS = """UPDATE head SET position = position + %b, at = greatest(at, %b)
     RETURNING at, position - %b AS before"""
+_UNLESS_LATER = """UPDATE head SET position = position + %b, at = %b WHERE at <= %b
+    RETURNING at, position - %b AS before"""
 _ADVANCED = """advanced AS ({moved}), appended AS (INSERT INTO events ({columns})
         SELECT advanced.before + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
         FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
@@ -82,16 +84,21 @@ def append_statement(
 
 
 @cache
-def guarded_statement(*, keys: bool, erased: bool = False, notify: bool = True) -> str:
+def guarded_statement(
+    *, keys: bool, erased: bool = False, notify: bool = True, exact: bool = False
+) -> str:
     """The same for events that go to wherever the head is; returns the position before them.
 
     Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` the id of the master key and two
     arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to `notify`, unless that is done apart; and arrays as
     `BEGUN_ARRAYS`, with each stream and the version that it is to have. It fails where one of the streams has an event
-    of the same version, and divides by zero where the head has not moved.
+    of the same version, and divides by zero where the head has not moved. Where the time is to be `exact`, it is there twice; if the
+    last event is later, nothing is done, and no row returned.
     """
-    advanced = _ADVANCED.format(moved=_WHEREVER_IT_IS, columns=COLUMNS)
-    return _statement(advanced, notify=notify, keys=keys, erased=erased, begun=True)
+    moved = _UNLESS_LATER if exact else _WHEREVER_IT_IS
+    advanced = _ADVANCED.format(moved=moved, columns=COLUMNS)
+    more = {"keys": keys, "erased": erased, "locked": not exact, "begun": True}
+    return _statement(advanced, notify=notify, **more)
 
 
 def _statement(

@@ -17,9 +17,9 @@ from domain.damage import reason
 from domain.errors import Damaged
 from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
+from domain.eventlog.connection.pg_arrays import Array, array, columns
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.pg_arrays import Array, array, columns
 from domain.eventlog.queries import KEEP_SNAPSHOTS, SNAPSHOT_COLUMNS
 from domain.model import Recorded, Versioned, replay
 

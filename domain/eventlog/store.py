@@ -24,11 +24,11 @@ from domain.eventlog.connection.commit import Trace, is_written
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.connection.notifier import Notifier
+from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import IdempotencyKey, Reply, claim, forget_some, kept_reply
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
     BEGIN,
     HEAD,
@@ -116,20 +116,29 @@ class Store:
             )
 
     async def append(
-        self, events: Sequence[EventRow], at: datetime, unless: Mapping[str, int] | None = None
+        self,
+        events: Sequence[EventRow],
+        at: datetime,
+        unless: Mapping[str, int] | None = None,
+        *,
+        session: int | None = None,
     ) -> int:
         """Append events wherever the log is by now; the position before them. The lock is taken only
-        where `unless` names types of events, none of which may have come after the position of each.
+        where `unless` names types of events, none of which may have come after the position of each. With a `session`,
+        they are appended in that alone, and at that time.
 
         Raises:
             StreamMoved: a stream has an event of the same version already, or such an event came;
                 nothing was written.
+            HeadMoved: the session is over, or the last event is later; nothing was written.
             OutcomeLost: the connection broke when all was sent.
             Overloaded: the database is away.
         """
         async with self._writing() as connection:
+            if (exact := session is not None) and session != self._connections.session:
+                raise HeadMoved
             return await append_guarded(
-                connection, self.states, events, at, notifier=self._notifier, unless=unless
+                connection, self.states, events, at, self._notifier, unless=unless, exact=exact
             )
 
     @asynccontextmanager

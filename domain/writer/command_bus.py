@@ -12,12 +12,13 @@ import structlog
 
 from domain.errors import Damaged, DomainError, OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, Transaction, WrongGuess
-from domain.eventlog.codec import Snapshot
 from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
 from domain.model import Versioned
-from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
+from domain.writer import beside_others
+from domain.writer.batch import Batch, Decided, Loaded, NotLoaded, Repeat
+from domain.writer.beside_others import require_written, snapshots_of
 from domain.writer.chores import Chores
 from domain.writer.dry_run import DryRun, dry_run
 from domain.writer.message import Message
@@ -44,6 +45,7 @@ class Answer(NamedTuple):
 
 
 Outcome = Decided | Repeat | Exception
+Outcomes = list[tuple[Waiting, Outcome]]
 
 
 class Bus:
@@ -175,7 +177,7 @@ class Bus:
                 self._settle(waiting, outcome)
             self._chores.clean()
 
-    async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
+    async def _write(self, taken: list[Waiting]) -> Outcomes:
         # Stored replies do not move the head, so commands with keys need the lock.
         known, locked = self._known, any(waiting.message.needs_lock for waiting in taken)
         while known.alone and not locked:
@@ -187,6 +189,8 @@ class Bus:
                 known.stop_guessing()
             except HeadMoved:
                 known.other_process_wrote()
+        if not locked and (written := await self._write_beside_others(taken)) is not None:
+            return written
         while True:
             try:
                 return await self._write_in(self._store.transaction(), taken)
@@ -195,12 +199,12 @@ class Bus:
 
     async def _write_in(
         self, writing: AbstractAsyncContextManager[Transaction], taken: list[Waiting]
-    ) -> list[tuple[Waiting, Outcome]]:
+    ) -> Outcomes:
         try:
             async with writing as transaction:
                 batch = await self._prepare(transaction, taken)
                 outcomes = self._decide(batch, taken)
-                snapshots = _snapshots(batch)
+                snapshots = snapshots_of(batch)
                 if batch.rows or batch.new_replies or batch.lines or batch.signs:
                     await transaction.append(
                         batch.rows, batch.new_replies, batch.now, batch.lines, batch.signs
@@ -208,7 +212,7 @@ class Bus:
                 else:
                     await transaction.confirm()
         except OutcomeLost as lost:
-            await self._require_written(lost)
+            await require_written(self._store, lost)
         at = batch.now if batch.rows else transaction.at
         self._known.remember(batch.states, batch.position, at)
         if batch.lines:
@@ -216,11 +220,17 @@ class Bus:
         self._chores.store_snapshots(snapshots)
         return outcomes
 
-    async def _require_written(self, lost: OutcomeLost) -> None:
-        """Raises Overloaded where nothing was written, OutcomeUnknown where that cannot be found out."""
-        if not await self._store.was_written(lost.trace):
-            raise self._store.outages.refuse(0) from lost
-        log.warning("the database broke off after a commit; nothing is lost")
+    async def _write_beside_others(self, taken: list[Waiting]) -> Outcomes | None:
+        store, known, messages = self._store, self._known, [each.message for each in taken]
+        if (states := known.at_hand(messages)) is None:
+            return None
+        batch = self._batch(known.position, max(self._clock(), known.at), states)
+        decided = beside_others.decide(batch, messages, LARGEST_BATCH)
+        if decided and (moved := await beside_others.append(store, known, batch)):
+            self._chores.store_snapshots(snapshots_of(batch))
+            return [(waiting, moved(each)) for waiting, each in zip(taken, decided, strict=True)]
+        store.keyring.discard_unsaved()
+        return None
 
     def _split_failed(self, taken: list[Waiting], error: Exception) -> None:
         """Nothing of `taken` was written: its halves are tried, or its one command is at fault."""
@@ -236,21 +246,20 @@ class Bus:
         replies = await transaction.replies(keys, now - REPLIES_KEPT) if keys else {}
         unless = [waiting.message.unless for waiting in taken if waiting.message.unless]
         self._known.begin(transaction)
+        states = await self._known.load(transaction, [waiting.message for waiting in taken])
+        batch = self._batch(transaction.position, now, states)
+        batch.replies, batch.damaged = replies, self._known.damaged
+        batch.latest = await transaction.latest(dict(unless))
+        return batch
+
+    def _batch(self, position: int, now: datetime, states: Loaded) -> Batch:
+        store = self._store
         return Batch(
-            transaction.position,
-            now,
-            await self._known.load(transaction, [waiting.message for waiting in taken]),
-            replies,
-            self._store.codec,
-            self._store.keyring,
-            self._new_id,
-            self._random,
-            self._known.damaged,
-            latest=await transaction.latest(dict(unless)),
+            position, now, states, {}, store.codec, store.keyring, self._new_id, self._random
         )
 
-    def _decide(self, batch: Batch, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
-        outcomes: list[tuple[Waiting, Outcome]] = []
+    def _decide(self, batch: Batch, taken: list[Waiting]) -> Outcomes:
+        outcomes = Outcomes()
         for place, waiting in enumerate(taken):
             if batch.size > LARGEST_BATCH:
                 self._queue.put_back_from(taken, place)
@@ -289,11 +298,3 @@ class Bus:
     async def _repeat(self, message: Message, repeat: Repeat) -> Answer:
         versioned = await answered_state(self._store, *repeat[:3], message.permits)
         return Answer(versioned, repeat.created, replayed=True)
-
-
-def _snapshots(batch: Batch) -> list[Snapshot]:
-    try:
-        return batch.snapshots()
-    except Exception:  # they save time, later: no command fails for want of one
-        log.exception("no snapshots taken")
-        return []

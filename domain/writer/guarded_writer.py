@@ -14,6 +14,7 @@ from domain.eventlog.append import StreamMoved
 from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.store import Store
 from domain.writer.batch import Batch, Decided
+from domain.writer.beside_others import placed
 from domain.writer.command_bus import Answer
 from domain.writer.dry_run import load_wanted
 from domain.writer.message import Message
@@ -139,8 +140,7 @@ def _decided(batch: Batch, message: Message) -> Outcome:
 
 def _moved(outcome: Outcome, expected: int, before: int) -> Outcome:
     """The position of the state after a command, now that it is known where its events are."""
-    if outcome.answer is None or outcome.answer.versioned.position <= expected:
+    if outcome.answer is None:
         return outcome
-    versioned = outcome.answer.versioned
-    placed = versioned._replace(position=versioned.position - expected + before)
-    return Outcome(outcome.answer._replace(versioned=placed))
+    versioned = placed(outcome.answer.versioned, expected, before)
+    return Outcome(outcome.answer._replace(versioned=versioned))

@@ -37,6 +37,7 @@ class StateCache:
         self._current: set[str] = set()
         self._batches_alone = 0
         self._batches_since_wrong_guess = 0
+        self._batches_since_conflict = GUESS_AGAIN_AFTER + 1
         self._guessed: set[str] = set()
         self.damaged: dict[str, Damaged] = {}
         """What is wrong with the streams that this batch cannot read."""
@@ -66,19 +67,41 @@ class StateCache:
         self._batches_since_wrong_guess = 0
         self._keyring.forget_absent()
 
+    def others_came_first(self) -> None:
+        """Another process has written to a stream that this one writes to: ask for states for a while."""
+        self._batches_since_conflict = 0
+
     def begin(self, transaction: Transaction) -> None:
         """Believe only what still holds where a transaction begins."""
-        self._began = transaction.position, transaction.at
         if transaction.session != self.session or transaction.position < self.position:
             self.forget()
             self.session = transaction.session
             self._goes_on = False
-        elif transaction.position != self.position:
+            self._began = transaction.position, transaction.at
+        else:
+            self.begin_after(transaction.position, transaction.at)
+
+    def begin_after(self, position: int, at: datetime | None = None) -> None:
+        """The same in the session as before, after a position; `at` is None where the time of its event is not known."""
+        if position != self.position:
             self._batches_alone = 0
             self._current.clear()
             self._keyring.forget_absent()
         else:
             self._batches_alone += 1
+            at = self.at
+        self._began = position, at or EPOCH
+
+    def at_hand(self, messages: Iterable[Message]) -> Loaded | None:
+        """The states of the streams of messages as they were seen last, where all of them and their keys are at hand, and others
+        have not come first of late.
+        """
+        if self._batches_since_conflict <= GUESS_AGAIN_AFTER:
+            return None
+        streams = {message.stream for message in messages}
+        states = {stream: self._states.get(stream) for stream in streams}
+        _, unknown = self._keyring.known(streams, believe_absent=True)
+        return None if unknown or None in states.values() else states
 
     async def load(self, transaction: Transaction, messages: Sequence[Message]) -> Loaded:
         """The present states of all streams that the messages need.
@@ -89,6 +112,7 @@ class StateCache:
         """
         self.damaged = {}
         self._batches_since_wrong_guess += 1
+        self._batches_since_conflict += 1
         guessing = not transaction.locked and self._batches_since_wrong_guess > GUESS_AGAIN_AFTER
         self._guessed = self._new_streams(messages) if guessing else set()
         self._keyring.assume_absent(self._guessed)

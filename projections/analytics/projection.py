@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns
+from domain.eventlog.connection.pg_arrays import columns
 from domain.execution.state import FINAL
 from domain.model import Recorded, aggregate_id
 from projections.analytics.row import COUNTED, Fact, after

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns
+from domain.eventlog.connection.pg_arrays import columns
 from domain.execution.claim_events import ExecutionReleased
 from domain.execution.events import (
     ExecutionCancelled,

@@ -6,7 +6,7 @@ fact.
 
 from __future__ import annotations
 
-from domain.eventlog.pg_arrays import placeholders
+from domain.eventlog.connection.pg_arrays import placeholders
 from domain.execution.state import OPEN as OPEN_STATUSES
 from domain.execution.types import StepStatus
 from projections.analytics.step_row import StepRun

@@ -7,7 +7,7 @@ the first event of the execution, which the log knows.
 
 from __future__ import annotations
 
-from domain.eventlog.pg_arrays import placeholders
+from domain.eventlog.connection.pg_arrays import placeholders
 from domain.execution.state import FINAL
 from domain.execution.types import Status
 from projections.analytics import step_tables

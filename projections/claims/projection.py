@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns, placeholders
+from domain.eventlog.connection.pg_arrays import columns, placeholders
 from domain.execution.claim_events import ExecutionClaimed, ExecutionReleased
 from domain.execution.events import ExecutionFailed
 from domain.execution.types import LEASE_LOST

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from psycopg import AsyncConnection
 
 from domain.eventlog.archive.transparent import fetch_of_streams
-from domain.eventlog.pg_arrays import columns, placeholders
+from domain.eventlog.connection.pg_arrays import columns, placeholders
 
 IN_A_ROW = 20
 """Events of a lane that are called before it is another's turn."""

@@ -10,7 +10,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from domain.eventlog.codec import sealed_json
-from domain.eventlog.pg_arrays import array, columns
+from domain.eventlog.connection.pg_arrays import array, columns
 from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import COLUMNS

@@ -19,7 +19,7 @@ from domain.damage import report
 from domain.errors import Damaged
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
 from domain.eventlog.connection.heartbeats import heard
-from domain.eventlog.pg_arrays import columns
+from domain.eventlog.connection.pg_arrays import columns
 from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Recorded, Versioned

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns, placeholders
+from domain.eventlog.connection.pg_arrays import columns, placeholders
 from domain.execution.state import Execution
 from projections.query.ast import Condition
 from projections.query.spans import Limited, Span, between

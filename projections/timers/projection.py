@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns, placeholders
+from domain.eventlog.connection.pg_arrays import columns, placeholders
 from domain.model import Recorded
 from projections.engine.row_cache import RowCache
 from projections.timers.timer import CONCERNED, Timer, after

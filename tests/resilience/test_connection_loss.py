@@ -62,6 +62,7 @@ async def test_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
     database: str, cut: Cut
 ) -> None:
     async with proxied(database) as proxy:
+        proxy.marks |= {Cut.BEFORE_COMMIT: b"tally.noted", Cut.AFTER_COMMIT: b"SELECT 1\0"}
         async with running_bus(store(proxy.conninfo)) as bus:
             await bus.send(message("a", Begin()))
             proxy.cut = cut

@@ -18,6 +18,7 @@ from domain.eventlog import store
 from domain.eventlog.append import (
     HeadMoved,
     OptimisticTransaction,
+    StreamMoved,
     Transaction,
     WrongGuess,
 )
@@ -167,6 +168,30 @@ class MemoryStore(Store):
             yield MemoryAttempt(self, position, at)
         finally:
             self.keyring.discard_unsaved()
+
+    async def append(
+        self,
+        events: Sequence[EventRow],
+        at: datetime,
+        unless: Mapping[str, int] | None = None,
+        *,
+        session: int | None = None,
+    ) -> int:
+        assert unless is None
+        async with self.log.lock:
+            transaction = MemoryTransaction(self)
+            before = transaction.position
+            if session != self.log.session or transaction.at > at:
+                raise HeadMoved
+            moved = before + 1 - events[0].position
+            rows = [row._replace(position=row.position + moved) for row in events]
+            try:
+                await transaction.append(rows, [], at)
+            except psycopg.errors.UniqueViolation:
+                raise StreamMoved from None
+            finally:
+                self.keyring.discard_unsaved()
+            return before
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:

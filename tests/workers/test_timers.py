@@ -124,7 +124,9 @@ async def test_timers_fire_in_smaller_commits_while_others_use_the_log(
     monkeypatch.setattr(pace, "BESIDE_OTHERS", 2)
     append, commits = world.guarded_writer._store.append, []
 
-    async def counted(events: Sequence[EventRow], *more: Any) -> int:
+    async def counted(events: Sequence[EventRow], *more: Any, **of_bus: Any) -> int:
+        if of_bus:
+            return await append(events, *more, **of_bus)
         commits.append(len({event.stream for event in events}))
         if others == "event":
             await world.send("other", UpdateProgress(progress=len(commits)))

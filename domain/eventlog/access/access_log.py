@@ -20,9 +20,9 @@ from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
 from domain.eventlog.access.entry import SEPARATOR, Access, chained, entry_bytes
+from domain.eventlog.connection.pg_arrays import columns, placeholders
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up
-from domain.eventlog.pg_arrays import columns, placeholders
 from domain.eventlog.sessions import session_options
 from domain.supervisor import cancel
 

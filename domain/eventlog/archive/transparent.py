@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from domain.eventlog.archive.blocks import positions_of
 from domain.eventlog.archive.reader import RANGES, read_events
 from domain.eventlog.codec import EventRow
-from domain.eventlog.pg_arrays import Array, array, placeholders
+from domain.eventlog.connection.pg_arrays import Array, array, placeholders
 from domain.eventlog.queries import COLUMNS, HISTORY, IN_ORDER, OF_SHARE, OF_TYPES, READ, SPAN
 
 KINDS = ("bigint", "bigint", "timestamptz", "text", "text", "text", "bytea")

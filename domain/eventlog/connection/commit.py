@@ -20,7 +20,7 @@ SHUTDOWN = "57P"
 """SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
 
 EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
-    AND notification_id = %b AND meta = %b AND state = %b"""
+    AND at = %b AND meta = %b AND state = %b"""
 REPLY_WRITTEN = "SELECT FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
 LINE_WRITTEN = "SELECT FROM log_lines WHERE execution = %b AND occurred_at = %b AND sealed = %b"
 
@@ -50,7 +50,7 @@ class Commit(NamedTuple):
         """What shows whether it was written: the last of its rows."""
         if self.events:
             last = self.events[-1]
-            values = (last.stream, last.version, last.position, last.meta, last.data)
+            values = (last.stream, last.version, self.at, last.meta, last.data)
             return Trace(EVENT_WRITTEN, values)
         if self.replies:
             reply = self.replies[0]

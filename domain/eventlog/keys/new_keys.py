@@ -7,8 +7,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple, Self
 
 from domain.eventlog.codec import EventRow
+from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import ERASED_ARRAYS
 from domain.eventlog.states import StateLoader
 

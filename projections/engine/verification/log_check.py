@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns
+from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.integrity.log import PART, content_faults, order_faults

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from domain.eventlog.pg_arrays import ITEMS, array, columns, placeholders
+from domain.eventlog.connection.pg_arrays import ITEMS, array, columns, placeholders
 
 VALUES: dict[str, Sequence[Any]] = {
     "boolean": [True, False, None],
