@@ -73,8 +73,14 @@ class Follower:
     """
 
     def __init__(
-        self, view: Projection, pages: Pages, page: int = PAGE, part: Part | None = None
+        self,
+        view: Projection,
+        pages: Pages,
+        page: int = PAGE,
+        part: Part | None = None,
+        left: BookmarkState | None = None,
     ) -> None:
+        """`left` is where what the view keeps between pages is from, if that is known."""
         self.view = view
         self.parked = 0
         self.behind = False
@@ -82,13 +88,13 @@ class Follower:
         self._pages = pages
         self._part = part
         self._bookmark = part.bookmark(view.name) if part else view.name
-        self._left: BookmarkState | None = None
+        self.left = left
         self._page = self._smallest = page
 
     @property
     def position(self) -> int:
         """How far the bookmark is known to be, whichever process moved it."""
-        return self._left.position if self._left else 0
+        return self.left.position if self.left else 0
 
     async def catch_up(
         self,
@@ -118,17 +124,17 @@ class Follower:
         async with undone_by_errors(connection, bounds):
             bookmark, head = await _bookmark(connection, bounds, self._bookmark)
             head = min(head, self._part.until) if self._part else head
-            if bookmark != self._left:
+            if bookmark != self.left:
                 view.forget()
             until = min(bookmark.position + page, head)
             if until <= bookmark.position:  # less where `head` was read before a wait for the row
                 self.behind, self.moved = False, 0
                 await connection.execute(bounds.end)
-                self._left = bookmark
+                self.left = bookmark
                 return None
             until, events = await self._pages.read(connection, bookmark.position, until, head)
             self.behind, self.moved = until < head, until - bookmark.position
-            self._left = None
+            self.left = None
             self._fit()
             if events:
                 await apply(connection, events)
@@ -136,8 +142,8 @@ class Follower:
             if progress_channel:
                 moved += NOTIFY.format(progress_channel, f"{view.name} {until}")
             await connection.execute(moved + bounds.end)
-        self._left = BookmarkState(until, bookmark.generation)
-        return self._left
+        self.left = BookmarkState(until, bookmark.generation)
+        return self.left
 
     def _fit(self) -> None:
         """The further behind, the larger the pages: rows are written once a page."""

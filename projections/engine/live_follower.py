@@ -70,6 +70,15 @@ class LiveFollower:
         """Whether a view at this position can follow together with the others."""
         return self._recent.covers(position)
 
+    def left(self, view: str) -> BookmarkState | None:
+        """Where it left a view, and what that keeps between pages; None where it did not come so far."""
+        return self._left.get(view)
+
+    def take_back(self, view: str, left: BookmarkState | None) -> None:
+        """Go on with a view where another follower left it."""
+        if left is not None:
+            self._left[view] = left
+
     async def catch_up(self, connection: AsyncConnection, views: Sequence[Projection]) -> LivePage:
         """Apply to each view what follows on its bookmark, all up to one position."""
         left = {view.name: self._left.pop(view.name, None) for view in views}

@@ -18,7 +18,7 @@ from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks, cancel, supervise
 from projections.engine.channels import hurry_channel, progress_channel
-from projections.engine.follower import Follower
+from projections.engine.follower import BookmarkState, Follower
 from projections.engine.gathering import Gathering
 from projections.engine.live_follower import SLOW, LiveFollower
 from projections.engine.migrations import begin_again_without_bookmark
@@ -73,6 +73,8 @@ class Runner(Background):
         self._wake = Wake()
         self._owned: set[str] = set()
         self._apart: dict[str, asyncio.Task[None]] = {}
+        self._kept: dict[str, BookmarkState | None] = {}
+        """Of a view that is about to follow by itself: where what it keeps between pages is from."""
         listener.add_handler(schema, self._on_events)
         listener.add_handler(hurry_channel(schema), self._on_hurry)
 
@@ -144,6 +146,7 @@ class Runner(Background):
         for view in due:
             self._gathering.applied(view.name, page.moved, now, behind=page.behind)
         for name in page.apart:
+            self._kept[name] = live.left(name)
             follow = partial(self._follow_apart, self._views[name], live)
             self._apart[name] = asyncio.create_task(
                 supervise(f"view {name}", follow, OUTAGES), name=f"view {name}"
@@ -161,7 +164,8 @@ class Runner(Background):
         """Bring a view up to the others on a connection of its own; it parks what it cannot apply."""
         async with await self._connect() as connection:
             await begin_again_without_bookmark(connection, view)
-            follower = Follower(view, LogPages(self._store, view.types))
+            left = self._kept.pop(view.name, None)
+            follower = Follower(view, LogPages(self._store, view.types), left=left)
             well = False
             while not (well and live.covers(follower.position)):
                 parked, began = follower.parked, monotonic()
@@ -170,6 +174,7 @@ class Runner(Background):
                 await self._upkeep[view.name].tidy(connection)
                 await asyncio.sleep(0 if follower.behind else BREAK)
         del self._apart[view.name]
+        live.take_back(view.name, follower.left)
         self._gathering.expect_events()
         self._wake.set()
         return True

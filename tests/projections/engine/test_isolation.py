@@ -121,6 +121,7 @@ async def test_slow_view_follows_by_itself_until_it_is_quick(
 ) -> None:
     async with process(database) as (log, one):
         assert await one.reach(await log.write(some(1)))
+        forgotten = [one.seen.forgotten, one.too.forgotten]
         monkeypatch.setattr(live_follower, "SLOW", -1)
         monkeypatch.setattr(runner, "SLOW", -1)
         for number in range(50):  # until each has had a page of its own to be slow with
@@ -132,6 +133,7 @@ async def test_slow_view_follows_by_itself_until_it_is_quick(
         monkeypatch.setattr(runner, "SLOW", 60)
         await one.come_together()
         assert await one.reach(await log.write([created("quick")]))
+        assert [one.seen.forgotten, one.too.forgotten] == forgotten  # they keep what they hold
 
 
 async def test_rebuild_of_one_view_holds_up_no_other(database: str) -> None:
