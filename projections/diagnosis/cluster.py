@@ -24,6 +24,8 @@ ME = "SELECT pg_is_in_recovery(), pg_backend_pid(), current_setting('search_path
 MANY_HOSTS = "target_session_attrs"
 LEAST_PATRONI = 4
 LONGEST_TTL = 30
+LEAST_LAG = 2**30
+"""Bytes that are written while no standby confirms any, as views are, and yet no reason not to lead."""
 
 Severity = Literal["unsafe", "unavailable"]
 
@@ -242,14 +244,25 @@ def _mode(node: Patroni) -> Iterator[Finding]:
         )
 
 
+def _lag(node: Patroni) -> Iterator[Finding]:
+    lag = int(node.configuration.get("maximum_lag_on_failover", 2**20))
+    if node.configuration.get("synchronous_mode") and lag < LEAST_LAG:
+        yield Finding(
+            "unavailable",
+            f"maximum_lag_on_failover is {lag}: a standby that lacks more bytes never leads, though it has every"
+            " commit that was acknowledged",
+            "set maximum_lag_on_failover: 1099511627776; which standby may lead is decided by the quorum",
+        )
+
+
 def _times(node: Patroni) -> Iterator[Finding]:
-    if (ttl := node.configuration.get("ttl", 30)) > LONGEST_TTL:
+    if (ttl := int(node.configuration.get("ttl", 30))) > LONGEST_TTL:
         yield Finding(
             "unavailable",
             f"ttl is {ttl}: a machine that dies is missed for so many seconds",
             "set ttl: 20",
         )
-    if (start := node.configuration.get("primary_start_timeout", 300)) > 0:
+    if (start := int(node.configuration.get("primary_start_timeout", 300))) > 0:
         yield Finding(
             "unavailable",
             f"primary_start_timeout is {start}: a PostgreSQL that died is waited for as many seconds",
@@ -270,4 +283,4 @@ def _state(node: Patroni) -> Iterator[Finding]:
         )
 
 
-OF_PATRONI: tuple[Callable[[Patroni], Iterator[Finding]], ...] = (_version, _mode, _times, _state)
+OF_PATRONI: tuple[Callable[[Patroni], Iterator[Finding]], ...] = (_version, _mode, _lag, _times, _state)
