@@ -8,14 +8,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 
 from api.embedded_postgres.server import EmbeddedPostgres
-from domain.errors import OutcomeUnknown
+from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog import store as store_module
 from domain.eventlog.connection import connections
+from domain.eventlog.connection.commit import Commit, is_written
 from domain.eventlog.migrations import migrate_log
+from domain.eventlog.sessions import session_options
 from tests.support.databases import FAST
-from tests.support.sample_aggregate import Begin, Raise, message, running_bus, store
+from tests.support.sample_aggregate import Begin, Raise, clock, message, running_bus, store
+from tests.support.standby import pair
 
 WAITING = {name: value for name, value in FAST.items() if name != "synchronous_commit"}
 
@@ -65,3 +69,22 @@ async def test_commit_that_waits_for_a_standby_in_vain_is_not_acknowledged(
                 assert [row.position for row in await log.read(0, 10)] == [1, 2]  # it shows there
                 assert waiting(server.conninfo()) <= 1
             assert (await bus.send(message("a", Raise()))).versioned.version == 3
+
+
+async def test_former_primary_that_is_a_standby_does_not_say_whether_a_commit_was_recorded(
+    postgres_bin: Path | None,
+) -> None:
+    with pair(postgres_bin) as servers:
+        migrate_log(servers.primary.conninfo(), "executions")
+        log = store(servers.primary.conninfo())
+        async with running_bus(log) as bus:
+            await bus.send(message("a", Begin()))
+            [event] = await log.read(0, 10)
+        servers.wait_until_equal()
+        former = await AsyncConnection.connect(
+            servers.standby.conninfo(), autocommit=True, options=session_options("executions")
+        )
+        async with former:
+            for shown in (event, event._replace(version=2)):
+                with pytest.raises(Overloaded):
+                    await is_written(former, Commit([shown], clock()).trace)

@@ -15,6 +15,7 @@ from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.heartbeats import NO_SIGNS, SIGN_WRITTEN, Signs
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.idempotency import Reply
+from domain.outages import AWAY
 
 SHUTDOWN = "57P"
 """SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
@@ -24,7 +25,7 @@ EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_ve
 REPLY_WRITTEN = "SELECT FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
 LINE_WRITTEN = "SELECT FROM log_lines WHERE execution = %b AND occurred_at = %b AND sealed = %b"
 
-
+IN_RECOVERY = "SELECT FROM pg_is_in_recovery() AS standby WHERE standby"
 WAIT_FOR_QUORUM = "SELECT pg_logical_emit_message(true, 'executions', '')"
 """Writes nothing that is kept, and commits: that waits for the standbys that commits have to wait for."""
 
@@ -70,7 +71,13 @@ class FormerKey(Overloaded):
 async def is_written(connection: AsyncConnection, trace: Trace) -> bool:
     """Whether a batch was committed, and is where commits have to be: a commit whose connection is ended while it
     waits for standbys shows on the primary, and is lost with it.
+
+    Raises:
+        Overloaded: this is a standby, such as a former primary: it may lack the batch, or have it to no avail.
     """
+    standby = await connection.execute(IN_RECOVERY)
+    if await standby.fetchone() is not None:
+        raise Overloaded(AWAY)
     cursor = await connection.execute(trace.query, trace.values)
     if await cursor.fetchone() is None:
         return False
