@@ -66,12 +66,18 @@ class Load:
         self._pause = pause
         self._keys = keys
         self._over = False
+        self._running: asyncio.Task[None] | None = None
         limits = httpx.Limits(max_connections=2 * CALLERS)
         self._client = httpx.AsyncClient(
             base_url=f"{service.url}/api", headers=AUTHORIZED, timeout=20, limits=limits
         )
 
-    async def run(self) -> None:
+    def start(self) -> asyncio.Task[None]:
+        """Begin to call."""
+        self._running = asyncio.create_task(self._run())
+        return self._running
+
+    async def _run(self) -> None:
         async with self._client:
             for path, entry in CATALOG:
                 label = f"{self._name}-catalog-{entry['$id']}"
@@ -85,10 +91,12 @@ class Load:
         self._over = True
 
     async def answered(self, more: int, seconds: float = 60) -> None:
-        """Wait until `more` further commands are answered."""
+        """Wait until `more` further commands are answered; fails at once where a caller has failed."""
         wanted = len(self.answers) + more
         async with asyncio.timeout(seconds):
-            while len(self.answers) < wanted:  # noqa: ASYNC110 - looking is enough for a test
+            while len(self.answers) < wanted:
+                if self._running is not None and self._running.done():
+                    await self._running
                 await asyncio.sleep(0.02)
 
     async def _call(self, caller: str) -> None:
@@ -178,7 +186,7 @@ async def under_load(
     They write as fast as they are answered in a `thorough` run alone.
     """
     load = Load(service, name, 0 if thorough else pause, keys=keys)
-    running = asyncio.create_task(load.run())
+    running = load.start()
     try:
         await load.answered(20)
         yield load
