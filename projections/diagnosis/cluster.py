@@ -1,11 +1,8 @@
-"""What endangers acknowledged commands in a cluster of PostgreSQL: measured in it, asked of its Patroni, and judged by
-a table of rules.
-"""
+"""A cluster of PostgreSQL as it was found: what was measured in it, and what its Patroni says."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import psycopg
@@ -21,12 +18,11 @@ SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
 STANDBYS = "SELECT application_name, sync_state FROM pg_stat_replication WHERE state = 'streaming'"
 SLOTS = "SELECT count(*) FROM pg_replication_slots"
 ME = "SELECT pg_is_in_recovery(), pg_backend_pid(), current_setting('search_path')"
+SEES = "SELECT pg_has_role('pg_monitor', 'USAGE')"
+NOT_ARCHIVED = """SELECT count(*) > 0 FROM pg_ls_archive_statusdir()
+    WHERE name LIKE '%.ready' AND modification < now() - interval '10 minutes'"""
+"""Whether WAL waits for its archive. `pg_stat_archiver` counts no command that is not found."""
 MANY_HOSTS = "target_session_attrs"
-LEAST_PATRONI = 4
-LONGEST_TTL = 30
-LEAST_LAG = 2**30
-"""Bytes that are written while no standby confirms any, as views are, and yet no reason not to lead."""
-
 Severity = Literal["unsafe", "unavailable"]
 
 
@@ -61,6 +57,9 @@ class Database(NamedTuple):
     pooled: bool
     hosts: int = 1
     read_write: bool = True
+    monitors: bool = True
+    """Whether the role may see standbys, and what waits for the archive."""
+    not_archived: bool = False
 
 
 class Patroni(NamedTuple):
@@ -87,6 +86,7 @@ def measure(conninfo: str, schema: str) -> Database:
     words = conninfo_to_dict(conninfo)
     with connect(conninfo, schema) as connection:
         [(standby, pid, path)] = _rows(connection, ME)
+        [(monitors,)] = _rows(connection, SEES)
         return Database(
             dict(connection.execute(SETTINGS, (list(NAMES),)).fetchall()),
             [Standby(*row) for row in _rows(connection, STANDBYS)],
@@ -96,191 +96,10 @@ def measure(conninfo: str, schema: str) -> Database:
             pooled=pid != connection.info.backend_pid or path != schema,
             hosts=len(str(words.get("host") or "").split(",")),
             read_write=words.get(MANY_HOSTS) in {"read-write", "primary"},
+            monitors=monitors,
+            not_archived=monitors and _rows(connection, NOT_ARCHIVED)[0][0],
         )
 
 
 def _rows(connection: psycopg.Connection, query: str) -> list[Any]:
     return connection.execute(query.encode()).fetchall()
-
-
-def findings(cluster: Cluster) -> list[Finding]:
-    """What all rules find: first what may lose commands."""
-    found = [each for rule in OF_DATABASE for each in rule(cluster.database)]
-    found += [each for node in cluster.patroni for rule in OF_PATRONI for each in rule(node)]
-    return sorted(dict.fromkeys(found), key=lambda each: each.severity == "unavailable")
-
-
-# --- the database ------------------------------------------------------------
-
-
-def _route(found: Database) -> Iterator[Finding]:
-    if found.standby:
-        yield Finding(
-            "unavailable",
-            "the connection string leads to a standby, on which no server starts",
-            "lead it to the primary, through HAProxy with `option httpchk OPTIONS /primary`",
-        )
-    if found.hosts > 1 and not found.read_write:
-        yield Finding(
-            "unavailable",
-            "the connection string names several hosts without target_session_attrs=read-write",
-            "add it, or better, lead the servers through HAProxy",
-        )
-    elif found.hosts > 1:
-        yield Finding(
-            "unavailable",
-            "the connection string names several hosts: a primary that hangs is found again and again",
-            "lead the servers through HAProxy with `on-marked-down shutdown-sessions`",
-        )
-
-
-def _pooler(found: Database) -> Iterator[Finding]:
-    if found.pooled:
-        yield Finding(
-            "unsafe",
-            "a pooler (PgBouncer) is in the way: it drops `search_path`, LISTEN and locks of sessions",
-            "connect to PostgreSQL, or through HAProxy, which passes connections on whole",
-        )
-
-
-def _durability(found: Database) -> Iterator[Finding]:
-    for name in ("fsync", "full_page_writes"):
-        if found.settings.get(name) == "off":
-            yield Finding(
-                "unsafe",
-                f"{name} is off: a crash may lose what was acknowledged",
-                f"set {name} = on",
-            )
-    if (commit := found.settings.get("synchronous_commit")) not in {"on", "remote_apply"}:
-        yield Finding(
-            "unsafe",
-            f"synchronous_commit is {commit}: no commit waits for a standby's disk",
-            "set synchronous_commit = on",
-        )
-
-
-def _quorum(found: Database) -> Iterator[Finding]:
-    names = found.settings.get("synchronous_standby_names", "")
-    if found.standby:
-        return
-    if not names:
-        yield Finding(
-            "unsafe",
-            "synchronous_standby_names is empty: a commit waits for no standby, and is lost with the primary",
-            "set synchronous_mode: quorum and synchronous_mode_strict: true in Patroni",
-        )
-    elif not re.match(r"\s*ANY\s", names, re.IGNORECASE):
-        yield Finding(
-            "unavailable",
-            f"synchronous_standby_names is {names}: commits wait for named standbys, not for a quorum",
-            "set synchronous_mode: quorum in Patroni 4 or later",
-        )
-    number = sum(each.counts for each in found.standbys)
-    if names and number < 2:
-        yield Finding(
-            "unavailable",
-            f"{number or 'no'} standby that commits wait for is connected: the next failure stops all commands",
-            "bring the other standbys back, or add one: three nodes in all",
-        )
-
-
-def _slots(found: Database) -> Iterator[Finding]:
-    if found.slots and found.settings.get("max_slot_wal_keep_size") == "-1":
-        yield Finding(
-            "unavailable",
-            "max_slot_wal_keep_size is not set: the slot of a standby that is gone fills the disk",
-            "set it to what the disk can spare, such as 4GB",
-        )
-
-
-def _rewind(found: Database) -> Iterator[Finding]:
-    hints, checksums = (found.settings.get(name) for name in ("wal_log_hints", "data_checksums"))
-    if "on" not in {hints, checksums}:
-        yield Finding(
-            "unavailable",
-            "neither wal_log_hints nor data checksums are on: a former primary cannot be rewound",
-            "set wal_log_hints = on",
-        )
-
-
-def _archive(found: Database) -> Iterator[Finding]:
-    if found.settings.get("archive_mode") == "off":
-        yield Finding(
-            "unsafe",
-            "archive_mode is off: what was written since the last backup is in no backup",
-            "archive WAL, with pgBackRest for instance",
-        )
-
-
-OF_DATABASE: tuple[Callable[[Database], Iterator[Finding]], ...] = (
-    *(_pooler, _durability, _quorum, _archive, _route, _slots, _rewind),
-)
-
-# --- Patroni -----------------------------------------------------------------
-
-
-def _version(node: Patroni) -> Iterator[Finding]:
-    major = re.match(r"\d+", node.version)
-    if major is None or int(major[0]) < LEAST_PATRONI:
-        yield Finding(
-            "unsafe",
-            f"Patroni is {node.version}: before 4 it has no quorum commit, and a node that wakes may take the lead",
-            f"upgrade to Patroni {LEAST_PATRONI} or later",
-        )
-
-
-def _mode(node: Patroni) -> Iterator[Finding]:
-    if (mode := node.configuration.get("synchronous_mode")) != "quorum":
-        yield Finding(
-            "unsafe" if not mode else "unavailable",
-            f"synchronous_mode is {mode or 'off'}",
-            "set synchronous_mode: quorum",
-        )
-    if not node.configuration.get("synchronous_mode_strict"):
-        yield Finding(
-            "unsafe",
-            "synchronous_mode_strict is off: without a standby, commits wait for none and are lost with the primary",
-            "set synchronous_mode_strict: true",
-        )
-
-
-def _lag(node: Patroni) -> Iterator[Finding]:
-    lag = int(node.configuration.get("maximum_lag_on_failover", 2**20))
-    if node.configuration.get("synchronous_mode") and lag < LEAST_LAG:
-        yield Finding(
-            "unavailable",
-            f"maximum_lag_on_failover is {lag}: a standby that lacks more bytes never leads, though it has every"
-            " commit that was acknowledged",
-            "set maximum_lag_on_failover: 1099511627776; which standby may lead is decided by the quorum",
-        )
-
-
-def _times(node: Patroni) -> Iterator[Finding]:
-    if (ttl := int(node.configuration.get("ttl", 30))) > LONGEST_TTL:
-        yield Finding(
-            "unavailable",
-            f"ttl is {ttl}: a machine that dies is missed for so many seconds",
-            "set ttl: 20",
-        )
-    if (start := int(node.configuration.get("primary_start_timeout", 300))) > 0:
-        yield Finding(
-            "unavailable",
-            f"primary_start_timeout is {start}: a PostgreSQL that died is waited for as many seconds",
-            "set primary_start_timeout: 0",
-        )
-
-
-def _state(node: Patroni) -> Iterator[Finding]:
-    if node.configuration.get("pause"):
-        yield Finding(
-            "unavailable", "the cluster is paused: nothing fails over", "run `patronictl resume`"
-        )
-    if node.watchdog_failed:
-        yield Finding(
-            "unsafe",
-            "the watchdog of a node does not work: a node that hangs may come back as a second primary",
-            "load softdog, and give /dev/watchdog to the user of Patroni",
-        )
-
-
-OF_PATRONI: tuple[Callable[[Patroni], Iterator[Finding]], ...] = (_version, _mode, _lag, _times, _state)

@@ -12,7 +12,8 @@ import httpx
 
 from api.settings import SetupError, read
 from domain.errors import Overloaded
-from projections.diagnosis.cluster import Cluster, Patroni, findings, measure
+from projections.diagnosis.cluster import Cluster, Patroni, measure
+from projections.diagnosis.cluster_rules import findings
 
 WITHIN = 5.0
 

@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no stubs
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
 from projections.diagnosis import cluster
 from projections.diagnosis.cluster import (
@@ -14,9 +16,9 @@ from projections.diagnosis.cluster import (
     Database,
     Patroni,
     Standby,
-    findings,
     measure,
 )
+from projections.diagnosis.cluster_rules import findings
 from tests.support.paths import ROOT
 
 WELL = Database(
@@ -73,6 +75,8 @@ def test_setting_that_endangers_the_log_is_found(
     [
         ({"standbys": [Standby("b", "quorum")]}, "unavailable", "1 standby"),
         ({"standbys": [Standby("b", "async")]}, "unavailable", "no standby"),
+        ({"monitors": False, "standbys": []}, "unavailable", "may see neither standbys"),
+        ({"not_archived": True}, "unsafe", "waited for its archive"),
         ({"pooled": True}, "unsafe", "pooler"),
         ({"standby": True}, "unavailable", "leads to a standby"),
         ({"hosts": 3, "read_write": False}, "unavailable", "without target_session_attrs"),
@@ -113,6 +117,19 @@ def test_single_database_is_measured_as_it_is(database: str) -> None:
     measured = measure(database, "executions")
     assert (measured.standby, measured.pooled, measured.standbys) == (False, False, [])
     assert any("waits for no standby" in each.what for each in findings(Cluster(measured)))
+
+
+def test_role_sees_the_cluster_once_it_may(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as owner:
+        role = Identifier(name := f"{owner.info.dbname}_checking")
+        owner.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'sesame'").format(role))
+        url = make_conninfo(database, user=name, password="sesame")
+        try:
+            assert not measure(url, "executions").monitors
+            owner.execute(SQL("GRANT pg_monitor TO {}").format(role))
+            assert measure(url, "executions").monitors
+        finally:
+            owner.execute(SQL("DROP ROLE {}").format(role))
 
 
 def test_connection_that_loses_its_search_path_is_taken_for_pooled(
