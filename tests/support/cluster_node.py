@@ -138,9 +138,15 @@ class Node:
 
     def leads(self) -> bool:
         """Whether it says that it is the primary."""
+        return self.timeline() > 0
+
+    def timeline(self) -> int:
+        """What it leads on, which each promotion counts up; 0 where it does not say that it is the primary."""
         with suppress(httpx.HTTPError):
-            return httpx.get(f"{self.url}/primary", timeout=2).is_success
-        return False
+            answer = httpx.get(f"{self.url}/primary", timeout=2)
+            if answer.is_success:
+                return int(answer.json().get("timeline", 0))
+        return 0
 
     def members(self) -> Mapping[str, Mapping[str, Any]]:
         """What it says of all nodes, by their names; nothing where it does not answer."""

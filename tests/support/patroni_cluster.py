@@ -77,6 +77,10 @@ class PatroniCluster:
         others = [node for node in self.nodes if node is not former]
         self._wait_until(lambda: any(node.leads() for node in others))
 
+    def wait_until_led_after(self, timeline: int) -> None:
+        """Return once a node is the primary on a later timeline: any of them."""
+        self._wait_until(lambda: any(node.timeline() > timeline for node in self.nodes))
+
     def wait_until_without_leader(self, node: Node) -> None:
         """Return once the lease of the primary is over, as a node sees it."""
 
