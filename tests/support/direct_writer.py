@@ -18,6 +18,8 @@ PAUSE, REST = 0.02, 0.3
 TABLE = "CREATE TABLE IF NOT EXISTS written (node text, number int, PRIMARY KEY (node, number))"
 WRITE = "INSERT INTO written VALUES (%s, %s)"
 READ = "SELECT node, number FROM written"
+_NUMBERS = count()
+"""Of all writers, as those of one failure find the rows of the last one."""
 
 
 class DirectWriter:
@@ -26,7 +28,6 @@ class DirectWriter:
     def __init__(self, node: Node) -> None:
         self.acknowledged: set[tuple[str, int]] = set()
         self._node = node
-        self._numbers = count()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="direct writer", daemon=True)
         self._thread.start()
@@ -48,7 +49,7 @@ class DirectWriter:
 
     def _write(self, connection: psycopg.Connection) -> None:
         while not self._stopped.wait(PAUSE):
-            row = (self._node.name, next(self._numbers))
+            row = (self._node.name, next(_NUMBERS))
             connection.execute(WRITE, row)
             self.acknowledged.add(row)
 
