@@ -102,7 +102,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--thorough", action="store_true", help="let tests of faults last several times longer"
     )
     parser.addoption(
-        "--nightly", action="store_true", help="run clusters, too, each for two or three minutes"
+        "--nightly", action="store_true", help="run clusters, too, each for about two minutes"
     )
     parser.addoption(
         "--fast", action="store_true", help="run only tests that start no process and no database"

@@ -49,6 +49,7 @@ async def patroni_frozen(trial: ClusterTrial) -> None:
     """PostgreSQL goes on as a primary, until after another one leads."""
     node = await asyncio.to_thread(trial.cluster.primary)
     with node.unattended():
+        await asyncio.to_thread(trial.cluster.hurry, node)
         await asyncio.to_thread(trial.cluster.wait_until_led_by_other, node)
 
 
@@ -75,6 +76,7 @@ async def primary_killed_while_a_standby_hangs(trial: ClusterTrial) -> None:
     hanging, other = await asyncio.to_thread(trial.cluster.standbys)
     with hanging.frozen():
         await asyncio.to_thread(primary.kill, with_etcd=False)
+        await asyncio.to_thread(trial.cluster.hurry, primary)
         await asyncio.to_thread(trial.cluster.wait_until_without_leader, other)
         await trial.assert_refused()
         assert not other.leads()

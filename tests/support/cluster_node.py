@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ from tests.support.service_process import children, free_port, signal_all
 
 EXAMPLE = ROOT / "docs" / "high-availability" / "patroni.yml"
 PASSWORD = "of-the-tests"
+LEADER = b"/service/executions/leader"
+"""The key of etcd that the primary holds, by the example."""
 HERE = {"fsync": "on", "shared_buffers": "64MB", "ssl": "off"}
 """Settings of this machine in the place of the example's."""
 
@@ -147,6 +150,15 @@ class Node:
             if answer.is_success:
                 return int(answer.json().get("timeline", 0))
         return 0
+
+    def end_lease(self) -> None:
+        """Let its member of etcd end the lease of the primary, as it does when nobody has renewed it for `ttl`."""
+        etcd = f"http://{HOST}:{self._etcd_door}/v3"
+        key = b64encode(LEADER).decode()
+        found = httpx.post(f"{etcd}/kv/range", json={"key": key}, timeout=5).raise_for_status()
+        for each in found.json().get("kvs", []):
+            lease = {"ID": each["lease"]}
+            httpx.post(f"{etcd}/lease/revoke", json=lease, timeout=5).raise_for_status()
 
     def members(self) -> Mapping[str, Mapping[str, Any]]:
         """What it says of all nodes, by their names; nothing where it does not answer."""

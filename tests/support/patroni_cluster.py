@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import httpx
@@ -20,6 +21,8 @@ UP = 90
 NAMES = "abc"
 SOON = {"loop_wait": 1, "retry_timeout": 3}
 """Settings by which Patroni looks more often than by the example's; its `ttl` is the least there."""
+LET_GO = 6.0
+"""Seconds within which a proxy lets a node go that does not answer."""
 WHOLE = [
     ("leader", "running"),
     ("quorum_standby", "streaming"),
@@ -30,8 +33,9 @@ WHOLE = [
 class PatroniCluster:
     """The nodes, of which one leads."""
 
-    def __init__(self, folder: Path, nodes: Sequence[Node]) -> None:
+    def __init__(self, folder: Path, nodes: Sequence[Node], *, hurried: bool = False) -> None:
         self.nodes = nodes
+        self._hurried = hurried
         self._log = folder / "cluster.log"
 
     @property
@@ -76,6 +80,12 @@ class PatroniCluster:
         """Return once another node is the primary."""
         others = [node for node in self.nodes if node is not former]
         self._wait_until(lambda: any(node.leads() for node in others))
+
+    def hurry(self, former: Node) -> None:
+        """Where there is not time for `ttl`: end the lease of a primary that hangs or is dead, once no client is led to it."""
+        if self._hurried:
+            sleep(LET_GO)
+            next(node for node in self.nodes if node is not former).end_lease()
 
     def wait_until_led_after(self, timeline: int) -> None:
         """Return once a node is the primary on a later timeline: any of them."""
@@ -126,14 +136,17 @@ def patroni_cluster(
     bin_dir: Path | None = None, site: Site | None = None, settings: Mapping[str, Any] | None = None
 ) -> Iterator[PatroniCluster]:
     """A cluster while the block runs, with an empty database `app` and its owner; `settings` of Patroni take the
-    place of the example's.
+    place of the example's; with some, leases may be ended early.
     """
     with reachable_folder() as folder:
         beside = Cluster(folder, bin_dir)
         run_as = beside.run_as()
         run_as.give(folder)
         nodes = [Node(name, folder, site or ThisMachine(), run_as) for name in NAMES]
-        cluster, programs = PatroniCluster(folder, nodes), beside.programs(run_as)
+        cluster, programs = (
+            PatroniCluster(folder, nodes, hurried=bool(settings)),
+            beside.programs(run_as),
+        )
         try:
             for node in nodes:
                 made = configuration(node, nodes, programs)
