@@ -12,7 +12,7 @@ import httpx
 
 from api.settings import SetupError, read
 from domain.errors import Overloaded
-from projections.diagnosis.cluster import Cluster, Patroni, measure
+from projections.diagnosis.cluster import Cluster, Finding, Patroni, measure
 from projections.diagnosis.cluster_rules import findings
 
 WITHIN = 5.0
@@ -27,10 +27,11 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
                 "the embedded database is no cluster: name one in EXECUTIONS_DATABASE_URL"
             )
         measured = measure(settings.database_url, settings.schema)
-        found = Cluster(measured, [_asked(address) for address in addresses])
+        asked = [_asked(address) for address in addresses]
     except (SetupError, Overloaded) as error:
         raise click.ClickException(str(error)) from None
-    judged = findings(found)
+    found = Cluster(measured, [node for node in asked if isinstance(node, Patroni)])
+    judged = [*findings(found), *(node for node in asked if isinstance(node, Finding))]
     if as_json:
         click.echo(json.dumps({"findings": [each._asdict() for each in judged], **_shown(found)}))
     else:
@@ -44,18 +45,15 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
         raise click.exceptions.Exit(1)
 
 
-def _asked(address: str) -> Patroni:
-    """What a node says of itself, and of the configuration of all.
-
-    Raises:
-        SetupError: it does not answer as Patroni does.
-    """
+def _asked(address: str) -> Patroni | Finding:
+    """What a node says of itself, and of the configuration of all; or that it does not answer as Patroni does."""
     try:
         with httpx.Client(base_url=address, timeout=WITHIN) as client:
             state, configuration = client.get("/patroni").json(), client.get("/config").json()
             version = str(state["patroni"]["version"])
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-        raise SetupError(f"{address} does not answer as Patroni: {error!r}") from error
+        what = f"{address} does not answer as Patroni: {error!r}"
+        return Finding("unavailable", what, "bring that node back")
     return Patroni(version, configuration, bool(state.get("watchdog_failed")))
 
 

@@ -59,13 +59,22 @@ def test_check_names_what_is_unsafe_and_what_to_do(
     assert {each["severity"] for each in shown["findings"]} == {"unsafe", "unavailable"}
 
 
-def test_check_says_in_one_line_why_it_cannot_look(database: str, tmp_path: Path) -> None:
-    for conninfo, options, said in (
-        (None, (), "the embedded database is no cluster"),
-        ("host=127.0.0.1 port=1", (), "cannot be reached"),
-        (database, ("--patroni", "http://127.0.0.1:1"), "does not answer as Patroni"),
+def test_node_that_is_away_is_found_beside_what_the_others_say(
+    database: str, patroni: str, tmp_path: Path
+) -> None:
+    done = check(tmp_path, database, "--patroni", "http://127.0.0.1:1", "--patroni", patroni)
+    assert done.exit_code == 1
+    assert "unavailable: http://127.0.0.1:1 does not answer as Patroni" in done.output
+    assert "unsafe: Patroni is 3.0.2" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_check_says_in_one_line_why_it_cannot_look(tmp_path: Path) -> None:
+    for conninfo, said in (
+        (None, "the embedded database is no cluster"),
+        ("host=127.0.0.1 port=1", "cannot be reached"),
     ):
-        done = check(tmp_path, conninfo, *options)
+        done = check(tmp_path, conninfo)
         assert done.exit_code == 1
         assert said in done.output
         assert "Traceback" not in done.output
