@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.cluster_node import Node
 from tests.support.cluster_trial import ClusterTrial, Failure, assert_nothing_is_lost
 from tests.support.databases import reachable_folder
 from tests.support.patroni_cluster import SOON, PatroniCluster, patroni_cluster
@@ -16,6 +17,9 @@ from tests.support.service_process import Service
 
 AWAY = 6.0
 """Seconds for which standbys are away: longer than a server waits for a commit."""
+
+MUCH = 50
+"""Megabytes that do not fit into what the system keeps for connections to standbys that hang."""
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +87,38 @@ async def primary_killed_while_a_standby_hangs(trial: ClusterTrial) -> None:
     trial.cluster.start_node(primary)
 
 
+async def primary_killed_while_both_standbys_hang(trial: ClusterTrial) -> None:
+    """It has written much that no standby got, and nobody waits for: one of them leads all the same."""
+    primary = await asyncio.to_thread(trial.cluster.primary)
+    first, second = await asyncio.to_thread(trial.cluster.standbys)
+    with first.frozen(), second.frozen():
+        await asyncio.to_thread(primary.write_locally, MUCH)
+        await asyncio.sleep(AWAY)  # in which its Patroni has told etcd how far it is
+        await asyncio.to_thread(primary.kill, with_etcd=False)
+    await asyncio.to_thread(trial.cluster.wait_until_led_by_other, primary)
+    trial.cluster.start_node(primary)
+
+
+async def primary_killed_when_standbys_are_back(trial: ClusterTrial) -> None:
+    """Its Patroni has not seen them yet, so only it may lead: then the one that has more is led by hand."""
+    cluster = trial.cluster
+    primary = await asyncio.to_thread(cluster.primary)
+    standbys = await asyncio.to_thread(cluster.standbys)
+    for standby in standbys:
+        await asyncio.to_thread(standby.kill, with_etcd=False)
+    await asyncio.to_thread(cluster.wait_until_without_voters)
+    with primary.unattended():
+        for standby in standbys:
+            cluster.start_node(standby)
+        await asyncio.to_thread(cluster.wait_until_streaming, primary)
+        await asyncio.to_thread(primary.kill, with_etcd=False)
+    await asyncio.to_thread(cluster.wait_until_without_leader, standbys[0])
+    assert not any(standby.leads() for standby in standbys)
+    await asyncio.to_thread(max(standbys, key=Node.received).lead)
+    await asyncio.to_thread(cluster.wait_until_led_by_other, primary)
+    cluster.start_node(primary)
+
+
 async def next_primary_killed(trial: ClusterTrial) -> None:
     """The first one is not back yet; if the third one may not lead without it, the second one goes on."""
     first = await asyncio.to_thread(trial.cluster.primary)
@@ -99,7 +135,10 @@ NIGHTLY: tuple[Failure, ...] = (
     *(both_standbys_killed, primary_killed_while_a_standby_hangs),
 )
 """Of each kind one: planned, a process, a machine, no quorum, a second failure."""
-OTHERS: tuple[Failure, ...] = (node_killed, standby_killed, next_primary_killed)
+OTHERS: tuple[Failure, ...] = (
+    *(node_killed, standby_killed, next_primary_killed),
+    *(primary_killed_while_both_standbys_hang, primary_killed_when_standbys_are_back),
+)
 
 
 async def test_failures_lose_and_double_nothing_and_streams_stay_whole(

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -14,19 +13,22 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import httpx
+import psycopg
 import yaml  # type: ignore[import-untyped]  # it has no stubs
 
 from api.embedded_postgres.cluster import RunAs
+from tests.support.cluster_etcd import Etcd
 from tests.support.paths import ROOT
 from tests.support.primary_proxy import HOST, Backend
 from tests.support.service_process import children, free_port, signal_all
 
 EXAMPLE = ROOT / "docs" / "high-availability" / "patroni.yml"
 PASSWORD = "of-the-tests"
-LEADER = b"/service/executions/leader"
-"""The key of etcd that the primary holds, by the example."""
 HERE = {"fsync": "on", "shared_buffers": "64MB", "ssl": "off"}
 """Settings of this machine in the place of the example's."""
+
+STREAMING = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+MEGABYTE = "SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000000))"
 
 
 class Site(Protocol):
@@ -85,7 +87,7 @@ class Node:
         self.backend = Backend(
             site.door(name, self.ports.postgres), site.door(name, self.ports.patroni)
         )
-        self._etcd_door = site.door(name, self.ports.etcd)
+        self.etcd = Etcd(site.door(name, self.ports.etcd))
         self._run_as = run_as
         self._etcd: subprocess.Popen[bytes] | None = None
         self._patroni: subprocess.Popen[bytes] | None = None
@@ -133,12 +135,6 @@ class Node:
         program = (sys.executable, "-m", "patroni", str(self.folder / "patroni.yml"))
         self._patroni = self._started(*program)
 
-    def has_etcd(self) -> bool:
-        """Whether its member of etcd belongs to a majority."""
-        with suppress(httpx.HTTPError):
-            return httpx.get(f"http://{HOST}:{self._etcd_door}/health", timeout=2).is_success
-        return False
-
     def leads(self) -> bool:
         """Whether it says that it is the primary."""
         return self.timeline() > 0
@@ -151,14 +147,30 @@ class Node:
                 return int(answer.json().get("timeline", 0))
         return 0
 
-    def end_lease(self) -> None:
-        """Let its member of etcd end the lease of the primary, as it does when nobody has renewed it for `ttl`."""
-        etcd = f"http://{HOST}:{self._etcd_door}/v3"
-        key = b64encode(LEADER).decode()
-        found = httpx.post(f"{etcd}/kv/range", json={"key": key}, timeout=5).raise_for_status()
-        for each in found.json().get("kvs", []):
-            lease = {"ID": each["lease"]}
-            httpx.post(f"{etcd}/lease/revoke", json=lease, timeout=5).raise_for_status()
+    def streaming(self) -> int:
+        """How many standbys stream from its PostgreSQL."""
+        with psycopg.connect(self.conninfo) as connection:
+            [number] = connection.execute(STREAMING).fetchone() or (0,)
+            return int(number)
+
+    def write_locally(self, megabytes: int) -> None:
+        """Write WAL that waits for no standby."""
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            connection.execute("SET synchronous_commit = local")
+            for _ in range(megabytes):
+                connection.execute(MEGABYTE)
+
+    def received(self) -> int:
+        """How far it has the WAL, as a standby; 0 where it does not answer."""
+        with suppress(httpx.HTTPError):
+            wal = httpx.get(f"{self.url}/patroni", timeout=2).json().get("xlog") or {}
+            return int(max(wal.get("received_location", 0), wal.get("replayed_location", 0)))
+        return 0
+
+    def lead(self) -> None:
+        """Make it the primary where there is none, as `patronictl failover` does."""
+        answer = httpx.post(f"{self.url}/failover", json={"candidate": self.name}, timeout=60)
+        assert answer.is_success, answer.text
 
     def members(self) -> Mapping[str, Mapping[str, Any]]:
         """What it says of all nodes, by their names; nothing where it does not answer."""

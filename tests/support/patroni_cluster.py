@@ -46,7 +46,7 @@ class PatroniCluster:
         """Return when all three are up, and commits wait for a quorum."""
         for node in self.nodes:
             node.start_etcd(self.nodes)
-        self._wait_until(self.nodes[0].has_etcd)  # else Patroni waits for 5 seconds
+        self._wait_until(self.nodes[0].etcd.is_up)  # else Patroni waits for 5 seconds
         for node in self.nodes:
             node.start_patroni()
         self.wait_until_whole()
@@ -85,7 +85,7 @@ class PatroniCluster:
         """Where there is not time for `ttl`: end the lease of a primary that hangs or is dead, once no client is led to it."""
         if self._hurried:
             sleep(LET_GO)
-            next(node for node in self.nodes if node is not former).end_lease()
+            next(node for node in self.nodes if node is not former).etcd.end_lease()
 
     def wait_until_led_after(self, timeline: int) -> None:
         """Return once a node is the primary on a later timeline: any of them."""
@@ -99,6 +99,14 @@ class PatroniCluster:
             return bool(roles) and "leader" not in roles
 
         self._wait_until(is_over)
+
+    def wait_until_without_voters(self) -> None:
+        """Return once the primary has told etcd that there is no standby: nobody else may lead."""
+        self._wait_until(lambda: self.nodes[0].etcd.voters() is None)
+
+    def wait_until_streaming(self, primary: Node) -> None:
+        """Return once all others stream from it."""
+        self._wait_until(lambda: primary.streaming() == len(self.nodes) - 1)
 
     def is_whole(self) -> bool:
         """Whether one leads, and both others are standbys that a commit may wait for."""
