@@ -16,6 +16,7 @@ from typing import ClassVar, cast
 import structlog
 from psycopg import AsyncConnection
 
+from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.connection.timeouts import OUTAGES, hung_up
 from domain.eventlog.sessions import KEEPALIVE, session_options
@@ -58,7 +59,7 @@ class OwnedWork(Background):
     it. Where nobody sets it, it looks by itself, now and then.
     """
 
-    outages = OUTAGES
+    outages = (*OUTAGES, Overloaded, OutcomeUnknown)
     work: ClassVar[str]
     follows: ClassVar[str | None] = None
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
-import psycopg
 import structlog
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
@@ -15,6 +14,7 @@ from psycopg.sql import SQL
 
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
+from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.recent_events import LogEvent
 from domain.model import Recorded
 from projections.engine.pages import Pages, Part
@@ -109,7 +109,7 @@ class Follower:
         page = page or self._page
         try:
             return await self._process_page(connection, page, progress_channel, self._apply)
-        except (psycopg.OperationalError, psycopg.InterfaceError, Overloaded):
+        except (*OUTAGES, Overloaded):
             raise
         except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
             self.view.forget()
@@ -161,7 +161,7 @@ class Follower:
             try:
                 async with connection.transaction():
                     await self._apply(connection, [event])
-            except (psycopg.OperationalError, psycopg.InterfaceError):
+            except OUTAGES:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever an event does, the view goes on
                 self.view.forget()
@@ -181,7 +181,7 @@ async def undone_by_errors(connection: AsyncConnection, bounds: Bounds) -> Async
     try:
         yield
     except Exception:
-        with suppress(psycopg.OperationalError, psycopg.InterfaceError):
+        with suppress(*OUTAGES):
             await connection.execute(bounds.undo)
         raise
 

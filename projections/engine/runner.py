@@ -8,12 +8,11 @@ from contextlib import nullcontext
 from functools import partial
 from time import monotonic
 
-import psycopg
 import structlog
 from psycopg import AsyncConnection
 
 from domain.eventlog.connection.notifications import Listener, Wake
-from domain.eventlog.connection.timeouts import watched
+from domain.eventlog.connection.timeouts import OUTAGES, watched
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks, cancel, supervise
@@ -32,7 +31,6 @@ RESTS_AFTER = 0.5
 """Seconds without anything to follow after which its connection is closed, where others need one."""
 BREAK = 0.02
 """Seconds between two pages of a view that follows by itself and has come to the end of the log."""
-OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 # Rows and bookmark are lost together in a crash, and made again from the log: nothing waits for disk.
 ASYNC_COMMIT = "-c synchronous_commit=off"
 # A view whose table is locked follows by itself: the others wait for it no longer than this.
@@ -47,7 +45,7 @@ log = structlog.get_logger()
 class Runner(Background):
     """Follows the views that no other process follows. Make it before the listener is started."""
 
-    outages = OUTAGES
+    outages = (*OUTAGES, OSError)
 
     def __init__(
         self,
@@ -149,7 +147,7 @@ class Runner(Background):
             self._kept[name] = live.left(name)
             follow = partial(self._follow_apart, self._views[name], live)
             self._apart[name] = asyncio.create_task(
-                supervise(f"view {name}", follow, OUTAGES), name=f"view {name}"
+                supervise(f"view {name}", follow, self.outages), name=f"view {name}"
             )
 
     def _together(self) -> list[str]:

@@ -12,6 +12,9 @@ from typing import LiteralString
 import psycopg
 import pytest
 from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.connection import notifications
@@ -76,6 +79,27 @@ async def test_written_event_is_visible_after_waiting_for_its_position(views: st
         assert await names(store, one.view) == {"e-0", "e-1", "e-2"}
         assert one.positions.position("executions") == position
         assert await one.positions.progress() == [("executions", position, 0)]
+
+
+async def test_primary_that_has_become_a_standby_is_an_outage_and_no_failure(views: str) -> None:
+    async with opened(views) as store:
+        position = await Log(store).write(some(3))
+        async with await AsyncConnection.connect(views, autocommit=True) as owner:
+            read_only = SQL("ALTER DATABASE {} {} default_transaction_read_only {}")
+            name = Identifier(owner.info.dbname)
+            await owner.execute(read_only.format(name, SQL("SET"), SQL("= on")))
+            with capture_logs() as logged:
+                async with process(views, store) as one:
+                    await until(lambda: refused(logged))
+                    await owner.execute("SET default_transaction_read_only = off")
+                    await owner.execute(read_only.format(name, SQL("RESET"), SQL("")))
+                    assert await one.positions.wait("executions", position, 10)
+                    assert await one.positions.progress() == [("executions", position, 0)]
+    assert not [line for line in logged if line["log_level"] == "error"]
+
+
+def refused(logged: Sequence[EventDict]) -> bool:
+    return any("read-only transaction" in str(line.get("error", line)) for line in logged)
 
 
 async def test_wait_for_a_missing_position_times_out(views: str) -> None:
