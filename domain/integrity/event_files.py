@@ -83,7 +83,11 @@ def _compared(
     except (Overloaded, ArchiveFailed):
         return CheckedFile(faults, False), {}
     try:
-        return CheckedFile(faults, True), filed(events_in(content, archived.blocks))
+        events = list(events_in(content, archived.blocks))
+        if [row.position for row in events] == list(range(archived.first, archived.last + 1)):
+            return CheckedFile(faults, True), filed(events)
+        what = "has other events than those of its positions"
+        return CheckedFile([*faults, Fault(PART, archived.file, what)], True), {}
     except ValueError:
         what = "has other blocks than the table says"
         return CheckedFile([*faults, Fault(PART, archived.file, what)], True), {}

@@ -4,7 +4,7 @@ are, and whose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from domain.eventlog.access.parties import parties_in
@@ -30,7 +30,7 @@ class Filed(NamedTuple):
     """What stands beside its first event, if that is there."""
 
 
-def filed(events: Iterator[EventRow]) -> dict[str, Filed]:
+def filed(events: Iterable[EventRow]) -> dict[str, Filed]:
     """The streams of a file."""
     found: dict[str, Filed] = {}
     for row in events:
@@ -62,7 +62,7 @@ def _fault(
 ) -> str | None:
     places, parties = Places(), None
     for first_version, last_version, positions, owner, first_position in rows:
-        known = positions_of(positions)
+        known = _known(positions)
         if len(known) != last_version - first_version + 1 or known[:1] != [first_position]:
             return "has other versions in the table of what is archived than positions"
         places |= dict(zip(range(first_version, last_version + 1), known, strict=True))
@@ -73,3 +73,10 @@ def _fault(
     if 1 in inside and parties != parties_in(of_file.meta):
         return "has other parties in the table than its first event says"
     return None
+
+
+def _known(positions: bytes) -> list[int]:
+    try:
+        return positions_of(positions)
+    except ValueError:
+        return []

@@ -41,7 +41,13 @@ class Block(NamedTuple):
 
 
 def blocks_of(index: bytes) -> list[Block]:
-    """The blocks of a file, of what is kept of them."""
+    """The blocks of a file, of what is kept of them.
+
+    Raises:
+        ValueError: that is not whole.
+    """
+    if len(index) % ENTRY:
+        raise ValueError("what is kept of its blocks is cut short")
     found, start = [], len(MAGIC)
     for place in range(0, len(index), ENTRY):
         start += LENGTH.size
@@ -149,7 +155,11 @@ def encoded_positions(positions: Sequence[int]) -> bytes:
 
 
 def positions_of(encoded: bytes) -> list[int]:
-    """The positions that were encoded."""
+    """The positions that were encoded.
+
+    Raises:
+        ValueError: the last one is not whole.
+    """
     found: list[int] = []
     position = step = shift = 0
     for byte in encoded:
@@ -159,4 +169,6 @@ def positions_of(encoded: bytes) -> list[int]:
             position += step
             found.append(position)
             step = shift = 0
+    if shift:
+        raise ValueError("the last position is cut short")
     return found

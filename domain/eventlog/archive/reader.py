@@ -84,12 +84,12 @@ def _files(place: str) -> ArchiveFiles:
 
 
 def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
-    blocks = blocks_of(range_.blocks)
     by_block = {
         nth: [position - range_.first - nth * EVENTS for position in group]
         for nth, group in groupby(positions, key=lambda p: (p - range_.first) // EVENTS)
     }
     try:
+        blocks = blocks_of(range_.blocks)
         contents = _contents(
             _files(str(range_.place)), range_.file, [blocks[nth] for nth in by_block]
         )

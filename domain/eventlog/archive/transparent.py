@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.errors import Damaged
 from domain.eventlog.archive.blocks import positions_of
 from domain.eventlog.archive.reader import RANGES, read_events
 from domain.eventlog.codec import EventRow
@@ -24,7 +26,7 @@ NAMES = tuple(f"archived_{column}" for column in COLUMNS.split(", "))
 EVENTS = """WITH events AS NOT MATERIALIZED (SELECT {columns} FROM events{beyond}
     UNION ALL SELECT * FROM unnest({arrays}) AS archived ({columns}))"""
 BEYOND = " WHERE notification_id > {}"
-OF_STREAMS = """SELECT originator_id, first_version, positions FROM event_archive_streams
+OF_STREAMS = """SELECT originator_id, first_version, last_version, positions FROM event_archive_streams
     WHERE originator_id = ANY(%b::text[]) ORDER BY originator_id, first_version"""
 STREAMS_OF_SHARE = (
     """SELECT originator_id FROM unnest(%b::text[]) AS s (originator_id)
@@ -242,10 +244,25 @@ def event_arrays(events: Sequence[EventRow]) -> list[Array]:
 
 
 def positions_among(archived: Rows, versions: Mapping[str, Versions] = NO_BOUNDS) -> Iterator[int]:
-    """Which positions are needed of what `OF_STREAMS` has found."""
-    for stream, first, places in archived:
-        positions = positions_of(places)
+    """Which positions are needed of what `OF_STREAMS` has found.
+
+    Raises:
+        Damaged: it is not what was written.
+    """
+    for stream, first, last, places in archived:
+        positions = _positions(stream, last - first + 1, places)
         yield from versions[stream].among(first, positions) if stream in versions else positions
+
+
+def _positions(stream: str, number: int, places: bytes) -> list[int]:
+    with suppress(ValueError):
+        if len(positions := positions_of(places)) == number:
+            return positions
+    raise Damaged(
+        f"Where the archived events of {stream} are cannot be read.",
+        reason="the table has other versions of them than positions",
+        stream=stream,
+    )
 
 
 async def _with_places(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from domain.errors import Damaged
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.integrity.event_files import check_event_files
-from tests.support.past_events import PastEvents
+from tests.support.past_events import EVENTS, PastEvents
 
 pytestmark = pytest.mark.anyio
 
@@ -72,3 +73,41 @@ async def test_changed_column_is_noticed(
     order = "first" if table == "event_archives" else "first_position"
     await past.query(CHANGE.format(table=table, column=column, value=value, order=order))
     assert any(fault in found for found in await faults(past))
+
+
+CUTS = {
+    "part of a length": ("substring(blocks FOR 3)", "has other blocks than the table says"),
+    "part of a digest": ("substring(blocks FOR 20)", "has other blocks than the table says"),
+    "all": ("''", "has other events than those of its positions"),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_index_of_a_file_that_is_cut_is_named_and_costs_nothing_else(
+    past: PastEvents, cut: str
+) -> None:
+    value, fault = CUTS[cut]
+    change = {"table": "event_archives", "column": "blocks", "value": value, "order": "first"}
+    await past.query(CHANGE.format(**change))
+    assert await faults(past) == [fault]
+    for read in (past.store.history("execution/e-0"), past.store.read(0, 4)):
+        with pytest.raises(Damaged) as refused:
+            await read
+        assert refused.value.members["file"] == "events/1-8.events"
+    assert len(await past.store.history("execution/e-2")) == EVENTS
+
+
+@pytest.mark.parametrize("cut", ["substring(positions FOR 1)", "positions || '\\x80'"])
+async def test_positions_that_are_cut_are_named_and_cost_nothing_else(
+    past: PastEvents, cut: str
+) -> None:
+    change = {"table": "event_archive_streams", "column": "positions", "value": cut}
+    await past.query(CHANGE.format(**change, order="first_position"))
+    assert await faults(past) == [
+        "has other versions in the table of what is archived than positions"
+    ]
+    for read in (past.store.history("execution/e-0"), past.store.load("execution/e-0")):
+        with pytest.raises(Damaged) as refused:
+            await read
+        assert refused.value.members["stream"] == "execution/e-0"
+    assert len(await past.store.history("execution/e-2")) == EVENTS

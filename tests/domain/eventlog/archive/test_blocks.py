@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 
 from domain.eventlog.archive.blocks import (
+    ENTRY,
     EVENTS,
     MAGIC,
     blocks_of,
     encoded_positions,
+    events_in,
     events_of,
     file_of,
     opened,
@@ -85,3 +87,21 @@ def test_block_that_was_cut_is_refused() -> None:
     for size in range(len(whole)):
         with pytest.raises(ValueError, match="no events"):
             list(events_of(whole[:size]))
+
+
+def test_blocks_are_refused_where_what_is_kept_of_them_is_cut() -> None:
+    content, index = file_of(rows_of(EVENTS + 1))
+    assert len(index) == 2 * ENTRY
+    for size in {*range(len(index))} - {0, ENTRY}:
+        with pytest.raises(ValueError, match="cut short"):
+            blocks_of(index[:size])
+        with pytest.raises(ValueError, match="cut short"):
+            list(events_in(content, index[:size]))
+
+
+def test_position_that_was_cut_is_refused() -> None:
+    encoded = encoded_positions([5, 300, 70_000])
+    for size in (2, 4, 5):
+        with pytest.raises(ValueError, match="cut short"):
+            positions_of(encoded[:size])
+    assert positions_of(encoded[:3]) == [5, 300]
