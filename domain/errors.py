@@ -199,7 +199,20 @@ NO_MEMORY = (
 """The detail of an `OutcomeUnknown`."""
 
 
-class Damaged(DomainError):
+class Unreadable(DomainError):
+    """What is stored here cannot be read, or not now."""
+
+    parties: tuple[str | None, str | None] = (None, None)
+    """The customer and the provider whose it is, as far as that can be read."""
+    maker: str | None = None
+    """Who made it, where it names no party."""
+
+
+class ArchiveAway(Overloaded, Unreadable):
+    """The archive cannot be reached. That concerns what is in it alone."""
+
+
+class Damaged(Unreadable):
     """What is stored here cannot be read. That is no fault of the request; it has been logged."""
 
     code = "damaged"
@@ -208,10 +221,6 @@ class Damaged(DomainError):
         super().__init__(detail, **members)
         self.reason = reason
         """What is wrong, for those who run the server; it quotes no content."""
-        self.parties: tuple[str | None, str | None] = (None, None)
-        """The customer and the provider whose it is, as far as that can be read."""
-        self.maker: str | None = None
-        """Who made it, where it names no party."""
 
     def __str__(self) -> str:
         return f"{self.detail} ({self.reason})" if self.reason else self.detail

@@ -15,7 +15,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.catalog.order import EraseOrder
-from domain.errors import DomainError, Invalid, OutcomeUnknown, Overloaded
+from domain.errors import ArchiveAway, DomainError, Invalid, OutcomeUnknown, Overloaded
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
 from domain.execution.commands.erase import EraseExecution
@@ -218,7 +218,9 @@ def _message(job: Job, stream: str, command: Any) -> Message:
 def _refusals(kind: str, ids: Sequence[str], outcomes: Sequence[Outcome]) -> list[Refusal]:
     refused: list[Refusal] = []
     for id_, outcome in zip(ids, outcomes, strict=True):
-        if isinstance(error := outcome.refused, DomainError):
+        if isinstance(error := outcome.refused, ArchiveAway):
+            raise error  # what is away now is there later
+        if isinstance(error, DomainError):
             refused.append(refusal(kind, id_, error.code, error.detail))
         elif error is not None:
             refused.append(refusal(kind, id_, "internal", MISTAKE))

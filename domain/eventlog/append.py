@@ -11,7 +11,7 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.errors import DivisionByZero, UniqueViolation
 
-from domain.errors import Damaged, Overloaded
+from domain.errors import Overloaded, Unreadable
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.commit import Commit, noticing_loss
 from domain.eventlog.connection.heartbeats import NO_SIGNS, Signs
@@ -80,7 +80,7 @@ class Transaction:
     async def load(
         self,
         known: Mapping[str, Versioned[Any] | None],
-        damaged: dict[str, Damaged] | None = None,
+        damaged: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
         """`StateLoader.load` for the writer: the present states of streams."""
         load = self._states.load

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from domain.damage import reason
-from domain.errors import Damaged
+from domain.errors import Damaged, Unreadable
 from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.connection.pg_arrays import Array, array, columns
@@ -112,14 +112,17 @@ async def read_parts(
     streams: Collection[str],
     *,
     cold: bool = True,
+    unreadable: dict[str, Unreadable] | None = None,
 ) -> list[Part]:
     """What a query about streams found, in the order of versions, which the statement does not promise; `cold` where none
-    of them is known.
+    of them is known. Of a stream that is `unreadable` nothing is found.
     """
     values = (*values, codec.shape)
     whole = partial(_have_beginnings, streams) if cold else None
-    found = await fetch_of_streams(connection, query, values, streams, are_whole=whole)
-    return sorted(found, key=BY_VERSION)
+    found = await fetch_of_streams(
+        connection, query, values, streams, are_whole=whole, unreadable=unreadable
+    )
+    return sorted((p for p in found if p[STREAM] not in (unreadable or ())), key=BY_VERSION)
 
 
 def _have_beginnings(streams: Collection[str], parts: Iterable[Part]) -> bool:

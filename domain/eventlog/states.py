@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from domain.budget import Budget
 from domain.damage import report
-from domain.errors import Damaged
+from domain.errors import Damaged, Unreadable
 from domain.eventlog.archive.transparent import bounds_after, fetch_of_streams
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DataKey
@@ -84,7 +84,7 @@ class StateLoader:
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
-        damaged: dict[str, Damaged] | None = None,
+        damaged: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
         """The states of those streams that exist, at a version at most, what is sealed opened.
 
@@ -92,7 +92,7 @@ class StateLoader:
         the writer: see `Keyring`. What is wrong with streams that cannot be read is put into `damaged`.
 
         Raises:
-            Damaged: there is such a stream, and `damaged` was left out.
+            Damaged, ArchiveAway: there is such a stream, and `damaged` was left out.
         """
         if not known:
             return {}
@@ -100,7 +100,9 @@ class StateLoader:
         versions = [versioned.version if versioned else COLD for versioned in known.values()]
         query, values = LOAD, wanted(known, unknown, versions, [until] * len(known))
         cold = not believe_absent and not any(known.values())
-        found = await read_parts(connection, self.codec, query, values, known, cold=cold)
+        found = await read_parts(
+            connection, self.codec, query, values, known, cold=cold, unreadable=damaged
+        )
         parts = by_stream(found)
         absent = unknown if believe_absent else ()
         keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
@@ -243,10 +245,12 @@ class StateLoader:
         parts: Mapping[str, Sequence[Part]],
         keys: Mapping[str, DataKey],
         known: Mapping[str, Versioned[Any] | None] | None = None,
-        damaged: dict[str, Damaged] | None = None,
+        damaged: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
         states: dict[str, Versioned[Any]] = {}
         for stream, before in (dict.fromkeys(parts) if known is None else known).items():
+            if stream in (damaged or ()):
+                continue
             try:
                 state = fold_parts(self.codec, before, parts.get(stream, ()), keys.get(stream))
             except Damaged as error:

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
-from domain.errors import OutcomeUnknown, Overloaded
+from domain.errors import ArchiveAway, OutcomeUnknown, Overloaded, Unreadable
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
 from domain.eventlog.archive import transparent
 from domain.eventlog.codec import Codec, EventRow, Snapshot
@@ -246,10 +246,16 @@ class Store:
         self, streams: Iterable[str], moment: Moment | None = None
     ) -> dict[str, Versioned[Any]]:
         """The states of those streams that have events and can be read, now or as of a position or a time."""
+        unreadable: dict[str, Unreadable] = {}
         async with self.reader() as connection:
-            if moment is None:
-                return await self.states.load(connection, dict.fromkeys(streams), damaged={})
-            return await self.states.as_of(connection, streams, moment)
+            if moment is not None:
+                return await self.states.as_of(connection, streams, moment)
+            known = dict.fromkeys(streams)
+            found = await self.states.load(connection, known, damaged=unreadable)
+        for error in unreadable.values():
+            if isinstance(error, ArchiveAway):
+                raise error
+        return found
 
     async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:
         """The state of a stream now, at a version or a time, and how far the log is: in one query."""

@@ -11,13 +11,13 @@ import orjson
 
 from domain.errors import (
     AlreadyExists,
-    Damaged,
     DomainError,
     Erased,
     Forbidden,
     Overtaken,
     Taken,
     TooLarge,
+    Unreadable,
 )
 from domain.eventlog.codec import (
     SNAPSHOT_EVERY,
@@ -90,7 +90,7 @@ class Batch:
     keyring: Keyring
     new_id: Callable[[str], str]
     random: Callable[[], float]
-    damaged: Mapping[str, Damaged] = field(default_factory=dict)
+    damaged: Mapping[str, Unreadable] = field(default_factory=dict)
     """What is wrong with the streams that cannot be read; their states are missing."""
     latest: Mapping[str, int] = field(default_factory=dict)
     """Positions of the last events of the types that messages ask about."""
@@ -121,7 +121,7 @@ class Batch:
         former = self.states.get(message.stream)
         try:
             decided = self._decide(message)
-        except (Damaged, Overtaken, Taken):
+        except (Unreadable, Overtaken, Taken):
             raise  # once that is mended, or with another in its place, the same request may be done
         except DomainError as error:
             self._remember(key, fingerprint, refusal(error))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from domain.errors import Damaged, DomainError, OutcomeUnknown, Overloaded
+from domain.errors import DomainError, OutcomeUnknown, Overloaded, Unreadable
 from domain.eventlog.append import HeadMoved, Transaction, WrongGuess
 from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.idempotency import REPLIES_KEPT
@@ -282,7 +282,7 @@ class Bus:
 
     def _may_be_wrong(self, message: Message, batch: Batch, error: DomainError) -> bool:
         """Whether a message was refused, perhaps, only because its stream was believed absent."""
-        if isinstance(error, Damaged) or not self._known.guessed(message.stream):
+        if isinstance(error, Unreadable) or not self._known.guessed(message.stream):
             return False
         return batch.states[message.stream] is None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from domain.errors import Damaged
+from domain.errors import Unreadable
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.store import Store
@@ -39,7 +39,7 @@ async def dry_run(
     """
     keyring = store.keyring.ephemeral()
     position, at = await store.head()
-    damaged: dict[str, Damaged] = {}
+    damaged: dict[str, Unreadable] = {}
     batch = Batch(
         position,
         max(now, at),
@@ -58,7 +58,7 @@ async def dry_run(
 
 
 async def load_wanted(
-    messages: Sequence[Message], store: Store, damaged: dict[str, Damaged]
+    messages: Sequence[Message], store: Store, damaged: dict[str, Unreadable]
 ) -> Loaded:
     """The states of all streams that messages need, as they are now, read without the lock.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
-from domain.errors import Damaged, DomainError, OutcomeUnknown, Overloaded
+from domain.errors import DomainError, OutcomeUnknown, Overloaded, Unreadable
 from domain.eventlog.append import StreamMoved
 from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.store import Store
@@ -100,7 +100,7 @@ class GuardedWriter:
     async def _write(self, messages: Sequence[Message], conclude: Conclude | None) -> list[Outcome]:
         store = self._store
         position, at = await store.head()
-        damaged: dict[str, Damaged] = {}
+        damaged: dict[str, Unreadable] = {}
         batch = Batch(
             position,
             max(self._clock(), at),

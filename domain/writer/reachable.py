@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.errors import Damaged, Forbidden, NotFound
+from domain.errors import Forbidden, NotFound, Unreadable
 from domain.eventlog.store import Store
 from domain.model import Aggregate, Creation, Versioned
 from domain.writer.message import Message, Permits
@@ -53,7 +53,7 @@ class Unread(Aggregate):
         return self.customer, self.provider
 
 
-def stand_in(damaged: Damaged) -> Versioned[Any]:
+def stand_in(damaged: Unreadable) -> Versioned[Any]:
     """A state with the parties, or the maker, of what is damaged, by which a scope decides whether it is reached."""
     return of_parties(damaged.parties, damaged.maker)
 
@@ -90,8 +90,8 @@ async def answered_state(
     return found
 
 
-def require_readable(message: Message, stream: str, damaged: Damaged) -> None:
-    """Raises Damaged, unless the sender does not reach the stream: then it is as if it were not there. What may
+def require_readable(message: Message, stream: str, damaged: Unreadable) -> None:
+    """Raises what is wrong, unless the sender does not reach the stream: then it is as if it were not there. What may
     have to be created is said to be damaged in any case.
     """
     own, permits = stream == message.stream, message.permits

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
-from domain.errors import Damaged
+from domain.errors import Unreadable
 from domain.eventlog.append import Transaction
 from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.keyring import Keyring
@@ -39,7 +39,7 @@ class StateCache:
         self._batches_since_wrong_guess = 0
         self._batches_since_conflict = GUESS_AGAIN_AFTER + 1
         self._guessed: set[str] = set()
-        self.damaged: dict[str, Damaged] = {}
+        self.damaged: dict[str, Unreadable] = {}
         """What is wrong with the streams that this batch cannot read."""
         self._began: tuple[int, datetime] = 0, EPOCH
         self._goes_on = False

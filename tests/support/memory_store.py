@@ -13,7 +13,7 @@ from zlib import crc32
 import psycopg
 from psycopg import AsyncConnection
 
-from domain.errors import Damaged
+from domain.errors import Damaged, Unreadable
 from domain.eventlog import store
 from domain.eventlog.append import (
     HeadMoved,
@@ -75,7 +75,7 @@ class MemoryStateLoader(StateLoader):
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
-        damaged: dict[str, Damaged] | None = None,
+        damaged: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
         keys = await self.learn(connection, known, believe_absent=believe_absent)
         if erased := {s for s in known if any(self._erases(event) for event in self.log.of(s))}:

@@ -41,6 +41,8 @@ class ObjectStore:
         self.spoil: Callable[[bytes], bytes] | None = None
         self.writes: list[str] = []
         """What the header of `condition` was of each write."""
+        self.files: set[str] = set()
+        """What was written, by anybody."""
         self._app = app
         self._server = make_server(
             "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet
@@ -73,6 +75,19 @@ class ObjectStore:
         return answer.content
 
     @contextmanager
+    def emptied(self) -> Iterator[None]:
+        """An empty bucket, which is emptied after the block."""
+        self.call("PUT")
+        self.writes.clear()
+        self.files.clear()
+        try:
+            yield
+        finally:
+            self.spoil = None
+            for name in self.files:
+                self.call("DELETE", name)
+
+    @contextmanager
     def serving(self) -> Iterator[None]:
         """It answers while the block runs."""
         thread = Thread(target=self._server.serve_forever, name="object store")
@@ -90,6 +105,7 @@ class ObjectStore:
             return [b""]
         if environ["REQUEST_METHOD"] == "PUT" and "/logs/" in environ["PATH_INFO"]:
             self.writes.append(environ.get(in_environ(self.condition[0]), ""))
+            self.files.add(environ["PATH_INFO"].partition("/logs/")[2])
             if self.spoil is not None:
                 sent = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
                 content = self.spoil(sent)
@@ -167,7 +183,7 @@ class AzureStore(ObjectStore):
 
 
 class Objects:
-    """Objects by their paths, and no more than reading, writing and deleting whole ones."""
+    """Objects by their paths, and no more than reading them or a part of them, and writing and deleting whole ones."""
 
     def __init__(self, condition: tuple[str, str], conflict: str) -> None:
         self._only_creates = in_environ(condition[0]), condition[1]
@@ -176,7 +192,13 @@ class Objects:
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         status, content = self._done(environ)
-        headers = [("Content-Length", str(len(content))), ("ETag", '"1"'), DATED]
+        headers = [("ETag", '"1"'), DATED]
+        if status == "200 OK" and (asked := environ.get("HTTP_RANGE")):
+            first, last = map(int, asked.removeprefix("bytes=").split("-"))
+            size, content = len(content), content[first : last + 1]
+            headers.append(("Content-Range", f"bytes {first}-{first + len(content) - 1}/{size}"))
+            status = "206 Partial Content"
+        headers.append(("Content-Length", str(len(content))))
         start(status, headers)
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else content]
 

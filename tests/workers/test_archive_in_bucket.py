@@ -36,12 +36,8 @@ def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """An empty bucket; where it is, and the key to it, stand in the environment."""
     for name, value in object_store.environment.items():
         monkeypatch.setenv(name, value)
-    object_store.call("PUT")
-    object_store.writes.clear()
-    yield object_store
-    object_store.spoil = None
-    for name in (FILE, FILE.replace(".parquet", "-2.parquet")):
-        object_store.call("DELETE", name)
+    with object_store.emptied():
+        yield object_store
 
 
 @pytest.fixture

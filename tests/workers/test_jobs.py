@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from domain import registry
+from domain.errors import ArchiveAway
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
+from domain.eventlog.states import StateLoader
 from domain.eventlog.store import Store
 from domain.execution.commands import CancelExecution, CompleteExecution, FailExecution
 from domain.jobs.job import CancelJob, CreateJob, Job
@@ -104,6 +106,28 @@ async def test_all_that_meet_the_filter_get_the_command_and_refusals_are_listed(
     cancelled = (await world.store.history("execution/e00"))[-1]
     assert b"too old" not in cancelled.data
     assert '"by":"maker","correlation":"j"' in cancelled.meta
+
+
+async def test_page_with_an_execution_in_an_archive_that_is_away_is_done_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.begin("e-0", "e-1")
+    await world.follow()
+    await world.create("cancel")
+    load = StateLoader.load
+
+    async def away(loader: StateLoader, connection: Any, known: Any, **how: Any) -> Any:
+        found = await load(loader, connection, known, **how)
+        if "execution/e-1" in found:
+            how["damaged"]["execution/e-1"] = ArchiveAway()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateLoader, "load", away)
+        assert not await world.worker().advance("j")
+        assert ((await world.job()).done, (await world.types("e-0"))[-1]) == (0, "started")
+    await work_off(world.worker())
+    assert ((await world.job()).done, (await world.job()).refused) == (2, 0)
 
 
 async def test_two_workers_at_once_send_each_execution_its_command_once(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from domain.errors import Overloaded
+from domain.errors import Overloaded, Unreadable
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -55,7 +55,7 @@ class DataLoader(Generic[K, V]):
         self, batch: Sequence[tuple[K, asyncio.Future[V | None]]], error: Exception
     ) -> None:
         """One key that cannot be fetched fails alone: each half of the batch is tried by itself."""
-        if len(batch) > 1 and not isinstance(error, Overloaded):
+        if len(batch) > 1 and (isinstance(error, Unreadable) or not isinstance(error, Overloaded)):
             half = len(batch) // 2
             await self._answer(batch[:half])
             await self._answer(batch[half:])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import file_digest
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from domain.errors import Damaged, DomainError, Overloaded
+from domain.errors import ArchiveAway, Damaged, DomainError
 
 LIBRARIES = ("duckdb", "obstore")
 CHUNK = 8 * 1024 * 1024
@@ -61,11 +61,12 @@ def digest_of(path: Path) -> str:
 
 class ArchiveFiles:
     """The files under a URL: `file:`, `s3:`, `gs:` or `az:`. Nothing here waits on the event loop: call
-    it in a thread.
+    it in a thread. `reading` is how long a bucket is waited for that is read from.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, reading: Mapping[str, Any] | None = None) -> None:
         self.url = url
+        self._how = reading
         parts = urlsplit(url)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
         self._readable: Any = None
@@ -90,7 +91,7 @@ class ArchiveFiles:
 
         Raises:
             ArchiveFailed: a library is missing.
-            Overloaded: the archive cannot be reached.
+            ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
             return (self._folder / file).is_file()
@@ -135,7 +136,7 @@ class ArchiveFiles:
 
         Raises:
             Damaged: there is no such file.
-            Overloaded: the archive cannot be reached.
+            ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
             with self.local(file, self._folder) as path, path.open("rb") as source:
@@ -158,7 +159,7 @@ class ArchiveFiles:
 
         Raises:
             Damaged: there is none.
-            Overloaded: the archive cannot be reached.
+            ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
             path = self._folder / file
@@ -180,7 +181,7 @@ class ArchiveFiles:
 
         Raises:
             Damaged: there is none, or it is not what was written.
-            Overloaded: the archive cannot be reached.
+            ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
             with self.local(file, cache) as path:
@@ -211,7 +212,7 @@ class ArchiveFiles:
             raise unreachable(first_line(error)) from error
 
     def _reading(self) -> Any:
-        self._readable = self._readable or self._bucket(READING)
+        self._readable = self._readable or self._bucket(self._how or READING)
         return self._readable
 
     def _writing(self) -> Any:
@@ -222,7 +223,7 @@ class ArchiveFiles:
             self._writable = LocalStore(folder, mkdir=True) if folder else self._bucket(WRITING)
         return self._writable
 
-    def _bucket(self, options: dict[str, Any]) -> Any:
+    def _bucket(self, options: Mapping[str, Any]) -> Any:
         from obstore.store import from_url
 
         return from_url(self.url, **options)
@@ -238,9 +239,9 @@ def damaged(file: str, reason: str) -> DomainError:
     return Damaged(f"The archive file `{file}` is not what was written.", reason=reason, file=file)
 
 
-def unreachable(reason: str) -> Overloaded:
+def unreachable(reason: str) -> ArchiveAway:
     """What is raised where nobody can say whether a file is there."""
-    return Overloaded(f"The archive cannot be reached: {reason}")
+    return ArchiveAway(f"The archive cannot be reached: {reason}")
 
 
 def require_digest(file: str, path: Path, digest: str) -> None:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from domain.errors import Damaged
 from domain.eventlog.archive.blocks import EVENTS, Block, blocks_of, events_of, opened
-from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, damaged
+from domain.eventlog.archive.files import ArchiveFailed, damaged
+from domain.eventlog.archive.patience import PatientArchive
 from domain.eventlog.codec import EventRow
 from domain.lru import LruCache
 
@@ -63,7 +64,7 @@ def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        ArchiveAway: the archive cannot be reached.
     """
     found, ranges = list[EventRow](), [_Range(*row) for row in rows]
     firsts = [range_.first for range_ in ranges]
@@ -79,8 +80,8 @@ def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list
 
 
 @lru_cache(maxsize=64)
-def _files(place: str) -> ArchiveFiles:
-    return ArchiveFiles(place)
+def _archive(place: str) -> PatientArchive:
+    return PatientArchive(place)
 
 
 def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
@@ -91,7 +92,7 @@ def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
     try:
         blocks = blocks_of(range_.blocks)
         contents = _contents(
-            _files(str(range_.place)), range_.file, [blocks[nth] for nth in by_block]
+            _archive(str(range_.place)), range_.file, [blocks[nth] for nth in by_block]
         )
         for (nth, places), content in zip(by_block.items(), contents, strict=True):
             first = range_.first + nth * EVENTS
@@ -103,11 +104,12 @@ def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
         raise damaged(range_.file, str(error)) from error
 
 
-def _contents(files: ArchiveFiles, file: str, blocks: Sequence[Block]) -> list[bytes]:
+def _contents(archive: PatientArchive, file: str, blocks: Sequence[Block]) -> list[bytes]:
     kept = {block.digest: content for block in blocks if (content := KEPT.get(block.digest))}
     missing = [block for block in blocks if block.digest not in kept]
     if missing:
-        parts = files.read_parts(file, [block[:2] for block in missing])
+        with archive.asked() as files:
+            parts = files.read_parts(file, [block[:2] for block in missing])
         for block, part in zip(missing, parts, strict=True):
             if sha256(part).digest() != block.digest:
                 raise ValueError("its bytes have another digest")

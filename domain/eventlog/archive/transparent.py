@@ -7,27 +7,27 @@ left it never comes back, so it is enough to look after the query whether that w
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
+import orjson
 from psycopg import AsyncConnection
 
-from domain.errors import Damaged
+from domain.errors import Damaged, Unreadable
 from domain.eventlog.archive.blocks import positions_of
+from domain.eventlog.archive.patience import apart
 from domain.eventlog.archive.reader import RANGES, read_events
+from domain.eventlog.archive.shadow import Values, shadowed
 from domain.eventlog.codec import EventRow
-from domain.eventlog.connection.pg_arrays import Array, array, placeholders
-from domain.eventlog.queries import COLUMNS, HISTORY, IN_ORDER, OF_SHARE, OF_TYPES, READ, SPAN
+from domain.eventlog.connection.pg_arrays import Array, array
+from domain.eventlog.queries import HISTORY, IN_ORDER, OF_SHARE, OF_TYPES, READ, SPAN
 
-KINDS = ("bigint", "bigint", "timestamptz", "text", "text", "text", "bytea")
-NAMES = tuple(f"archived_{column}" for column in COLUMNS.split(", "))
-EVENTS = """WITH events AS NOT MATERIALIZED (SELECT {columns} FROM events{beyond}
-    UNION ALL SELECT * FROM unnest({arrays}) AS archived ({columns}))"""
-BEYOND = " WHERE notification_id > {}"
 OF_STREAMS = """SELECT originator_id, first_version, last_version, positions FROM event_archive_streams
     WHERE originator_id = ANY(%b::text[]) ORDER BY originator_id, first_version"""
+PARTIES = "SELECT parties FROM event_archive_streams WHERE originator_id = %b AND first_version = 1"
 STREAMS_OF_SHARE = (
     """SELECT originator_id FROM unnest(%b::text[]) AS s (originator_id)
     WHERE true"""
@@ -35,7 +35,6 @@ STREAMS_OF_SHARE = (
 )
 HORIZON = "SELECT coalesce(max(last), 0) FROM event_archives"
 
-Values = Sequence[Any] | Mapping[str, Any]
 Rows = list[tuple[Any, ...]]
 
 
@@ -70,15 +69,17 @@ async def fetch_of_streams(
     versions: Mapping[str, Versions] = NO_BOUNDS,
     prepare: bool | None = None,
     are_whole: Callable[[Rows], bool] | None = None,
+    unreadable: dict[str, Unreadable] | None = None,
 ) -> Rows:
     """The rows of a query that concerns events of these streams alone, and of some of them certain `versions` alone.
 
     Where `are_whole` says that rows of the table are all there is, nothing else is asked; it sees a stream's first
-    event, which is the first to leave.
+    event, which is the first to leave. What is wrong with a stream that cannot be read is put into `unreadable`, and its
+    rows are no more than those of the table.
 
     Raises:
-        Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        Damaged: a file is missing or damaged; `file` names it. `unreadable` was left out.
+        ArchiveAway: the archive cannot be reached; as before.
     """
     asked = array("text", list(dict.fromkeys(streams)))
     if are_whole is None:
@@ -90,8 +91,7 @@ async def fetch_of_streams(
         places = await connection.execute(OF_STREAMS, (asked,), binary=True)
         archived = await places.fetchall()
     while archived:
-        positions = sorted(positions_among(archived, versions))
-        events = await events_at(connection, positions)
+        events = await _events_of(connection, archived, versions, unreadable)
         wanted = shadowed(query, values, events)
         before = archived
         rows, archived = await _with_places(connection, *wanted, asked, False)
@@ -107,7 +107,7 @@ async def fetch_of_span(
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        ArchiveAway: the archive cannot be reached.
     """
     rows = await (await connection.execute(query.encode(), values, binary=True)).fetchall()
     after = known = max(after, 0)
@@ -129,7 +129,7 @@ async def next_events(
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        ArchiveAway: the archive cannot be reached.
     """
     cursor = await connection.execute(READ, (after, after, limit, size), binary=True)
     found = [EventRow(*row) for row in await cursor.fetchall()]
@@ -152,7 +152,7 @@ async def history_of(
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        ArchiveAway: the archive cannot be reached.
     """
     values, bounds = (stream, after, until, limit), Versions(after, min(until, after + limit))
     rows = await fetch_of_streams(connection, HISTORY, values, [stream], versions={stream: bounds})
@@ -170,7 +170,7 @@ async def events_between(
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        ArchiveAway: the archive cannot be reached.
     """
     query, values = SPAN, [after, until, *(share or ())]
     if share is not None:
@@ -206,41 +206,13 @@ async def events_at(connection: AsyncConnection, positions: Sequence[int]) -> li
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        ArchiveAway: the archive cannot be reached.
     """
     if not positions:
         return []
     cursor = await connection.execute(RANGES, (positions[0], positions[-1]), binary=True)
     rows = await cursor.fetchall()
-    return await asyncio.to_thread(read_events, rows, positions)
-
-
-def shadowed(
-    query: str, values: Values, events: Sequence[EventRow], *, beyond: int | None = None
-) -> tuple[str, Values]:
-    """The query and its values with events from files beside those of the table, or instead of those that are not
-    `beyond` a position.
-    """
-    columns = event_arrays(events)
-    named = isinstance(values, Mapping)
-    arrays = placeholders(KINDS)
-    if named:
-        arrays = ", ".join(f"%({name})b::{kind}[]" for name, kind in zip(NAMES, KINDS, strict=True))
-    shadow = EVENTS.format(
-        columns=COLUMNS,
-        arrays=arrays,
-        beyond="" if beyond is None else BEYOND.format(beyond),
-    )
-    joined = f"{shadow}, {query[5:]}" if query.startswith("WITH ") else f"{shadow} {query}"
-    if isinstance(values, Mapping):
-        return joined, {**values, **dict(zip(NAMES, columns, strict=True))}
-    return joined, [*columns, *values]
-
-
-def event_arrays(events: Sequence[EventRow]) -> list[Array]:
-    """The columns of events, of which there may be none."""
-    columns = list(zip(*events, strict=True)) or [()] * len(KINDS)
-    return [array(kind, column) for kind, column in zip(KINDS, columns, strict=True)]
+    return await apart(read_events, rows, positions)
 
 
 def positions_among(archived: Rows, versions: Mapping[str, Versions] = NO_BOUNDS) -> Iterator[int]:
@@ -252,6 +224,35 @@ def positions_among(archived: Rows, versions: Mapping[str, Versions] = NO_BOUNDS
     for stream, first, last, places in archived:
         positions = _positions(stream, last - first + 1, places)
         yield from versions[stream].among(first, positions) if stream in versions else positions
+
+
+async def _events_of(
+    connection: AsyncConnection,
+    archived: Rows,
+    versions: Mapping[str, Versions],
+    unreadable: dict[str, Unreadable] | None,
+) -> list[EventRow]:
+    """The events of what `OF_STREAMS` has found, of one stream after the other where not all can be read."""
+    try:
+        return await events_at(connection, sorted(positions_among(archived, versions)))
+    except Unreadable as error:
+        if unreadable is None:
+            raise
+        streams = [list(rows) for _, rows in groupby(archived, key=itemgetter(0))]
+        if len(streams) == 1:
+            error.parties = await _parties(connection, streams[0][0][0])
+            unreadable[streams[0][0][0]] = error
+            return []
+    found = [await _events_of(connection, rows, versions, unreadable) for rows in streams]
+    return sorted(chain(*found))
+
+
+async def _parties(connection: AsyncConnection, stream: str) -> tuple[str | None, str | None]:
+    row = await (await connection.execute(PARTIES, (stream,), binary=True)).fetchone()
+    with suppress(TypeError, ValueError, AttributeError):  # not what it should be
+        known = orjson.loads(row[0]) if row else {}
+        return known.get("customer"), known.get("provider")
+    return None, None
 
 
 def _positions(stream: str, number: int, places: bytes) -> list[int]:

@@ -8,13 +8,8 @@ from typing import Any
 from psycopg import Cursor
 
 from domain.eventlog.archive.reader import RANGES, read_events
-from domain.eventlog.archive.transparent import (
-    HORIZON,
-    OF_STREAMS,
-    Rows,
-    positions_among,
-    shadowed,
-)
+from domain.eventlog.archive.shadow import shadowed
+from domain.eventlog.archive.transparent import HORIZON, OF_STREAMS, Rows, positions_among
 from domain.eventlog.codec import EventRow
 
 AT_ONCE = 4_096
@@ -28,7 +23,7 @@ def select_of_streams(
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        ArchiveAway: the archive cannot be reached.
     """
     asked = (list(streams),)
     rows = cursor.execute(query.encode(), values, prepare=True).fetchall()
@@ -54,7 +49,7 @@ def select_of_log(
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
-        Overloaded: the archive cannot be reached.
+        ArchiveAway: the archive cannot be reached.
     """
     found: Rows = []
     after, until, horizon = max(span[0], 0), span[1], 0

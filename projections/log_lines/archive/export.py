@@ -83,7 +83,7 @@ class Exporter:
         """Whether a file that was recorded is there, and has the lines that are in the table.
 
         Raises:
-            Overloaded: the archive cannot be reached.
+            ArchiveAway: the archive cannot be reached.
         """
         require_installed()
         if not self._files.is_made():

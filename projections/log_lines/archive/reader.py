@@ -68,7 +68,7 @@ class ArchivedLines:
 
         Raises:
             Damaged: a file is missing or damaged; `file` names it.
-            Overloaded: the archive cannot be reached.
+            ArchiveAway: the archive cannot be reached.
         """
         asked = list(_in_order(files, reading))
         if asked and not is_installed():

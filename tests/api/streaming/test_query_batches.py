@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from api.streaming.log.dataloader import DataLoader
-from domain.errors import Overloaded
+from domain.errors import ArchiveAway, Overloaded
 
 pytestmark = pytest.mark.anyio
 UNKNOWN, POISON = 7, 13
@@ -42,11 +42,12 @@ async def test_requests_during_a_query_share_the_next_one() -> None:
     assert await batches.load(5) == 25
 
 
-async def test_failed_request_leaves_its_batch_unharmed() -> None:
-    squares = Squares(ValueError("no number"))
+@pytest.mark.parametrize("trouble", [ValueError("no number"), ArchiveAway("no number")])
+async def test_failed_request_leaves_its_batch_unharmed(trouble: Exception) -> None:
+    squares = Squares(trouble)
     batches = DataLoader(squares.find, 100)
     answers = {number: batches.load(number) for number in range(20)}
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(type(trouble), match="no number"):
         await answers.pop(POISON)
     assert {number: await answer for number, answer in answers.items()} == {
         number: None if number == UNKNOWN else number**2 for number in answers

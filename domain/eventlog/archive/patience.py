@@ -1,0 +1,95 @@
+"""How many read from an archive at once, and for how long it is waited for.
+
+Who reads events holds a connection to the database meanwhile. So an archive that does not answer must not be waited for by
+many, nor again and again: what is in it cannot be read then, and all else goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import BoundedSemaphore, Lock
+from time import monotonic
+from typing import Any, TypeVar
+
+import structlog
+
+from domain.errors import ArchiveAway
+from domain.eventlog.archive.files import CLIENT, ArchiveFiles
+
+AT_ONCE = 4
+"""Reads of one archive, if it is a bucket."""
+TURN = 1.0
+"""Seconds that one waits for others to be done."""
+REST = 5.0
+"""Seconds in which an archive that was away is not asked again."""
+SOON: dict[str, Any] = {
+    "client_options": {**CLIENT, "connect_timeout": "1s", "read_timeout": "2s", "timeout": "3s"},
+    "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=1)},
+}
+"""How a bucket is asked for events: what takes longer than a connection to the database is lent for is an outage of that."""
+BUSY = "others have been waiting for it"
+THREADS = ThreadPoolExecutor(2 * AT_ONCE, "archive")
+"""Apart from those that others need: all of these may wait for an archive."""
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+async def apart(work: Callable[..., T], *values: Any) -> T:
+    """What some work comes to that reads from an archive, off the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(THREADS, work, *values)
+
+
+class PatientArchive:
+    """An archive that is asked for events."""
+
+    def __init__(self, place: str) -> None:
+        self.files = ArchiveFiles(place, SOON)
+        self._turns = BoundedSemaphore(AT_ONCE)
+        self._lock = Lock()
+        self._away: ArchiveAway | None = None
+        self._again_at = 0.0
+
+    @contextmanager
+    def asked(self) -> Iterator[ArchiveFiles]:
+        """The files, for one read. Where a bucket was away, one alone finds out every few seconds whether it still is.
+
+        Raises:
+            ArchiveAway: it is, or others have been waiting for it.
+        """
+        if self.files.is_local:
+            yield self.files
+            return
+        self._require_there()
+        if not self._turns.acquire(timeout=TURN):
+            raise ArchiveAway(BUSY)
+        try:
+            yield self.files
+        except ArchiveAway as error:
+            self._note(error)
+            raise
+        else:
+            self._note(None)
+        finally:
+            self._turns.release()
+
+    def _require_there(self) -> None:
+        with self._lock:
+            if self._away is None:
+                return
+            if (now := monotonic()) < self._again_at:
+                raise ArchiveAway(self._away.detail)
+            self._again_at = now + REST
+
+    def _note(self, away: ArchiveAway | None) -> None:
+        with self._lock:
+            before, self._away = self._away, away
+            self._again_at = monotonic() + REST
+        if away and not before:
+            log.warning("the archive is away", reason=away.detail)
+        elif before and not away:
+            log.info("the archive is back")

@@ -1,0 +1,46 @@
+"""Events from files as values of a query, which stand beside those of the table or in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from domain.eventlog.codec import EventRow
+from domain.eventlog.connection.pg_arrays import Array, array, placeholders
+from domain.eventlog.queries import COLUMNS
+
+KINDS = ("bigint", "bigint", "timestamptz", "text", "text", "text", "bytea")
+NAMES = tuple(f"archived_{column}" for column in COLUMNS.split(", "))
+EVENTS = """WITH events AS NOT MATERIALIZED (SELECT {columns} FROM events{beyond}
+    UNION ALL SELECT * FROM unnest({arrays}) AS archived ({columns}))"""
+BEYOND = " WHERE notification_id > {}"
+
+Values = Sequence[Any] | Mapping[str, Any]
+
+
+def shadowed(
+    query: str, values: Values, events: Sequence[EventRow], *, beyond: int | None = None
+) -> tuple[str, Values]:
+    """The query and its values with events from files beside those of the table, or instead of those that are not
+    `beyond` a position.
+    """
+    columns = event_arrays(events)
+    named = isinstance(values, Mapping)
+    arrays = placeholders(KINDS)
+    if named:
+        arrays = ", ".join(f"%({name})b::{kind}[]" for name, kind in zip(NAMES, KINDS, strict=True))
+    shadow = EVENTS.format(
+        columns=COLUMNS,
+        arrays=arrays,
+        beyond="" if beyond is None else BEYOND.format(beyond),
+    )
+    joined = f"{shadow}, {query[5:]}" if query.startswith("WITH ") else f"{shadow} {query}"
+    if isinstance(values, Mapping):
+        return joined, {**values, **dict(zip(NAMES, columns, strict=True))}
+    return joined, [*columns, *values]
+
+
+def event_arrays(events: Sequence[EventRow]) -> list[Array]:
+    """The columns of events, of which there may be none."""
+    columns = list(zip(*events, strict=True)) or [()] * len(KINDS)
+    return [array(kind, column) for kind, column in zip(KINDS, columns, strict=True)]
