@@ -1,9 +1,9 @@
 """What old events take in files of the archive, and how long it takes to read them from there.
 
-    python -m bench.past_events EVENTS [sealed]
+    python -m bench.past_events EVENTS [sealed] [URL]
 
 Executions live 20 events long, 256 of them at a time, each event with 240 bytes of JSON: words and numbers that differ, or,
-`sealed`, half of it ciphertext. Prints one JSON object. It needs the libraries of the extra `archive`.
+`sealed`, half of it ciphertext. The archive is a folder, or the empty bucket of a URL. Prints one JSON object. It needs the libraries of the extra `archive`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ async def catch_up(store: Store, until: int) -> float:
     return round(after / (time.perf_counter() - began))
 
 
-async def measure(conninfo: str, folder: Path, events: int, *, sealed: bool) -> dict[str, Any]:
+async def measure(
+    conninfo: str, url: str, folder: Path, events: int, *, sealed: bool
+) -> dict[str, Any]:
     """All of it."""
     migrate_log(conninfo, SCHEMA)
     preparation.migrate(conninfo, SCHEMA)
@@ -134,7 +136,7 @@ async def measure(conninfo: str, folder: Path, events: int, *, sealed: bool) -> 
     found: dict[str, Any] = {"events": events, "hot bytes an event": round(hot / events, 1)}
     found["hot page"] = shown(await read_pages(store, streams, fresh=True))
     found["hot events/s"] = await catch_up(store, events * 3 // 4)
-    found |= await archived(conninfo, folder, store)
+    found |= await archived(conninfo, url, folder, store)
     found["cold page, nothing at hand"] = shown(await read_pages(store, streams, fresh=True))
     found["cold page"] = shown(await read_pages(store, streams, fresh=False))
     found["cold events/s"] = await catch_up(store, events * 3 // 4)
@@ -142,7 +144,7 @@ async def measure(conninfo: str, folder: Path, events: int, *, sealed: bool) -> 
     return found
 
 
-async def archived(conninfo: str, folder: Path, store: Store) -> dict[str, Any]:
+async def archived(conninfo: str, url: str, folder: Path, store: Store) -> dict[str, Any]:
     """Archive what can be, and say what that took."""
     async with await psycopg.AsyncConnection.connect(
         conninfo, autocommit=True, options=session_options(SCHEMA)
@@ -151,7 +153,7 @@ async def archived(conninfo: str, folder: Path, store: Store) -> dict[str, Any]:
         while await builder.grow(connection):
             pass
         later = datetime.now(UTC) + timedelta(days=400)
-        retention = Retention(folder.as_uri(), 30, folder, event_days=365)
+        retention = Retention(url, 30, folder, event_days=365)
         writer = GuardedWriter(store, Clock(), str, random.random)
         archiver = EventArchiver(writer, store, conninfo, retention, clock=lambda: later)
         began = time.perf_counter()
@@ -178,13 +180,13 @@ def shown(taken: list[float]) -> dict[str, float]:
 def main() -> None:
     """Measure on a PostgreSQL of its own."""
     events, sealed = int(sys.argv[1]), "sealed" in sys.argv[2:]
+    urls = [given for given in sys.argv[2:] if "://" in given]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         place.chmod(0o711)
         with EmbeddedPostgres(place / "data") as server:
-            found = asyncio.run(
-                measure(server.conninfo(), place / "archive", events, sealed=sealed)
-            )
+            url = urls[0] if urls else (place / "archive").as_uri()
+            found = asyncio.run(measure(server.conninfo(), url, place, events, sealed=sealed))
     print(json.dumps(found, indent=1))  # noqa: T201
 
 

@@ -6,7 +6,7 @@ No hold can be placed while a day leaves. Readers and writers do not wait long f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,7 +23,13 @@ from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
 from domain.supervisor import Background
 from domain.writer.guarded_writer import GuardedWriter
-from projections.log_lines.archive.holds import BUSY, Checked, keep_log_as_it_is, placed_since
+from projections.log_lines.archive.holds import (
+    BUSY,
+    Checked,
+    Holding,
+    keep_log_as_it_is,
+    placed_since,
+)
 from workers.turns import Turns
 
 EVERY, AGAIN = 3600.0, 30.0
@@ -104,8 +110,12 @@ def require_no_hold(checked: Checked) -> None:
     if checked.unknown:
         raise Stays("waiting", checked.unknown)
     if checked.holds:
-        holds = (f"{each.hold} (executions: {each.executions})" for each in checked.holds)
-        raise Stays("on hold", ", ".join(holds))
+        raise Stays("on hold", named(checked.holds))
+
+
+def named(holds: Sequence[Holding]) -> str:
+    """Holds, and how many executions each keeps."""
+    return ", ".join(f"{each.hold} (executions: {each.executions})" for each in holds)
 
 
 async def look_often(look: Look) -> None:

@@ -1,7 +1,7 @@
 """Moves the events of past positions out of the table into the archive, range by range.
 
 Of each range all events are written to a file, which is read back and compared with the table and with the tree, and
-recorded in the log. Only then those of executions that have come to rest leave the table, in one transaction with the
+recorded in the log. Only then those of executions that have come to rest, and are on no hold, leave the table, in one transaction with the
 rows that say where they are now. So readers see each event once, and a process that goes on after a crash begins with
 the first step that was not done. Events of others stay in the table, too, as do those of an execution that goes on.
 """
@@ -31,14 +31,15 @@ from projections.log_lines.archive.holds import placed_since
 from projections.log_lines.archive.place import settle_place
 from workers.archiver import ACTOR, AT_LENGTH, Retention
 from workers.ownership import ownership
-from workers.past_days import Retirer, Stays
+from workers.past_days import Retirer, Stays, named
 from workers.past_events.conditions import (
+    Leaving,
     Quiet,
     Range,
+    leaving,
     next_range,
     quiet_streams,
     require_read,
-    require_unheld,
 )
 from workers.past_events.range_file import RangeFile, tiles_under, write
 
@@ -57,7 +58,7 @@ log = structlog.get_logger()
 @dataclass(slots=True)
 class RangeReport:
     """What became of a range, or would: how many of its events have left the table with those of before of the same
-    executions, its file, and why it stays.
+    executions, how many executions holds have kept there, its file, and why it stays, or which holds these are.
     """
 
     first: int
@@ -65,6 +66,7 @@ class RangeReport:
     outcome: str = "due"
     reason: str = ""
     taken: int = 0
+    kept: int = 0
     file: str = ""
     bytes: int = 0
 
@@ -136,11 +138,13 @@ class EventArchiver(Retirer):
         """Only the loss of the connection is raised."""
         try:
             await require_read(connection, range_)
-            streams = await quiet_streams(connection, range_)
-            report.taken = sum(len(stream.positions) for stream in streams)
-            position = await require_unheld(connection, range_, streams)
+            quiet = await quiet_streams(connection, range_)
+            found = await leaving(connection, range_, quiet)
+            report.taken = sum(len(stream.positions) for stream in found.streams)
+            report.kept = len(quiet) - len(found.streams)
+            report.reason = f"kept by {named(found.holds)}" if found.holds else ""
             if not dry_run:
-                await self._move(connection, range_, streams, position, report)
+                await self._move(connection, range_, found, report)
         except Stays as stays:
             report.outcome, report.reason = stays.outcome, stays.reason
         except FAILURES as error:
@@ -153,15 +157,14 @@ class EventArchiver(Retirer):
         self,
         connection: AsyncConnection,
         range_: Range,
-        streams: Sequence[Quiet],
-        position: int,
+        found: Leaving,
         report: RangeReport,
     ) -> None:
         written = await self._written(connection, range_)
         command = ArchiveEvents(**vars(written.file))
         stream = f"range/{range_.first}"
         await self._writer.send(Message(stream, command, ACTOR, correlation="archive"))
-        await take_out(connection, written, streams, position)
+        await take_out(connection, written, found.streams, found.position)
         report.outcome, report.file, report.bytes = (
             "archived",
             written.file.file,

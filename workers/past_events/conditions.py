@@ -1,4 +1,6 @@
-"""Whether a range of positions may be archived: all in it is old, all have read it, and no legal hold keeps any of it."""
+"""Whether a range of positions may be archived: all in it is old, and all have read it; and what of it leaves the table: what
+rests, unless a legal hold keeps it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.access.parties import parties_in
 from domain.model import aggregate_id
-from projections.log_lines.archive.holds import holds_among
-from workers.past_days import Stays, require_no_hold
+from projections.log_lines.archive.holds import Holding, held_among, holds_among
+from workers.past_days import Stays
 
 NEXT = """SELECT a.last + 1, e.at, head.position FROM head,
         (SELECT coalesce(max(last), 0) AS last FROM event_archives) AS a
@@ -25,12 +27,14 @@ BEHIND = """SELECT 'the view ' || view FROM bookmarks WHERE position < %(last)s
     UNION ALL SELECT 'the tree' FROM audit_head WHERE size < %(last)s
     UNION ALL SELECT 'a move of the log' FROM log_move WHERE step NOT IN ('finished', 'taken back')
     LIMIT 1"""
-# The executions that have an event in a range and none after it, with all their events that are in the table.
+# The executions that have an event in a range, or were kept in a former one, and none after it, with all their events that are
+# in the table.
 QUIET = """SELECT e.originator_id, min(e.originator_version), max(e.originator_version),
         array_agg(e.notification_id ORDER BY e.originator_version),
         min(e.meta) FILTER (WHERE e.originator_version = 1)
     FROM (SELECT DISTINCT originator_id FROM events WHERE notification_id >= %(first)s
-            AND notification_id <= %(last)s AND originator_id LIKE 'execution/%%') AS s
+            AND notification_id <= %(last)s AND originator_id LIKE 'execution/%%'
+            UNION SELECT unnest(kept) FROM event_archives) AS s
         JOIN events AS e USING (originator_id)
     GROUP BY e.originator_id HAVING max(e.notification_id) <= %(last)s ORDER BY e.originator_id"""
 
@@ -93,17 +97,26 @@ async def quiet_streams(connection: AsyncConnection, range_: Range) -> list[Quie
     return streams
 
 
-async def require_unheld(
-    connection: AsyncConnection, range_: Range, streams: Sequence[Quiet]
-) -> int:
-    """The position up to which no hold keeps one of these executions.
+class Leaving(NamedTuple):
+    """The streams that no hold keeps, as of a position of the log, and which holds keep others."""
+
+    streams: Sequence[Quiet]
+    position: int
+    holds: Sequence[Holding]
+
+
+async def leaving(connection: AsyncConnection, range_: Range, streams: Sequence[Quiet]) -> Leaving:
+    """Which of some streams may leave the table with a range.
 
     Raises:
-        Stays: one does, or that cannot be said yet.
+        Stays: that cannot be said yet.
     """
     ids = [aggregate_id(stream.stream) for stream in streams]
     values: dict[str, Any] = {"executions": ids}
     query = "SELECT unnest(%(executions)s::text[])"
     checked = await holds_among(connection, range_.last, query, values)
-    require_no_hold(checked)
-    return checked.position
+    if checked.unknown:
+        raise Stays("waiting", checked.unknown)
+    held = await held_among(connection, query, values) if checked.holds else frozenset()
+    free = [stream for stream in streams if aggregate_id(stream.stream) not in held]
+    return Leaving(free, checked.position, checked.holds)

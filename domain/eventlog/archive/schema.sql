@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS event_archives (
     at       timestamptz NOT NULL, -- when its events left the table
     taken_by xid8                  -- the transaction that takes them out, while it does
 );
+-- Streams that rested in this range or before and stayed in the table, as a hold kept them: they leave with a later one.
+ALTER TABLE event_archives ADD COLUMN IF NOT EXISTS kept text[] NOT NULL DEFAULT '{}';
 
 -- Streams whose events up to a version have left the table: which positions they have. A stream that went on after that
 -- has its later events in the table, and leaves it once more with another row.
@@ -81,6 +83,11 @@ BEGIN
             FROM unnest(first_versions, last_versions) AS s (first, last)) THEN
         RAISE EXCEPTION 'the table does not have the events that are to be taken out' USING ERRCODE = 'restrict_violation';
     END IF;
-    UPDATE event_archives SET taken_by = NULL WHERE first = range_first;
+    UPDATE event_archives SET kept = ARRAY(SELECT unnest(kept) EXCEPT SELECT unnest(streams)) WHERE kept && streams;
+    UPDATE event_archives SET taken_by = NULL, kept = ARRAY(SELECT DISTINCT e.originator_id FROM events AS e
+            WHERE e.notification_id >= range_first AND e.notification_id <= range_last AND e.originator_id LIKE 'execution/%'
+                AND NOT EXISTS (SELECT FROM events AS l
+                    WHERE l.originator_id = e.originator_id AND l.notification_id > range_last) ORDER BY 1)
+        WHERE first = range_first;
     RETURN taken;
 END $$;

@@ -38,14 +38,19 @@ OF_SCOPES = " UNION ALL ".join(
 OF_LINES = "SELECT execution FROM log_lines WHERE at >= %(begin)s AND at < %(end)s"
 OF_READS = "SELECT unnest(executions) FROM access_log WHERE at >= %(begin)s AND at < %(end)s"
 """The executions of a day: those with log lines, and those that were read."""
-HOLDING = """WITH active AS (SELECT id, document FROM catalog
+KEPT = """WITH active AS (SELECT id, document FROM catalog
         WHERE kind = 'hold' AND document @> '{{"status": "active"}}'),
     kept AS (SELECT h.id AS hold, e.execution FROM active AS h,
             jsonb_array_elements_text(h.document -> 'executions') AS e (execution)
         UNION ALL {of_scopes})
-    SELECT hold, count(DISTINCT execution) FROM kept
+    """
+HOLDING = (
+    KEPT
+    + """SELECT hold, count(DISTINCT execution) FROM kept
     WHERE execution IN ({of_day})
     GROUP BY hold ORDER BY hold"""
+)
+HELD = KEPT + "SELECT DISTINCT execution FROM kept WHERE execution IN ({of_day})"
 LOCK = "SELECT FROM head FOR UPDATE NOWAIT"
 TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
 PLACED_SINCE = """SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notification_id > %s), position
@@ -95,6 +100,15 @@ async def holds_among(
     query = HOLDING.format(of_scopes=OF_SCOPES, of_day=executions_of)
     rows = await (await connection.execute(query, values)).fetchall()
     return Checked([Holding(*row) for row in rows], catalog)
+
+
+async def held_among(
+    connection: AsyncConnection, executions_of: LiteralString, values: Mapping[str, Any]
+) -> frozenset[str]:
+    """Which of some executions are kept by holds, of what `holds_among` has found to be known."""
+    query = HELD.format(of_scopes=OF_SCOPES, of_day=executions_of)
+    rows = await (await connection.execute(query, values)).fetchall()
+    return frozenset(row[0] for row in rows)
 
 
 async def holds_within(

@@ -22,7 +22,9 @@ from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.codec import EventRow
 from domain.execution.commands import RecordUsage
 from domain.execution.commands.erase import EraseExecution
+from domain.integrity.event_files import check_event_files
 from domain.integrity.log import order_faults
+from domain.model import aggregate_id
 from domain.retention.hold import PlaceHold, ReleaseHold
 from domain.sealing import Ciphertext
 from domain.writer.guarded_writer import GuardedWriter
@@ -179,15 +181,60 @@ async def test_events_that_are_not_old_stay(past: PastEvents) -> None:
     assert await past.horizon() == 0
 
 
-async def test_hold_keeps_the_range_of_its_execution(past: PastEvents) -> None:
+async def in_table(past: PastEvents) -> set[str]:
+    """The executions that have events in the table."""
+    streams = {row.stream for row in await past.rows()}
+    return {stream for stream in streams if stream.startswith("execution/")}
+
+
+@pytest.mark.parametrize("scope", [{"executions": ("e-1",)}, {"order": "o-1"}])
+async def test_hold_keeps_its_execution_until_it_is_released(
+    past: PastEvents, scope: dict[str, Any]
+) -> None:
     await past.run("e-0")
-    await past.run("e-1")
-    await past.place(PlaceHold(reason="claim", executions=("e-1",)), "h-1")
-    first, second = await past.archive_events()
-    assert (first.outcome, second.outcome) == ("archived", "on hold")
-    assert second.reason == "h-1 (executions: 1)"
+    await past.begin("e-1", order="o-1")
+    for _ in range(EVENTS - 1):
+        await past.tick("execution/e-1", RecordUsage(tokens_used=1))
+    before = await past.store.read(0, 2 * EVENTS)
+    await past.place(PlaceHold(reason="claim", **scope), "h-1")
+    [looked] = await past.archive_events(dry_run=True)
+    first, second = await past.event_archiver().archive()
+    assert [(each.outcome, each.taken, each.kept) for each in (looked, first, second)] == [
+        ("due", EVENTS, 0),
+        ("archived", EVENTS, 0),
+        ("archived", 0, 1),
+    ]
+    assert second.reason == "kept by h-1 (executions: 1)"
+    assert await in_table(past) == {"execution/e-1"}
+    assert await past.all_events(before) == before
+    await past.run("e-2", steps=6)
+    assert (await past.archive_events())[-1].outcome == "archived"
+    assert "execution/e-1" in await in_table(past)
     await past.send("hold/h-1", ReleaseHold(reason="settled"))
-    assert [report.first for report in await past.archive_events()] == [9]
+    await past.run("e-3", steps=4)
+    last = (await past.archive_events())[-1]
+    assert (last.outcome, last.kept, last.reason) == ("archived", 0, "")
+    assert "execution/e-1" not in await in_table(past)
+    assert await past.query("SELECT kept FROM event_archives WHERE kept <> '{}'") == []
+    assert await past.all_events(before) == before
+
+
+async def test_execution_that_a_hold_kept_and_that_goes_on_leaves_when_it_rests(
+    past: PastEvents,
+) -> None:
+    await past.run("e-0")
+    await past.place(PlaceHold(reason="claim", executions=("e-0",)), "h-1")
+    await past.run("e-1", steps=3)
+    await past.archive_events()
+    assert "execution/e-0" in await in_table(past)
+    await past.tick("execution/e-0", RecordUsage(tokens_used=7))
+    await past.send("hold/h-1", ReleaseHold(reason="settled"))
+    before = [row for row in await past.store.read(0, 100) if row.stream == "execution/e-0"]
+    assert len(before) == EVENTS + 1
+    await past.run("e-2", steps=4)
+    await past.archive_events()
+    assert "execution/e-0" not in await in_table(past)
+    assert await past.store.history("execution/e-0") == before
 
 
 async def test_hold_that_is_placed_while_events_leave_keeps_them(past: PastEvents) -> None:
@@ -330,7 +377,7 @@ async def test_root_of_a_range_is_a_node_of_the_tree(past: PastEvents) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_walk_of_commands_and_ranges_loses_nothing(past: PastEvents, seed: int) -> None:
-    chance, known = random.Random(seed), list[EventRow]()
+    chance, known, holds = random.Random(seed), list[EventRow](), list[str]()
     for number in range(12):
         for _ in range(chance.randrange(1, 4)):
             names = sorted({row.stream for row in known if row.stream.startswith("execution/")})
@@ -340,6 +387,13 @@ async def test_walk_of_commands_and_ranges_loses_nothing(past: PastEvents, seed:
                 run = past.run if chance.random() < 0.6 else past.pause
                 await run(f"e-{number}-{len(known)}")
                 known = await past.store.read(0, 10_000)
+        names = sorted({row.stream for row in known if row.stream.startswith("execution/")})
+        if names and chance.random() < 0.5:
+            held = aggregate_id(chance.choice(names))
+            await past.place(PlaceHold(reason="claim", executions=(held,)), f"h-{number}")
+            holds.append(f"hold/h-{number}")
+        if holds and chance.random() < 0.4:
+            await past.send(holds.pop(0), ReleaseHold(reason="settled"))
         known = await past.store.read(0, 10_000)
         if chance.random() < 0.6:
             reports = await past.archive_events(events=chance.randrange(1, 40))
@@ -351,6 +405,8 @@ async def test_walk_of_commands_and_ranges_loses_nothing(past: PastEvents, seed:
         versions = {(row.stream, row.position): row.version for row in known}
         assert found == {place: versions[place] for place in places}
     assert await order_faults(past.store, 0, len(known), len(known) + 99) == []
+    files = ArchiveFiles((past.folder / "archive").as_uri())
+    assert [each.faults async for each in check_event_files(past.store, files) if each.faults] == []
     assert await past.horizon() > 0
 
 

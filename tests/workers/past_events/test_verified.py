@@ -10,6 +10,7 @@ import pytest
 from domain.errors import Damaged
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.integrity.event_files import check_event_files
+from domain.retention.hold import PlaceHold
 from tests.support.past_events import EVENTS, PastEvents
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +74,23 @@ async def test_changed_column_is_noticed(
     order = "first" if table == "event_archives" else "first_position"
     await past.query(CHANGE.format(table=table, column=column, value=value, order=order))
     assert any(fault in found for found in await faults(past))
+
+
+async def test_execution_that_a_hold_kept_is_where_it_is_said_to_be(
+    database: str, tmp_path: Path
+) -> None:
+    async with PastEvents.opened(database, tmp_path) as past:
+        await past.run("e-0")
+        await past.place(PlaceHold(reason="claim", executions=("e-0",)), "h-1")
+        await past.run("e-1", steps=3)
+        await past.archive_events()
+        assert await faults(past) == []
+        change = "UPDATE event_archives SET kept = %s::text[] WHERE first = 1"
+        await past.query(change, [])
+        assert await faults(past) == ["rests in the table, where nothing says that a hold kept it"]
+        await past.query(change, ["execution/e-0", "execution/e-9"])
+        missing = "is not in the table, where a hold is said to have kept it"
+        assert await faults(past) == [missing]
 
 
 CUTS = {
