@@ -5,13 +5,13 @@ What is reported names the place and the kind of fault, never the content.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 import structlog
 from pydantic import ValidationError
 
-from domain.errors import Damaged
+from domain.errors import Damaged, Unreadable
 from domain.lru import LruCache
 
 log = structlog.get_logger()
@@ -67,6 +67,14 @@ def report(error: Damaged) -> None:
     REPORTS.report(
         "an event cannot be read", place.get("stream", ""), place.get("version", 0), error
     )
+
+
+def report_damaged(unreadable: Mapping[str, Unreadable]) -> None:
+    """Report what is damaged of some streams; raises what is wrong with one that is not."""
+    for stream, error in unreadable.items():
+        if not isinstance(error, Damaged):
+            raise error
+        report(Damaged(error.detail, reason=error.reason, stream=stream))
 
 
 def _is_new(cache: LruCache[K, bool], key: K) -> bool:

@@ -16,9 +16,8 @@ from domain.eventlog.archive.transparent import Versions, fetch_of_streams
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.eventlog.queries import FORWARDS, NEWEST
-from domain.eventlog.state_parts import applied
-from domain.eventlog.states import PAGE_BYTES as FOLLOWING_BYTES
-from domain.eventlog.states import following
+from domain.eventlog.state_parts import PAGE_BYTES as FOLLOWING_BYTES
+from domain.eventlog.state_parts import applied, following
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.model import Versioned

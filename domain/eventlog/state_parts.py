@@ -15,12 +15,12 @@ from psycopg.pq import TransactionStatus
 
 from domain.damage import reason
 from domain.errors import Damaged, Unreadable
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.transparent import bounds_after, fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.connection.pg_arrays import Array, array, columns
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.queries import KEEP_SNAPSHOTS, SNAPSHOT_COLUMNS
+from domain.eventlog.queries import FOLLOWING, KEEP_SNAPSHOTS, SNAPSHOT_COLUMNS
 from domain.model import Recorded, Versioned, replay
 
 log = structlog.get_logger()
@@ -29,6 +29,8 @@ Part = tuple[Any, ...]
 """A row with the columns of an event; a snapshot has no type, nor has a wrapped key, of version 0."""
 VERSION, STREAM, TYPE, META, DATA = 1, 3, 4, 5, 6
 BY_VERSION = itemgetter(VERSION)
+PAGE_BYTES = 1024 * 1024
+"""A page of a stream ends with the event that reaches this."""
 
 
 def wanted(
@@ -129,6 +131,26 @@ def _have_beginnings(streams: Collection[str], parts: Iterable[Part]) -> bool:
     """Whether the first event of each stream is among the parts."""
     begun = {part[STREAM] for part in parts if part[VERSION] == 1 and part[TYPE] is not None}
     return begun.issuperset(streams)
+
+
+async def following(
+    connection: AsyncConnection,
+    places: Iterable[tuple[str, int]],
+    limit: int,
+    unreadable: dict[str, Unreadable] | None = None,
+) -> dict[tuple[str, int], list[EventRow]]:
+    """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`. Of what is `unreadable`
+    something may be missing.
+    """
+    asked = list(dict.fromkeys(places))
+    streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
+    values, bounds = (streams, versions, limit, PAGE_BYTES), bounds_after(asked, limit)
+    found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
+    for nth, *row in await fetch_of_streams(
+        connection, FOLLOWING, values, streams, versions=bounds, unreadable=unreadable
+    ):
+        found[asked[nth - 1]].append(EventRow(*row))
+    return found
 
 
 def fold_parts(

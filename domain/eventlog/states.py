@@ -12,12 +12,11 @@ from psycopg import AsyncConnection
 from domain.budget import Budget
 from domain.damage import report
 from domain.errors import Damaged, Unreadable
-from domain.eventlog.archive.transparent import bounds_after, fetch_of_streams
+from domain.eventlog.archive.transparent import fetch_of_streams
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import (
-    FOLLOWING,
     KEYS,
     LOAD,
     LOAD_AT_POSITION,
@@ -32,6 +31,7 @@ from domain.eventlog.state_parts import (
     by_stream,
     destroy_erased,
     fold_parts,
+    following,
     keep_missing_snapshots,
     read_parts,
     runs,
@@ -41,8 +41,6 @@ from domain.eventlog.state_parts import (
 from domain.model import Recorded, Versioned
 
 EVENTS_AT_ONCE = 200
-PAGE_BYTES = 1024 * 1024
-"""A page of a stream ends with the event that reaches this."""
 COLD = -1
 """The known version of a stream of which nothing is known."""
 
@@ -146,9 +144,13 @@ class StateLoader:
         return self._states(parts, keys, damaged={})
 
     async def states_at(
-        self, connection: AsyncConnection, versions: Mapping[str, int]
+        self,
+        connection: AsyncConnection,
+        versions: Mapping[str, int],
+        unreadable: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
-        """The state of each stream at a version of its own, sealed fields as `Ciphertext`.
+        """The state of each stream at a version of its own, sealed fields as `Ciphertext`; of those that are `unreadable`
+        as their events are archived none.
 
         Raises:
             Damaged: there is no such state, because of what one of the streams holds.
@@ -157,7 +159,9 @@ class StateLoader:
             return {}
         values = wanted(versions, (), [COLD] * len(versions), versions.values())
         found: dict[str, Versioned[Any]] = {}
-        parts = await read_parts(connection, self.codec, LOAD, values, versions)
+        parts = await read_parts(
+            connection, self.codec, LOAD, values, versions, unreadable=unreadable
+        )
         for stream, of_it in by_stream(parts).items():
             state = fold_parts(self.codec, None, of_it, None)
             assert state is not None
@@ -273,21 +277,6 @@ class StateLoader:
     async def _next(self, reader: Reader, stream: str, after: int) -> list[EventRow]:
         async with reader() as connection:
             return (await following(connection, [(stream, after)], EVENTS_AT_ONCE))[stream, after]
-
-
-async def following(
-    connection: AsyncConnection, places: Iterable[tuple[str, int]], limit: int
-) -> dict[tuple[str, int], list[EventRow]]:
-    """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
-    asked = list(dict.fromkeys(places))
-    streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
-    values, bounds = (streams, versions, limit, PAGE_BYTES), bounds_after(asked, limit)
-    found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
-    for nth, *row in await fetch_of_streams(
-        connection, FOLLOWING, values, streams, versions=bounds
-    ):
-        found[asked[nth - 1]].append(EventRow(*row))
-    return found
 
 
 def _reading(

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
-from domain.errors import ArchiveAway, OutcomeUnknown, Overloaded, Unreadable
+from domain.errors import Damaged, OutcomeUnknown, Overloaded, Unreadable
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
 from domain.eventlog.archive import transparent
 from domain.eventlog.codec import Codec, EventRow, Snapshot
@@ -253,7 +253,7 @@ class Store:
             known = dict.fromkeys(streams)
             found = await self.states.load(connection, known, damaged=unreadable)
         for error in unreadable.values():
-            if isinstance(error, ArchiveAway):
+            if not isinstance(error, Damaged):
                 raise error
         return found
 

@@ -1,10 +1,9 @@
 """Lists as they were at a time, by the view of now and by the log.
 
-A row whose last event was recorded by then is as it was: SQL finds, sorts and counts those. What was
-touched since is folded back, from the log, to what it was, and meets the filter here or does not. So
-a list of the past costs what one of the present does, and as much again for each execution touched
-since. Fields that never change narrow those down first, in SQL, and so does a scope, which is held against what
-they are now.
+A row whose last event was recorded by then is as it was: SQL finds, sorts and counts those. What was touched since is
+folded back, from the log, to what it was, and meets the filter here or does not. So a list of the past costs what one of
+the present does, and as much again for each execution touched since. Fields that never change narrow those down first,
+in SQL, and so does a scope, which is held against what they are now.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.damage import report
-from domain.errors import Damaged, Invalid, TooExpensive
+from domain.damage import report, report_damaged
+from domain.errors import Damaged, Invalid, TooExpensive, Unreadable
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
@@ -200,13 +199,15 @@ class PastLists:
         self, connection: AsyncConnection, versions: dict[str, int]
     ) -> dict[str, Versioned[Execution]]:
         """The states at those versions; whether one that is damaged is meant is unknown."""
-        versions = dict(versions)
         while True:
+            unreadable: dict[str, Unreadable] = {}
             try:
-                return await self._store.states.states_at(connection, versions)
+                found = await self._store.states.states_at(connection, versions, unreadable)
+                report_damaged(unreadable)
+                return found
             except Damaged as error:
                 report(error)
-                del versions[error.members["stream"]]
+                versions = {s: v for s, v in versions.items() if s != error.members["stream"]}
 
 
 def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:

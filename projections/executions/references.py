@@ -16,8 +16,9 @@ import orjson
 from psycopg import AsyncConnection
 from pydantic import BaseModel
 
+from domain.errors import Unreadable
 from domain.eventlog.codec import Codec, EventRow
-from domain.eventlog.states import following
+from domain.eventlog.state_parts import following
 from domain.model import Recorded, Versioned, replay
 from domain.sealing import SEALED, SEALED_JSON, Ciphertext
 
@@ -105,11 +106,12 @@ async def folded(
     codec: Codec,
     versions: Mapping[str, int],
     known: Mapping[str, Versioned[Any]],
+    unreadable: dict[str, Unreadable] | None = None,
 ) -> dict[str, Versioned[Any]]:
     """The states of streams at versions, from those that are known or from their first events on.
 
     Events that do not apply are left out, as the view leaves them out; and so are streams without any
-    that do.
+    that do, and those whose events are archived and `unreadable`.
 
     Not from snapshots: what those have sealed is in no event.
     """
@@ -117,7 +119,12 @@ async def folded(
     reached = {s: states[s].version if s in states else 0 for s in versions}
     while behind := [s for s, version in reached.items() if version < versions[s]][:STREAMS]:
         places = [(stream, reached[stream]) for stream in behind]
-        for (stream, _), rows in (await following(connection, places, EVENTS)).items():
+        found = await following(connection, places, EVENTS, unreadable)
+        for (stream, _), rows in found.items():
+            if stream in (unreadable or ()):
+                reached[stream] = versions[stream]
+                states.pop(stream, None)
+                continue
             rows_left = [row for row in rows if row.version <= versions[stream]]
             for row in rows_left:
                 _apply(codec, row, states)

@@ -16,7 +16,7 @@ from zlib import crc32
 from psycopg import AsyncConnection
 
 from domain.damage import report
-from domain.errors import Damaged
+from domain.errors import ArchiveAway, Damaged, Unreadable
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
 from domain.eventlog.connection.heartbeats import heard
 from domain.eventlog.connection.pg_arrays import columns
@@ -87,14 +87,19 @@ def advance(
 
 
 async def read_states(
-    connection: AsyncConnection, codec: Codec, rows: Sequence[StoredRow]
+    connection: AsyncConnection,
+    codec: Codec,
+    rows: Sequence[StoredRow],
+    unreadable: dict[str, Unreadable] | None = None,
 ) -> dict[str, CachedState]:
-    """The states of those rows that go on, by id; not of those to which the log does not lead."""
+    """The states of those rows that go on, by id; not of those to which the log does not lead, or whose archived events
+    are `unreadable`.
+    """
     rows = [row for row in rows if row.document is None]
     restored = {STREAM + row.id: _thawed(codec, row) for row in rows if row.state is not None}
     known = {stream: state for stream, state in restored.items() if state is not None}
     versions = {STREAM + row.id: row.version for row in rows}
-    states = await folded(connection, codec, versions, known)
+    states = await folded(connection, codec, versions, known, unreadable)
     found: dict[str, CachedState] = {}
     for row in rows:
         stream = STREAM + row.id
@@ -113,15 +118,25 @@ class ShownRows:
     async def listed(
         self, connection: AsyncConnection, rows: Sequence[StoredRow], now: datetime
     ) -> list[Listed]:
-        """Each row; the durations of those that go on count until `now`. One that is damaged spoils no other."""
+        """Each row; the durations of those that go on count until `now`. One that is damaged, or in an archive that is away,
+        spoils no other.
+        """
         states = {row.id: state for row in rows if (state := self._known(row)) is not None}
         unknown = [row for row in rows if row.document is None and row.id not in states]
-        for id_, cached in (await read_states(connection, self._codec, unknown)).items():
+        unreadable: dict[str, Unreadable] = {}
+        read = await read_states(connection, self._codec, unknown, unreadable)
+        for id_, cached in read.items():
             states[id_] = cached.versioned
             self._recent.put(id_, cached.versioned)
         self._recent.trim()
         heard_at = await heard(connection, states) if states else {}
-        return [_listed(row, states.get(row.id), now, heard_at.get(row.id)) for row in rows]
+        away = {s for s, error in unreadable.items() if isinstance(error, ArchiveAway)}
+        return [
+            Listed.unreadable(row.id)
+            if STREAM + row.id in away
+            else _listed(row, states.get(row.id), now, heard_at.get(row.id))
+            for row in rows
+        ]
 
     def _known(self, row: StoredRow) -> Versioned[Execution] | None:
         state = self._recent.get(row.id) if row.document is None else None

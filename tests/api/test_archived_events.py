@@ -4,92 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 from zipfile import ZipFile
 
 import httpx
-import psycopg
 import pytest
 
-from api.clock import Clock
-from domain.eventlog.sessions import session_options
-from domain.writer.guarded_writer import GuardedWriter
 from tests.api.cli.test_serve import run
 from tests.support.api_client import ok
-from tests.support.event_writer import opened
+from tests.support.archived_log import ENDED, EVENTS, WAITS, archive, fill, settle
 from tests.support.running_server import data_dir, serving
 from tests.support.sse_client import frames, until_caught_up
 from tests.support.sse_client import opened as streaming
-from workers.archiver import Retention
-from workers.past_events.archiver import EventArchiver, RangeReport
 
-EVENTS = 4
-"""Of a range."""
-CATALOG = (
-    ("/users", {"$id": "c", "name": "C", "kind": "person"}),
-    ("/users", {"$id": "p", "name": "P", "kind": "organization"}),
-    ("/services", {"$id": "s", "name": "S", "provider": "p"}),
-    ("/orders", {"$id": "o", "service": "s", "customer": "c"}),
-)
-STEPS = [{"id": "research", "name": "Research"}, {"id": "send", "name": "Send"}]
-ENDED, WAITS = ("e-0", "e-1", "e-2"), "e-3"
 JSON = dict[str, Any]
-
-
-def fill(api: httpx.Client) -> None:
-    """Executions that have ended, and one that waits; one of the ended was erased."""
-    for path, entry in CATALOG:
-        ok(api.post(path, json=entry))
-    for name in (*ENDED, WAITS):
-        made = {"$id": name, "order": "o", "service": "s", "steps": STEPS, "tags": [name]}
-        ok(api.post("/executions", json=made))
-        ok(api.post(f"/executions/{name}/start"))
-        ok(api.post(f"/executions/{name}/steps/research/start", json={"input": {"of": name}}))
-    for name in ENDED:
-        ok(api.post(f"/executions/{name}/steps/research/complete", json={"output": {"n": 2}}))
-        ok(api.post(f"/executions/{name}/progress", json={"progress": 50}))
-        ok(
-            api.post(
-                f"/executions/{name}/complete",
-                json={"success": True, "output": {"sent": 2}, "summary": "Sent."},
-            )
-        )
-    ok(api.post(f"/executions/{WAITS}/pause", json={"state": {"page": 3}}))
-    ok(api.post("/executions/e-2/erase", json={"reason": "asked for"}))
-
-
-def settle(api: httpx.Client, conninfo: str) -> int:
-    """Wait until views, webhooks and the tree are up to the log; its head."""
-    deadline = monotonic() + 60
-    query = """SELECT position FROM head WHERE position <= (SELECT size FROM audit_head)
-        AND position <= (SELECT position FROM webhook_head)"""
-    with psycopg.connect(
-        conninfo, autocommit=True, options=session_options("executions")
-    ) as connection:
-        while True:
-            found = connection.execute(query).fetchone()
-            if found and not any(v["lag"] for v in ok(api.get("/readyz"))["views"].values()):
-                return int(found[0])
-            assert monotonic() < deadline
-            sleep(0.1)
-
-
-async def archive(conninfo: str, folder: Path) -> list[RangeReport]:
-    """What an archiver does a year later, in small ranges."""
-    retention = Retention((folder / "archive").as_uri(), 30, folder / "archiving", event_days=365)
-    later = datetime.now(UTC) + timedelta(days=400)
-    async with opened(conninfo) as store:
-        writer = GuardedWriter(store, Clock(), str, lambda: 0.5)
-        of_log = writer, store, conninfo, retention
-        archiver = EventArchiver(*of_log, clock=lambda: later, events=EVENTS)
-        reports = await archiver.archive(moves=True)
-    # The last range may have an event of the archiver's own, which the tree has not yet.
-    assert {report.outcome for report in reports[:-1]} == {"archived"}
-    return [report for report in reports if report.outcome == "archived"]
 
 
 class Asking:
@@ -232,6 +162,7 @@ def test_answer_that_needs_a_missing_file_names_it(database: str, folder: Path) 
         assert problem["file"] == reports[1].file
         assert ok(api.get(f"/executions/{WAITS}"))["status"] == "paused"
         assert len(ok(api.get("/executions"))["data"]) == len(ENDED) + 1
+        assert ok(api.get("/executions?at=2100-01-01T00:00:00Z"))["data"]
         ok(api.post(f"/executions/{WAITS}/resume"))
     done = run("verify --json", folder, EXECUTIONS_DATABASE_URL=database)
     faults = json.loads(done.stdout)["faults"]

@@ -12,7 +12,7 @@ from domain.errors import TooExpensive
 from domain.eventlog.access.parties import parties_of
 from domain.eventlog.connection.continuity import Seen, read_on
 from domain.eventlog.library import log_recorder
-from domain.eventlog.states import following
+from domain.eventlog.state_parts import following
 from domain.eventlog.store import Store
 from domain.integrity.erased import erased_among
 from domain.integrity.histories import Histories

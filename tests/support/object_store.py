@@ -41,6 +41,7 @@ class ObjectStore:
         self.spoil: Callable[[bytes], bytes] | None = None
         self.writes: list[str] = []
         """What the header of `condition` was of each write."""
+        self._refuses = False
         self.files: set[str] = set()
         """What was written, by anybody."""
         self._app = app
@@ -88,6 +89,15 @@ class ObjectStore:
                 self.call("DELETE", name)
 
     @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """It is out of order while the block runs."""
+        self._refuses = True
+        try:
+            yield
+        finally:
+            self._refuses = False
+
+    @contextmanager
     def serving(self) -> Iterator[None]:
         """It answers while the block runs."""
         thread = Thread(target=self._server.serve_forever, name="object store")
@@ -102,6 +112,9 @@ class ObjectStore:
     def _answer(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         if not environ.get("HTTP_AUTHORIZATION", "").startswith(self.signature(KEY_ID)):
             start("403 Forbidden", [("Content-Length", "0")])
+            return [b""]
+        if self._refuses:
+            start("503 Slow Down", [("Content-Length", "0")])
             return [b""]
         if environ["REQUEST_METHOD"] == "PUT" and "/logs/" in environ["PATH_INFO"]:
             self.writes.append(environ.get(in_environ(self.condition[0]), ""))

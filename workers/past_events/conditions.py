@@ -117,6 +117,6 @@ async def leaving(connection: AsyncConnection, range_: Range, streams: Sequence[
     checked = await holds_among(connection, range_.last, query, values)
     if checked.unknown:
         raise Stays("waiting", checked.unknown)
-    held = await held_among(connection, query, values) if checked.holds else frozenset()
-    free = [stream for stream in streams if aggregate_id(stream.stream) not in held]
+    kept = await held_among(connection, query, values) if checked.holds else frozenset()
+    free = [stream for stream in streams if aggregate_id(stream.stream) not in kept]
     return Leaving(free, checked.position, checked.holds)

@@ -8,7 +8,7 @@ from typing import Any
 from domain.damage import report
 from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
-from domain.eventlog.states import following
+from domain.eventlog.state_parts import following
 from domain.eventlog.store import Store
 from domain.lru import LruCache
 from domain.model import Versioned, replay

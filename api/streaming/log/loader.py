@@ -11,7 +11,7 @@ from api.streaming.log.stored_log import LogSource, StreamPosition, StreamVersio
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.states import PAGE_BYTES
+from domain.eventlog.state_parts import PAGE_BYTES
 from domain.model import Recorded, Versioned
 
 PAGE = 100

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.states import following
+from domain.eventlog.state_parts import following
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from projections.read_sources import ReadSources

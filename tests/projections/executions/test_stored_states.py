@@ -89,11 +89,9 @@ async def test_state_that_a_list_has_shown_is_folded_no_more_until_it_changes(
     asked: list[Sequence[str]] = []
     folded = references.folded
 
-    async def noted(
-        connection: Any, codec: Any, versions: Mapping[str, int], known: Mapping[str, Any]
-    ) -> Any:
+    async def noted(connection: Any, codec: Any, versions: Mapping[str, int], *more: Any) -> Any:
         asked.append(sorted(versions))
-        return await folded(connection, codec, versions, known)
+        return await folded(connection, codec, versions, *more)
 
     monkeypatch.setattr(stored_states, "folded", noted)
     async with following(views) as on:
