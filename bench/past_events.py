@@ -15,7 +15,7 @@ import random
 import sys
 import tempfile
 import time
-from base64 import b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -66,11 +66,12 @@ SIZES = """SELECT pg_total_relation_size('events'), pg_total_relation_size('even
     + pg_total_relation_size('event_archives')"""
 
 
-def payload(chance: random.Random, *, sealed: bool) -> bytes:
+def payload(chance: random.Random, version: int, *, sealed: bool) -> bytes:
     """JSON of 240 bytes, like that of a step that was completed."""
     output: Any = {"found": chance.randrange(10_000), "score": round(chance.random(), 4)}
     if sealed:
-        output = {"$sealed": b64encode(chance.randbytes(PAYLOAD * 3 // 8)).decode()}
+        ciphertext = urlsafe_b64encode(chance.randbytes(PAYLOAD * 3 // 8)).decode()
+        output = {"$sealed": f"{version}.{ciphertext}"}
     event = {"step": f"step-{chance.randrange(40)}", "output": output, "note": ""}
     room = PAYLOAD - len(orjson.dumps(event))
     words = iter(lambda: chance.choice(WORDS), None)
@@ -84,7 +85,8 @@ async def append(store: Store, events: int, *, sealed: bool) -> list[str]:
     """Append so many events; the executions that have ended."""
     chance = random.Random(7)  # noqa: S311 - the same each time
     rows: Iterable[EventRow] = (
-        row._replace(data=payload(chance, sealed=sealed)) for row in islice(_rows(store), events)
+        row._replace(data=payload(chance, row.version, sealed=sealed))
+        for row in islice(_rows(store), events)
     )
     rows, ended = iter(rows), list[str]()
     while batch := list(islice(rows, A_BATCH)):

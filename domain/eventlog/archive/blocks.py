@@ -1,4 +1,4 @@
-"""Events as bytes of a file of the archive: blocks of 128 events that follow on each other, each compressed by itself.
+"""Events as bytes of a file of the archive: blocks of 128 events that follow on each other, each packed by itself.
 
 A file begins with `MAGIC`; each block stands after its length, in 4 bytes. A block says how many events it has, and the
 position of the first one; then come versions, times in microseconds, each as its distance from the one before, and of
@@ -17,12 +17,13 @@ from itertools import accumulate
 from struct import Struct
 from typing import NamedTuple
 
+from domain.eventlog.archive.packing import packed, unpacked
 from domain.eventlog.codec import EventRow
 
-MAGIC = b"executions events 1\n"
+MAGIC = b"executions events 2\n"
+"""Of the same length in all forms: those of form 1 have blocks that are compressed as a whole."""
 EVENTS = 128
 """Of each block but the last one of a file."""
-LEVEL = 6
 LENGTH = Struct("<I")
 HEAD = Struct("<Iq")
 DIGEST_BYTES = 32
@@ -61,14 +62,14 @@ def file_of(rows: Sequence[EventRow]) -> tuple[bytes, bytes]:
     """A file with these events, whose positions follow on each other, and what is to be kept of its blocks."""
     parts, index = [MAGIC], []
     for start in range(0, len(rows), EVENTS):
-        block = zlib.compress(_encoded(rows[start : start + EVENTS]), LEVEL)
+        block = packed(_encoded(rows[start : start + EVENTS]))
         parts += [LENGTH.pack(len(block)), block]
         index += [LENGTH.pack(len(block)), sha256(block).digest()]
     return b"".join(parts), b"".join(index)
 
 
 def events_of(block: bytes, wanted: Iterable[int] | None = None) -> Iterator[EventRow]:
-    """The events of a decompressed block, or those at some places in it, from 0.
+    """The events of an unpacked block, or those at some places in it, from 0.
 
     Raises:
         ValueError: it is no such block.
@@ -93,18 +94,19 @@ def events_in(content: bytes, index: bytes) -> Iterator[EventRow]:
 
 
 def opened(block: bytes) -> bytes:
-    """A block, decompressed.
+    """A block, unpacked.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return zlib.decompress(block)
-    except zlib.error as error:
+        return unpacked(block)
+    except UNREADABLE as error:
         raise ValueError(str(error)) from error
 
 
-def _encoded(rows: Sequence[EventRow]) -> bytes:
+def _encoded(rows: Sequence[EventRow]) -> tuple[bytes, bytes, bytes]:
+    """Numbers, streams, and all the rest."""
     count, times = len(rows), [(row.at - EPOCH) // MICROSECOND for row in rows]
     steps = [after - before for before, after in zip([0, *times], times, strict=False)]
     texts = [
@@ -119,7 +121,8 @@ def _encoded(rows: Sequence[EventRow]) -> bytes:
         struct.pack(f"<{count}q", *steps),
     ]
     parts += [struct.pack(f"<{count}I", *map(len, column)) for column in texts]
-    return b"".join(parts) + b"".join(b"".join(column) for column in texts)
+    streams, *rest = (b"".join(column) for column in texts)
+    return b"".join(parts), streams, b"".join(rest)
 
 
 def _decoded(block: bytes, wanted: Iterable[int] | None) -> Iterator[EventRow]:

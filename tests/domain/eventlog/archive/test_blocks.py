@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import accumulate
+from os import urandom
 
 import hypothesis.strategies as st
 import pytest
@@ -12,6 +16,7 @@ from hypothesis import given
 from domain.eventlog.archive.blocks import (
     ENTRY,
     EVENTS,
+    LENGTH,
     MAGIC,
     blocks_of,
     encoded_positions,
@@ -64,6 +69,37 @@ def rows_of(number: int) -> list[EventRow]:
     return [EventRow(nth, 1, NOON, "execution/e", "t", "{}", b"{}") for nth in range(1, number + 1)]
 
 
+@given(st.integers(0, 200), st.binary(max_size=60), st.sampled_from([b"", b"\0", b"=", b"."]))
+def test_sealed_content_is_read_as_it_was_written(
+    version: int, content: bytes, more: bytes
+) -> None:
+    token = f"{version}.{urlsafe_b64encode(content).decode()}".encode() + more
+    data = b'{"a":{"$sealed":"' + token + b'"},"b":{"$secret":"' + token + b'"},"c":"' + token
+    rows = [row._replace(data=data) for row in rows_of(3)]
+    content, index = file_of(rows)
+    assert list(events_in(content, index)) == rows
+
+
+def test_ciphertext_takes_no_more_room_than_its_bytes() -> None:
+    ciphertext = [urandom(600) for _ in range(EVENTS)]
+    rows = [
+        row._replace(data=b'{"$sealed":"1.' + urlsafe_b64encode(sealed) + b'"}')
+        for row, sealed in zip(rows_of(EVENTS), ciphertext, strict=True)
+    ]
+    content, _ = file_of(rows)
+    assert len(content) < 603 * EVENTS
+    assert all(sealed in content for sealed in ciphertext)
+
+
+def test_file_of_the_first_form_is_read() -> None:
+    rows = rows_of(3)
+    content, [block] = file_of(rows)[0], blocks_of(file_of(rows)[1])
+    former = zlib.compress(opened(content[block.start : block.start + block.length]))
+    index = LENGTH.pack(len(former)) + sha256(former).digest()
+    file = b"executions events 1\n" + LENGTH.pack(len(former)) + former
+    assert list(events_in(file, index)) == rows
+
+
 def test_places_in_a_block_are_read_alone() -> None:
     content, index = file_of(rows_of(9))
     [block] = blocks_of(index)
@@ -87,6 +123,17 @@ def test_block_that_was_cut_is_refused() -> None:
     for size in range(len(whole)):
         with pytest.raises(ValueError, match="no events"):
             list(events_of(whole[:size]))
+
+
+def test_stored_block_that_was_cut_is_refused() -> None:
+    data = b'{"$sealed":"1.' + urlsafe_b64encode(bytes(30)) + b'"}'
+    content, index = file_of([row._replace(data=data) for row in rows_of(3)])
+    [block] = blocks_of(index)
+    stored = content[block.start :]
+    assert opened(stored)
+    for size in range(len(stored)):
+        with pytest.raises(ValueError, match=r"."):
+            opened(stored[:size])
 
 
 def test_blocks_are_refused_where_what_is_kept_of_them_is_cut() -> None:
