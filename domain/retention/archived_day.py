@@ -12,6 +12,7 @@ from domain.model import (
     Event,
     Recorded,
     State,
+    Value,
     aggregate_id,
 )
 from domain.recording import Recording
@@ -43,10 +44,7 @@ class ArchivedDay(Aggregate):
     files: tuple[ArchiveFile, ...] = ()
 
 
-class LogsArchived(Event):
-    """Log lines of a day are in a file. It stands for any former one with the same lines."""
-
-    type: ClassVar[str] = "logs.archived"
+class _Written(Value):
     file: str
     first: int
     last: int
@@ -54,30 +52,33 @@ class LogsArchived(Event):
     bytes: int
     digest: str
 
+    @property
+    def written(self) -> ArchiveFile:
+        """What is said of the file."""
+        return ArchiveFile(self.file, self.first, self.last, self.lines, self.bytes, self.digest)
+
+
+class LogsArchived(_Written, Event):
+    """Log lines of a day are in a file. It stands for any former one with the same lines."""
+
+    type: ClassVar[str] = "logs.archived"
+
     def apply(self, state: ArchivedDay | None, recorded: Recorded) -> ArchivedDay:
-        written = ArchiveFile(self.file, self.first, self.last, self.lines, self.bytes, self.digest)
+        written = self.written
         former = state.files if state else ()
         kept = [file for file in former if not file.overlaps(written)]
         files = tuple(sorted((*kept, written), key=lambda file: file.first))
         return ArchivedDay(aggregate_id(recorded.stream), files)
 
 
-class ArchiveLogs(Recording[ArchivedDay]):
+class ArchiveLogs(_Written, Recording[ArchivedDay]):
     """Record that log lines of a day are in a file. Clients cannot send it."""
 
     wire_name: ClassVar[str] = "archiveLogs"
 
-    file: str
-    first: int
-    last: int
-    lines: int
-    bytes: int
-    digest: str
-
     def decide(self, state: ArchivedDay | None, context: Context) -> Iterator[Event]:
-        written = ArchiveFile(self.file, self.first, self.last, self.lines, self.bytes, self.digest)
-        if state is None or written not in state.files:
-            yield LogsArchived(**vars(written))
+        if state is None or self.written not in state.files:
+            yield LogsArchived(**vars(self.written))
 
 
 EVENTS: tuple[type[Event], ...] = (LogsArchived,)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from domain.model import Aggregate, Context, Event, Recorded, State, aggregate_id
+from domain.model import Aggregate, Context, Event, Recorded, State, Value, aggregate_id
 from domain.recording import Recording
 
 
@@ -31,10 +31,7 @@ class ArchivedRange(Aggregate):
     file: EventFile | None = None
 
 
-class EventsArchived(Event):
-    """The events of a range are in a file. It stands for any former one of the same range."""
-
-    type: ClassVar[str] = "events.archived"
+class _Written(Value):
     file: str
     first: int
     last: int
@@ -42,27 +39,29 @@ class EventsArchived(Event):
     digest: str
     root: str
 
+    @property
+    def written(self) -> EventFile:
+        """What is said of the file."""
+        return EventFile(self.file, self.first, self.last, self.bytes, self.digest, self.root)
+
+
+class EventsArchived(_Written, Event):
+    """The events of a range are in a file. It stands for any former one of the same range."""
+
+    type: ClassVar[str] = "events.archived"
+
     def apply(self, state: ArchivedRange | None, recorded: Recorded) -> ArchivedRange:
-        written = EventFile(self.file, self.first, self.last, self.bytes, self.digest, self.root)
-        return ArchivedRange(aggregate_id(recorded.stream), written)
+        return ArchivedRange(aggregate_id(recorded.stream), self.written)
 
 
-class ArchiveEvents(Recording[ArchivedRange]):
+class ArchiveEvents(_Written, Recording[ArchivedRange]):
     """Record that the events of a range are in a file. Clients cannot send it."""
 
     wire_name: ClassVar[str] = "archiveEvents"
 
-    file: str
-    first: int
-    last: int
-    bytes: int
-    digest: str
-    root: str
-
     def decide(self, state: ArchivedRange | None, context: Context) -> Iterator[Event]:
-        written = EventFile(self.file, self.first, self.last, self.bytes, self.digest, self.root)
-        if state is None or state.file != written:
-            yield EventsArchived(**vars(written))
+        if state is None or state.file != self.written:
+            yield EventsArchived(**vars(self.written))
 
 
 EVENTS: tuple[type[Event], ...] = (EventsArchived,)
