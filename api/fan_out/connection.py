@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import NoServersError
 
 from api.settings import SetupError
 from domain.eventlog.connection.notifications import Wake
@@ -60,6 +61,11 @@ class NatsServers:
         """How servers are verified; None where the server decides whether there is TLS."""
         return None if self.ca is None else ssl.create_default_context(cafile=str(self.ca))
 
+    def has_tls(self, url: str) -> bool:
+        """Whether what is sent to a URL must be encrypted."""
+        scheme = urlsplit(url).scheme
+        return scheme == "tls" or (scheme == "nats" and self.ca is not None)
+
 
 def nats_servers(urls: str, credentials: Path | None = None, ca: Path | None = None) -> NatsServers:
     """The servers at URLs with commas between them.
@@ -98,11 +104,26 @@ class Outage:
         self._under_way = False
 
 
+class NatsClient(Client):
+    """A client that tells its password to no server that wants no TLS, if the address asks for TLS: the library has TLS
+    only where the server, or who answers in its place, says so.
+    """
+
+    def __init__(self, *, secure: bool) -> None:
+        super().__init__()
+        self._secure = secure
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if self._secure and initial_connection and not info.get("tls_required"):
+            raise NatsError("the server offers no TLS, and its address asks for it")
+        await super()._process_info(info, initial_connection)
+
+
 class Connection:
     """A connection, open until it is lost. Then all of `wakes` are set."""
 
-    def __init__(self) -> None:
-        self.client = Client()
+    def __init__(self, *, secure: bool) -> None:
+        self.client = NatsClient(secure=secure)
         self.wakes: set[Wake] = set()
         self._lost = asyncio.Event()
 
@@ -151,7 +172,7 @@ async def connected(servers: NatsServers, name: str) -> AsyncIterator[Connection
 async def _connected(servers: NatsServers, name: str) -> Connection:
     last: Exception = Lost()
     for url in random.sample(servers.urls, len(servers.urls)):
-        connection = Connection()
+        connection = Connection(secure=servers.has_tls(url))
         try:
             async with asyncio.timeout(2 * CONNECT_TIMEOUT):
                 await _connect(connection, url, servers, name)
@@ -167,13 +188,31 @@ async def _connected(servers: NatsServers, name: str) -> Connection:
 
 
 async def _connect(connection: Connection, url: str, servers: NatsServers, name: str) -> None:
+    reason: list[Exception] = []
+
     async def failed(error: Exception) -> None:
         log.debug("nats says", error=repr(error))
+        reason.append(error)
 
+    try:
+        await _begin(connection, url, servers, name, failed)
+    except NoServersError as error:
+        raise (reason or [error])[-1] from None
+
+
+async def _begin(
+    connection: Connection,
+    url: str,
+    servers: NatsServers,
+    name: str,
+    failed: Callable[[Exception], Awaitable[None]],
+) -> None:
     await connection.client.connect(
         url,
         name=name,
         allow_reconnect=False,
+        max_reconnect_attempts=1,  # else a server that refuses is tried until the time is over
+        reconnect_time_wait=0,
         connect_timeout=CONNECT_TIMEOUT,
         ping_interval=PING_EVERY,
         max_outstanding_pings=PINGS_UNANSWERED,

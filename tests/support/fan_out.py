@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pytest
 
@@ -36,11 +36,23 @@ def nats_program() -> str:
     return found
 
 
+class Nats(Protocol):
+    """NATS, one server or several."""
+
+    port: int
+    environment: dict[str, str]
+
+    def url_of(self, user: str) -> str: ...
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class NatsServer:
     """NATS on a port that stays the same."""
 
     def __init__(self, folder: Path, payload: str = "8MB", config: str = CONFIG) -> None:
         self._program = nats_program()
+        self.environment: dict[str, str] = {}
         self.store = folder / "jetstream"
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
@@ -80,8 +92,9 @@ class NatsServer:
 class Relay:
     """`executions relay nats` of the log of a service."""
 
-    def __init__(self, service: Service, nats: NatsServer, user: str = "") -> None:
+    def __init__(self, service: Service, nats: Nats, user: str = "") -> None:
         self._service = service
+        self._environment = service.environment | nats.environment
         self._arguments = ("relay", "nats", "--url", nats.url_of(user), "--gib", "0.1")
         self.log_file = service.data / f"relay-{nats.port}-{id(self)}.log"
         self._process: ForkedProgram | None = None
@@ -89,8 +102,8 @@ class Relay:
     def start(self, *more: str) -> None:
         """Begin; it is not known when it publishes."""
         where = ("--data-dir", str(self._service.data))
-        environment = self._service.environment
-        self._process = ForkedProgram((*self._arguments, *more, *where), environment, self.log_file)
+        arguments = (*self._arguments, *more, *where)
+        self._process = ForkedProgram(arguments, self._environment, self.log_file)
 
     def kill(self) -> None:
         """End it as a power cut would end this process."""
@@ -133,15 +146,17 @@ class FanOut(NamedTuple):
     edge: Service
 
 
-def edge_of(service: Service, nats: NatsServer, folder: Path, user: str = "") -> Service:
+def edge_of(service: Service, nats: Nats, folder: Path, user: str = "") -> Service:
     """An edge of the log of a service, not started yet."""
     key = service.run("relay", "key").stdout.strip()
-    return Service(
+    made = Service(
         *(folder, None, "--from-nats"),
         EXECUTIONS_NATS_URL=nats.url_of(user),
         EXECUTIONS_SERVER_URL=service.url,
         EXECUTIONS_EDGE_KEY=key,
     )
+    made.environment |= nats.environment
+    return made
 
 
 @contextmanager

@@ -1,0 +1,94 @@
+"""Streams through a cluster of three servers of NATS, by TLS, while the one that writes the stream dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.api_client import ok
+from tests.support.databases import reachable_folder
+from tests.support.delivery_proof import Consumer, prove, writing
+from tests.support.fan_out import Relay, edge_of, nats_program
+from tests.support.load import CATALOG
+from tests.support.nats_cluster import NatsCluster
+from tests.support.service_process import Service
+from tests.support.stream_consumers import NO_END, by_socket, by_sse, client, head
+
+SECONDS = 60
+IDS = {"order": "order-1", "service": "sdr", "status": "running"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[NatsCluster]:
+    nats_program()
+    with reachable_folder() as folder:
+        made = NatsCluster(folder)
+        made.start()
+        yield made
+        made.kill()
+
+
+@pytest.fixture(scope="module")
+def execution(service: Service) -> str:
+    """The id of one that runs."""
+    with client(service.url) as api:
+        for path, entry in CATALOG:
+            ok(api.post(f"/{path}", json=entry))
+        return str(ok(api.post("/executions", json=IDS))["$id"])
+
+
+@pytest.fixture(scope="module")
+def relay(service: Service, cluster: NatsCluster, execution: str) -> Iterator[Relay]:
+    assert execution
+    made = Relay(service, cluster)
+    made.start("--replicas", str(len(cluster.servers)))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def edge(service: Service, cluster: NatsCluster, relay: Relay, tmp_path: Path) -> Iterator[Service]:
+    relay.wait_for("relay publishes")
+    made = edge_of(service, cluster, tmp_path)
+    made.start()
+    yield made
+    made.close()
+
+
+def test_consumers_miss_nothing_when_the_server_that_writes_the_stream_dies(
+    service: Service, cluster: NatsCluster, edge: Service, execution: str, thorough: bool
+) -> None:
+    with client(service.url) as api:
+        begin = head(api)
+    consumers = [
+        Consumer([edge], read, begin, NO_END, seed=seed, most=200)
+        for seed, read in enumerate([by_sse, by_socket])
+    ]
+
+    def kill() -> int:
+        for _ in range(4 if thorough else 1):
+            time.sleep(1)
+            leader = cluster.leader()
+            cluster.servers[leader].kill()
+            wait_for_another_leader(cluster, leader)
+            edge.wait_until_ready(SECONDS)
+            cluster.servers[leader].start()
+        with client(service.url) as api:
+            return head(api) + 100
+
+    with writing([service], [execution], 2):
+        prove(consumers, service, begin, meanwhile=kill)
+
+
+def wait_for_another_leader(cluster: NatsCluster, former: str) -> None:
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            if cluster.leader() not in {former, "None"}:
+                return
+        except Exception:  # noqa: BLE001 - whatever is away just now
+            assert time.monotonic() < end
+        time.sleep(0.2)
