@@ -40,6 +40,7 @@ from api.web.access.answer_headers import AnswerHeaders
 from api.web.admission import refusal
 from api.web.direct_commands import DirectCommands
 from api.web.operation import Operation
+from api.web.own_log import OwnLog
 from api.web.reads.consistency import Consistency
 from api.web.reads.entries import Entries
 from api.web.reads.state_reader import StateReader
@@ -264,7 +265,10 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
 
     allowed = origins(system.settings.allowed_origins)
     direct = DirectCommands(system.door, system.bus, rows, PREFIX, foreign=bool(allowed))
-    return AnswerHeaders(prefixed(router), allowed), direct
+    app = AnswerHeaders(prefixed(router), allowed)
+    if system.directory.own is not None:
+        system.cells.answer_here(system.directory.own, OwnLog(app))
+    return app, direct
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:

@@ -47,13 +47,13 @@ class Asked(NamedTuple):
 
 
 class CellRequest(NamedTuple):
-    """What all logs are asked: a path, the headers that go along, and what makes of the JSON of an answer what was
-    asked for. That raises ValueError, TypeError, LookupError or AttributeError where it is something else.
+    """What all logs are asked: a path, the headers that go along, and what makes of the JSON text of an answer what
+    was asked for. That raises ValueError, TypeError, LookupError or AttributeError where it is something else.
     """
 
     path: str
     headers: Mapping[str, str]
-    read: Callable[[Any], Any] = dict
+    read: Callable[[bytes], Any] = exact_json
 
     @property
     def token(self) -> bytes:
@@ -76,9 +76,14 @@ class CellClient:
         self._questions = questions
         self._seconds = seconds
         self._steady = steady
+        self._own: dict[str, Questions] = {}
         self._logs: dict[str, RemoteLog] = {}
         self._unknown: LruCache[tuple[str, bytes], float] = LruCache(REMEMBERED)
         self._under_way = 0
+
+    def answer_here(self, name: str, own: Questions) -> None:
+        """Ask the log of this name by other means, as it is that of this server."""
+        self._own[name] = own
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -153,7 +158,7 @@ class CellClient:
 
     def _refusal(self, name: str, request: CellRequest, reply: Reply) -> DomainError:
         """Raises Away where the answer is none of a log."""
-        problem = _read(reply, dict)
+        problem = _read(reply, _as_object)
         if reply.status == 401:
             self._unknown.put((name, request.token), self._steady() + UNKNOWN_FOR)
             self._unknown.trim()
@@ -161,14 +166,18 @@ class CellClient:
 
     def _log(self, name: str, url: str) -> RemoteLog:
         if name not in self._logs:
-            asking = self._questions(url)
+            asking = self._own.get(name) or self._questions(url)
             self._logs[name] = RemoteLog(url, self._seconds, self._transport, asking)
         return self._logs[name]
 
 
-def _read(reply: Reply, read: Callable[[Any], Any]) -> Any:
+def _as_object(text: bytes) -> dict[str, Any]:
+    return dict(exact_json(text))
+
+
+def _read(reply: Reply, read: Callable[[bytes], Any]) -> Any:
     try:
-        return read(exact_json(reply.text))
+        return read(reply.text)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise Away(f"it answers {reply.status}, but not what a log does") from None
 

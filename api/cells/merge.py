@@ -7,25 +7,26 @@ place meanwhile is still shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cmp_to_key
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from math import ceil, sqrt
 from typing import Any, NamedTuple
 
+from api.cells.order import Order, OtherOrder, Values
+from api.cells.remote import Away
+from api.cells.rows import parted
 from domain.errors import Invalid
-from projections.query.field_paths import split_list
 from projections.query.pagination import packed, unpacked
 
 Places = dict[str, str | None]
 """Where each log goes on: behind a cursor of its own, or from its beginning, as it has not answered yet."""
-Values = Sequence[Any]
-"""What a row is ordered by, `$id` last."""
+OTHER_BUILD = "its server is of another build, which orders this list by other fields"
 NOTHING_YET = ""
 """The place in a log that had no row: it goes on behind what was shown of the others."""
 
 
 class CellPage(NamedTuple):
-    """A page of one log: documents, a cursor behind each and what that is made of, whether there are more, and how many
+    """A page of one log: rows, a cursor behind each and what that is made of, whether there are more, and how many
     in all, if that was asked for.
     """
 
@@ -36,59 +37,89 @@ class CellPage(NamedTuple):
     total: int | None = None
 
     @classmethod
-    def of(cls, body: Any) -> CellPage:
-        """What a log answered. Raises ValueError, TypeError or LookupError where it is no page."""
-        rows, cursors = body["data"], body["cursors"]
-        places = [_values(cursor) for _, cursor in zip(rows, cursors, strict=True)]
-        if not all(isinstance(row, dict) for row in rows):
-            raise ValueError("its rows are no documents")
+    def of(cls, order: Order, text: bytes) -> CellPage:
+        """What a log answered.
+
+        Raises:
+            Away: it is a page in another order, so it cannot be merged.
+            ValueError, TypeError, LookupError: it is no page.
+        """
+        rows, body = parted(text)
+        cursors = body["cursors"]
+        try:
+            places = [order.place(cursor) for _, cursor in zip(rows, cursors, strict=True)]
+            order.require_sorted(places)
+        except OtherOrder:
+            raise Away(OTHER_BUILD) from None
         return cls(rows, cursors, places, body["hasMore"], body.get("total"))
+
+    def followed_by(self, other: CellPage) -> CellPage:
+        """This page and the one behind it."""
+        return CellPage(
+            [*self.rows, *other.rows],
+            [*self.cursors, *other.cursors],
+            [*self.places, *other.places],
+            other.more,
+            self.total,
+        )
 
 
 class Merged(NamedTuple):
-    """Rows with the names of their logs, where each log goes on, and whether one of them has more."""
+    """Rows with the names of their logs, where each log goes on, whether one of them has more, and which log has to be
+    asked for more before the page can go on.
+    """
 
     rows: list[tuple[str, Any]]
     places: Places
     more: bool
+    dry: str | None = None
 
 
-def merged(pages: Mapping[str, CellPage], before: Places, sort: str, limit: int) -> Merged:
-    """The first rows of all pages, in the order of `sort`; `before` is where all logs began, also those that have no
+def share(limit: int, logs: int) -> int:
+    """How many rows of a page each of several logs is asked for at first: its share, and twice by how much shares
+    differ where rows are spread by chance.
+    """
+    even = ceil(limit / logs)
+    return min(limit, even + ceil(2 * sqrt(even)))
+
+
+def merged(pages: Mapping[str, CellPage], before: Places, order: Order, limit: int) -> Merged:
+    """The first rows of all pages, in their order; `before` is where all logs began, also those that have no
     page, as they do not answer.
     """
-    rank = cmp_to_key(_comparing(sort))
-    shown = _furthest(before, sort)
+    shown = _furthest(before, order)
     taken = {
-        name: _passed(page, shown, rank) if before[name] == NOTHING_YET else 0
+        name: _passed(page, shown, order) if before[name] == NOTHING_YET else 0
         for name, page in pages.items()
     }
     rows: list[tuple[str, Any]] = []
     last: Values = ()
-    for name, values in islice(_in_order(pages, taken, rank), limit):
+    dry = next((name for name, page in pages.items() if _is_used_up(page, taken[name])), None)
+    for name, values in islice(_in_order(pages, taken, order), 0 if dry else limit):
         rows.append((name, pages[name].rows[taken[name]]))
         taken[name], last = taken[name] + 1, values
         if _is_used_up(pages[name], taken[name]):
+            dry = name
             break
     places = {}
     for name, page in pages.items():
         reached = shown if before[name] == NOTHING_YET and not last else last
-        places[name] = _place(page, taken[name], reached, before[name], rank)
+        places[name] = _place(page, taken[name], reached, before[name], order)
     more = any(page.more or taken[name] < len(page.rows) for name, page in pages.items())
-    return Merged(rows, before | places, more)
+    return Merged(rows, before | places, more, dry if len(rows) < limit else None)
 
 
-def _furthest(places: Places, sort: str) -> Values:
+def _furthest(places: Places, order: Order) -> Values:
     """What was shown last, of whichever log."""
-    rank = cmp_to_key(_comparing(sort))
-    return max((_values(place) for place in places.values() if place), key=rank, default=())
+    reached = [order.place(place) for place in places.values() if place]
+    return max(reached, key=order.rank, default=())
 
 
-def _passed(page: CellPage, shown: Values, rank: Callable[[Values], Any]) -> int:
+def _passed(page: CellPage, shown: Values, order: Order) -> int:
     """How many rows come before what was shown."""
     if not shown:
         return 0
-    return sum(rank(values) < rank(shown) for values in page.places)
+    return sum(order.rank(values) < order.rank(shown) for values in page.places)
 
 
 def _is_used_up(page: CellPage, taken: int) -> bool:
@@ -97,30 +128,12 @@ def _is_used_up(page: CellPage, taken: int) -> bool:
 
 
 def _in_order(
-    pages: Mapping[str, CellPage], taken: Mapping[str, int], rank: Callable[[Values], Any]
+    pages: Mapping[str, CellPage], taken: Mapping[str, int], order: Order
 ) -> Iterator[tuple[str, Values]]:
-    if any(_is_used_up(page, taken[name]) for name, page in pages.items()):
-        return iter(())
     every = [
         (name, values) for name, page in pages.items() for values in page.places[taken[name] :]
     ]
-    return iter(sorted(every, key=lambda each: rank(each[1])))
-
-
-def _comparing(sort: str) -> Callable[[Values, Values], int]:
-    descending = [word.startswith("-") for word in split_list(sort)]
-
-    def compare(one: Values, other: Values) -> int:
-        for nth, (mine, theirs) in enumerate(zip(one, other, strict=True)):
-            if mine == theirs:
-                continue
-            if mine is None or theirs is None:  # what is missing comes last in every direction
-                return 1 if mine is None else -1
-            falls = descending[min(nth, len(descending) - 1)]
-            return (1 if mine < theirs else -1) if falls else (-1 if mine < theirs else 1)
-        return 0
-
-    return compare
+    return iter(sorted(every, key=lambda each: order.rank(each[1])))
 
 
 def _place(
@@ -128,7 +141,7 @@ def _place(
     taken: int,
     last: Values,
     before: str | None,
-    rank: Callable[[Values], Any],
+    order: Order,
 ) -> str | None:
     """Behind the last row that is shown, of whichever log: what comes to be before it is not shown any more. Behind
     the last one of its own, or where it began, if that is later, or if the next row stands at the very same place as
@@ -140,17 +153,13 @@ def _place(
         return NOTHING_YET
     if not last or (taken < len(page.rows) and page.places[taken] == last):
         return own
-    if own and rank(_values(own)) >= rank(last):
+    if own and order.rank(order.place(own)) >= order.rank(last):
         return own
     sort, condition, *_ = unpacked(known)
     return packed([sort, condition, *last])
 
 
-def _values(cursor: str) -> Values:
-    return list(unpacked(cursor)[2:])
-
-
-def decode(cursor: str | None, names: Sequence[str], sort: str) -> Places:
+def decode(cursor: str | None, names: Sequence[str], order: Order) -> Places:
     """Where each log goes on; without a cursor from the beginning.
 
     Raises:
@@ -164,10 +173,8 @@ def decode(cursor: str | None, names: Sequence[str], sort: str) -> Places:
             raise ValueError(cursor)
         if not all(place is None or isinstance(place, str) for place in places.values()):
             raise ValueError(cursor)
-        if any(unpacked(place)[0] != sort for place in places.values() if place):
-            raise ValueError(cursor)
-        _furthest(places, sort)
-    except (ValueError, TypeError, LookupError) as error:
+        _furthest(places, order)
+    except (ValueError, TypeError, LookupError, OtherOrder) as error:
         raise Invalid.field(
             "cursor", "must be `nextCursor` of a page of the same logs, sort and filter"
         ) from error

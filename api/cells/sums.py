@@ -10,13 +10,15 @@ from typing import Any
 from domain.execution.types import Status
 from domain.types import EXACT, plain_number
 from projections.analytics.queries import UNKNOWN, rate
+from projections.representations.exact_json import exact_json
 
 Sums = Mapping[str, Any]
 Key = tuple[str | None, ...]
 
 
-def sums_of(body: Any) -> Sums:
+def sums_of(text: bytes) -> Sums:
     """What a log answered. Raises ValueError, TypeError or LookupError where it has not the figures that are added."""
+    body = exact_json(text)
     summed([body])
     return dict(body)
 

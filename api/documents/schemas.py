@@ -248,9 +248,10 @@ _EXECUTION = {
     "anyOf": [{"$ref": "#/components/schemas/ServiceExecution"}, CHOSEN_MEMBERS, UNREADABLE]
 }
 CURSORS = {"type": "array", "items": {"type": "string"}}
+LENGTHS = {"type": "array", "items": {"type": "integer"}}
 EXECUTION_LIST = {
     "anyOf": [
-        page_of(_EXECUTION, facets=FACETS, cursors=CURSORS),
+        page_of(_EXECUTION, facets=FACETS, cursors=CURSORS, lengths=LENGTHS),
         {"type": "array", "items": _EXECUTION},
     ]
 }

@@ -85,9 +85,9 @@ class Asking:
         request: Request,
         path: str,
         query: Mapping[str, Query],
-        read: Callable[[Any], Any],
+        read: Callable[[bytes], Any],
     ) -> Answers:
-        """The answers of logs, each to its own query, as `read` makes them of their JSON.
+        """The answers of logs, each to its own query, as `read` makes them of their JSON texts.
 
         Raises:
             CellAway: one of them does not answer, and the request wants all.

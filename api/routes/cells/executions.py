@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.cells import merge
+from api.cells.client import CellAway
 from api.cells.connection import Query
-from api.cells.merge import CellPage
+from api.cells.merge import CellPage, Merged, Places
+from api.cells.order import Order
+from api.cells.rows import of_cell
 from api.cells.sums import summed, sums_of
 from api.documents import schemas
 from api.routes.analytics import PARAMETERS as FIGURE_PARAMETERS
@@ -20,12 +24,42 @@ from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.list_request import COUNT, FIELDS, SORT
 from api.web.request import Request
 from api.web.responses import VARY, json
+from domain.errors import Overloaded
 from projections.executions.columns import field
 from projections.executions.projection import MOST_ROWS
 from projections.query import parser
 from projections.query.pagination import DEFAULT_SORT, packed
+from projections.representations.client_json import plain_json
 
+PAGE = ("limit", "cursor")
 LIST, ANALYTICS = "/api/executions", "/api/analytics/executions"
+
+
+class Wanted(NamedTuple):
+    """A page of all logs: what they are asked with, its order, where each log goes on, and how many rows it has."""
+
+    same: Query
+    order: Order
+    before: Places
+    limit: int
+
+    @property
+    def share(self) -> int:
+        """How many rows each log is asked for at first."""
+        return merge.share(self.limit, len(self.before))
+
+    def query(self, limit: int, place: str | None) -> Query:
+        """What a log is asked with for some rows behind a place."""
+        own: Query = [("limit", limit), ("cursors", "true")]
+        return [*self.same, *own, *([("cursor", place)] if place else [])]
+
+    def read(self, text: bytes) -> CellPage:
+        """The page of a log. Raises what `CellPage.of` raises."""
+        return CellPage.of(self.order, text)
+
+    def merged(self, pages: Mapping[str, CellPage]) -> Merged:
+        """The page, as far as it follows from those of the logs."""
+        return merge.merged(pages, self.before, self.order, self.limit)
 
 
 class CellHandlers:
@@ -39,25 +73,40 @@ class CellHandlers:
         _require_filter(request)
         names = self._asking.names(request)
         limit = request.integer("limit", 1, MOST_ROWS) or 50
-        sort = request.filled("sort") or DEFAULT_SORT
-        before = merge.decode(request.filled("cursor"), names, sort)
-        same: Query = [*rest(request, "limit", "cursor"), ("limit", limit), ("cursors", "true")]
-        query = {
-            name: [*same, ("cursor", place)] if place else same for name, place in before.items()
-        }
-        answers = await self._asking.answers(request, LIST, query, CellPage.of)
+        order = Order.of(request.filled("sort") or DEFAULT_SORT)
+        before = merge.decode(request.filled("cursor"), names, order)
+        wanted = Wanted(rest(request, *PAGE), order, before, limit)
+        query = {name: wanted.query(wanted.share, place) for name, place in before.items()}
+        answers = await self._asking.answers(request, LIST, query, wanted.read)
         pages = {name: answer.body for name, answer in answers.given.items()}
-        found = merge.merged(pages, before, sort, limit)
+        found = await self._merged(request, wanted, pages)
         goes_on = found.more or bool(answers.away)
         shown: dict[str, Any] = {
-            "data": [{"cell": name, **document} for name, document in found.rows],
             "hasMore": found.more,
             "nextCursor": packed(found.places) if goes_on else None,
         }
         totals = [page.total for page in pages.values() if page.total is not None]
         if totals:
             shown["total"] = sum(totals)
-        return json(shown | answers.shown, VARY)
+        rows = b",".join(of_cell(name, row) for name, row in found.rows)
+        return json(b'{"data":[%b],%b' % (rows, plain_json(shown | answers.shown)[1:]), VARY)
+
+    async def _merged(self, request: Request, wanted: Wanted, pages: dict[str, CellPage]) -> Merged:
+        """One page of all. A log that has more of it than its share is asked once more, for all that is missing."""
+        found = wanted.merged(pages)
+        for _ in wanted.before:
+            dry = found.dry
+            if dry is None or not len(pages[dry].rows) == wanted.share < wanted.limit:
+                break
+            missing = wanted.limit - len(found.rows)
+            query = {dry: wanted.query(missing, pages[dry].cursors[-1])}
+            try:
+                answers = await self._asking.answers(request, LIST, query, wanted.read)
+            except (CellAway, Overloaded):
+                break  # the page ends where this log would have to be known
+            pages[dry] = pages[dry].followed_by(answers.given[dry].body)
+            found = wanted.merged(pages)
+        return found
 
     async def analytics(self, request: Request) -> ASGIApp:
         """The figures of the executions that the caller reaches, in all logs together."""

@@ -35,7 +35,9 @@ PROFILE = Parameter(
     "profile", "`array` answers a bare list, with `Link` to the next page", {"enum": ["array"]}
 )
 CURSORS = Parameter(
-    "cursors", "Whether to add a cursor behind each row, as `cursors`", {"type": "boolean"}
+    "cursors",
+    "Whether to add a cursor behind each row, as `cursors`, and the bytes of each row, as `lengths`",
+    {"type": "boolean"},
 )
 AT = Parameter("at", "As they were at this time", {"type": "string", "format": "date-time"})
 PARAMETERS = (SORT, LIMIT, CURSOR, COUNT, FIELDS, FACETS, PROFILE, AT, CURSORS)
@@ -147,8 +149,9 @@ def page_answer(
     headers = {"log-position": str(found.position)}
     if not asked.bare:
         more = None if found.cursors is None else {"cursors": found.cursors}
+        shown = found.next_cursor, found.total, counts, more
         return responses.json(
-            responses.page(items, found.next_cursor, found.total, counts, more), headers
+            responses.page(items, *shown, lengths=found.cursors is not None), headers
         )
     if found.next_cursor is not None:
         headers |= {"link": _next(request, found.next_cursor), "next-cursor": found.next_cursor}

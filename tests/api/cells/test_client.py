@@ -11,19 +11,27 @@ import httpx
 import pytest
 
 from api.cells.client import MOST_ASKED, Asked, CellClient, CellRequest
-from api.cells.merge import CellPage
+from api.cells.merge import OTHER_BUILD, CellPage
+from api.cells.order import Order
 from api.cells.remote import LARGEST
 from api.cells.sums import sums_of
 from domain.errors import DomainError, Overloaded
-from projections.representations.client_json import plain_json
+from projections.query.pagination import packed
 from tests.support.scripted_logs import ScriptedQuestions
 
 pytestmark = pytest.mark.anyio
 
 URLS = {name: f"http://{name}.example" for name in ("north", "south")}
-PAGE = {"data": [], "cursors": [], "hasMore": False}
-REQUEST = CellRequest("/api/executions", {"authorization": "Bearer x"}, CellPage.of)
+PAGE: dict[str, Any] = {"data": [], "cursors": [], "hasMore": False}
+AT = "2026-11-29T12:00:00.000000Z"
+PAGE_OF = partial(CellPage.of, Order.of("-priority"))
+REQUEST = CellRequest("/api/executions", {"authorization": "Bearer x"}, PAGE_OF)
 Answers = Callable[[httpx.Request], Any]
+
+
+def page(*places: list[Any]) -> dict[str, Any]:
+    cursors = [packed(["-priority", "filter", *place]) for place in places]
+    return {"data": [{} for _ in places], "cursors": cursors, "hasMore": False}
 
 
 def answering(
@@ -55,9 +63,10 @@ async def test_log_whose_answer_does_not_end_is_away() -> None:
 
 async def test_document_keeps_the_digits_of_its_numbers() -> None:
     row = '{"n":123456789012345678901,"cost":12345678901234567.01,"share":0.1,"id":"1234567890.1234567890"}'
-    page = f'{{"data":[{row}],"cursors":["W10"],"hasMore":false}}'
+    cursor = packed(["-priority", "filter", 1, AT, "a"])
+    page = f'{{"data":[{row}],"cursors":["{cursor}"],"hasMore":false}}'
     found = await ask(answering(lambda _: httpx.Response(200, text=page)), "north")
-    assert plain_json(found["north"].body.rows[0]).decode() == row
+    assert found["north"].body.rows[0].decode() == row
 
 
 @pytest.mark.parametrize(
@@ -72,17 +81,36 @@ async def test_document_keeps_the_digits_of_its_numbers() -> None:
         {"status_code": 200, "json": {"data": []}},
         {"status_code": 200, "json": {**PAGE, "data": [{}]}},
         {"status_code": 200, "json": {**PAGE, "data": [{}], "cursors": ["x"]}},
+        {"status_code": 200, "json": {**PAGE, "data": [{}], "cursors": [packed([])]}},
+        {"status_code": 200, "json": page(["low", AT, "a"])},
+        {"status_code": 200, "json": page([1, 1, "a"])},
+        {"status_code": 200, "json": {**page([1, AT, "a"]), "data": [7]}},
         {"status_code": 200, "json": PAGE, "headers": {"log-position": "x"}},
         {"status_code": 200, "content": b" " * (LARGEST + 1)},
     ],
 )
-@pytest.mark.parametrize("read", [CellPage.of, sums_of])
+@pytest.mark.parametrize("read", [PAGE_OF, sums_of])
 async def test_log_whose_answer_is_of_no_use_is_away(
-    answer: dict[str, Any], read: Callable[[Any], Any]
+    answer: dict[str, Any], read: Callable[[bytes], Any]
 ) -> None:
     client = answering(lambda _: httpx.Response(**answer))
     [found] = (await ask(client, "north", question=REQUEST._replace(read=read))).values()
     assert (found.body, bool(found.away)) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        *([[1, "a"]], [[1, AT, AT, "a"]]),
+        *([[1, AT, "a"], [2, AT, "b"]], [[1, AT, "a"], [1, AT, "b"]], [[1, AT, "a"], [1, AT, "a"]]),
+    ],
+)
+async def test_log_of_another_build_with_another_order_is_away_and_says_so(
+    places: list[list[Any]],
+) -> None:
+    answer = page(*places)
+    [found] = (await ask(answering(lambda _: httpx.Response(200, json=answer)), "north")).values()
+    assert found.away == OTHER_BUILD
 
 
 async def test_refusal_of_a_log_keeps_its_members() -> None:

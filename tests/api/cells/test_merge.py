@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cells.merge import CellPage, Merged, Places, decode, merged
+from api.cells.order import Order
 from domain.errors import Invalid
-from projections.query.pagination import packed, unpacked
+from projections.query.ast import Field
+from projections.query.field_paths import split_list
+from projections.query.field_types import TEXT, WHOLE
+from projections.query.pagination import Key, packed, unpacked
 
 Row = tuple[int | None, str]
 CELLS = ["north", "south"]
@@ -25,7 +29,20 @@ ROWS = st.dictionaries(
     ),
     min_size=1,
 )
+FIELDS = {
+    path: Field(path, path, kind, nullable=path == "priority")
+    for path, kind in (("priority", WHOLE), ("$id", TEXT))
+}
 SORTS = st.sampled_from(["priority", "-priority", "priority,$id", "-priority,$id"])
+
+
+def order(sort: str) -> Order:
+    """That of a log of rows which have only a number and an id."""
+    words = split_list(sort)
+    keys = [Key(FIELDS[word.removeprefix("-")], word.startswith("-")) for word in words]
+    if len(keys) == 1:
+        keys.append(Key(FIELDS["$id"], keys[0].descending))
+    return Order(sort, keys)
 
 
 def ranked(rows: list[Row], sort: str) -> list[Row]:
@@ -65,8 +82,8 @@ def asked(
         for name, place in places.items()
         if name not in away
     }
-    found = merged(pages, places, sort, limit)
-    return found._replace(places=decode(packed(found.places), list(cells), sort))
+    found = merged(pages, places, order(sort), limit)
+    return found._replace(places=decode(packed(found.places), list(cells), order(sort)))
 
 
 @given(ROWS, SORTS, st.integers(1, 5), st.integers(1, 5))
@@ -81,8 +98,8 @@ def test_pages_have_every_row_once_and_in_order(
         shown += found.rows
     every = [(name, row) for name, rows in cells.items() for row in rows]
     assert sorted(shown, key=repr) == sorted(every, key=repr)
-    order = [row for _, row in shown]
-    assert order == ranked(order, sort)
+    in_order = [row for _, row in shown]
+    assert in_order == ranked(in_order, sort)
 
 
 AWAY = st.lists(st.sets(st.sampled_from(["east", "north", "south"])), max_size=10)
@@ -151,4 +168,4 @@ def test_row_that_a_log_without_more_gets_behind_the_page_is_shown(
 )
 def test_cursor_that_was_not_made_here_is_refused(cursor: Any) -> None:
     with pytest.raises(Invalid, match="cursor"):
-        decode(cursor, CELLS, "priority")
+        decode(cursor, CELLS, order("priority"))

@@ -1,0 +1,78 @@
+"""The order of a list that several logs have in common, and the places in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cmp_to_key
+from itertools import pairwise
+from typing import Any
+
+from projections.executions.columns import FIELDS, sortable
+from projections.query.ast import Field
+from projections.query.field_types import BOOLEAN
+from projections.query.pagination import Key, order, unpacked
+
+Values = Sequence[Any]
+"""What a row is ordered by, `$id` last."""
+
+
+class OtherOrder(Exception):
+    """A place in a list that is ordered by other fields than here, as another build orders it."""
+
+
+class Order:
+    """A sort, and the keys that it means to this server: a log whose server is of another build may have others."""
+
+    def __init__(self, sort: str, keys: Sequence[Key]) -> None:
+        self.sort = sort
+        self._keys = keys
+        self._kinds = [_kinds(key.field) for key in keys]
+        self._falls = [key.descending for key in keys]
+        self.rank: Callable[[Values], Any] = cmp_to_key(self._compare)
+
+    @classmethod
+    def of(cls, sort: str) -> Order:
+        """The order of executions by a sort. Raises Invalid where it is none."""
+        return cls(sort, order(sort, sortable, FIELDS))
+
+    def place(self, cursor: str) -> list[Any]:
+        """The place that a log names by a cursor.
+
+        Raises:
+            OtherOrder: it is in a list of another order.
+            ValueError, TypeError: it is no cursor, or of values that cannot be compared with those of others.
+        """
+        values: list[Any]
+        sort, condition, *values = unpacked(cursor)
+        if sort != self.sort or not isinstance(condition, str):
+            raise ValueError(cursor)
+        if len(values) != len(self._keys):
+            raise OtherOrder
+        if not all(map(isinstance, values, self._kinds)):
+            raise ValueError(cursor)
+        return values
+
+    def require_sorted(self, places: Sequence[Values]) -> None:
+        """Raises OtherOrder where a page is not in this order."""
+        ranks = [self.rank(values) for values in places]
+        if any(not one < other for one, other in pairwise(ranks)):
+            raise OtherOrder
+
+    def _compare(self, one: Values, other: Values) -> int:
+        for mine, theirs, falls in zip(one, other, self._falls, strict=True):
+            if mine == theirs:
+                continue
+            if mine is None or theirs is None:  # what is missing comes last in every direction
+                return 1 if mine is None else -1
+            return 1 if (mine < theirs) is falls else -1
+        return 0
+
+
+def _kinds(field: Field) -> tuple[type, ...]:
+    """The types of JSON that a value of a field may have in a place."""
+    kind: tuple[type, ...] = (str,)
+    if field.kind is BOOLEAN:
+        kind = (bool,)
+    elif field.kind.words or field.kind.reads_numbers:
+        kind = (int, float)
+    return (*kind, type(None)) if field.nullable else kind
