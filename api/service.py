@@ -111,9 +111,7 @@ class Served(NamedTuple):
             relax_collector()
             _allow_many_connections()
             watch = _watching(known.postgres, sign, worker, system.store.outages)
-            made = application(
-                system, Deployment(settings, self.folder, others, self.token, keys.master)
-            )
+            made = application(system, Deployment(settings, others, self.token, keys.master))
             config = configured(made.app, made.direct, made.of_log, watch, made.log_name)
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
             server = server_of(config, system, limits_of_process(settings), made.close_others)

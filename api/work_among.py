@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import NamedTuple
@@ -14,17 +13,14 @@ from typing import NamedTuple
 import structlog
 
 from api.cells.registry import LogPlace, LogRegistry
+from api.database import Database
+from api.ready_logs import Preparation, made_ready
 from api.settings import SetupError
 from api.work import Among, Audit, OnOther, working
 from domain.errors import DomainError
 from domain.eventlog.connection.shared import SharedDatabases
-from domain.eventlog.encryption import Vault
-from domain.eventlog.migrations import settle_master_key
-from domain.eventlog.moving.whereabouts import located
-from domain.eventlog.setup.log_name import OtherName, settle_log_name
-from domain.eventlog.setup.log_secret import LogKeys, log_secret
+from domain.eventlog.setup.log_secret import LogKeys
 from domain.supervisor import Background, Tasks, cancel
-from projections.preparation import prepare_tables
 from workers.archiver import Retention
 from workers.log_ownership import LogOwnership
 from workers.outbound.addresses import networks
@@ -37,45 +33,24 @@ AGAIN, LONGEST = 5.0, 300.0
 """Seconds after which a log is tried again whose work cannot be done: doubled each time."""
 ENDS_WITHIN = 8.0
 """Seconds that the work for a log has to end."""
-AT_ONCE, OF_ONE_DATABASE = 8, 2
-"""Logs that are made ready at once, and of those the ones of one database."""
+AT_ONCE = 8
+"""Logs that are made ready at once."""
 
 log = structlog.get_logger()
 
 
 class Deployment(NamedTuple):
-    """What the work for all its logs has in common: the database where no other one is named, and who owns its tables;
-    the master key; which networks webhooks may reach; when what is archived, below the same URL; how many leases an
+    """What the work for all its logs has in common: the database where no other one is named; the master key; which networks webhooks may reach; when what is archived, below the same URL; how many leases an
     execution may lose, how many events a second are audited of each log, and how many connections are shared.
     """
 
-    conninfo: str
-    owner: str
+    known: Database
     master_key: bytes
     webhook_allow: str
     retention: Retention | None
     lost_leases: int
     audit: Audit
     connections: int
-
-    def prepare(self, name: str, place: LogPlace) -> tuple[str, LogKeys]:
-        """Make what is missing of a log where it is by now; how it is reached there, and its keys. It blocks.
-
-        Raises:
-            DomainError: the database is away, or the log has another master key.
-            OtherName: the log has another name.
-        """
-        owner, key = place.owner_url or place.url or self.owner, lambda: self.master_key
-        conninfo, owner = located(self.conninfo_of(place), place.schema, owner)
-        prepare_tables(owner, conninfo, place.schema)
-        settle_master_key(conninfo, place.schema, key, key)
-        settle_log_name(conninfo, place.schema, name)
-        secret = log_secret(conninfo, place.schema, Vault(self.master_key))
-        return conninfo, LogKeys(self.master_key, secret)
-
-    def conninfo_of(self, place: LogPlace) -> str:
-        """How a log is reached, or was, where it has moved."""
-        return place.url or self.conninfo
 
     def retention_of(self, name: str) -> Retention | None:
         """What is archived of a log, in a place of its own."""
@@ -91,11 +66,11 @@ class LogsAtWork(Background):
     def __init__(self, registry: LogRegistry, deployment: Deployment) -> None:
         self._registry = registry
         self._deployment = deployment
-        self._threads = ThreadPoolExecutor(AT_ONCE, "log opens")
+        ready = partial(made_ready, deployment.known, deployment.master_key)
+        self._preparation = Preparation(ready, AT_ONCE)
         self._databases = SharedDatabases(max(2, deployment.connections // 2))
         self._ownerships: dict[str, tuple[LogOwnership, list[str]]] = {}
         self._turns: dict[str, Turns] = {}
-        self._opening: dict[str, asyncio.Semaphore] = {}
         self._working: dict[str, tuple[LogPlace, asyncio.Task[None]]] = {}
 
     def tasks(self) -> Tasks:
@@ -105,7 +80,7 @@ class LogsAtWork(Background):
         """End the work for all of them."""
         await super().stop()
         await _ended([task for _, task in self._working.values()])
-        self._threads.shutdown(wait=False)
+        self._preparation.close()
 
     async def _look_after(self) -> None:
         async with aclosing(HttpClient(networks(self._deployment.webhook_allow))) as client:
@@ -134,24 +109,17 @@ class LogsAtWork(Background):
         pause = AGAIN
         while True:
             try:
-                conninfo, keys = await self._prepared(name, place)
+                conninfo, keys = await self._preparation.of(name, place)
                 pause = AGAIN
                 if await self._work(name, conninfo, place.schema, keys, client):
                     continue
-            except (DomainError, OtherName, OSError) as error:
-                reason = error.detail if isinstance(error, DomainError) else repr(error)
+            except (DomainError, SetupError, OSError) as error:
+                reason = error.detail if isinstance(error, DomainError) else str(error)
                 log.error("no work is done for the log", reason=reason, again_in=pause)
             except Exception:
                 log.exception("the work for a log has failed", again_in=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST)
-
-    async def _prepared(self, name: str, place: LogPlace) -> tuple[str, LogKeys]:
-        conninfo = self._deployment.conninfo_of(place)
-        turn = self._opening.setdefault(conninfo, asyncio.Semaphore(OF_ONE_DATABASE))
-        async with turn:
-            work = partial(self._deployment.prepare, name, place)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _work(
         self, name: str, conninfo: str, schema: str, keys: LogKeys, client: HttpClient

@@ -19,6 +19,7 @@ import structlog
 import uvloop
 
 from api.cells.registry import LogRegistry
+from api.database import Database
 from api.settings import Settings, SetupError
 from api.work import Audit, OnOther, witnessing, working
 from api.work_among import Deployment, LogsAtWork
@@ -216,8 +217,7 @@ def work_for_others(task: Task) -> list[LogsAtWork]:
     if not task.logs:
         return []
     deployment = Deployment(
-        task.others,
-        task.owner,
+        Database(task.owner, task.others),
         bytes.fromhex(task.master_key),
         task.webhook_allow,
         task.retention,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,13 +16,14 @@ from api.hosting.hosted_logs import HostedLogs
 from api.hosting.many_logs import ManyLogs
 from api.hosting.opened_log import Parts
 from api.hosting.preparation import Deployment, Prepared, prepare
+from api.ready_logs import Preparation
 from api.settings import SetupError
 from api.system import Common, System, build, running
 from api.transport.direct import DirectPath
 from domain.eventlog.connection.shared import SharedDatabase, SharedDatabases
 
-AT_ONCE, OF_ONE_DATABASE = 16, 2
-"""Logs that are made ready at once, and of those the ones of one database: one that hangs holds up no other."""
+AT_ONCE = 16
+"""Logs that are made ready at once."""
 
 
 class Opener:
@@ -36,33 +34,25 @@ class Opener:
         self._common = common
         self._databases = SharedDatabases(deployment.settings.database_connections)
         self._known: dict[str, tuple[LogPlace, Prepared]] = {}
-        self._threads = ThreadPoolExecutor(AT_ONCE, "log opens")
-        self._turns: defaultdict[str | None, asyncio.Semaphore] = defaultdict(
-            partial(asyncio.Semaphore, OF_ONE_DATABASE)
-        )
+        self._preparation = Preparation(partial(prepare, deployment), AT_ONCE)
 
     @asynccontextmanager
     async def open(self, name: str, place: LogPlace) -> AsyncIterator[Parts]:
         """The parts of a log run while the block does. Once it has ended well the log is known, and opens faster.
 
         Raises:
-            Overloaded: its database is away.
-            SetupError: it has another name or another master key.
+            DomainError: its database is away, or it has another master key.
+            SetupError: it has another name.
         """
         former, ready = self._known.pop(name, (None, None))
         if ready is None or former != place:
-            ready = await self._prepared(name, place)
+            ready = await self._preparation.of(name, place)
         async with self._databases.of(ready.conninfo) as shared:
             system = self._built(ready, shared)
             async with running(system):
                 yield parts_of(system)
         if not (system.hub.other or system.key_watch.changed or system.move_watch.moved):
             self._known[name] = place, ready
-
-    async def _prepared(self, name: str, place: LogPlace) -> Prepared:
-        work = partial(prepare, self._deployment, name, place)
-        async with self._turns[place.url]:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _built(self, ready: Prepared, shared: SharedDatabase) -> System:
         given = ready.settings, ready.conninfo, ready.keys, self._deployment.token, ready.of_log

@@ -1,4 +1,4 @@
-"""A log of a deployment, made ready to be served: its tables, its name and its keys."""
+"""What the server of a log of a deployment has to know, once the log is ready."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from typing import NamedTuple
 
 from api.cells.registry import LogPlace
 from api.database import Database
-from api.embedded_postgres.data_dir import DataDir
-from api.log_keys import keys_of_log, named, require_key_of_log
+from api.ready_logs import made_ready
 from api.settings import Settings
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys
 
 
 class Deployment(NamedTuple):
-    """What all its logs have in common: settings, data directory, the database where no other one is named, the
+    """What all logs that are served have in common: settings, the database where no other one is named, the
     administrator's token, and the master key.
     """
 
     settings: Settings
-    folder: DataDir
     known: Database
     token: str
     master_key: bytes
@@ -37,20 +35,10 @@ class Prepared(NamedTuple):
 
 
 def prepare(deployment: Deployment, name: str, place: LogPlace) -> Prepared:
-    """Make what is missing of a log where it is by now, and find out what its server has to know. It blocks, for as long as its
-    database takes.
-
-    Raises:
-        Overloaded: the database is away.
-        SetupError: the log has another name or another master key.
-    """
+    """Make what is missing of a log, and find out what its server has to know. Raises what `made_ready` raises."""
+    ready = made_ready(deployment.known, deployment.master_key, name, place)
     settings = settings_of(deployment, name, place)
-    known = database_at(deployment.known, place).located(place.schema)
-    known.prepare(place.schema)
-    require_key_of_log(known.serving, settings, deployment.folder)
-    settings = named(settings, known.serving)
-    keys = keys_of_log(known.serving, settings, deployment.folder)
-    return Prepared(settings, known.serving, keys, log_id(known.serving, place.schema))
+    return Prepared(settings, *ready, log_id(ready.conninfo, place.schema))
 
 
 def settings_of(deployment: Deployment, name: str, place: LogPlace) -> Settings:
@@ -68,10 +56,3 @@ def settings_of(deployment: Deployment, name: str, place: LogPlace) -> Settings:
         public_url=None if place.hosts else common.public_url,
         witnesses="",
     )
-
-
-def database_at(known: Database, place: LogPlace) -> Database:
-    """The database of a place, where `known` is that of the settings."""
-    if place.url is None:
-        return Database(known.owner, known.serving)
-    return Database(place.owner_url or place.url, place.url)

@@ -13,7 +13,7 @@ import click
 from api.cells.registry import LogPlace, LogRegistry
 from api.database import Database, named_database
 from api.embedded_postgres.data_dir import DataDir
-from api.hosting.preparation import database_at
+from api.ready_logs import database_at
 from api.settings import Settings, SetupError, read
 from api.telemetry.logging import configure_logging
 from domain.errors import Overloaded

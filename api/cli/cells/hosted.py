@@ -15,8 +15,8 @@ from rich.table import Table
 from api.cells.registry import LogPlace, LogRegistry
 from api.cli.tables import print_table, whole_column
 from api.database import Database
-from api.hosting.preparation import database_at
 from api.log_keys import named
+from api.ready_logs import database_at
 from api.settings import Settings, SetupError
 from domain.eventlog.setup.databases import database_in, log_at
 from domain.eventlog.setup.log_id import is_served

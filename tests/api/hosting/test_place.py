@@ -30,4 +30,4 @@ def test_other_logs_stay_where_the_log_of_the_settings_moves(database: str, tmp_
     task = task_of(settings, known.serving, KEYS, known.as_named[:2])
     moved_again = task._replace(conninfo="dbname=elsewhere")
     [work] = work_for_others(moved_again)
-    assert work._deployment[:2] == (database, database)
+    assert work._deployment.known == named

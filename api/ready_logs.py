@@ -1,0 +1,78 @@
+"""Logs of a deployment, made ready to be served or worked for: their tables, their names and their keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
+
+from api.cells.registry import LogPlace
+from api.database import Database
+from api.settings import SetupError
+from domain.eventlog.encryption import Vault
+from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.setup.log_name import OtherName, settle_log_name
+from domain.eventlog.setup.log_secret import LogKeys, log_secret
+
+OF_ONE_DATABASE = 2
+"""Logs of one database that are made ready at once: one that hangs holds up no other."""
+T = TypeVar("T")
+
+
+class Preparation(Generic[T]):
+    """Makes logs ready by `make`, which blocks, so many at once, and of those few of one database."""
+
+    def __init__(self, make: Callable[[str, LogPlace], T], at_once: int) -> None:
+        self._make = make
+        self._threads = ThreadPoolExecutor(at_once, "log opens")
+        self._turns: defaultdict[str | None, asyncio.Semaphore] = defaultdict(
+            partial(asyncio.Semaphore, OF_ONE_DATABASE)
+        )
+
+    async def of(self, name: str, place: LogPlace) -> T:
+        """What `make` makes of a log. Raises what it raises."""
+        async with self._turns[place.url]:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._make, name, place)
+
+    def close(self) -> None:
+        """Make no more ready; what is under way ends by itself."""
+        self._threads.shutdown(wait=False)
+
+
+class ReadyLog(NamedTuple):
+    """How a log is reached where it is by now, and its keys."""
+
+    conninfo: str
+    keys: LogKeys
+
+
+def made_ready(known: Database, master_key: bytes, name: str, place: LogPlace) -> ReadyLog:
+    """Make what is missing of a log where it is by now. It blocks, for as long as its database takes. `known` is the
+    database where the place names none.
+
+    Raises:
+        DomainError: the database is away, or the log has another master key.
+        SetupError: it has another name.
+    """
+    there, schema = database_at(known, place).located(place.schema), place.schema
+    there.prepare(schema)
+    settle_master_key(there.serving, schema, lambda: master_key, lambda: master_key)
+    try:
+        settle_log_name(there.serving, schema, name)
+    except OtherName as error:
+        raise SetupError(
+            f"this log is named `{error.name}`, not `{name}`; a name is for ever"
+        ) from None
+    secret = log_secret(there.serving, schema, Vault(master_key))
+    return ReadyLog(there.serving, LogKeys(master_key, secret))
+
+
+def database_at(known: Database, place: LogPlace) -> Database:
+    """The database of a place, where `known` is that of the settings."""
+    if place.url is None:
+        return Database(known.owner, known.serving)
+    return Database(place.owner_url or place.url, place.url)
