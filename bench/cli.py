@@ -21,6 +21,7 @@ from bench import (
     million,
     read,
     rebuild,
+    resting,
     scattered,
     scoped,
     sdk,
@@ -123,6 +124,12 @@ def access_(**given: Any) -> None:
 @common
 def scoped_(executions: int, **given: Any) -> None:
     run([scoped.section(executions)], **given)
+
+
+@main.command("resting", help="A thousand logs at rest in one process; about an hour.")
+@common
+def resting_(**given: Any) -> None:
+    run([resting.measure], **given)
 
 
 @main.command("scattered", help="The list of two logs beside that of one.")

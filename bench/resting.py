@@ -1,0 +1,136 @@
+"""Many logs at rest in one process: how long it takes to begin, what they cost, and what the first request to one costs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Sequence
+
+import psycopg
+import uvloop
+
+from bench.figures import Figure, Report, Target
+from bench.machine import busy_seconds, children, command_line, cpu_seconds, shared_memory
+from bench.plan import Plan
+from bench.population import Service
+from bench.stand import Server, Stand
+
+LOGS = 1_000
+MAKES_WITHIN, STARTS_WITHIN = 7_200.0, 600.0
+RESTS_AFTER = 80.0
+"""Seconds: what was open is closed by then, and connections that nothing uses are gone."""
+AWAKE = 20
+"""Logs that are asked for, one after the other."""
+MB = 1e6
+OWNED = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
+    AND objid = (hashtext('all work')::bigint & 4294967295)::oid"""
+CONNECTIONS = """SELECT count(*) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """With no log beside that of the settings, and with many."""
+    count = plan.count(LOGS)
+    names = [f"log-{number:04}" for number in range(count)]
+    file, conninfo = stand.folder / "logs.json", stand.database("resting")
+    file.write_text("{}")
+    alone = _begun(stand, conninfo)
+    time.sleep(RESTS_AFTER)
+    memory, figures = _cost(alone, conninfo, 0)
+    report.add("At rest, with no other log", figures)
+    file.write_text(json.dumps({name: {"schema": f"x_{name.replace('-', '_')}"} for name in names}))
+    made = _until_owned(conninfo, count, MAKES_WITHIN)
+    stand.stop(alone)
+    begun = time.perf_counter()
+    server = _begun(stand, conninfo)
+    ready = time.perf_counter() - begun
+    worked = _until_owned(conninfo, count, STARTS_WITHIN) + ready
+    time.sleep(RESTS_AFTER)
+    _, figures = _cost(server, conninfo, count, memory)
+    began = [
+        Figure("a log made, two at once", "s", [made / count]),
+        Figure("start until requests are answered", "s", [ready]),
+        Figure("start until all logs are worked for", "s", [worked]),
+    ]
+    report.add(f"At rest, with {count} logs", [*began, *figures])
+    report.add("The first request to one of them", _asked(stand, server, names[:AWAKE]))
+    stand.stop(server)
+
+
+def _begun(stand: Stand, conninfo: str) -> Server:
+    return stand.serve(conninfo, LOG="main", LOGS=str(stand.folder / "logs.json"))
+
+
+def _until_owned(conninfo: str, count: int, within: float) -> float:
+    """How long it takes until so many logs are worked for."""
+    begun = time.perf_counter()
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        while (owned := _number(connection, OWNED)) < count:
+            elapsed = time.perf_counter() - begun
+            if elapsed > within:
+                raise RuntimeError(f"{owned} of {count} logs are worked for after {within:g} s")
+            time.sleep(min(10.0, 0.01 * count))
+    return time.perf_counter() - begun
+
+
+def _number(connection: psycopg.Connection, query: str) -> int:
+    found = connection.execute(query.encode()).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def _cost(
+    server: Server, conninfo: str, count: int, before: float = 0.0
+) -> tuple[float, Sequence[Figure]]:
+    """The memory of server and work process, and figures."""
+    works = next(pid for pid in children(server.pid) if "api.work_process" in command_line(pid))
+    pids = {"server": server.pid, "work process": works}
+    memory = {name: shared_memory(pid) / MB for name, pid in pids.items()}
+    took = {name: _own(pid, works) for name, pid in pids.items()}
+    begun, busy = time.perf_counter(), busy_seconds()
+    time.sleep(RESTS_AFTER)
+    elapsed, others = time.perf_counter() - begun, busy_seconds() - busy
+    both = sum(memory.values())
+    figures = [
+        *(Figure(f"memory of the {name}", "MB", [size]) for name, size in memory.items()),
+        *(
+            Figure(f"{name}, of a core", "%", [100 * (_own(pid, works) - took[name]) / elapsed])
+            for name, pid in pids.items()
+        ),
+        Figure("the machine, of a core", "%", [100 * others / elapsed]),
+    ]
+    if count:
+        figures.append(Figure("memory of both", "MB", [both], Target("≤", 1_073)))
+        figures.append(Figure("memory a log", "MB", [(both - before) / count], Target("≤", 1)))
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        figures.append(Figure("connections of all", "", [_number(connection, CONNECTIONS)]))
+    return both, figures
+
+
+def _own(pid: int, works: int) -> float:
+    """The seconds of a process; those of the work process are no part of the server's."""
+    return cpu_seconds(pid) - (cpu_seconds(works) if pid != works else 0.0)
+
+
+def _asked(stand: Stand, server: Server, names: Sequence[str]) -> Sequence[Figure]:
+    first, again = (uvloop.run(_times(stand, server, names)) for _ in range(2))
+    time.sleep(RESTS_AFTER)
+    rested = uvloop.run(_times(stand, server, names))
+    shown = {"never opened before": first, "open": again, "rested": rested}
+    return [
+        Figure(f"a log that was {name}, p50", "ms", [statistics.median(times)])
+        for name, times in shown.items()
+    ]
+
+
+async def _times(stand: Stand, server: Server, names: Sequence[str]) -> list[float]:
+    times = []
+    async with Service(server.port, stand.token).connected() as connection:
+        for name in names:
+            request = Service(server.port, stand.token).request("GET", "/executions")
+            path = f"GET /logs/{name}/api".encode()
+            begun = time.perf_counter()
+            await connection.call(request.replace(b"GET /api", path), 200)
+            times.append(1e3 * (time.perf_counter() - begun))
+    return times
