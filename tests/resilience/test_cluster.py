@@ -93,7 +93,7 @@ async def primary_killed_while_both_standbys_hang(trial: ClusterTrial) -> None:
     first, second = await asyncio.to_thread(trial.cluster.standbys)
     with first.frozen(), second.frozen():
         await asyncio.to_thread(primary.write_locally, MUCH)
-        await asyncio.sleep(AWAY)  # in which its Patroni has told etcd how far it is
+        await asyncio.sleep(AWAY)  # in which its Patroni has written to etcd how far it is
         await asyncio.to_thread(primary.kill, with_etcd=False)
     await asyncio.to_thread(trial.cluster.wait_until_led_by_other, primary)
     trial.cluster.start_node(primary)

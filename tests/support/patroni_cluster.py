@@ -101,7 +101,7 @@ class PatroniCluster:
         self._wait_until(is_over)
 
     def wait_until_without_voters(self) -> None:
-        """Return once the primary has told etcd that there is no standby: nobody else may lead."""
+        """Return once the primary has written to etcd that there is no standby: nobody else may lead."""
         self._wait_until(lambda: self.nodes[0].etcd.voters() is None)
 
     def wait_until_streaming(self, primary: Node) -> None:

@@ -72,7 +72,7 @@ def test_exit_code_is_that_of_the_command(client: Client, server: Serving, tmp_p
     )
 
 
-def test_what_a_command_leaves_in_the_background_is_not_waited_for(
+def test_run_ends_although_its_command_has_left_a_process_in_the_background(
     client: Client, server: Serving, tmp_path: Path
 ) -> None:
     done = ran(server.url, "left", "sh", "-c", "sleep 300 & echo $!", state=tmp_path)
