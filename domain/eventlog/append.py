@@ -208,16 +208,17 @@ async def append_guarded(
 ) -> int:
     """Append events wherever the log is, if each of their streams is where they follow on it; the
     position before them. What their positions are is decided only here, and their time is that of the last event
-    of the log where that is later, unless it is `exact`. For `unless` (see `latest`) the lock is taken first.
+    of the log where that is later, unless it is `exact`; then they are not before where their positions say, either. For `unless` (see `latest`) the lock is taken first.
 
     Raises:
         StreamMoved: one of the streams went on, or one of those events came.
-        HeadMoved: the last event is later than the exact time.
+        HeadMoved: the last event is later than the exact time, or the log went back.
         Overloaded: the database has not stored what it was sent.
         OutcomeLost: the connection broke when all was sent.
     """
     keys = NewKeys.of(events, states)
-    values = [len(events), at, *([at] if exact else []), len(events), *_arrays(events)]
+    expected = [at, events[0].position - 1] if exact else []
+    values = [len(events), at, *expected, len(events), *_arrays(events)]
     values += keys.values(states) + ([] if notifier.apart else [notifier.channel])
     values += columns(BEGUN_ARRAYS, list({r.stream: r.version for r in reversed(events)}.items()))
     made, erased, notify = bool(keys.made), bool(keys.erased), not notifier.apart

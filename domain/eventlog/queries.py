@@ -24,7 +24,7 @@ _WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
     RETURNING at, %b::bigint AS before"""
 _WHEREVER_IT_IS = """UPDATE head SET position = position + %b, at = greatest(at, %b)
     RETURNING at, position - %b AS before"""
-_UNLESS_LATER = """UPDATE head SET position = position + %b, at = %b WHERE at <= %b
+_UNLESS_LATER = """UPDATE head SET position = position + %b, at = %b WHERE at <= %b AND position >= %b
     RETURNING at, position - %b AS before"""
 _ADVANCED = """advanced AS ({moved}), appended AS (INSERT INTO events ({columns})
         SELECT advanced.before + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
@@ -92,8 +92,8 @@ def guarded_statement(
     Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` the id of the master key and two
     arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to `notify`, unless that is done apart; and arrays as
     `BEGUN_ARRAYS`, with each stream and the version that it is to have. It fails where one of the streams has an event
-    of the same version, and divides by zero where the head has not moved. Where the time is to be `exact`, it is there twice; if the
-    last event is later, nothing is done, and no row returned.
+    of the same version, and divides by zero where the head has not moved. Where the time is to be `exact`, it is there
+    twice, and then a position: if the last event is later, or before that, nothing is done, and no row returned.
     """
     moved = _UNLESS_LATER if exact else _WHEREVER_IT_IS
     advanced = _ADVANCED.format(moved=moved, columns=COLUMNS)

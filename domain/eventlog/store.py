@@ -20,7 +20,7 @@ from domain.errors import Damaged, OutcomeUnknown, Overloaded, Unreadable
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
 from domain.eventlog.archive import transparent
 from domain.eventlog.codec import Codec, EventRow, Snapshot
-from domain.eventlog.connection.commit import Trace, is_written
+from domain.eventlog.connection.commit import Trace, find_written
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.connection.notifier import Notifier
@@ -125,12 +125,12 @@ class Store:
     ) -> int:
         """Append events wherever the log is by now; the position before them. The lock is taken only
         where `unless` names types of events, none of which may have come after the position of each. With a `session`,
-        they are appended in that alone, and at that time.
+        they are appended in that alone, at that time, and not before where their positions say.
 
         Raises:
             StreamMoved: a stream has an event of the same version already, or such an event came;
                 nothing was written.
-            HeadMoved: the session is over, or the last event is later; nothing was written.
+            HeadMoved: the session is over, the last event is later, or the log went back; nothing was written.
             OutcomeLost: the connection broke when all was sent.
             Overloaded: the database is away.
         """
@@ -153,8 +153,8 @@ class Store:
         finally:
             self.keyring.discard_unsaved()
 
-    async def was_written(self, trace: Trace) -> bool:
-        """Whether a batch was committed whose `OutcomeLost` has this trace. After this it never will be.
+    async def find_written(self, trace: Trace) -> int | None:
+        """What the trace of an `OutcomeLost` finds, None where nothing was written. After this it never will be.
 
         Raises:
             OutcomeUnknown: the database could not be asked in time.
@@ -163,7 +163,7 @@ class Store:
         while monotonic() < deadline:
             try:
                 async with self._connections.after_former_writer() as connection:
-                    return await is_written(connection, trace)
+                    return await find_written(connection, trace)
             except Overloaded:
                 await asyncio.sleep(LOOKUP_EVERY)
         raise OutcomeUnknown

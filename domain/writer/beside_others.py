@@ -8,8 +8,8 @@ other streams, that is refused, or that leads to no event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import structlog
 
@@ -25,15 +25,44 @@ from domain.writer.state_cache import StateCache
 log = structlog.get_logger()
 
 
+Place = TypeVar("Place", Versioned[Any], Snapshot)
+
+
+async def write(
+    store: Store, known: StateCache, batch: Batch, messages: Sequence[Message], largest: int
+) -> tuple[list[Decided], list[Snapshot]] | None:
+    """Decide, append and remember messages, if an event of its own stream guards each of them, and all have so many bytes
+    at most; what became of each, and the snapshots that are due. None where nothing was written, as it takes the lock.
+
+    Raises:
+        Overloaded: the database is away; nothing was written.
+        OutcomeUnknown: the connection broke during the commit.
+    """
+    if (decided := decide(batch, messages, largest)) is None:
+        return None
+    snapshots = snapshots_of(batch)  # while their keys are at hand
+    expected = known.position
+    if (before := await _append(store, known, batch)) is None:
+        return None
+    for stream, versioned in batch.states.items():
+        batch.states[stream] = versioned and placed(versioned, expected, before)
+    known.begin_after(before)
+    known.remember(batch.states, before + len(batch.rows), batch.now)
+    return (
+        [each._replace(versioned=placed(each.versioned, expected, before)) for each in decided],
+        [placed(each, expected, before) for each in snapshots],
+    )
+
+
 def decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Decided] | None:
     """What becomes of messages, where an event of its own stream guards each of them, and all have so many bytes at
     most; else None.
     """
     decided: list[Decided] = []
     for message in messages:
-        if wanted(message, batch.states) != [message.stream] or batch.size > largest:
-            return None
         try:
+            if wanted(message, batch.states) != [message.stream] or batch.size > largest:
+                return None
             outcome = batch.take(message)
         except Exception:  # noqa: BLE001 - whatever it is, it shows again under the lock
             return None
@@ -46,46 +75,32 @@ def decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Deci
     return decided
 
 
-async def append(
-    store: Store, known: StateCache, batch: Batch
-) -> Callable[[Decided], Decided] | None:
-    """Append what was decided, and remember the states; what places what was decided where it is in the log, or None where
-    others came first and nothing was written.
-
-    Raises:
-        Overloaded: the database is away; nothing was written.
-        OutcomeUnknown: the connection broke during the commit.
-    """
-    expected = known.position
+async def _append(store: Store, known: StateCache, batch: Batch) -> int | None:
+    """The position before what was appended; None where others came first."""
     try:
-        before = await store.append(batch.rows, batch.now, session=known.session)
+        return await store.append(batch.rows, batch.now, session=known.session)
     except HeadMoved:
         known.others_came_first()
         return None
     except OutcomeLost as lost:
-        await require_written(store, lost)
-        last = batch.rows[-1]
-        [found] = await store.history(last.stream, last.version - 1, last.version)
-        before = found.position - len(batch.rows)
-    for stream, versioned in batch.states.items():
-        batch.states[stream] = versioned and placed(versioned, expected, before)
-    known.begin_after(before)
-    known.remember(batch.states, before + len(batch.rows), batch.now)
-    return lambda each: each._replace(versioned=placed(each.versioned, expected, before))
+        return await require_written(store, lost) - len(batch.rows)
 
 
-def placed(versioned: Versioned[Any], expected: int, before: int) -> Versioned[Any]:
-    """A state after a batch that was expected to begin after one position, and begins after another."""
-    if versioned.position <= expected:
-        return versioned
-    return versioned._replace(position=versioned.position - expected + before)
+def placed(each: Place, expected: int, before: int) -> Place:
+    """What a batch left that was expected to begin after one position, and begins after another."""
+    if each.position <= expected:
+        return each
+    return each._replace(position=each.position - expected + before)
 
 
-async def require_written(store: Store, lost: OutcomeLost) -> None:
-    """Raises Overloaded where nothing was written, OutcomeUnknown where that cannot be found out."""
-    if not await store.was_written(lost.trace):
+async def require_written(store: Store, lost: OutcomeLost) -> int:
+    """The position of the last event of a commit. Raises Overloaded where nothing was written, OutcomeUnknown where that
+    cannot be found out.
+    """
+    if (position := await store.find_written(lost.trace)) is None:
         raise store.outages.refuse(0) from lost
     log.warning("the database broke off after a commit; nothing is lost")
+    return position
 
 
 def snapshots_of(batch: Batch) -> list[Snapshot]:

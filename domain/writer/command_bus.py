@@ -225,12 +225,13 @@ class Bus:
         if (states := known.at_hand(messages)) is None:
             return None
         batch = self._batch(known.position, max(self._clock(), known.at), states)
-        decided = beside_others.decide(batch, messages, LARGEST_BATCH)
-        if decided and (moved := await beside_others.append(store, known, batch)):
-            self._chores.store_snapshots(snapshots_of(batch))
-            return [(waiting, moved(each)) for waiting, each in zip(taken, decided, strict=True)]
-        store.keyring.discard_unsaved()
-        return None
+        written = await beside_others.write(store, known, batch, messages, LARGEST_BATCH)
+        if written is None:
+            store.keyring.discard_unsaved()
+            return None
+        decided, snapshots = written
+        self._chores.store_snapshots(snapshots)
+        return Outcomes(zip(taken, decided, strict=True))
 
     def _split_failed(self, taken: list[Waiting], error: Exception) -> None:
         """Nothing of `taken` was written: its halves are tried, or its one command is at fault."""

@@ -77,20 +77,20 @@ class StateCache:
             self.forget()
             self.session = transaction.session
             self._goes_on = False
-            self._began = transaction.position, transaction.at
         else:
-            self.begin_after(transaction.position, transaction.at)
+            self.begin_after(transaction.position)
+        self._began = transaction.position, transaction.at
 
-    def begin_after(self, position: int, at: datetime | None = None) -> None:
-        """The same in the session as before, after a position; `at` is None where the time of its event is not known."""
+    def begin_after(self, position: int) -> None:
+        """The same in the session as before, after a position that is no lower."""
         if position != self.position:
             self._batches_alone = 0
             self._current.clear()
             self._keyring.forget_absent()
+            self._began = position, EPOCH  # when that event came is not known
         else:
             self._batches_alone += 1
-            at = self.at
-        self._began = position, at or EPOCH
+            self._began = position, self.at
 
     def at_hand(self, messages: Iterable[Message]) -> Loaded | None:
         """The states of the streams of messages as they were seen last, where all of them and their keys are at hand, and others

@@ -184,6 +184,8 @@ class MemoryStore(Store):
             if session != self.log.session or transaction.at > at:
                 raise HeadMoved
             moved = before + 1 - events[0].position
+            if moved < 0:
+                raise HeadMoved
             rows = [row._replace(position=row.position + moved) for row in events]
             try:
                 await transaction.append(rows, [], at)

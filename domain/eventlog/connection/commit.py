@@ -20,10 +20,10 @@ from domain.outages import AWAY
 SHUTDOWN = "57P"
 """SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
 
-EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
+EVENT_WRITTEN = """SELECT notification_id FROM events WHERE originator_id = %b AND originator_version = %b
     AND at = %b AND meta = %b AND state = %b"""
-REPLY_WRITTEN = "SELECT FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
-LINE_WRITTEN = "SELECT FROM log_lines WHERE execution = %b AND occurred_at = %b AND sealed = %b"
+REPLY_WRITTEN = "SELECT 0 FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
+LINE_WRITTEN = "SELECT 0 FROM log_lines WHERE execution = %b AND occurred_at = %b AND sealed = %b"
 
 IN_RECOVERY = "SELECT FROM pg_is_in_recovery() AS standby WHERE standby"
 WAIT_FOR_QUORUM = "SELECT pg_logical_emit_message(true, 'executions', '')"
@@ -31,7 +31,9 @@ WAIT_FOR_QUORUM = "SELECT pg_logical_emit_message(true, 'executions', '')"
 
 
 class Trace(NamedTuple):
-    """A query that finds a row where a batch was committed, and none where it was not."""
+    """A query that finds the position of its last event where a batch was committed, 0 where it has none; and no row where
+    it was not.
+    """
 
     query: str
     values: tuple[Any, ...]
@@ -68,9 +70,9 @@ class FormerKey(Overloaded):
     """
 
 
-async def is_written(connection: AsyncConnection, trace: Trace) -> bool:
-    """Whether a batch was committed, and is where commits have to be: a commit whose connection is ended while it
-    waits for standbys shows on the primary, and is lost with it.
+async def find_written(connection: AsyncConnection, trace: Trace) -> int | None:
+    """What a trace finds, None where it finds nothing, once that is where commits have to be: a commit whose connection is
+    ended while it waits for standbys shows on the primary, and is lost with it.
 
     Raises:
         Overloaded: this is a standby, such as a former primary: it may lack the batch, or have it to no avail.
@@ -78,11 +80,11 @@ async def is_written(connection: AsyncConnection, trace: Trace) -> bool:
     standby = await connection.execute(IN_RECOVERY)
     if await standby.fetchone() is not None:
         raise Overloaded(AWAY)
-    cursor = await connection.execute(trace.query, trace.values)
-    if await cursor.fetchone() is None:
-        return False
+    row = await (await connection.execute(trace.query, trace.values)).fetchone()
+    if row is None:
+        return None
     await connection.execute(WAIT_FOR_QUORUM)
-    return True
+    return int(row[0])
 
 
 class OutcomeLost(Exception):

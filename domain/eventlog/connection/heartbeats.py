@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 Signs = Mapping[str, datetime]
 """Times of heartbeats, by the ids of their executions."""
 NO_SIGNS: Signs = {}
-SIGN_WRITTEN = "SELECT FROM heartbeats WHERE execution = %b AND at >= %b"
+SIGN_WRITTEN = "SELECT 0 FROM heartbeats WHERE execution = %b AND at >= %b"
 HEARD = "SELECT execution, at FROM heartbeats WHERE execution = ANY(%b::text[])"
 
 

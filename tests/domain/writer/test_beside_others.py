@@ -16,10 +16,13 @@ from domain.errors import NotFound, OutcomeUnknown, Overloaded
 from domain.eventlog.append import StreamMoved, Transaction
 from domain.eventlog.codec import SNAPSHOT_EVERY, EventRow
 from domain.eventlog.connection.commit import Commit, OutcomeLost
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from domain.model import Command
 from domain.writer.command_bus import Bus
 from tests.support.sample_aggregate import (
+    MASTER_KEY,
     Begin,
     Erase,
     Note,
@@ -31,6 +34,7 @@ from tests.support.sample_aggregate import (
     running_bus,
     store,
 )
+from tests.support.tampering import change
 
 pytestmark = pytest.mark.anyio
 NewStore = Callable[[], Store]
@@ -210,13 +214,13 @@ async def lost_after(
             await append(events, at, **how)
         await bus._store._connections.drop_writer()
         if not found:
-            monkeypatch.setattr(bus._store, "was_written", unknown)
+            monkeypatch.setattr(bus._store, "find_written", unknown)
         raise OutcomeLost(Commit(events, at).trace)
 
     monkeypatch.setattr(bus._store, "append", breaking)
 
 
-async def unknown(*_: Any) -> bool:
+async def unknown(*_: Any) -> int | None:
     raise OutcomeUnknown
 
 
@@ -233,6 +237,24 @@ async def test_commit_whose_connection_broke_is_looked_for_wherever_it_is(
         with pytest.raises(Overloaded):
             await one.send(message("a", Raise()))
         assert (await one.send(message("a", Raise()))).versioned.state.total == 2
+
+
+async def test_commit_that_was_found_is_answered_although_nothing_can_be_read_any_more(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To call it refused, or to try it again, would record it twice."""
+    async with two_writers(lambda: store(database)) as (one, other):
+        there = await other.send(message("b", Raise()))
+        await lost_after(one, monkeypatch, written=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(one._store, "reader", away)
+            answer = await one.send(message("a", Raise()))
+        assert answer.versioned.position == there.versioned.position + 1
+        assert answer.versioned == (await one._store.look("tally/a")).versioned
+
+
+def away() -> None:
+    raise Overloaded
 
 
 async def test_commit_whose_outcome_cannot_be_found_out_is_unknown(
@@ -262,3 +284,50 @@ async def test_writer_asks_for_a_while_after_others_came_first(
             await other.send(message("b", Raise()))
             await one.send(message("a", Raise()))
         assert not tried
+
+
+async def test_state_whose_last_event_is_not_in_the_log_any_more_is_followed_by_nothing(
+    database: str,
+) -> None:
+    """As where a backup was put in its place, under a connection that stayed."""
+    async with two_writers(lambda: store(database)) as (one, other):
+        lost = await one.send(message("a", Raise(amount=10)))
+        change(
+            database,
+            "UPDATE head SET position = position - 1;"
+            "DELETE FROM events WHERE notification_id > (SELECT position FROM head)",
+        )
+        answer = await one.send(message("a", Raise()))
+        assert answer.versioned.version == lost.versioned.version
+        assert answer.versioned.state.total == 1
+        assert answer.versioned == (await other._store.look("tally/a")).versioned
+
+
+async def test_snapshot_is_sealed_with_the_key_of_its_stream_although_it_left_the_ring_meanwhile(
+    new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_one_key() -> Store:
+        made = new_store()
+        made.states.keyring = Keyring(Vault(MASTER_KEY), capacity=1)
+        return made
+
+    async with two_writers(with_one_key) as (one, other):
+        await one.send(message("a", Raise()))
+        await other.send(message("b", Raise()))
+        append = one._store.append
+
+        async def reading_meanwhile(events: Sequence[EventRow], at: datetime, **how: Any) -> int:
+            before = await append(events, at, **how)
+            await one._store.keys(["tally/b"])
+            return before
+
+        monkeypatch.setattr(one._store, "append", reading_meanwhile)
+        monkeypatch.setattr("domain.writer.batch.SNAPSHOT_EVERY", 1)
+        taken = locked(monkeypatch, one)
+        answer = await one.send(message("a", Raise()))
+        assert not taken
+        assert not one._store.keyring.unsaved(["tally/a"])
+    async with running_bus(new_store()) as reader:
+        found = await reader._store.load("tally/a")
+        assert found
+        assert found._replace(size=answer.versioned.size) == answer.versioned
