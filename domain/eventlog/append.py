@@ -206,9 +206,9 @@ async def append_guarded(
     unless: Mapping[str, int] | None = None,
     exact: bool = False,
 ) -> int:
-    """Append events wherever the log is, if each of their streams is where they follow on it; the
-    position before them. What their positions are is decided only here, and their time is that of the last event
-    of the log where that is later, unless it is `exact`; then they are not before where their positions say, either. For `unless` (see `latest`) the lock is taken first.
+    """Append events wherever the log is, if each of their streams is where they follow on it; the position before them,
+    which is decided only here. Their time is that of the last event of the log where that is later, unless it is `exact`:
+    then they come no earlier than they are numbered, either. For `unless` (see `latest`) the lock is taken first.
 
     Raises:
         StreamMoved: one of the streams went on, or one of those events came.
@@ -217,18 +217,17 @@ async def append_guarded(
         OutcomeLost: the connection broke when all was sent.
     """
     keys = NewKeys.of(events, states)
-    expected = [at, events[0].position - 1] if exact else []
-    values = [len(events), at, *expected, len(events), *_arrays(events)]
-    values += keys.values(states) + ([] if notifier.apart else [notifier.channel])
+    values: list[Any] = [len(events), at, *([at, events[0].position - 1] if exact else [])]
+    values += [len(events), *_arrays(events), *keys.values(states)]
+    values += [] if notifier.apart else [notifier.channel]
     values += columns(BEGUN_ARRAYS, list({r.stream: r.version for r in reversed(events)}.items()))
-    made, erased, notify = bool(keys.made), bool(keys.erased), not notifier.apart
-    query = guarded_statement(keys=made, erased=erased, notify=notify, exact=exact)
+    parts = {"keys": bool(keys.made), "erased": bool(keys.erased), "notify": not notifier.apart}
+    query = guarded_statement(**parts, exact=exact)
     try:
         with _committing(Commit(events, at), notifier):
             if unless:
                 await _begin_unless(connection, unless)
-            cursor = await connection.execute(query, values, prepare=True)
-            row = await cursor.fetchone()
+            row = await (await connection.execute(query, values, prepare=True)).fetchone()
             if unless:
                 await connection.execute("COMMIT")
     except UniqueViolation:

@@ -38,7 +38,8 @@ async def write(
         Overloaded: the database is away; nothing was written.
         OutcomeUnknown: the connection broke during the commit.
     """
-    if (decided := decide(batch, messages, largest)) is None:
+    if (decided := _decide(batch, messages, largest)) is None:
+        store.keyring.discard_unsaved()
         return None
     snapshots = snapshots_of(batch)  # while their keys are at hand
     expected = known.position
@@ -54,10 +55,7 @@ async def write(
     )
 
 
-def decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Decided] | None:
-    """What becomes of messages, where an event of its own stream guards each of them, and all have so many bytes at
-    most; else None.
-    """
+def _decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Decided] | None:
     decided: list[Decided] = []
     for message in messages:
         try:
@@ -80,7 +78,7 @@ async def _append(store: Store, known: StateCache, batch: Batch) -> int | None:
     try:
         return await store.append(batch.rows, batch.now, session=known.session)
     except HeadMoved:
-        known.others_came_first()
+        known.stop_guessing()
         return None
     except OutcomeLost as lost:
         return await require_written(store, lost) - len(batch.rows)

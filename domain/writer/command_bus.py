@@ -227,7 +227,6 @@ class Bus:
         batch = self._batch(known.position, max(self._clock(), known.at), states)
         written = await beside_others.write(store, known, batch, messages, LARGEST_BATCH)
         if written is None:
-            store.keyring.discard_unsaved()
             return None
         decided, snapshots = written
         self._chores.store_snapshots(snapshots)

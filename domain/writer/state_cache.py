@@ -19,7 +19,7 @@ from domain.writer.message import Message
 ALONE_AFTER = 8
 """After so many batches without another process writing, the lock is not taken in advance."""
 GUESS_AGAIN_AFTER = 8
-"""Batches after a wrong guess in which each stream is asked for."""
+"""Batches in which each stream is asked for, after one was not as it was believed to be."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -36,8 +36,7 @@ class StateCache:
         self._states: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
         self._current: set[str] = set()
         self._batches_alone = 0
-        self._batches_since_wrong_guess = 0
-        self._batches_since_conflict = GUESS_AGAIN_AFTER + 1
+        self._batches_since_wrong_guess = GUESS_AGAIN_AFTER + 1
         self._guessed: set[str] = set()
         self.damaged: dict[str, Unreadable] = {}
         """What is wrong with the streams that this batch cannot read."""
@@ -63,13 +62,9 @@ class StateCache:
         return stream in self._guessed
 
     def stop_guessing(self) -> None:
-        """A stream that was believed absent may be there: ask for a while."""
+        """A stream may not be as it was believed to be, or not absent: ask for a while."""
         self._batches_since_wrong_guess = 0
         self._keyring.forget_absent()
-
-    def others_came_first(self) -> None:
-        """Another process has written to a stream that this one writes to: ask for states for a while."""
-        self._batches_since_conflict = 0
 
     def begin(self, transaction: Transaction) -> None:
         """Believe only what still holds where a transaction begins."""
@@ -93,10 +88,10 @@ class StateCache:
             self._began = position, self.at
 
     def at_hand(self, messages: Iterable[Message]) -> Loaded | None:
-        """The states of the streams of messages as they were seen last, where all of them and their keys are at hand, and others
-        have not come first of late.
+        """The states of the streams of messages as they were seen last, where all of them and their keys are at hand, and none
+        was otherwise of late.
         """
-        if self._batches_since_conflict <= GUESS_AGAIN_AFTER:
+        if self._batches_since_wrong_guess <= GUESS_AGAIN_AFTER:
             return None
         streams = {message.stream for message in messages}
         states = {stream: self._states.get(stream) for stream in streams}
@@ -112,7 +107,6 @@ class StateCache:
         """
         self.damaged = {}
         self._batches_since_wrong_guess += 1
-        self._batches_since_conflict += 1
         guessing = not transaction.locked and self._batches_since_wrong_guess > GUESS_AGAIN_AFTER
         self._guessed = self._new_streams(messages) if guessing else set()
         self._keyring.assume_absent(self._guessed)

@@ -100,6 +100,15 @@ def test_store_and_bus_know_no_aggregate_by_name() -> None:
             assert known == [], name(file)
 
 
+def test_only_the_event_that_begins_a_stream_keeps_its_position_in_a_state() -> None:
+    """What follows on it may be decided before its position is known, and the state is kept as it was then."""
+    for file in FILES:
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.FunctionDef) and node.name == "apply":
+                begins = ast.unparse(node.args.args[1].annotation or node) == "None"
+                assert begins or "recorded.position" not in ast.unparse(node), file
+
+
 def test_environment_is_read_in_one_place() -> None:
     assert {name(file) for file in FILES if reads_environment(file)} == {"api/settings.py"}
 
