@@ -14,7 +14,7 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog import store as store_module
 from domain.eventlog.connection import connections
-from domain.eventlog.connection.commit import Commit, is_written
+from domain.eventlog.connection.commit import Commit, find_written
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.sessions import session_options
 from tests.support.databases import FAST
@@ -87,4 +87,4 @@ async def test_former_primary_that_is_a_standby_does_not_say_whether_a_commit_wa
         async with former:
             for shown in (event, event._replace(version=2)):
                 with pytest.raises(Overloaded):
-                    await is_written(former, Commit([shown], clock()).trace)
+                    await find_written(former, Commit([shown], clock()).trace)
