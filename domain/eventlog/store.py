@@ -128,8 +128,7 @@ class Store:
         they are appended in that alone, at that time, and not before where their positions say.
 
         Raises:
-            StreamMoved: a stream has an event of the same version already, or such an event came;
-                nothing was written.
+            StreamMoved: a stream has an event of the same version, or such an event came; nothing was written.
             HeadMoved: the session is over, the last event is later, or the log went back; nothing was written.
             OutcomeLost: the connection broke when all was sent.
             Overloaded: the database is away.
@@ -250,11 +249,9 @@ class Store:
         async with self.reader() as connection:
             if moment is not None:
                 return await self.states.as_of(connection, streams, moment)
-            known = dict.fromkeys(streams)
-            found = await self.states.load(connection, known, damaged=unreadable)
-        for error in unreadable.values():
-            if not isinstance(error, Damaged):
-                raise error
+            found = await self.states.load(connection, dict.fromkeys(streams), damaged=unreadable)
+        if away := next((e for e in unreadable.values() if not isinstance(e, Damaged)), None):
+            raise away
         return found
 
     async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:

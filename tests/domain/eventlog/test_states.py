@@ -12,7 +12,7 @@ import pytest
 
 from domain.budget import Budget
 from domain.errors import Damaged, TooExpensive
-from domain.eventlog import states as states_module
+from domain.eventlog import state_parts
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, NEWEST, WITH_HEAD
 from domain.eventlog.states import Reading
@@ -131,7 +131,7 @@ async def test_unreadable_stream_is_named(log: Store) -> None:
 async def test_states_along_a_range_pass_every_version_between(
     log: Store, monkeypatch: pytest.MonkeyPatch, page_bytes: int
 ) -> None:
-    monkeypatch.setattr(states_module, "PAGE_BYTES", page_bytes)
+    monkeypatch.setattr(state_parts, "PAGE_BYTES", page_bytes)
     await write(log, *(("tally/a", version, TallyRaised(amount=1)) for version in range(4, 11)))
     way = log.states.along(log.reader, "tally/a", 2, 8, budget=budget())
     passed = [(versioned.version, versioned.state.total, event) async for versioned, event in way]
