@@ -8,11 +8,16 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from api.cli.rebuild_worker import COMMAND
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain import registry
 from projections.engine.migrations import migrate_projections
+from projections.engine.parallel_rebuild import Processes
 from projections.executions.projection import Executions
 from tests.support.databases import new_database
+from tests.support.forked_children import forked_rebuild_workers
+from tests.support.forked_program import start_forked
+from tests.support.rebuilds import Several
 
 WITH_EXECUTIONS = f"executions_{os.getpid()}"
 
@@ -42,3 +47,10 @@ def views(
     """Connection string of an empty database that has the tables of the executions view."""
     with new_database(admin, template=executions_template) as name:
         yield postgres.conninfo(name)
+
+
+@pytest.fixture
+def several() -> Iterator[Several]:
+    """So many processes of a rebuild, forked with everything imported; other tests start them as programs."""
+    with forked_rebuild_workers(start_forked):
+        yield lambda number: Processes(number, COMMAND)

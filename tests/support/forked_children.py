@@ -1,7 +1,7 @@
-"""The work process of a forked server, forked as well: to import what it needs takes most of a second of CPU.
+"""The processes that a server or a test starts, forked as well: to import what one needs takes most of a second of CPU.
 
-The server forks a process before it does anything else. That one has no thread, no socket and no state of the server, waits
-until the server would start its work process, and forks it: as a child of the server, which sees no difference.
+Another process, which has everything imported, and no thread, no socket and no state of the one that starts, waits until that
+one would execute a command, and forks the process instead: as a child of the one that starts, which sees no difference.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any, NoReturn, cast
 
-from api.work_process import COMMAND
+from api import clock, work_process
+from api.cli import rebuild_worker
 
-NAME = "work_process"
-"""That of the process, as its command line is that of what forked it."""
+WORK, REBUILD = "work_process", "rebuild_worker"
+"""Names of the processes, as their command line is that of what forked them."""
+PROGRAMS: Mapping[str, Callable[[], None]] = {WORK: work_process.main, REBUILD: rebuild_worker.main}
 ADOPT_ORPHANS = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2)."""
 LARGEST = 1 << 20
@@ -27,68 +31,111 @@ ENVIRONMENT, STANDARD_INPUT, STANDARD_OUTPUT = 5, 9, 12
 """Places of arguments of `Popen._execute_child`."""
 
 
-def fork_work_processes(run: Callable[[], None]) -> None:
-    """Let a function do the work of the processes that this one starts by the command `COMMAND` from here on."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(ADOPT_ORPHANS, 1, 0, 0, 0)
+def fork_work_processes() -> None:
+    """Fork the work processes that this one starts from here on."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ours.close()
-        _fork_on_request(theirs, run)
+        fork_on_request(theirs, WORK)
     theirs.close()
+    _adopt_orphans(1)
+    popen = cast(Any, subprocess.Popen)
+    popen._execute_child = _forking(ours, work_process.COMMAND)
+
+
+@contextmanager
+def forked_rebuild_workers(start: Callable[..., object]) -> Iterator[None]:
+    """Fork the processes of a rebuild that this one starts while the block runs.
+
+    `start` has a process of its own call a function, with everything imported.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     popen = cast(Any, subprocess.Popen)
     execute = popen._execute_child
+    start(fork_on_request, theirs, REBUILD)
+    theirs.close()
+    _adopt_orphans(1)
+    popen._execute_child = _forking(ours, rebuild_worker.COMMAND)
+    try:
+        yield
+    finally:
+        popen._execute_child = execute
+        _adopt_orphans(0)
+        ours.close()
+
+
+def _adopt_orphans(adopt: int) -> None:
+    ctypes.CDLL(None).prctl(ADOPT_ORPHANS, adopt, 0, 0, 0)
+
+
+def _forking(forks: socket.socket, forked: object) -> Callable[..., None]:
+    """What `Popen` does, with one command as a request for a fork."""
+    execute = cast(Any, subprocess.Popen)._execute_child
 
     def fork_or_execute(process: Any, command: Any, *more: Any) -> None:
-        if command != COMMAND:
+        if command != forked:
             execute(process, command, *more)
             return
-        descriptors = [more[STANDARD_INPUT], more[STANDARD_OUTPUT]]
-        socket.send_fds(ours, [json.dumps(more[ENVIRONMENT]).encode()], descriptors)
-        process.pid = int(ours.recv(LARGEST))
+        output = more[STANDARD_OUTPUT]
+        descriptors = [more[STANDARD_INPUT], 1 if output == -1 else output]
+        environment = dict(os.environ if more[ENVIRONMENT] is None else more[ENVIRONMENT])
+        socket.send_fds(forks, [json.dumps(environment).encode()], descriptors)
+        process.pid = int(forks.recv(LARGEST))
         process._child_created = True
         process._close_pipe_fds(*more[STANDARD_INPUT : STANDARD_INPUT + 6])
 
-    popen._execute_child = fork_or_execute
+    return fork_or_execute
 
 
-def _fork_on_request(requests: socket.socket, run: Callable[[], None]) -> NoReturn:
+def fork_on_request(requests: socket.socket, name: str) -> NoReturn:
     """Fork a process for each request; end with the program whose requests these are."""
     while True:
         request, descriptors, _, _ = socket.recv_fds(requests, LARGEST, 2)
         if not request:
             os._exit(0)
-        # An orphan is adopted by the nearest ancestor that wants it: by the server.
+        readable, writable = os.pipe()
+        # An orphan is adopted by the nearest ancestor that wants it: by the one that started it.
         if (parent := os.fork()) == 0:
             if (child := os.fork()) == 0:
+                for number in (readable, writable):
+                    os.close(number)
                 requests.close()
-                _become(json.loads(request), descriptors, run)
-            requests.send(str(child).encode())
+                _become(name, json.loads(request), descriptors)
+            os.write(writable, str(child).encode())
             os._exit(0)
-        os.waitpid(parent, 0)
-        for number in descriptors:
+        os.waitpid(parent, 0)  # only then it is the child of who started it, and can be waited for
+        requests.send(os.read(readable, LARGEST))
+        for number in (readable, writable, *descriptors):
             os.close(number)
 
 
-def _become(
-    environment: dict[str, str], descriptors: list[int], run: Callable[[], None]
-) -> NoReturn:
-    """Do the work of the work process, and end."""
+def _become(name: str, environment: dict[str, str], descriptors: list[int]) -> NoReturn:
+    """Do the work of the process, and end."""
     status = 1
     try:
         os.setsid()
-        Path("/proc/self/comm").write_text(NAME)
+        Path("/proc/self/comm").write_text(name)
         os.environ.clear()
         os.environ.update(environment)
         for number, target in zip(descriptors, (0, 1), strict=True):
             os.dup2(number, target)
             os.close(number)
-        run()
+        sys.stdin = os.fdopen(0, closefd=False)
+        cast(Random, cast(Any, clock.chance).__self__).seed()
+        PROGRAMS[name]()
         status = 0
     except SystemExit as ended:
-        status = int(ended.code or 0)
+        status = _status_of(ended.code)
     except BaseException:  # noqa: BLE001 - the child of a fork ends here, whatever happens
         sys.excepthook(*cast(Any, sys.exc_info()))
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def _status_of(code: object) -> int:
+    """The exit status of a program that ended so; where that is a text, it is said."""
+    if code is None or isinstance(code, int):
+        return code or 0
+    sys.stderr.write(f"{code}\n")
+    return 1

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -50,8 +50,7 @@ class ForkedProgram:
             str(errors or output),
             descriptors,
         )
-        self._process = STATE.Process(target=_run, args=given, daemon=True)
-        self._process.start()
+        self._process = start_forked(_run, *given)
         self.pid = cast(int, self._process.pid)
 
     @property
@@ -101,6 +100,20 @@ def run_forked(
         )
 
 
+def start_forked(run: Callable[..., object], *arguments: Any) -> ForkServerProcess:
+    """Have a process with everything imported call a function; it ends with this one."""
+    process = STATE.Process(target=run, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def ended_forked(run: Callable[..., object], *arguments: Any, seconds: float) -> int | None:
+    """The exit code of such a process, or the negative number of the signal that ended it; None where it runs on."""
+    process = start_forked(run, *arguments)
+    process.join(seconds)
+    return process.exitcode
+
+
 def _run(
     arguments: list[str],
     environment: dict[str, str],
@@ -121,16 +134,10 @@ def _run(
     if descriptors is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    from api import clock
     from api.cli.main import main
-    from api.work_process import main as work
     from tests.support.forked_children import fork_work_processes
 
-    fork_work_processes(lambda: _with_own_chance(work))
-    _with_own_chance(main, arguments)
-
-
-def _with_own_chance(main: Callable[..., None], *arguments: Any) -> None:
-    from api import clock
-
+    fork_work_processes()
     cast(Random, cast(Any, clock.chance).__self__).seed()
-    main(*arguments)
+    main(arguments)

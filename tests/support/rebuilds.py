@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 from psycopg import AsyncConnection
 
@@ -9,11 +11,13 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
+from projections.engine.parallel_rebuild import Processes
 from projections.engine.verification.verify import Verification, Work, verify
 from projections.executions.projection import Executions
 from projections.executions.tables import ROW
 from tests.support.event_writer import Log, completed, some, started
 
+Several = Callable[[int], Processes]
 ROWS = f"SELECT {', '.join(ROW)} FROM executions ORDER BY id"  # noqa: S608 - names of columns
 
 

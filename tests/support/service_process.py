@@ -22,7 +22,7 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
 from tests.support.databases import reachable_folder
-from tests.support.forked_children import NAME
+from tests.support.forked_children import WORK
 from tests.support.forked_program import ForkedProgram, run_forked
 from tests.support.paths import ROOT
 
@@ -198,7 +198,7 @@ def children(parent: int) -> Iterator[int]:
 def is_work_process(process: int) -> bool:
     """Whether it is one, started as a program or forked."""
     with suppress(OSError):
-        forked = Path(f"/proc/{process}/comm").read_text().strip() == NAME
+        forked = Path(f"/proc/{process}/comm").read_text().strip() == WORK
         return forked or "api.work_process" in command_line(process)
     return False
 

@@ -28,7 +28,17 @@ from projections.engine.parallel_rebuild import PartFailed, Processes, Share, ap
 from projections.engine.rebuild import Rebuilt, rebuild
 from projections.executions.projection import Executions
 from tests.support.event_writer import Happening, Log, created, opened, some, started
-from tests.support.rebuilds import ask, bookmark, connect, differences, follow, rows, write_history
+from tests.support.forked_children import REBUILD
+from tests.support.rebuilds import (
+    Several,
+    ask,
+    bookmark,
+    connect,
+    differences,
+    follow,
+    rows,
+    write_history,
+)
 from tests.support.sample_view import Seen
 
 pytestmark = pytest.mark.anyio
@@ -48,20 +58,13 @@ async def rebuilt(conninfo: str, store: Store, processes: Processes) -> Rebuilt:
     return await rebuild(conninfo, "executions", view, store, processes=processes)
 
 
-def several(number: int) -> Processes:
-    return Processes(number, COMMAND)
-
-
 def parts() -> list[int]:
     """The processes that this one has started to rebuild."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if (
-                parent == os.getpid()
-                and b"api.cli.rebuild_worker" in (folder / "cmdline").read_bytes()
-            ):
+            if parent == os.getpid() and (folder / "comm").read_text().strip() == REBUILD:
                 found.append(int(folder.name))
         except OSError:  # it has ended meanwhile
             continue
@@ -77,7 +80,9 @@ def two_parts() -> list[int]:
     return found
 
 
-async def test_processes_make_the_same_rows_under_writes_with_a_live_follower(views: str) -> None:
+async def test_processes_make_the_same_rows_under_writes_with_a_live_follower(
+    views: str, several: Several
+) -> None:
     async with opened(views) as store, asyncio.TaskGroup() as tasks:
         log, done = Log(store), asyncio.Event()
         await write_history(log)
@@ -125,14 +130,16 @@ async def test_every_rebuild_process_reports_its_progress(views: str) -> None:
     async with opened(views) as store:
         await write_history(Log(store))
         view, note = Executions(store.codec), lambda *at: received.append(at)
-        await rebuild(views, "executions", view, store, note, processes=several(2))
+        await rebuild(views, "executions", view, store, note, processes=Processes(2, COMMAND))
         assert await differences(views, store) == []
     assert received[0] == (0, 75)
     assert received[-1] == (75, 75)
     assert received == sorted(received)
 
 
-async def test_killed_process_fails_the_rebuild_and_spoils_nothing(views: str) -> None:
+async def test_killed_process_fails_the_rebuild_and_spoils_nothing(
+    views: str, several: Several
+) -> None:
     async with opened(views) as store:
         await write_history(Log(store))
         await follow(views, store)
@@ -147,7 +154,7 @@ async def test_killed_process_fails_the_rebuild_and_spoils_nothing(views: str) -
         assert rows(views) == live
 
 
-async def test_interrupted_rebuild_leaves_no_process(views: str) -> None:
+async def test_interrupted_rebuild_leaves_no_process(views: str, several: Several) -> None:
     async with opened(views) as store:
         await write_history(Log(store))
         rebuilding_ = asyncio.create_task(rebuilt(views, store, several(2)))
@@ -165,7 +172,9 @@ async def test_failing_rebuild_process_is_named(views: str) -> None:
             await rebuilt(views, store, DIES_AT_ONCE)
 
 
-async def test_events_that_rebuild_processes_cannot_apply_are_parked(views: str) -> None:
+async def test_events_that_rebuild_processes_cannot_apply_are_parked(
+    views: str, several: Several
+) -> None:
     async with opened(views) as store:
         log = Log(store)
         await write_history(log)
@@ -188,7 +197,7 @@ async def test_short_log_is_rebuilt_without_processes(
         assert await rebuilt(views, store, ANONYMOUS) == Rebuilt(75, 0)
 
 
-async def test_totals_across_streams_are_those_of_one_process(views: str) -> None:
+async def test_totals_across_streams_are_those_of_one_process(views: str, several: Several) -> None:
     migrate_projections(views, "executions", [Analytics()])
     totals = "SELECT * FROM analytics_totals WHERE executions > 0 ORDER BY slice, value, status"
     async with opened(views) as store:

@@ -15,7 +15,6 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
-from api.cli.rebuild_worker import COMMAND
 from domain import registry
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
@@ -37,6 +36,7 @@ from projections.registry import all_projections
 from tests.support.api_client import ERROR, JSON, POLICY, RESULT, ok
 from tests.support.databases import new_database
 from tests.support.event_writer import new_store
+from tests.support.rebuilds import Several
 from tests.support.running_server import MASTER_KEY, serving
 from tests.support.tampering import other_value
 
@@ -306,7 +306,11 @@ def test_verification_leaves_nothing_behind(written: str) -> None:
 
 
 def test_several_processes_find_what_one_finds_in_the_same_order(
-    written: str, postgres: Any, admin: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    written: str,
+    postgres: Any,
+    admin: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    several: Several,
 ) -> None:
     monkeypatch.setattr(rebuilding, "SHARED", 10)
     monkeypatch.setattr(rebuilding, "PAGE", 20)
@@ -314,9 +318,7 @@ def test_several_processes_find_what_one_finds_in_the_same_order(
         conninfo = postgres.conninfo(name)
         for statement in DAMAGES:
             ask(conninfo, statement.encode())
-        by_one, by_three = (
-            all_faults(conninfo, processes) for processes in (None, Processes(3, COMMAND))
-        )
+        by_one, by_three = (all_faults(conninfo, processes) for processes in (None, several(3)))
     assert by_three == by_one
     parts = [fault.part for fault in by_one]
     assert parts == sorted(parts, key=["log", *VIEWS].index)
