@@ -220,6 +220,15 @@ def database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[
         yield postgres.conninfo(name)
 
 
+@pytest.fixture
+def database_with_views(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
+) -> Iterator[str]:
+    """The same with the tables of all views: to make them takes longer than most tests."""
+    with new_database(admin, template=views_template) as name:
+        yield postgres.conninfo(name)
+
+
 @pytest.fixture(params=["postgres", "memory"])
 def new_store(request: pytest.FixtureRequest) -> Callable[[], Store]:
     """Makes stores of one log, each as a process of its own has it; on every backend there is."""

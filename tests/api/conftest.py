@@ -26,12 +26,9 @@ def module_database(
 
 
 @pytest.fixture
-def database(
-    postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
-) -> Iterator[str]:
+def database(database_with_views: str) -> str:
     """Like that of all tests, and with the tables of all views: a server that starts makes none."""
-    with new_database(admin, template=views_template) as name:
-        yield postgres.conninfo(name)
+    return database_with_views
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,8 @@ def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.fixture
-async def past(database: str, tmp_path: Path) -> AsyncIterator[PastLines]:
-    async with PastLines.opened(database, tmp_path) as opened:
+async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastLines]:
+    async with PastLines.opened(database_with_views, tmp_path) as opened:
         await opened.make_days(1)
         await opened.begin("e-1")
         await opened.say("e-1", "first", "second", "third")

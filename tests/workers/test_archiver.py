@@ -27,8 +27,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def past(database: str, tmp_path: Path) -> AsyncIterator[PastLines]:
-    async with PastLines.opened(database, tmp_path) as opened:
+async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastLines]:
+    async with PastLines.opened(database_with_views, tmp_path) as opened:
         yield opened
 
 
@@ -53,7 +53,7 @@ PARTITIONS = """SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = 
 FIRST_FILE = "log-lines/2026-10-01/1-3.parquet"
 
 
-async def three_lines(past: PastLines, partitions: int = 40) -> None:
+async def three_lines(past: PastLines, partitions: int = 3) -> None:
     """Of the first day."""
     await past.make_days(partitions)
     await past.begin("e-1", "e-2")

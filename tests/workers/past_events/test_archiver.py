@@ -41,8 +41,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def past(database: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
-    async with PastEvents.opened(database, tmp_path) as opened:
+async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
+    async with PastEvents.opened(database_with_views, tmp_path) as opened:
         yield opened
 
 

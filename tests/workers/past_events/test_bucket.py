@@ -67,9 +67,9 @@ def bucket(s3_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[O
 
 
 @pytest.fixture
-async def past(database: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
+async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
     """A log with two executions that have ended."""
-    async with PastEvents.opened(database, tmp_path) as opened:
+    async with PastEvents.opened(database_with_views, tmp_path) as opened:
         await opened.run("e-0")
         await opened.run("e-1")
         yield opened

@@ -47,9 +47,9 @@ CASES = [
 
 
 @pytest.fixture
-async def past(database: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
+async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
     """A log with two executions in files, and one in a file and in the table."""
-    async with PastEvents.opened(database, tmp_path) as opened:
+    async with PastEvents.opened(database_with_views, tmp_path) as opened:
         await opened.run("e-0")
         await opened.pause("e-1")
         await opened.run("e-2")
@@ -77,9 +77,9 @@ async def test_changed_column_is_noticed(
 
 
 async def test_execution_that_a_hold_kept_is_where_it_is_said_to_be(
-    database: str, tmp_path: Path
+    database_with_views: str, tmp_path: Path
 ) -> None:
-    async with PastEvents.opened(database, tmp_path) as past:
+    async with PastEvents.opened(database_with_views, tmp_path) as past:
         await past.run("e-0")
         await past.place(PlaceHold(reason="claim", executions=("e-0",)), "h-1")
         await past.run("e-1", steps=3)

@@ -30,9 +30,9 @@ LEVELS: tuple[LogLevel, ...] = ("debug", "info", "warn", "error")
 
 
 @pytest.fixture
-async def past(database: str, tmp_path: Path) -> AsyncIterator[PastLines]:
+async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastLines]:
     """Lines of `e-1` in three days: the first two are archived. Each may be of an hour of any day."""
-    async with PastLines.opened(database, tmp_path) as opened:
+    async with PastLines.opened(database_with_views, tmp_path) as opened:
         await opened.make_days(50)
         await opened.begin("e-1", "e-2")
         for day, days_later in enumerate((0, 1, 44)):

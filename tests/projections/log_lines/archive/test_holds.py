@@ -14,9 +14,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_days_are_not_looked_through_where_no_hold_is_active(
-    database: str, tmp_path: Path
+    database_with_views: str, tmp_path: Path
 ) -> None:
-    async with PastLines.opened(database, tmp_path) as past:
+    async with PastLines.opened(database_with_views, tmp_path) as past:
         await past.begin("e-1")
         await past.follow()
         day = Day(NOON.date(), "")
