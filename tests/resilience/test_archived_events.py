@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,31 +15,30 @@ from domain.eventlog.codec import EventRow
 from domain.execution.commands import RecordUsage
 from domain.integrity.log import order_faults
 from domain.writer.guarded_writer import GuardedWriter
+from tests.support import killed_archiver
 from tests.support.event_writer import opened
+from tests.support.forked_program import ended_forked
 from tests.support.killed_archiver import STEPS
 from tests.support.moved_log import moved_log, two_servers
 from tests.support.past_events import EVENTS, PastEvents, archive_first
-from tests.support.paths import ROOT
 from tests.support.service_process import AUTHORIZED
 
 QUICK = (("put", "after"), ("take out", "before"), ("lock", "after"), ("take out", "after"))
 EXECUTIONS = 6
+LONGEST = 120
 
 
 @pytest.fixture
-async def past(database: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
-    async with PastEvents.opened(database, tmp_path) as opened:
+async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
+    async with PastEvents.opened(database_with_views, tmp_path) as opened:
         yield opened
 
 
 async def archive(past: PastEvents, step: str, when: str) -> int | None:
     """What becomes of the program, which archives what there is by now."""
     await past.grow()
-    arguments = past.conninfo, str(past.folder), step, when
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.killed_archiver", *arguments), cwd=ROOT
-    )
-    return await program.wait()
+    given = past.conninfo, past.folder, step, when
+    return await asyncio.to_thread(ended_forked, killed_archiver.run, *given, seconds=LONGEST)
 
 
 @pytest.mark.anyio

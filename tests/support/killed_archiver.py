@@ -1,7 +1,4 @@
-"""What archives events, as a program that is killed before or after a step.
-
-python -m tests.support.killed_archiver CONNINFO FOLDER STEP before|after|never
-"""
+"""What archives events, as a process that is killed before or after a step."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -68,7 +64,8 @@ async def archive(conninfo: str, folder: Path) -> None:
         await EventArchiver(*of_log, clock=lambda: later, events=EVENTS).archive()
 
 
-if __name__ == "__main__":
-    if sys.argv[4] != "never":
-        kill_at(*sys.argv[3:5])
-    asyncio.run(archive(sys.argv[1], Path(sys.argv[2])))
+def run(conninfo: str, folder: Path, step: str, when: str) -> None:
+    """Archive, and be killed `before` or `after` a step, or `never`."""
+    if when != "never":
+        kill_at(step, when)
+    asyncio.run(archive(conninfo, folder))

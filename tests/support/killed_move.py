@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from functools import wraps
 from typing import Any
 
@@ -25,6 +24,9 @@ def killed_at(method: str, when: str) -> None:
     setattr(Places, method, killed)
 
 
-if __name__ == "__main__":
-    killed_at(*sys.argv[1:3])
-    main(sys.argv[3:])
+def run(method: str, when: str, arguments: list[str], environment: dict[str, str]) -> None:
+    """Become that program."""
+    os.environ.clear()
+    os.environ.update(environment)
+    killed_at(method, when)
+    main(arguments)

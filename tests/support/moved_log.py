@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,9 +17,9 @@ from psycopg.sql import SQL, Identifier
 from api.embedded_postgres.cluster import USER
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.sessions import session_options
+from tests.support import killed_move
 from tests.support.databases import FAST, reachable_folder
-from tests.support.forked_program import run_forked
-from tests.support.paths import ROOT
+from tests.support.forked_program import ended_forked, run_forked
 from tests.support.service_process import Service
 
 SCHEMA = "executions"
@@ -100,11 +98,11 @@ class MovedLog:
     def cells(self, *arguments: str, at: str | None = None) -> CompletedProcess[str]:
         return cells(*arguments, at=at or self.old, data=self.services[0].data)
 
-    def killed_move(self, method: str, when: str) -> int:
+    def killed_move(self, method: str, when: str) -> int | None:
         """A move that is killed before or after it has called a method of `Places`; its exit code."""
-        command = ("-m", "tests.support.killed_move", method, when)
-        arguments = ("cells", "move", self.name, "--to", self.new, "--json")
-        return _run_program([*command, *arguments], environment(self.old, self.services[0].data))
+        arguments = ["cells", "move", self.name, "--to", self.new, "--json"]
+        variables = environment(self.old, self.services[0].data)
+        return ended_forked(killed_move.run, method, when, arguments, variables, seconds=LONGEST)
 
 
 @contextmanager
@@ -153,10 +151,3 @@ def has_schema(conninfo: str) -> bool:
 def _execute(conninfo: str, command: Any) -> None:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(command)
-
-
-def _run_program(arguments: Sequence[str], variables: dict[str, str]) -> int:
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=variables, timeout=LONGEST, check=False
-    )
-    return done.returncode
