@@ -121,9 +121,14 @@ def tell(api: httpx.Client, commands: Sequence[JSON]) -> None:
 
 @contextmanager
 def writing(
-    doors: Sequence[Door], executions: Sequence[str], at_once: int = 20, *, mortal: bool = False
+    doors: Sequence[Door],
+    executions: Sequence[str],
+    at_once: int = 20,
+    *,
+    rest: float = 0,
+    mortal: bool = False,
 ) -> Iterator[None]:
-    """Somebody at each of some servers who records usage until the block ends."""
+    """Somebody at each of some servers who records usage until the block ends, and rests for so many seconds after each time."""
     stop = Event()
     commands = [
         {"command": "recordUsage", "execution": execution, "apiCalls": 1}
@@ -135,6 +140,7 @@ def writing(
             while not stop.is_set():
                 with suppress(*LOST if mortal else ()):
                     tell(writer, commands)
+                stop.wait(rest)
 
     writers = [Thread(target=write, args=[door], name="writer") for door in doors]
     for writer in writers:
