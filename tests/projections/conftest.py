@@ -8,14 +8,13 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from api.cli.rebuild_worker import COMMAND
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain import registry
 from projections.engine.migrations import migrate_projections
 from projections.engine.parallel_rebuild import Processes
 from projections.executions.projection import Executions
 from tests.support.databases import new_database
-from tests.support.forked_children import forked_rebuild_workers
+from tests.support.forked_children import FORKED, forked_rebuild_workers
 from tests.support.forked_program import start_forked
 from tests.support.rebuilds import Several
 
@@ -51,6 +50,6 @@ def views(
 
 @pytest.fixture
 def several() -> Iterator[Several]:
-    """So many processes of a rebuild, forked with everything imported; other tests start them as programs."""
+    """So many processes of a rebuild, forked with everything imported."""
     with forked_rebuild_workers(start_forked):
-        yield lambda number: Processes(number, COMMAND)
+        yield lambda number: Processes(number, FORKED)

@@ -24,6 +24,8 @@ from api.cli import rebuild_worker
 WORK, REBUILD = "work_process", "rebuild_worker"
 """Names of the processes, as their command line is that of what forked them."""
 PROGRAMS: Mapping[str, Callable[[], None]] = {WORK: work_process.main, REBUILD: rebuild_worker.main}
+FORKED = (*rebuild_worker.COMMAND, "forked")
+"""The command of a process of a rebuild that is forked."""
 ADOPT_ORPHANS = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2)."""
 LARGEST = 1 << 20
@@ -45,7 +47,7 @@ def fork_work_processes() -> None:
 
 @contextmanager
 def forked_rebuild_workers(start: Callable[..., object]) -> Iterator[None]:
-    """Fork the processes of a rebuild that this one starts while the block runs.
+    """Fork the processes of a rebuild that this one starts by the command `FORKED` while the block runs.
 
     `start` has a process of its own call a function, with everything imported.
     """
@@ -55,7 +57,7 @@ def forked_rebuild_workers(start: Callable[..., object]) -> Iterator[None]:
     start(fork_on_request, theirs, REBUILD)
     theirs.close()
     _adopt_orphans(1)
-    popen._execute_child = _forking(ours, rebuild_worker.COMMAND)
+    popen._execute_child = _forking(ours, FORKED)
     try:
         yield
     finally:
