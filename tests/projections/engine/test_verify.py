@@ -116,10 +116,18 @@ def written(postgres: Any, admin: psycopg.Connection) -> Iterator[str]:
         yield conninfo
 
 
+def connect(conninfo: str) -> psycopg.Connection:
+    return psycopg.connect(conninfo, autocommit=True, options=session_options("executions"))
+
+
 def ask(conninfo: str, query: Any, *values: object) -> list[tuple[Any, ...]]:
-    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
-        cursor = connection.execute(query, values)
-        return cursor.fetchall() if cursor.description else []
+    with connect(conninfo) as connection:
+        return answer(connection, query, *values)
+
+
+def answer(connection: psycopg.Connection, query: Any, *values: object) -> list[tuple[Any, ...]]:
+    cursor = connection.execute(query, values)
+    return cursor.fetchall() if cursor.description else []
 
 
 def view_of(name: str) -> Projection:
@@ -158,21 +166,23 @@ class Table(NamedTuple):
     columns: dict[str, str]
 
 
-def table_of(conninfo: str, name: str) -> Table:
-    columns = ask(conninfo, COLUMNS.encode(), name)
+def table_of(connection: psycopg.Connection, name: str) -> Table:
+    columns = answer(connection, COLUMNS.encode(), name)
     key = [column for column, _, of_key in columns if of_key]
     return Table(key, {column: kind for column, kind, of_key in columns if not of_key})
 
 
-def change_each_column(conninfo: str, name: str, compared: str) -> dict[str, set[str]]:
+def change_each_column(
+    connection: psycopg.Connection, name: str, compared: str
+) -> dict[str, set[str]]:
     """Change every column in some compared row that has a value there; which ones, by the shown keys."""
-    table, changed = table_of(conninfo, name), defaultdict[str, set[str]](set)
+    table, changed = table_of(connection, name), defaultdict[str, set[str]](set)
     key = SQL(", ").join(map(Identifier, table.key))
     for number, (column, kind) in enumerate(table.columns.items()):
         find = SQL("SELECT {}, {} IS NULL FROM {} WHERE {} ORDER BY {} IS NULL, {}").format(
             key, Identifier(column), Identifier(name), SQL(compared), Identifier(column), key
         )
-        rows = ask(conninfo, find)
+        rows = answer(connection, find)
         full = sum(not empty for *_, empty in rows)
         *row, _ = rows[number % (full or len(rows))]
         change = other_value(kind)
@@ -180,8 +190,8 @@ def change_each_column(conninfo: str, name: str, compared: str) -> dict[str, set
             change = STATUSES.get(name.rpartition("_")[0], change)
         other = SQL(change).format(Identifier(column))
         where = SQL(" AND ").join(SQL("{} = %s").format(Identifier(one)) for one in table.key)
-        ask(
-            conninfo,
+        answer(
+            connection,
             SQL("UPDATE {} SET {} = {} WHERE {}").format(
                 Identifier(name), Identifier(column), other, where
             ),
@@ -203,8 +213,9 @@ def test_view_that_followed_live_has_no_faults(written: str, view: str) -> None:
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_changed_column_is_named_and_mended_by_a_rebuild(written: str, view: str) -> None:
     changed: dict[str, set[str]] = {}
-    for table, compared in VIEWS[view].compared.items():
-        changed |= change_each_column(written, table, compared)
+    with connect(written) as connection:
+        for table, compared in VIEWS[view].compared.items():
+            changed |= change_each_column(connection, table, compared)
     found = {fault.place: fault.what for fault in faults(written, view)}
     assert found.keys() == changed.keys()
     for place, columns in changed.items():
@@ -217,8 +228,9 @@ def test_every_changed_column_is_named_and_mended_by_a_rebuild(written: str, vie
 def test_missing_and_unfounded_rows_are_named_whatever_the_portions(
     written: str, view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for table, compared in VIEWS[view].compared.items():
-        move_last_row(written, table, compared)
+    with connect(written) as connection:
+        for table, compared in VIEWS[view].compared.items():
+            move_last_row(connection, table, compared)
     for rows in (1_000, 2):
         monkeypatch.setattr(comparison, "ROWS", rows)
         found = [(fault.place.split()[0], fault.what) for fault in faults(written, view)]
@@ -227,15 +239,15 @@ def test_missing_and_unfounded_rows_are_named_whatever_the_portions(
     assert faults(written, view) == []
 
 
-def move_last_row(conninfo: str, table: str, compared: str) -> None:
+def move_last_row(connection: psycopg.Connection, table: str, compared: str) -> None:
     """Give the last row that is compared a key that no events lead to."""
-    key = table_of(conninfo, table).key
+    key = table_of(connection, table).key
     ordered = SQL(", ").join(SQL("{} DESC").format(Identifier(one)) for one in key)
     last = SQL("SELECT tableoid, ctid FROM {} WHERE {} ORDER BY {} LIMIT 1").format(
         Identifier(table), SQL(compared), ordered
     )
     other = "{} + 1000000" if key[0] == "created" else "{} || '-none'"
-    ask(conninfo, SQL("UPDATE {} SET {} = {} WHERE (tableoid, ctid) = ({})").format(
+    answer(connection, SQL("UPDATE {} SET {} = {} WHERE (tableoid, ctid) = ({})").format(
         Identifier(table), Identifier(key[0]), SQL(other).format(Identifier(key[0])), last
     ))  # fmt: skip
 
