@@ -161,7 +161,8 @@ def harmless(operation: Operation) -> JSON:
 def variants(operation: Operation) -> Iterator[tuple[JSON, dict[str, Any]]]:
     """Ways to ask about what is not the caller's, each a query and what else a request has."""
     yield {}, {}
-    yield harmless(operation), {}
+    if has_dry_run(operation):
+        yield harmless(operation), {}
     yield {"nonsense": "1"}, {}
     yield {"minPosition": "1", "version": "1"}, {"headers": {"If-Match": '"99"'}}
     yield {"minPosition": "1", "at": "2026-01-01T00:00:00Z"}, {"headers": SSE}
