@@ -11,6 +11,7 @@ from api.access.identity import Caller
 from api.access.rights import Role
 from api.access.scope import AUDITING, Reach, Scope, owned
 from tests.support.declared import require_declared
+from tests.support.lean_transport import LeanTransport
 from tests.support.running_server import Serving
 
 
@@ -46,6 +47,7 @@ def client(server: Serving, who: Caller, **headers: str) -> Iterator[httpx.Clien
         base_url=f"{server.url}/api",
         headers={"Authorization": f"Bearer {who.name}", **headers},
         timeout=30,
+        transport=LeanTransport(),
         event_hooks={"response": [require_declared]},
     ) as opened:
         yield opened

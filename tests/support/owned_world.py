@@ -13,6 +13,7 @@ from api.access.rights import Role
 from api.access.scope import AUDITING, OPERATING, Scope, owned
 from tests.support.api_client import ok
 from tests.support.callers import KnownCallers
+from tests.support.lean_transport import LeanTransport
 from tests.support.running_server import TOKEN, Serving, serving
 
 JSON = dict[str, Any]
@@ -118,7 +119,12 @@ def known_as(server: Serving, role: Role, caller: Caller) -> Iterator[None]:
 
 def client_of(server: Serving, role: Role) -> httpx.Client:
     """A client of a role; its paths begin below `/api`."""
-    return httpx.Client(base_url=f"{server.url}/api", headers=headers_of(role), timeout=30)
+    return httpx.Client(
+        base_url=f"{server.url}/api",
+        headers=headers_of(role),
+        timeout=30,
+        transport=LeanTransport(),
+    )
 
 
 def fill(api: httpx.Client) -> None:

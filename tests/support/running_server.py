@@ -39,6 +39,7 @@ from domain.supervisor import started
 from projections.engine.runner import Runner
 from projections.preparation import migrate
 from tests.support.declared import require_declared
+from tests.support.lean_transport import LeanTransport
 from workers import access_anchors
 
 access_anchors.EVERY = timedelta(days=1)
@@ -124,6 +125,7 @@ class Serving:
             base_url=f"{self.url}/api" if log is None else f"{self.url}/logs/{log}/api",
             headers=AUTHORIZED,
             timeout=30,
+            transport=LeanTransport(),
             event_hooks={"response": [require_declared]},
         )
 
