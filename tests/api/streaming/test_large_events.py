@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from domain.eventlog import states, store
+from domain.eventlog import state_parts, store
 from tests.support.api_client import Executions, ok
 from tests.support.running_server import Serving
 from tests.support.stream_consumers import head, heard, past, socket, until_caught_up
@@ -15,7 +15,7 @@ from tests.support.stream_consumers import head, heard, past, socket, until_caug
 def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of a few kilobytes, so that each large event fills one."""
     monkeypatch.setattr(store, "READ_BYTES", 5_000)
-    monkeypatch.setattr(states, "PAGE_BYTES", 5_000)
+    monkeypatch.setattr(state_parts, "PAGE_BYTES", 5_000)
     monkeypatch.setattr("api.streaming.log.loader.PAGE_BYTES", 5_000)
 
 
