@@ -273,7 +273,7 @@ def test_page_follows_an_execution_live(tab: Tab, api: httpx.Client) -> None:
     page.keyboard.press("l")
     page.get_by_text("Careful").wait_for()
     api.post("/executions/lively/cancel", json={"reason": "Enough"}).raise_for_status()
-    page.get_by_text("Enough").wait_for()
+    page.get_by_text("Enough").first.wait_for()  # beside the status, and then as a line
 
 
 def test_compare_marks_where_two_executions_part(tab: Tab) -> None:

@@ -21,6 +21,7 @@ async def test_server_answers_for_its_own_log_wherever_the_map_says_that_it_is(
     nowhere = f"north=http://127.0.0.1:{free_port()}"
     with serving(database, log_name="north", cells=nowhere) as server, server.client() as client:
         ok(client.post("/users", json={"$id": "acme", "name": "Acme", "kind": "organization"}))
+        ok(client.get("/executions", params={"minPosition": 1}))
         found = ok(client.get("/cells/executions"))
         problem = refused(
             client.get("/cells/executions", params={"sort": "colour"}), 422, "invalid"

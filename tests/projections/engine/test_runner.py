@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import LiteralString
 
 import psycopg
 import pytest
+import structlog
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 from structlog.testing import capture_logs
@@ -82,6 +84,8 @@ async def test_written_event_is_visible_after_waiting_for_its_position(views: st
 
 
 async def test_primary_that_has_become_a_standby_is_an_outage_and_no_failure(views: str) -> None:
+    # A program that another test ran here may have left lines for debugging out.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
     async with opened(views) as store:
         position = await Log(store).write(some(3))
         async with await AsyncConnection.connect(views, autocommit=True) as owner:
