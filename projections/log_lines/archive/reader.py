@@ -71,7 +71,9 @@ class ArchivedLines:
             ArchiveAway: the archive cannot be reached.
         """
         asked = list(_in_order(files, reading))
-        if asked and not is_installed():
+        if not asked:
+            return []
+        if not is_installed():
             raise Damaged(
                 "Archived log lines cannot be read: the server has been set up without its extra "
                 "`archive`.",
@@ -81,7 +83,7 @@ class ArchivedLines:
         over = Event()
         async with self._room:
             try:
-                return await asyncio.to_thread(self._read, asked, reading, over) if asked else []
+                return await asyncio.to_thread(self._read, asked, reading, over)
             finally:
                 over.set()
 
