@@ -107,10 +107,15 @@ def reporting(report: PastDay, connection: AsyncConnection, failure: str) -> Ite
 
 def require_no_hold(checked: Checked) -> None:
     """Raises Stays where a hold keeps a day, or may keep it."""
-    if checked.unknown:
-        raise Stays("waiting", checked.unknown)
+    require_known(checked)
     if checked.holds:
         raise Stays("on hold", named(checked.holds))
+
+
+def require_known(checked: Checked) -> None:
+    """Raises Stays where what holds keep cannot be said yet."""
+    if checked.unknown:
+        raise Stays("waiting", checked.unknown)
 
 
 def named(holds: Sequence[Holding]) -> str:

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from domain.eventlog.access.parties import parties_in
 from domain.model import aggregate_id
 from projections.log_lines.archive.holds import Holding, held_among, holds_among
-from workers.past_days import Stays
+from workers.past_days import Stays, require_known
 
 NEXT = """SELECT a.last + 1, e.at, head.position FROM head,
         (SELECT coalesce(max(last), 0) AS last FROM event_archives) AS a
@@ -115,8 +115,7 @@ async def leaving(connection: AsyncConnection, range_: Range, streams: Sequence[
     values: dict[str, Any] = {"executions": ids}
     query = "SELECT unnest(%(executions)s::text[])"
     checked = await holds_among(connection, range_.last, query, values)
-    if checked.unknown:
-        raise Stays("waiting", checked.unknown)
+    require_known(checked)
     kept = await held_among(connection, query, values) if checked.holds else frozenset()
     free = [stream for stream in streams if aggregate_id(stream.stream) not in kept]
     return Leaving(free, checked.position, checked.holds)
