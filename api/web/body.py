@@ -14,8 +14,8 @@ from domain.errors import Overloaded, TooLarge
 
 KIB = 1024
 MIB = 1024 * KIB
-SMALL = 16 * KIB
-MOST = 128 * MIB
+UNCOUNTED = 16 * KIB
+MEMORY_OF_ALL = 128 * MIB
 JSON = re.compile(rb"application/(?:[\w.-]+\+)?(?:json|x-ndjson)\s*(?:;.*)?", re.IGNORECASE)
 CHARSET = re.compile(rb';\s*charset\s*=\s*"?([^\s";]*)', re.IGNORECASE)
 UTF_8 = (b"utf-8", b"utf8", b"us-ascii")
@@ -27,7 +27,7 @@ class Bodies:
     A small one is not worth counting: so many of them as may wait for the writer fit anyway.
     """
 
-    def __init__(self, limit: int = MOST) -> None:
+    def __init__(self, limit: int = MEMORY_OF_ALL) -> None:
         self.limit = limit
         self.taken = 0
 
@@ -57,7 +57,7 @@ class Hold:
         self._size = size
 
 
-def announced(headers: Mapping[bytes, bytes], limit: int) -> int:
+def announced_size(headers: Mapping[bytes, bytes], limit: int) -> int:
     """How large a body will be; `limit` where it is sent in chunks, of unknown size.
 
     Raises:

@@ -20,7 +20,7 @@ from api.access.rights import Right
 from api.telemetry.metrics import REQUESTS
 from api.web import headers as request_headers
 from api.web.admission import Door, admit, refusal
-from api.web.body import SMALL, require_json
+from api.web.body import UNCOUNTED, require_json
 from api.web.operation import Operation, Prepare
 from api.web.preferences import wants_receipt
 from api.web.reads.recorded import Recorder
@@ -89,7 +89,7 @@ class DirectCommands:
         by_name = dict(headers)
         if len(by_name) < len(headers) or not self._is_small(by_name):
             return None
-        caller = self._access.known(by_name.get(b"authorization"))
+        caller = self._access.known_caller(by_name.get(b"authorization"))
         if caller is None or not self._limits.take(
             caller.name
         ):  # the usual way finds out, or refuses
@@ -112,7 +112,7 @@ class DirectCommands:
         if b"prefer" in headers and wants_receipt(headers[b"prefer"]):
             return False
         size = int(headers.get(b"content-length", b"0"))
-        return b"host" in headers and size <= SMALL and self._unusual.isdisjoint(headers)
+        return b"host" in headers and size <= UNCOUNTED and self._unusual.isdisjoint(headers)
 
 
 class DirectCommand:
@@ -163,7 +163,7 @@ class DirectCommand:
         """What needs more than the writer, as the usual way does it."""
         try:
             if self._must_look():
-                await self._door.visibility.require(*self._wanted(request.path["id"]))
+                await self._door.visibility.require(*self._what_is_wanted(request.path["id"]))
             response = await self._row.operation.handler(request)
             assert isinstance(response, Response)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
@@ -175,7 +175,9 @@ class DirectCommand:
         """Respond with what the command led to."""
         try:
             if answer.created:
-                self._door.visibility.created(*self._wanted(answer.versioned.state.id))
+                self._door.visibility.remember_created(
+                    *self._what_is_wanted(answer.versioned.state.id)
+                )
             response = self._respond(answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             self.refuse(error)
@@ -185,19 +187,19 @@ class DirectCommand:
     def _must_look(self) -> bool:
         """Whether it is to be looked at whose execution it is, before the writer is asked."""
         path = self._request.path
-        return "id" in path and self._door.visibility.needs_look(*self._wanted(path["id"]))
+        return "id" in path and self._door.visibility.needs_look(*self._what_is_wanted(path["id"]))
 
-    def _wanted(self, identity: str) -> tuple[Caller, Right, str]:
+    def _what_is_wanted(self, identity: str) -> tuple[Caller, Right, str]:
         return self._caller, self._row.operation.right, f"execution/{identity}"
 
     def _show(self, response: Response) -> None:
         """Send it; where it shows what was not changed, once that is recorded."""
         if self._request.shown:
-            self._task = asyncio.create_task(self._recorded(response), name="command")
+            self._task = asyncio.create_task(self._record(response), name="command")
         else:
             self._send(response)
 
-    async def _recorded(self, response: Response) -> None:
+    async def _record(self, response: Response) -> None:
         try:
             await self._recorder.page(self._row.operation, self._request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered

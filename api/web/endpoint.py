@@ -58,20 +58,20 @@ class Endpoint:
         scope["state"]["caller"] = caller
         if operation.body is None:
             request = _request(operation, scope, caller)
-            return await self._handled(operation, request, receive)
+            return await self._handle(operation, request, receive)
         limit = operation.body_limit
-        size = reading.announced(headers, limit)
-        if size <= reading.SMALL:
+        size = reading.announced_size(headers, limit)
+        if size <= reading.UNCOUNTED:
             body = await reading.read(headers, receive, limit)
             request = _request(operation, scope, caller, body)
-            return await self._handled(operation, request, receive)
+            return await self._handle(operation, request, receive)
         with self._bodies.holding(size) as hold:
             body = await reading.read(headers, receive, limit)
             hold.shrink(len(body))
             request = _request(operation, scope, caller, body)
-            return await self._handled(operation, request, receive)
+            return await self._handle(operation, request, receive)
 
-    async def _handled(self, operation: Operation, request: Request, receive: Receive) -> ASGIApp:
+    async def _handle(self, operation: Operation, request: Request, receive: Receive) -> ASGIApp:
         """The answer of the handler; one that shows executions once that is recorded."""
         request.record = partial(self._page, operation)
         answering = operation.handler(request)
@@ -81,7 +81,7 @@ class Endpoint:
             answering = while_admitted(self._door.open_requests, request.caller, answering)
         answer = await answering
         if operation.shows_executions or request.shown:
-            return await self._recorder.recorded(operation, request, answer)
+            return await self._recorder.record(operation, request, answer)
         return answer
 
     async def _page(self, operation: Operation, request: Request) -> None:

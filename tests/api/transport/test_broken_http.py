@@ -14,7 +14,7 @@ import pytest
 from api.transport import connection_limits
 from api.transport.framing import LONGEST_HEAD
 from api.web import body as body_module
-from api.web.body import MIB, SMALL
+from api.web.body import MIB, UNCOUNTED
 from tests.support.api_client import JSON, Executions, ok, refused
 from tests.support.running_server import TOKEN, Serving
 from tests.support.waiting import wait_until
@@ -257,8 +257,8 @@ def test_large_bodies_are_accepted_within_the_memory_budget(
     server: Serving, api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     versioned = server.system.common.bodies
-    large = {"state": {"page": "x" * SMALL}}
-    with versioned.holding(versioned.limit - SMALL):
+    large = {"state": {"page": "x" * UNCOUNTED}}
+    with versioned.holding(versioned.limit - UNCOUNTED):
         response = api.post(f"/executions/{running_execution}/checkpoints", json=large)
         refused(response, 503, "overloaded")
         assert response.headers["retry-after"] == "1"
@@ -297,6 +297,6 @@ def test_stalled_large_body_times_out(
 def test_refused_body_releases_its_memory(
     server: Serving, api: httpx.Client, queued_execution: str
 ) -> None:
-    wrong = {"nonsense": "x" * SMALL}
+    wrong = {"nonsense": "x" * UNCOUNTED}
     refused(api.post(f"/executions/{queued_execution}/start", json=wrong), 422, "invalid")
     assert server.system.common.bodies.taken == 0
