@@ -44,7 +44,7 @@ from api.web.own_log import OwnLog
 from api.web.reads.consistency import Consistency
 from api.web.reads.entries import Entries
 from api.web.reads.state_reader import StateReader
-from api.web.routing import PREFIX, prefixed, routes
+from api.web.routing import PREFIX, routes, with_prefix
 from api.web.streams import websocket
 from api.web.streams.event_stream import EventStreams
 from api.web.streams.opening import DoorOpener
@@ -265,7 +265,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
 
     allowed = origins(system.settings.allowed_origins)
     direct = DirectCommands(system.door, system.bus, rows, PREFIX, foreign=bool(allowed))
-    app = AnswerHeaders(prefixed(router), allowed)
+    app = AnswerHeaders(with_prefix(router), allowed)
     if system.directory.own is not None:
         system.cells.answer_here(system.directory.own, OwnLog(app))
     return app, direct

@@ -62,7 +62,7 @@ class Clock:
         if not self._leap:
             return None
         return Overloaded(
-            f"The server's clock has leapt ahead by {_rounded(self._leap)}, so nothing is recorded. Set it "
+            f"The server's clock has leapt ahead by {_in_whole_seconds(self._leap)}, so nothing is recorded. Set it "
             "right, or, if it is right, run `executions confirm-clock`."
         )
 
@@ -99,5 +99,5 @@ def _to_millisecond(seconds: float) -> datetime:
     return datetime.fromtimestamp(int(seconds * 1000) / 1000, UTC)
 
 
-def _rounded(leap: timedelta) -> str:
+def _in_whole_seconds(leap: timedelta) -> str:
     return str(timedelta(seconds=round(leap.total_seconds())))

@@ -38,7 +38,7 @@ class Database(NamedTuple):
         """As the settings name it: where its log moves, other logs stay there."""
         return self if self.before is None else Database(*self.before, self.postgres)
 
-    def located(self, schema: str) -> Database:
+    def locate(self, schema: str) -> Database:
         """The same, where the log has moved to; the one that is our own does not follow it there."""
         if self.postgres is not None:
             return self
@@ -73,12 +73,12 @@ def database(settings: Settings, folder: DataDir) -> Iterator[Database]:
     Raises:
         SetupError: it is our own, and there is none that could be started.
     """
-    with named_database(settings, folder) as known:
-        yield known.located(settings.schema)
+    with open_database(settings, folder) as known:
+        yield known.locate(settings.schema)
 
 
 @contextmanager
-def named_database(settings: Settings, folder: DataDir) -> Iterator[Database]:
+def open_database(settings: Settings, folder: DataDir) -> Iterator[Database]:
     """The database that the settings name, wherever the log has moved.
 
     Raises:

@@ -41,7 +41,7 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
         ) from None
 
 
-def named(settings: Settings, conninfo: str) -> Settings:
+def settle_name(settings: Settings, conninfo: str) -> Settings:
     """The settings with the name of the log, if it has one; a log without a name is given the one of the settings.
 
     Raises:

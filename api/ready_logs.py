@@ -50,7 +50,7 @@ class ReadyLog(NamedTuple):
     keys: LogKeys
 
 
-def made_ready(known: Database, master_key: bytes, name: str, place: LogPlace) -> ReadyLog:
+def prepare_log(known: Database, master_key: bytes, name: str, place: LogPlace) -> ReadyLog:
     """Make what is missing of a log where it is by now. It blocks, for as long as its database takes. `known` is the
     database where the place names none.
 
@@ -58,7 +58,7 @@ def made_ready(known: Database, master_key: bytes, name: str, place: LogPlace) -
         DomainError: the database is away, or the log has another master key.
         SetupError: it has another name.
     """
-    there, schema = database_at(known, place).located(place.schema), place.schema
+    there, schema = database_at(known, place).locate(place.schema), place.schema
     there.prepare(schema)
     settle_master_key(there.serving, schema, lambda: master_key, lambda: master_key)
     try:

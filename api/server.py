@@ -86,7 +86,7 @@ def server_of(
     return server
 
 
-def configured(
+def make_config(
     app: ASGIApp,
     direct: DirectPath,
     of_log: str | None,

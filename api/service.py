@@ -13,13 +13,13 @@ from typing import NamedTuple
 import structlog
 
 from api.database import Database, database, keep_running
-from api.embedded_postgres.address_file import AddressFile, shown
+from api.embedded_postgres.address_file import AddressFile, publish_address
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.hosting.composition import application
 from api.hosting.preparation import Deployment
-from api.log_keys import keys_of_log, named, require_key_of_log
-from api.server import configured, server_of
+from api.log_keys import keys_of_log, require_key_of_log, settle_name
+from api.server import make_config, server_of
 from api.settings import Settings, SetupError, unknown
 from api.system import build
 from api.telemetry.logging import configure_logging
@@ -50,8 +50,8 @@ def serve(settings: Settings, *, work: bool = True) -> None:
     end_when_asked()
     for variable, near in unknown().items():
         log.warning("unknown setting", variable=variable, near=near)
-    with listen_socket.bound(settings) as listening:
-        folder = DataDir.opened(settings.data_dir)
+    with listen_socket.bind(settings) as listening:
+        folder = DataDir.open(settings.data_dir)
         token = settings.admin_token or folder.admin_token()
         with database(settings, folder) as known:
             try:
@@ -59,7 +59,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
             except Overloaded as error:
                 raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
             require_key_of_log(known.serving, settings, folder)
-            served = Served(named(settings, known.serving), folder, known, listening, token)
+            served = Served(settle_name(settings, known.serving), folder, known, listening, token)
             ended = served.until_ended(work=work)
             while ended.begins_again:
                 served = served.prepare_again()
@@ -100,7 +100,9 @@ class Served(NamedTuple):
         listen_socket.listen(listening, settings)
         task = task_of(settings, known.serving, keys, others[:2])
         with (
-            shown(self.folder.address_file, listen_socket.url_from_here(listening)) as sign,
+            publish_address(
+                self.folder.address_file, listen_socket.url_from_here(listening)
+            ) as sign,
             WorkProcess(task) if work else nullcontext() as worker,
         ):
             if other is None:
@@ -112,7 +114,7 @@ class Served(NamedTuple):
             _allow_many_connections()
             watch = _watching(known.postgres, sign, worker, system.store.outages)
             made = application(system, Deployment(settings, others, self.token, keys.master))
-            config = configured(made.app, made.direct, made.of_log, watch, made.log_name)
+            config = make_config(made.app, made.direct, made.of_log, watch, made.log_name)
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
             server = server_of(config, system, limits_of_process(settings), made.close_others)
             server.run(sockets=[listening.dup()])
@@ -125,11 +127,13 @@ class Served(NamedTuple):
             SetupError: its master key is not at hand, or is being changed.
         """
         while True:
-            known = self.known.located(self.settings.schema)
+            known = self.known.locate(self.settings.schema)
             try:
                 known.prepare(self.settings.schema)
                 require_key_of_log(known.serving, self.settings, self.folder)
-                return self._replace(known=known, settings=named(self.settings, known.serving))
+                return self._replace(
+                    known=known, settings=settle_name(self.settings, known.serving)
+                )
             except Overloaded as error:
                 log.warning("the database is away", reason=str(error))
                 sleep(RETRY)

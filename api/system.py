@@ -226,7 +226,7 @@ def _writer(
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
 
     def lines_written() -> None:
-        hub.logs.appended()
+        hub.logs.wake()
         log_news.appended()
 
     bus = Bus(

@@ -14,7 +14,7 @@ import structlog
 
 from api.cells.registry import LogPlace, LogRegistry
 from api.database import Database
-from api.ready_logs import Preparation, made_ready
+from api.ready_logs import Preparation, prepare_log
 from api.settings import SetupError
 from api.work import Among, Audit, OnOther, working
 from domain.errors import DomainError
@@ -66,7 +66,7 @@ class LogsAtWork(Background):
     def __init__(self, registry: LogRegistry, deployment: Deployment) -> None:
         self._registry = registry
         self._deployment = deployment
-        ready = partial(made_ready, deployment.known, deployment.master_key)
+        ready = partial(prepare_log, deployment.known, deployment.master_key)
         self._preparation = Preparation(ready, AT_ONCE)
         self._databases = SharedDatabases(max(2, deployment.connections // 2))
         self._ownerships: dict[str, tuple[LogOwnership, list[str]]] = {}

@@ -47,7 +47,7 @@ class AccessChanges(Background):
         self._handlers[kind] = handle
         self._types += types
 
-    def used(self, credential: str, at: float) -> None:
+    def note_use(self, credential: str, at: float) -> None:
         """Note that a credential was used, at seconds since the epoch; of keys that is kept."""
         if credential.startswith(KEY):
             self._uses[credential.removeprefix(KEY)] = datetime.fromtimestamp(at, UTC)

@@ -50,7 +50,7 @@ class Grants:
         self._clock = clock
         self._found: LruCache[str, Granted] = LruCache(MOST_AUDITORS)
 
-    async def widened(self, caller: Caller) -> Caller:
+    async def widen(self, caller: Caller) -> Caller:
         """A caller with what it was granted; the same one where it is no auditor.
 
         Raises:

@@ -138,15 +138,15 @@ class Access:
         """What a token is known by: its HMAC, in hexadecimal. It tells nothing of the token."""
         return hmac.digest(self._pepper, token, "sha256").hex()
 
-    def known(self, authorization: bytes | None) -> Caller | None:
+    def known_caller(self, authorization: bytes | None) -> Caller | None:
         """The caller behind an Authorization header; None where that has to be found out by `caller`."""
         if authorization is None or (token := _bearer(authorization)) is None:
             return None
-        return self.remembered(token)
+        return self.verified_before(token)
 
-    def remembered(self, token: bytes) -> Caller | None:
+    def verified_before(self, token: bytes) -> Caller | None:
         """Whose a token is, if that was verified before."""
-        return self._known(self.fingerprint(token))
+        return self._find_verified(self.fingerprint(token))
 
     async def caller(self, authorization: bytes | None) -> Caller:
         """The caller behind an Authorization header; `ANONYMOUS` without one.
@@ -169,7 +169,7 @@ class Access:
             Overloaded: the database, which would know, is away.
         """
         fingerprint = self.fingerprint(token)
-        return self._known(fingerprint) or await self._verify(token, fingerprint)
+        return self._find_verified(fingerprint) or await self._verify(token, fingerprint)
 
     def forget(self, identity: str | None = None) -> None:
         """Verify the token anew that goes with the id of a session, and those that began with it; without one, all."""
@@ -180,7 +180,7 @@ class Access:
             self._verified.pop(identity[-NAMED:])
             self._verified.remove(lambda found: f"session/{identity}" in found.caller.parents)
 
-    def _known(self, fingerprint: str) -> Caller | None:
+    def _find_verified(self, fingerprint: str) -> Caller | None:
         if hmac.compare_digest(fingerprint, self._expected):
             return self.admin
         found = self._verified.get(fingerprint[:NAMED])
@@ -211,7 +211,7 @@ class Access:
         until = inf if caller.expires_at is None else caller.expires_at.timestamp()
         self._verified.put(fingerprint[:NAMED], Verified(fingerprint, caller, until))
         self._verified.trim()
-        self._known(fingerprint)
+        self._find_verified(fingerprint)
 
 
 def _bearer(authorization: bytes) -> bytes | None:

@@ -30,10 +30,10 @@ Load = Callable[[str], Awaitable[Versioned[Any] | None]]
 
 def new_key(prefix: bytes = PREFIX) -> bytes:
     """A key that nobody has: a prefix, 32 random bytes, and a checksum by which a mistyped one is known."""
-    return checked(token_bytes(32), prefix)
+    return with_checksum(token_bytes(32), prefix)
 
 
-def checked(secret: bytes, prefix: bytes) -> bytes:
+def with_checksum(secret: bytes, prefix: bytes) -> bytes:
     """32 bytes as a key."""
     body = _base62(int.from_bytes(secret), BODY)
     return prefix + f"{body}{_checksum(body)}".encode()

@@ -58,7 +58,7 @@ class OpenRequests(Background):
         if (end := self._open.get(credential, {}).get(mark)) is not None:
             end(reason)
 
-    def ended(self, credential: str, reason: str) -> None:
+    def end(self, credential: str, reason: str) -> None:
         """A credential is not good any more."""
         self._ended.put(credential, reason)
         self._ended.trim()
@@ -76,4 +76,4 @@ class OpenRequests(Background):
         over = [name for name, at in self._expiry.items() if at.timestamp() <= now]
         for credential in over:
             del self._expiry[credential]
-            self.ended(credential, EXPIRED)
+            self.end(credential, EXPIRED)

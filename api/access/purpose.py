@@ -23,14 +23,14 @@ def purpose(headers: Mapping[bytes, bytes]) -> str | None:
         Invalid: it is too long, or is no text on one line.
     """
     line = headers.get(HEADER.lower().encode())
-    if line is None or not (text := _decoded(line).strip()):
+    if line is None or not (text := _decode(line).strip()):
         return None
     if len(text) > LONGEST or not text.isprintable():
         raise Invalid.field(HEADER, f"must be 1 to {LONGEST} printable characters, in UTF-8")
     return text
 
 
-def _decoded(line: bytes) -> str:
+def _decode(line: bytes) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError:

@@ -98,25 +98,36 @@ class Scope:
 
     def parties(self, right: Right) -> list[tuple[str, str]]:
         """The parties for whose executions the right holds, each as a field and its value."""
-        return [pair for found in self._reached(right) for pair in required_values(found)]
+        return [
+            pair for found in self._reached_conditions(right) for pair in required_values(found)
+        ]
 
     def owners(self, right: Right) -> list[tuple[tuple[str, str], ...]]:
         """The same with assignees: each execution for which the right holds has all pairs of one of these."""
-        return [pairs for found in self._reached(right) for pairs in _alternatives(found)]
+        return [
+            pairs for found in self._reached_conditions(right) for pairs in _alternatives(found)
+        ]
 
     def names(self, right: Right) -> frozenset[str]:
         """The ids by which the caller is known where it has the right: as a party, and as an assignee. What it was
         granted of others names them, and not the caller.
         """
-        own = (reached for reached in self._reached(right) if parties_suffice(reached, NAMING))
+        own = (
+            reached
+            for reached in self._reached_conditions(right)
+            if parties_suffice(reached, NAMING)
+        )
         return frozenset(name for reached in own for _, name in required_values(reached, NAMING))
 
-    def named(self, right: Right, path: str) -> frozenset[Any]:
+    def values_of(self, right: Right, path: str) -> frozenset[Any]:
         """The values of a field to which the right is limited where it names any, such as a granted order."""
-        found = (required_values(reached, frozenset({path})) for reached in self._reached(right))
+        found = (
+            required_values(reached, frozenset({path}))
+            for reached in self._reached_conditions(right)
+        )
         return frozenset(value for pairs in found for _, value in pairs)
 
-    def _reached(self, right: Right) -> list[Condition]:
+    def _reached_conditions(self, right: Right) -> list[Condition]:
         return [reach.condition for reach in self.reaches if right in reach.rights]
 
 
@@ -140,7 +151,7 @@ def _kind(versioned: Versioned[Any]) -> str:
     return type(versioned.state).__name__.lower()
 
 
-def owned(role: Role, name: str, **within: str | None) -> Reach:
+def reach_of_owner(role: Role, name: str, **within: str | None) -> Reach:
     """What a role reaches by the name that the caller has in it: of that what has all parties that are given, too."""
     parts = tuple(Compare(FIELDS[path], "$in", (name,)) for path in OWNERS[role])
     own: Condition = And(parts) if len(parts) == 1 else Or(parts)
@@ -187,11 +198,15 @@ class Identity(NamedTuple):
         """
         match role:
             case Role.CUSTOMER if self.customer:
-                return [owned(role, self.customer)]
+                return [reach_of_owner(role, self.customer)]
             case Role.PROVIDER if self.provider:
-                return [owned(role, self.provider)]
+                return [reach_of_owner(role, self.provider)]
             case Role.ASSIGNEE if self.subject:
-                return [owned(role, self.subject, customer=self.customer, provider=self.provider)]
+                return [
+                    reach_of_owner(
+                        role, self.subject, customer=self.customer, provider=self.provider
+                    )
+                ]
         return [OF_NOBODY[role]] if role in OF_NOBODY else []
 
 

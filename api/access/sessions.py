@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from api.access.identity import NAMED, OF_COOKIES, Access, Caller
-from api.access.keys import Load, checked, is_checked, require_live
+from api.access.keys import Load, is_checked, require_live, with_checksum
 from api.access.rights import Right, Role
 from api.access.scope import Identity
 from api.problems.problems import Unauthenticated
@@ -173,7 +173,9 @@ def cookie_of_code(access: Access, code: str) -> bytes:
     signed may be written in several ways.
     """
     signature = code.rpartition(".")[2]
-    return checked(bytes.fromhex(access.fingerprint(f"cookie of {signature}".encode())), OF_COOKIES)
+    return with_checksum(
+        bytes.fromhex(access.fingerprint(f"cookie of {signature}".encode())), OF_COOKIES
+    )
 
 
 def _signature(access: Access, payload: bytes) -> str:

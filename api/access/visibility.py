@@ -44,7 +44,7 @@ class Visibility:
             return False
         return not self._reached.get((caller.scope.condition(right), stream))
 
-    def created(self, caller: Caller, right: Right, stream: str) -> None:
+    def remember_created(self, caller: Caller, right: Right, stream: str) -> None:
         """Remember that the caller reaches what it has created."""
         if _is_of_parties(caller, right):
             self._remember(caller.scope.condition(right), stream)
@@ -68,7 +68,7 @@ class Visibility:
         if self._reached.get((condition, stream)):
             return
         try:
-            versioned = await self._versioned(caller, right, stream)
+            versioned = await self._read_checked_state(caller, right, stream)
         except Damaged as error:
             if not owns(caller, right, error):
                 raise NotFound.of(stream) from None
@@ -78,7 +78,9 @@ class Visibility:
         if maker_of(versioned) is None and parties_suffice(condition):
             self._remember(condition, stream)
 
-    async def _versioned(self, caller: Caller, right: Right, stream: str) -> Versioned[Any] | None:
+    async def _read_checked_state(
+        self, caller: Caller, right: Right, stream: str
+    ) -> Versioned[Any] | None:
         """What the scope is checked on: the state, or no more of it than whose it is, where that tells."""
         if stream.startswith(EXECUTION) and _is_of_parties(caller, right):
             with suppress(Damaged):  # other events may still say whose it is

@@ -187,7 +187,7 @@ class Dispatcher(Background):
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
             handed.refuse(error)
 
-    def settled(self, execution: str, position: int | None) -> None:
+    def note_decided(self, execution: str, position: int | None) -> None:
         """What was handed out is decided: at a position, or it was refused."""
         self._passed[execution] = position
 
@@ -213,13 +213,13 @@ class Handed:
     def answer(self, answer: Answer) -> None:
         """The worker has claimed it."""
         self._claimer.trying = False
-        self._dispatcher.settled(self._execution, answer.versioned.position)
+        self._dispatcher.note_decided(self._execution, answer.versioned.position)
         self._claimer.answer(answer)
 
     def refuse(self, error: Exception) -> None:
         """The worker gets another execution, unless the refusal is about its call."""
         self._claimer.trying = False
-        self._dispatcher.settled(self._execution, None)
+        self._dispatcher.note_decided(self._execution, None)
         if isinstance(error, OF_THE_CALL):
             self._claimer.refuse(error)
         elif not self._claimer.future.done():

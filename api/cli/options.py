@@ -53,9 +53,9 @@ class At(NamedTuple):
 
     def client(self, **options: Any) -> Client:
         """A client of it. Raises SetupError where the options name none."""
-        from api.client.connection import connected
+        from api.client.connection import connect
 
-        return connected(*self[:3], purpose=self.purpose, **options)
+        return connect(*self[:3], purpose=self.purpose, **options)
 
 
 def at_service(command: Command) -> Command:

@@ -16,7 +16,7 @@ RETRIES = 2
 """Of one request: a person waits for the answer."""
 
 
-def connected(url: str | None, token: str | None, data_dir: Path | None, **options: Any) -> Client:
+def connect(url: str | None, token: str | None, data_dir: Path | None, **options: Any) -> Client:
     """A client of the service at an address, else of the local one, whose token is never sent elsewhere.
 
     Raises:

@@ -14,7 +14,7 @@ the others are paths of other operations.
 """
 
 
-def checked_id(value: Any, path: str = "$id") -> str:
+def parse_id(value: Any, path: str = "$id") -> str:
     """An identity. Raises Invalid where it is none."""
     if not (isinstance(value, str) and ID.fullmatch(value)):
         shown = f"`{value}`" if isinstance(value, str) and len(value) <= 300 else kind_of(value)
@@ -24,13 +24,13 @@ def checked_id(value: Any, path: str = "$id") -> str:
     return value
 
 
-def checked_new_id(value: Any, path: str = "$id") -> str:
+def parse_new_id(value: Any, path: str = "$id") -> str:
     """An identity for something to be. Raises Invalid where it is none, or not to be read."""
     try:
         require_free(value)
     except ValueError as error:
         raise Invalid.field(path, str(error)) from None
-    return checked_id(value, path)
+    return parse_id(value, path)
 
 
 def require_free(value: Any) -> Any:

@@ -18,7 +18,7 @@ from api.documents.schemas import (
     PROBLEM,
     RECEIPT,
     RECEIPT_OF_ANSWER,
-    chosen_members,
+    selection_schema,
 )
 from api.web.input.command_members import STEP_COMMANDS, TYPES
 from api.web.operation import Operation
@@ -66,7 +66,7 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
         if is_model(row.body):
             _as_sent(row, schemas[row.body.__name__])
     if "ServiceExecution" in schemas:
-        schemas["ChosenMembers"] = chosen_members(schemas["ServiceExecution"])
+        schemas["ChosenMembers"] = selection_schema(schemas["ServiceExecution"])
         schemas["ServiceExecution"]["properties"]["receipt"] = RECEIPT_OF_ANSWER
     return {
         **schemas,

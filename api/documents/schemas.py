@@ -282,7 +282,7 @@ CELLS_LIST = page_of(
 )
 
 
-def chosen_members(execution: Mapping[str, Any]) -> dict[str, Any]:
+def selection_schema(execution: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of an execution of which `fields` names the members to show."""
     return {
         "type": "object",

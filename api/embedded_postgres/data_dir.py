@@ -29,7 +29,7 @@ class DataDir:
     may_make: bool = False
 
     @classmethod
-    def opened(cls, path: Path) -> DataDir:
+    def open(cls, path: Path) -> DataDir:
         """Make the folder where it is missing. Raises SetupError where that cannot be."""
         try:
             if not path.is_dir():

@@ -26,9 +26,9 @@ def master_key(settings: Settings, folder: DataDir) -> bytes:
         SetupError: there is none, or it is no key; the message says where it should be, and quotes nothing of it.
     """
     if settings.master_key_command is not None:
-        return printed_key(settings.master_key_command)
+        return key_of_command(settings.master_key_command)
     if settings.master_key is not None:
-        return _decoded(settings.master_key, VARIABLE)
+        return _decode(settings.master_key, VARIABLE)
     return folder.master_key()
 
 
@@ -49,7 +49,7 @@ def place(settings: Settings, folder: DataDir) -> str:
     return VARIABLE if settings.master_key is not None else str(folder.master_key_file)
 
 
-def printed_key(command: str) -> bytes:
+def key_of_command(command: str) -> bytes:
     """The key that a command of the shell prints, in base64. What it prints is shown nowhere.
 
     Raises:
@@ -74,10 +74,10 @@ def printed_key(command: str) -> bytes:
         raise SetupError(
             f"{COMMAND} ended with status {process.returncode}: run it by hand to see why"
         )
-    return _decoded(output[:LONGEST].decode("ascii", "replace"), f"what {COMMAND} printed")
+    return _decode(output[:LONGEST].decode("ascii", "replace"), f"what {COMMAND} printed")
 
 
-def _decoded(text: str, what: str) -> bytes:
+def _decode(text: str, what: str) -> bytes:
     try:
         key = base64.b64decode(text.strip().replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):

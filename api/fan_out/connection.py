@@ -127,7 +127,7 @@ class Connection:
         self.wakes: set[Wake] = set()
         self._lost = asyncio.Event()
 
-    async def closed(self) -> None:
+    async def note_closed(self) -> None:
         """It is over."""
         self._lost.set()
         for wake in self.wakes:
@@ -156,20 +156,20 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(servers: NatsServers, name: str) -> AsyncIterator[Connection]:
+async def connection_to(servers: NatsServers, name: str) -> AsyncIterator[Connection]:
     """A connection to one of the servers, while the block runs; `name` is shown by NATS.
 
     Raises:
         AWAY: none of them can be reached, or lets this client in.
     """
-    connection = await _connected(servers, name)
+    connection = await _connect_to_any(servers, name)
     try:
         yield connection
     finally:
         await _close(connection)
 
 
-async def _connected(servers: NatsServers, name: str) -> Connection:
+async def _connect_to_any(servers: NatsServers, name: str) -> Connection:
     last: Exception = Lost()
     for url in random.sample(servers.urls, len(servers.urls)):
         connection = Connection(secure=servers.has_tls(url))
@@ -190,12 +190,12 @@ async def _connected(servers: NatsServers, name: str) -> Connection:
 async def _connect(connection: Connection, url: str, servers: NatsServers, name: str) -> None:
     reason: list[Exception] = []
 
-    async def failed(error: Exception) -> None:
+    async def note_failure(error: Exception) -> None:
         log.debug("nats says", error=repr(error))
         reason.append(error)
 
     try:
-        await _begin(connection, url, servers, name, failed)
+        await _begin(connection, url, servers, name, note_failure)
     except NoServersError as error:
         raise (reason or [error])[-1] from None
 
@@ -219,7 +219,7 @@ async def _begin(
         pending_size=PENDING,
         tls=servers.tls,
         user_credentials=str(servers.credentials) if servers.credentials else None,
-        closed_cb=connection.closed,
+        closed_cb=connection.note_closed,
         error_cb=failed,
     )
 

@@ -43,7 +43,7 @@ def read_key(text: str) -> Vault:
         ) from None
 
 
-async def wrapped_for_edges(store: Store, vault: Vault, streams: Iterable[str]) -> Wrapped:
+async def wrap_for_edges(store: Store, vault: Vault, streams: Iterable[str]) -> Wrapped:
     """The data keys of streams as the database has them at this moment, wrapped for edges. Streams that have none
     (any more), or no content, are left out.
 
@@ -54,7 +54,7 @@ async def wrapped_for_edges(store: Store, vault: Vault, streams: Iterable[str]) 
     async with store.reader() as connection:
         wanted = [stream for stream in streams if stream.startswith(WITH_CONTENT)]
         found = await own.learn(connection, wanted)
-    return [(stream, _wrapped(vault, key)) for stream, key in found.items()]
+    return [(stream, _wrap(vault, key)) for stream, key in found.items()]
 
 
 def as_json(keys: Wrapped) -> bytes:
@@ -67,5 +67,5 @@ def from_json(data: bytes) -> Wrapped:
     return [(stream, b64decode(key)) for stream, key in orjson.loads(data)]
 
 
-def _wrapped(vault: Vault, key: DataKey) -> bytes:
+def _wrap(vault: Vault, key: DataKey) -> bytes:
     return DAMAGED if isinstance(key, DamagedKey) else vault.wrap(key)

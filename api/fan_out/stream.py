@@ -70,16 +70,16 @@ def require_payload(client: Client) -> None:
         )
 
 
-async def found(client: Client, stream: str) -> KeptStream | None:
+async def find_stream(client: Client, stream: str) -> KeptStream | None:
     """The stream of this name; None where there is none."""
     try:
         info = await client.jsm(timeout=API_TIMEOUT).stream_info(stream)
     except NotFoundError:
         return None
-    return _kept(info)
+    return _kept_stream(info)
 
 
-async def opened(
+async def open_stream(
     client: Client, subjects: Subjects, of: SourceLog, keep: Retention, *, begin_again: bool = False
 ) -> KeptStream:
     """The stream of a log: it is made where there is none, and begins behind the end of the log then.
@@ -90,14 +90,14 @@ async def opened(
     """
     require_payload(client)
     manager = client.jsm(timeout=API_TIMEOUT)
-    kept = await found(client, subjects.stream)
+    kept = await find_stream(client, subjects.stream)
     if kept is not None and begin_again:
         log.warning("the stream in NATS is deleted, and begins again", stream=subjects.stream)
         await manager.delete_stream(subjects.stream)
         kept = None
     if kept is None:
         try:
-            return _kept(await manager.add_stream(_config(subjects, of, keep)))
+            return _kept_stream(await manager.add_stream(_config(subjects, of, keep)))
         except BadRequestError as error:
             raise SetupError(f"NATS does not make the stream: {error.description}") from None
     if kept.log != of.log:
@@ -121,7 +121,7 @@ async def _time_of(client: Client, subjects: Subjects, kept: KeptStream) -> date
         raise OtherLogInStream(subjects.stream, "ends with a message that is no event") from None
 
 
-def _kept(info: StreamInfo) -> KeptStream:
+def _kept_stream(info: StreamInfo) -> KeptStream:
     about, state = info.config.metadata or {}, info.state
     last = max(state.last_seq, state.first_seq - 1)
     name = about.get(NAME) or None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from api.cells.registry import LogPlace
 from api.database import Database
-from api.ready_logs import made_ready
+from api.ready_logs import prepare_log
 from api.settings import Settings
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys
@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
 
 def prepare(deployment: Deployment, name: str, place: LogPlace) -> Prepared:
     """Make what is missing of a log, and find out what its server has to know. Raises what `made_ready` raises."""
-    ready = made_ready(deployment.known, deployment.master_key, name, place)
+    ready = prepare_log(deployment.known, deployment.master_key, name, place)
     settings = settings_of(deployment, name, place)
     return Prepared(settings, *ready, log_id(ready.conninfo, place.schema))
 

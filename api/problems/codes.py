@@ -209,7 +209,8 @@ PROBLEMS = {
     "overloaded": Problem(
         503,
         "Temporarily overloaded",
-        "Too many requests wait, there are too many connections, or the database does not answer.",
+        "Too many requests wait, there are too many connections, or the database, or the archive that has what you "
+        "ask for, does not answer.",
         "Wait for the seconds in `Retry-After`, then send it again, with the same "
         "`Idempotency-Key` if it had one.",
     ),

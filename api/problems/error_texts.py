@@ -56,12 +56,12 @@ def _kind(expected: str) -> Words:
     return lambda _, value: f"must be {expected}, not {kind_of(value)}"
 
 
-def _valued(expected: str) -> Words:
+def _with_value(expected: str) -> Words:
     """For what is never content: the value is shown, also where it is of another kind."""
     return lambda _, value: f"must be {expected}{instead(value)}"
 
 
-def _bound(words: str, member: str) -> Words:
+def _with_bound(words: str, member: str) -> Words:
     return lambda ctx, value: f"must be {words} {ctx[member]}, but is {shown(value)}"
 
 
@@ -72,20 +72,20 @@ def _length(words: str, limit: int, actual: int | None, of: str) -> str:
 
 
 def _items(words: str, member: str) -> Words:
-    def said(ctx: Mapping[str, Any], value: Any) -> str:
+    def sentence(ctx: Mapping[str, Any], value: Any) -> str:
         of = "members" if isinstance(value, dict) else "items"
         actual = len(value) if isinstance(value, dict | list | tuple) else None
         return _length(words, ctx[member], actual, of)
 
-    return said
+    return sentence
 
 
 def _characters(words: str, member: str) -> Words:
-    def said(ctx: Mapping[str, Any], value: Any) -> str:
+    def sentence(ctx: Mapping[str, Any], value: Any) -> str:
         actual = len(value) if isinstance(value, str) else None
         return _length(words, ctx[member], actual, "characters")
 
-    return said
+    return sentence
 
 
 def _pattern(ctx: Mapping[str, Any], value: Any) -> str:
@@ -111,20 +111,20 @@ TEXTS: Mapping[str, Words] = {
     "string_type": _kind("text"),
     "string_unicode": lambda *_: r"must have no half of a surrogate pair (\ud800 to \udfff)",
     "string_sub_type": _kind("text"),
-    "bool_type": _valued("true or false"),
-    "bool_parsing": _valued("true or false"),
-    "int_type": _valued("a whole number"),
-    "int_parsing": _valued("a whole number"),
+    "bool_type": _with_value("true or false"),
+    "bool_parsing": _with_value("true or false"),
+    "int_type": _with_value("a whole number"),
+    "int_parsing": _with_value("a whole number"),
     "int_parsing_size": lambda *_: "must be a whole number that fits into 64 bits",
-    "int_from_float": _valued("a whole number"),
-    "float_type": _valued("a number"),
-    "float_parsing": _valued("a number"),
+    "int_from_float": _with_value("a whole number"),
+    "float_type": _with_value("a number"),
+    "float_parsing": _with_value("a number"),
     "finite_number": lambda *_: "must be a finite number",
     "number": lambda ctx, value: f"{ctx['message']}{instead(value)}",
-    "greater_than": _bound("greater than", "gt"),
-    "greater_than_equal": _bound("at least", "ge"),
-    "less_than": _bound("less than", "lt"),
-    "less_than_equal": _bound("at most", "le"),
+    "greater_than": _with_bound("greater than", "gt"),
+    "greater_than_equal": _with_bound("at least", "ge"),
+    "less_than": _with_bound("less than", "lt"),
+    "less_than_equal": _with_bound("at most", "le"),
     "too_long": _items("at most", "max_length"),
     "too_short": _items("at least", "min_length"),
     "string_too_long": _characters("at most", "max_length"),

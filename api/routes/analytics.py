@@ -9,9 +9,9 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.web import responses
 from api.web.operation import Operation, Parameter
-from api.web.parameters import FRESH, parsed_time
+from api.web.parameters import FRESH, parse_time_parameter
 from api.web.reads.consistency import Consistency, require_position
-from api.web.reads.list_request import listed
+from api.web.reads.list_request import words_of
 from api.web.request import Request
 from domain.errors import Forbidden, Invalid, but_is
 from domain.eventlog.store import Store
@@ -39,8 +39,8 @@ class AnalyticsHandlers:
             by=keys,
             only={name: value for name in ONLY if (value := request.parameter(name)) is not None},
             scope=_scope(request),
-            since=None if since is None else parsed_time("from", since),
-            until=None if until is None else parsed_time("to", until),
+            since=None if since is None else parse_time_parameter("from", since),
+            until=None if until is None else parse_time_parameter("to", until),
         )
         statuses: list[str] = list(StepStatus if question.steps else Status)
         if (asked := question.only.get("status")) is not None and asked not in statuses:
@@ -76,7 +76,7 @@ def _scope(request: Request) -> dict[str, str]:
 
 
 def _keys(request: Request) -> tuple[By, ...]:
-    keys = tuple(listed(request, "by"))
+    keys = tuple(words_of(request, "by"))
     if strange := [key for key in keys if key not in KEYS]:
         raise Invalid.field("by", f"must be of {', '.join(KEYS)}{but_is(strange[0])}")
     if twice := [key for key in keys if keys.count(key) > 1]:

@@ -9,13 +9,13 @@ from starlette.types import ASGIApp
 from api.access.identity import Caller
 from api.access.rights import COMMANDS
 from api.cells.directory import Directory
-from api.client.ids import checked_new_id
+from api.client.ids import parse_new_id
 from api.documents import schemas
 from api.routes.catalog_kinds import JOB, KINDS
 from api.routes.commands import creation
 from api.web import responses
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.operation import Handler, Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.entries import Entries
@@ -51,7 +51,7 @@ class CatalogHandlers:
         async def handle(request: Request) -> ASGIApp:
             identity, parsed_command = creation(request, command, kind, self._directory)
             message = request.message(f"{kind}/{identity}", parsed_command)
-            return await sent(request, self._bus, message, KINDS[kind].path)
+            return await send(request, self._bus, message, KINDS[kind].path)
 
         return handle
 
@@ -73,7 +73,7 @@ class CatalogHandlers:
         listed = {**KINDS, "job": JOB}[kind]
 
         async def handle(request: Request) -> ASGIApp:
-            wanted, caller = listed.wanted(request), request.caller
+            wanted, caller = listed.filters_of(request), request.caller
             if kind == "job" and not caller.scope.is_unlimited(listed.right):
                 wanted["createdBy"] = caller.name
             page = await self._entries.page(
@@ -92,21 +92,21 @@ class CatalogHandlers:
 
     async def confirm(self, request: Request) -> ASGIApp:
         """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
-        parsed_command = parsed(ConfirmOrder, request.body)
+        parsed_command = parse(ConfirmOrder, request.body)
         if parsed_command.execution is not None:
-            self._directory.require_own(checked_new_id(parsed_command.execution, "execution"))
+            self._directory.require_own(parse_new_id(parsed_command.execution, "execution"))
         message = request.message(f"order/{request.path['id']}", parsed_command)
-        return await sent(request, self._bus, message, "executions", "execution")
+        return await send(request, self._bus, message, "executions", "execution")
 
     async def cancel(self, request: Request) -> ASGIApp:
         """Cancel an order; its executions are untouched."""
-        message = request.message(f"order/{request.path['id']}", parsed(CancelOrder, request.body))
-        return await sent(request, self._bus, message, "orders")
+        message = request.message(f"order/{request.path['id']}", parse(CancelOrder, request.body))
+        return await send(request, self._bus, message, "orders")
 
     async def release(self, request: Request) -> ASGIApp:
         """Release a hold; it is shown on, with the reason and who released it."""
-        message = request.message(f"hold/{request.path['id']}", parsed(ReleaseHold, request.body))
-        return await sent(request, self._bus, message, "holds")
+        message = request.message(f"hold/{request.path['id']}", parse(ReleaseHold, request.body))
+        return await send(request, self._bus, message, "holds")
 
 
 def _scope(kind: str, caller: Caller) -> Condition:
@@ -121,7 +121,7 @@ def _ids(kind: str, caller: Caller) -> frozenset[str] | None:
     return caller.scope.names(KINDS[kind].right)
 
 
-async def sent(
+async def send(
     request: Request, bus: Bus, message: Message, path: str, member: str = "id"
 ) -> ASGIApp:
     """The answer to a command to an entry, which is sent now, or only tried.
@@ -131,10 +131,10 @@ async def sent(
     if is_dry_run(request):
         return await dry_run_answer(request, bus, message)
     answer = await bus.send(message)
-    return answered(answer, f"{path}/{getattr(answer.versioned.state, member)}")
+    return entry_response(answer, f"{path}/{getattr(answer.versioned.state, member)}")
 
 
-def answered(
+def entry_response(
     answer: Answer,
     location: str,
     more: Mapping[str, object] | None = None,

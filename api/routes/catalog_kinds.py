@@ -26,14 +26,14 @@ class Kind(NamedTuple):
     filters: Mapping[str, Sequence[str]]
     right: Right = Right.READ_CATALOG
 
-    def wanted(self, request: Request) -> dict[str, str]:
+    def filters_of(self, request: Request) -> dict[str, str]:
         """What a request lists it by.
 
         Raises:
             Invalid: a value is empty, or is none that there is.
         """
         found = {
-            name: request.choice(name, *values) if values else request.filled(name)
+            name: request.choice(name, *values) if values else request.non_empty(name)
             for name, values in self.filters.items()
         }
         return {name: value for name, value in found.items() if value is not None}

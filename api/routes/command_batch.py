@@ -14,11 +14,11 @@ from api.access.rights import COMMANDS as RIGHTS
 from api.access.rights import Right
 from api.access.visibility import Visibility
 from api.cells.directory import Directory
-from api.client.ids import checked_id, checked_new_id
+from api.client.ids import parse_id, parse_new_id
 from api.documents import schemas
 from api.problems import problems
 from api.web.body import MIB
-from api.web.input.command_body import built
+from api.web.input.command_body import build
 from api.web.input.command_members import prepare
 from api.web.input.exact_numbers import without_inexact_costs
 from api.web.input.ndjson import items
@@ -83,10 +83,10 @@ class BatchHandlers:
         messages = [self._read(request, item, place) for place, item in enumerate(given)]
         for place, message in enumerate(messages):
             if isinstance(message, Message) and plans_of(message.command):
-                messages[place] = await self._vetted(message)
+                messages[place] = await self._vet(message)
         await self._refuse_hidden(request, messages)
         named = zip(given, messages, strict=True)
-        waiting = [self._submitted(item, message) for item, message in named]
+        waiting = [self._submit(item, message) for item, message in named]
         answered = [await _outcome(request, item) for item in waiting]
         outcomes = [outcome for outcome, _ in answered]
         if all(outcome["status"] == 503 for outcome in outcomes):
@@ -124,7 +124,7 @@ class BatchHandlers:
             log.exception("command failed", place=place)
             return problems.Internal()
 
-    async def _vetted(self, message: Message) -> Message | DomainError:
+    async def _vet(self, message: Message) -> Message | DomainError:
         try:
             await self._plans.require(message.command)
         except DomainError as error:
@@ -146,7 +146,7 @@ class BatchHandlers:
             except DomainError as error:
                 messages[place] = error
 
-    def _submitted(self, item: Any, message: Message | DomainError) -> Submitted:
+    def _submit(self, item: Any, message: Message | DomainError) -> Submitted:
         identity = item.get("execution") if isinstance(item, dict) else None
         shown = identity if isinstance(identity, str) else None
         if isinstance(message, DomainError):
@@ -158,12 +158,12 @@ class BatchHandlers:
             return Submitted(shown, error)
 
     def _message(self, request: Request, item: Any, place: int) -> Message:
-        name, identity, if_match, given = _parted(item)
+        name, identity, if_match, given = _split(item)
         require_own = self._directory.require_own
         if name == LOG:
-            stream = f"execution/{require_own(checked_id(identity, 'execution'))}"
+            stream = f"execution/{require_own(parse_id(identity, 'execution'))}"
             prepare(LogLine, given)
-            command = AppendLogLines(lines=(built(LogLine, given),))
+            command = AppendLogLines(lines=(build(LogLine, given),))
             return request.message(stream, command, str(place), if_match)
         if name not in COMMANDS:
             named = f"`{name[:100]}`" if name else "none"
@@ -173,12 +173,12 @@ class BatchHandlers:
         prepare(COMMANDS[name], given)
         if name == "create" and identity is None:
             identity = self._directory.new_id("exec")
-        checked = checked_new_id if name == "create" else checked_id
+        checked = parse_new_id if name == "create" else parse_id
         stream = f"execution/{require_own(checked(identity, 'execution'))}"
-        return request.message(stream, built(COMMANDS[name], given), str(place), if_match)
+        return request.message(stream, build(COMMANDS[name], given), str(place), if_match)
 
 
-def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
+def _split(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
     """The word of a command, its execution, the version it expects, and its own members."""
     if isinstance(item, DomainError):
         raise item
@@ -199,11 +199,11 @@ async def _outcome(request: Request, submitted: Submitted) -> Outcome:
             raise waiting
         answer = await waiting
     except ValidationError as error:
-        return _refused(request, identity, problems.invalid(error))
+        return _refusal(request, identity, problems.invalid(error))
     except DomainError as error:
-        return _refused(request, identity, error)
+        return _refusal(request, identity, error)
     except Exception:  # noqa: BLE001 - a mistake in one command is that command's alone; the bus logs it
-        return _refused(request, identity, problems.Internal())
+        return _refusal(request, identity, problems.Internal())
     if not versioned_outcome:
         return {"status": 200, "execution": identity}, answer.replayed
     versioned = answer.versioned
@@ -216,7 +216,7 @@ async def _outcome(request: Request, submitted: Submitted) -> Outcome:
     return outcome, answer.replayed
 
 
-def _refused(request: Request, identity: str | None, error: DomainError) -> Outcome:
+def _refusal(request: Request, identity: str | None, error: DomainError) -> Outcome:
     """What is invalid is so each time, whether or not it is kept under a key."""
     problem = problems.problem(error, request.url)
     outcome = {"status": problem["status"], "execution": identity, "problem": problem}

@@ -12,15 +12,15 @@ from starlette.types import ASGIApp
 from api.access.rights import COMMANDS as COMMAND_RIGHTS
 from api.access.rights import Right
 from api.cells.directory import Directory
-from api.client.ids import checked_new_id
+from api.client.ids import parse_new_id
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.input.command_body import C, built, fields, parsed
+from api.web.input.command_body import C, build, fields, parse
 from api.web.input.command_members import prepare
 from api.web.input.read_only import is_read_before, without_shown, without_unchanged
 from api.web.input.webhook_plans import WebhookPlans, plans_of
 from api.web.operation import Handler, Operation, Parameter, Prepare, PreparedCommand
 from api.web.request import Request
-from api.web.responses import DONE, executed
+from api.web.responses import DONE, command_response
 from domain.errors import NotFound
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS, HeartbeatExecution
@@ -92,18 +92,18 @@ class CommandHandlers:
         bare = BARE.get(command.wire_name)
 
         def prepare(request: Request) -> PreparedCommand:
-            parsed_command = parsed(command, request.body, request.path.get("step"), bare)
+            parsed_command = parse(command, request.body, request.path.get("step"), bare)
             if command is StartExecution and request.boolean(ASYNC.name):
                 parsed_command = parsed_command.model_copy(update={"asynchronous": True})
             if isinstance(parsed_command, HeartbeatExecution):
                 return _heartbeat(request, parsed_command, self._clock())
-            return _prepared(request, request.path["id"], parsed_command)
+            return _prepare(request, request.path["id"], parsed_command)
 
         return prepare
 
     def prepare_creation(self, request: Request) -> PreparedCommand:
         """A new execution, under the client's id or one made here."""
-        return _prepared(request, *creation(request, CreateExecution, "exec", self._directory))
+        return _prepare(request, *creation(request, CreateExecution, "exec", self._directory))
 
     def handler(self, prepare: Prepare) -> Handler:
         """The handler of a command that is prepared so."""
@@ -124,8 +124,8 @@ class CommandHandlers:
                 raise NotFound.of(stream)
             given = without_unchanged(given, versioned, self._clock())
         prepare(UpdateExecution, given)
-        command = built(UpdateExecution, given)
-        return await self._send(request, _prepared(request, request.path["id"], command))
+        command = build(UpdateExecution, given)
+        return await self._send(request, _prepare(request, request.path["id"], command))
 
     async def fork(self, request: Request) -> ASGIApp:
         """A new execution that begins with the state of this one at a version, which is a read of this one."""
@@ -134,7 +134,7 @@ class CommandHandlers:
         source = await self._history.at_version(stream, parsed_command.version)
         command = parsed_command.of(source.state)
         await request.record(request)
-        return await self._send(request, _prepared(request, identity, command))
+        return await self._send(request, _prepare(request, identity, command))
 
     async def _send(self, request: Request, prepared: PreparedCommand) -> ASGIApp:
         if is_dry_run(request):
@@ -144,17 +144,17 @@ class CommandHandlers:
         await self._plans.require(prepared.message.command)
         answer = await self._bus.send(prepared.message)
         secrets = await self._plans.secrets(prepared.message, answer)
-        return executed(request, answer, more=secrets)
+        return command_response(request, answer, more=secrets)
 
 
-def _prepared(request: Request, identity: str, command: Command[Any]) -> PreparedCommand:
+def _prepare(request: Request, identity: str, command: Command[Any]) -> PreparedCommand:
     message = request.message(f"execution/{identity}", command)
-    return PreparedCommand(message, partial(executed, request), bool(plans_of(command)))
+    return PreparedCommand(message, partial(command_response, request), bool(plans_of(command)))
 
 
 def _heartbeat(request: Request, command: HeartbeatExecution, at: datetime) -> PreparedCommand:
     message = request.message(f"execution/{request.path['id']}", command.heard(at))
-    return PreparedCommand(message, partial(executed, request, heard_at=at))
+    return PreparedCommand(message, partial(command_response, request, heard_at=at))
 
 
 def creation(request: Request, command: type[C], kind: str, directory: Directory) -> tuple[str, C]:
@@ -162,10 +162,10 @@ def creation(request: Request, command: type[C], kind: str, directory: Directory
     given = fields(request.body)
     identity = given.pop("$id", None)
     prepare(command, given)
-    parsed_command = built(command, given)
+    parsed_command = build(command, given)
     if identity is None:
         return directory.new_id(kind), parsed_command
-    return directory.require_own(checked_new_id(identity)), parsed_command
+    return directory.require_own(parse_new_id(identity)), parsed_command
 
 
 def routes(handlers: CommandHandlers) -> tuple[Operation, ...]:

@@ -27,7 +27,7 @@ from api.web.reads.list_request import (
     page_answer,
 )
 from api.web.reads.list_request import PARAMETERS as LIST_WORDS
-from api.web.reads.related import expand, expanded
+from api.web.reads.related import expand, require_relations
 from api.web.reads.selection import Selection
 from api.web.request import Request
 from domain.eventlog.codec import sealed_json
@@ -91,7 +91,7 @@ class ListHandlers:
         )
 
     async def _page(self, request: Request, condition: Condition, asked: ListRequest) -> ASGIApp:
-        relations = expanded(asked.expand)
+        relations = require_relations(asked.expand)
         scope = request.caller.scope
         options = asked.paging | {"choose": _choosing(asked.fields)}
         counts: Facets | None = None
@@ -100,14 +100,14 @@ class ListHandlers:
         else:
             options["cursors"] = asked.cursors
             within = scope.within(Right.READ_EXECUTIONS, condition)
-            read = partial(self._counted, within, asked.facets, options)
+            read = partial(self._count, within, asked.facets, options)
             found, counts = await self._consistency.of_view(request, "executions", read)
         require_position(request, found.position)
         request.shown += [row.id for row in found.data]
         items = await self._items(request.caller, found.data, relations, asked.fields, asked.at)
         return page_answer(request, asked, found, items, counts)
 
-    async def _counted(
+    async def _count(
         self,
         condition: Condition,
         fields: Mapping[str, Field],

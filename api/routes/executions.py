@@ -14,9 +14,9 @@ from api.web.parameters import PAST
 from api.web.reads.consistency import Consistency
 from api.web.reads.list_request import (
     FIELDS,
-    listed,
+    words_of,
 )
-from api.web.reads.related import RELATIONS, expand, expanded, shows_erased
+from api.web.reads.related import RELATIONS, expand, require_relations, shows_erased
 from api.web.reads.selection import selection
 from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
@@ -45,8 +45,8 @@ class ExecutionHandlers:
 
     async def read(self, request: Request) -> ASGIApp:
         """One execution, always current, or as it was at `?version=` or `?at=`."""
-        relations = expanded(listed(request, "expand"))
-        chosen = selection(listed(request, "fields"))
+        relations = require_relations(words_of(request, "expand"))
+        chosen = selection(words_of(request, "fields"))
         if chosen and responses.wants_linked_data(request):
             raise Invalid.field("fields", "must be left out where linked data is asked for")
         state = await self._reader.read_whole(request)
@@ -62,7 +62,7 @@ class ExecutionHandlers:
         tag = responses.Tag(
             state.versioned.version, lines, versions, state.counting, beside=state.heard_at
         )
-        shown = document if chosen is None else chosen.shown(document)
+        shown = document if chosen is None else chosen.select(document)
         if shows_erased([document], relations):
             state = state._replace(erased=True)
         return state_response(request, state, shown, tag)

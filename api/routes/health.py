@@ -105,8 +105,8 @@ class HealthHandlers:
         """Commands are taken and the database answers; every view is shown with its position and what
         it has parked. As a stream: the same whenever it changes.
         """
-        if event_stream.preferred(request):
-            return watch.watched(self._hub, request, "readiness", self._readiness, MOST_WATCHERS)
+        if event_stream.is_preferred(request):
+            return watch.watch(self._hub, request, "readiness", self._readiness, MOST_WATCHERS)
         shown = await self._readiness()
         if shown["status"] == "ready":
             return json(shown, VARY)
@@ -157,8 +157,8 @@ class HealthHandlers:
         """Every view with its position, lag and parked events, and how far a rebuild of it is. As a
         stream: the same whenever it changes.
         """
-        if event_stream.preferred(request):
-            return watch.watched(self._hub, request, "projections", self._projections)
+        if event_stream.is_preferred(request):
+            return watch.watch(self._hub, request, "projections", self._projections)
         return json(await self._projections(), VARY)
 
     async def _projections(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.access.visibility import Visibility
-from api.client.ids import checked_id
+from api.client.ids import parse_id
 from api.documents import schemas
 from api.routes import streams
 from api.streaming.filter import require_types
@@ -20,7 +20,7 @@ from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
 from api.web.streams import event_stream
 from api.web.streams.event_stream import EventStreams
-from api.web.streams.stream_request import included
+from api.web.streams.stream_request import includes_execution
 from domain.errors import Invalid, NotFound
 from domain.eventlog.store import Store
 from projections.history.compare import compare as compared
@@ -53,13 +53,13 @@ class HistoryHandlers:
 
     async def events(self, request: Request) -> ASGIApp:
         """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
-        if event_stream.preferred(request):
+        if event_stream.is_preferred(request):
             return await self._stream(request)
         request.only("order", "limit", "cursor", "types", "minPosition", "log", "include")
         order = request.choice("order", "asc", "desc")
         types = [glob for glob in (request.parameter("types") or "").split(",") if glob]
         require_types(types, of_executions=True)
-        with_states = included(request)
+        with_states = includes_execution(request)
         limit = request.integer("limit", 1, MOST_WITH_STATES if with_states else 500) or 50
         cursor = request.parameter("cursor")
 
@@ -94,7 +94,7 @@ class HistoryHandlers:
         wanted = request.parameter("with")
         if wanted is None:
             raise Invalid.field("with", "is required: the id of the other execution")
-        name = checked_id(wanted, "with")
+        name = parse_id(wanted, "with")
         version = request.integer("withVersion", 1, 2**53)
         this = await self._reader.read(request)
         try:

@@ -14,10 +14,10 @@ from api.documents import schemas
 from api.routes.log_streams import LogLineStreams
 from api.web import responses
 from api.web.body import MIB
-from api.web.input.command_body import encoded, parsed, parsed_json
+from api.web.input.command_body import encode, parse, parse_json
 from api.web.input.command_members import without_nulls
 from api.web.operation import Operation, Parameter, PreparedCommand
-from api.web.parameters import CURSOR, FRESH, LIMIT, parsed_time
+from api.web.parameters import CURSOR, FRESH, LIMIT, parse_time_parameter
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from api.web.streams import event_stream
@@ -70,7 +70,7 @@ class LogLineHandlers:
         """The lines of an execution, its own and the server's: a page of them by the time they are of, or
         as a stream in the order in which they were recorded.
         """
-        streaming = event_stream.preferred(request)
+        streaming = event_stream.is_preferred(request)
         request.only(
             *FILTERS,
             "log",
@@ -126,17 +126,17 @@ def prepare_lines(request: Request) -> PreparedCommand:
 
 
 def _lines(body: bytes) -> tuple[LogLine, ...]:
-    given = parsed_json(body)
+    given = parse_json(body)
     if not isinstance(given, list):
-        return (parsed(LogLine, body),)
+        return (parse(LogLine, body),)
     for part in given:
         if isinstance(part, dict):
             without_nulls(LogLine, part)
-    return tuple(MANY.validate_json(encoded(given)))
+    return tuple(MANY.validate_json(encode(given)))
 
 
 def _filter(request: Request) -> LogFilter:
-    asked = [level for level in (request.filled("level") or "").split(",") if level]
+    asked = [level for level in (request.non_empty("level") or "").split(",") if level]
     levels = [level for level in LEVELS if level in asked]
     if unknown := set(asked) - set(LEVELS):
         raise Invalid.field(
@@ -145,9 +145,9 @@ def _filter(request: Request) -> LogFilter:
     since, until = request.parameter("since"), request.parameter("until")
     return LogFilter(
         levels,
-        request.filled("step"),
-        None if since is None else parsed_time("since", since),
-        None if until is None else parsed_time("until", until),
+        request.non_empty("step"),
+        None if since is None else parse_time_parameter("since", since),
+        None if until is None else parse_time_parameter("until", until),
         _text(request),
     )
 

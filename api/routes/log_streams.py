@@ -16,7 +16,7 @@ from api.streaming.stream_position import BadCursor, require_log
 from api.web.request import Request
 from api.web.streams import event_stream
 from api.web.streams.event_source import EventSource, control, frame
-from api.web.streams.stream_request import FULL, streamed_state
+from api.web.streams.stream_request import FULL, read_state_to_stream
 from domain.errors import NotFound, Overloaded
 from domain.json_forms import parse_time
 from domain.model import Versioned
@@ -58,7 +58,7 @@ class LogLineStreams:
         try:
             return await self._open(request, only)
         except Overloaded as error:
-            return event_stream.sent_away(request, error)
+            return event_stream.refuse_browser(request, error)
 
     async def _open(self, request: Request, only: LogFilter) -> ASGIApp:
         hub = self._hub
@@ -66,7 +66,7 @@ class LogLineStreams:
         if hub.full:
             raise Overloaded(FULL)
         execution = request.path["id"]
-        versioned = await streamed_state(hub, f"execution/{execution}")
+        versioned = await read_state_to_stream(hub, f"execution/{execution}")
         cursor = await self._start(request, execution)
         resumed = request.header("last-event-id") is not None
         if resumed and versioned and await self._over(versioned, execution, only, cursor):
@@ -75,7 +75,7 @@ class LogLineStreams:
             raise Overloaded(FULL)
 
         def frames(source: EventSource) -> AsyncGenerator[bytes]:
-            return self._followed(source, request, only, cursor)
+            return self._follow(source, request, only, cursor)
 
         headers = {"log-position": str(self._positions.position("logs"))}
         return EventSource(hub, frames, headers)
@@ -120,7 +120,7 @@ class LogLineStreams:
         async with aclosing(self._lines.pages(execution, only, cursor)) as pages:
             return await anext(pages, None) is None
 
-    async def _followed(
+    async def _follow(
         self, source: EventSource, request: Request, only: LogFilter, cursor: LogCursor
     ) -> AsyncGenerator[bytes]:
         """While the database is away it waits for it: the cursor is here."""
@@ -131,7 +131,7 @@ class LogLineStreams:
                     while not source.closing:
                         if not await self._is_reached(request):
                             return
-                        ended = follower.noted and await self._ended(follower, execution)
+                        ended = follower.noted and await self._has_ended(follower, execution)
                         async with aclosing(self._lines.pages(execution, only, cursor)) as pages:
                             async for page in pages:
                                 cursor = page[-1].cursor
@@ -157,13 +157,13 @@ class LogLineStreams:
             return False
         return True
 
-    async def _ended(self, follower: LineSubscription, execution: str) -> bool:
+    async def _has_ended(self, follower: LineSubscription, execution: str) -> bool:
         """Whether the execution has ended, and the server has noted it: asked before the lines are read.
 
         What is noted later asks again.
         """
         follower.noted = False
-        versioned = await streamed_state(self._hub, f"execution/{execution}")
+        versioned = await read_state_to_stream(self._hub, f"execution/{execution}")
         if versioned is None or not versioned.state.final:
             return False
         if await self._positions.wait("logs", versioned.position, RETRY_AFTER):

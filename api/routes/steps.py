@@ -35,12 +35,14 @@ class StepHandlers:
         state = await self._reader.read(request)
         execution: Execution = state.versioned.state
         if limit is None and cursor is None:
-            return state_response(request, state, _shown(execution, 0, len(execution.steps), slim))
+            return state_response(
+                request, state, _documents(execution, 0, len(execution.steps), slim)
+            )
         after = _place(cursor, len(execution.steps))
         until = after + (limit or DEFAULT)
         more = until < len(execution.steps)
         page = {
-            "data": _shown(execution, after, until, slim),
+            "data": _documents(execution, after, until, slim),
             "hasMore": more,
             "nextCursor": str(until) if more else None,
         }
@@ -53,11 +55,11 @@ class StepHandlers:
         step = execution.steps.get(request.path["step"])
         if step is None:
             raise NotFound("There is no such step.", step=request.path["step"])
-        shown = state.marked(step_document(step, execution.assignee))
+        shown = state.mark_erased(step_document(step, execution.assignee))
         return state_response(request, state, shown)
 
 
-def _shown(execution: Execution, after: int, until: int, slim: bool) -> list[dict[str, Any]]:
+def _documents(execution: Execution, after: int, until: int, slim: bool) -> list[dict[str, Any]]:
     steps = islice(execution.steps.values(), after, until)
     return [step_document(_slim(step) if slim else step, execution.assignee) for step in steps]
 

@@ -12,7 +12,7 @@ from api.streaming.subscriber import RESTART, Subscriber
 
 async def catch_up(feed: Feed, subscriber: Subscriber) -> None:
     """Write to a subscriber all that its feed has published after its cursor, and make it live."""
-    await feed.reached(subscriber.cursor)
+    await feed.wait_until(subscriber.cursor)
     await subscriber.writable()
     async with aclosing(feed.after(subscriber)) as runs:
         async for entries in runs:

@@ -35,7 +35,7 @@ class Wire(Protocol):
         """A frame about the stream itself, ready to be written."""
         ...
 
-    def packed(self, frames: Sequence[bytes]) -> bytes:
+    def pack(self, frames: Sequence[bytes]) -> bytes:
         """Frames in one write."""
         ...
 
@@ -56,9 +56,9 @@ class ServerSentEvents:
         retry = b"retry: %d\n" % more["retry"] if "retry" in more else b""
         data = orjson.dumps({"position": position, **more})
         frame = b"id: %d\nevent: %b\n%bdata: %b\n\n" % (position, name.encode(), retry, data)
-        return self.packed([frame])
+        return self.pack([frame])
 
-    def packed(self, frames: Sequence[bytes]) -> bytes:
+    def pack(self, frames: Sequence[bytes]) -> bytes:
         body = b"".join(frames)
         return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
 
@@ -89,7 +89,7 @@ class WebSocketFrames:
             position, name, orjson.dumps({"type": name, "position": position, **more})
         )
 
-    def packed(self, frames: Sequence[bytes]) -> bytes:
+    def pack(self, frames: Sequence[bytes]) -> bytes:
         return b"".join(frames)
 
 
@@ -138,15 +138,13 @@ class Encoder:
         key = entries[0].serial, entries[-1].serial
         chunks = self._chunks.get(key)
         if chunks is None:
-            chunks = list(
-                joined(self.wire, ((self.encode(each), each.position) for each in entries))
-            )
+            chunks = list(join(self.wire, ((self.encode(each), each.position) for each in entries)))
             self._chunks.put(key, chunks)
             self._chunks.trim()
         return chunks
 
 
-def joined(wire: Wire, frames: Iterable[tuple[bytes | None, int]]) -> Iterator[Chunk]:
+def join(wire: Wire, frames: Iterable[tuple[bytes | None, int]]) -> Iterator[Chunk]:
     """Frames in as few writes as possible, each of at least `FLUSH_AT` bytes.
 
     Each comes with the cursor after it, and is None or empty where nothing is sent. The last chunk may
@@ -161,10 +159,10 @@ def joined(wire: Wire, frames: Iterable[tuple[bytes | None, int]]) -> Iterator[C
             parts.append(frame)
             size += len(frame)
             if size >= FLUSH_AT:
-                yield Chunk(wire.packed(parts), cursor)
+                yield Chunk(wire.pack(parts), cursor)
                 parts, size, unsent = [], 0, None
     if unsent is not None:
-        yield Chunk(wire.packed(parts), unsent)
+        yield Chunk(wire.pack(parts), unsent)
 
 
 SSE, WEBSOCKET = ServerSentEvents(), WebSocketFrames()

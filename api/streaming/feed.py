@@ -14,7 +14,7 @@ from api.streaming.log.entry import Chunk, Entry
 from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader, StreamPage
 from api.streaming.log.page_cache import SIZE, PageCache, slot
-from api.streaming.log.retrying import retried
+from api.streaming.log.retrying import retry
 from api.streaming.phase import HubState, Phase, Published
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
@@ -59,15 +59,15 @@ class Feed:
         """Drop all that was read."""
         self.pages.forget()
 
-    async def moved(self) -> None:
+    async def wait_for_more(self) -> None:
         """Until more is published."""
         self._moved.clear()
         await self._moved.wait()
 
-    async def reached(self, position: int) -> None:
+    async def wait_until(self, position: int) -> None:
         """Until everything up to a position is published."""
         while self.published.head < position:
-            await self.moved()
+            await self.wait_for_more()
 
     def join(self, topic: Topic) -> Group:
         """The group of a topic, with one member more; `index.leave` takes it away again."""
@@ -91,7 +91,7 @@ class Feed:
         self.pages.append(entries)
         self.published.head = entries[-1].position
         # From here on nothing may fail: who is live would never get these entries.
-        concerned = self.index.concerned(entries)
+        concerned = self.index.entries_by_group(entries)
         for group, its in concerned.items():
             group.latest = its[-1].position
             group.note(its)
@@ -164,9 +164,9 @@ class Feed:
         while not at_end or group.latest > cursor:
             subscriber.tell_fell_behind()
             if version is None:
-                version = await retried(partial(self._loader.version_at, stream, cursor), FAILED)
+                version = await retry(partial(self._loader.version_at, stream, cursor), FAILED)
             head = self.published.head
-            page = await retried(partial(self._stream_page, stream, version), FAILED)
+            page = await retry(partial(self._stream_page, stream, version), FAILED)
             # What is not published yet comes when it is.
             until = self.published.head
             entries = [entry for entry in page.entries if cursor < entry.position <= until]
@@ -216,9 +216,9 @@ class FoldedFeed(Feed):
         """Follow the raw feed, until cancelled."""
         while True:
             if self.index and self.published.head < self._raw.published.head:
-                await retried(self._advance, "events cannot be folded")
+                await retry(self._advance, "events cannot be folded")
             else:
-                await self._raw.moved()
+                await self._raw.wait_for_more()
 
     async def _advance(self) -> None:
         after = self.published.head

@@ -84,9 +84,9 @@ class Filter:
             return False
         if self.types and not (self._of_type(entry.type) or self._shows(entry)):
             return False
-        return not self.chooses or self._chosen(entry)
+        return not self.chooses or self._is_chosen(entry)
 
-    def _chosen(self, entry: Entry) -> bool:
+    def _is_chosen(self, entry: Entry) -> bool:
         if not entry.of_execution:
             return entry.stream.startswith(ORDERS) and _parties_meet(entry, self._of_orders)
         if entry.position <= self.seen_until and not self.asked:

@@ -47,7 +47,7 @@ def _envelope(entry: Entry, *, with_state: bool = False) -> Frames:
     return [(entry.type, envelope(entry.row, entry.key, after, entry.log))]
 
 
-def _watched(entry: Entry, *, with_state: bool = False) -> Frames:
+def _watch_frames(entry: Entry, *, with_state: bool = False) -> Frames:
     states = entry.states
     if states is None:
         return []
@@ -154,7 +154,7 @@ OWN: dict[str, Callable[[States, Frame], Frame]] = {
 
 EVENTS = Format("events", _envelope, folded=False)
 EVENTS_WITH_STATE = Format("events+state", partial(_envelope, with_state=True), folded=True)
-WATCH = Format("watch", _watched, folded=True)
-WATCH_WITH_STATE = Format("watch+state", partial(_watched, with_state=True), folded=True)
+WATCH = Format("watch", _watch_frames, folded=True)
+WATCH_WITH_STATE = Format("watch+state", partial(_watch_frames, with_state=True), folded=True)
 WITH_STATE = {EVENTS: EVENTS_WITH_STATE, WATCH: WATCH_WITH_STATE}
 FORMATS = (*WITH_STATE, *WITH_STATE.values())

@@ -16,7 +16,7 @@ from api.streaming.feed import Feed, FoldedFeed
 from api.streaming.heartbeat import Heartbeat
 from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader
-from api.streaming.log.retrying import retried
+from api.streaming.log.retrying import retry
 from api.streaming.log.tail import LogPage, LogTail
 from api.streaming.log_lines import LineTail, LogLines
 from api.streaming.phase import HubState
@@ -67,7 +67,7 @@ class Hub:
         self.state = HubState({"log": of_log} if of_log else None)
         self.heartbeat = Heartbeat(self.state)
         folding = Folding(loader)
-        self.logs = LogLines(log_tail, loader, folding, self.caught_up)
+        self.logs = LogLines(log_tail, loader, folding, self.wait_until_caught_up)
         self.raw = Feed(loader, self.state)
         self.folded = FoldedFeed(self.raw, loader, self.state, folding, self.logs.note)
         self.limit = limit
@@ -134,16 +134,16 @@ class Hub:
         if head > self.position:
             if self._subscribers:
                 self._tail.wake()
-                await self.raw.reached(head)
+                await self.raw.wait_until(head)
             else:
                 self._begin(head)
         return self.position
 
-    async def caught_up(self) -> None:
+    async def wait_until_caught_up(self) -> None:
         """Until what was written so far is published, in the folded feed, too, if it runs."""
         head = await self.head()
         if self.folded.index:
-            await self.folded.reached(head)
+            await self.folded.wait_until(head)
 
     def connect(
         self, transport: Transport, topic: Topic, cursor: int, known: KnownStream | None
@@ -173,12 +173,12 @@ class Hub:
         self.heartbeat.add(subscriber)
         self._count()
         if transport.gone:
-            subscriber.lost()
+            subscriber.note_lost()
         return subscriber
 
     def disconnect(self, subscriber: Subscriber) -> None:
         """Forget it."""
-        subscriber.lost()
+        subscriber.note_lost()
         subscriber.transport.subscriber = None
         self._subscribers.discard(subscriber)
         self.heartbeat.remove(subscriber)
@@ -215,7 +215,7 @@ class Hub:
     async def _follow(self) -> None:
         async for page in self._tail.pages(lambda: not self._subscribers):
             # Safe to repeat: what was published already is left out.
-            await retried(partial(self._publish, page), "what was written cannot be published")
+            await retry(partial(self._publish, page), "what was written cannot be published")
             if page.other is not None:
                 self._leave(page.other)
 

@@ -49,7 +49,7 @@ class Index:
                 _discard(self._parties, party, group.topic)
             self._anywhere.pop(group.topic, None)
 
-    def concerned(self, entries: Sequence[Entry]) -> Mapping[Group, Sequence[Entry]]:
+    def entries_by_group(self, entries: Sequence[Entry]) -> Mapping[Group, Sequence[Entry]]:
         """The groups that may want some of the entries, and which."""
         some: dict[Group, list[Entry]] = {}
         for entry in entries:

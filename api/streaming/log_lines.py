@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import structlog
 
 from api.streaming.cooperative import Cooperative
-from api.streaming.encoding import joined
+from api.streaming.encoding import join
 from api.streaming.index import WHOLE_LOG, Group
 from api.streaming.log.entry import EXECUTIONS, Entry
 from api.streaming.log.folding import Folding
@@ -78,7 +78,7 @@ class LogLines:
         self._beginning = asyncio.Lock()
         self._writing = asyncio.Lock()
 
-    def appended(self) -> None:
+    def wake(self) -> None:
         """This process appended lines; those of others are found by looking."""
         if self._began:
             self._news.set()
@@ -158,7 +158,7 @@ class LogLines:
         more, lines = self._page.more, self._page.lines
         if lines:
             keys = await self._loader.keys({EXECUTIONS + id_ for id_, _ in lines})
-            if self._filtered(keys):
+            if self._streams_with_filters(keys):
                 await (
                     self._caught_up()
                 )  # a line's filter is asked of the state that it was written in
@@ -179,19 +179,19 @@ class LogLines:
             lines[stream].append(frame)
         if not lines:
             return
-        filtered = self._filtered(lines)
+        filtered = self._streams_with_filters(lines)
         states = await self._states.newest(filtered) if filtered else {}
         async with self._writing:
             cooperative = Cooperative()
-            for group, its in self._concerned(lines, states):
+            for group, its in self._frames_by_group(lines, states):
                 await _sweep(group, its, cooperative)
 
-    def _filtered(self, streams: Iterable[str]) -> Sequence[str]:
+    def _streams_with_filters(self, streams: Iterable[str]) -> Sequence[str]:
         """Those of streams that somebody's filter is asked of."""
         anywhere = _filters(self._groups.get(WHOLE_LOG, ()))
         return [s for s in streams if anywhere or _filters(self._groups.get(s, ()))]
 
-    def _concerned(
+    def _frames_by_group(
         self, lines: Lines, states: Mapping[str, Versioned[Any]]
     ) -> Iterator[tuple[Group, list[bytes]]]:
         for group in list(self._groups.get(WHOLE_LOG, ())):
@@ -215,7 +215,7 @@ def _filters(groups: Iterable[Group]) -> bool:
 
 async def _sweep(group: Group, lines: Sequence[bytes], cooperative: Cooperative) -> None:
     wire = group.topic.encoder.wire
-    for chunk in joined(wire, ((wire.frame(None, "log", line), NO_CURSOR) for line in lines)):
+    for chunk in join(wire, ((wire.frame(None, "log", line), NO_CURSOR) for line in lines)):
         group.logs += 1
         for subscriber in list(group.live):
             if subscriber.live:

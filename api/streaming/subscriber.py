@@ -165,7 +165,7 @@ class Subscriber:
             await self._writable
             self._writable = None
 
-    def lost(self) -> None:
+    def note_lost(self) -> None:
         """The client has gone."""
         self._finish(Ending(None))
 
@@ -226,7 +226,7 @@ class Subscriber:
 
     def conclude(self) -> None:
         """End it if it is about one execution, which has ended before its cursor."""
-        if self.group.ended(self.cursor):
+        if self.group.has_ended(self.cursor):
             self.end(DONE)
 
     def end(self, code: int, reason: str = "") -> None:

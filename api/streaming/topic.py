@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from api.streaming.encoding import Encoder, joined
+from api.streaming.encoding import Encoder, join
 from api.streaming.filter import Filter
 from api.streaming.log.entry import Chunk, Entry
 from domain.model import Versioned
@@ -35,7 +35,7 @@ class Topic(NamedTuple):
         """The frames of those entries that are wanted, and the cursors after them."""
         # There is one group for the whole log: caching its frames would cost more than it saves.
         frame = self.encoder.encode if self.whole else self._frame
-        return joined(self.encoder.wire, ((frame(each), each.position) for each in entries))
+        return join(self.encoder.wire, ((frame(each), each.position) for each in entries))
 
     def shared_chunks(self, entries: Sequence[Entry]) -> Iterable[Chunk]:
         """The same, for those who catch up: many of them read the same entries."""
@@ -92,6 +92,6 @@ class TopicGroup(Generic[S]):
             if entry.ends is not None:
                 self.learn(entry.position, ended=entry.ends)
 
-    def ended(self, cursor: int) -> bool:
+    def has_ended(self, cursor: int) -> bool:
         """Whether nothing will come after a cursor, because its execution has ended."""
         return self._ended and cursor >= self._known

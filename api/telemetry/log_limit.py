@@ -40,18 +40,18 @@ class LogLimit(logging.Filter):
         """Pass a line of ours on. Raises structlog.DropEvent where it is one too many."""
         if level == "debug":
             return event
-        left_out = self._left_out(event["event"])
+        left_out = self._count_left_out(event["event"])
         if left_out is None:
             raise structlog.DropEvent
         return {**event, "left_out": left_out} if left_out else event
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a library's record is logged."""
-        left_out = self._left_out((record.name, str(record.msg)))
+        left_out = self._count_left_out((record.name, str(record.msg)))
         record.left_out = left_out
         return left_out is not None
 
-    def _left_out(self, kind: Hashable) -> int | None:
+    def _count_left_out(self, kind: Hashable) -> int | None:
         """How many lines of the kind were left out before this one; None where it is, too."""
         now = self._clock()
         begun, lines = self._kinds.get(kind, (now, 0))

@@ -113,7 +113,7 @@ class ConnectionLimits:
         since, before = self._receiving.get(peer, (_now(), 0))
         self._receiving[peer] = since, before + size
 
-    def received(self, peer: Peer) -> None:
+    def note_received(self, peer: Peer) -> None:
         """Its body is here, or is not waited for any more."""
         self._receiving.pop(peer, None)
 
@@ -132,7 +132,7 @@ class ConnectionLimits:
     def forget(self, peer: Peer) -> None:
         """It is gone. To be called once or more."""
         self.begin(peer)
-        self.received(peer)
+        self.note_received(peer)
         self.release(peer)
         if peer.counted:
             peer.counted = False
@@ -183,7 +183,7 @@ class ConnectionLimits:
         for peer in self._slow(now):
             CONNECTIONS_CUT.labels("too slow").inc()
             self.begin(peer)
-            self.received(peer)
+            self.note_received(peer)
             peer.too_slow()
         for peer in [
             peer for peer, (since, _) in self._holding.items() if since + UNREAD_TIMEOUT < now

@@ -53,7 +53,7 @@ class LimitedConnection(asyncio.Protocol):
         """The body has come, or its request is answered without it."""
         if self._receiving:
             self._receiving = False
-            self.limits.received(self)
+            self.limits.note_received(self)
 
     def pause_writing(self) -> None:
         super().pause_writing()

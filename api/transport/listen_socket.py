@@ -12,7 +12,7 @@ UNSENT_BYTES = 128 * 1024
 USER_TIMEOUT_MS = 60_000
 
 
-def bound(settings: Settings) -> socket.socket:
+def bind(settings: Settings) -> socket.socket:
     """A socket that has the address, but does not listen yet: who comes too early is turned away.
 
     Raises:

@@ -75,7 +75,7 @@ class StreamProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self.subscriber is not None:
-            self.subscriber.lost()
+            self.subscriber.note_lost()
 
 
 class CoalescingTransport:

@@ -40,7 +40,7 @@ class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
         super().connection_made(transport)
         if self._limits.per_address is not None and self.client is not None:
             self._host = self.client[0]
-        self.conn.reject = _rejected  # type: ignore[method-assign]  # else it answers in plain text
+        self.conn.reject = _reject  # type: ignore[method-assign]  # else it answers in plain text
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -84,7 +84,7 @@ class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
             super().shutdown()  # else the hub says goodbye, with the cursor
 
 
-def _rejected(status: StatusLike, text: str) -> Response:
+def _reject(status: StatusLike, text: str) -> Response:
     error = Internal() if status == HTTPStatus.INTERNAL_SERVER_ERROR else Malformed(reason(text))
     answer = problems.answer(error, "")
     protective = {name.decode(): value.decode() for name, value in PROTECTIVE}

@@ -95,10 +95,10 @@ class Door:
             self.limits.require(caller.name)
         admit(caller, operation.right, scope, self.directory)
         if AUDITING in caller.scope.reaches:
-            caller = await self.grants.widened(caller)
+            caller = await self.grants.widen(caller)
             if operation.shows_executions and purpose(scope["state"]["headers"]) is None:
                 raise PurposeRequired
-        if (kind := owned_kind(operation.path)) is not None:
+        if (kind := kind_of_path(operation.path)) is not None:
             wanted = caller, operation.right, f"{kind}/{scope['path_params']['id']}"
             if operation.prepare is None:
                 await self.visibility.require(*wanted)
@@ -121,15 +121,15 @@ class Door:
         cookie = self.browsers.session(headers) if authorization is None else None
         if cookie is not None:
             self.browsers.require_own_page(scope, headers)
-            if (remembered := self.access.remembered(cookie)) is not None:
+            if (remembered := self.access.verified_before(cookie)) is not None:
                 return remembered
-            return await self.attempted(scope, self.access.holder(cookie))
-        known = self.access.known(authorization)
+            return await self.attempt(scope, self.access.holder(cookie))
+        known = self.access.known_caller(authorization)
         if known is not None or authorization is None:
             return known or ANONYMOUS
-        return await self.attempted(scope, self.access.caller(authorization))
+        return await self.attempt(scope, self.access.caller(authorization))
 
-    async def attempted(self, scope: Scope, finding: Coroutine[Any, Any, T]) -> T:
+    async def attempt(self, scope: Scope, finding: Coroutine[Any, Any, T]) -> T:
         """What it finds, unless too many attempts have failed from this address.
 
         Raises:
@@ -145,7 +145,7 @@ class Door:
             finding.close()
 
 
-def owned_kind(path: str) -> str | None:
+def kind_of_path(path: str) -> str | None:
     """The kind of the aggregate that a path belongs to; None where it belongs to none."""
     return next((OWNED[root] for root in OWNED if f"{path}/".startswith(f"{root}/")), None)
 

@@ -33,7 +33,7 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
 
 
 async def _done_or_left(receive: Receive, working: asyncio.Future[T]) -> None:
-    leaving = asyncio.create_task(_left(receive), name="wait for the client to go")
+    leaving = asyncio.create_task(_wait_for_disconnect(receive), name="wait for the client to go")
     try:
         either: set[asyncio.Future[Any]] = {working, leaving}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -44,6 +44,6 @@ async def _done_or_left(receive: Receive, working: asyncio.Future[T]) -> None:
         await asyncio.gather(leaving, return_exceptions=True)
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

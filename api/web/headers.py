@@ -46,7 +46,7 @@ def read(scope: Scope) -> Headers:
     lines = scope["headers"]
     headers = dict(lines)
     if len(headers) < len(lines):
-        headers = _joined(lines)
+        headers = _join(lines)
     if scope["http_version"] != "1.1":
         _require_version(scope["http_version"])
     elif b"host" not in headers:
@@ -59,7 +59,7 @@ def items(text: str) -> Iterator[str]:
     return (found for item in ITEM.findall(text) if (found := item.strip()))
 
 
-def _joined(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
+def _join(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
     joined: dict[bytes, list[bytes]] = {}
     for name, value in lines:
         joined.setdefault(name, []).append(value)

@@ -25,7 +25,7 @@ FRESH = (MIN_POSITION, LOG)
 PAST = (VERSION, AT, *FRESH)
 
 
-def parsed_time(name: str, text: str) -> datetime:
+def parse_time_parameter(name: str, text: str) -> datetime:
     """A query parameter that is a time. Raises Invalid where it is none."""
     try:
         return parse_time(text)

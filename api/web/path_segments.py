@@ -11,7 +11,7 @@ PARTING = re.compile(rb"%(?=25|2f)", re.IGNORECASE)
 SEGMENT = "segment"
 
 
-def parted(raw_path: bytes) -> str:
+def decode_path(raw_path: bytes) -> str:
     """The decoded path, in which the slashes and percent signs of its segments are encoded still."""
     return unquote(PARTING.sub(b"%25", raw_path).decode("ascii"))
 

@@ -26,7 +26,7 @@ def preferences(prefer: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for item in items(prefer):
         if parsed := PREFERENCE.fullmatch(item):
-            found.setdefault(parsed[1].lower(), _unquoted(parsed[2] or ""))
+            found.setdefault(parsed[1].lower(), _unquote(parsed[2] or ""))
     return found
 
 
@@ -46,5 +46,5 @@ def seconds_to_wait(prefer: str) -> int | None:
     return int(wait) if SECONDS.fullmatch(wait) else None
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     return ESCAPED.sub(r"\1", value[1:-1]) if value.startswith('"') else value

@@ -91,7 +91,7 @@ class Request:
             raise Invalid.field(name, f"must be given once, but is given {len(found)} times")
         return found[0] if found else None
 
-    def filled(self, name: str) -> str | None:
+    def non_empty(self, name: str) -> str | None:
         """A query parameter that may come once, and not without a value."""
         text = self.parameter(name)
         if text == "":

@@ -44,7 +44,7 @@ def json(
     )
 
 
-def executed(
+def command_response(
     request: Request,
     answer: Answer,
     heard_at: datetime | None = None,

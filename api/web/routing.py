@@ -13,7 +13,7 @@ from api.web.admission import Door, refusal
 from api.web.body import Bodies
 from api.web.endpoint import Endpoint
 from api.web.operation import Operation
-from api.web.path_segments import SEGMENT, parted
+from api.web.path_segments import SEGMENT, decode_path
 
 PREFIX = "/api"
 
@@ -28,7 +28,7 @@ def routes(door: Door, bodies: Bodies, operations: Iterable[Operation]) -> list[
     return [Route(path, Endpoint(door, bodies, rows)) for path, rows in paths.items()]
 
 
-def prefixed(router: Router) -> ASGIApp:
+def with_prefix(router: Router) -> ASGIApp:
     """The application of a router: each path with and without `PREFIX`, and headers read once, or refused."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +39,7 @@ def prefixed(router: Router) -> ASGIApp:
                 await refusal(error, scope)(scope, receive, send)
                 return
             if b"%" in scope["raw_path"]:
-                scope["path"] = parted(scope["raw_path"])
+                scope["path"] = decode_path(scope["raw_path"])
             if scope["path"].startswith(PREFIX + "/"):
                 scope["root_path"] = PREFIX
         await router(scope, receive, send)

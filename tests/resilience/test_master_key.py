@@ -44,7 +44,7 @@ def test_server_goes_on_with_the_new_master_key_and_ends_where_that_is_not_at_ha
     database: str,
 ) -> None:
     with serving(database) as service:
-        folder = DataDir.opened(service.data)
+        folder = DataDir.open(service.data)
         with client(service.url) as api:
             for kind, body in CATALOG.items():
                 ok(api.post(f"/{kind}", json=body))

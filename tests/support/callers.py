@@ -9,7 +9,7 @@ import httpx
 
 from api.access.identity import Caller
 from api.access.rights import Role
-from api.access.scope import AUDITING, Reach, Scope, owned
+from api.access.scope import AUDITING, Reach, Scope, reach_of_owner
 from tests.support.declared import require_declared
 from tests.support.lean_transport import LeanTransport
 from tests.support.running_server import Serving
@@ -30,7 +30,7 @@ class KnownCallers:
 
 def caller(role: Role, name: str) -> Caller:
     """One with a role, of the party that its name says, or the one that an auditor is."""
-    reach: Reach = AUDITING if role is Role.AUDITOR else owned(role, name)
+    reach: Reach = AUDITING if role is Role.AUDITOR else reach_of_owner(role, name)
     return Caller(f"{role}:{name}", Scope((reach,)), f"key-{name}", subject=name)
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from api.fan_out.connection import connected, nats_servers
+from api.fan_out.connection import connection_to, nats_servers
 from tests.support.fan_out import STREAM, NatsServer
 from tests.support.service_process import free_port
 
@@ -68,7 +68,7 @@ class NatsCluster:
         """The server that writes the stream."""
 
         async def ask() -> str:
-            async with connected(nats_servers(self.url_of(""), ca=self.ca), "test") as there:
+            async with connection_to(nats_servers(self.url_of(""), ca=self.ca), "test") as there:
                 info = await there.client.jsm().stream_info(STREAM)
                 assert info.cluster is not None
                 return str(info.cluster.leader)

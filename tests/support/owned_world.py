@@ -10,7 +10,7 @@ import httpx
 
 from api.access.identity import Access, Caller
 from api.access.rights import Role
-from api.access.scope import AUDITING, OPERATING, Scope, owned
+from api.access.scope import AUDITING, OPERATING, Scope, reach_of_owner
 from tests.support.api_client import ok
 from tests.support.callers import KnownCallers
 from tests.support.lean_transport import LeanTransport
@@ -67,9 +67,15 @@ SAMPLES = (OF_CUSTOMER, OF_PROVIDER, OF_ASSIGNEE, GRANTED, STRANGE)
 
 PURPOSE = "Audit of the year"
 CALLERS: Mapping[Role, Caller] = {
-    Role.CUSTOMER: Caller("customer:amber", Scope((owned(Role.CUSTOMER, OF_CUSTOMER.customer),))),
-    Role.PROVIDER: Caller("provider:works", Scope((owned(Role.PROVIDER, OF_PROVIDER.provider),))),
-    Role.ASSIGNEE: Caller("assignee:cedar", Scope((owned(Role.ASSIGNEE, OF_ASSIGNEE.person),))),
+    Role.CUSTOMER: Caller(
+        "customer:amber", Scope((reach_of_owner(Role.CUSTOMER, OF_CUSTOMER.customer),))
+    ),
+    Role.PROVIDER: Caller(
+        "provider:works", Scope((reach_of_owner(Role.PROVIDER, OF_PROVIDER.provider),))
+    ),
+    Role.ASSIGNEE: Caller(
+        "assignee:cedar", Scope((reach_of_owner(Role.ASSIGNEE, OF_ASSIGNEE.person),))
+    ),
     Role.AUDITOR: Caller("auditor:ida", Scope((AUDITING,)), subject="ida"),
     Role.OPERATOR: Caller("operator:olaf", Scope((OPERATING,))),
 }

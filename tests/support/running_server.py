@@ -23,11 +23,11 @@ from api.embedded_postgres.data_dir import DataDir
 from api.hosting.composition import hosting
 from api.hosting.hosted_logs import HostedLogs
 from api.hosting.preparation import Deployment
-from api.server import Server, configured, server_of
+from api.server import Server, make_config, server_of
 from api.settings import Settings
 from api.system import System, build
 from api.transport.connection_limits import ConnectionLimits
-from api.transport.listen_socket import bound, listen
+from api.transport.listen_socket import bind, listen
 from api.work import working
 from api.work_task import task_of, work_for_others
 from domain.eventlog.encryption import Vault
@@ -55,7 +55,7 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 def data_dir(conninfo: str, path: Path) -> DataDir:
     """A data directory with the master key of the server, which the log is settled on."""
-    folder = DataDir.opened(path)
+    folder = DataDir.open(path)
     folder.master_key_file.write_bytes(b64encode(MASTER_KEY))
     folder.master_key_file.chmod(0o600)
     settle_master_key(conninfo, "executions", folder.master_key, folder.master_key)
@@ -99,7 +99,7 @@ class Serving:
         self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
         if access is not None:
             self.system.door.access = access
-        self._socket = bound(settings)
+        self._socket = bind(settings)
         listen(self._socket, settings)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -111,12 +111,12 @@ class Serving:
 
     def _made(self, log_name: str | None) -> Server:
         if self.settings.logs is None:
-            config = configured(*create_app(self.system), self.log_id, log_name=log_name)
+            config = make_config(*create_app(self.system), self.log_id, log_name=log_name)
             return server_of(config, self.system, self.limits)
         known = Database(self.conninfo, self.conninfo)
         deployment = Deployment(self.settings, known, TOKEN, MASTER_KEY)
         many, self.hosted = hosting(self.system, LogRegistry(self.settings.logs), deployment)
-        config = configured(many, many.direct, None)
+        config = make_config(many, many.direct, None)
         return server_of(config, self.system, self.limits, self.hosted.close)
 
     def client(self, log: str | None = None) -> httpx.Client:

@@ -36,7 +36,7 @@ class Running(NamedTuple):
 
     async def tell(self, execution: str, *messages: str) -> None:
         lines = [LogLine(level="info", message=message) for message in messages]
-        await append_lines(self.store, execution, lines, NOON, written=self.hub.logs.appended)
+        await append_lines(self.store, execution, lines, NOON, written=self.hub.logs.wake)
 
     async def connect(self, topic: Topic = LOGS, versioned: Versioned[Any] | None = None) -> Line:
         if topic.filter.logs:

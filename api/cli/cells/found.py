@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 
 from api.cells.registry import LogPlace, LogRegistry
-from api.database import Database, named_database
+from api.database import Database, open_database
 from api.embedded_postgres.data_dir import DataDir
 from api.ready_logs import database_at
 from api.settings import Settings, SetupError, read
@@ -40,7 +40,7 @@ def server(data_dir: Path | None, *, log: str | None = None) -> Iterator[tuple[S
     """
     settings = read(data_dir=data_dir, log=log)
     configure_logging(settings.log_level)
-    with named_database(settings, DataDir(settings.data_dir)) as known:
+    with open_database(settings, DataDir(settings.data_dir)) as known:
         yield settings, known
 
 

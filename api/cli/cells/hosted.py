@@ -15,7 +15,7 @@ from rich.table import Table
 from api.cells.registry import LogPlace, LogRegistry
 from api.cli.tables import print_table, whole_column
 from api.database import Database
-from api.log_keys import named
+from api.log_keys import settle_name
 from api.ready_logs import database_at
 from api.settings import Settings, SetupError
 from domain.eventlog.setup.databases import database_in, log_at
@@ -48,9 +48,9 @@ def create_hosted(
     before = registry.read().get(name)
     place = before or LogPlace.of(name)
     place = replace(place, hosts=hosts or place.hosts)
-    log = database_at(known, place).located(place.schema)
+    log = database_at(known, place).locate(place.schema)
     log.prepare(place.schema)
-    named(replace(settings, schema=place.schema), log.owner)
+    settle_name(replace(settings, schema=place.schema), log.owner)
     registry.put(name, place)
     if as_json:
         made = {"name": name, "schema": place.schema, "made": before is None, "path": _path(name)}
@@ -82,7 +82,7 @@ def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
 
 
 def _found(name: str, place: LogPlace, known: Database) -> dict[str, object]:
-    located = database_at(known, place).located(place.schema)
+    located = database_at(known, place).locate(place.schema)
     at = {"database": database_in(located.owner), "schema": place.schema}
     log = log_at(located.owner, place.schema)
     if log is None:

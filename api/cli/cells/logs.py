@@ -13,7 +13,7 @@ from api.cli.cells.found import reporting_errors, server
 from api.cli.cells.hosted import create_hosted, list_hosted
 from api.cli.tables import print_table, whole_column
 from api.database import Database
-from api.log_keys import named
+from api.log_keys import settle_name
 from api.settings import SetupError, read
 from domain.eventlog.moving.journal import read_from
 from domain.eventlog.setup.databases import (
@@ -48,7 +48,7 @@ def create_log(name: str, hosts: tuple[str, ...], data_dir: Path | None, *, as_j
             owner=in_database(known.owner, database), serving=in_database(known.serving, database)
         )
         made.prepare(settings.schema)
-        named(settings, made.owner)
+        settle_name(settings, made.owner)
     urls = {"url": without_secrets(made.serving)}
     if settings.database_owner_url is not None:
         urls["ownerUrl"] = without_secrets(made.owner)

@@ -9,7 +9,7 @@ import click
 from api.cli.open_log import log_of
 from api.cli.progress_bar import progress
 from api.embedded_postgres.data_dir import DataDir
-from api.embedded_postgres.master_key import is_elsewhere, master_key, place, printed_key
+from api.embedded_postgres.master_key import is_elsewhere, key_of_command, master_key, place
 from api.settings import Settings, SetupError, read
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keys.rotation import NoMasterKey, RotationUnderWay, begin, finish, rewrap
@@ -37,7 +37,7 @@ def rotate(data_dir: Path | None, to_command: str | None) -> None:
 
 def _new_key(settings: Settings, folder: DataDir, to_command: str | None) -> Vault:
     if to_command is not None:
-        return Vault(printed_key(to_command))
+        return Vault(key_of_command(to_command))
     if is_elsewhere(settings):
         raise SetupError(
             f"the master key comes from {place(settings, folder)}: say with --to-command where the new one comes from"

@@ -12,7 +12,7 @@ from api.cli.open_log import log_of
 from api.cli.relay.edge import require_client, stream_name
 from api.database import keep_running
 from api.embedded_postgres.data_dir import DataDir
-from api.log_keys import keys_of_log, named, require_key_of_log
+from api.log_keys import keys_of_log, require_key_of_log, settle_name
 from api.settings import SetupError, read
 from api.work_task import end_when_asked
 
@@ -44,7 +44,7 @@ def run(
 
     end_when_asked()
     with log_of(data_dir, require_key_of_log) as (known, schema):
-        settings = named(read(data_dir=data_dir, nats_url=url), known.serving)
+        settings = settle_name(read(data_dir=data_dir, nats_url=url), known.serving)
         keys = keys_of_log(known.serving, settings, DataDir(settings.data_dir))
         task = RelayTask(
             known.serving,

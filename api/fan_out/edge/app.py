@@ -24,7 +24,7 @@ from api.web.negotiation import names
 from api.web.operation import Handler, Operation
 from api.web.request import Request
 from api.web.responses import json
-from api.web.routing import prefixed
+from api.web.routing import with_prefix
 from api.web.streams import event_stream, websocket
 from api.web.streams.event_stream import EventStream, NotAcceptable
 from domain.errors import DomainError, Overloaded
@@ -66,9 +66,9 @@ class EdgeStreams:
         operation = self._by_name[name]
         shown = request.headers.get(b"authorization")
         try:
-            admitted, asked = await self._opener.opened(operation, request.scope, shown)
+            admitted, asked = await self._opener.open(operation, request.scope, shown)
         except Overloaded as error:
-            return event_stream.sent_away(request, error)
+            return event_stream.refuse_browser(request, error)
         if asked.over:
             return event_stream.over(asked)
         request.scope["state"]["caller"] = admitted.caller
@@ -118,7 +118,7 @@ class Health:
         return json({"status": "ok"})
 
     async def ready(self, _: Request) -> ASGIApp:
-        shown = self._readiness.shown()
+        shown = self._readiness.document()
         if shown["status"] == "ready":
             return json(shown)
         return json(shown, {"retry-after": "1"}, 503)
@@ -163,7 +163,7 @@ def create_app(
         default=elsewhere,
         lifespan=lifespan,
     )
-    return AnswerHeaders(prefixed(router), allowed)
+    return AnswerHeaders(with_prefix(router), allowed)
 
 
 async def _elsewhere(url: str, scope: Scope, receive: Receive, send: Send) -> None:

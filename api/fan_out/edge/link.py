@@ -12,7 +12,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from api.fan_out.connection import AWAY, Connection, NatsServers, Outage, connected
+from api.fan_out.connection import AWAY, Connection, NatsServers, Outage, connection_to
 from api.fan_out.keys import from_json
 from api.fan_out.wire import ANSWER_TIMEOUT, MORE, Beat, Subjects, question
 from domain.errors import Damaged, Overloaded
@@ -117,10 +117,10 @@ class Link(Background):
             raise
 
     async def _listen(self) -> None:
-        async with connected(self._servers, "executions edge") as connection:
+        async with connection_to(self._servers, "executions edge") as connection:
             client, subjects = connection.client, self.subjects
-            await client.subscribe(subjects.keys, cb=_taken(self._learn))
-            await client.subscribe(subjects.beat, cb=_taken(self._hear))
+            await client.subscribe(subjects.keys, cb=_handler(self._learn))
+            await client.subscribe(subjects.beat, cb=_handler(self._hear))
             try:
                 self._connection = connection
                 self._open.set()
@@ -139,11 +139,11 @@ class Link(Background):
         self.news.set()
 
 
-def _taken(take: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:
+def _handler(take: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:
     """What takes the content of each message; what is none, as of another version, is left alone."""
 
-    async def heard(message: Msg) -> None:
+    async def handle(message: Msg) -> None:
         with suppress(ValueError, TypeError):
             take(message.data)
 
-    return heard
+    return handle

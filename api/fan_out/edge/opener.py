@@ -23,7 +23,7 @@ from api.web.streams.stream_request import (
     FULL,
     STREAM_OPERATIONS,
     StreamQuery,
-    asked_for,
+    form_and_filter,
     speed,
     stream_of,
 )
@@ -57,7 +57,7 @@ class EdgeOpener:
         self._readiness = readiness
         self._proxies = proxies
 
-    async def opened(
+    async def open(
         self, operation: Operation, scope: Scope, shown: bytes | None
     ) -> tuple[Request, StreamQuery]:
         scope["client"] = self._proxies.client(scope.get("client"), scope["state"]["headers"])
@@ -98,19 +98,19 @@ class EdgeOpener:
         }
         await self._origin.admission(scope, state[SHOWN])
 
-    async def ended(self, operation: Operation, request: Request, cursor: int) -> None:
+    async def record_end(self, operation: Operation, request: Request, cursor: int) -> None:
         """Nothing: the server has recorded the beginning."""
 
     def note(self, rows: Sequence[EventRow]) -> None:
         """End what goes on by credentials that have ended, as the log says."""
         for row in rows:
             if (reason := ENDINGS.get(row.type)) is not None:
-                self.open_requests.ended(row.stream, reason)
+                self.open_requests.end(row.stream, reason)
 
 
 def _query(request: Request, operation: Operation, admitted: Admission) -> StreamQuery:
     kind = STREAM_OPERATIONS[operation.name]
-    format_, wanted = asked_for(request, kind)
+    format_, wanted = form_and_filter(request, kind)
     return StreamQuery(
         format_,
         admitted.limits(wanted),

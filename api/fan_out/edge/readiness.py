@@ -51,7 +51,7 @@ class Readiness(Background):
         if (detail := self._missing()) is not None:
             raise Overloaded(detail)
 
-    def shown(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """What `/readyz` says."""
         about = {**self._named, "position": self._tail.position, "lag": self.lag}
         detail = self._missing() or (None if self._origin.answers else AWAY)

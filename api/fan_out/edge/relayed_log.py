@@ -76,9 +76,9 @@ class RelayedLog:
         if shape == self.codec.shape:
             kept = Snapshot(row.stream, row.version, row.position, row.at, row.data, shape)
             return self.codec.restore(kept)._replace(size=size)
-        return await self._folded(row.stream, row.version)
+        return await self._fold(row.stream, row.version)
 
-    async def _folded(self, stream: str, version: int) -> Versioned[Any]:
+    async def _fold(self, stream: str, version: int) -> Versioned[Any]:
         state: Versioned[Any] | None = None
         while (after := state.version if state else 0) < version:
             rows = (await self.following([(stream, after)], PAGE))[stream, after]

@@ -14,7 +14,7 @@ from nats.js.errors import APIError
 
 from api.access.open_requests import OpenRequests
 from api.fan_out import stream
-from api.fan_out.connection import AWAY, NatsServers, connected
+from api.fan_out.connection import AWAY, NatsServers, connection_to
 from api.fan_out.edge.app import create_app
 from api.fan_out.edge.link import Link
 from api.fan_out.edge.opener import EdgeOpener
@@ -25,7 +25,7 @@ from api.fan_out.edge.tail import RelayedTail
 from api.fan_out.keys import read_key
 from api.fan_out.stream import KeptStream
 from api.fan_out.wire import Subjects
-from api.server import Server, configured
+from api.server import Server, make_config
 from api.settings import Settings, SetupError, origins
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
@@ -82,7 +82,7 @@ class Succession(Background):
 
     async def _is_found(self) -> bool:
         connection = await self._link.connection()
-        kept = await stream.found(connection.client, self._link.subjects.stream)
+        kept = await stream.find_stream(connection.client, self._link.subjects.stream)
         return kept is not None and kept.log != self._hub.of_log
 
 
@@ -110,10 +110,12 @@ def serve_from_nats(settings: Settings, servers: NatsServers, subjects: Subjects
     task = EdgeTask(settings, servers, subjects, settings.server_url, read_key(settings.edge_key))
     configure_logging(settings.log_level)
     end_when_asked()
-    with listen_socket.bound(settings) as listening:
+    with listen_socket.bind(settings) as listening:
         relax_collector()
         before = ""
-        while (before := _serve(task, listening, _found(task, before), announce=not before)) != "":
+        while (
+            before := _serve(task, listening, _find_stream(task, before), announce=not before)
+        ) != "":
             log.warning("the stream is that of another log: the edge begins again")
 
 
@@ -136,7 +138,7 @@ def _serve(task: EdgeTask, listening: socket.socket, kept: KeptStream, *, announ
     succession = Succession(hub, link)
     parts: tuple[Part, ...] = (link, origin, readiness, succession, open_requests, hub)
     app = create_app(opener, origin, readiness, parts, origins(settings.allowed_origins))
-    config = configured(app, _NothingDirect(), kept.log, log_name=kept.name)
+    config = make_config(app, _NothingDirect(), kept.log, log_name=kept.name)
     server = Server(config, hub, limits_of_process(settings))
     hub.on_other_log = lambda: None
     succession.on_found = server.end_with_streams
@@ -154,7 +156,7 @@ class _NothingDirect:
         return None
 
 
-def _found(task: EdgeTask, other_than: str) -> KeptStream:
+def _find_stream(task: EdgeTask, other_than: str) -> KeptStream:
     """The stream, once there is one of another log than that.
 
     Raises:
@@ -182,5 +184,5 @@ def _found(task: EdgeTask, other_than: str) -> KeptStream:
 
 
 async def _look(task: EdgeTask) -> KeptStream | None:
-    async with connected(task.servers, "executions edge: start") as connection:
-        return await stream.found(connection.client, task.subjects.stream)
+    async with connection_to(task.servers, "executions edge: start") as connection:
+        return await stream.find_stream(connection.client, task.subjects.stream)

@@ -89,7 +89,7 @@ class RelayedTail:
             await asyncio.sleep(PAUSE)
 
     async def _pages(self, connection: Connection) -> AsyncGenerator[LogPage, None]:
-        kept = await stream.found(connection.client, self._link.subjects.stream)
+        kept = await stream.find_stream(connection.client, self._link.subjects.stream)
         if kept is None:
             return
         if kept.log != self._of_log:
@@ -99,7 +99,7 @@ class RelayedTail:
             self.position, self.began = kept.last, True
             yield LogPage((), self.position)
         name, behind = self._link.subjects.stream, self.position + 1
-        async with consumed(connection, name, behind) as waiting:
+        async with consume(connection, name, behind) as waiting:
             while True:
                 if (other := self._other()) is not None:
                     yield LogPage((), self.position, other)
@@ -122,7 +122,7 @@ class RelayedTail:
         if not await waiting.news.wait(SILENCE):
             raise Silent
         connection.require()
-        rows = [row for row in waiting.taken() if row.position > self.position]
+        rows = [row for row in waiting.take_all() if row.position > self.position]
         last = rows[0].position - 1 if rows else waiting.last
         async for missing in self._missing(last):
             yield missing
@@ -157,7 +157,7 @@ class Waiting:
         self._room = asyncio.Event()
         self._room.set()
 
-    def taken(self) -> Sequence[EventRow]:
+    def take_all(self) -> Sequence[EventRow]:
         """All of them."""
         rows, self._rows = list(self._rows), deque()
         self._room.set()
@@ -186,7 +186,7 @@ class Waiting:
 
 
 @asynccontextmanager
-async def consumed(connection: Connection, name: str, start: int) -> AsyncIterator[Waiting]:
+async def consume(connection: Connection, name: str, start: int) -> AsyncIterator[Waiting]:
     """What the stream of this name sends from a sequence on, while the block runs.
 
     Raises:

@@ -12,8 +12,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from api.fan_out.connection import AWAY, NatsServers, connected
-from api.fan_out.keys import as_json, wrapped_for_edges
+from api.fan_out.connection import AWAY, NatsServers, connection_to
+from api.fan_out.keys import as_json, wrap_for_edges
 from api.fan_out.wire import ANSWER_TIMEOUT, MORE, Subjects, pack, parts
 from api.streaming.log.stored_log import StoredLog
 from domain.errors import Damaged, Overloaded
@@ -60,7 +60,7 @@ class Answers(Background):
         await cancel(*self._open)
 
     async def _run(self) -> None:
-        async with connected(self._servers, "executions relay: answers") as connection:
+        async with connection_to(self._servers, "executions relay: answers") as connection:
             client = connection.client
 
             async def begin(message: Msg) -> None:
@@ -76,7 +76,7 @@ class Answers(Background):
         async with self._turns:
             if monotonic() - asked_at > ANSWER_TIMEOUT:
                 return  # the edge waits no longer
-            body = await self._answered(message)
+            body = await self._find_answer(message)
         try:
             for part, more in parts(body):
                 headers = {MORE: "1"} if more else None
@@ -84,7 +84,7 @@ class Answers(Background):
         except AWAY as error:
             log.debug("an edge has not got its answer", error=repr(error))
 
-    async def _answered(self, message: Msg) -> bytes:
+    async def _find_answer(self, message: Msg) -> bytes:
         """`{}` and the answer, or why there is none."""
         try:
             found = self._kinds[message.subject.rpartition(".")[2]]
@@ -99,7 +99,7 @@ class Answers(Background):
             return b'{"error":"failed"}\n'
 
     async def _keys(self, asked: Members) -> bytes:
-        return as_json(await wrapped_for_edges(self._store, self._vault, asked["streams"]))
+        return as_json(await wrap_for_edges(self._store, self._vault, asked["streams"]))
 
     async def _rows(self, asked: Members) -> bytes:
         until = min(asked["until"], asked["after"] + MOST_EVENTS)

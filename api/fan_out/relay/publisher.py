@@ -11,8 +11,8 @@ import structlog
 from nats.js.errors import APIError
 
 from api.fan_out import stream
-from api.fan_out.connection import AWAY, Connection, Lost, NatsServers, Outage, connected
-from api.fan_out.keys import as_json, wrapped_for_edges
+from api.fan_out.connection import AWAY, Connection, Lost, NatsServers, Outage, connection_to
+from api.fan_out.keys import as_json, wrap_for_edges
 from api.fan_out.stream import KeptStream, OtherLogInStream, Retention, SourceLog
 from api.fan_out.wire import EXPECTED, Beat, Subjects, encode_row
 from api.settings import SetupError
@@ -81,7 +81,7 @@ class Publisher(Background):
         try:
             async with (
                 ownership(self._conninfo, self._store.schema, WORK) as owner,
-                connected(self._servers, "executions relay") as connection,
+                connection_to(self._servers, "executions relay") as connection,
             ):
                 await self._publish(connection, partial(hung_up, owner))
         except SetupError as error:
@@ -98,7 +98,7 @@ class Publisher(Background):
         listener = Listener(self._conninfo, self._store.schema)
         tail = Tail(self._store, listener, self._store.schema, self._of_log)
         try:
-            kept = await self._opened(connection)
+            kept = await self._open_stream(connection)
         except OtherLogInStream:
             await self._tell_other(connection, self._of_log)
             raise
@@ -117,11 +117,11 @@ class Publisher(Background):
         finally:
             await cancel(beats)
 
-    async def _opened(self, connection: Connection) -> KeptStream:
+    async def _open_stream(self, connection: Connection) -> KeptStream:
         head, _ = await self._store.head()
         of = SourceLog(self._of_log, self._store.log_name, self._vault.id, head)
         again, self._begin_again = self._begin_again, False
-        kept = await stream.opened(
+        kept = await stream.open_stream(
             connection.client, self._subjects, of, self._keep, begin_again=again
         )
         if kept.last > head:  # or another relay has just published
@@ -181,7 +181,7 @@ class Publisher(Background):
         wanted = {row.stream for row in rows if b'"$sealed"' in row.data}
         news = [each for each in wanted if each not in self._sent_keys]
         if news:
-            keys = await wrapped_for_edges(self._store, self._vault, news)
+            keys = await wrap_for_edges(self._store, self._vault, news)
             await connection.client.publish(self._subjects.keys, as_json(keys))
             for stream_, _ in keys:
                 self._sent_keys.put(stream_, True)

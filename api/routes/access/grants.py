@@ -12,11 +12,11 @@ from api.access.rights import Right
 from api.access.scope import AUDITING, meets
 from api.documents import schemas
 from api.documents.grant_schema import GRANT
-from api.routes.catalog import sent
+from api.routes.catalog import send
 from api.routes.commands import NewId
 from api.web import responses
 from api.web.dry_run import DRY_RUN
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.operation import Operation, Parameter
 from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.entries import Entries
@@ -52,18 +52,18 @@ class GrantHandlers:
             Forbidden: the caller is no customer and no provider.
             TooManyGrants: it has as many open as it may have.
         """
-        asked = parsed(GrantRequest, request.body)
+        asked = parse(GrantRequest, request.body)
         if asked.filter is not None:
             from_json(asked.filter, field, "filter")
         maker = _maker(request.caller)
         before = await self._entries.open_grants(maker.get("customer"), maker.get("provider"))
         command = CreateGrant(**dict(asked), **maker, open_before=before)
         message = request.message(f"grant/{self._new_id('grant')}", command)
-        return await sent(request, self._bus, message, "grants")
+        return await send(request, self._bus, message, "grants")
 
     async def list_all(self, request: Request) -> ASGIApp:
         """A page of the caller's grants: those that it made, or those that it reads by."""
-        wanted = {name: value for name in FILTERS if (value := request.filled(name)) is not None}
+        wanted = {name: value for name in FILTERS if (value := request.non_empty(name)) is not None}
         wanted |= _as_auditor(request.caller)
         page = await self._entries.page(request, "grant", wanted, scope=_scope(request.caller))
         items = [entry.document for entry in page.data]
@@ -86,17 +86,17 @@ class GrantHandlers:
         if not _is_of(request.caller, versioned):
             raise NotFound.of("grant")
         shown = at_time(document(versioned), self._entries.clock())
-        tag = responses.Tag(versioned.version, related=_expired(versioned.version, shown))
+        tag = responses.Tag(versioned.version, related=_etag_of_expiry(versioned.version, shown))
         return responses.read(request, shown, tag, position)
 
     async def revoke(self, request: Request) -> ASGIApp:
         """Take a grant back; it is shown on, with who did it."""
-        command = parsed(RevokeGrant, request.body)
+        command = parse(RevokeGrant, request.body)
         message = request.message(f"grant/{request.path['id']}", command)
-        return await sent(request, self._bus, message, "grants")
+        return await send(request, self._bus, message, "grants")
 
 
-def _expired(version: int, shown: Mapping[str, Any]) -> dict[str, int]:
+def _etag_of_expiry(version: int, shown: Mapping[str, Any]) -> dict[str, int]:
     """What an ETag names besides, as no event says that a grant has expired."""
     return {"expired": version} if shown["status"] == "expired" else {}
 

@@ -14,11 +14,11 @@ from api.access.keys import key_id, new_key
 from api.access.rights import ROLES, Right, Role
 from api.documents.schemas import page_of
 from api.routes.access import schemas
-from api.routes.catalog import answered, sent
+from api.routes.catalog import entry_response, send
 from api.routes.catalog_kinds import KEY
 from api.web import responses
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.entries import Entries
@@ -62,7 +62,7 @@ class KeyHandlers:
         Raises:
             Forbidden: it could do something that the caller may not.
         """
-        wanted = parsed(NewKey, request.body)
+        wanted = parse(NewKey, request.body)
         role = Role(wanted.role)
         _require_rights_of(role, wanted.rights)
         for right in sorted(wanted.rights or ROLES[role]):
@@ -76,7 +76,7 @@ class KeyHandlers:
         answer = await self._bus.send(message)
         # A repeat answers the key that was made at first, which is not kept.
         shown = {} if answer.replayed else {"key": key.decode()}
-        return answered(answer, f"keys/{answer.versioned.state.id}", shown)
+        return entry_response(answer, f"keys/{answer.versioned.state.id}", shown)
 
     async def read(self, request: Request) -> ASGIApp:
         """One key, always current."""
@@ -89,7 +89,7 @@ class KeyHandlers:
 
     async def list(self, request: Request) -> ASGIApp:
         """A page of the keys, and when each was last used."""
-        page = await self._entries.page(request, "key", KEY.wanted(request))
+        page = await self._entries.page(request, "key", KEY.filters_of(request))
         async with self._entries.store.reader() as connection:
             used = await last_uses(connection, [entry.id for entry in page.data])
         items = [_with_use(orjson.loads(entry.document), used) for entry in page.data]
@@ -98,8 +98,8 @@ class KeyHandlers:
 
     async def revoke(self, request: Request) -> ASGIApp:
         """Revoke a key; it is shown on, with when and by whom."""
-        message = request.message(f"key/{request.path['id']}", parsed(RevokeKey, request.body))
-        return await sent(request, self._bus, message, "keys")
+        message = request.message(f"key/{request.path['id']}", parse(RevokeKey, request.body))
+        return await send(request, self._bus, message, "keys")
 
 
 def _require_rights_of(role: Role, rights: tuple[Right, ...] | None) -> None:

@@ -10,11 +10,11 @@ from starlette.types import ASGIApp
 from api.access.identity import Caller
 from api.access.rights import Right
 from api.access.visibility import Visibility
-from api.client.ids import checked_id
+from api.client.ids import parse_id
 from api.documents import schemas
 from api.web import responses
 from api.web.operation import Operation, Parameter
-from api.web.parameters import CURSOR, FRESH, LIMIT, parsed_time
+from api.web.parameters import CURSOR, FRESH, LIMIT, parse_time_parameter
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.access.retirements import STREAM as RETIREMENTS
@@ -118,14 +118,14 @@ class AccessLogHandlers:
             Invalid: it is of no single execution, and the caller does not see all.
             NotFound: for this caller there is no such execution.
         """
-        execution = request.filled("execution")
+        execution = request.non_empty("execution")
         if execution is None and not request.caller.scope.is_unlimited(Right.READ_ACCESS):
             raise Invalid.field("execution", "is required: the id of an execution of yours")
         if execution is not None:
-            await self._require(request.caller, checked_id(execution, "execution"))
+            await self._require(request.caller, parse_id(execution, "execution"))
             request.shown.append(execution)
         position = await self._consistency.wait_for_log(request)
-        actions = tuple(each for each in (request.filled("action") or "").split(",") if each)
+        actions = tuple(each for each in (request.non_empty("action") or "").split(",") if each)
         asked = _range(request, execution)._replace(actions=actions)
         place, limit, descending = _part(request)
         async with self._store.searcher(NARROWED_BY) as connection:
@@ -151,18 +151,18 @@ class AccessLogHandlers:
 
 
 def _range(request: Request, execution: str | None) -> Range:
-    since, until = request.filled("from"), request.filled("to")
+    since, until = request.non_empty("from"), request.non_empty("to")
     return Range(
         execution,
-        request.filled("actor"),
-        since=None if since is None else parsed_time("from", since),
-        until=None if until is None else parsed_time("to", until),
+        request.non_empty("actor"),
+        since=None if since is None else parse_time_parameter("from", since),
+        until=None if until is None else parse_time_parameter("to", until),
     )
 
 
 def _part(request: Request) -> tuple[Place, int, bool]:
     descending = request.choice("order", "asc", "desc") == "desc"
-    place = Place.read(request.filled("cursor"), descending=descending)
+    place = Place.read(request.non_empty("cursor"), descending=descending)
     return place, request.integer("limit", 1, 500) or 50, descending
 
 

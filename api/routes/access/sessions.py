@@ -19,7 +19,7 @@ from api.routes.access.landing import PAGE
 from api.routes.access.schemas import CODE, ME, SIGNED_OUT
 from api.web import responses
 from api.web.admission import Door
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.operation import Operation
 from api.web.request import Request
 from domain.access.session import EndSession
@@ -58,10 +58,10 @@ class SessionHandlers:
     async def start(self, request: Request) -> ASGIApp:
         """Let a browser in, by a cookie of its own making that nobody knew before."""
         self._browsers.require_no_foreign_page(request.headers)
-        given = parsed(Credentials, request.body)
+        given = parse(Credentials, request.body)
         if (given.token is None) is (given.code is None):
             raise Invalid.field("", "must have `token` or `code`, and not both")
-        who, cookie = await self._door.attempted(request.scope, self._admitted(given))
+        who, cookie = await self._door.attempt(request.scope, self._admit(given))
         command = sessions.start(self._access, who, cookie, self._lasts)
         identity = sessions.session_id(command.digest)
         try:
@@ -95,7 +95,7 @@ class SessionHandlers:
         """The page that a one-time link leads to."""
         return Response(PAGE.html, headers=PAGE.headers, media_type="text/html")
 
-    async def _admitted(self, given: Credentials) -> tuple[OneTimeCode, bytes]:
+    async def _admit(self, given: Credentials) -> tuple[OneTimeCode, bytes]:
         """Who comes in, and the cookie to be."""
         if given.code is not None:
             who = sessions.read_code(self._access, given.code)

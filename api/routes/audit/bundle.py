@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from api.access.identity import Caller
 from api.access.rights import Right
 from api.access.scope import meets
-from api.routes.audit.tree import signed_head
+from api.routes.audit.tree import read_head
 from api.web import responses
 from api.web.operation import Operation
 from api.web.parameters import FRESH
@@ -57,7 +57,7 @@ class BundleHandlers:
         rows = [row async for row in self._rows(stream)]
         if not rows:
             raise NotFound.of("execution")
-        head = await signed_head(self._tree, self._consistency, request, rows[-1].position)
+        head = await read_head(self._tree, self._consistency, request, rows[-1].position)
         if head.public_key != self._signer.public_key:
             raise Damaged("The signed tree head cannot be read.", reason="another key signed it")
         key = (await self._store.keys([stream]))[stream]
@@ -69,7 +69,7 @@ class BundleHandlers:
                 shown = envelope(row, key, log=self._store.log_name)
                 events.append(ProvenEvent(row, shown, proof))
                 await asyncio.sleep(0)
-        looked = await self._looked(request.caller, request.path["id"], head.size)
+        looked = await self._read_proven_reads(request.caller, request.path["id"], head.size)
         packed = await asyncio.to_thread(bundle, stream, events, head, self._signer, looked)
         headers = {
             "log-position": str(head.size),
@@ -79,7 +79,7 @@ class BundleHandlers:
         }
         return Response(packed, headers=headers, media_type=ZIP)
 
-    async def _looked(self, caller: Caller, execution: str, head: int) -> Reads:
+    async def _read_proven_reads(self, caller: Caller, execution: str, head: int) -> Reads:
         """The reads that are proven, for who may see them; what names other executions, too, only for who sees all."""
         scope, right = caller.scope, Right.READ_ACCESS
         party = None if scope.is_unlimited(right) else caller.name

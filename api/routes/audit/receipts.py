@@ -34,9 +34,9 @@ class Receipts:
 
     def covering(self, rows: Iterable[Operation]) -> tuple[Operation, ...]:
         """The rows, of which those of commands to executions give receipts."""
-        return tuple(self._covered(row) if _gives(row) else row for row in rows)
+        return tuple(self._cover(row) if _gives(row) else row for row in rows)
 
-    def _covered(self, row: Operation) -> Operation:
+    def _cover(self, row: Operation) -> Operation:
         handler = self._handler(row.handler)
         return row._replace(
             handler=handler,

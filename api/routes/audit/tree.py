@@ -80,9 +80,9 @@ class TreeHandlers:
         Raises:
             Invalid: the tree is not so large, or has no such leaf.
         """
-        position = _required(request, "position")
+        position = _require_position(request, "position")
         ahead = Inclusions([position], request.integer("treeSize", 1, MOST) or 0)
-        head = await signed_head(self._tree, self._consistency, request, ahead=ahead)
+        head = await read_head(self._tree, self._consistency, request, ahead=ahead)
         size = _size(request, "treeSize", head) or head.size
         if position > size:
             raise Invalid.field(
@@ -97,7 +97,7 @@ class TreeHandlers:
             "path": hexadecimal(proof.path),
         }
         return responses.json(
-            shown, _kept(head, for_ever=request.parameter("treeSize") is not None)
+            shown, _cache_headers(head, for_ever=request.parameter("treeSize") is not None)
         )
 
     async def consistency(self, request: Request) -> ASGIApp:
@@ -106,7 +106,7 @@ class TreeHandlers:
         Raises:
             Invalid: the sizes are not in order, or the tree is not so large.
         """
-        first = _required(request, "from")
+        first = _require_position(request, "from")
         head = await self._head(request)
         second = _size(request, "to", head) or head.size
         if first > second:
@@ -121,7 +121,9 @@ class TreeHandlers:
             "toHash": proof.second_root.hex(),
             "path": hexadecimal(proof.path),
         }
-        return responses.json(shown, _kept(head, for_ever=request.parameter("to") is not None))
+        return responses.json(
+            shown, _cache_headers(head, for_ever=request.parameter("to") is not None)
+        )
 
     async def tile(self, request: Request) -> ASGIApp:
         """The hashes of one tile, 32 bytes each.
@@ -137,13 +139,13 @@ class TreeHandlers:
         if found is None:
             raise NotFound("The tree has no such tile.")
         full = len(found) == TILE_BYTES
-        return Response(found, headers=_kept(head, for_ever=full), media_type=OCTETS)
+        return Response(found, headers=_cache_headers(head, for_ever=full), media_type=OCTETS)
 
     async def _head(self, request: Request) -> Head:
-        return await signed_head(self._tree, self._consistency, request)
+        return await read_head(self._tree, self._consistency, request)
 
 
-async def signed_head(
+async def read_head(
     tree: TreeReader,
     consistency: Consistency,
     request: Request,
@@ -170,7 +172,7 @@ async def signed_head(
     return head
 
 
-def _required(request: Request, name: str) -> int:
+def _require_position(request: Request, name: str) -> int:
     found = request.integer(name, 1, MOST)
     if found is None:
         raise Invalid.field(name, "is required: a position of the log, from 1")
@@ -197,7 +199,7 @@ def hexadecimal(path: Sequence[bytes]) -> list[str]:
     return [each.hex() for each in path]
 
 
-def _kept(head: Head, *, for_ever: bool) -> dict[str, str]:
+def _cache_headers(head: Head, *, for_ever: bool) -> dict[str, str]:
     kept = responses.IMMUTABLE if for_ever else responses.REVALIDATE
     return {"log-position": str(head.size), "cache-control": kept, **responses.VARY}
 

@@ -65,10 +65,10 @@ class VerificationHandlers:
         if found is None or found.head is None:
             raise NotFound.of("execution")
         headers = {"log-position": str(found.position), "cache-control": "no-store"}
-        return responses.json(_shown(found, found.head), {**headers, **responses.VARY})
+        return responses.json(_document(found, found.head), {**headers, **responses.VARY})
 
 
-def _shown(found: Verification, head: Head) -> dict[str, Any]:
+def _document(found: Verification, head: Head) -> dict[str, Any]:
     return {
         "$id": found.id,
         "fits": not found.faults,

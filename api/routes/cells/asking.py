@@ -70,7 +70,7 @@ class Asking:
         for name in OF_ONE_LOG:
             if request.parameter(name) is not None:
                 raise Invalid.field(name, "is for a question to one log: leave it out")
-        chosen = request.filled("cells")
+        chosen = request.non_empty("cells")
         names = list(urls) if chosen is None else list(dict.fromkeys(chosen.split(",")))
         if unknown := [name for name in names if name not in urls]:
             known = ", ".join(urls)
@@ -94,7 +94,7 @@ class Asking:
             DomainError: one of them refuses.
         """
         partial = request.boolean("partial")
-        question = CellRequest(path, passed_on(request), read)
+        question = CellRequest(path, headers_to_pass_on(request), read)
         asked = await self._client.ask(self._directory.urls, query, question)
         away = {name: answer.away for name, answer in asked.items() if answer.away is not None}
         given = {name: answer for name, answer in asked.items() if name not in away}
@@ -107,7 +107,7 @@ class Asking:
         """Whether the map has a log of this name."""
         return name in self._directory.urls
 
-    def merged(
+    def merge_streams(
         self, request: Request, path: str, query: Query, names: Sequence[str], cursor: CellCursor
     ) -> MergedStream:
         """The streams of logs as one, which is to be opened. A log without a place begins at its first event.
@@ -115,7 +115,7 @@ class Asking:
         Raises:
             Invalid: there is no token.
         """
-        question = CellRequest(path, {**passed_on(request), **OF_STREAMS})
+        question = CellRequest(path, {**headers_to_pass_on(request), **OF_STREAMS})
 
         def connect(name: str) -> Connect:
             async def connected(place: Query) -> httpx.Response:
@@ -134,7 +134,7 @@ def rest(request: Request, *own: str) -> Query:
     return [item for item in request.query if item[0] not in left_out]
 
 
-def passed_on(request: Request) -> dict[str, str]:
+def headers_to_pass_on(request: Request) -> dict[str, str]:
     """The headers that each log is asked with. Raises Invalid where there is no token."""
     found = {name: request.header(name) for name in PASSED_ON}
     if found["authorization"] is None:

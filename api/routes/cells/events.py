@@ -21,8 +21,8 @@ from api.web.negotiation import names
 from api.web.operation import Operation, Parameter
 from api.web.request import Request
 from api.web.streams.event_source import EventSource, control, frame
-from api.web.streams.event_stream import NotAcceptable, sent_away
-from api.web.streams.stream_request import FULL, included
+from api.web.streams.event_stream import NotAcceptable, refuse_browser
+from api.web.streams.stream_request import FULL, includes_execution
 from domain.errors import Invalid, Overloaded
 from domain.json_forms import parse_time
 
@@ -57,13 +57,15 @@ class CellStreamHandlers:
             raise Invalid.field("cells", most)
         now = request.header("last-event-id") is None and request.parameter("from") in {None, "now"}
         query = rest(request, "from")
-        merged = self._asking.merged(request, EVENTS, query, cells, cursor)
+        merged = self._asking.merge_streams(request, EVENTS, query, cells, cursor)
         try:
             self._require_room(len(cells))
             await merged.open(now=now)
-            return await self._answer(request, merged, self._gone(request, cursor), len(cells))
+            return await self._answer(
+                request, merged, self._names_gone(request, cursor), len(cells)
+            )
         except Overloaded as error:
-            return sent_away(request, error)
+            return refuse_browser(request, error)
 
     async def _answer(
         self, request: Request, merged: MergedStream, gone: Iterable[str], logs: int
@@ -84,7 +86,7 @@ class CellStreamHandlers:
         Raises:
             BadCursor: it is none of what it may be.
         """
-        last, wanted = request.header("last-event-id"), request.filled("from") or "now"
+        last, wanted = request.header("last-event-id"), request.non_empty("from") or "now"
         if last is not None:
             return _read("Last-Event-ID", last)
         if wanted == "start":
@@ -99,7 +101,7 @@ class CellStreamHandlers:
             message = f"must be `start`, `now`, a cursor or a time; as a time it {error}"
             raise BadCursor("from", message) from None
 
-    def _gone(self, request: Request, cursor: CellCursor) -> list[str]:
+    def _names_gone(self, request: Request, cursor: CellCursor) -> list[str]:
         """The logs of a cursor that are not followed though the client has not left them out."""
         if request.parameter("cells") is not None:
             return []
@@ -133,14 +135,14 @@ class CellEventSource(EventSource):
             yield control("away", merged.cursor, cell=name, reason=GONE)
         merged.start(self.wake.set)
         while not self.closing:
-            if data := b"".join(map(_encoded, merged.take())):
+            if data := b"".join(map(_encode, merged.take())):
                 yield data
             if merged.over:
                 return
             await self.wake.wait()
 
 
-def _encoded(merged: Merged) -> bytes:
+def _encode(merged: Merged) -> bytes:
     if merged.data:
         return frame(merged.name, merged.data, merged.cursor)
     return control(merged.name, merged.cursor, **merged.about)
@@ -156,7 +158,7 @@ def _read(name: str, text: str) -> CellCursor:
 def _require_filter(request: Request) -> None:
     """Raises Invalid where no log takes the filter or the format: so none is asked."""
     watched = request.choice("format", "watch", "events") == "watch"
-    included(request)
+    includes_execution(request)
     asked = [item for item in request.query if item[0] not in NOT_FILTERS]
     filters.read(request.parameter("types"), asked, watched=watched)
 

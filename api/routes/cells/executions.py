@@ -57,7 +57,7 @@ class Wanted(NamedTuple):
         """The page of a log. Raises what `CellPage.of` raises."""
         return CellPage.of(self.order, text)
 
-    def merged(self, pages: Mapping[str, CellPage]) -> Merged:
+    def merge(self, pages: Mapping[str, CellPage]) -> Merged:
         """The page, as far as it follows from those of the logs."""
         return merge.merged(pages, self.before, self.order, self.limit)
 
@@ -73,13 +73,13 @@ class CellHandlers:
         _require_filter(request)
         names = self._asking.names(request)
         limit = request.integer("limit", 1, MOST_ROWS) or 50
-        order = Order.of(request.filled("sort") or DEFAULT_SORT)
-        before = merge.decode(request.filled("cursor"), names, order)
+        order = Order.of(request.non_empty("sort") or DEFAULT_SORT)
+        before = merge.decode(request.non_empty("cursor"), names, order)
         wanted = Wanted(rest(request, *PAGE), order, before, limit)
         query = {name: wanted.query(wanted.share, place) for name, place in before.items()}
         answers = await self._asking.answers(request, LIST, query, wanted.read)
         pages = {name: answer.body for name, answer in answers.given.items()}
-        found = await self._merged(request, wanted, pages)
+        found = await self._merge(request, wanted, pages)
         goes_on = found.more or bool(answers.away)
         shown: dict[str, Any] = {
             "hasMore": found.more,
@@ -91,9 +91,9 @@ class CellHandlers:
         rows = b",".join(of_cell(name, row) for name, row in found.rows)
         return json(b'{"data":[%b],%b' % (rows, plain_json(shown | answers.shown)[1:]), VARY)
 
-    async def _merged(self, request: Request, wanted: Wanted, pages: dict[str, CellPage]) -> Merged:
+    async def _merge(self, request: Request, wanted: Wanted, pages: dict[str, CellPage]) -> Merged:
         """One page of all. A log that has more of it than its share is asked once more, for all that is missing."""
-        found = wanted.merged(pages)
+        found = wanted.merge(pages)
         for _ in wanted.before:
             dry = found.dry
             if dry is None or not len(pages[dry].rows) == wanted.share < wanted.limit:
@@ -105,7 +105,7 @@ class CellHandlers:
             except (CellAway, Overloaded):
                 break  # the page ends where this log would have to be known
             pages[dry] = pages[dry].followed_by(answers.given[dry].body)
-            found = wanted.merged(pages)
+            found = wanted.merge(pages)
         return found
 
     async def analytics(self, request: Request) -> ASGIApp:

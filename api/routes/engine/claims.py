@@ -12,11 +12,11 @@ from api.access.identity import Caller
 from api.access.rights import Right
 from api.claiming.dispatcher import Dispatcher
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.operation import Operation
 from api.web.preferences import seconds_to_wait
 from api.web.request import Request
-from api.web.responses import DONE, executed
+from api.web.responses import DONE, command_response
 from domain.errors import UnknownReference
 from domain.eventlog.store import Store
 from domain.execution.commands import ClaimExecution
@@ -66,7 +66,7 @@ class ClaimHandlers:
         Raises:
             UnknownReference: there is no such service.
         """
-        asked = parsed(ClaimNext, request.body)
+        asked = parse(ClaimNext, request.body)
         await self._require_service(asked.service)
         command = copy_set_fields(asked, ClaimExecution)
         wanted = Wanted(asked.service, asked.assignee, _owners(request.caller))
@@ -81,10 +81,10 @@ class ClaimHandlers:
                 if execution
                 else _nothing()
             )
-        answer = await self._answered_before(request)
+        answer = await self._find_earlier_answer(request)
         if answer is None:
             answer = await self._dispatcher.claim(wanted, message, _patience(request, asked))
-        return _nothing() if answer is None else executed(request, answer)
+        return _nothing() if answer is None else command_response(request, answer)
 
     async def _require_service(self, service: str | None) -> None:
         if service is None or service in self._services:
@@ -94,7 +94,7 @@ class ClaimHandlers:
         self._services.put(service, True)
         self._services.trim()
 
-    async def _answered_before(self, request: Request) -> Answer | None:
+    async def _find_earlier_answer(self, request: Request) -> Answer | None:
         """The answer that the same call got under its key: another execution may be next by now."""
         if b"idempotency-key" not in request.headers:
             return None

@@ -75,7 +75,7 @@ class InboxHandlers:
     async def list_all(self, request: Request) -> ASGIApp:
         """A page of open steps and paused executions, the most urgent and oldest first."""
         limit = request.integer("limit", 1, 500) or 50
-        assignee, cursor = request.filled("assignee"), request.parameter("cursor")
+        assignee, cursor = request.non_empty("assignee"), request.parameter("cursor")
         for view in VIEWS:
             await self._consistency.wait_for_projection(request, view)
         async with self._store.searcher(NARROWED_BY) as connection:

@@ -11,12 +11,12 @@ from starlette.types import ASGIApp
 from api.access.rights import COMMANDS, Right
 from api.client.ids import ID
 from api.documents import schemas
-from api.routes.catalog import CatalogHandlers, answered
+from api.routes.catalog import CatalogHandlers, entry_response
 from api.routes.catalog_kinds import JOB
 from api.routes.commands import NewId
 from api.streaming.hub import Hub
 from api.web import responses
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.consistency import Consistency, require_position
@@ -132,7 +132,7 @@ class JobHandlers:
             Invalid: the filter is not valid, or the command has no reason.
             Forbidden: the caller has not the right that the command takes.
         """
-        asked = parsed(Bulk, request.body)
+        asked = parse(Bulk, request.body)
         request.caller.require(COMMANDS[asked.command])
         if asked.reason is not None and asked.command not in WITH_REASON:
             raise Invalid.field("reason", f"belongs to {' and '.join(WITH_REASON)} alone")
@@ -149,7 +149,7 @@ class JobHandlers:
         )
         stream = f"job/{self._new_id('job')}"
         answer = await self._bus.send(request.message(stream, command))
-        return answered(answer, f"jobs/{answer.versioned.state.id}", status=202)
+        return entry_response(answer, f"jobs/{answer.versioned.state.id}", status=202)
 
     async def _counts(self, request: Request, asked: Bulk) -> dict[str, Any]:
         condition = request.caller.scope.within(
@@ -182,7 +182,7 @@ class JobHandlers:
 
     async def read(self, request: Request) -> ASGIApp:
         """A job, always current. As a stream: the same whenever it changes, until it has ended."""
-        if not event_stream.preferred(request):
+        if not event_stream.is_preferred(request):
             return await self._read(request)
 
         async def look() -> dict[str, Any]:
@@ -192,13 +192,13 @@ class JobHandlers:
             return document(versioned)
 
         await look()
-        return watch.watched(self._hub, request, "job", look, over=_over)
+        return watch.watch(self._hub, request, "job", look, over=_over)
 
     async def cancel(self, request: Request) -> ASGIApp:
         """Stop a job; what is done stays done."""
-        command = parsed(CancelJob, request.body)
+        command = parse(CancelJob, request.body)
         answer = await self._bus.send(request.message(f"job/{request.path['id']}", command))
-        return answered(answer, f"jobs/{request.path['id']}")
+        return entry_response(answer, f"jobs/{request.path['id']}")
 
 
 def _effects(command: str, statuses: Mapping[Status, int]) -> dict[str, int]:

@@ -71,7 +71,7 @@ class ExportHandlers:
         conditions = [item for item in request.query if item[0] not in OWN]
         condition = parser.from_query(conditions, field)
         condition = request.caller.scope.within(Right.READ_EXECUTIONS, condition)
-        sort = request.filled(SORT.name) or DEFAULT_SORT
+        sort = request.non_empty(SORT.name) or DEFAULT_SORT
         read = partial(self._page, condition, sort, None)
         first = await self._consistency.of_view(request, "executions", read)
         require_position(request, first.position)

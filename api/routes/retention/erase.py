@@ -9,13 +9,13 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes.catalog import answered
+from api.routes.catalog import entry_response
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.operation import Operation
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
-from api.web.responses import DONE, executed
+from api.web.responses import DONE, command_response
 from domain.catalog.order import EraseOrder
 from domain.errors import NotFound, OnHold, Overtaken
 from domain.eventlog.store import Store
@@ -54,17 +54,17 @@ class ErasureHandlers:
 
     async def erase_execution(self, request: Request) -> ASGIApp:
         """The execution without its content. Raises as `_erased`."""
-        erased = await self._erased(request, "execution")
-        return executed(request, erased) if isinstance(erased, Answer) else erased
+        erased = await self._erase(request, "execution")
+        return command_response(request, erased) if isinstance(erased, Answer) else erased
 
     async def erase_order(self, request: Request) -> ASGIApp:
         """The order without its content. Raises as `_erased`."""
-        erased = await self._erased(request, "order")
+        erased = await self._erase(request, "order")
         if not isinstance(erased, Answer):
             return erased
-        return answered(erased, f"orders/{erased.versioned.state.id}")
+        return entry_response(erased, f"orders/{erased.versioned.state.id}")
 
-    async def _erased(self, request: Request, kind: str) -> Answer | ASGIApp:
+    async def _erase(self, request: Request, kind: str) -> Answer | ASGIApp:
         """What the command has led to; of one that is only tried the answer.
 
         Raises:
@@ -72,7 +72,7 @@ class ErasureHandlers:
             OnHold: a hold keeps it as it is.
             Erased: it was erased before, for another reason.
         """
-        command = parsed(ERASABLE[kind].command, request.body)
+        command = parse(ERASABLE[kind].command, request.body)
         message = request.message(f"{kind}/{request.path['id']}", command)
         for _ in range(TRIES):
             checked = await self._unless_held(request, message, ERASABLE[kind])
@@ -86,7 +86,7 @@ class ErasureHandlers:
 
     async def _unless_held(self, request: Request, message: Message, erasable: Erasable) -> Message:
         """The message on the condition that no hold is placed meanwhile."""
-        versioned = await self._reached(message)
+        versioned = await self._load_visible(message)
         if versioned.state.erasure is not None:
             return message
         head, _ = await self._store.head()
@@ -97,7 +97,7 @@ class ErasureHandlers:
             raise OnHold(holds=found.holds[versioned.state.id])
         return message._replace(unless=Unless(HoldPlaced.type, found.position))
 
-    async def _reached(self, message: Message) -> Versioned[Any]:
+    async def _load_visible(self, message: Message) -> Versioned[Any]:
         versioned = await self._store.load(message.stream)
         if versioned is None or (message.permits is not None and not message.permits(versioned)):
             raise NotFound.of(message.stream)

@@ -9,11 +9,11 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
-from api.routes.catalog import answered
+from api.routes.catalog import entry_response
 from api.routes.commands import NewId
 from api.routes.engine.jobs import SHOWN
 from api.web import responses
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH
 from api.web.reads.consistency import Consistency, require_position
@@ -109,7 +109,7 @@ class CustomerErasureHandlers:
         Raises:
             NotFound: there is no such customer.
         """
-        asked, customer = parsed(EraseCustomer, request.body), request.path["id"]
+        asked, customer = parse(EraseCustomer, request.body), request.path["id"]
         if await self._store.load(f"user/{customer}") is None:
             raise NotFound.of("user")
         wanted = {"customer": customer}
@@ -121,7 +121,7 @@ class CustomerErasureHandlers:
         )
         message = request.message(f"job/{self._new_id('job')}", command)
         answer = await self._bus.send(message)
-        return answered(answer, f"jobs/{answer.versioned.state.id}", status=202)
+        return entry_response(answer, f"jobs/{answer.versioned.state.id}", status=202)
 
     async def _matching(self, request: Request, wanted: dict[str, Any]) -> int:
         """How many executions and orders there are."""

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.web import responses
 from api.web.operation import Operation, Parameter
-from api.web.parameters import parsed_time
+from api.web.parameters import parse_time_parameter
 from api.web.request import Request
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
@@ -101,7 +101,7 @@ class Past(NamedTuple):
     days: Sequence[tuple[str, Checked]]
     more: bool
 
-    def kept_by(self, hold: str) -> list[str]:
+    def days_kept_by(self, hold: str) -> list[str]:
         """The days that a hold keeps."""
         return [day for day, found in self.days if hold in {each.hold for each in found.holds}]
 
@@ -122,7 +122,7 @@ class PreviewHandlers:
     async def preview(self, request: Request) -> ASGIApp:
         """The days that would leave the table, and what each hold keeps: of these, and from erasure."""
         given = request.parameter("at")
-        at = self._clock() if given is None else parsed_time("at", given)
+        at = self._clock() if given is None else parse_time_parameter("at", given)
         lines_until, reads_until = _back(at, self._log_days), _back(at, self._access_days)
         async with self._store.reader() as connection:
             of_lines = await days_before(connection, lines_until)
@@ -150,10 +150,10 @@ class PreviewHandlers:
         for day in days[:MOST_DAYS]:
             if checked and monotonic() >= end:
                 break
-            checked.append((str(day.day), await self._checked(day, of_day)))
+            checked.append((str(day.day), await self._check(day, of_day)))
         return Past(checked, len(days) > len(checked))
 
-    async def _checked(self, day: Day, of_day: LiteralString) -> Checked:
+    async def _check(self, day: Day, of_day: LiteralString) -> Checked:
         async with self._store.reader() as connection:
             return await holds_within(connection, self._store, day, of_day, MOST_SECONDS)
 
@@ -173,7 +173,7 @@ def _day(day: str, checked: Checked, outcome: str) -> dict[str, Any]:
 
 def _hold(hold: ActiveHold, lines: Past, reads: Past, *, named: bool) -> dict[str, Any]:
     """What a hold keeps; what it is of is `named` to those who may read holds."""
-    kept = {"days": lines.kept_by(hold.id), "accessDays": reads.kept_by(hold.id)}
+    kept = {"days": lines.days_kept_by(hold.id), "accessDays": reads.days_kept_by(hold.id)}
     return {"hold": hold.id, **(hold.of if named else {}), **kept}
 
 

@@ -31,7 +31,7 @@ STATE = Parameter("state", "Only those in this state", {"enum": list(STATES)})
 
 def routes(actions: WebhookActions) -> tuple[Operation, ...]:
     """The rows."""
-    return (*_commands(actions), *_reads(actions), *_sent_again(actions))
+    return (*_commands(actions), *_reads(actions), *_redelivery_rows(actions))
 
 
 def _commands(actions: WebhookActions) -> tuple[Operation, ...]:
@@ -58,7 +58,7 @@ def _commands(actions: WebhookActions) -> tuple[Operation, ...]:
     )
 
 
-def _sent_again(actions: WebhookActions) -> tuple[Operation, ...]:
+def _redelivery_rows(actions: WebhookActions) -> tuple[Operation, ...]:
     one, failed, rewind = actions.redeliver, actions.redeliver_failed, actions.rewind
     of_one = "/deliveries/{position}/redeliver"
     since, after = "what was given up since a time", "all that follows on a position"

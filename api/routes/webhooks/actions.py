@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp
 
-from api.routes.catalog import answered
+from api.routes.catalog import entry_response
 from api.routes.commands import NewId
 from api.routes.webhooks.lookup import FoundWebhook, Webhooks
 from api.routes.webhooks.schemas import RedeliverFailed, RewindWebhook
 from api.web import responses
-from api.web.input.command_body import parsed
+from api.web.input.command_body import parse
 from api.web.request import Request
 from domain.catalog.webhook_commands import (
     DisableWebhook,
@@ -59,27 +59,27 @@ class WebhookActions:
 
     async def rotate(self, request: Request) -> ASGIApp:
         """A new secret, shown this once; the one before signs beside it for a while."""
-        known, answer = await self._sent(request, parsed(RotateSecret, request.body))
+        known, answer = await self._send(request, parse(RotateSecret, request.body))
         secret = await self._webhooks.secret(known, answer.versioned.state.generation)
-        return answered(answer, f"webhooks/{known.webhook}", {"secret": secret})
+        return entry_response(answer, f"webhooks/{known.webhook}", {"secret": secret})
 
     async def disable(self, request: Request) -> ASGIApp:
         """Call it no more."""
-        known, answer = await self._sent(request, parsed(DisableWebhook, request.body))
-        return answered(answer, f"webhooks/{known.webhook}")
+        known, answer = await self._send(request, parse(DisableWebhook, request.body))
+        return entry_response(answer, f"webhooks/{known.webhook}")
 
     async def enable(self, request: Request) -> ASGIApp:
         """Call it again."""
-        known, answer = await self._sent(request, parsed(EnableWebhook, request.body))
-        return answered(answer, f"webhooks/{known.webhook}")
+        known, answer = await self._send(request, parse(EnableWebhook, request.body))
+        return entry_response(answer, f"webhooks/{known.webhook}")
 
-    async def _sent(self, request: Request, command: HookCommand) -> tuple[FoundWebhook, Answer]:
+    async def _send(self, request: Request, command: HookCommand) -> tuple[FoundWebhook, Answer]:
         known = await self._webhooks.find(request)
         message = request.message(f"webhook/{known.webhook}", command.of(known.execution))
         answer = await self._bus.send(message)
         return known, answer._replace(created=False)  # its stream may begin, the webhook was there
 
-    async def _enabled(self, request: Request) -> FoundWebhook:
+    async def _find_enabled(self, request: Request) -> FoundWebhook:
         """The webhook that is to be called now. Raises IllegalTransition where it is disabled."""
         known = await self._webhooks.find(request)
         await self._webhooks.require_enabled(request, known)
@@ -130,7 +130,7 @@ class WebhookActions:
 
     async def redeliver(self, request: Request) -> ASGIApp:
         """Send one event again, whatever came of it."""
-        known = await self._enabled(request)
+        known = await self._find_enabled(request)
         text = request.path["position"]
         position = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
         async with self._store.reader() as connection:
@@ -141,8 +141,8 @@ class WebhookActions:
 
     async def redeliver_failed(self, request: Request) -> ASGIApp:
         """Send again what was given up since a time."""
-        since = parsed(RedeliverFailed, request.body).since
-        known = await self._enabled(request)
+        since = parse(RedeliverFailed, request.body).since
+        known = await self._find_enabled(request)
         async with self._store.reader() as connection:
             number = await requests.redeliver_failed(
                 connection, known.webhook, since, self._clock()
@@ -151,10 +151,10 @@ class WebhookActions:
 
     async def rewind(self, request: Request) -> ASGIApp:
         """Send everything again that follows on a position."""
-        begins = parsed(RewindWebhook, request.body).begins
+        begins = parse(RewindWebhook, request.body).begins
         if begins == "now":
             raise Invalid.field("from", "must be `start`, a position or a time, but is `now`")
-        known = await self._enabled(request)
+        known = await self._find_enabled(request)
         position = await self._webhooks.position(begins)
         await self._rewound(known, position)
         return responses.json({"from": position}, status=202)

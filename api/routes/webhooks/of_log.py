@@ -7,14 +7,14 @@ from starlette.types import ASGIApp
 from api.access.identity import Caller
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes.catalog import answered, sent
+from api.routes.catalog import entry_response, send
 from api.routes.commands import NewId
 from api.routes.webhooks.lookup import FoundWebhook, Webhooks
 from api.routes.webhooks.schemas import WEBHOOK
-from api.routes.webhooks.settings import changed_settings, is_document
+from api.routes.webhooks.settings import changes_of, is_document
 from api.web import responses
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.input.command_body import built, fields, parsed
+from api.web.input.command_body import build, fields, parse
 from api.web.input.command_members import prepare
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, LIMIT
@@ -50,7 +50,7 @@ class LogWebhookHandlers:
 
     async def create(self, request: Request) -> ASGIApp:
         """A new webhook, and this once its secret."""
-        command = parsed(CreateWebhook, request.body)
+        command = parse(CreateWebhook, request.body)
         _check(command)
         await self._vetting.require([("url", command.url)])
         if command.begins is not None:
@@ -64,7 +64,7 @@ class LogWebhookHandlers:
         identity = answer.versioned.state.id
         known = FoundWebhook(identity, None, answer.versioned)
         secret = await self._webhooks.secret(known, answer.versioned.state.generation)
-        return answered(answer, f"webhooks/{identity}", {"secret": secret})
+        return entry_response(answer, f"webhooks/{identity}", {"secret": secret})
 
     async def update(self, request: Request) -> ASGIApp:
         """Change settings of one; a document that was read before may be sent back whole."""
@@ -72,20 +72,20 @@ class LogWebhookHandlers:
         if is_document(given):
             if (hook := (await self._webhooks.find(request)).hook) is None:
                 raise NotFound.of("webhook")
-            given = changed_settings(given, hook)
+            given = changes_of(given, hook)
         prepare(UpdateWebhook, given)
-        command = built(UpdateWebhook, given)
+        command = build(UpdateWebhook, given)
         _check(command)
         if command.url is not None:
             await self._vetting.require([("url", command.url)])
         message = request.message(f"webhook/{request.path['webhook']}", command)
-        return await sent(request, self._bus, message, "webhooks")
+        return await send(request, self._bus, message, "webhooks")
 
     async def remove(self, request: Request) -> ASGIApp:
         """Call one no more."""
         identity = request.path["webhook"]
         message = request.message(f"webhook/{identity}", RemoveWebhook())
-        return answered(await self._bus.send(message), f"webhooks/{identity}")
+        return entry_response(await self._bus.send(message), f"webhooks/{identity}")
 
     async def read(self, request: Request) -> ASGIApp:
         """One, always current, with its health."""

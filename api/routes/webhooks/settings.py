@@ -25,7 +25,7 @@ def is_document(given: dict[str, Any]) -> bool:
     return not SHOWN.isdisjoint(given)
 
 
-def changed_settings(given: dict[str, Any], versioned: Versioned[Hook]) -> dict[str, Any]:
+def changes_of(given: dict[str, Any], versioned: Versioned[Hook]) -> dict[str, Any]:
     """The settings of a document that are not as they are shown.
 
     Raises:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-async def retried(read: Callable[[], Awaitable[T]], failure: str) -> T:
+async def retry(read: Callable[[], Awaitable[T]], failure: str) -> T:
     """The result of `read`, tried again after each error; `failure` is what the log says of it."""
     while True:
         try:

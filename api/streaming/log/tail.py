@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from api.streaming.log.retrying import retried
+from api.streaming.log.retrying import retry
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.continuity import WentBack, head_of, read_on
 from domain.eventlog.connection.notifications import Listener
@@ -75,7 +75,7 @@ class Tail:
     async def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
         """The log after the last page, until it is another; while it is `idle`, only the head is looked at."""
         while True:
-            page = await retried(partial(self._next, idle), "the tail of the log cannot go on")
+            page = await retry(partial(self._next, idle), "the tail of the log cannot go on")
             yield page
             if page.other is not None:
                 return
@@ -88,14 +88,14 @@ class Tail:
         try:
             return await self._read(idle)
         except WentBack:
-            return await self._begun_again()
+            return await self._begin_again()
 
     async def _read(self, idle: Idle) -> LogPage:
         if idle():
             async with self._store.reader() as connection:
                 head = await head_of(connection, self._store.seen)
             if self._is_other(head.log_id):
-                return await self._begun_again()
+                return await self._begin_again()
             if idle():  # else somebody came meanwhile, who wants what was written since
                 self.skip(head.position)
                 return LogPage((), self._position)
@@ -103,7 +103,7 @@ class Tail:
         async with self._store.reader() as connection:
             head, rows = await read_on(connection, seen, after, PAGE, READ_BYTES)
         if self._is_other(head.log_id):
-            return await self._begun_again()
+            return await self._begin_again()
         if not rows or self._position != after:  # `skip` was called meanwhile
             return LogPage((), self._position)
         if rows[0].position != after + 1 or rows[-1].position != after + len(rows):
@@ -115,7 +115,7 @@ class Tail:
         self._of_log = self._of_log or log_id
         return log_id != self._of_log
 
-    async def _begun_again(self) -> LogPage:
+    async def _begin_again(self) -> LogPage:
         other = await other_log(self._store, self._of_log)
         if other is None:
             log.warning("an old connection led to an earlier state of the log")

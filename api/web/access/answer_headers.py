@@ -39,7 +39,7 @@ class AnswerHeaders:
             await _preflight(origin, scope)(scope, receive, send)
             return
 
-        async def protected(message: Message) -> None:
+        async def send_protected(message: Message) -> None:
             if message["type"] in STARTS:
                 headers = message["headers"] = list(message.get("headers", ()))
                 names = {name for name, _ in headers}
@@ -48,7 +48,7 @@ class AnswerHeaders:
                     headers += _cross_origin(origin)
             await send(message)
 
-        await self._app(scope, receive, protected)
+        await self._app(scope, receive, send_protected)
 
     def _origin(self, scope: Scope) -> str | None:
         if not self._allowed or scope["type"] != "http":

@@ -58,17 +58,17 @@ def new_access(
     """Who is known, until something happens to what they come with."""
     known: tuple[Verifier, ...] = (KeyVerifier(store.load), *_verifiers_of_tokens(settings))
     pepper = derived(keys.secret, "fingerprints of tokens")
-    access = Access(admin_token, pepper, known, used=changes.used)
+    access = Access(admin_token, pepper, known, used=changes.note_use)
 
     def key_changed(identity: str | None) -> None:
         access.forget()
         if identity is not None:
-            changes.open.ended(f"key/{identity}", REVOKED)
+            changes.open.end(f"key/{identity}", REVOKED)
 
     def session_changed(identity: str | None) -> None:
         access.forget(identity)
         if identity is not None:
-            changes.open.ended(f"session/{identity}", ENDED)
+            changes.open.end(f"session/{identity}", ENDED)
 
     access.add(SessionVerifier(store.load, lambda: access.admin_parent))
     changes.subscribe("key", [KeyRevoked.type], key_changed)

@@ -19,7 +19,7 @@ C = TypeVar("C", bound=Command[Any])
 V = TypeVar("V", bound=Value)
 
 
-def encoded(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
     """A parsed value as JSON again."""
     try:
         return orjson.dumps(value)
@@ -27,7 +27,7 @@ def encoded(value: Any) -> bytes:
         return to_json(value)
 
 
-def parsed_json(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """The value of a body.
 
     Raises:
@@ -40,7 +40,7 @@ def parsed_json(body: bytes) -> Any:
         raise problems.Malformed(f"The body is not well-formed JSON: {error}.") from None
 
 
-def parsed(command: type[V], body: bytes, step: str | None = None, bare: str | None = None) -> V:
+def parse(command: type[V], body: bytes, step: str | None = None, bare: str | None = None) -> V:
     """The command, or another value, of a body; `step` is the one of the path.
 
     Raises:
@@ -51,17 +51,17 @@ def parsed(command: type[V], body: bytes, step: str | None = None, bare: str | N
     require_exact_cost(body)
     if not prepare(command, given, step) and bare is None:
         return command.model_validate_json(body or b"{}")
-    return built(command, given)
+    return build(command, given)
 
 
-def built(command: type[V], fields: dict[str, Any]) -> V:
+def build(command: type[V], fields: dict[str, Any]) -> V:
     """The command, or the log line, of `prepare`d fields.
 
     Raises:
         ValidationError: it is not valid.
         TooLarge: it has more bytes than a command may have.
     """
-    body = encoded(fields)
+    body = encode(fields)
     if len(body) > LARGEST_COMMAND:
         raise TooLarge(f"A command has at most {LARGEST_COMMAND} bytes.", limit=LARGEST_COMMAND)
     return command.model_validate_json(body)
@@ -74,7 +74,7 @@ def fields(body: bytes, bare: str | None = None) -> dict[str, Any]:
         Malformed: the body is not JSON.
         Invalid: it is not an object.
     """
-    found = parsed_json(body or b"{}")
+    found = parse_json(body or b"{}")
     if bare is not None and isinstance(found, list):
         return {bare: found}
     if not isinstance(found, dict):

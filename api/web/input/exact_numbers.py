@@ -30,9 +30,9 @@ def without_inexact_costs(body: bytes, items: list[Any]) -> list[Any]:
     if b'"cost"' not in body or not LONG_COST.search(body):
         return items
     if body.lstrip()[:1] == b"[":
-        return [_checked(*pair) for pair in zip(items, _exact(body), strict=True)]
+        return [_check_item(*pair) for pair in zip(items, _exact(body), strict=True)]
     lines = [line for line in body.rstrip().splitlines() if line.strip()]
-    return [_checked_line(*pair) for pair in zip(items, lines, strict=True)]
+    return [_check_line(*pair) for pair in zip(items, lines, strict=True)]
 
 
 def _exact(text: bytes) -> Any:
@@ -42,12 +42,12 @@ def _exact(text: bytes) -> Any:
         raise Invalid.field("", f"must have at most {DEEPEST} levels") from None
 
 
-def _checked_line(item: Any, line: bytes) -> Any:
+def _check_line(item: Any, line: bytes) -> Any:
     """One that is refused already stays so: it may be deeper than the exact parser bears."""
-    return item if isinstance(item, DomainError) else _checked(item, _exact(line))
+    return item if isinstance(item, DomainError) else _check_item(item, _exact(line))
 
 
-def _checked(item: Any, exact: Any) -> Any:
+def _check_item(item: Any, exact: Any) -> Any:
     try:
         _check(exact)
     except Invalid as error:

@@ -40,10 +40,10 @@ def items(body: bytes) -> list[Item]:
         found, levels = parse(body)
     except ValueError as error:
         raise Malformed(f"The body is a malformed JSON list: {error}.") from None
-    return [_checked(item) for item in found] if levels > DEEPEST else list(found)
+    return [_check_depth(item) for item in found] if levels > DEEPEST else list(found)
 
 
-def _checked(item: Any) -> Item:
+def _check_depth(item: Any) -> Item:
     try:
         require_depth(levels_of(item))
     except Invalid as error:

@@ -58,7 +58,7 @@ class Consistency:
         self, request: Request, projection: str, at_least: int = 0
     ) -> None:
         """Wait until a projection has reached `?minPosition=`, and `at_least`."""
-        wanted = max(self._wanted(request), at_least)
+        wanted = max(self._wanted_position(request), at_least)
         if wanted and not await self._positions.wait(projection, wanted, patience(request)):
             head, _ = await self._store.head()
             raise _not_yet_visible(self.position(projection), wanted, head)
@@ -66,7 +66,9 @@ class Consistency:
     async def of_view(self, request: Request, view: str, read: Read[T], at_least: int = 0) -> T:
         """What is read of a projection that has reached `?minPosition=`, and `at_least`."""
         await self.wait_for_projection(request, view, at_least)
-        return await self._sources.of_view(view, max(self._wanted(request), at_least), read)
+        return await self._sources.of_view(
+            view, max(self._wanted_position(request), at_least), read
+        )
 
     async def wait_for_log(self, request: Request) -> int:
         """Wait until the log has reached `?minPosition=`; how far a read of it goes, at least."""
@@ -91,7 +93,7 @@ class Consistency:
         """Wait until something, which has `reached` a position, is at `?minPosition=` and `at_least`;
         where it is then.
         """
-        wanted = max(self._wanted(request), at_least)
+        wanted = max(self._wanted_position(request), at_least)
         deadline = time.monotonic() + patience(request)
         while reached < wanted:
             if time.monotonic() > deadline:
@@ -102,7 +104,7 @@ class Consistency:
 
     async def read(self, request: Request, read: Callable[[], Awaitable[Reading]]) -> Reading:
         """What is read once the log has reached `?minPosition=`; read once where it has already, else again."""
-        wanted = self._wanted(request)
+        wanted = self._wanted_position(request)
         reading = await read()
         if reading.position < wanted:
             await self.wait_for_log(request)
@@ -113,7 +115,7 @@ class Consistency:
         self, request: Request, read: Read[Reading], settled: Callable[[Reading], bool]
     ) -> Reading:
         """The same of a state of the past. One that is `settled` never changes, so a standby may answer it."""
-        past = await self._sources.of_past(self._wanted(request), read, settled)
+        past = await self._sources.of_past(self._wanted_position(request), read, settled)
         return past or await self.read(request, lambda: read(self._store))
 
     async def wait_for_log_lines(self, versioned: Versioned[Any]) -> None:
@@ -121,7 +123,7 @@ class Consistency:
         if versioned.state.final or versioned.state.status is Status.RETRY:
             await self._positions.wait("logs", versioned.position, LOGS_WITHIN)
 
-    def _wanted(self, request: Request) -> int:
+    def _wanted_position(self, request: Request) -> int:
         require_log(request.parameter("log"), self._of_log)
         return _min_position(request)
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from api.web import responses
 from api.web.operation import Parameter
-from api.web.parameters import CURSOR, LIMIT, parsed_time
+from api.web.parameters import CURSOR, LIMIT, parse_time_parameter
 from api.web.reads.selection import Selection, selection
 from api.web.request import Request
 from domain.errors import Invalid, but_is, instead
@@ -98,11 +98,11 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
         limit=words.integer("limit", 1, MOST_ROWS) or 50,
         cursor=words.text("cursor"),
         total=words.boolean("count"),
-        fields=selection(words.listed("fields")),
-        facets=facets.checked(words.listed("facets")),
+        fields=selection(words.words_of("fields")),
+        facets=facets.checked(words.words_of("facets")),
         bare=words.one_of("profile", "array") is not None,
-        at=None if at is None else parsed_time("at", at),
-        expand=words.listed("expand"),
+        at=None if at is None else parse_time_parameter("at", at),
+        expand=words.words_of("expand"),
         cursors=words.boolean("cursors"),
     )
     if asked.facets and asked.at is not None:
@@ -114,13 +114,13 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
     return asked
 
 
-def listed(request: Request, name: str) -> list[str]:
+def words_of(request: Request, name: str) -> list[str]:
     """The comma-separated words of a query parameter; none where it is missing.
 
     Raises:
         Invalid: it is empty.
     """
-    return _Source(request, {}).listed(name)
+    return _Source(request, {}).words_of(name)
 
 
 def filter_of(body: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
@@ -174,19 +174,19 @@ class _Source:
         self._beside = beside
 
     def text(self, name: str) -> str | None:
-        found = self._found(name)
+        found = self._find(name)
         if found is not None and not isinstance(found, str):
             raise Invalid.field(name, f"must be text{instead(found)}")
         return found
 
     def boolean(self, name: str) -> bool:
-        found = self._found(name)
+        found = self._find(name)
         if found not in (None, "true", "false") and not isinstance(found, bool):
             raise Invalid.field(name, f"must be true or false{but_is(found)}")
         return found in ("true", True)
 
     def integer(self, name: str, at_least: int, at_most: int) -> int | None:
-        found = self._found(name)
+        found = self._find(name)
         if isinstance(found, str) and WHOLE.fullmatch(found) and name not in self._beside:
             found = int(found)
         if found is None:
@@ -196,8 +196,8 @@ class _Source:
             raise Invalid.field(name, f"{bounds}{but_is(found)}")
         return found
 
-    def listed(self, name: str) -> list[str]:
-        found = self._found(name)
+    def words_of(self, name: str) -> list[str]:
+        found = self._find(name)
         if isinstance(found, str):
             if not (parts := [part for part in split_list(found) if part]):
                 raise Invalid.field(name, "must name something, or be left out")
@@ -216,7 +216,7 @@ class _Source:
             raise Invalid.field(name, f"must be {' or '.join(allowed)}{but_is(found)}")
         return found
 
-    def _found(self, name: str) -> Any:
+    def _find(self, name: str) -> Any:
         asked = self._request.parameter(name)
         if asked is not None and name in self._beside:
             raise Invalid.field(name, "stands in the query and in the body: leave out one")

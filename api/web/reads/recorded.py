@@ -17,7 +17,7 @@ from api.web.request import Request
 from api.web.streams.admission import AdmissionAnswer
 from api.web.streams.event_source import EventSource
 from api.web.streams.event_stream import EventStream
-from api.web.streams.narrowing import ended_with_grants
+from api.web.streams.narrowing import end_with_grants
 from api.web.streams.stream_request import FULL
 from domain.errors import Overloaded
 from domain.eventlog.access.access_log import AccessLog
@@ -38,7 +38,7 @@ class Recorder:
         self._log = access_log
         self.grants = grants
 
-    async def recorded(self, operation: Operation, request: Request, answer: ASGIApp) -> ASGIApp:
+    async def record(self, operation: Operation, request: Request, answer: ASGIApp) -> ASGIApp:
         """The same answer, once it is recorded. One that is a stream records its end by itself; of one
         that an edge sends only the beginning is known here.
 
@@ -46,12 +46,12 @@ class Recorder:
             Overloaded: it cannot be recorded, so it must not be sent; or there is no room for another stream.
         """
         if isinstance(answer, AdmissionAnswer):
-            await self.opened(operation, request, answer.cursor)
+            await self.record_opening(operation, request, answer.cursor)
             return answer
         if not isinstance(answer, EventStream | EventSource):
             await self._log.record(access(operation, request, {}))
             return answer
-        await self.opened(operation, request, answer.cursor)
+        await self.record_opening(operation, request, answer.cursor)
         if answer.full:  # to record takes time, in which others come
             raise Overloaded(FULL)
         return RecordedStream(self, operation, request, answer)
@@ -64,7 +64,7 @@ class Recorder:
         """
         await self._log.record(access(operation, request, {}))
 
-    async def opened(self, operation: Operation, request: Request, cursor: object) -> None:
+    async def record_opening(self, operation: Operation, request: Request, cursor: object) -> None:
         """Record that a stream is about to begin after a cursor.
 
         Raises:
@@ -80,7 +80,7 @@ class Recorder:
         """
         await self._log.record(access(operation, request, {"stream": "moved", "after": cursor}))
 
-    async def ended(self, operation: Operation, request: Request, cursor: object) -> None:
+    async def record_end(self, operation: Operation, request: Request, cursor: object) -> None:
         """Record that a stream has ended, where that can be recorded: its opening stands in any case."""
         with suppress(Overloaded):
             await self._log.record(access(operation, request, {"stream": "ended", "at": cursor}))
@@ -104,10 +104,10 @@ class RecordedStream(Stream):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         grants, caller, end = self._recorder.grants, self._request.caller, self._answer.say_goodbye
         try:
-            async with ended_with_grants(grants, caller, end):
+            async with end_with_grants(grants, caller, end):
                 await self._answer(scope, receive, send)
         finally:
-            await self._recorder.ended(self._operation, self._request, self._answer.cursor)
+            await self._recorder.record_end(self._operation, self._request, self._answer.cursor)
 
     def end_access(self, reason: str) -> None:
         self._answer.end_access(reason)
@@ -118,7 +118,7 @@ def access(operation: Operation, request: Request, more: dict[str, Any]) -> Acce
     executions = request.shown
     if operation.path.startswith(OF_EXECUTIONS):
         executions = [request.path["id"], *executions]
-    detail = _asked(operation, request) | {
+    detail = _what_was_asked(operation, request) | {
         name: value for name, value in more.items() if value is not None
     }
     return Access(
@@ -133,7 +133,7 @@ def access(operation: Operation, request: Request, more: dict[str, Any]) -> Acce
     )
 
 
-def _asked(operation: Operation, request: Request) -> dict[str, Any]:
+def _what_was_asked(operation: Operation, request: Request) -> dict[str, Any]:
     """What was asked for, besides an execution: a part of it, a version, members, a filter.
 
     The body of a command is none of it, though its answer may be a read: it holds content, which must go when the

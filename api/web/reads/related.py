@@ -24,7 +24,7 @@ RELATIONS = {
 OF_ALL = frozenset({"service", "workflow"})
 
 
-def expanded(wanted: list[str]) -> list[str]:
+def require_relations(wanted: list[str]) -> list[str]:
     """The relations to show whole. Raises Invalid where one is none."""
     for name in wanted:
         if name not in RELATIONS:
@@ -82,5 +82,5 @@ def _is_shown(caller: Caller, name: str, execution: Mapping[str, Any]) -> bool:
     if matches(own, lambda wanted: execution.get(wanted.path)):
         return True
     if name == "order":
-        return execution[name] in scope.named(Right.READ_EXECUTIONS, "order")
+        return execution[name] in scope.values_of(Right.READ_EXECUTIONS, "order")
     return execution[name] in scope.names(right)

@@ -33,14 +33,14 @@ class Selection:
         """The chosen members, each as a whole."""
         return {name: document[name] for name in document if name in self._tree}
 
-    def shown(self, document: Mapping[str, Any]) -> Any:
+    def select(self, document: Mapping[str, Any]) -> Any:
         """What was chosen of a document that has been opened."""
         members = self.members(document)
         return self.of(exact_json(plain_json(members))) if self.deep else members
 
     def of(self, document: Any) -> Any:
         """What was chosen of the document; what it does not have is left out."""
-        return _chosen(document, self._tree)
+        return _select(document, self._tree)
 
 
 def selection(names: Sequence[str]) -> Selection | None:
@@ -55,7 +55,7 @@ def selection(names: Sequence[str]) -> Selection | None:
         raise Invalid.field("fields", f"at most {MOST_FIELDS} members can be chosen")
     tree: Tree = {}
     for name in names:
-        ways = [keys for keys in readings(segments(name)) if keys and _known(keys)]
+        ways = [keys for keys in readings(segments(name)) if keys and _is_known(keys)]
         if not ways:
             known = ", ".join(_properties(_document()))
             raise Invalid.field("fields", f"`{name}` is no member of an execution (known: {known})")
@@ -73,13 +73,13 @@ def _add(tree: Tree, keys: Keys) -> None:
             tree.clear()
 
 
-def _chosen(value: Any, tree: Tree) -> Any:
+def _select(value: Any, tree: Tree) -> Any:
     if not tree:
         return value
     if isinstance(value, list):
-        return [_chosen(element, tree) for element in value]
+        return [_select(element, tree) for element in value]
     if isinstance(value, dict):
-        return {key: _chosen(value[key], tree[key]) for key in value if key in tree}
+        return {key: _select(value[key], tree[key]) for key in value if key in tree}
     return value
 
 
@@ -88,7 +88,7 @@ def _document() -> dict[str, Any]:
     return ServiceExecution.model_json_schema()
 
 
-def _known(keys: Keys) -> bool:
+def _is_known(keys: Keys) -> bool:
     """Whether a document may have a member there, by its JSON schema."""
     return _leads(_document(), keys)
 

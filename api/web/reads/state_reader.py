@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp
 
 from api.web import responses
-from api.web.parameters import parsed_time
+from api.web.parameters import parse_time_parameter
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid
@@ -40,9 +40,9 @@ class ReadState(NamedTuple):
 
     def document(self, steps: Iterable[Step] | None = None) -> dict[str, Any]:
         """The execution as clients see it, with some of its steps or with all."""
-        return self.marked(document(self.versioned, self.until, steps, self.heard_at))
+        return self.mark_erased(document(self.versioned, self.until, steps, self.heard_at))
 
-    def marked(self, shown: dict[str, Any]) -> dict[str, Any]:
+    def mark_erased(self, shown: dict[str, Any]) -> dict[str, Any]:
         """What is shown, with `erased` at its end where that is so."""
         return {**shown, "erased": True} if self.erased else shown
 
@@ -122,7 +122,7 @@ def _until(request: Request) -> int | datetime | None:
     version, at = request.integer("version", 1, 2**53), request.parameter("at")
     if version is not None and at is not None:
         raise Invalid.field("at", "must be left out where `version` is given")
-    return version if at is None else parsed_time("at", at)
+    return version if at is None else parse_time_parameter("at", at)
 
 
 def state_response(

@@ -45,7 +45,7 @@ class NotAcceptable(DomainError):
     code = "not-acceptable"
 
 
-def preferred(request: Request) -> bool:
+def is_preferred(request: Request) -> bool:
     """Whether the client would rather have server-sent events than JSON."""
     return prefers(request.header("accept") or "", MEDIA_TYPE, JSON)
 
@@ -68,9 +68,9 @@ class EventStreams:
         if names(accept, admission.MEDIA_TYPE):
             return await self._admit(kind, request)
         try:
-            asked = await self._requests.admitted(request, kind)
+            asked = await self._requests.admit(request, kind)
         except Overloaded as error:
-            return sent_away(request, error)
+            return refuse_browser(request, error)
         return over(asked) if asked.over else EventStream(self._hub, asked)
 
     async def _admit(self, kind: StreamKind, request: Request) -> ASGIApp:
@@ -94,7 +94,7 @@ def log_position(asked: StreamQuery) -> tuple[bytes, bytes]:
     return b"log-position", b"%d" % asked.head
 
 
-def sent_away(request: Request, error: Overloaded) -> ASGIApp:
+def refuse_browser(request: Request, error: Overloaded) -> ASGIApp:
     """The answer to a client whose stream cannot begin now.
 
     An EventSource never tries again after a 503: it gets a stream that ends at once and says when to
@@ -152,7 +152,7 @@ class EventStream(Stream):
         await send({"type": "http.response.body", "body": b""})
 
     async def _serve(self, scope: Scope) -> bool:
-        subscriber = self._asked.connected(self._hub, protocol_of(scope), SSE)
+        subscriber = self._asked.connect(self._hub, protocol_of(scope), SSE)
         self._subscriber = subscriber
         try:
             subscriber.start()

@@ -14,7 +14,7 @@ from domain.supervisor import cancel
 
 
 @asynccontextmanager
-async def ended_with_grants(
+async def end_with_grants(
     grants: Grants, caller: Caller, end: Callable[[], object]
 ) -> AsyncIterator[None]:
     """Call `end` once the caller has lost something that it was granted. What it is granted meanwhile shows in its

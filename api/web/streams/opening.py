@@ -15,7 +15,7 @@ from api.web.admission import Door
 from api.web.operation import Operation
 from api.web.reads.recorded import Recorder
 from api.web.request import Request
-from api.web.streams.narrowing import ended_with_grants
+from api.web.streams.narrowing import end_with_grants
 from api.web.streams.stream_request import STREAM_OPERATIONS, StreamQuery, StreamRequests
 
 
@@ -25,7 +25,7 @@ class Opener(Protocol):
     hub: Hub
     open_requests: OpenRequests
 
-    async def opened(
+    async def open(
         self, operation: Operation, scope: Scope, shown: bytes | None
     ) -> tuple[Request, StreamQuery]:
         """The stream of a request, which may begin. `shown` is the header Authorization, or what stands for it."""
@@ -40,7 +40,7 @@ class Opener(Protocol):
     async def sought(self, operation: Operation, request: Request, cursor: int) -> None:
         """Let it go on after another cursor."""
 
-    async def ended(self, operation: Operation, request: Request, cursor: int) -> None:
+    async def record_end(self, operation: Operation, request: Request, cursor: int) -> None:
         """It has ended, where its client was sent everything up to a cursor."""
 
 
@@ -54,22 +54,22 @@ class DoorOpener:
         self._requests = requests
         self._recorder = Recorder(door.access_log, door.grants)
 
-    async def opened(
+    async def open(
         self, operation: Operation, scope: Scope, shown: bytes | None
     ) -> tuple[Request, StreamQuery]:
         request = Request(scope, await self._door.admit(operation, scope, shown))
-        asked = await self._requests.admitted(request, STREAM_OPERATIONS[operation.name])
-        await self._recorder.opened(operation, request, asked.cursor)
+        asked = await self._requests.admit(request, STREAM_OPERATIONS[operation.name])
+        await self._recorder.record_opening(operation, request, asked.cursor)
         self._requests.require_room()
         return request, asked
 
     def while_granted(
         self, caller: Caller, end: Callable[[], object]
     ) -> AbstractAsyncContextManager[None]:
-        return ended_with_grants(self._door.grants, caller, end)
+        return end_with_grants(self._door.grants, caller, end)
 
     async def sought(self, operation: Operation, request: Request, cursor: int) -> None:
         await self._recorder.sought(operation, request, cursor)
 
-    async def ended(self, operation: Operation, request: Request, cursor: int) -> None:
-        await self._recorder.ended(operation, request, cursor)
+    async def record_end(self, operation: Operation, request: Request, cursor: int) -> None:
+        await self._recorder.record_end(operation, request, cursor)

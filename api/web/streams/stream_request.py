@@ -65,7 +65,7 @@ class StreamQuery(NamedTuple):
     over: bool = False
     speed: float | None = None
 
-    def connected(self, hub: Hub, transport: Transport, wire: Wire) -> Subscriber:
+    def connect(self, hub: Hub, transport: Transport, wire: Wire) -> Subscriber:
         """The subscriber that gets it; the caller must `start` it, and disconnect it in the end."""
         topic = Topic(ENCODERS[self.format, wire], self.stream, self.filter)
         subscriber = hub.connect(transport, topic, self.cursor, self.known)
@@ -80,7 +80,7 @@ class StreamRequests:
         self.hub = hub
         self._store = store
 
-    async def admitted(self, request: Request, kind: StreamKind) -> StreamQuery:
+    async def admit(self, request: Request, kind: StreamKind) -> StreamQuery:
         """What a client asks for, where there is room for it.
 
         The streams are counted before, to send a crowd away at once, and after: to ask takes time, in
@@ -111,16 +111,16 @@ class StreamRequests:
         begin, head = await self._start(request, "start" if kind.single else "now")
         stream, versioned = stream_of(request, kind), None
         if kind.single:
-            versioned = await streamed_state(self.hub, stream)
+            versioned = await read_state_to_stream(self.hub, stream)
         known = KnownStream.of(versioned)
         over = (
             known is not None and known.final and begin.resumed and begin.cursor >= known.position
         )
-        format_, wanted = asked_for(request, kind)
+        format_, wanted = form_and_filter(request, kind)
         if wanted.logs:
             request.caller.require(Right.READ_EXECUTIONS)
             await self.hub.logs.ready()
-        wanted = _limited(wanted, request.caller.scope, kind, known)
+        wanted = _limit(wanted, request.caller.scope, kind, known)
         return StreamQuery(
             format_, wanted, begin.cursor, head, stream, known, over=over, speed=speed(request)
         )
@@ -138,7 +138,7 @@ def stream_of(request: Request, kind: StreamKind) -> str:
     return f"execution/{request.path['id']}" if kind.single else WHOLE_LOG
 
 
-def asked_for(request: Request, kind: StreamKind) -> tuple[Format, Filter]:
+def form_and_filter(request: Request, kind: StreamKind) -> tuple[Format, Filter]:
     """The form of what is sent, and what the client wants of it; its scope is no part of that.
 
     Raises:
@@ -157,7 +157,7 @@ def asked_for(request: Request, kind: StreamKind) -> tuple[Format, Filter]:
     return format_, wanted
 
 
-def _limited(wanted: Filter, scope: Scope, kind: StreamKind, known: KnownStream | None) -> Filter:
+def _limit(wanted: Filter, scope: Scope, kind: StreamKind, known: KnownStream | None) -> Filter:
     """The filter within a scope. The door has looked at a single execution: what its parties allow they
     always will, and what else does is looked at again with each event that comes.
     """
@@ -181,7 +181,7 @@ def speed(request: Request) -> float | None:
     if text is None:
         return None
     try:
-        return checked_speed(float(text))
+        return parse_speed(float(text))
     except ValueError:
         raise Invalid.field(
             "speed",
@@ -189,7 +189,7 @@ def speed(request: Request) -> float | None:
         ) from None
 
 
-def checked_speed(value: object) -> float:
+def parse_speed(value: object) -> float:
     """A speed; 0 is as fast as can be. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("a speed is a number")
@@ -202,10 +202,10 @@ def _format(request: Request, default: Format) -> Format:
     wanted = request.choice("format", "watch", "events")
     if wanted is not None:
         default = EVENTS if wanted == "events" else WATCH
-    return WITH_STATE[default] if included(request) else default
+    return WITH_STATE[default] if includes_execution(request) else default
 
 
-def included(request: Request) -> bool:
+def includes_execution(request: Request) -> bool:
     """Whether `?include=execution` asks for the state after each event.
 
     Raises:
@@ -214,7 +214,7 @@ def included(request: Request) -> bool:
     return request.choice("include", "execution") is not None
 
 
-async def streamed_state(hub: Hub, stream: str) -> Versioned[Any] | None:
+async def read_state_to_stream(hub: Hub, stream: str) -> Versioned[Any] | None:
     """The state of an execution to stream; None where it is damaged: what can be read is sent all the same.
 
     Raises:

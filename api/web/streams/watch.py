@@ -22,7 +22,7 @@ POLL = 1.0
 Look = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def watched(
+def watch(
     hub: Hub,
     request: Request,
     name: str,
@@ -38,7 +38,7 @@ def watched(
         Overloaded: there is no room for another stream.
     """
     if hub.full or (most is not None and hub.external_streams(name) >= most):
-        return event_stream.sent_away(request, Overloaded(FULL))
+        return event_stream.refuse_browser(request, Overloaded(FULL))
 
     async def frames(source: EventSource) -> AsyncGenerator[bytes]:
         last = b""

@@ -23,7 +23,7 @@ from api.web.operation import Operation
 from api.web.request import Request
 from api.web.streams.event_stream import lock_out, log_position
 from api.web.streams.opening import Opener
-from api.web.streams.stream_request import STREAM_OPERATIONS, StreamQuery, checked_speed
+from api.web.streams.stream_request import STREAM_OPERATIONS, StreamQuery, parse_speed
 from domain.errors import Invalid, Overloaded
 
 SUBPROTOCOL = "executions"
@@ -50,7 +50,7 @@ class Socket:
         try:
             shown = scope["state"]["headers"].get(b"authorization")
             shown = shown or _authorization(scope["subprotocols"])
-            request, asked = await self._opener.opened(self._operation, scope, shown)
+            request, asked = await self._opener.open(self._operation, scope, shown)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             await refusal(error, scope)(scope, receive, send)
             return
@@ -67,14 +67,14 @@ class Socket:
         self, request: Request, asked: StreamQuery, receive: Receive, send: Send
     ) -> None:
         hub = self._hub
-        subscriber = asked.connected(hub, protocol_of(request.scope), WEBSOCKET)
+        subscriber = asked.connect(hub, protocol_of(request.scope), WEBSOCKET)
         subscriber.done.add_done_callback(partial(_goodbye, send))
         try:
             subscriber.start()
             await self._listen(request, subscriber, receive)
         finally:
             hub.disconnect(subscriber)
-            await self._opener.ended(self._operation, request, subscriber.sent)
+            await self._opener.record_end(self._operation, request, subscriber.sent)
 
     async def _listen(self, request: Request, subscriber: Subscriber, receive: Receive) -> None:
         """Do what the client says, until it goes or the stream is over."""
@@ -151,7 +151,7 @@ def _apply(subscriber: Subscriber, word: tuple[str, Any], head: int) -> None:
             raise BadMessage("pause takes true or false")
         case ("speed", value):
             try:
-                speed = checked_speed(value)
+                speed = parse_speed(value)
             except ValueError as error:
                 raise BadMessage(str(error)) from None
             subscriber.play(speed)
@@ -164,12 +164,12 @@ def _goodbye(send: Send, done: asyncio.Future[Ending]) -> None:
     """Close as the hub says; the client's answer, or its absence, ends the request."""
     ending = done.result()
     if ending.code is not None:
-        task = asyncio.create_task(_closed(send, ending), name="stream's goodbye")
+        task = asyncio.create_task(_send_close(send, ending), name="stream's goodbye")
         _CLOSING.add(task)
         task.add_done_callback(_CLOSING.discard)
 
 
-async def _closed(send: Send, ending: Ending) -> None:
+async def _send_close(send: Send, ending: Ending) -> None:
     try:
         await send(_close(ending))
     except Exception as error:  # noqa: BLE001 - it has gone meanwhile

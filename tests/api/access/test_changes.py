@@ -60,11 +60,11 @@ class SilentStore:
 async def test_use_of_a_key_is_kept_once_the_database_is_back() -> None:
     store, listener = BusyStore(), Listener("", "executions")
     changes = AccessChanges(cast(Store, store), listener, "executions")
-    changes.used("key/k-1", AT.timestamp())
-    changes.used("session/s-1", AT.timestamp())
+    changes.note_use("key/k-1", AT.timestamp())
+    changes.note_use("session/s-1", AT.timestamp())
     with pytest.raises(Overloaded):
         await changes._keep_uses()
-    changes.used("key/k-2", AT.timestamp())
+    changes.note_use("key/k-2", AT.timestamp())
     store.away = False
     await changes._keep_uses()
     assert store.connection.kept == {"k-1": AT, "k-2": AT}
@@ -77,7 +77,7 @@ async def test_credential_expires_while_the_database_does_not_answer(
     monkeypatch.setattr(access_changes, "USES_KEPT", 1)
     listener = Listener("", "executions")
     changes = AccessChanges(cast(Store, SilentStore()), listener, "executions")
-    changes.used("key/k-1", AT.timestamp())
+    changes.note_use("key/k-1", AT.timestamp())
     soon = datetime.now(UTC) + timedelta(seconds=1.5)
     ended = asyncio.Event()
     changes.start()

@@ -11,7 +11,7 @@ import pytest
 from api.access.identity import ANONYMOUS, NAMED, Access
 from api.access.keys import PREFIX, KeyVerifier, actor, key_id, new_key
 from api.access.rights import Right, Role
-from api.access.scope import AUDITING, owned
+from api.access.scope import AUDITING, reach_of_owner
 from api.problems.problems import Unauthenticated
 from domain.access.key import Key
 from domain.access.revocation import Revocation
@@ -66,11 +66,11 @@ def test_key_has_a_prefix_256_bits_and_a_checksum() -> None:
 async def test_caller_of_a_key_is_looked_up_once() -> None:
     log = Log()
     header = log.made()
-    assert log.access.known(header) is None
+    assert log.access.known_caller(header) is None
     caller = await log.access.caller(header)
     assert (caller.name, caller.credential) == ("provider:acme", f"key/{next(iter(log.keys))}")
-    assert caller.scope.reaches == (owned(Role.PROVIDER, "acme"),)
-    assert log.access.known(header) is caller
+    assert caller.scope.reaches == (reach_of_owner(Role.PROVIDER, "acme"),)
+    assert log.access.known_caller(header) is caller
     assert await log.access.caller(header) is caller
     assert log.loads == 1
 
@@ -79,7 +79,7 @@ async def test_key_of_an_assignee_may_be_narrowed() -> None:
     log = Log()
     for within in ({}, {"provider": "acme"}, {"customer": "c-1", "provider": "acme"}):
         caller = await log.access.caller(log.made("assignee", "worker-7", **within))
-        assert caller.scope.reaches == (owned(Role.ASSIGNEE, "worker-7", **within),)
+        assert caller.scope.reaches == (reach_of_owner(Role.ASSIGNEE, "worker-7", **within),)
         assert caller.name == "assignee:worker-7"
 
 
@@ -108,7 +108,7 @@ async def test_forgotten_key_that_was_revoked_is_refused() -> None:
     (key,) = log.keys.values()
     log.keys[key.id] = key.evolve(revocation=Revocation("admin", NOON))
     log.access.forget(key.id)
-    assert log.access.known(header) is None
+    assert log.access.known_caller(header) is None
     with pytest.raises(Unauthenticated):
         await log.access.caller(header)
 
@@ -132,7 +132,7 @@ async def test_key_that_is_revoked_while_it_is_looked_up_is_not_remembered() -> 
     )
     log.access = access
     await access.caller(header)
-    assert access.known(header) is None
+    assert access.known_caller(header) is None
     assert log.used == [f"key/{key.id}"]  # its use is noted all the same
 
 
@@ -142,9 +142,9 @@ async def test_key_is_not_known_after_its_end() -> None:
     header = log.made(expires_at=ends)
     await log.access.caller(header)
     log.now += 59
-    assert log.access.known(header) is not None
+    assert log.access.known_caller(header) is not None
     log.now += 1
-    assert log.access.known(header) is None
+    assert log.access.known_caller(header) is None
 
 
 async def test_expired_key_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from api.access.identity import Caller
 from api.access.rights import COMMANDS, ROLES, Right, Role
-from api.access.scope import NOTHING, OPERATING, WHOLE, Scope, meets, owned
+from api.access.scope import NOTHING, OPERATING, WHOLE, Scope, meets, reach_of_owner
 from api.access.visibility import Visibility
 from domain import registry
 from domain.access.key import CreateKey, RevokeKey
@@ -30,9 +30,9 @@ from projections.query.parser import from_json
 from tests.support.event_writer import created
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
-CUSTOMER = owned(Role.CUSTOMER, "c-1")
-PROVIDER = owned(Role.PROVIDER, "p-1")
-ASSIGNEE = owned(Role.ASSIGNEE, "ann")
+CUSTOMER = reach_of_owner(Role.CUSTOMER, "c-1")
+PROVIDER = reach_of_owner(Role.PROVIDER, "p-1")
+ASSIGNEE = reach_of_owner(Role.ASSIGNEE, "ann")
 
 
 def execution(**members: Any) -> Versioned[Any]:
@@ -84,7 +84,7 @@ def test_right_that_no_role_gives_reaches_nothing() -> None:
 
 
 def test_right_holds_for_the_executions_of_the_role_that_gives_it() -> None:
-    scope = Scope((CUSTOMER, owned(Role.PROVIDER, "p-2")))
+    scope = Scope((CUSTOMER, reach_of_owner(Role.PROVIDER, "p-2")))
     may_work = scope.permits(Right.WORK)
     assert may_work is not None
     assert may_work(execution(customer="c-9", provider="p-2"))
@@ -135,7 +135,9 @@ def test_condition_that_takes_more_than_parties_reaches_no_order(
 
 
 def test_assignee_may_be_narrowed_to_what_is_a_partys_as_well() -> None:
-    narrowed = Scope((owned(Role.ASSIGNEE, "ann", provider="p-1", customer=None), CUSTOMER))
+    narrowed = Scope(
+        (reach_of_owner(Role.ASSIGNEE, "ann", provider="p-1", customer=None), CUSTOMER)
+    )
     assert narrowed.names(Right.READ_CATALOG) == {"ann", "c-1"}, "it is not the provider"
     assert narrowed.owners(Right.WORK) == [
         (("assignee.id", "ann"), ("provider", "p-1")),
@@ -200,7 +202,7 @@ async def test_visibility_asks_for_what_is_not_reached_like_for_what_is_absent()
 
     visibility = Visibility(no_state, parties_of)
     own = Caller("customer", Scope((CUSTOMER,)))
-    stranger = Caller("stranger", Scope((owned(Role.CUSTOMER, "c-2"),)))
+    stranger = Caller("stranger", Scope((reach_of_owner(Role.CUSTOMER, "c-2"),)))
     for _ in range(2):
         await visibility.require(own, Right.READ_EXECUTIONS, "execution/e")
     assert asked == ["execution/e"]
@@ -225,7 +227,7 @@ async def test_visibility_looks_at_all_events_where_the_first_cannot_be_read() -
 
     visibility = Visibility(load, unreadable)
     for name, answer in (("c-1", Damaged), ("c-2", NotFound)):
-        caller = Caller("customer", Scope((owned(Role.CUSTOMER, name),)))
+        caller = Caller("customer", Scope((reach_of_owner(Role.CUSTOMER, name),)))
         with pytest.raises(answer):
             await visibility.require(caller, Right.READ_EXECUTIONS, "execution/e")
 
@@ -240,7 +242,7 @@ async def test_visibility_has_a_command_wait_for_the_parties_once() -> None:
     assert visibility.needs_look(provider, right, "execution/e")
     await visibility.require(provider, right, "execution/e")
     assert not visibility.needs_look(provider, right, "execution/e")
-    visibility.created(provider, right, "execution/new")
+    visibility.remember_created(provider, right, "execution/new")
     assert not visibility.needs_look(provider, right, "execution/new")
     for caller in (Caller("ann", Scope((ASSIGNEE,))), Caller("admin", WHOLE)):
         assert not visibility.needs_look(caller, right, "execution/e")

@@ -39,7 +39,7 @@ def test_server_without_the_setting_serves_the_log_by_the_name_that_it_has(datab
 def test_log_that_has_become_another_is_served_and_worked_on_by_the_name_that_it_has_then(
     database: str, tmp_path: Path
 ) -> None:
-    folder, settings = DataDir.opened(tmp_path), Settings(data_dir=tmp_path)
+    folder, settings = DataDir.open(tmp_path), Settings(data_dir=tmp_path)
     require_key_of_log(database, settings, folder)
     served = Served(settings, folder, Database(database, database), socket.socket(), "")
     task = task_of(settings, database, LogKeys(b"", b""))

@@ -79,7 +79,7 @@ def sealed(database: str) -> str:
 def test_log_is_not_opened_with_another_master_key(
     sealed: str, tmp_path: Path, command: str
 ) -> None:
-    DataDir.opened(tmp_path).master_key()
+    DataDir.open(tmp_path).master_key()
     said = refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
     assert "master.key is not the key that this log was sealed with" in said
 
@@ -97,7 +97,7 @@ def test_lost_master_key_is_not_replaced_by_a_new_one(
 def test_log_that_another_server_has_begun_is_opened_with_its_master_key_alone(
     database: str, tmp_path: Path, command: str
 ) -> None:
-    first, second = (DataDir.opened(tmp_path / name) for name in ("first", "second"))
+    first, second = (DataDir.open(tmp_path / name) for name in ("first", "second"))
     settle_master_key(database, "executions", DataDir(first.path).master_key, first.master_key)
     environment = {"EXECUTIONS_DATABASE_URL": database}
     said = refused(second.path, command, **environment)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from api.client.connection import connected
-from api.embedded_postgres.address_file import AddressFile, shown
+from api.client.connection import connect
+from api.embedded_postgres.address_file import AddressFile, publish_address
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import SetupError
 from service_executions.address import Address
@@ -19,7 +19,7 @@ DEFAULT = "http://127.0.0.1:8000"
 
 def address(url: str | None, token: str | None, data_dir: Path) -> Address:
     """Where a command goes with these options."""
-    with connected(url, token, data_dir) as client:
+    with connect(url, token, data_dir) as client:
         return client.transport.address
 
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDir:
     """The data directory of a server that was started once."""
     monkeypatch.delenv("EXECUTIONS_ADMIN_TOKEN", raising=False)
     monkeypatch.delenv("EXECUTIONS_PORT", raising=False)
-    made = DataDir.opened(tmp_path)
+    made = DataDir.open(tmp_path)
     made.admin_token()
     return made
 
@@ -39,19 +39,19 @@ def file(folder: DataDir) -> Path:
 
 
 def test_local_server_is_found_on_any_port(folder: DataDir) -> None:
-    with shown(folder.address_file, HERE):
+    with publish_address(folder.address_file, HERE):
         found = address(None, None, folder.path)
     assert found == (HERE, folder.admin_token())
 
 
 def test_given_address_precedes_the_one_found(folder: DataDir) -> None:
-    with shown(folder.address_file, HERE):
+    with publish_address(folder.address_file, HERE):
         found = address("http://localhost:9/api/", "mine", folder.path)
     assert found == ("http://localhost:9", "mine")
 
 
 def test_address_file_is_removed_with_its_server(folder: DataDir) -> None:
-    with shown(folder.address_file, HERE):
+    with publish_address(folder.address_file, HERE):
         assert folder.address_file.read_text() == f"{HERE}\n"
     assert not folder.address_file.exists()
 
@@ -64,7 +64,7 @@ def test_stale_address_file_is_ignored(folder: DataDir) -> None:
 def test_local_token_goes_to_a_server_that_listens_elsewhere_than_here(
     folder: DataDir,
 ) -> None:
-    with shown(folder.address_file, "http://192.0.2.7:8000"):
+    with publish_address(folder.address_file, "http://192.0.2.7:8000"):
         assert address(None, None, folder.path).token == folder.admin_token()
     assert address("http://192.0.2.7:8000", None, folder.path).token is None
 
@@ -84,7 +84,7 @@ def test_second_server_writes_its_address_when_the_first_has_ended(file: Path) -
 
 
 def test_reading_the_address_takes_no_lock_of_a_server(file: Path) -> None:
-    with shown(file, HERE):
+    with publish_address(file, HERE):
         assert [read(file) for _ in range(3)] == [HERE] * 3
 
 

@@ -15,7 +15,7 @@ from api.settings import SetupError
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> DataDir:
-    return DataDir.opened(tmp_path / "deep" / "down")
+    return DataDir.open(tmp_path / "deep" / "down")
 
 
 def mode(path: Path) -> int:
@@ -29,14 +29,14 @@ def test_data_directory_is_closed_to_other_users(data_dir: DataDir) -> None:
 
 def test_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
-    DataDir.opened(tmp_path)
+    DataDir.open(tmp_path)
     assert mode(tmp_path) == 0o750
 
 
 def test_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="cannot be made"):
-        DataDir.opened(tmp_path / "file")
+        DataDir.open(tmp_path / "file")
 
 
 def test_token_is_made_once_and_is_the_users_alone(data_dir: DataDir) -> None:
@@ -49,7 +49,7 @@ def test_token_is_made_once_and_is_the_users_alone(data_dir: DataDir) -> None:
 def test_master_key_is_made_once_and_is_32_bytes(data_dir: DataDir) -> None:
     key = data_dir.master_key()
     assert len(key) == 32
-    assert DataDir.opened(data_dir.path).master_key() == key
+    assert DataDir.open(data_dir.path).master_key() == key
     assert mode(data_dir.master_key_file) == 0o600
 
 

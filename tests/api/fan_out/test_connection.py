@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from nats.errors import Error as NatsError
 
-from api.fan_out.connection import connected, nats_servers
+from api.fan_out.connection import connection_to, nats_servers
 from tests.support.databases import reachable_folder
 from tests.support.fan_out import nats_program
 from tests.support.nats_cluster import NatsCluster
@@ -35,14 +35,14 @@ async def test_server_that_refuses_connections_is_given_up_for_that_reason(
 ) -> None:
     url = cluster.servers["n1"].url
     with pytest.raises(ConnectionRefusedError):
-        async with connected(nats_servers(url), "test"):
+        async with connection_to(nats_servers(url), "test"):
             pass
 
 
 async def test_server_that_lives_is_found_among_those_that_do_not(cluster: NatsCluster) -> None:
     for _ in range(3):
         servers = nats_servers(cluster.url_of(""), ca=cluster.ca)
-        async with connected(servers, "test") as connection:
+        async with connection_to(servers, "test") as connection:
             assert connection.client.connected_url is not None
             assert connection.client.connected_url.port == cluster.servers["n0"].port
 
@@ -51,7 +51,7 @@ async def test_server_of_an_authority_that_is_not_known_is_not_believed(
     cluster: NatsCluster, tmp_path: Path
 ) -> None:
     with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-        async with connected(nats_servers(cluster.url_of("").partition(",")[0]), "test"):
+        async with connection_to(nats_servers(cluster.url_of("").partition(",")[0]), "test"):
             pass
     with pytest.raises(Exception, match="there is no file"):
         nats_servers(cluster.url_of(""), ca=tmp_path / "none.pem")
@@ -75,6 +75,6 @@ async def test_password_goes_to_no_server_that_says_it_has_no_tls(
     url = f"{'nats' if by_ca else 'tls'}://relay:secret@127.0.0.1:{port}"
     async with server:
         with pytest.raises(NatsError, match="no TLS"):
-            async with connected(nats_servers(url, ca=cluster.ca if by_ca else None), "test"):
+            async with connection_to(nats_servers(url, ca=cluster.ca if by_ca else None), "test"):
                 pass
     assert came == b""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.fan_out.connection import connected, nats_servers
-from api.fan_out.stream import found
+from api.fan_out.connection import connection_to, nats_servers
+from api.fan_out.stream import find_stream
 from tests.support.api_client import ok
 from tests.support.databases import reachable_folder
 from tests.support.fan_out import STREAM, NatsServer, Relay, edge_of
@@ -75,13 +75,13 @@ def test_edge_can_publish_no_event_and_delete_no_stream(
     nats, _ = guarded
 
     async def try_both() -> tuple[int, int]:
-        async with connected(nats_servers(nats.url_of(EDGE)), "test") as connection:
-            before = await found(connection.client, STREAM)
+        async with connection_to(nats_servers(nats.url_of(EDGE)), "test") as connection:
+            before = await find_stream(connection.client, STREAM)
             await connection.client.publish(f"{STREAM}.events", b"made up")
             await connection.client.publish(f"$JS.API.STREAM.DELETE.{STREAM}", b"")
             await connection.client.flush()
             time.sleep(0.2)  # noqa: ASYNC251 - nothing else runs here
-            after = await found(connection.client, STREAM)
+            after = await find_stream(connection.client, STREAM)
             assert before is not None
             assert after is not None
             return before.last, after.last
@@ -94,7 +94,7 @@ def test_stranger_is_let_in_by_nobody(guarded: tuple[NatsServer, Service]) -> No
     nats, _ = guarded
 
     async def come() -> None:
-        async with connected(nats_servers(nats.url), "test"):
+        async with connection_to(nats_servers(nats.url), "test"):
             pass
 
     with pytest.raises(Exception, match=r"(?i)authorization"):

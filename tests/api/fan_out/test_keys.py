@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.fan_out.keys import DAMAGED, as_json, edge_key, from_json, read_key, wrapped_for_edges
+from api.fan_out.keys import DAMAGED, as_json, edge_key, from_json, read_key, wrap_for_edges
 from api.settings import SetupError
 from domain.eventlog.encryption import DamagedKey, Vault
 from domain.eventlog.keyring import Keyring
@@ -44,7 +44,7 @@ async def test_keys_are_wrapped_for_edges_as_the_database_has_them(database: str
     async with opened(database) as store:
         await Log(store).write([created("e-1"), completed("e-1", "secret words")])
         of_edges = Vault(edge_key(SECRET))
-        keys = await wrapped_for_edges(store, of_edges, [STREAM, "execution/none"])
+        keys = await wrap_for_edges(store, of_edges, [STREAM, "execution/none"])
         assert [stream for stream, _ in keys] == [STREAM]
         own = (await store.keys([STREAM]))[STREAM]
         assert own is not None
@@ -60,4 +60,4 @@ async def test_key_that_was_destroyed_is_none_any_more(database: str) -> None:
         await store.keys([STREAM])  # it is at hand in this process
         async with store.reader() as connection:
             await connection.execute("UPDATE data_keys SET wrapped = '', erased = 2")
-        assert await wrapped_for_edges(store, Vault(edge_key(SECRET)), [STREAM]) == []
+        assert await wrap_for_edges(store, Vault(edge_key(SECRET)), [STREAM]) == []

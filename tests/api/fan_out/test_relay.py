@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from api.fan_out.connection import connected, nats_servers
-from api.fan_out.edge.tail import consumed
-from api.fan_out.stream import KeptStream, found
+from api.fan_out.connection import connection_to, nats_servers
+from api.fan_out.edge.tail import consume
+from api.fan_out.stream import KeptStream, find_stream
 from api.fan_out.wire import Subjects
 from domain.eventlog.codec import EventRow
 from domain.eventlog.setup.log_id import renew_log_id
@@ -61,8 +61,8 @@ def write(service: Service, count: int) -> None:
 
 def kept(nats: NatsServer) -> KeptStream | None:
     async def look() -> KeptStream | None:
-        async with connected(nats_servers(nats.url), "test") as connection:
-            return await found(connection.client, STREAM)
+        async with connection_to(nats_servers(nats.url), "test") as connection:
+            return await find_stream(connection.client, STREAM)
 
     return asyncio.run(look())
 
@@ -71,14 +71,14 @@ def rows(nats: NatsServer) -> list[EventRow]:
     """All that NATS has, in its order."""
 
     async def read() -> list[EventRow]:
-        async with connected(nats_servers(nats.url), "test") as connection:
-            stream = await found(connection.client, STREAM)
+        async with connection_to(nats_servers(nats.url), "test") as connection:
+            stream = await find_stream(connection.client, STREAM)
             assert stream is not None
             read_: list[EventRow] = []
-            async with consumed(connection, STREAM, 1) as waiting:
+            async with consume(connection, STREAM, 1) as waiting:
                 while len(read_) < stream.last - stream.first + 1:
                     assert await waiting.news.wait(SECONDS)
-                    read_ += waiting.taken()
+                    read_ += waiting.take_all()
             return read_
 
     return asyncio.run(read())
@@ -214,7 +214,7 @@ def test_relay_refuses_a_stream_into_which_others_write(
     log_server: Service, nats: NatsServer
 ) -> None:
     async def intrude() -> None:
-        async with connected(nats_servers(nats.url), "test") as connection:
+        async with connection_to(nats_servers(nats.url), "test") as connection:
             await connection.client.publish(SUBJECTS.events, b"no event")
             await connection.client.flush()
 

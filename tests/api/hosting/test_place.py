@@ -22,7 +22,7 @@ def test_other_logs_stay_where_the_log_of_the_settings_moves(database: str, tmp_
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute(MOVED, (target,))
     named = Database(database, database)
-    known = named.located("executions").located("executions")
+    known = named.locate("executions").locate("executions")
     assert conninfo_to_dict(known.serving)["dbname"] == "postgres"
     assert known.as_named == named
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api.routes import command_batch
-from api.web.input.command_body import built
+from api.web.input.command_body import build
 from api.web.input.json_text import DEEPEST
 from tests.support.api_client import JSON, POLICY, Catalog, Executions, ok, refused
 
@@ -296,9 +296,9 @@ def test_unexpected_error_in_a_batch_affects_its_command_alone(
     def fail(command: Any, fields: Any) -> Any:
         if fields.get("reason") == "break":
             raise RuntimeError("an error that nobody expected")
-        return built(command, fields)
+        return build(command, fields)
 
-    monkeypatch.setattr(command_batch, "built", fail)
+    monkeypatch.setattr(command_batch, "build", fail)
     one = {"execution": running_execution}
     outcomes = many(
         api,

@@ -177,13 +177,13 @@ def test_stream_from_now_says_where_it_begins_though_events_come_before_its_answ
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who loses the connection before a frame has come goes on from there, and misses none of them."""
-    record, path = Recorder.opened, f"/executions/{running_execution}/progress"
+    record, path = Recorder.record_opening, f"/executions/{running_execution}/progress"
 
     async def recorded(self: Recorder, *asked: Any) -> None:
         await asyncio.to_thread(api.post, path, json={"progress": 5})
         await record(self, *asked)
 
-    monkeypatch.setattr(Recorder, "opened", recorded)
+    monkeypatch.setattr(Recorder, "record_opening", recorded)
     begin = head(api)
     with opened(api) as source:
         assert source.response.headers["log-position"] == str(begin)

@@ -43,7 +43,7 @@ def test_index_finds_subscribers_by_customer_and_provider() -> None:
     for number in range(1_000):
         index.join(topic(customer=f"other-{number}"))
     entries = [entry("c-7"), entry("c-8", position=2), entry("c-6", position=3)]
-    concerned = index.concerned(entries)
+    concerned = index.entries_by_group(entries)
     assert set(concerned) == {*named, *rest}
     at = {group: [each.position for each in its] for group, its in concerned.items()}
     assert [at[group] for group in named] == [[1], [1], [1, 3], [1, 2, 3]]
@@ -55,7 +55,7 @@ def test_index_finds_subscribers_of_the_stream() -> None:
     mine = index.join(LOG._replace(stream="execution/e-1"))
     index.join(LOG._replace(stream="execution/e-2"))
     here, there = entry("c-7"), entry("c-7", stream="execution/e-3", position=2)
-    assert index.concerned([here, there]) == {mine: [here]}
+    assert index.entries_by_group([here, there]) == {mine: [here]}
 
 
 def test_index_forgets_a_subscriber_that_left() -> None:
@@ -65,9 +65,9 @@ def test_index_forgets_a_subscriber_that_left() -> None:
     assert len(index) == len(groups) - 1
     for group in groups[:-1]:
         index.leave(group)
-    assert list(index.concerned([entry("c-7")])) == [groups[-1]]
+    assert list(index.entries_by_group([entry("c-7")])) == [groups[-1]]
     index.leave(groups[-1])
-    assert index.concerned([entry("c-7")]) == {}
+    assert index.entries_by_group([entry("c-7")]) == {}
     assert (len(index), index._parties) == (0, {})
 
 

@@ -196,22 +196,26 @@ def entry(customer: str, provider: str) -> Entry:
 def test_callers_of_one_customer_are_one_group_that_costs_the_events_of_others_nothing() -> None:
     index = Index()
     groups = {
-        index.join(topic(Caller(f"key-{number}", Scope((scope.owned(Role.CUSTOMER, "c-1"),)))))
+        index.join(
+            topic(Caller(f"key-{number}", Scope((scope.reach_of_owner(Role.CUSTOMER, "c-1"),))))
+        )
         for number in range(1_000)
     }
-    index.join(topic(Caller("other", Scope((scope.owned(Role.CUSTOMER, "c-2"),)))))
+    index.join(topic(Caller("other", Scope((scope.reach_of_owner(Role.CUSTOMER, "c-2"),)))))
     [group] = groups
     assert group.members == 1_000
     own, other = entry("c-1", "p-1"), entry("c-3", "p-1")
-    assert index.concerned([own, other]) == {group: [own]}
+    assert index.entries_by_group([own, other]) == {group: [own]}
 
 
 def test_caller_with_two_parties_gets_an_event_of_both_once() -> None:
     index = Index()
-    both = Scope((scope.owned(Role.CUSTOMER, "c-1"), scope.owned(Role.PROVIDER, "p-1")))
+    both = Scope(
+        (scope.reach_of_owner(Role.CUSTOMER, "c-1"), scope.reach_of_owner(Role.PROVIDER, "p-1"))
+    )
     group = index.join(topic(Caller("both", both)))
     events = [entry("c-1", "p-1"), entry("c-1", "p-2"), entry("c-2", "p-1"), entry("c-2", "p-2")]
-    assert index.concerned(events) == {group: events[:3]}
+    assert index.entries_by_group(events) == {group: events[:3]}
     assert [group.topic.filter.matches(each) for each in events] == [True, True, True, False]
 
 

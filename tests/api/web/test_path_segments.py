@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api.web.path_segments import parted
+from api.web.path_segments import decode_path
 from api.web.routing import PREFIX
 from tests.support.api_client import ok, refused
 
@@ -91,4 +91,4 @@ def test_encoded_slash_is_no_path_separator(
     ],
 )
 def test_only_slashes_and_percent_signs_stay_encoded(raw: bytes, path: str) -> None:
-    assert parted(raw) == path
+    assert decode_path(raw) == path

@@ -134,7 +134,7 @@ def test_export_ends_with_the_key_that_it_began_with(
 
     def revoke() -> None:
         ok(api.delete(f"/keys/{key['$id']}"))
-        wait_until(lambda: access.known(headers["Authorization"].encode()) is None)
+        wait_until(lambda: access.known_caller(headers["Authorization"].encode()) is None)
 
     async def then_revoked(
         self: Any, condition: Any, sort: str, cursor: str | None, store: Store

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from api.access.rights import Right, Role
-from api.access.scope import Scope, owned
+from api.access.scope import Scope, reach_of_owner
 from domain.eventlog.sessions import session_options
 from domain.execution.types import Status
 from projections.engine.follower import Follower
@@ -262,7 +262,7 @@ def test_success_is_filterable_though_the_result_is_sealed(known: Sample) -> Non
 
 
 def test_scope_narrows_and_never_widens(known: Sample) -> None:
-    scope = Scope((owned(Role.CUSTOMER, "c-1"),))
+    scope = Scope((reach_of_owner(Role.CUSTOMER, "c-1"),))
     asked = {"$or": [{"customer": "c-2"}, {"status": "running"}]}
     found = known.found(scope.within(Right.READ_EXECUTIONS, from_json(asked, field)))
     assert found == known.expected({"$and": [{"customer": "c-1"}, asked]})

@@ -11,7 +11,7 @@ import pytest
 
 from api.access.identity import Access, Caller
 from api.access.rights import Role
-from api.access.scope import AUDITING, WHOLE, Scope, owned
+from api.access.scope import AUDITING, WHOLE, Scope, reach_of_owner
 from api.access.tokens.signing_keys import FixedKeys, of_pem, of_secret
 from api.access.tokens.verifier import Expected, JwtVerifier
 from api.problems.problems import Unauthenticated
@@ -52,7 +52,7 @@ async def refusal(text: bytes, known: Access | None = None) -> str:
 async def test_token_of_each_algorithm_is_taken(algorithm: str) -> None:
     found = await caller(token(algorithm))
     assert found.name == "provider:acme/alice"
-    assert found.scope.reaches == (owned(Role.PROVIDER, "acme"),)
+    assert found.scope.reaches == (reach_of_owner(Role.PROVIDER, "acme"),)
     assert found.expires_at is not None
 
 
@@ -195,15 +195,15 @@ async def test_token_is_verified_once_until_its_end() -> None:
     verifier = JwtVerifier([Counting(of_secret(SECRET))], EXPECTED)
     known = Access("the-admin-token", b"pepper", [verifier], now=lambda: now)
     header = b"Bearer " + token(exp=int(now) + 600)
-    assert known.known(header) is None
+    assert known.known_caller(header) is None
     found = await known.caller(header)
     assert await known.caller(header) is found
-    assert known.known(header) is found
+    assert known.known_caller(header) is found
     assert times == 1
     now += 600
-    assert known.known(header) is found, "within the leeway"
+    assert known.known_caller(header) is found, "within the leeway"
     now += EXPECTED.leeway
-    assert known.known(header) is None
+    assert known.known_caller(header) is None
 
 
 async def test_token_that_differs_in_one_place_is_another() -> None:
@@ -228,20 +228,20 @@ async def test_token_that_differs_in_one_place_is_another() -> None:
             "customer:initech/alice",
             Scope(
                 (
-                    owned(Role.CUSTOMER, "initech"),
-                    owned(Role.ASSIGNEE, "alice", customer="initech", provider="acme"),
+                    reach_of_owner(Role.CUSTOMER, "initech"),
+                    reach_of_owner(Role.ASSIGNEE, "alice", customer="initech", provider="acme"),
                 )
             ),
         ),
         (
             {"roles": ["assignee"], "provider": None},
             "assignee:alice",
-            Scope((owned(Role.ASSIGNEE, "alice"),)),
+            Scope((reach_of_owner(Role.ASSIGNEE, "alice"),)),
         ),
         (
             {"roles": ["assignee"], "provider": "acme"},
             "assignee:alice",
-            Scope((owned(Role.ASSIGNEE, "alice", provider="acme"),)),
+            Scope((reach_of_owner(Role.ASSIGNEE, "alice", provider="acme"),)),
         ),
     ],
 )

@@ -31,7 +31,7 @@ class Log:
 
     def __init__(self, database: str, path: Path) -> None:
         self.database = database
-        self.folder = DataDir.opened(path / "data")
+        self.folder = DataDir.open(path / "data")
         settle_master_key(database, SCHEMA, self.folder.master_key, self.folder.master_key)
         with psycopg.connect(database, options=session_options(SCHEMA)) as connection:
             _, wrapped = Vault(self.folder.master_key()).make("execution/e")
@@ -181,7 +181,7 @@ def test_key_of_the_environment_opens_the_log(log: Log) -> None:
 
 
 def test_first_server_with_a_command_makes_no_file(database: str, tmp_path: Path) -> None:
-    folder = DataDir.opened(tmp_path / "new")
+    folder = DataDir.open(tmp_path / "new")
     settings = read(
         {},
         data_dir=folder.path,

@@ -11,7 +11,7 @@ import pytest
 from api.access.identity import Caller
 from api.access.rights import Role
 from api.access.scope import Scope
-from api.access.scope import owned as reach
+from api.access.scope import reach_of_owner as reach
 from tests.support.api_client import JSON, ok, refused
 from tests.support.owned_world import (
     CALLERS,

@@ -144,7 +144,7 @@ def holds(server: Serving) -> bool:
 
 
 def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
-    data = DataDir.opened(folder / "data")
+    data = DataDir.open(folder / "data")
     data.master_key_file.write_bytes(b64encode(MASTER_KEY))
     data.master_key_file.chmod(0o600)
     with (

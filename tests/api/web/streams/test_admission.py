@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from api.access.rights import Role
-from api.access.scope import owned
+from api.access.scope import reach_of_owner
 from api.streaming.topic import KnownStream
 from api.web.streams.admission import Admission, read
 from projections.query.ast import EVERYTHING, Condition
@@ -27,8 +27,8 @@ ADMISSION = Admission(
 )
 SCOPES = [
     EVERYTHING,
-    owned(Role.CUSTOMER, "acme").condition,
-    owned(Role.ASSIGNEE, "worker-7", provider="outreach").condition,
+    reach_of_owner(Role.CUSTOMER, "acme").condition,
+    reach_of_owner(Role.ASSIGNEE, "worker-7", provider="outreach").condition,
 ]
 
 
