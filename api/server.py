@@ -1,4 +1,4 @@
-"""The web server: which protocols it speaks, and a polite end."""
+"""The web server: its protocols, and how it shuts down."""
 
 from __future__ import annotations
 

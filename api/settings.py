@@ -1,4 +1,4 @@
-"""Everything that can be set, read once from the environment and the command line."""
+"""The settings, read once from the environment and the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One execution held against all that is stored of it: its events against each other and against the tree,
+"""Checks all that is stored of one execution: its events against each other and against the tree,
 and what is made of them against the events.
 
 What is made of the events is read first, so the events go as far, at least.

@@ -1,4 +1,4 @@
-"""What waits for people: open steps that are theirs, and executions that are paused.
+"""The inbox: open steps that wait for people, and executions that are paused.
 
 It is read from two views: the runs of steps from analytics, the rest from the list of executions. Its position
 is that of the one which is less far.

@@ -1,4 +1,4 @@
-"""When API keys were last used. It follows from no event: each process notes it once a minute."""
+"""When API keys were last used. No event says so: each process notes it once a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log that took the place of the one that a process knew: by a failover that lost commits, or a restore."""
+"""Detects that another log took the place of the known one: by a failover that lost commits, or a restore."""
 
 from __future__ import annotations
 

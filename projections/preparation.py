@@ -1,4 +1,4 @@
-"""Makes the tables of a log, of its views and of its proofs, and lets the role that serves it use them."""
+"""Makes the tables of a log, its projections and its proofs, and grants the serving role its rights."""
 
 from __future__ import annotations
 

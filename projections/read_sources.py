@@ -1,4 +1,4 @@
-"""Where a read is answered: by a standby, where there is one that has what is asked for, else by the primary.
+"""Chooses where a read is answered: by a standby that has what is asked for, else by the primary.
 
 A view never has an event that the primary has not acknowledged, so its rows are safe to show wherever they are. The log itself is
 another matter: a standby may have events that the primary has not acknowledged, and that are lost with it. So what

@@ -1,4 +1,4 @@
-"""The one table of all views."""
+"""The table of all projections."""
 
 from __future__ import annotations
 

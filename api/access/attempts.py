@@ -1,4 +1,4 @@
-"""Attempts to come in that fail: each address has a few, which come back with time."""
+"""Limits failed attempts to authenticate from one address (a token bucket)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to keys and their like is noticed in every process, whichever recorded it."""
+"""Follows what happens to credentials, so that each process notices what another one recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What auditors reach by grants that are live."""
+"""Finds the executions that an auditor may read by the grants in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks, and how a caller shows who it is."""
+"""Authenticates callers: finds out whose a token is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys: how one looks, and whose it is."""
+"""API keys: their format, and how one is verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes on for a caller, such as its streams, ends with the credential that it came with."""
+"""Ends the streams and long requests of a caller when its credential ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller reads for, as it says in the header `X-Purpose`."""
+"""The purpose of a read, from the header `X-Purpose`."""
 
 from __future__ import annotations
 

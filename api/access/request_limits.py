@@ -1,4 +1,4 @@
-"""How many requests a caller may send: so many a second, where a limit is set."""
+"""Limits how many requests a caller sends each second, where a limit is set."""
 
 from __future__ import annotations
 

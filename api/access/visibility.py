@@ -1,4 +1,4 @@
-"""Whether something is there for a caller: what is outside of its scope does not exist for it."""
+"""Decides whether a caller sees something: what is outside of its scope is answered as what does not exist."""
 
 from __future__ import annotations
 

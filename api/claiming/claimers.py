@@ -1,4 +1,4 @@
-"""The workers that wait for an execution: a queue for each thing that they ask for."""
+"""Queues the claims that wait for an execution, one queue for each thing that workers ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hands queued executions out to the workers that wait.
+"""Gives queued executions to the claims that wait.
 
 One task of the process reads the queue, for all workers that wait at once, and sends a command for each pair
 of worker and execution. What the read model does not have yet is read from the log. Other processes hand

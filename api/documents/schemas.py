@@ -1,4 +1,4 @@
-"""Shapes of the wire that are no model of the domain: pages, outcomes, problems."""
+"""JSON schemas of answers that are no model of the domain: pages, outcomes, problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a private PostgreSQL: whose they are, its programs, its data."""
+"""The files of the embedded PostgreSQL: their owner, its programs, its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operating system knows of PostgreSQL's processes, and does with them."""
+"""Finds the processes of the embedded PostgreSQL, and ends them."""
 
 from __future__ import annotations
 

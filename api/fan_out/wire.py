@@ -1,4 +1,4 @@
-"""What goes over NATS, as bytes: under which subjects, and how rows of the log are written.
+"""Subjects and message formats of what goes over NATS.
 
 Content is never opened on its way: rows are as they are stored, with what is sealed in them as tokens.
 """

@@ -1,4 +1,4 @@
-"""Pydantic's findings in plain words: what is wrong, with what kind of value, and what would be right."""
+"""Words pydantic's errors plainly: what is wrong, with what kind of value, and what would be right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 `application/problem+json`: one table, one way to answer."""
+"""Turns errors into RFC 9457 `application/problem+json`, by one table."""
 
 from __future__ import annotations
 

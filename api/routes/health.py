@@ -1,4 +1,4 @@
-"""Whether the service lives, whether it is ready, and its figures."""
+"""Liveness, readiness and metrics of the service."""
 
 from __future__ import annotations
 

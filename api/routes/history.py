@@ -1,4 +1,4 @@
-"""The past of an execution: what happened, what changed between two versions, and comparisons."""
+"""The past of an execution: its events, differences between two versions, and comparisons of two executions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of the streams."""
+"""The routes of the streams."""
 
 from __future__ import annotations
 

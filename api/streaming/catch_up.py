@@ -1,4 +1,4 @@
-"""Sends a subscriber everything after its cursor, until it is live."""
+"""Sends a subscriber every event after its cursor, until it is live."""
 
 from __future__ import annotations
 

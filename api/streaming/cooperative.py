@@ -1,4 +1,4 @@
-"""Long work on the event loop that lets other requests run in between."""
+"""Splits long work on the event loop, so that other requests run in between."""
 
 from __future__ import annotations
 

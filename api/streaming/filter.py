@@ -1,4 +1,4 @@
-"""Which events a subscriber wants: types with globs, and the filter language of lists."""
+"""Decides which events a subscriber gets: by type, with globs, and by the filter language of lists."""
 
 from __future__ import annotations
 

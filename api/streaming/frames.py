@@ -1,4 +1,4 @@
-"""What subscribers get of an event: its CloudEvents envelope, or the flat frames of watchers."""
+"""Makes the frames of an event: its CloudEvents envelope, or the flat frames of watchers."""
 
 from __future__ import annotations
 

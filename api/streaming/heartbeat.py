@@ -1,4 +1,4 @@
-"""Heartbeats, cursors that must not stand still, and clients that are too slow: one timer for all subscribers."""
+"""One timer for all subscribers: it sends heartbeats, moves idle cursors, and cuts clients that read too slowly."""
 
 from __future__ import annotations
 

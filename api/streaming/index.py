@@ -1,4 +1,4 @@
-"""The topic groups of a feed, found by the events that concern them."""
+"""Finds the groups of subscribers that an event concerns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a stream begins."""
+"""Finds the position after which a stream begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What subscribers want, and the group of those who want the same."""
+"""What a subscriber asks for, and the group of subscribers that ask for the same."""
 
 from __future__ import annotations
 

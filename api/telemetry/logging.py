@@ -1,4 +1,4 @@
-"""What a program says of its own doings: JSON lines on standard error, never among its answers."""
+"""The diagnostic log: JSON lines on standard error, never among answers."""
 
 from __future__ import annotations
 

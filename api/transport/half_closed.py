@@ -1,4 +1,4 @@
-"""Hanging up on a client that still sends (RFC 9112, 9.6).
+"""Closes the connection of a client that still sends (RFC 9112, 9.6).
 
 To close at once would answer what still comes with a reset, and that may destroy the answer before the
 client has read it: who sends a body that is too large would only see a broken connection.

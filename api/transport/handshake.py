@@ -1,4 +1,4 @@
-"""What is said of a WebSocket handshake that cannot be read."""
+"""Words the refusal of a WebSocket handshake that cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole answer in one write: of a command on the short way, or a refusal that no application gives."""
+"""A whole HTTP answer in one write: of a direct command, or of a refusal before the application is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port to listen on: taken before anything is made, opened when everything is ready."""
+"""The listening socket: bound before anything is made, opened when everything is ready."""
 
 from __future__ import annotations
 

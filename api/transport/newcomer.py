@@ -1,4 +1,4 @@
-"""A connection that has sent nothing yet: it costs next to nothing, and HTTP begins with its first bytes."""
+"""A connection that has sent nothing yet. It costs little memory; HTTP begins with its first bytes."""
 
 from __future__ import annotations
 

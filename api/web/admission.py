@@ -1,4 +1,4 @@
-"""The one door for HTTP and WebSocket: who may enter, what is there for them, and how refusals are answered."""
+"""The one door for HTTP and WebSocket: it authenticates and authorizes a request, or refuses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bodies of requests: JSON, within limits, and no more of them at once than memory bears."""
+"""Reads the bodies of requests: JSON, within limits, and no more of them at once than there is memory for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`?dryRun=true`: what a command would record, without recording it."""
+"""`?dryRun=true`: answers what a command would record, and records nothing."""
 
 from __future__ import annotations
 

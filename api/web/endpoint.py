@@ -1,4 +1,4 @@
-"""The door of HTTP: who may enter, with which body, and how a refusal looks."""
+"""Handles HTTP requests: lets them in, reads their bodies, calls the handler, answers refusals."""
 
 from __future__ import annotations
 

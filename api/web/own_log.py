@@ -1,4 +1,4 @@
-"""The log of this very server among several: it is asked without a connection."""
+"""Asks the log of this server among several, without a connection."""
 
 from __future__ import annotations
 

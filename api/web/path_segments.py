@@ -1,4 +1,4 @@
-"""Paths as they were sent: `a%2Fb` is one segment, although it holds a slash once it is decoded."""
+"""Decodes paths segment by segment: `a%2Fb` is one segment, although it holds a slash once it is decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client prefers, by its Prefer header (RFC 7240)."""
+"""The preferences of a client, from its header `Prefer` (RFC 7240)."""
 
 from __future__ import annotations
 

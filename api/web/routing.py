@@ -1,4 +1,4 @@
-"""Operations as Starlette's routes, and what every request passes before it gets there."""
+"""Operations as routes of Starlette, and the middleware before them."""
 
 from __future__ import annotations
 

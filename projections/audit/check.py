@@ -1,4 +1,4 @@
-"""Holds the whole log against its tree: every event, every tile, the root, and the signed heads.
+"""Checks the whole log against its tree: every event, every tile, the root, and the signed heads.
 
 It may run beside a server: what is checked is the tree as it was when the check began.
 """

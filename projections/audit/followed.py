@@ -1,4 +1,4 @@
-"""Signed heads of a log of somebody else's: whether the next one follows on those that were kept. No I/O."""
+"""Checks that the signed head of another log is consistent with the heads that were kept of it. No I/O."""
 
 from __future__ import annotations
 

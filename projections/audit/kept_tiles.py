@@ -1,4 +1,4 @@
-"""Tiles that were read, kept for the next proof, together with all nodes in them.
+"""A cache of tiles, with all nodes in them.
 
 Nearly all of the hashing of a proof among millions of leaves is in the upper ones, and in the last of the lowest level,
 and it is the same for many proofs: an upper tile stands above 65 536 leaves. A tile only grows, so a kept one serves as

@@ -1,4 +1,4 @@
-"""Which signed head each witness has kept last, and since when one fails."""
+"""The newest signed head that each witness has kept, and since when one fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue as one process knows it: what the read model has, and what the log has had since.
+"""The queue of claimable executions as one process knows it: the read model, and what the log has had since.
 
 The read model is read again only when what was read is used up, when something has got another place in it, and every
 second. Of the log, each look reads what came since the last one.

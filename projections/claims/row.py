@@ -1,4 +1,4 @@
-"""Where an execution stands between the queue and a worker, and how events change that."""
+"""The row of an execution in the queue, and how events change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries for executions that may have been silent for too long, by read model and heartbeats."""
+"""Finds executions that may have been silent for too long, by read model and heartbeats."""
 
 from __future__ import annotations
 

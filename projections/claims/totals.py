@@ -1,4 +1,4 @@
-"""How much was claimed and lost, and since when the oldest of the queue waits."""
+"""Totals of claims and lost leases, and the age of the oldest queued execution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the calls of webhooks stand, for readers."""
+"""The state of deliveries of each webhook, for readers."""
 
 from __future__ import annotations
 

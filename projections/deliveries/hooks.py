@@ -1,4 +1,4 @@
-"""The webhooks that there are, as events set them."""
+"""The table of webhooks, as events set them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What webhooks are owed, as the one process that calls them enters it, finds it due, and settles it.
+"""The outbox of webhooks: the one process that calls them enters events, finds those that are due, and settles them.
 
 Events wait in lanes, one for each webhook and stream, and of a lane only the first is called. A process that writes
 here holds the row `webhook_head` until the commit: this process, on the connection that holds its lock, so

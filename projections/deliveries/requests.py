@@ -1,4 +1,4 @@
-"""What clients ask of the deliveries of a webhook: to see them, and to have them sent again.
+"""Requests of clients about deliveries: list them, send some again, rewind.
 
 A transaction that enters something holds the row `webhook_head`, as the process that calls does (see `queue`), and wakes
 that process.

@@ -1,4 +1,4 @@
-"""The channels on which the processes of a log tell each other of its views."""
+"""The channels on which processes notify each other of the progress of projections."""
 
 from __future__ import annotations
 

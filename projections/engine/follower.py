@@ -1,4 +1,4 @@
-"""How one projection follows the log: its rows and its bookmark move in one transaction."""
+"""Lets one projection follow the log: its rows and its bookmark move in one transaction."""
 
 from __future__ import annotations
 

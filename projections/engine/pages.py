@@ -1,4 +1,4 @@
-"""Pages of the log, as a projection reads them that follows by itself."""
+"""Reads pages of the log for a projection that follows by itself."""
 
 from __future__ import annotations
 

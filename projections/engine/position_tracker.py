@@ -1,4 +1,4 @@
-"""How far each view is, in a process that reads the views: which process follows them does not matter."""
+"""Tracks how far each projection is, whichever process applies it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far each view is known to be, and waiting until it is far enough."""
+"""The known position of each projection, and waiting for one."""
 
 from __future__ import annotations
 

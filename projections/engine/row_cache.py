@@ -1,4 +1,4 @@
-"""The rows of executions that a projection keeps between pages, and reads where it has none."""
+"""A cache of the rows of executions that a projection changes; it reads those that it lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps the views up to the log: in one process at a time, together where they are near each other."""
+"""Runs the projections of a log: in one process at a time, together where they are near each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tables have of one execution, held against what its events say it must be."""
+"""Checks the rows of one execution against its events."""
 
 from __future__ import annotations
 

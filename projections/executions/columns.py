@@ -1,4 +1,4 @@
-"""What an execution can be filtered and sorted by: one table, from the document to the columns."""
+"""The fields by which executions are filtered and sorted: one table, from the document to the columns."""
 
 from __future__ import annotations
 

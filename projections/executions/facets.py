@@ -1,4 +1,4 @@
-"""How many executions have each value of a field: the counts beside a list, under its filter."""
+"""Facets: how many executions of a list have each value of a field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists as they were at a time, by the view of now and by the log.
+"""Lists as they were at a time, from the rows of now and the log.
 
 A row whose last event was recorded by then is as it was: SQL finds, sorts and counts those. What was touched since is
 folded back, from the log, to what it was, and meets the filter here or does not. So a list of the past costs what one of

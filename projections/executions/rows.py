@@ -1,4 +1,4 @@
-"""What of an execution stands in its row, and beside it."""
+"""Makes the rows of an execution, and what is stored beside them."""
 
 from __future__ import annotations
 

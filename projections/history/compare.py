@@ -1,4 +1,4 @@
-"""Two executions beside each other: step by step, where they part, and what they took. No I/O.
+"""Compares two executions step by step: where they part, and what they took. No I/O.
 
 Steps belong together by their id; those that are left, by their name. A difference is the other's
 value less this one's.

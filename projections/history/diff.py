@@ -1,4 +1,4 @@
-"""What changed between two versions of an execution, and through which event. No I/O.
+"""The differences between two versions of an execution, each with the event that made it. No I/O.
 
 States share what an event did not touch: an unchanged step is the same object before and after. So
 only what differs is made into documents, and what a comparison costs follows from what changed.

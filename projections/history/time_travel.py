@@ -1,4 +1,4 @@
-"""Time travel, straight from the log: any version, any instant, each event, and who changed what."""
+"""Time travel, straight from the log: any version, any instant, each event, and blame."""
 
 from __future__ import annotations
 

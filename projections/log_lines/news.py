@@ -1,4 +1,4 @@
-"""Who follows the log lines of an execution is woken when there are new ones: one look for all."""
+"""Wakes those who follow the log lines of an execution when there are new ones: one query for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of the log lines: each line that workers send is read once, whichever process took it."""
+"""The tail of the log lines: reads each new line of workers once, whichever process took it."""
 
 from __future__ import annotations
 

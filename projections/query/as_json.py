@@ -1,4 +1,4 @@
-"""A condition as the JSON that the parser makes the same condition of."""
+"""Writes a condition as JSON that the parser reads as the same condition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of field a list can be filtered and sorted by, and what may be compared with them."""
+"""The types of fields that lists are filtered and sorted by, and the operators of each."""
 
 from __future__ import annotations
 

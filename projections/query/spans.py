@@ -1,4 +1,4 @@
-"""A condition apart from the span of time that it limits a field to."""
+"""Splits a condition into a span of time on one field, and the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the next thing of an execution is due, and how events change that."""
+"""The next due time of an execution, and how events change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens are taken, by the settings."""
+"""Makes the verifiers of tokens that the settings ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of a set of JSON Web Keys at a URL: read when they are needed, and again as they change."""
+"""Reads a JSON Web Key Set from a URL when a key is needed, and again when the keys change."""
 
 from __future__ import annotations
 

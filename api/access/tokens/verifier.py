@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519, RFC 8725): whose one is, and that it is for us."""
+"""Verifies JSON Web Tokens (RFC 7519, RFC 8725): the signature, the maker, the audience and the times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection of an edge to NATS: what relays say is heard over it, and what they know is asked."""
+"""The connection of an edge to NATS: it receives the beats of relays, and asks them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lets streams begin at an edge: as the server of the log judges, and only while the edge can keep up with the log."""
+"""Opens streams at an edge, once the server of the log has allowed it, and while the edge keeps up with the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who one is, and sessions of browsers: begun by a token or a one-time code, and ended."""
+"""The caller's own identity, and sessions of browsers: begun by a token or a one-time code, and ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the questions to several logs have in common: which are asked, as whom, and which are away."""
+"""Asks several logs: which ones, on whose behalf, and which of them cannot be reached."""
 
 from __future__ import annotations
 

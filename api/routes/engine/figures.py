@@ -1,4 +1,4 @@
-"""The figures of what the database says: timers, claims, webhooks, proofs, log lines, storage."""
+"""Operational figures that are read from the database: timers, claims, webhooks, proofs, log lines, storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inbox of people who work on executions: what waits for them."""
+"""The inbox: steps and paused executions that wait for people."""
 
 from __future__ import annotations
 

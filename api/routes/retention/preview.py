@@ -1,4 +1,4 @@
-"""What would go at a time, and what legal holds would keep."""
+"""Previews retention: what would be archived or retired at a time, and what legal holds keep."""
 
 from __future__ import annotations
 

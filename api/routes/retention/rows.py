@@ -1,4 +1,4 @@
-"""The rows of this room, with the handlers behind them."""
+"""The routes of retention and erasure, with their handlers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of what can be done to any webhook."""
+"""The routes of actions on webhooks."""
 
 from __future__ import annotations
 

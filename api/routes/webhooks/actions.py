@@ -1,4 +1,4 @@
-"""What can be done to any webhook: to try it, to see what was sent, and to have that sent again."""
+"""Actions on any webhook: test it, list its deliveries, send some of them again, rewind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The webhooks of an execution, and how their calls stand."""
+"""The webhooks of an execution, with the state of their deliveries."""
 
 from __future__ import annotations
 

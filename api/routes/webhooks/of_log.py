@@ -1,4 +1,4 @@
-"""Webhooks of the whole log: to make, to change, to read and to remove them."""
+"""Webhooks of the whole log: create, change, read and remove them."""
 
 from __future__ import annotations
 

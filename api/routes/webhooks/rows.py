@@ -1,4 +1,4 @@
-"""All rows of webhooks, with their handlers."""
+"""The routes of webhooks, with their handlers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine reads from the log: pages of it, pages of one stream, states, keys, and the head."""
+"""Reads pages of the log, pages of one stream, states, keys and the head, for the engine of streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of the log that is in memory: the newest pages, and pages of the past while they are read."""
+"""Caches the newest pages of the log, and pages of the past while they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the engine's loader reads the log: the protocol, and the log in PostgreSQL."""
+"""The protocol by which the loader reads the log, and its implementation for PostgreSQL."""
 
 from __future__ import annotations
 

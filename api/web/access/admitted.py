@@ -1,4 +1,4 @@
-"""Answers that take a while end with the credential of their caller."""
+"""Ends long answers when the credential of their caller ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headers of every answer: what browsers may do with it, and which pages of others may read it."""
+"""Headers of every answer: security headers for browsers, and CORS."""
 
 from __future__ import annotations
 

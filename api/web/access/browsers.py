@@ -1,4 +1,4 @@
-"""What a browser sends by itself: the cookie of a session, and from which page it comes.
+"""The cookie of a session, and the checks of its origin (CSRF).
 
 A cookie is sent by whichever site the page is from. So what changes something, or opens a WebSocket, has to come from
 a page of our own.

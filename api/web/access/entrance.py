@@ -1,4 +1,4 @@
-"""Who may come in: the door of a log, with all that it asks."""
+"""Builds the door of a log: everything that decides whether a request is let in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a request comes from, where it came over proxies: the header `X-Forwarded-For` of those that are trusted."""
+"""Finds the client's address where a request came over trusted proxies, by `X-Forwarded-For`."""
 
 from __future__ import annotations
 

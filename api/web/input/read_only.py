@@ -1,4 +1,4 @@
-"""A document that was read, changed and sent back: what the server owns in it must be as it is shown."""
+"""Checks the read-only members of a document that was read, changed and sent back: they must be as they are shown."""
 
 from __future__ import annotations
 

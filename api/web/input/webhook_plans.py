@@ -1,4 +1,4 @@
-"""Webhooks that a command brings along: where they lead is looked at first, and their secrets are shown."""
+"""Webhooks in a command: their URLs are vetted before, and their secrets are shown after it."""
 
 from __future__ import annotations
 

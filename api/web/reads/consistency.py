@@ -1,4 +1,4 @@
-"""How far the data behind an answer goes, and waiting until it goes far enough."""
+"""Waits until the data behind an answer is new enough, and says how far it goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a list is asked for besides its filter: in the query, or beside the filter in a body."""
+"""The options of a list besides its filter: in the query, or beside the filter in a body."""
 
 from __future__ import annotations
 

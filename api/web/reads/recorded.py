@@ -1,4 +1,4 @@
-"""Reads of executions as entries of the access log, written before they are answered."""
+"""Records reads of executions in the access log before they are answered."""
 
 from __future__ import annotations
 

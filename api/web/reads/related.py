@@ -1,4 +1,4 @@
-"""What an execution refers to: its order, its service and so on, as ids or whole."""
+"""`expand=`: what an execution refers to, such as its order and its service, as ids or whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams of auditors end when a grant does by which they were opened."""
+"""Ends streams of auditors when a grant ends by which they were opened."""
 
 from __future__ import annotations
 

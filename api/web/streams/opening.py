@@ -1,4 +1,4 @@
-"""Who lets a stream over a WebSocket begin, and keeps an eye on it while it goes on."""
+"""Authorizes streams over WebSocket, and keeps doing so while they go on."""
 
 from __future__ import annotations
 

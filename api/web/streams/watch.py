@@ -1,4 +1,4 @@
-"""A document as a stream: sent at first, and again whenever it is another."""
+"""A document as a stream: sent at first, and again whenever it has changed."""
 
 from __future__ import annotations
 

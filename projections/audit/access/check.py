@@ -1,4 +1,4 @@
-"""Holds the access log against itself and against its anchors: every entry, every hash, the head of the chain."""
+"""Checks the access log against itself and its anchors: every entry, every hash, the head of the chain."""
 
 from __future__ import annotations
 

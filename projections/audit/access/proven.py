@@ -1,4 +1,4 @@
-"""The reads of one execution, each with what leads from it to an anchor in the log."""
+"""The reads of one execution, each with its proof up to an anchor in the log."""
 
 from __future__ import annotations
 

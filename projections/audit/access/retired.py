@@ -1,4 +1,4 @@
-"""What was taken out of the access log: the events that say so, and the days that are still in it."""
+"""What was retired from the access log: the events that say so, and the days that are still in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the background auditor is in the log, and what it has found and still finds."""
+"""The progress of the background auditor, and the faults that it has found."""
 
 from __future__ import annotations
 

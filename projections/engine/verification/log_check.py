@@ -1,4 +1,4 @@
-"""The events of the log held against its rules, page by page, beside the views that are built of the same pages."""
+"""Checks the events of the log against its rules, page by page, while the views are compared."""
 
 from __future__ import annotations
 

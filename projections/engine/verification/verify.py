@@ -1,4 +1,4 @@
-"""The log held against its rules, and every column of every row of the projections against what its events say.
+"""Verifies the log against its rules, and every column of every row of the projections against its events.
 
 The projections are built again in a schema of their own, as by a rebuild: the log is read and decoded once for
 all of them and for its own check, by several processes where it is long. Then both are read side by side, in the order of their keys.

@@ -1,4 +1,4 @@
-"""Days of log lines in the table: which are past, what they have, and how they leave it.
+"""Days of log lines in the table: which are past, what they hold, and how they are dropped.
 
 A day is that of the recording, in UTC. All its lines are in one partition: its own, or one that it
 shares with other days.

@@ -1,4 +1,4 @@
-"""Which days a legal hold keeps: of log lines, and of the access log."""
+"""Finds the days of log lines and of the access log that a legal hold keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which legal holds keep executions, and orders, as they are."""
+"""Finds the legal holds that keep an execution or an order as it is."""
 
 from __future__ import annotations
 

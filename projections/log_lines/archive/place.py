@@ -1,4 +1,4 @@
-"""The place of the archive of a log. The log keeps it: lines that went elsewhere could not be read by its server."""
+"""The location of the archive of a log. The log keeps it: lines that went elsewhere could not be read by its server."""
 
 from __future__ import annotations
 

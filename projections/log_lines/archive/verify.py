@@ -1,4 +1,4 @@
-"""Archive files held against what the log says of them, and how old what is not archived is."""
+"""Checks archive files against what the log says of them, and tells how old the oldest line is that is not archived."""
 
 from __future__ import annotations
 
