@@ -16,7 +16,7 @@ from domain.model import Recorded
 from projections.analytics import percentiles, seen
 from projections.analytics.projection import Analytics
 from projections.analytics.question import COLUMNS, RANKED, AnalyticsQuery, table, where
-from projections.analytics.tables import ENDED, OPEN, SCHEMA
+from projections.analytics.tables import ENDED, LOAD, OPEN, SCHEMA
 from tests.support.examples import at_most
 from tests.support.random_logs import followed, logs, states
 
@@ -24,6 +24,8 @@ few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PLACES = (
     "SELECT created, substr(tableoid::regclass::text, 17) FROM analytics_facts ORDER BY created"
 )
+EVENTS = """INSERT INTO events SELECT n, n % 10 + 1, now(), 'execution/' || n / 10, 'type', '', ''
+    FROM generate_series(10, 10009) AS n"""
 STEPS = (
     "SELECT created, step, run, status, substr(tableoid::regclass::text, 17) FROM analytics_steps"
 )
@@ -76,6 +78,21 @@ async def test_questions_are_answered_along_indexes(database: str) -> None:
             assert f"{ENDED}_of_{name}" in found, found
             assert f"{OPEN}_of_{name}" in found, found
             assert "analytics_steps_done_key" in found, found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_facts_are_found_without_reading_the_log(database: str, analyzed: bool) -> None:
+    async with followed(database, Analytics(), []) as connection:
+        await connection.execute(EVENTS)
+        if analyzed:
+            await connection.execute("ANALYZE events")
+        wanted = [str(number) for number in range(5, 25)]
+        query = f"EXPLAIN {LOAD}".encode()
+        cursor = await connection.execute(query, (wanted,), prepare=False)
+        plan = "\n".join(row[0] for row in await cursor.fetchall())
+    assert "events_pkey" in plan
+    assert "Seq Scan on events" not in plan
 
 
 async def _of(connection: AsyncConnection, only: Mapping[str, str]) -> str:
