@@ -30,18 +30,21 @@ ITS_OWNER = f"CASE WHEN e.assignee_type IN {PEOPLE} THEN e.assignee_{{what}} END
 SHOWN_STEP = """s.step, s.name, s.status AS step_status, nullif(s.kind, '') AS kind,
     coalesce(s.started_at, e.created_at) AS since"""
 
+# First events are looked up one by one (`OFFSET 0`), and by text collated as the log's: else all of the log is read for them.
 # Steps with an assignee of their own, and those that are people's by their kind.
 OWN = f"""SELECT {EXECUTION},
         CASE WHEN s.own THEN s.assignee_type ELSE {ITS_OWNER.format(what="type")} END AS who,
         CASE WHEN s.own THEN nullif(s.assignee, '') ELSE {ITS_OWNER.format(what="id")} END AS assignee,
         {SHOWN_STEP}
-    FROM analytics_steps_open AS s JOIN first_events AS first ON first.notification_id = s.created
+    FROM analytics_steps_open AS s CROSS JOIN LATERAL (
+        SELECT originator_id FROM first_events WHERE notification_id = s.created OFFSET 0) AS first
     JOIN executions_open AS e ON e.id = substr(first.originator_id, {len(STREAM) + 1})
     WHERE (s.own AND s.assignee_type IN {PEOPLE}) OR s.kind = 'human'"""
 # Those that follow their execution's assignee.
 FOLLOWING = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, {SHOWN_STEP}
     FROM executions_open AS e
-    JOIN first_events AS first ON first.originator_id = '{STREAM}' || e.id
+    CROSS JOIN LATERAL (SELECT notification_id FROM first_events
+        WHERE originator_id = ('{STREAM}' || e.id) COLLATE "default" OFFSET 0) AS first
     JOIN analytics_steps_open AS s ON s.created = first.notification_id
     WHERE e.assignee_type IN {PEOPLE} AND NOT s.own AND s.kind <> 'human'"""
 PAUSED = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, '', NULL, NULL, NULL, e.paused_at
