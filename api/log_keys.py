@@ -50,9 +50,7 @@ def settle_name(settings: Settings, conninfo: str) -> Settings:
     try:
         return replace(settings, log=settle_log_name(conninfo, settings.schema, settings.log))
     except OtherName as error:
-        raise SetupError(
-            f"log (EXECUTIONS_LOG): this log is named `{error.name}`, not `{settings.log}`; a name is for ever"
-        ) from None
+        raise SetupError(f"log (EXECUTIONS_LOG): {error}") from None
 
 
 def keys_of_log(conninfo: str, settings: Settings, folder: DataDir) -> LogKeys:

@@ -7,15 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from api.cells.registry import LogPlace
 from api.database import Database
 from api.settings import SetupError
-from domain.eventlog.encryption import Vault
-from domain.eventlog.migrations import settle_master_key
-from domain.eventlog.setup.log_name import OtherName, settle_log_name
-from domain.eventlog.setup.log_secret import LogKeys, log_secret
+from domain.eventlog.setup.log_name import OtherName
+from projections.preparation import ReadyLog, make_ready
 
 OF_ONE_DATABASE = 2
 """Logs of one database that are made ready at once: one that hangs holds up no other."""
@@ -43,13 +41,6 @@ class Preparation(Generic[T]):
         self._threads.shutdown(wait=False)
 
 
-class ReadyLog(NamedTuple):
-    """How a log is reached where it is by now, and its keys."""
-
-    conninfo: str
-    keys: LogKeys
-
-
 def prepare_log(known: Database, master_key: bytes, name: str, place: LogPlace) -> ReadyLog:
     """Make what is missing of a log where it is by now. It blocks, for as long as its database takes. `known` is the
     database where the place names none.
@@ -58,17 +49,11 @@ def prepare_log(known: Database, master_key: bytes, name: str, place: LogPlace) 
         DomainError: the database is away, or the log has another master key.
         SetupError: it has another name.
     """
-    there, schema = database_at(known, place).locate(place.schema), place.schema
-    there.prepare(schema)
-    settle_master_key(there.serving, schema, lambda: master_key, lambda: master_key)
+    named = database_at(known, place)
     try:
-        settle_log_name(there.serving, schema, name)
+        return make_ready(named.owner, named.serving, place.schema, name, master_key)
     except OtherName as error:
-        raise SetupError(
-            f"this log is named `{error.name}`, not `{name}`; a name is for ever"
-        ) from None
-    secret = log_secret(there.serving, schema, Vault(master_key))
-    return ReadyLog(there.serving, LogKeys(master_key, secret))
+        raise SetupError(str(error)) from None
 
 
 def database_at(known: Database, place: LogPlace) -> Database:

@@ -109,7 +109,7 @@ class LogsAtWork(Background):
         pause = AGAIN
         while True:
             try:
-                conninfo, keys = await self._preparation.of(name, place)
+                conninfo, keys, _ = await self._preparation.of(name, place)
                 pause = AGAIN
                 if await self._work(name, conninfo, place.schema, keys, client):
                     continue

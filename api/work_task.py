@@ -154,7 +154,7 @@ def named_again(task: Task, watch: Callable[[], object]) -> Task:
             watch()
             sleep(WATCH)
         except OtherName as error:
-            raise SetupError(f"the log is named `{error.name}`, not `{task.log_name}`") from None
+            raise SetupError(str(error)) from None
 
 
 class Reason(Enum):

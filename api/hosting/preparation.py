@@ -10,7 +10,6 @@ from api.cells.registry import LogPlace
 from api.database import Database
 from api.ready_logs import prepare_log
 from api.settings import Settings
-from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys
 
 
@@ -35,10 +34,9 @@ class Prepared(NamedTuple):
 
 
 def prepare(deployment: Deployment, name: str, place: LogPlace) -> Prepared:
-    """Make what is missing of a log, and find out what its server has to know. Raises what `made_ready` raises."""
+    """Make what is missing of a log, and find out what its server has to know. Raises what `prepare_log` raises."""
     ready = prepare_log(deployment.known, deployment.master_key, name, place)
-    settings = settings_of(deployment, name, place)
-    return Prepared(settings, *ready, log_id(ready.conninfo, place.schema))
+    return Prepared(settings_of(deployment, name, place), *ready)
 
 
 def settings_of(deployment: Deployment, name: str, place: LogPlace) -> Settings:

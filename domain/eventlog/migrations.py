@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.resources import files
 from os import urandom
+from typing import Any
 
+from psycopg import Connection
 from psycopg.sql import SQL, Identifier, Literal
 
 from domain.errors import Overloaded
@@ -15,7 +17,7 @@ from domain.eventlog.access.days import MAKE_DAYS
 from domain.eventlog.encryption import KEY_BYTES, KeyCheck, Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.moving.fence import require_open
-from domain.eventlog.sessions import connect
+from domain.eventlog.sessions import session
 from domain.eventlog.setup.log_lines import migrate_log_lines
 
 ROOMS = ("moving", ".", "archive", "access")
@@ -33,7 +35,7 @@ SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE wrapped <> '' LI
 """One of them may be damaged: that is no reason not to open the others."""
 
 
-def migrate_log(conninfo: str, schema: str) -> None:
+def migrate_log(place: str | Connection[Any], schema: str) -> None:
     """Create what is missing of the log's tables; safe to run at every start, by many at once.
 
     Raises:
@@ -42,7 +44,7 @@ def migrate_log(conninfo: str, schema: str) -> None:
     room = files("domain.eventlog")
     *log, lines = (room.joinpath(name).read_bytes() for name in SCHEMAS)
     form = sha256(b"".join(log) + lines).hexdigest()[:16]
-    with connect(conninfo, schema) as connection:
+    with session(place, schema) as connection:
         if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
             raise Overloaded(READ_ONLY)
         require_open(connection)
@@ -56,10 +58,12 @@ def migrate_log(conninfo: str, schema: str) -> None:
             connection.execute(MAKE_DAYS, (datetime.now(UTC).date(),))
             migrate_log_lines(connection, lines)
             connection.execute(SQL("COMMENT ON TABLE head IS {}").format(Literal(form)))
+        connection.commit()
+        connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", (f"migrate {schema}",))
 
 
 def settle_master_key(
-    conninfo: str,
+    place: str | Connection[Any],
     schema: str,
     known: Callable[[], bytes],
     made: Callable[[], bytes] | None = None,
@@ -75,7 +79,7 @@ def settle_master_key(
         WrongKey: the log was sealed with another one.
         RotationUnderWay: it is being changed.
     """
-    with connect(conninfo, schema) as connection:
+    with session(place, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         check = connection.execute(KEY_CHECK).fetchone()
         samples = connection.execute(SOME_KEYS).fetchall() if check is None else []

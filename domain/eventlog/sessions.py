@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import psycopg
 from psycopg.pq import Conninfo
 
@@ -29,6 +33,22 @@ def connect(conninfo: str, schema: str) -> psycopg.Connection:
         return psycopg.connect(conninfo, options=session_options(schema), connect_timeout=10)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
+
+
+@contextmanager
+def session(place: str | psycopg.Connection[Any], schema: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to a log for the block, which commits at its end: a new one, or the one that is given, which stays
+    open. One that is given is of no use after an error.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    if isinstance(place, str):
+        with connect(place, schema) as connection:
+            yield connection
+    else:
+        yield place
+        place.commit()
 
 
 def user_of(conninfo: str) -> str:

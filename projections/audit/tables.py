@@ -7,10 +7,10 @@ from datetime import datetime
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, Connection
 
 from domain.eventlog.archive.transparent import fetch_of_span
-from domain.eventlog.sessions import connect
+from domain.eventlog.sessions import session
 from projections.audit.leaf import HASH
 from projections.audit.tiles import Tile
 
@@ -53,13 +53,13 @@ class Head(NamedTuple):
     fault: str | None = None
 
 
-def migrate_audit(conninfo: str, schema: str) -> None:
+def migrate_audit(place: str | Connection[Any], schema: str) -> None:
     """Create what is missing of the tree's tables; safe to run at every start, by many at once.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    with connect(conninfo, schema) as connection:
+    with session(place, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         if connection.execute(IS_THERE).fetchone() != (True,):
             connection.execute(files("projections.audit").joinpath("schema.sql").read_bytes())

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
+from typing import Any
 
 import psycopg
 import structlog
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection
 from psycopg.sql import SQL, Identifier
 
 from domain.errors import Overloaded
-from domain.eventlog.sessions import session_options
+from domain.eventlog.sessions import session
 from projections.engine.projection import Projection
 
 log = structlog.get_logger()
@@ -32,7 +33,11 @@ def form_of(view: Projection) -> str:
 
 
 def migrate_projections(
-    conninfo: str, schema: str, views: Sequence[Projection], *, begin_again: bool = True
+    place: str | Connection[Any],
+    schema: str,
+    views: Sequence[Projection],
+    *,
+    begin_again: bool = True,
 ) -> None:
     """Create what is missing of every view's tables; safe to run at every start, by many at once.
 
@@ -41,27 +46,27 @@ def migrate_projections(
     after the views does not let any `begin_again`: then the tables are made where there are none at all.
     """
     try:
-        _migrate(conninfo, schema, views, begin_again=begin_again)
+        with session(place, schema) as connection:
+            _migrate(connection, schema, views, begin_again=begin_again)
     except psycopg.OperationalError as error:
         raise Overloaded(f"The database is away or busy: {error}".strip()) from error
 
 
-def _migrate(conninfo: str, schema: str, views: Sequence[Projection], *, begin_again: bool) -> None:
-    with psycopg.connect(conninfo, options=session_options(schema)) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
-        if not begin_again and connection.execute(BEGUN).fetchone() == (True,):
-            return
-        connection.execute(files("projections.engine").joinpath("schema.sql").read_bytes())
-        for view in views:
-            found = connection.execute(STATE, (view.name,)).fetchone()
-            if found == (form_of(view), False):  # no statement that makes others wait
-                continue
-            _begin(connection, view, found)
-
-
-def _begin(
-    connection: psycopg.Connection, view: Projection, found: tuple[str, bool] | None
+def _migrate(
+    connection: Connection[Any], schema: str, views: Sequence[Projection], *, begin_again: bool
 ) -> None:
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
+    if not begin_again and connection.execute(BEGUN).fetchone() == (True,):
+        return
+    connection.execute(files("projections.engine").joinpath("schema.sql").read_bytes())
+    for view in views:
+        found = connection.execute(STATE, (view.name,)).fetchone()
+        if found == (form_of(view), False):  # no statement that makes others wait
+            continue
+        _begin(connection, view, found)
+
+
+def _begin(connection: Connection[Any], view: Projection, found: tuple[str, bool] | None) -> None:
     there = connection.execute(IS_THERE, (view.tables[0],)).fetchone() == (True,)
     if there:
         log.warning("view begins again", view=view.name, reason=_reason(view, found))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 import structlog
+from psycopg import Connection
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.moving.journal import in_place
-from domain.eventlog.sessions import connect
+from domain.eventlog.sessions import session
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 
@@ -30,32 +32,34 @@ def moved_channel(schema: str) -> str:
     return f"{schema}_moved"
 
 
-def moved_to(conninfo: str, schema: str) -> str | None:
-    """The place to which a log has moved from there, if any.
+def moved_to(conninfo: str, schema: str, connection: Connection[Any] | None = None) -> str | None:
+    """The place to which a log has moved from there, if any; a `connection` to there spares one.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    place, asked = None, conninfo
+    place, asked = None, connection or conninfo
     for _ in range(FARTHEST):
-        with connect(asked, schema) as connection:
-            if connection.execute(EXISTS).fetchone() != (True,):
+        with session(asked, schema) as there:
+            if there.execute(EXISTS).fetchone() != (True,):
                 return place
-            row = connection.execute(MOVED).fetchone()
+            row = there.execute(MOVED).fetchone()
         if row is None:
             return place
         place = str(row[0])
-        asked = in_place(asked, place)
+        asked = conninfo = in_place(conninfo, place)
     return place
 
 
-def located(conninfo: str, schema: str, *others: str) -> tuple[str, ...]:
+def located(
+    conninfo: str, schema: str, *others: str, connection: Connection[Any] | None = None
+) -> tuple[str, ...]:
     """A connection string, and others of the same database, as they are where the log is by now. Where the database
-    cannot be asked, they stay as they are.
+    cannot be asked, they stay as they are. A `connection` to the first of them spares one.
     """
     place = None
     with suppress(Overloaded):
-        place = moved_to(conninfo, schema)
+        place = moved_to(conninfo, schema, connection)
     if place is None:
         return conninfo, *others
     log.warning("the log has moved: name its new place in EXECUTIONS_DATABASE_URL", place=place)

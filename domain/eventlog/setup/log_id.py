@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from domain.eventlog.sessions import connect, program
+from typing import Any
+
+from psycopg import Connection
+
+from domain.eventlog.sessions import connect, program, session
 
 SERVED = """SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = %s
         AND datname = current_database())
@@ -23,13 +27,13 @@ def log_exists(conninfo: str, schema: str) -> bool:
         return found != (None,)
 
 
-def log_id(conninfo: str, schema: str) -> str:
+def log_id(place: str | Connection[Any], schema: str) -> str:
     """Which log there is in this schema: a random id, another one after a restore.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    with connect(conninfo, schema) as connection:
+    with session(place, schema) as connection:
         [made] = connection.execute("SELECT log_id FROM head").fetchone() or [""]
         return str(made)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from domain.eventlog.sessions import connect
+from typing import Any
+
+from psycopg import Connection
+
+from domain.eventlog.sessions import session
 
 NAME = "SELECT log_name FROM head"
 GIVE = "UPDATE head SET log_name = %s WHERE log_name IS NULL"
@@ -11,23 +15,24 @@ GIVE = "UPDATE head SET log_name = %s WHERE log_name IS NULL"
 class OtherName(Exception):
     """The log has another name than the one that is wanted."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    def __init__(self, name: str, wanted: str) -> None:
+        super().__init__(f"this log is named `{name}`, not `{wanted}`; a name is for ever")
 
 
-def settle_log_name(conninfo: str, schema: str, wanted: str | None = None) -> str | None:
+def settle_log_name(
+    place: str | Connection[Any], schema: str, wanted: str | None = None
+) -> str | None:
     """The name of the log in this schema, if any; one that has none yet gets the one that is wanted, for ever.
 
     Raises:
         OtherName: it has another one.
         Overloaded: the database cannot be reached.
     """
-    with connect(conninfo, schema) as connection:
+    with session(place, schema) as connection:
         [name] = connection.execute(NAME).fetchone() or [None]
         if wanted is not None and name is None:
             connection.execute(GIVE, (wanted,))
             [name] = connection.execute(NAME).fetchone() or [None]
     if wanted is not None and name != wanted:
-        raise OtherName(str(name))
+        raise OtherName(str(name), wanted)
     return None if name is None else str(name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from psycopg import Connection
 
 from domain.eventlog.encryption import KEY_BYTES, Vault
-from domain.eventlog.sessions import connect
+from domain.eventlog.sessions import session
 
 KEPT = "SELECT secret FROM master_key"
 
@@ -20,14 +21,14 @@ class LogKeys(NamedTuple):
     secret: bytes
 
 
-def log_secret(conninfo: str, schema: str, vault: Vault) -> bytes:
+def log_secret(place: str | Connection[Any], schema: str, vault: Vault) -> bytes:
     """The secret of a log: 32 bytes, stored wrapped by the master key.
 
     Raises:
         WrongKey: it was wrapped by another master key, or is damaged.
         Overloaded: the database cannot be reached.
     """
-    with connect(conninfo, schema) as connection:
+    with session(place, schema) as connection:
         wrapped = (connection.execute(KEPT).fetchone() or (None,))[0]
     return vault.secret_of_earlier_logs if wrapped is None else vault.unwrap_secret(wrapped)
 

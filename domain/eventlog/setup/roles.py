@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from psycopg import Connection
 from psycopg.sql import SQL, Identifier, Literal
 
-from domain.eventlog.sessions import connect
+from domain.eventlog.sessions import connect, session
 
 GRANTED = """SELECT bool_and(has_table_privilege(role, c.oid, 'INSERT')
             = (relname NOT IN ('log_move', 'event_archives', 'event_archive_streams'))
@@ -46,14 +49,14 @@ def make_role(conninfo: str, role: str, password: str) -> None:
         connection.execute(SQL("{} ROLE {} LOGIN PASSWORD {}").format(*words))
 
 
-def grant(conninfo: str, schema: str, role: str) -> None:
+def grant(place: str | Connection[Any], schema: str, role: str) -> None:
     """Let a role read and write the tables of a log, those of rebuilds to come included; of the events and
     the access log it may only read them, and add to them, and of where the log is only read.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    with connect(conninfo, schema) as connection:
+    with session(place, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         if connection.execute(GRANTED, (role, schema)).fetchone() != (True,):
             words = {"schema": Identifier(schema), "role": Identifier(role)}

@@ -1,0 +1,60 @@
+"""Making a log ready: by how many connections, and for whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from domain.eventlog.setup.log_name import OtherName
+from domain.eventlog.setup.roles import make_role
+from projections.preparation import ReadyLog, make_ready
+
+MASTER_KEY = b"m" * 32
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The connection strings of what connects, one after the other."""
+    made, connect = list[str](), psycopg.connect
+
+    def counted(conninfo: str, **options: Any) -> psycopg.Connection[Any]:
+        made.append(conninfo)
+        return connect(conninfo, **options)
+
+    monkeypatch.setattr(psycopg, "connect", counted)
+    return made
+
+
+def ready(owner: str, serving: str, name: str = "north") -> ReadyLog:
+    return make_ready(owner, serving, "executions_north", name, MASTER_KEY)
+
+
+def test_log_is_made_ready_by_one_connection(database: str, connected: list[str]) -> None:
+    made = ready(database, database)
+    assert ready(database, database) == made
+    assert connected == [database] * 2
+
+
+def test_log_that_another_user_serves_is_made_ready_by_a_connection_of_each(
+    database: str, connected: list[str]
+) -> None:
+    make_role(database, "north_server", "secret")
+    serving = make_conninfo(database, user="north_server", password="secret")
+    connected.clear()
+    made = ready(database, serving)
+    assert ready(database, serving) == made
+    assert connected == [database, serving] * 2
+    with (
+        psycopg.connect(serving, options="-c search_path=executions_north") as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("UPDATE events SET state = state")
+
+
+def test_log_of_another_name_is_not_made_ready(database: str) -> None:
+    ready(database, database)
+    with pytest.raises(OtherName, match="this log is named `north`, not `south`"):
+        ready(database, database, "south")
