@@ -23,7 +23,7 @@ from api.web.operation import Operation
 from api.web.request import Request
 from api.web.streams.event_stream import lock_out, log_position
 from api.web.streams.opening import Opener
-from api.web.streams.stream_request import STREAM_OPERATIONS, StreamQuery, parse_speed
+from api.web.streams.stream_request import STREAM_OPERATIONS, parse_speed
 from domain.errors import Invalid, Overloaded
 
 SUBPROTOCOL = "executions"
@@ -54,27 +54,30 @@ class Socket:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             await refusal(error, scope)(scope, receive, send)
             return
-        await receive()
-        chosen = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
-        headers = [log_position(asked)]
-        await send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
-        if asked.over:
-            await send(_close(Ending(DONE, asked.cursor)))
-        else:
-            await self._serve(request, asked, receive, send)
+        subscriber = None
+        try:
+            await receive()
+            chosen = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
+            headers = [log_position(asked)]
+            await send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
+            if asked.over:
+                await send(_close(Ending(DONE, asked.cursor)))
+            else:
+                subscriber = asked.connect(self._hub, protocol_of(scope), WEBSOCKET)
+                await self._serve(request, subscriber, receive, send)
+        finally:
+            sent = asked.cursor if subscriber is None else subscriber.sent
+            await self._opener.record_end(self._operation, request, sent)
 
     async def _serve(
-        self, request: Request, asked: StreamQuery, receive: Receive, send: Send
+        self, request: Request, subscriber: Subscriber, receive: Receive, send: Send
     ) -> None:
-        hub = self._hub
-        subscriber = asked.connect(hub, protocol_of(request.scope), WEBSOCKET)
         subscriber.done.add_done_callback(partial(_goodbye, send))
         try:
             subscriber.start()
             await self._listen(request, subscriber, receive)
         finally:
-            hub.disconnect(subscriber)
-            await self._opener.record_end(self._operation, request, subscriber.sent)
+            self._hub.disconnect(subscriber)
 
     async def _listen(self, request: Request, subscriber: Subscriber, receive: Receive) -> None:
         """Do what the client says, until it goes or the stream is over."""

@@ -332,6 +332,21 @@ def test_stream_of_log_lines_records_its_opening_and_its_end(
     assert [detail(each)["stream"] for each in recorded(server, correlation)] == ["opened", "ended"]
 
 
+def test_websocket_that_is_over_at_once_records_its_end(
+    server: Serving, executions: Executions, running_execution: str, correlation: str
+) -> None:
+    position = executions.tell(running_execution, "complete", success=True, summary="Done.")[
+        "position"
+    ]
+    path = f"/api/executions/{running_execution}/events?from={position}"
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Correlation-Id": correlation}
+    with connect(server.url.replace("http", "ws") + path, additional_headers=headers) as socket:
+        assert list(socket) == []
+    wait_until(lambda: len(recorded(server, correlation)) == 2)
+    _, ended = (detail(each) for each in recorded(server, correlation))
+    assert (ended["stream"], ended["at"]) == ("ended", position)
+
+
 def test_websocket_records_its_opening_its_moves_and_its_end(
     server: Serving, executions: Executions, correlation: str
 ) -> None:
