@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig, StreamInfo
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError, ServerError
 
 from api.fan_out.wire import Subjects, decode_row
 from api.settings import SetupError
@@ -16,6 +16,8 @@ from api.settings import SetupError
 API_TIMEOUT = 5.0
 LEAST_PAYLOAD = 4 * 1024 * 1024
 """Bytes that a message must be able to have: more than the largest event."""
+ONE_SERVER = 10074
+"""The code of an error: replicas were asked for of a server that is in no cluster."""
 LOG, NAME, KEY = "log", "log-name", "key"
 """In the metadata of the stream: the id of the log, its name, and the id of the key for edges."""
 
@@ -86,7 +88,7 @@ async def open_stream(
 
     Raises:
         OtherLogInStream: it has events of another log.
-        SetupError: NATS does not take messages as large as events.
+        SetupError: NATS does not take messages as large as events, or does not keep so many replicas.
     """
     require_payload(client)
     manager = client.jsm(timeout=API_TIMEOUT)
@@ -100,6 +102,12 @@ async def open_stream(
             return _kept_stream(await manager.add_stream(_config(subjects, of, keep)))
         except BadRequestError as error:
             raise SetupError(f"NATS does not make the stream: {error.description}") from None
+        except ServerError as error:
+            if error.err_code != ONE_SERVER:
+                raise
+            raise SetupError(
+                f"NATS does not keep {keep.replicas} replicas: it is one server, and no cluster"
+            ) from None
     if kept.log != of.log:
         raise OtherLogInStream(
             subjects.stream,

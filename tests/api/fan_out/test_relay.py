@@ -245,6 +245,14 @@ def test_nats_that_takes_no_message_as_large_as_an_event_is_refused(log_server: 
         nats.kill()
 
 
+def test_more_replicas_than_one_server_of_nats_can_keep_are_refused(
+    log_server: Service, nats: NatsServer
+) -> None:
+    with relaying(log_server, nats, "--replicas", "3") as relay:
+        assert relay.ended() == 1
+        assert "NATS does not keep 3 replicas" in relay.log()
+
+
 def test_metrics_say_how_far_the_stream_is(log_server: Service, nats: NatsServer) -> None:
     port = free_port()
     with relaying(log_server, nats, "--metrics-port", str(port)) as relay:
