@@ -44,6 +44,9 @@ class GuardedWriter:
     bus would hold the lock meanwhile, and every other writer would wait. Here nobody does. It pays as
     long as others hardly ever write to the same streams at the same moment. Commands that read other
     streams, too, or have an idempotency key, are for the bus.
+
+    An answer has the time at which it was decided. The events are recorded later than that, where another process has
+    recorded one at a later time meanwhile.
     """
 
     def __init__(

@@ -77,7 +77,8 @@ class Claimable(NamedTuple):
 
 
 def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
-    """The row after an event that is `CONCERNED`; None where the execution has ended for good.
+    """The row after an event that is `CONCERNED`; None where the execution has ended for good. One that has failed
+    has not: it may be tried again at any time, and that event does not say of whom and how urgent it is.
 
     Raises:
         LookupError: the execution is not known.

@@ -95,7 +95,8 @@ class Timer(NamedTuple):
 
 
 def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
-    """The timer after an event that is `CONCERNED`; None where the execution has ended for good.
+    """The timer after an event that is `CONCERNED`; None where the execution has ended for good. One that has failed
+    has not: it may be tried again at any time, and that event does not say what its timeout is.
 
     Raises:
         LookupError: the execution is not known.
