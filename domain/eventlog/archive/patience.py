@@ -21,7 +21,7 @@ from domain.errors import ArchiveAway
 from domain.eventlog.archive.files import CLIENT, ArchiveFiles
 
 AT_ONCE = 4
-"""Reads of one archive, if it is a bucket."""
+"""Reads of one archive."""
 TURN = 1.0
 """Seconds that one waits for others to be done."""
 REST = 5.0
@@ -31,7 +31,11 @@ SOON: dict[str, Any] = {
     "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=1)},
 }
 """How a bucket is asked for events: what takes longer than a connection to the database is lent for is an outage of that."""
-BUSY = "others have been waiting for it"
+LONGEST = 4.5
+"""Seconds that a reader waits: less than it has its connection for. A read of a folder that hangs, as its file server is
+gone, cannot be ended: its thread goes on waiting.
+"""
+BUSY, SILENT = "others have been waiting for it", f"it has not answered within {LONGEST:g} s"
 THREADS = ThreadPoolExecutor(2 * AT_ONCE, "archive")
 """Apart from those that others need: all of these may wait for an archive."""
 
@@ -40,8 +44,16 @@ log = structlog.get_logger()
 
 
 async def apart(work: Callable[..., T], *values: Any) -> T:
-    """What some work comes to that reads from an archive, off the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(THREADS, work, *values)
+    """What some work comes to that reads from an archive, off the event loop.
+
+    Raises:
+        ArchiveAway: it takes too long.
+    """
+    try:
+        async with asyncio.timeout(LONGEST):
+            return await asyncio.get_running_loop().run_in_executor(THREADS, work, *values)
+    except TimeoutError:
+        raise ArchiveAway(SILENT) from None
 
 
 class PatientArchive:
@@ -61,9 +73,6 @@ class PatientArchive:
         Raises:
             ArchiveAway: it is, or others have been waiting for it.
         """
-        if self.files.is_local:
-            yield self.files
-            return
         self._require_there()
         if not self._turns.acquire(timeout=TURN):
             raise ArchiveAway(BUSY)
