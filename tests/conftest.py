@@ -22,6 +22,7 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.store import Store
 from projections import preparation
 from tests.support import examples, processes, sample_aggregate
+from tests.support.copied_clusters import copied_clusters
 from tests.support.databases import (
     FAST,
     TEMPLATE,
@@ -195,8 +196,15 @@ def postgres_bin(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture(scope="session")
+def new_clusters() -> Iterator[None]:
+    """Make what a PostgreSQL begins with once."""
+    with copied_clusters():
+        yield
+
+
+@pytest.fixture(scope="session")
 def postgres(
-    request: pytest.FixtureRequest, postgres_bin: Path | None
+    request: pytest.FixtureRequest, postgres_bin: Path | None, new_clusters: None
 ) -> Iterator[EmbeddedPostgres]:
     """One server for the session (with xdist: for each worker); never stop it in a test."""
     running: Path | None = request.config.getoption("--postgres-data")
@@ -254,7 +262,7 @@ def new_store(request: pytest.FixtureRequest) -> Callable[[], Store]:
 
 
 @pytest.fixture
-def postgres_root() -> Iterator[Path]:
+def postgres_root(new_clusters: None) -> Iterator[Path]:
     """A folder for a PostgreSQL of the test's own, to be killed and restarted at will."""
     with reachable_folder() as folder:
         yield folder

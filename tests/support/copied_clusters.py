@@ -1,0 +1,47 @@
+"""New clusters of PostgreSQL as copies of the first one: `initdb` takes a third of a second of CPU, a copy a tenth of that."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from api.embedded_postgres.cluster import Cluster, RunAs
+from tests.support.databases import reachable_folder
+
+
+@contextmanager
+def copied_clusters() -> Iterator[None]:
+    """While the block runs, this process makes one cluster of each PostgreSQL, and copies that as it was when it was new.
+
+    They have one password, and one system identifier.
+    """
+    init = Cluster.init
+    with reachable_folder() as folder, pytest.MonkeyPatch.context() as patch:
+
+        def copy_or_init(cluster: Cluster, programs: Path, run_as: RunAs) -> None:
+            kept = Cluster(folder / str(programs).replace("/", "_"))
+            if (cluster.data / "PG_VERSION").exists():
+                return
+            if not kept.data.exists():
+                init(cluster, programs, run_as)
+                kept.data.mkdir(parents=True)
+                copy(cluster.data, kept.data)
+                shutil.copyfile(cluster.password, kept.password)
+                return
+            unfinished = cluster._make_unfinished()
+            copy(kept.data, unfinished)
+            run_as.write(cluster.password, kept.password.read_text())
+            unfinished.rename(cluster.data)
+
+        patch.setattr(Cluster, "init", copy_or_init)
+        yield
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy all that is in a folder to another one, which gets the same owner and rights."""
+    subprocess.run(["cp", "-a", f"{source}/.", target], check=True)
