@@ -34,8 +34,8 @@ from service_executions.entries import Figures, Job, Service, User, Waiting, Wor
 from service_executions.frames import Event
 from service_executions.ids import new_id
 from service_executions.recording.buffer import Buffer
-from service_executions.recording.said import StepSaid
 from service_executions.recording.sender import buffer
+from service_executions.recording.step_declaration import StepDeclaration
 from service_executions.requests import posted, read, segment
 from service_executions.retries import Retries
 from service_executions.session import Session
@@ -175,8 +175,8 @@ class AsyncClient:
         capture: bool = False,
     ) -> AsyncStepRecording:
         """A step of the run within which it begins; where there is none, nothing is recorded."""
-        said = StepSaid(id, name, assignee, kind, None)
-        return AsyncStepRecording(said, input=input, capture=capture, run=None)
+        declared = StepDeclaration(id, name, assignee, kind, None)
+        return AsyncStepRecording(declared, input=input, capture=capture, run=None)
 
     def _recorder(self, on_error: OnError) -> AsyncRecorder:
         if on_error == "raise":

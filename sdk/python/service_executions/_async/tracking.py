@@ -14,7 +14,7 @@ from service_executions.ids import new_id
 from service_executions.recording import signals
 from service_executions.recording.current import RUN, STEP
 from service_executions.recording.ends import failure, reason
-from service_executions.recording.said import StepSaid
+from service_executions.recording.step_declaration import StepDeclaration
 from service_executions.recording.tolerance import tolerated
 from service_executions.requests import (
     CANCEL,
@@ -71,8 +71,8 @@ class AsyncRun:
         It is part of the step within which it begins. One that begins again under the same id is another
         one (`send-2`). With `capture` a decorator records arguments and result.
         """
-        said = StepSaid(id, name, assignee, kind, parent)
-        return AsyncStepRecording(said, input=input, capture=capture, run=self)
+        declared = StepDeclaration(id, name, assignee, kind, parent)
+        return AsyncStepRecording(declared, input=input, capture=capture, run=self)
 
     async def record(self, command: Command, members: Callable[[], JSON]) -> None:
         """Send a command, or pass over what goes wrong with it, as was chosen."""
@@ -149,32 +149,36 @@ class _AsyncRecording:
 class AsyncStepRecording(_AsyncRecording):
     """A step from its beginning to its end. `output` is what came out."""
 
-    def __init__(self, said: StepSaid, *, input: Any, capture: bool, run: AsyncRun | None) -> None:
-        self.id = said.id
+    def __init__(
+        self, declared: StepDeclaration, *, input: Any, capture: bool, run: AsyncRun | None
+    ) -> None:
+        self.id = declared.id
         self.input = input
         self.capture = capture
-        self._said = said
+        self._declared = declared
         self._run = run
         self._tokens: tuple[Any, ...] = ()
 
     def again(self) -> AsyncStepRecording:
-        return AsyncStepRecording(self._said, input=self.input, capture=self.capture, run=self._run)
+        return AsyncStepRecording(
+            self._declared, input=self.input, capture=self.capture, run=self._run
+        )
 
     async def begin(self) -> None:
         run = self._run = self._run or RUN.get()
         if run is None:
             return
         above: AsyncStepRecording | None = STEP.get()
-        said = self._said
-        parent = said.parent or (above.id if above is not None and above.run is run else None)
-        self.id = run.unique(said.id)
+        declared = self._declared
+        parent = declared.parent or (above.id if above is not None and above.run is run else None)
+        self.id = run.unique(declared.id)
         await run.record(
             of_step("start", self.id),
             lambda: body(
                 step=self.id,
-                name=said.name,
-                assignee=said.assignee,
-                kind=said.kind,
+                name=declared.name,
+                assignee=declared.assignee,
+                kind=declared.kind,
                 parent=parent,
                 input=self.input,
             ),

@@ -10,7 +10,7 @@ from service_executions.values import Assignee
 
 
 @dataclass(frozen=True)
-class StepSaid:
+class StepDeclaration:
     """What is said of a step where it is made."""
 
     id: str
