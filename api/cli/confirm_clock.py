@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from api.cli.client.ask import ask, talk
+from api.cli.client.service_client import open_client, send_request
 from api.cli.options import At, at_service
 
 
@@ -16,6 +16,6 @@ def confirm_clock_command(at: At) -> None:
     A server refuses commands while its clock is more than an hour ahead of the time that has passed, as
     every event would be dated by it for ever. Each server of a log has a clock of its own.
     """
-    with talk(at) as client:
-        answer = ask(client, "POST", "/clock/confirm")
+    with open_client(at) as client:
+        answer = send_request(client, "POST", "/clock/confirm")
     click.echo(f"The clock is {answer['time']}; it had leapt ahead by {answer['leap']} seconds.")

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.open_log import on_log
+from api.cli.open_log import run_on_log
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import read
 from domain.eventlog.archive.files import ArchiveFiles
@@ -40,7 +40,7 @@ def diagnose(data_dir: Path | None, *, as_json: bool) -> None:
         else:
             _print(measured, found)
 
-    on_log(data_dir, work)
+    run_on_log(data_dir, work)
     if found and not as_json:
         raise click.ClickException("1 finding" if len(found) == 1 else f"{len(found)} findings")
     if found:

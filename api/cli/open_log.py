@@ -25,7 +25,7 @@ Work = Callable[[str, str, Store], Awaitable[None]]
 Check = Callable[[str, Settings, DataDir], None]
 
 
-def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: None) -> None:
+def run_on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: None) -> None:
     """Do some work on the log of the settings, whether its server runs or not; never make one."""
     with log_of(data_dir, check) as (known, schema):
         store = Store(known.owner, schema, registry.codec(), Keyring(NO_KEY))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli import rebuild_worker
-from api.cli.open_log import on_log
+from api.cli.open_log import run_on_log
 from api.cli.progress_bar import progress
 from api.settings import environment_of_children
 from domain import registry
@@ -40,7 +40,7 @@ def show_projections(data_dir: Path | None, *, as_json: bool) -> None:
         else:
             Console().print(_table(rows, head))
 
-    on_log(data_dir, work)
+    run_on_log(data_dir, work)
 
 
 def _table(rows: list[ViewProgress], head: int) -> Table:
@@ -53,7 +53,7 @@ def _table(rows: list[ViewProgress], head: int) -> Table:
 def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) -> None:
     """Make a view's tables anew, while the old ones serve; or the snapshots, which are no view."""
     if name == SNAPSHOTS:
-        on_log(data_dir, _snapshots)
+        run_on_log(data_dir, _snapshots)
         return
     views: dict[str, Projection] = {view.name: view for view in all_projections(registry.codec())}
     if name not in views:
@@ -67,7 +67,7 @@ def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) 
         click.echo(f"{name} is new, up to position {done.position}; {done.parked} events parked")
 
     try:
-        on_log(data_dir, work)
+        run_on_log(data_dir, work)
     except (RebuildUnderWay, PartFailed) as error:
         raise click.ClickException(str(error)) from None
 

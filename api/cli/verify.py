@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from api.cli.open_log import on_log
+from api.cli.open_log import run_on_log
 from api.cli.progress_bar import progress
 from api.cli.projections import workers
 from api.embedded_postgres.data_dir import DataDir
@@ -122,7 +122,7 @@ def verify_all(data_dir: Path | None, processes: int | None, *, as_json: bool) -
                 await store.close()
 
     try:
-        on_log(data_dir, work, check)
+        run_on_log(data_dir, work, check)
     except (MadeAnew, RebuildUnderWay, PartFailed) as error:
         raise click.ClickException(str(error)) from None
     _conclude(report)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from api.cli.audit.whole_file import write_whole
-from api.cli.client.ask import talk
+from api.cli.client.service_client import open_client
 from api.cli.options import At
 
 PATIENCE = {"Prefer": "wait=30"}
@@ -20,7 +20,7 @@ def write_bundle(at: At, execution: str, output: Path) -> None:
     from service_executions.requests import Request, segment
 
     path = f"/audit/bundle/{segment(execution)}"
-    with talk(at) as client:
+    with open_client(at) as client:
         asked = Request("GET", path, headers=PATIENCE, timeout=LONGEST)
         content = client.transport.send(asked).content
     write_whole(output, content)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.cli.audit.head_folder import HeadFolder
-from api.cli.client.ask import ask, talk
+from api.cli.client.service_client import open_client, send_request
 from api.cli.options import At
 from api.cli.terminal import plain
 from projections.audit.followed import (
@@ -38,7 +38,7 @@ def follow_heads(
     from service_executions import ExecutionsError
 
     folder = HeadFolder(into, key)
-    with talk(At(url, token, None)) as client:
+    with open_client(At(url, token, None)) as client:
         while True:
             try:
                 _look(client, folder)
@@ -58,7 +58,7 @@ def follow_heads(
 
 def _look(client: Client, folder: HeadFolder) -> None:
     """Ask for the head, and keep it where it follows on the newest one that is kept."""
-    shown = ask(client, "GET", "/audit/tree-head")
+    shown = send_request(client, "GET", "/audit/tree-head")
     note, shown_key, size = str(shown["note"]), str(shown["publicKey"]), int(shown["treeSize"])
     kept = folder.newest()
     try:
@@ -78,5 +78,5 @@ def _look(client: Client, folder: HeadFolder) -> None:
 
 
 def _require_proof(client: Client, kept: Checkpoint, head: Checkpoint) -> None:
-    proof = ask(client, "GET", f"/audit/consistency?from={kept.size}&to={head.size}")
+    proof = send_request(client, "GET", f"/audit/consistency?from={kept.size}&to={head.size}")
     require_consistent(kept, head, [bytes.fromhex(each) for each in proof["path"]])

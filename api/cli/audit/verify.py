@@ -10,7 +10,7 @@ import click
 
 from api.cli.audit.progress_file import Progress, ProgressFile
 from api.cli.audit.stamps import check_stamp
-from api.cli.open_log import on_log
+from api.cli.open_log import run_on_log
 from api.cli.progress_bar import progress
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import has_master_key
@@ -41,7 +41,7 @@ def verify_tree(
     for file in kept:
         if wrong := check_stamp(file, certificate):
             check.add(wrong)
-    on_log(data_dir, check.run, check.take_key)
+    run_on_log(data_dir, check.run, check.take_key)
     if check.faults:
         number = len(check.faults)
         count = "1 fault was found" if number == 1 else f"{number} faults were found, first of all"

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from api.cells.registry import LogPlace
-from api.cli.cells.found import found_log, reporting_errors
 from api.cli.cells.hosted import taken_out
+from api.cli.cells.named_log import open_named_log, reporting_errors
 from api.settings import Settings, SetupError
 from domain.eventlog.moving.journal import Journal, read_from
 from domain.eventlog.moving.steps import Done
@@ -24,7 +24,7 @@ SERVED = "a server or a work process runs on this log: stop it first"
 
 def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_json: bool) -> None:
     """Drop a log, once its name was said again."""
-    with reporting_errors(), found_log(name, data_dir) as (settings, known, named, hosted):
+    with reporting_errors(), open_named_log(name, data_dir) as (settings, known, named, hosted):
         schema = settings.schema
         if hosted is None and is_served(known.owner, schema):
             raise SetupError(SERVED)

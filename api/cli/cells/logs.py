@@ -9,8 +9,8 @@ from shlex import quote
 import click
 from rich.table import Table
 
-from api.cli.cells.found import reporting_errors, server
 from api.cli.cells.hosted import create_hosted, list_hosted
+from api.cli.cells.named_log import open_server, reporting_errors
 from api.cli.tables import print_table, whole_column
 from api.database import Database
 from api.log_keys import settle_name
@@ -35,7 +35,7 @@ def create_log(name: str, hosts: tuple[str, ...], data_dir: Path | None, *, as_j
     """Make a log, with its tables and its name: in a database, or, where there is a file of logs, in a schema and in that
     file. What is there already stays.
     """
-    with reporting_errors(), server(data_dir, log=name) as (settings, known):
+    with reporting_errors(), open_server(data_dir, log=name) as (settings, known):
         if settings.logs is not None:
             _require_another(name, data_dir)
             create_hosted(name, hosts, settings.logs, settings, known, as_json=as_json)
@@ -69,7 +69,7 @@ def _require_another(name: str, data_dir: Path | None) -> None:
 
 def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
     """Print the logs of the file of logs, or else of the server."""
-    with reporting_errors(), server(data_dir) as (settings, known):
+    with reporting_errors(), open_server(data_dir) as (settings, known):
         if settings.logs is not None:
             list_hosted(settings.logs, known, as_json=as_json)
             return

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import click
 
 from api.cells.registry import LogRegistry
-from api.cli.cells.found import found_log, hosted_logs, reporting_errors
+from api.cli.cells.named_log import hosted_logs, open_named_log, reporting_errors
 from api.database import Database
 from api.settings import Settings, SetupError, environment_of_children
 from domain import registry
@@ -66,7 +66,7 @@ class Options(NamedTuple):
 
 def move_log(name: str, data_dir: Path | None, options: Options) -> None:
     """Move a log, go on with a move that was broken off, take one back, or say what is in its way."""
-    with reporting_errors(), found_log(name, data_dir) as (settings, known, _, hosted):
+    with reporting_errors(), open_named_log(name, data_dir) as (settings, known, _, hosted):
         if hosted is None:
             _require_placed(settings)
         if not names_database(options.to):

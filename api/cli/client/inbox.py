@@ -6,7 +6,7 @@ import click
 import orjson
 from rich.table import Table
 
-from api.cli.client.ask import talk
+from api.cli.client.service_client import open_client
 from api.cli.options import At, reading_at_service
 from api.cli.tables import print_table, whole_column
 from api.cli.terminal import plain, print_json
@@ -22,7 +22,7 @@ def inbox_command(at: At, *, assignee: str | None, as_json: bool) -> None:
     from service_executions.requests import read
 
     table = Table(whole_column("execution"), "waits for", "step", "priority", "since")
-    with talk(at) as client:
+    with open_client(at) as client:
         for each in Query(
             client.transport, read("/inbox", {"assignee": assignee, "limit": 500}), dict
         ):

@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 
 from api.access.rights import Role
-from api.cli.client.ask import ask, talk
+from api.cli.client.service_client import open_client, send_request
 from api.cli.options import At, at_service
 from api.cli.tables import print_table, whole_column
 
@@ -93,8 +93,8 @@ def create(
         "expiresAt": None if expires is None else format_time(_time(expires)),
     }
     body = {member: value for member, value in wanted.items() if value is not None}
-    with talk(at) as client:
-        click.echo(ask(client, "POST", "/keys", body)["key"])
+    with open_client(at) as client:
+        click.echo(send_request(client, "POST", "/keys", body)["key"])
 
 
 @keys_group.command("list")
@@ -103,7 +103,7 @@ def create(
 @at_service
 def list_keys(at: At, *, status: str | None, as_json: bool) -> None:
     """List keys: whose they are, when they end and were last used; never the keys themselves."""
-    with talk(at) as client:
+    with open_client(at) as client:
         found = _all_keys(client, status)
     if as_json:
         for key in found:
@@ -124,8 +124,8 @@ def revoke(at: At, key: str) -> None:
     """Revoke KEY, by its id (`key_…`): it opens nothing any more, and its streams end."""
     from service_executions.requests import segment
 
-    with talk(at) as client:
-        ask(client, "DELETE", f"/keys/{segment(key)}")
+    with open_client(at) as client:
+        send_request(client, "DELETE", f"/keys/{segment(key)}")
     click.echo(f"{key} is revoked", err=True)
 
 

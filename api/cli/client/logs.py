@@ -9,8 +9,8 @@ import click
 import orjson
 from rich.console import Console
 
-from api.cli.client.ask import talk
 from api.cli.client.followed import followed
+from api.cli.client.service_client import open_client
 from api.cli.options import At, reading_at_service
 from api.cli.terminal import log_text, print_json
 
@@ -52,7 +52,7 @@ def logs_command(
     if following and query.keys() & OF_PAGES:
         raise click.UsageError("--follow goes neither with --text nor with --archived")
     console = Console(highlight=False, soft_wrap=True)
-    with talk(at) as client:
+    with open_client(at) as client:
         for line in (_followed if following else _read)(client, execution, query):
             if as_json:
                 print_json(line)

@@ -6,7 +6,7 @@ import webbrowser
 
 import click
 
-from api.cli.client.ask import ask, talk
+from api.cli.client.service_client import open_client, send_request
 from api.cli.options import At, at_service
 
 
@@ -19,8 +19,8 @@ def open_command(at: At, *, only_print: bool) -> None:
     The browser gets a session of whose token it is, which it keeps in a cookie. The page behind the link leads on
     to the dashboard.
     """
-    with talk(at) as client:
-        code = ask(client, "POST", "/session/codes")["code"]
+    with open_client(at) as client:
+        code = send_request(client, "POST", "/session/codes")["code"]
         link = f"{client.url}/open#{code}"
     if only_print or not webbrowser.open(link):
         click.echo(link)

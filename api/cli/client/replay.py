@@ -10,7 +10,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.client.ask import talk
+from api.cli.client.service_client import open_client
 from api.cli.options import At, reading_at_service
 from api.cli.terminal import event_text, plain, print_json
 
@@ -39,7 +39,7 @@ def replay_command(at: At, execution: str, begin: str, *, as_json: bool) -> None
     The first event is the checkpoint itself. Where there is none, `latest` is the start.
     """
     console = Console(highlight=False, soft_wrap=True)
-    with talk(at) as client:
+    with open_client(at) as client:
         before = 0 if begin == START else _before_checkpoint(client, execution, begin)
         for event in _events(client, execution, {**WITH_STATES, "cursor": before}):
             if as_json:

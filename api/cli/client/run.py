@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from api.cli.client.ask import talk
+from api.cli.client.service_client import open_client
 from api.cli.options import At, at_service
 
 
@@ -44,7 +44,7 @@ def run_command(
     """
     from api.cli.client.recorded_run import recorded_run
 
-    with talk(at) as client:
+    with open_client(at) as client:
         code = recorded_run(
             client,
             command,

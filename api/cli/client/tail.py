@@ -8,8 +8,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.client.ask import talk
 from api.cli.client.followed import Sent, followed
+from api.cli.client.service_client import open_client
 from api.cli.options import At, reading_at_service
 from api.cli.terminal import event_text, log_text, print_json
 
@@ -52,7 +52,7 @@ def tail_command(
     query |= {"types": "log"} if logs else {"format": "events"}
     if begin is None and execution is None:
         begin = "now"
-    with talk(at) as client:
+    with open_client(at) as client:
         _tail(client, execution, begin, query, as_json=as_json)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from api.cli.open_log import on_log, opened
+from api.cli.open_log import opened, run_on_log
 from api.clock import Clock, chance, new_id
 from api.embedded_postgres.data_dir import DataDir
 from api.log_keys import keys_of_log, require_key_of_log
@@ -80,7 +80,7 @@ def run_archiver(
     try:
         if not dry_run:
             require_installed()
-        on_log(data_dir, work, check)
+        run_on_log(data_dir, work, check)
     except TimeoutError:
         raise click.ClickException("another process is archiving just now") from None
     except ArchiveFailed as error:

@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.open_log import on_log
+from api.cli.open_log import run_on_log
 from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
@@ -44,7 +44,7 @@ def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
             print_table(_table(timers, now))
             click.echo(_summary(late, reached, now, owned=owned))
 
-    on_log(data_dir, work)
+    run_on_log(data_dir, work)
     if any(behind):
         raise click.exceptions.Exit(1)
 

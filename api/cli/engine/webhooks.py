@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from api.cli.open_log import on_log
+from api.cli.open_log import run_on_log
 from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import parse_time
@@ -54,7 +54,7 @@ def show_webhooks(
             print_table(_table(found, health))
             click.echo(_summary(found, owned=owned))
 
-    on_log(data_dir, work)
+    run_on_log(data_dir, work)
     if any(failing):
         raise click.exceptions.Exit(1)
 

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.cli.client.demo.stories import CATALOG, stories
+from api.cli.client.demo.scenarios import CATALOG, scenarios
 from api.dashboard.files import FOLDER, INDEX
 from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.databases import new_database
@@ -56,7 +56,7 @@ def service(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[S
         with httpx.Client(base_url=f"{running.url}/api", headers=AUTHORIZED) as api:
             for path, entry in CATALOG:
                 api.post(path, json=entry).raise_for_status()
-            for sent in stories(RUN):
+            for sent in scenarios(RUN):
                 answer = api.post(sent.path, json=dict(sent.body)).raise_for_status()
             position = answer.headers["log-position"]
             for path in ("/executions?limit=1", "/analytics/executions?"):

@@ -1,4 +1,4 @@
-"""`executions demo`: sends the stories in their time, and says what comes of them."""
+"""`executions demo`: sends the scenarios in their time, and says what comes of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from api.cli.client.ask import ask, talk
-from api.cli.client.demo.stories import CATALOG, stories
+from api.cli.client.demo.scenarios import CATALOG, scenarios
+from api.cli.client.service_client import open_client, send_request
 from api.cli.options import At, at_service
 from api.cli.progress_bar import progress
 
@@ -29,7 +29,7 @@ def demo_command(at: At, *, speed: float) -> None:
     cancelled, one waits, and one does two dozen small steps. Watch them with `executions tail`, or in the
     dashboard at /ui/. Each call records new ones.
     """
-    with talk(at) as client:
+    with open_client(at) as client:
         done = _send_all(client, speed)
         click.echo(f"{done} requests recorded. See them at {client.url}/ui/")
 
@@ -37,7 +37,7 @@ def demo_command(at: At, *, speed: float) -> None:
 def _send_all(client: Client, speed: float) -> int:
     for path, entry in CATALOG:
         _sent(client, path, entry)
-    sent = stories(format(int(time.time()) % 46_656, "x"))
+    sent = scenarios(format(int(time.time()) % 46_656, "x"))
     began = time.monotonic()
     done = 0
     with progress("Recording") as reached:
@@ -53,6 +53,6 @@ def _sent(client: Client, path: str, members: Any) -> bool:
     from service_executions import AlreadyExists, IllegalTransition
 
     with suppress(AlreadyExists, IllegalTransition):
-        ask(client, "POST", path, members)
+        send_request(client, "POST", path, members)
         return True
     return False

@@ -1,4 +1,4 @@
-"""A command's talk with the service, and what it says where that fails."""
+"""The client by which a command asks the service, and the message where that fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def talk(at: At, **options: Any) -> Iterator[Client]:
+def open_client(at: At, **options: Any) -> Iterator[Client]:
     """A client of the service for the block. What goes wrong with it ends the command with one line."""
     from api.client.connection import reason
     from service_executions import ExecutionsError
@@ -38,7 +38,7 @@ def talk(at: At, **options: Any) -> Iterator[Client]:
         sys.exit(130)
 
 
-def ask(client: Client, method: str, path: str, members: Any = None) -> Any:
+def send_request(client: Client, method: str, path: str, members: Any = None) -> Any:
     """The JSON of the answer to one request."""
     from service_executions.requests import Request, posted
 

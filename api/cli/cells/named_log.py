@@ -32,7 +32,9 @@ def reporting_errors() -> Iterator[None]:
 
 
 @contextmanager
-def server(data_dir: Path | None, *, log: str | None = None) -> Iterator[tuple[Settings, Database]]:
+def open_server(
+    data_dir: Path | None, *, log: str | None = None
+) -> Iterator[tuple[Settings, Database]]:
     """The PostgreSQL server of the settings, which runs while the block does.
 
     Raises:
@@ -44,7 +46,7 @@ def server(data_dir: Path | None, *, log: str | None = None) -> Iterator[tuple[S
         yield settings, known
 
 
-class FoundDatabase(NamedTuple):
+class NamedLog(NamedTuple):
     """The settings, the database of a log, and the one that the settings name, on the same server as a rule; and where the
     log is in the file of logs that one server serves, if it is there.
     """
@@ -65,16 +67,16 @@ def hosted_logs(settings: Settings) -> dict[str, LogPlace]:
 
 
 @contextmanager
-def found_log(name: str, data_dir: Path | None) -> Iterator[FoundDatabase]:
+def open_named_log(name: str, data_dir: Path | None) -> Iterator[NamedLog]:
     """The database of the log of this name: where the file of logs says that it is, else on the server of the settings.
 
     Raises:
         SetupError: there is no such log, or there are two.
     """
-    with server(data_dir) as (settings, known):
+    with open_server(data_dir) as (settings, known):
         if (hosted := hosted_logs(settings).get(name)) is not None:
             of_log = replace(settings, schema=hosted.schema)
-            yield FoundDatabase(of_log, database_at(known, hosted), known, hosted)
+            yield NamedLog(of_log, database_at(known, hosted), known, hosted)
             return
         owners = named_in(known.owner, settings.schema, name)
         if len(owners) != 1:
@@ -85,4 +87,4 @@ def found_log(name: str, data_dir: Path | None) -> Iterator[FoundDatabase]:
             )
         [owner] = owners
         log = known._replace(owner=owner, serving=same_database(known.serving, owner))
-        yield FoundDatabase(settings, log, known)
+        yield NamedLog(settings, log, known)

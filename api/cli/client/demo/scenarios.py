@@ -1,4 +1,4 @@
-"""The stories of the demo: what is asked of the service, and how many seconds after the beginning."""
+"""The scenarios of the demo: what is asked of the service, and how many seconds after the beginning."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CATALOG = (
 """What the executions refer to. It is made once, and found there the next time."""
 
 
-def stories(run: str) -> list[Sent]:
+def scenarios(run: str) -> list[Sent]:
     """All requests in the order in which they are sent; `run` is part of the ids of the executions."""
     sent = [
         *_leads(f"leads-{run}"),
