@@ -1,4 +1,4 @@
-"""The logs of a deployment that one process serves: each is opened when it is asked for, and put to rest when nothing
+"""The logs of a deployment that one process serves: each is opened when it is asked for, and closed where nothing
 has needed it for a while. A log at rest takes no connection, no task, and a few hundred bytes.
 """
 
@@ -21,9 +21,9 @@ from domain.supervisor import Background, Tasks
 LOOK = 1.0
 """Seconds between two looks at the file of the logs, and at those that nothing needs."""
 RESTS_AFTER = 60.0
-"""Seconds without a request or a stream after which a log is put to rest."""
+"""Seconds without a request or a stream after which a log is closed."""
 MOST_OPEN = 256
-"""Logs that are open at once; of more, the one that was used longest ago is put to rest."""
+"""Logs that are open at once; of more, the one that was used longest ago is closed."""
 AGAIN = 2.0
 """Seconds after which a log is tried again that could not be opened."""
 COLLECTS_EVERY = 30.0
@@ -74,14 +74,14 @@ class HostedLogs(Background):
         return None if opened is None or opened.parts is None else opened
 
     @asynccontextmanager
-    async def lent(self, name: str) -> AsyncIterator[Parts]:
+    async def borrow(self, name: str) -> AsyncIterator[Parts]:
         """The parts of a log, which is opened if need be, and stays open while the block runs.
 
         Raises:
             NotFound: there is none with this name.
             Overloaded: it cannot be opened, or not in time, or too many are open; it is named.
         """
-        async with (await self._opening(name)).lent() as parts:
+        async with (await self._opening(name)).borrow() as parts:
             yield parts
 
     def read(self) -> None:
@@ -109,7 +109,7 @@ class HostedLogs(Background):
         super().start()
 
     def close(self) -> None:
-        """Open none any more, and have the streams of all say goodbye. Safe in a signal handler, at any time."""
+        """Open none any more, and end the streams of all. Safe in a signal handler, at any time."""
         self._over = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._close_all)
@@ -139,7 +139,7 @@ class HostedLogs(Background):
                 return self._begin(name)
             if not opened.closing:
                 return opened
-            await opened.ended()  # its streams say goodbye before it is opened where it is now
+            await opened.ended()  # its streams end before it is opened where it is now
 
     def _begin(self, name: str) -> OpenedLog:
         self._make_room()
@@ -162,7 +162,7 @@ class HostedLogs(Background):
         """
         if sum(not opened.closing for opened in self._opened.values()) < self._most_open:
             return
-        unused = [opened for opened in self._opened.values() if opened.rests]
+        unused = [opened for opened in self._opened.values() if opened.idle]
         if not unused:
             raise Overloaded("As many logs as this server can have are in use.")
         min(unused, key=lambda opened: opened.used_at).close()
@@ -173,16 +173,16 @@ class HostedLogs(Background):
                 self.read()
             except SetupError as error:
                 log.error("the file of the logs cannot be read", reason=str(error))
-            self._put_to_rest()
+            self._close_idle()
             await asyncio.sleep(LOOK)
 
-    def _put_to_rest(self) -> None:
+    def _close_idle(self) -> None:
         since = monotonic() - self._rests_after
         for name, opened in list(self._opened.items()):
             if opened.over:
                 del self._opened[name]
                 self._rested += 1
-            elif opened.rests and opened.used_at < since:
+            elif opened.idle and opened.used_at < since:
                 opened.close()
         if self._rested and monotonic() > self._collected_at + COLLECTS_EVERY:
             self._rested, self._collected_at = 0, monotonic()

@@ -57,7 +57,7 @@ class ManyLogs:
         if address.log is None:
             await self._own.app(inner, receive, _marking(send, self._own.headers, prefix))
             return
-        async with self._hosted.lent(address.log) as parts:
+        async with self._hosted.borrow(address.log) as parts:
             structlog.contextvars.bind_contextvars(log=address.log)
             await parts.app(inner, receive, _marking(send, parts.headers, prefix))
 

@@ -1,4 +1,4 @@
-"""One log that is served beside others: from when it is asked for until it is put to rest."""
+"""One log that is served beside others: from when it is asked for until it is closed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain.supervisor import cancel
 
 OPENS_WITHIN = 5.0
 """Seconds that a request waits for its log; the log is opened all the same, for the next."""
-GOODBYE = 6.0
+DRAIN_TIMEOUT = 6.0
 """Seconds in which requests and streams of a log end that is closed: the hub cuts streams after five."""
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ class OpenedLog:
         self._on_settled = on_settled
         self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing, self._unused = asyncio.Event(), asyncio.Event()
-        self._task = asyncio.create_task(self._live(), name=f"log {name}")
+        self._task = asyncio.create_task(self._run(), name=f"log {name}")
 
     @property
     def over(self) -> bool:
@@ -65,7 +65,7 @@ class OpenedLog:
         return self._task.done()
 
     @property
-    def rests(self) -> bool:
+    def idle(self) -> bool:
         """Whether it is open, and nothing needs it now."""
         return self.parts is not None and not self.users
 
@@ -75,7 +75,7 @@ class OpenedLog:
         return self._closing.is_set() or self.over
 
     @asynccontextmanager
-    async def lent(self) -> AsyncIterator[Parts]:
+    async def borrow(self) -> AsyncIterator[Parts]:
         """Its parts, which run at least as long as the block does.
 
         Raises:
@@ -102,7 +102,7 @@ class OpenedLog:
             self._unused.set()
 
     def close(self) -> None:
-        """Take no more requests, have streams say goodbye, and end. Safe at any time, in the loop."""
+        """Take no more requests, and end, its streams first. Safe at any time, in the loop."""
         self._closing.set()
 
     async def ended(self) -> None:
@@ -112,7 +112,7 @@ class OpenedLog:
     async def stop(self) -> None:
         """Close it, and end it where that takes too long."""
         self.close()
-        await asyncio.wait([self._task], timeout=2 * GOODBYE)
+        await asyncio.wait([self._task], timeout=2 * DRAIN_TIMEOUT)
         await cancel(self._task)
 
     async def _opened(self) -> Parts:
@@ -121,7 +121,7 @@ class OpenedLog:
             raise unavailable(self.name)
         return self.parts
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         structlog.contextvars.bind_contextvars(log=self.name)
         try:
             async with self._running as parts:
@@ -131,7 +131,7 @@ class OpenedLog:
                 self._settle()
                 await self._closing.wait()
                 self.parts = None
-                await self._say_goodbye(parts.system)
+                await self._drain(parts.system)
         except (DomainError, SetupError, OSError) as error:
             self._fail(error.detail if isinstance(error, DomainError) else str(error))
         except Exception as error:
@@ -150,10 +150,10 @@ class OpenedLog:
         self.failed = True
         log.error("the log cannot be served", reason=reason)
 
-    async def _say_goodbye(self, system: System) -> None:
+    async def _drain(self, system: System) -> None:
         system.dispatcher.close()
         system.hub.close()
-        end = monotonic() + GOODBYE
+        end = monotonic() + DRAIN_TIMEOUT
         while self.users and (left := end - monotonic()) > 0:
             self._unused.clear()
             try:

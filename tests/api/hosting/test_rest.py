@@ -141,13 +141,13 @@ async def test_log_that_was_used_longest_ago_rests_where_as_many_are_open_as_may
     hosted = HostedLogs(many, fake.open, most_open=2)
     hosted.read()
     for name in ("log0", "log1", "log0", "log2"):
-        async with hosted.lent(name):
+        async with hosted.borrow(name):
             pass
     await asyncio.sleep(0)
     assert (hosted.open_one("log1"), fake.begun) == (None, ["log0", "log1", "log2"])
-    async with hosted.lent("log0"), hosted.lent("log2"):
+    async with hosted.borrow("log0"), hosted.borrow("log2"):
         with pytest.raises(Overloaded):
-            async with hosted.lent("log1"):
+            async with hosted.borrow("log1"):
                 pass
     await hosted.stop()
 
@@ -160,7 +160,7 @@ async def test_log_that_is_needed_does_not_rest(
     hosted = HostedLogs(many, Fake().open, rests_after=0)
     hosted.start()
     hosted.read()
-    async with hosted.lent("log0"):
+    async with hosted.borrow("log0"):
         await asyncio.sleep(0.1)
         assert hosted.state.open == 1
     for _ in range(200):
@@ -179,7 +179,7 @@ async def test_log_that_failed_is_not_tried_by_each_request(many: LogRegistry) -
     hosted.read()
     for _ in range(5):
         with pytest.raises(Overloaded):
-            async with hosted.lent("log0"):
+            async with hosted.borrow("log0"):
                 pass
     assert fake.begun == ["log0"]
     assert hosted.state.away == ["log0"]
@@ -193,13 +193,13 @@ async def test_callers_who_come_at_once_open_a_log_once(many: LogRegistry) -> No
     hosted.read()
 
     async def ask() -> Any:
-        async with hosted.lent("log0") as parts:
+        async with hosted.borrow("log0") as parts:
             return parts
 
     found = await asyncio.gather(*(ask() for _ in range(10)))
     assert fake.begun == ["log0"]
     assert len({id(parts) for parts in found}) == 1
     with pytest.raises(NotFound):
-        async with hosted.lent("none"):
+        async with hosted.borrow("none"):
             pass
     await hosted.stop()
