@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from projections.analytics.question import (
+from projections.analytics.analytics_query import (
     COLUMNS,
     RANKED,
     AnalyticsQuery,

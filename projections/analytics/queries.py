@@ -18,9 +18,8 @@ from psycopg import AsyncConnection
 from domain.errors import TooExpensive
 from domain.execution.types import Status, StepStatus
 from domain.types import EXACT, plain_number
-from projections.analytics import seen as analytics_seen
-from projections.analytics.percentiles import percentiles
-from projections.analytics.question import (
+from projections.analytics import creation_times
+from projections.analytics.analytics_query import (
     COLUMNS,
     RANKED,
     SLICED,
@@ -32,7 +31,8 @@ from projections.analytics.question import (
     table,
     where,
 )
-from projections.analytics.seen import MOST_LOOKED_UP, Seen
+from projections.analytics.creation_times import MOST_LOOKED_UP, CreationTimes
+from projections.analytics.percentiles import percentiles
 
 MOST_GROUPS = 5_000
 UNKNOWN = "UNKNOWN"
@@ -116,7 +116,7 @@ async def _document(connection: AsyncConnection, question: AnalyticsQuery) -> di
     seen = await _seen(connection, whole, (), everything)
     statuses = STEP_STATUSES if question.steps else STATUSES
     document: dict[str, Any] = {"of": "steps"} if question.steps else {}
-    document |= _figures(cells, statuses, spread.get(()), seen.get((), Seen()))
+    document |= _figures(cells, statuses, spread.get(()), seen.get((), CreationTimes()))
     if keys := question.keys:
         groups = _grouped(cells, keys)
         if len(groups) > MOST_GROUPS:
@@ -131,7 +131,9 @@ async def _document(connection: AsyncConnection, question: AnalyticsQuery) -> di
         document["groups"] = [
             {
                 "key": _key(group, keys),
-                **_figures(groups[group], statuses, spread.get(group), seen.get(group, Seen())),
+                **_figures(
+                    groups[group], statuses, spread.get(group), seen.get(group, CreationTimes())
+                ),
             }
             for group in sorted(groups)
         ]
@@ -171,11 +173,11 @@ async def _seen(
     question: AnalyticsQuery,
     keys: Sequence[By],
     groups: Mapping[Group, Sequence[Cell]],
-) -> dict[Group, Seen]:
+) -> dict[Group, CreationTimes]:
     """In the facts' own cells, by an index, or by reading all facts that are meant."""
     if question.steps or question.slice is None:
         return {
-            group: Seen.of([(cell.first, cell.last) for cell in cells])
+            group: CreationTimes.of([(cell.first, cell.last) for cell in cells])
             for group, cells in groups.items()
         }
     limits = [*question.conditions, *((key, None) for key in keys)]
@@ -184,12 +186,12 @@ async def _seen(
         wanted = [limit[1] or "" for limit in limits[:1]] or [""]
         values = [group[0] for group in groups] if keys else wanted
         column = next((COLUMNS[name] for name in names), None)
-        found = await analytics_seen.look_up(connection, column, values)
+        found = await creation_times.look_up(connection, column, values)
     else:
         bound: list[Any] = []
         condition = where(question, bound) + only_failed(keys)
         group = COLUMNS[keys[0]] if keys else "''"
-        found = await analytics_seen.read(connection, group, condition, bound)
+        found = await creation_times.read(connection, group, condition, bound)
     return {(key,) if keys else (): seen for key, seen in found.items()}
 
 
@@ -211,7 +213,7 @@ def _key(group: Group, keys: Sequence[By]) -> str | list[str | None] | None:
 
 
 def _figures(
-    cells: Sequence[Cell], known: Sequence[str], spread: Sequence[float] | None, seen: Seen
+    cells: Sequence[Cell], known: Sequence[str], spread: Sequence[float] | None, seen: CreationTimes
 ) -> dict[str, Any]:
     statuses, codes = dict.fromkeys(known, 0), Counter[str]()
     for cell in cells:

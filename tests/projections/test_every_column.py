@@ -148,8 +148,8 @@ SAID_ELSEWHERE_NEVER = {
     "audit_walk": "where the background auditor is",
     "audit_faults": "what it found in its last round, which finds it again",
     "audit_witnesses": "what witnesses have kept last, which they say themselves",
-    "event_archives": "which events are in files: tests/workers/past_events/test_verified.py",
-    "event_archive_streams": "where they are there: tests/workers/past_events/test_verified.py",
+    "event_archives": "which events are in files: tests/workers/event_archive/test_verified.py",
+    "event_archive_streams": "where they are there: tests/workers/event_archive/test_verified.py",
     "bookmarks": "how far views are: tests/projections/engine/test_verify.py",
     "parked": "what views could not apply, which a rebuild finds again",
 }

@@ -21,9 +21,9 @@ from domain.execution.step_events import UsageRecorded
 from domain.execution.types import Status
 from domain.json_forms import format_time
 from domain.model import Recorded
+from projections.analytics.analytics_query import AnalyticsQuery, By
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import AnalyticsQueries
-from projections.analytics.question import AnalyticsQuery, By
 from tests.support.examples import at_most
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED, RESULT

@@ -30,9 +30,9 @@ from domain.execution.step_events import (
 from domain.execution.types import ExecutionError, StepPlan, StepStatus
 from domain.model import Event, Recorded, Versioned, replay
 from domain.types import Assignee, StepAssignee
+from projections.analytics.analytics_query import AnalyticsQuery, By
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import AnalyticsQueries
-from projections.analytics.question import AnalyticsQuery, By
 from tests.projections.analytics.test_analytics import _rank, key_of, seen
 from tests.support.examples import at_most
 from tests.support.given import NOON, SECOND

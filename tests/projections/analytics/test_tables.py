@@ -13,9 +13,9 @@ from psycopg import AsyncConnection
 
 from domain.execution import state
 from domain.model import Recorded
-from projections.analytics import percentiles, seen
+from projections.analytics import creation_times, percentiles
+from projections.analytics.analytics_query import COLUMNS, RANKED, AnalyticsQuery, table, where
 from projections.analytics.projection import Analytics
-from projections.analytics.question import COLUMNS, RANKED, AnalyticsQuery, table, where
 from projections.analytics.tables import ENDED, LOAD, OPEN, SCHEMA
 from tests.support.examples import at_most
 from tests.support.random_logs import followed, logs, states
@@ -70,7 +70,7 @@ async def test_questions_are_answered_along_indexes(database: str) -> None:
             assert f"analytics_durations_by_{column}" in await _plan(connection, ranked, 3)
             if name != "day":
                 for part in (ENDED, *(() if name == "status" else (OPEN,))):
-                    looked_up = seen.SEEN_EACH.format(table=part, meant=meant)
+                    looked_up = creation_times.SEEN_EACH.format(table=part, meant=meant)
                     shown = await _plan(connection, looked_up, 1)
                     assert shown.count(f"{part}_of_{column}") == 2, shown
         for name in ("service", "customer", "provider", "order"):

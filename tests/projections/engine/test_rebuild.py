@@ -18,9 +18,9 @@ from domain.eventlog.store import Store
 from domain.execution.events import ExecutionUpdated
 from domain.execution.progress_events import ProgressUpdated
 from projections.analytics import queries
+from projections.analytics.analytics_query import AnalyticsQuery
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import AnalyticsQueries
-from projections.analytics.question import AnalyticsQuery
 from projections.engine import follower as follower_module
 from projections.engine import pages
 from projections.engine import rebuild as rebuilding

@@ -26,7 +26,7 @@ SEEN_EACH = """SELECT wanted.value,
 OF_A_DAY = "created_at >= wanted.value::date AND created_at < wanted.value::date + 1"
 
 
-class Seen(NamedTuple):
+class CreationTimes(NamedTuple):
     """The times of creation of the first and of the last."""
 
     first: datetime | None = None
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
         }
 
     @classmethod
-    def of(cls, several: Sequence[tuple[datetime | None, datetime | None]]) -> Seen:
+    def of(cls, several: Sequence[tuple[datetime | None, datetime | None]]) -> CreationTimes:
         """From the first of them all to the last."""
         firsts = [first for first, _ in several if first]
         lasts = [last for _, last in several if last]
@@ -49,17 +49,20 @@ class Seen(NamedTuple):
 
 async def look_up(
     connection: AsyncConnection, column: str | None, values: Sequence[str]
-) -> dict[str, Seen]:
+) -> dict[str, CreationTimes]:
     """For each value of a column that has an index together with the creation; of all for None."""
     meant = "true" if column is None else f"{column} = wanted.value"
     table = ENDED if column in WITHOUT_INDEX else FACTS
     query = SEEN_EACH.format(table=table, meant=OF_A_DAY if column == "day" else meant)
     cursor = await connection.execute(query, (list(values),), binary=True)
-    found = {row[0]: Seen(*row[1:]) for row in await cursor.fetchall()}
+    found = {row[0]: CreationTimes(*row[1:]) for row in await cursor.fetchall()}
     if column not in WITHOUT_INDEX:
         return found
     going_on = await read(connection, column or "''", "true", (), table=OPEN)
-    return {value: Seen.of([ends, going_on.get(value, Seen())]) for value, ends in found.items()}
+    return {
+        value: CreationTimes.of([ends, going_on.get(value, CreationTimes())])
+        for value, ends in found.items()
+    }
 
 
 async def read(
@@ -68,8 +71,8 @@ async def read(
     where: str,
     values: Sequence[Any],
     table: str = FACTS,
-) -> dict[str, Seen]:
+) -> dict[str, CreationTimes]:
     """For each group of the facts that meet a condition."""
     query = SEEN.format(group=group, where=where, table=table)
     cursor = await connection.execute(query, values, prepare=False, binary=True)
-    return {row[0]: Seen(*row[1:]) for row in await cursor.fetchall()}
+    return {row[0]: CreationTimes(*row[1:]) for row in await cursor.fetchall()}
