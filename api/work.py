@@ -34,25 +34,25 @@ from projections.engine.channels import progress_channel, when_moved
 from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.registry import all_projections
-from workers import turns
+from workers import connection_slots
 from workers.access_anchors import AccessAnchorer
 from workers.access_retirement import AccessRetirer
 from workers.archiver import Archiver, Retention
 from workers.auditor import Auditor
+from workers.connection_slots import ConnectionSlots
+from workers.event_archive.archiver import EventArchiver
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
 from workers.outbound.addresses import networks
 from workers.ownership import LOOK, OwnedWork
-from workers.past_events.archiver import EventArchiver
 from workers.sweeper import Sweeper
 from workers.timers import TimerWorker
 from workers.tree_builder import TreeBuilder
-from workers.turns import Turns
+from workers.webhooks.caller import WebhookCaller
 from workers.webhooks.deliveries import WebhookWorker
 from workers.webhooks.http_client import HttpClient
-from workers.webhooks.receiver import Receiver
-from workers.witnesses.keeper import HeadKeeper
-from workers.witnesses.places import witnesses
+from workers.witnesses.publisher import HeadPublisher
+from workers.witnesses.witness_types import witnesses
 
 CONNECTIONS = 3
 """To read the states that timers are fired on, and what webhooks are sent."""
@@ -61,22 +61,26 @@ LARGEST_STAMP = 64 * 1024
 Slow = Auditor | Archiver | EventArchiver | AccessRetirer
 
 
-class Among(NamedTuple):
-    """What the work of one log shares with that of the others of a process: connections, turns, and who calls webhooks."""
+class SharedResources(NamedTuple):
+    """What the work of one log shares with that of the others of a process: connections, their limit, and the client
+    that calls webhooks.
+    """
 
-    shared: SharedDatabase
-    turns: Turns
+    database: SharedDatabase
+    slots: ConnectionSlots
     client: HttpClient
 
 
-def new_runner(conninfo: str, schema: str, listener: Listener, among: Among | None) -> Runner:
+def new_runner(
+    conninfo: str, schema: str, listener: Listener, shared: SharedResources | None
+) -> Runner:
     """What follows the log for every view. Make it before the listener is started."""
-    codec, shared = registry.codec(), among and among.shared
+    codec, database = registry.codec(), shared and shared.database
     store = Store(
-        conninfo, schema, codec, Keyring(NO_KEY), shared=shared
+        conninfo, schema, codec, Keyring(NO_KEY), shared=database
     )  # not opened: pages are read elsewhere
-    views, turn = all_projections(codec), among and among.turns.views
-    return Runner(views, store, listener, conninfo=conninfo, schema=schema, turn=turn)
+    views, slot = all_projections(codec), shared and shared.slots.views
+    return Runner(views, store, listener, conninfo=conninfo, schema=schema, slot=slot)
 
 
 def wake_by_views(listener: Listener, schema: str, workers: Sequence[OwnedWork]) -> None:
@@ -95,7 +99,7 @@ class Audit(NamedTuple):
     stamps: Path
 
 
-class OnOther(NamedTuple):
+class LogChangeHandlers(NamedTuple):
     """What is called where the log becomes another one, where it gets another master key, and, with the connection
     string there, where it has moved.
     """
@@ -106,7 +110,7 @@ class OnOther(NamedTuple):
 
 
 @asynccontextmanager
-async def working(
+async def run_workers(
     conninfo: str,
     schema: str,
     keys: LogKeys,
@@ -116,21 +120,20 @@ async def working(
     lost_leases: int = MOST_LOST,
     audit: Audit | None = None,
     log_name: str | None = None,
-    on_other: OnOther = OnOther(),  # noqa: B008 - a constant
-    among: Among | None = None,
+    on_change: LogChangeHandlers = LogChangeHandlers(),  # noqa: B008 - a constant
+    shared: SharedResources | None = None,
 ) -> AsyncIterator[Runner]:
-    """All of that work is done while the block runs; `retention` says what goes when, `audit` how it is audited, and
-    `among` what is shared with other logs.
-    """
-    listener = _listener(conninfo, schema, among)
-    runner = new_runner(conninfo, schema, listener, among)
-    codec, store = registry.codec(), _store(conninfo, schema, keys, log_name, among)
-    clock, client = Clock(), among.client if among else HttpClient(networks(webhook_allow))
+    """Do all of that work while the block runs; `shared` is what it shares with the work of other logs."""
+    listener = _listener(conninfo, schema, shared)
+    runner = new_runner(conninfo, schema, listener, shared)
+    codec, store = registry.codec(), _store(conninfo, schema, keys, log_name, shared)
+    clock, client = Clock(), shared.client if shared else HttpClient(networks(webhook_allow))
+    caller = WebhookCaller(store, client)
     writer = GuardedWriter(store, clock, ids_of(log_name), chance)
     workers = (
         TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
-        WebhookWorker(Receiver(store, client), store, writer, conninfo, clock=clock, chance=chance),
+        WebhookWorker(caller, store, writer, conninfo, clock=clock, chance=chance),
         JobWorker(writer, store, Executions(codec), Catalog(codec), conninfo, clock=clock),
         tree := TreeBuilder(conninfo, schema, keys.secret, clock),
         anchorer := AccessAnchorer(writer, store, conninfo, schema, clock=clock),
@@ -141,10 +144,10 @@ async def working(
     store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
     slow = _slow(writer, store, conninfo, clock=clock, keys=keys, kept=retention, audit=audit)
     for each in (*workers, *slow):
-        each.turns = among and among.turns
+        each.slots = shared and shared.slots
     parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers, *slow]
-    parts += _watches(store, listener, conninfo, on_other, among)
-    async with opened(store), _closing(client, among), started(parts):
+    parts += _watches(store, listener, conninfo, on_change, shared)
+    async with opened(store), _closing(client, shared), started(parts):
         yield runner
 
 
@@ -178,40 +181,52 @@ def _wake_by_log(
     listener.add_handler(read_channel(schema), lambda _: anchorer.news.set())
 
 
-def _listener(conninfo: str, schema: str, among: Among | None) -> Listener:
+def _listener(conninfo: str, schema: str, shared: SharedResources | None) -> Listener:
     """Who looks by itself every `LOOK` seconds, as the log watch looks for all."""
-    if among is None:
+    if shared is None:
         return Listener(conninfo, schema, hearing=LOOK)
-    return LentEar(among.shared.ear, schema, turns.LOOK)
+    return LentEar(shared.database.ear, schema, connection_slots.POLL_INTERVAL)
 
 
 def _watches(
-    store: Store, listener: Listener, conninfo: str, on_other: OnOther, among: Among | None
+    store: Store,
+    listener: Listener,
+    conninfo: str,
+    on_change: LogChangeHandlers,
+    shared: SharedResources | None,
 ) -> tuple[Part, ...]:
-    every, poll = ((), POLL) if among is None else ((turns.CHECKS,), turns.CHECKS)
+    every, poll = (
+        ((), POLL)
+        if shared is None
+        else ((connection_slots.CHECK_INTERVAL,), connection_slots.CHECK_INTERVAL)
+    )
     return (
-        LogWatch(store, on_other.log, listener, *every),
-        KeyWatch(store, on_other.key, *every),
-        MoveWatch(store, listener, conninfo, on_moved=on_other.place, poll=poll),
+        LogWatch(store, on_change.log, listener, *every),
+        KeyWatch(store, on_change.key, *every),
+        MoveWatch(store, listener, conninfo, on_moved=on_change.place, poll=poll),
     )
 
 
-def _closing(client: HttpClient, among: Among | None) -> AbstractAsyncContextManager[object]:
-    return aclosing(client) if among is None else nullcontext()
+def _closing(
+    client: HttpClient, shared: SharedResources | None
+) -> AbstractAsyncContextManager[object]:
+    return aclosing(client) if shared is None else nullcontext()
 
 
 def _store(
-    conninfo: str, schema: str, keys: LogKeys, log_name: str | None, among: Among | None
+    conninfo: str, schema: str, keys: LogKeys, log_name: str | None, shared: SharedResources | None
 ) -> Store:
     given = conninfo, schema, registry.codec(), Keyring(Vault(keys.master)), CONNECTIONS
-    return Store(*given, log_name=log_name, shared=among and among.shared)
+    return Store(*given, log_name=log_name, shared=shared and shared.database)
 
 
 @asynccontextmanager
-async def witnessing(conninfo: str, schema: str, allowed: str, audit: Audit) -> AsyncIterator[None]:
+async def run_witnesses(
+    conninfo: str, schema: str, allowed: str, audit: Audit
+) -> AsyncIterator[None]:
     """Signed heads are shown to the witnesses while the block runs."""
     client = HttpClient(networks(allowed), answer_bytes=LARGEST_STAMP)
     found = witnesses(audit.witnesses, client, audit.stamps)
-    keeper = HeadKeeper(found, conninfo, schema, clock=Clock())
-    async with aclosing(client), started([keeper] if found else []):
+    publisher = HeadPublisher(found, conninfo, schema, clock=Clock())
+    async with aclosing(client), started([publisher] if found else []):
         yield

@@ -20,9 +20,9 @@ import uvloop
 
 from api.cells.registry import LogRegistry
 from api.database import Database
+from api.hosted_log_work import Deployment, HostedLogWorkers
 from api.settings import Settings, SetupError
-from api.work import Audit, OnOther, witnessing, working
-from api.work_among import Deployment, LogsAtWork
+from api.work import Audit, LogChangeHandlers, run_witnesses, run_workers
 from domain.access.retirements import KEPT_DAYS
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
@@ -167,7 +167,7 @@ class Reason(Enum):
 
 
 OTHER = Reason.OTHER_LOG, Reason.OTHER_KEY, Reason.OTHER_PLACE
-"""In the order of `OnOther`."""
+"""In the order of `LogChangeHandlers`."""
 
 
 async def _until_stopped(
@@ -197,13 +197,13 @@ async def _until_stopped(
     audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
     async with (
         started(work_for_others(task)),
-        witnessing(*of_log, allowed, audit),
-        working(
+        run_witnesses(*of_log, allowed, audit),
+        run_workers(
             *(*of_log, keys, allowed, task.retention),
             lost_leases=task.lost_leases,
             audit=audit,
             log_name=task.log_name,
-            on_other=OnOther(*(partial(end, reason) for reason in OTHER)),
+            on_change=LogChangeHandlers(*(partial(end, reason) for reason in OTHER)),
         ),
     ):
         while not stopped.is_set():
@@ -212,7 +212,7 @@ async def _until_stopped(
                 await asyncio.wait_for(stopped.wait(), WATCH)
 
 
-def work_for_others(task: Task) -> list[LogsAtWork]:
+def work_for_others(task: Task) -> list[HostedLogWorkers]:
     """The work for other logs, if there is a file of them. Their heads are shown to no witness."""
     if not task.logs:
         return []
@@ -225,7 +225,7 @@ def work_for_others(task: Task) -> list[LogsAtWork]:
         Audit(task.auditor_rate, "", Path()),
         task.connections,
     )
-    return [LogsAtWork(LogRegistry(Path(task.logs)), deployment)]
+    return [HostedLogWorkers(LogRegistry(Path(task.logs)), deployment)]
 
 
 def relax_collector() -> None:

@@ -41,7 +41,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from projections import preparation
 from projections.history.time_travel import History
 from workers.archiver import Retention
-from workers.past_events.archiver import EventArchiver
+from workers.event_archive.archiver import EventArchiver
 from workers.tree_builder import TreeBuilder
 
 READS = 400

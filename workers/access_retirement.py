@@ -30,16 +30,16 @@ from projections.audit.access.retired import days_of_access, entries_of, hash_be
 from projections.audit.access.segments import hashes_between
 from projections.log_lines.archive.days import Day
 from projections.log_lines.archive.holds import OF_READS, holds_of
-from workers.ownership import ownership
-from workers.past_days import (
-    PastDay,
-    Retirer,
-    Stays,
+from workers.day_retention import (
+    DayOutcome,
+    NotRemoved,
+    RetentionWorker,
+    check_periodically,
     drop_unless_held,
-    look_often,
     reporting,
     require_no_hold,
 )
+from workers.ownership import ownership
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'"
@@ -50,13 +50,13 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class RetiredDay(PastDay):
+class RetiredDay(DayOutcome):
     """What became of a day: how many entries went, or why they stay."""
 
     entries: int = 0
 
 
-class AccessRetirer(Retirer):
+class AccessRetirer(RetentionWorker):
     """Retires what is older than so many days, one process at a time."""
 
     def __init__(
@@ -74,7 +74,7 @@ class AccessRetirer(Retirer):
         self._days = timedelta(days=days)
 
     def tasks(self) -> Tasks:
-        return {"access retirement": partial(look_often, self._look)}
+        return {"access retirement": partial(check_periodically, self._look)}
 
     async def _look(self, days: Collection[date] | None) -> set[date]:
         return {each.day for each in await self.retire(days) if each.outcome == "waiting"}
@@ -82,7 +82,7 @@ class AccessRetirer(Retirer):
     async def retire(self, days: Collection[date] | None = None) -> list[RetiredDay]:
         """Retire the days that are past, or some of them; what became of each."""
         async with ownership(
-            self._conninfo, self._schema, "access retirement", self.turns and self.turns.slow
+            self._conninfo, self._schema, "access retirement", self.slots and self.slots.slow
         ) as connection:
             await connection.execute(AT_LENGTH)
             past = await days_of_access(connection, self._clock().date() - self._days)
@@ -103,7 +103,7 @@ class AccessRetirer(Retirer):
         """How many entries went.
 
         Raises:
-            Stays: none may go yet.
+            NotRemoved: none may go yet.
         """
         span = await entries_of(connection, day.bounds)
         checked = await holds_of(connection, self._store, day, OF_READS)
@@ -111,9 +111,9 @@ class AccessRetirer(Retirer):
         if span is not None and not await self._is_recorded(*span):
             anchor = await anchor_of(connection, span[1])
             if anchor is None:
-                raise Stays("waiting", "not all of it is anchored yet")
+                raise NotRemoved("waiting", "not all of it is anchored yet")
             if (self._clock().date() - anchor.at.date()).days < LEAST_DAYS:
-                raise Stays("too new", ANCHORED_LATE)
+                raise NotRemoved("too new", ANCHORED_LATE)
             await self._record(connection, day.day, span, checked.position)
         await drop_unless_held(connection, checked.position, partial(_drop, connection, day.day))
         return 0 if span is None else span[1] - span[0] + 1
@@ -131,7 +131,7 @@ class AccessRetirer(Retirer):
 
         Raises:
             LookupError: something in it does not fit.
-            Stays: a hold was placed, or the database is away.
+            NotRemoved: a hold was placed, or the database is away.
         """
         first, last = span
         before = await hash_before(connection, first)
@@ -146,7 +146,7 @@ class AccessRetirer(Retirer):
         try:
             await self._writer.send(message)
         except Overloaded as error:
-            raise Stays("waiting", str(error)) from error
+            raise NotRemoved("waiting", str(error)) from error
 
 
 async def _drop(connection: AsyncConnection, day: date) -> None:

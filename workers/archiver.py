@@ -34,17 +34,17 @@ from projections.log_lines.archive.days import Changed, Day
 from projections.log_lines.archive.export import Exporter
 from projections.log_lines.archive.holds import BUSY, Checked, holds_of
 from projections.log_lines.archive.place import settle_place
-from workers.ownership import ownership
-from workers.past_days import (
+from workers.day_retention import (
     SHORT_LOCK_TIMEOUT,
-    PastDay,
-    Retirer,
-    Stays,
+    DayOutcome,
+    NotRemoved,
+    RetentionWorker,
+    check_periodically,
     drop_unless_held,
-    look_often,
     reporting,
     require_no_hold,
 )
+from workers.ownership import ownership
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
@@ -55,7 +55,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class DayReport(PastDay):
+class DayReport(DayOutcome):
     """What became of a day, or would: its lines, its files, the holds that keep it, or why it stays."""
 
     lines: int = 0
@@ -83,7 +83,7 @@ class Retention:
         return now.date() - timedelta(days=self.days)
 
 
-class Archiver(Retirer):
+class Archiver(RetentionWorker):
     """Archives what is past, one process at a time."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Archiver(Retirer):
     async def _look_often(self) -> None:
         if not is_installed():
             log.warning("log lines are not archived", reason="executions[archive] is not installed")
-        await look_often(self._look)
+        await check_periodically(self._look)
 
     async def _look(self, days: Collection[date] | None) -> set[date]:
         try:
@@ -140,7 +140,7 @@ class Archiver(Retirer):
             async with asyncio.timeout(patience):
                 connection = await stack.enter_async_context(
                     ownership(
-                        self._conninfo, self._schema, "archive", self.turns and self.turns.slow
+                        self._conninfo, self._schema, "archive", self.slots and self.slots.slow
                     )
                 )
             await connection.execute(AT_LENGTH)
@@ -226,7 +226,7 @@ class Archiver(Retirer):
         """Take the lines out of the table.
 
         Raises:
-            Stays: they are still there, as a hold was placed, or a line came.
+            NotRemoved: they are still there, as a hold was placed, or a line came.
         """
         try:
             async with connection.transaction():
@@ -234,4 +234,4 @@ class Archiver(Retirer):
                 drop = partial(table.drop, connection, day)
                 await drop_unless_held(connection, checked.position, drop)
         except Changed:
-            raise Stays("waiting", "a line came meanwhile") from None
+            raise NotRemoved("waiting", "a line came meanwhile") from None

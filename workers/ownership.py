@@ -21,8 +21,8 @@ from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.connection.timeouts import OUTAGES, hung_up
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.supervisor import Background, Tasks
-from workers import turns
-from workers.turns import LentConnection, Turns
+from workers import connection_slots
+from workers.connection_slots import ConnectionSlots, ReleasableConnection
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
@@ -46,7 +46,7 @@ OWNED = """SELECT work FROM unnest(%s::text[]) AS work, CAST(%s AS text) AS sche
                 hashtext(work)::bigint & 4294967295),
             (hashtext('all work of ' || schema)::bigint & 4294967295,
                 hashtext('all work')::bigint & 4294967295)))"""
-"""One kind of work has an owner, or all of a log among many has one, who does it in turns."""
+"""One kind of work has an owner, or all of a log among many has one, who does it."""
 
 
 log = structlog.get_logger()
@@ -64,9 +64,9 @@ class OwnedWork(Background):
     follows: ClassVar[str | None] = None
 
     slow: ClassVar[bool] = False
-    """Whether a turn of it may take long."""
-    turns: Turns | None = None
-    """How it takes turns with the work of other logs; None where it has its connection for itself."""
+    """Whether it may hold its slot for long."""
+    slots: ConnectionSlots | None = None
+    """Limits the connections of the work of all logs; None where this work keeps its connection."""
 
     def __init__(self, conninfo: str, schema: str) -> None:
         self._conninfo = conninfo
@@ -91,25 +91,29 @@ class OwnedWork(Background):
         """Rest for so many seconds at most (`LOOK`), until something is due, there is news, or the connection is lost.
 
         `due_in` says in how many seconds of the clock something is due. It is asked again and again, as a clock
-        may leap. Where it takes turns, the connection is closed meanwhile, unless the rest is short and it `needs` it.
+        may leap. With slots, the connection is closed meanwhile, unless the rest is short and it `needs` it.
         """
         seconds = LOOK if seconds is None else seconds
-        if isinstance(connection, LentConnection) and not (
+        if isinstance(connection, ReleasableConnection) and not (
             needs and min(seconds, due_in()) < SHORT
         ):
-            await connection.give()
-            seconds = turns.LOOK if seconds >= LOOK else max(seconds, turns.LEAST)
-            await self._wait(seconds, due_in, turns.WATCH)
-            await connection.take()
+            await connection.release()
+            seconds = (
+                connection_slots.POLL_INTERVAL
+                if seconds >= LOOK
+                else max(seconds, connection_slots.SHORTEST_REST)
+            )
+            await self._wait(seconds, due_in, connection_slots.CLOCK_INTERVAL)
+            await connection.acquire()
         else:
             await self._wait(seconds, due_in, WATCH, connection)
 
     async def pause(self, connection: AsyncConnection, seconds: float) -> None:
         """Do nothing for so many seconds, whatever happens."""
-        if isinstance(connection, LentConnection):
-            await connection.give()
+        if isinstance(connection, ReleasableConnection):
+            await connection.release()
             await asyncio.sleep(seconds)
-            await connection.take()
+            await connection.acquire()
         else:
             await asyncio.sleep(seconds)
 
@@ -127,31 +131,31 @@ class OwnedWork(Background):
                 return
 
     async def _own_and_run(self) -> None:
-        turn = self.turns and (self.turns.slow if self.slow else self.turns.quick)
-        async with ownership(self._conninfo, self._schema, self.work, turn) as connection:
-            say = log.info if turn is None else log.debug
+        slot = self.slots and (self.slots.slow if self.slow else self.slots.quick)
+        async with ownership(self._conninfo, self._schema, self.work, slot) as connection:
+            say = log.info if slot is None else log.debug
             say("this process is the owner", work=self.work)
             await self.run(connection)
 
 
 @asynccontextmanager
 async def ownership(
-    conninfo: str, schema: str, work: str, turn: asyncio.Semaphore | None = None
+    conninfo: str, schema: str, work: str, slot: asyncio.Semaphore | None = None
 ) -> AsyncIterator[AsyncConnection]:
-    """Wait to become the owner of some work on a log; the connection that holds its lock. With a `turn`, for which it
-    waits, too, it may be closed while the work rests.
+    """Wait to become the owner of some work on a log; the connection that holds its lock. With a `slot`, for which it
+    waits, too, the connection may be closed while the work is idle.
     """
     owned = partial(_owned, conninfo, schema, work)
-    if turn is None:
+    if slot is None:
         async with await owned() as connection:
             yield connection
         return
-    lent = LentConnection(owned, turn)
-    await lent.take()
+    releasable = ReleasableConnection(owned, slot)
+    await releasable.acquire()
     try:
-        yield cast(AsyncConnection, lent)
+        yield cast(AsyncConnection, releasable)
     finally:
-        await lent.give()
+        await releasable.release()
 
 
 async def _owned(conninfo: str, schema: str, work: str) -> AsyncConnection:

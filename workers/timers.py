@@ -28,7 +28,7 @@ from projections.timers.due import due, next_due
 from projections.timers.projection import Timers
 from projections.timers.timer import Timer
 from workers.ownership import OwnedWork
-from workers.pace import Pace, all_written
+from workers.throttle import Throttle, all_written
 
 ACTOR = "system"
 AGAIN = 1.0
@@ -68,7 +68,7 @@ class TimerWorker(OwnedWork):
         self._looked_at = self._day_at = self._all_at = EPOCH
         self._looked_until = EPOCH, ""
         self._found = self._more = False
-        self._pace = Pace()
+        self._throttle = Throttle()
 
     async def run(self, connection: AsyncConnection) -> None:
         """Fire what is due, again and again."""
@@ -118,14 +118,14 @@ class TimerWorker(OwnedWork):
             began = time.monotonic()
             if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
                 return False
-            self._pace.note(await all_written(connection) - self._writer.appended)
-            part, left = left[: self._pace.commands], left[self._pace.commands :]
+            self._throttle.note(await all_written(connection) - self._writer.appended)
+            part, left = left[: self._throttle.commands], left[self._throttle.commands :]
             for (timer, _), outcome in zip(part, await self._send(part), strict=True):
                 idle = outcome.answer is not None and outcome.answer.versioned.position <= view.head
                 self._passed[timer.execution, timer.due] = now + (
                     CHECKPOINT_EVERY if idle else SETTLE_TIME
                 )
-            await asyncio.sleep(self._pace.rest_after(time.monotonic() - began))
+            await asyncio.sleep(self._throttle.rest_after(time.monotonic() - began))
         return True
 
     def _passed_until(self, timer: Timer) -> datetime:

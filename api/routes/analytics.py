@@ -16,8 +16,8 @@ from api.web.request import Request
 from domain.errors import Forbidden, Invalid, but_is
 from domain.eventlog.store import Store
 from domain.execution.types import Status, StepStatus
+from projections.analytics.analytics_query import MOST_KEYS, AnalyticsQuery, By
 from projections.analytics.queries import AnalyticsQueries, Answer
-from projections.analytics.question import MOST_KEYS, AnalyticsQuery, By
 
 INDEXED = ("service", "order", "customer", "provider", "from", "to")
 ONLY = ("service", "order", "customer", "provider", "status")

@@ -55,12 +55,12 @@ class Runner(Background):
         *,
         conninfo: str,
         schema: str,
-        turn: asyncio.Semaphore | None = None,
+        slot: asyncio.Semaphore | None = None,
     ) -> None:
-        """With a `turn`, for which it waits, it has a connection only while there is something to follow: other logs
+        """With a `slot`, for which it waits, it has a connection only while there is something to follow: other logs
         need some, too.
         """
-        self._turn = turn
+        self._slot = slot
         self._views = {view.name: view for view in views}
         self._store = store
         self._listener = listener
@@ -90,12 +90,12 @@ class Runner(Background):
 
     async def _run(self) -> None:
         while True:
-            async with self._turn or nullcontext():
+            async with self._slot or nullcontext():
                 await self._follow()
             await self._wake.wait(self._listener.poll)
 
     async def _follow(self) -> None:
-        """Follow the log, for ever, or, where others need turns, until there is nothing to follow for a while."""
+        """Follow the log, for ever, or, where other logs need the slot, until there is nothing to follow for a while."""
         async with await self._connect(SHORT_LOCK_TIMEOUT) as connection:
             self._gathering.expect_events()
             try:
@@ -119,7 +119,7 @@ class Runner(Background):
             for name in self._together():
                 await self._upkeep[name].tidy(connection)
             pause = self._pause()
-            rests = self._turn is not None and pause > RESTS_AFTER and not self._apart
+            rests = self._slot is not None and pause > RESTS_AFTER and not self._apart
             if not await self._wake.wait(RESTS_AFTER if rests else pause):
                 if rests:
                     return
@@ -129,7 +129,7 @@ class Runner(Background):
         wanted = [name for name in self._views if name not in self._owned]
         cursor = await connection.execute(OWN, (wanted, f"views of {self._schema}"))
         if owned := [row[0] for row in await cursor.fetchall()]:
-            say = log.info if self._turn is None else log.debug
+            say = log.info if self._slot is None else log.debug
             say("views are followed by this process", views=owned)
             self._owned.update(owned)
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from api.settings import SetupError, read
-from api.work import Audit, witnessing
+from api.work import Audit, run_witnesses
 from api.work_task import task_of
 from projections.audit.note import checkpoint_of
 from tests.support.audited_log import SCHEMA, AuditedLog
@@ -26,7 +26,7 @@ async def test_head_reaches_the_witness_of_the_settings(database: str, tmp_path:
         await audited.append(3)
         await audited.grow()
         audit = Audit(0, task.witnesses, Path(task.stamps))
-        async with witnessing(database, SCHEMA, "", audit):
+        async with run_witnesses(database, SCHEMA, "", audit):
             with anyio.fail_after(30):
                 while not file.exists() or not file.read_text():  # noqa: ASYNC110 - a file wakes nobody
                     await anyio.sleep(0.05)

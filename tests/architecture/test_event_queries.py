@@ -15,7 +15,7 @@ IN_THE_TABLE = {
     "projections/claims/queue.py": "the last events of executions that go on",
     "projections/log_lines/archive/holds.py": "holds never leave the table",
     "workers/erasures.py": "orders never leave the table",
-    "workers/past_events/conditions.py": "asks which events may leave the table",
+    "workers/event_archive/conditions.py": "asks which events may leave the table",
 }
 BOTH = {
     "domain/integrity/erased.py",

@@ -15,7 +15,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from tests.support.api_client import ok
 from tests.support.event_writer import opened
 from workers.archiver import Retention
-from workers.past_events.archiver import EventArchiver, RangeReport
+from workers.event_archive.archiver import EventArchiver, RangeReport
 
 EVENTS = 4
 """Of a range."""

@@ -15,9 +15,9 @@ from projections.deliveries.health import Health, health_of
 from projections.deliveries.hooks import key_of
 from projections.deliveries.queue import Queue
 from tests.support.followed_log import FollowedLog
+from workers.webhooks.caller import WebhookCaller
 from workers.webhooks.deliveries import Calls, WebhookWorker
 from workers.webhooks.http_connection import Response
-from workers.webhooks.receiver import Receiver
 
 OK = Response(200, b"ok", None)
 
@@ -57,7 +57,7 @@ class World(FollowedLog):
         await self.begin(id_, occurred_at=occurred_at, webhooks=hooks)
 
     def worker(self) -> Calls:
-        receiver = Receiver(self.store, self.client)
+        receiver = WebhookCaller(self.store, self.client)
         writer = GuardedWriter(self.store, lambda: self.now, str, lambda: 0.5)
         worker = WebhookWorker(
             receiver, self.store, writer, "", clock=lambda: self.now, chance=lambda: 0.0

@@ -16,8 +16,8 @@ from domain.writer.guarded_writer import GuardedWriter
 from tests.support.event_writer import opened
 from tests.support.past_events import EVENTS
 from workers.archiver import Retention
-from workers.past_events import archiver, range_file
-from workers.past_events.archiver import EventArchiver
+from workers.event_archive import archiver, range_file
+from workers.event_archive.archiver import EventArchiver
 
 STEPS: dict[str, tuple[Any, str]] = {
     "put": (ArchiveFiles, "put"),

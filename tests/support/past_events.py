@@ -31,9 +31,9 @@ from projections.audit.tiles import Tree
 from projections.log_lines.archive.place import KEEP
 from tests.support.past_lines import DAY, SCHEMA, PastLines
 from workers.archiver import Retention
-from workers.past_events.archiver import EventArchiver, RangeReport, take_out
-from workers.past_events.conditions import Range, quiet_streams
-from workers.past_events.range_file import write
+from workers.event_archive.archiver import EventArchiver, RangeReport, take_out
+from workers.event_archive.conditions import Range, quiet_streams
+from workers.event_archive.range_file import write
 from workers.tree_builder import TreeBuilder
 
 SECRET = b"k" * 32

@@ -28,7 +28,7 @@ from api.settings import Settings
 from api.system import System, build
 from api.transport.connection_limits import ConnectionLimits
 from api.transport.listen_socket import bind, listen
-from api.work import working
+from api.work import run_workers
 from api.work_task import task_of, work_for_others
 from domain.eventlog.encryption import Vault
 from domain.eventlog.migrations import settle_master_key
@@ -156,7 +156,7 @@ class Serving:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        work = working(self.conninfo, "executions", KEYS, self._calls, log_name=self._log_name)
+        work = run_workers(self.conninfo, "executions", KEYS, self._calls, log_name=self._log_name)
         task = task_of(self.settings, self.conninfo, KEYS)
         async with work as self.runner, started(work_for_others(task)):
             await self._server.serve(sockets=[self._socket])

@@ -17,7 +17,7 @@ from projections.audit.access.proven import proven_reads
 from projections.audit.access.retired import hash_before
 from tests.support.past_lines import DAY, NOON
 from tests.support.past_reads import PastReads
-from workers import access_anchors, access_retirement, past_days
+from workers import access_anchors, access_retirement, day_retention
 
 pytestmark = pytest.mark.anyio
 FOR_ALL = 2**40
@@ -177,8 +177,8 @@ async def test_hold_that_is_placed_after_a_process_died_before_the_drop_keeps_th
 async def test_day_waits_while_others_use_the_access_log(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(past_days, "TRIES", 2)
-    monkeypatch.setattr(past_days, "PAUSE", 0.01)
+    monkeypatch.setattr(day_retention, "MOST_ATTEMPTS", 2)
+    monkeypatch.setattr(day_retention, "LONGEST_PAUSE", 0.01)
     await reads.past.follow()
     reads.past.now += 40 * DAY
     async with reads.past.connection.transaction():  # such as a backup

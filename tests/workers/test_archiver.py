@@ -20,7 +20,7 @@ from projections.log_lines.archive.verify import check_archive
 from projections.log_lines.reader import LogLinePages
 from tests.support.past_lines import DAY, PastLines
 from workers import archiver as archiver_module
-from workers import past_days
+from workers import day_retention
 from workers.archiver import Archiver
 
 pytestmark = pytest.mark.anyio
@@ -180,8 +180,8 @@ def crash(*_: Any, **__: Any) -> Any:
         (archiver_module, "ArchiveLogs"),
         (days, "keep_files"),
         (days, "drop"),
-        (past_days, "placed_since"),
-        (past_days, "keep_log_as_it_is"),
+        (day_retention, "placed_since"),
+        (day_retention, "keep_log_as_it_is"),
     ],
 )
 async def test_archiver_goes_on_where_it_was_broken_off(
@@ -409,8 +409,8 @@ async def test_day_waits_while_others_use_the_table_and_writers_go_on(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await three_lines(past)
-    monkeypatch.setattr(past_days, "TRIES", 3)
-    monkeypatch.setattr(past_days, "PAUSE", 0.01)
+    monkeypatch.setattr(day_retention, "MOST_ATTEMPTS", 3)
+    monkeypatch.setattr(day_retention, "LONGEST_PAUSE", 0.01)
     await past.follow()
     past.now += 40 * DAY
     async with past.connection.transaction():  # such as a backup

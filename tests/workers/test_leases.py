@@ -164,7 +164,7 @@ async def test_lease_is_lost_when_it_is_over_without_waiting_for_the_next_look(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ownership, "LOOK", 600)
-    monkeypatch.setattr(leases, "PAUSE", 0.05)
+    monkeypatch.setattr(leases, "LONGEST_PAUSE", 0.05)
     worker = world.worker()
     running = asyncio.create_task(worker.run(world.connection))
     await asyncio.sleep(0.2)  # it has looked, and found nothing

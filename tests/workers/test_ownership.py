@@ -80,39 +80,39 @@ async def test_rest_ends_when_the_connection_is_lost(
 async def test_work_that_takes_turns_has_no_connection_while_it_rests(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.turns.LEAST", 0)
-    turn = asyncio.Semaphore(1)
+    monkeypatch.setattr("workers.connection_slots.SHORTEST_REST", 0)
+    slot = asyncio.Semaphore(1)
     work = Work(database, SCHEMA)
-    async with asyncio.timeout(60), ownership(database, SCHEMA, "nothing", turn) as connection:
-        assert turn.locked()
+    async with asyncio.timeout(60), ownership(database, SCHEMA, "nothing", slot) as connection:
+        assert slot.locked()
         resting = asyncio.create_task(work.rest(connection))
         await asyncio.sleep(0.1)
-        assert not turn.locked()
-        async with ownership(database, SCHEMA, "nothing", turn):
+        assert not slot.locked()
+        async with ownership(database, SCHEMA, "nothing", slot):
             work.news.set()
             await asyncio.sleep(0.1)
             assert not resting.done()
         await resting
-        assert turn.locked()
+        assert slot.locked()
         await connection.execute("SELECT")
-    assert not turn.locked()
+    assert not slot.locked()
 
 
 async def test_work_that_takes_turns_keeps_its_connection_for_a_short_rest_that_needs_it(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.turns.LEAST", 0)
-    turn = asyncio.Semaphore(1)
+    monkeypatch.setattr("workers.connection_slots.SHORTEST_REST", 0)
+    slot = asyncio.Semaphore(1)
     work = Work(database, SCHEMA)
-    async with ownership(database, SCHEMA, "nothing", turn) as connection:
+    async with ownership(database, SCHEMA, "nothing", slot) as connection:
         resting = asyncio.create_task(work.rest(connection, 1))
         await asyncio.sleep(0.1)
-        assert turn.locked()
+        assert slot.locked()
         work.news.set()
         await resting
         resting = asyncio.create_task(work.rest(connection, 1, needs=False))
         await asyncio.sleep(0.1)
-        assert not turn.locked()
+        assert not slot.locked()
         work.news.set()
         await resting
 
@@ -124,11 +124,11 @@ async def test_turn_is_given_back_where_the_database_cannot_be_reached(
         raise psycopg.OperationalError
 
     monkeypatch.setattr(psycopg.AsyncConnection, "connect", away)
-    turn = asyncio.Semaphore(1)
+    slot = asyncio.Semaphore(1)
     with pytest.raises(psycopg.OperationalError):
-        async with ownership("", SCHEMA, "nothing", turn):
+        async with ownership("", SCHEMA, "nothing", slot):
             pass
-    assert not turn.locked()
+    assert not slot.locked()
 
 
 async def test_log_among_many_is_owned_by_one_process_and_then_by_another(

@@ -21,7 +21,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from projections.engine.rebuild import rebuild
 from projections.timers.projection import Timers
 from tests.support.followed_log import SCHEMA, FollowedLog
-from workers import ownership, pace
+from workers import ownership, throttle
 from workers import timers as timers_module
 from workers.timers import TimerWorker
 
@@ -120,8 +120,8 @@ async def test_timers_fire_in_smaller_commits_while_others_use_the_log(
     world: World, monkeypatch: pytest.MonkeyPatch, others: Any, expected: list[int]
 ) -> None:
     """Others wait for each commit: those who send commands, log lines, or reads, which are recorded."""
-    monkeypatch.setattr(pace, "ALONE", 4)
-    monkeypatch.setattr(pace, "BESIDE_OTHERS", 2)
+    monkeypatch.setattr(throttle, "ALONE", 4)
+    monkeypatch.setattr(throttle, "BESIDE_OTHERS", 2)
     append, commits = world.guarded_writer._store.append, []
 
     async def counted(events: Sequence[EventRow], *more: Any, **of_bus: Any) -> int:

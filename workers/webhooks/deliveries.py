@@ -25,11 +25,11 @@ from domain.writer.guarded_writer import GuardedWriter
 from projections.deliveries.projection import Deliveries
 from projections.deliveries.queue import Due, Lane, Queue, Settled, Waiting
 from workers.ownership import OwnedWork
+from workers.webhooks.caller import Outcome, WebhookCaller
 from workers.webhooks.dispatcher import Dispatcher
-from workers.webhooks.ledger import Ledger
-from workers.webhooks.receiver import Outcome, Receiver
-from workers.webhooks.reports import GONE, Reports
-from workers.webhooks.schedule import next_call
+from workers.webhooks.health_reports import GONE, HealthReports
+from workers.webhooks.outcome_writer import OutcomeWriter
+from workers.webhooks.retry_schedule import next_attempt_at
 
 SOON = 1.0
 """Seconds between two looks while something waits that is not due."""
@@ -55,7 +55,7 @@ class WebhookWorker(OwnedWork):
 
     def __init__(
         self,
-        receiver: Receiver,
+        caller: WebhookCaller,
         store: Store,
         writer: GuardedWriter,
         conninfo: str,
@@ -64,7 +64,7 @@ class WebhookWorker(OwnedWork):
         chance: Callable[[], float],
     ) -> None:
         super().__init__(conninfo, store.schema)
-        self._receiver = receiver
+        self._caller = caller
         self._store = store
         self._writer = writer
         self._clock = clock
@@ -84,11 +84,11 @@ class WebhookWorker(OwnedWork):
     def calls(self, queue: Queue) -> Calls:
         """The calls that are made by the owner of a queue."""
         dispatcher = Dispatcher(self._store, queue, self._clock)
-        reports = Reports(self._writer, queue)
+        reports = HealthReports(self._writer, queue)
         return Calls(
             queue,
             dispatcher,
-            self._receiver,
+            self._caller,
             reports,
             clock=self._clock,
             chance=self._chance,
@@ -103,8 +103,8 @@ class Calls:
         self,
         queue: Queue,
         dispatcher: Dispatcher,
-        receiver: Receiver,
-        reports: Reports,
+        caller: WebhookCaller,
+        reports: HealthReports,
         *,
         clock: Callable[[], datetime],
         chance: Callable[[], float],
@@ -112,9 +112,9 @@ class Calls:
     ) -> None:
         self._queue = queue
         self._dispatcher = dispatcher
-        self._receiver = receiver
-        self._reports = reports
-        self._ledger = Ledger(queue)
+        self._caller = caller
+        self._health_reports = reports
+        self._outcome_writer = OutcomeWriter(queue)
         self._clock = clock
         self._chance = chance
         self._under_way: dict[Lane, asyncio.Task[None]] = {}
@@ -215,14 +215,14 @@ class Calls:
 
     async def _deliver(self, endpoint: str, event: Waiting) -> bool:
         """Send one event; whether the next one may follow at once."""
-        outcome = await self._receiver.send(event, self._clock())
+        outcome = await self._caller.send(event, self._clock())
         if outcome.status is None:
             self._silent.add(endpoint)
         else:
             self._silent.discard(endpoint)
         settled = self._settled(event, outcome)
-        standing = await self._ledger.keep(settled)
-        await self._reports.consider(event, settled, standing)
+        standing = await self._outcome_writer.write(settled)
+        await self._health_reports.consider(event, settled, standing)
         return settled.error is None
 
     def _settled(self, event: Waiting, outcome: Outcome) -> Settled:
@@ -231,7 +231,7 @@ class Calls:
         if outcome.status == GONE:
             state, next_at = "failed", now + LOOK_AGAIN  # by then it is disabled
         elif outcome.error is not None:
-            next_at = next_call(event.attempts + 1, now, self._chance(), outcome.retry_after)
+            next_at = next_attempt_at(event.attempts + 1, now, self._chance(), outcome.retry_after)
             state = "failed" if next_at is None else "waiting"
         return Settled(
             *event.lane,

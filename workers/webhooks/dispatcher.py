@@ -21,8 +21,8 @@ from domain.execution.webhook_events import matches as names_match
 from domain.model import aggregate_id
 from projections.deliveries import queue as sql
 from projections.deliveries.queue import Owed, Queue, enter
+from workers.webhooks.event_states import EventStates
 from workers.webhooks.matching import HookFilter, HookIndex, LoggedEvent
-from workers.webhooks.states_after import StatesAfter
 
 PAGE = 2_000
 """Events that are looked through at once."""
@@ -40,7 +40,7 @@ class Dispatcher:
     def __init__(self, store: Store, queue: Queue, clock: Callable[[], datetime]) -> None:
         self._queue = queue
         self._clock = clock
-        self._states = StatesAfter(store)
+        self._states = EventStates(store)
         self._hooks: dict[str, HookFilter] | None = None
         self._behind: dict[str, int] = {}
         self._index = HookIndex()

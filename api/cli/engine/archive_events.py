@@ -12,7 +12,7 @@ from rich.table import Table
 from api.cli.engine.archive import BUSY, ArchiverPlace, run_archiver
 from api.cli.tables import print_table
 from api.clock import Clock
-from workers.past_events.archiver import EVENTS, EventArchiver, RangeReport
+from workers.event_archive.archiver import EVENTS, EventArchiver, RangeReport
 
 NEVER = "Events stay in the database: EXECUTIONS_EVENT_DAYS is not set for this command."
 NONE_IS_OLD = f"No range of {EVENTS} events is old enough to be archived: EXECUTIONS_EVENT_DAYS is {{}} for this command."

@@ -30,9 +30,9 @@ from domain.writer.command_bus import Answer, Bus
 from projections.deliveries import requests
 from projections.deliveries.hooks import id_of
 from projections.representations.cloudevents import source
+from workers.webhooks.caller import Client, call
 from workers.webhooks.dispatcher import owed_to
 from workers.webhooks.message import message_headers
-from workers.webhooks.receiver import Client, call
 
 EXECUTION = "execution/"
 

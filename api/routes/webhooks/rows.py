@@ -15,7 +15,7 @@ from api.web.reads.consistency import Consistency
 from api.web.reads.state_reader import StateReader
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
-from workers.webhooks.receiver import Client
+from workers.webhooks.caller import Client
 from workers.webhooks.vetting import Vetting
 
 

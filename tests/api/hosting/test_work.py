@@ -1,4 +1,4 @@
-"""The work for many logs in one process: in turns, on few connections, and each for itself."""
+"""The work for many logs in one process: on few connections, and each for itself."""
 
 from __future__ import annotations
 

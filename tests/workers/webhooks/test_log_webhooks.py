@@ -36,9 +36,9 @@ from tests.support.hooked_log import OK, World, hook
 from tests.support.past_events import archive_first
 from workers.webhooks import dispatcher
 from workers.webhooks.dispatcher import owed_to
+from workers.webhooks.health_reports import PATIENCE
 from workers.webhooks.http_client import CallFailed
 from workers.webhooks.http_connection import Response
-from workers.webhooks.reports import PATIENCE
 
 pytestmark = pytest.mark.anyio
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

@@ -1,5 +1,5 @@
 """The work for the other logs of a deployment, in the process that works for the log of the settings. All of them share
-connections and take turns; a log at rest has no connection.
+connections, whose number is limited; a log at rest has no connection.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from api.cells.registry import LogPlace, LogRegistry
 from api.database import Database
 from api.ready_logs import Preparation, prepare_log
 from api.settings import SetupError
-from api.work import Among, Audit, OnOther, working
+from api.work import Audit, LogChangeHandlers, SharedResources, run_workers
 from domain.errors import DomainError
 from domain.eventlog.connection.shared import SharedDatabases
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.supervisor import Background, Tasks, cancel
 from workers.archiver import Retention
+from workers.connection_slots import ConnectionSlots
 from workers.log_ownership import LogOwnership
 from workers.outbound.addresses import networks
-from workers.turns import Turns
 from workers.webhooks.http_client import HttpClient
 
 LOOK = 1.0
@@ -60,7 +60,7 @@ class Deployment(NamedTuple):
         return Retention(url, common.days, work, common.access_days, common.event_days)
 
 
-class LogsAtWork(Background):
+class HostedLogWorkers(Background):
     """Works for each log that stands in the file; what goes wrong with one holds up no other."""
 
     def __init__(self, registry: LogRegistry, deployment: Deployment) -> None:
@@ -70,7 +70,7 @@ class LogsAtWork(Background):
         self._preparation = Preparation(ready, AT_ONCE)
         self._databases = SharedDatabases(max(2, deployment.connections // 2))
         self._ownerships: dict[str, tuple[LogOwnership, list[str]]] = {}
-        self._turns: dict[str, Turns] = {}
+        self._slots: dict[str, ConnectionSlots] = {}
         self._working: dict[str, tuple[LogPlace, asyncio.Task[None]]] = {}
 
     def tasks(self) -> Tasks:
@@ -132,25 +132,25 @@ class LogsAtWork(Background):
             over.set()
 
         async with (
-            self._databases.of(conninfo) as shared,
+            self._databases.of(conninfo) as database,
             self._ownership(conninfo, schema) as ownership,
             ownership.of(schema, over.set),
-            working(
+            run_workers(
                 *(conninfo, schema, keys, known.webhook_allow, known.retention_of(name)),
                 lost_leases=known.lost_leases,
                 audit=known.audit,
                 log_name=name,
-                on_other=OnOther(over.set, over.set, leave),
-                among=Among(shared, self._turns_of(conninfo), client),
+                on_change=LogChangeHandlers(over.set, over.set, leave),
+                shared=SharedResources(database, self._slots_of(conninfo), client),
             ),
         ):
             await over.wait()
         return moved.is_set()
 
-    def _turns_of(self, conninfo: str) -> Turns:
-        if conninfo not in self._turns:
-            self._turns[conninfo] = Turns.of(self._deployment.connections // 2)
-        return self._turns[conninfo]
+    def _slots_of(self, conninfo: str) -> ConnectionSlots:
+        if conninfo not in self._slots:
+            self._slots[conninfo] = ConnectionSlots.of(self._deployment.connections // 2)
+        return self._slots[conninfo]
 
     @asynccontextmanager
     async def _ownership(self, conninfo: str, schema: str) -> AsyncIterator[LogOwnership]:

@@ -60,7 +60,7 @@ async def call(client: Client, url: str, headers: Mapping[str, str], body: bytes
     return Outcome(response.status, _since(began), answer, failed, response.retry_after)
 
 
-class Receiver:
+class WebhookCaller:
     """Reads from the log what a webhook gets, and sends it."""
 
     def __init__(self, store: Store, client: Client) -> None:

@@ -29,7 +29,7 @@ ATTEMPTS = 2
 log = structlog.get_logger()
 
 
-class Reports:
+class HealthReports:
     """Sends the commands that record how webhooks stand."""
 
     def __init__(self, writer: GuardedWriter, queue: Queue) -> None:

@@ -8,7 +8,7 @@ from datetime import date
 
 import pytest
 
-from workers import past_days
+from workers import day_retention
 
 pytestmark = pytest.mark.anyio
 FIRST, SECOND = date(2026, 10, 1), date(2026, 10, 2)
@@ -34,7 +34,7 @@ async def looks(
     """When which days are looked at, where so many answers say which ones wait."""
     time, answers = Time(), iter(waiting)
     found: list[tuple[float, Collection[date] | None]] = []
-    monkeypatch.setattr(past_days, "monotonic", lambda: time.now)
+    monkeypatch.setattr(day_retention, "monotonic", lambda: time.now)
     monkeypatch.setattr(asyncio, "sleep", time.sleep)
 
     async def look(days: Collection[date] | None) -> Collection[date]:
@@ -45,7 +45,7 @@ async def looks(
             raise Over from None
 
     with pytest.raises(Over):
-        await past_days.look_often(look)
+        await day_retention.check_periodically(look)
     return found
 
 

@@ -1,6 +1,6 @@
-"""How days that are past leave a table: they are looked at every hour, and dropped unless a legal hold keeps them.
+"""Removal of past days from a table: they are checked every hour, and dropped unless a legal hold keeps them.
 
-No hold can be placed while a day leaves. Readers and writers do not wait long for it.
+No hold can be placed while a day is dropped. Readers and writers do not wait long for it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from projections.log_lines.archive.holds import (
     keep_log_as_it_is,
     placed_since,
 )
-from workers.turns import Turns
+from workers.connection_slots import ConnectionSlots
 
-EVERY, AGAIN = 3600.0, 30.0
-"""Seconds between two looks at all days that are past, and at those that wait for something."""
+CHECK_INTERVAL, RETRY_INTERVAL = 3600.0, 30.0
+"""Seconds between two checks of all past days, and of those that wait for something."""
 SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
 """To wait for the table: all that come later, writers too, wait behind."""
 SPREAD = Random()  # noqa: S311 - no secret
-TRIES, PAUSE = 20, 2.0
+MOST_ATTEMPTS, LONGEST_PAUSE = 20, 2.0
 """How often it tries to drop a day while no other connection uses the table or the log, and at most how many seconds lie
 between two tries.
 """
-Look = Callable[[Collection[date] | None], Awaitable[Collection[date]]]
-"""Looks at some days, or at all that are past; the days that wait for something."""
+CheckDays = Callable[[Collection[date] | None], Awaitable[Collection[date]]]
+"""Checks some days, or all past days; returns those that wait for something."""
 
 
 FAILURES = (ArchiveFailed, DomainError, LookupError, OSError, psycopg.Error)
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class PastDay:
+class DayOutcome:
     """What became of a day, or would, and why it stays."""
 
     day: date
@@ -59,12 +59,12 @@ class PastDay:
     reason: str = ""
 
 
-class Retirer(Background):
+class RetentionWorker(Background):
     """Takes out of a table what is old, one process at a time."""
 
     outages = OUTAGES
-    turns: Turns | None = None
-    """How it takes turns with the work of other logs, if there are any."""
+    slots: ConnectionSlots | None = None
+    """Limits the connections of the work of all logs, if there are others."""
 
     def __init__(
         self,
@@ -80,8 +80,8 @@ class Retirer(Background):
         self._clock = clock
 
 
-class Stays(Exception):
-    """A day stays: the outcome (`waiting`: it is looked at again soon), and why."""
+class NotRemoved(Exception):
+    """A day, or a range of events, is not removed: the outcome (`waiting`: it is checked again soon), and why."""
 
     def __init__(self, outcome: str, reason: str) -> None:
         super().__init__(outcome, reason)
@@ -90,12 +90,12 @@ class Stays(Exception):
 
 
 @contextmanager
-def reporting(report: PastDay, connection: AsyncConnection, failure: str) -> Iterator[None]:
-    """Report why a day stays, if the block does not get it to leave. Only the loss of the connection is raised."""
+def reporting(report: DayOutcome, connection: AsyncConnection, failure: str) -> Iterator[None]:
+    """Report why a day stays, where the block does not remove it. Only the loss of the connection is raised."""
     try:
         yield
-    except Stays as stays:
-        report.outcome, report.reason = stays.outcome, stays.reason
+    except NotRemoved as error:
+        report.outcome, report.reason = error.outcome, error.reason
     except BUSY:
         report.outcome, report.reason = "waiting", "others were using the table or the log"
     except FAILURES as error:
@@ -106,32 +106,32 @@ def reporting(report: PastDay, connection: AsyncConnection, failure: str) -> Ite
 
 
 def require_no_hold(checked: Checked) -> None:
-    """Raises Stays where a hold keeps a day, or may keep it."""
+    """Raises NotRemoved where a hold keeps a day, or may keep it."""
     require_known(checked)
     if checked.holds:
-        raise Stays("on hold", named(checked.holds))
+        raise NotRemoved("on hold", describe_holds(checked.holds))
 
 
 def require_known(checked: Checked) -> None:
-    """Raises Stays where what holds keep cannot be said yet."""
+    """Raises NotRemoved where what holds keep cannot be said yet."""
     if checked.unknown:
-        raise Stays("waiting", checked.unknown)
+        raise NotRemoved("waiting", checked.unknown)
 
 
-def named(holds: Sequence[Holding]) -> str:
+def describe_holds(holds: Sequence[Holding]) -> str:
     """Holds, and how many executions each keeps."""
     return ", ".join(f"{each.hold} (executions: {each.executions})" for each in holds)
 
 
-async def look_often(look: Look) -> None:
-    """Look at all days every hour, and meanwhile, twice a minute, at those that wait, until cancelled."""
+async def check_periodically(check: CheckDays) -> None:
+    """Check all days every hour, and meanwhile, twice a minute, those that wait, until cancelled."""
     while True:
-        due = monotonic() + EVERY
-        waiting = await look(None)
+        due = monotonic() + CHECK_INTERVAL
+        waiting = await check(None)
         while waiting and monotonic() < due:
-            await asyncio.sleep(AGAIN)
-            waiting = await look(waiting)
-        await asyncio.sleep(max(AGAIN, due - monotonic()))
+            await asyncio.sleep(RETRY_INTERVAL)
+            waiting = await check(waiting)
+        await asyncio.sleep(max(RETRY_INTERVAL, due - monotonic()))
 
 
 async def drop_unless_held(
@@ -143,12 +143,12 @@ async def drop_unless_held(
     waits for the table, tries the log, and lets go of both where it is busy.
 
     Raises:
-        Stays: a hold was placed.
+        NotRemoved: a hold was placed.
         LockNotAvailable: there was no such moment.
     """
     # Most of what was recorded meanwhile is looked through now, while others may write.
     position = await _unless_held(connection, position)
-    for tried in range(1, TRIES + 1):
+    for tried in range(1, MOST_ATTEMPTS + 1):
         try:
             async with connection.transaction():
                 await connection.execute(SHORT_LOCK_TIMEOUT)
@@ -157,14 +157,14 @@ async def drop_unless_held(
                 await _unless_held(connection, position)
             return
         except BUSY:
-            if tried == TRIES:
+            if tried == MOST_ATTEMPTS:
                 raise
-            await asyncio.sleep(SPREAD.uniform(0, PAUSE))
+            await asyncio.sleep(SPREAD.uniform(0, LONGEST_PAUSE))
 
 
 async def _unless_held(connection: AsyncConnection, position: int) -> int:
     """The head of the log, if no hold was placed after a position."""
     placed, head = await placed_since(connection, position)
     if placed:
-        raise Stays("waiting", "a hold was placed meanwhile")
+        raise NotRemoved("waiting", "a hold was placed meanwhile")
     return head

@@ -20,7 +20,7 @@ AT_ONCE = 500
 States = dict[tuple[str, int], Versioned[Any]]
 
 
-class StatesAfter:
+class EventStates:
     """Folds events onto the states before them; those used last are kept."""
 
     def __init__(self, store: Store) -> None:

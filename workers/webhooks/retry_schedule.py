@@ -19,7 +19,7 @@ LONGEST_WISH = timedelta(days=1)
 """What a receiver may ask for by `Retry-After`."""
 
 
-def next_call(
+def next_attempt_at(
     failures: int, now: datetime, chance: float, retry_after: str | None = None
 ) -> datetime | None:
     """When to call again after so many failures; None where the event is given up.

@@ -19,7 +19,7 @@ from projections.audit.witnessed import (
     witnessed,
 )
 from workers.ownership import OwnedWork
-from workers.witnesses.places import NotKept, Witness
+from workers.witnesses.witness_types import NotKept, Witness
 
 POLL = 10.0
 """Seconds between two looks for a new head."""
@@ -27,8 +27,8 @@ POLL = 10.0
 log = structlog.get_logger()
 
 
-class HeadKeeper(OwnedWork):
-    """One process at a time shows heads."""
+class HeadPublisher(OwnedWork):
+    """One process at a time publishes heads."""
 
     work: ClassVar[str] = "witness"
 
@@ -48,10 +48,10 @@ class HeadKeeper(OwnedWork):
         """Show what is new, again and again."""
         await forget_others(connection, [witness.id for witness in self._witnesses])
         while True:
-            await self.show(connection)
+            await self.publish(connection)
             await asyncio.sleep(POLL)
 
-    async def show(self, connection: AsyncConnection) -> None:
+    async def publish(self, connection: AsyncConnection) -> None:
         """Show the head to those witnesses that want one by now."""
         head = await head_of(connection)
         if head is None or not head.origin or not head.size:

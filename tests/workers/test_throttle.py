@@ -1,25 +1,25 @@
-"""The pace of timers: fast while only they write, gentle while others do."""
+"""The throttle of timers: fast while only they write, gentle while others do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.pace import ALONE, BESIDE_OTHERS, LONGEST_REST, REMEMBERED, REST, Pace
+from workers.throttle import ALONE, BESIDE_OTHERS, LONGEST_REST, REMEMBERED, REST, Throttle
 
 
 @dataclass
 class Given:
-    """A pace whose clock the test moves."""
+    """A throttle whose clock the test moves."""
 
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.pace = Pace(lambda: self.now)
+        self.throttle = Throttle(lambda: self.now)
 
     @property
     def shown(self) -> tuple[int, float]:
         """Commands in a commit, and the rest after one of 10 ms."""
-        return self.pace.commands, self.pace.rest_after(0.010)
+        return self.throttle.commands, self.throttle.rest_after(0.010)
 
 
 FAST, GENTLE = (ALONE, 0.0), (BESIDE_OTHERS, REST * 0.010)
@@ -28,42 +28,42 @@ FAST, GENTLE = (ALONE, 0.0), (BESIDE_OTHERS, REST * 0.010)
 def test_timers_fire_without_rest_while_others_write_nothing() -> None:
     given = Given()
     for _ in range(3):
-        given.pace.note(1_000)
+        given.throttle.note(1_000)
         assert given.shown == FAST
         given.now += REMEMBERED / 10
 
 
 def test_commits_are_small_with_rests_between_them_as_soon_as_others_write() -> None:
     given = Given()
-    given.pace.note(1_000)
-    given.pace.note(1_001)
+    given.throttle.note(1_000)
+    given.throttle.note(1_001)
     assert given.shown == GENTLE
 
 
 def test_pace_is_full_again_once_others_have_written_nothing_for_a_while() -> None:
     given = Given()
-    given.pace.note(1_000)
-    given.pace.note(1_001)
+    given.throttle.note(1_000)
+    given.throttle.note(1_001)
     given.now += 0.9 * REMEMBERED
-    given.pace.note(1_001)
+    given.throttle.note(1_001)
     assert given.shown == GENTLE
     given.now += 0.2 * REMEMBERED
-    given.pace.note(1_001)
+    given.throttle.note(1_001)
     assert given.shown == FAST
 
 
 def test_log_that_lost_events_is_nobody_who_writes() -> None:
     """After a failover it may be shorter."""
     given = Given()
-    given.pace.note(1_000)
-    given.pace.note(900)
+    given.throttle.note(1_000)
+    given.throttle.note(900)
     assert given.shown == FAST
-    given.pace.note(901)
+    given.throttle.note(901)
     assert given.shown == GENTLE
 
 
 def test_rest_beside_others_has_an_end_however_long_a_commit_took() -> None:
     given = Given()
-    given.pace.note(1_000)
-    given.pace.note(1_001)
-    assert given.pace.rest_after(60) == LONGEST_REST
+    given.throttle.note(1_000)
+    given.throttle.note(1_001)
+    assert given.throttle.rest_after(60) == LONGEST_REST

@@ -34,7 +34,7 @@ async def all_written(connection: AsyncConnection) -> int:
     return int(row[0])
 
 
-class Pace:
+class Throttle:
     """How many commands go into one commit, and how long the rest after it is, by what others write meanwhile."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from domain.eventlog.access.parties import parties_in
 from domain.model import aggregate_id
 from projections.log_lines.archive.holds import Holding, held_among, holds_among
-from workers.past_days import Stays, require_known
+from workers.day_retention import NotRemoved, require_known
 
 NEXT = """SELECT a.last + 1, e.at, head.position FROM head,
         (SELECT coalesce(max(last), 0) AS last FROM event_archives) AS a
@@ -77,10 +77,10 @@ async def next_range(connection: AsyncConnection, events: int, before: datetime)
 
 
 async def require_read(connection: AsyncConnection, range_: Range) -> None:
-    """Raises Stays where somebody has not read all of a range yet."""
+    """Raises NotRemoved where somebody has not read all of a range yet."""
     row = await (await connection.execute(BEHIND, range_.values)).fetchone()
     if row is not None:
-        raise Stays("waiting", f"{row[0]} is not beyond it")
+        raise NotRemoved("waiting", f"{row[0]} is not beyond it")
 
 
 async def quiet_streams(connection: AsyncConnection, range_: Range) -> list[Quiet]:
@@ -109,7 +109,7 @@ async def leaving(connection: AsyncConnection, range_: Range, streams: Sequence[
     """Which of some streams may leave the table with a range.
 
     Raises:
-        Stays: that cannot be said yet.
+        NotRemoved: that cannot be said yet.
     """
     ids = [aggregate_id(stream.stream) for stream in streams]
     values: dict[str, Any] = {"executions": ids}

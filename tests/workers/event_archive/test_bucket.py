@@ -22,7 +22,7 @@ from domain.writer.message import Message
 from tests.support.log_readers import LogReaders, differences
 from tests.support.object_store import AzureStore, GoogleStore, ObjectStore, S3Store
 from tests.support.past_events import EVENTS, LATER, PastEvents
-from workers.past_events.archiver import RangeReport
+from workers.event_archive.archiver import RangeReport
 
 pytestmark = pytest.mark.anyio
 FILE = "events/1-8.events"

@@ -1,4 +1,4 @@
-"""Keeps what came of calls: those that end together are written together."""
+"""Writes the outcomes of calls: those that end together are written together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from projections.deliveries.queue import Queue, Settled, Standing
 
 
-class Ledger:
+class OutcomeWriter:
     """Writes outcomes in the order in which they come, many at once while a write is under way."""
 
     def __init__(self, queue: Queue) -> None:
@@ -15,15 +15,15 @@ class Ledger:
         self._waiting: list[tuple[Settled, asyncio.Future[Standing]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def keep(self, settled: Settled) -> Standing:
-        """Keep an outcome; how the webhook stands after it, once that is committed."""
+    async def write(self, settled: Settled) -> Standing:
+        """Write an outcome; how the webhook stands after it, once that is committed."""
         kept: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
         self._waiting.append((settled, kept))
         if self._task is None:
-            self._task = asyncio.create_task(self._write(), name="webhook outcomes")
+            self._task = asyncio.create_task(self._write_all(), name="webhook outcomes")
         return await kept
 
-    async def _write(self) -> None:
+    async def _write_all(self) -> None:
         while self._waiting:
             taken, self._waiting = self._waiting, []
             try:

@@ -30,9 +30,8 @@ from projections.audit.tables import tiles_of_tree
 from projections.log_lines.archive.holds import placed_since
 from projections.log_lines.archive.place import settle_place
 from workers.archiver import ACTOR, AT_LENGTH, Retention
-from workers.ownership import ownership
-from workers.past_days import Retirer, Stays, named
-from workers.past_events.conditions import (
+from workers.day_retention import NotRemoved, RetentionWorker, describe_holds
+from workers.event_archive.conditions import (
     Leaving,
     Quiet,
     Range,
@@ -41,7 +40,8 @@ from workers.past_events.conditions import (
     quiet_streams,
     require_read,
 )
-from workers.past_events.range_file import RangeFile, tiles_under, write
+from workers.event_archive.range_file import RangeFile, tiles_under, write
+from workers.ownership import ownership
 
 EVENTS = 65_536
 """Of a range."""
@@ -71,7 +71,7 @@ class RangeReport:
     bytes: int = 0
 
 
-class EventArchiver(Retirer):
+class EventArchiver(RetentionWorker):
     """Archives events that are old, one process at a time. Where no time is set it does nothing."""
 
     def __init__(
@@ -118,8 +118,8 @@ class EventArchiver(Retirer):
             return reports
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(patience):
-                turn = self.turns and self.turns.slow
-                owned = ownership(self._conninfo, self._store.schema, "archive of events", turn)
+                slot = self.slots and self.slots.slow
+                owned = ownership(self._conninfo, self._store.schema, "archive of events", slot)
                 connection = await stack.enter_async_context(owned)
             await connection.execute(AT_LENGTH)
             await settle_place(connection, self._files, moves=moves, dry_run=dry_run)
@@ -142,11 +142,11 @@ class EventArchiver(Retirer):
             found = await leaving(connection, range_, quiet)
             report.taken = sum(len(stream.positions) for stream in found.streams)
             report.kept = len(quiet) - len(found.streams)
-            report.reason = f"kept by {named(found.holds)}" if found.holds else ""
+            report.reason = f"kept by {describe_holds(found.holds)}" if found.holds else ""
             if not dry_run:
                 await self._move(connection, range_, found, report)
-        except Stays as stays:
-            report.outcome, report.reason = stays.outcome, stays.reason
+        except NotRemoved as error:
+            report.outcome, report.reason = error.outcome, error.reason
         except FAILURES as error:
             if connection.broken:
                 raise
@@ -189,7 +189,7 @@ async def take_out(
     """Take the events of these streams out of the table.
 
     Raises:
-        Stays: they are still there, as a hold was placed.
+        NotRemoved: they are still there, as a hold was placed.
     """
     values = {
         **vars(written.file),
@@ -207,4 +207,4 @@ async def take_out(
         await connection.execute(LOCK)
         placed, _ = await placed_since(connection, position)
         if placed:
-            raise Stays("waiting", "a hold was placed meanwhile")
+            raise NotRemoved("waiting", "a hold was placed meanwhile")

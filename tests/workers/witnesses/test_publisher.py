@@ -24,8 +24,8 @@ from tests.support.audited_log import NOON, SCHEMA, AuditedLog
 from tests.support.stamping_authority import answering, new_authority
 from workers.outbound.addresses import networks
 from workers.webhooks.http_client import HttpClient
-from workers.witnesses.keeper import HeadKeeper
-from workers.witnesses.places import NotKept, UrlWitness, witnesses
+from workers.witnesses.publisher import HeadPublisher
+from workers.witnesses.witness_types import NotKept, UrlWitness, witnesses
 
 pytestmark = pytest.mark.anyio
 LOOPBACK = "127.0.0.0/8"
@@ -40,18 +40,18 @@ async def audited(database: str) -> AsyncIterator[AuditedLog]:
 
 
 class Keeping:
-    """A keeper that shows heads when asked, whose clock the test moves."""
+    """A publisher that publishes heads when asked, whose clock the test moves."""
 
     def __init__(self, audited: AuditedLog, text: str, client: HttpClient, folder: Path) -> None:
         self.now = NOON
         self._connection = audited.connection
         found = witnesses(text, client, folder)
-        self.keeper = HeadKeeper(found, audited.conninfo, SCHEMA, clock=lambda: self.now)
+        self.publisher = HeadPublisher(found, audited.conninfo, SCHEMA, clock=lambda: self.now)
 
-    async def show(self, later: timedelta = timedelta(minutes=1)) -> list[Witnessed]:
+    async def publish(self, later: timedelta = timedelta(minutes=1)) -> list[Witnessed]:
         """After a while; what each has kept."""
         self.now += later
-        await self.keeper.show(self._connection)
+        await self.publisher.publish(self._connection)
         return await witnessed(self._connection)
 
 
@@ -75,12 +75,12 @@ async def test_file_gets_each_new_head_appended(audited: AuditedLog, tmp_path: P
     file = tmp_path / "heads.txt"
     async with keeping(audited, file.as_uri(), tmp_path) as kept:
         first = await audited.head()
-        [found] = await kept.show()
+        [found] = await kept.publish()
         assert (found.size, found.failing_since) == (7, None)
-        await kept.show(timedelta(seconds=10))
+        await kept.publish(timedelta(seconds=10))
         later = await grown(audited)
-        assert [each.size for each in await kept.show(timedelta(seconds=10))] == [7]
-        assert [each.size for each in await kept.show()] == [12]
+        assert [each.size for each in await kept.publish(timedelta(seconds=10))] == [7]
+        assert [each.size for each in await kept.publish()] == [12]
     assert notes_in(file.read_text()) == [first.note, later.note]
 
 
@@ -92,13 +92,13 @@ async def test_witness_that_fails_is_tried_again_and_said_once(
     async with keeping(audited, f"{bad.as_uri()}, {good.as_uri()}", tmp_path) as kept:
         with capture_logs() as lines:
             for _ in range(3):
-                found = {each.name: each for each in await kept.show()}
+                found = {each.name: each for each in await kept.publish()}
         assert found[bad.as_uri()].failing_since == NOON + timedelta(minutes=1)
         assert found[good.as_uri()].size == 7
         assert [line["log_level"] for line in lines] == ["warning"]
         folder.mkdir()
         with capture_logs() as lines:
-            found = {each.name: each for each in await kept.show()}
+            found = {each.name: each for each in await kept.publish()}
         assert found[bad.as_uri()].failing_since is None
         assert [line["event"] for line in lines] == ["a witness keeps heads again"]
 
@@ -144,7 +144,7 @@ async def test_head_is_posted_and_kept_if_the_answer_is_2xx(
     with Receiver(status) as receiver:
         url = receiver.url.replace("://", "://user:secret@") + "/heads?token=secret"
         async with keeping(audited, url, tmp_path) as kept:
-            [found] = await kept.show()
+            [found] = await kept.publish()
         assert (found.failing_since is not None) is fails
         assert found.name == f"{receiver.url}/heads"
         [(kind, body)] = receiver.posted
@@ -158,7 +158,7 @@ async def test_address_that_webhooks_may_not_reach_is_refused(
 ) -> None:
     with Receiver(200) as receiver:
         async with keeping(audited, receiver.url, tmp_path, allowed="") as kept:
-            [found] = await kept.show()
+            [found] = await kept.publish()
             assert found.failing_since is not None
         client = HttpClient(networks(""))
         with pytest.raises(NotKept, match=r"127\.0\.0\.1"):
@@ -173,12 +173,12 @@ async def test_time_stamp_of_an_authority_is_kept_beside_the_head_and_verifies(
     head = await audited.head()
     with answering(new_authority(), NOON) as authority:
         async with keeping(audited, f"tsa+{authority.url}", tmp_path) as kept:
-            [found] = await kept.show()
+            [found] = await kept.publish()
             assert (found.size, found.failing_since) == (7, None)
             await grown(audited)
-            await kept.show(timedelta(minutes=59))
+            await kept.publish(timedelta(minutes=59))
             assert len(authority.queries) == 1
-            await kept.show(timedelta(minutes=1))
+            await kept.publish(timedelta(minutes=1))
             assert len(authority.queries) == 2
     folder = tmp_path / head.origin.rpartition("/")[2]
     file = folder / "head-000000000000007.txt"
@@ -191,7 +191,7 @@ async def test_time_stamp_of_an_authority_is_kept_beside_the_head_and_verifies(
 async def test_answer_that_is_no_stamp_is_not_kept(audited: AuditedLog, tmp_path: Path) -> None:
     with Receiver(200) as receiver:
         async with keeping(audited, f"tsa+{receiver.url}", tmp_path) as kept:
-            [found] = await kept.show()
+            [found] = await kept.publish()
             assert found.failing_since is not None
 
 
@@ -207,13 +207,13 @@ async def test_stamp_of_an_earlier_head_is_not_kept(
             return earlier(queries[0], NOON)
 
         async with keeping(audited, f"tsa+{authority.url}", tmp_path) as kept:
-            [found] = await kept.show()
+            [found] = await kept.publish()
             assert found.failing_since is None
             await grown(audited)
             monkeypatch.setattr(type(authority), "stamp", replayed)
-            assert [each.size for each in await kept.show(timedelta(hours=1))] == [12]
+            assert [each.size for each in await kept.publish(timedelta(hours=1))] == [12]
             await grown(audited)
-            [found] = await kept.show(timedelta(hours=1))
+            [found] = await kept.publish(timedelta(hours=1))
             assert (found.size, found.failing_since is not None) == (12, True)
 
 
@@ -228,9 +228,9 @@ async def test_verify_takes_what_witnesses_have_kept(audited: AuditedLog, tmp_pa
     with answering(new_authority(), NOON) as authority:
         text = f"{file.as_uri()},tsa+{authority.url}"
         async with keeping(audited, text, tmp_path / "stamps") as kept:
-            await kept.show()
+            await kept.publish()
             await grown(audited)
-            await kept.show(timedelta(hours=1))
+            await kept.publish(timedelta(hours=1))
     stamped, other = sorted((tmp_path / "stamps").glob("*/head-*.txt"))
     root, foreign = tmp_path / "root.pem", tmp_path / "foreign.pem"
     root.write_bytes(authority.pem)

@@ -34,8 +34,8 @@ from projections.audit.tiles import WIDTH
 from projections.history.time_travel import History
 from tests.support.log_readers import LogReaders, differences
 from tests.support.past_events import EVENTS, LATER, PastEvents
-from workers.past_events import archiver as archiver_module
-from workers.past_events import range_file
+from workers.event_archive import archiver as archiver_module
+from workers.event_archive import range_file
 
 pytestmark = pytest.mark.anyio
 
