@@ -26,7 +26,7 @@ MOST_WAITING = 20_000
 """Events that wait for a webhook before no more of the past is entered for it."""
 
 LOCK = "SELECT position FROM webhook_head FOR UPDATE"
-SEEN = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries'), 0)"""
+SEEN = "SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries'), 0)"
 LOOK = f"""SELECT position < ({SEEN}) OR EXISTS (
     SELECT FROM webhook_progress WHERE position IS NOT NULL) FROM webhook_head"""
 WAITS = "SELECT EXISTS (SELECT FROM webhook_lanes)"
@@ -67,6 +67,7 @@ LOAD = f"""SELECT wanted.webhook, wanted.stream, w.execution, w.stream, w.versio
     JOIN events AS e ON e.originator_id = wanted.stream AND e.originator_version = d.version
     WHERE s.disabled_at IS NULL OR s.disabled_at < w.position
     ORDER BY wanted.webhook, wanted.stream, d.position"""
+SET = "SELECT EXISTS (SELECT FROM webhooks WHERE webhook = %b AND stream = %b AND version = %b)"
 LANES = ("text", "text")
 GONE = f"""UPDATE webhook_deliveries AS d SET state = 'failed', at = coalesce(d.at, now()),
         error = 'not called: the webhook was disabled or removed'
@@ -124,9 +125,8 @@ EVENT_ROW = """SELECT notification_id, originator_version, at, originator_id, to
 OF_TYPES = f"""{EVENT_ROW} WHERE notification_id > %b AND notification_id <= %b
         AND (topic = ANY(%b::text[]) OR topic LIKE 'webhook.%%')
     ORDER BY notification_id LIMIT %b"""
-BEHIND = (
-    "SELECT webhook, position FROM webhook_progress WHERE position IS NOT NULL ORDER BY webhook"
-)
+BEHIND = """SELECT webhook, position FROM webhook_progress
+    WHERE position IS NOT NULL ORDER BY webhook"""
 CAUGHT_UP = "UPDATE webhook_progress SET position = %b WHERE webhook = %b"
 MANY_WAIT = f"""SELECT count(*) > {MOST_WAITING} FROM (SELECT FROM webhook_deliveries
     WHERE webhook = %b AND state = 'waiting' LIMIT {MOST_WAITING} + 1) AS found"""
@@ -185,8 +185,8 @@ class Waiting(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What came of a call. `status` is None where there was no answer, `latency` in milliseconds, `answer`
-    the first KiB. `next_at` is when the lane is called again, None: at once.
+    """What came of a call: `status` is None without an answer, `latency` in milliseconds, `answer` its first KiB; the
+    lane is called again `next_at`, None: at once.
     """
 
     webhook: str
@@ -238,8 +238,8 @@ class Queue:
         self, now: datetime, full: list[str], of_an_endpoint: int, limit: int
     ) -> list[Due]:
         """The lanes to call now, without those of some endpoints."""
+        values = (now, of_an_endpoint, full, limit)
         async with self._turn:
-            values = (now, of_an_endpoint, full, limit)
             cursor = await self._connection.execute(DUE, values, prepare=True, binary=True)
             return [Due(Lane(*row[:2]), row[2]) for row in await cursor.fetchall()]
 
@@ -253,6 +253,11 @@ class Queue:
                 lane = Lane(*row[:2])
                 found[lane].append(Waiting(lane, *row[2:]))
         return found
+
+    async def is_changed(self, waiting: Waiting) -> bool:
+        """Whether the webhook has other settings than those by which it was called, or was removed."""
+        async with self._turn:
+            return not await self._one(SET, (waiting.lane.webhook, waiting.set_by, waiting.set_at))
 
     async def rest(self, lanes: Sequence[Lane], later: datetime) -> None:
         """Nothing waits in these lanes that may be called. While the read model is behind, as it is made
@@ -283,8 +288,8 @@ class Queue:
         async with self._turn:
             return (await self._connection.execute(FORGET, (until, limit))).rowcount
 
-    async def _one(self, query: str) -> int:
-        row = await (await self._connection.execute(query)).fetchone()
+    async def _one(self, query: str, values: Sequence[object] = ()) -> int:
+        row = await (await self._connection.execute(query, values)).fetchone()
         assert row is not None
         return int(row[0])
 

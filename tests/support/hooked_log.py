@@ -15,7 +15,7 @@ from projections.deliveries.health import Health, health_of
 from projections.deliveries.hooks import key_of
 from projections.deliveries.queue import Queue
 from tests.support.followed_log import FollowedLog
-from workers.webhooks.caller import WebhookCaller
+from workers.webhooks.caller import Client, WebhookCaller
 from workers.webhooks.deliveries import Calls, WebhookWorker
 from workers.webhooks.http_connection import Response
 
@@ -56,11 +56,11 @@ class World(FollowedLog):
         """An execution that runs and has webhooks."""
         await self.begin(id_, occurred_at=occurred_at, webhooks=hooks)
 
-    def worker(self) -> Calls:
-        receiver = WebhookCaller(self.store, self.client)
+    def worker(self, client: Client | None = None) -> Calls:
+        caller = WebhookCaller(self.store, client or self.client)
         writer = GuardedWriter(self.store, lambda: self.now, str, lambda: 0.5)
         worker = WebhookWorker(
-            receiver, self.store, writer, "", clock=lambda: self.now, chance=lambda: 0.0
+            caller, self.store, writer, "", clock=lambda: self.now, chance=lambda: 0.0
         )
         return worker.calls(Queue(self.connection))
 

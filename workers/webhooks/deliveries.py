@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import ClassVar
 
 import structlog
@@ -29,7 +30,7 @@ from workers.webhooks.caller import Outcome, WebhookCaller
 from workers.webhooks.dispatcher import Dispatcher
 from workers.webhooks.health_reports import GONE, HealthReports
 from workers.webhooks.outcome_writer import OutcomeWriter
-from workers.webhooks.retry_schedule import next_attempt_at
+from workers.webhooks.retry_schedule import LONGEST_WISH, next_attempt_at
 
 SOON = 1.0
 """Seconds between two looks while something waits that is not due."""
@@ -37,6 +38,8 @@ AT_ONCE = 200
 """Lanes that are called at once."""
 OF_AN_ENDPOINT = 32
 LOOK_AGAIN = timedelta(seconds=10)
+FRESH = 1.0
+"""Seconds for which what was read of a lane is sent; then it is read again, as its webhook may have changed."""
 AFTER_MISTAKE = 1.0
 """Seconds that a lane is left alone when something went wrong on this side."""
 KEPT = timedelta(days=30)
@@ -119,8 +122,8 @@ class Calls:
         self._chance = chance
         self._under_way: dict[Lane, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
-        self._silent: set[str] = set()
-        """Endpoints whose last call had no answer."""
+        self._silent: dict[str, datetime] = {}
+        """Endpoints whose last call had no answer, and when that was."""
         self._news = news
         self._forget_at = clock()
 
@@ -202,10 +205,11 @@ class Calls:
         call.add_done_callback(done)
 
     async def _serve(self, endpoint: str, waiting: Sequence[Waiting]) -> None:
-        """Send what a lane holds, event by event, until one is not taken."""
+        """Send what a lane holds, event by event, until one is not taken, or its webhook has to be read again."""
+        read_at = monotonic()
         try:
             for event in waiting:
-                if not await self._deliver(endpoint, event):
+                if not await self._deliver(endpoint, event) or monotonic() - read_at > FRESH:
                     return
         except (Overloaded, *OUTAGES):  # the outage is in the log
             await asyncio.sleep(AFTER_MISTAKE)
@@ -217,9 +221,13 @@ class Calls:
         """Send one event; whether the next one may follow at once."""
         outcome = await self._caller.send(event, self._clock())
         if outcome.status is None:
-            self._silent.add(endpoint)
+            self._silent[endpoint] = self._clock()
         else:
-            self._silent.discard(endpoint)
+            self._silent.pop(endpoint, None)
+        if outcome.error is not None and await self._queue.is_changed(event):
+            return (
+                False  # the event is sent as the webhook is now; of that, this failure says nothing
+            )
         settled = self._settled(event, outcome)
         standing = await self._outcome_writer.write(settled)
         await self._health_reports.consider(event, settled, standing)
@@ -250,3 +258,7 @@ class Calls:
         if now >= self._forget_at:
             gone = await self._queue.forget(now - KEPT, FORGOTTEN_AT_ONCE)
             self._forget_at = now if gone == FORGOTTEN_AT_ONCE else now + FORGET_EVERY
+            # Nothing waits longer for a call, so nothing waits for those of before.
+            self._silent = {
+                each: at for each, at in self._silent.items() if now - at < 2 * LONGEST_WISH
+            }

@@ -19,6 +19,7 @@ from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import deliveries
 from workers.webhooks.http_client import CallFailed
 from workers.webhooks.http_connection import Response
+from workers.webhooks.retry_schedule import LONGEST_WISH
 
 pytestmark = pytest.mark.anyio
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -279,3 +280,20 @@ async def test_delivery_of_long_ago_is_forgotten(world: World) -> None:
     world.now += timedelta(minutes=1, seconds=1)
     await worker._forget()
     assert await world.count("webhook_deliveries") == 0
+
+
+async def test_endpoint_that_did_not_answer_is_forgotten_once_nothing_can_wait_for_it(
+    world: World,
+) -> None:
+    def unanswered(_: str) -> Response:
+        raise CallFailed("no answer")
+
+    worker = world.worker()
+    world.client.answer = unanswered
+    await world.begin_hooked("e", hook("https://a.example/", "started"))
+    await world.call(worker)
+    await worker.step()
+    assert worker._silent
+    world.now += 2 * LONGEST_WISH
+    await worker._forget()
+    assert not worker._silent
