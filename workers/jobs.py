@@ -50,6 +50,7 @@ AGAIN = timedelta(seconds=10)
 """Time after which a job that failed is tried again."""
 PAGE = 100
 """Executions in one commit: others who write come between two of them."""
+RUNNING = {"status": JobStatus.RUNNING}
 OLDEST_FIRST = "metadata.createdAt"
 MISTAKE = "The command failed for a reason that the log of the service tells."
 
@@ -95,18 +96,25 @@ class JobWorker(OwnedWork):
         self._failed = {id_: again_at for id_, again_at in self._failed.items() if again_at > now}
         open_jobs = [id_ for id_ in await self._open(connection) if id_ not in self._failed]
         advanced = [await self._advance(id_) for id_ in open_jobs]
-        idle = SOON if self._failed else LOOK
-        return 0 if any(advanced) else BEHIND if advanced else idle
+        if any(advanced):
+            return 0
+        behind = any(id_ not in self._failed for id_ in open_jobs)
+        return BEHIND if behind else SOON if self._failed else LOOK
 
     async def _open(self, connection: AsyncConnection) -> list[str]:
-        page = await self._catalog.list(connection, "job", {"status": JobStatus.RUNNING})
-        return [entry.id for entry in page.data]
+        found, cursor = list[str](), None
+        while True:
+            page = await self._catalog.list(connection, "job", RUNNING, cursor=cursor)
+            found += [entry.id for entry in page.data]
+            if (cursor := page.next_cursor) is None:
+                return found
 
     async def _advance(self, id_: str) -> bool:
         """`advance` that lets no job hold up another."""
         try:
             return await self.advance(id_)
         except (Overloaded, OutcomeUnknown):
+            self._failed[id_] = self._clock() + timedelta(seconds=SOON)
             return False
         except Exception:
             log.exception("job failed, and is tried again", job=id_, after=str(AGAIN))
@@ -136,6 +144,8 @@ class JobWorker(OwnedWork):
             return False
         try:
             await self._send(job, page, kept)
+        except (Overloaded, OutcomeUnknown):
+            raise
         except DomainError as error:  # it was cancelled, or advanced by another process
             log.info("a page of a job is not done", job=id_, reason=error.code)
             return False

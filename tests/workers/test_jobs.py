@@ -122,9 +122,13 @@ async def test_page_with_an_execution_in_an_archive_that_is_away_is_done_later(
             how["damaged"]["execution/e-1"] = ArchiveAway()
         return found
 
+    async def running(*_: object, cursor: str | None) -> Page:
+        return Page([Entry("j", b"")], cursor, 0)
+
     with monkeypatch.context() as patch:
         patch.setattr(StateLoader, "load", away)
-        assert not await world.worker().advance("j")
+        patch.setattr(Catalog, "list", running)
+        assert await world.worker().look(world.connection) == jobs_module.SOON
         assert ((await world.job()).done, (await world.types("e-0"))[-1]) == (0, "started")
     await work_off(world.worker())
     assert ((await world.job()).done, (await world.job()).refused) == (2, 0)
@@ -196,8 +200,9 @@ async def test_job_that_failed_is_tried_again_after_a_while_and_holds_up_no_othe
             raise RuntimeError
         return True
 
-    async def running(*_: object) -> Page:
-        return Page([Entry("broken", b""), Entry("j", b"")], None, 0)
+    async def running(*_: object, cursor: str | None) -> Page:
+        found, following = ("broken", "broken") if cursor is None else ("j", None)
+        return Page([Entry(found, b"")], following, 0)
 
     monkeypatch.setattr(JobWorker, "advance", advance)
     monkeypatch.setattr(Catalog, "list", running)
