@@ -56,7 +56,9 @@ class Deployment(NamedTuple):
         """What is archived of a log, in a place of its own."""
         if (common := self.retention) is None:
             return None
-        url, work = f"{common.url.rstrip('/')}/{name}", common.work / name
+        url = f"{common.url.rstrip('/')}/{name}"
+        # Beside that of the main log, which empties its own.
+        work = common.work.with_name(f"{common.work.name}-{name}")
         return Retention(url, common.days, work, common.access_days, common.event_days)
 
 

@@ -1,4 +1,4 @@
-"""The settings of witnesses reach the work process."""
+"""Settings reach the work process, and what it does for other logs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from pathlib import Path
 import anyio
 import pytest
 
+from api.database import Database
+from api.hosted_log_work import Deployment
 from api.settings import SetupError, read
 from api.work import Audit, run_witnesses
 from api.work_task import task_of
 from projections.audit.note import checkpoint_of
 from tests.support.audited_log import SCHEMA, AuditedLog
 from tests.support.operations import KEYS
+from workers.archiver import Retention
 
 pytestmark = pytest.mark.anyio
 
@@ -51,3 +54,14 @@ async def test_witness_that_can_be_none_is_refused_and_not_quoted(text: str) -> 
         read({"EXECUTIONS_WITNESSES": text, "EXECUTIONS_DATA_DIR": "/x"})
     assert "must be like file:///folder/heads.txt" in str(refused.value)
     assert f"it is '{text}'" not in str(refused.value)
+
+
+def test_archiving_of_another_log_has_no_folder_that_the_main_log_empties(tmp_path: Path) -> None:
+    retention = Retention(tmp_path.as_uri(), 30, tmp_path / "archiving")
+    audit = Audit(0, "", Path())
+    deployment = Deployment(Database("", ""), b"", "", retention, 5, audit, 10)
+    other, more = deployment.retention_of("north"), deployment.retention_of("south")
+    assert other is not None
+    assert more is not None
+    assert retention.work not in other.work.parents
+    assert len({retention.work, other.work, more.work}) == 3
