@@ -116,7 +116,10 @@ class OpenedLog:
         await cancel(self._task)
 
     async def _opened(self) -> Parts:
-        await asyncio.wait([self._settled], timeout=OPENS_WITHIN)
+        if (
+            self.parts is None
+        ):  # else it is borrowed now: it might be closed, as idle, while this waits
+            await asyncio.wait([self._settled], timeout=OPENS_WITHIN)
         if self.parts is None:
             raise unavailable(self.name)
         return self.parts

@@ -203,3 +203,24 @@ async def test_callers_who_come_at_once_open_a_log_once(many: LogRegistry) -> No
         async with hosted.borrow("none"):
             pass
     await hosted.stop()
+
+
+@pytest.mark.anyio
+async def test_idle_log_that_is_asked_for_at_the_moment_when_it_would_be_closed_stays_open(
+    many: LogRegistry,
+) -> None:
+    hosted = HostedLogs(many, Fake().open, rests_after=0)
+    hosted.read()
+    async with hosted.borrow("log0"):
+        pass
+
+    async def ask() -> bool:
+        async with hosted.borrow("log0") as parts:
+            await asyncio.sleep(0)
+            return parts is not None
+
+    asked = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    hosted._close_idle()
+    assert await asked
+    await hosted.stop()
