@@ -17,6 +17,8 @@ from workers.outbound.look_up import Resolve, look_up
 
 LOOKS_FOR = 2.0
 """Seconds for a look-up. A host that is not found by then is kept: each call looks again."""
+MOST = 64
+"""Look-ups at once, those included that go on unawaited, as none can be broken off. Of more, hosts are kept."""
 
 
 class Vetting:
@@ -25,6 +27,7 @@ class Vetting:
     def __init__(self, allowed: Sequence[Network], resolve: Resolve = look_up) -> None:
         self._allowed = allowed
         self._resolve = resolve
+        self._under_way: set[asyncio.Task[Sequence[str]]] = set()
 
     async def require(self, urls: Iterable[tuple[str, str]]) -> None:
         """Let pairs of a field and its URL pass.
@@ -55,8 +58,17 @@ class Vetting:
             return [str(ip_address(host))]
         except ValueError:
             pass
-        try:
-            async with asyncio.timeout(LOOKS_FOR):
-                return await self._resolve(host, port)
-        except (OSError, UnicodeError, TimeoutError):
+        if len(self._under_way) >= MOST:
             return ()
+        task = asyncio.create_task(_resolved(self._resolve, host, port), name=f"look up {host}")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        done, _ = await asyncio.wait([task], timeout=LOOKS_FOR)
+        return task.result() if done else ()
+
+
+async def _resolved(resolve: Resolve, host: str, port: int) -> Sequence[str]:
+    try:
+        return await resolve(host, port)
+    except (OSError, UnicodeError):
+        return ()

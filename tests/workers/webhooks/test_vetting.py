@@ -81,3 +81,26 @@ async def test_host_that_is_not_found_in_time_is_kept(monkeypatch: pytest.Monkey
     monkeypatch.setattr(vetting, "LOOKS_FOR", 0.01)
     for resolve in (silent, missing):
         await Vetting((), resolve).require([("url", "https://a.example/")])
+
+
+async def test_hosts_whose_look_ups_hang_take_a_bounded_number_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vetting, "LOOKS_FOR", 0.01)
+    begun: list[str] = []
+    released = asyncio.Event()
+
+    async def hangs(host: str, _: int) -> Sequence[str]:
+        begun.append(host)
+        await released.wait()
+        raise OSError
+
+    made = Vetting((), hangs)
+    for _ in range(3):
+        await made.require((f"{n}", f"https://{n}.example/") for n in range(vetting.MOST))
+    assert len(begun) == vetting.MOST
+    released.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await made.require([("url", "https://other.example/")])
+    assert begun[-1] == "other.example"
