@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # it takes a while to import, and `executions --help` needs n
     from service_executions import Client, ExecutionsError
 
 ADVICE = "Is it running? Else name it with --url"
+WRONG_URL = "Is --url right?"
 RETRIES = 2
 """Of one request: a person waits for the answer."""
 
@@ -46,7 +47,7 @@ def reason(error: ExecutionsError, client: Client) -> str:
     import service_executions as sdk
 
     if isinstance(error, sdk.ConnectionFailed):
-        return f"{error}. {ADVICE}"
+        return f"{error}. {ADVICE if error.is_passing else WRONG_URL}"
     if isinstance(error, sdk.ApiError) and error.status == 401:
         return _unknown(client)
     if isinstance(error, sdk.Invalid) and error.errors:

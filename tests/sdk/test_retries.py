@@ -63,6 +63,15 @@ def test_decided_refusal_is_not_tried_again(status: int) -> None:
     assert (refused.value.status, len(service.requests)) == (status, 1)
 
 
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "text/plain", None])
+def test_answer_of_another_program_is_said_to_be_that(kind: str | None) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    service = ScriptedService(httpx2.Response(200, headers=headers, content=b"<p>Welcome"))
+    with pytest.raises(ConnectionFailed, match="is not the service") as failed:
+        service.client().executions.get("run-1")
+    assert (failed.value.maybe_recorded, len(service.requests)) == (False, 1)
+
+
 def test_retries_end_after_as_many_as_are_allowed() -> None:
     service = ScriptedService(*[BROKEN] * 3)
     with pytest.raises(ConnectionFailed) as failed:

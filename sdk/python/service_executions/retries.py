@@ -49,6 +49,21 @@ def passing(failure: Exception) -> bool:
     return isinstance(failure, ConnectionFailed) and failure.is_passing
 
 
+def require_service(url: str, response: httpx2.Response) -> None:
+    """Let an answer pass that the service may have given: none of those is text, or a page for people.
+
+    Raises:
+        ConnectionFailed: something else answers at this address.
+    """
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if response.content and not kind.startswith("application/"):
+        raise ConnectionFailed(
+            f"{url} is not the service: it answers {kind or 'something without a type'}",
+            maybe_recorded=False,
+            is_passing=False,
+        )
+
+
 def connection_failed(url: str, error: httpx2.TransportError) -> ConnectionFailed:
     """The error to raise for a connection that broke."""
     reason = str(error) or type(error).__name__

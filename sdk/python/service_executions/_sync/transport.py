@@ -12,7 +12,7 @@ from service_executions._sync.runtime import HttpClient, sleep
 from service_executions.address import Address
 from service_executions.errors import ExecutionsError, OtherLog
 from service_executions.requests import Request, refusal
-from service_executions.retries import Retries, connection_failed
+from service_executions.retries import Retries, connection_failed, require_service
 from service_executions.session import Session
 
 USER_AGENT = (
@@ -101,4 +101,6 @@ class Transport:
         self.session.note(response.headers)
         if not response.is_success:
             raise refusal(response, attempt)
+        if "Accept" not in request.headers:
+            require_service(self.address.url, response)
         return response

@@ -281,7 +281,10 @@ def test_another_service_at_the_url_is_reported_in_one_line(
     import_xes: Import, service: FakeService
 ) -> None:
     service.refusal = 200
-    assert import_xes().stderr == "Error: http://service is something else: is --url right?\n"
+    assert (
+        import_xes().stderr
+        == "Error: http://service is not the service: it answers text/plain. Is --url right?\n"
+    )
 
 
 @pytest.mark.parametrize(
