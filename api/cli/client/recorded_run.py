@@ -83,7 +83,7 @@ def _run(run: Run, command: tuple[str, ...]) -> int:
             raise
     code = process.returncode
     if code < 0:
-        name = signal.Signals(-code).name
+        name = _signal_name(-code)
         run.fail(name, f"{command[0]} was ended by {name}")
         return 128 - code
     if code:
@@ -91,6 +91,14 @@ def _run(run: Run, command: tuple[str, ...]) -> int:
     else:
         run.result = Result(True, {"exitCode": 0}, f"{command[0]} exited with 0")
     return code
+
+
+def _signal_name(number: int) -> str:
+    """Of real-time signals Python names the first and the last alone."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGNAL_{number}"
 
 
 def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

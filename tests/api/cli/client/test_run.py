@@ -72,6 +72,16 @@ def test_exit_code_is_that_of_the_command(client: Client, server: Serving, tmp_p
     )
 
 
+def test_command_that_a_real_time_signal_ends_has_failed_by_that(
+    client: Client, server: Serving, tmp_path: Path
+) -> None:
+    done = ran(server.url, "real-time", "sh", "-c", "kill -35 $$", state=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (128 + 35, False)
+    error = client.executions.get("real-time").error
+    assert error is not None
+    assert error.code == "SIGNAL_35"
+
+
 def test_run_ends_although_its_command_has_left_a_process_in_the_background(
     client: Client, server: Serving, tmp_path: Path
 ) -> None:
