@@ -17,6 +17,8 @@ def whole_column(header: str) -> Column:
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; elsewhere, as in a pipe, nothing in it is cut."""
+    """Print a table as wide as the terminal; elsewhere, as in a pipe, nothing in it is cut. One without rows says nothing."""
+    if not table.row_count:
+        return
     console = Console()
     (console if console.is_terminal else Console(width=WIDEST)).print(table)

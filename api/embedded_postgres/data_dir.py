@@ -57,7 +57,8 @@ class DataDir:
     def missing(self, what: str = "log") -> SetupError:
         """What to say where something is not there, most likely because the folder is wrong."""
         return SetupError(
-            f"there is no {what} in {self.path}: is --data-dir (EXECUTIONS_DATA_DIR) right?"
+            f"there is no {what} in {self.path}: is --data-dir (EXECUTIONS_DATA_DIR) right? "
+            "`executions serve` makes it"
         )
 
     @property

@@ -22,6 +22,7 @@ from domain.eventlog.setup.databases import database_in, log_at
 from domain.eventlog.setup.log_id import is_served
 from domain.json_forms import format_time
 
+NO_LOGS = "There are no logs here; `executions cells create NAME` makes one."
 NOTICED = 1.5
 """Seconds within which servers and work processes have read the file again."""
 LET_GO = 30.0
@@ -79,6 +80,8 @@ def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
         shown = log["name"], log["schema"], log["database"], head, log.get("at", "")
         table.add_row(*map(str, shown))
     print_table(table)
+    if not found:
+        click.echo(NO_LOGS)
 
 
 def _found(name: str, place: LogPlace, known: Database) -> dict[str, object]:

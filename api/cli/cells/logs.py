@@ -9,7 +9,7 @@ from shlex import quote
 import click
 from rich.table import Table
 
-from api.cli.cells.hosted import create_hosted, list_hosted
+from api.cli.cells.hosted import NO_LOGS, create_hosted, list_hosted
 from api.cli.cells.named_log import open_server, reporting_errors
 from api.cli.tables import print_table, whole_column
 from api.database import Database
@@ -86,6 +86,8 @@ def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
         shown = log.name or "", log.database, str(log.position), last, size
         table.add_row(*shown, *([place] if place else []))
     print_table(table)
+    if not found:
+        click.echo(NO_LOGS)
 
 
 def _moved_to(known: Database, log: FoundLog, schema: str) -> str | None:

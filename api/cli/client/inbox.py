@@ -32,7 +32,6 @@ def inbox_command(at: At, *, assignee: str | None, as_json: bool) -> None:
                 who, step = each.get("assignee") or {}, each.get("step") or {}
                 row = (who.get("id", "anybody"), step.get("name", ""), each["priority"])
                 table.add_row(*(plain(text) for text in (each["execution"], *row, each["since"])))
-    if table.row_count:
-        print_table(table)
-    elif not as_json:
+    print_table(table)
+    if not (table.row_count or as_json):
         click.echo("Nothing waits for people.")

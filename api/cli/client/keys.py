@@ -109,6 +109,11 @@ def list_keys(at: At, *, status: str | None, as_json: bool) -> None:
         for key in found:
             click.echo(json.dumps(key))
         return
+    if not found:
+        click.echo(
+            "There are no keys." if status is None else f"There are no keys that are {status}."
+        )
+        return
     table = Table(whole_column("key"), "role", "party", "name", "status", "expires", "last used")
     for key in found:
         members = key["role"], _whose(key), key.get("name", "")

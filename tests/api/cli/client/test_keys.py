@@ -65,6 +65,14 @@ def test_keys_are_listed_without_themselves_and_revoked_by_their_id(
     assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 401
 
 
+def test_list_without_keys_says_so_and_is_no_table(server: Serving) -> None:
+    assert (
+        keys(server, "list", "--status", "expired").stdout
+        == "There are no keys that are expired.\n"
+    )
+    assert keys(server, "list", "--status", "expired", "--json").stdout == ""
+
+
 def test_key_of_an_assignee_is_narrowed_and_listed_so(server: Serving, catalog: Catalog) -> None:
     words = ("--role", "assignee", "--assignee", "worker-7", "--provider", catalog.provider)
     assert keys(server, "create", *words).exit_code == 0
