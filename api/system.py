@@ -28,9 +28,9 @@ from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.eventlog.access.access_log import AccessLog
-from domain.eventlog.connection.ear import HEARING, LentEar
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.shared import SharedDatabase
+from domain.eventlog.connection.shared_listener import POLL, SharedListener
 from domain.eventlog.connection.standby import Standby
 from domain.eventlog.connection.standby_store import StandbyStore
 from domain.eventlog.encryption import Vault
@@ -199,7 +199,11 @@ def _readers(settings: Settings, store: Store, hub: Hub, views: Views) -> dict[s
 
 
 def _listener(conninfo: str, schema: str, shared: SharedDatabase | None) -> Listener:
-    return Listener(conninfo, schema) if shared is None else LentEar(shared.ear, schema)
+    return (
+        Listener(conninfo, schema)
+        if shared is None
+        else SharedListener(shared.listen_connection, schema)
+    )
 
 
 def _sources(
@@ -250,7 +254,7 @@ def _move_watch(
 ) -> MoveWatch:
     """What the log shares with others leads nowhere else: then it is closed, and opened where it is now."""
     if shared is not None:
-        return MoveWatch(store, listener, conninfo, poll=HEARING)
+        return MoveWatch(store, listener, conninfo, poll=POLL)
     relocate = store.relocate, partial(listen_in, listener), access_log.relocate
     return MoveWatch(store, listener, conninfo, relocate)
 

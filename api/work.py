@@ -13,10 +13,10 @@ from api.cells.directory import ids_of
 from api.clock import Clock, chance
 from domain import registry
 from domain.eventlog.access.access_log import read_channel
-from domain.eventlog.connection.ear import LentEar
 from domain.eventlog.connection.log_watch import LogWatch
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.shared import SharedDatabase
+from domain.eventlog.connection.shared_listener import SharedListener
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
@@ -184,8 +184,8 @@ def _wake_by_log(
 def _listener(conninfo: str, schema: str, shared: SharedResources | None) -> Listener:
     """Who looks by itself every `LOOK` seconds, as the log watch looks for all."""
     if shared is None:
-        return Listener(conninfo, schema, hearing=LOOK)
-    return LentEar(shared.database.ear, schema, connection_slots.POLL_INTERVAL)
+        return Listener(conninfo, schema, poll=LOOK)
+    return SharedListener(shared.database.listen_connection, schema, connection_slots.POLL_INTERVAL)
 
 
 def _watches(

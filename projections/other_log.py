@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.connection.continuity import Seen, WentBack, head_of, now, renew
+from domain.eventlog.connection.log_head import (
+    LastSeen,
+    LogDiverged,
+    read_head,
+    read_head_unchecked,
+    renew_diverged_log_id,
+)
 from domain.eventlog.store import Store
 from projections.audit.tables import head_of as tree_of
 
@@ -39,21 +45,21 @@ async def other_log(store: Store, of_log: str) -> OtherLog | None:
     async with store.fresh() as connection:
         lost = await _is_lost(connection, store.seen)
         if lost and await _covers_its_tree(connection):
-            await renew(connection, store.seen, of_log)
-        position, _, log_id = await now(connection)
+            await renew_diverged_log_id(connection, store.seen, of_log)
+        position, _, log_id = await read_head_unchecked(connection)
     if not lost and log_id == of_log:
         return None
     return OtherLog(position, log_id, store.seen.position if lost else None)
 
 
-async def _is_lost(connection: AsyncConnection, seen: Seen) -> bool:
+async def _is_lost(connection: AsyncConnection, seen: LastSeen) -> bool:
     try:
-        await head_of(connection, seen)
-    except WentBack:
+        await read_head(connection, seen)
+    except LogDiverged:
         return True
     return False
 
 
 async def _covers_its_tree(connection: AsyncConnection) -> bool:
-    tree, head = await tree_of(connection), await now(connection)
+    tree, head = await tree_of(connection), await read_head_unchecked(connection)
     return tree is None or tree.size <= head.position

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import structlog
 from psycopg import AsyncConnection
 
-from domain.eventlog.connection.ear import NO_SCHEMA
 from domain.eventlog.connection.notifications import Wake
-from domain.eventlog.connection.timeouts import OUTAGES, hung_up
+from domain.eventlog.connection.shared_listener import NO_SCHEMA
+from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server
 from domain.eventlog.sessions import KEEPALIVE
 from domain.supervisor import Background, Tasks
 
@@ -63,7 +63,7 @@ class LogOwnership(Background):
             async with await AsyncConnection.connect(
                 self._conninfo, autocommit=True, connect_timeout=3, options=options
             ) as connection:
-                while not hung_up(connection):
+                while not is_closed_by_server(connection):
                     await self._settle(connection)
                     await self._news.wait(WATCH)
         finally:

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 
 from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.connection.notifications import Wake
-from domain.eventlog.connection.timeouts import OUTAGES, hung_up
+from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.supervisor import Background, Tasks
 from workers import connection_slots
@@ -127,7 +127,7 @@ class OwnedWork(Background):
         end = monotonic() + seconds
         while (left := min(end - monotonic(), due_in())) > 0:
             happened = await self.news.wait(min(left, watch))
-            if happened or (connection is not None and hung_up(connection)):
+            if happened or (connection is not None and is_closed_by_server(connection)):
                 return
 
     async def _own_and_run(self) -> None:

@@ -22,7 +22,7 @@ from domain.eventlog.archive import transparent
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connection.commit import Trace, find_written
 from domain.eventlog.connection.connections import Connections
-from domain.eventlog.connection.continuity import Seen
+from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.connection.shared import SharedDatabase
@@ -59,7 +59,7 @@ class Store:
         log_name: str | None = None,
         shared: SharedDatabase | None = None,
     ) -> None:
-        self.states, self.seen, self.schema = StateLoader(codec, keyring), Seen(), schema
+        self.states, self.seen, self.schema = StateLoader(codec, keyring), LastSeen(), schema
         self.log_name, apart = log_name, log_name is not None
         made = self._connections = self.connections_of(conninfo, schema, connections, shared)
         self.outages, self.fresh, self.relocate = made.outages, made.fresh, made.relocate

@@ -9,7 +9,7 @@ from typing import Any
 
 from domain.errors import Unreadable
 from domain.eventlog.append import Transaction
-from domain.eventlog.connection.continuity import Seen
+from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.keyring import Keyring
 from domain.lru import LruCache
 from domain.model import CACHED_PARTS, Creation, Versioned
@@ -30,7 +30,7 @@ class StateCache:
     behind until they are wanted.
     """
 
-    def __init__(self, keyring: Keyring, seen: Seen) -> None:
+    def __init__(self, keyring: Keyring, seen: LastSeen) -> None:
         self._keyring = keyring
         self._seen = seen
         self._states: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))

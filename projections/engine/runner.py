@@ -12,7 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.eventlog.connection.notifications import Listener, Wake
-from domain.eventlog.connection.timeouts import OUTAGES, watched
+from domain.eventlog.connection.timeouts import OUTAGES, with_keepalives
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks, cancel, supervise
@@ -179,7 +179,7 @@ class Runner(Background):
 
     async def _connect(self, options: str = "") -> AsyncConnection:
         return await AsyncConnection.connect(
-            watched(self._conninfo),
+            with_keepalives(self._conninfo),
             autocommit=True,
             connect_timeout=3,
             options=f"{session_options(self._schema)} {KEEPALIVE} {ASYNC_COMMIT} {options}",

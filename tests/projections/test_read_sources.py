@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from domain.errors import Damaged, NotFound, Overloaded
-from domain.eventlog.connection.continuity import Seen
+from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.connection.standby import Standby
 from domain.eventlog.connection.standby_store import LOG_REACHES, Reached
 from domain.eventlog.queries import NEWEST
@@ -26,7 +26,7 @@ class FakeStore:
     """Stands for a store; `reached` is what it was asked for to reach."""
 
     def __init__(self) -> None:
-        self.seen = Seen()
+        self.seen = LastSeen()
         self.reached: Reached | None = None
 
     def once(self, reached: Reached) -> FakeStore:

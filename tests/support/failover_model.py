@@ -1,7 +1,7 @@
 """Two servers, their clients and consumers, on three nodes in memory: what is acknowledged, lost and seen when nodes fail.
 
 A model of docs/high-availability.md, not the product: but what a server remembers of the log is the product's own
-(`Seen`, `StateCache`). An append has no lock: it is an optimistic one, or one whose lock was lost.
+(`LastSeen`, `StateCache`). An append has no lock: it is an optimistic one, or one whose lock was lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
-from domain.eventlog.connection.continuity import Seen
+from domain.eventlog.connection.log_head import LastSeen
 from domain.writer.state_cache import StateCache
 from tests.support.failover_nodes import (
     FIRST_ID,
@@ -54,7 +54,7 @@ class Server:
         self.begin_again(FIRST_ID)
 
     def begin_again(self, log_id: str) -> None:
-        self.of_log, self.seen = log_id, Seen()
+        self.of_log, self.seen = log_id, LastSeen()
         self.known = StateCache(keyring(), self.seen)
 
 

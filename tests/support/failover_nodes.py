@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import NamedTuple
 
-from domain.eventlog.connection.continuity import Head, Seen
+from domain.eventlog.connection.log_head import Head, LastSeen
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 FIRST_ID = "log 0"
@@ -62,7 +62,7 @@ class Node:
         """The end of the log, whatever was seen."""
         return Head(*self.wal[self.shown - 1][-1][:3]) if self.shown else Head(0, None, FIRST_ID)
 
-    def has(self, seen: Seen) -> bool:
+    def has(self, seen: LastSeen) -> bool:
         """Whether what was seen is in the log."""
         there = {(event.position, event.at) for event in self.events}
         return seen.position == 0 or (seen.position, seen.at) in there

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from domain.budget import Budget
 from domain.errors import TooExpensive
 from domain.eventlog.access.parties import parties_of
-from domain.eventlog.connection.continuity import Seen, read_on
+from domain.eventlog.connection.log_head import LastSeen, read_events_and_head
 from domain.eventlog.library import log_recorder
 from domain.eventlog.state_parts import following
 from domain.eventlog.store import Store
@@ -51,10 +51,10 @@ class LogReaders:
         for after in range(self.until):
             limit = min(5, self.until - after)
             found[f"read {after}"] = await self.store.read(after, limit)
-            seen = Seen()
-            found[f"follow {after}"] = (await read_on(self.connection, seen, after, limit, 2**24))[
-                1
-            ]
+            seen = LastSeen()
+            found[f"follow {after}"] = (
+                await read_events_and_head(self.connection, seen, after, limit, 2**24)
+            )[1]
             hashes = await hashes_after(self.connection, after, self.until, limit)
             found[f"hashes {after}"] = hashes
         return found

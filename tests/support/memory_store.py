@@ -23,8 +23,8 @@ from domain.eventlog.append import (
     WrongGuess,
 )
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
-from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.connection.heartbeats import NO_SIGNS, Signs
+from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
@@ -141,7 +141,7 @@ def _place(event: EventRow, moment: Moment) -> Moment:
 class MemoryStore(Store):
     def __init__(self, log: MemoryLog, codec: Codec, keyring: Keyring) -> None:
         self.states = MemoryStateLoader(log, codec, keyring)
-        self.outages, self.seen = Outages(), Seen()
+        self.outages, self.seen = Outages(), LastSeen()
         self.log, self.log_name = log, None
 
     async def open(self) -> None:

@@ -21,7 +21,7 @@ from api.telemetry.metrics import RELAY_HEAD, RELAY_POSITION, RELAY_PUBLISHES, R
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.notifications import Listener
-from domain.eventlog.connection.timeouts import OUTAGES, hung_up
+from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server
 from domain.eventlog.encryption import Vault
 from domain.eventlog.store import Store
 from domain.lru import LruCache
@@ -83,7 +83,7 @@ class Publisher(Background):
                 ownership(self._conninfo, self._store.schema, WORK) as owner,
                 connection_to(self._servers, "executions relay") as connection,
             ):
-                await self._publish(connection, partial(hung_up, owner))
+                await self._publish(connection, partial(is_closed_by_server, owner))
         except SetupError as error:
             self._on_refused(error)
             return True

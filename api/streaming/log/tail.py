@@ -11,7 +11,7 @@ import structlog
 
 from api.streaming.log.retrying import retry
 from domain.eventlog.codec import EventRow
-from domain.eventlog.connection.continuity import WentBack, head_of, read_on
+from domain.eventlog.connection.log_head import LogDiverged, read_events_and_head, read_head
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.recent_events import HoleInLog
 from domain.eventlog.store import READ_BYTES, Store
@@ -87,13 +87,13 @@ class Tail:
     async def _next(self, idle: Idle) -> LogPage:
         try:
             return await self._read(idle)
-        except WentBack:
+        except LogDiverged:
             return await self._begin_again()
 
     async def _read(self, idle: Idle) -> LogPage:
         if idle():
             async with self._store.reader() as connection:
-                head = await head_of(connection, self._store.seen)
+                head = await read_head(connection, self._store.seen)
             if self._is_other(head.log_id):
                 return await self._begin_again()
             if idle():  # else somebody came meanwhile, who wants what was written since
@@ -101,7 +101,7 @@ class Tail:
                 return LogPage((), self._position)
         after, seen = self._position, self._store.seen
         async with self._store.reader() as connection:
-            head, rows = await read_on(connection, seen, after, PAGE, READ_BYTES)
+            head, rows = await read_events_and_head(connection, seen, after, PAGE, READ_BYTES)
         if self._is_other(head.log_id):
             return await self._begin_again()
         if not rows or self._position != after:  # `skip` was called meanwhile

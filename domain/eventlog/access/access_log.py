@@ -22,7 +22,7 @@ from domain.errors import Overloaded
 from domain.eventlog.access.entry import SEPARATOR, Access, chained, entry_bytes
 from domain.eventlog.connection.pg_arrays import columns, placeholders
 from domain.eventlog.connection.shared import SharedDatabase
-from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up
+from domain.eventlog.connection.timeouts import OUTAGES, cut_after, is_closed_by_server
 from domain.eventlog.sessions import session_options
 from domain.supervisor import cancel
 
@@ -143,7 +143,7 @@ class AccessLog:
         self._shared.places.rest(self, self._disconnect)
         if monotonic() > self._notified_at + NOTIFIES_EVERY:
             self._notified_at = monotonic()
-            self._shared.voice.notify(self._channel)
+            self._shared.sender.notify(self._channel)
 
     async def _settle(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
         try:
@@ -202,7 +202,7 @@ class AccessLog:
     async def _connected(self) -> AsyncConnection:
         if self._places is not None:
             self._places.resume(self)
-        if self._connection is None or hung_up(self._connection):
+        if self._connection is None or is_closed_by_server(self._connection):
             await self._disconnect()
             connecting = partial(
                 AsyncConnection.connect,

@@ -26,7 +26,7 @@ from domain.eventlog.connection.pools import (
     reason_away,
 )
 from domain.eventlog.connection.shared import SharedConnection, SharedDatabase
-from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up, note
+from domain.eventlog.connection.timeouts import OUTAGES, cut_after, is_closed_by_server, note
 from domain.eventlog.sessions import program, session_options
 from domain.outages import Outages
 
@@ -252,7 +252,7 @@ class Connections:
 
     async def _connect_writer(self) -> AsyncConnection:
         if self._writer is not None and (
-            self._writer_of != self._conninfo or hung_up(self._writer)
+            self._writer_of != self._conninfo or is_closed_by_server(self._writer)
         ):
             await self.drop_writer()
         if self._writer is None:
@@ -276,7 +276,7 @@ class Connections:
 
 async def _living(pool: AsyncConnectionPool) -> AsyncConnection:
     # The pool's own check of what it gives away would wait a second after each dead one.
-    while hung_up(connection := await pool.getconn()):
+    while is_closed_by_server(connection := await pool.getconn()):
         await connection.close()
         await pool.putconn(connection)
     return connection

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from domain.errors import Overloaded
-from domain.eventlog.connection.continuity import now
+from domain.eventlog.connection.log_head import read_head_unchecked
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
@@ -44,12 +44,12 @@ class LogWatch(Background):
     async def _run(self) -> bool:
         while True:
             async with self._store.reader() as connection:
-                head = await now(connection)
+                head = await read_head_unchecked(connection)
             self._of_log = self._of_log or head.log_id
             if head.log_id != self._of_log:
                 self._on_other_log()
                 return True
-            if not self._listener.hears:
+            if not self._listener.is_listening:
                 self._listener.wake_all()
             elif head.position != self._position:
                 self._listener.wake(self._store.schema)

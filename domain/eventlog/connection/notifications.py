@@ -1,4 +1,4 @@
-"""One connection per process that hears what is notified, for all who want to be woken."""
+"""One connection per process that receives notifications, for all who want to be woken."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
-from domain.eventlog.connection.timeouts import watched
+from domain.eventlog.connection.timeouts import with_keepalives
 from domain.eventlog.sessions import session_options
 from domain.supervisor import Background, Tasks
 
-HEARING, DEAF = 1.0, 0.25
+LISTENING_POLL, DISCONNECTED_POLL = 1.0, 0.25
 """Seconds between two polls while notifications arrive, and while they do not."""
 
 
@@ -47,19 +47,19 @@ class Listener(Background):
 
     outages = (psycopg.Error, OSError)
 
-    def __init__(self, conninfo: str, schema: str, hearing: float | None = None) -> None:
-        """`hearing`: seconds between two polls while notifications arrive; `HEARING` where it is left out."""
+    def __init__(self, conninfo: str, schema: str, poll: float | None = None) -> None:
+        """`poll`: seconds between two polls while notifications arrive; `LISTENING_POLL` where it is left out."""
         self.conninfo = conninfo
         self._schema = schema
-        self._hearing = hearing
+        self._poll = poll
         self._handlers: dict[str, list[Callable[[str | None], None]]] = {}
-        self.hears = False
+        self.is_listening = False
         """Whether notifications arrive."""
 
     @property
     def poll(self) -> float:
         """Seconds after which to look by oneself."""
-        return (self._hearing or HEARING) if self.hears else DEAF
+        return (self._poll or LISTENING_POLL) if self.is_listening else DISCONNECTED_POLL
 
     @property
     def channels(self) -> Mapping[str, Sequence[Callable[[str | None], None]]]:
@@ -96,11 +96,11 @@ class Listener(Background):
             async with await self._connect() as connection:
                 await self._listen(connection)
         finally:
-            self.hears = False
+            self.is_listening = False
 
     async def _connect(self) -> AsyncConnection:
         return await AsyncConnection.connect(
-            watched(self.conninfo),
+            with_keepalives(self.conninfo),
             autocommit=True,
             connect_timeout=3,
             options=session_options(self._schema),
@@ -109,7 +109,7 @@ class Listener(Background):
     async def _listen(self, connection: AsyncConnection) -> None:
         for channel in self._handlers:
             await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
-        self.hears = True
+        self.is_listening = True
         self.wake_all()
         async for notification in connection.notifies():
             for handle in self._handlers[notification.channel]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from domain.eventlog.connection.notification_sender import NotificationSender
 from domain.eventlog.connection.shared import SharedDatabase
-from domain.eventlog.connection.voice import Voice
 
 
 class Notifier:
@@ -32,13 +32,13 @@ class Notifier:
         shared: SharedDatabase | None = None,
     ) -> None:
         self.channel = channel
-        self._own = Voice(conninfo) if apart and shared is None else None
-        self._voice = self._own if shared is None else shared.voice
+        self._own = NotificationSender(conninfo) if apart and shared is None else None
+        self._sender = self._own if shared is None else shared.sender
 
     @property
     def apart(self) -> bool:
         """Whether a commit notifies of nothing by itself."""
-        return self._voice is not None
+        return self._sender is not None
 
     @contextmanager
     def notifying(self, events: Sequence[Any]) -> Iterator[None]:
@@ -46,8 +46,8 @@ class Notifier:
         try:
             yield
         finally:
-            if self._voice is not None and events:
-                self._voice.notify(self.channel)
+            if self._sender is not None and events:
+                self._sender.notify(self.channel)
 
     def start(self) -> None:
         """Begin to notify, and to connect again whenever that is needed."""

@@ -10,9 +10,9 @@ from time import monotonic
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from domain.eventlog.connection.ear import NO_SCHEMA, Ear
+from domain.eventlog.connection.notification_sender import NotificationSender
 from domain.eventlog.connection.pools import IDLE, NO_WAIT, SEARCHING, new_pool, reason_away
-from domain.eventlog.connection.voice import Voice
+from domain.eventlog.connection.shared_listener import NO_SCHEMA, ListenConnection
 from domain.eventlog.sessions import program
 from domain.supervisor import Background, Tasks
 
@@ -101,7 +101,10 @@ class SharedDatabase:
     def __init__(self, conninfo: str, connections: int) -> None:
         """`connections`: those that read, at most; half as many more search, and as many may write."""
         self.users = 0
-        self.ear, self.voice = Ear(conninfo), Voice(conninfo)
+        self.listen_connection, self.sender = (
+            ListenConnection(conninfo),
+            NotificationSender(conninfo),
+        )
         self.places = Places(connections)
         self.of_one_log = max(2, connections // 4)
         """Connections of a pool that one log may have at once: so there are some for others."""
@@ -117,16 +120,16 @@ class SharedDatabase:
 
     async def start(self) -> None:
         """Begin to connect, as it is needed."""
-        self.ear.start()
-        self.voice.start()
+        self.listen_connection.start()
+        self.sender.start()
         self.places.start()
         await self.readers.open()
         await self.searchers.open()
 
     async def stop(self) -> None:
         """Close every connection."""
-        await self.ear.stop()
-        await self.voice.stop()
+        await self.listen_connection.stop()
+        await self.sender.stop()
         await self.places.stop()
         await self.readers.close()
         await self.searchers.close()

@@ -73,7 +73,7 @@ def cut_after(seconds: float, connection: AsyncConnection) -> Iterator[None]:
         timer.cancel()
 
 
-def hung_up(connection: AsyncConnection) -> bool:
+def is_closed_by_server(connection: AsyncConnection) -> bool:
     """Whether the server has closed an idle connection; costs a system call, not a round trip.
 
     Nothing is owed to an idle connection, so whatever there is to read says that it ends.
@@ -94,7 +94,7 @@ def _cut(connection: AsyncConnection) -> None:
         line.shutdown(socket.SHUT_RDWR)
 
 
-def watched(conninfo: str) -> str:
+def with_keepalives(conninfo: str) -> str:
     """The same connection, but one to a host that has gone is noticed within seconds."""
     return make_conninfo(
         conninfo,

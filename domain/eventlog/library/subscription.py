@@ -39,7 +39,7 @@ class LogSubscription(Subscription[PostgresApplicationRecorder]):
         super().__init__(recorder=recorder, gt=gt, topics=topics)
         self._after = gt or 0
         self._page: Iterator[Notification] = iter(())
-        self._ear: Connection | None = None
+        self._listen_connection: Connection | None = None
         self._iterating = Lock()
 
     def __exit__(self, *args: object, **kwargs: Any) -> None:
@@ -76,30 +76,34 @@ class LogSubscription(Subscription[PostgresApplicationRecorder]):
 
     def _wait(self) -> None:
         until = monotonic() + POLL
-        while self._ear is not None and not self._has_been_stopped and monotonic() < until:
+        while (
+            self._listen_connection is not None
+            and not self._has_been_stopped
+            and monotonic() < until
+        ):
             try:
-                if next(self._ear.notifies(timeout=TICK, stop_after=1), None):
+                if next(self._listen_connection.notifies(timeout=TICK, stop_after=1), None):
                     return
             except psycopg.Error:
                 self._stop_listening()
-        if self._ear is None:
+        if self._listen_connection is None:
             sleep(TICK)
 
     def _listen(self) -> None:
-        if self._ear is not None:
+        if self._listen_connection is not None:
             return
         with suppress(psycopg.Error):
             # Not one of the pool's: those are few, and this one is kept.
-            ear = psycopg.connect(
+            connection = psycopg.connect(
                 conninfo_of(self._recorder.datastore), autocommit=True, connect_timeout=3
             )
-            ear.execute(SQL("LISTEN {}").format(Identifier(self._recorder.channel_name)))
-            self._ear = ear
+            connection.execute(SQL("LISTEN {}").format(Identifier(self._recorder.channel_name)))
+            self._listen_connection = connection
 
     def _stop_listening(self) -> None:
-        ear, self._ear = self._ear, None
-        if ear is not None:
-            ear.close()
+        connection, self._listen_connection = self._listen_connection, None
+        if connection is not None:
+            connection.close()
 
 
 def options_of(datastore: PostgresDatastore) -> dict[str, Any]:

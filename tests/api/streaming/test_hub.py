@@ -115,7 +115,7 @@ async def test_heartbeat_is_sent_15_s_after_the_last_write(
 async def test_tail_is_woken_by_notifications_and_polls_rarely(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "HEARING", 60)
+    monkeypatch.setattr(notifications, "LISTENING_POLL", 60)
     async with running(database) as (hub, store):
         looked, read = list[int](), store.read
 

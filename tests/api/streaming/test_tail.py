@@ -6,7 +6,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from api.streaming.log.tail import LogPage, Tail
-from domain.eventlog.connection.continuity import Head, Seen, head_of
+from domain.eventlog.connection.log_head import Head, LastSeen, read_head
 from domain.eventlog.connection.notifications import Listener
 from tests.support.event_writer import opened
 from tests.support.hub import append
@@ -21,12 +21,12 @@ async def test_event_written_before_a_look_at_the_head_is_read_for_one_who_comes
         await append(store, 1)
         readers = list[str]()
 
-        async def slowly(connection: AsyncConnection, seen: Seen) -> Head:
-            found = await head_of(connection, seen)
+        async def slowly(connection: AsyncConnection, seen: LastSeen) -> Head:
+            found = await read_head(connection, seen)
             readers.append("one who comes")
             return found
 
-        monkeypatch.setattr("api.streaming.log.tail.head_of", slowly)
+        monkeypatch.setattr("api.streaming.log.tail.read_head", slowly)
         tail = Tail(store, Listener(database, "executions"), "executions")
         page = await anext(tail.pages(lambda: not readers))
         assert [row.position for row in page.rows] == [1]

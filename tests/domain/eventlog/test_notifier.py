@@ -84,7 +84,7 @@ async def test_follower_reads_by_its_poll_what_a_writer_committed_that_died_befo
 ) -> None:
     monkeypatch.setattr(Notifier, "start", lambda _: None)
     log = named(database)
-    monkeypatch.setattr(notifications, "HEARING", 0.05)
+    monkeypatch.setattr(notifications, "LISTENING_POLL", 0.05)
     listener = Listener(database, "executions")
     pages = Tail(log, listener, "executions").pages(lambda: False)
     async with running_bus(log) as bus, started([listener]):

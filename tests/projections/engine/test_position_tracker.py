@@ -18,10 +18,12 @@ from tests.support.hub import until
 
 
 @asynccontextmanager
-async def tracking(conninfo: str, store: Store, *, hears: bool) -> AsyncIterator[PositionTracker]:
+async def tracking(
+    conninfo: str, store: Store, *, listening: bool
+) -> AsyncIterator[PositionTracker]:
     listener = Listener(conninfo, "executions")
     positions = PositionTracker(store, listener, "executions")
-    if hears:
+    if listening:
         listener.start()
     positions.start()
     try:
@@ -36,10 +38,12 @@ def move(conninfo: str, position: int) -> None:
         connection.execute("UPDATE bookmarks SET position = %s", (position,))
 
 
-@pytest.mark.parametrize("hears", [True, False])
-async def test_position_is_known_without_a_reader_that_waits(views: str, *, hears: bool) -> None:
+@pytest.mark.parametrize("listening", [True, False])
+async def test_position_is_known_without_a_reader_that_waits(
+    views: str, *, listening: bool
+) -> None:
     move(views, 7)
-    async with opened(views) as store, tracking(views, store, hears=hears) as positions:
+    async with opened(views) as store, tracking(views, store, listening=listening) as positions:
         await until(lambda: positions.position("executions") == 7)
         move(views, 9)
         await until(lambda: positions.position("executions") == 9)
@@ -47,7 +51,7 @@ async def test_position_is_known_without_a_reader_that_waits(views: str, *, hear
 
 async def test_bookmark_that_moved_back_or_was_lost_is_believed(views: str) -> None:
     move(views, 9)
-    async with opened(views) as store, tracking(views, store, hears=True) as positions:
+    async with opened(views) as store, tracking(views, store, listening=True) as positions:
         await until(lambda: positions.position("executions") == 9)
         move(views, 4)
         await until(lambda: positions.position("executions") == 4)
@@ -61,7 +65,7 @@ async def test_waiting_readers_share_their_requests_to_hurry(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(position_tracker, "SHORTEST_PAUSE", 60)
-    async with opened(views) as store, tracking(views, store, hears=True) as positions:
+    async with opened(views) as store, tracking(views, store, listening=True) as positions:
         with psycopg.connect(views, autocommit=True) as listening:
             listening.execute("LISTEN executions_views_awaited")
             waiting = [positions.wait("executions", 5, 0.3) for _ in range(20)]
@@ -72,7 +76,7 @@ async def test_waiting_readers_share_their_requests_to_hurry(
 
 async def test_reached_position_asks_for_nothing(views: str) -> None:
     move(views, 5)
-    async with opened(views) as store, tracking(views, store, hears=True) as positions:
+    async with opened(views) as store, tracking(views, store, listening=True) as positions:
         await until(lambda: positions.position("executions") == 5)
         with psycopg.connect(views, autocommit=True) as listening:
             listening.execute("LISTEN executions_views_awaited")

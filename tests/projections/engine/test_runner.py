@@ -57,9 +57,9 @@ class Process:
 
 
 @asynccontextmanager
-async def process(conninfo: str, store: Store, *, hears: bool = True) -> AsyncIterator[Process]:
+async def process(conninfo: str, store: Store, *, listening: bool = True) -> AsyncIterator[Process]:
     made = Process(conninfo, store)
-    if hears:
+    if listening:
         made.listener.start()
     made.positions.start()
     made.runner.start()
@@ -136,7 +136,7 @@ async def test_notification_wakes_without_waiting_for_the_poll(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(position_tracker, "POLL", 60)
-    monkeypatch.setattr(notifications, "HEARING", 60)
+    monkeypatch.setattr(notifications, "LISTENING_POLL", 60)
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
         for number in range(5):
@@ -156,14 +156,14 @@ async def test_waiting_reader_ends_the_gathering_of_a_page(
 
 
 async def test_poll_finds_events_without_a_listener(views: str) -> None:
-    async with opened(views) as store, process(views, store, hears=False) as one:
+    async with opened(views) as store, process(views, store, listening=False) as one:
         position = await Log(store).write(some(1))
         assert await one.positions.wait("executions", position, 10)
 
 
-@pytest.mark.parametrize("hears", [True, False])
+@pytest.mark.parametrize("listening", [True, False])
 async def test_poll_interval_is_long_with_notifications_and_short_without(
-    views: str, monkeypatch: pytest.MonkeyPatch, hears: bool
+    views: str, monkeypatch: pytest.MonkeyPatch, listening: bool
 ) -> None:
     looked: list[LiveFollower] = []
     catch_up = LiveFollower.catch_up
@@ -175,31 +175,33 @@ async def test_poll_interval_is_long_with_notifications_and_short_without(
         return await catch_up(live, connection, followed)
 
     monkeypatch.setattr(LiveFollower, "catch_up", counted)
-    monkeypatch.setattr(notifications, "HEARING", 60)
-    async with opened(views) as store, process(views, store, hears=hears) as one:
-        await until(lambda: one.listener.poll == (60 if hears else notifications.DEAF))
+    monkeypatch.setattr(notifications, "LISTENING_POLL", 60)
+    async with opened(views) as store, process(views, store, listening=listening) as one:
+        await until(
+            lambda: one.listener.poll == (60 if listening else notifications.DISCONNECTED_POLL)
+        )
         assert await one.positions.wait("executions", await Log(store).write(some(1)), 10)
         await asyncio.sleep(0.4)  # a look that was planned before
         looked.clear()
         await asyncio.sleep(0.8)
-        assert bool(looked) is not hears
+        assert bool(looked) is not listening
 
 
 async def test_listener_without_a_connection_reports_deafness(database: str) -> None:
     listener = Listener(database, "executions")
     wake = listener.subscribe("executions")
-    assert listener.poll == notifications.DEAF
+    assert listener.poll == notifications.DISCONNECTED_POLL
     listener.start()
     try:
         assert await wake.wait(10)
-        assert listener.poll == notifications.HEARING
+        assert listener.poll == notifications.LISTENING_POLL
         listener.conninfo = f"{database} port=1"
         with psycopg.connect(database, autocommit=True) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        await until(lambda: listener.poll == notifications.DEAF)
+        await until(lambda: listener.poll == notifications.DISCONNECTED_POLL)
     finally:
         await listener.stop()
 
@@ -208,7 +210,7 @@ async def test_process_that_does_not_own_the_view_sees_it_move(views: str) -> No
     async with opened(views) as store, process(views, store) as owner:
         log = Log(store)
         assert await owner.positions.wait("executions", await log.write(some(1)), 10)
-        async with process(views, store) as other, process(views, store, hears=False) as deaf:
+        async with process(views, store) as other, process(views, store, listening=False) as deaf:
             position = await log.write([created("later")])
             for one in (owner, other, deaf):
                 assert await one.positions.wait("executions", position, 10)

@@ -21,7 +21,7 @@ from api.streaming.log.stored_log import StoredLog
 from api.system import System
 from domain.errors import Overloaded
 from domain.eventlog.connection import standby as standby_module
-from domain.eventlog.connection.continuity import Seen
+from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
 from projections.history.time_travel import EventPage, History
@@ -140,7 +140,7 @@ def test_standby_with_another_event_where_one_was_seen_is_not_read_from_that_mom
         ok(api.get("/executions", params={"minPosition": position}))
         behind = int(api.get("/executions").headers["log-position"])
         assert behind < position
-        other = Seen()
+        other = LastSeen()
         other.note(behind, datetime.fromtimestamp(0, UTC))
         monkeypatch.setattr(server.system.store, "seen", other)
         assert int(api.get("/executions").headers["log-position"]) >= position

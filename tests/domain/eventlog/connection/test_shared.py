@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from domain.eventlog.connection import pools, shared
-from domain.eventlog.connection.ear import Ear, LentEar
+from domain.eventlog.connection.notification_sender import NotificationSender
 from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.connection.shared import Places, SharedDatabase, SharedDatabases
-from domain.eventlog.connection.voice import Voice
+from domain.eventlog.connection.shared_listener import ListenConnection, SharedListener
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.store import Store
 from domain.supervisor import started
@@ -117,12 +117,12 @@ async def test_log_has_no_more_than_its_part_of_a_pool(database: str, other_sche
 
 
 async def test_ear_hears_for_those_who_come_and_not_for_those_who_have_left(database: str) -> None:
-    ear = Ear(database)
-    first, second = LentEar(ear, "a"), LentEar(ear, "b")
+    connection = ListenConnection(database)
+    first, second = SharedListener(connection, "a"), SharedListener(connection, "b")
     heard, late = first.subscribe("a"), second.subscribe("b")
-    async with started([ear, first]):
+    async with started([connection, first]):
         assert await heard.wait(SOON)  # as it is connected
-        assert first.hears
+        assert first.is_listening
         second.start()
         assert await late.wait(SOON)
         await notify(database, "b")
@@ -138,10 +138,10 @@ async def test_ear_hears_for_those_who_come_and_not_for_those_who_have_left(data
 async def test_ear_that_lost_its_connection_says_so_and_wakes_all_once_it_hears_again(
     database: str,
 ) -> None:
-    ear = Ear(database)
-    listeners = [LentEar(ear, name) for name in ("a", "b")]
+    connection = ListenConnection(database)
+    listeners = [SharedListener(connection, name) for name in ("a", "b")]
     heard = [listener.subscribe(listener._schema) for listener in listeners]
-    async with started([ear, *listeners]):
+    async with started([connection, *listeners]):
         assert all([await each.wait(SOON) for each in heard])
         await notify(database, "a", END)
         assert all([await each.wait(SOON) for each in heard])
@@ -150,20 +150,20 @@ async def test_ear_that_lost_its_connection_says_so_and_wakes_all_once_it_hears_
 
 
 async def test_voice_says_what_was_committed_while_it_was_away(database: str) -> None:
-    ear, voice = Ear(database), Voice(database)
-    listener = LentEar(ear, "a")
+    connection, sender = ListenConnection(database), NotificationSender(database)
+    listener = SharedListener(connection, "a")
     heard: Wake = listener.subscribe("a")
-    async with started([ear, listener, voice]):
+    async with started([connection, listener, sender]):
         assert await heard.wait(SOON)
-        voice.notify("a")
+        sender.notify("a")
         assert await heard.wait(SOON)
-        voice._conninfo = "host=127.0.0.1 port=9"
+        sender._conninfo = "host=127.0.0.1 port=9"
         await notify(database, "a", END)
-        voice.notify("a")
+        sender.notify("a")
         await asyncio.sleep(0.3)
         while await heard.wait(0.3):
             pass
-        voice._conninfo = database
+        sender._conninfo = database
         assert await heard.wait(SOON)
 
 

@@ -7,9 +7,9 @@ import asyncio
 import psycopg
 from psycopg import AsyncConnection
 
-from domain.eventlog.connection.ear import NO_SCHEMA
 from domain.eventlog.connection.notifications import Wake
-from domain.eventlog.connection.timeouts import watched
+from domain.eventlog.connection.shared_listener import NO_SCHEMA
+from domain.eventlog.connection.timeouts import with_keepalives
 from domain.supervisor import Background, Tasks
 
 PAUSE = 0.005
@@ -19,7 +19,7 @@ NOTIFY = "SELECT pg_notify(channel, '') FROM unnest(%b::text[]) AS channel"
 NO_FLUSH = "-c synchronous_commit=off"
 
 
-class Voice(Background):
+class NotificationSender(Background):
     """Notifies channels. What is to be notified while the connection is lost is notified of when it is there again."""
 
     outages = (psycopg.Error, OSError)
@@ -27,15 +27,15 @@ class Voice(Background):
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._channels: set[str] = set()
-        self._news = Wake()
+        self._pending = Wake()
 
     def tasks(self) -> Tasks:
-        return {"voice": self._run}
+        return {"notification sender": self._run}
 
     def notify(self, channel: str) -> None:
         """Notify a channel, soon."""
         self._channels.add(channel)
-        self._news.set()
+        self._pending.set()
 
     def relocate(self, conninfo: str) -> None:
         """Notify in another place from the next notification on."""
@@ -46,11 +46,11 @@ class Voice(Background):
         async with await self._connect() as connection:
             while place == self._conninfo:
                 if self._channels:
-                    await self._say(connection)
+                    await self._send(connection)
                     await asyncio.sleep(PAUSE)
-                await self._news.wait()
+                await self._pending.wait()
 
-    async def _say(self, connection: AsyncConnection) -> None:
+    async def _send(self, connection: AsyncConnection) -> None:
         channels, self._channels = self._channels, set()
         try:
             await connection.execute(NOTIFY, (list(channels),), prepare=True)
@@ -60,7 +60,7 @@ class Voice(Background):
 
     async def _connect(self) -> AsyncConnection:
         return await AsyncConnection.connect(
-            watched(self._conninfo),
+            with_keepalives(self._conninfo),
             autocommit=True,
             connect_timeout=3,
             options=f"{NO_SCHEMA} {NO_FLUSH}",

@@ -7,7 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from domain.eventlog.connection.continuity import Seen, WentBack, head_of, now, read_on, renew
+from domain.eventlog.connection.log_head import (
+    LastSeen,
+    LogDiverged,
+    read_events_and_head,
+    read_head,
+    read_head_unchecked,
+    renew_diverged_log_id,
+)
 from domain.eventlog.connection.log_watch import LogWatch
 from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.keys.current import opened
@@ -41,13 +48,13 @@ async def append(log: Store, stream: str, seconds: int) -> None:
         await transaction.append([log.codec.encode(recorded, None)], [], at)
 
 
-async def seen_three(log: Store) -> Seen:
+async def seen_three(log: Store) -> LastSeen:
     """What a process has seen that has read three events."""
     for place in range(1, 4):
         await append(log, f"s-{place}", place)
-    seen = Seen()
+    seen = LastSeen()
     async with log.reader() as connection:
-        head, rows = await read_on(connection, seen, 1, 100, READ_BYTES)
+        head, rows = await read_events_and_head(connection, seen, 1, 100, READ_BYTES)
     assert (head.position, [row.position for row in rows]) == (3, [2, 3])
     return seen
 
@@ -56,7 +63,7 @@ async def test_log_that_has_grown_is_the_one_that_was_seen(log: Store) -> None:
     seen = await seen_three(log)
     await append(log, "s-4", 4)
     async with log.reader() as connection:
-        assert (await head_of(connection, seen)).position == 4
+        assert (await read_head(connection, seen)).position == 4
     assert seen.position == 4
 
 
@@ -65,21 +72,21 @@ async def test_log_whose_head_has_another_time_than_its_event_did_not_go_back(
 ) -> None:
     await seen_three(log)
     change(database, LOSE.format(2))  # the time of the head stays that of the third event
-    seen = Seen()
+    seen = LastSeen()
     async with log.reader() as connection:
         for _ in range(2):
-            assert (await head_of(connection, seen)).position == 2
-            assert (await read_on(connection, seen, 2, 100, READ_BYTES))[1] == []
+            assert (await read_head(connection, seen)).position == 2
+            assert (await read_events_and_head(connection, seen, 2, 100, READ_BYTES))[1] == []
 
 
 async def test_log_whose_head_is_lower_went_back(database: str, log: Store) -> None:
     seen = await seen_three(log)
     change(database, LOSE.format(2))
     async with log.reader() as connection:
-        with pytest.raises(WentBack):
-            await head_of(connection, seen)
-        with pytest.raises(WentBack):
-            await read_on(connection, seen, 3, 100, READ_BYTES)
+        with pytest.raises(LogDiverged):
+            await read_head(connection, seen)
+        with pytest.raises(LogDiverged):
+            await read_events_and_head(connection, seen, 3, 100, READ_BYTES)
 
 
 async def test_log_that_has_other_events_where_it_was_seen_went_back(
@@ -90,8 +97,8 @@ async def test_log_that_has_other_events_where_it_was_seen_went_back(
     for place in range(2, 6):
         await append(log, f"other-{place}", place + 2)
     async with log.reader() as connection:
-        with pytest.raises(WentBack):
-            await head_of(connection, seen)
+        with pytest.raises(LogDiverged):
+            await read_head(connection, seen)
 
 
 async def test_writer_that_goes_on_after_a_lost_event_does_not_hide_that_the_log_went_back(
@@ -106,8 +113,8 @@ async def test_writer_that_goes_on_after_a_lost_event_does_not_hide_that_the_log
         await append(log, f"other-{place}", place + 2)
         cache.remember(Loaded(), place, NOON + (place + 2) * SECOND)
     async with log.reader() as connection:
-        with pytest.raises(WentBack):
-            await head_of(connection, seen)
+        with pytest.raises(LogDiverged):
+            await read_head(connection, seen)
 
 
 async def test_writer_that_goes_on_with_what_was_seen_notes_what_it_writes(log: Store) -> None:
@@ -128,13 +135,13 @@ async def test_log_that_lost_events_gets_one_other_id_however_many_notice(
 ) -> None:
     seen, before = await seen_three(log), log_id(database, "executions")
     async with log.reader() as connection:
-        await renew(connection, seen, before)
-        assert (await now(connection)).log_id == before  # it lacks nothing
+        await renew_diverged_log_id(connection, seen, before)
+        assert (await read_head_unchecked(connection)).log_id == before  # it lacks nothing
         change(database, LOSE.format(2))
-        await renew(connection, seen, before)
-        renewed = (await now(connection)).log_id
-        await renew(connection, seen, before)
-        assert (await now(connection)).log_id == renewed != before
+        await renew_diverged_log_id(connection, seen, before)
+        renewed = (await read_head_unchecked(connection)).log_id
+        await renew_diverged_log_id(connection, seen, before)
+        assert (await read_head_unchecked(connection)).log_id == renewed != before
 
 
 async def test_watch_says_that_the_log_moved_where_nothing_else_says_so(
@@ -142,7 +149,7 @@ async def test_watch_says_that_the_log_moved_where_nothing_else_says_so(
 ) -> None:
     other = store(database)
     listener = Listener(database, "executions")  # it hears nothing: it is not started
-    listener.hears = True
+    listener.is_listening = True
     woken = listener.subscribe("executions")
     await other.open()
     watch = LogWatch(other, lambda: None, listener)

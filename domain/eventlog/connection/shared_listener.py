@@ -11,17 +11,17 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Composed, Identifier
 
 from domain.eventlog.connection.notifications import Listener
-from domain.eventlog.connection.timeouts import watched
+from domain.eventlog.connection.timeouts import with_keepalives
 from domain.supervisor import Background, Tasks
 
 NO_SCHEMA = "-c search_path= -c timezone=UTC"
 """For sessions of no log: they would find no table."""
-HEARING = 5.0
+POLL = 5.0
 """Seconds between two looks for what one log among others was not notified of."""
 Handle = Callable[[str | None], None]
 
 
-class Ear(Background):
+class ListenConnection(Background):
     """Hands each notification to those who listen on its channel. They may come and go while it runs."""
 
     outages = (psycopg.Error, OSError)
@@ -30,23 +30,23 @@ class Ear(Background):
         self._conninfo = conninfo
         self._listeners: list[Listener] = []
         self._by_channel: dict[str, list[Handle]] = {}
-        self._changed, self._news = True, asyncio.Event()
+        self._changed, self._wake = True, asyncio.Event()
 
     def tasks(self) -> Tasks:
-        return {"ear": self._run}
+        return {"listen connection": self._run}
 
     def join(self, listener: Listener) -> None:
         """Listen on its channels, too; it is woken once that is so."""
         self._listeners.append(listener)
         self._changed = True
-        self._news.set()
+        self._wake.set()
 
     def leave(self, listener: Listener) -> None:
         """Listen on its channels no more."""
         self._listeners.remove(listener)
-        listener.hears = False
+        listener.is_listening = False
         self._changed = True
-        self._news.set()
+        self._wake.set()
 
     async def _run(self) -> None:
         try:
@@ -57,26 +57,26 @@ class Ear(Background):
                 await self._listen(connection)
         finally:
             for listener in self._listeners:
-                listener.hears = False
+                listener.is_listening = False
 
     async def _connect(self) -> AsyncConnection:
         return await AsyncConnection.connect(
-            watched(self._conninfo), autocommit=True, connect_timeout=3, options=NO_SCHEMA
+            with_keepalives(self._conninfo), autocommit=True, connect_timeout=3, options=NO_SCHEMA
         )
 
     async def _listen(self, connection: AsyncConnection) -> None:
-        loop, news, line = asyncio.get_running_loop(), self._news, connection.fileno()
+        loop, wake, line = asyncio.get_running_loop(), self._wake, connection.fileno()
         channels: set[str] = set()
         self._changed = True
         while True:
-            news.clear()
+            wake.clear()
             if self._changed:
                 self._changed = False
                 channels = await self._tune(connection, channels)
             # Not `connection.notifies()`: nobody could come or go while that waits.
-            loop.add_reader(line, news.set)
+            loop.add_reader(line, wake.set)
             try:
-                await news.wait()
+                await wake.wait()
             finally:
                 loop.remove_reader(line)
             connection.pgconn.consume_input()
@@ -94,8 +94,8 @@ class Ear(Background):
         if changes := [*_each("LISTEN", wanted - before), *_each("UNLISTEN", before - wanted)]:
             await connection.execute(SQL("; ").join(changes), prepare=False)
         for listener in listeners:
-            if not listener.hears and listener in self._listeners:
-                listener.hears = True
+            if not listener.is_listening and listener in self._listeners:
+                listener.is_listening = True
                 listener.wake_all()
         return wanted
 
@@ -104,20 +104,20 @@ class Ear(Background):
             handle(payload)
 
 
-class LentEar(Listener):
+class SharedListener(Listener):
     """Listens by the connection of all logs of a database."""
 
-    def __init__(self, ear: Ear, schema: str, hearing: float = HEARING) -> None:
-        super().__init__("", schema, hearing)
-        self._ear = ear
+    def __init__(self, connection: ListenConnection, schema: str, poll: float = POLL) -> None:
+        super().__init__("", schema, poll)
+        self._connection = connection
         self._started = False
 
     def start(self) -> None:
-        self._ear.join(self)
+        self._connection.join(self)
         self._started = True
 
     async def stop(self) -> None:
-        self._ear.leave(self)
+        self._connection.leave(self)
 
     def add_handler(self, channel: str, handle: Handle) -> None:
         if self._started:

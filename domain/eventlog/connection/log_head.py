@@ -29,7 +29,7 @@ RENEW = """UPDATE head SET log_id = gen_random_uuid() WHERE log_id = %b
 NOW = "SELECT position, at, log_id FROM head"
 
 
-class WentBack(Exception):
+class LogDiverged(Exception):
     """The event that this process has seen last is not in the log any more."""
 
 
@@ -41,7 +41,7 @@ class Head(NamedTuple):
     log_id: str
 
 
-class Seen:
+class LastSeen:
     """The last event that this process has written, or read: its position, and its time."""
 
     def __init__(self) -> None:
@@ -65,25 +65,25 @@ class Seen:
         return self.position, self.position, self.at, self.position
 
 
-async def head_of(connection: AsyncConnection, seen: Seen) -> Head:
+async def read_head(connection: AsyncConnection, seen: LastSeen) -> Head:
     """The end of the log.
 
     Raises:
-        WentBack: what was seen is not in it.
+        LogDiverged: what was seen is not in it.
     """
     row = await (await connection.execute(HEAD, seen.values, binary=True)).fetchone()
     if row is None:
-        raise WentBack
+        raise LogDiverged
     return _noted(seen, Head(*row))
 
 
-async def read_on(
-    connection: AsyncConnection, seen: Seen, after: int, limit: int, size: int
+async def read_events_and_head(
+    connection: AsyncConnection, seen: LastSeen, after: int, limit: int, size: int
 ) -> tuple[Head, Sequence[EventRow]]:
     """The end of the log, and the next events, as `Store.read` has them.
 
     Raises:
-        WentBack: what was seen is not in it.
+        LogDiverged: what was seen is not in it.
     """
     values = *seen.values, after, after, limit, size
     cursor = await connection.execute(FOLLOW, values, binary=True)
@@ -94,13 +94,13 @@ async def read_on(
         else:
             rows.append(EventRow(*row))
     if head is None:
-        raise WentBack
+        raise LogDiverged
     if not rows and head.position > after:  # they are in a file
         rows = await next_events(connection, after, limit, size)
     return _noted(seen, head), rows
 
 
-async def now(connection: AsyncConnection) -> Head:
+async def read_head_unchecked(connection: AsyncConnection) -> Head:
     """The end of the log, whatever was seen."""
     row = await (await connection.execute(NOW, binary=True)).fetchone()
     if row is None:
@@ -108,14 +108,14 @@ async def now(connection: AsyncConnection) -> Head:
     return Head(*row)
 
 
-async def renew(connection: AsyncConnection, seen: Seen, log_id: str) -> None:
+async def renew_diverged_log_id(connection: AsyncConnection, seen: LastSeen, log_id: str) -> None:
     """Give the log another id, if it still has this one, and what was seen is not in it: of several processes
     one does that.
     """
     await connection.execute(RENEW, (log_id, seen.position, seen.at, seen.position))
 
 
-def _noted(seen: Seen, head: Head) -> Head:
+def _noted(seen: LastSeen, head: Head) -> Head:
     if head.at is not None:
         seen.note(head.position, head.at)
     return head
