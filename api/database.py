@@ -12,7 +12,7 @@ from api.embedded_postgres.cluster import PostgresError
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings
-from domain.eventlog.moving.whereabouts import located
+from domain.eventlog.moving.log_location import locate
 from domain.eventlog.setup.roles import make_role
 from projections.preparation import prepare_tables, prepare_tables_for
 
@@ -42,7 +42,7 @@ class Database(NamedTuple):
         """The same, where the log has moved to; the one that is our own does not follow it there."""
         if self.postgres is not None:
             return self
-        owner, serving = located(self.owner, schema, self.serving)
+        owner, serving = locate(self.owner, schema, self.serving)
         if (owner, serving) == self[:2]:
             return self
         return Database(owner, serving, before=self.before or self[:2])

@@ -38,7 +38,7 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
-from domain.eventlog.moving.whereabouts import MoveWatch, listen_in
+from domain.eventlog.moving.log_location import MoveWatch, relocate_listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.supervisor import Part, started
@@ -255,7 +255,7 @@ def _move_watch(
     """What the log shares with others leads nowhere else: then it is closed, and opened where it is now."""
     if shared is not None:
         return MoveWatch(store, listener, conninfo, poll=POLL)
-    relocate = store.relocate, partial(listen_in, listener), access_log.relocate
+    relocate = store.relocate, partial(relocate_listener, listener), access_log.relocate
     return MoveWatch(store, listener, conninfo, relocate)
 
 

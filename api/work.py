@@ -23,7 +23,7 @@ from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.keys.no_key import NO_KEY
-from domain.eventlog.moving.whereabouts import POLL, MoveWatch
+from domain.eventlog.moving.log_location import POLL, MoveWatch
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.execution.types import MOST_LOST

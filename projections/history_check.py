@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from domain.damage import reason
 from domain.errors import Damaged
-from domain.eventlog.archive.transparent import Versions, fetch_of_streams
+from domain.eventlog.archive.archived_queries import Versions, fetch_of_streams
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.eventlog.queries import FORWARDS, NEWEST

@@ -10,7 +10,7 @@ from psycopg import Connection
 from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.migrations import migrate_log, settle_master_key
-from domain.eventlog.moving.whereabouts import located
+from domain.eventlog.moving.log_location import locate
 from domain.eventlog.sessions import connect, user_of
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_name import settle_log_name
@@ -73,7 +73,7 @@ def make_ready(owner: str, serving: str, schema: str, name: str, master_key: byt
         OtherName: it has another name.
     """
     with connect(owner, schema) as connection:
-        there, by = located(owner, schema, serving, connection=connection)
+        there, by = locate(owner, schema, serving, connection=connection)
         if (there, by) == (owner, serving):
             return _make_ready(connection, (there, by), schema, name, master_key)
     with connect(there, schema) as connection:

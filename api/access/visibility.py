@@ -13,7 +13,7 @@ from domain.errors import Damaged, NotFound
 from domain.eventlog.access.parties import Parties
 from domain.lru import LruCache
 from domain.model import Versioned
-from domain.writer.reachable import of_parties, stand_in
+from domain.writer.visible_states import placeholder_of, placeholder_of_parties
 from projections.query.ast import Condition
 from projections.query.matcher import parties_suffice
 
@@ -85,7 +85,7 @@ class Visibility:
         if stream.startswith(EXECUTION) and _is_of_parties(caller, right):
             with suppress(Damaged):  # other events may still say whose it is
                 parties = await self._parties_of(stream)
-                return parties and of_parties(parties)
+                return parties and placeholder_of_parties(parties)
         return await self._load(stream)
 
     def _remember(self, condition: Condition, stream: str) -> None:
@@ -108,4 +108,4 @@ def owns(caller: Caller, right: Right, damaged: Damaged) -> bool:
         Forbidden: the caller may see it, but has not the right for it.
     """
     permits = caller.permits(right)
-    return permits is None or permits(stand_in(damaged))
+    return permits is None or permits(placeholder_of(damaged))

@@ -13,7 +13,7 @@ from psycopg.errors import DivisionByZero, UniqueViolation
 
 from domain.errors import Overloaded, Unreadable
 from domain.eventlog.codec import EventRow, LineRow
-from domain.eventlog.connection.commit import Commit, noticing_loss
+from domain.eventlog.connection.commit import Commit, detect_lost_commit
 from domain.eventlog.connection.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.connection.pg_arrays import columns
@@ -164,7 +164,7 @@ def _committing(commit: Commit, notifier: Notifier) -> Iterator[None]:
     something in it keeps the row of a head from being moved. Nothing of the transaction remains.
     """
     try:
-        with noticing_loss(commit), notifier.notifying(commit.events):
+        with detect_lost_commit(commit), notifier.notifying(commit.events):
             yield
     except DivisionByZero as error:
         log.error(

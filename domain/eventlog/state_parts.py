@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from domain.damage import reason
 from domain.errors import Damaged, Unreadable
-from domain.eventlog.archive.transparent import bounds_after, fetch_of_streams
+from domain.eventlog.archive.archived_queries import bounds_after, fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.connection.pg_arrays import Array, array, columns
 from domain.eventlog.encryption import DataKey

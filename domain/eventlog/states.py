@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from domain.budget import Budget
 from domain.damage import report
 from domain.errors import Damaged, Unreadable
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring

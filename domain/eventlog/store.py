@@ -18,9 +18,9 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from domain.errors import Damaged, OutcomeUnknown, Overloaded, Unreadable
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
-from domain.eventlog.archive import transparent
+from domain.eventlog.archive import archived_queries
 from domain.eventlog.codec import Codec, EventRow, Snapshot
-from domain.eventlog.connection.commit import Trace, find_written
+from domain.eventlog.connection.commit import CommitCheck, find_written
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.connection.notifier import Notifier
@@ -152,8 +152,8 @@ class Store:
         finally:
             self.keyring.discard_unsaved()
 
-    async def find_written(self, trace: Trace) -> int | None:
-        """What the trace of an `OutcomeLost` finds, None where nothing was written. After this it never will be.
+    async def find_written(self, check: CommitCheck) -> int | None:
+        """What the check of an `OutcomeLost` finds, None where nothing was written. After this it never will be.
 
         Raises:
             OutcomeUnknown: the database could not be asked in time.
@@ -162,7 +162,7 @@ class Store:
         while monotonic() < deadline:
             try:
                 async with self._connections.after_former_writer() as connection:
-                    return await find_written(connection, trace)
+                    return await find_written(connection, check)
             except Overloaded:
                 await asyncio.sleep(LOOKUP_EVERY)
         raise OutcomeUnknown
@@ -198,7 +198,7 @@ class Store:
     async def read(self, after: int, limit: int) -> list[EventRow]:
         """The next events of the log, in order: at most `limit`, and none after `READ_BYTES`."""
         async with self.reader() as connection:
-            return await transparent.next_events(connection, after, limit, READ_BYTES)
+            return await archived_queries.next_events(connection, after, limit, READ_BYTES)
 
     async def span(
         self,
@@ -212,14 +212,14 @@ class Store:
 
         A `share` (n, i) has the streams of the i-th of n shares, from 0; each stream is in one.
         """
-        return await transparent.events_between(connection, after, until, types, share)
+        return await archived_queries.events_between(connection, after, until, types, share)
 
     async def history(
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
     ) -> list[EventRow]:
         """The events of one stream with versions in (after, until], in order."""
         async with self.reader() as connection:
-            return await transparent.history_of(connection, stream, after, until, limit)
+            return await archived_queries.history_of(connection, stream, after, until, limit)
 
     async def position_before(self, at: datetime) -> int:
         """The position of the last event recorded before a time, found by halving: `at` never falls."""
@@ -227,7 +227,7 @@ class Store:
             low, high = 0, int((await _one(await connection.execute(HEAD, binary=True)))[0])
             while low < high:
                 middle = (low + high + 1) // 2
-                [(then,)] = await transparent.fetch_of_span(
+                [(then,)] = await archived_queries.fetch_of_span(
                     connection, TIME_OF, (middle,), middle - 1, middle
                 )
                 if then < at:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.encryption import Vault
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from domain.errors import Damaged
-from domain.eventlog.archive.transparent import fetch_of_span, fetch_of_streams
+from domain.eventlog.archive.archived_queries import fetch_of_span, fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
 from domain.eventlog.recent_events import LogEvent

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from domain.errors import Damaged
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Snapshot, encode_state
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import WHOLE

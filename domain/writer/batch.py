@@ -43,7 +43,7 @@ from domain.model import (
 )
 from domain.writer.conditions import check_conditions, require_not_overtaken
 from domain.writer.message import Message
-from domain.writer.reachable import ReachableStates, require_reached, require_readable
+from domain.writer.visible_states import VisibleStates, require_readable, require_visible
 
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
 """Bytes that one stream may hold before it takes only what is small, such as its end."""
@@ -193,8 +193,8 @@ class Batch:
             self._require(message, stream)
         if message.permits is not None:
             if not isinstance(message.command, Creation):
-                require_reached(message.permits, own, versioned)
-            states = ReachableStates(states, message.permits)
+                require_visible(message.permits, own, versioned)
+            states = VisibleStates(states, message.permits)
         check_conditions(message, versioned, self.now)
         if message.unless is not None:
             require_not_overtaken(message.unless, self.latest, self.rows)

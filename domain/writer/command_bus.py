@@ -16,15 +16,15 @@ from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
 from domain.model import Versioned
-from domain.writer import beside_others
+from domain.writer import guarded_batch
+from domain.writer.background_tasks import BackgroundTasks
 from domain.writer.batch import Batch, Decided, Loaded, NotLoaded, Repeat
-from domain.writer.beside_others import require_written, snapshots_of
-from domain.writer.chores import Chores
 from domain.writer.dry_run import DryRun, dry_run
+from domain.writer.guarded_batch import require_written, snapshots_of
 from domain.writer.message import Message
 from domain.writer.queue import FutureReceiver, Queue, Receiver, Waiting
-from domain.writer.reachable import answered_state
 from domain.writer.state_cache import StateCache
+from domain.writer.visible_states import answered_state
 
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
@@ -77,7 +77,7 @@ class Bus:
         self._doubt = doubt
         self._queue = Queue(limit, store.outages)
         self._known = StateCache(store.keyring, store.seen)
-        self._chores = Chores(store, clock)
+        self._background = BackgroundTasks(store, clock)
         self._task: asyncio.Task[None] | None = None
         self._stopping = True
 
@@ -97,7 +97,7 @@ class Bus:
         self._queue.wake()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-            await self._chores.finish()
+            await self._background.finish()
 
     async def send(self, message: Message) -> Answer:
         """Record what a command leads to.
@@ -175,7 +175,7 @@ class Bus:
             self._queue.widen()
             for waiting, outcome in outcomes:
                 self._settle(waiting, outcome)
-            self._chores.clean()
+            self._background.clean()
 
     async def _write(self, taken: list[Waiting]) -> Outcomes:
         # Stored replies do not move the head, so commands with keys need the lock.
@@ -189,7 +189,7 @@ class Bus:
                 known.stop_guessing()
             except HeadMoved:
                 known.other_process_wrote()
-        if not locked and (written := await self._write_beside_others(taken)) is not None:
+        if not locked and (written := await self._write_guarded(taken)) is not None:
             return written
         while True:
             try:
@@ -217,19 +217,19 @@ class Bus:
         self._known.remember(batch.states, batch.position, at)
         if batch.lines:
             self._lines_written()
-        self._chores.store_snapshots(snapshots)
+        self._background.store_snapshots(snapshots)
         return outcomes
 
-    async def _write_beside_others(self, taken: list[Waiting]) -> Outcomes | None:
+    async def _write_guarded(self, taken: list[Waiting]) -> Outcomes | None:
         store, known, messages = self._store, self._known, [each.message for each in taken]
         if (states := known.at_hand(messages)) is None:
             return None
         batch = self._batch(known.position, max(self._clock(), known.at), states)
-        written = await beside_others.write(store, known, batch, messages, LARGEST_BATCH)
+        written = await guarded_batch.write(store, known, batch, messages, LARGEST_BATCH)
         if written is None:
             return None
         decided, snapshots = written
-        self._chores.store_snapshots(snapshots)
+        self._background.store_snapshots(snapshots)
         return Outcomes(zip(taken, decided, strict=True))
 
     def _split_failed(self, taken: list[Waiting], error: Exception) -> None:
@@ -291,7 +291,7 @@ class Bus:
             versioned, created, recorded = outcome
             waiting.answer(Answer(versioned, created, recorded=recorded))
         elif isinstance(outcome, Repeat):
-            self._chores.answer(waiting, self._repeat(waiting.message, outcome))
+            self._background.answer(waiting, self._repeat(waiting.message, outcome))
         else:
             waiting.refuse(outcome)
 

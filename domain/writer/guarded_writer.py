@@ -14,9 +14,9 @@ from domain.eventlog.append import StreamMoved
 from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.store import Store
 from domain.writer.batch import Batch, Decided
-from domain.writer.beside_others import placed
 from domain.writer.command_bus import Answer
 from domain.writer.dry_run import load_wanted
+from domain.writer.guarded_batch import placed
 from domain.writer.message import Message
 
 TRIES = 5

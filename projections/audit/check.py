@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.transparent import fetch_of_span
+from domain.eventlog.archive.archived_queries import fetch_of_span
 from domain.eventlog.sessions import session_options
 from domain.integrity.fault import Fault
 from projections.audit import merkle

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor, Connection
 
-from domain.eventlog.archive.transparent import fetch_of_span
+from domain.eventlog.archive.archived_queries import fetch_of_span
 from domain.eventlog.sessions import session
 from projections.audit.leaf import HASH
 from projections.audit.tiles import Tile

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.connection.pg_arrays import columns, placeholders
 
 IN_A_ROW = 20

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
 from projections.deliveries.queue import EVENT_ROW, LOCK, Owed, enter

@@ -12,7 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.sql import SQL
 
-from domain.eventlog.archive.transparent import next_events
+from domain.eventlog.archive.archived_queries import next_events
 from domain.eventlog.recent_events import RecentEvents
 from domain.eventlog.store import Store
 from projections.engine.follower import (

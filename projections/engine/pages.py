@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.transparent import fetch_of_span
+from domain.eventlog.archive.archived_queries import fetch_of_span
 from domain.eventlog.queries import TOO_MANY
 from domain.eventlog.recent_events import LogEvent
 from domain.eventlog.store import Store

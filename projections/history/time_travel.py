@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from domain.budget import Budget
 from domain.errors import Invalid, NotFound, Overloaded, TooExpensive
-from domain.eventlog.archive.transparent import Versions, fetch_of_streams
+from domain.eventlog.archive.archived_queries import Versions, fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.heartbeats import heard
 from domain.eventlog.encryption import DamagedKey

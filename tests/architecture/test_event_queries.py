@@ -8,7 +8,7 @@ from tests.support.paths import ROOT
 
 READS = re.compile(r"\b(FROM|JOIN) events\b")
 ROOM = "domain/eventlog/"
-"""Reads both: `archive/transparent.py`."""
+"""Reads both: `archive/archived_queries.py`."""
 IN_THE_TABLE = {
     "projections/audit/access/anchors.py": "a stream that never leaves the table",
     "projections/audit/access/retired.py": "a stream that never leaves the table",
@@ -32,7 +32,7 @@ BOTH = {
     "projections/deliveries/totals.py",
     "projections/log_lines/archive/holds_on.py",
 }
-"""Handed to `archive/transparent.py`, or with what the archive says beside."""
+"""Handed to `archive/archived_queries.py`, or with what the archive says beside."""
 
 
 def test_table_of_events_is_asked_where_archived_events_were_thought_of() -> None:

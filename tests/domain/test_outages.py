@@ -8,7 +8,7 @@ from psycopg_pool import PoolTimeout
 from structlog.testing import capture_logs
 
 from domain import outages
-from domain.eventlog.connection.timeouts import note
+from domain.eventlog.connection.timeouts import note_outage
 from domain.outages import AWAY, FULL, Outages
 
 
@@ -72,5 +72,5 @@ NO_SPACE = psycopg.errors.lookup("58030")("could not write: No space left on dev
 )
 def test_only_what_says_so_is_an_outage(error: Exception, current: str | None) -> None:
     known = Outages()
-    assert note(error, known).detail == (current or AWAY)
+    assert note_outage(error, known).detail == (current or AWAY)
     assert (known.current.detail if known.current else None) == current

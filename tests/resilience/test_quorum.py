@@ -87,4 +87,4 @@ async def test_former_primary_that_is_a_standby_does_not_say_whether_a_commit_wa
         async with former:
             for shown in (event, event._replace(version=2)):
                 with pytest.raises(Overloaded):
-                    await find_written(former, Commit([shown], clock()).trace)
+                    await find_written(former, Commit([shown], clock()).check)

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive import transparent
+from domain.eventlog.archive import archived_queries
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.codec import EventRow
 from domain.eventlog.store import Store
@@ -124,4 +124,4 @@ class PastEvents(PastLines):
 
     async def horizon(self) -> int:
         """Up to where events are in files."""
-        return await transparent.archived_until(self.connection)
+        return await archived_queries.archived_until(self.connection)

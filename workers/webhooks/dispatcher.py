@@ -14,7 +14,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.catalog.webhook import WebhookDisabled, WebhookEnabled
-from domain.eventlog.archive.transparent import fetch_of_span
+from domain.eventlog.archive.archived_queries import fetch_of_span
 from domain.eventlog.codec import EventRow
 from domain.eventlog.store import Store
 from domain.execution.webhook_events import matches as names_match

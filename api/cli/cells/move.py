@@ -22,7 +22,7 @@ from domain.eventlog.moving.digests import Different
 from domain.eventlog.moving.fence import Expired, StillWriting
 from domain.eventlog.moving.journal import in_place, place_of
 from domain.eventlog.moving.move import Hooks, Move, Refused, Wanted
-from domain.eventlog.moving.places import Busy, Patience, Places, Progress
+from domain.eventlog.moving.places import Busy, MoveTimeouts, Places, Progress
 from domain.eventlog.moving.replication import Broken, Late
 from domain.eventlog.sessions import user_of
 from domain.eventlog.setup.databases import names_database
@@ -125,7 +125,7 @@ def _moving(wanted: Wanted, known: Database, options: Options) -> Iterator[Move]
         lambda: _run_command(options.then),
     )
     try:
-        move = Move(wanted, hooks, Patience(options.pause))
+        move = Move(wanted, hooks, MoveTimeouts(options.pause))
         try:
             yield move
         finally:

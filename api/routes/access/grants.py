@@ -25,7 +25,7 @@ from domain.access.grant import CreateGrant, GrantRequest, RevokeGrant
 from domain.errors import Damaged, Forbidden, NotFound
 from domain.model import Versioned
 from domain.writer.command_bus import Bus
-from domain.writer.reachable import stand_in
+from domain.writer.visible_states import placeholder_of
 from projections.executions.columns import field
 from projections.query.as_json import as_json
 from projections.query.ast import EVERYTHING, Condition
@@ -80,7 +80,7 @@ class GrantHandlers:
         try:
             versioned, position = await self._entries.one(request, "grant")
         except Damaged as error:
-            if not meets(request.caller.scope.condition(Right.GRANT), stand_in(error)):
+            if not meets(request.caller.scope.condition(Right.GRANT), placeholder_of(error)):
                 raise NotFound.of("grant") from None
             raise
         if not _is_of(request.caller, versioned):

@@ -18,7 +18,7 @@ from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Damaged, NotFound, TooExpensive
-from domain.eventlog.archive.transparent import Versions, fetch_of_streams
+from domain.eventlog.archive.archived_queries import Versions, fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import FORWARDS, NEWEST
 from domain.eventlog.store import Store

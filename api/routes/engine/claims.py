@@ -26,7 +26,7 @@ from domain.types import Number
 from domain.writer.batch import repeated
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
-from domain.writer.reachable import answered_state
+from domain.writer.visible_states import answered_state
 from projections.claims.queue import Owner, Wanted
 from projections.representations.execution_schema import ServiceExecution
 

@@ -80,7 +80,7 @@ class AccessLog:
         notified of them.
         """
         self._shared = shared
-        self._places = None if shared is None else shared.places
+        self._places = None if shared is None else shared.writer_slots
         self._channel, self._notified_at = read_channel(schema), -inf
         self._conninfo = conninfo
         self._options = f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s"
@@ -140,7 +140,7 @@ class AccessLog:
     def _rest(self) -> None:
         if self._shared is None or self._connection is None:
             return
-        self._shared.places.rest(self, self._disconnect)
+        self._shared.writer_slots.rest(self, self._disconnect)
         if monotonic() > self._notified_at + NOTIFIES_EVERY:
             self._notified_at = monotonic()
             self._shared.sender.notify(self._channel)

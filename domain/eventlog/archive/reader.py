@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from domain.errors import Damaged
 from domain.eventlog.archive.blocks import EVENTS, Block, blocks_of, events_of, opened
 from domain.eventlog.archive.files import ArchiveFailed, damaged
-from domain.eventlog.archive.patience import PatientArchive
+from domain.eventlog.archive.limited_archive import LimitedArchive
 from domain.eventlog.codec import EventRow
 from domain.lru import LruCache
 
@@ -80,8 +80,8 @@ def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list
 
 
 @lru_cache(maxsize=64)
-def _archive(place: str) -> PatientArchive:
-    return PatientArchive(place)
+def _archive(place: str) -> LimitedArchive:
+    return LimitedArchive(place)
 
 
 def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
@@ -104,11 +104,11 @@ def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
         raise damaged(range_.file, str(error)) from error
 
 
-def _contents(archive: PatientArchive, file: str, blocks: Sequence[Block]) -> list[bytes]:
+def _contents(archive: LimitedArchive, file: str, blocks: Sequence[Block]) -> list[bytes]:
     kept = {block.digest: content for block in blocks if (content := KEPT.get(block.digest))}
     missing = [block for block in blocks if block.digest not in kept]
     if missing:
-        with archive.asked() as files:
+        with archive.read_slot() as files:
             parts = files.read_parts(file, [block[:2] for block in missing])
         for block, part in zip(missing, parts, strict=True):
             if sha256(part).digest() != block.digest:

@@ -30,7 +30,7 @@ WAIT_FOR_QUORUM = "SELECT pg_logical_emit_message(true, 'executions', '')"
 """Writes nothing that is kept, and commits: that waits for the standbys that commits have to wait for."""
 
 
-class Trace(NamedTuple):
+class CommitCheck(NamedTuple):
     """A query that finds the position of its last event where a batch was committed, 0 where it has none; and no row where
     it was not.
     """
@@ -49,19 +49,19 @@ class Commit(NamedTuple):
     signs: Signs = NO_SIGNS
 
     @property
-    def trace(self) -> Trace:
+    def check(self) -> CommitCheck:
         """What shows whether it was written: the last of its rows."""
         if self.events:
             last = self.events[-1]
             values = (last.stream, last.version, self.at, last.meta, last.data)
-            return Trace(EVENT_WRITTEN, values)
+            return CommitCheck(EVENT_WRITTEN, values)
         if self.replies:
             reply = self.replies[0]
-            return Trace(REPLY_WRITTEN, (reply.key, reply.fingerprint, self.at))
+            return CommitCheck(REPLY_WRITTEN, (reply.key, reply.fingerprint, self.at))
         if not self.lines:
-            return Trace(SIGN_WRITTEN, next(iter(self.signs.items())))
+            return CommitCheck(SIGN_WRITTEN, next(iter(self.signs.items())))
         line = self.lines[-1]
-        return Trace(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
+        return CommitCheck(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
 
 
 class FormerKey(Overloaded):
@@ -70,8 +70,8 @@ class FormerKey(Overloaded):
     """
 
 
-async def find_written(connection: AsyncConnection, trace: Trace) -> int | None:
-    """What a trace finds, None where it finds nothing, once that is where commits have to be: a commit whose connection is
+async def find_written(connection: AsyncConnection, check: CommitCheck) -> int | None:
+    """What a check finds, None where it finds nothing, once that is where commits have to be: a commit whose connection is
     ended while it waits for standbys shows on the primary, and is lost with it.
 
     Raises:
@@ -80,7 +80,7 @@ async def find_written(connection: AsyncConnection, trace: Trace) -> int | None:
     standby = await connection.execute(IN_RECOVERY)
     if await standby.fetchone() is not None:
         raise Overloaded(AWAY)
-    row = await (await connection.execute(trace.query, trace.values)).fetchone()
+    row = await (await connection.execute(check.query, check.values)).fetchone()
     if row is None:
         return None
     await connection.execute(WAIT_FOR_QUORUM)
@@ -88,15 +88,15 @@ async def find_written(connection: AsyncConnection, trace: Trace) -> int | None:
 
 
 class OutcomeLost(Exception):
-    """The connection broke while a batch was committed; `trace` shows whether it was."""
+    """The connection broke while a batch was committed; `check` shows whether it was."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, check: CommitCheck) -> None:
         super().__init__("the connection broke during the commit")
-        self.trace = trace
+        self.check = check
 
 
 @contextmanager
-def noticing_loss(commit: Commit) -> Iterator[None]:
+def detect_lost_commit(commit: Commit) -> Iterator[None]:
     """Turn the loss of the connection during a commit into `OutcomeLost`, and new data keys that were wrapped by a
     former master key into `FormerKey`; what else the server reports passes.
     """
@@ -108,4 +108,4 @@ def noticing_loss(commit: Commit) -> Iterator[None]:
         state = getattr(error, "sqlstate", None)
         if state is not None and not state.startswith(SHUTDOWN):
             raise
-        raise OutcomeLost(commit.trace) from error
+        raise OutcomeLost(commit.check) from error

@@ -26,7 +26,7 @@ from domain.eventlog.connection.pools import (
     reason_away,
 )
 from domain.eventlog.connection.shared import SharedConnection, SharedDatabase
-from domain.eventlog.connection.timeouts import OUTAGES, cut_after, is_closed_by_server, note
+from domain.eventlog.connection.timeouts import OUTAGES, cut_after, is_closed_by_server, note_outage
 from domain.eventlog.sessions import program, session_options
 from domain.outages import Outages
 
@@ -120,7 +120,7 @@ class Connections:
         try:
             async with self._watched():
                 if self._shared is not None:
-                    self._shared.places.resume(self)
+                    self._shared.writer_slots.resume(self)
                 connection = await self._connect_writer()
                 with cut_after(WRITE_TIMEOUT, connection):
                     try:
@@ -137,7 +137,7 @@ class Connections:
     def _rest(self) -> None:
         """The connection that writes is idle; where others need its place it is closed, and in a while anyway."""
         if self._shared is not None and self._writer is not None:
-            self._shared.places.rest(self, self.drop_writer)
+            self._shared.writer_slots.rest(self, self.drop_writer)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
@@ -194,10 +194,10 @@ class Connections:
         try:
             yield
         except OUTAGES as error:
-            raise note(error, self.outages) from error
+            raise note_outage(error, self.outages) from error
         except Exception as error:
             if isinstance(error.__cause__, OUTAGES):
-                note(error.__cause__, self.outages)
+                note_outage(error.__cause__, self.outages)
             raise
         self.outages.answered()
 
@@ -215,7 +215,7 @@ class Connections:
             self._former_writer = self._name
             await writer.close()
             if self._shared is not None:
-                self._shared.places.leave(self)
+                self._shared.writer_slots.leave(self)
 
     @asynccontextmanager
     async def after_former_writer(self) -> AsyncIterator[AsyncConnection]:
@@ -265,7 +265,7 @@ class Connections:
             if self._shared is None:
                 self._writer = await connecting()
             else:
-                self._writer = await self._shared.places.connected(connecting)
+                self._writer = await self._shared.writer_slots.connected(connecting)
         return self._writer
 
     @property

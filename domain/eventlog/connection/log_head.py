@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.transparent import next_events
+from domain.eventlog.archive.archived_queries import next_events
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import READ
 

@@ -38,8 +38,8 @@ class SharedConnection(AsyncConnection):
             self.schema = schema
 
 
-class Places(Background):
-    """Places for connections that are a log's own: those that write. Where all are taken, the one that is idle for
+class WriterSlots(Background):
+    """Slots for connections that are a log's own: those that write. Where all are taken, the one that is idle for
     longest is closed; and each once it was idle for a while.
     """
 
@@ -94,7 +94,7 @@ class Places(Background):
 
 
 class SharedDatabase:
-    """One connection that listens, one that notifies, pools of those that read and of those that search, and places
+    """One connection that listens, one that notifies, pools of those that read and of those that search, and slots
     for those that write.
     """
 
@@ -105,7 +105,7 @@ class SharedDatabase:
             ListenConnection(conninfo),
             NotificationSender(conninfo),
         )
-        self.places = Places(connections)
+        self.writer_slots = WriterSlots(connections)
         self.of_one_log = max(2, connections // 4)
         """Connections of a pool that one log may have at once: so there are some for others."""
         self.on_away: set[Callable[[str], object]] = set()
@@ -122,7 +122,7 @@ class SharedDatabase:
         """Begin to connect, as it is needed."""
         self.listen_connection.start()
         self.sender.start()
-        self.places.start()
+        self.writer_slots.start()
         await self.readers.open()
         await self.searchers.open()
 
@@ -130,7 +130,7 @@ class SharedDatabase:
         """Close every connection."""
         await self.listen_connection.stop()
         await self.sender.stop()
-        await self.places.stop()
+        await self.writer_slots.stop()
         await self.readers.close()
         await self.searchers.close()
 

@@ -63,7 +63,7 @@ class Lag:
         self.seconds = now - self._whole_at
 
 
-def objection(look: Look, of_log: str, seen: Place) -> str | None:
+def reason_unusable(look: Look, of_log: str, seen: Place) -> str | None:
     """Why a database is not the one to read from, however far it is; None where it is."""
     if not look.is_standby:
         return "it is no standby"
@@ -99,7 +99,7 @@ class Standby(Background):
     async def _run(self) -> None:
         await self.store.open()
         while True:
-            self._judge(await self.look())
+            self._update_reason(await self.look())
             await asyncio.sleep(EVERY)
 
     async def look(self) -> str | None:
@@ -114,14 +114,14 @@ class Standby(Background):
         if row is None or seen.position == 0:
             return NOT_LOOKED
         look = Look(*row)
-        if (reason := objection(look, self._of_log, seen)) is not None:
+        if (reason := reason_unusable(look, self._of_log, seen)) is not None:
             return reason
         self.lag.look(look.position, seen.position, monotonic())
         # Back only when it is well within the bound, so that one near to it does not come and go.
         most = MOST_LAG if self._reason is None else MOST_LAG / 2
         return None if self.lag.seconds <= most else "it lags"
 
-    def _judge(self, reason: str | None) -> None:
+    def _update_reason(self, reason: str | None) -> None:
         former, self._reason = self._reason, reason
         if reason == former:
             return

@@ -30,7 +30,7 @@ CONNECTS_WITHIN, ANSWERS_WITHIN = 0.5, 2.0
 """Seconds for a connection, and for what is read on it: the primary can be asked instead."""
 ARRIVES_WITHIN, PAUSE = 0.05, 0.002
 """Seconds that a read waits for what the primary has already, and between two looks."""
-IMPATIENT = 5.0
+NO_WAIT_FOR = 5.0
 """Seconds without such waits, once one was in vain."""
 NOT_THERE = "The standby has not got so far."
 SAME_LOG = """SELECT pg_is_in_recovery() AND log_id = %b AND NOT EXISTS (
@@ -99,7 +99,7 @@ class StandbyConnections(Connections):
             raise Overloaded(AWAY) from error
 
 
-class Patience:
+class CatchUpWait:
     """How long reads wait for what is on its way: not at all for a while after one has waited in vain."""
 
     def __init__(self) -> None:
@@ -110,9 +110,9 @@ class Patience:
         """For how long one may wait now."""
         return ARRIVES_WITHIN if monotonic() >= self._none_until else 0.0
 
-    def was_in_vain(self) -> None:
+    def disable_for_a_while(self) -> None:
         """What was waited for did not come."""
-        self._none_until = monotonic() + IMPATIENT
+        self._none_until = monotonic() + NO_WAIT_FOR
 
 
 class StandbyStore(Store):
@@ -131,7 +131,7 @@ class StandbyStore(Store):
         )
         self.primary = primary
         self._of_log = of_log
-        self._patience = Patience()
+        self._catch_up_wait = CatchUpWait()
         self.reached: Reached | None = None
 
     async def open(self) -> None:
@@ -164,10 +164,10 @@ class StandbyStore(Store):
         """Whichever standby it leads to, and whatever has become of that since it was looked after."""
         seen = self.primary.seen
         wanted = Reached(SAME_LOG, (self._of_log, seen.position, seen.at)).and_also(self.reached)
-        end = monotonic() + self._patience.seconds
+        end = monotonic() + self._catch_up_wait.seconds
         while not await _holds(connection, wanted):
             if monotonic() >= end:
-                self._patience.was_in_vain()
+                self._catch_up_wait.disable_for_a_while()
                 raise Overloaded(NOT_THERE)
             await asyncio.sleep(PAUSE)
 

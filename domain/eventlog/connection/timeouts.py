@@ -40,7 +40,7 @@ async def available() -> AsyncIterator[None]:
         raise Overloaded(AWAY) from error
 
 
-def note(error: Exception, outages: Outages) -> Overloaded:
+def note_outage(error: Exception, outages: Outages) -> Overloaded:
     """Note one of the `OUTAGES`, where it is the database's; returns the refusal for the caller."""
     if isinstance(error, psycopg.errors.ObjectInUse) and FENCED in str(error):
         return Overloaded(MOVING)

@@ -1,4 +1,4 @@
-"""Events that are in files of the archive, for the recorders: as `archive.transparent`, for a thread that waits."""
+"""Events that are in files of the archive, for the recorders: as `archive.archived_queries`, for a thread that waits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from psycopg import Cursor
 
+from domain.eventlog.archive.archived_queries import HORIZON, OF_STREAMS, Rows, positions_among
+from domain.eventlog.archive.archived_values import with_archived_events
 from domain.eventlog.archive.reader import RANGES, read_events
-from domain.eventlog.archive.shadow import shadowed
-from domain.eventlog.archive.transparent import HORIZON, OF_STREAMS, Rows, positions_among
 from domain.eventlog.codec import EventRow
 
 AT_ONCE = 4_096
@@ -30,7 +30,7 @@ def select_of_streams(
     archived = cursor.execute(OF_STREAMS, asked).fetchall()
     while archived:
         positions = sorted(positions_among(archived))
-        again, bound = shadowed(query, values, _events_at(cursor, positions))
+        again, bound = with_archived_events(query, values, _events_at(cursor, positions))
         rows = cursor.execute(again.encode(), bound, prepare=False).fetchall()
         before, archived = archived, cursor.execute(OF_STREAMS, asked).fetchall()
         if archived == before:
@@ -58,7 +58,7 @@ def select_of_log(
             end = min(after + AT_ONCE, horizon, until)
             values = (after, end, *more, limit - len(found))
             events = _events_at(cursor, range(after + 1, end + 1))
-            again, bound = shadowed(query, values, events, beyond=horizon)
+            again, bound = with_archived_events(query, values, events, beyond=horizon)
             found += cursor.execute(again.encode(), bound, prepare=False).fetchall()
             after = end
         if after >= until or len(found) >= limit:

@@ -53,14 +53,14 @@ def remove(connection: Connection[Any], tables: Iterable[str]) -> None:
     execute_patiently(connection, (REMOVE.format(Identifier(table)) for table in tables))
 
 
-def close(connection: Connection[Any], move: str, seconds: float, patience: float) -> None:
+def close(connection: Connection[Any], move: str, seconds: float, timeout: float) -> None:
     """Let nothing be written for so many seconds; return once no transaction that writes is open.
 
     Raises:
-        StillWriting: one is open after `patience`, in seconds; the fence is open again.
+        StillWriting: one is open after `timeout`, in seconds; the fence is open again.
     """
     connection.execute(CLOSE, (seconds, move))
-    deadline = monotonic() + patience
+    deadline = monotonic() + timeout
     while connection.execute(NOBODY_WRITES).fetchone() != (True,):
         if monotonic() > deadline:
             lift(connection, move)

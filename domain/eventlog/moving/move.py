@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from domain.eventlog.moving import journal, requirements
 from domain.eventlog.moving.journal import Journal, place_of
-from domain.eventlog.moving.places import Patience, Places, Progress, connected, own
+from domain.eventlog.moving.places import MoveTimeouts, Places, Progress, connected, own
 from domain.eventlog.moving.replication import Broken
 from domain.eventlog.moving.steps import Done, NoWayBack, TakenBack, abort, run
 from domain.eventlog.moving.tables import stored, tables
@@ -54,10 +54,10 @@ class Hooks(NamedTuple):
 class Move:
     """A move while its connections are open; no other command moves the log meanwhile."""
 
-    def __init__(self, wanted: Wanted, hooks: Hooks, patience: Patience) -> None:
+    def __init__(self, wanted: Wanted, hooks: Hooks, timeouts: MoveTimeouts) -> None:
         self._wanted = wanted
         self._hooks = hooks
-        self._patience = patience
+        self._timeouts = timeouts
         self._old = connected(wanted.old, wanted.schema)
         own(self._old)
         self.begun = journal.read(self._old)
@@ -152,7 +152,7 @@ class Move:
             hooks.migrate_new,
             hooks.views,
             self.begun.id,
-            self._patience,
+            self._timeouts,
             hooks.progress,
             hooks.then,
         )

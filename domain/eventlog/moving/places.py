@@ -14,6 +14,7 @@ from psycopg.sql import SQL, Identifier
 from domain.errors import Overloaded
 from domain.eventlog.moving import fence, journal
 from domain.eventlog.moving.digests import Compared, Comparison, Different
+from domain.eventlog.moving.log_location import moved_channel
 from domain.eventlog.moving.replication import Broken, Replication
 from domain.eventlog.moving.steps import Done
 from domain.eventlog.moving.tables import (
@@ -27,7 +28,6 @@ from domain.eventlog.moving.tables import (
     stored,
     tables,
 )
-from domain.eventlog.moving.whereabouts import moved_channel
 from domain.eventlog.sessions import session_options
 
 SHOWN = "-c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1"
@@ -52,7 +52,7 @@ class Busy(Exception):
     """Another command moves this log just now."""
 
 
-class Patience(NamedTuple):
+class MoveTimeouts(NamedTuple):
     """Seconds that commands may wait, and within which the new place must have come near."""
 
     pause: float = 5.0
@@ -82,7 +82,7 @@ class Places:
     migrate: Callable[[], object]
     views: Mapping[str, str]
     move: str
-    patience: Patience
+    timeouts: MoveTimeouts
     progress: Progress
     then: Callable[[], object] = lambda: None
     """Is called once the new place takes commands."""
@@ -156,7 +156,7 @@ class Places:
         self._come_near()
 
     def _come_near(self) -> None:
-        deadline = monotonic() + self.patience.near
+        deadline = monotonic() + self.timeouts.near
         while (lag := self.replication.lag()) > NEAR:
             self.progress.reached("follow", 0, lag)
             if monotonic() > deadline:
@@ -165,10 +165,10 @@ class Places:
 
     def close(self) -> None:
         self._closed_at = monotonic()
-        fence.close(self.old, self.move, 2 * self.patience.pause, self.patience.pause / 2)
+        fence.close(self.old, self.move, 2 * self.timeouts.pause, self.timeouts.pause / 2)
 
     def wait_for_all(self) -> None:
-        self.replication.wait_for_all(self.patience.pause / 2)
+        self.replication.wait_for_all(self.timeouts.pause / 2)
 
     def compare_rest(self) -> None:
         """Also what became of whole tables meanwhile: days were dropped, or made, and views made again."""

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from domain.errors import Invalid
 from domain.eventlog.access.entry import Access, Entry
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.archived_queries import fetch_of_streams
 from projections.audit.access.past_events import BEYOND, fetch_of_log
 
 STATUS_CHANGES = (

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.errors import TooExpensive
-from domain.eventlog.archive.transparent import Rows, archived_until, fetch_of_span
+from domain.eventlog.archive.archived_queries import Rows, archived_until, fetch_of_span
 
 AT_ONCE = 8_192
 """Positions in files that are looked through together."""

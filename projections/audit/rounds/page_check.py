@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.transparent import fetch_of_span
+from domain.eventlog.archive.archived_queries import fetch_of_span
 from domain.integrity.fault import Fault
 from projections.audit import merkle
 from projections.audit.check import PART, SINGLE

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from domain.catalog.order import Order
 from domain.errors import Damaged
-from domain.eventlog.archive.transparent import fetch_of_streams
+from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.execution.state import Execution
 from projections.log_lines.archive.holds import NOT_APPLIED
 

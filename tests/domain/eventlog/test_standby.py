@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from domain.eventlog.connection.standby import ANOTHER_PAST, Lag, Look, Place, objection
+from domain.eventlog.connection.standby import ANOTHER_PAST, Lag, Look, Place, reason_unusable
 from tests.support.sample_aggregate import NOON
 
 LOG, SEEN, LATER = "log-1", Place(10, NOON), NOON + timedelta(seconds=1)
@@ -27,7 +27,7 @@ LOG, SEEN, LATER = "log-1", Place(10, NOON), NOON + timedelta(seconds=1)
     ],
 )
 def test_only_a_standby_of_the_same_log_and_past_is_read_from(look: Look, said: str | None) -> None:
-    assert objection(look, LOG, SEEN) == said
+    assert reason_unusable(look, LOG, SEEN) == said
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from domain.errors import Damaged, NotFound, OutcomeUnknown, Overloaded
 from domain.eventlog.append import StreamMoved
 from domain.eventlog.codec import EventRow
-from domain.eventlog.connection.commit import OutcomeLost, Trace
+from domain.eventlog.connection.commit import CommitCheck, OutcomeLost
 from domain.eventlog.keys.current import opened
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
@@ -186,6 +186,6 @@ async def test_commit_whose_connection_breaks_is_not_tried_again(
     bus: Bus, log: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bus.send(message("a", Begin()))
-    lost = OutcomeLost(Trace("SELECT", ()))
+    lost = OutcomeLost(CommitCheck("SELECT", ()))
     tried, refused = await failing(log, monkeypatch, lost)
     assert (tried, type(refused)) == (1, OutcomeUnknown)

@@ -12,7 +12,7 @@ from domain.errors import AlreadyExists, DomainError, Forbidden, NotFound
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.store import Store
 from domain.model import Aggregate, Versioned
-from domain.writer.reachable import ReachableStates
+from domain.writer.visible_states import VisibleStates
 from tests.support.sample_aggregate import NOON, Begin, Raise, message, running_bus
 
 NewStore = Callable[[], Store]
@@ -107,7 +107,7 @@ def test_orders_and_executions_of_others_are_as_if_absent() -> None:
         stream: Versioned(Aggregate(stream), 1, 1, NOON)
         for stream in ("order/a", "order/b", "service/s", "execution/x")
     } | {"order/none": None}
-    reachable = ReachableStates(states, lambda versioned: versioned.state.id == "order/a")
+    reachable = VisibleStates(states, lambda versioned: versioned.state.id == "order/a")
     assert len(reachable) == len(list(reachable)) == 5
     there = {stream for stream in reachable if reachable[stream] is not None}
     assert there == {"order/a", "service/s"}

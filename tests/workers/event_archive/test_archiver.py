@@ -16,7 +16,7 @@ from psycopg.errors import RestrictViolation
 from domain.errors import Damaged
 from domain.eventlog.access.parties import Parties, parties_of
 from domain.eventlog.append import StreamMoved, WrongGuess
-from domain.eventlog.archive import reader, transparent
+from domain.eventlog.archive import archived_queries, reader
 from domain.eventlog.archive.blocks import blocks_of, opened
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.codec import EventRow
@@ -422,7 +422,7 @@ async def test_page_of_an_archived_execution_reads_no_more_than_it_shows(
         read.append(len(positions))
         return reader.read_events(rows, positions)
 
-    monkeypatch.setattr(transparent, "read_events", counted)
+    monkeypatch.setattr(archived_queries, "read_events", counted)
     history = History(past.store)
     for descending in (False, True):
         page = await history.events("execution/e-0", limit=5, descending=descending)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from domain.errors import ArchiveAway, Damaged, NotFound
-from domain.eventlog.archive import patience, reader
+from domain.eventlog.archive import limited_archive, reader
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.execution.commands import RecordUsage
 from domain.integrity.event_files import check_event_files
@@ -197,7 +197,7 @@ async def test_bucket_that_was_away_is_not_asked_by_each_and_is_read_again(
             with pytest.raises(ArchiveAway, match="cannot be reached"):
                 await past.store.history("execution/e-0")
         assert asked == [FILE]
-        monkeypatch.setattr(patience, "REST", 0.0)
+        monkeypatch.setattr(limited_archive, "REST", 0.0)
         reader._archive(bucket.url)._again_at = 0.0
         with pytest.raises(ArchiveAway):
             await past.store.history("execution/e-0")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from domain.errors import ArchiveAway
-from domain.eventlog.archive import patience, reader
+from domain.eventlog.archive import limited_archive, reader
 from domain.eventlog.archive.files import ArchiveFiles
 from tests.support.past_events import EVENTS, LATER, PastEvents
 
@@ -41,7 +41,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
         return whole(files, file, parts)
 
     monkeypatch.setattr(ArchiveFiles, "read_parts", read)
-    monkeypatch.setattr(patience, "LONGEST", 1.5)
+    monkeypatch.setattr(limited_archive, "LONGEST", 1.5)
     reader.KEPT.__init__()  # type: ignore[misc]  # what it holds is of the process
     yield back
     back.set()

@@ -11,7 +11,7 @@ import pytest
 from domain.eventlog.connection import pools, shared
 from domain.eventlog.connection.notification_sender import NotificationSender
 from domain.eventlog.connection.notifications import Wake
-from domain.eventlog.connection.shared import Places, SharedDatabase, SharedDatabases
+from domain.eventlog.connection.shared import SharedDatabase, SharedDatabases, WriterSlots
 from domain.eventlog.connection.shared_listener import ListenConnection, SharedListener
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.store import Store
@@ -177,7 +177,7 @@ async def test_place_of_the_connection_that_is_idle_for_longest_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shared, "WAITS", 0.05)
-    places, closed = Places(2), []
+    places, closed = WriterSlots(2), []
 
     async def connect() -> psycopg.AsyncConnection:
         return None  # type: ignore[return-value]  # nothing uses it

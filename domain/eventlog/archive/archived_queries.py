@@ -17,10 +17,10 @@ import orjson
 from psycopg import AsyncConnection
 
 from domain.errors import Damaged, Unreadable
+from domain.eventlog.archive.archived_values import Values, with_archived_events
 from domain.eventlog.archive.blocks import positions_of
-from domain.eventlog.archive.patience import apart
+from domain.eventlog.archive.limited_archive import run_in_archive_thread
 from domain.eventlog.archive.reader import RANGES, read_events
-from domain.eventlog.archive.shadow import Values, shadowed
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.pg_arrays import Array, array
 from domain.eventlog.queries import HISTORY, IN_ORDER, OF_SHARE, OF_TYPES, READ, SPAN
@@ -92,7 +92,7 @@ async def fetch_of_streams(
         archived = await places.fetchall()
     while archived:
         events = await _events_of(connection, archived, versions, unreadable)
-        wanted = shadowed(query, values, events)
+        wanted = with_archived_events(query, values, events)
         before = archived
         rows, archived = await _with_places(connection, *wanted, asked, False)
         if archived == before:
@@ -115,7 +115,7 @@ async def fetch_of_span(
     while known < min(horizon, until):
         known = horizon
         events = await events_at(connection, range(after + 1, min(horizon, until) + 1))
-        again, bound = shadowed(query, values, events, beyond=horizon)
+        again, bound = with_archived_events(query, values, events, beyond=horizon)
         cursor = await connection.execute(again.encode(), bound, prepare=False, binary=True)
         rows = await cursor.fetchall()
         horizon = await archived_until(connection)
@@ -212,7 +212,7 @@ async def events_at(connection: AsyncConnection, positions: Sequence[int]) -> li
         return []
     cursor = await connection.execute(RANGES, (positions[0], positions[-1]), binary=True)
     rows = await cursor.fetchall()
-    return await apart(read_events, rows, positions)
+    return await run_in_archive_thread(read_events, rows, positions)
 
 
 def positions_among(archived: Rows, versions: Mapping[str, Versions] = NO_BOUNDS) -> Iterator[int]:

@@ -18,7 +18,7 @@ BEYOND = " WHERE notification_id > {}"
 Values = Sequence[Any] | Mapping[str, Any]
 
 
-def shadowed(
+def with_archived_events(
     query: str, values: Values, events: Sequence[EventRow], *, beyond: int | None = None
 ) -> tuple[str, Values]:
     """The query and its values with events from files beside those of the table, or instead of those that are not
@@ -29,12 +29,12 @@ def shadowed(
     arrays = placeholders(KINDS)
     if named:
         arrays = ", ".join(f"%({name})b::{kind}[]" for name, kind in zip(NAMES, KINDS, strict=True))
-    shadow = EVENTS.format(
+    cte = EVENTS.format(
         columns=COLUMNS,
         arrays=arrays,
         beyond="" if beyond is None else BEYOND.format(beyond),
     )
-    joined = f"{shadow}, {query[5:]}" if query.startswith("WITH ") else f"{shadow} {query}"
+    joined = f"{cte}, {query[5:]}" if query.startswith("WITH ") else f"{cte} {query}"
     if isinstance(values, Mapping):
         return joined, {**values, **dict(zip(NAMES, columns, strict=True))}
     return joined, [*columns, *values]

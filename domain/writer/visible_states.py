@@ -16,7 +16,7 @@ OWNED = ("execution/", "order/")
 """The kinds that belong to a customer and a provider alone. Services, workflows and users are for all to name."""
 
 
-class ReachableStates(Mapping[str, Versioned[Any] | None]):
+class VisibleStates(Mapping[str, Versioned[Any] | None]):
     """States in which an execution or an order that the sender does not reach is as if it were not there."""
 
     def __init__(
@@ -41,7 +41,7 @@ class ReachableStates(Mapping[str, Versioned[Any] | None]):
 
 
 @dataclass(frozen=True)
-class Unread(Aggregate):
+class PartiesOnly(Aggregate):
     """Stands for a state that cannot be made, or is not: all that is known of it is whose it is."""
 
     customer: str | None
@@ -53,17 +53,19 @@ class Unread(Aggregate):
         return self.customer, self.provider
 
 
-def stand_in(damaged: Unreadable) -> Versioned[Any]:
+def placeholder_of(damaged: Unreadable) -> Versioned[Any]:
     """A state with the parties, or the maker, of what is damaged, by which a scope decides whether it is reached."""
-    return of_parties(damaged.parties, damaged.maker)
+    return placeholder_of_parties(damaged.parties, damaged.maker)
 
 
-def of_parties(parties: tuple[str | None, str | None], maker: str | None = None) -> Versioned[Any]:
+def placeholder_of_parties(
+    parties: tuple[str | None, str | None], maker: str | None = None
+) -> Versioned[Any]:
     """Stands for the state of an aggregate of which no more is known than whose it is."""
-    return Versioned(Unread("", *parties, maker), 0, 0, datetime.fromtimestamp(0, UTC))
+    return Versioned(PartiesOnly("", *parties, maker), 0, 0, datetime.fromtimestamp(0, UTC))
 
 
-def require_reached(permits: Permits | None, stream: str, versioned: Versioned[Any] | None) -> None:
+def require_visible(permits: Permits | None, stream: str, versioned: Versioned[Any] | None) -> None:
     """Raises NotFound where the sender does not reach what is there: it does not exist for the sender."""
     if permits is not None and versioned is not None and not permits(versioned):
         raise NotFound.of(stream)
@@ -81,12 +83,12 @@ async def answered_state(
     found = await store.load(stream, version)
     assert found is not None
     try:
-        require_reached(permits, stream, found)
+        require_visible(permits, stream, found)
     except (NotFound, Forbidden):
         former = await store.load(stream, before) if before else None
         if former is None:
             raise
-        require_reached(permits, stream, former)
+        require_visible(permits, stream, former)
     return found
 
 
@@ -97,5 +99,5 @@ def require_readable(message: Message, stream: str, damaged: Unreadable) -> None
     own, permits = stream == message.stream, message.permits
     creates = isinstance(message.command, Creation) is own
     concealable = own or stream.startswith(OWNED)
-    if creates or permits is None or not concealable or permits(stand_in(damaged)):
+    if creates or permits is None or not concealable or permits(placeholder_of(damaged)):
         raise damaged

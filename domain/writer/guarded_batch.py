@@ -95,7 +95,7 @@ async def require_written(store: Store, lost: OutcomeLost) -> int:
     """The position of the last event of a commit. Raises Overloaded where nothing was written, OutcomeUnknown where that
     cannot be found out.
     """
-    if (position := await store.find_written(lost.trace)) is None:
+    if (position := await store.find_written(lost.check)) is None:
         raise store.outages.refuse(0) from lost
     log.warning("the database broke off after a commit; nothing is lost")
     return position

@@ -17,7 +17,7 @@ from domain.writer.queue import Receiver
 CLEANING = timedelta(hours=1)
 
 
-class Chores:
+class BackgroundTasks:
     """Runs beside the writer, each chore as a task of its own."""
 
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:

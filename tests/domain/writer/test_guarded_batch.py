@@ -215,7 +215,7 @@ async def lost_after(
         await bus._store._connections.drop_writer()
         if not found:
             monkeypatch.setattr(bus._store, "find_written", unknown)
-        raise OutcomeLost(Commit(events, at).trace)
+        raise OutcomeLost(Commit(events, at).check)
 
     monkeypatch.setattr(bus._store, "append", breaking)
 

@@ -32,7 +32,9 @@ def moved_channel(schema: str) -> str:
     return f"{schema}_moved"
 
 
-def moved_to(conninfo: str, schema: str, connection: Connection[Any] | None = None) -> str | None:
+def find_move_target(
+    conninfo: str, schema: str, connection: Connection[Any] | None = None
+) -> str | None:
     """The place to which a log has moved from there, if any; a `connection` to there spares one.
 
     Raises:
@@ -51,7 +53,7 @@ def moved_to(conninfo: str, schema: str, connection: Connection[Any] | None = No
     return place
 
 
-def located(
+def locate(
     conninfo: str, schema: str, *others: str, connection: Connection[Any] | None = None
 ) -> tuple[str, ...]:
     """A connection string, and others of the same database, as they are where the log is by now. Where the database
@@ -59,14 +61,14 @@ def located(
     """
     place = None
     with suppress(Overloaded):
-        place = moved_to(conninfo, schema, connection)
+        place = find_move_target(conninfo, schema, connection)
     if place is None:
         return conninfo, *others
     log.warning("the log has moved: name its new place in EXECUTIONS_DATABASE_URL", place=place)
     return tuple(in_place(each, place) for each in (conninfo, *others))
 
 
-async def listen_in(listener: Listener, conninfo: str) -> None:
+async def relocate_listener(listener: Listener, conninfo: str) -> None:
     """Have a listener that runs listen in another place."""
     listener.conninfo = conninfo
     await listener.stop()

@@ -43,7 +43,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-async def apart(work: Callable[..., T], *values: Any) -> T:
+async def run_in_archive_thread(work: Callable[..., T], *values: Any) -> T:
     """What some work comes to that reads from an archive, off the event loop.
 
     Raises:
@@ -56,7 +56,7 @@ async def apart(work: Callable[..., T], *values: Any) -> T:
         raise ArchiveAway(SILENT) from None
 
 
-class PatientArchive:
+class LimitedArchive:
     """An archive that is asked for events."""
 
     def __init__(self, place: str) -> None:
@@ -67,7 +67,7 @@ class PatientArchive:
         self._again_at = 0.0
 
     @contextmanager
-    def asked(self) -> Iterator[ArchiveFiles]:
+    def read_slot(self) -> Iterator[ArchiveFiles]:
         """The files, for one read. Where a bucket was away, one alone finds out every few seconds whether it still is.
 
         Raises:
