@@ -177,13 +177,13 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class SignOfLife:
+class HeartbeatEntry:
     """A heartbeat of the worker of a stream. It is no event; the last one is kept beside the log."""
 
     at: datetime
 
 
-Recordable = Event | OtherStreamEvent | LogEntry | SignOfLife
+Recordable = Event | OtherStreamEvent | LogEntry | HeartbeatEntry
 """What a command may lead to."""
 
 

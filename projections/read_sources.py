@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from domain.errors import Damaged, Overloaded
 from domain.eventlog.connection.standby import Standby
-from domain.eventlog.connection.standby_store import LOG_REACHES, Reached
+from domain.eventlog.connection.standby_store import LOG_REACHES, StandbyCondition
 from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
@@ -35,7 +35,7 @@ class ReadSources:
 
     async def of_view(self, view: str, position: int, read: Read[T]) -> T:
         """What is read of a view whose rows go at least to a position, which those of the primary do."""
-        reached = Reached(VIEW_REACHES, (position, view)) if position else None
+        reached = StandbyCondition(VIEW_REACHES, (position, view)) if position else None
         return await self._first(reached, read)
 
     async def of_log(self, position: int, read: LogRead[T]) -> T:
@@ -44,7 +44,7 @@ class ReadSources:
         async def bounded(store: Store) -> T:
             return await read(store, NEWEST if store is self.primary else position)
 
-        return await self._first(Reached(LOG_REACHES, (position,)), bounded)
+        return await self._first(StandbyCondition(LOG_REACHES, (position,)), bounded)
 
     async def of_past(
         self, position: int, read: Read[Reading], settled: Callable[[Reading], bool]
@@ -62,7 +62,7 @@ class ReadSources:
             return reading if settled(reading) else None
         return None
 
-    async def _first(self, reached: Reached | None, read: Read[T]) -> T:
+    async def _first(self, reached: StandbyCondition | None, read: Read[T]) -> T:
         if self.standby is not None and self.standby.usable:
             store = self.standby.store
             with suppress(Overloaded):

@@ -153,7 +153,7 @@ def _prepare(request: Request, identity: str, command: Command[Any]) -> Prepared
 
 
 def _heartbeat(request: Request, command: HeartbeatExecution, at: datetime) -> PreparedCommand:
-    message = request.message(f"execution/{request.path['id']}", command.heard(at))
+    message = request.message(f"execution/{request.path['id']}", command.received_at(at))
     return PreparedCommand(message, partial(command_response, request, heard_at=at))
 
 

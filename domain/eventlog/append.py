@@ -14,7 +14,7 @@ from psycopg.errors import DivisionByZero, UniqueViolation
 from domain.errors import Overloaded, Unreadable
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.commit import Commit, detect_lost_commit
-from domain.eventlog.connection.heartbeats import NO_SIGNS, Signs
+from domain.eventlog.connection.heartbeats import NO_HEARTBEATS, Heartbeats
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.idempotency import Reply, keep_replies
@@ -24,8 +24,8 @@ from domain.eventlog.queries import (
     BEGUN_ARRAYS,
     EVENT_ARRAYS,
     HEAD,
+    HEARTBEAT_ARRAYS,
     LINE_ARRAYS,
-    SIGN_ARRAYS,
     append_statement,
     guarded_statement,
 )
@@ -96,7 +96,7 @@ class Transaction:
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
-        signs: Signs = NO_SIGNS,
+        heartbeats: Heartbeats = NO_HEARTBEATS,
     ) -> None:
         """Write and commit. Positions and versions are the caller's to give.
 
@@ -111,10 +111,10 @@ class Transaction:
         if replies and not await keep_replies(self._connection, replies, at):
             raise HeadMoved
         keys = NewKeys.of(events, self._states)
-        with _committing(Commit(events, at, replies, lines, signs), self._notifier):
+        with _committing(Commit(events, at, replies, lines, heartbeats), self._notifier):
             async with self._connection.pipeline():
-                if events or lines or signs:
-                    await run(*self._statement(events, at, keys, lines, signs), prepare=True)
+                if events or lines or heartbeats:
+                    await run(*self._statement(events, at, keys, lines, heartbeats), prepare=True)
                 await run("COMMIT")
         keys.written(self._states.keyring)
 
@@ -127,7 +127,7 @@ class Transaction:
         at: datetime,
         keys: NewKeys,
         lines: Sequence[LineRow],
-        signs: Signs,
+        heartbeats: Heartbeats,
     ) -> tuple[str, list[Any]]:
         """The statement that writes everything, and its values."""
         values: list[Any] = [self.position]
@@ -137,8 +137,8 @@ class Transaction:
         values += keys.values(self._states)
         if lines:
             values += [len(lines), len(lines), *columns(LINE_ARRAYS, lines)]
-        if signs:
-            values += columns(SIGN_ARRAYS, sorted(signs.items()))
+        if heartbeats:
+            values += columns(HEARTBEAT_ARRAYS, sorted(heartbeats.items()))
         notify = bool(events) and not self._notifier.apart
         if notify:
             values.append(self._notifier.channel)
@@ -150,7 +150,7 @@ class Transaction:
             keys=bool(keys.made),
             erased=bool(keys.erased),
             lines=bool(lines),
-            signs=bool(signs),
+            heartbeats=bool(heartbeats),
             locked=self.locked,
             begun=bool(begun),
             notify=notify,
@@ -262,7 +262,7 @@ class OptimisticTransaction(Transaction):
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
-        signs: Signs = NO_SIGNS,
+        heartbeats: Heartbeats = NO_HEARTBEATS,
     ) -> None:
         """As `Transaction.append`; replies take the lock, so there are none.
 
@@ -274,9 +274,9 @@ class OptimisticTransaction(Transaction):
         """
         assert not replies
         keys = NewKeys.of(events, self._states)
-        statement = self._statement(events, at, keys, lines, signs)
+        statement = self._statement(events, at, keys, lines, heartbeats)
         try:
-            with _committing(Commit(events, at, replies, lines, signs), self._notifier):
+            with _committing(Commit(events, at, replies, lines, heartbeats), self._notifier):
                 cursor = await self._connection.execute(*statement, prepare=True)
         except UniqueViolation:
             raise WrongGuess from None

@@ -17,7 +17,7 @@ BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
 
 EVENT_ARRAYS = ("bigint", "text", "text", "text", "bytea")
 LINE_ARRAYS = ("text", "timestamptz", "timestamptz", "text", "text", "text")
-SIGN_ARRAYS = ("text", "timestamptz")
+HEARTBEAT_ARRAYS = ("text", "timestamptz")
 ERASED_ARRAYS = ("text", "bigint")
 BEGUN_ARRAYS = ("text", "bigint")
 _WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
@@ -50,7 +50,7 @@ _LINED = """numbered AS (UPDATE log_head SET id = id + %b FROM advanced RETURNIN
             %b::text[], %b::text[]) WITH ORDINALITY
             AS l (execution, occurred_at, at, level, step, sealed, place))"""
 
-_SIGNED = """signed AS (INSERT INTO heartbeats AS kept SELECT s.execution, s.at FROM advanced,
+_HEARTBEATS = """heartbeats_kept AS (INSERT INTO heartbeats AS kept SELECT s.execution, s.at FROM advanced,
         unnest(%b::text[], %b::timestamptz[]) AS s (execution, at)
         ON CONFLICT (execution) DO UPDATE SET at = excluded.at WHERE kept.at < excluded.at)"""
 
@@ -61,7 +61,7 @@ def append_statement(
     events: bool,
     keys: bool,
     lines: bool,
-    signs: bool = False,
+    heartbeats: bool = False,
     erased: bool = False,
     locked: bool = True,
     begun: bool = False,
@@ -72,14 +72,20 @@ def append_statement(
     Its values are, in order: of `events` the new position, its time, the position before, twice, and
     arrays as `EVENT_ARRAYS`; without them the position before; of `keys` the id of the master key and two arrays; of `erased` arrays as
     `ERASED_ARRAYS`, streams and which of the events erased each, from 1; of `lines` how many, twice, and
-    arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the ids, as two processes
+    arrays as `LINE_ARRAYS`; of `heartbeats` arrays as `HEARTBEAT_ARRAYS`, in the order of the ids, as two processes
     may write them at once; of `events` the channel to `notify`, unless that is
     done apart; of what is `begun` arrays as `BEGUN_ARRAYS`. Where the head is not at the position
     before, it does nothing and returns no row; where its row is `locked`, that cannot be, and it fails: it
     divides by zero there, and where the ids of lines have not moved.
     """
     advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
-    more = {"lines": lines, "signs": signs, "erased": erased, "locked": locked, "begun": begun}
+    more = {
+        "lines": lines,
+        "heartbeats": heartbeats,
+        "erased": erased,
+        "locked": locked,
+        "begun": begun,
+    }
     return _statement(advanced, notify=notify and events, keys=keys, **more)
 
 
@@ -107,7 +113,7 @@ def _statement(
     notify: bool,
     keys: bool,
     lines: bool = False,
-    signs: bool = False,
+    heartbeats: bool = False,
     erased: bool = False,
     locked: bool = True,
     begun: bool = False,
@@ -116,7 +122,7 @@ def _statement(
     parts += [_KEYED] if keys else []
     parts += [_ERASED] if erased else []
     parts += [_LINED] if lines else []
-    parts += [_SIGNED] if signs else []
+    parts += [_HEARTBEATS] if heartbeats else []
     shown = ["before", "pg_notify(%b, '')"] if notify else ["before"]
     shown += [f"1 / {_MOVED}"] if locked else []
     shown += [f"1 / {_COUNTED}"] if lines else []

@@ -34,10 +34,10 @@ from domain.model import (
     Context,
     Creation,
     Event,
+    HeartbeatEntry,
     LogEntry,
     OtherStreamEvent,
     Recorded,
-    SignOfLife,
     Versioned,
     aggregate_id,
 )
@@ -96,7 +96,7 @@ class Batch:
     """Positions of the last events of the types that messages ask about."""
     rows: list[EventRow] = field(default_factory=list)
     lines: list[LineRow] = field(default_factory=list)
-    signs: dict[str, datetime] = field(default_factory=dict)
+    heartbeats: dict[str, datetime] = field(default_factory=dict)
     """Times of heartbeats, by the ids of their aggregates."""
     erased: set[str] = field(default_factory=set)
     """Streams whose keys are destroyed by what was decided so far."""
@@ -152,14 +152,14 @@ class Batch:
         changed: Loaded = {}
         rows: list[EventRow] = []
         lines: list[LineRow] = []
-        signs: dict[str, datetime] = {}
+        heartbeats: dict[str, datetime] = {}
         erased: set[str] = set()
         for happened in outcome:
             if isinstance(happened, LogEntry):
                 lines.append(self._line(message.stream, happened))
                 continue
-            if isinstance(happened, SignOfLife):
-                signs[aggregate_id(message.stream)] = happened.at
+            if isinstance(happened, HeartbeatEntry):
+                heartbeats[aggregate_id(message.stream)] = happened.at
                 continue
             stream, event = _placed(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
@@ -178,7 +178,7 @@ class Batch:
         self._keep(rows, changed)
         self.erased |= erased
         self.lines += lines
-        self.signs |= signs
+        self.heartbeats |= heartbeats
         self.size += sum(len(line.sealed) for line in lines)
         settled = changed.get(message.stream, versioned)
         assert settled is not None

@@ -205,9 +205,9 @@ class Bus:
                 batch = await self._prepare(transaction, taken)
                 outcomes = self._decide(batch, taken)
                 snapshots = snapshots_of(batch)
-                if batch.rows or batch.new_replies or batch.lines or batch.signs:
+                if batch.rows or batch.new_replies or batch.lines or batch.heartbeats:
                     await transaction.append(
-                        batch.rows, batch.new_replies, batch.now, batch.lines, batch.signs
+                        batch.rows, batch.new_replies, batch.now, batch.lines, batch.heartbeats
                     )
                 else:
                     await transaction.confirm()
@@ -222,7 +222,7 @@ class Bus:
 
     async def _write_guarded(self, taken: list[Waiting]) -> Outcomes | None:
         store, known, messages = self._store, self._known, [each.message for each in taken]
-        if (states := known.at_hand(messages)) is None:
+        if (states := known.cached_states(messages)) is None:
             return None
         batch = self._batch(known.position, max(self._clock(), known.at), states)
         written = await guarded_batch.write(store, known, batch, messages, LARGEST_BATCH)

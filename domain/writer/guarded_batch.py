@@ -67,7 +67,7 @@ def _decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Dec
         assert isinstance(outcome, Decided)
         decided.append(outcome)
     guarded = {row.stream for row in batch.rows}
-    beyond_events = batch.lines or batch.signs or batch.erased
+    beyond_events = batch.lines or batch.heartbeats or batch.erased
     if beyond_events or any(message.stream not in guarded for message in messages):
         return None
     return decided

@@ -87,7 +87,7 @@ class StateCache:
             self._batches_alone += 1
             self._began = position, self.at
 
-    def at_hand(self, messages: Iterable[Message]) -> Loaded | None:
+    def cached_states(self, messages: Iterable[Message]) -> Loaded | None:
         """The states of the streams of messages as they were seen last, where all of them and their keys are at hand, and none
         was otherwise of late.
         """

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from domain.damage import report
 from domain.errors import ArchiveAway, Damaged, Unreadable
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
-from domain.eventlog.connection.heartbeats import heard
+from domain.eventlog.connection.heartbeats import read_heartbeats
 from domain.eventlog.connection.pg_arrays import columns
 from domain.execution.state import Execution
 from domain.lru import LruCache
@@ -129,7 +129,7 @@ class ShownRows:
             states[id_] = cached.versioned
             self._recent.put(id_, cached.versioned)
         self._recent.trim()
-        heard_at = await heard(connection, states) if states else {}
+        heard_at = await read_heartbeats(connection, states) if states else {}
         away = {s for s, error in unreadable.items() if isinstance(error, ArchiveAway)}
         return [
             Listed.unreadable(row.id)

@@ -11,7 +11,7 @@ from domain.budget import Budget
 from domain.errors import Invalid, NotFound, Overloaded, TooExpensive
 from domain.eventlog.archive.archived_queries import Versions, fetch_of_streams
 from domain.eventlog.codec import EventRow
-from domain.eventlog.connection.heartbeats import heard
+from domain.eventlog.connection.heartbeats import read_heartbeats
 from domain.eventlog.encryption import DamagedKey
 from domain.eventlog.queries import BACKWARDS, FORWARDS, NEWEST
 from domain.eventlog.states import Reading
@@ -76,7 +76,7 @@ class History:
     async def heard_at(self, execution: str) -> datetime | None:
         """When the last heartbeat of an execution came, if ever; heartbeats are not in its history."""
         async with self._store.reader() as connection:
-            return (await heard(connection, [execution])).get(execution)
+            return (await read_heartbeats(connection, [execution])).get(execution)
 
     async def at_version(self, stream: str, version: int) -> Versioned[Any]:
         """The state after the event with this version.

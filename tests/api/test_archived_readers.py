@@ -15,7 +15,7 @@ import pytest
 
 from domain.eventlog.archive import reader
 from domain.eventlog.connection import standby as standby_module
-from domain.eventlog.connection.standby_store import Reached, StandbyStore
+from domain.eventlog.connection.standby_store import StandbyCondition, StandbyStore
 from tests.api.fan_out.test_edge import raw
 from tests.support.api_client import ok
 from tests.support.archived_log import WAITS, archive, fill, settle
@@ -125,9 +125,9 @@ def test_standby_answers_what_was_archived(
             archived = "SELECT count(*) FROM executions.event_archive_streams"
             assert ask(servers.standby, archived) == ask(servers.primary, archived) > 0
             wait_until(lambda: api.get("/readyz").json()["readsFrom"] == "standby")
-            read, once = list[Reached](), StandbyStore.once
+            read, once = list[StandbyCondition](), StandbyStore.once
 
-            def noted(store: StandbyStore, reached: Reached) -> StandbyStore:
+            def noted(store: StandbyStore, reached: StandbyCondition) -> StandbyStore:
                 read.append(reached)
                 return once(store, reached)
 

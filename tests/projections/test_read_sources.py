@@ -11,7 +11,7 @@ import pytest
 from domain.errors import Damaged, NotFound, Overloaded
 from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.connection.standby import Standby
-from domain.eventlog.connection.standby_store import LOG_REACHES, Reached
+from domain.eventlog.connection.standby_store import LOG_REACHES, StandbyCondition
 from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
@@ -27,9 +27,9 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.seen = LastSeen()
-        self.reached: Reached | None = None
+        self.reached: StandbyCondition | None = None
 
-    def once(self, reached: Reached) -> FakeStore:
+    def once(self, reached: StandbyCondition) -> FakeStore:
         store = FakeStore()
         store.reached = reached
         return store
@@ -93,7 +93,7 @@ async def test_standby_must_reach_the_position_that_a_view_is_wanted_at() -> Non
     await of.of_view("executions", 0, failing_with(None, of, read_from))
     await of.of_view("executions", 7, failing_with(None, of, read_from))
     reached = [store.reached for store in read_from]
-    assert reached == [None, Reached(VIEW_REACHES, (7, "executions"))]
+    assert reached == [None, StandbyCondition(VIEW_REACHES, (7, "executions"))]
 
 
 async def test_log_is_bounded_on_the_standby_alone() -> None:
@@ -106,7 +106,7 @@ async def test_log_is_bounded_on_the_standby_alone() -> None:
             raise Overloaded
 
     await of.of_log(7, read)
-    assert asked == [(Reached(LOG_REACHES, (7,)), 7), (None, NEWEST)]
+    assert asked == [(StandbyCondition(LOG_REACHES, (7,)), 7), (None, NEWEST)]
 
 
 @pytest.mark.parametrize(

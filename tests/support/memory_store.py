@@ -23,7 +23,7 @@ from domain.eventlog.append import (
     WrongGuess,
 )
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
-from domain.eventlog.connection.heartbeats import NO_SIGNS, Signs
+from domain.eventlog.connection.heartbeats import NO_HEARTBEATS, Heartbeats
 from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.encryption import DataKey
@@ -270,7 +270,7 @@ class MemoryTransaction(Transaction):
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
-        signs: Signs = NO_SIGNS,
+        heartbeats: Heartbeats = NO_HEARTBEATS,
     ) -> None:
         log, keys = self._log, NewKeys.of(events, self._states)
         if await self.replies([reply.key for reply in replies], at - REPLIES_KEPT):
@@ -282,7 +282,7 @@ class MemoryTransaction(Transaction):
             taken.add((event.stream, event.version))
         log.events += events
         log.lines += lines
-        log.heartbeats |= signs
+        log.heartbeats |= heartbeats
         log.at = at if events else log.at
         log.keys |= {**keys.made, **dict.fromkeys(keys.erased, b"")}
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
@@ -301,12 +301,12 @@ class MemoryAttempt(MemoryTransaction, OptimisticTransaction):
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
-        signs: Signs = NO_SIGNS,
+        heartbeats: Heartbeats = NO_HEARTBEATS,
     ) -> None:
         async with self._log.lock:
             await self.confirm()
             try:
-                await super().append(events, replies, at, lines, signs)
+                await super().append(events, replies, at, lines, heartbeats)
             except psycopg.errors.UniqueViolation:
                 raise WrongGuess from None
 

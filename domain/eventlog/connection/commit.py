@@ -12,7 +12,7 @@ from psycopg.errors import ObjectNotInPrerequisiteState
 
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow, LineRow
-from domain.eventlog.connection.heartbeats import NO_SIGNS, SIGN_WRITTEN, Signs
+from domain.eventlog.connection.heartbeats import HEARTBEAT_WRITTEN, NO_HEARTBEATS, Heartbeats
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.idempotency import Reply
 from domain.outages import AWAY
@@ -46,7 +46,7 @@ class Commit(NamedTuple):
     at: datetime
     replies: Sequence[Reply] = ()
     lines: Sequence[LineRow] = ()
-    signs: Signs = NO_SIGNS
+    heartbeats: Heartbeats = NO_HEARTBEATS
 
     @property
     def check(self) -> CommitCheck:
@@ -59,7 +59,7 @@ class Commit(NamedTuple):
             reply = self.replies[0]
             return CommitCheck(REPLY_WRITTEN, (reply.key, reply.fingerprint, self.at))
         if not self.lines:
-            return CommitCheck(SIGN_WRITTEN, next(iter(self.signs.items())))
+            return CommitCheck(HEARTBEAT_WRITTEN, next(iter(self.heartbeats.items())))
         line = self.lines[-1]
         return CommitCheck(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
 

@@ -7,14 +7,18 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
-Signs = Mapping[str, datetime]
+Heartbeats = Mapping[str, datetime]
 """Times of heartbeats, by the ids of their executions."""
-NO_SIGNS: Signs = {}
-SIGN_WRITTEN = "SELECT 0 FROM heartbeats WHERE execution = %b AND at >= %b"
-HEARD = "SELECT execution, at FROM heartbeats WHERE execution = ANY(%b::text[])"
+NO_HEARTBEATS: Heartbeats = {}
+HEARTBEAT_WRITTEN = "SELECT 0 FROM heartbeats WHERE execution = %b AND at >= %b"
+LAST_HEARTBEATS = "SELECT execution, at FROM heartbeats WHERE execution = ANY(%b::text[])"
 
 
-async def heard(connection: AsyncConnection, executions: Iterable[str]) -> dict[str, datetime]:
+async def read_heartbeats(
+    connection: AsyncConnection, executions: Iterable[str]
+) -> dict[str, datetime]:
     """When the last heartbeat of each execution came, where one ever did."""
-    cursor = await connection.execute(HEARD, (list(executions),), prepare=True, binary=True)
+    cursor = await connection.execute(
+        LAST_HEARTBEATS, (list(executions),), prepare=True, binary=True
+    )
     return dict(await cursor.fetchall())

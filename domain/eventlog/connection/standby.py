@@ -26,7 +26,7 @@ LOOK = """SELECT pg_is_in_recovery(), log_id, position,
 log = structlog.get_logger()
 
 
-class Look(NamedTuple):
+class StandbyStatus(NamedTuple):
     """What a standby was like: whether it is one, of which log, how far, and the time there of the event that
     this process has seen last.
     """
@@ -37,7 +37,7 @@ class Look(NamedTuple):
     at: datetime | None
 
 
-class Place(NamedTuple):
+class SeenEvent(NamedTuple):
     """The last event that this process has seen on the primary."""
 
     position: int
@@ -63,7 +63,7 @@ class Lag:
         self.seconds = now - self._whole_at
 
 
-def reason_unusable(look: Look, of_log: str, seen: Place) -> str | None:
+def reason_unusable(look: StandbyStatus, of_log: str, seen: SeenEvent) -> str | None:
     """Why a database is not the one to read from, however far it is; None where it is."""
     if not look.is_standby:
         return "it is no standby"
@@ -104,7 +104,7 @@ class Standby(Background):
 
     async def look(self) -> str | None:
         """Why reads must not go there now; None where they may."""
-        seen = Place(self.store.primary.seen.position, self.store.primary.seen.at)
+        seen = SeenEvent(self.store.primary.seen.position, self.store.primary.seen.at)
         try:
             async with self.store.unchecked() as connection:
                 cursor = await connection.execute(LOOK, (seen.position,), binary=True)
@@ -113,7 +113,7 @@ class Standby(Background):
             return " ".join((self.store.outages.reason or repr(error.__cause__)).split())
         if row is None or seen.position == 0:
             return NOT_LOOKED
-        look = Look(*row)
+        look = StandbyStatus(*row)
         if (reason := reason_unusable(look, self._of_log, seen)) is not None:
             return reason
         self.lag.look(look.position, seen.position, monotonic())

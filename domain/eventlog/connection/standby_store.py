@@ -39,17 +39,19 @@ SAME_LOG = """SELECT pg_is_in_recovery() AND log_id = %b AND NOT EXISTS (
 LOG_REACHES = "SELECT position >= %b FROM head"
 
 
-class Reached(NamedTuple):
+class StandbyCondition(NamedTuple):
     """What must hold of a standby before it is read: a query whose row is true."""
 
     query: str
     values: tuple[Any, ...]
 
-    def and_also(self, other: Reached | None) -> Reached:
+    def and_also(self, other: StandbyCondition | None) -> StandbyCondition:
         """Both, of one moment."""
         if other is None:
             return self
-        return Reached(f"SELECT ({self.query}) AND ({other.query})", (*self.values, *other.values))
+        return StandbyCondition(
+            f"SELECT ({self.query}) AND ({other.query})", (*self.values, *other.values)
+        )
 
 
 class StandbyOutages(Outages):
@@ -132,13 +134,13 @@ class StandbyStore(Store):
         self.primary = primary
         self._of_log = of_log
         self._catch_up_wait = CatchUpWait()
-        self.reached: Reached | None = None
+        self.reached: StandbyCondition | None = None
 
     async def open(self) -> None:
         """Start to connect. Nothing is notified from here: a standby cannot."""
         await self._connections.open()
 
-    def once(self, reached: Reached) -> StandbyStore:
+    def once(self, reached: StandbyCondition) -> StandbyStore:
         """The same, each connection of which is lent only once this holds on it, so whichever standby it leads to."""
         store = copy(self)
         store.reached = reached
@@ -151,19 +153,21 @@ class StandbyStore(Store):
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
         async with super().reader() as connection:
-            await self._arrive(connection)
+            await self._wait_for_condition(connection)
             yield connection
 
     @asynccontextmanager
     async def searcher(self, indexed: Sequence[str]) -> AsyncIterator[AsyncConnection]:
         async with super().searcher(indexed) as connection:
-            await self._arrive(connection)
+            await self._wait_for_condition(connection)
             yield connection
 
-    async def _arrive(self, connection: AsyncConnection) -> None:
+    async def _wait_for_condition(self, connection: AsyncConnection) -> None:
         """Whichever standby it leads to, and whatever has become of that since it was looked after."""
         seen = self.primary.seen
-        wanted = Reached(SAME_LOG, (self._of_log, seen.position, seen.at)).and_also(self.reached)
+        wanted = StandbyCondition(SAME_LOG, (self._of_log, seen.position, seen.at)).and_also(
+            self.reached
+        )
         end = monotonic() + self._catch_up_wait.seconds
         while not await _holds(connection, wanted):
             if monotonic() >= end:
@@ -194,7 +198,7 @@ class StandbyStore(Store):
         return Reading(versioned, head[0], head[2], self.keyring.is_destroyed(stream))
 
 
-async def _holds(connection: AsyncConnection, reached: Reached) -> bool:
+async def _holds(connection: AsyncConnection, reached: StandbyCondition) -> bool:
     cursor = await connection.execute(reached.query, reached.values, prepare=True, binary=True)
     row = await cursor.fetchone()
     return row is not None and bool(row[0])

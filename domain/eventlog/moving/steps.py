@@ -32,7 +32,7 @@ class TakenBack(Exception):
     """The move is being taken back: that can only be finished."""
 
 
-class Sides(Protocol):
+class MoveOperations(Protocol):
     """Both places of a log. Whatever is done already, is not done again."""
 
     def prepare(self) -> None:
@@ -91,11 +91,11 @@ class Sides(Protocol):
 class Step(NamedTuple):
     """What is done, and what is noted then."""
 
-    do: Callable[[Sides], None]
+    do: Callable[[MoveOperations], None]
     done: Done
 
 
-def _switch(sides: Sides) -> None:
+def _switch(sides: MoveOperations) -> None:
     """Commands wait only while this runs. Where it fails, the old place takes them again."""
     sides.close()
     try:
@@ -122,7 +122,7 @@ TAKEN_AGAIN = {Done.COMPARED: Done.COPIED}
 """Where a move goes on that was broken off before commands waited: what was recorded since is compared, too."""
 
 
-def run(sides: Sides) -> None:
+def run(sides: MoveOperations) -> None:
     """Do what is left of a move.
 
     Raises:
@@ -137,7 +137,7 @@ def run(sides: Sides) -> None:
             sides.note(step.done)
 
 
-def abort(sides: Sides) -> None:
+def abort(sides: MoveOperations) -> None:
     """Take a move back: first the new place, so that a command of before that wakes up finds nothing there to open.
 
     Raises:

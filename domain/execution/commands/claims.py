@@ -29,7 +29,7 @@ from domain.execution.types import (
     Status,
 )
 from domain.json_forms import Time
-from domain.model import Command, Context, Event, Recordable, SignOfLife
+from domain.model import Command, Context, Event, HeartbeatEntry, Recordable
 from domain.types import Label, Reference, WorkerName
 
 
@@ -79,7 +79,7 @@ class HeartbeatExecution(Command[Execution]):
     worker: WorkerName | None = None
     _at: datetime | None = PrivateAttr(default=None)
 
-    def heard(self, at: datetime) -> Self:
+    def received_at(self, at: datetime) -> Self:
         """The same command with the time at which it came, so that its answer can show `leaseUntil`."""
         command = self.model_copy()
         command._at = at  # noqa: SLF001 - its own: the copy is of this class
@@ -89,7 +89,7 @@ class HeartbeatExecution(Command[Execution]):
         if self.worker is not None:
             execution.require_worker(self.worker)
         execution.require_allowed(self.wire_name)
-        yield SignOfLife(self._at or context.now)
+        yield HeartbeatEntry(self._at or context.now)
         if execution.stalled:
             yield ExecutionRecovered()
 

@@ -7,26 +7,34 @@ from math import inf
 
 import pytest
 
-from domain.eventlog.connection.standby import ANOTHER_PAST, Lag, Look, Place, reason_unusable
+from domain.eventlog.connection.standby import (
+    ANOTHER_PAST,
+    Lag,
+    SeenEvent,
+    StandbyStatus,
+    reason_unusable,
+)
 from tests.support.sample_aggregate import NOON
 
-LOG, SEEN, LATER = "log-1", Place(10, NOON), NOON + timedelta(seconds=1)
+LOG, SEEN, LATER = "log-1", SeenEvent(10, NOON), NOON + timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
     ("look", "said"),
     [
-        (Look(True, LOG, 10, NOON), None),
-        (Look(True, LOG, 12, NOON), None),
-        (Look(True, LOG, 9, None), None),
-        (Look(False, LOG, 10, NOON), "it is no standby"),
-        (Look(True, "log-2", 10, NOON), "it is of another log"),
-        (Look(True, LOG, 10, LATER), ANOTHER_PAST),
-        (Look(True, LOG, 12, LATER), ANOTHER_PAST),
-        (Look(True, LOG, 12, None), ANOTHER_PAST),
+        (StandbyStatus(True, LOG, 10, NOON), None),
+        (StandbyStatus(True, LOG, 12, NOON), None),
+        (StandbyStatus(True, LOG, 9, None), None),
+        (StandbyStatus(False, LOG, 10, NOON), "it is no standby"),
+        (StandbyStatus(True, "log-2", 10, NOON), "it is of another log"),
+        (StandbyStatus(True, LOG, 10, LATER), ANOTHER_PAST),
+        (StandbyStatus(True, LOG, 12, LATER), ANOTHER_PAST),
+        (StandbyStatus(True, LOG, 12, None), ANOTHER_PAST),
     ],
 )
-def test_only_a_standby_of_the_same_log_and_past_is_read_from(look: Look, said: str | None) -> None:
+def test_only_a_standby_of_the_same_log_and_past_is_read_from(
+    look: StandbyStatus, said: str | None
+) -> None:
     assert reason_unusable(look, LOG, SEEN) == said
 
 

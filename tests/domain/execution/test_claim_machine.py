@@ -32,7 +32,7 @@ from domain.execution.commands import (
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.types import Status
-from domain.model import Command, Event, Recorded, SignOfLife
+from domain.model import Command, Event, HeartbeatEntry, Recorded
 from tests.support.given import SECOND, Given, given
 from tests.support.histories import CREATED
 
@@ -79,7 +79,7 @@ class Claims(RuleBasedStateMachine):
             raise outcome.error
         recorded = [event for event in outcome.events if isinstance(event, Event)]
         for event in outcome.events:
-            if isinstance(event, SignOfLife):
+            if isinstance(event, HeartbeatEntry):
                 self.heard_at = event.at
         for event in recorded:  # of one commit, so at one time
             at = Given(self.at.stream, self.at.now, self.at.version + 1, None)

@@ -38,7 +38,7 @@ from domain.execution.events import (
 from domain.execution.progress_events import ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted
 from domain.execution.types import Status
-from domain.model import Event, SignOfLife
+from domain.model import Event, HeartbeatEntry
 from domain.types import Assignee
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (
@@ -241,10 +241,10 @@ def test_worker_is_compared_with_the_holder_of_the_last_attempt() -> None:
 
 def test_heartbeat_is_a_sign_of_life_and_no_event() -> None:
     running = claimed()
-    running.when(HeartbeatExecution(worker="w-1")).then(SignOfLife(running.now))
+    running.when(HeartbeatExecution(worker="w-1")).then(HeartbeatEntry(running.now))
     running.when(HeartbeatExecution(worker="w-2")).refused(LeaseLost)
     paused = running.happened(CHECKPOINT, ExecutionPaused(checkpoint="cp-1"))
-    paused.when(HeartbeatExecution()).then(SignOfLife(paused.now))
+    paused.when(HeartbeatExecution()).then(HeartbeatEntry(paused.now))
 
 
 def test_silent_execution_is_stalled_once_and_recovers_by_any_sign() -> None:
@@ -257,7 +257,7 @@ def test_silent_execution_is_stalled_once_and_recovers_by_any_sign() -> None:
     assert stalled.state.status is Status.RUNNING
     stalled.when(StallExecution()).then_nothing()
     beat = stalled.when(HeartbeatExecution())
-    assert not beat.then(SignOfLife(stalled.now), ExecutionRecovered()).state.stalled
+    assert not beat.then(HeartbeatEntry(stalled.now), ExecutionRecovered()).state.stalled
     assert (
         not stalled.when(UpdateProgress(progress=5)).then(ProgressUpdated(progress=5)).state.stalled
     )
