@@ -33,6 +33,8 @@ from domain.outages import Outages
 # After so many seconds the connection to a database that hangs is cut.
 READ_TIMEOUT, WRITE_TIMEOUT = 5, 5
 LOOKUP_TIMEOUT = 2
+OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+"""Of a transaction that has not ended. In one that has failed every further statement fails, too."""
 END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity
     WHERE application_name = ANY(%s) AND pid <> pg_backend_pid()"""
 
@@ -126,7 +128,7 @@ class Connections:
                     try:
                         yield connection
                     finally:
-                        if connection.info.transaction_status == TransactionStatus.INTRANS:
+                        if connection.info.transaction_status in OPEN:
                             await connection.execute("ROLLBACK")
         except MemoryError as error:
             raise OutcomeUnknown(NO_MEMORY) from error

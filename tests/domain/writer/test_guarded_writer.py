@@ -189,3 +189,13 @@ async def test_commit_whose_connection_breaks_is_not_tried_again(
     lost = OutcomeLost(CommitCheck("SELECT", ()))
     tried, refused = await failing(log, monkeypatch, lost)
     assert (tried, type(refused)) == (1, OutcomeUnknown)
+
+
+async def test_append_that_failed_under_the_lock_leaves_the_connection_ready_for_the_next(
+    bus: Bus, log: Store
+) -> None:
+    await bus.send(message("a", Begin()))
+    taken = EventRow(2, 1, NOON, "tally/a", "tally.begun", '{"by":"x"}', b"{}")
+    for _ in range(2):
+        with pytest.raises(StreamMoved):
+            await log.append([taken], NOON, {"tally.erased": 1})
