@@ -44,8 +44,10 @@ class WriterSlots(Background):
     """
 
     def __init__(self, number: int) -> None:
-        self._free = asyncio.Semaphore(number)
+        self._free = number
         self._idle: dict[object, tuple[float, Close]] = {}
+        self._changed = asyncio.Event()
+        """Set once a slot is free, or its connection is idle."""
 
     def tasks(self) -> Tasks:
         return {"idle connections": self._look_after}
@@ -57,28 +59,37 @@ class WriterSlots(Background):
             TimeoutError: no place gets free.
             psycopg.Error: the database cannot be reached.
         """
-        if self._free.locked() and self._idle:
-            await self._close(next(iter(self._idle)))
         async with asyncio.timeout(WAITS):
-            await self._free.acquire()
+            while not self._free:
+                if self._idle:
+                    await self._close(next(iter(self._idle)))
+                else:
+                    self._changed.clear()
+                    await self._changed.wait()
+        self._free -= 1
         try:
             return await connect()
         except BaseException:
-            self._free.release()
+            self._release()
             raise
 
     def leave(self, owner: object) -> None:
         """The connection of an owner is closed."""
         self._idle.pop(owner, None)
-        self._free.release()
+        self._release()
 
     def rest(self, owner: object, close: Close) -> None:
         """The connection of an owner is idle, and may be closed."""
         self._idle[owner] = monotonic(), close
+        self._changed.set()
 
     def resume(self, owner: object) -> None:
         """It is in use."""
         self._idle.pop(owner, None)
+
+    def _release(self) -> None:
+        self._free += 1
+        self._changed.set()
 
     async def _close(self, owner: object) -> None:
         _, close = self._idle.pop(owner)

@@ -202,6 +202,26 @@ async def test_place_of_the_connection_that_is_idle_for_longest_is_taken(
     assert closed == ["one", "two"]
 
 
+async def test_connection_that_becomes_idle_gives_its_slot_to_one_who_waits() -> None:
+    slots = WriterSlots(1)
+
+    async def connect() -> psycopg.AsyncConnection:
+        return None  # type: ignore[return-value]  # nothing uses it
+
+    async def close() -> None:
+        slots.leave("one")
+
+    await slots.connected(connect)
+    waiting = [asyncio.create_task(slots.connected(connect)) for _ in range(2)]
+    await asyncio.sleep(0)
+    slots.rest("one", close)
+    async with asyncio.timeout(1):
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    slots.leave("two")
+    async with asyncio.timeout(1):
+        await asyncio.gather(*waiting)
+
+
 async def test_log_that_shares_connections_leads_them_nowhere_else(
     database: str, common: SharedDatabase
 ) -> None:
