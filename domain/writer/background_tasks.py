@@ -23,7 +23,7 @@ class BackgroundTasks:
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
-        self._cleaned = clock()
+        self._cleaned: datetime | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def finish(self) -> None:
@@ -40,9 +40,9 @@ class BackgroundTasks:
             self._begin(self._store.keep_snapshots(snapshots), "snapshots")
 
     def clean(self) -> None:
-        """Forget old replies, once an hour."""
+        """Forget old replies, once an hour, and at first: a log among others may never be open for so long."""
         now = self._clock()
-        if now - self._cleaned > CLEANING:
+        if self._cleaned is None or now - self._cleaned > CLEANING:
             self._cleaned = now
             self._begin(self._store.forget_replies(now - REPLIES_KEPT), "cleaning")
 

@@ -51,11 +51,10 @@ Outcomes = list[tuple[Waiting, Outcome]]
 class Bus:
     """Takes commands, decides them in batches, each one transaction, and answers each.
 
-    One refusal spoils no neighbour's answer. A batch that the database does not commit leaves
-    nothing behind, and its commands are refused; one that fails for any other reason is tried again
-    in smaller parts, until the command at fault is alone. The states of the last few thousand
-    streams are kept; they are trusted while no other process has written, else brought up to date
-    in one query. `lines_written` is called when log lines were committed.
+    The refusal of one command does not affect the others of its batch. The commands of a batch that the database does not
+    commit are all refused, and nothing of it remains; a batch that fails for any other reason is tried again in smaller
+    parts, until the command at fault is alone. States of the last few thousand streams are cached, and brought up to date
+    in one query once another process has written. `lines_written` is called when log lines were committed.
     """
 
     def __init__(
@@ -148,11 +147,11 @@ class Bus:
                     await self._queue.filled()
                 if gathered > 1:  # as many are on their way, and share the commit
                     await self._queue.gather(gathered, GATHERING)
-                taken = self._queue.take()
-                gathered = len(taken)
-                if taken:
+                if taken := self._queue.take():
+                    gathered = len(taken)
                     await self._serve(taken)
-        finally:  # however it ends, nobody waits for ever
+                    taken = []
+        finally:
             self._stopping = True
             self._queue.refuse(taken)
 

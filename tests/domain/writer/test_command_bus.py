@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -16,11 +17,12 @@ from domain.errors import (
     VersionMismatch,
 )
 from domain.eventlog.append import Transaction
-from domain.eventlog.idempotency import IdempotencyKey
+from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.state_cache import ALONE_AFTER
 from tests.support.sample_aggregate import (
+    NOON,
     Begin,
     Note,
     Raise,
@@ -277,3 +279,45 @@ async def test_lone_writer_creates_in_one_round_trip(
 
 def unexpected(*_: object) -> None:
     raise AssertionError("this takes another round trip")
+
+
+class Calls:
+    """A receiver that keeps what it was called with."""
+
+    def __init__(self) -> None:
+        self.received: list[object] = []
+
+    def answer(self, answer: object) -> None:
+        self.received.append(answer)
+
+    def refuse(self, error: Exception) -> None:
+        self.received.append(error)
+
+
+async def test_receiver_of_the_last_batch_is_called_once_when_the_bus_stops(
+    new_store: NewStore,
+) -> None:
+    begun, repeated = Calls(), Calls()
+    once = IdempotencyKey("key", "fingerprint")
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin(), idempotency=once))
+        bus.deliver(message("b", Begin()), begun)
+        bus.deliver(message("a", Begin(), idempotency=once), repeated)
+    assert [type(received) for received in begun.received] == [Answer]
+    assert [type(received) for received in repeated.received] == [Answer]
+
+
+async def test_replies_whose_time_is_over_are_forgotten_by_a_bus_that_has_just_started(
+    new_store: NewStore,
+) -> None:
+    once = IdempotencyKey("key", "fingerprint")
+    async with running_bus(new_store(), clock=lambda: NOON) as bus:
+        await bus.send(message("a", Begin(), idempotency=once))
+    later = NOON + REPLIES_KEPT + timedelta(hours=1)
+    async with running_bus(new_store(), clock=lambda: later) as bus:
+        await bus.send(message("b", Begin()))
+    store = new_store()
+    await store.open()
+    async with store.transaction() as transaction:
+        assert await transaction.replies(["key"], NOON - timedelta(hours=1)) == {}
+    await store.close()
