@@ -1,4 +1,4 @@
-"""Keys that other processes have destroyed: this one hears of it within a moment."""
+"""Keys that other processes have destroyed: this process destroys its own copies within a moment."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ PAUSE = 0.25
 """Seconds between two looks while events are recorded."""
 AT_ONCE = 1_000
 
-LAST = "SELECT erased FROM data_keys WHERE erased IS NOT NULL ORDER BY erased DESC LIMIT 1"
+LATEST = """SELECT erased FROM data_keys WHERE erased IS NOT NULL
+    ORDER BY erased DESC OFFSET %b LIMIT 1"""
 SINCE = """SELECT originator_id, erased FROM data_keys WHERE erased > %b
     ORDER BY erased LIMIT %b"""
 
 
 class DestroyedKeys(Background):
-    """Tells the keyring of a store, and so all that hold a key of it, which ones are gone.
+    """Destroys keys in the keyring of a store, and so for all that hold them.
 
-    The place of an erasure is the position of its event, so none becomes visible behind it. Make it before the listener
-    is started, which wakes it at each commit.
+    The place of an erasure is the position of its event, so none becomes visible behind it. The first look begins with
+    the latest 1 000 erasures, as keys may have been read before it. Make it before the listener is started, which wakes
+    it at each commit.
     """
 
     outages = (Overloaded,)
@@ -43,14 +45,15 @@ class DestroyedKeys(Background):
                 await self._news.wait(self._listener.poll)
 
     async def look(self) -> bool:
-        """Hear of keys that were destroyed since the last look; whether there may be more.
+        """Destroy the keys that were destroyed elsewhere since the last look; whether there may be more.
 
         Raises:
             Overloaded: the database is away.
         """
         async with self._store.reader() as connection:
             if self._after is None:
-                row = await (await connection.execute(LAST)).fetchone()
+                cursor = await connection.execute(LATEST, (AT_ONCE,), binary=True)
+                row = await cursor.fetchone()
                 self._after = 0 if row is None else int(row[0])
             cursor = await connection.execute(SINCE, (self._after, AT_ONCE), binary=True)
             rows = await cursor.fetchall()

@@ -185,6 +185,18 @@ async def test_other_process_hears_of_a_destroyed_key(database: str) -> None:
     assert rows == [(b"", 3, False)]
 
 
+async def test_key_that_was_read_before_the_first_look_is_destroyed_by_it(database: str) -> None:
+    first, second = sample_aggregate.store(database), sample_aggregate.store(database)
+    watch = DestroyedKeys(second, Listener(database, "executions"))
+    async with running_bus(first) as bus, running_bus(second):
+        await noted(bus)
+        held = (await second.keys([STREAM]))[STREAM]
+        assert held is not None
+        await bus.send(message("a", Erase()))
+        await watch.look()
+        assert held.destroyed
+
+
 STEPS = st.lists(
     st.tuples(st.integers(0, 2), st.sampled_from(["begin", "note", "raise", "erase"])), max_size=30
 )
