@@ -13,6 +13,7 @@ from datetime import timedelta
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
+from threading import get_ident
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -190,7 +191,7 @@ class ArchiveFiles:
         copy = cache / f"{digest}.parquet"
         if not copy.is_file():
             cache.mkdir(parents=True, exist_ok=True)
-            part = cache / f"{digest}.{os.getpid()}.part"
+            part = cache / f"{digest}.{os.getpid()}.{get_ident()}.part"
             try:
                 self._download(file, part)
                 require_digest(file, part, digest)
