@@ -96,8 +96,8 @@ class Keyring:
             self._absent.discard(stream)
             self._destroyed.put(stream, True)
         self._destroyed.trim()
-        for hear in self.on_destroyed if gone else ():
-            hear(gone)
+        for call in self.on_destroyed if gone else ():
+            call(gone)
 
     def is_destroyed(self, stream: str) -> bool:
         """Whether the key of a stream is known to be destroyed."""

@@ -1,4 +1,4 @@
-"""Background work of the writer: snapshots, repeated answers, deleting expired replies."""
+"""What the writer does after a commit, while it goes on: snapshots, repeated answers, deleting expired replies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLEANING = timedelta(hours=1)
 
 
 class BackgroundTasks:
-    """Runs beside the writer, each chore as a task of its own."""
+    """Runs each piece of work as a task of its own."""
 
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -27,7 +27,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def finish(self) -> None:
-        """Return when nothing is left to do."""
+        """Wait for all tasks."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def answer(self, receiver: Receiver, answering: Coroutine[Any, Any, Any]) -> None:
@@ -46,15 +46,15 @@ class BackgroundTasks:
             self._cleaned = now
             self._begin(self._store.forget_replies(now - REPLIES_KEPT), "cleaning")
 
-    def _begin(self, chore: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(_ignoring_overload(chore), name=name)
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(_ignoring_overload(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _ignoring_overload(chore: Coroutine[Any, Any, None]) -> None:
+async def _ignoring_overload(work: Coroutine[Any, Any, None]) -> None:
     with suppress(Overloaded):  # it saves time, later, or is done an hour later
-        await chore
+        await work
 
 
 async def _answer(receiver: Receiver, answering: Coroutine[Any, Any, Any]) -> None:

@@ -1,9 +1,9 @@
-"""A batch while other processes write, too: without the lock of the log, which takes three statements where this takes one.
-Each of them is waited for by all callers.
+"""A batch that is appended without the lock of the log, while other processes write, too. It takes one statement, with the
+lock three, and all callers wait for each of them.
 
-It is decided on the states at hand, and appended wherever the log is by then, if each of its streams is still where it was
-seen. A command that another process may have come before, without its own stream telling so, takes the lock: one that reads
-other streams, that is refused, or that leads to no event.
+The batch is decided on cached states. Its statement appends at whatever position the head has by then, and fails if one
+of the streams has another version than the cached state. The version of its own stream does not guard every command: one
+that reads other streams, is refused, or leads to no event takes the lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The states that a command may read, as far as its sender may see them; and to whom a damaged one is reported."""
+"""The states that the sender of a command may see, and whether a damaged one is reported to the sender."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWNED = ("execution/", "order/")
 
 
 class VisibleStates(Mapping[str, Versioned[Any] | None]):
-    """States in which an execution or an order that the sender does not reach is as if it were not there."""
+    """States without the executions and orders that are not visible to the sender."""
 
     def __init__(
         self,

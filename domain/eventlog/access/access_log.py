@@ -76,17 +76,17 @@ class AccessLog:
         clock: Callable[[], datetime],
         shared: SharedDatabase | None = None,
     ) -> None:
-        """In a database that is `shared` with other logs its connection has a place, and those who anchor reads are
-        notified of them.
+        """In a database that is `shared` with other logs its connection takes a slot, and the anchor worker is notified of
+        reads.
         """
         self._shared = shared
-        self._places = None if shared is None else shared.writer_slots
+        self._slots = None if shared is None else shared.writer_slots
         self._channel, self._notified_at = read_channel(schema), -inf
         self._conninfo = conninfo
         self._options = f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s"
         self.clock = clock
         self._waiting: list[tuple[Access, asyncio.Future[None]]] = []
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._head: Head | None = None
         """As this process left it; None where another one has written since."""
@@ -118,14 +118,14 @@ class AccessLog:
             raise Overloaded(UNRECORDED)
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((access, done))
-        self._news.set()
+        self._wake.set()
         await done
 
     async def _run(self) -> None:
         together = 1
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._wake.wait()
+            self._wake.clear()
             while self._waiting:
                 if together > 1:
                     await asyncio.sleep(GATHER)
@@ -200,8 +200,8 @@ class AccessLog:
         return after if cursor.rowcount == len(rows) else None
 
     async def _connected(self) -> AsyncConnection:
-        if self._places is not None:
-            self._places.resume(self)
+        if self._slots is not None:
+            self._slots.resume(self)
         if self._connection is None or is_closed_by_server(self._connection):
             await self._disconnect()
             connecting = partial(
@@ -211,10 +211,10 @@ class AccessLog:
                 connect_timeout=CONNECT_TIMEOUT,
                 options=self._options,
             )
-            if self._places is None:
+            if self._slots is None:
                 self._connection = await connecting()
             else:
-                self._connection = await self._places.connected(connecting)
+                self._connection = await self._slots.connect(connecting)
         return self._connection
 
     async def _disconnect(self) -> None:
@@ -222,8 +222,8 @@ class AccessLog:
         if connection is not None:
             with suppress(*OUTAGES):
                 await connection.close()
-            if self._places is not None:
-                self._places.leave(self)
+            if self._slots is not None:
+                self._slots.leave(self)
 
 
 async def _take(connection: AsyncConnection) -> Head:

@@ -1,4 +1,6 @@
-"""Events from files as values of a query, which stand beside those of the table or in their place."""
+"""Events from archive files as values of a query: a common table expression puts them beside the rows of the table, or in
+their place.
+"""
 
 from __future__ import annotations
 

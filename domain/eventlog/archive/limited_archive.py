@@ -1,7 +1,7 @@
-"""How many read from an archive at once, and for how long it is waited for.
+"""Reads from an archive, limited in number and in time, with a circuit breaker.
 
-Who reads events holds a connection to the database meanwhile. So an archive that does not answer must not be waited for by
-many, nor again and again: what is in it cannot be read then, and all else goes on.
+A reader of events holds a connection to the database meanwhile. If many waited for an archive that does not answer, or one
+again and again, no connection would be left for what is in the database.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from domain.eventlog.archive.files import CLIENT, ArchiveFiles
 AT_ONCE = 4
 """Reads of one archive."""
 TURN = 1.0
-"""Seconds that one waits for others to be done."""
+"""Seconds that a read waits for one of these."""
 REST = 5.0
 """Seconds in which an archive that was away is not asked again."""
 SOON: dict[str, Any] = {
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 async def run_in_archive_thread(work: Callable[..., T], *values: Any) -> T:
-    """What some work comes to that reads from an archive, off the event loop.
+    """The result of work that reads from an archive, in a thread.
 
     Raises:
         ArchiveAway: it takes too long.
@@ -57,14 +57,14 @@ async def run_in_archive_thread(work: Callable[..., T], *values: Any) -> T:
 
 
 class LimitedArchive:
-    """An archive that is asked for events."""
+    """An archive from which events are read."""
 
     def __init__(self, place: str) -> None:
         self.files = ArchiveFiles(place, SOON)
         self._turns = BoundedSemaphore(AT_ONCE)
         self._lock = Lock()
         self._away: ArchiveAway | None = None
-        self._again_at = 0.0
+        self._retry_at = 0.0
 
     @contextmanager
     def read_slot(self) -> Iterator[ArchiveFiles]:
@@ -90,14 +90,14 @@ class LimitedArchive:
         with self._lock:
             if self._away is None:
                 return
-            if (now := monotonic()) < self._again_at:
+            if (now := monotonic()) < self._retry_at:
                 raise ArchiveAway(self._away.detail)
-            self._again_at = now + REST
+            self._retry_at = now + REST
 
     def _note(self, away: ArchiveAway | None) -> None:
         with self._lock:
             before, self._away = self._away, away
-            self._again_at = monotonic() + REST
+            self._retry_at = monotonic() + REST
         if away and not before:
             log.warning("the archive is away", reason=away.detail)
         elif before and not away:

@@ -267,7 +267,7 @@ class Connections:
             if self._shared is None:
                 self._writer = await connecting()
             else:
-                self._writer = await self._shared.writer_slots.connected(connecting)
+                self._writer = await self._shared.writer_slots.connect(connecting)
         return self._writer
 
     @property

@@ -1,5 +1,6 @@
-"""Whether the log is still the one that this process has seen. It is not after a failover that lost commits, or
-once a backup was put in its place: then its head is lower, or other events stand at positions that were seen.
+"""The head of the log, and whether the log still has the last event that this process has seen. It lacks that event after a
+failover that lost commits, or once a backup was restored in its place: its head is lower, or it has other events at
+positions that were seen.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class LastSeen:
         self.at = datetime.fromtimestamp(0, UTC)
 
     def note(self, position: int, at: datetime) -> None:
-        """There is an event of this time at this position."""
+        """Remember an event, if it is later than the last one."""
         if position > self.position:
             self.position, self.at = position, at
 

@@ -1,4 +1,4 @@
-"""One connection on which commits are notified of: those of a log, or of all logs of a database."""
+"""One connection that sends notifications of commits: those of one log, or of all logs of a database."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from domain.eventlog.connection.timeouts import with_keepalives
 from domain.supervisor import Background, Tasks
 
 PAUSE = 0.005
-"""Seconds between two statements at least: those who listen read all that was committed meanwhile."""
+"""Seconds between two statements, at least: listeners read all that was committed meanwhile."""
 NOTIFY = "SELECT pg_notify(channel, '') FROM unnest(%b::text[]) AS channel"
 # A notification is on no disk, so its commit waits for none, and holds the lock for microseconds.
 NO_FLUSH = "-c synchronous_commit=off"
 
 
 class NotificationSender(Background):
-    """Notifies channels. What is to be notified while the connection is lost is notified of when it is there again."""
+    """Notifies channels. What cannot be sent while the connection is lost is sent over the next one."""
 
     outages = (psycopg.Error, OSError)
 
@@ -33,12 +33,12 @@ class NotificationSender(Background):
         return {"notification sender": self._run}
 
     def notify(self, channel: str) -> None:
-        """Notify a channel, soon."""
+        """Notify a channel within milliseconds."""
         self._channels.add(channel)
         self._pending.set()
 
     def relocate(self, conninfo: str) -> None:
-        """Notify in another place from the next notification on."""
+        """Send the next notification to another database."""
         self._conninfo = conninfo
 
     async def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""One connection per process that receives notifications, for all who want to be woken."""
+"""One connection per process that receives notifications, for all parts that wait for them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ LISTENING_POLL, DISCONNECTED_POLL = 1.0, 0.25
 
 
 class Wake:
-    """Wakes one sleeper. What happened while it was awake wakes it at once."""
+    """Wakes one task. What happened while the task did not wait wakes it at its next wait."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Wake it, now or when it next waits."""
+        """Wake the task, now or at its next wait."""
         self._event.set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Until something happened, or the time is over; whether something happened."""
+        """Wait until `set` was called, or the time is over; whether it was called."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -39,10 +39,10 @@ class Wake:
 
 
 class Listener(Background):
-    """Listens on the channels subscribed to before it is started.
+    """Listens on the channels that were subscribed to before it was started.
 
-    After each connect all are woken, as anything may have been missed. A notification is a hint
-    that saves time: a waiting reader also polls now and then.
+    After each connect it wakes all subscribers, as notifications may have been missed. A notification only saves time:
+    a reader that waits for one also polls.
     """
 
     outages = (psycopg.Error, OSError)
@@ -58,7 +58,7 @@ class Listener(Background):
 
     @property
     def poll(self) -> float:
-        """Seconds after which to look by oneself."""
+        """Seconds between two polls of a reader that waits for notifications."""
         return (self._poll or LISTENING_POLL) if self.is_listening else DISCONNECTED_POLL
 
     @property
@@ -79,12 +79,12 @@ class Listener(Background):
         return wake
 
     def wake(self, channel: str) -> None:
-        """Wake those who listen on a channel, as something was seen of which they may not have heard."""
+        """Wake the subscribers of a channel, as a poll has found what they may not have been notified of."""
         for handle in self._handlers.get(channel, ()):
             handle(None)
 
     def wake_all(self) -> None:
-        """Wake those who listen on any channel."""
+        """Wake the subscribers of all channels."""
         for channel in self._handlers:
             self.wake(channel)
 

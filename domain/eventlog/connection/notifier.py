@@ -1,4 +1,4 @@
-"""How others hear that something was committed: by the statement itself, or by one of its own after it.
+"""Notifies of commits: within the statement that writes, or by a statement of its own after it.
 
 PostgreSQL lets those who notify commit one after the other, in all its databases: each holds one lock until its commit
 is on the disk and, where it has to be, on a standby. One log commits so anyway; several on one server would wait for

@@ -39,7 +39,7 @@ class SharedConnection(AsyncConnection):
 
 
 class WriterSlots(Background):
-    """Slots for connections that are a log's own: those that write. Where all are taken, the one that is idle for
+    """Slots for connections that are a log's own: those that write. Where all are taken, the connection that is idle for
     longest is closed; and each once it was idle for a while.
     """
 
@@ -52,11 +52,11 @@ class WriterSlots(Background):
     def tasks(self) -> Tasks:
         return {"idle connections": self._look_after}
 
-    async def connected(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> AsyncConnection:
-        """A connection that has a place, which `leave` gives back.
+    async def connect(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> AsyncConnection:
+        """A new connection in a slot, which `leave` gives back.
 
         Raises:
-            TimeoutError: no place gets free.
+            TimeoutError: no slot becomes free in time.
             psycopg.Error: the database cannot be reached.
         """
         async with asyncio.timeout(WAITS):
@@ -84,7 +84,7 @@ class WriterSlots(Background):
         self._changed.set()
 
     def resume(self, owner: object) -> None:
-        """It is in use."""
+        """The connection of an owner is in use."""
         self._idle.pop(owner, None)
 
     def _release(self) -> None:

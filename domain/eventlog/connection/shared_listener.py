@@ -1,4 +1,4 @@
-"""One connection that listens for all logs of a database which a process has to do with."""
+"""One LISTEN connection for all logs of a database that a process serves."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from domain.eventlog.connection.timeouts import with_keepalives
 from domain.supervisor import Background, Tasks
 
 NO_SCHEMA = "-c search_path= -c timezone=UTC"
-"""For sessions of no log: they would find no table."""
+"""Options of sessions that belong to no log: they find no table."""
 POLL = 5.0
-"""Seconds between two looks for what one log among others was not notified of."""
+"""Seconds between two polls of a listener that shares its connection."""
 Handle = Callable[[str | None], None]
 
 
 class ListenConnection(Background):
-    """Hands each notification to those who listen on its channel. They may come and go while it runs."""
+    """Passes each notification to the listeners on its channel. Listeners may join and leave while it runs."""
 
     outages = (psycopg.Error, OSError)
 
@@ -36,13 +36,13 @@ class ListenConnection(Background):
         return {"listen connection": self._run}
 
     def join(self, listener: Listener) -> None:
-        """Listen on its channels, too; it is woken once that is so."""
+        """Listen on the channels of a listener, too, and wake it once that has begun."""
         self._listeners.append(listener)
         self._changed = True
         self._wake.set()
 
     def leave(self, listener: Listener) -> None:
-        """Listen on its channels no more."""
+        """Stop listening on the channels of a listener."""
         self._listeners.remove(listener)
         listener.is_listening = False
         self._changed = True
@@ -52,7 +52,7 @@ class ListenConnection(Background):
         try:
             async with await self._connect() as connection:
                 connection.add_notify_handler(
-                    lambda heard: self._hand_out(heard.channel, heard.payload)
+                    lambda received: self._hand_out(received.channel, received.payload)
                 )
                 await self._listen(connection)
         finally:
@@ -72,19 +72,19 @@ class ListenConnection(Background):
             wake.clear()
             if self._changed:
                 self._changed = False
-                channels = await self._tune(connection, channels)
-            # Not `connection.notifies()`: nobody could come or go while that waits.
+                channels = await self._update_channels(connection, channels)
+            # Not `connection.notifies()`: it holds the connection, so no listener could join or leave meanwhile.
             loop.add_reader(line, wake.set)
             try:
                 await wake.wait()
             finally:
                 loop.remove_reader(line)
             connection.pgconn.consume_input()
-            while (heard := connection.pgconn.notifies()) is not None:
-                self._hand_out(heard.relname.decode(), heard.extra.decode())
+            while (received := connection.pgconn.notifies()) is not None:
+                self._hand_out(received.relname.decode(), received.extra.decode())
 
-    async def _tune(self, connection: AsyncConnection, before: set[str]) -> set[str]:
-        """Listen on all channels that are wanted now, and on no other; these are returned."""
+    async def _update_channels(self, connection: AsyncConnection, before: set[str]) -> set[str]:
+        """Listen on all channels of the present listeners, and on no other; returns these channels."""
         listeners, by_channel = list(self._listeners), defaultdict[str, list[Handle]](list)
         for listener in listeners:
             for channel, handles in listener.channels.items():
@@ -105,7 +105,7 @@ class ListenConnection(Background):
 
 
 class SharedListener(Listener):
-    """Listens by the connection of all logs of a database."""
+    """Listens over the connection that the logs of a database share."""
 
     def __init__(self, connection: ListenConnection, schema: str, poll: float = POLL) -> None:
         super().__init__("", schema, poll)

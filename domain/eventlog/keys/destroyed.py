@@ -31,7 +31,7 @@ class DestroyedKeys(Background):
 
     def __init__(self, store: Store, listener: Listener) -> None:
         self._listener = listener
-        self._news = listener.subscribe(store.schema)
+        self._wake = listener.subscribe(store.schema)
         self._store = store
         self._after: int | None = None
 
@@ -42,7 +42,7 @@ class DestroyedKeys(Background):
         while True:
             if not await self.look():
                 await asyncio.sleep(PAUSE)
-                await self._news.wait(self._listener.poll)
+                await self._wake.wait(self._listener.poll)
 
     async def look(self) -> bool:
         """Destroy the keys that were destroyed elsewhere since the last look; whether there may be more.

@@ -16,7 +16,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from domain.errors import Overloaded
-from domain.eventlog.moving.locking import execute_patiently
+from domain.eventlog.moving.locking import execute_with_retries
 
 BUILD = SQL(
     """CREATE OR REPLACE TRIGGER log_move BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {}
@@ -45,12 +45,12 @@ class Expired(Exception):
 
 def build(connection: Connection[Any], tables: Iterable[str]) -> None:
     """Put the fence around these tables, open as it is. Writers wait for moments only."""
-    execute_patiently(connection, (BUILD.format(Identifier(table)) for table in tables))
+    execute_with_retries(connection, (BUILD.format(Identifier(table)) for table in tables))
 
 
 def remove(connection: Connection[Any], tables: Iterable[str]) -> None:
     """Take it away."""
-    execute_patiently(connection, (REMOVE.format(Identifier(table)) for table in tables))
+    execute_with_retries(connection, (REMOVE.format(Identifier(table)) for table in tables))
 
 
 def close(connection: Connection[Any], move: str, seconds: float, timeout: float) -> None:

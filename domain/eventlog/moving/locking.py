@@ -17,7 +17,7 @@ TRIES, PAUSE = 60, 0.2
 SET = SQL("SET lock_timeout = {}")
 
 
-def execute_patiently(connection: Connection[Any], statements: Iterable[Composed]) -> None:
+def execute_with_retries(connection: Connection[Any], statements: Iterable[Composed]) -> None:
     """Execute each, in a transaction of its own, again and again until it gets its lock at once.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where a log is by now: servers and commands that have its former address ask for it."""
+"""Which database a log is in, for servers and commands that know only the one from which it was moved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain.supervisor import Background, Tasks
 
 MOVED = "SELECT target FROM log_move WHERE moved AND follow"
 EXISTS = "SELECT to_regclass('log_move') IS NOT NULL"
-FARTHEST = 8
+MOST_MOVES = 8
 """How many moves are followed from the first place of a log."""
 POLL = 1.0
 """Seconds between two looks of a log that has its connections for itself."""
@@ -41,7 +41,7 @@ def find_move_target(
         Overloaded: the database cannot be reached.
     """
     place, asked = None, connection or conninfo
-    for _ in range(FARTHEST):
+    for _ in range(MOST_MOVES):
         with session(asked, schema) as there:
             if there.execute(EXISTS).fetchone() != (True,):
                 return place
@@ -69,7 +69,7 @@ def locate(
 
 
 async def relocate_listener(listener: Listener, conninfo: str) -> None:
-    """Have a listener that runs listen in another place."""
+    """Connect a running listener to another database."""
     listener.conninfo = conninfo
     await listener.stop()
     listener.start()
@@ -94,7 +94,7 @@ class MoveWatch(Background):
     ) -> None:
         """`poll`: seconds between two looks, unless the end of a move is notified of."""
         self._store = store
-        self._news = listener.subscribe(moved_channel(store.schema))
+        self._wake = listener.subscribe(moved_channel(store.schema))
         self._conninfo = conninfo
         self._relocate = relocate
         self.on_moved = on_moved
@@ -111,7 +111,7 @@ class MoveWatch(Background):
                 row = await (await connection.execute(MOVED)).fetchone()
             if row is not None:
                 await self._go_to(str(row[0]))
-            await self._news.wait(self._poll)
+            await self._wake.wait(self._poll)
 
     async def _go_to(self, place: str) -> None:
         log.warning("the log has moved", place=place)

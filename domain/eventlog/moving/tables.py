@@ -9,7 +9,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Identifier
 
-from domain.eventlog.moving.locking import execute_patiently
+from domain.eventlog.moving.locking import execute_with_retries
 
 TABLES = """SELECT c.relname AS name, c.relkind = 'p' AS parted, parent.relname AS parent,
         pg_get_expr(c.relpartbound, c.oid) AS bound,
@@ -76,7 +76,7 @@ def stored(found: Mapping[str, Table]) -> dict[str, Table]:
 
 def identify(connection: Connection[Any], found: Iterable[Table]) -> None:
     """Have changes of tables without a primary key name their row by the unique index."""
-    execute_patiently(
+    execute_with_retries(
         connection,
         (
             IDENTIFIED.format(Identifier(table.name), Identifier(table.unique_index))

@@ -190,15 +190,15 @@ async def test_place_of_the_connection_that_is_idle_for_longest_is_taken(
         return closing
 
     for owner in ("one", "two"):
-        await places.connected(connect)
+        await places.connect(connect)
         places.rest(owner, close(owner))
-    await places.connected(connect)
+    await places.connect(connect)
     assert closed == ["one"]
     places.resume("two")
     with pytest.raises(TimeoutError):
-        await places.connected(connect)
+        await places.connect(connect)
     places.rest("two", close("two"))
-    await places.connected(connect)
+    await places.connect(connect)
     assert closed == ["one", "two"]
 
 
@@ -211,8 +211,8 @@ async def test_connection_that_becomes_idle_gives_its_slot_to_one_who_waits() ->
     async def close() -> None:
         slots.leave("one")
 
-    await slots.connected(connect)
-    waiting = [asyncio.create_task(slots.connected(connect)) for _ in range(2)]
+    await slots.connect(connect)
+    waiting = [asyncio.create_task(slots.connect(connect)) for _ in range(2)]
     await asyncio.sleep(0)
     slots.rest("one", close)
     async with asyncio.timeout(1):
