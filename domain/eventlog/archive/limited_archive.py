@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from domain.errors import ArchiveAway
+from domain.errors import ArchiveAway, Damaged
 from domain.eventlog.archive.files import CLIENT, ArchiveFiles
 
 AT_ONCE = 4
@@ -80,6 +80,9 @@ class LimitedArchive:
             yield self.files
         except ArchiveAway as error:
             self._note(error)
+            raise
+        except Damaged:  # it has answered
+            self._note(None)
             raise
         else:
             self._note(None)
