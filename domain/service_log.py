@@ -10,7 +10,6 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
     Cipher,
     Compressor,
-    JSONTranscoder,
     Mapper,
     NotSupportedError,
     StoredEvent,
@@ -66,11 +65,6 @@ class ServiceMapper(Mapper[str]):
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
         """Raises NotSupportedError."""
         raise NotSupportedError("the log of the service is appended to by its commands alone")
-
-
-def service_mapper() -> ServiceMapper:
-    """A mapper for callers without an environment of the library's."""
-    return ServiceMapper(JSONTranscoder())
 
 
 OF_SERVICE = {

@@ -79,9 +79,9 @@ class HookEvent(Event):
             identity = aggregate_id(recorded.stream)
             made_by = recorded.by if self.execution is None else None
             state = Hook(identity, self.execution, self.customer, self.provider, made_by)
-        return state.evolve(**self.changes(state, recorded))
+        return state.evolve(**self.changes(state))
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
+    def changes(self, hook: Hook) -> dict[str, Any]:
         """The fields that change, with their new values."""
         raise NotImplementedError
 
@@ -102,7 +102,7 @@ class WebhookSettings(HookEvent):
         members = {name: getattr(self, name) for name in names}
         return Webhook.model_construct(_fields_set={"id", *names}, id=webhook, **members)
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
+    def changes(self, hook: Hook) -> dict[str, Any]:
         return {"settings": self.settings(hook.id), "filter": self.filter, "disabled": None}
 
 
@@ -113,8 +113,8 @@ class WebhookCreated(WebhookSettings):
     after: int | None = None
     scope: dict[str, Any] | None = None
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
-        return {**super().changes(hook, recorded), "after": self.after, "scope": self.scope}
+    def changes(self, hook: Hook) -> dict[str, Any]:
+        return {**super().changes(hook), "after": self.after, "scope": self.scope}
 
 
 class WebhookUpdated(WebhookSettings):
@@ -128,7 +128,7 @@ class WebhookRemoved(HookEvent):
 
     type: ClassVar[str] = "webhook.removed"
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
+    def changes(self, hook: Hook) -> dict[str, Any]:
         return {"removed": True}
 
 
@@ -139,7 +139,7 @@ class WebhookFailing(HookEvent):
     since: Time
     status: int | None = None
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
+    def changes(self, hook: Hook) -> dict[str, Any]:
         return {"failing_since": self.since}
 
 
@@ -148,7 +148,7 @@ class WebhookRecovered(HookEvent):
 
     type: ClassVar[str] = "webhook.recovered"
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
+    def changes(self, hook: Hook) -> dict[str, Any]:
         return {"failing_since": None}
 
 
@@ -158,7 +158,7 @@ class WebhookDisabled(HookEvent):
     type: ClassVar[str] = "webhook.disabled"
     reason: Reason
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
+    def changes(self, hook: Hook) -> dict[str, Any]:
         return {"disabled": self.reason, "failing_since": None}
 
 
@@ -167,7 +167,7 @@ class WebhookEnabled(HookEvent):
 
     type: ClassVar[str] = "webhook.enabled"
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
+    def changes(self, hook: Hook) -> dict[str, Any]:
         return {"disabled": None}
 
 
@@ -178,7 +178,7 @@ class WebhookSecretRotated(HookEvent):
     generation: int = Field(ge=1)
     overlap_until: Time
 
-    def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
+    def changes(self, hook: Hook) -> dict[str, Any]:
         return {"generation": self.generation, "overlap_until": self.overlap_until}
 
 
