@@ -13,7 +13,7 @@ DESTROYED = 65_536
 """Streams whose keys were destroyed that are remembered: what was read before may come after."""
 
 Destroyed = Callable[[Iterable[str]], object]
-"""Is called with streams whose keys were destroyed: what was opened of them has to go."""
+"""Is called with streams whose keys were destroyed: their opened content must be dropped."""
 
 
 class Keyring:

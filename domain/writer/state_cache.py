@@ -1,4 +1,4 @@
-"""What the writer knows of the log: how far it is, and the states of the streams it used last."""
+"""What the writer has cached of the log: its head, and the states of the streams that were used last."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class StateCache:
         self._keyring.forget_absent()
 
     def begin(self, transaction: Transaction) -> None:
-        """Believe only what still holds where a transaction begins."""
+        """Drop what does not hold any more where a transaction begins."""
         if transaction.session != self.session or transaction.position < self.position:
             self.forget()
             self.session = transaction.session
@@ -135,7 +135,7 @@ class StateCache:
         self._current.difference_update(self._states.trim())
 
     def _drop(self, streams: Iterable[str]) -> None:
-        """These were opened, and nobody may see what was in them any more."""
+        """Drop the states of streams whose keys were destroyed: they have opened content."""
         for stream in streams:
             self._states.pop(stream)
             self._current.discard(stream)

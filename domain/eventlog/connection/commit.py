@@ -1,4 +1,4 @@
-"""A commit whose connection breaks: what was to be written, and the query that shows whether it was."""
+"""What one transaction writes, and how to find out whether it was committed where the connection broke."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ WAIT_FOR_QUORUM = "SELECT pg_logical_emit_message(true, 'executions', '')"
 
 
 class CommitCheck(NamedTuple):
-    """A query that finds the position of its last event where a batch was committed, 0 where it has none; and no row where
-    it was not.
+    """A query that shows whether a batch was committed: it returns the position of the last event of the batch, 0 where the
+    batch has no event, and no row where it was not committed.
     """
 
     query: str
@@ -50,7 +50,7 @@ class Commit(NamedTuple):
 
     @property
     def check(self) -> CommitCheck:
-        """What shows whether it was written: the last of its rows."""
+        """The query that looks for the last of its rows."""
         if self.events:
             last = self.events[-1]
             values = (last.stream, last.version, self.at, last.meta, last.data)
@@ -71,11 +71,11 @@ class FormerKey(Overloaded):
 
 
 async def find_written(connection: AsyncConnection, check: CommitCheck) -> int | None:
-    """What a check finds, None where it finds nothing, once that is where commits have to be: a commit whose connection is
-    ended while it waits for standbys shows on the primary, and is lost with it.
+    """The result of a check, None where the batch was not committed. Returns once the standbys that commits wait for have
+    the commit, too: one whose connection ended while it waited for them is visible on the primary, and would be lost with it.
 
     Raises:
-        Overloaded: this is a standby, such as a former primary: it may lack the batch, or have it to no avail.
+        Overloaded: this is a standby, such as a former primary: it may lack the batch, or have it where the new primary lacks it.
     """
     standby = await connection.execute(IN_RECOVERY)
     if await standby.fetchone() is not None:

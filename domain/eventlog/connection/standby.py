@@ -1,4 +1,4 @@
-"""Whether the log may be read from a standby: looked at twice a second, and said where it changes."""
+"""Checks twice a second whether the log may be read from a standby, and logs each change."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ log = structlog.get_logger()
 
 
 class StandbyStatus(NamedTuple):
-    """What a standby was like: whether it is one, of which log, how far, and the time there of the event that
-    this process has seen last.
+    """The state of a standby: whether it is one, of which log, its position, and the time that the event seen last by
+    this process has there.
     """
 
     is_standby: bool
@@ -56,7 +56,7 @@ class Lag:
         self._mark, self._marked_at = 0, -inf
 
     def look(self, standby: int, primary: int, now: float) -> None:
-        """Where both are at a time, in seconds."""
+        """Take the positions of both at a time, in seconds."""
         if standby >= self._mark:
             self._whole_at = now if standby >= primary else self._marked_at
             self._mark, self._marked_at = primary, now
@@ -64,7 +64,7 @@ class Lag:
 
 
 def reason_unusable(look: StandbyStatus, of_log: str, seen: SeenEvent) -> str | None:
-    """Why a database is not the one to read from, however far it is; None where it is."""
+    """Why a database must not be read from, whatever its position; None where it may be."""
     if not look.is_standby:
         return "it is no standby"
     if look.log_id != of_log:
@@ -75,7 +75,7 @@ def reason_unusable(look: StandbyStatus, of_log: str, seen: SeenEvent) -> str | 
 
 
 class Standby(Background):
-    """Looks after a standby, on a store of its own."""
+    """Checks a standby over a store of its own."""
 
     def __init__(self, store: StandbyStore, of_log: str) -> None:
         self.store = store

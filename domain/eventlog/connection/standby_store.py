@@ -31,7 +31,7 @@ CONNECTS_WITHIN, ANSWERS_WITHIN = 0.5, 2.0
 ARRIVES_WITHIN, PAUSE = 0.05, 0.002
 """Seconds that a read waits for what the primary has already, and between two looks."""
 NO_WAIT_FOR = 5.0
-"""Seconds without such waits, once one was in vain."""
+"""Seconds without such waits after one that has failed."""
 NOT_THERE = "The standby has not got so far."
 SAME_LOG = """SELECT pg_is_in_recovery() AND log_id = %b AND NOT EXISTS (
     SELECT FROM events WHERE notification_id = %b AND at <> %b) FROM head"""
@@ -40,7 +40,7 @@ LOG_REACHES = "SELECT position >= %b FROM head"
 
 
 class StandbyCondition(NamedTuple):
-    """What must hold of a standby before it is read: a query whose row is true."""
+    """What must be true of a standby before it is read: a query that returns true."""
 
     query: str
     values: tuple[Any, ...]
@@ -55,7 +55,7 @@ class StandbyCondition(NamedTuple):
 
 
 class StandbyOutages(Outages):
-    """Knows why the standby is away. Who looks after it writes that to the log."""
+    """Knows why the standby is away. `Standby` logs that."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class StandbyOutages(Outages):
 
 
 class StandbyConnections(Connections):
-    """Give up sooner than those to the primary. Whatever goes wrong, the primary may do better."""
+    """Connections that give up sooner than those to the primary: a read that fails is answered by the primary."""
 
     outages: StandbyOutages
 
@@ -102,18 +102,18 @@ class StandbyConnections(Connections):
 
 
 class CatchUpWait:
-    """How long reads wait for what is on its way: not at all for a while after one has waited in vain."""
+    """How long reads wait until the standby has what they need: not at all for some seconds after such a wait has failed."""
 
     def __init__(self) -> None:
         self._none_until = 0.0
 
     @property
     def seconds(self) -> float:
-        """For how long one may wait now."""
+        """Seconds that a read may wait now."""
         return ARRIVES_WITHIN if monotonic() >= self._none_until else 0.0
 
     def disable_for_a_while(self) -> None:
-        """What was waited for did not come."""
+        """A wait has failed: let no read wait for `NO_WAIT_FOR` seconds."""
         self._none_until = monotonic() + NO_WAIT_FOR
 
 

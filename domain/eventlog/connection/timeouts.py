@@ -41,7 +41,7 @@ async def available() -> AsyncIterator[None]:
 
 
 def note_outage(error: Exception, outages: Outages) -> Overloaded:
-    """Note one of the `OUTAGES`, where it is the database's; returns the refusal for the caller."""
+    """Tell `outages` of an error, where it means that the database is away or full; returns the refusal for the caller."""
     if isinstance(error, psycopg.errors.ObjectInUse) and FENCED in str(error):
         return Overloaded(MOVING)
     if isinstance(error, psycopg.errors.DiskFull) or NO_SPACE in str(error):
@@ -76,7 +76,7 @@ def cut_after(seconds: float, connection: AsyncConnection) -> Iterator[None]:
 def is_closed_by_server(connection: AsyncConnection) -> bool:
     """Whether the server has closed an idle connection; costs a system call, not a round trip.
 
-    Nothing is owed to an idle connection, so whatever there is to read says that it ends.
+    The server sends nothing over an idle connection but its end.
     """
     if connection.closed:
         return True
@@ -95,7 +95,7 @@ def _cut(connection: AsyncConnection) -> None:
 
 
 def with_keepalives(conninfo: str) -> str:
-    """The same connection, but one to a host that has gone is noticed within seconds."""
+    """The connection string with keepalives: a connection to a host that is gone is noticed within seconds."""
     return make_conninfo(
         conninfo,
         keepalives_idle=5,
