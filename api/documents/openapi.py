@@ -192,7 +192,7 @@ def _responses(row: Operation) -> dict[str, Any]:
     if row.status != 200 and _has(row, "dryRun"):
         content = _content({row.media_type: DRY_RUN})
         responses["200"] = {"description": "With `dryRun=true`", "content": content}
-    for code in sorted(_refusals(row), key=lambda code: PROBLEMS[code].status):
+    for code in sorted(_refusals(row), key=lambda code: (PROBLEMS[code].status, code)):
         kind = PROBLEMS[code]
         shown = responses.setdefault(
             str(kind.status),
