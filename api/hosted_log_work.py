@@ -21,7 +21,7 @@ from domain.errors import DomainError
 from domain.eventlog.connection.shared import SharedDatabases
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.supervisor import Background, Tasks, cancel
-from workers.archiver import Retention
+from workers.archiver import LineRetention
 from workers.connection_slots import ConnectionSlots
 from workers.log_ownership import LogOwnership
 from workers.outbound.addresses import networks
@@ -39,7 +39,7 @@ AT_ONCE = 8
 log = structlog.get_logger()
 
 
-class Deployment(NamedTuple):
+class WorkDeployment(NamedTuple):
     """What the work for all its logs has in common: the database where no other one is named; the master key; which networks webhooks may reach; when what is archived, below the same URL; how many leases an
     execution may lose, how many events a second are audited of each log, and how many connections are shared.
     """
@@ -47,25 +47,25 @@ class Deployment(NamedTuple):
     known: Database
     master_key: bytes
     webhook_allow: str
-    retention: Retention | None
+    retention: LineRetention | None
     lost_leases: int
     audit: Audit
     connections: int
 
-    def retention_of(self, name: str) -> Retention | None:
+    def retention_of(self, name: str) -> LineRetention | None:
         """What is archived of a log, in a place of its own."""
         if (common := self.retention) is None:
             return None
         url = f"{common.url.rstrip('/')}/{name}"
         # Beside that of the main log, which empties its own.
         work = common.work.with_name(f"{common.work.name}-{name}")
-        return Retention(url, common.days, work, common.access_days, common.event_days)
+        return LineRetention(url, common.days, work, common.access_days, common.event_days)
 
 
 class HostedLogWorkers(Background):
     """Works for each log that stands in the file; what goes wrong with one holds up no other."""
 
-    def __init__(self, registry: LogRegistry, deployment: Deployment) -> None:
+    def __init__(self, registry: LogRegistry, deployment: WorkDeployment) -> None:
         self._registry = registry
         self._deployment = deployment
         ready = partial(prepare_log, deployment.known, deployment.master_key)
@@ -81,7 +81,7 @@ class HostedLogWorkers(Background):
     async def stop(self) -> None:
         """End the work for all of them."""
         await super().stop()
-        await _ended([task for _, task in self._working.values()])
+        await _end([task for _, task in self._working.values()])
         self._preparation.close()
 
     async def _look_after(self) -> None:
@@ -99,7 +99,7 @@ class HostedLogWorkers(Background):
         """Work for what stands in the file now, where it is now, and for nothing else."""
         for name, (place, task) in list(self._working.items()):
             if places.get(name) != place:
-                await _ended([task])
+                await _end([task])
                 del self._working[name]
         for name, place in places.items():
             if name not in self._working:
@@ -171,7 +171,7 @@ class HostedLogWorkers(Background):
                 await ownership.stop()
 
 
-async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
     """End the work for logs in good order: to be cancelled once more would break that off."""
     for task in tasks:
         task.cancel()

@@ -66,7 +66,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
                 ended = served.until_ended(ended.other, work=work)
 
 
-class Ended(NamedTuple):
+class ServiceEnded(NamedTuple):
     """Why a log is not served any more: it became an `other` one, it has another master key, or a signal came."""
 
     other: OtherLog | None
@@ -88,7 +88,7 @@ class Served(NamedTuple):
     listening: socket.socket
     token: str
 
-    def until_ended(self, other: OtherLog | None = None, *, work: bool) -> Ended:
+    def until_ended(self, other: OtherLog | None = None, *, work: bool) -> ServiceEnded:
         """Serve the log until a signal, or until it is not the same any more; the `other` one where it has become
         that before.
         """
@@ -118,7 +118,7 @@ class Served(NamedTuple):
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
             server = server_of(config, system, limits_of_process(settings), made.close_others)
             server.run(sockets=[listening.dup()])
-        return Ended(system.hub.other, system.key_watch.changed, server.asked_to_end)
+        return ServiceEnded(system.hub.other, system.key_watch.changed, server.asked_to_end)
 
     def prepare_again(self) -> Served:
         """Make what is missing in the other log, once its database answers, and serve it by the name that it has.

@@ -14,7 +14,7 @@ from api.access.grants import Grants
 from api.cells.client import CellClient
 from api.cells.directory import Directory
 from api.cells.registry import HostedState
-from api.claiming.dispatcher import Dispatcher
+from api.claiming.dispatcher import ClaimDispatcher
 from api.clock import Clock, chance
 from api.settings import Settings, cells
 from api.streaming.hub import Hub
@@ -35,19 +35,19 @@ from domain.eventlog.connection.standby import Standby
 from domain.eventlog.connection.standby_store import StandbyStore
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.keys.current import opened
+from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.moving.log_location import MoveWatch, relocate_listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
-from domain.supervisor import Part, started
+from domain.supervisor import ProcessPart, run_parts
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
 from projections.audit.note import Signer, origin_of
 from projections.catalog import Catalog
 from projections.engine.position_tracker import PositionTracker
-from projections.engine.rebuild_progress import Progress
+from projections.engine.rebuild_progress import RebuildProgress
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
@@ -85,7 +85,7 @@ class System:
     directory: Directory
     clock: Clock
     bus: Bus
-    dispatcher: Dispatcher
+    dispatcher: ClaimDispatcher
     access_changes: AccessChanges
     door: Door
     listener: Listener
@@ -100,7 +100,7 @@ class System:
     logs: LogLinePages
     log_stream: LogLineReader
     log_news: LogLineNotifier
-    progress: Progress
+    progress: RebuildProgress
     webhooks: WebhookParts
     signer: Signer
     settings: Settings
@@ -166,7 +166,7 @@ def build(
         directory=directory,
         clock=clock,
         bus=bus,
-        dispatcher=Dispatcher(bus, store, positions),
+        dispatcher=ClaimDispatcher(bus, store, positions),
         access_changes=changes,
         door=new_door(settings, *asked, directory=directory, attempts=common.attempts),
         listener=listener,
@@ -193,7 +193,7 @@ def _readers(settings: Settings, store: Store, hub: Hub, views: Views) -> dict[s
         "catalog": catalog,
         "logs": LogLinePages(store, ArchivedLines(settings.archive, settings.archive_cache)),
         "log_stream": LogLineReader(store),
-        "progress": Progress(store, [view.name for view in views]),
+        "progress": RebuildProgress(store, [view.name for view in views]),
         "webhooks": WebhookParts.of(settings.webhook_allow, store),
     }
 
@@ -231,7 +231,7 @@ def _writer(
 
     def lines_written() -> None:
         hub.logs.wake()
-        log_news.appended()
+        log_news.wake()
 
     bus = Bus(
         store,
@@ -262,7 +262,7 @@ def _move_watch(
 @asynccontextmanager
 async def running(system: System) -> AsyncIterator[None]:
     """The parts run, on an open store, while the block does."""
-    parts: tuple[Part, ...] = (
+    parts: tuple[ProcessPart, ...] = (
         system.door.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
@@ -270,5 +270,5 @@ async def running(system: System) -> AsyncIterator[None]:
         *filter(None, [system.sources.standby]),
     )
     clients = aclosing(system.webhooks.client), aclosing(system.cells)
-    async with opened(system.store), started(parts), clients[0], clients[1]:
+    async with open_with_current_key(system.store), run_parts(parts), clients[0], clients[1]:
         yield

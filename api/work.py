@@ -19,7 +19,7 @@ from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.shared_listener import SharedListener
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.keys.current import opened
+from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.keys.no_key import NO_KEY
@@ -27,7 +27,7 @@ from domain.eventlog.moving.log_location import POLL, MoveWatch
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.execution.types import MOST_LOST
-from domain.supervisor import Part, started
+from domain.supervisor import ProcessPart, run_parts
 from domain.writer.guarded_writer import GuardedWriter
 from projections.catalog import Catalog
 from projections.engine.channels import progress_channel, when_moved
@@ -37,7 +37,7 @@ from projections.registry import all_projections
 from workers import connection_slots
 from workers.access_anchors import AccessAnchorer
 from workers.access_retirement import AccessRetirer
-from workers.archiver import Archiver, Retention
+from workers.archiver import Archiver, LineRetention
 from workers.auditor import Auditor
 from workers.connection_slots import ConnectionSlots
 from workers.event_archive.archiver import EventArchiver
@@ -115,7 +115,7 @@ async def run_workers(
     schema: str,
     keys: LogKeys,
     webhook_allow: str = "",
-    retention: Retention | None = None,
+    retention: LineRetention | None = None,
     *,
     lost_leases: int = MOST_LOST,
     audit: Audit | None = None,
@@ -145,9 +145,9 @@ async def run_workers(
     slow = _slow(writer, store, conninfo, clock=clock, keys=keys, kept=retention, audit=audit)
     for each in (*workers, *slow):
         each.slots = shared and shared.slots
-    parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers, *slow]
+    parts: list[ProcessPart] = [listener, runner, DestroyedKeys(store, listener), *workers, *slow]
     parts += _watches(store, listener, conninfo, on_change, shared)
-    async with opened(store), _closing(client, shared), started(parts):
+    async with open_with_current_key(store), _closing(client, shared), run_parts(parts):
         yield runner
 
 
@@ -158,7 +158,7 @@ def _slow(
     *,
     clock: Clock,
     keys: LogKeys,
-    kept: Retention | None,
+    kept: LineRetention | None,
     audit: Audit | None,
 ) -> list[Slow]:
     """What takes long, now and then: it archives, retires and audits."""
@@ -194,7 +194,7 @@ def _watches(
     conninfo: str,
     on_change: LogChangeHandlers,
     shared: SharedResources | None,
-) -> tuple[Part, ...]:
+) -> tuple[ProcessPart, ...]:
     every, poll = (
         ((), POLL)
         if shared is None
@@ -228,5 +228,5 @@ async def run_witnesses(
     client = HttpClient(networks(allowed), answer_bytes=LARGEST_STAMP)
     found = witnesses(audit.witnesses, client, audit.stamps)
     publisher = HeadPublisher(found, conninfo, schema, clock=Clock())
-    async with aclosing(client), started([publisher] if found else []):
+    async with aclosing(client), run_parts([publisher] if found else []):
         yield

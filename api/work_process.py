@@ -20,7 +20,7 @@ import structlog
 from api.settings import SetupError, environment_of_children
 from api.starter import task_of_starter
 from api.telemetry.logging import configure_logging
-from api.work_task import Task, work_until_stopped
+from api.work_task import WorkTask, work_until_stopped
 
 COMMAND = (sys.executable, "-P", "-m", "api.work_process")
 ENDS_WITHIN = 10.0
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 class WorkProcess:
     """The process while the block runs. However the server ends, it ends with it."""
 
-    def __init__(self, task: Task, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, task: WorkTask, command: Sequence[str] = COMMAND) -> None:
         self._task = task
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,7 +106,7 @@ class WorkProcess:
 
 def main() -> None:
     """Work for the log that the server names."""
-    task = Task(*json.loads(task_of_starter()))
+    task = WorkTask(*json.loads(task_of_starter()))
     configure_logging(task.log_level)
     try:
         work_until_stopped(task)

@@ -20,7 +20,7 @@ import uvloop
 
 from api.cells.registry import LogRegistry
 from api.database import Database
-from api.hosted_log_work import Deployment, HostedLogWorkers
+from api.hosted_log_work import HostedLogWorkers, WorkDeployment
 from api.settings import Settings, SetupError
 from api.work import Audit, LogChangeHandlers, run_witnesses, run_workers
 from domain.access.retirements import KEPT_DAYS
@@ -31,8 +31,8 @@ from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.setup.log_name import OtherName, settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.execution.types import MOST_LOST
-from domain.supervisor import started
-from workers.archiver import Retention
+from domain.supervisor import run_parts
+from workers.archiver import LineRetention
 
 WATCH = 1.0
 """Seconds between two calls of `watch`."""
@@ -40,7 +40,7 @@ WATCH = 1.0
 log = structlog.get_logger()
 
 
-class Task(NamedTuple):
+class WorkTask(NamedTuple):
     """Which log a process works for, how much it says about that, which networks webhooks may reach
     besides public ones, where log lines are archived after how many days, a folder for files on their
     way there, how many leases an execution may lose, what an `Audit` has, for how many days the access log is
@@ -71,22 +71,22 @@ class Task(NamedTuple):
     event_days: int | None = None
 
     @property
-    def retention(self) -> Retention | None:
+    def retention(self) -> LineRetention | None:
         """Where archived log lines and events go, and when, and for how long reads are kept; None where all of it stays."""
         if not self.archive:
             return None
         kept = self.log_days, Path(self.work), self.access_days, self.event_days
-        return Retention(self.archive, *kept)
+        return LineRetention(self.archive, *kept)
 
 
 def task_of(
     settings: Settings, conninfo: str, keys: LogKeys, others: tuple[str, str] | None = None
-) -> Task:
+) -> WorkTask:
     """The task that the settings give a process; `others` are who owns tables and who serves in the database of the
     logs beside it that have none of their own, if that is another one.
     """
     owner, serving = others or (conninfo, conninfo)
-    return Task(
+    return WorkTask(
         conninfo,
         settings.schema,
         keys.master.hex(),
@@ -109,7 +109,7 @@ def task_of(
     )
 
 
-def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
+def work_until_stopped(task: WorkTask, watch: Callable[[], object] = lambda: None) -> None:
     """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second. Where the log becomes
     another one, or moves, all that was known of it is dropped.
 
@@ -133,13 +133,13 @@ def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -
             end_when_asked()
             if Reason.OTHER_LOG in reasons:
                 log.warning("the log has another id: the work begins again")
-            task = named_again(task, watch)
+            task = settle_name_again(task, watch)
             reasons.clear()
     except (WrongKey, RotationUnderWay) as error:
         raise SetupError(error.detail) from None
 
 
-def named_again(task: Task, watch: Callable[[], object]) -> Task:
+def settle_name_again(task: WorkTask, watch: Callable[[], object]) -> WorkTask:
     """The task with the name that its log has by now, once its database answers.
 
     Raises:
@@ -171,7 +171,7 @@ OTHER = Reason.OTHER_LOG, Reason.OTHER_KEY, Reason.OTHER_PLACE
 
 
 async def _until_stopped(
-    task: Task,
+    task: WorkTask,
     watch: Callable[[], object],
     reasons: set[Reason],
     relocate: Callable[[str], None],
@@ -196,7 +196,7 @@ async def _until_stopped(
     of_log, allowed = (task.conninfo, task.schema), task.webhook_allow
     audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
     async with (
-        started(work_for_others(task)),
+        run_parts(work_for_others(task)),
         run_witnesses(*of_log, allowed, audit),
         run_workers(
             *(*of_log, keys, allowed, task.retention),
@@ -212,11 +212,11 @@ async def _until_stopped(
                 await asyncio.wait_for(stopped.wait(), WATCH)
 
 
-def work_for_others(task: Task) -> list[HostedLogWorkers]:
+def work_for_others(task: WorkTask) -> list[HostedLogWorkers]:
     """The work for other logs, if there is a file of them. Their heads are shown to no witness."""
     if not task.logs:
         return []
-    deployment = Deployment(
+    deployment = WorkDeployment(
         Database(task.owner, task.others),
         bytes.fromhex(task.master_key),
         task.webhook_allow,

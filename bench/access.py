@@ -58,13 +58,13 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     names = uvloop.run(service.running("read", EXECUTIONS))
     bare = stand.serve(conninfo, "--no-work", module="bench.unrecorded")
     servers = Servers(server, bare, service, names)
-    figures = [figure for reads in READS for figure in _compared(stand, plan, servers, reads)]
+    figures = [figure for reads in READS for figure in _compare(stand, plan, servers, reads)]
     report.add("Reads with the access log, and without it", figures)
     stand.stop(bare)
     stand.stop(server)
 
 
-def _compared(stand: Stand, plan: Plan, servers: Servers, reads: Reads) -> list[Figure]:
+def _compare(stand: Stand, plan: Plan, servers: Servers, reads: Reads) -> list[Figure]:
     requests = [servers.service.request("GET", reads.path.format(name)) for name in servers.names]
     loads: dict[int, list[Load]] = {servers.recording.pid: [], servers.bare.pid: []}
     costs = dict.fromkeys(loads, "")

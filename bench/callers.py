@@ -61,7 +61,7 @@ async def measure(conninfo: str, callers: int, seconds: float, postgres: int) ->
     await begin(store, streams)
     bus.start()
     try:
-        return await _timed(bus, streams, seconds, postgres)
+        return await _time(bus, streams, seconds, postgres)
     finally:
         await bus.stop()
         await store.close()
@@ -85,7 +85,7 @@ async def begin(store: Store, streams: list[str]) -> None:
         await transaction.append(rows, [], now)
 
 
-async def _timed(bus: Bus, streams: list[str], seconds: float, postgres: int) -> Called:
+async def _time(bus: Bus, streams: list[str], seconds: float, postgres: int) -> Called:
     start = time.perf_counter() + WARM_UP
     latencies: list[float] = []
 

@@ -65,10 +65,10 @@ def main() -> None:
     repetitions; beside it stand the smallest and the largest, and in the note the CPU time that
     each request took in the service, in PostgreSQL and in the load generator (client).
     """
-    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
-def _interrupted(*_: object) -> NoReturn:
+def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 

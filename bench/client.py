@@ -19,7 +19,7 @@ import orjson
 END_OF_HEAD = b"\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 NO_BODY = (b"204", b"304")
-PATIENCE = 60.0
+ANSWER_TIMEOUT = 60.0
 
 
 def request(method: str, path: str, body: object = None, token: str | None = None) -> bytes:
@@ -127,7 +127,7 @@ class Caller(Connection):
         """
         self._answer = asyncio.get_running_loop().create_future()
         self.send(request)
-        answer = await asyncio.wait_for(self._answer, PATIENCE)
+        answer = await asyncio.wait_for(self._answer, ANSWER_TIMEOUT)
         if expect is not None and answer.status != expect:
             first = request.partition(b"\r\n")[0].decode()
             raise RuntimeError(f"{first} is answered {answer.status}: {answer.body[:500]!r}")
@@ -242,6 +242,6 @@ async def run_load(
         client.begin()
     with suppress(TimeoutError):
         every = asyncio.gather(*(client.closed for client in clients))
-        await asyncio.wait_for(every, warm_up + seconds + PATIENCE)
+        await asyncio.wait_for(every, warm_up + seconds + ANSWER_TIMEOUT)
     load.latencies.sort()
     return load

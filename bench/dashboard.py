@@ -60,13 +60,13 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
         for tab, name in TABS.items():
             with _page(browser, stand.token, f"{url}/ui/executions/large?tab={tab}"):
                 pass  # the server has read it once
-            tries = [_tried(browser, stand, plan, url, tab) for _ in range(plan.repetitions)]
+            tries = [_try(browser, stand, plan, url, tab) for _ in range(plan.repetitions)]
             report.add(f"The dashboard: {name}", _figures(tries))
         browser.close()
     stand.stop(server)
 
 
-def _tried(browser: Any, stand: Stand, plan: Plan, url: str, tab: str) -> dict[str, float]:
+def _try(browser: Any, stand: Stand, plan: Plan, url: str, tab: str) -> dict[str, float]:
     with _page(browser, stand.token, f"{url}/ui/executions/large?tab={tab}") as page:
         found: dict[str, float] = page.evaluate(SCROLL, plan.seconds)
         return {**found, "opened": page.evaluate("opened")}

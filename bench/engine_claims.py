@@ -37,14 +37,14 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     loads: dict[str, list[Load]] = {"start": [], "claim": [], "heartbeat": []}
     cpu: dict[str, str] = {}
     for repetition in range(plan.repetitions):
-        names = _queued(service, f"{repetition}-started", plan)
+        names = _fill_queue(service, f"{repetition}-started", plan)
         shares = [
             iter(
                 [service.request("POST", f"/executions/{name}/start") for name in names[n::WORKERS]]
             )
             for n in range(WORKERS)
         ]
-        claimed = _queued(service, f"{repetition}-claimed", plan)
+        claimed = _fill_queue(service, f"{repetition}-claimed", plan)
         for what, requests in (
             ("start", shares),
             ("claim", _claims(service)),
@@ -54,7 +54,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
             load = _run(server.port, requests, plan, claims=what == "claim")
             cpu[what] = meter.costs().per(len(load.latencies) or 1)
             loads[what].append(load)
-        uvloop.run(_cancelled(service, claimed))
+        uvloop.run(_cancel(service, claimed))
     stand.stop(server)
     report.add(f"Claims and heartbeats, {WORKERS} workers", _figures(loads, cpu))
 
@@ -100,15 +100,15 @@ def _figures(loads: dict[str, list[Load]], cpu: dict[str, str]) -> list[Figure]:
     return figures
 
 
-def _queued(service: Service, prefix: str, plan: Plan) -> list[str]:
+def _fill_queue(service: Service, prefix: str, plan: Plan) -> list[str]:
     amount = int(MOST * (plan.seconds + WARM_UP))
     names = [f"{prefix}-{number}" for number in range(amount)]
-    last = uvloop.run(service.send(_created(name, n) for n, name in enumerate(names)))
+    last = uvloop.run(service.send(_creation(name, n) for n, name in enumerate(names)))
     uvloop.run(service.visible(last))
     return names
 
 
-def _created(name: str, number: int) -> Item:
+def _creation(name: str, number: int) -> Item:
     service = SERVICES[number % len(SERVICES)]
     return {
         "command": "create",
@@ -119,9 +119,9 @@ def _created(name: str, number: int) -> Item:
     }
 
 
-async def _cancelled(service: Service, names: list[str]) -> None:
+async def _cancel(service: Service, names: list[str]) -> None:
     """What is left is not for the next repetition."""
-    async with service.connected() as connection:
+    async with service.connect() as connection:
         for first in range(0, len(names), 1_000):
             part = [
                 {"command": "cancel", "execution": name} for name in names[first : first + 1_000]

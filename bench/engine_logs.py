@@ -50,7 +50,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     server = stand.serve(conninfo)
     service = Service(server.port, stand.token)
     uvloop.run(service.prepare())
-    figures = _appended(stand, plan, service, server)
+    figures = _measure_appends(stand, plan, service, server)
     report.add(f"Log lines appended, {CONNECTIONS} connections", figures)
     names = uvloop.run(service.running("many", EXECUTIONS))
     table = LinesTable(conninfo, Vault(DataDir(stand.folder / "service").master_key()))
@@ -63,11 +63,11 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     ]
     title = f"The last 100 lines of one execution among {lines}"
     report.add(title, load_figures("GET …/logs", loads, None, Target("≤", 10)))
-    report.add(f"{lines} lines of a day archived", _archived(stand, table, lines, sealed))
+    report.add(f"{lines} lines of a day archived", _measure_archive(stand, table, lines, sealed))
     stand.stop(server)
 
 
-def _appended(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Figure]:
+def _measure_appends(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Figure]:
     names = uvloop.run(service.running("lines", CONNECTIONS))
     echo = stand.echo(b'{"appended": 1}')
     loads: dict[str, list[tuple[Load, str]]] = {"batches": [], "single": [], "echo": []}
@@ -116,7 +116,7 @@ class LinesTable:
         begin = datetime.combine((datetime.now(UTC) - PAST).date(), datetime.min.time(), UTC)
         content = f'{{"message":"{MESSAGE}","context":null}}'.encode()
         draw, sealed = Random(3), 0  # noqa: S311 - which has which line is no secret
-        with self.connected() as connection:
+        with self.connect() as connection:
             keys = [self._key(connection, name) for name in names]
             [(last,)] = connection.execute("SELECT id FROM log_head").fetchall()
             connection.execute("SELECT make_log_day(%s)", (begin.date(),))
@@ -134,11 +134,11 @@ class LinesTable:
             connection.execute("VACUUM (ANALYZE) executions.log_lines")
         return sealed
 
-    def copied(self) -> float:
+    def copy(self) -> float:
         """Seconds that a plain COPY of all lines takes, in the order of their ids."""
         begin = time.perf_counter()
         with (
-            self.connected() as connection,
+            self.connect() as connection,
             connection.cursor() as cursor,
             cursor.copy(PLAIN) as copy,
         ):
@@ -146,13 +146,13 @@ class LinesTable:
                 pass
         return time.perf_counter() - begin
 
-    def archived(self) -> tuple[int, int]:
+    def count_archived(self) -> tuple[int, int]:
         """Lines and bytes of the archive."""
-        with self.connected() as connection:
+        with self.connect() as connection:
             [(lines, size)] = connection.execute(ARCHIVED).fetchall()
         return lines or 0, size or 0
 
-    def connected(self) -> psycopg.Connection[Any]:
+    def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.conninfo, options="-c search_path=executions -c timezone=UTC")
 
     def _key(self, connection: psycopg.Connection[Any], name: str) -> DataKey:
@@ -161,10 +161,10 @@ class LinesTable:
         return self._vault.unwrap(wrapped, stream)
 
 
-def _archived(stand: Stand, table: LinesTable, lines: int, sealed: int) -> list[Figure]:
-    plain = table.copied()
+def _measure_archive(stand: Stand, table: LinesTable, lines: int, sealed: int) -> list[Figure]:
+    plain = table.copy()
     seconds = stand.run(table.conninfo, "archive")
-    moved, size = table.archived()
+    moved, size = table.count_archived()
     if moved != lines:
         raise RuntimeError(f"{moved} lines of {lines} were archived")
     whole = f"{size / lines:.0f} bytes with its content, of which {sealed / lines:.0f} are sealed"

@@ -157,8 +157,8 @@ class TimersLog:
         """Let so many timers fire, all due before the first does, while these executions are called."""
         with _owning_timers(self._conninfo):
             work = self._stand.work(self._conninfo)
-            last = uvloop.run(_filled(self._service, prefix, amount))
-            before = uvloop.run(_paced(self._service, called, self._seconds))
+            last = uvloop.run(_fill(self._service, prefix, amount))
+            before = uvloop.run(_call_at_pace(self._service, called, self._seconds))
             meter = Meter(
                 work=work.pid, server=self._server.pid, PostgreSQL=self._stand.postgres_pid
             )
@@ -170,7 +170,7 @@ class TimersLog:
         return Burst(fired, costs, before, [call for call in calls if first <= call.at <= until])
 
 
-async def _filled(service: Service, prefix: str, amount: int) -> int:
+async def _fill(service: Service, prefix: str, amount: int) -> int:
     """Executions whose retry is due; the position of the last event."""
     last = await service.send(item for number in range(amount) for item in _failing(number, prefix))
     await service.visible(last)
@@ -199,7 +199,7 @@ def _failing(number: int, prefix: str, delay: int = 0) -> Iterator[Item]:
     yield {"command": "fail", "execution": name, "code": "E", "message": "m", "recoverable": True}
 
 
-async def _paced(service: Service, names: list[str], seconds: float) -> list[Call]:
+async def _call_at_pace(service: Service, names: list[str], seconds: float) -> list[Call]:
     over = asyncio.Event()
     calls = asyncio.create_task(_until(over, service, names))
     await asyncio.sleep(seconds)
@@ -233,7 +233,7 @@ async def _until(over: asyncio.Event, service: Service, names: list[str]) -> lis
     async def work(name: str, offset: float) -> None:
         values = cycle((40.0, 60.0))
         await asyncio.sleep(offset)
-        async with service.connected() as connection:
+        async with service.connect() as connection:
             while not over.is_set():
                 answer = await connection.call(service.progress(name, next(values)))
                 calls.append(Call(time.time(), answer.seconds))

@@ -56,7 +56,7 @@ class Received(asyncio.Protocol):
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """All of it, once."""
     amount = plan.count(EVENTS)
-    sent, bare = uvloop.run(_measured(stand, stand.database("webhooks"), amount))
+    sent, bare = uvloop.run(_measure(stand, stand.database("webhooks"), amount))
     report.add(
         f"Webhooks, {amount} events of {EXECUTIONS} executions",
         [
@@ -67,7 +67,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     )
 
 
-async def _measured(stand: Stand, conninfo: str, amount: int) -> tuple[float, float]:
+async def _measure(stand: Stand, conninfo: str, amount: int) -> tuple[float, float]:
     server = stand.serve(conninfo, "--no-work")
     service = Service(server.port, stand.token)
     await service.prepare()

@@ -19,7 +19,7 @@ class Target(NamedTuple):
     compare: Literal["≥", "≤"]
     bound: float
 
-    def met(self, value: float) -> bool:
+    def is_met(self, value: float) -> bool:
         return value >= self.bound if self.compare == "≥" else value <= self.bound
 
 
@@ -49,7 +49,7 @@ class Figure:
             "median": self.value,
             "samples": list(self.samples),
             "target": f"{target.compare} {target.bound:g}" if target else None,
-            "met": target.met(self.value) if target else None,
+            "met": target.is_met(self.value) if target else None,
             "note": self.note,
         }
 
@@ -89,7 +89,7 @@ def _table(name: str, figures: Sequence[Figure]) -> Table:
     for figure in figures:
         target, verdict = figure.target, ""
         if target:
-            verdict = "[green]met[/]" if target.met(figure.value) else "[red]missed[/]"
+            verdict = "[green]met[/]" if target.is_met(figure.value) else "[red]missed[/]"
         table.add_row(
             f"{figure.name}\n[dim]{figure.note}[/]" if figure.note else figure.name,
             f"{number(figure.value)} {figure.unit}",

@@ -46,7 +46,7 @@ async def bytes_per_event(conninfo: str, events: int) -> float:
 
 def _rows(store: Store) -> Iterator[EventRow]:
     """Each execution in turn gets its next event; one that has had its last makes room."""
-    living = [_started(nth) for nth in range(AT_ONCE)]
+    living = [_start(nth) for nth in range(AT_ONCE)]
     position = 0
     while True:
         for nth, (stream, version) in enumerate(living):
@@ -55,7 +55,7 @@ def _rows(store: Store) -> Iterator[EventRow]:
             living[nth] = (stream, version + 1) if version < LIFE else (_stream(), 1)
 
 
-def _started(nth: int) -> tuple[str, int]:
+def _start(nth: int) -> tuple[str, int]:
     return _stream(), 1 + nth % LIFE  # they are not all of the same age
 
 

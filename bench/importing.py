@@ -36,14 +36,14 @@ def section(log: Path, mapping: Path) -> Callable[[Stand, Plan, Report], None]:
         runs = []
         for nth in range(plan.repetitions):
             server = stand.serve(stand.database(f"import_{nth}"))
-            runs.append(imported(stand, server, log, mapping))
+            runs.append(run_import(stand, server, log, mapping))
             stand.stop(server)
         report.add(f"Import of {log.name}", _figures(runs))
 
     return measure
 
 
-def imported(stand: Stand, server: Server, log: Path, mapping: Path) -> Imported:
+def run_import(stand: Stand, server: Server, log: Path, mapping: Path) -> Imported:
     command = [str(BIN / "executions"), "import", "xes", str(log), "--mapping", str(mapping)]
     received = stand.folder / "import.json"
     started = time.perf_counter()
@@ -55,7 +55,7 @@ def imported(stand: Stand, server: Server, log: Path, mapping: Path) -> Imported
             stdout=output,
         )
         try:
-            most = _watched(process)
+            most = _watch(process)
         except KeyboardInterrupt:
             process.kill()
             raise
@@ -68,7 +68,7 @@ def imported(stand: Stand, server: Server, log: Path, mapping: Path) -> Imported
     return Imported(seconds, most, peak_memory(server.pid), totals)
 
 
-def _watched(process: subprocess.Popen[bytes]) -> int:
+def _watch(process: subprocess.Popen[bytes]) -> int:
     """The most memory that a process took, until it ended.
 
     Looked at now and then: what the kernel tells at the end (`ru_maxrss`) begins with our own.

@@ -93,7 +93,7 @@ def _figures(stand: Stand, plan: Plan, conninfo: str, server: Server) -> list[Fi
     service, seconds = Service(server.port, stand.token), max(plan.seconds, LEAST_SECONDS)
     uvloop.run(service.prepare())
     meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
-    lags = uvloop.run(_written(service, conninfo, seconds))
+    lags = uvloop.run(_write(service, conninfo, seconds))
     costs = meter.costs().per(lags.events)
     first, second = lags.halves
     target = Target("≤", 2)
@@ -104,7 +104,7 @@ def _figures(stand: Stand, plan: Plan, conninfo: str, server: Server) -> list[Fi
     ]
 
 
-async def _written(service: Service, conninfo: str, seconds: float) -> Lags:
+async def _write(service: Service, conninfo: str, seconds: float) -> Lags:
     lags, begin = Lags(), time.perf_counter()
     calls = _calls(begin, begin + seconds)
     watching = asyncio.create_task(_watch(conninfo, lags))
@@ -128,7 +128,7 @@ def _calls(begin: float, end: float) -> Iterator[tuple[float, list[Item]]]:
 
 
 async def _send(service: Service, calls: Iterator[tuple[float, list[Item]]]) -> None:
-    async with service.connected() as connection:
+    async with service.connect() as connection:
         for due, part in calls:
             await asyncio.sleep(due - time.perf_counter())
             answer = await connection.call(service.request("POST", "/commands", part))

@@ -36,19 +36,19 @@ def lives(first: int, until: int, total: int) -> Iterator[Item]:
     """The commands of the executions with these numbers, of so many over 60 days."""
     every = timedelta(days=DAYS) / total
     for number in range(first, until):
-        yield from _varied(life(number, FIRST_DAY + number * every), number)
+        yield from _vary(life(number, FIRST_DAY + number * every), number)
 
 
-def _varied(items: list[Item], number: int) -> Iterator[Item]:
+def _vary(items: list[Item], number: int) -> Iterator[Item]:
     first, started, completed, *ended = items
-    yield first | created(number)
+    yield first | creation(number)
     yield started
-    yield _used(first["execution"], number, started["occurredAt"])
+    yield _usage(first["execution"], number, started["occurredAt"])
     yield completed
     yield from ended
 
 
-def created(number: int) -> Item:
+def creation(number: int) -> Item:
     """In what the creation of the execution with a number differs from others."""
     service = SERVICES[number % len(SERVICES)]
     # By another measure than the service: each customer has executions of each.
@@ -77,7 +77,7 @@ def created(number: int) -> Item:
     return made
 
 
-def _used(execution: str, number: int, at: str) -> Item:
+def _usage(execution: str, number: int, at: str) -> Item:
     return {
         "command": "recordUsage",
         "execution": execution,

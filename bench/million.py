@@ -45,7 +45,7 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
         conninfo = stand.database("million")
         server = stand.serve(conninfo)
         service = Service(server.port, stand.token)
-        report.add(f"Filling with {count} executions", _filled(service, conninfo, count))
+        report.add(f"Filling with {count} executions", _fill(service, conninfo, count))
         with psycopg.connect(conninfo, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
             report.add("Size", _sizes(connection, count))
@@ -57,7 +57,7 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
     return measure
 
 
-def _filled(service: Service, conninfo: str, count: int) -> list[Figure]:
+def _fill(service: Service, conninfo: str, count: int) -> list[Figure]:
     figures = []
     uvloop.run(many_lives.prepare(service))
     for tenth in range(TENTHS):
@@ -109,17 +109,17 @@ def _memory(server: Server) -> list[Figure]:
 def _lists(service: Service, plan: Plan, report: Report, limit: int) -> Iterator[Figure]:
     for query in list_queries.deep():
         first, last = uvloop.run(pages(service, query, limit))
-        yield from _timed(service, plan, report, f"{query.name}, first page", [first])
-        yield from _timed(service, plan, report, f"{query.name}, page {LAST_PAGE}", last)
+        yield from _time(service, plan, report, f"{query.name}, first page", [first])
+        yield from _time(service, plan, report, f"{query.name}, page {LAST_PAGE}", last)
     for query in list_queries.others():
-        yield from _timed(service, plan, report, query.name, [_first(service, query)])
+        yield from _time(service, plan, report, query.name, [_first(service, query)])
 
 
 def _first(service: Service, query: Query) -> bytes:
     return query.request(service, A_PAGE, None)
 
 
-def _timed(
+def _time(
     service: Service, plan: Plan, report: Report, name: str, requests: Sequence[bytes]
 ) -> Iterator[Figure]:
     each = [(service.port, cycle(requests)) for _ in range(CLIENTS)]

@@ -40,7 +40,7 @@ from domain.eventlog.store import Store
 from domain.writer.guarded_writer import GuardedWriter
 from projections import preparation
 from projections.history.time_travel import History
-from workers.archiver import Retention
+from workers.archiver import LineRetention
 from workers.event_archive.archiver import EventArchiver
 from workers.tree_builder import TreeBuilder
 
@@ -136,17 +136,17 @@ async def measure(
     chance = random.Random(3)  # noqa: S311 - the same each time
     streams = chance.choices(ended[: len(ended) * 3 // 4], k=READS)
     found: dict[str, Any] = {"events": events, "hot bytes an event": round(hot / events, 1)}
-    found["hot page"] = shown(await read_pages(store, streams, fresh=True))
+    found["hot page"] = percentiles(await read_pages(store, streams, fresh=True))
     found["hot events/s"] = await catch_up(store, events * 3 // 4)
-    found |= await archived(conninfo, url, folder, store)
-    found["cold page, nothing at hand"] = shown(await read_pages(store, streams, fresh=True))
-    found["cold page"] = shown(await read_pages(store, streams, fresh=False))
+    found |= await archive(conninfo, url, folder, store)
+    found["cold page, nothing at hand"] = percentiles(await read_pages(store, streams, fresh=True))
+    found["cold page"] = percentiles(await read_pages(store, streams, fresh=False))
     found["cold events/s"] = await catch_up(store, events * 3 // 4)
     await store.close()
     return found
 
 
-async def archived(conninfo: str, url: str, folder: Path, store: Store) -> dict[str, Any]:
+async def archive(conninfo: str, url: str, folder: Path, store: Store) -> dict[str, Any]:
     """Archive what can be, and say what that took."""
     async with await psycopg.AsyncConnection.connect(
         conninfo, autocommit=True, options=session_options(SCHEMA)
@@ -155,7 +155,7 @@ async def archived(conninfo: str, url: str, folder: Path, store: Store) -> dict[
         while await builder.grow(connection):
             pass
         later = datetime.now(UTC) + timedelta(days=400)
-        retention = Retention(url, 30, folder, event_days=365)
+        retention = LineRetention(url, 30, folder, event_days=365)
         writer = GuardedWriter(store, Clock(), str, random.random)
         archiver = EventArchiver(writer, store, conninfo, retention, clock=lambda: later)
         began = time.perf_counter()
@@ -174,7 +174,7 @@ async def archived(conninfo: str, url: str, folder: Path, store: Store) -> dict[
     }
 
 
-def shown(taken: list[float]) -> dict[str, float]:
+def percentiles(taken: list[float]) -> dict[str, float]:
     """In milliseconds."""
     return {f"p{share}": round(percentile(sorted(taken), share / 100), 2) for share in (50, 99)}
 

@@ -35,13 +35,13 @@ class Service:
         return request(method, f"/api{path}", body, self.token)
 
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[Caller]:
+    async def connect(self) -> AsyncIterator[Caller]:
         async with caller(self.port) as connection:
             yield connection
 
     async def call(self, method: str, path: str, body: object = None, expect: int = 200) -> Answer:
         """One call on a connection of its own."""
-        async with self.connected() as connection:
+        async with self.connect() as connection:
             return await connection.call(self.request(method, path, body), expect)
 
     def progress(self, execution: str, value: float) -> bytes:
@@ -61,7 +61,7 @@ class Service:
     async def running(self, prefix: str, count: int) -> list[str]:
         """So many executions that run; returns their ids."""
         made = [f"{prefix}-{number}" for number in range(count)]
-        await self.send(_created(name, number) for number, name in enumerate(made))
+        await self.send(_creation(name, number) for number, name in enumerate(made))
         return made
 
     async def populate(self, count: int) -> int:
@@ -83,7 +83,7 @@ class Service:
                 last = max(last, int(answer.body.rpartition(b'"position":')[2].partition(b"}")[0]))
 
         async def worker() -> None:
-            async with self.connected() as connection:
+            async with self.connect() as connection:
                 await work(connection)
 
         await asyncio.gather(*(worker() for _ in range(CALLS_AT_ONCE)))
@@ -91,7 +91,7 @@ class Service:
 
     async def visible(self, position: int) -> None:
         """Wait until the lists and the analytics go as far as a position."""
-        async with self.connected() as connection:
+        async with self.connect() as connection:
             for path in ("/executions?limit=1", "/analytics/executions?"):
                 wanted = self.request("GET", f"{path}&minPosition={position}")
                 while (await connection.call(wanted, None)).status == 504:
@@ -111,7 +111,7 @@ def life(number: int, begun: datetime) -> list[Item]:
     """The commands of one execution, most of them to its end."""
     name, fate = f"execution-{number:06}", FATES[number % len(FATES)]
     ended = begun + timedelta(seconds=60 + number % 3_600)
-    items = [_created(name, number, begun)]
+    items = [_creation(name, number, begun)]
     items += [_step(name, word, begun) for word in ("startStep", "completeStep")]
     if fate is not None:
         items.append(
@@ -133,7 +133,7 @@ def _content(fate: str, number: int) -> Item:
     return {"reason": "not needed"}
 
 
-def _created(name: str, number: int, begun: datetime | None = None) -> Item:
+def _creation(name: str, number: int, begun: datetime | None = None) -> Item:
     service = SERVICES[number % len(SERVICES)]
     item: Item = {
         "command": "create",

@@ -16,7 +16,7 @@ from bench.machine import Meter
 from bench.plan import Plan
 from bench.population import SERVICES, Service
 from bench.stand import Server, Stand
-from bench.write import prepared, refuse_others
+from bench.write import prepare, refuse_others
 
 EXECUTIONS = 100_000
 CLIENTS = 4
@@ -53,22 +53,22 @@ ANALYTICS = ("", "?by=status", "?by=day", f"?service={SERVICES[0]}&by=assignee")
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """First and thousandth page of each query, then the analytics."""
-    service, server = stand.once("lives", lambda: populated(stand, plan))
+    service, server = stand.once("lives", lambda: populate(stand, plan))
     limit = plan.count(50)  # as many pages, whatever the number of executions
     figures: list[Figure] = []
     for query in QUERIES:
         first, last = uvloop.run(pages(service, query, limit))
-        figures += _timed(stand, plan, server, f"{query.name}, first page", [first])
-        figures += _timed(stand, plan, server, f"{query.name}, page {LAST_PAGE}", last)
+        figures += _time(stand, plan, server, f"{query.name}, first page", [first])
+        figures += _time(stand, plan, server, f"{query.name}, page {LAST_PAGE}", last)
     for parameters in ANALYTICS:
         requests = [service.request("GET", f"/analytics/executions{parameters}")]
-        figures += _timed(stand, plan, server, f"analytics{parameters}", requests)
+        figures += _time(stand, plan, server, f"analytics{parameters}", requests)
     report.add(f"Reading among {plan.count(EXECUTIONS)} executions, {CLIENTS} clients", figures)
 
 
-def populated(stand: Stand, plan: Plan) -> tuple[Service, Server]:
+def populate(stand: Stand, plan: Plan) -> tuple[Service, Server]:
     """A service that has lived through all those executions."""
-    service, server = prepared(stand, "lives")
+    service, server = prepare(stand, "lives")
 
     async def live() -> None:
         await service.visible(await service.populate(plan.count(EXECUTIONS)))
@@ -81,7 +81,7 @@ async def pages(service: Service, query: Query, limit: int) -> tuple[bytes, list
     """The requests of the first page and of the pages up to the thousandth, following cursors."""
     first = query.request(service, limit, None)
     requests = [first]
-    async with service.connected() as connection:
+    async with service.connect() as connection:
         for _ in range(LAST_PAGE - 1):
             page = orjson.loads((await connection.call(requests[-1])).body)
             if page.get("nextCursor") is None:
@@ -90,7 +90,7 @@ async def pages(service: Service, query: Query, limit: int) -> tuple[bytes, list
     return first, requests[-AROUND:]
 
 
-def _timed(
+def _time(
     stand: Stand, plan: Plan, server: Server, name: str, requests: Sequence[bytes]
 ) -> list[Figure]:
     loads: list[Load] = []

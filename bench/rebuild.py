@@ -6,7 +6,7 @@ import psycopg
 
 from bench.figures import Figure, Report, Target
 from bench.plan import Plan
-from bench.read import populated
+from bench.read import populate
 from bench.stand import Stand
 
 EVENTS = "SELECT position FROM executions.head"
@@ -14,7 +14,7 @@ EVENTS = "SELECT position FROM executions.head"
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """The whole command, from its start to its end."""
-    stand.once("lives", lambda: populated(stand, plan))
+    stand.once("lives", lambda: populate(stand, plan))
     conninfo = stand.conninfo("lives")
     with psycopg.connect(conninfo) as connection:
         row = connection.execute(EVENTS).fetchone()

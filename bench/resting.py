@@ -35,7 +35,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     names = [f"log-{number:04}" for number in range(count)]
     file, conninfo = stand.folder / "logs.json", stand.database("resting")
     file.write_text("{}")
-    alone = _begun(stand, conninfo)
+    alone = _begin(stand, conninfo)
     time.sleep(RESTS_AFTER)
     memory, figures = _cost(alone, conninfo, 0)
     report.add("At rest, with no other log", figures)
@@ -43,7 +43,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     made = _until_owned(conninfo, count, MAKES_WITHIN)
     stand.stop(alone)
     begun = time.perf_counter()
-    server = _begun(stand, conninfo)
+    server = _begin(stand, conninfo)
     ready = time.perf_counter() - begun
     worked = _until_owned(conninfo, count, STARTS_WITHIN) + ready
     time.sleep(RESTS_AFTER)
@@ -54,11 +54,11 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
         Figure("start until all logs are worked for", "s", [worked]),
     ]
     report.add(f"At rest, with {count} logs", [*began, *figures])
-    report.add("The first request to one of them", _asked(stand, server, names[:AWAKE]))
+    report.add("The first request to one of them", _ask(stand, server, names[:AWAKE]))
     stand.stop(server)
 
 
-def _begun(stand: Stand, conninfo: str) -> Server:
+def _begin(stand: Stand, conninfo: str) -> Server:
     return stand.serve(conninfo, LOG="main", LOGS=str(stand.folder / "logs.json"))
 
 
@@ -113,7 +113,7 @@ def _own(pid: int, works: int) -> float:
     return cpu_seconds(pid) - (cpu_seconds(works) if pid != works else 0.0)
 
 
-def _asked(stand: Stand, server: Server, names: Sequence[str]) -> Sequence[Figure]:
+def _ask(stand: Stand, server: Server, names: Sequence[str]) -> Sequence[Figure]:
     first, again = (uvloop.run(_times(stand, server, names)) for _ in range(2))
     time.sleep(RESTS_AFTER)
     rested = uvloop.run(_times(stand, server, names))
@@ -126,7 +126,7 @@ def _asked(stand: Stand, server: Server, names: Sequence[str]) -> Sequence[Figur
 
 async def _times(stand: Stand, server: Server, names: Sequence[str]) -> list[float]:
     times = []
-    async with Service(server.port, stand.token).connected() as connection:
+    async with Service(server.port, stand.token).connect() as connection:
         for name in names:
             request = Service(server.port, stand.token).request("GET", "/executions")
             path = f"GET /logs/{name}/api".encode()

@@ -37,14 +37,14 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     ]
     count = plan.count(EXECUTIONS)
     for nth, server in enumerate(servers):
-        uvloop.run(_filled(Service(server.port, stand.token), nth, count))
-    figures = [figure for clients in CLIENTS for figure in _timed(stand, plan, servers, clients)]
+        uvloop.run(_fill(Service(server.port, stand.token), nth, count))
+    figures = [figure for clients in CLIENTS for figure in _time(stand, plan, servers, clients)]
     report.add(f"Lists of 50 among {count} executions in each of two logs", figures)
     for server in servers:
         stand.stop(server)
 
 
-async def _filled(service: Service, nth: int, count: int) -> None:
+async def _fill(service: Service, nth: int, count: int) -> None:
     await service.prepare()
     await service.visible(await service.send(_lives(nth, count)))
 
@@ -57,7 +57,7 @@ def _lives(nth: int, count: int) -> Iterator[Item]:
         yield from life(turn, first + turn * every / len(LOGS))
 
 
-def _timed(stand: Stand, plan: Plan, servers: Sequence[Server], clients: int) -> Iterator[Figure]:
+def _time(stand: Stand, plan: Plan, servers: Sequence[Server], clients: int) -> Iterator[Figure]:
     service = Service(servers[0].port, stand.token)
     loads: dict[str, list[Load]] = {name: [] for name in LISTS}
     costs = dict.fromkeys(LISTS, "")

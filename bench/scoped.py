@@ -57,7 +57,7 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
         conninfo = stand.database("scoped")
         server = stand.serve(conninfo)
         service = Service(server.port, stand.token)
-        count, filled = _filled(service, conninfo, plan.count(executions))
+        count, filled = _fill(service, conninfo, plan.count(executions))
         report.add(f"Filling with {count} executions", filled)
         asked = {"role": "customer", "party": CUSTOMER}
         made = uvloop.run(service.call("POST", "/keys", asked, 201))
@@ -69,14 +69,14 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
         figures = [Figure("share of the customer", "%", [100 * _number(conninfo) / count])]
         for name, query in LISTS.items():
             for clients in CLIENTS:
-                figures += _timed(stand, plan, callers, (name, query), clients)
+                figures += _time(stand, plan, callers, (name, query), clients)
         report.add(f"Lists of a customer among {count} executions", figures)
         stand.stop(server)
 
     return measure
 
 
-def _filled(service: Service, conninfo: str, count: int) -> tuple[int, list[Figure]]:
+def _fill(service: Service, conninfo: str, count: int) -> tuple[int, list[Figure]]:
     """How many there are then, and how long that took."""
     made = min(MADE, count)
     uvloop.run(many_lives.prepare(service))
@@ -98,7 +98,7 @@ def _lives(count: int) -> Iterator[Item]:
     for number in range(count):
         begun = many_lives.FIRST_DAY + number * every
         created, *_, last = life(number, begun)
-        yield created | many_lives.created(number)
+        yield created | many_lives.creation(number)
         if number % 9:
             cancelled = {"command": "cancel", "execution": created["execution"]}
             yield {**cancelled, "reason": "not needed", "occurredAt": last["occurredAt"]}
@@ -112,7 +112,7 @@ def _number(conninfo: str) -> int:
     return int(row[0])
 
 
-def _timed(
+def _time(
     stand: Stand, plan: Plan, callers: dict[str, Caller], asked: tuple[str, str], clients: int
 ) -> Iterator[Figure]:
     name, query = asked

@@ -109,7 +109,7 @@ async def steady(
         expected = round(rate * seconds) * streams
         await until(lambda: tally.frames >= expected, PATIENCE)
         cpu = cpu_seconds(ground.server.pid) - before
-        return _delivered(tally, cpu, answered)
+        return _deliver(tally, cpu, answered)
 
 
 async def burst(ground: Ground, streams: int, bursts: int) -> Delivered:
@@ -130,7 +130,7 @@ async def burst(ground: Ground, streams: int, bursts: int) -> Delivered:
     return Delivered(percentile(sorted(rates), 0.5), cpu=each)
 
 
-def _delivered(tally: Tally, cpu: float, answered: dict[int, float]) -> Delivered:
+def _deliver(tally: Tally, cpu: float, answered: dict[int, float]) -> Delivered:
     ordered = sorted(seconds for _, seconds in tally.latencies)
     after = sorted(seconds - answered.get(stamp, 0) for stamp, seconds in tally.latencies)
     return Delivered(
@@ -159,7 +159,7 @@ async def idle(
     return size, 100 * share
 
 
-async def watched_apart(ground: Ground, names: list[str], events: int) -> float:
+async def measure_watching(ground: Ground, names: list[str], events: int) -> float:
     """Microseconds of CPU that an event costs while each of these executions has a watcher."""
     tally = Tally()
     requests = [ground.stream(f"/api/executions/{name}/watch") for name in names]
@@ -217,10 +217,10 @@ async def reconnects(ground: Ground, streams: int) -> float:
         return time.perf_counter() - began
 
 
-async def filled(service: Service, name: str, events: int) -> int:
+async def fill(service: Service, name: str, events: int) -> int:
     """A log of so many events; returns its last position."""
     commands = [{"command": "recordUsage", "execution": name, "tokensUsed": 1}] * 1_000
-    async with service.connected() as connection:
+    async with service.connect() as connection:
         for _ in range(-(-events // len(commands))):
             answer = await connection.call(service.request("POST", "/commands", commands))
             check_all(answer.body, len(commands))

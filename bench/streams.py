@@ -26,13 +26,13 @@ from bench.stream_loads import (
     beside_catch_up,
     burst,
     catch_up,
-    filled,
+    fill,
     idle,
+    measure_watching,
     reconnects,
     steady,
-    watched_apart,
 )
-from bench.write import prepared
+from bench.write import prepare
 
 Load = Callable[[], Coroutine[Any, Any, Delivered]]
 
@@ -71,9 +71,9 @@ ROWS = (
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """Every figure in turn."""
-    service, server = prepared(stand, "streams")
+    service, server = prepare(stand, "streams")
     names = uvloop.run(service.running("streams", plan.count(5_000)))
-    head = uvloop.run(filled(service, names[0], plan.count(100_000)))
+    head = uvloop.run(fill(service, names[0], plan.count(100_000)))
     stand.stop(server)
     server = stand.serve(stand.conninfo("streams"))
     ground, bare = Ground(server, stand.token, names[0]), Ground(stand.fanout(), "")
@@ -131,8 +131,8 @@ def _costs(ground: Ground, names: list[str], plan: Plan) -> list[Figure]:
     sockets = uvloop.run(idle(ground, STREAMS, 5, socket=True))
     more, few, many = list[float](), 0.0, 0.0
     for _ in range(plan.repetitions):
-        few = uvloop.run(watched_apart(ground, names[:1], 500))
-        many = uvloop.run(watched_apart(ground, names, 500))
+        few = uvloop.run(measure_watching(ground, names[:1], 500))
+        many = uvloop.run(measure_watching(ground, names, 500))
         more.append((many - few) / 1e3)
     crowd = plan.count(10_000)
     size, share = uvloop.run(idle(ground, crowd, max(plan.seconds, 15)))

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as new_rsa
 
-from api.access.identity import Access
+from api.access.identity import Authenticator
 from api.access.tokens.signing_keys import FixedKeys, SigningKey, algorithm_of
-from api.access.tokens.verifier import Expected, JwtVerifier
+from api.access.tokens.verifier import JwtVerifier, TokenRequirements
 from bench.figures import Figure, Target
 from bench.plan import Plan
 
@@ -41,10 +41,10 @@ def tokens(plan: Plan) -> list[Figure]:
 
 
 def _figures(token: str, key: SigningKey, plan: Plan) -> list[Figure]:
-    header, expected = f"Bearer {token}".encode(), Expected(ISSUER, AUDIENCE, 30)
+    header, expected = f"Bearer {token}".encode(), TokenRequirements(ISSUER, AUDIENCE, 30)
     first = list[float]()
     for _ in range(plan.repetitions):
-        access = Access("the-admin-token", SECRET, [JwtVerifier([FixedKeys(key)], expected)])
+        access = Authenticator("the-admin-token", SECRET, [JwtVerifier([FixedKeys(key)], expected)])
         begun = time.perf_counter()
         uvloop.run(access.caller(header))
         first.append(1e6 * (time.perf_counter() - begun))

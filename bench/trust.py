@@ -26,8 +26,8 @@ from bench.stand import Stand
 from bench.tokens import tokens
 from domain.eventlog.sessions import session_options
 from domain.eventlog.setup.log_id import log_id
-from projections.audit.check import connected, head_faults, start, tree_faults
-from projections.audit.note import Checkpoint, Signer, origin_of
+from projections.audit.check import connect, head_faults, start, tree_faults
+from projections.audit.note import Signer, TreeCheckpoint, origin_of
 from projections.audit.tables import KEEP_HEAD, hashes_after, keep_tiles
 from projections.audit.tiles import Tree
 from projections.preparation import migrate
@@ -62,9 +62,9 @@ def _growth(stand: Stand, plan: Plan) -> list[Figure]:
             connection.execute(FILL, (amount,))
             connection.execute(MOVE, (amount,))
         stand.checkpoint()
-        uvloop.run(_timed(conninfo, amount, _hash))  # what follows finds the rows in memory
+        uvloop.run(_time(conninfo, amount, _hash))  # what follows finds the rows in memory
         for seconds, work in ((hashed, _hash), (built, _build), (checked, _check)):
-            seconds.append(uvloop.run(_timed(conninfo, amount, work)))
+            seconds.append(uvloop.run(_time(conninfo, amount, work)))
     rates = {
         name: [amount / each for each in seconds]
         for name, seconds in (("hashed", hashed), ("built", built), ("checked", checked))
@@ -91,8 +91,8 @@ def _growth(stand: Stand, plan: Plan) -> list[Figure]:
 Work = Callable[[AsyncConnection, str, int], Awaitable[None]]
 
 
-async def _timed(conninfo: str, amount: int, work: Work) -> float:
-    async with connected(conninfo, SCHEMA) as connection:
+async def _time(conninfo: str, amount: int, work: Work) -> float:
+    async with connect(conninfo, SCHEMA) as connection:
         begun = time.perf_counter()
         await work(connection, conninfo, amount)
         return time.perf_counter() - begun
@@ -120,7 +120,7 @@ def _proofs(stand: Stand, plan: Plan) -> list[Figure]:
     amount = plan.count(LEAVES)
     conninfo = stand.database("trust_proofs")
     migrate(conninfo, SCHEMA)
-    uvloop.run(_planted(conninfo, amount))
+    uvloop.run(_plant(conninfo, amount))
     stand.checkpoint()
     server = stand.serve(conninfo, "--no-work")
     chance, largest, paths = Random(1), 0, 0  # noqa: S311 - which leaf is no secret
@@ -155,14 +155,14 @@ def _proofs(stand: Stand, plan: Plan) -> list[Figure]:
     ]
 
 
-async def _planted(conninfo: str, amount: int) -> None:
+async def _plant(conninfo: str, amount: int) -> None:
     """A tree of arbitrary leaves."""
     tree, signer = Tree(), Signer(SECRET, origin_of(log_id(conninfo, SCHEMA)))
-    async with connected(conninfo, SCHEMA) as connection:
+    async with connect(conninfo, SCHEMA) as connection:
         while tree.size < amount:
             more = min(STEP, amount - tree.size)
             hashes = [sha256(n.to_bytes(8)).digest() for n in range(tree.size, tree.size + more)]
             await keep_tiles(connection, tree.append(hashes))
-        note = signer.sign(Checkpoint(signer.origin, tree.size, tree.root()).text)
+        note = signer.sign(TreeCheckpoint(signer.origin, tree.size, tree.root()).text)
         head = (tree.size, tree.root(), signer.origin, signer.public_key, note, datetime.now(UTC))
         await connection.execute(KEEP_HEAD, head)

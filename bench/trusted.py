@@ -73,7 +73,7 @@ KINDS = (
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """Each kind of request, on both in turn."""
     ours, bare = _side(stand, "trusted", None), _side(stand, "bare", "bench.bare")
-    figures = [figure for kind in KINDS for figure in _compared(stand, plan, (bare, ours), kind)]
+    figures = [figure for kind in KINDS for figure in _compare(stand, plan, (bare, ours), kind)]
     report.add("Rights, scope, sealing and the access log together", figures)
     for side in (ours, bare):
         stand.stop(side.server)
@@ -86,7 +86,7 @@ def _side(stand: Stand, name: str, module: str | None) -> Side:
     commanded, read = (uvloop.run(service.running(each, EXECUTIONS)) for each in NAMES)
     for begin in range(0, EXECUTIONS, A_CALL // 2):
         part = read[begin : begin + A_CALL // 2]
-        uvloop.run(service.send(item for name in part for item in _worked(name)))
+        uvloop.run(service.send(item for name in part for item in _work(name)))
     if module is None:
         made = uvloop.run(
             service.call("POST", "/keys", {"role": "provider", "party": PROVIDER}, 201)
@@ -95,7 +95,7 @@ def _side(stand: Stand, name: str, module: str | None) -> Side:
     return Side(server, service, commanded, read)
 
 
-def _worked(execution: str) -> list[dict[str, object]]:
+def _work(execution: str) -> list[dict[str, object]]:
     step = {"execution": execution, "step": STEPS[0]}
     return [
         {**step, "command": "startStep", "input": CONTENT},
@@ -111,11 +111,11 @@ class Taken(NamedTuple):
     words: str
 
 
-def _compared(stand: Stand, plan: Plan, sides: Sequence[Side], kind: Kind) -> list[Figure]:
+def _compare(stand: Stand, plan: Plan, sides: Sequence[Side], kind: Kind) -> list[Figure]:
     taken: dict[int, list[Taken]] = {side.server.pid: [] for side in sides}
     for turn in range(plan.repetitions):
         for side in sides[:: -1 if turn % 2 else 1]:
-            taken[side.server.pid].append(_taken(stand, plan, side, kind))
+            taken[side.server.pid].append(_take(stand, plan, side, kind))
     bare, ours = taken.values()
     pairs = list(zip(bare, ours, strict=True))
     name = f"{kind.name}, {kind.connections} connections"
@@ -131,7 +131,7 @@ def _compared(stand: Stand, plan: Plan, sides: Sequence[Side], kind: Kind) -> li
     ]
 
 
-def _taken(stand: Stand, plan: Plan, side: Side, kind: Kind) -> Taken:
+def _take(stand: Stand, plan: Plan, side: Side, kind: Kind) -> Taken:
     meter = Meter(server=side.server.pid, PostgreSQL=stand.postgres_pid)
     load = uvloop.run(run_load(_each(side, kind), plan.seconds))
     refuse_others(load)

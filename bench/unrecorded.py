@@ -7,10 +7,10 @@ from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.access.entry import Access
 
 
-async def unrecorded(self: AccessLog, access: Access) -> None:
+async def skip_recording(self: AccessLog, access: Access) -> None:
     """Let a read go on at once."""
 
 
-AccessLog.record = unrecorded  # type: ignore[method-assign]
+AccessLog.record = skip_recording  # type: ignore[method-assign]
 if __name__ == "__main__":
     main()

@@ -23,7 +23,7 @@ from bench.machine import Meter
 from bench.plan import Plan
 from bench.population import Service
 from bench.stand import Stand
-from bench.write import prepared
+from bench.write import prepare
 
 RATE = 500
 FOLLOWED = 10
@@ -43,12 +43,12 @@ class Seen:
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """The stream of commands runs once for each repetition."""
-    service, server = prepared(stand, "visible")
+    service, server = prepare(stand, "visible")
     names = uvloop.run(service.running("visible", EXECUTIONS))
     runs: list[Seen] = []
     for _ in range(plan.repetitions):
         meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
-        runs.append(uvloop.run(watched(service, names, plan.seconds)))
+        runs.append(uvloop.run(watch(service, names, plan.seconds)))
         costs = meter.costs().per(round(RATE * (plan.seconds + WARM_UP)))
     stand.stop(server)
     p50, p99 = Target("≤", 15), Target("≤", 60)
@@ -94,7 +94,7 @@ class Watch:
     async def one(self, nth: int, due: float, *, followed: bool) -> None:
         """The nth command: each execution's progress goes to and fro."""
         name, value = self.names[nth % len(self.names)], 40 + nth // len(self.names) % 2
-        async with borrowed(self.senders) as connection:
+        async with borrow(self.senders) as connection:
             answer = await connection.call(self.service.progress(name, value))
         if followed:
             answered = time.perf_counter()
@@ -106,14 +106,14 @@ class Watch:
 
     async def _follow(self, name: str, position: int) -> None:
         path = f"/executions?$id={name}&minPosition={position}"
-        async with borrowed(self.watchers) as connection:
+        async with borrow(self.watchers) as connection:
             shown = await connection.call(self.service.request("GET", path))
         row = orjson.loads(shown.body)["data"][0]
         if row["position"] < position:
             raise RuntimeError(f"the list shows {name} at {row['position']}, before {position}")
 
 
-async def watched(service: Service, names: Sequence[str], seconds: float) -> Seen:
+async def watch(service: Service, names: Sequence[str], seconds: float) -> Seen:
     """Send at the given rate whatever the answers do, and follow up one command in ten."""
     tasks = set[asyncio.Task[None]]()
     async with connections(service) as senders, connections(service) as watchers:
@@ -133,12 +133,12 @@ async def connections(service: Service) -> AsyncIterator[Pool]:
     pool = Pool()
     async with AsyncExitStack() as stack:
         for _ in range(CONNECTIONS):
-            pool.put_nowait(await stack.enter_async_context(service.connected()))
+            pool.put_nowait(await stack.enter_async_context(service.connect()))
         yield pool
 
 
 @asynccontextmanager
-async def borrowed(pool: Pool) -> AsyncIterator[Caller]:
+async def borrow(pool: Pool) -> AsyncIterator[Caller]:
     connection = await pool.get()
     try:
         yield connection

@@ -32,14 +32,14 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """All of it, one after the other."""
     report.add("Log", [growth(stand, plan)])
     report.add("Recording, in process", alone(stand, plan))
-    service, server = prepared(stand, "single")
+    service, server = prepare(stand, "single")
     report.add("Single commands over HTTP", over_http(stand, plan, service, server))
     report.add("Many commands a call", many(stand, plan, service, server))
     stand.stop(server)
-    report.add("Two processes, the same executions", shared(stand, plan))
+    report.add("Two processes, the same executions", measure_shared(stand, plan))
 
 
-def prepared(stand: Stand, database: str) -> tuple[Service, Server]:
+def prepare(stand: Stand, database: str) -> tuple[Service, Server]:
     """A running service with a catalog, on an empty database."""
     server = stand.serve(stand.database(database))
     service = Service(server.port, stand.token)
@@ -142,9 +142,9 @@ def many(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Fig
     return [Figure(name, "commands/s", samples, Target("≥", 12_000), costs)]
 
 
-def shared(stand: Stand, plan: Plan) -> list[Figure]:
+def measure_shared(stand: Stand, plan: Plan) -> list[Figure]:
     """Two processes on one database; every connection writes to all of the executions in turn."""
-    service, first = prepared(stand, "shared")
+    service, first = prepare(stand, "shared")
     second = stand.serve(stand.conninfo("shared"))
     names = uvloop.run(service.running("shared", CONNECTIONS))
     loads = []

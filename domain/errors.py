@@ -127,7 +127,7 @@ def kind_of(value: object) -> str:
     return next((name for kind, name in KINDS if isinstance(value, kind)), "something else")
 
 
-def shown(value: object) -> str:
+def describe(value: object) -> str:
     """A short value as it is, of others their kind: content is not for refusals."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -140,13 +140,13 @@ def shown(value: object) -> str:
 
 def but_is(value: object) -> str:
     """What a value is that does not fit, where that can be shown: that text is `text` says nothing."""
-    said = shown(value)
+    said = describe(value)
     return "" if isinstance(value, str) and said == kind_of(value) else f", but is {said}"
 
 
 def instead(value: object) -> str:
     """What a value is that is of another kind than asked for."""
-    said = shown(value)
+    said = describe(value)
     return f", but is {'the text ' if said.startswith('`') else ''}{said}"
 
 

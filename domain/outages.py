@@ -49,7 +49,7 @@ class Outages:
             self._since = monotonic()
             log.warning("the database is away", reason=_line(reason))
 
-    def answered(self) -> None:
+    def note_answer(self) -> None:
         """The database has answered."""
         if self._since is not None:
             self._end("the database is back", self._since)

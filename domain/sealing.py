@@ -59,8 +59,8 @@ class Opening:
 T = TypeVar("T")
 
 
-def _marked(marker: str) -> tuple[WrapValidator, WrapSerializer]:
-    def opened(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+def _with_marker(marker: str) -> tuple[WrapValidator, WrapSerializer]:
+    def open_value(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         if isinstance(value, Ciphertext):
             return value
         if info.context is None or not (isinstance(value, dict) and value.keys() == {marker}):
@@ -73,18 +73,20 @@ def _marked(marker: str) -> tuple[WrapValidator, WrapSerializer]:
             return Ciphertext(value[marker], marker, damaged=True)
         return handler(from_json(content))
 
-    def sealed(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+    def seal_value(
+        value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> Any:
         if isinstance(value, Ciphertext):
             return {marker: value.token}
         if info.context is None or value is None:
             return handler(value)
         return {marker: info.context.seal(to_json(handler(value)))}
 
-    return WrapValidator(opened), WrapSerializer(sealed)
+    return WrapValidator(open_value), WrapSerializer(seal_value)
 
 
-_UNSEAL, _SEAL = _marked(SEALED)
-_REVEAL, _HIDE = _marked(SECRET)
+_UNSEAL, _SEAL = _with_marker(SEALED)
+_REVEAL, _HIDE = _with_marker(SECRET)
 Sealed = Annotated[T, _UNSEAL, _SEAL]
 """A field that holds people's content: encrypted wherever it is stored, opened for its readers."""
 Secret = Annotated[T, _REVEAL, _HIDE]

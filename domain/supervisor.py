@@ -25,7 +25,7 @@ Tasks = Mapping[str, Callable[[], Awaitable[object]]]
 log = structlog.get_logger()
 
 
-class Part(Protocol):
+class ProcessPart(Protocol):
     """What runs in a process beside its requests."""
 
     def start(self) -> object:
@@ -59,7 +59,7 @@ class Background:
 
 
 @asynccontextmanager
-async def started(parts: Sequence[Part]) -> AsyncIterator[None]:
+async def run_parts(parts: Sequence[ProcessPart]) -> AsyncIterator[None]:
     """The parts run while the block does: started in order, and stopped in the opposite one."""
     for part in parts:
         part.start()

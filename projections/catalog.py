@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from domain.access import grant, key
 from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
-from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
+from domain.eventlog.codec import Codec, Snapshot, encode_state, to_sealed_json
 from domain.jobs import job
 from domain.json_forms import format_time
 from domain.model import Recorded, Versioned, replay
@@ -85,21 +85,21 @@ COUNT = "SELECT count(*) FROM catalog WHERE kind = %s AND document @> %s::jsonb"
 POSITION = "SELECT coalesce(max(position), 0) FROM bookmarks WHERE view = 'catalog'"
 
 
-class Entry(NamedTuple):
+class CatalogEntry(NamedTuple):
     """One entry: its id, and its JSON with sealed fields as tokens, for `open_json`."""
 
     id: str
     document: bytes
 
-    def at_time(self, now: datetime) -> Entry:
+    def at_time(self, now: datetime) -> CatalogEntry:
         """As it stands at a time."""
         return self._replace(document=orjson.dumps(at_time(orjson.loads(self.document), now)))
 
 
-class Page(NamedTuple):
+class CatalogPage(NamedTuple):
     """Some entries by id, as clients see them, as of a position of the log."""
 
-    data: list[Entry]
+    data: list[CatalogEntry]
     next_cursor: str | None
     position: int
 
@@ -150,7 +150,7 @@ class Catalog:
         kind, _, identity = stream.partition("/")
         whole = document(versioned)
         members = {name: value for name, value in whole.items() if name in FIELDS[kind]}
-        found, shown = orjson.dumps(members).decode(), sealed_json(whole).decode()
+        found, shown = orjson.dumps(members).decode(), to_sealed_json(whole).decode()
         place = versioned.version, versioned.position, versioned.at
         return (
             kind,
@@ -173,7 +173,7 @@ class Catalog:
         limit: int = 50,
         cursor: str | None = None,
         now: datetime | None = None,
-    ) -> Page:
+    ) -> CatalogPage:
         """A page of the entries of a kind whose members equal those of `only`.
 
         `scope` is a condition of `customer` and `provider` that they have to meet, whatever was asked; `ids` are
@@ -196,10 +196,10 @@ class Catalog:
         values.append(limit + 1)
         rows = await (await connection.execute(query, values, prepare=False)).fetchall()
         following = rows[limit - 1][0] if len(rows) > limit else None
-        entries = [Entry(identity, shown.encode()) for identity, shown in rows[:limit]]
+        entries = [CatalogEntry(identity, shown.encode()) for identity, shown in rows[:limit]]
         if now and kind in EXPIRING:
             entries = [entry.at_time(now) for entry in entries]
-        return Page(entries, following, position)
+        return CatalogPage(entries, following, position)
 
     async def count(self, connection: AsyncConnection, kind: str, only: Mapping[str, str]) -> int:
         """How many entries of a kind have members that equal those of `only`."""

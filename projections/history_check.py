@@ -17,17 +17,17 @@ from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.eventlog.queries import FORWARDS, NEWEST
 from domain.eventlog.state_parts import PAGE_BYTES as FOLLOWING_BYTES
-from domain.eventlog.state_parts import applied, following
+from domain.eventlog.state_parts import apply_events, following
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.model import Versioned
 from projections.audit.leaf import leaf_bytes
 from projections.audit.merkle import leaf_hash
-from projections.audit.note import BadNote, Checkpoint, checkpoint_of
+from projections.audit.note import BadNote, TreeCheckpoint, checkpoint_of
 from projections.audit.proofs import root_of_inclusion
 from projections.audit.reader import TreeReader
-from projections.audit.tables import Head
-from projections.executions.check import Expected, StoredExecution, stored_executions
+from projections.audit.tables import TreeHead
+from projections.executions.check import ExpectedRows, StoredExecution, read_stored
 from projections.executions.projection import Executions
 from projections.executions.references import STREAM
 
@@ -39,7 +39,7 @@ Rest = Callable[[int], Awaitable[None]]
 """Is awaited after so many events, by who is in no hurry."""
 
 
-class Verification(NamedTuple):
+class HistoryVerification(NamedTuple):
     """What was found of an execution: how many events it has, how many of them a signed head covers, how
     far the view of it goes, and what does not fit.
 
@@ -50,7 +50,7 @@ class Verification(NamedTuple):
     events: int
     position: int
     proven: int
-    head: Head | None
+    head: TreeHead | None
     view_version: int
     view_position: int
     faults: list[Fault]
@@ -79,7 +79,7 @@ class HistoryCheck:
         self._public_key = public_key
         self._rest = rest
 
-    async def verified(self, id_: str) -> Verification | None:
+    async def verify(self, id_: str) -> HistoryVerification | None:
         """All that does not fit of an execution; None where nothing is stored of it.
 
         Raises:
@@ -87,11 +87,11 @@ class HistoryCheck:
         """
         stream = STREAM + id_
         async with self._store.reader() as connection:
-            [stored] = (await stored_executions(connection, self._view, [id_])).values()
+            [stored] = (await read_stored(connection, self._view, [id_])).values()
         head = key = served = None
         if self._tree is not None:
             key = (await self._store.keys([stream]))[stream]
-            served = await self._served(stream) if key is not None else None
+            served = await self._load_as_served(stream) if key is not None else None
             head = await self._tree.head()
         work = _Check(self._store.codec, stored, head, key, served)
         work.check_head(self._public_key)
@@ -100,7 +100,7 @@ class HistoryCheck:
         work.finish()
         if not work.events and not stored.rows:
             return None
-        return Verification(
+        return HistoryVerification(
             *(id_, work.events, work.last.position if work.last else 0, work.proven, head),
             *(stored.version, stored.position, work.faults, work.unknown),
         )
@@ -112,7 +112,7 @@ class HistoryCheck:
             Overloaded: the database is away.
         """
         async with self._store.reader() as connection:
-            found = await stored_executions(connection, self._view, ids)
+            found = await read_stored(connection, self._view, ids)
         codec = self._store.codec
         works = {STREAM + id_: _Check(codec, found[id_], None, None, None) for id_ in ids}
         places = dict.fromkeys(works, 0)
@@ -130,7 +130,7 @@ class HistoryCheck:
             work.finish()
         return [fault for work in works.values() for fault in work.faults]
 
-    async def _served(self, stream: str) -> Versioned[Any] | None:
+    async def _load_as_served(self, stream: str) -> Versioned[Any] | None:
         """The state as readers get it, by way of snapshots; None where it cannot be read.
 
         Not asked for where the data key was destroyed: what snapshots have sealed is in no event.
@@ -148,7 +148,7 @@ class _Check:
         self,
         codec: Codec,
         stored: StoredExecution,
-        head: Head | None,
+        head: TreeHead | None,
         key: DataKey | None,
         served: Versioned[Any] | None,
     ) -> None:
@@ -163,7 +163,7 @@ class _Check:
         self._served = served
         self._folds = True
         self._folded: Versioned[Any] | None = None
-        self._expected = Expected()
+        self._expected = ExpectedRows()
         self._unseen: EventRow | None = None
         """The first event that the view has not seen."""
         if isinstance(key, DamagedKey):
@@ -178,7 +178,7 @@ class _Check:
         except BadNote as error:
             self._add(TREE, "head", f"is not signed by the key of the log: {error}")
         else:
-            if signed != Checkpoint(head.origin, head.size, head.root):
+            if signed != TreeCheckpoint(head.origin, head.size, head.root):
                 self._add(TREE, "head", "says something else than was signed")
 
     async def take(self, rows: Sequence[EventRow], tree: TreeReader | None) -> None:
@@ -217,7 +217,7 @@ class _Check:
         if self.last and row.at < self.last.at:
             self._add(LOG, _place(row), "has an earlier time", row.position, "time")
 
-    async def _prove(self, rows: Sequence[EventRow], tree: TreeReader, head: Head) -> None:
+    async def _prove(self, rows: Sequence[EventRow], tree: TreeReader, head: TreeHead) -> None:
         """Each of them is the leaf that the signed tree has at its position."""
         if not rows:
             return
@@ -244,7 +244,7 @@ class _Check:
             return
         try:
             recorded = self._codec.decode(row, self._key)
-            self._folded = applied(self._folded, [recorded])
+            self._folded = apply_events(self._folded, [recorded])
             if row.version <= self._stored.version:
                 closed = recorded if self._key is None else self._codec.decode(row)
                 self._expected.advance(closed)

@@ -16,7 +16,7 @@ from domain.json_forms import format_time, parse_time
 from domain.types import Priority
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.field_types import number, text
-from projections.query.pagination import packed, unpacked
+from projections.query.pagination import decode_cursor, encode_cursor
 from projections.query.sql import sql
 
 STREAM = "execution/"
@@ -134,12 +134,12 @@ async def inbox(
 
 
 def _cursor(item: Item) -> str:
-    return packed([-item.rank, item.since.isoformat(), item.execution, item.step])
+    return encode_cursor([-item.rank, item.since.isoformat(), item.execution, item.step])
 
 
 def _place(cursor: str) -> list[Any]:
     try:
-        rank, since, execution, step = unpacked(cursor)
+        rank, since, execution, step = decode_cursor(cursor)
         parse_time(since)
         return [number(rank), datetime.fromisoformat(since), text(execution), text(step)]
     except (ValueError, TypeError) as error:

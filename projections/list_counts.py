@@ -15,12 +15,12 @@ from psycopg import AsyncConnection
 from projections.analytics import totals
 from projections.executions import facets
 from projections.executions.facets import Facet
-from projections.executions.projection import Executions, Page
-from projections.executions.totals import kept_counts
+from projections.executions.projection import ExecutionPage, Executions
+from projections.executions.totals import count_by_totals
 from projections.query.ast import Condition, Field
 
 
-async def counted_page(
+async def find_and_count(
     executions: Executions,
     connection: AsyncConnection,
     now: datetime,
@@ -29,7 +29,7 @@ async def counted_page(
     *,
     count: bool,
     **options: Any,
-) -> tuple[Page, dict[str, Facet] | None]:
+) -> tuple[ExecutionPage, dict[str, Facet] | None]:
     """What `Executions.find` answers with these options, and the facets of the fields, if any."""
     page = await executions.find(connection, now, condition, **options)
     if count:
@@ -43,7 +43,7 @@ async def total(
     executions: Executions, connection: AsyncConnection, condition: Condition, position: int
 ) -> int:
     """How many executions meet a condition; `position` is how far the list beside it goes."""
-    kept = await _kept(connection, condition, position)
+    kept = await _count_by_totals(connection, condition, position)
     if kept is not None:
         return sum(kept.values())
     return await executions.count(connection, condition)
@@ -55,19 +55,19 @@ async def facets_of(
     """How many executions that meet a condition have each value of some fields."""
     found: dict[str, Facet] = {}
     for name, field in fields.items():
-        kept = await _kept(connection, condition, position, field)
+        kept = await _count_by_totals(connection, condition, position, field)
         if kept is not None:
             found[name] = facets.of_counts(kept)
     others = {name: field for name, field in fields.items() if name not in found}
-    found |= await facets.counted(connection, others, condition)
+    found |= await facets.count_values(connection, others, condition)
     return {name: found[name] for name in fields}
 
 
-async def _kept(
+async def _count_by_totals(
     connection: AsyncConnection, condition: Condition, position: int, field: Field | None = None
 ) -> dict[str, int] | None:
     """How many have each value of a field, or any one, by totals that are kept, where some are."""
-    kept = await kept_counts(connection, condition, field.column if field else None)
+    kept = await count_by_totals(connection, condition, field.column if field else None)
     if kept is None:
         path = field.path if field else totals.STATUS
         kept = await totals.counts(connection, condition, path, position)

@@ -15,7 +15,7 @@ from domain.errors import Damaged, Overloaded
 from domain.eventlog.connection.standby import Standby
 from domain.eventlog.connection.standby_store import LOG_REACHES, StandbyCondition
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.states import Reading
+from domain.eventlog.states import LoadedState
 from domain.eventlog.store import Store
 
 T = TypeVar("T")
@@ -41,14 +41,14 @@ class ReadSources:
     async def of_log(self, position: int, read: LogRead[T]) -> T:
         """What is read of the log, at least up to a position that the primary shows, which bounds a standby."""
 
-        async def bounded(store: Store) -> T:
+        async def read_bounded(store: Store) -> T:
             return await read(store, NEWEST if store is self.primary else position)
 
-        return await self._first(StandbyCondition(LOG_REACHES, (position,)), bounded)
+        return await self._first(StandbyCondition(LOG_REACHES, (position,)), read_bounded)
 
     async def of_past(
-        self, position: int, read: Read[Reading], settled: Callable[[Reading], bool]
-    ) -> Reading | None:
+        self, position: int, read: Read[LoadedState], settled: Callable[[LoadedState], bool]
+    ) -> LoadedState | None:
         """A state of the past as the standby has it, where its log goes at least to a position and that state is
         `settled`: it will never be another. None where the primary must be asked.
         """

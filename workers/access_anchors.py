@@ -21,7 +21,7 @@ from domain.eventlog.access.days import MAKE_DAYS
 from domain.eventlog.store import Store
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
-from projections.audit.access.segments import MOST, Segment, hashes_between
+from projections.audit.access.segments import MOST, AccessSegment, hashes_between
 from workers.ownership import OwnedWork
 
 EVERY = timedelta(minutes=1)
@@ -93,7 +93,7 @@ class AccessAnchorer(OwnedWork):
         if head == self._all_until:
             self._waits = False
             return False
-        anchored = await self._anchored()
+        anchored = await self._read_anchored()
         if head < anchored:
             raise LookupError(f"{anchored} entries were anchored, but the last one is {head}")
         if head == anchored:
@@ -112,13 +112,13 @@ class AccessAnchorer(OwnedWork):
 
     async def _anchor(self, connection: AsyncConnection, after: int, until: int, day: date) -> None:
         hashes = await hashes_between(connection, after, until)
-        root = (await asyncio.to_thread(Segment, hashes)).root
+        root = (await asyncio.to_thread(AccessSegment, hashes)).root
         command = AnchorAccess(
             first=after + 1, last=until, hash=hashes[-1].hex(), root=root.hex(), day=day
         )
         await self._writer.send(Message(STREAM, command, ACTOR, correlation="access-log"))
 
-    async def _anchored(self) -> int:
+    async def _read_anchored(self) -> int:
         versioned = await self._store.load(STREAM)
         if versioned is None:
             return 0

@@ -93,13 +93,13 @@ class AccessRetirer(RetentionWorker):
     async def _report(self, connection: AsyncConnection, day: date) -> RetiredDay:
         report = RetiredDay(day)
         with reporting(report, connection, "the access log of a day stays"):
-            report.entries = await self._retired(connection, Day(day, ""))
+            report.entries = await self._retire(connection, Day(day, ""))
             report.outcome = "retired"
         if report.entries:
             log.info("entries of the access log retired", day=str(day), entries=report.entries)
         return report
 
-    async def _retired(self, connection: AsyncConnection, day: Day) -> int:
+    async def _retire(self, connection: AsyncConnection, day: Day) -> int:
         """How many entries went.
 
         Raises:

@@ -66,7 +66,7 @@ class DayReport(DayOutcome):
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
+class LineRetention:
     """Where archived lines go, and for how many days they stay in the table; `work` is for files on
     their way. And for how many days the access log is kept.
     """
@@ -92,7 +92,7 @@ class Archiver(RetentionWorker):
         store: Store,
         conninfo: str,
         schema: str,
-        retention: Retention,
+        retention: LineRetention,
         *,
         clock: Callable[[], datetime],
     ) -> None:
@@ -186,7 +186,7 @@ class Archiver(RetentionWorker):
     async def _move(
         self, connection: AsyncConnection, day: Day, checked: Checked, report: DayReport
     ) -> None:
-        files = await self._written(connection, day)
+        files = await self._write_files(connection, day)
         await self._take_out(connection, day, files, checked)
         report.outcome = "archived"
         report.lines = sum(file.lines for file in files)
@@ -195,7 +195,7 @@ class Archiver(RetentionWorker):
         if report.lines:
             log.info("log lines archived", day=str(day.day), lines=report.lines, bytes=report.bytes)
 
-    async def _written(self, connection: AsyncConnection, day: Day) -> list[ArchiveFile]:
+    async def _write_files(self, connection: AsyncConnection, day: Day) -> list[ArchiveFile]:
         """Files with all lines that the table has of a day, each of them recorded."""
         stream = f"archive/{day.day}"
         versioned = await self._store.load(stream)

@@ -21,15 +21,15 @@ from domain.audit.audit_fault import AuditFault, ReportFault, WithdrawFault
 from domain.errors import DomainError
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
-from domain.integrity.log import misplaced
+from domain.integrity.log import find_misplaced
 from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.audit.check import head_faults, log_of, start
 from projections.audit.note import Signer, origin_of
 from projections.audit.rounds import walk
-from projections.audit.rounds.page_check import begun_executions, page_faults
-from projections.audit.tables import Head, head_of
+from projections.audit.rounds.page_check import page_faults, read_begun
+from projections.audit.tables import TreeHead, head_of
 from projections.audit.tiles import WIDTH
 from projections.executions.projection import Executions
 from projections.history_check import HistoryCheck
@@ -102,7 +102,7 @@ class Auditor(OwnedWork):
         return True
 
     @staticmethod
-    async def _has_tree(connection: AsyncConnection, head: Head | None) -> bool:
+    async def _has_tree(connection: AsyncConnection, head: TreeHead | None) -> bool:
         """Not before the first head is signed, of a new log or of one that has another id by now."""
         log_id, _ = await log_of(connection)
         return head is None or head.origin == origin_of(log_id)
@@ -115,7 +115,7 @@ class Auditor(OwnedWork):
             key = Signer(self._secret, origin_of(found.log_id)).public_key
             return list(head_faults(found, key))
 
-        faults = await self._confirmed(look)
+        faults = await self._confirm(look)
         head = await head_of(connection)
         until, origin = (head.size, head.origin) if head else (0, "")
         await walk.begin_round(connection, until, origin, self._clock())
@@ -125,11 +125,11 @@ class Auditor(OwnedWork):
 
     async def _page(self, connection: AsyncConnection, after: int, until: int) -> None:
         until = min(after - after % WIDTH + WIDTH, until)
-        faults = await self._confirmed(lambda: self._events(connection, after, until))
-        begun = await begun_executions(connection, after, until)
+        faults = await self._confirm(lambda: self._events(connection, after, until))
+        begun = await read_begun(connection, after, until)
         for first in range(0, len(begun), TOGETHER):
             of_some = partial(self._check.faults_of, begun[first : first + TOGETHER])
-            faults += await self._confirmed(of_some)
+            faults += await self._confirm(of_some)
         await walk.reach(connection, until, await self._keep(connection, faults))
         await self._rest(until - after)
         found = await walk.walk_of(connection)
@@ -142,10 +142,10 @@ class Auditor(OwnedWork):
             return []
         return [
             *await page_faults(connection, after, until),
-            *await misplaced(self._store, after, until),
+            *await find_misplaced(self._store, after, until),
         ]
 
-    async def _confirmed(self, look: Look) -> list[Fault]:
+    async def _confirm(self, look: Look) -> list[Fault]:
         """What is found twice, with a moment between."""
         faults = await look()
         if not faults:
@@ -166,18 +166,18 @@ class Auditor(OwnedWork):
 
     async def _report(self, connection: AsyncConnection) -> None:
         """Say in the log what it does not say yet."""
-        for id_, fault in await walk.unreported(connection):
-            if await self._said(id_, ReportFault(**fault.members())):
-                await walk.reported(connection, id_)
+        for id_, fault in await walk.read_unreported(connection):
+            if await self._send(id_, ReportFault(**fault.members())):
+                await walk.mark_reported(connection, id_)
 
     async def _end_round(self, connection: AsyncConnection) -> None:
         """Say which faults of before are gone."""
         for id_ in await walk.stale(connection):
-            if await self._said(id_, WithdrawFault()):
+            if await self._send(id_, WithdrawFault()):
                 log.info("a fault is gone", fault=id_)
                 await walk.forget(connection, id_)
 
-    async def _said(self, id_: str, command: Command[AuditFault]) -> bool:
+    async def _send(self, id_: str, command: Command[AuditFault]) -> bool:
         message = Message(f"fault/{id_}", command, ACTOR, correlation="auditor")
         try:
             await self._writer.send(message)

@@ -27,8 +27,8 @@ from projections.log_lines.archive.holds import (
     BUSY,
     Checked,
     Holding,
+    is_placed_since,
     keep_log_as_it_is,
-    placed_since,
 )
 from workers.connection_slots import ConnectionSlots
 
@@ -164,7 +164,7 @@ async def drop_unless_held(
 
 async def _unless_held(connection: AsyncConnection, position: int) -> int:
     """The head of the log, if no hold was placed after a position."""
-    placed, head = await placed_since(connection, position)
+    placed, head = await is_placed_since(connection, position)
     if placed:
         raise NotRemoved("waiting", "a hold was placed meanwhile")
     return head

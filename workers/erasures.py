@@ -9,7 +9,7 @@ from domain.errors import OnHold
 from domain.eventlog.store import Store
 from domain.jobs.job import Job, Refusal
 from domain.retention.hold import HoldPlaced
-from domain.writer.guarded_writer import Outcome
+from domain.writer.guarded_writer import WriteOutcome
 from domain.writer.message import Unless
 from projections.catalog import Catalog
 from projections.log_lines.archive.holds_on import holds_on, holds_on_orders
@@ -21,7 +21,7 @@ IN_TIME = """SELECT originator_id FROM events WHERE originator_id = ANY(%s::text
     AND originator_version = 1 AND notification_id <= %s"""
 
 
-class Part(NamedTuple):
+class ErasurePage(NamedTuple):
     """A page of what a job goes through: things of one kind, where the next page begins, and a position of the
     log up to which this one goes.
     """
@@ -32,7 +32,7 @@ class Part(NamedTuple):
     position: int
 
 
-class Kept(NamedTuple):
+class KeptByHolds(NamedTuple):
     """The holds on things, by their ids, as of a position; no hold may be placed after it meanwhile."""
 
     holds: Mapping[str, Sequence[str]] = NONE
@@ -47,7 +47,7 @@ class Kept(NamedTuple):
         )
 
 
-NOTHING_KEPT = Kept()
+NOTHING_KEPT = KeptByHolds()
 
 
 def refusal(
@@ -58,7 +58,7 @@ def refusal(
     return Refusal.model_validate({**named, "code": code, "detail": detail})
 
 
-async def orders_of(store: Store, catalog: Catalog, job: Job, limit: int) -> Part:
+async def orders_of(store: Store, catalog: Catalog, job: Job, limit: int) -> ErasurePage:
     """The next orders of the customer that an erasure is of, of those that there were when it was asked for."""
     after, wanted = (job.cursor or "").removeprefix(ORDERS), {"customer": job.filter["customer"]}
     async with store.reader() as connection:
@@ -67,10 +67,10 @@ async def orders_of(store: Store, catalog: Catalog, job: Job, limit: int) -> Par
         cursor = await connection.execute(IN_TIME, (streams, job.created_position))
         ids = [stream.partition("/")[2] for (stream,) in await cursor.fetchall()]
     following = None if page.next_cursor is None else f"{ORDERS}{page.next_cursor}"
-    return Part("order", ids, following, page.position)
+    return ErasurePage("order", ids, following, page.position)
 
 
-async def kept_by_holds(store: Store, part: Part) -> Kept:
+async def find_kept_by_holds(store: Store, part: ErasurePage) -> KeptByHolds:
     """Which of some executions, or orders, legal holds keep.
 
     Raises:
@@ -82,10 +82,10 @@ async def kept_by_holds(store: Store, part: Part) -> Kept:
     find = holds_on_orders if part.kind == "order" else holds_on
     async with store.reader() as connection:
         kept = await find(connection, states)
-    return Kept(kept.holds, kept.position, Unless(HoldPlaced.type, kept.position))
+    return KeptByHolds(kept.holds, kept.position, Unless(HoldPlaced.type, kept.position))
 
 
-def erased_by(ids: Sequence[str], outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+def ids_erased(ids: Sequence[str], outcomes: Sequence[WriteOutcome]) -> tuple[str, ...]:
     """Those of the ids whose content was erased, now or before for the same reason."""
     pairs = zip(ids, outcomes, strict=True)
     return tuple(id_ for id_, outcome in pairs if outcome.answer is not None)

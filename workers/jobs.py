@@ -21,7 +21,7 @@ from domain.execution.commands import COMMANDS
 from domain.execution.commands.erase import EraseExecution
 from domain.jobs.job import AdvanceJob, FailJob, Job, JobStatus, Refusal
 from domain.json_forms import format_time
-from domain.writer.guarded_writer import GuardedWriter, Outcome
+from domain.writer.guarded_writer import GuardedWriter, WriteOutcome
 from domain.writer.message import Message
 from projections.catalog import Catalog
 from projections.executions.columns import field
@@ -32,10 +32,10 @@ from projections.query.ast import And, Condition
 from workers.erasures import (
     NOTHING_KEPT,
     ORDERS,
-    Kept,
-    Part,
-    erased_by,
-    kept_by_holds,
+    ErasurePage,
+    KeptByHolds,
+    find_kept_by_holds,
+    ids_erased,
     orders_of,
     refusal,
 )
@@ -139,7 +139,7 @@ class JobWorker(OwnedWork):
         if page.position < job.created_position:
             return False
         erases = _erases(job)
-        kept = await kept_by_holds(self._store, page) if erases else NOTHING_KEPT
+        kept = await find_kept_by_holds(self._store, page) if erases else NOTHING_KEPT
         if erases and kept.position < job.created_position:
             return False
         try:
@@ -151,7 +151,7 @@ class JobWorker(OwnedWork):
             return False
         return True
 
-    async def _send(self, job: Job, page: Part, kept: Kept) -> None:
+    async def _send(self, job: Job, page: ErasurePage, kept: KeptByHolds) -> None:
         """Send the commands of a page, and note it."""
         ids = [id_ for id_ in page.ids if id_ not in kept.holds]
         command = _command(job, page.kind)
@@ -160,9 +160,9 @@ class JobWorker(OwnedWork):
             for each in ids
         ]
 
-        def conclude(outcomes: Sequence[Outcome]) -> Message:
+        def conclude(outcomes: Sequence[WriteOutcome]) -> Message:
             refused = (*kept.refusals(page.kind), *_refusals(page.kind, ids, outcomes))
-            erased = erased_by(ids, outcomes) if kept.unless else ()
+            erased = ids_erased(ids, outcomes) if kept.unless else ()
             orders = page.kind == "order"
             command = AdvanceJob(
                 after=job.cursor,
@@ -176,7 +176,7 @@ class JobWorker(OwnedWork):
 
         await self._writer.send_all(messages, conclude)
 
-    async def _page(self, job: Job) -> Part:
+    async def _page(self, job: Job) -> ErasurePage:
         """What comes next; after the executions of an erasure the orders. Raises Invalid where the filter, or the
         cursor, cannot be read any more.
         """
@@ -193,7 +193,7 @@ class JobWorker(OwnedWork):
                 choose=nothing,
             )
         following = page.next_cursor or (ORDERS if _erases(job) else None)
-        return Part("execution", [row.id for row in page.data], following, page.position)
+        return ErasurePage("execution", [row.id for row in page.data], following, page.position)
 
     async def _fail(self, job: Job, error: Invalid) -> None:
         log.error("a job cannot go on", job=job.id, reason=error.detail)
@@ -225,7 +225,7 @@ def _message(job: Job, stream: str, command: Any) -> Message:
     return Message(stream, command, job.created_by, correlation=job.id)
 
 
-def _refusals(kind: str, ids: Sequence[str], outcomes: Sequence[Outcome]) -> list[Refusal]:
+def _refusals(kind: str, ids: Sequence[str], outcomes: Sequence[WriteOutcome]) -> list[Refusal]:
     refused: list[Refusal] = []
     for id_, outcome in zip(ids, outcomes, strict=True):
         if isinstance(error := outcome.refused, ArchiveAway):

@@ -30,7 +30,7 @@ from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.claims.projection import Claims
-from projections.claims.silent import Silent, forget_ended, next_silent, silent, silent_of
+from projections.claims.silent import SilentExecution, forget_ended, next_silent, silent, silent_of
 from projections.engine.progress import place
 from workers.ownership import OwnedWork
 
@@ -52,7 +52,7 @@ CLEAN_EVERY, KEPT = timedelta(hours=1), timedelta(days=1)
 log = structlog.get_logger()
 
 
-class Due(NamedTuple):
+class DueCommand(NamedTuple):
     """The command that an execution is due now, if any, and when to look at it again."""
 
     command: Command[Any] | None
@@ -138,7 +138,9 @@ class LeaseWorker(OwnedWork):
             await self._send(await self._messages(without, now))
         return not over or len(again) == AT_ONCE
 
-    def _without_sign(self, fresh: Sequence[Silent], now: datetime) -> list[Silent]:
+    def _without_sign(
+        self, fresh: Sequence[SilentExecution], now: datetime
+    ) -> list[SilentExecution]:
         """Those whose last heartbeat is long ago, too; notes when each of the others is looked at again."""
         without = []
         for one in fresh:
@@ -157,7 +159,7 @@ class LeaseWorker(OwnedWork):
         if not (await place(connection, Claims.name)).lag:
             await forget_ended(connection, now - KEPT)
 
-    async def _messages(self, fresh: Sequence[Silent], now: datetime) -> list[Message]:
+    async def _messages(self, fresh: Sequence[SilentExecution], now: datetime) -> list[Message]:
         """The commands that are due; notes when each execution is looked at again."""
         states = await self._store.load_all(f"execution/{one.execution}" for one in fresh)
         messages = []
@@ -179,7 +181,7 @@ class LeaseWorker(OwnedWork):
         self._looked = now, steady
         return now
 
-    def _due(self, execution: Execution, one: Silent, now: datetime) -> Due:
+    def _due(self, execution: Execution, one: SilentExecution, now: datetime) -> DueCommand:
         heard_at = one.heard_at
         counts_from = max(heard_at or self._counts_from, self._counts_from)
         lost_at, stalls_at = execution.lease_until(counts_from), execution.stalls_at(counts_from)
@@ -187,13 +189,13 @@ class LeaseWorker(OwnedWork):
             release = ReleaseExecution(
                 worker=execution.claim.worker, heard_at=heard_at, most_lost=self._most_lost
             )
-            return Due(release, now + SETTLES)
+            return DueCommand(release, now + SETTLES)
         command, silence = None, execution.heartbeat_timeout
         if stalls_at is not None and silence is not None and stalls_at <= now:
             command = None if execution.stalled else StallExecution(heard_at=heard_at)
             stalls_at = now + silence
         again_at = min(filter(None, (lost_at, stalls_at)), default=now + SETTLES)
-        return Due(command, again_at)
+        return DueCommand(command, again_at)
 
     async def _send(self, messages: Sequence[Message]) -> None:
         if not messages:

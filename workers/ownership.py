@@ -145,7 +145,7 @@ async def ownership(
     """Wait to become the owner of some work on a log; the connection that holds its lock. With a `slot`, for which it
     waits, too, the connection may be closed while the work is idle.
     """
-    owned = partial(_owned, conninfo, schema, work)
+    owned = partial(_connect_and_own, conninfo, schema, work)
     if slot is None:
         async with await owned() as connection:
             yield connection
@@ -158,7 +158,7 @@ async def ownership(
         await releasable.release()
 
 
-async def _owned(conninfo: str, schema: str, work: str) -> AsyncConnection:
+async def _connect_and_own(conninfo: str, schema: str, work: str) -> AsyncConnection:
     """A connection that has the lock."""
     options = f"{session_options(schema)} -c statement_timeout=5s {KEEPALIVE}"
     connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)

@@ -21,7 +21,7 @@ from domain.errors import DomainError, OutcomeUnknown, Overloaded
 from domain.execution.commands import AutoCheckpoint, StartRetry, TimeOutExecution
 from domain.execution.state import CHECKPOINT_EVERY, CHECKPOINT_LATE
 from domain.model import Command
-from domain.writer.guarded_writer import GuardedWriter, Outcome
+from domain.writer.guarded_writer import GuardedWriter, WriteOutcome
 from domain.writer.message import Message
 from projections.engine.progress import place
 from projections.timers.due import due, next_due
@@ -97,10 +97,10 @@ class TimerWorker(OwnedWork):
         self._forget_passed(now)
         found = await due(connection, self._begin(now), now, TIMERS_AT_ONCE)
         self._found = bool(found)
-        fresh = [timer for timer in found if self._passed_until(timer) <= now]
+        fresh = [timer for timer in found if self._not_before(timer) <= now]
         commands = [(timer, command) for timer in fresh if (command := _command(timer, now))]
         self._more = len(found) == TIMERS_AT_ONCE
-        if commands and not await self._fired(connection, commands, now):
+        if commands and not await self._fire(connection, commands, now):
             self._more = False
             return 0
         last = found[-1] if self._more else None
@@ -109,7 +109,7 @@ class TimerWorker(OwnedWork):
         )
         return len(commands)
 
-    async def _fired(
+    async def _fire(
         self, connection: AsyncConnection, commands: Sequence[Due], now: datetime
     ) -> bool:
         """Send commands, unless the read model is too far behind the log; whether they were sent."""
@@ -128,7 +128,7 @@ class TimerWorker(OwnedWork):
             await asyncio.sleep(self._throttle.rest_after(time.monotonic() - began))
         return True
 
-    def _passed_until(self, timer: Timer) -> datetime:
+    def _not_before(self, timer: Timer) -> datetime:
         """Until when it is not fired again."""
         return self._passed.get((timer.execution, timer.due), EPOCH)
 
@@ -152,7 +152,7 @@ class TimerWorker(OwnedWork):
             self._looked_until = now - LONGEST_LATE, ""
         return self._looked_until
 
-    async def _send(self, commands: Sequence[Due]) -> list[Outcome]:
+    async def _send(self, commands: Sequence[Due]) -> list[WriteOutcome]:
         """What became of commands that are due. Where the database is away, all is looked at again soon."""
         messages = [
             Message(f"execution/{timer.execution}", command, ACTOR, correlation="timer")
@@ -162,7 +162,7 @@ class TimerWorker(OwnedWork):
             outcomes = await self._writer.send_all(messages)
         except (Overloaded, OutcomeUnknown) as error:
             self._all_at = self._clock() + SETTLE_TIME
-            return [Outcome(refused=error)] * len(commands)
+            return [WriteOutcome(refused=error)] * len(commands)
         for message, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome.refused, DomainError):
                 log.debug("timer has passed", stream=message.stream, reason=outcome.refused.code)

@@ -16,12 +16,12 @@ import structlog
 from psycopg import AsyncConnection
 
 from projections.audit.leaf import HASH_BYTES
-from projections.audit.note import BadNote, Checkpoint, Signer, checkpoint_of, origin_of
+from projections.audit.note import BadNote, Signer, TreeCheckpoint, checkpoint_of, origin_of
 from projections.audit.tables import (
     FORGET_TILES,
     KEEP_FAULT,
     KEEP_HEAD,
-    Head,
+    TreeHead,
     hashes_after,
     head_of,
     keep_tiles,
@@ -98,23 +98,23 @@ class TreeBuilder(OwnedWork):
             head = await head_of(connection)
             if head is None:
                 raise TreeFault("the row of the signed head is lost")
-            tree = await self._continued(connection, head, position, tree)
+            tree = await self._continue(connection, head, position, tree)
             hashes = await _next_hashes(connection, tree.size, position)
             if hashes or head.origin != origin:
                 await keep_tiles(connection, tree.append(hashes))
-                await connection.execute(KEEP_HEAD, self._signed(tree)[:-1])
+                await connection.execute(KEEP_HEAD, self._sign(tree)[:-1])
             elif head.fault is not None:
                 await connection.execute(KEEP_FAULT, (None, None))
         self._tree = tree
         return tree.size < position
 
-    def _signed(self, tree: Tree) -> Head:
+    def _sign(self, tree: Tree) -> TreeHead:
         root, signer = tree.root(), self._signer
-        note = signer.sign(Checkpoint(signer.origin, tree.size, root).text)
-        return Head(tree.size, root, signer.origin, signer.public_key, note, self._clock())
+        note = signer.sign(TreeCheckpoint(signer.origin, tree.size, root).text)
+        return TreeHead(tree.size, root, signer.origin, signer.public_key, note, self._clock())
 
-    async def _continued(
-        self, connection: AsyncConnection, head: Head, position: int, tree: Tree | None
+    async def _continue(
+        self, connection: AsyncConnection, head: TreeHead, position: int, tree: Tree | None
     ) -> Tree:
         """The tree of the head, which is that of a log that ends at a position."""
         if not head.origin:
@@ -128,14 +128,14 @@ class TreeBuilder(OwnedWork):
         if head.size > position:
             raise TreeFault(f"the log ends at {position}, but {head.size} events were signed")
         if tree is None or tree.size != head.size:
-            tree = await _stored_tree(connection, head)
+            tree = await _read_tree(connection, head)
             self._require_signed(head)
         if tree.root() != head.root:
             raise TreeFault(f"the tiles have another root than was signed for {head.size} events")
         return tree
 
-    def _require_signed(self, head: Head) -> None:
-        expected = Checkpoint(self._signer.origin, head.size, head.root)
+    def _require_signed(self, head: TreeHead) -> None:
+        expected = TreeCheckpoint(self._signer.origin, head.size, head.root)
         try:
             signed = checkpoint_of(head.note, self._signer.public_key)
         except BadNote as error:
@@ -164,7 +164,7 @@ async def _some_tile(connection: AsyncConnection) -> bool:
     return await (await connection.execute(SOME_TILE)).fetchone() == (True,)
 
 
-async def _stored_tree(connection: AsyncConnection, head: Head) -> Tree:
+async def _read_tree(connection: AsyncConnection, head: TreeHead) -> Tree:
     wanted = dict(tiles_of(head.size))
     tiles = await tiles_of_tree(connection, wanted)
     lengths = {tile: len(hashes) // HASH_BYTES for tile, hashes in tiles.items()}

@@ -91,7 +91,7 @@ class Verifier(Protocol):
 
 
 @dataclass(slots=True)
-class Verified:
+class VerifiedCaller:
     """A caller whose token was verified, and until when that is believed (seconds since the epoch)."""
 
     fingerprint: str
@@ -100,7 +100,7 @@ class Verified:
     noted: float = -inf
 
 
-class Access:
+class Authenticator:
     """Knows callers by their tokens: the administrator, and whom one of the verifiers knows.
 
     A verified token is believed until it expires or is forgotten, as it was revoked. Tokens are remembered by
@@ -120,7 +120,7 @@ class Access:
         self._expected = self.fingerprint(admin_token.encode())
         self.admin = Caller("admin", WHOLE, ADMIN_TOKEN, identity=Identity((Role.ADMIN,)))
         self._verifiers = tuple(verifiers)
-        self._verified: LruCache[str, Verified] = LruCache(CACHED)
+        self._verified: LruCache[str, VerifiedCaller] = LruCache(CACHED)
         self._forgotten = 0
         self._used = used
         self._now = now
@@ -209,7 +209,7 @@ class Access:
 
     def _remember(self, fingerprint: str, caller: Caller) -> None:
         until = inf if caller.expires_at is None else caller.expires_at.timestamp()
-        self._verified.put(fingerprint[:NAMED], Verified(fingerprint, caller, until))
+        self._verified.put(fingerprint[:NAMED], VerifiedCaller(fingerprint, caller, until))
         self._verified.trim()
         self._find_verified(fingerprint)
 

@@ -19,7 +19,7 @@ from domain.writer.message import Permits
 from projections.executions.columns import FIELDS, value_in
 from projections.query.as_json import as_json
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Or
-from projections.query.matcher import by_parties, matches, parties_suffice, required_values
+from projections.query.matcher import by_parties, find_required_values, matches, parties_suffice
 
 NOTHING = Or(())
 """What no execution meets."""
@@ -99,7 +99,9 @@ class Scope:
     def parties(self, right: Right) -> list[tuple[str, str]]:
         """The parties for whose executions the right holds, each as a field and its value."""
         return [
-            pair for found in self._reached_conditions(right) for pair in required_values(found)
+            pair
+            for found in self._reached_conditions(right)
+            for pair in find_required_values(found)
         ]
 
     def owners(self, right: Right) -> list[tuple[tuple[str, str], ...]]:
@@ -117,12 +119,14 @@ class Scope:
             for reached in self._reached_conditions(right)
             if parties_suffice(reached, NAMING)
         )
-        return frozenset(name for reached in own for _, name in required_values(reached, NAMING))
+        return frozenset(
+            name for reached in own for _, name in find_required_values(reached, NAMING)
+        )
 
     def values_of(self, right: Right, path: str) -> frozenset[Any]:
         """The values of a field to which the right is limited where it names any, such as a granted order."""
         found = (
-            required_values(reached, frozenset({path}))
+            find_required_values(reached, frozenset({path}))
             for reached in self._reached_conditions(right)
         )
         return frozenset(value for pairs in found for _, value in pairs)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from api.access.identity import NAMED, OF_COOKIES, Access, Caller
+from api.access.identity import NAMED, OF_COOKIES, Authenticator, Caller
 from api.access.keys import Load, is_checked, require_live, with_checksum
 from api.access.rights import Right, Role
 from api.access.scope import Identity
@@ -94,7 +94,7 @@ def session_id(fingerprint: str) -> str:
     return f"ses_{fingerprint[:NAMED]}"
 
 
-def start(access: Access, who: OneTimeCode, cookie: bytes, lasts: timedelta) -> StartSession:
+def start(access: Authenticator, who: OneTimeCode, cookie: bytes, lasts: timedelta) -> StartSession:
     """The command that lets a browser in which has this cookie, for as long as it lasts at most."""
     ends = datetime.now(UTC) + lasts
     identity = who.identity
@@ -111,7 +111,7 @@ def start(access: Access, who: OneTimeCode, cookie: bytes, lasts: timedelta) -> 
     )
 
 
-def of_caller(access: Access, caller: Caller) -> OneTimeCode:
+def of_caller(access: Authenticator, caller: Caller) -> OneTimeCode:
     """Who a session of a caller is.
 
     Raises:
@@ -130,7 +130,7 @@ def of_caller(access: Access, caller: Caller) -> OneTimeCode:
     return OneTimeCode(caller.name, caller.identity, credential, caller.expires_at)
 
 
-def new_code(access: Access, who: OneTimeCode) -> tuple[str, datetime]:
+def new_code(access: Authenticator, who: OneTimeCode) -> tuple[str, datetime]:
     """A code by which somebody may come in once within a minute, and when it ends."""
     until = datetime.now(UTC) + CODE_LASTS
     identity = who.identity
@@ -152,7 +152,7 @@ def new_code(access: Access, who: OneTimeCode) -> tuple[str, datetime]:
     return f"{CODE}{text}.{_signature(access, payload)}", until
 
 
-def read_code(access: Access, code: str) -> OneTimeCode:
+def read_code(access: Authenticator, code: str) -> OneTimeCode:
     """Who may come in by a code. Raises Unauthenticated where it is none, or too old."""
     text, _, signature = code.removeprefix(CODE).rpartition(".")
     try:
@@ -168,7 +168,7 @@ def read_code(access: Access, code: str) -> OneTimeCode:
     return OneTimeCode(said["name"], _identity(said), said["credential"], ends)
 
 
-def cookie_of_code(access: Access, code: str) -> bytes:
+def cookie_of_code(access: Authenticator, code: str) -> bytes:
     """The one cookie that a code leads to, so that it lets in once. It follows from the signature, as what is
     signed may be written in several ways.
     """
@@ -178,7 +178,7 @@ def cookie_of_code(access: Access, code: str) -> bytes:
     )
 
 
-def _signature(access: Access, payload: bytes) -> str:
+def _signature(access: Authenticator, payload: bytes) -> str:
     return access.fingerprint(b"code " + payload)
 
 

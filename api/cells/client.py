@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from api.cells.connection import KeptConnections, Query
-from api.cells.remote import Away, Questions, RemoteLog, Reply
+from api.cells.remote import Away, CellReply, Questions, RemoteLog
 from api.problems.codes import PROBLEMS
 from domain.errors import DomainError, Overloaded
 from domain.lru import LruCache
@@ -128,7 +128,7 @@ class CellClient:
         self, name: str, url: str, query: Query, request: CellRequest
     ) -> Asked | DomainError:
         if self._is_unknown(name, request):
-            return _refused(name, UNKNOWN)
+            return _refusal(name, UNKNOWN)
         try:
             reply = await self._log(name, url).get(request.path, query, request.headers)
             if reply.status == 200:
@@ -147,8 +147,8 @@ class CellClient:
             DomainError: it refuses.
         """
         if self._is_unknown(name, request):
-            raise _refused(name, UNKNOWN)
-        answer = await self._log(name, url).opened(request.path, query, request.headers)
+            raise _refusal(name, UNKNOWN)
+        answer = await self._log(name, url).open(request.path, query, request.headers)
         if isinstance(answer, httpx.Response):
             return answer
         raise self._refusal(name, request, answer)
@@ -156,13 +156,13 @@ class CellClient:
     def _is_unknown(self, name: str, request: CellRequest) -> bool:
         return self._steady() < (self._unknown.get((name, request.token)) or 0)
 
-    def _refusal(self, name: str, request: CellRequest, reply: Reply) -> DomainError:
+    def _refusal(self, name: str, request: CellRequest, reply: CellReply) -> DomainError:
         """Raises Away where the answer is none of a log."""
         problem = _read(reply, _as_object)
         if reply.status == 401:
             self._unknown.put((name, request.token), self._steady() + UNKNOWN_FOR)
             self._unknown.trim()
-        return _refused(name, problem)
+        return _refusal(name, problem)
 
     def _log(self, name: str, url: str) -> RemoteLog:
         if name not in self._logs:
@@ -175,14 +175,14 @@ def _as_object(text: bytes) -> dict[str, Any]:
     return dict(exact_json(text))
 
 
-def _read(reply: Reply, read: Callable[[bytes], Any]) -> Any:
+def _read(reply: CellReply, read: Callable[[bytes], Any]) -> Any:
     try:
         return read(reply.text)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise Away(f"it answers {reply.status}, but not what a log does") from None
 
 
-def _refused(name: str, problem: Mapping[str, Any]) -> DomainError:
+def _refusal(name: str, problem: Mapping[str, Any]) -> DomainError:
     """The refusal of one log, as that of all."""
     code = str(problem.get("type", "")).rpartition("/")[2]
     members = {key: value for key, value in problem.items() if key not in OF_EVERY_PROBLEM}

@@ -133,17 +133,17 @@ class KeptConnections:
         while self._idle:
             if (kept := self._idle.pop()).is_open:
                 try:
-                    return await self._asked(kept, request, most)
+                    return await self._ask(kept, request, most)
                 except ConnectionError:
                     continue
-        return await self._asked(await self._connected(), request, most)
+        return await self._ask(await self._connect(), request, most)
 
     def close(self) -> None:
         """Close those that are idle."""
         while self._idle:
             self._idle.pop().close()
 
-    async def _connected(self) -> _Connection:
+    async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -154,7 +154,7 @@ class KeptConnections:
             raise ConnectionError(f"no connection within {CONNECT_TIMEOUT:g} seconds") from None
         return made
 
-    async def _asked(self, connection: _Connection, request: bytes, most: int) -> Answered:
+    async def _ask(self, connection: _Connection, request: bytes, most: int) -> Answered:
         answer = await connection.ask(request, most)
         if connection.is_open and len(self._idle) < KEPT:
             self._idle.append(connection)

@@ -21,7 +21,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
 
-class Place(NamedTuple):
+class CellPosition(NamedTuple):
     """Where one log goes on: behind a position, or from a time on, where its position is not known yet. `log` is the
     id of the log, once it is known.
     """
@@ -44,8 +44,8 @@ class Place(NamedTuple):
 class CellCursor:
     """A place in each log. What it is as a text can stand in a URL as it is."""
 
-    def __init__(self, places: Mapping[str, Place]) -> None:
-        self._places: dict[str, Place] = {}
+    def __init__(self, places: Mapping[str, CellPosition]) -> None:
+        self._places: dict[str, CellPosition] = {}
         self._parts: dict[str, str] = {}
         for name, place in places.items():
             self.move(name, place)
@@ -55,24 +55,24 @@ class CellCursor:
         """The cursor of a text. Raises ValueError where it is none."""
         if len(text) > LONGEST:
             raise ValueError(f"it is longer than {LONGEST} characters")
-        places: dict[str, Place] = {}
+        places: dict[str, CellPosition] = {}
         for part in text.split("~"):
             if (found := PART.fullmatch(part)) is None or found[1] in places:
                 raise ValueError("it is not one that was sent")
             sign, number = found[3], int(found[4])
             places[found[1]] = (
-                Place(number, found[2])
+                CellPosition(number, found[2])
                 if sign is None
                 else _since(found[2], int(f"{sign}{number}"))
             )
         return cls(places)
 
-    def move(self, name: str, place: Place) -> None:
+    def move(self, name: str, place: CellPosition) -> None:
         """A log goes on elsewhere."""
         self._places[name] = place
         self._parts[name] = f"{name}.{place}"
 
-    def get(self, name: str) -> Place | None:
+    def get(self, name: str) -> CellPosition | None:
         """Where a log goes on; None where that is not said."""
         return self._places.get(name)
 
@@ -83,8 +83,8 @@ class CellCursor:
         return "~".join(self._parts.values())
 
 
-def _since(log: str, milliseconds: int) -> Place:
+def _since(log: str, milliseconds: int) -> CellPosition:
     try:
-        return Place(0, log, EPOCH + milliseconds * MILLISECOND)
+        return CellPosition(0, log, EPOCH + milliseconds * MILLISECOND)
     except OverflowError:
         raise ValueError("a time in it is none") from None

@@ -12,7 +12,7 @@ import httpx
 import orjson
 
 from api.cells.connection import Query
-from api.cells.cursor import LOG_ID, Place
+from api.cells.cursor import LOG_ID, CellPosition
 from api.cells.frames import FrameReader, LogFrame
 from api.cells.remote import POSITION, Away
 from domain.errors import DomainError
@@ -23,12 +23,12 @@ LINE = "log"
 OTHER_LOG = "other-log"
 
 
-class Sent(NamedTuple):
+class ForwardedFrame(NamedTuple):
     """What is to be sent on of one log: a frame of an event, with its data, or one about its stream."""
 
     cell: str
     name: str
-    place: Place | None = None
+    place: CellPosition | None = None
     """Where the log goes on behind it; None where that stays."""
     data: bytes = b""
     about: Mapping[str, str] = {}
@@ -36,10 +36,10 @@ class Sent(NamedTuple):
 
 
 Connect = Callable[[Query], Awaitable[httpx.Response]]
-Emit = Callable[[Sequence[Sent]], Awaitable[None]]
+Emit = Callable[[Sequence[ForwardedFrame]], Awaitable[None]]
 
 
-class Ended(Exception):
+class LogStreamEnded(Exception):
     """The log may not be followed any more; it says why."""
 
 
@@ -50,7 +50,7 @@ ABOUT_STREAM = frozenset({"checkpoint", "caught-up", "fell-behind"})
 class LogStream:
     """Follows one log from a place on. A connection that is lost is made again, and goes on where it was."""
 
-    def __init__(self, cell: str, place: Place, connect: Connect) -> None:
+    def __init__(self, cell: str, place: CellPosition, connect: Connect) -> None:
         self.cell = cell
         self.place = place
         self._connect = connect
@@ -69,7 +69,7 @@ class LogStream:
             DomainError: it refuses.
         """
         try:
-            self._answer = await self._connected([("from", "now")] if now else self.place.query)
+            self._answer = await self._open([("from", "now")] if now else self.place.query)
         except Away as away:
             self._missing = str(away)
 
@@ -82,7 +82,7 @@ class LogStream:
             while True:
                 await self._visit(emit)
                 await asyncio.sleep(self._pause())
-        except Ended as end:
+        except LogStreamEnded as end:
             await emit([self._about("closing", reason=str(end))])
         except DomainError as refusal:
             reason = OTHER_LOG if refusal.code == OTHER_LOG else "refused"
@@ -98,7 +98,7 @@ class LogStream:
         """One connection, from its beginning to its end."""
         try:
             if self._answer is None:
-                self._answer = await self._connected(self.place.query)
+                self._answer = await self._open(self.place.query)
             if self._missing is not None:
                 self._missing = None
                 await emit([self._about("back")])
@@ -114,22 +114,22 @@ class LogStream:
         finally:
             await self.aclose()
 
-    async def _connected(self, query: Query) -> httpx.Response:
+    async def _open(self, query: Query) -> httpx.Response:
         answer = await self._connect(query)
         log, position = (answer.headers.get(name, "") for name in ("log-id", "log-position"))
         if not (LOG_ID.fullmatch(log) and POSITION.fullmatch(position)):
             await answer.aclose()
             raise Away("it answers what no log does")
         is_now = ("from", "now") in query
-        self.place = Place(int(position), log) if is_now else self.place._replace(log=log)
+        self.place = CellPosition(int(position), log) if is_now else self.place._replace(log=log)
         return answer
 
-    async def _parts(self, answer: httpx.Response) -> AsyncGenerator[list[Sent]]:
+    async def _parts(self, answer: httpx.Response) -> AsyncGenerator[list[ForwardedFrame]]:
         """What is to be sent on, as it comes; all frames of one event at once."""
         reader = FrameReader()
-        waiting: list[Sent] = []
+        waiting: list[ForwardedFrame] = []
         async for part in answer.aiter_bytes():
-            sent: list[Sent] = []
+            sent: list[ForwardedFrame] = []
             for frame in reader.read(part):
                 self._failures = 0
                 if frame.name == "closing":
@@ -138,19 +138,26 @@ class LogStream:
                     self._leave(frame)
                 elif frame.position is None:
                     line = frame.name == LINE
-                    (sent if line else waiting).append(Sent(self.cell, frame.name, data=frame.data))
+                    (sent if line else waiting).append(
+                        ForwardedFrame(self.cell, frame.name, data=frame.data)
+                    )
                 else:
-                    sent += self._moved(waiting, frame, frame.position)
+                    sent += self._move(waiting, frame, frame.position)
                     waiting = []
             yield sent
 
-    def _moved(self, before: list[Sent], frame: LogFrame, position: int) -> list[Sent]:
+    def _move(
+        self, before: list[ForwardedFrame], frame: LogFrame, position: int
+    ) -> list[ForwardedFrame]:
         """The last frame of an event with those before it, or one about the stream; none of what has come already."""
         about, reached = frame.name in ABOUT_STREAM, self.place.position
         if not about and position <= reached:
             return []
-        self.place = Place(max(position, reached), self.place.log)
-        return [*before, Sent(self.cell, frame.name, self.place, b"" if about else frame.data)]
+        self.place = CellPosition(max(position, reached), self.place.log)
+        return [
+            *before,
+            ForwardedFrame(self.cell, frame.name, self.place, b"" if about else frame.data),
+        ]
 
     def _leave(self, frame: LogFrame) -> None:
         """The server says goodbye: note when to come back, or that there is no way back.
@@ -159,7 +166,7 @@ class LogStream:
             Ended: the credential has ended, or the log is another one.
         """
         if frame.retry is None:
-            raise Ended(_reason(frame.data))
+            raise LogStreamEnded(_reason(frame.data))
         self._goodbye = frame.retry / 1_000
 
     def _pause(self) -> float:
@@ -171,8 +178,8 @@ class LogStream:
         self._failures = min(self._failures + 1, 10)
         return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads the reconnects, keeps no secret
 
-    def _about(self, name: str, **about: str) -> Sent:
-        return Sent(self.cell, name, self.place, about=about)
+    def _about(self, name: str, **about: str) -> ForwardedFrame:
+        return ForwardedFrame(self.cell, name, self.place, about=about)
 
 
 def _reason(data: bytes) -> str:

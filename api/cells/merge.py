@@ -12,11 +12,11 @@ from itertools import islice
 from math import ceil, sqrt
 from typing import Any, NamedTuple
 
-from api.cells.order import Order, OtherOrder, Values
+from api.cells.order import CellOrder, OtherOrder, Values
 from api.cells.remote import Away
-from api.cells.rows import parted
+from api.cells.rows import split
 from domain.errors import Invalid
-from projections.query.pagination import packed, unpacked
+from projections.query.pagination import decode_cursor, encode_cursor
 
 Places = dict[str, str | None]
 """Where each log goes on: behind a cursor of its own, or from its beginning, as it has not answered yet."""
@@ -37,14 +37,14 @@ class CellPage(NamedTuple):
     total: int | None = None
 
     @classmethod
-    def of(cls, order: Order, text: bytes) -> CellPage:
+    def of(cls, order: CellOrder, text: bytes) -> CellPage:
         """What a log answered.
 
         Raises:
             Away: it is a page in another order, so it cannot be merged.
             ValueError, TypeError, LookupError: it is no page.
         """
-        rows, body = parted(text)
+        rows, body = split(text)
         cursors = body["cursors"]
         try:
             places = [order.place(cursor) for _, cursor in zip(rows, cursors, strict=True)]
@@ -53,7 +53,7 @@ class CellPage(NamedTuple):
             raise Away(OTHER_BUILD) from None
         return cls(rows, cursors, places, body["hasMore"], body.get("total"))
 
-    def followed_by(self, other: CellPage) -> CellPage:
+    def append(self, other: CellPage) -> CellPage:
         """This page and the one behind it."""
         return CellPage(
             [*self.rows, *other.rows],
@@ -64,7 +64,7 @@ class CellPage(NamedTuple):
         )
 
 
-class Merged(NamedTuple):
+class MergedPage(NamedTuple):
     """Rows with the names of their logs, where each log goes on, whether one of them has more, and which log has to be
     asked for more before the page can go on.
     """
@@ -83,13 +83,15 @@ def share(limit: int, logs: int) -> int:
     return min(limit, even + ceil(2 * sqrt(even)))
 
 
-def merged(pages: Mapping[str, CellPage], before: Places, order: Order, limit: int) -> Merged:
+def merge(
+    pages: Mapping[str, CellPage], before: Places, order: CellOrder, limit: int
+) -> MergedPage:
     """The first rows of all pages, in their order; `before` is where all logs began, also those that have no
     page, as they do not answer.
     """
     shown = _furthest(before, order)
     taken = {
-        name: _passed(page, shown, order) if before[name] == NOTHING_YET else 0
+        name: _count_passed(page, shown, order) if before[name] == NOTHING_YET else 0
         for name, page in pages.items()
     }
     rows: list[tuple[str, Any]] = []
@@ -106,16 +108,16 @@ def merged(pages: Mapping[str, CellPage], before: Places, order: Order, limit: i
         reached = shown if before[name] == NOTHING_YET and not last else last
         places[name] = _place(page, taken[name], reached, before[name], order)
     more = any(page.more or taken[name] < len(page.rows) for name, page in pages.items())
-    return Merged(rows, before | places, more, dry if len(rows) < limit else None)
+    return MergedPage(rows, before | places, more, dry if len(rows) < limit else None)
 
 
-def _furthest(places: Places, order: Order) -> Values:
+def _furthest(places: Places, order: CellOrder) -> Values:
     """What was shown last, of whichever log."""
     reached = [order.place(place) for place in places.values() if place]
     return max(reached, key=order.rank, default=())
 
 
-def _passed(page: CellPage, shown: Values, order: Order) -> int:
+def _count_passed(page: CellPage, shown: Values, order: CellOrder) -> int:
     """How many rows come before what was shown."""
     if not shown:
         return 0
@@ -128,7 +130,7 @@ def _is_used_up(page: CellPage, taken: int) -> bool:
 
 
 def _in_order(
-    pages: Mapping[str, CellPage], taken: Mapping[str, int], order: Order
+    pages: Mapping[str, CellPage], taken: Mapping[str, int], order: CellOrder
 ) -> Iterator[tuple[str, Values]]:
     every = [
         (name, values) for name, page in pages.items() for values in page.places[taken[name] :]
@@ -141,7 +143,7 @@ def _place(
     taken: int,
     last: Values,
     before: str | None,
-    order: Order,
+    order: CellOrder,
 ) -> str | None:
     """Behind the last row that is shown, of whichever log: what comes to be before it is not shown any more. Behind
     the last one of its own, or where it began, if that is later, or if the next row stands at the very same place as
@@ -155,11 +157,11 @@ def _place(
         return own
     if own and order.rank(order.place(own)) >= order.rank(last):
         return own
-    sort, condition, *_ = unpacked(known)
-    return packed([sort, condition, *last])
+    sort, condition, *_ = decode_cursor(known)
+    return encode_cursor([sort, condition, *last])
 
 
-def decode(cursor: str | None, names: Sequence[str], order: Order) -> Places:
+def decode(cursor: str | None, names: Sequence[str], order: CellOrder) -> Places:
     """Where each log goes on; without a cursor from the beginning.
 
     Raises:
@@ -168,7 +170,7 @@ def decode(cursor: str | None, names: Sequence[str], order: Order) -> Places:
     if cursor is None:
         return dict.fromkeys(names)
     try:
-        places = unpacked(cursor)
+        places = decode_cursor(cursor)
         if not isinstance(places, dict) or not places or not set(places) <= set(names):
             raise ValueError(cursor)
         if not all(place is None or isinstance(place, str) for place in places.values()):

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import structlog
 
 from api.cells.cursor import CellCursor
-from api.cells.log_stream import LogStream, Sent
+from api.cells.log_stream import ForwardedFrame, LogStream
 from domain.supervisor import cancel
 
 log = structlog.get_logger()
 
 
-class Merged(NamedTuple):
+class MergedFrame(NamedTuple):
     """A frame to be sent: of an event, with its `data`, or about the stream. With a `cursor`, a client goes on
     behind it.
     """
@@ -40,7 +40,7 @@ class MergedStream:
         self._streams = streams
         self._behind = {stream.cell for stream in streams}
         """Logs whose past is not done, or that are away."""
-        self._arrived: list[tuple[Sequence[Sent], asyncio.Event]] = []
+        self._arrived: list[tuple[Sequence[ForwardedFrame], asyncio.Event]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, *, now: bool) -> None:
@@ -72,12 +72,12 @@ class MergedStream:
         for stream in self._streams:
             await stream.aclose()
 
-    def take(self) -> list[Merged]:
+    def take(self) -> list[MergedFrame]:
         """What has come since it was last asked."""
         arrived, self._arrived = self._arrived, []
-        taken: list[Merged] = []
+        taken: list[MergedFrame] = []
         for batch, room in arrived:
-            taken.extend(self._merged(sent) for sent in batch if not self.over)
+            taken.extend(self._merge(sent) for sent in batch if not self.over)
             room.set()
         return taken
 
@@ -89,38 +89,38 @@ class MergedStream:
         self.over = True
         wake()
 
-    async def _put(self, wake: Callable[[], object], batch: Sequence[Sent]) -> None:
+    async def _put(self, wake: Callable[[], object], batch: Sequence[ForwardedFrame]) -> None:
         if batch:
             room = asyncio.Event()
             self._arrived.append((batch, room))
             wake()
             await room.wait()
 
-    def _merged(self, sent: Sent) -> Merged:
+    def _merge(self, sent: ForwardedFrame) -> MergedFrame:
         if sent.place is not None:
             self.cursor.move(sent.cell, sent.place)
         cursor = str(self.cursor)
         if sent.data:
             data = b'{"cell":"%b",%b' % (sent.cell.encode(), sent.data[1:])
-            return Merged(sent.name, data, None if sent.place is None else cursor)
+            return MergedFrame(sent.name, data, None if sent.place is None else cursor)
         if sent.name == "caught-up":
-            return self._caught_up(sent.cell, cursor)
+            return self._merge_caught_up(sent.cell, cursor)
         if sent.name == "checkpoint":
-            return Merged(sent.name, b"", cursor)
+            return MergedFrame(sent.name, b"", cursor)
         self._behind.add(sent.cell)  # it fell behind, is away, is back, or is not followed any more
         self.over = sent.name == "closing"
-        return Merged(sent.name, b"", cursor, {"cell": sent.cell, **sent.about})
+        return MergedFrame(sent.name, b"", cursor, {"cell": sent.cell, **sent.about})
 
-    def _caught_up(self, cell: str, cursor: str) -> Merged:
+    def _merge_caught_up(self, cell: str, cursor: str) -> MergedFrame:
         """Of all logs, once the last of them has caught up; until then it moves the cursor alone."""
         was_behind = bool(self._behind)
         self._behind.discard(cell)
         if self._behind or not was_behind:
-            return Merged("checkpoint", b"", cursor)
+            return MergedFrame("checkpoint", b"", cursor)
         places = {stream.cell: self.cursor.get(stream.cell) for stream in self._streams}
         cells = {
             name: {"position": place.position, "log": place.log}
             for name, place in places.items()
             if place is not None
         }
-        return Merged("caught-up", b"", cursor, {"cells": cells})
+        return MergedFrame("caught-up", b"", cursor, {"cells": cells})

@@ -10,7 +10,7 @@ from typing import Any
 from projections.executions.columns import FIELDS, sortable
 from projections.query.ast import Field
 from projections.query.field_types import BOOLEAN
-from projections.query.pagination import Key, order, unpacked
+from projections.query.pagination import SortKey, decode_cursor, order
 
 Values = Sequence[Any]
 """What a row is ordered by, `$id` last."""
@@ -20,10 +20,10 @@ class OtherOrder(Exception):
     """A place in a list that is ordered by other fields than here, as another build orders it."""
 
 
-class Order:
+class CellOrder:
     """A sort, and the keys that it means to this server: a log whose server is of another build may have others."""
 
-    def __init__(self, sort: str, keys: Sequence[Key]) -> None:
+    def __init__(self, sort: str, keys: Sequence[SortKey]) -> None:
         self.sort = sort
         self._keys = keys
         self._kinds = [_kinds(key.field) for key in keys]
@@ -31,7 +31,7 @@ class Order:
         self.rank: Callable[[Values], Any] = cmp_to_key(self._compare)
 
     @classmethod
-    def of(cls, sort: str) -> Order:
+    def of(cls, sort: str) -> CellOrder:
         """The order of executions by a sort. Raises Invalid where it is none."""
         return cls(sort, order(sort, sortable, FIELDS))
 
@@ -43,7 +43,7 @@ class Order:
             ValueError, TypeError: it is no cursor, or of values that cannot be compared with those of others.
         """
         values: list[Any]
-        sort, condition, *values = unpacked(cursor)
+        sort, condition, *values = decode_cursor(cursor)
         if sort != self.sort or not isinstance(condition, str):
             raise ValueError(cursor)
         if len(values) != len(self._keys):

@@ -26,7 +26,7 @@ class Away(Exception):
     """The log gives no answer that can be used; it says why."""
 
 
-class Reply(NamedTuple):
+class CellReply(NamedTuple):
     """An answer or a refusal: its status, how far the log went, and a JSON text."""
 
     status: int
@@ -72,7 +72,7 @@ class RemoteLog:
         self._questions.close()
         await self._client.aclose()
 
-    async def get(self, path: str, query: Query, headers: Mapping[str, str]) -> Reply:
+    async def get(self, path: str, query: Query, headers: Mapping[str, str]) -> CellReply:
         """What it replies.
 
         Raises:
@@ -83,9 +83,9 @@ class RemoteLog:
                 answer = await self._questions.get(path, query, headers, LARGEST)
         return _reply(answer)
 
-    async def opened(
+    async def open(
         self, path: str, query: Query, headers: Mapping[str, str]
-    ) -> httpx.Response | Reply:
+    ) -> httpx.Response | CellReply:
         """A stream of server-sent events, which the caller has to close; or the refusal.
 
         Raises:
@@ -119,14 +119,14 @@ class RemoteLog:
             raise Away(f"it does not answer: {type(error).__name__}") from error
 
 
-def _reply(answer: Answered) -> Reply:
+def _reply(answer: Answered) -> CellReply:
     status = answer.status
     if status != 200 and (not 400 <= status < 500 or status == 429):
         raise Away(f"it answers {status}")
     position = answer.headers.get("log-position", "0")
     if not POSITION.fullmatch(position):
         raise Away("it answers a position that is none")
-    return Reply(status, int(position), answer.content)
+    return CellReply(status, int(position), answer.content)
 
 
 async def _whole(answer: httpx.Response) -> Answered:

@@ -13,7 +13,7 @@ from projections.representations.exact_json import exact_json
 LENGTHS, DATA = b'{"lengths":', b',"data":['
 
 
-def parted(text: bytes) -> tuple[list[bytes], dict[str, Any]]:
+def split(text: bytes) -> tuple[list[bytes], dict[str, Any]]:
     """The rows of a page, and its other members.
 
     Raises:

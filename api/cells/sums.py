@@ -19,11 +19,11 @@ Key = tuple[str | None, ...]
 def sums_of(text: bytes) -> Sums:
     """What a log answered. Raises ValueError, TypeError or LookupError where it has not the figures that are added."""
     body = exact_json(text)
-    summed([body])
+    add_up([body])
     return dict(body)
 
 
-def summed(answers: Sequence[Sums]) -> dict[str, Any]:
+def add_up(answers: Sequence[Sums]) -> dict[str, Any]:
     """The figures of all, by group where there are groups. Percentiles and the rate of results are those of one log
     alone: they do not follow from those of several.
     """
@@ -58,7 +58,7 @@ def _groups(answers: Iterable[Sums], by: Sequence[str]) -> list[dict[str, Any]]:
 
 def _figures(parts: Sequence[Sums]) -> dict[str, Any]:
     total = sum(part["total"] for part in parts)
-    statuses = _added(part["statuses"] for part in parts)
+    statuses = _add_counts(part["statuses"] for part in parts)
     return {
         "total": total,
         "statuses": statuses,
@@ -67,27 +67,27 @@ def _figures(parts: Sequence[Sums]) -> dict[str, Any]:
         "totalCost": plain_number(sum((_decimal(part["totalCost"]) for part in parts), Decimal())),
         "tokens": int(sum(part["tokens"] for part in parts)),
         "apiCalls": sum(part["apiCalls"] for part in parts),
-        "errorCodes": dict(sorted(_added(part["errorCodes"] for part in parts).items())),
-        "firstSeen": min(_known(parts, "firstSeen"), default=None),
-        "lastSeen": max(_known(parts, "lastSeen"), default=None),
+        "errorCodes": dict(sorted(_add_counts(part["errorCodes"] for part in parts).items())),
+        "firstSeen": min(_values_of(parts, "firstSeen"), default=None),
+        "lastSeen": max(_values_of(parts, "lastSeen"), default=None),
     }
 
 
 def _durations(parts: Sequence[Sums]) -> dict[str, Any]:
     ended = sum(part["count"] for part in parts)
     spent = sum(part["count"] * part["mean"] for part in parts if part["count"])
-    longest = max(_known(parts, "max"), default=None)
+    longest = max(_values_of(parts, "max"), default=None)
     return {"count": ended, "mean": round(spent / ended) if ended else None, "max": longest}
 
 
-def _added(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _add_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     found = Counter[str]()
     for part in parts:
         found.update(part)  # unlike `+`, this keeps what is 0
     return dict(found)
 
 
-def _known(parts: Iterable[Sums], name: str) -> list[Any]:
+def _values_of(parts: Iterable[Sums], name: str) -> list[Any]:
     return [part[name] for part in parts if part.get(name) is not None]
 
 

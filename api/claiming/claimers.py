@@ -9,7 +9,7 @@ from collections.abc import Callable
 from domain.errors import Overloaded
 from domain.writer.command_bus import Answer
 from domain.writer.message import Message
-from projections.claims.queue import Wanted
+from projections.claims.queue import ClaimFilter
 
 
 class Claimer:
@@ -19,7 +19,7 @@ class Claimer:
 
     __slots__ = ("future", "message", "trying", "wanted")
 
-    def __init__(self, wanted: Wanted, message: Callable[[str], Message]) -> None:
+    def __init__(self, wanted: ClaimFilter, message: Callable[[str], Message]) -> None:
         self.wanted = wanted
         self.message = message
         self.trying = False
@@ -46,7 +46,7 @@ class Claimers:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lines: OrderedDict[Wanted, OrderedDict[Claimer, None]] = OrderedDict()
+        self._lines: OrderedDict[ClaimFilter, OrderedDict[Claimer, None]] = OrderedDict()
         self._number = 0
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class Claimers:
         if not line:
             del self._lines[claimer.wanted]
 
-    def next(self, wanted: Wanted) -> Claimer | None:
+    def next(self, wanted: ClaimFilter) -> Claimer | None:
         """Take out the first call that asks for this; None where none does."""
         line = self._lines.get(wanted)
         if line is None:
@@ -84,7 +84,7 @@ class Claimers:
         self.leave(claimer)
         return claimer
 
-    def wishes(self, most: int) -> dict[Wanted, int]:
+    def wishes(self, most: int) -> dict[ClaimFilter, int]:
         """What is asked for, and by how many calls. Where more than `most` things are, they take turns."""
         chosen = {wanted: len(line) for wanted, line in list(self._lines.items())[:most]}
         if len(chosen) < len(self._lines):

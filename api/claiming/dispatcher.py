@@ -26,7 +26,7 @@ from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
-from projections.claims.queue import Queue, Wanted
+from projections.claims.queue import ClaimFilter, ClaimQueue
 from projections.engine.position_tracker import PositionTracker
 
 VIEW = "claims"
@@ -51,7 +51,7 @@ OF_THE_CALL = (
 """Refusals that are about the call, whichever execution it is given."""
 
 
-class Dispatcher(Background):
+class ClaimDispatcher(Background):
     """Hands out, as long as it is started."""
 
     outages = (Overloaded,)
@@ -64,7 +64,7 @@ class Dispatcher(Background):
         self._positions = positions
         self._claimers = Claimers(limit)
         self._wake = Wake()
-        self._queue = Queue()
+        self._queue = ClaimQueue()
         self._looking = asyncio.Lock()
         self._passed: dict[str, float | None] = {}
         self._open = False
@@ -91,7 +91,7 @@ class Dispatcher(Background):
         await super().stop()
 
     async def claim(
-        self, wanted: Wanted, message: Callable[[str], Message], seconds: float
+        self, wanted: ClaimFilter, message: Callable[[str], Message], seconds: float
     ) -> Answer | None:
         """The first execution of the queue that a worker wants; None where none comes within the time.
 
@@ -119,7 +119,7 @@ class Dispatcher(Background):
             self._claimers.leave(claimer)
             claimer.abandon()
 
-    async def first(self, wanted: Wanted) -> str | None:
+    async def first(self, wanted: ClaimFilter) -> str | None:
         """The execution that would be handed out now, by its id."""
         async with self._looking:
             executions = (await self._first({wanted: 1}))[wanted]
@@ -141,12 +141,12 @@ class Dispatcher(Background):
         """Look again when the read model has moved."""
         while True:
             position = self._positions.position(VIEW)
-            await self._positions.moved(VIEW, position, LOOK)
+            await self._positions.wait_beyond(VIEW, position, LOOK)
             if len(self._claimers):
                 self._wake.set()
             await asyncio.sleep(NEWS_EVERY)
 
-    async def _look(self, wishes: dict[Wanted, int]) -> None:
+    async def _look(self, wishes: dict[ClaimFilter, int]) -> None:
         """Find the first executions for these wishes, and hand them to as many calls as were counted: a call that
         came later may expect an execution that this look has not seen.
         """
@@ -157,7 +157,7 @@ class Dispatcher(Background):
                     if (claimer := self._claimers.next(wanted)) is not None:
                         self._try(claimer, execution)
 
-    async def _first(self, wishes: dict[Wanted, int]) -> dict[Wanted, list[str]]:
+    async def _first(self, wishes: dict[ClaimFilter, int]) -> dict[ClaimFilter, list[str]]:
         queue = self._queue
         async with self._store.reader() as connection:
             await queue.look(connection)
@@ -205,7 +205,7 @@ class Handed:
 
     __slots__ = ("_claimer", "_dispatcher", "_execution")
 
-    def __init__(self, dispatcher: Dispatcher, claimer: Claimer, execution: str) -> None:
+    def __init__(self, dispatcher: ClaimDispatcher, claimer: Claimer, execution: str) -> None:
         self._dispatcher = dispatcher
         self._claimer = claimer
         self._execution = execution

@@ -20,7 +20,7 @@ from domain.eventlog.store import Store
 from projections.audit.rounds.walk import audit_totals
 from projections.deliveries.totals import delivery_totals
 from projections.diagnosis.findings import Finding, findings
-from projections.diagnosis.measurements import Calls, Measurements, measure
+from projections.diagnosis.measurements import Measurements, WebhookCalls, measure
 from projections.log_lines.archive.verify import missing_files
 
 LARGEST_SHOWN = 8
@@ -33,7 +33,7 @@ def diagnose(data_dir: Path | None, *, as_json: bool) -> None:
     found: list[Finding] = []
 
     async def work(_: str, __: str, store: Store) -> None:
-        measured = await _measured(store, data_dir)
+        measured = await _measure(store, data_dir)
         found.extend(findings(measured))
         if as_json:
             click.echo(json.dumps(_json(measured, found)))
@@ -47,7 +47,7 @@ def diagnose(data_dir: Path | None, *, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _measured(store: Store, data_dir: Path | None) -> Measurements:
+async def _measure(store: Store, data_dir: Path | None) -> Measurements:
     measured = await measure(store)
     async with store.reader() as connection:
         calls = await delivery_totals(connection, datetime.now(UTC), MOST_WEBHOOKS)
@@ -55,7 +55,7 @@ async def _measured(store: Store, data_dir: Path | None) -> Measurements:
     archive = ArchiveFiles(read(data_dir=data_dir).archive)
     return measured._replace(
         disk_free=await asyncio.to_thread(_free, data_dir),
-        webhooks=Calls(calls.waiting, calls.failing, calls.oldest),
+        webhooks=WebhookCalls(calls.waiting, calls.failing, calls.oldest),
         audit_faults=audit.faults,
         archive_missing=await missing_files(store, archive),
     )

@@ -29,7 +29,7 @@ def run_on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, _
     """Do some work on the log of the settings, whether its server runs or not; never make one."""
     with log_of(data_dir, check) as (known, schema):
         store = Store(known.owner, schema, registry.codec(), Keyring(NO_KEY))
-        asyncio.run(opened(store, work(known.owner, schema, store)))
+        asyncio.run(run_opened(store, work(known.owner, schema, store)))
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _require_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
     )
 
 
-async def opened(store: Store, work: Awaitable[None]) -> None:
+async def run_opened(store: Store, work: Awaitable[None]) -> None:
     """Do some work while a store is open."""
     await store.open()
     try:

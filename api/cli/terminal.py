@@ -31,7 +31,7 @@ def plain(text: str) -> str:
 
 def print_json(data: str) -> None:
     """A line of JSON, in which nothing steers the terminal."""
-    click.echo(CONTROL.sub(_escaped, data))
+    click.echo(CONTROL.sub(_escape, data))
 
 
 def event_text(event: Any) -> Text:
@@ -65,7 +65,7 @@ def _text(*parts: tuple[str, str]) -> Text:
     return Text.assemble(*((plain(text), style) for text, style in parts))
 
 
-def _escaped(control: re.Match[str]) -> str:
+def _escape(control: re.Match[str]) -> str:
     """As JSON may also write it."""
     return f"\\u{ord(control[0]):04x}"
 

@@ -30,7 +30,7 @@ from domain.integrity.log_lines import line_faults
 from domain.integrity.snapshots import snapshot_faults
 from projections.engine.parallel_rebuild import PartFailed
 from projections.engine.rebuild import RebuildUnderWay
-from projections.engine.verification.verify import MadeAnew, Verification, Work, verify
+from projections.engine.verification.verify import LogVerification, MadeAnew, Work, verify
 from projections.log_lines.archive.verify import check_archive
 from projections.registry import all_projections
 
@@ -43,7 +43,7 @@ class Report:
     """What was compared, and what was found."""
 
     as_json: bool
-    verification: Verification = field(default_factory=Verification)
+    verification: LogVerification = field(default_factory=LogVerification)
     keys: int = 0
     snapshots: int = 0
     log_lines: int = 0
@@ -60,7 +60,7 @@ class Report:
         elif len(self.faults) < MOST_NAMED:
             self.faults.append(fault)
 
-    def shown(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """The report as JSON."""
         return {
             "events": self.verification.events,
@@ -130,7 +130,7 @@ def verify_all(data_dir: Path | None, processes: int | None, *, as_json: bool) -
 
 def _conclude(report: Report) -> None:
     if report.as_json:
-        click.echo(json.dumps(report.shown()))
+        click.echo(json.dumps(report.document()))
     else:
         report.say()
     if report.count:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from api.embedded_postgres.data_dir import KEY_BYTES, DataDir
 from api.settings import Settings, SetupError, environment_of_children
 
-PATIENCE = 30.0
+COMMAND_TIMEOUT = 30.0
 """Seconds that a command has to print the key."""
 COMMAND, VARIABLE = "EXECUTIONS_MASTER_KEY_COMMAND", "EXECUTIONS_MASTER_KEY"
 LONGEST = 4_096
@@ -65,11 +65,13 @@ def key_of_command(command: str) -> bytes:
     )
     with process:
         try:
-            output, _ = process.communicate(timeout=PATIENCE)
+            output, _ = process.communicate(timeout=COMMAND_TIMEOUT)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            raise SetupError(f"{COMMAND} has printed no key within {PATIENCE:g} seconds") from None
+            raise SetupError(
+                f"{COMMAND} has printed no key within {COMMAND_TIMEOUT:g} seconds"
+            ) from None
     if process.returncode:
         raise SetupError(
             f"{COMMAND} ended with status {process.returncode}: run it by hand to see why"

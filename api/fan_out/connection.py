@@ -119,7 +119,7 @@ class NatsClient(Client):
         await super()._process_info(info, initial_connection)
 
 
-class Connection:
+class NatsConnection:
     """A connection, open until it is lost. Then all of `wakes` are set."""
 
     def __init__(self, *, secure: bool) -> None:
@@ -156,7 +156,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def connection_to(servers: NatsServers, name: str) -> AsyncIterator[Connection]:
+async def connection_to(servers: NatsServers, name: str) -> AsyncIterator[NatsConnection]:
     """A connection to one of the servers, while the block runs; `name` is shown by NATS.
 
     Raises:
@@ -169,10 +169,10 @@ async def connection_to(servers: NatsServers, name: str) -> AsyncIterator[Connec
         await _close(connection)
 
 
-async def _connect_to_any(servers: NatsServers, name: str) -> Connection:
+async def _connect_to_any(servers: NatsServers, name: str) -> NatsConnection:
     last: Exception = Lost()
     for url in random.sample(servers.urls, len(servers.urls)):
-        connection = Connection(secure=servers.has_tls(url))
+        connection = NatsConnection(secure=servers.has_tls(url))
         try:
             async with asyncio.timeout(2 * CONNECT_TIMEOUT):
                 await _connect(connection, url, servers, name)
@@ -187,7 +187,7 @@ async def _connect_to_any(servers: NatsServers, name: str) -> Connection:
     raise last
 
 
-async def _connect(connection: Connection, url: str, servers: NatsServers, name: str) -> None:
+async def _connect(connection: NatsConnection, url: str, servers: NatsServers, name: str) -> None:
     reason: list[Exception] = []
 
     async def note_failure(error: Exception) -> None:
@@ -201,7 +201,7 @@ async def _connect(connection: Connection, url: str, servers: NatsServers, name:
 
 
 async def _begin(
-    connection: Connection,
+    connection: NatsConnection,
     url: str,
     servers: NatsServers,
     name: str,
@@ -224,7 +224,7 @@ async def _begin(
     )
 
 
-async def _close(connection: Connection) -> None:
+async def _close(connection: NatsConnection) -> None:
     with suppress(*AWAY):
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await connection.client.close()

@@ -11,7 +11,7 @@ import orjson
 
 from api.settings import SetupError
 from domain.eventlog.encryption import DamagedKey, DataKey, Vault, WrongKey
-from domain.eventlog.setup.log_secret import derived
+from domain.eventlog.setup.log_secret import derive
 from domain.eventlog.states import StateLoader
 from domain.eventlog.store import Store
 
@@ -26,7 +26,7 @@ Wrapped = list[tuple[str, bytes]]
 
 def edge_key(secret: bytes) -> bytes:
     """The key that edges are given: 32 bytes, which tell nothing of the secret of the log."""
-    return derived(secret, PURPOSE)
+    return derive(secret, PURPOSE)
 
 
 def read_key(text: str) -> Vault:

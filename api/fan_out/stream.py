@@ -24,7 +24,7 @@ LOG, NAME, KEY = "log", "log-name", "key"
 log = structlog.get_logger()
 
 
-class Retention(NamedTuple):
+class NatsRetention(NamedTuple):
     """How much stays in NATS: for so many seconds, at most so many bytes, on so many of its servers."""
 
     seconds: float
@@ -82,7 +82,12 @@ async def find_stream(client: Client, stream: str) -> KeptStream | None:
 
 
 async def open_stream(
-    client: Client, subjects: Subjects, of: SourceLog, keep: Retention, *, begin_again: bool = False
+    client: Client,
+    subjects: Subjects,
+    of: SourceLog,
+    keep: NatsRetention,
+    *,
+    begin_again: bool = False,
 ) -> KeptStream:
     """The stream of a log: it is made where there is none, and begins behind the end of the log then.
 
@@ -136,7 +141,7 @@ def _kept_stream(info: StreamInfo) -> KeptStream:
     return KeptStream(about.get(LOG, ""), name, about.get(KEY, ""), state.first_seq, last)
 
 
-def _config(subjects: Subjects, of: SourceLog, keep: Retention) -> StreamConfig:
+def _config(subjects: Subjects, of: SourceLog, keep: NatsRetention) -> StreamConfig:
     return StreamConfig(
         name=subjects.stream,
         subjects=[subjects.events],

@@ -26,7 +26,7 @@ AT_ONCE = 16
 """Logs that are made ready at once."""
 
 
-class Opener:
+class LogOpener:
     """Opens the logs of a deployment."""
 
     def __init__(self, deployment: Deployment, common: Common) -> None:
@@ -48,13 +48,13 @@ class Opener:
         if ready is None or former != place:
             ready = await self._preparation.of(name, place)
         async with self._databases.of(ready.conninfo) as shared:
-            system = self._built(ready, shared)
+            system = self._build(ready, shared)
             async with running(system):
                 yield parts_of(system)
         if not (system.hub.other or system.key_watch.changed or system.move_watch.moved):
             self._known[name] = place, ready
 
-    def _built(self, ready: Prepared, shared: SharedDatabase) -> System:
+    def _build(self, ready: Prepared, shared: SharedDatabase) -> System:
         given = ready.settings, ready.conninfo, ready.keys, self._deployment.token, ready.of_log
         return build(*given, common=self._common._replace(database=shared))
 
@@ -106,7 +106,7 @@ def hosting(
     Raises:
         SetupError: as `application` does.
     """
-    hosted = HostedLogs(registry, Opener(deployment, system.common).open)
+    hosted = HostedLogs(registry, LogOpener(deployment, system.common).open)
     hosted.read()
     own = parts_of(replace(system, others=lambda: hosted.state))
     return ManyLogs(own, hosted), hosted

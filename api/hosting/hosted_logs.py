@@ -139,15 +139,15 @@ class HostedLogs(Background):
                 return self._begin(name)
             if not opened.closing:
                 return opened
-            await opened.ended()  # its streams end before it is opened where it is now
+            await opened.wait_until_ended()  # its streams end before it is opened where it is now
 
     def _begin(self, name: str) -> OpenedLog:
         self._make_room()
         running = self._open(name, self._places[name])
-        opened = self._opened[name] = OpenedLog(name, running, self._settled)
+        opened = self._opened[name] = OpenedLog(name, running, self._note_opened)
         return opened
 
-    def _settled(self, opened: OpenedLog) -> None:
+    def _note_opened(self, opened: OpenedLog) -> None:
         """It is open, or cannot be: then it is left alone for a while."""
         if opened.failed:
             self._failed[opened.name] = monotonic() + AGAIN

@@ -43,7 +43,7 @@ class ManyLogs:
             address = self._addresses.find(scope["raw_path"], host_of(scope["headers"]))
             await self._hand_over(address, scope, receive, send)
         except DomainError as error:
-            await _refused(error, scope)(scope, receive, send)
+            await _refuse(error, scope)(scope, receive, send)
 
     async def _hand_over(
         self, address: Address, scope: Scope, receive: Receive, send: Send
@@ -114,14 +114,14 @@ class NamedExchange:
             send(problems.answer(unavailable(opened.name), ""))
             return
 
-        def answered(response: Response) -> None:
+        def send_answer(response: Response) -> None:
             if opened is not None:
                 opened.release()
-            response.raw_headers = marked(response.raw_headers, self._headers, self._prefix)
+            response.raw_headers = mark(response.raw_headers, self._headers, self._prefix)
             send(response)
 
         with structlog.contextvars.bound_contextvars(**({"log": opened.name} if opened else {})):
-            self._exchange.run(body, answered)
+            self._exchange.run(body, send_answer)
 
 
 def host_of(headers: Iterable[Field]) -> bytes:
@@ -129,7 +129,7 @@ def host_of(headers: Iterable[Field]) -> bytes:
     return next((value for name, value in headers if name == b"host"), b"")
 
 
-def marked(fields: Iterable[Field], headers: Sequence[Field], prefix: bytes) -> list[Field]:
+def mark(fields: Iterable[Field], headers: Sequence[Field], prefix: bytes) -> list[Field]:
     """The header fields of an answer with those of its log; what it says of places is below the same prefix."""
     placed = (
         (name, prefix + value if name == b"location" and value.startswith(b"/") else value)
@@ -141,13 +141,13 @@ def marked(fields: Iterable[Field], headers: Sequence[Field], prefix: bytes) -> 
 def _marking(send: Send, headers: Sequence[Field], prefix: bytes) -> Send:
     async def marking(message: Message) -> None:
         if message["type"] in BEGINS:
-            message = {**message, "headers": marked(message.get("headers", ()), headers, prefix)}
+            message = {**message, "headers": mark(message.get("headers", ()), headers, prefix)}
         await send(message)
 
     return marking
 
 
-def _refused(error: DomainError, scope: Scope) -> Response:
+def _refuse(error: DomainError, scope: Scope) -> Response:
     response = refusal(error, scope)
     response.raw_headers += PROTECTIVE
     return response

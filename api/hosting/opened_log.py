@@ -81,7 +81,7 @@ class OpenedLog:
         Raises:
             Overloaded: it is not open yet, or cannot be opened; it is named.
         """
-        parts = await self._opened()
+        parts = await self._wait_until_opened()
         self.users += 1
         try:
             yield parts
@@ -105,7 +105,7 @@ class OpenedLog:
         """Take no more requests, and end, its streams first. Safe at any time, in the loop."""
         self._closing.set()
 
-    async def ended(self) -> None:
+    async def wait_until_ended(self) -> None:
         """Until it has ended."""
         await asyncio.wait([self._task])
 
@@ -115,7 +115,7 @@ class OpenedLog:
         await asyncio.wait([self._task], timeout=2 * DRAIN_TIMEOUT)
         await cancel(self._task)
 
-    async def _opened(self) -> Parts:
+    async def _wait_until_opened(self) -> Parts:
         if (
             self.parts is None
         ):  # else it is borrowed now: it might be closed, as idle, while this waits

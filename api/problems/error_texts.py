@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from domain.errors import but_is, instead, kind_of, shown
+from domain.errors import but_is, describe, instead, kind_of
 
 Words = Callable[[Mapping[str, Any], Any], str]
 """The sentence of an error, from its context and the value it is about."""
@@ -62,7 +62,7 @@ def _with_value(expected: str) -> Words:
 
 
 def _with_bound(words: str, member: str) -> Words:
-    return lambda ctx, value: f"must be {words} {ctx[member]}, but is {shown(value)}"
+    return lambda ctx, value: f"must be {words} {ctx[member]}, but is {describe(value)}"
 
 
 def _length(words: str, limit: int, actual: int | None, of: str) -> str:

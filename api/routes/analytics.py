@@ -17,7 +17,7 @@ from domain.errors import Forbidden, Invalid, but_is
 from domain.eventlog.store import Store
 from domain.execution.types import Status, StepStatus
 from projections.analytics.analytics_query import MOST_KEYS, AnalyticsQuery, By
-from projections.analytics.queries import AnalyticsQueries, Answer
+from projections.analytics.queries import AnalyticsQueries, AnalyticsResult
 
 INDEXED = ("service", "order", "customer", "provider", "from", "to")
 ONLY = ("service", "order", "customer", "provider", "status")
@@ -46,7 +46,7 @@ class AnalyticsHandlers:
         if (asked := question.only.get("status")) is not None and asked not in statuses:
             raise Invalid.field("status", f"must be one of {', '.join(statuses)}{but_is(asked)}")
 
-        async def read(store: Store) -> Answer:
+        async def read(store: Store) -> AnalyticsResult:
             async with store.searcher(INDEXED) as connection:
                 return await self._figures.answer(connection, question)
 

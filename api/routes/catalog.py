@@ -30,7 +30,7 @@ from domain.writer.message import Message
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.matcher import by_parties
 from projections.representations.catalog import document
-from projections.representations.client_json import shown_json
+from projections.representations.client_json import open_and_mark
 
 SEALED_KINDS = frozenset({"order", "job"})
 """Those that have sealed fields, and so a key."""
@@ -82,7 +82,7 @@ class CatalogHandlers:
             streams = [f"{kind}/{entry.id}" for entry in page.data]
             keys = await self._entries.store.keys(streams) if kind in SEALED_KINDS else {}
             items = [
-                shown_json(entry.document, keys.get(stream))
+                open_and_mark(entry.document, keys.get(stream))
                 for entry, stream in zip(page.data, streams, strict=True)
             ]
             headers = {"log-position": str(page.position)}

@@ -16,7 +16,7 @@ from domain.retention.hold import HoldStatus
 from domain.types import Priority
 
 
-class Kind(NamedTuple):
+class CatalogKind(NamedTuple):
     """One kind of catalog entry: its path, its word, what it is listed by, each with the values that it has,
     or none where it may have any; and the right to read it.
     """
@@ -46,30 +46,32 @@ class Kind(NamedTuple):
             yield Parameter(name, "Only these", {"type": "string", **enum})
 
 
-KINDS: Mapping[str, Kind] = {
-    "service": Kind("services", "createService", {"name": (), "provider": (), "workflow": ()}),
-    "workflow": Kind("workflows", "createWorkflow", {"name": ()}),
-    "order": Kind(
+KINDS: Mapping[str, CatalogKind] = {
+    "service": CatalogKind(
+        "services", "createService", {"name": (), "provider": (), "workflow": ()}
+    ),
+    "workflow": CatalogKind("workflows", "createWorkflow", {"name": ()}),
+    "order": CatalogKind(
         "orders",
         "createOrder",
         {"service": (), "customer": (), "status": list(OrderStatus), "priority": list(Priority)},
     ),
-    "user": Kind("users", "createUser", {"name": (), "kind": get_args(UserKind)}),
-    "hold": Kind(
+    "user": CatalogKind("users", "createUser", {"name": (), "kind": get_args(UserKind)}),
+    "hold": CatalogKind(
         "holds",
         "placeHold",
         {"status": list(HoldStatus), "executions": (), "order": (), "service": (), "customer": ()},
         Right.MANAGE_HOLDS,
     ),
 }
-JOB = Kind(
+JOB = CatalogKind(
     "jobs",
     "createJob",
     {"command": get_args(JobCommand), "status": list(JobStatus)},
     Right.READ_EXECUTIONS,
 )
 """Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""
-KEY = Kind(
+KEY = CatalogKind(
     "keys",
     "createKey",
     {"status": list(KeyStatus), "role": get_args(KeyRole), "party": (), "name": ()},

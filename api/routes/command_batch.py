@@ -27,7 +27,7 @@ from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import json
 from domain.errors import DomainError, Invalid, Overloaded, instead, kind_of
-from domain.eventlog.idempotency import recalled
+from domain.eventlog.idempotency import outcome_of
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
 from domain.execution.commands.log import AppendLogLines, LogLine
@@ -110,7 +110,7 @@ class BatchHandlers:
         reply = await self._store.claim(once, {"commands": commands}, self._clock())
         if reply is None:
             return False
-        recalled(reply, once.fingerprint)
+        outcome_of(reply, once.fingerprint)
         return True
 
     def _read(self, request: Request, item: Any, place: int) -> Message | DomainError:

@@ -30,16 +30,16 @@ from api.web.reads.list_request import PARAMETERS as LIST_WORDS
 from api.web.reads.related import expand, require_relations
 from api.web.reads.selection import Selection
 from api.web.request import Request
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.store import Store
 from projections.executions.columns import INDEXED, field
 from projections.executions.past import PastLists
-from projections.executions.projection import Executions, Page
+from projections.executions.projection import ExecutionPage, Executions
 from projections.executions.references import Choose, Listed, refers, whole, with_content
-from projections.list_counts import counted_page
+from projections.list_counts import find_and_count
 from projections.query import parser
 from projections.query.ast import Condition, Field
-from projections.representations.client_json import plain_json, shown_json
+from projections.representations.client_json import open_and_mark, plain_json
 from projections.representations.exact_json import exact_json
 
 LIST_PARAMETERS = (*LIST_WORDS, EXPAND, *FRESH)
@@ -113,21 +113,21 @@ class ListHandlers:
         fields: Mapping[str, Field],
         options: dict[str, Any],
         store: Store,
-    ) -> tuple[Page, Facets | None]:
+    ) -> tuple[ExecutionPage, Facets | None]:
         async with store.searcher(INDEXED) as connection:
-            return await counted_page(
+            return await find_and_count(
                 self._executions, connection, self._clock(), condition, fields, **options
             )
 
     async def _past_page(
         self, request: Request, condition: Condition, at: datetime, options: dict[str, Any]
-    ) -> Page:
+    ) -> ExecutionPage:
         """A page of the past, of what the caller reaches today."""
         scope = request.caller.scope.condition(Right.READ_EXECUTIONS)
         await self._consistency.wait_for_projection(request, "executions")
         moment = await self._past_lists.moment(at)
 
-        async def read(store: Store) -> Page:
+        async def read(store: Store) -> ExecutionPage:
             async with store.searcher(INDEXED) as connection:
                 return await self._past_lists.find(
                     connection, self._clock(), moment, condition, scope=scope, **options
@@ -149,14 +149,14 @@ class ListHandlers:
             documents = [exact_json(row.document) for row in rows]
             await expand(self._store, caller, documents, relations, at)
             rows = [
-                row._replace(document=sealed_json(item))
+                row._replace(document=to_sealed_json(item))
                 for row, item in zip(rows, documents, strict=True)
             ]
         if any(refers(row.document) for row in rows):
             async with self._store.reader() as connection:
                 rows = await with_content(connection, rows)
         keys = await self._store.keys(f"execution/{row.id}" for row in rows)
-        opened = [shown_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
+        opened = [open_and_mark(row.document, keys[f"execution/{row.id}"]) for row in rows]
         if chosen and chosen.deep:
             return [
                 item if row.damaged else plain_json(chosen.of(exact_json(item)))
@@ -169,7 +169,7 @@ def _choosing(fields: Selection | None) -> Choose:
     """What is read of a document. Parts of members are chosen once it has been opened."""
     if fields is None:
         return whole
-    return lambda document: sealed_json(fields.members(exact_json(document)))
+    return lambda document: to_sealed_json(fields.members(exact_json(document)))
 
 
 def routes(handlers: ListHandlers) -> tuple[Operation, ...]:

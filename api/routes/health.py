@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.cells.registry import HostedState
-from api.claiming.dispatcher import Dispatcher
+from api.claiming.dispatcher import ClaimDispatcher
 from api.clock import Clock
 from api.routes.engine.figures import set_figures
 from api.streaming.hub import Hub
@@ -27,7 +27,7 @@ from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
 from projections.audit.rounds.walk import audit_totals
 from projections.engine.position_tracker import PositionTracker
-from projections.engine.rebuild_progress import Progress
+from projections.engine.rebuild_progress import RebuildProgress
 from projections.other_log import OtherLog
 from workers.ownership import without_owner
 
@@ -75,10 +75,10 @@ class HealthHandlers:
         bus: Bus,
         store: Store,
         positions: PositionTracker,
-        progress: Progress,
+        progress: RebuildProgress,
         hub: Hub,
         *,
-        dispatcher: Dispatcher,
+        dispatcher: ClaimDispatcher,
         clock: Clock,
         standby: Standby | None = None,
         other: OtherLog | None = None,

@@ -16,7 +16,7 @@ from domain.model import Versioned
 from projections.executions import columns
 from projections.executions.columns import value_in
 from projections.query.ast import EVERYTHING, And, Condition
-from projections.query.matcher import by_parties, matches, parties_suffice, required_values
+from projections.query.matcher import by_parties, find_required_values, matches, parties_suffice
 from projections.query.parser import from_query
 
 LOG = "log"
@@ -67,7 +67,7 @@ class Filter:
     @cached_property
     def parties(self) -> tuple[tuple[str, Any], ...]:
         """Every event that matches names one of these customers or providers; empty for any."""
-        return required_values(self._both)
+        return find_required_values(self._both)
 
     @cached_property
     def logs(self) -> bool:

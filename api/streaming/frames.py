@@ -10,13 +10,13 @@ import orjson
 
 from api.streaming.log.entry import Entry, States
 from domain.damage import REPORTS
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.encryption import DamagedKey, WrongKey
 from domain.execution.events import ExecutionFailed
 from domain.execution.parts import Step
 from domain.execution.types import StepStatus
 from domain.json_forms import format_time
-from projections.representations.client_json import marked_unreadable, open_json
+from projections.representations.client_json import mark_unreadable, open_json
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document
 from projections.representations.step import step_document
@@ -62,13 +62,13 @@ def _watch_frames(entry: Entry, *, with_state: bool = False) -> Frames:
     flat = list(frames(states, orjson.loads(entry.row.data)))
     for frame in flat[:-1]:
         frame["more"] = True  # only with the last frame of an event may a cursor move
-    sealed = [(frame["type"], sealed_json({**frame, **common})) for frame in flat]
+    sealed = [(frame["type"], to_sealed_json({**frame, **common})) for frame in flat]
     try:
         return [(type_, open_json(json, entry.key)) for type_, json in sealed]
     except WrongKey as error:
         if not isinstance(entry.key, DamagedKey):  # that was reported, once for all its events
             REPORTS.report("an event cannot be opened", entry.stream, entry.row.version, error)
-        return [(type_, marked_unreadable(open_json(json, None))) for type_, json in sealed]
+        return [(type_, mark_unreadable(open_json(json, None))) for type_, json in sealed]
 
 
 def frames(states: States, data: Frame) -> Iterator[Frame]:

@@ -21,8 +21,8 @@ from domain.errors import Overloaded
 from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.encryption import DataKey
 from domain.model import Versioned
-from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
-from projections.log_lines.tail import Page
+from projections.log_lines.model import NOTED_EVENTS, StoredLine, line_document, note_of
+from projections.log_lines.tail import LinePage
 from projections.representations.client_json import plain_json
 
 POLL = 0.25
@@ -42,7 +42,7 @@ class LineTail(Protocol):
     async def begin(self) -> None:
         """What is there by now will not be read."""
 
-    async def read(self, wanted: Callable[[str], bool]) -> Page:
+    async def read(self, wanted: Callable[[str], bool]) -> LinePage:
         """What was appended since the last time, of those executions that are wanted."""
         ...
 
@@ -71,7 +71,7 @@ class LogLines:
         self._states = states
         self._groups: defaultdict[str, set[Group]] = defaultdict(set)
         self._news = Wake()
-        self._page: Page | None = None
+        self._page: LinePage | None = None
         """What was read and not yet written: the database may go away in between."""
         self._began = False
         self._expected = 0.0
@@ -124,7 +124,7 @@ class LogLines:
             return
         try:
             await self._write(
-                (entry.stream, _frame(entry.stream, noted(entry.states.recorded), entry.key))
+                (entry.stream, _frame(entry.stream, note_of(entry.states.recorded), entry.key))
                 for entry in entries
                 if entry.type in NOTED_EVENTS and self._wants(entry.stream) and entry.states
             )
@@ -204,9 +204,9 @@ class LogLines:
                     yield group, list(frames)
 
 
-def _frame(stream: str, line: Kept, key: DataKey | None) -> bytes:
+def _frame(stream: str, line: StoredLine, key: DataKey | None) -> bytes:
     frame = {"type": "log", "execution": stream.removeprefix(EXECUTIONS)}
-    return plain_json({**frame, **shown(line, key)})
+    return plain_json({**frame, **line_document(line, key)})
 
 
 def _filters(groups: Iterable[Group]) -> bool:

@@ -10,7 +10,7 @@ from domain.errors import DomainError
 from domain.json_forms import parse_time
 
 
-class Start(NamedTuple):
+class StreamStart(NamedTuple):
     """A stream begins after this position; `resumed` if the client named it."""
 
     cursor: int
@@ -27,7 +27,7 @@ class BadCursor(DomainError):
         super().__init__(f"`{name}` {message}.")
 
 
-class OtherLog(DomainError):
+class CursorOfOtherLog(DomainError):
     """The cursor, or the position, is of another log: this one was restored from a backup, or is another server's."""
 
     code = "other-log"
@@ -36,7 +36,7 @@ class OtherLog(DomainError):
 def require_log(wanted: str | None, of_log: str) -> None:
     """Raises OtherLog where the client has its cursor, or its position, of another log than this."""
     if wanted is not None and wanted != of_log:
-        raise OtherLog(log=of_log)
+        raise CursorOfOtherLog(log=of_log)
 
 
 async def start_at(
@@ -44,21 +44,21 @@ async def start_at(
     wanted: str,
     head: int,
     position_before: Callable[[datetime], Awaitable[int]],
-) -> Start:
+) -> StreamStart:
     """Where a client wants to begin: after the `last` id it has, else as `?from=` says.
 
     Raises:
         BadCursor: it is not a position, lies in the future, or is not a time.
     """
     if last is not None:
-        return Start(_position("Last-Event-ID", last, head), resumed=True)
+        return StreamStart(_position("Last-Event-ID", last, head), resumed=True)
     if wanted == "start":
-        return Start(0, resumed=False)
+        return StreamStart(0, resumed=False)
     if wanted == "now":
-        return Start(head, resumed=False)
+        return StreamStart(head, resumed=False)
     if wanted.isdecimal():
-        return Start(_position("from", wanted, head), resumed=True)
-    return Start(min(await position_before(_time(wanted)), head), resumed=False)
+        return StreamStart(_position("from", wanted, head), resumed=True)
+    return StreamStart(min(await position_before(_time(wanted)), head), resumed=False)
 
 
 def _position(name: str, text: str, head: int) -> int:

@@ -171,12 +171,12 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
-            raise Refused("more requests than may wait for their answers")
+            raise RequestRefused("more requests than may wait for their answers")
         self.limits.begin(self)
         super().on_headers_complete()
         if (cycle := self._cycle()) is None:
             if any(field[0] in BODY and field[1] != b"0" for field in self.headers):
-                raise Refused("a WebSocket handshake has no body")
+                raise RequestRefused("a WebSocket handshake has no body")
             return
         self.headers = TRAILERS
         self._keep_alive, cycle.keep_alive = cycle.keep_alive, False
@@ -252,7 +252,7 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
         self.wait()
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Raised to the parser, which reads no further; the client is answered as for any broken HTTP."""
 
 

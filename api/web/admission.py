@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from api.access.attempts import FailedAttempts
 from api.access.grants import Grants
-from api.access.identity import ANONYMOUS, Access, Caller
+from api.access.identity import ANONYMOUS, Authenticator, Caller
 from api.access.open_requests import OpenRequests
 from api.access.purpose import PurposeRequired, purpose
 from api.access.request_limits import RequestLimits
@@ -50,7 +50,7 @@ class Door:
 
     def __init__(
         self,
-        access: Access,
+        access: Authenticator,
         visibility: Visibility,
         grants: Grants,
         access_log: AccessLog,

@@ -32,18 +32,18 @@ class Bodies:
         self.taken = 0
 
     @contextmanager
-    def holding(self, size: int) -> Iterator[Hold]:
+    def holding(self, size: int) -> Iterator[BodyHold]:
         """Count so many bytes. Raises Overloaded where they are too many."""
         if self.taken + size > self.limit:
             raise Overloaded("There are too many large requests here already; send it again later.")
-        hold = Hold(self, size)
+        hold = BodyHold(self, size)
         try:
             yield hold
         finally:
             hold.shrink(0)
 
 
-class Hold:
+class BodyHold:
     """The place of one body."""
 
     def __init__(self, bodies: Bodies, size: int) -> None:

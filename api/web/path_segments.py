@@ -16,7 +16,7 @@ def decode_path(raw_path: bytes) -> str:
     return unquote(PARTING.sub(b"%25", raw_path).decode("ascii"))
 
 
-class Segment(Convertor[str]):
+class PathSegment(Convertor[str]):
     """One segment of a path that was `parted`: its text."""
 
     regex = "[^/]+"
@@ -28,4 +28,4 @@ class Segment(Convertor[str]):
         raise NotImplementedError("paths are read here, never made")
 
 
-register_url_convertor(SEGMENT, Segment())
+register_url_convertor(SEGMENT, PathSegment())

@@ -16,8 +16,8 @@ from api.web.request import Request
 from domain.model import Versioned
 from domain.writer.command_bus import Answer
 from projections.representations.client_json import plain_json
-from projections.representations.execution import claim_document, opened_json
-from projections.representations.jsonld import linked_data
+from projections.representations.execution import claim_document, execution_json
+from projections.representations.jsonld import to_jsonld
 
 JSON = "application/json"
 LD_JSON = "application/ld+json"
@@ -69,7 +69,7 @@ def command_response(
         return json(place(versioned) | ({"claimedBy": claim} if claim else {}), headers, status)
     if not answer.recorded:
         request.shown.append(versioned.state.id)
-    return json(opened_json(versioned, heard_at, more), headers, status)
+    return json(execution_json(versioned, heard_at, more), headers, status)
 
 
 def place(versioned: Versioned[Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def read(
     if revalidated and _is_known(request, text):
         return Response(status_code=304, headers=headers)
     if linked:
-        return json(linked_data(shown), headers, media=LD_JSON)
+        return json(to_jsonld(shown), headers, media=LD_JSON)
     return json(shown, headers)
 
 

@@ -149,7 +149,7 @@ class CreateGrant(GrantRequest, Creation[Grant]):
     def reads(
         self, state: Grant | None, states: Mapping[str, Versioned[Any] | None]
     ) -> Iterable[str]:
-        return [f"{kind}/{identity}" for _, kind, identity in self._named()]
+        return [f"{kind}/{identity}" for _, kind, identity in self._named_things()]
 
     def create(self, context: Context) -> Iterator[Event]:
         given = [name for name in ALTERNATIVES if getattr(self, name) is not None]
@@ -159,14 +159,14 @@ class CreateGrant(GrantRequest, Creation[Grant]):
         if self.expires_at <= context.now:
             now = format_time(context.now)
             raise Invalid.field("expiresAt", f"must lie in the future, after {now}")
-        for field, kind, identity in self._named():
+        for field, kind, identity in self._named_things():
             context.require(field, kind, identity)
         if self.open_before >= MOST_OPEN:
             raise TooManyGrants(limit=MOST_OPEN)
         members = self.model_dump(exclude_none=True, exclude={"occurred_at", "open_before"})
         yield GrantCreated.model_validate(members)
 
-    def _named(self) -> Iterator[tuple[str, str, str]]:
+    def _named_things(self) -> Iterator[tuple[str, str, str]]:
         """Field, kind and id of each thing that it names."""
         for identity in self.executions or ():
             yield "executions", "execution", identity

@@ -21,7 +21,7 @@ from domain.catalog.webhook import (
     WebhookUpdated,
 )
 from domain.errors import IllegalTransition, NotFound, instead
-from domain.execution.webhook import EventNames, Format, Headers, Url, Webhook, WebhookPlan, stored
+from domain.execution.webhook import EventNames, Format, Headers, Url, Webhook, WebhookPlan
 from domain.json_equality import same_json
 from domain.json_forms import Milliseconds, Time
 from domain.model import Command, Context, Creation, Event, Recordable, Versioned
@@ -83,7 +83,7 @@ class CreateWebhook(Creation[Hook]):
 
     def create(self, context: Context) -> Iterator[Event]:
         plan = _plan(self.url, self.events, self.headers, self.format)
-        members = _members(stored(plan, NEW, None), self.filter)
+        members = _members(plan.to_webhook(NEW, None), self.filter)
         if self.begins is not None:
             members["after"] = int(self.begins)
         members |= {} if self._scope is None else {"scope": self._scope}
@@ -114,10 +114,10 @@ class UpdateWebhook(Command[Hook]):
         plan = _plan(
             before.url if self.url is None else self.url,
             before.events if self.events is None else self.events,
-            self.headers if "headers" in given else _shown(before.headers),
+            self.headers if "headers" in given else _mask(before.headers),
             self.format if "format" in given else before.format,
         )
-        settings = stored(plan, hook.id, before)
+        settings = plan.to_webhook(hook.id, before)
         wanted = self.filter if "filter" in given else hook.filter
         changed = not same_json(settings, before) or not same_json(wanted, hook.filter)
         if changed or hook.disabled:
@@ -276,7 +276,7 @@ def _plan(
     return WebhookPlan.model_construct(url=url, events=events, headers=headers, format=format_)
 
 
-def _shown(headers: Mapping[str, Any] | None) -> dict[str, str] | None:
+def _mask(headers: Mapping[str, Any] | None) -> dict[str, str] | None:
     return None if headers is None else dict.fromkeys(headers, "***")
 
 

@@ -26,8 +26,8 @@ from domain.eventlog.queries import (
     HEAD,
     HEARTBEAT_ARRAYS,
     LINE_ARRAYS,
+    append_guarded_statement,
     append_statement,
-    guarded_statement,
 )
 from domain.eventlog.states import StateLoader
 from domain.model import Versioned
@@ -116,7 +116,7 @@ class Transaction:
                 if events or lines or heartbeats:
                     await run(*self._statement(events, at, keys, lines, heartbeats), prepare=True)
                 await run("COMMIT")
-        keys.written(self._states.keyring)
+        keys.note_written(self._states.keyring)
 
     async def confirm(self) -> None:
         """Nothing to check: the lock guarantees that the head has not moved."""
@@ -222,7 +222,7 @@ async def append_guarded(
     values += [] if notifier.apart else [notifier.channel]
     values += columns(BEGUN_ARRAYS, list({r.stream: r.version for r in reversed(events)}.items()))
     parts = {"keys": bool(keys.made), "erased": bool(keys.erased), "notify": not notifier.apart}
-    query = guarded_statement(**parts, exact=exact)
+    query = append_guarded_statement(**parts, exact=exact)
     try:
         with _committing(Commit(events, at), notifier):
             if unless:
@@ -234,7 +234,7 @@ async def append_guarded(
         raise StreamMoved from None
     if row is None:
         raise HeadMoved
-    keys.written(states.keyring)
+    keys.note_written(states.keyring)
     return int(row[0])
 
 
@@ -282,7 +282,7 @@ class OptimisticTransaction(Transaction):
             raise WrongGuess from None
         if cursor.rowcount != 1:
             raise HeadMoved
-        keys.written(self._states.keyring)
+        keys.note_written(self._states.keyring)
 
     async def confirm(self) -> None:
         """Check that the head has not moved.

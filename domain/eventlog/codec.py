@@ -124,7 +124,7 @@ class Codec:
             Damaged: its bytes are not what its type says, or this program does not know the type.
         """
         try:
-            return self._decoded(row, key)
+            return self._decode(row, key)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it quotes content
             raise Damaged(
                 f"Event {row.version} of {row.stream}, at position {row.position}, cannot be read.",
@@ -139,7 +139,7 @@ class Codec:
         """Whether there is an event with this public name."""
         return type_ in self._events
 
-    def _decoded(self, row: EventRow, key: DataKey | None) -> Recorded:
+    def _decode(self, row: EventRow, key: DataKey | None) -> Recorded:
         event = self._events[row.type]
         meta = orjson.loads(row.meta)
         occurred_at = meta.get("occurredAt")
@@ -173,7 +173,7 @@ class Codec:
             stream, versioned.version, versioned.position, versioned.at, state, self.shape
         )
 
-    def closed(self, stream: str, versioned: Versioned[Any]) -> Versioned[Any]:
+    def close(self, stream: str, versioned: Versioned[Any]) -> Versioned[Any]:
         """A state whose sealed fields nobody can open."""
         lost = DataKey(urandom(KEY_BYTES), stream)
         return self.restore(self.take_snapshot(stream, versioned, lost))._replace(
@@ -240,7 +240,7 @@ def _meta(recorded: Recorded) -> str:
     return orjson.dumps(meta).decode()
 
 
-def sealed_json(value: Any) -> bytes:
+def to_sealed_json(value: Any) -> bytes:
     """JSON of what was not opened: each `Ciphertext` as its token, for `opened_json`."""
     return orjson.dumps(value, _as_shown)
 

@@ -51,7 +51,9 @@ class DataKey:
     def seal(self, content: bytes, version: int) -> str:
         """The token of `content` in the event with this version."""
         nonce = urandom(NONCE_BYTES)
-        sealed = nonce + self._cipher().encrypt(nonce, content, self._associated_data(str(version)))
+        sealed = nonce + self._cipher().encrypt(
+            nonce, content, self._authenticated_data(str(version))
+        )
         return f"{version}.{urlsafe_b64encode(sealed).decode()}"
 
     def open(self, token: str) -> bytes:
@@ -64,7 +66,7 @@ class DataKey:
         try:
             sealed = a2b_base64(text.replace("-", "+").replace("_", "/"))
             return self._cipher().decrypt(
-                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._associated_data(version)
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._authenticated_data(version)
             )
         except (InvalidTag, ValueError) as error:
             raise WrongKey(
@@ -86,11 +88,11 @@ class DataKey:
             raise WrongKey(f"the data key of {self._stream} was destroyed")
         return _made_ready(self.material)
 
-    def _associated_data(self, version: str) -> bytes:
+    def _authenticated_data(self, version: str) -> bytes:
         return f"{self._stream}@{version}".encode()
 
 
-def destroyed_key(stream: str) -> DataKey:
+def make_destroyed_key(stream: str) -> DataKey:
     """Stands for the key of a stream whose content was erased."""
     key = DataKey(bytes(KEY_BYTES), stream)
     key.destroy()

@@ -38,12 +38,12 @@ async def claim(
     row = (*once, at, orjson.dumps(outcome).decode(), at - REPLIES_KEPT)
     if await (await connection.execute(CLAIM, row)).fetchone() is not None:
         return None
-    kept = await kept_reply(connection, once)
+    kept = await read_reply(connection, once)
     assert kept is not None  # the claim has seen it
     return kept
 
 
-async def kept_reply(connection: AsyncConnection, once: IdempotencyKey) -> Reply | None:
+async def read_reply(connection: AsyncConnection, once: IdempotencyKey) -> Reply | None:
     """What was answered under a key; None where nothing was."""
     kept = await (await connection.execute(REPLY, (once.key,))).fetchone()
     return None if kept is None else Reply(*kept)
@@ -82,7 +82,7 @@ def refusal(error: DomainError) -> dict[str, Any]:
     return {"code": error.code, "detail": error.detail, "members": error.members}
 
 
-def recalled(reply: Reply, fingerprint: str) -> dict[str, Any]:
+def outcome_of(reply: Reply, fingerprint: str) -> dict[str, Any]:
     """The outcome of a reply.
 
     Raises:

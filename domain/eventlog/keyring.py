@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from weakref import WeakValueDictionary
 
-from domain.eventlog.encryption import DataKey, Vault, destroyed_key
+from domain.eventlog.encryption import DataKey, Vault, make_destroyed_key
 from domain.lru import LruCache
 
 CAPACITY = 4_096
@@ -44,7 +44,7 @@ class Keyring:
         """The key of a stream, if it is at hand."""
         return self._keys.get(stream)
 
-    def known(
+    def known_keys(
         self, streams: Iterable[str], *, believe_absent: bool
     ) -> tuple[dict[str, DataKey], list[str]]:
         """The keys at hand, and those of `streams` whose key has to be looked up."""
@@ -108,7 +108,7 @@ class Keyring:
         destroyed, one that seals nothing.
         """
         if stream in self._destroyed:
-            return destroyed_key(stream)
+            return make_destroyed_key(stream)
         if (key := self._keys.get(stream)) is not None:
             return key
         if stream not in self._unsaved:
@@ -120,11 +120,11 @@ class Keyring:
         made = self._unsaved.get(stream)
         return self._keys.get(stream) if made is None else made[0]
 
-    def unsaved(self, streams: Iterable[str]) -> dict[str, bytes]:
+    def unsaved_keys(self, streams: Iterable[str]) -> dict[str, bytes]:
         """The wrapped keys that were made for these streams and have not been stored."""
         return {stream: self._unsaved[stream][1] for stream in streams if stream in self._unsaved}
 
-    def stored(self, streams: Iterable[str]) -> None:
+    def note_stored(self, streams: Iterable[str]) -> None:
         """The new keys of these streams are in the database now."""
         for stream in streams:
             if stream in self._unsaved:

@@ -90,7 +90,7 @@ def append_statement(
 
 
 @cache
-def guarded_statement(
+def append_guarded_statement(
     *, keys: bool, erased: bool = False, notify: bool = True, exact: bool = False
 ) -> str:
     """The same for events that go to wherever the head is; returns the position before them.

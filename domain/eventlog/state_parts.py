@@ -33,7 +33,7 @@ PAGE_BYTES = 1024 * 1024
 """A page of a stream ends with the event that reaches this."""
 
 
-def wanted(
+def question_columns(
     streams: Iterable[str], locked: Iterable[str], *numbers: Iterable[int]
 ) -> tuple[Array, ...]:
     """The columns of a question: streams, numbers of each, and whether its key is wanted."""
@@ -53,7 +53,7 @@ def by_stream(parts: Iterable[Part]) -> dict[str, list[Part]]:
     return found
 
 
-def wrapped_keys(
+def wrapped_keys_of(
     parts: Mapping[str, Sequence[Part]], streams: Iterable[str]
 ) -> list[tuple[str, bytes]]:
     """The keys among the parts, which come before all others, with their streams."""
@@ -163,7 +163,7 @@ def fold_parts(
                 events.append(codec.decode(row, key))
             elif (frozen := snapshot(part)) is not None:
                 versioned = codec.restore(frozen, key)
-        return applied(versioned, events)
+        return apply_events(versioned, events)
     except Damaged as error:
         error.parties = before.state.parties if before else _parties(parts)
         error.maker = getattr(before.state, "maker", None) if before else _maker(parts)
@@ -190,7 +190,9 @@ def _maker(parts: Sequence[Part]) -> str | None:
     return None
 
 
-def applied(versioned: Versioned[Any] | None, events: Sequence[Recorded]) -> Versioned[Any] | None:
+def apply_events(
+    versioned: Versioned[Any] | None, events: Sequence[Recorded]
+) -> Versioned[Any] | None:
     """The state after events of one stream.
 
     Raises:

@@ -27,16 +27,16 @@ from domain.eventlog.queries import (
 )
 from domain.eventlog.state_parts import (
     Part,
-    applied,
+    apply_events,
     by_stream,
     destroy_erased,
     fold_parts,
     following,
     keep_missing_snapshots,
+    question_columns,
     read_parts,
     runs,
-    wanted,
-    wrapped_keys,
+    wrapped_keys_of,
 )
 from domain.model import Recorded, Versioned
 
@@ -50,7 +50,7 @@ Reader = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 """Gives a connection for a few seconds."""
 
 
-class Reading(NamedTuple):
+class LoadedState(NamedTuple):
     """A state or None, position and time of the last event of the log then, and whether its content is
     `erased` by now.
     """
@@ -94,16 +94,16 @@ class StateLoader:
         """
         if not known:
             return {}
-        keys, unknown = self.keyring.known(known, believe_absent=believe_absent)
+        keys, unknown = self.keyring.known_keys(known, believe_absent=believe_absent)
         versions = [versioned.version if versioned else COLD for versioned in known.values()]
-        query, values = LOAD, wanted(known, unknown, versions, [until] * len(known))
+        query, values = LOAD, question_columns(known, unknown, versions, [until] * len(known))
         cold = not believe_absent and not any(known.values())
         found = await read_parts(
             connection, self.codec, query, values, known, cold=cold, unreadable=damaged
         )
         parts = by_stream(found)
         absent = unknown if believe_absent else ()
-        keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
+        keys |= self.keyring.learn(wrapped_keys_of(parts, unknown), absent=absent)
         erased = destroy_erased(parts, self.codec, self.keyring)
         if any(known[stream] for stream in erased):  # that is open: the whole of it is read again
             known = {**known, **dict.fromkeys(erased)}
@@ -116,17 +116,17 @@ class StateLoader:
 
     async def read(
         self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
-    ) -> Reading:
+    ) -> LoadedState:
         """One stream at a version or a time, and how far the log was; what is sealed is opened."""
-        keys, unknown = self.keyring.known([stream], believe_absent=False)
+        keys, unknown = self.keyring.known_keys([stream], believe_absent=False)
         query, values = _reading(stream, unknown, until)
         head, *parts = await read_parts(connection, self.codec, query, values, [stream])
         found = {stream: parts}
-        keys |= self.keyring.learn(wrapped_keys(found, unknown))
+        keys |= self.keyring.learn(wrapped_keys_of(found, unknown))
         destroy_erased(found, self.codec, self.keyring)
         states = self._states(found, keys)
         await keep_missing_snapshots(connection, self.codec, found, states, keys)
-        return Reading(states.get(stream), head[0], head[2], self.keyring.is_destroyed(stream))
+        return LoadedState(states.get(stream), head[0], head[2], self.keyring.is_destroyed(stream))
 
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
@@ -136,11 +136,11 @@ class StateLoader:
         """
         if not (streams := list(streams)):
             return {}
-        keys, unknown = self.keyring.known(streams, believe_absent=False)
+        keys, unknown = self.keyring.known_keys(streams, believe_absent=False)
         query = LOAD_AT_TIME if isinstance(moment, datetime) else LOAD_AT_POSITION
-        values = [moment, *wanted(streams, unknown, [COLD] * len(streams))]
+        values = [moment, *question_columns(streams, unknown, [COLD] * len(streams))]
         parts = by_stream(await read_parts(connection, self.codec, query, values, streams))
-        keys |= self.keyring.learn(wrapped_keys(parts, unknown))
+        keys |= self.keyring.learn(wrapped_keys_of(parts, unknown))
         return self._states(parts, keys, damaged={})
 
     async def states_at(
@@ -157,7 +157,7 @@ class StateLoader:
         """
         if not versions:
             return {}
-        values = wanted(versions, (), [COLD] * len(versions), versions.values())
+        values = question_columns(versions, (), [COLD] * len(versions), versions.values())
         found: dict[str, Versioned[Any]] = {}
         parts = await read_parts(
             connection, self.codec, LOAD, values, versions, unreadable=unreadable
@@ -194,7 +194,7 @@ class StateLoader:
             rows = await budget.wait(self._next(reader, stream, versioned.version))
             for row in rows[: last - versioned.version]:
                 recorded = self.codec.decode(row, key)
-                after = applied(versioned, [recorded])
+                after = apply_events(versioned, [recorded])
                 assert after is not None
                 versioned = after
                 yield StateAfter(versioned, recorded)
@@ -236,7 +236,7 @@ class StateLoader:
         self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool = False
     ) -> dict[str, DataKey]:
         """The keys of streams, as far as they have one."""
-        keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
+        keys, unknown = self.keyring.known_keys(streams, believe_absent=believe_absent)
         if unknown:
             # Never prepared: a plan made while the table was empty reads all of it for long.
             cursor = await connection.execute(KEYS, (unknown,), prepare=False, binary=True)
@@ -283,5 +283,5 @@ def _reading(
     stream: str, locked: Sequence[str], until: int | datetime
 ) -> tuple[str, Sequence[Any]]:
     if isinstance(until, datetime):
-        return WITH_HEAD + LOAD_AT_TIME, (until, *wanted([stream], locked, [COLD]))
-    return WITH_HEAD + LOAD, wanted([stream], locked, [COLD], [until])
+        return WITH_HEAD + LOAD_AT_TIME, (until, *question_columns([stream], locked, [COLD]))
+    return WITH_HEAD + LOAD, question_columns([stream], locked, [COLD], [until])

@@ -27,7 +27,7 @@ from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.idempotency import IdempotencyKey, Reply, claim, forget_some, kept_reply
+from domain.eventlog.idempotency import IdempotencyKey, Reply, claim, forget_some, read_reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import (
     BEGIN,
@@ -37,7 +37,7 @@ from domain.eventlog.queries import (
     SNAPSHOT_COLUMNS,
     TIME_OF,
 )
-from domain.eventlog.states import Moment, Reading, StateLoader
+from domain.eventlog.states import LoadedState, Moment, StateLoader
 from domain.model import Versioned
 
 READ_BYTES, LOOKUP_TIMEOUT, LOOKUP_EVERY = 16 * 1024 * 1024, 3.0, 0.1
@@ -254,7 +254,7 @@ class Store:
             raise away
         return found
 
-    async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:
+    async def look(self, stream: str, until: int | datetime = NEWEST) -> LoadedState:
         """The state of a stream now, at a version or a time, and how far the log is: in one query."""
         async with self.reader() as connection:
             return await self.states.read(connection, stream, until)
@@ -262,7 +262,7 @@ class Store:
     async def keys(self, streams: Iterable[str]) -> dict[str, DataKey | None]:
         """The data keys of streams, for readers of stored JSON; None where there is none (any more)."""
         streams = set(streams)
-        keys, unknown = self.keyring.known(streams, believe_absent=False)
+        keys, unknown = self.keyring.known_keys(streams, believe_absent=False)
         if unknown:
             async with self.reader() as connection:
                 keys |= await self.states.learn(connection, unknown)
@@ -283,7 +283,7 @@ class Store:
     async def reply(self, once: IdempotencyKey) -> Reply | None:
         """What is kept under a key; None where nothing is."""
         async with self.reader() as connection:
-            return await kept_reply(connection, once)
+            return await read_reply(connection, once)
 
     async def forget_replies(self, until: datetime) -> None:
         """Drop what was answered under idempotency keys up to a time, little by little."""

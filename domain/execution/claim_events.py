@@ -21,7 +21,7 @@ class ExecutionClaimed(ExecutionEvent):
     lease: Lease
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.changed(recorded, claim=Claim(self.worker, self.lease))
+        return state.change(recorded, claim=Claim(self.worker, self.lease))
 
 
 class ExecutionReleased(ExecutionEvent):
@@ -33,7 +33,7 @@ class ExecutionReleased(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         ended = endings.attempt_ended(state, recorded.when, "released", None)
-        return endings.stopped_clock(
+        return endings.stop_clock(
             ended,
             Status.QUEUED,
             recorded,
@@ -49,7 +49,7 @@ class ExecutionStalled(ExecutionEvent):
     since: Time
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.changed_silently(recorded, stalled=True)
+        return state.change_silently(recorded, stalled=True)
 
 
 class ExecutionRecovered(ExecutionEvent):
@@ -58,7 +58,7 @@ class ExecutionRecovered(ExecutionEvent):
     type: ClassVar[str] = "execution.recovered"
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.changed(recorded)
+        return state.change(recorded)
 
 
 CLAIM_EVENTS: tuple[type[ExecutionEvent], ...] = (

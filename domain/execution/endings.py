@@ -14,20 +14,20 @@ from domain.model import Recorded
 Steps = dict[str, Step]
 
 
-def stopped_clock(
+def stop_clock(
     state: Execution, status: Status, recorded: Recorded, **changes: object
 ) -> Execution:
     """The execution in a status in which no working time passes."""
-    active = state.worked(recorded.when)
+    active = state.worked_until(recorded.when)
     rest = {"pause": None, "active": active, "active_since": None, **changes}
-    return state.entered(status, recorded, **rest)
+    return state.enter(status, recorded, **rest)
 
 
-def finished(state: Execution, status: Status, recorded: Recorded, **changes: Any) -> Execution:
+def finish(state: Execution, status: Status, recorded: Recorded, **changes: Any) -> Execution:
     """The execution in a status in which it has ended. Steps that are open are skipped."""
     at = recorded.when
-    steps = skipped(changes.pop("steps", state.steps), at)
-    return stopped_clock(
+    steps = skip_open(changes.pop("steps", state.steps), at)
+    return stop_clock(
         state, status, recorded, steps=steps, completed_at=at, next_retry_at=None, **changes
     )
 
@@ -53,19 +53,21 @@ def with_failed(steps: Steps, error: ExecutionError, at: datetime) -> Steps:
     return {**steps, step.id: failed}
 
 
-def skipped(steps: Steps, at: datetime) -> Steps:
+def skip_open(steps: Steps, at: datetime) -> Steps:
     """The steps, of which those that are open were cut short by an end."""
-    return _replaced(steps, lambda step: step.status in OPEN, lambda step: _cut_short(step, at))
+    return _replace_steps(
+        steps, lambda step: step.status in OPEN, lambda step: _cut_short(step, at)
+    )
 
 
 def waiting_again(steps: Steps) -> Steps:
     """The steps, of which those that run are to be done again, as a retry follows at once."""
-    return _replaced(steps, lambda step: step.status is StepStatus.RUNNING, _pending)
+    return _replace_steps(steps, lambda step: step.status is StepStatus.RUNNING, _pending)
 
 
-def reopened(steps: Steps) -> Steps:
+def reopen(steps: Steps) -> Steps:
     """The steps, of which those that an end had cut short are to be done after all."""
-    return _replaced(steps, lambda step: step.cut_short, _pending)
+    return _replace_steps(steps, lambda step: step.cut_short, _pending)
 
 
 def _cut_short(step: Step, at: datetime) -> Step:
@@ -79,7 +81,9 @@ def _pending(step: Step) -> Step:
     )
 
 
-def _replaced(steps: Steps, which: Callable[[Step], bool], by: Callable[[Step], Step]) -> Steps:
+def _replace_steps(
+    steps: Steps, which: Callable[[Step], bool], by: Callable[[Step], Step]
+) -> Steps:
     if not any(map(which, steps.values())):
         return steps
     return {step.id: by(step) if which(step) else step for step in steps.values()}

@@ -18,7 +18,7 @@ from domain.execution.parts import (
 from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.retry_policy import Delay, RetryPolicy
 from domain.execution.state import Execution
-from domain.execution.step_events import STEP_EVENTS, ExecutionEvent, planned
+from domain.execution.step_events import STEP_EVENTS, ExecutionEvent, steps_of_plans
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
@@ -70,10 +70,10 @@ class ExecutionCreated(ExecutionEvent):
         return self.customer, self.provider
 
     def apply(self, state: None, recorded: Recorded) -> Execution:  # type: ignore[override]  # the first
-        steps = planned(self.steps)
+        steps = steps_of_plans(self.steps)
         for carried in self.carried:
             steps[carried.step] = carried.onto(steps[carried.step])
-        return Execution.made(
+        return Execution.make(
             id=aggregate_id(recorded.stream),
             order=self.order,
             service=self.service,
@@ -88,7 +88,7 @@ class ExecutionCreated(ExecutionEvent):
             forked_from=self.forked_from,
             steps=steps,
             planned_steps=self.steps_total,
-            checkpoints=tuple(checkpoint.kept() for checkpoint in self.checkpoints),
+            checkpoints=tuple(checkpoint.checkpoint_of() for checkpoint in self.checkpoints),
             priority=self.priority,
             timeout=self.timeout,
             retry_policy=self.retry_policy,
@@ -108,7 +108,7 @@ class ExecutionStarting(ExecutionEvent):
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         worker = state.claim.worker if state.claim else None
         attempt = Attempt(len(state.attempts) + 1, recorded.when, state.active, worker=worker)
-        return state.entered(
+        return state.enter(
             Status.STARTING,
             recorded,
             attempts=(*state.attempts, attempt),
@@ -124,10 +124,10 @@ class ExecutionStarted(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         if state.started_at:
-            return state.entered(Status.RUNNING, recorded)
+            return state.enter(Status.RUNNING, recorded)
         at = recorded.when
-        return state.entered(
-            Status.RUNNING, recorded, started_at=at, active_before_start=state.worked(at)
+        return state.enter(
+            Status.RUNNING, recorded, started_at=at, active_before_start=state.worked_until(at)
         )
 
 
@@ -140,7 +140,7 @@ class ExecutionPaused(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         pause = Pause(recorded.by, recorded.when, self.reason)
-        return endings.stopped_clock(state, Status.PAUSED, recorded, pause=pause)
+        return endings.stop_clock(state, Status.PAUSED, recorded, pause=pause)
 
 
 class ExecutionResumed(ExecutionEvent):
@@ -150,7 +150,7 @@ class ExecutionResumed(ExecutionEvent):
     checkpoint: str
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.entered(
+        return state.enter(
             Status.RUNNING,
             recorded,
             pause=None,
@@ -168,7 +168,7 @@ class ExecutionCompleted(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         done = endings.attempt_ended(state, recorded.when, "completed", None)
-        return endings.finished(
+        return endings.finish(
             done,
             Status.COMPLETED,
             recorded,
@@ -196,8 +196,8 @@ class ExecutionFailed(ExecutionEvent):
         failed = endings.attempt_ended(state, recorded.when, "failed", error)
         steps = endings.with_failed(failed.steps, error, recorded.when)
         if self.final:
-            return endings.finished(failed, Status.FAILED, recorded, error=error, steps=steps)
-        return endings.stopped_clock(
+            return endings.finish(failed, Status.FAILED, recorded, error=error, steps=steps)
+        return endings.stop_clock(
             failed, Status.FAILED, recorded, error=error, steps=endings.waiting_again(steps)
         )
 
@@ -213,13 +213,13 @@ class RetryScheduled(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         *before, last = state.attempts
-        return state.entered(
+        return state.enter(
             Status.RETRY,
             recorded,
             retries=self.retry,
             next_retry_at=self.next_retry_at,
             completed_at=None,
-            steps=endings.reopened(state.steps),
+            steps=endings.reopen(state.steps),
             attempts=(*before, last.evolve(delay=self.delay)),
         )
 
@@ -233,7 +233,7 @@ class ExecutionCancelled(ExecutionEvent):
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         cancellation = Cancellation(recorded.by, recorded.when, self.reason)
         ended = endings.attempt_ended(state, recorded.when, "cancelled", None)
-        return endings.finished(ended, Status.CANCELLED, recorded, cancellation=cancellation)
+        return endings.finish(ended, Status.CANCELLED, recorded, cancellation=cancellation)
 
 
 class ExecutionErased(ExecutionEvent):
@@ -245,7 +245,7 @@ class ExecutionErased(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         erasure = Erasure(recorded.by, recorded.when, self.reason)
-        return state.changed_silently(recorded, erasure=erasure)
+        return state.change_silently(recorded, erasure=erasure)
 
 
 class ExecutionUpdated(ExecutionEvent):
@@ -270,7 +270,7 @@ class ExecutionUpdated(ExecutionEvent):
         changes = {FIELDS.get(name, name): getattr(self, name) for name in self.model_fields_set}
         if "heartbeat_timeout" in changes:
             changes["stalled"] = False
-        return state.changed_silently(recorded, **changes)
+        return state.change_silently(recorded, **changes)
 
 
 FIELDS = {"progress": "explicit_progress"}

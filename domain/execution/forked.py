@@ -47,7 +47,7 @@ class CarriedCheckpoint(Value):
     step: str = ""
     progress: float = 0
 
-    def kept(self) -> Checkpoint:
+    def checkpoint_of(self) -> Checkpoint:
         """The checkpoint."""
         return Checkpoint(self.checkpoint, self.at, self.state, self.step, self.progress)
 
@@ -60,17 +60,17 @@ def plan_of(step: Step) -> StepPlan:
         "assignee": step.assignee,
         "input": step.input,
     }
-    return StepPlan(id=step.id, name=step.name, **_given(members))
+    return StepPlan(id=step.id, name=step.name, **_without_nulls(members))
 
 
-def carried_steps(execution: Execution) -> tuple[CarriedStep, ...]:
+def carry_steps(execution: Execution) -> tuple[CarriedStep, ...]:
     """The steps that are done with. What an end has cut short is not."""
     closed = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
     steps = execution.steps.values()
-    return tuple(_carried(step) for step in steps if step.status in closed and not step.cut_short)
+    return tuple(_carry(step) for step in steps if step.status in closed and not step.cut_short)
 
 
-def carried_checkpoints(execution: Execution) -> tuple[CarriedCheckpoint, ...]:
+def carry_checkpoints(execution: Execution) -> tuple[CarriedCheckpoint, ...]:
     """All its checkpoints."""
     return tuple(
         CarriedCheckpoint(
@@ -80,7 +80,7 @@ def carried_checkpoints(execution: Execution) -> tuple[CarriedCheckpoint, ...]:
     )
 
 
-def _carried(step: Step) -> CarriedStep:
+def _carry(step: Step) -> CarriedStep:
     members = {
         "started_at": step.started_at,
         "completed_at": step.completed_at,
@@ -88,8 +88,8 @@ def _carried(step: Step) -> CarriedStep:
         "error": step.error,
         "reason": step.reason,
     }
-    return CarriedStep(step=step.id, status=step.status, **_given(members))  # type: ignore[arg-type]  # closed: the caller saw to it
+    return CarriedStep(step=step.id, status=step.status, **_without_nulls(members))  # type: ignore[arg-type]  # closed: the caller saw to it
 
 
-def _given(members: dict[str, Any]) -> dict[str, Any]:
+def _without_nulls(members: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}

@@ -19,7 +19,7 @@ class ProgressUpdated(ExecutionEvent):
     progress: Percent
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.changed(recorded, explicit_progress=self.progress)
+        return state.change(recorded, explicit_progress=self.progress)
 
 
 class CheckpointSaved(ExecutionEvent):
@@ -36,5 +36,5 @@ class CheckpointSaved(ExecutionEvent):
         checkpoint = Checkpoint(
             self.checkpoint, recorded.when, self.state, self.step, self.progress
         )
-        change = state.changed_silently if self.automatic else state.changed
+        change = state.change_silently if self.automatic else state.change
         return change(recorded, checkpoints=(*state.checkpoints, checkpoint))

@@ -21,7 +21,7 @@ from domain.execution.parts import (
     Totals,
 )
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.transitions import STEP_TRANSITIONS, allowed, move
+from domain.execution.transitions import STEP_TRANSITIONS, allowed_commands, move
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
@@ -212,7 +212,7 @@ class Execution(Aggregate):
         running = [step for step in self.steps.values() if step.status is StepStatus.RUNNING]
         return max(running, key=attrgetter("started_at")).id if running else ""
 
-    def worked(self, until: datetime) -> timedelta:
+    def worked_until(self, until: datetime) -> timedelta:
         """Working time until a time: without pauses and waits for a retry."""
         if self.active_since is None:
             return self.active
@@ -226,11 +226,11 @@ class Execution(Aggregate):
 
     def active_duration(self, until: datetime) -> timedelta:
         """The part of `duration` in which it worked: without pauses and waits for a retry."""
-        active = self.worked(until) - self.active_before_start
+        active = self.worked_until(until) - self.active_before_start
         counted_until = until if self.active_since else self.since
         return max(min(active, self.duration(counted_until)), NO_TIME)
 
-    def changed(self, recorded: Recorded, **changes: object) -> Self:
+    def change(self, recorded: Recorded, **changes: object) -> Self:
         """The state after an event. All events pass here, so that `updated_at` is never behind."""
         at = recorded.occurred_at or recorded.at
         changes.setdefault("seen_at", recorded.at)
@@ -241,14 +241,14 @@ class Execution(Aggregate):
         object.__setattr__(new, "__dict__", {**self.__dict__, **changes})
         return new
 
-    def changed_silently(self, recorded: Recorded, **changes: object) -> Self:
+    def change_silently(self, recorded: Recorded, **changes: object) -> Self:
         """The state after an event that is no sign of life of a worker."""
         signs: dict[str, object] = {"seen_at": self.seen_at, "stalled": self.stalled}
-        return self.changed(recorded, **(signs | changes))
+        return self.change(recorded, **(signs | changes))
 
-    def entered(self, status: Status, recorded: Recorded, **changes: object) -> Self:
+    def enter(self, status: Status, recorded: Recorded, **changes: object) -> Self:
         """The state after an event that gave it a status."""
-        return self.changed(recorded, status=status, since=recorded.when, **changes)
+        return self.change(recorded, status=status, since=recorded.when, **changes)
 
     def require_allowed(self, command: str) -> None:
         """Raises IllegalTransition where the status does not allow a command."""
@@ -287,7 +287,7 @@ class Execution(Aggregate):
         self, command: str, step: Step | None = None, *, again: bool = False
     ) -> IllegalTransition:
         """What to answer where a command is not legal, or was done before and is sent `again` with other words."""
-        commands = allowed(self.status, resumable=self.resumable)
+        commands = allowed_commands(self.status, resumable=self.resumable)
         if self.erasure is not None:
             commands = [command for command in commands if command != "log"]
         members: dict[str, Any] = {"status": self.status, "allowedCommands": commands}

@@ -26,7 +26,7 @@ class StepsAdded(ExecutionEvent):
     steps: tuple[StepPlan, ...]
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.changed(recorded, steps=state.steps | planned(self.steps))
+        return state.change(recorded, steps=state.steps | steps_of_plans(self.steps))
 
 
 class StepStarted(ExecutionEvent):
@@ -71,7 +71,9 @@ class StepCompleted(ExecutionEvent):
     output: Sealed[Any] = None
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return _ended(state, recorded, self.step, status=StepStatus.COMPLETED, output=self.output)
+        return _end_step(
+            state, recorded, self.step, status=StepStatus.COMPLETED, output=self.output
+        )
 
 
 class StepFailed(ExecutionEvent):
@@ -82,7 +84,7 @@ class StepFailed(ExecutionEvent):
     error: ExecutionError
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return _ended(state, recorded, self.step, status=StepStatus.FAILED, error=self.error)
+        return _end_step(state, recorded, self.step, status=StepStatus.FAILED, error=self.error)
 
 
 class StepSkipped(ExecutionEvent):
@@ -93,7 +95,7 @@ class StepSkipped(ExecutionEvent):
     reason: Sealed[str] | None = None
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return _ended(state, recorded, self.step, status=StepStatus.SKIPPED, reason=self.reason)
+        return _end_step(state, recorded, self.step, status=StepStatus.SKIPPED, reason=self.reason)
 
 
 class UsageRecorded(Usage, ExecutionEvent):
@@ -105,7 +107,7 @@ class UsageRecorded(Usage, ExecutionEvent):
         used = state.used.plus(self)
         step = state.steps.get(self.step) if self.step else None
         if step is None:
-            return state.changed(recorded, used=used)
+            return state.change(recorded, used=used)
         step = step.evolve(used=(step.used or NOTHING).plus(self))
         return with_step(state, recorded, step, used=used)
 
@@ -120,10 +122,10 @@ STEP_EVENTS: tuple[type[ExecutionEvent], ...] = (
 )
 
 
-def planned(plans: tuple[StepPlan, ...]) -> dict[str, Step]:
+def steps_of_plans(plans: tuple[StepPlan, ...]) -> dict[str, Step]:
     """Steps, pending, by their ids."""
     return {
-        plan.id: Step.made(
+        plan.id: Step.make(
             id=plan.id,
             name=plan.name,
             parent=plan.parent,
@@ -137,9 +139,9 @@ def planned(plans: tuple[StepPlan, ...]) -> dict[str, Step]:
 
 def with_step(state: Execution, recorded: Recorded, step: Step, **changes: object) -> Execution:
     """The execution with one step put in the place of the one with its id, or added."""
-    return state.changed(recorded, steps={**state.steps, step.id: step}, **changes)
+    return state.change(recorded, steps={**state.steps, step.id: step}, **changes)
 
 
-def _ended(state: Execution, recorded: Recorded, step: str, **changes: object) -> Execution:
+def _end_step(state: Execution, recorded: Recorded, step: str, **changes: object) -> Execution:
     ended = state.steps[step].evolve(completed_at=recorded.when, **changes)
     return with_step(state, recorded, ended)

@@ -76,7 +76,7 @@ def move(command: str, status: Status, *, resumable: bool) -> str:
     return cell
 
 
-def allowed(status: Status, *, resumable: bool) -> list[str]:
+def allowed_commands(status: Status, *, resumable: bool) -> list[str]:
     """The commands that change something in a status, in the order of the table."""
     return [
         command

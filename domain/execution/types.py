@@ -192,7 +192,7 @@ def copy_set_fields(source: Value, kind: type[V], **more: object) -> V:
     return kind(**{name: getattr(source, name) for name in given} | more)
 
 
-def merged(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+def merge_patch(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """`before` with a merge patch (RFC 7396) applied: null removes, objects merge, all else replaces."""
     after = dict(before)
     for name, value in patch.items():
@@ -200,7 +200,7 @@ def merged(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
             after.pop(name, None)
         elif isinstance(value, dict):
             inner = after.get(name)
-            after[name] = merged(inner if isinstance(inner, dict) else {}, value)
+            after[name] = merge_patch(inner if isinstance(inner, dict) else {}, value)
         else:
             after[name] = value
     return after

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from domain.errors import Invalid
 from domain.execution.webhook_events import require_known
-from domain.execution.webhook_url import checked, endpoint, masked
+from domain.execution.webhook_url import endpoint, mask, require_url
 from domain.model import Value
 from domain.sealing import MASKED, Secret
 from domain.types import Id, Label
@@ -37,7 +37,7 @@ Format = Literal["json", "slack"]
 Url = Annotated[
     str,
     Field(max_length=2_048, pattern=r"^https?://[^\s\x00-\x20\x7f/?#][^\s\x00-\x20\x7f]*$"),
-    AfterValidator(checked),
+    AfterValidator(require_url),
 ]
 HeaderName = Annotated[str, Field(pattern=HEADER_NAME), AfterValidator(_not_reserved)]
 HeaderValue = Annotated[str, Field(max_length=8_192, pattern=HEADER_VALUE)]
@@ -63,7 +63,7 @@ class Webhook(Value):
         return self.full_url or self.url
 
 
-def _known_events(patterns: tuple[str, ...]) -> tuple[str, ...]:
+def _require_known_events(patterns: tuple[str, ...]) -> tuple[str, ...]:
     require_known(patterns)
     return patterns
 
@@ -77,42 +77,34 @@ class WebhookPlan(Value):
 
     id: Id | None = None
     url: Url
-    events: Annotated[EventNames, AfterValidator(_known_events)]
+    events: Annotated[EventNames, AfterValidator(_require_known_events)]
     headers: Headers | None = None
     format: Format | None = None
 
-    def kept_as(self, hook_id: str, before: Webhook | None, path: str) -> Webhook:
-        """The webhook to be stored under an id, in place of the one before; it stands at a path.
+    def to_webhook(self, hook_id: str, before: Webhook | None, path: str = "") -> Webhook:
+        """The webhook as a client asked for it, in place of the one before. `path` is where it stands in the body.
 
         Raises:
             Invalid: `***` stands where no value is known, or the URL leads to another origin.
         """
-        return stored(self, hook_id, before, f"{path}.")
+        within = f"{path}." if path else ""
+        target = _target(self.url, before, within)
+        shown = mask(target)
+        chosen = self.format or ("slack" if target.startswith(SLACK) else "json")
+        hook = Webhook(id=hook_id, url=shown, events=self.events, format=chosen)
+        changes: dict[str, object] = {} if shown == target else {"full_url": target}
+        if self.headers:
+            same = before is not None and endpoint(before.url) == endpoint(target)
+            known = before.headers or {} if before is not None and same else {}
+            changes["headers"] = _unmask(self.headers, known, within)
+        return hook.model_copy(update=changes) if changes else hook
 
 
 Webhooks = Annotated[tuple[WebhookPlan, ...], Field(max_length=MOST_WEBHOOKS)]
 
 
-def stored(plan: WebhookPlan, hook_id: str, before: Webhook | None, path: str = "") -> Webhook:
-    """A webhook as a client asked for it, its members standing below a path, such as `webhooks.0.`.
-
-    Raises:
-        Invalid: `***` stands where no value is known, or the URL leads to another origin.
-    """
-    target = _target(plan.url, before, path)
-    shown = masked(target)
-    chosen = plan.format or ("slack" if target.startswith(SLACK) else "json")
-    hook = Webhook(id=hook_id, url=shown, events=plan.events, format=chosen)
-    changes: dict[str, object] = {} if shown == target else {"full_url": target}
-    if plan.headers:
-        same = before is not None and endpoint(before.url) == endpoint(target)
-        known = before.headers or {} if before is not None and same else {}
-        changes["headers"] = _unmasked(plan.headers, known, path)
-    return hook.model_copy(update=changes) if changes else hook
-
-
 def _target(url: str, before: Webhook | None, path: str) -> str:
-    if before is not None and url == masked(before.url):
+    if before is not None and url == mask(before.url):
         return before.target
     if MASKED in url:
         raise Invalid.field(
@@ -121,7 +113,7 @@ def _target(url: str, before: Webhook | None, path: str) -> str:
     return url
 
 
-def _unmasked(headers: dict[str, str], known: dict[str, str], path: str) -> dict[str, str]:
+def _unmask(headers: dict[str, str], known: dict[str, str], path: str) -> dict[str, str]:
     for name, value in headers.items():
         if value == MASKED and name not in known:
             raise Invalid.field(

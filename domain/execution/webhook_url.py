@@ -11,7 +11,7 @@ TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9._~%-]{20,}")
 """A part of a path that may be a secret, as in the URLs of Slack: long, of letters and digits."""
 
 
-def checked(url: str) -> str:
+def require_url(url: str) -> str:
     """The URL itself. Raises ValueError where it has no host, or a port that is none."""
     try:
         parts = urlsplit(url)
@@ -23,7 +23,7 @@ def checked(url: str) -> str:
     return url
 
 
-def masked(url: str) -> str:
+def mask(url: str) -> str:
     """The URL with `***` for its user and password, the values of its query, and parts of its path
     that may be secrets.
     """
@@ -33,9 +33,9 @@ def masked(url: str) -> str:
         return MASKED
     user, at, host = parts.netloc.rpartition("@")
     shown = f"{parts.scheme}://{MASKED + at if user or at else ''}{host}"
-    shown += "/".join(_masked_segment(segment) for segment in parts.path.split("/"))
+    shown += "/".join(_mask_segment(segment) for segment in parts.path.split("/"))
     if parts.query:
-        shown += "?" + "&".join(_masked_pair(pair) for pair in parts.query.split("&"))
+        shown += "?" + "&".join(_mask_pair(pair) for pair in parts.query.split("&"))
     return shown
 
 
@@ -48,10 +48,10 @@ def endpoint(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
 
 
-def _masked_segment(segment: str) -> str:
+def _mask_segment(segment: str) -> str:
     return MASKED if TOKEN.fullmatch(segment) else segment
 
 
-def _masked_pair(pair: str) -> str:
+def _mask_pair(pair: str) -> str:
     name, equals, _ = pair.partition("=")
-    return f"{name}={MASKED}" if equals else _masked_segment(pair)
+    return f"{name}={MASKED}" if equals else _mask_segment(pair)

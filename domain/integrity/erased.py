@@ -11,7 +11,7 @@ ERASED = """SELECT DISTINCT originator_id FROM events
     WHERE originator_id = ANY(%b::text[]) AND topic = ANY(%b::text[])"""
 
 
-async def erased_among(store: Store, streams: Iterable[str]) -> set[str]:
+async def find_erased(store: Store, streams: Iterable[str]) -> set[str]:
     """Those of the streams of which an event says so."""
     if not (wanted := list(streams)):
         return set()

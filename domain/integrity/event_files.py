@@ -14,7 +14,7 @@ from domain.errors import Damaged, Overloaded
 from domain.eventlog.archive.blocks import events_in
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, require_digest
 from domain.eventlog.store import Store
-from domain.integrity.event_places import Filed, filed, place_faults
+from domain.integrity.event_places import Filed, place_faults, places_in_file
 from domain.integrity.fault import Fault
 from domain.retention.archived_range import EventFile
 
@@ -73,14 +73,14 @@ async def check_event_files(store: Store, files: ArchiveFiles) -> AsyncIterator[
         known = await store.load(f"range/{archived.first}")
         if not archived.is_as_said(known and known.state.file):
             faults.append(Fault(PART, archived.file, "is not what the log says that was archived"))
-        checked, streams = await asyncio.to_thread(_compared, files, archived, faults)
+        checked, streams = await asyncio.to_thread(_compare, files, archived, faults)
         if streams:
             found = await place_faults(store, archived.first, archived.last, streams)
             checked = checked._replace(faults=[*checked.faults, *found])
         yield checked
 
 
-def _compared(
+def _compare(
     files: ArchiveFiles, archived: _Archived, faults: list[Fault]
 ) -> tuple[CheckedFile, dict[str, Filed]]:
     try:
@@ -94,7 +94,7 @@ def _compared(
     try:
         events = list(events_in(content, archived.blocks))
         if [row.position for row in events] == list(range(archived.first, archived.last + 1)):
-            return CheckedFile(faults, True), filed(events)
+            return CheckedFile(faults, True), places_in_file(events)
         what = "has other events than those of its positions"
         return CheckedFile([*faults, Fault(PART, archived.file, what)], True), {}
     except ValueError:

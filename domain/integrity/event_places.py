@@ -30,7 +30,7 @@ class Filed(NamedTuple):
     """What stands beside its first event, if that is there."""
 
 
-def filed(events: Iterable[EventRow]) -> dict[str, Filed]:
+def places_in_file(events: Iterable[EventRow]) -> dict[str, Filed]:
     """The streams of a file."""
     found: dict[str, Filed] = {}
     for row in events:
@@ -62,7 +62,7 @@ def _fault(
 ) -> str | None:
     places, parties = Places(), None
     for first_version, last_version, positions, owner, first_position in rows:
-        known = _known(positions)
+        known = _decode_positions(positions)
         if len(known) != last_version - first_version + 1 or known[:1] != [first_position]:
             return "has other versions in the table of what is archived than positions"
         places |= dict(zip(range(first_version, last_version + 1), known, strict=True))
@@ -75,7 +75,7 @@ def _fault(
     return None
 
 
-def _known(positions: bytes) -> list[int]:
+def _decode_positions(positions: bytes) -> list[int]:
     try:
         return positions_of(positions)
     except ValueError:

@@ -48,7 +48,7 @@ class Histories:
         Raises:
             Overloaded: the database is away.
         """
-        source = _gathered(self._read(streams, until))
+        source = _gather(self._read(streams, until))
         ahead = asyncio.ensure_future(asyncio.to_thread(next, source, None))
         try:
             while (page := await ahead) is not None:
@@ -77,7 +77,7 @@ class Histories:
             after += len(found)
 
 
-def _gathered(pages: Iterator[list[RecordedNotification]]) -> Iterator[list[RecordedNotification]]:
+def _gather(pages: Iterator[list[RecordedNotification]]) -> Iterator[list[RecordedNotification]]:
     """In fewer pages: each is handed from one thread to another."""
     gathered: list[RecordedNotification] = []
     for page in pages:

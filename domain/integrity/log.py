@@ -13,7 +13,7 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
 from domain.eventlog.recent_events import LogEvent
 from domain.eventlog.store import Store
-from domain.integrity.erased import erased_among
+from domain.integrity.erased import find_erased
 from domain.integrity.fault import Fault
 
 PART = "log"
@@ -98,13 +98,13 @@ async def order_faults(store: Store, after: int, until: int, end: int) -> list[F
     holes = [Fault(PART, f"positions {first} to {last}", what, first) for first, last in rows]
     found = holes
     for start in range(after, until, SPAN):
-        found += await misplaced(store, start, min(start + SPAN, until))
+        found += await find_misplaced(store, start, min(start + SPAN, until))
     return found
 
 
 async def content_faults(store: Store, events: Sequence[LogEvent], *, opening: bool) -> list[Fault]:
     """Which events cannot be read; `opening` opens what is sealed in them."""
-    closed = await _closed(store, [event.row for event in events]) if opening else {}
+    closed = await _find_unopenable(store, [event.row for event in events]) if opening else {}
     return [
         _fault(event.row.position, event.row.version, event.row.stream, what)
         for event in events
@@ -116,7 +116,7 @@ def _fault(position: int, version: int, stream: str, what: str) -> Fault:
     return Fault(PART, f"event {version} of {stream}", what, position)
 
 
-async def misplaced(store: Store, after: int, until: int) -> list[Fault]:
+async def find_misplaced(store: Store, after: int, until: int) -> list[Fault]:
     """The events in (after, until] that do not follow on those before them."""
     async with store.reader() as connection:
         span = (after, until, after)
@@ -146,20 +146,20 @@ def _unreadable(event: LogEvent) -> str:
     return ""
 
 
-async def _closed(store: Store, rows: Sequence[EventRow]) -> dict[int, str]:
+async def _find_unopenable(store: Store, rows: Sequence[EventRow]) -> dict[int, str]:
     """What cannot be opened of events, by their positions; of an erased stream nothing may be."""
     erasing = store.codec.erasing
     rows = [row for row in rows if row.type in erasing or TOKEN.search(row.data)]
     keys = await store.keys(row.stream for row in rows)
-    erased = await erased_among(store, (stream for stream, key in keys.items() if key is None))
+    erased = await find_erased(store, (stream for stream, key in keys.items() if key is None))
     return {
-        row.position: STILL_THERE if row.type in erasing else _sealed(row, keys[row.stream])
+        row.position: STILL_THERE if row.type in erasing else _why_unopenable(row, keys[row.stream])
         for row in rows
         if row.stream not in erased
     }
 
 
-def _sealed(row: EventRow, key: DataKey | None) -> str:
+def _why_unopenable(row: EventRow, key: DataKey | None) -> str:
     """What cannot be opened of it; a damaged key is a fault of its own."""
     if isinstance(key, DamagedKey):
         return ""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
 from domain.eventlog.store import Store
-from domain.integrity.erased import erased_among
+from domain.integrity.erased import find_erased
 from domain.integrity.fault import Fault
 
 PART = "log lines"
@@ -25,7 +25,7 @@ async def line_faults(store: Store) -> AsyncIterator[Fault | None]:
         if not rows:
             return
         keys = await store.keys({stream for _, stream, _ in rows})
-        erased = await erased_among(store, (name for name, key in keys.items() if key is None))
+        erased = await find_erased(store, (name for name, key in keys.items() if key is None))
         for id_, stream, sealed in rows:
             what = "" if stream in erased else _wrong(keys[stream], sealed)
             yield Fault(PART, f"line {id_} of {stream}", what) if what else None

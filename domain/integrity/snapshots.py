@@ -11,7 +11,7 @@ from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Snapshot, encode_state
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import WHOLE
-from domain.eventlog.state_parts import applied
+from domain.eventlog.state_parts import apply_events
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.integrity.histories import Histories
@@ -49,7 +49,7 @@ async def snapshot_faults(store: Store, histories: Histories) -> AsyncIterator[F
             rows = await fetch_of_streams(connection, NEXT, values, streams)
         for name, version, placed, intact in rows:
             if name != stream:
-                async for fault in _compared(store, histories, stream, whole):
+                async for fault in _compare_stream(store, histories, stream, whole):
                     yield fault
                 stream, whole = name, []
             if intact:
@@ -60,11 +60,11 @@ async def snapshot_faults(store: Store, histories: Histories) -> AsyncIterator[F
         if not rows:
             break
         last = rows[-1][:2]
-    async for fault in _compared(store, histories, stream, whole):
+    async for fault in _compare_stream(store, histories, stream, whole):
         yield fault
 
 
-async def _compared(
+async def _compare_stream(
     store: Store, histories: Histories, stream: str, versions: Iterable[int]
 ) -> AsyncIterator[Fault | None]:
     wanted = set(versions)
@@ -143,7 +143,7 @@ async def _along(
         async for page in pages:
             for row in page:
                 try:
-                    versioned = applied(versioned, [store.codec.decode(row, key)])
+                    versioned = apply_events(versioned, [store.codec.decode(row, key)])
                 except Damaged:
                     return
                 assert versioned is not None

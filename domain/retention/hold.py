@@ -116,10 +116,10 @@ class PlaceHold(Creation[Hold]):
     def reads(
         self, state: Hold | None, states: Mapping[str, Versioned[Any] | None]
     ) -> Iterable[str]:
-        return [f"{kind}/{identity}" for _, kind, identity in self._named()]
+        return [f"{kind}/{identity}" for _, kind, identity in self._named_things()]
 
     def create(self, context: Context) -> Iterator[Event]:
-        named = list(self._named())
+        named = list(self._named_things())
         if len({field for field, _, _ in named}) != 1:
             raise Invalid.field(
                 "", "must name one alone of `executions`, `order`, `service` and `customer`"
@@ -131,7 +131,7 @@ class PlaceHold(Creation[Hold]):
         else:
             yield HoldPlaced.model_validate({named[0][0]: named[0][2], "reason": self.reason})
 
-    def _named(self) -> Iterator[tuple[str, str, str]]:
+    def _named_things(self) -> Iterator[tuple[str, str, str]]:
         """Field, kind and id of each thing that it is of."""
         for identity in self.executions or ():
             yield "executions", "execution", identity

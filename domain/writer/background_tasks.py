@@ -12,7 +12,7 @@ from domain.errors import Overloaded
 from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
-from domain.writer.queue import Receiver
+from domain.writer.queue import AnswerReceiver
 
 CLEANING = timedelta(hours=1)
 
@@ -30,7 +30,7 @@ class BackgroundTasks:
         """Wait for all tasks."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def answer(self, receiver: Receiver, answering: Coroutine[Any, Any, Any]) -> None:
+    def answer(self, receiver: AnswerReceiver, answering: Coroutine[Any, Any, Any]) -> None:
         """Answer a caller with what a coroutine returns, or refuse it with what it raises."""
         self._begin(_answer(receiver, answering), "repeated answer")
 
@@ -57,7 +57,7 @@ async def _ignoring_overload(work: Coroutine[Any, Any, None]) -> None:
         await work
 
 
-async def _answer(receiver: Receiver, answering: Coroutine[Any, Any, Any]) -> None:
+async def _answer(receiver: AnswerReceiver, answering: Coroutine[Any, Any, Any]) -> None:
     try:
         answer = await answering
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered

@@ -27,8 +27,8 @@ from domain.eventlog.codec import (
     Snapshot,
     encode_line,
 )
-from domain.eventlog.encryption import DataKey, destroyed_key
-from domain.eventlog.idempotency import Reply, recalled, refusal
+from domain.eventlog.encryption import DataKey, make_destroyed_key
+from domain.eventlog.idempotency import Reply, outcome_of, refusal
 from domain.eventlog.keyring import Keyring
 from domain.model import (
     Context,
@@ -117,7 +117,7 @@ class Batch:
             return self._decide(message)
         key, fingerprint = message.idempotency
         if (reply := self.replies.get(key)) is not None:
-            return repeated(reply, fingerprint)
+            return repeat_of(reply, fingerprint)
         former = self.states.get(message.stream)
         try:
             decided = self._decide(message)
@@ -161,17 +161,17 @@ class Batch:
             if isinstance(happened, HeartbeatEntry):
                 heartbeats[aggregate_id(message.stream)] = happened.at
                 continue
-            stream, event = _placed(happened, message.stream)
+            stream, event = _place(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
             if before is not None and stream != message.stream:
                 raise AlreadyExists  # it begins that stream, and the sender does not see what is there
-            recorded = self._recorded(message, stream, before, event, len(rows))
+            recorded = self._record(message, stream, before, event, len(rows))
             key = self._sealing_key(stream) if event.sealed else None
             row = self.codec.encode(recorded, key)
             rows.append(row)
-            changed[stream] = after = _applied(before, recorded, len(row.data))
+            changed[stream] = after = _apply(before, recorded, len(row.data))
             if event.erases:
-                changed[stream] = self.codec.closed(stream, after)
+                changed[stream] = self.codec.close(stream, after)
                 erased.add(stream)
         if versioned is None:
             _require_permitted(message, changed.get(message.stream))
@@ -211,7 +211,7 @@ class Batch:
         if stream not in self.states:
             raise NotLoaded
 
-    def _recorded(
+    def _record(
         self, message: Message, stream: str, before: Versioned[Any] | None, event: Event, nth: int
     ) -> Recorded:
         customer, provider = before.state.parties if before else event.parties
@@ -231,7 +231,7 @@ class Batch:
 
     def _sealing_key(self, stream: str) -> DataKey:
         if stream in self.erased:
-            return destroyed_key(stream)
+            return make_destroyed_key(stream)
         return self.keyring.get_or_create(stream)
 
     def _line(self, stream: str, entry: LogEntry) -> LineRow:
@@ -270,13 +270,13 @@ def _require_permitted(message: Message, created: Versioned[Any] | None) -> None
         raise Forbidden("What this would create is not yours: name yourself as its party.")
 
 
-def wanted(message: Message, states: Loaded) -> list[str]:
+def streams_needed(message: Message, states: Loaded) -> list[str]:
     """The streams that a message needs, as far as the states at hand can tell."""
     versioned = states.get(message.stream)
     return [message.stream, *message.command.reads(versioned.state if versioned else None, states)]
 
 
-def _placed(happened: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
+def _place(happened: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
     return (
         (happened.stream, happened.event)
         if isinstance(happened, OtherStreamEvent)
@@ -284,15 +284,15 @@ def _placed(happened: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
     )
 
 
-def _applied(before: Versioned[Any] | None, recorded: Recorded, size: int) -> Versioned[Any]:
+def _apply(before: Versioned[Any] | None, recorded: Recorded, size: int) -> Versioned[Any]:
     state, known = (before.state, before.size) if before else (None, 0)
     after = recorded.event.apply(state, recorded)
     return Versioned(after, recorded.version, recorded.position, recorded.at, known + size)
 
 
-def repeated(reply: Reply, fingerprint: str) -> Repeat:
+def repeat_of(reply: Reply, fingerprint: str) -> Repeat:
     """What a reply says was answered. Raises as `recalled`."""
-    outcome = recalled(reply, fingerprint)
+    outcome = outcome_of(reply, fingerprint)
     version: int = outcome["version"]
     before: int = outcome.get("before", version - 1)  # replies of earlier builds do not say it
     return Repeat(outcome["stream"], version, before, outcome["created"])

@@ -22,9 +22,9 @@ from domain.writer.batch import Batch, Decided, Loaded, NotLoaded, Repeat
 from domain.writer.dry_run import DryRun, dry_run
 from domain.writer.guarded_batch import require_written, snapshots_of
 from domain.writer.message import Message
-from domain.writer.queue import FutureReceiver, Queue, Receiver, Waiting
+from domain.writer.queue import AnswerReceiver, CommandQueue, FutureReceiver, WaitingCommand
 from domain.writer.state_cache import StateCache
-from domain.writer.visible_states import answered_state
+from domain.writer.visible_states import load_answered_state
 
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
 
 Outcome = Decided | Repeat | Exception
-Outcomes = list[tuple[Waiting, Outcome]]
+Outcomes = list[tuple[WaitingCommand, Outcome]]
 
 
 class Bus:
@@ -74,7 +74,7 @@ class Bus:
         self._random = random
         self._lines_written = lines_written
         self._doubt = doubt
-        self._queue = Queue(limit, store.outages)
+        self._queue = CommandQueue(limit, store.outages)
         self._known = StateCache(store.keyring, store.seen)
         self._background = BackgroundTasks(store, clock)
         self._task: asyncio.Task[None] | None = None
@@ -121,7 +121,7 @@ class Bus:
         self.deliver(message, receiver)
         return receiver.future
 
-    def deliver(self, message: Message, receiver: Receiver) -> None:
+    def deliver(self, message: Message, receiver: AnswerReceiver) -> None:
         """`send` for a caller that does not wait: the receiver hears what became of the message.
 
         Raises:
@@ -139,12 +139,12 @@ class Bus:
         self._queue.require_room(commands)
 
     async def _run(self) -> None:
-        taken: list[Waiting] = []
+        taken: list[WaitingCommand] = []
         gathered = 0
         try:
             while self._queue or not self._stopping:
                 if not self._queue:
-                    await self._queue.filled()
+                    await self._queue.wait_until_filled()
                 if gathered > 1:  # as many are on their way, and share the commit
                     await self._queue.gather(gathered, GATHERING)
                 if taken := self._queue.take():
@@ -155,7 +155,7 @@ class Bus:
             self._stopping = True
             self._queue.refuse(taken)
 
-    async def _serve(self, taken: list[Waiting]) -> None:
+    async def _serve(self, taken: list[WaitingCommand]) -> None:
         try:
             outcomes = await self._write(taken)
         except (Overloaded, OutcomeUnknown) as error:
@@ -176,7 +176,7 @@ class Bus:
                 self._settle(waiting, outcome)
             self._background.clean()
 
-    async def _write(self, taken: list[Waiting]) -> Outcomes:
+    async def _write(self, taken: list[WaitingCommand]) -> Outcomes:
         # Stored replies do not move the head, so commands with keys need the lock.
         known, locked = self._known, any(waiting.message.needs_lock for waiting in taken)
         while known.alone and not locked:
@@ -197,7 +197,7 @@ class Bus:
                 continue
 
     async def _write_in(
-        self, writing: AbstractAsyncContextManager[Transaction], taken: list[Waiting]
+        self, writing: AbstractAsyncContextManager[Transaction], taken: list[WaitingCommand]
     ) -> Outcomes:
         try:
             async with writing as transaction:
@@ -219,7 +219,7 @@ class Bus:
         self._background.store_snapshots(snapshots)
         return outcomes
 
-    async def _write_guarded(self, taken: list[Waiting]) -> Outcomes | None:
+    async def _write_guarded(self, taken: list[WaitingCommand]) -> Outcomes | None:
         store, known, messages = self._store, self._known, [each.message for each in taken]
         if (states := known.cached_states(messages)) is None:
             return None
@@ -231,7 +231,7 @@ class Bus:
         self._background.store_snapshots(snapshots)
         return Outcomes(zip(taken, decided, strict=True))
 
-    def _split_failed(self, taken: list[Waiting], error: Exception) -> None:
+    def _split_failed(self, taken: list[WaitingCommand], error: Exception) -> None:
         """Nothing of `taken` was written: its halves are tried, or its one command is at fault."""
         if len(taken) > 1:
             self._queue.split_failed(taken)
@@ -239,7 +239,7 @@ class Bus:
         taken[0].refuse(error)
         log.error("command failed", command=taken[0].message.command.wire_name, exc_info=error)
 
-    async def _prepare(self, transaction: Transaction, taken: list[Waiting]) -> Batch:
+    async def _prepare(self, transaction: Transaction, taken: list[WaitingCommand]) -> Batch:
         now = max(self._clock(), transaction.at)
         keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
         replies = await transaction.replies(keys, now - REPLIES_KEPT) if keys else {}
@@ -257,7 +257,7 @@ class Bus:
             position, now, states, {}, store.codec, store.keyring, self._new_id, self._random
         )
 
-    def _decide(self, batch: Batch, taken: list[Waiting]) -> Outcomes:
+    def _decide(self, batch: Batch, taken: list[WaitingCommand]) -> Outcomes:
         outcomes = Outcomes()
         for place, waiting in enumerate(taken):
             if batch.size > LARGEST_BATCH:
@@ -281,11 +281,11 @@ class Bus:
 
     def _may_be_wrong(self, message: Message, batch: Batch, error: DomainError) -> bool:
         """Whether a message was refused, perhaps, only because its stream was believed absent."""
-        if isinstance(error, Unreadable) or not self._known.guessed(message.stream):
+        if isinstance(error, Unreadable) or not self._known.is_guessed(message.stream):
             return False
         return batch.states[message.stream] is None
 
-    def _settle(self, waiting: Waiting, outcome: Outcome) -> None:
+    def _settle(self, waiting: WaitingCommand, outcome: Outcome) -> None:
         if isinstance(outcome, Decided):
             versioned, created, recorded = outcome
             waiting.answer(Answer(versioned, created, recorded=recorded))
@@ -295,5 +295,5 @@ class Bus:
             waiting.refuse(outcome)
 
     async def _repeat(self, message: Message, repeat: Repeat) -> Answer:
-        versioned = await answered_state(self._store, *repeat[:3], message.permits)
+        versioned = await load_answered_state(self._store, *repeat[:3], message.permits)
         return Answer(versioned, repeat.created, replayed=True)

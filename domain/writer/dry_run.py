@@ -11,7 +11,7 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.store import Store
 from domain.model import Versioned
-from domain.writer.batch import Batch, Decided, Loaded, wanted
+from domain.writer.batch import Batch, Decided, Loaded, streams_needed
 from domain.writer.message import Message
 
 
@@ -68,7 +68,7 @@ async def load_wanted(
     while missing := {
         stream: None
         for message in messages
-        for stream in wanted(message, states)
+        for stream in streams_needed(message, states)
         if stream not in states
     }:
         async with store.reader() as connection:

@@ -18,7 +18,7 @@ from domain.eventlog.codec import Snapshot
 from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.store import Store
 from domain.model import Versioned
-from domain.writer.batch import Batch, Decided, wanted
+from domain.writer.batch import Batch, Decided, streams_needed
 from domain.writer.message import Message
 from domain.writer.state_cache import StateCache
 
@@ -46,12 +46,12 @@ async def write(
     if (before := await _append(store, known, batch)) is None:
         return None
     for stream, versioned in batch.states.items():
-        batch.states[stream] = versioned and placed(versioned, expected, before)
+        batch.states[stream] = versioned and move_place(versioned, expected, before)
     known.begin_after(before)
     known.remember(batch.states, before + len(batch.rows), batch.now)
     return (
-        [each._replace(versioned=placed(each.versioned, expected, before)) for each in decided],
-        [placed(each, expected, before) for each in snapshots],
+        [each._replace(versioned=move_place(each.versioned, expected, before)) for each in decided],
+        [move_place(each, expected, before) for each in snapshots],
     )
 
 
@@ -59,7 +59,7 @@ def _decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Dec
     decided: list[Decided] = []
     for message in messages:
         try:
-            if wanted(message, batch.states) != [message.stream] or batch.size > largest:
+            if streams_needed(message, batch.states) != [message.stream] or batch.size > largest:
                 return None
             outcome = batch.take(message)
         except Exception:  # noqa: BLE001 - whatever it is, it shows again under the lock
@@ -84,7 +84,7 @@ async def _append(store: Store, known: StateCache, batch: Batch) -> int | None:
         return await require_written(store, lost) - len(batch.rows)
 
 
-def placed(each: Place, expected: int, before: int) -> Place:
+def move_place(each: Place, expected: int, before: int) -> Place:
     """What a batch left that was expected to begin after one position, and begins after another."""
     if each.position <= expected:
         return each

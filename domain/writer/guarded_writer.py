@@ -16,7 +16,7 @@ from domain.eventlog.store import Store
 from domain.writer.batch import Batch, Decided
 from domain.writer.command_bus import Answer
 from domain.writer.dry_run import load_wanted
-from domain.writer.guarded_batch import placed
+from domain.writer.guarded_batch import move_place
 from domain.writer.message import Message
 
 TRIES = 5
@@ -25,14 +25,14 @@ OUTDONE = "Others wrote to the same streams again and again. Send it once more."
 log = structlog.get_logger()
 
 
-class Outcome(NamedTuple):
+class WriteOutcome(NamedTuple):
     """What became of a message: its answer, or why it was refused."""
 
     answer: Answer | None = None
     refused: Exception | None = None
 
 
-Conclude = Callable[[Sequence[Outcome]], Message]
+Conclude = Callable[[Sequence[WriteOutcome]], Message]
 
 
 class GuardedWriter:
@@ -79,7 +79,7 @@ class GuardedWriter:
 
     async def send_all(
         self, messages: Sequence[Message], conclude: Conclude | None = None
-    ) -> list[Outcome]:
+    ) -> list[WriteOutcome]:
         """Record what several lead to, in one commit; one that is refused spoils no other.
 
         `conclude` makes one more message of what became of these; where that is refused, nothing is
@@ -100,7 +100,9 @@ class GuardedWriter:
                     raise OutcomeUnknown from lost
             raise Overloaded(OUTDONE)
 
-    async def _write(self, messages: Sequence[Message], conclude: Conclude | None) -> list[Outcome]:
+    async def _write(
+        self, messages: Sequence[Message], conclude: Conclude | None
+    ) -> list[WriteOutcome]:
         store = self._store
         position, at = await store.head()
         damaged: dict[str, Unreadable] = {}
@@ -115,7 +117,7 @@ class GuardedWriter:
             self._random,
             damaged,
         )
-        outcomes = [_decided(batch, message) for message in messages]
+        outcomes = [_decide(batch, message) for message in messages]
         if conclude is not None:
             conclusion = conclude(outcomes)
             batch.states |= await load_wanted([conclusion], store, damaged)
@@ -125,25 +127,25 @@ class GuardedWriter:
             await store.append(batch.rows, batch.now, unless or None) if batch.rows else position
         )
         self.appended += len(batch.rows)
-        return [_moved(outcome, position, before) for outcome in outcomes]
+        return [_move(outcome, position, before) for outcome in outcomes]
 
 
-def _decided(batch: Batch, message: Message) -> Outcome:
+def _decide(batch: Batch, message: Message) -> WriteOutcome:
     assert message.idempotency is None
     try:
         decided = batch.take(message)
     except DomainError as error:
-        return Outcome(refused=error)
+        return WriteOutcome(refused=error)
     except Exception as error:  # a mistake in one command is that command's alone
         log.exception("command failed", command=message.command.wire_name)
-        return Outcome(refused=error)
+        return WriteOutcome(refused=error)
     assert isinstance(decided, Decided)
-    return Outcome(Answer(decided.versioned, decided.created, recorded=decided.recorded))
+    return WriteOutcome(Answer(decided.versioned, decided.created, recorded=decided.recorded))
 
 
-def _moved(outcome: Outcome, expected: int, before: int) -> Outcome:
+def _move(outcome: WriteOutcome, expected: int, before: int) -> WriteOutcome:
     """The position of the state after a command, now that it is known where its events are."""
     if outcome.answer is None:
         return outcome
-    versioned = placed(outcome.answer.versioned, expected, before)
-    return Outcome(outcome.answer._replace(versioned=versioned))
+    versioned = move_place(outcome.answer.versioned, expected, before)
+    return WriteOutcome(outcome.answer._replace(versioned=versioned))

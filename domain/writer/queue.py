@@ -21,7 +21,7 @@ LONGEST_WAIT = 4.0
 log = structlog.get_logger()
 
 
-class Receiver(Protocol):
+class AnswerReceiver(Protocol):
     """Takes what became of a message. Exactly one of its methods is called, once; it must not raise or block."""
 
     def answer(self, answer: Any) -> None:
@@ -50,11 +50,11 @@ class FutureReceiver:
             self.future.set_exception(error)
 
 
-class Waiting(NamedTuple):
+class WaitingCommand(NamedTuple):
     """A message, who receives its answer, and until when it may be taken."""
 
     message: Message
-    receiver: Receiver
+    receiver: AnswerReceiver
     until: float
 
     def answer(self, answer: Any) -> None:
@@ -72,13 +72,13 @@ class Waiting(NamedTuple):
             log.exception("a refusal could not be handed over")
 
 
-class Queue:
+class CommandQueue:
     """Hands out batches in order. No command waits in it for longer than a few seconds."""
 
     def __init__(self, limit: int, outages: Outages) -> None:
         self._limit = limit
         self._outages = outages
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[WaitingCommand] = deque()
         self._size = MOST_COMMANDS
         self._filled = asyncio.Event()
         self._gathered = asyncio.Event()
@@ -92,9 +92,9 @@ class Queue:
         if len(self._waiting) + commands > self._limit:
             raise self._outages.current or Overloaded()
 
-    def put(self, message: Message, receiver: Receiver) -> None:
+    def put(self, message: Message, receiver: AnswerReceiver) -> None:
         """Let a message wait for the next batch."""
-        self._waiting.append(Waiting(message, receiver, monotonic() + LONGEST_WAIT))
+        self._waiting.append(WaitingCommand(message, receiver, monotonic() + LONGEST_WAIT))
         self._filled.set()
         if len(self._waiting) >= self._wanted:
             self._gathered.set()
@@ -112,7 +112,7 @@ class Queue:
             self._wanted = self._limit + 1
             timer.cancel()
 
-    async def filled(self) -> None:
+    async def wait_until_filled(self) -> None:
         """Wait until there may be something to take, or `wake` was called."""
         await self._filled.wait()
         self._filled.clear()
@@ -121,9 +121,9 @@ class Queue:
         """Wake `filled`, so that the writer notices a stop."""
         self._filled.set()
 
-    def take(self) -> list[Waiting]:
+    def take(self) -> list[WaitingCommand]:
         """The next batch. Who has waited long is not kept waiting for an outage to end."""
-        taken: list[Waiting] = []
+        taken: list[WaitingCommand] = []
         now = monotonic()
         while self._waiting and len(taken) < self._size:
             waiting = self._waiting.popleft()
@@ -133,16 +133,16 @@ class Queue:
                 taken.append(waiting)
         return taken
 
-    def put_back_from(self, taken: list[Waiting], place: int) -> None:
+    def put_back_from(self, taken: list[WaitingCommand], place: int) -> None:
         """Take those from a place on out of a batch; they keep their order in the next one."""
         self.put_back(taken[place:])
         del taken[place:]
 
-    def put_back(self, taken: Sequence[Waiting]) -> None:
+    def put_back(self, taken: Sequence[WaitingCommand]) -> None:
         """They come first in the next batch."""
         self._waiting.extendleft(reversed(taken))
 
-    def split_failed(self, taken: Sequence[Waiting]) -> None:
+    def split_failed(self, taken: Sequence[WaitingCommand]) -> None:
         """A batch failed as a whole: it comes again in smaller parts, to find the one at fault."""
         self.put_back(taken)
         self.shrink(len(taken))
@@ -155,7 +155,7 @@ class Queue:
         """A batch went well: the next may be larger again."""
         self._size = min(2 * self._size, MOST_COMMANDS)
 
-    def refuse(self, taken: Iterable[Waiting] = ()) -> None:
+    def refuse(self, taken: Iterable[WaitingCommand] = ()) -> None:
         """Refuse everyone in the queue, and those taken."""
         for waiting in (*taken, *self._waiting):
             waiting.refuse(self._outages.current or Overloaded())

@@ -13,7 +13,7 @@ from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.keyring import Keyring
 from domain.lru import LruCache
 from domain.model import CACHED_PARTS, Creation, Versioned
-from domain.writer.batch import Loaded, wanted
+from domain.writer.batch import Loaded, streams_needed
 from domain.writer.message import Message
 
 ALONE_AFTER = 8
@@ -57,7 +57,7 @@ class StateCache:
         """Another process has written."""
         self._batches_alone = 0
 
-    def guessed(self, stream: str) -> bool:
+    def is_guessed(self, stream: str) -> bool:
         """Whether this batch believes, without having asked, that a stream is absent."""
         return stream in self._guessed
 
@@ -95,7 +95,7 @@ class StateCache:
             return None
         streams = {message.stream for message in messages}
         states = {stream: self._states.get(stream) for stream in streams}
-        _, unknown = self._keyring.known(streams, believe_absent=True)
+        _, unknown = self._keyring.known_keys(streams, believe_absent=True)
         return None if unknown or None in states.values() else states
 
     async def load(self, transaction: Transaction, messages: Sequence[Message]) -> Loaded:
@@ -162,6 +162,6 @@ def _missing(messages: Iterable[Message], states: Loaded) -> dict[str, None]:
     return {
         stream: None
         for message in messages
-        for stream in wanted(message, states)
+        for stream in streams_needed(message, states)
         if stream not in states
     }

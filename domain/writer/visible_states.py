@@ -71,7 +71,7 @@ def require_visible(permits: Permits | None, stream: str, versioned: Versioned[A
         raise NotFound.of(stream)
 
 
-async def answered_state(
+async def load_answered_state(
     store: Store, stream: str, version: int, before: int, permits: Permits | None
 ) -> Versioned[Any]:
     """The state at a version, which an earlier answer to a sender showed, for who reached it then or at the version

@@ -32,7 +32,7 @@ class CreationTimes(NamedTuple):
     first: datetime | None = None
     last: datetime | None = None
 
-    def shown(self) -> dict[str, str | None]:
+    def members(self) -> dict[str, str | None]:
         """As members of figures."""
         return {
             "firstSeen": format_time(self.first) if self.first else None,

@@ -53,7 +53,7 @@ FROM_ROWS = f"""SELECT {{one}}, {{other}}, status, error_code, count(*), {{judge
 JUDGED, NOT_JUDGED = "count(success), count(*) FILTER (WHERE success)", "0::bigint, 0::bigint"
 
 
-class Answer(NamedTuple):
+class AnalyticsResult(NamedTuple):
     """Figures, ready for JSON (not to be changed), as of a position of the log."""
 
     document: dict[str, Any]
@@ -85,9 +85,11 @@ class AnalyticsQueries:
     def __init__(self, capacity: int = 100) -> None:
         self._capacity = capacity
         self._place: object = None
-        self._given: OrderedDict[object, Answer] = OrderedDict()
+        self._given: OrderedDict[object, AnalyticsResult] = OrderedDict()
 
-    async def answer(self, connection: AsyncConnection, question: AnalyticsQuery) -> Answer:
+    async def answer(
+        self, connection: AsyncConnection, question: AnalyticsQuery
+    ) -> AnalyticsResult:
         """The figures that answer a question; the connection must not be in a transaction."""
         asked = question.keys, frozenset(question.conditions), question.since, question.until
         async with connection.transaction():
@@ -95,11 +97,11 @@ class AnalyticsQueries:
             place = await (await connection.execute(PLACE)).fetchone()
             if place == self._place and asked in self._given:
                 return self._given[asked]
-            given = Answer(await _document(connection, question), place[0] if place else 0)
+            given = AnalyticsResult(await _document(connection, question), place[0] if place else 0)
         self._keep(place, asked, given)
         return given
 
-    def _keep(self, place: object, asked: object, given: Answer) -> None:
+    def _keep(self, place: object, asked: object, given: AnalyticsResult) -> None:
         if place != self._place:
             self._place = place
             self._given.clear()
@@ -113,12 +115,12 @@ async def _document(connection: AsyncConnection, question: AnalyticsQuery) -> di
     whole = replace(question, by="step" if question.steps else None)
     everything: dict[Group, list[Cell]] = {(): cells}
     spread = await percentiles(connection, whole, ())
-    seen = await _seen(connection, whole, (), everything)
+    seen = await _read_seen(connection, whole, (), everything)
     statuses = STEP_STATUSES if question.steps else STATUSES
     document: dict[str, Any] = {"of": "steps"} if question.steps else {}
     document |= _figures(cells, statuses, spread.get(()), seen.get((), CreationTimes()))
     if keys := question.keys:
-        groups = _grouped(cells, keys)
+        groups = _group(cells, keys)
         if len(groups) > MOST_GROUPS:
             raise TooExpensive(
                 f"These are more than {MOST_GROUPS} groups: limit them by `from` and `to`, "
@@ -126,7 +128,7 @@ async def _document(connection: AsyncConnection, question: AnalyticsQuery) -> di
                 indexedFields=["from", "to", "service", "order", "customer", "provider"],
             )
         spread = await percentiles(connection, question, keys)
-        seen = await _seen(connection, question, keys, groups)
+        seen = await _read_seen(connection, question, keys, groups)
         document["by"] = list(keys) if len(keys) > 1 else keys[0]
         document["groups"] = [
             {
@@ -168,7 +170,7 @@ def _part(
     return group, " AND ".join(f"{column} = %s" for column, _ in known)
 
 
-async def _seen(
+async def _read_seen(
     connection: AsyncConnection,
     question: AnalyticsQuery,
     keys: Sequence[By],
@@ -195,7 +197,7 @@ async def _seen(
     return {(key,) if keys else (): seen for key, seen in found.items()}
 
 
-def _grouped(cells: Iterable[Cell], keys: Sequence[By]) -> dict[Group, list[Cell]]:
+def _group(cells: Iterable[Cell], keys: Sequence[By]) -> dict[Group, list[Cell]]:
     groups: dict[Group, list[Cell]] = {}
     for cell in cells:
         if "errorCode" not in keys or cell.status == Status.FAILED:
@@ -233,7 +235,7 @@ def _figures(
         "tokens": int(tokens),
         "apiCalls": int(api_calls),
         "errorCodes": dict(sorted(codes.items())),
-        **seen.shown(),
+        **seen.members(),
     }
 
 

@@ -58,26 +58,26 @@ def after(fact: Fact | None, recorded: Recorded) -> Fact:
     """The fact after an event that is `COUNTED`."""
     event = recorded.event
     if isinstance(event, ExecutionCreated):
-        return _created(event, recorded)
+        return _create(event, recorded)
     if fact is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
     match event:
         case UsageRecorded():
-            fact = _used(fact, event)
+            fact = _add_usage(fact, event)
         case ExecutionUpdated():
-            fact = _updated(fact, event)
+            fact = _update(fact, event)
         case ExecutionStarted():
             begun = fact.started_at or recorded.when
-            fact = _moved(fact, Status.RUNNING, recorded, started_at=begun)
+            fact = _move(fact, Status.RUNNING, recorded, started_at=begun)
         case ExecutionCompleted():
-            fact = _ended(fact, Status.COMPLETED, recorded, success=event.success)
+            fact = _end(fact, Status.COMPLETED, recorded, success=event.success)
         case ExecutionFailed():
-            move = _ended if event.final else _moved
+            move = _end if event.final else _move
             fact = move(fact, Status.FAILED, recorded, error_code=event.error.code)
         case ExecutionCancelled():
-            fact = _ended(fact, Status.CANCELLED, recorded)
+            fact = _end(fact, Status.CANCELLED, recorded)
         case _ if type(event) in MOVED:
-            fact = _moved(fact, MOVED[type(event)], recorded)
+            fact = _move(fact, MOVED[type(event)], recorded)
     return fact
 
 
@@ -101,7 +101,7 @@ COUNTED: tuple[type[Event], ...] = (
 """The events that change a fact; most events of a log do not."""
 
 
-def _created(event: ExecutionCreated, recorded: Recorded) -> Fact:
+def _create(event: ExecutionCreated, recorded: Recorded) -> Fact:
     return Fact(
         recorded.position,
         event.order,
@@ -129,14 +129,14 @@ def _assignee(event: ExecutionCreated | ExecutionUpdated) -> tuple[str, str, str
     return event.assignee.id, event.assignee.type, event.assignee.model or NONE
 
 
-def _updated(fact: Fact, event: ExecutionUpdated) -> Fact:
+def _update(fact: Fact, event: ExecutionUpdated) -> Fact:
     if "assignee" not in event.model_fields_set:
         return fact
     assignee, type_, model = _assignee(event)
     return fact._replace(assignee=assignee, assignee_type=type_, model=model)
 
 
-def _used(fact: Fact, usage: UsageRecorded) -> Fact:
+def _add_usage(fact: Fact, usage: UsageRecorded) -> Fact:
     return fact._replace(
         cost=EXACT.add(fact.cost, usage.cost),
         tokens=fact.tokens + usage.tokens_used,
@@ -144,12 +144,12 @@ def _used(fact: Fact, usage: UsageRecorded) -> Fact:
     )
 
 
-def _moved(fact: Fact, status: Status, _: Recorded, **changes: Any) -> Fact:
+def _move(fact: Fact, status: Status, _: Recorded, **changes: Any) -> Fact:
     unsettled: dict[str, Any] = {"error_code": NONE, "success": None, "duration": None}
     return fact._replace(status=status, **(unsettled | changes))
 
 
-def _ended(fact: Fact, status: Status, recorded: Recorded, **changes: Any) -> Fact:
+def _end(fact: Fact, status: Status, recorded: Recorded, **changes: Any) -> Fact:
     begun = fact.started_at
     duration = None if begun is None else max(in_milliseconds(recorded.when - begun), 0)
-    return _moved(fact, status, recorded, duration=duration, **changes)
+    return _move(fact, status, recorded, duration=duration, **changes)

@@ -46,7 +46,7 @@ class StepRun(NamedTuple):
     api_calls: Decimal
 
 
-def declared(fact: Fact, plan: StepPlan, elsewhere: StepStatus | None = None) -> StepRun:
+def declare(fact: Fact, plan: StepPlan, elsewhere: StepStatus | None = None) -> StepRun:
     """The run of a step that was declared; `elsewhere` is what a fork's had come to before."""
     run = new(fact, plan.id, plan.name, plan.assignee, _kind(plan))
     return run if elsewhere is None else run._replace(run=ELSEWHERE, status=elsewhere)
@@ -62,10 +62,10 @@ def after_end(run: StepRun, event: Event, when: datetime) -> StepRun:
         return pending_again(run) if run.status == StepStatus.RUNNING else run
     if isinstance(event, ExecutionFailed):
         if run.step == event.error.step:
-            return ended(run, StepStatus.FAILED, when, error_code=event.error.code)
+            return end(run, StepStatus.FAILED, when, error_code=event.error.code)
         if not event.final:
             return pending_again(run)
-    return ended(run, StepStatus.SKIPPED, when, cut_short=True)
+    return end(run, StepStatus.SKIPPED, when, cut_short=True)
 
 
 def _kind(source: StepPlan | StepStarted) -> str:
@@ -93,10 +93,10 @@ def new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -
         Decimal(0),
         Decimal(0),
     )
-    return known if own is None else known._replace(**_assigned(fact, own))
+    return known if own is None else known._replace(**_assignee(fact, own))
 
 
-def _assigned(fact: Fact, own: StepAssignee) -> dict[str, Any]:
+def _assignee(fact: Fact, own: StepAssignee) -> dict[str, Any]:
     """The execution's assignee fills in what the step's, of the same type, leaves out."""
     same = own.type == fact.assignee_type
     return {
@@ -107,7 +107,7 @@ def _assigned(fact: Fact, own: StepAssignee) -> dict[str, Any]:
     }
 
 
-def started(run: StepRun | None, fact: Fact, event: StepStarted, when: datetime) -> StepRun:
+def start(run: StepRun | None, fact: Fact, event: StepStarted, when: datetime) -> StepRun:
     begun: dict[str, Any] = {"status": StepStatus.RUNNING, "started_at": when}
     if run is None:
         name = event.name or event.step
@@ -124,7 +124,7 @@ def started(run: StepRun | None, fact: Fact, event: StepStarted, when: datetime)
     return started._replace(run=run.run, **used, **begun)
 
 
-def ended(run: StepRun, status: StepStatus, when: datetime, **changes: Any) -> StepRun:
+def end(run: StepRun, status: StepStatus, when: datetime, **changes: Any) -> StepRun:
     begun = run.started_at
     duration = None if begun is None else max(in_milliseconds(when - begun), 0)
     plain: dict[str, Any] = {"error_code": NONE, "cut_short": False}
@@ -135,7 +135,7 @@ def pending_again(run: StepRun) -> StepRun:
     return run._replace(status=StepStatus.PENDING, started_at=None, duration=None, cut_short=False)
 
 
-def used(run: StepRun, usage: UsageRecorded) -> StepRun:
+def add_usage(run: StepRun, usage: UsageRecorded) -> StepRun:
     return run._replace(
         cost=EXACT.add(run.cost, usage.cost),
         tokens=run.tokens + usage.tokens_used,

@@ -138,16 +138,16 @@ class StepRuns:
             case ExecutionCreated():
                 elsewhere = {carried.step: carried.status for carried in event.carried}
                 for plan in event.steps:
-                    self._keep(last, step_row.declared(fact, plan, elsewhere.get(plan.id)))
+                    self._keep(last, step_row.declare(fact, plan, elsewhere.get(plan.id)))
             case StepsAdded():
                 for plan in event.steps:
-                    self._keep(last, step_row.declared(fact, plan))
+                    self._keep(last, step_row.declare(fact, plan))
             case StepStarted():
-                self._keep(last, step_row.started(last.get(event.step), fact, event, when))
+                self._keep(last, step_row.start(last.get(event.step), fact, event, when))
             case StepCompleted() | StepSkipped() | StepFailed():
-                self._keep(last, _ended(last, event, recorded))
+                self._keep(last, _end(last, event, recorded))
             case UsageRecorded(step=str(step)) if step in last:
-                self._keep(last, step_row.used(last[step], event))
+                self._keep(last, step_row.add_usage(last[step], event))
             case _ if isinstance(event, ENDS):
                 self._end_all(last, event, when)
 
@@ -177,7 +177,7 @@ class StepRuns:
         last[run.step] = self._changed[key] = run
 
 
-def _ended(
+def _end(
     last: Mapping[str, StepRun],
     event: StepCompleted | StepSkipped | StepFailed,
     recorded: Recorded,
@@ -186,8 +186,8 @@ def _ended(
     if run is None:
         raise LookupError(f"step {event.step} of {recorded.stream} ends without a beginning")
     if isinstance(event, StepFailed):
-        return step_row.ended(run, StepStatus.FAILED, when, error_code=event.error.code)
-    return step_row.ended(run, ENDED[type(event)], when)
+        return step_row.end(run, StepStatus.FAILED, when, error_code=event.error.code)
+    return step_row.end(run, ENDED[type(event)], when)
 
 
 async def _load(

@@ -13,15 +13,15 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import orjson
 
-from domain.eventlog.access.entry import Entry, entry_bytes
+from domain.eventlog.access.entry import AccessEntry, entry_bytes
 from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
 from projections.audit.access.proven import ProvenRead
 from projections.audit.leaf import leaf_bytes
 from projections.audit.note import Signer
-from projections.audit.reader import Inclusion
+from projections.audit.reader import InclusionProof
 from projections.audit.report import Signed, report
-from projections.audit.tables import Head
+from projections.audit.tables import TreeHead
 from projections.audit.verify_bundle import ANCHORS, CHECKPOINT, KEY, KIND, LEAVES, MANIFEST
 from projections.audit.verify_readable import ACCESSES, EVENTS, REPORT
 
@@ -52,20 +52,20 @@ class ProvenEvent(NamedTuple):
 
     row: EventRow
     envelope: bytes
-    proof: Inclusion
+    proof: InclusionProof
 
 
 class Reads(NamedTuple):
     """Recorded reads, as far as anchors cover them, and these anchors, each as it is stored and in the tree."""
 
     reads: Sequence[ProvenRead] = ()
-    anchors: Sequence[tuple[EventRow, Inclusion]] = ()
+    anchors: Sequence[tuple[EventRow, InclusionProof]] = ()
 
 
 def bundle(
     stream: str,
     events: Sequence[ProvenEvent],
-    head: Head,
+    head: TreeHead,
     signer: Signer,
     looked: Reads = Reads(),  # noqa: B008 - a constant
 ) -> bytes:
@@ -94,7 +94,7 @@ def bundle(
     return packed.getvalue()
 
 
-def _report(stream: str, events: Sequence[ProvenEvent], head: Head, looked: Reads) -> bytes:
+def _report(stream: str, events: Sequence[ProvenEvent], head: TreeHead, looked: Reads) -> bytes:
     envelopes = [orjson.loads(event.envelope) for event in events]
     said = [orjson.dumps(each["data"], option=orjson.OPT_INDENT_2).decode() for each in envelopes]
     signed = Signed(head.origin, head.size, head.root.hex(), head.public_key)
@@ -102,12 +102,12 @@ def _report(stream: str, events: Sequence[ProvenEvent], head: Head, looked: Read
     return report(stream, envelopes, said, signed, reads).encode()
 
 
-def _read(entry: Entry) -> tuple[str, ...]:
+def _read(entry: AccessEntry) -> tuple[str, ...]:
     access = entry.access
     return format_time(entry.at), access.actor, access.operation, access.address, access.purpose
 
 
-def _leaf(row: EventRow, proof: Inclusion) -> bytes:
+def _leaf(row: EventRow, proof: InclusionProof) -> bytes:
     shown = {
         "position": row.position,
         "version": row.version,

@@ -16,8 +16,8 @@ from domain.eventlog.sessions import session_options
 from domain.integrity.fault import Fault
 from projections.audit import merkle
 from projections.audit.leaf import HASH, HASH_BYTES
-from projections.audit.note import BadNote, Checkpoint, checkpoint_of, origin_of
-from projections.audit.tables import Head, head_of, tiles_of_tree
+from projections.audit.note import BadNote, TreeCheckpoint, checkpoint_of, origin_of
+from projections.audit.tables import TreeHead, head_of, tiles_of_tree
 from projections.audit.tiles import (
     WIDTH,
     Tile,
@@ -44,18 +44,18 @@ OnProgress = Callable[[int, int], None]
 """Is called with the position reached and the position to reach."""
 
 
-class Start(NamedTuple):
+class TreeSnapshot(NamedTuple):
     """The tree in one moment: its head, the last tile of each level, and those that belong to none."""
 
     log_id: str
     position: int
-    head: Head | None
+    head: TreeHead | None
     edge: Tiles
     surplus: list[Tile]
 
 
 @asynccontextmanager
-async def connected(conninfo: str, schema: str) -> AsyncIterator[AsyncConnection]:
+async def connect(conninfo: str, schema: str) -> AsyncIterator[AsyncConnection]:
     """A connection to check on: hashing a page of large events may take long."""
     options = session_options(schema)
     async with await AsyncConnection.connect(
@@ -70,7 +70,7 @@ async def log_of(connection: AsyncConnection) -> tuple[str, int]:
     return ("", 0) if row is None else (row[0], row[1])
 
 
-async def start(connection: AsyncConnection) -> Start:
+async def start(connection: AsyncConnection) -> TreeSnapshot:
     """The tree as it is now. The connection is in autocommit."""
     await connection.execute(BEGIN)
     try:
@@ -81,10 +81,10 @@ async def start(connection: AsyncConnection) -> Start:
         surplus = await (await connection.execute(SURPLUS, (size,))).fetchall()
     finally:
         await connection.execute("COMMIT")
-    return Start(log_id, position, head, edge, [(level, index) for level, index in surplus])
+    return TreeSnapshot(log_id, position, head, edge, [(level, index) for level, index in surplus])
 
 
-def head_faults(found: Start, public_key: str | None) -> Iterator[Fault]:
+def head_faults(found: TreeSnapshot, public_key: str | None) -> Iterator[Fault]:
     """What is wrong with the head; without a key its own is believed."""
     head = found.head
     if head is None or not head.origin:
@@ -104,19 +104,19 @@ def head_faults(found: Start, public_key: str | None) -> Iterator[Fault]:
         yield Fault(PART, f"tile {level}/{index}", "belongs to no tree of this size")
 
 
-def _signature_faults(head: Head, public_key: str) -> Iterator[Fault]:
+def _signature_faults(head: TreeHead, public_key: str) -> Iterator[Fault]:
     try:
         signed = checkpoint_of(head.note, public_key)
     except BadNote as error:
         yield Fault(PART, "head", f"is not signed by the key of the log: {error}")
     else:
-        if signed != Checkpoint(head.origin, head.size, head.root):
+        if signed != TreeCheckpoint(head.origin, head.size, head.root):
             yield Fault(PART, "head", f"says something else than was signed: {signed.size} events")
         if head.public_key != public_key:
             yield Fault(PART, "head", "names another key than that of the log")
 
 
-def _holds(found: Start, head: Head) -> bool:
+def _holds(found: TreeSnapshot, head: TreeHead) -> bool:
     try:
         return Tree(head.size, found.edge).root() == head.root
     except LookupError:
@@ -125,7 +125,7 @@ def _holds(found: Start, head: Head) -> bool:
 
 async def tree_faults(
     connection: AsyncConnection,
-    found: Start,
+    found: TreeSnapshot,
     on_progress: OnProgress,
     checked: list[bytes] | None = None,
 ) -> AsyncIterator[Fault]:
@@ -150,7 +150,7 @@ async def tree_faults(
 
 
 async def earlier_fault(
-    connection: AsyncConnection, found: Start, note: str, public_key: str
+    connection: AsyncConnection, found: TreeSnapshot, note: str, public_key: str
 ) -> Fault | None:
     """What does not follow on a head that somebody has kept."""
     try:
@@ -175,7 +175,7 @@ async def earlier_fault(
 class _TreeCheck:
     """Computes each tile, from the events or from the tiles below, and compares."""
 
-    def __init__(self, connection: AsyncConnection, found: Start, head: Head) -> None:
+    def __init__(self, connection: AsyncConnection, found: TreeSnapshot, head: TreeHead) -> None:
         self._connection = connection
         self._edge = found.edge
         self._size = head.size
@@ -189,9 +189,9 @@ class _TreeCheck:
             rows = await fetch_of_span(self._connection, COMPUTED, span, *span)
             computed = {(0, index): bytes(hashes) for index, hashes in rows}
             tiles = [(0, index) for index in range(after // WIDTH, (until + WIDTH - 1) // WIDTH)]
-            stored = await self._stored(tiles)
+            stored = await self._read_tiles(tiles)
             for tile in tiles:
-                if fault := await self._compared(computed.get(tile, b""), tile, stored, above):
+                if fault := await self._compare(computed.get(tile, b""), tile, stored, above):
                     yield fault
             on_progress(until, self._size)
 
@@ -200,16 +200,16 @@ class _TreeCheck:
     ) -> AsyncIterator[Fault]:
         for begin in range(0, len(below), WIDTH):
             tile = level, begin // WIDTH
-            stored = await self._stored([tile])
+            stored = await self._read_tiles([tile])
             computed = b"".join(below[begin : begin + WIDTH])
-            if fault := await self._compared(computed, tile, stored, above):
+            if fault := await self._compare(computed, tile, stored, above):
                 yield fault
 
-    async def _stored(self, tiles: list[Tile]) -> Tiles:
+    async def _read_tiles(self, tiles: list[Tile]) -> Tiles:
         """Full ones never change; the last ones are those of the moment when the check began."""
         return {**await tiles_of_tree(self._connection, tiles), **self._edge}
 
-    async def _compared(
+    async def _compare(
         self, computed: bytes, tile: Tile, stored: Tiles, above: list[bytes]
     ) -> Fault | None:
         """What is wrong with a tile. The hash that stands for it above goes on with what is right."""
@@ -217,12 +217,12 @@ class _TreeCheck:
         full = (self._size >> 8 * level) // WIDTH > index
         kept = stored.get(tile, b"")
         if kept == computed:
-            above += [merkle.joined(hashes_of(kept))] if full else []
+            above += [merkle.join(hashes_of(kept))] if full else []
             return None
         tile_holds = await self._is_signed(tile, kept, full=full)
         if full:
             right = kept if tile_holds else computed
-            above.append(merkle.joined(_whole(right)))
+            above.append(merkle.join(_whole(right)))
         first = (index * WIDTH << 8 * level) + 1
         if tile_holds and level == 0:
             return await self._event_fault(tile, kept)
@@ -234,12 +234,10 @@ class _TreeCheck:
         if not full:
             return self._edge_holds
         above = tile[0] + 1, tile[1] // WIDTH
-        entries = hashes_of((await self._stored([above])).get(above, b""))
+        entries = hashes_of((await self._read_tiles([above])).get(above, b""))
         place = tile[1] % WIDTH
         complete = len(kept) == WIDTH * HASH_BYTES
-        return (
-            complete and place < len(entries) and entries[place] == merkle.joined(hashes_of(kept))
-        )
+        return complete and place < len(entries) and entries[place] == merkle.join(hashes_of(kept))
 
     async def _event_fault(self, tile: Tile, kept: bytes) -> Fault:
         """The first event of a tile that is not the one that was signed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from projections.audit.note import BadNote, Checkpoint, checkpoint_of
+from projections.audit.note import BadNote, TreeCheckpoint, checkpoint_of
 from projections.audit.proofs import roots_of_consistency
 
 
@@ -12,7 +12,7 @@ class Contradiction(Exception):
     """A log shows what it cannot show if it only ever appends."""
 
 
-def signed_head(note: str, shown_key: str, pinned_key: str) -> Checkpoint:
+def verified_head(note: str, shown_key: str, pinned_key: str) -> TreeCheckpoint:
     """What the head says that a log shows with a key.
 
     Raises:
@@ -32,7 +32,7 @@ def signed_head(note: str, shown_key: str, pinned_key: str) -> Checkpoint:
         raise Contradiction(f"its head is not signed by the pinned key: {error}") from None
 
 
-def needs_proof(kept: Checkpoint, shown: Checkpoint) -> bool:
+def needs_proof(kept: TreeCheckpoint, shown: TreeCheckpoint) -> bool:
     """Whether a later head has to be proven to follow on a kept one; not if they are the same.
 
     Raises:
@@ -47,7 +47,7 @@ def needs_proof(kept: Checkpoint, shown: Checkpoint) -> bool:
     return 0 < kept.size < shown.size
 
 
-def require_consistent(kept: Checkpoint, shown: Checkpoint, path: Sequence[bytes]) -> None:
+def require_consistent(kept: TreeCheckpoint, shown: TreeCheckpoint, path: Sequence[bytes]) -> None:
     """The later tree has the earlier one in it, as a path of RFC 9162 shows.
 
     Raises:

@@ -30,7 +30,7 @@ def pair_hash(pair: bytes) -> bytes:
     return sha256(b"\1" + pair).digest()
 
 
-def joined(hashes: Sequence[bytes]) -> bytes:
+def join(hashes: Sequence[bytes]) -> bytes:
     """The hash above as many nodes as a power of two."""
     while len(hashes) > 1:
         hashes = [node_hash(*pair) for pair in zip(hashes[::2], hashes[1::2], strict=True)]

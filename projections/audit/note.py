@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from domain.eventlog.setup.log_secret import derived
+from domain.eventlog.setup.log_secret import derive
 
 ED25519 = b"\x01"
 KEY_ID_BYTES = 4
@@ -26,7 +26,7 @@ class BadNote(ValueError):
     """A note that is none, or whose signature is not that of the key."""
 
 
-class Checkpoint(NamedTuple):
+class TreeCheckpoint(NamedTuple):
     """What a signed tree head says: the root of the first `size` leaves of the log `origin`."""
 
     origin: str
@@ -48,7 +48,7 @@ class Signer:
     """Signs for one log. Its key follows from the secret of the log, so a log has one."""
 
     def __init__(self, secret: bytes, origin: str) -> None:
-        seed = derived(secret, f"tree heads of {origin}")
+        seed = derive(secret, f"tree heads of {origin}")
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.origin = origin
 
@@ -62,10 +62,10 @@ class Signer:
         """A text, which ends with a line, as a signed note."""
         public = ED25519 + self._key.public_key().public_bytes_raw()
         signature = _key_id(self.origin, public) + self._key.sign(text.encode())
-        return _noted(text, self.origin, signature)
+        return _format_note(text, self.origin, signature)
 
 
-def opened(note: str, public_key: str) -> str:
+def open_note(note: str, public_key: str) -> str:
     """The text of a note that a key has signed.
 
     Raises:
@@ -80,7 +80,9 @@ def opened(note: str, public_key: str) -> str:
         known = _key_id(name, public)
         if (signer, key_id, signature[:KEY_ID_BYTES]) != (name, known.hex(), known):
             raise BadNote("the note was signed by another key")
-        if note != _noted(f"{text}\n", name, signature):  # base64 has several forms of some bytes
+        if note != _format_note(
+            f"{text}\n", name, signature
+        ):  # base64 has several forms of some bytes
             raise BadNote("the note is not as a signer writes it")
         key = Ed25519PublicKey.from_public_bytes(public.removeprefix(ED25519))
         key.verify(signature[KEY_ID_BYTES:], f"{text}\n".encode())
@@ -91,15 +93,15 @@ def opened(note: str, public_key: str) -> str:
     return f"{text}\n"
 
 
-def checkpoint_of(note: str, public_key: str) -> Checkpoint:
+def checkpoint_of(note: str, public_key: str) -> TreeCheckpoint:
     """What a signed tree head says.
 
     Raises:
         BadNote: it is none, or the key has not signed it.
     """
-    lines = opened(note, public_key).split("\n")
+    lines = open_note(note, public_key).split("\n")
     try:
-        checkpoint = Checkpoint(lines[0], int(lines[1]), b64decode(lines[2], validate=True))
+        checkpoint = TreeCheckpoint(lines[0], int(lines[1]), b64decode(lines[2], validate=True))
     except (ValueError, IndexError):
         raise BadNote("the note is no checkpoint") from None
     if "\n".join(lines) != checkpoint.text:
@@ -117,7 +119,7 @@ def notes_in(text: str) -> list[str]:
     return notes if notes and not rest else [*notes, text[begin:]]
 
 
-def _noted(text: str, name: str, signature: bytes) -> str:
+def _format_note(text: str, name: str, signature: bytes) -> str:
     return f"{text}\n— {name} {b64encode(signature).decode()}\n"
 
 

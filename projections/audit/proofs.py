@@ -28,7 +28,7 @@ def roots_of_consistency(
     Raises:
         ValueError: the path is not one between trees of these sizes.
     """
-    hashes = _started(first, second, path, first_root)
+    hashes = _with_start(first, second, path, first_root)
     if first == second:
         return first_root, first_root
     place, last = first - 1, second - 1
@@ -61,7 +61,7 @@ def _steps(place: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes
         raise ValueError("the path is too short")
 
 
-def _started(first: int, second: int, path: Sequence[bytes], first_root: bytes) -> list[bytes]:
+def _with_start(first: int, second: int, path: Sequence[bytes], first_root: bytes) -> list[bytes]:
     """The path with the hash that both trees begin with, which it leaves out where that is known."""
     if not 0 < first <= second:
         raise ValueError(f"{first} leaves do not come before {second}")

@@ -11,14 +11,14 @@ from domain.eventlog.store import Store
 from projections.audit import merkle
 from projections.audit.kept_tiles import CAPACITY, KeptTiles
 from projections.audit.merkle import GetNode
-from projections.audit.tables import Head, head_of, head_with_tiles, tiles_of_tree
+from projections.audit.tables import TreeHead, head_of, head_with_tiles, tiles_of_tree
 from projections.audit.tiles import Tile, tiles_for
 
 T = TypeVar("T")
 TRIES = 3
 
 
-class Inclusion(NamedTuple):
+class InclusionProof(NamedTuple):
     """That the event at a position is in a tree: the path leads from its hash to the root."""
 
     position: int
@@ -28,7 +28,7 @@ class Inclusion(NamedTuple):
     path: list[bytes]
 
 
-class Consistency(NamedTuple):
+class ConsistencyProof(NamedTuple):
     """That a tree became a larger one by appending alone."""
 
     first: int
@@ -66,7 +66,7 @@ class TreeReader:
         self._kept = KeptTiles(capacity)
         self._head: tuple[str, int, bytes] = "", 0, b""
 
-    async def head(self, ahead: Inclusions | None = None) -> Head:
+    async def head(self, ahead: Inclusions | None = None) -> TreeHead:
         """The head that was signed last; without an origin, none was. The tiles for proofs that are going to be
         asked for come along.
 
@@ -98,7 +98,7 @@ class TreeReader:
         async with self._store.reader() as connection:
             return (await tiles_of_tree(connection, [tile])).get(tile)
 
-    async def inclusion(self, position: int, size: int) -> Inclusion:
+    async def inclusion(self, position: int, size: int) -> InclusionProof:
         """The proof for one event in the tree of the first `size`.
 
         Raises:
@@ -106,19 +106,19 @@ class TreeReader:
         """
         return (await self.inclusions([position], size))[0]
 
-    async def inclusions(self, positions: list[int], size: int) -> list[Inclusion]:
+    async def inclusions(self, positions: list[int], size: int) -> list[InclusionProof]:
         """The proofs for several events in one tree."""
         walk = Inclusions(positions, size).walk
-        root, found = await self._walked(walk)
+        root, found = await self._walk(walk)
         if (size, root) != self._head[1:] and size == self._head[1]:
             self._kept.clear()  # another tree has been made of the log meanwhile
-            root, found = await self._walked(walk)
+            root, found = await self._walk(walk)
         return [
-            Inclusion(place, leaf, size, root, path)
+            InclusionProof(place, leaf, size, root, path)
             for place, (leaf, path) in zip(positions, found, strict=True)
         ]
 
-    async def consistency(self, first: int, second: int) -> Consistency:
+    async def consistency(self, first: int, second: int) -> ConsistencyProof:
         """The proof that the tree of the first `first` events became that of the first `second`.
 
         Raises:
@@ -129,19 +129,19 @@ class TreeReader:
             roots = merkle.root(first, node), merkle.root(second, node)
             return *roots, merkle.consistency_path(first, second, node)
 
-        first_root, second_root, path = await self._walked(walk)
-        return Consistency(first, first_root, second, second_root, path)
+        first_root, second_root, path = await self._walk(walk)
+        return ConsistencyProof(first, first_root, second, second_root, path)
 
-    async def _walked(self, walk: Callable[[GetNode], T]) -> T:
+    async def _walk(self, walk: Callable[[GetNode], T]) -> T:
         """What a computation over nodes gives; all tiles that are not kept come in one query."""
         try:
             return walk(cache(self._kept.node))
         except LookupError:
-            return await self._read_and_walked(walk)
+            return await self._read_and_walk(walk)
         finally:
             self._kept.trim()
 
-    async def _read_and_walked(self, walk: Callable[[GetNode], T]) -> T:
+    async def _read_and_walk(self, walk: Callable[[GetNode], T]) -> T:
         needed = tiles_for(walk)
         async with self._store.reader() as connection:
             for _ in range(TRIES):  # others may have dropped some meanwhile

@@ -38,7 +38,7 @@ HASHES = f"""SELECT notification_id, {HASH} FROM (
     WHERE before < %b ORDER BY notification_id"""
 
 
-class Head(NamedTuple):
+class TreeHead(NamedTuple):
     """A tree head as it was signed: `note` is the checkpoint; without an origin there is none yet.
 
     `fault` says why the tree has stopped to grow.
@@ -65,10 +65,10 @@ def migrate_audit(place: str | Connection[Any], schema: str) -> None:
             connection.execute(files("projections.audit").joinpath("schema.sql").read_bytes())
 
 
-async def head_of(connection: AsyncConnection) -> Head | None:
+async def head_of(connection: AsyncConnection) -> TreeHead | None:
     """The head that was signed last; None where its row is lost."""
     row = await (await connection.execute(HEAD, binary=True)).fetchone()
-    return None if row is None else Head(*row)
+    return None if row is None else TreeHead(*row)
 
 
 async def tiles_of_tree(connection: AsyncConnection, wanted: Iterable[Tile]) -> dict[Tile, bytes]:
@@ -78,12 +78,12 @@ async def tiles_of_tree(connection: AsyncConnection, wanted: Iterable[Tile]) -> 
 
 async def head_with_tiles(
     connection: AsyncConnection, wanted: Iterable[Tile]
-) -> tuple[Head | None, dict[Tile, bytes]]:
+) -> tuple[TreeHead | None, dict[Tile, bytes]]:
     """The head that was signed last, and tiles as they were then, in one statement."""
     cursor = await connection.execute(HEAD_WITH_TILES, _places(wanted), binary=True)
     rows = await cursor.fetchall()
     tiles = {(level, index): bytes(hashes) for level, index, hashes, *_ in rows if hashes}
-    return (Head(*rows[0][3:]) if rows else None), tiles
+    return (TreeHead(*rows[0][3:]) if rows else None), tiles
 
 
 def _places(wanted: Iterable[Tile]) -> tuple[list[int], list[int]]:

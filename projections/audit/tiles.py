@@ -51,7 +51,7 @@ def nodes_in(tiles: Tiles) -> GetNode:
         hashes = hashes_of(tiles[tile][begin * HASH_BYTES : end * HASH_BYTES])
         if len(hashes) != end - begin or len(hashes[-1]) != HASH_BYTES:
             raise LookupError(f"tile {tile} is too short")
-        return merkle.joined(hashes)
+        return merkle.join(hashes)
 
     return node
 
@@ -106,7 +106,7 @@ class Tree:
             begin += room
             changed[level, index] = tile
             if len(tile) == TILE_BYTES:
-                above.append(merkle.joined(hashes_of(tile)))
+                above.append(merkle.join(hashes_of(tile)))
                 index, tile = index + 1, b""
         self._edge[level] = tile
         if above:

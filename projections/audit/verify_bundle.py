@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from projections.audit.report import Signed
-from projections.audit.verify_proofs import EPOCH, Wrong, opened, parts_of, root_of
+from projections.audit.verify_proofs import EPOCH, Wrong, open_note, parts_of, root_of
 from projections.audit.verify_readable import (
     ACCESSES,
     EVENTS,
     REPORT,
     check_readable,
     check_report,
-    loaded,
+    load_json,
     time_of,
 )
 
@@ -55,7 +55,7 @@ def check_files(files: dict[str, bytes], public_key: str) -> str:
     """The manifest is signed, and every file is as it says; the stream that the bundle is of."""
     if MANIFEST not in files:
         raise Wrong(f"the bundle has no {MANIFEST}")
-    kind, stream, *lines = opened(files[MANIFEST], public_key).split("\n")
+    kind, stream, *lines = open_note(files[MANIFEST], public_key).split("\n")
     if kind != KIND:
         raise Wrong(f"{MANIFEST} is of a bundle of another form: use the verify.py of its time")
     listed = {line[66:]: line[:64] for line in lines}
@@ -101,7 +101,7 @@ def check_accesses(
     anchors = [_anchor(json.loads(line), size, root) for line in files[ANCHORS].splitlines()]
     last, reads = 0, list[tuple[str, ...]]()
     for line in files[ACCESSES].splitlines():
-        shown = loaded(line)
+        shown = load_json(line)
         entry = base64.b64decode(shown.pop("entry"), validate=True)
         form, number, at, texts = _texts_of(entry)
         said = anchors[shown.pop("anchor")]
@@ -149,7 +149,7 @@ def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
     if public_key is not None and found != public_key:
         raise Wrong("the bundle was made with another public key than the one that was given")
     stream = check_files(files, found)
-    origin, number, encoded = opened(files[CHECKPOINT], found).split("\n")
+    origin, number, encoded = open_note(files[CHECKPOINT], found).split("\n")
     size, root = int(number), base64.b64decode(encoded, validate=True)
     if found.partition("+")[0] != origin:
         raise Wrong("the head of the tree is of another log")

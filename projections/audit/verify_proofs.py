@@ -24,7 +24,7 @@ ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
 Point = tuple[int, int, int, int]
 
 
-def _decoded(text: bytes) -> Point | None:
+def _decode(text: bytes) -> Point | None:
     y = int.from_bytes(text, "little")
     sign, y = y >> 255, y & (1 << 255) - 1
     if y >= P:
@@ -57,7 +57,7 @@ def _times(number: int, point: Point) -> Point:
     return result
 
 
-def _encoded(point: Point) -> bytes:
+def _encode(point: Point) -> bytes:
     inverse = pow(point[2], P - 2, P)
     x, y = point[0] * inverse % P, point[1] * inverse % P
     return (y | (x & 1) << 255).to_bytes(32, "little")
@@ -65,20 +65,20 @@ def _encoded(point: Point) -> bytes:
 
 def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether an Ed25519 key has signed a message."""
-    key, base = _decoded(public), _decoded(bytes([0x58]) + bytes([0x66]) * 31)
+    key, base = _decode(public), _decode(bytes([0x58]) + bytes([0x66]) * 31)
     number = int.from_bytes(signature[32:], "little")
     if key is None or base is None or len(signature) != 64 or number >= ORDER:
         return False
     digest = hashlib.sha512(signature[:32] + public + message).digest()
     challenge = int.from_bytes(digest, "little") % ORDER
     negative = P - key[0], key[1], key[2], P - key[3]
-    return _encoded(_sum(_times(number, base), _times(challenge, negative))) == signature[:32]
+    return _encode(_sum(_times(number, base), _times(challenge, negative))) == signature[:32]
 
 
 # --- signed notes (C2SP) -----------------------------------------------------
 
 
-def opened(note: bytes, public_key: str) -> str:
+def open_note(note: bytes, public_key: str) -> str:
     """The text of a note that this key has signed."""
     name, key_id, encoded = public_key.split("+", 2)
     public = base64.b64decode(encoded, validate=True)

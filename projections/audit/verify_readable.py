@@ -30,7 +30,7 @@ SOURCE = re.compile(r"(?:/logs/[^/]+)?(/.*)")
 """Where an event is from: the name of the log, which it may begin with, is no part of the stored event."""
 
 
-def loaded(text: str | bytes) -> Any:
+def load_json(text: str | bytes) -> Any:
     """JSON in which no object has a member twice; the largest whole numbers are as the service reads them."""
     return json.loads(text, object_pairs_hook=_members, parse_int=_whole)
 
@@ -66,7 +66,7 @@ def check_readable(files: dict[str, bytes], rows: list[Any]) -> tuple[int, int, 
         raise Wrong(f"{EVENTS} has {len(lines)} events, and {len(rows)} are proven")
     opened_fields = erased = lost = 0
     for row, line in zip(rows, lines, strict=True):
-        shown, version = loaded(line), row[1]
+        shown, version = load_json(line), row[1]
         data, closed, damaged = (shown.pop(name, None) for name in ("data", *WHY_NULL))
         _check_attributes(row, shown, damaged=damaged is True)
         if damaged is not None:
@@ -76,7 +76,7 @@ def check_readable(files: dict[str, bytes], rows: list[Any]) -> tuple[int, int, 
                 )
             lost += 1
             continue
-        said = _sealed_fields(loaded(row[6]), data, version)
+        said = _fields_shown_as_sealed(load_json(row[6]), data, version)
         if closed and (not said or any(each is not None for each in said)):
             raise Wrong(f"{EVENTS} says that event {version} was erased, and shows it")
         opened_fields, erased = (
@@ -91,7 +91,7 @@ def _check_attributes(row: Any, shown: dict[str, Any], *, damaged: bool) -> None
     position, version, at, stream, type_, meta, _ = row
     kind, _, identity = stream.partition("/")
     try:
-        known = {"by": loaded(meta)["by"], **loaded(meta)}
+        known = {"by": load_json(meta)["by"], **load_json(meta)}
     except (ValueError, KeyError, TypeError):
         if not damaged:
             raise
@@ -116,7 +116,7 @@ def _check_attributes(row: Any, shown: dict[str, Any], *, damaged: bool) -> None
             raise Wrong(f"{EVENTS} says another `{name}` of event {version} than was proven")
 
 
-def _sealed_fields(stored: Any, shown: Any, version: int) -> list[Any]:
+def _fields_shown_as_sealed(stored: Any, shown: Any, version: int) -> list[Any]:
     """What is shown in the place of each sealed field; secrets are shown by nobody."""
     if isinstance(stored, dict) and set(stored) == SEALED:
         return [shown]
@@ -134,7 +134,7 @@ def _sealed_fields(stored: Any, shown: Any, version: int) -> list[Any]:
         same, pairs = exact(stored) == exact(shown), []
     if not same:
         raise Wrong(f"{EVENTS} says something else of event {version} than was proven")
-    return [said for one, other in pairs for said in _sealed_fields(one, other, version)]
+    return [said for one, other in pairs for said in _fields_shown_as_sealed(one, other, version)]
 
 
 def check_report(
@@ -142,10 +142,10 @@ def check_report(
 ) -> None:
     """The page for people shows the readable events and the reads, and nothing else: it is made again of these."""
     page = files[REPORT].decode()
-    events = [loaded(line) for line in files[EVENTS].splitlines()]
+    events = [load_json(line) for line in files[EVENTS].splitlines()]
     said = [unescape(part.partition("</pre>")[0]) for part in page.split("<pre>")[1:]]
     if len(said) != len(events) or page != report(stream, events, said, head, reads):
         raise Wrong(f"{REPORT} shows something else than {EVENTS} and {ACCESSES}")
     for event, text in zip(events, said, strict=True):
-        if exact(loaded(text)) != exact(event["data"]):
+        if exact(load_json(text)) != exact(event["data"]):
             raise Wrong(f"{REPORT} shows something else of event {event['version']} than {EVENTS}")

@@ -29,7 +29,7 @@ class Witnessed(NamedTuple):
     failing_since: datetime | None
 
 
-async def witnessed(connection: AsyncConnection) -> list[Witnessed]:
+async def read_witnesses(connection: AsyncConnection) -> list[Witnessed]:
     """All witnesses that were shown a head."""
     rows = await (await connection.execute(FIND, binary=True)).fetchall()
     return [Witnessed(*row) for row in rows]

@@ -63,7 +63,7 @@ Owner = tuple[str, str]
 """A column of `claims`, such as `provider`, and its value: whose an execution is."""
 
 
-class Wanted(NamedTuple):
+class ClaimFilter(NamedTuple):
     """What a worker asks for: executions of a service, or of an assignee, by id; None for any. It may have those
     that are of all owners of one of these groups, None: all.
     """
@@ -101,7 +101,7 @@ class Created(NamedTuple):
     provider: str
     assignee: str | None
 
-    def meets(self, wanted: Wanted) -> bool:
+    def meets(self, wanted: ClaimFilter) -> bool:
         """Whether it is what a worker asks for, and may have."""
         asked = wanted.service in (None, self.service) and wanted.assignee in (None, self.assignee)
         return asked and (
@@ -113,7 +113,7 @@ class Created(NamedTuple):
         )
 
 
-class Queue:
+class ClaimQueue:
     """Where the log is, `head`, and the read model, `position`, at the last look; and what is queued.
 
     `unsettled` is the last event that queued something again or may have given it another place, which
@@ -126,8 +126,8 @@ class Queue:
         self._looked_at = -inf
         self._created: dict[str, Created] = {}
         self._gone: dict[str, int] = {}
-        self._read: dict[Wanted, list[Queued]] = {}
-        self._whole: set[Wanted] = set()
+        self._read: dict[ClaimFilter, list[Queued]] = {}
+        self._whole: set[ClaimFilter] = set()
         """Of these, all that are queued were read."""
         self._read_at = -1
         self._read_time = -inf
@@ -158,7 +158,7 @@ class Queue:
             if topic is None:
                 self.position, self.head = position, head
             elif topic == ExecutionCreated.type:
-                self._created[aggregate_id(stream)] = _created(stream, position, state)
+                self._created[aggregate_id(stream)] = _parse_created(stream, position, state)
             elif topic in (ExecutionUpdated.type, ExecutionReleased.type):
                 self.unsettled = max(self.unsettled, position)
             else:
@@ -168,8 +168,11 @@ class Queue:
         self._scanned = self.head
 
     async def first(
-        self, connection: AsyncConnection, wanted: Mapping[Wanted, int], passed: Collection[str]
-    ) -> dict[Wanted, list[str]]:
+        self,
+        connection: AsyncConnection,
+        wanted: Mapping[ClaimFilter, int],
+        passed: Collection[str],
+    ) -> dict[ClaimFilter, list[str]]:
         """The first executions for each thing that is asked for, as many as it counts, without those `passed`."""
         found = self._first(wanted, passed)
         short = {one for one, number in wanted.items() if len(found[one]) < number}
@@ -187,9 +190,9 @@ class Queue:
         )
 
     def _first(
-        self, wanted: Mapping[Wanted, int], passed: Collection[str]
-    ) -> dict[Wanted, list[str]]:
-        found: dict[Wanted, list[str]] = {}
+        self, wanted: Mapping[ClaimFilter, int], passed: Collection[str]
+    ) -> dict[ClaimFilter, list[str]]:
+        found: dict[ClaimFilter, list[str]] = {}
         for one, number in wanted.items():
             created = sorted(each.queued for each in self._created.values() if each.meets(one))
             chosen: list[str] = []
@@ -203,7 +206,7 @@ class Queue:
         return found
 
     async def _read_again(
-        self, connection: AsyncConnection, wanted: Mapping[Wanted, int], more: int
+        self, connection: AsyncConnection, wanted: Mapping[ClaimFilter, int], more: int
     ) -> None:
         values: list[Any] = []
         parts = []
@@ -233,7 +236,7 @@ class Queue:
         }
 
 
-def _created(stream: str, position: int, state: bytes) -> Created:
+def _parse_created(stream: str, position: int, state: bytes) -> Created:
     event = orjson.loads(state)
     rank = RANKS[Priority(event.get("priority", Priority.NORMAL))]
     assigned = (event.get("assignee") or {}).get("id")

@@ -85,7 +85,7 @@ def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
     """
     event = recorded.event
     if isinstance(event, ExecutionCreated):
-        return _created(event, recorded)
+        return _on_created(event, recorded)
     if isinstance(event, ENDS):
         return None
     if row is None and isinstance(event, ExecutionUpdated):
@@ -93,7 +93,7 @@ def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
     if row is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
     if isinstance(event, ExecutionUpdated):
-        return _updated(row, event).with_due()
+        return _on_updated(row, event).with_due()
     if isinstance(event, ExecutionClaimed):
         return row._replace(worker=event.worker, lease=in_milliseconds(event.lease))
     row = row._replace(status=STATUSES[type(event)], since=recorded.at)
@@ -102,7 +102,7 @@ def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
     return row.with_due()
 
 
-def _created(event: ExecutionCreated, recorded: Recorded) -> Claimable:
+def _on_created(event: ExecutionCreated, recorded: Recorded) -> Claimable:
     silence = event.heartbeat_timeout
     return Claimable(
         aggregate_id(recorded.stream),
@@ -112,7 +112,7 @@ def _created(event: ExecutionCreated, recorded: Recorded) -> Claimable:
         event.service,
         event.customer,
         event.provider,
-        _assigned(event.assignee),
+        _assignee_id(event.assignee),
         recorded.at,
         None,
         None,
@@ -121,17 +121,17 @@ def _created(event: ExecutionCreated, recorded: Recorded) -> Claimable:
     )
 
 
-def _updated(row: Claimable, event: ExecutionUpdated) -> Claimable:
+def _on_updated(row: Claimable, event: ExecutionUpdated) -> Claimable:
     given = event.model_fields_set
     if "priority" in given:
         row = row._replace(rank=RANKS[event.priority])
     if "assignee" in given:
-        row = row._replace(assignee=_assigned(event.assignee))
+        row = row._replace(assignee=_assignee_id(event.assignee))
     if "heartbeat_timeout" in given:
         silence = event.heartbeat_timeout
         row = row._replace(silence=None if silence is None else in_milliseconds(silence))
     return row
 
 
-def _assigned(assignee: Assignee | None) -> str | None:
+def _assignee_id(assignee: Assignee | None) -> str | None:
     return None if assignee is None else assignee.id

@@ -21,7 +21,7 @@ CLEAN = """DELETE FROM heartbeats AS h WHERE h.at < %b
 MILLISECOND = timedelta(milliseconds=1)
 
 
-class Silent(NamedTuple):
+class SilentExecution(NamedTuple):
     """An execution from which nothing may have come since its last change of status: when that is too long
     ago, when its last heartbeat came, if ever, and for how many milliseconds it may be silent.
     """
@@ -43,20 +43,20 @@ class Silent(NamedTuple):
 
 async def silent(
     connection: AsyncConnection, after: tuple[datetime, str], now: datetime, limit: int
-) -> list[Silent]:
+) -> list[SilentExecution]:
     """The executions after a place whose leases or silences may be over, the longest first."""
     values = (*after, now, limit)
     cursor = await connection.execute(DUE, values, prepare=True, binary=True)
-    return [Silent(*row) for row in await cursor.fetchall()]
+    return [SilentExecution(*row) for row in await cursor.fetchall()]
 
 
 async def silent_of(
     connection: AsyncConnection, executions: Sequence[str], now: datetime
-) -> list[Silent]:
+) -> list[SilentExecution]:
     """Those of some executions whose leases or silences may be over."""
     values = (list(executions), now)
     cursor = await connection.execute(OF_THESE, values, prepare=True, binary=True)
-    return [Silent(*row) for row in await cursor.fetchall()]
+    return [SilentExecution(*row) for row in await cursor.fetchall()]
 
 
 async def next_silent(connection: AsyncConnection, after: datetime) -> datetime | None:

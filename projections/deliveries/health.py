@@ -26,7 +26,7 @@ HEALTH = f"""SELECT w.webhook, (SELECT count(*) FROM (SELECT FROM webhook_delive
 STATES = ("idle", "waiting", "delivered", "failing", "disabled")
 
 
-class Health(NamedTuple):
+class WebhookHealth(NamedTuple):
     """A row of the query, without its webhook; counts go up to `MOST_COUNTED`."""
 
     waiting: int
@@ -80,12 +80,14 @@ class Health(NamedTuple):
         }
 
 
-def health_member(health: Health | None) -> dict[str, Any]:
+def health_member(health: WebhookHealth | None) -> dict[str, Any]:
     """The member `health` of a webhook as clients see it; none where the read model has no such webhook."""
     return {} if health is None else {"health": health.document()}
 
 
-async def health_of(connection: AsyncConnection, webhooks: Iterable[str]) -> dict[str, Health]:
+async def health_of(
+    connection: AsyncConnection, webhooks: Iterable[str]
+) -> dict[str, WebhookHealth]:
     """The health of webhooks that are known, by what they are called in the log."""
     cursor = await connection.execute(HEALTH, (list(webhooks),), binary=True)
-    return {row[0]: Health(*row[1:]) for row in await cursor.fetchall()}
+    return {row[0]: WebhookHealth(*row[1:]) for row in await cursor.fetchall()}

@@ -23,7 +23,7 @@ OLD_ID = "wh-"
 """So began the ids of webhooks that were unique in their execution alone."""
 
 
-class Hook(NamedTuple):
+class HookRow(NamedTuple):
     """A row of `webhooks`, in its order. One of the whole log has a `maker`, and what that could see is its
     `scope`.
 
@@ -66,7 +66,7 @@ def id_of(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def webhooks_of_execution(recorded: Recorded) -> list[Hook] | None:
+def webhooks_of_execution(recorded: Recorded) -> list[HookRow] | None:
     """The webhooks that an execution has after an event; None where the event leaves them as they are."""
     event = recorded.event
     if isinstance(event, ExecutionErased):
@@ -78,7 +78,7 @@ def webhooks_of_execution(recorded: Recorded) -> list[Hook] | None:
     return None
 
 
-def webhook_of_log(recorded: Recorded) -> Hook | None:
+def webhook_of_log(recorded: Recorded) -> HookRow | None:
     """The webhook of the whole log that an event makes or changes; None where it does neither."""
     event, position = recorded.event, recorded.position
     if not isinstance(event, WebhookSettings):
@@ -86,7 +86,7 @@ def webhook_of_log(recorded: Recorded) -> Hook | None:
     after = scope = maker = None
     if isinstance(event, WebhookCreated):
         after, scope, maker = event.after, event.scope, recorded.by
-    return Hook(
+    return HookRow(
         aggregate_id(recorded.stream),
         None,
         recorded.stream,
@@ -117,10 +117,12 @@ def state_after(state: HookState, recorded: Recorded) -> HookState:
     return state
 
 
-def _of_execution(recorded: Recorded, event: ExecutionCreated | ExecutionUpdated) -> Iterator[Hook]:
+def _of_execution(
+    recorded: Recorded, event: ExecutionCreated | ExecutionUpdated
+) -> Iterator[HookRow]:
     execution = aggregate_id(recorded.stream)
     for hook in event.webhooks:
-        yield Hook(
+        yield HookRow(
             key_of(execution, hook.id),
             execution,
             recorded.stream,

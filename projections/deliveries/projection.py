@@ -15,7 +15,7 @@ from domain.catalog.webhook import EVENTS, HookEvent, WebhookRemoved
 from domain.execution.events import ExecutionCreated, ExecutionErased, ExecutionUpdated
 from domain.model import Recorded, aggregate_id
 from projections.deliveries.hooks import (
-    Hook,
+    HookRow,
     HookState,
     state_after,
     webhook_of_log,
@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS webhook_states (
     overlap_until timestamptz            -- until then the secret before signs, too
 );
 """
-NAMES = ", ".join(Hook._fields)
+NAMES = ", ".join(HookRow._fields)
 SET = f"""INSERT INTO webhooks ({NAMES}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b::text[],
         %b, %b, %b)
     ON CONFLICT (webhook) DO UPDATE SET version = excluded.version, position = excluded.position,
@@ -89,7 +89,7 @@ class Deliveries:
                 await _replace(connection, recorded, hooks)
 
 
-async def _replace(connection: AsyncConnection, recorded: Recorded, hooks: list[Hook]) -> None:
+async def _replace(connection: AsyncConnection, recorded: Recorded, hooks: list[HookRow]) -> None:
     if recorded.version > 1:
         kept = [hook.webhook for hook in hooks]
         await connection.execute(UNSET, (recorded.stream, kept))

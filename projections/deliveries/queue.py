@@ -147,7 +147,7 @@ class Lane(NamedTuple):
     stream: str
 
 
-class Due(NamedTuple):
+class DueLane(NamedTuple):
     """A lane whose next event is due."""
 
     lane: Lane
@@ -164,7 +164,7 @@ class Owed(NamedTuple):
     endpoint: str
 
 
-class Waiting(NamedTuple):
+class WaitingDelivery(NamedTuple):
     """An event that waits: the webhook's `execution`, the event that set it (`set_by`, `set_at`), its
     secret, and the event's own row; `data` is None where that is large.
     """
@@ -208,7 +208,7 @@ class Standing(NamedTuple):
     announced: bool
 
 
-class Queue:
+class DeliveryQueue:
     """The queue, on the connection of its owner. Each method is one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -236,25 +236,25 @@ class Queue:
 
     async def due(
         self, now: datetime, full: list[str], of_an_endpoint: int, limit: int
-    ) -> list[Due]:
+    ) -> list[DueLane]:
         """The lanes to call now, without those of some endpoints."""
         values = (now, of_an_endpoint, full, limit)
         async with self._turn:
             cursor = await self._connection.execute(DUE, values, prepare=True, binary=True)
-            return [Due(Lane(*row[:2]), row[2]) for row in await cursor.fetchall()]
+            return [DueLane(Lane(*row[:2]), row[2]) for row in await cursor.fetchall()]
 
-    async def waiting(self, lanes: Iterable[Lane]) -> dict[Lane, list[Waiting]]:
+    async def waiting(self, lanes: Iterable[Lane]) -> dict[Lane, list[WaitingDelivery]]:
         """What waits in lanes, in order; nothing where the webhook is not to be called."""
-        found: dict[Lane, list[Waiting]] = {lane: [] for lane in lanes}
+        found: dict[Lane, list[WaitingDelivery]] = {lane: [] for lane in lanes}
         async with self._turn:
             values, streams = columns(LANES, found), (lane.stream for lane in found)
             rows = await fetch_of_streams(self._connection, LOAD, values, streams, prepare=True)
             for row in rows:
                 lane = Lane(*row[:2])
-                found[lane].append(Waiting(lane, *row[2:]))
+                found[lane].append(WaitingDelivery(lane, *row[2:]))
         return found
 
-    async def is_changed(self, waiting: Waiting) -> bool:
+    async def is_changed(self, waiting: WaitingDelivery) -> bool:
         """Whether the webhook has other settings than those by which it was called, or was removed."""
         async with self._turn:
             return not await self._one(SET, (waiting.lane.webhook, waiting.set_by, waiting.set_at))

@@ -37,6 +37,6 @@ def signing_generations(
     return (generation, generation - 1) if both else (generation,)
 
 
-def shown_secret(secret: bytes) -> str:
+def format_secret(secret: bytes) -> str:
     """A secret as receivers write it down, in the form of Standard Webhooks."""
     return PREFIX + b64encode(secret).decode()

@@ -26,7 +26,7 @@ MANY_HOSTS = "target_session_attrs"
 Severity = Literal["unsafe", "unavailable"]
 
 
-class Finding(NamedTuple):
+class ClusterFinding(NamedTuple):
     """What is wrong: that acknowledged commands may be lost (`unsafe`), or that the cluster is away for longer than
     it must (`unavailable`); and what to do.
     """
@@ -36,7 +36,7 @@ class Finding(NamedTuple):
     advice: str
 
 
-class Standby(NamedTuple):
+class ConnectedStandby(NamedTuple):
     """A standby that is connected; commits wait for one that is `sync` or `quorum`."""
 
     name: str
@@ -47,11 +47,11 @@ class Standby(NamedTuple):
         return self.state in {"sync", "quorum"}
 
 
-class Database(NamedTuple):
+class ServedDatabase(NamedTuple):
     """What the connection string of the servers leads to."""
 
     settings: Mapping[str, str]
-    standbys: Sequence[Standby]
+    standbys: Sequence[ConnectedStandby]
     slots: int
     standby: bool
     pooled: bool
@@ -70,14 +70,14 @@ class Patroni(NamedTuple):
     watchdog_failed: bool = False
 
 
-class Cluster(NamedTuple):
+class InspectedCluster(NamedTuple):
     """All of it; no `patroni` where none was asked."""
 
-    database: Database
+    database: ServedDatabase
     patroni: Sequence[Patroni] = ()
 
 
-def measure(conninfo: str, schema: str) -> Database:
+def measure(conninfo: str, schema: str) -> ServedDatabase:
     """Measure what a connection string leads to.
 
     Raises:
@@ -87,9 +87,9 @@ def measure(conninfo: str, schema: str) -> Database:
     with connect(conninfo, schema) as connection:
         [(standby, pid, path)] = _rows(connection, ME)
         [(monitors,)] = _rows(connection, SEES)
-        return Database(
+        return ServedDatabase(
             dict(connection.execute(SETTINGS, (list(NAMES),)).fetchall()),
-            [Standby(*row) for row in _rows(connection, STANDBYS)],
+            [ConnectedStandby(*row) for row in _rows(connection, STANDBYS)],
             _rows(connection, SLOTS)[0][0],
             standby,
             # A pooler has a backend of its own choice, and drops the options of a session.

@@ -73,7 +73,7 @@ def _positions(measured: Measurements) -> Iterator[Finding]:
             )
 
 
-def _parked(measured: Measurements) -> Iterator[Finding]:
+def _find_parked(measured: Measurements) -> Iterator[Finding]:
     for view in measured.views:
         if view.parked:
             yield Finding(
@@ -244,7 +244,7 @@ RULES: Sequence[Rule] = (
     _checksums,
     _durability,
     _positions,
-    _parked,
+    _find_parked,
     _audit,
     _lag,
     _archive,

@@ -73,7 +73,7 @@ class ServerState(NamedTuple):
     idle_slots: int
 
 
-class Calls(NamedTuple):
+class WebhookCalls(NamedTuple):
     """How many events wait for webhooks, calls of how many webhooks fail, and for how many seconds the oldest
     event has waited.
     """
@@ -105,7 +105,7 @@ class Measurements(NamedTuple):
     expired_replies: int
     overdue: tuple[int, float] = (0, 0.0)
     disk_free: int | None = None
-    webhooks: Calls = Calls()
+    webhooks: WebhookCalls = WebhookCalls()
     archive_missing: Sequence[str] = ()
     audit_faults: int = 0
     key: KeySize = KeySize()

@@ -17,7 +17,7 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.recent_events import LogEvent
 from domain.model import Recorded
-from projections.engine.pages import Pages, Part
+from projections.engine.pages import LogPart, Pages
 from projections.engine.projection import Projection
 
 log = structlog.get_logger()
@@ -77,7 +77,7 @@ class Follower:
         view: Projection,
         pages: Pages,
         page: int = PAGE,
-        part: Part | None = None,
+        part: LogPart | None = None,
         left: BookmarkState | None = None,
     ) -> None:
         """`left` is where what the view keeps between pages is from, if that is known."""

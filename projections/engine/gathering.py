@@ -41,7 +41,7 @@ class Gathering:
         self._hurried.difference_update(due)
         return due
 
-    def applied(self, view: str, moved: int, now: float, *, behind: bool) -> None:
+    def note_applied(self, view: str, moved: int, now: float, *, behind: bool) -> None:
         """The view has applied so many events; `behind` if there are more in the log."""
         pause = min(moved * PER_EVENT, LONGEST_GATHER)
         self._ready_at[view] = now if behind else now + self._gathers[view] + pause

@@ -70,7 +70,7 @@ class LiveFollower:
         """Whether a view at this position can follow together with the others."""
         return self._recent.covers(position)
 
-    def left(self, view: str) -> BookmarkState | None:
+    def bookmark_of(self, view: str) -> BookmarkState | None:
         """Where it left a view, and what that keeps between pages; None where it did not come so far."""
         return self._left.get(view)
 

@@ -19,14 +19,14 @@ ALWAYS_READ = 16
 """So few events fit, however large they are."""
 
 
-class Page(NamedTuple):
+class ProjectionPage(NamedTuple):
     """The events that concern a projection, up to a position of the log."""
 
     until: int
     events: Sequence[LogEvent]
 
 
-class Part(NamedTuple):
+class LogPart(NamedTuple):
     """A part of the log: the streams of one share of several, from 0, up to a position."""
 
     shares: int
@@ -41,7 +41,9 @@ class Part(NamedTuple):
 class Pages(Protocol):
     """Reads the log page by page."""
 
-    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+    async def read(
+        self, connection: AsyncConnection, after: int, until: int, head: int
+    ) -> ProjectionPage:
         """The events in (after, until], or in less where those are too many bytes.
 
         At least one position is passed. `head` is the end of the log, as far as the caller knows.
@@ -51,16 +53,20 @@ class Pages(Protocol):
 class LogPages:
     """Reads from the database, on the connection of the caller."""
 
-    def __init__(self, store: Store, types: Sequence[str] | None, part: Part | None = None) -> None:
+    def __init__(
+        self, store: Store, types: Sequence[str] | None, part: LogPart | None = None
+    ) -> None:
         self.store = store
         self._types = types
         self._share = part[:2] if part else None
 
-    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+    async def read(
+        self, connection: AsyncConnection, after: int, until: int, head: int
+    ) -> ProjectionPage:
         """As `Pages.read`."""
         until = await self._end(connection, after, until)
         rows = await self.store.span(connection, after, until, self._types, self._share)
-        return Page(until, [LogEvent(row, self.store.codec) for row in rows])
+        return ProjectionPage(until, [LogEvent(row, self.store.codec) for row in rows])
 
     async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
         if until - after <= ALWAYS_READ:

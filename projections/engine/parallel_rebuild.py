@@ -20,7 +20,7 @@ from psycopg.sql import SQL
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
 from projections.engine.migrations import BEGIN_BOOKMARK
-from projections.engine.pages import Part
+from projections.engine.pages import LogPart
 from projections.engine.prefetch import SharedPages, collecting_rarely, reading_ahead
 from projections.engine.projection import Projection
 from projections.engine.verification.log_check import LogCheck
@@ -77,9 +77,9 @@ class Share(NamedTuple):
         """The last position that is of interest."""
         return max((self.log, *self.until.values()))
 
-    def part(self, view: str) -> Part:
+    def part(self, view: str) -> LogPart:
         """What is to be applied to a view."""
-        return Part(self.shares, self.number, self.until[view])
+        return LogPart(self.shares, self.number, self.until[view])
 
     def bookmarks(self) -> list[str]:
         """How far each view is."""
@@ -101,7 +101,7 @@ async def apply(
     """Bring the tables from the share's bookmarks to its ends. An event is decoded once for all views."""
     views = [view for view in views if view.name in share.until]
     options = f"{share.options} {NO_IDLE_TIMEOUT}"
-    whole = Part(share.shares, share.number, share.end)
+    whole = LogPart(share.shares, share.number, share.end)
     async with (
         await AsyncConnection.connect(
             share.conninfo, autocommit=True, options=options
@@ -109,7 +109,7 @@ async def apply(
         reading_ahead(store, None if share.log else _types(views), share.page, whole) as pages,
     ):
         followers: list[LogCheck | Follower] = [
-            Follower(view, SharedPages(pages, _known(view)), share.page, share.part(view.name))
+            Follower(view, SharedPages(pages, _types_of(view)), share.page, share.part(view.name))
             for view in views
         ]
         if share.log:
@@ -130,7 +130,7 @@ async def apply(
                 on_progress(reached, share.end)
 
 
-def _known(view: Projection) -> frozenset[str] | None:
+def _types_of(view: Projection) -> frozenset[str] | None:
     return None if view.types is None else frozenset(view.types)
 
 
@@ -164,7 +164,7 @@ async def apply_all(
     """
     until = shares[0].end
     bookmarks = await _begin(connection, shares)
-    with _started(shares, workers) as processes:
+    with _start(shares, workers) as processes:
         while _going_on(processes):
             cursor = await connection.execute(REACHED.format(bookmarks))
             on_progress((await cursor.fetchall())[0][0] or 0, until)
@@ -198,9 +198,7 @@ async def _end(connection: AsyncConnection, shares: Sequence[Share]) -> None:
 
 
 @contextmanager
-def _started(
-    shares: Sequence[Share], workers: Processes
-) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _start(shares: Sequence[Share], workers: Processes) -> Iterator[list[subprocess.Popen[bytes]]]:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for share in shares:

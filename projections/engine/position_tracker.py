@@ -59,7 +59,7 @@ class PositionTracker(Background):
                 await self._look()
         return True
 
-    async def moved(self, view: str, beyond: int, seconds: float) -> bool:
+    async def wait_beyond(self, view: str, beyond: int, seconds: float) -> bool:
         """Whether a view's rows go beyond a position within the time; it does not hurry for that."""
         return await self._applied.wait(view, beyond + 1, seconds)
 
@@ -87,7 +87,7 @@ class PositionTracker(Background):
             await self._connected.wait(self._listener.poll)
 
     async def _look(self) -> None:
-        known = self._applied.known()
+        known = self._applied.positions()
         async with self._store.reader() as connection:
             found = await (await connection.execute(POSITIONS)).fetchall()
         self._applied.look(dict(found), known)

@@ -14,7 +14,7 @@ from domain.errors import Damaged
 from domain.eventlog.store import Store
 from domain.supervisor import cancel
 from projections.engine.follower import decode
-from projections.engine.pages import LogPages, Page, Pages, Part
+from projections.engine.pages import LogPages, LogPart, Pages, ProjectionPage
 
 
 class PrefetchedPages(LogPages):
@@ -24,13 +24,13 @@ class PrefetchedPages(LogPages):
     """
 
     def __init__(
-        self, store: Store, types: Sequence[str] | None, size: int, part: Part | None
+        self, store: Store, types: Sequence[str] | None, size: int, part: LogPart | None
     ) -> None:
         super().__init__(store, types, part)
         self._size = size
         self._asked, self._next = (0, 0), (0, 0)
-        self._page = Page(0, ())
-        self._reading: asyncio.Task[Page] | None = None
+        self._page = ProjectionPage(0, ())
+        self._reading: asyncio.Task[ProjectionPage] | None = None
 
     async def stop(self) -> None:
         """Read no further."""
@@ -38,15 +38,19 @@ class PrefetchedPages(LogPages):
             await cancel(self._reading)
             self._reading = None
 
-    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+    async def read(
+        self, connection: AsyncConnection, after: int, until: int, head: int
+    ) -> ProjectionPage:
         """As `Pages.read`."""
         if self._asked != (after, until):
-            self._asked, self._page = (0, 0), Page(0, ())
+            self._asked, self._page = (0, 0), ProjectionPage(0, ())
             self._page = await self._read(connection, after, until, head)
             self._asked = after, until
         return self._page
 
-    async def _read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+    async def _read(
+        self, connection: AsyncConnection, after: int, until: int, head: int
+    ) -> ProjectionPage:
         if self._reading is not None and self._next == (after, until):
             reading, self._reading = self._reading, None
             page = await reading
@@ -58,7 +62,7 @@ class PrefetchedPages(LogPages):
             self._reading = asyncio.create_task(self._read_ahead(*self._next), name="read ahead")
         return page
 
-    async def _read_ahead(self, after: int, until: int) -> Page:
+    async def _read_ahead(self, after: int, until: int) -> ProjectionPage:
         async with self.store.reader() as connection:
             page = await super().read(connection, after, until, until)
         with suppress(Damaged):  # it is for who needs that event to say so
@@ -72,7 +76,9 @@ class SharedPages(NamedTuple):
     pages: Pages
     types: frozenset[str] | None
 
-    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+    async def read(
+        self, connection: AsyncConnection, after: int, until: int, head: int
+    ) -> ProjectionPage:
         """As `Pages.read`."""
         page = await self.pages.read(connection, after, until, head)
         if self.types is None:
@@ -82,7 +88,7 @@ class SharedPages(NamedTuple):
 
 @asynccontextmanager
 async def reading_ahead(
-    store: Store, types: Sequence[str] | None, page: int, part: Part | None = None
+    store: Store, types: Sequence[str] | None, page: int, part: LogPart | None = None
 ) -> AsyncIterator[PrefetchedPages]:
     """The pages of the log, or of a part of it, read ahead until this ends."""
     pages = PrefetchedPages(store, types, page, part)

@@ -17,7 +17,7 @@ PLACE = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE 
     FROM head"""
 
 
-class Place(NamedTuple):
+class ViewPosition(NamedTuple):
     """The position of the log, and that of a view."""
 
     head: int
@@ -29,12 +29,12 @@ class Place(NamedTuple):
         return self.head - self.position
 
 
-async def place(connection: AsyncConnection, view: str) -> Place:
+async def place(connection: AsyncConnection, view: str) -> ViewPosition:
     """Where the log and a view are, in one moment."""
     cursor = await connection.execute(PLACE, (view,), binary=True)
     row = await cursor.fetchone()
     assert row is not None
-    return Place(*row)
+    return ViewPosition(*row)
 
 
 class ViewProgress(NamedTuple):
@@ -66,7 +66,7 @@ class AppliedPositions:
     def __getitem__(self, view: str) -> int:
         return self._positions.get(view, 0)
 
-    def known(self) -> dict[str, int]:
+    def positions(self) -> dict[str, int]:
         """How far each view is known to be."""
         return dict(self._positions)
 

@@ -104,7 +104,7 @@ async def rebuild(
         await _catch_up(
             connection, follower, on_progress
         )  # what was written while indexes were made
-        rebuilt = await _switched(connection, follower, names, on_progress)
+        rebuilt = await _switch_patiently(connection, follower, names, on_progress)
         on_progress(rebuilt.position, rebuilt.position)
         return rebuilt
 
@@ -124,7 +124,7 @@ async def _catch_up(
             break
 
 
-async def _switched(
+async def _switch_patiently(
     connection: AsyncConnection, follower: Follower, names: Names, on_progress: OnProgress
 ) -> Rebuilt:
     for _ in range(MOST_SWITCHES - 1):

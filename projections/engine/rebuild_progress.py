@@ -37,7 +37,7 @@ class ProjectionProgress(NamedTuple):
     rebuilt: int | None = None
 
 
-class Progress:
+class RebuildProgress:
     """Asks the database how far the views are."""
 
     def __init__(self, store: Store, views: Sequence[str]) -> None:
@@ -55,11 +55,11 @@ class Progress:
         async with self._store.reader() as connection:
             values = (self._views, RUNNING.format(purpose="rebuild", schema=schema))
             rows = await (await connection.execute(UNDER_WAY, values)).fetchall()
-            rebuilt = {row[0]: await _reached(connection, schema, row[0]) for row in rows}
+            rebuilt = {row[0]: await _read_reached(connection, schema, row[0]) for row in rows}
         return [ProjectionProgress(*view, rebuilt.get(view.view)) for view in views]
 
 
-async def _reached(connection: AsyncConnection, schema: str, view: str) -> int:
+async def _read_reached(connection: AsyncConnection, schema: str, view: str) -> int:
     query = REACHED.format(view=view, scratch=Identifier(scratch_schema(schema, view)))
     try:
         [(position,)] = await (await connection.execute(query)).fetchall()

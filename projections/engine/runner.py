@@ -142,9 +142,9 @@ class Runner(Background):
         page = await live.catch_up(connection, due)
         now = monotonic()
         for view in due:
-            self._gathering.applied(view.name, page.moved, now, behind=page.behind)
+            self._gathering.note_applied(view.name, page.moved, now, behind=page.behind)
         for name in page.apart:
-            self._kept[name] = live.left(name)
+            self._kept[name] = live.bookmark_of(name)
             follow = partial(self._follow_apart, self._views[name], live)
             self._apart[name] = asyncio.create_task(
                 supervise(f"view {name}", follow, self.outages), name=f"view {name}"

@@ -68,10 +68,10 @@ class Upkeep:
         until = self._passed.before(now - A_WHILE)
         if until != self._done:
             self._done = until
-            if await self._tidied(connection, view, until):
+            if await self._tidy(connection, view, until):
                 self._done, self._next_at = 0, now + MORE
 
-    async def _tidied(self, connection: AsyncConnection, view: Tidied, until: int) -> bool:
+    async def _tidy(self, connection: AsyncConnection, view: Tidied, until: int) -> bool:
         """Whether there is more. While a rebuild, or another process, holds the bookmark, nothing is done."""
         try:
             async with connection.transaction():

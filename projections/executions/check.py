@@ -15,7 +15,7 @@ from projections.engine.migrations import form_of
 from projections.executions.columns import COLUMNS
 from projections.executions.projection import Executions
 from projections.executions.references import STREAM, referring
-from projections.executions.rows import shown_document
+from projections.executions.rows import stored_document
 from projections.executions.stored_states import CachedState, advance
 from projections.executions.tables import ROW
 from projections.representations.packing import same
@@ -49,7 +49,7 @@ class StoredExecution(NamedTuple):
         return int(self.rows[0][MEMBERS.index("version")]) if self.rows else 0
 
 
-async def stored_executions(
+async def read_stored(
     connection: AsyncConnection, view: Executions, ids: Sequence[str]
 ) -> dict[str, StoredExecution]:
     """Read all there is of some executions, in one statement."""
@@ -61,7 +61,7 @@ async def stored_executions(
     return {id_: StoredExecution(id_, position or 0, readable, rows[id_]) for id_ in ids}
 
 
-class Expected:
+class ExpectedRows:
     """What the view must have of an execution after each of its events, in order."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Expected:
         for member, value, wanted in zip(MEMBERS, row[:width], expected, strict=True):
             if value != wanted:
                 yield _fault(stored, member, "is not what its events say")
-        document, checksum = shown_document(versioned) or (None, None)
+        document, checksum = stored_document(versioned) or (None, None)
         if not same(row[width], document) or row[width + 1] != checksum:
             yield _fault(stored, "document", "is not what its events say")
         state = self._state

@@ -14,7 +14,7 @@ from domain.json_forms import in_milliseconds
 from domain.model import Versioned
 from domain.types import Priority
 from projections.query.ast import Field
-from projections.query.field_paths import Keys, Segment, readings, segments
+from projections.query.field_paths import FieldSegment, Keys, readings, segments
 from projections.query.field_types import (
     ATTRIBUTE,
     BOOLEAN,
@@ -23,7 +23,7 @@ from projections.query.field_types import (
     TEXT,
     TIME,
     WHOLE,
-    Kind,
+    FieldKind,
     text,
     words,
 )
@@ -46,20 +46,20 @@ class Column(NamedTuple):
 Value = Callable[[Versioned[Execution]], Any]
 
 
-def _always(path: str, name: str, kind: Kind, value: Value | str) -> Column:
+def _always(path: str, name: str, kind: FieldKind, value: Value | str) -> Column:
     return Column(Field(path, name, kind, nullable=False), _from(value))
 
 
-def _maybe(path: str, name: str, kind: Kind, value: Value | str) -> Column:
+def _maybe(path: str, name: str, kind: FieldKind, value: Value | str) -> Column:
     return Column(Field(path, name, kind), _from(value))
 
 
-def _policy(member: str, name: str, kind: Kind, value: Callable[[RetryPolicy], Any]) -> Column:
-    def found(versioned: Versioned[Execution]) -> Any:
+def _policy(member: str, name: str, kind: FieldKind, value: Callable[[RetryPolicy], Any]) -> Column:
+    def value_of(versioned: Versioned[Execution]) -> Any:
         policy = versioned.state.retry_policy
         return None if policy is None else value(policy)
 
-    return _maybe(f"retryPolicy.{member}", name, kind, found)
+    return _maybe(f"retryPolicy.{member}", name, kind, value_of)
 
 
 def _from(value: Value | str) -> Value:
@@ -222,19 +222,19 @@ LISTED = {"tags": Field("tags", "tags", TAGS)}
 
 def field(path: str) -> Field | None:
     """The field of a path in the document; `metadata.` also leads to free attributes."""
-    return _named(path) or LISTED.get(ALIASES.get(path, path)) or _attribute(path)
+    return _find_field(path) or LISTED.get(ALIASES.get(path, path)) or _attribute(path)
 
 
 def sortable(path: str) -> Field | None:
     """The field of a path where rows can be ordered by it: free attributes and tags have no column."""
-    return _named(path)
+    return _find_field(path)
 
 
-def _named(path: str) -> Field | None:
-    return FIELDS.get(ALIASES.get(path, path)) or FIELDS.get(_unquoted(path))
+def _find_field(path: str) -> Field | None:
+    return FIELDS.get(ALIASES.get(path, path)) or FIELDS.get(_unquote(path))
 
 
-def _unquoted(path: str) -> str:
+def _unquote(path: str) -> str:
     """The path without its quotes, where they change nothing."""
     keys = [segment.key for segment in segments(path)] if '["' in path else []
     return "" if any("." in key for key in keys) else ".".join(keys)
@@ -243,7 +243,7 @@ def _unquoted(path: str) -> str:
 def _attribute(path: str) -> Field | None:
     parts = segments(path)
     rest = parts[1:]
-    if parts[:1] != (Segment("metadata"),) or not rest:
+    if parts[:1] != (FieldSegment("metadata"),) or not rest:
         return None
     try:
         text(path + "".join(segment.key for segment in rest))

@@ -41,7 +41,7 @@ Facet = dict[str, Any]
 `values` those are, and their `count`."""
 
 
-def checked(names: Sequence[str]) -> dict[str, Field]:
+def parse_fields(names: Sequence[str]) -> dict[str, Field]:
     """The fields to count by.
 
     Raises:
@@ -66,7 +66,7 @@ def _countable(known: Field) -> bool:
     return known.kind in {TEXT, BOOLEAN, TAGS, ATTRIBUTE} or bool(known.kind.words)
 
 
-async def counted(
+async def count_values(
     connection: AsyncConnection, fields: dict[str, Field], condition: Condition
 ) -> dict[str, Facet]:
     """The facet of each field, over the rows that meet the condition."""
@@ -114,7 +114,7 @@ def _counting(fields: Sequence[Field], condition: Condition, values: list[Any]) 
 
 def _facet(known: Field, rows: Sequence[tuple[str | None, int, int, int]]) -> Facet:
     facet: Facet = {
-        "values": [{"value": _shown(known, value), "count": n} for value, n, _, _ in rows]
+        "values": [{"value": _plain_value(known, value), "count": n} for value, n, _, _ in rows]
     }
     if rows and rows[0][2] > len(rows):
         shown = sum(n for _, n, _, _ in rows)
@@ -122,7 +122,7 @@ def _facet(known: Field, rows: Sequence[tuple[str | None, int, int, int]]) -> Fa
     return facet
 
 
-def _shown(known: Field, value: str | None) -> Any:
+def _plain_value(known: Field, value: str | None) -> Any:
     if value is None:
         return None
     if known.kind is ATTRIBUTE:

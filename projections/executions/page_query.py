@@ -17,7 +17,7 @@ from projections.executions.references import Listed, full_size
 from projections.executions.tables import BODIES, STORED
 from projections.query import pagination
 from projections.query.ast import And, Compare, Condition, Field, Or
-from projections.query.pagination import Key
+from projections.query.pagination import SortKey
 from projections.query.sql import sql
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -60,7 +60,7 @@ class Half(NamedTuple):
     """
 
     limit: str
-    keys: Sequence[Key]
+    keys: Sequence[SortKey]
     after: Place | None
     along: str = ""
     table: str = "executions"
@@ -68,7 +68,7 @@ class Half(NamedTuple):
 
 def page_query(
     condition: Condition,
-    keys: Sequence[Key],
+    keys: Sequence[SortKey],
     after: Place | None,
     limit: int,
     values: list[Any],
@@ -95,7 +95,7 @@ def page_query(
     return PAGE.format(ranks=ranks, order=order, rows=f"({rows})")
 
 
-def order_of(keys: Sequence[Key]) -> str:
+def order_of(keys: Sequence[SortKey]) -> str:
     """The order of a page, by its ranks."""
     return ", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))
 
@@ -118,7 +118,7 @@ def _behind(half: Half, values: list[Any]) -> str:
     return f"{half.limit} AND {pagination.after(half.keys, half.after, values)}"
 
 
-def _halves(condition: Condition, keys: Sequence[Key], after: Place | None) -> list[Half]:
+def _halves(condition: Condition, keys: Sequence[SortKey], after: Place | None) -> list[Half]:
     first, *rest = keys
     if not first.field.nullable:
         return [Half("true", keys, after)]
@@ -134,7 +134,7 @@ def _halves(condition: Condition, keys: Sequence[Key], after: Place | None) -> l
     return halves or [Half("false", keys, None)]
 
 
-def _along(key: Key) -> str:
+def _along(key: SortKey) -> str:
     """PostgreSQL does not see that rows without a value are in the order of what follows in an index."""
     if key.field.path not in SORTED_BY or key.field.path in UNLIKE:
         return ""

@@ -18,20 +18,20 @@ from psycopg import AsyncConnection
 
 from domain.damage import report, report_damaged
 from domain.errors import Damaged, Invalid, TooExpensive, Unreadable
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import FIELDS, sortable, value_in
 from projections.executions.page_query import Place, page_query, within_bytes
-from projections.executions.projection import MOST_ROWS, Page
+from projections.executions.projection import MOST_ROWS, ExecutionPage
 from projections.executions.references import STREAM, Choose, Listed, whole
 from projections.executions.stored_states import ShownRows, StoredRow
 from projections.executions.tables import BOOKMARK
 from projections.query import pagination
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Not, Or
 from projections.query.matcher import matches
-from projections.query.pagination import Key
+from projections.query.pagination import SortKey
 from projections.query.sql import sql
 from projections.representations.execution import document
 
@@ -64,7 +64,7 @@ class PastQuery(NamedTuple):
 
     condition: Condition
     scope: Condition
-    keys: Sequence[Key]
+    keys: Sequence[SortKey]
     after: Place | None
     limit: int
     counts: bool
@@ -122,7 +122,7 @@ class PastLists:
         count: bool = False,
         choose: Choose = whole,
         scope: Condition = EVERYTHING,
-    ) -> Page:
+    ) -> ExecutionPage:
         """The executions that met `condition` at a moment which the view has reached, as they were, of those
         that meet `scope` now.
 
@@ -142,11 +142,11 @@ class PastLists:
         question = PastQuery(condition, scope, keys, place, limit, count, choose)
         until = min(moment.at, now)
         rows = await self._rows(connection, moment, question, until)
-        folded, changed = await self._folded(connection, moment, question, rows.touched, until)
+        folded, changed = await self._fold(connection, moment, question, rows.touched, until)
         found, more = _page([*rows.untouched, *folded], rows, question)
         following = pagination.encode(bound, asked, found[-1].place) if more else None
         total = None if rows.total is None else rows.total + changed
-        return Page([one.listed for one in found], following, rows.position, total)
+        return ExecutionPage([one.listed for one in found], following, rows.position, total)
 
     async def _rows(
         self, connection: AsyncConnection, moment: Moment, question: PastQuery, until: datetime
@@ -161,15 +161,15 @@ class PastLists:
         if len(touched) > MOST_FOLDED:
             raise TooExpensive(TOO_MANY, indexedFields=list(LASTING))
         stored = [StoredRow(*row[4:PLACE]) for row in rows if there]
-        documents = await self._shown.listed(connection, stored, until)
+        documents = await self._shown.list_rows(connection, stored, until)
         found = [
-            Candidate(row[PLACE:], one.chosen(question.choose))
+            Candidate(row[PLACE:], one.choose(question.choose))
             for row, one in zip(rows, documents, strict=False)
         ]
         cut = (there or 0) > len(rows)
-        return PastRows(position, touched, total, _merged(found, question), cut)
+        return PastRows(position, touched, total, _merge(found, question), cut)
 
-    async def _folded(
+    async def _fold(
         self,
         connection: AsyncConnection,
         moment: Moment,
@@ -191,7 +191,7 @@ class PastLists:
                 if matches(question.condition, value_in(versioned)):
                     total += 1
                     found += _candidates(versioned, question, until)
-            found = _merged(found, question)
+            found = _merge(found, question)
             await asyncio.sleep(0)
         return found, total
 
@@ -258,11 +258,11 @@ def _candidates(
     place = [_rank(key, versioned) for key in question.keys]
     if question.after is not None and compare(place, question.after, question.keys) <= 0:
         return []
-    shown = Listed(versioned.state.id, sealed_json(document(versioned, until)))
-    return [Candidate(place, shown.chosen(question.choose))]
+    shown = Listed(versioned.state.id, to_sealed_json(document(versioned, until)))
+    return [Candidate(place, shown.choose(question.choose))]
 
 
-def _rank(key: Key, versioned: Versioned[Execution]) -> Any:
+def _rank(key: SortKey, versioned: Versioned[Execution]) -> Any:
     value = value_in(versioned)(key.field)
     return None if value is None else key.field.kind.rank(value)
 
@@ -271,7 +271,7 @@ def _page(
     candidates: Sequence[Candidate], rows: PastRows, question: PastQuery
 ) -> tuple[list[Candidate], bool]:
     """Those of the page, and whether there are more behind them."""
-    found = _merged(candidates, question)
+    found = _merge(candidates, question)
     if rows.cut:
         last = rows.untouched[-1].place
         found = [one for one in found if compare(one.place, last, question.keys) <= 0]
@@ -279,7 +279,7 @@ def _page(
     return found[: len(shown)], rows.cut or len(found) > len(shown)
 
 
-def _merged(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
+def _merge(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
     """In order, and no more than it takes to know whether there is another page."""
 
     def order(one: Candidate, other: Candidate) -> int:
@@ -289,7 +289,7 @@ def _merged(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
     return first[: len(within_bytes(one.listed for one in first)) + 1]
 
 
-def compare(one: Place, other: Place, keys: Sequence[Key]) -> int:
+def compare(one: Place, other: Place, keys: Sequence[SortKey]) -> int:
     """Below zero where one comes before the other: missing values last, as SQL orders."""
     for key, left, right in zip(keys, one, other, strict=True):
         if left == right:

@@ -62,7 +62,7 @@ PLACE = 2 + len(StoredRow._fields)
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
 
 
-class Page(NamedTuple):
+class ExecutionPage(NamedTuple):
     """Some executions, as of a position of the log."""
 
     data: list[Listed]
@@ -115,7 +115,7 @@ class Executions:
             before = self._cache.get(stream)
             cached, stored = advance(before, tail)
             created += [] if before else [cached.versioned.state]
-            for table in _left(before, cached):
+            for table in _tables_left(before, cached):
                 left.setdefault(table, []).append(cached.versioned.state.id)
             if cached.versioned.state.final:
                 self._cache.pop(stream)  # hardly ever does anything follow
@@ -174,7 +174,7 @@ class Executions:
         count: bool = False,
         choose: Choose = whole,
         cursors: bool = False,
-    ) -> Page:
+    ) -> ExecutionPage:
         """The rows that meet `condition`, a page of them; `count` adds their number, `cursors` one behind each.
 
         Durations of those that have not ended are counted until `now`. `choose` takes of a document what
@@ -190,14 +190,14 @@ class Executions:
         found = await Search(condition, keys, place, limit + 1).rows(connection)
         position, there = found[0][:2]
         rows = [StoredRow(*row[2:PLACE]) for row in found[:limit] if there]
-        documents = await self._shown.listed(connection, rows, now)
-        shown = within_bytes(one.chosen(choose) for one in documents)
+        documents = await self._shown.list_rows(connection, rows, now)
+        shown = within_bytes(one.choose(choose) for one in documents)
         following, places = None, [row[PLACE:] for row in found[: len(shown)]]
         if (there or 0) > len(shown):
             following = pagination.encode(sort, condition, places[-1])
         behind = pagination.encode_all(sort, condition, places) if cursors else None
         total = await self.count(connection, condition) if count else None
-        return Page(shown, following, position, total, behind)
+        return ExecutionPage(shown, following, position, total, behind)
 
     async def count(
         self,
@@ -211,7 +211,7 @@ class Executions:
         return int((await cursor.fetchall())[0][0])
 
 
-def _left(before: CachedState | None, now: CachedState) -> list[str]:
+def _tables_left(before: CachedState | None, now: CachedState) -> list[str]:
     """The tables that an execution leaves as it ends, or goes on after its end."""
     if before is None:
         return []

@@ -60,7 +60,7 @@ class Listed(NamedTuple):
         shown = {"$type": "ServiceExecution", "$id": id_, "unreadable": True}
         return cls(id_, orjson.dumps(shown), damaged=True)
 
-    def chosen(self, choose: Choose) -> Self:
+    def choose(self, choose: Choose) -> Self:
         """What is chosen of it; all there is of one that cannot be read."""
         if self.damaged or choose is whole:
             return self
@@ -101,7 +101,7 @@ def _reference(content: Ciphertext, spared: list[int]) -> Ciphertext:
     return Ciphertext(reference)
 
 
-async def folded(
+async def fold(
     connection: AsyncConnection,
     codec: Codec,
     versions: Mapping[str, int],

@@ -9,14 +9,14 @@ from zlib import crc32
 import orjson
 from psycopg import AsyncConnection
 
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.connection.pg_arrays import array, columns
 from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import COLUMNS
 from projections.executions.tables import BODY_KINDS, KINDS, WRITE
 from projections.representations.execution import document
-from projections.representations.packing import packed
+from projections.representations.packing import pack
 
 YIELD_EVERY = 100
 MOST_WRITTEN = 4 * 1024 * 1024
@@ -54,17 +54,17 @@ async def _write_part(
 def _body(versioned: Versioned[Execution]) -> Body:
     state = versioned.state
     tags, metadata = _array(state.tags), orjson.dumps(state.metadata).decode()
-    return tags, metadata, *(shown_document(versioned) or (None, None))
+    return tags, metadata, *(stored_document(versioned) or (None, None))
 
 
-def shown_document(versioned: Versioned[Execution]) -> tuple[bytes, int] | None:
+def stored_document(versioned: Versioned[Execution]) -> tuple[bytes, int] | None:
     """The document that lists show of one that has ended, as it is stored, and its checksum; None of one that
     goes on.
     """
     if not versioned.state.final:
         return None
-    shown = sealed_json(document(versioned, versioned.at))
-    return packed(shown), crc32(shown)
+    shown = to_sealed_json(document(versioned, versioned.at))
+    return pack(shown), crc32(shown)
 
 
 def _array(tags: Sequence[str]) -> str:

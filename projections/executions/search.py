@@ -20,7 +20,7 @@ from projections.executions.page_query import Place, Way, order_of, page_query
 from projections.executions.tables import WITH_POSITION
 from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.field_types import ATTRIBUTE
-from projections.query.pagination import TIES, Key
+from projections.query.pagination import TIES, SortKey
 from projections.query.sql import sql
 
 PLANNED_FOR = 10
@@ -42,7 +42,7 @@ class Search:
     """The rows that meet a condition, in an order, from behind a place on, up to a limit."""
 
     def __init__(
-        self, condition: Condition, keys: Sequence[Key], after: Place | None, limit: int
+        self, condition: Condition, keys: Sequence[SortKey], after: Place | None, limit: int
     ) -> None:
         self._condition = condition
         self._keys = keys
@@ -52,7 +52,7 @@ class Search:
     async def rows(self, connection: AsyncConnection) -> Rows:
         """The rows of `page_query`, in order, behind the position of the view; where there are none, that alone."""
         if self._walks:
-            part = _looked_up(self._condition)
+            part = _find_indexed(self._condition)
             if part is not None and (found := await self._look_up(connection, part)) is not None:
                 return found
             found = await self._read(connection, Way.WALK)
@@ -88,7 +88,7 @@ class Search:
         return await cursor.fetchall()
 
 
-def _has_index(keys: Sequence[Key]) -> bool:
+def _has_index(keys: Sequence[SortKey]) -> bool:
     """Whether rows are in this order along an index: all one way, and in that of their creation where a field is equal."""
     paths = tuple(key.field.path for key in keys)
     one_way = len({key.descending for key in keys}) == 1
@@ -115,11 +115,11 @@ def _leads(condition: Condition) -> bool:
     return False
 
 
-def _looked_up(condition: Condition) -> Compare | None:
+def _find_indexed(condition: Condition) -> Compare | None:
     """What all that is found must have in a field with an index, if there is such a field."""
     match condition:
         case And(parts):
-            return next((found for part in parts if (found := _looked_up(part))), None)
+            return next((found for part in parts if (found := _find_indexed(part))), None)
         case Compare(field, "$in", operands) if field.path in FILTERED_BY and None not in operands:
             return condition
     return None

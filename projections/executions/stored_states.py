@@ -17,16 +17,16 @@ from psycopg import AsyncConnection
 
 from domain.damage import report
 from domain.errors import ArchiveAway, Damaged, Unreadable
-from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
+from domain.eventlog.codec import Codec, Snapshot, encode_state, to_sealed_json
 from domain.eventlog.connection.heartbeats import read_heartbeats
 from domain.eventlog.connection.pg_arrays import columns
 from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Recorded, Versioned
-from projections.executions.references import STREAM, Listed, folded, referring
+from projections.executions.references import STREAM, Listed, fold, referring
 from projections.executions.tables import STATE_KINDS, WRITE_STATES
 from projections.representations.execution import document
-from projections.representations.packing import unpacked
+from projections.representations.packing import unpack
 
 MOST_EVENTS = 8
 LARGE_EVENT = 2_048
@@ -96,10 +96,10 @@ async def read_states(
     are `unreadable`.
     """
     rows = [row for row in rows if row.document is None]
-    restored = {STREAM + row.id: _thawed(codec, row) for row in rows if row.state is not None}
+    restored = {STREAM + row.id: _decode_state(codec, row) for row in rows if row.state is not None}
     known = {stream: state for stream, state in restored.items() if state is not None}
     versions = {STREAM + row.id: row.version for row in rows}
-    states = await folded(connection, codec, versions, known, unreadable)
+    states = await fold(connection, codec, versions, known, unreadable)
     found: dict[str, CachedState] = {}
     for row in rows:
         stream = STREAM + row.id
@@ -115,13 +115,13 @@ class ShownRows:
         self._codec = codec
         self._recent: LruCache[str, Versioned[Execution]] = LruCache(RECENT, attrgetter("weight"))
 
-    async def listed(
+    async def list_rows(
         self, connection: AsyncConnection, rows: Sequence[StoredRow], now: datetime
     ) -> list[Listed]:
         """Each row; the durations of those that go on count until `now`. One that is damaged, or in an archive that is away,
         spoils no other.
         """
-        states = {row.id: state for row in rows if (state := self._known(row)) is not None}
+        states = {row.id: state for row in rows if (state := self._find_recent(row)) is not None}
         unknown = [row for row in rows if row.document is None and row.id not in states]
         unreadable: dict[str, Unreadable] = {}
         read = await read_states(connection, self._codec, unknown, unreadable)
@@ -134,22 +134,22 @@ class ShownRows:
         return [
             Listed.unreadable(row.id)
             if STREAM + row.id in away
-            else _listed(row, states.get(row.id), now, heard_at.get(row.id))
+            else _list_row(row, states.get(row.id), now, heard_at.get(row.id))
             for row in rows
         ]
 
-    def _known(self, row: StoredRow) -> Versioned[Execution] | None:
+    def _find_recent(self, row: StoredRow) -> Versioned[Execution] | None:
         state = self._recent.get(row.id) if row.document is None else None
         return state if state is not None and state.version == row.version else None
 
 
-def _listed(
+def _list_row(
     row: StoredRow, state: Versioned[Execution] | None, now: datetime, heard_at: datetime | None
 ) -> Listed:
     if state is not None:
-        return Listed(row.id, sealed_json(document(state, now, heard_at=heard_at)))
+        return Listed(row.id, to_sealed_json(document(state, now, heard_at=heard_at)))
     with suppress(ValueError):
-        if row.document is not None and crc32(shown := unpacked(row.document)) == row.checksum:
+        if row.document is not None and crc32(shown := unpack(row.document)) == row.checksum:
             return Listed(row.id, shown)
     report(Damaged(stream=STREAM + row.id, version=row.version))
     return Listed.unreadable(row.id)
@@ -164,7 +164,7 @@ async def write_states(connection: AsyncConnection, due: Iterable[Versioned[Exec
         await connection.execute(WRITE_STATES, columns(STATE_KINDS, rows), prepare=True)
 
 
-def _thawed(codec: Codec, row: StoredRow) -> Versioned[Any] | None:
+def _decode_state(codec: Codec, row: StoredRow) -> Versioned[Any] | None:
     """The stored state; None where it is damaged, as the events lead there, too."""
     assert row.state is not None
     stored = (row.state_version, row.state_position, row.state_at, row.state)

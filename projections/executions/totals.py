@@ -73,7 +73,7 @@ async def add_created(connection: AsyncConnection, created: Iterable[Execution])
         await connection.execute(ADD, columns(ARRAYS, rows), prepare=True)
 
 
-async def kept_counts(
+async def count_by_totals(
     connection: AsyncConnection, condition: Condition, by: str | None = None
 ) -> dict[str, int] | None:
     """How many executions meet a condition, for each value of the column `by`, or as the one value ''.

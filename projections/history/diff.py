@@ -39,7 +39,7 @@ class Diff:
     def add(self, event: Recorded, after: Versioned[Execution]) -> None:
         """The next event, and the state that it led to."""
         before, old, new = self._last, self._head, self._without_steps(after)
-        changed = _changed(before.state, after.state)
+        changed = _changed_steps(before.state, after.state)
         old = old | {"steps": self._steps(before.state, changed)}
         self._blame.note(event, old, new | {"steps": self._steps(after.state, changed)})
         self._last, self._head = after, new
@@ -68,15 +68,15 @@ class Diff:
             await _at_times(budget, number)
 
     def _without_steps(self, versioned: Versioned[Execution]) -> Document:
-        return self._opened(document(versioned, versioned.at, steps=()))
+        return self._open(document(versioned, versioned.at, steps=()))
 
     def _steps(self, state: Execution, ids: Iterable[str]) -> list[Document]:
         return [self._step(state, state.steps[id_]) for id_ in ids if id_ in state.steps]
 
     def _step(self, state: Execution, step: Step) -> Document:
-        return self._opened(step_document(step, state.assignee))
+        return self._open(step_document(step, state.assignee))
 
-    def _opened(self, shown: Document) -> Document:
+    def _open(self, shown: Document) -> Document:
         if not self._erased:
             return shown
         opened: Document = orjson.loads(plain_json(shown))
@@ -88,7 +88,7 @@ async def _at_times(budget: Budget, number: int) -> None:
         await budget.let_others_run()
 
 
-def _changed(before: Execution, after: Execution) -> Sequence[str]:
+def _changed_steps(before: Execution, after: Execution) -> Sequence[str]:
     """The ids of the steps that are shown otherwise than before, or were not there: none ever goes."""
     old, new = before.steps, after.steps
     changed = map(is_not, new.values(), map(old.get, new))  # all in C: there may be thousands

@@ -113,9 +113,9 @@ def _between_objects(
 ) -> Iterator[Change]:
     for name in before:
         if name not in after:
-            yield Change("remove", f"{path}/{_escaped(name)}", (*place, name))
+            yield Change("remove", f"{path}/{_escape(name)}", (*place, name))
     for name, value in after.items():
-        inner, at = f"{path}/{_escaped(name)}", (*place, name)
+        inner, at = f"{path}/{_escape(name)}", (*place, name)
         if name in before:
             yield from changes(before[name], value, inner, at)
         else:
@@ -159,11 +159,11 @@ def _identity(item: Json) -> Key | None:
 
 def _members(value: Json) -> Iterator[tuple[str | int, Key, Json]]:
     if isinstance(value, dict):
-        yield from ((_escaped(name), name, member) for name, member in value.items())
+        yield from ((_escape(name), name, member) for name, member in value.items())
     else:
         for index, (key, item) in enumerate(zip(_identities(value), value, strict=True)):
             yield index, key, item
 
 
-def _escaped(name: str) -> str:
+def _escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")

@@ -14,7 +14,7 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.heartbeats import read_heartbeats
 from domain.eventlog.encryption import DamagedKey
 from domain.eventlog.queries import BACKWARDS, FORWARDS, NEWEST
-from domain.eventlog.states import Reading
+from domain.eventlog.states import LoadedState
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.model import Recorded, Versioned
@@ -34,7 +34,7 @@ Moment = int | datetime
 """A version, or a time."""
 
 
-def existing(reading: Reading, until: Moment | None = None) -> Versioned[Any]:
+def existing(reading: LoadedState, until: Moment | None = None) -> Versioned[Any]:
     """The state that was read.
 
     Raises:
@@ -64,7 +64,7 @@ class History:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def read(self, stream: str, until: Moment | None = None) -> Reading:
+    async def read(self, stream: str, until: Moment | None = None) -> LoadedState:
         """A stream now, or as of a version or a time, and how far the log goes: in one query.
 
         Beyond the newest version it is as it is now; `existing` tells.
@@ -73,7 +73,7 @@ class History:
             raise NotFound("There is no such version.", version=until)
         return await self._store.look(stream, NEWEST if until is None else until)
 
-    async def heard_at(self, execution: str) -> datetime | None:
+    async def last_heartbeat(self, execution: str) -> datetime | None:
         """When the last heartbeat of an execution came, if ever; heartbeats are not in its history."""
         async with self._store.reader() as connection:
             return (await read_heartbeats(connection, [execution])).get(execution)

@@ -30,7 +30,7 @@ NOTED_EVENTS = (
 )
 
 
-class Kept(NamedTuple):
+class StoredLine(NamedTuple):
     """A line as the tables have it: `said` in the clear, `sealed` the token of the rest.
 
     The `id` of what the server noted is the position of the event; `at` is when it was recorded.
@@ -54,7 +54,7 @@ class PlaceInTime(NamedTuple):
     id: int
 
     @classmethod
-    def of(cls, line: Kept) -> Self:
+    def of(cls, line: StoredLine) -> Self:
         """The place of a line."""
         return cls(line.occurred_at, line.origin, line.id)
 
@@ -69,7 +69,7 @@ class LogFilter(NamedTuple):
     text: str | None = None
 
 
-def filtered(only: LogFilter) -> tuple[list[str], list[Any]]:
+def filter_sql(only: LogFilter) -> tuple[list[str], list[Any]]:
     """The conditions of a filter, and their values in order; a text cannot be asked for in the table."""
     parts: list[str] = []
     values: list[Any] = []
@@ -86,7 +86,7 @@ def filtered(only: LogFilter) -> tuple[list[str], list[Any]]:
     return parts, values
 
 
-def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
+def line_document(line: StoredLine, key: DataKey | None) -> dict[str, Any]:
     """A line as clients see it; where the key was destroyed, or is damaged, its content is null."""
     found: dict[str, Any] = {
         "timestamp": format_time(line.occurred_at),
@@ -99,7 +99,7 @@ def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
     return found
 
 
-def _content(line: Kept, key: DataKey | None) -> dict[str, Any]:
+def _content(line: StoredLine, key: DataKey | None) -> dict[str, Any]:
     if line.sealed is None:
         return {"message": line.said}
     if (key := usable(key)) is None:
@@ -113,10 +113,12 @@ def _content(line: Kept, key: DataKey | None) -> dict[str, Any]:
     return {"message": content["message"], **context}
 
 
-def noted(recorded: Recorded) -> Kept:
+def note_of(recorded: Recorded) -> StoredLine:
     """What the server notes of one of `NOTED_EVENTS`, its sealed fields as `Ciphertext`."""
     level, step, said, token = _note(recorded.event)
-    return Kept(recorded.when, OF_SERVER, recorded.position, recorded.at, level, step, said, token)
+    return StoredLine(
+        recorded.when, OF_SERVER, recorded.position, recorded.at, level, step, said, token
+    )
 
 
 def _note(event: Event) -> tuple[LogLevel, str | None, str, str | None]:

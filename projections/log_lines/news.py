@@ -60,7 +60,7 @@ class LogLineNotifier:
         if self._task is not None:
             await cancel(self._task)
 
-    def appended(self) -> None:
+    def wake(self) -> None:
         """Lines were appended by this process; those of others are found by looking."""
         if self._began:
             self._news.set()

@@ -8,7 +8,7 @@ from typing import ClassVar
 from psycopg import AsyncConnection
 
 from domain.model import Recorded, aggregate_id
-from projections.log_lines.model import NOTED_EVENTS, noted
+from projections.log_lines.model import NOTED_EVENTS, note_of
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log_notes (
@@ -46,7 +46,7 @@ class LogLineProjection:
         """One line for each event."""
         rows = [
             (aggregate_id(event.stream), line.occurred_at, line.id, *line[3:])
-            for event, line in zip(page, map(noted, page), strict=True)
+            for event, line in zip(page, map(note_of, page), strict=True)
         ]
         columns = [list(column) for column in zip(*rows, strict=True)]
         await connection.execute(NOTE, columns, prepare=True)

@@ -18,8 +18,14 @@ from psycopg import AsyncConnection
 from domain.errors import Invalid
 from domain.eventlog.store import Store
 from domain.json_forms import MILLISECOND
-from projections.log_lines.archive.reader import ArchivedLines, FileOfLines, Reading, files_of
-from projections.log_lines.model import Kept, LogFilter, PlaceInTime, filtered, shown
+from projections.log_lines.archive.reader import ArchivedLines, FileOfLines, LineQuery, files_of
+from projections.log_lines.model import (
+    LogFilter,
+    PlaceInTime,
+    StoredLine,
+    filter_sql,
+    line_document,
+)
 
 LATEST = 100
 SEARCHED, SEARCHED_AT_ONCE = 5_000, 500
@@ -84,11 +90,11 @@ class LogLinePages:
         wanted = _search(only.text)
         found: list[dict[str, Any]] = []
         for _ in range(1 if only.text is None else SEARCHED // size):
-            reading = Reading(execution, only, place, size + 1, descending)
+            reading = LineQuery(execution, only, place, size + 1, descending)
             lines = await self._lines(reading, created, archived=archived)
             for line in lines[:size]:
                 place = PlaceInTime.of(line)
-                if wanted(opened := shown(line, key)):
+                if wanted(opened := line_document(line, key)):
                     found.append(opened)
                 if len(found) == limit:
                     break
@@ -102,7 +108,7 @@ class LogLinePages:
         self, execution: str, limit: int = LATEST, created: datetime = FIRST
     ) -> tuple[list[dict[str, Any]], int]:
         """The last lines that are not archived, oldest first, and how many there are in all."""
-        reading = Reading(execution, LogFilter(), AFTER_ALL, limit + 1, descending=True)
+        reading = LineQuery(execution, LogFilter(), AFTER_ALL, limit + 1, descending=True)
         stream = f"execution/{execution}"
         key = (await self._store.keys([stream]))[stream]
         async with self._store.reader() as connection:
@@ -113,9 +119,11 @@ class LogLinePages:
             if len(lines) > limit:
                 counted = await connection.execute(TOTAL, (execution, execution, execution))
                 [(total,)] = await counted.fetchall()
-        return [shown(line, key) for line in reversed(lines[:limit])], total
+        return [line_document(line, key) for line in reversed(lines[:limit])], total
 
-    async def _lines(self, reading: Reading, created: datetime, *, archived: bool) -> list[Kept]:
+    async def _lines(
+        self, reading: LineQuery, created: datetime, *, archived: bool
+    ) -> list[StoredLine]:
         """Lines in order, archived ones among them. A line that is on its way is in one of both."""
         async with self._store.reader() as connection:
             if not archived:
@@ -127,25 +135,27 @@ class LogLinePages:
         return await self._together(rows, files, reading)
 
     async def _together(
-        self, rows: list[Kept], files: list[FileOfLines], reading: Reading
-    ) -> list[Kept]:
+        self, rows: list[StoredLine], files: list[FileOfLines], reading: LineQuery
+    ) -> list[StoredLine]:
         if not files or self._archive is None:
             return rows
         lines = rows + await self._archive.lines(files, reading)
         return sorted(lines, key=PlaceInTime.of, reverse=reading.descending)[: reading.limit]
 
 
-async def _rows(connection: AsyncConnection, reading: Reading, created: datetime) -> list[Kept]:
+async def _rows(
+    connection: AsyncConnection, reading: LineQuery, created: datetime
+) -> list[StoredLine]:
     query, values = _page(reading, created)
     return _lines_of(await (await connection.execute(query, values, prepare=False)).fetchall())
 
 
-def _lines_of(rows: Sequence[Sequence[Any]]) -> list[Kept]:
+def _lines_of(rows: Sequence[Sequence[Any]]) -> list[StoredLine]:
     """Where there is no line, there is one row without."""
-    return [Kept(*row[:-1]) for row in rows if row[0] is not None]
+    return [StoredLine(*row[:-1]) for row in rows if row[0] is not None]
 
 
-def _page(reading: Reading, created: datetime, more: str = NOTHING_MORE) -> tuple[str, list[Any]]:
+def _page(reading: LineQuery, created: datetime, more: str = NOTHING_MORE) -> tuple[str, list[Any]]:
     """A page of the tables, each row with one thing more. What the place says is said again in words
     that an index understands, and from when on lines were recorded, so that few partitions are read.
     """
@@ -156,7 +166,7 @@ def _page(reading: Reading, created: datetime, more: str = NOTHING_MORE) -> tupl
     if created - FIRST > EARLIER:  # otherwise it is unknown, or there is no time so much earlier
         parts.append("at >= %s")
         values.append(created - EARLIER)
-    chosen, filters = filtered(only)
+    chosen, filters = filter_sql(only)
     query = READ.format(
         more=more, direction=direction, beyond=beyond, where=" AND ".join([*parts, *chosen])
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.eventlog.store import Store
-from projections.log_lines.model import OF_SERVER, Kept, LogFilter, filtered, shown
+from projections.log_lines.model import OF_SERVER, LogFilter, StoredLine, filter_sql, line_document
 from projections.log_lines.tail import LARGEST, LAST
 
 PAGE = 500
@@ -62,7 +62,7 @@ class LogCursor(NamedTuple):
             raise ValueError("a cursor of log lines is like 17-3041")
         return cls(int(found[1]), int(found[2]))
 
-    def moved_past(self, line: Kept) -> LogCursor:
+    def after(self, line: StoredLine) -> LogCursor:
         """The cursor after this one's next line."""
         if line.origin == OF_SERVER:
             return self._replace(note=line.id)
@@ -122,8 +122,8 @@ class LogLineReader:
             key = (await self._store.keys([stream]))[stream]
             page: list[RecordedLine] = []
             for line in merge(notes, lines, key=lambda one: one.at):
-                after = after.moved_past(line)
-                page.append(RecordedLine(after, shown(line, key)))
+                after = after.after(line)
+                page.append(RecordedLine(after, line_document(line, key)))
             if page:
                 yield page
 
@@ -146,22 +146,22 @@ async def _ids(
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def _lines(connection: AsyncConnection, ids: Sequence[int]) -> list[Kept]:
+async def _lines(connection: AsyncConnection, ids: Sequence[int]) -> list[StoredLine]:
     if not ids:
         return []
     cursor = await connection.execute(LINES, (list(ids), LARGEST))
-    return [Kept(*row) for row in await cursor.fetchall()]
+    return [StoredLine(*row) for row in await cursor.fetchall()]
 
 
 async def _notes(
     connection: AsyncConnection, execution: str, only: LogFilter, after: LogCursor
-) -> list[Kept]:
+) -> list[StoredLine]:
     conditions, values = _conditions(only)
     query = NOTES.format(only=conditions)
     cursor = await connection.execute(query, [execution, after.note, *values, PAGE], prepare=False)
-    return [Kept(*row) for row in await cursor.fetchall()]
+    return [StoredLine(*row) for row in await cursor.fetchall()]
 
 
 def _conditions(only: LogFilter) -> tuple[str, list[Any]]:
-    conditions, values = filtered(only)
+    conditions, values = filter_sql(only)
     return "".join(f" AND {condition}" for condition in conditions), values

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from domain.eventlog.store import Store
-from projections.log_lines.model import Kept
+from projections.log_lines.model import StoredLine
 
 PAGE = 1_000
 LARGEST = 1024 * 1024
@@ -23,10 +23,10 @@ class Appended(NamedTuple):
     """A line, and what it is a line of."""
 
     execution: str
-    line: Kept
+    line: StoredLine
 
 
-class Page(NamedTuple):
+class LinePage(NamedTuple):
     """Lines in the order of their ids; `more` when there may be others already."""
 
     lines: Sequence[Appended]
@@ -53,26 +53,26 @@ class LogLineTail:
         async with self._store.reader() as connection:
             [(self._last,)] = await (await connection.execute(LAST)).fetchall()
 
-    async def read(self, wanted: Callable[[str], bool]) -> Page:
+    async def read(self, wanted: Callable[[str], bool]) -> LinePage:
         """What was appended since the last time, of those executions that are wanted."""
-        found = await self._found()
+        found = await self._find()
         taken = list(_affordable(found, wanted))
         lines = await self._lines([new.id for new in taken if wanted(new.execution)])
         self._pass(taken)
-        return Page(lines, len(taken) < len(found) or len(found) >= PAGE)
+        return LinePage(lines, len(taken) < len(found) or len(found) >= PAGE)
 
     async def executions(self) -> set[str]:
         """Those that lines were appended to since the last time."""
         executions: set[str] = set()
         more = True
         while more:
-            found = await self._found()
+            found = await self._find()
             self._pass(found)
             executions.update(new.execution for new in found)
             more = len(found) >= PAGE
         return executions
 
-    async def _found(self) -> list[Found]:
+    async def _find(self) -> list[Found]:
         async with self._store.reader() as connection:
             cursor = await connection.execute(NEW, (self._last, PAGE), binary=True)
             return [Found(*row) for row in await cursor.fetchall()]
@@ -82,7 +82,7 @@ class LogLineTail:
             return []
         async with self._store.reader() as connection:
             cursor = await connection.execute(LINES, (ids,), binary=True)
-            return [Appended(row[0], Kept(*row[1:])) for row in await cursor.fetchall()]
+            return [Appended(row[0], StoredLine(*row[1:])) for row in await cursor.fetchall()]
 
     def _pass(self, found: Sequence[Found]) -> None:
         if found:

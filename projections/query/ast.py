@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from projections.query.field_paths import Keys
-from projections.query.field_types import Kind
+from projections.query.field_types import FieldKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Field:
 
     path: str
     column: str
-    kind: Kind
+    kind: FieldKind
     nullable: bool = True
     places: tuple[Keys, ...] = ()
 

@@ -25,7 +25,7 @@ ITEM = re.compile(rf"((?:{QUOTED}|[^,])*)(?:,|\Z)", re.DOTALL)
 Keys = tuple[str, ...]
 
 
-class Segment(NamedTuple):
+class FieldSegment(NamedTuple):
     """A part of a path; a quoted one is a whole key."""
 
     key: str
@@ -44,9 +44,9 @@ def split_list(text: str) -> list[str]:
     return ITEM.findall(text + ",")[:-1]
 
 
-def segments(path: str) -> tuple[Segment, ...]:
+def segments(path: str) -> tuple[FieldSegment, ...]:
     """The parts of a path; none where it is not one."""
-    found: list[Segment] = []
+    found: list[FieldSegment] = []
     end = 0
     for token in TOKEN.finditer(path):
         segment = _segment(token)
@@ -57,25 +57,25 @@ def segments(path: str) -> tuple[Segment, ...]:
     return tuple(found) if end == len(path) and len(found) <= MOST_KEYS else ()
 
 
-def readings(parts: Sequence[Segment]) -> tuple[Keys, ...]:
+def readings(parts: Sequence[FieldSegment]) -> tuple[Keys, ...]:
     """The keys that a path may mean, longest keys first."""
     dots = sum(not (one.quoted or next_.quoted) for one, next_ in pairwise(parts))
     if dots <= MOST_DOTS:
         return tuple(_ways(parts))
-    return _joined(parts), tuple(part.key for part in parts)
+    return _join(parts), tuple(part.key for part in parts)
 
 
-def _segment(token: re.Match[str]) -> Segment | None:
+def _segment(token: re.Match[str]) -> FieldSegment | None:
     if token["plain"]:
-        return Segment(token["plain"])
+        return FieldSegment(token["plain"])
     try:
         key = json.loads(token["quoted"][1:-1], strict=False)
     except ValueError:
         return None
-    return Segment(key, quoted=True) if key else None
+    return FieldSegment(key, quoted=True) if key else None
 
 
-def _ways(parts: Sequence[Segment]) -> Iterator[Keys]:
+def _ways(parts: Sequence[FieldSegment]) -> Iterator[Keys]:
     if not parts:
         yield ()
     for length in range(_run(parts), 0, -1):
@@ -84,14 +84,14 @@ def _ways(parts: Sequence[Segment]) -> Iterator[Keys]:
             yield (key, *rest)
 
 
-def _joined(parts: Sequence[Segment]) -> Keys:
+def _join(parts: Sequence[FieldSegment]) -> Keys:
     length = _run(parts)
     if not length:
         return ()
-    return (".".join(part.key for part in parts[:length]), *_joined(parts[length:]))
+    return (".".join(part.key for part in parts[:length]), *_join(parts[length:]))
 
 
-def _run(parts: Sequence[Segment]) -> int:
+def _run(parts: Sequence[FieldSegment]) -> int:
     """How many of the first parts may be one key."""
     plain = next((place for place, part in enumerate(parts) if part.quoted), len(parts))
     return plain or min(len(parts), 1)

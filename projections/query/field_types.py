@@ -77,7 +77,7 @@ def _truth(value: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FieldKind:
     """`read` takes an operand out of JSON, `literal` first makes JSON of a query parameter's text."""
 
     column: str
@@ -102,16 +102,16 @@ class Kind:
         return self.words.index(operand) + 1 if self.words else operand
 
 
-TEXT = Kind('text COLLATE "C"', text)
-WHOLE = Kind("bigint", number, numeral)
-REAL = Kind("double precision", number, numeral)
-TIME = Kind("timestamptz", parse_time)
-BOOLEAN = Kind("boolean", boolean, _truth)
-TAGS = Kind("text[]", text)
-ATTRIBUTE = Kind("jsonb", scalar)
+TEXT = FieldKind('text COLLATE "C"', text)
+WHOLE = FieldKind("bigint", number, numeral)
+REAL = FieldKind("double precision", number, numeral)
+TIME = FieldKind("timestamptz", parse_time)
+BOOLEAN = FieldKind("boolean", boolean, _truth)
+TAGS = FieldKind("text[]", text)
+ATTRIBUTE = FieldKind("jsonb", scalar)
 
 
-def words(*allowed: str) -> Kind:
+def words(*allowed: str) -> FieldKind:
     """Text of which every value is known."""
 
     def read(value: object) -> str:
@@ -119,4 +119,4 @@ def words(*allowed: str) -> Kind:
             raise ValueError(f"must be one of {', '.join(allowed)}{but_is(value)}")
         return str(value)
 
-    return Kind('text COLLATE "C"', read, words=allowed)
+    return FieldKind('text COLLATE "C"', read, words=allowed)

@@ -33,7 +33,7 @@ def by_parties(condition: Condition) -> Condition:
     return condition if parties_suffice(condition) else Or(())
 
 
-def required_values(
+def find_required_values(
     condition: Condition, paths: frozenset[str] = PARTIES
 ) -> tuple[tuple[str, Any], ...]:
     """Pairs of field and value of which everything that matches has one, the field being one of those with
@@ -41,9 +41,9 @@ def required_values(
     """
     match condition:
         case And(parts):
-            return next(filter(None, (required_values(part, paths) for part in parts)), ())
+            return next(filter(None, (find_required_values(part, paths) for part in parts)), ())
         case Or(parts):
-            found = [required_values(part, paths) for part in parts]
+            found = [find_required_values(part, paths) for part in parts]
             return tuple(dict.fromkeys(chain(*found))) if all(found) else ()
         case Compare(field, "$in", operands) if field.path in paths and None not in operands:
             return tuple((field.path, operand) for operand in operands)
@@ -65,7 +65,7 @@ def matches(condition: Condition, value: Callable[[Field], Any]) -> bool:
 
 def _compares(field: Field, operator: str, operands: tuple[Any, ...], found: Any) -> bool:
     if field.kind is TAGS:
-        return _listed(operator, operands, found)
+        return _matches_list(operator, operands, found)
     if operator == "$in":
         return any(_same(found, operand) for operand in operands)
     if found is None:
@@ -77,7 +77,7 @@ def _compares(field: Field, operator: str, operands: tuple[Any, ...], found: Any
     return ORDERS[operator](field.kind.rank(found), field.kind.rank(operands[0]))
 
 
-def _listed(operator: str, operands: tuple[Any, ...], tags: tuple[str, ...]) -> bool:
+def _matches_list(operator: str, operands: tuple[Any, ...], tags: tuple[str, ...]) -> bool:
     if operator == "$prefix":
         return any(tag.startswith(operands[0]) for tag in tags)
     return any(operand in tags for operand in operands) or (None in operands and not tags)

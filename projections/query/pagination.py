@@ -34,7 +34,7 @@ Sortable = Callable[[str], Field | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SortKey:
     """One field to order by."""
 
     field: Field
@@ -56,34 +56,34 @@ class Key:
         return rank + direction + (" NULLS LAST" if self.field.nullable else "")
 
 
-def order(sort: str, sortable: Sortable, names: Iterable[str]) -> tuple[Key, ...]:
+def order(sort: str, sortable: Sortable, names: Iterable[str]) -> tuple[SortKey, ...]:
     """The keys of `-metadata.createdAt,priority`; ties are broken by the creation and by `$id`, in the last direction.
     `names` are those of all fields that are `sortable`, for the refusal.
 
     Raises:
         Invalid: a key names no field to sort by, comes twice, or there are too many.
     """
-    keys: list[Key] = []
+    keys: list[SortKey] = []
     for word in split_list(sort):
         field = sortable(word.removeprefix("-"))
         if field is None:
             raise Invalid.field("sort", _unsortable(word.removeprefix("-"), names))
         if any(key.field == field for key in keys):
             raise Invalid.field("sort", f"must name each field once, but has `{word[:100]}` twice")
-        keys.append(Key(field, word.startswith("-")))
+        keys.append(SortKey(field, word.startswith("-")))
     if len(keys) > MOST_KEYS:
         raise Invalid.field("sort", f"must have at most {MOST_KEYS} fields, but has {len(keys)}")
     return (*keys, *_ties(keys, sortable))
 
 
-def _ties(keys: Sequence[Key], sortable: Sortable) -> Iterator[Key]:
+def _ties(keys: Sequence[SortKey], sortable: Sortable) -> Iterator[SortKey]:
     """The keys that make an order total, as far as it is not."""
     named = {key.field.path for key in keys}
     for path in TIES:
         field = sortable(path)
         assert field is not None
         if not named & {path, IDENTITY}:
-            yield Key(field, keys[-1].descending)
+            yield SortKey(field, keys[-1].descending)
 
 
 def _unsortable(path: str, names: Iterable[str]) -> str:
@@ -95,29 +95,31 @@ def _unsortable(path: str, names: Iterable[str]) -> str:
     )
 
 
-def after(keys: Sequence[Key], place: Sequence[Any], values: list[Any]) -> str:
+def after(keys: Sequence[SortKey], place: Sequence[Any], values: list[Any]) -> str:
     """The rows that come after `place` (a value for each key), as SQL; `values` are to be bound."""
     directions = {key.descending for key in keys}
     if len(directions) > 1 or any(key.field.nullable for key in keys):
         return _beyond(keys[0], place[0], values, keys[1:], place[1:])
     sign = "<" if keys[0].descending else ">"
     if len(keys) <= len(TIES):
-        return _compared(keys, place, values, sign)
+        return _compare_sql(keys, place, values, sign)
     # An index has all but the id. The planner judges such a comparison by the first field alone: of one that all rows
     # have in common it would expect hardly any beyond its value, and read all to sort those.
-    reached = _compared(keys[:-1], place[:-1], values, f"{sign}=")
+    reached = _compare_sql(keys[:-1], place[:-1], values, f"{sign}=")
     values.extend(place)
     return f"{reached} AND ({' OR '.join(f'{key.rank} {sign} %s' for key in keys)})"
 
 
-def _compared(keys: Sequence[Key], place: Sequence[Any], values: list[Any], sign: str) -> str:
+def _compare_sql(
+    keys: Sequence[SortKey], place: Sequence[Any], values: list[Any], sign: str
+) -> str:
     values.extend(place)
     ranks, marks = ", ".join(key.rank for key in keys), ", ".join("%s" for _ in keys)
     return f"({ranks}) {sign} ({marks})"
 
 
 def _beyond(
-    key: Key, value: Any, values: list[Any], rest: Sequence[Key], place: Sequence[Any]
+    key: SortKey, value: Any, values: list[Any], rest: Sequence[SortKey], place: Sequence[Any]
 ) -> str:
     alternatives = []
     if value is not None:
@@ -151,31 +153,31 @@ def encode(sort: str, condition: Condition, place: Sequence[Any]) -> str:
 def encode_all(sort: str, condition: Condition, places: Iterable[Sequence[Any]]) -> list[str]:
     """The cursors of several places."""
     beginning = [sort, fingerprint(condition)]
-    return [packed([*beginning, *map(_shown, place)]) for place in places]
+    return [encode_cursor([*beginning, *map(_plain_value, place)]) for place in places]
 
 
-def _shown(value: object) -> object:
+def _plain_value(value: object) -> object:
     return format_time(value) if isinstance(value, datetime) else value
 
 
-def packed(content: object) -> str:
+def encode_cursor(content: object) -> str:
     """A JSON value as a cursor."""
     return urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
 
-def unpacked(cursor: str) -> Any:
+def decode_cursor(cursor: str) -> Any:
     """The JSON value in a cursor. Raises ValueError where there is none."""
     return orjson.loads(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
 
 
-def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[Key]) -> list[Any]:
+def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[SortKey]) -> list[Any]:
     """The place of a cursor, a value for each key.
 
     Raises:
         Invalid: it was not made here, or for another sort or filter.
     """
     try:
-        sorted_by, filtered, *place = unpacked(cursor)
+        sorted_by, filtered, *place = decode_cursor(cursor)
         if (sorted_by, filtered) != (sort, fingerprint(condition)):
             raise ValueError("it belongs to another sort or filter")
         return [_value(key, value) for key, value in zip(keys, place, strict=True)]
@@ -185,7 +187,7 @@ def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[Key]) ->
         ) from error
 
 
-def _value(key: Key, value: object) -> Any:
+def _value(key: SortKey, value: object) -> Any:
     if value is None and key.field.nullable:
         return None
     kind = key.field.kind

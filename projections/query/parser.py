@@ -46,7 +46,7 @@ def from_query(parameters: Iterable[tuple[str, str]], fields: Fields) -> Conditi
             plain.setdefault(path, []).append(value)
         elif len(operator) > 1 and operator.endswith("]"):
             operator = "$" + operator[1:-1].removeprefix("$")
-            parts.append(reader.worded(field, operator, name, value))
+            parts.append(reader.compare_text(field, operator, name, value))
         else:
             _refuse(name, "must have its operator in brackets, like metadata.createdAt[gte]")
     parts += [reader.plain(reader.field(path, path), path, found) for path, found in plain.items()]
@@ -122,20 +122,20 @@ class _Reader:
         if level > MOST_LEVELS:
             _refuse(path, f"must have at most {MOST_LEVELS} levels")
         if isinstance(value, list):
-            return self.compared(field, "$in", value, path)
+            return self.compare(field, "$in", value, path)
         if not isinstance(value, dict):
-            return self.compared(field, "$eq", value, path)
+            return self.compare(field, "$eq", value, path)
         if not value:
             _refuse(path, f"must be a value or have one of {OF_FIELDS}")
         parts = [
             Not(self._of_field(field, operand, _below(path, key), level + 1))
             if key == "$not"
-            else self.compared(field, key, operand, _below(path, key))
+            else self.compare(field, key, operand, _below(path, key))
             for key, operand in value.items()
         ]
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
-    def compared(self, field: Field, operator: str, operand: Any, path: str) -> Condition:
+    def compare(self, field: Field, operator: str, operand: Any, path: str) -> Condition:
         """One operator of a field, its operand already JSON."""
         match operator:
             case "$eq":
@@ -155,7 +155,7 @@ class _Reader:
             case "$prefix":
                 return self._prefix(field, operand, path)
         if operator in COMPARED:
-            return self._ordered(field, operator, operand, path)
+            return self._compare_order(field, operator, operand, path)
         _refuse(path, f"must be one of {OF_FIELDS}")
 
     def member(
@@ -180,7 +180,7 @@ class _Reader:
         except ValueError as error:
             _refuse(path, str(error))
 
-    def _ordered(self, field: Field, operator: str, operand: object, path: str) -> Condition:
+    def _compare_order(self, field: Field, operator: str, operand: object, path: str) -> Condition:
         self._count(path, 1)
         if field.kind in {TAGS, BOOLEAN}:
             _refuse(path, "must be used with a field that has an order: a number, a time or text")
@@ -210,11 +210,11 @@ class _Reader:
         operands = [item for part in texts for item in self._literals(field, name, part)]
         return self.member(field, operands, name)
 
-    def listed(self, field: Field, name: str, value: str) -> list[Any]:
+    def operands_of(self, field: Field, name: str, value: str) -> list[Any]:
         """The operands in a query parameter's text, which commas part."""
         return [item for part in value.split(",") for item in self._literals(field, name, part)]
 
-    def worded(self, field: Field, operator: str, name: str, value: str) -> Condition:
+    def compare_text(self, field: Field, operator: str, name: str, value: str) -> Condition:
         """One operator of a field, its operand the text of a query parameter."""
         match operator:
             case "$eq" | "$in":
@@ -223,14 +223,14 @@ class _Reader:
                 operands = self._operands(field, operator, name, value)
                 return Not(self.member(field, operands, name))
             case "$exists":
-                return self.compared(field, operator, BOOLEANS.get(value, value), name)
+                return self.compare(field, operator, BOOLEANS.get(value, value), name)
             case "$prefix":
-                return self.compared(field, operator, value, name)
-        return self.compared(field, operator, self._literals(field, name, value)[-1], name)
+                return self.compare(field, operator, value, name)
+        return self.compare(field, operator, self._literals(field, name, value)[-1], name)
 
     def _operands(self, field: Field, operator: str, name: str, value: str) -> list[Any]:
         if operator in {"$in", "$nin"}:
-            return self.listed(field, name, value)
+            return self.operands_of(field, name, value)
         return self._literals(field, name, value)
 
     def _literals(self, field: Field, name: str, value: str) -> list[Any]:

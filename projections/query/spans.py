@@ -72,7 +72,7 @@ class Limited(NamedTuple):
     @property
     def columns(self) -> frozenset[str]:
         """The columns that are compared beside the span."""
-        return frozenset(_compared(self.condition))
+        return frozenset(_compared_fields(self.condition))
 
 
 def between(column: str, limits: Sequence[Any], values: list[Any]) -> str:
@@ -108,13 +108,13 @@ def _parts(condition: Condition) -> Iterator[Condition]:
         yield from _parts(part)
 
 
-def _compared(condition: Condition) -> Iterator[str]:
+def _compared_fields(condition: Condition) -> Iterator[str]:
     match condition:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from _compared(part)
+                yield from _compared_fields(part)
         case Not(part):
-            yield from _compared(part)
+            yield from _compared_fields(part)
         case Compare(field):
             yield field.column
 

@@ -38,7 +38,7 @@ def sql(condition: Condition, values: list[Any]) -> str:
         case Compare(field, "$prefix", (operand,)):
             return _prefix(field, operand, values)
         case Compare(field, operator, operands):
-            return _ordered(field, operator, operands[0], values)
+            return _order_sql(field, operator, operands[0], values)
 
 
 def _not(part: Condition, values: list[Any]) -> str:
@@ -88,20 +88,20 @@ def _prefix(field: Field, operand: str, values: list[Any]) -> str:
         values.append(operand)
         return f"EXISTS (SELECT FROM unnest({field.column}) AS tag WHERE tag ^@ %s)"
     if field.kind is ATTRIBUTE:
-        place = _typed(field, "string", values)
+        place = _typed_sql(field, "string", values)
         values.append(operand)
         return f"({place} ^@ %s)"
     values.append(operand)
     return f"{field.column} ^@ %s"
 
 
-def _ordered(field: Field, operator: str, operand: Any, values: list[Any]) -> str:
+def _order_sql(field: Field, operator: str, operand: Any, values: list[Any]) -> str:
     if field.kind is ATTRIBUTE:
         if isinstance(operand, str):
-            place = _typed(field, "string", values)
+            place = _typed_sql(field, "string", values)
             values.append(operand)
             return f'({place} COLLATE "C" {COMPARED[operator]} %s)'
-        place = _typed(field, "number", values)
+        place = _typed_sql(field, "number", values)
         values.append(str(operand))
         return f"({place} {COMPARED[operator]} %s::jsonb)"
     if field.kind.words:  # the words that are meant: an index finds them
@@ -122,7 +122,7 @@ def _fits(operand: float) -> bool:
     return SMALLEST_WHOLE <= operand <= LARGEST_WHOLE
 
 
-def _typed(field: Field, name: str, values: list[Any]) -> str:
+def _typed_sql(field: Field, name: str, values: list[Any]) -> str:
     """The attribute where it has this JSON type, else null: nothing compares with it."""
     kind = f"jsonb_typeof({attribute(field, values)}) = '{name}'"
     value = attribute(field, values)
@@ -144,7 +144,7 @@ def _attribute_in(field: Field, operands: list[Any], values: list[Any]) -> str:
     """One comparison for all operands: PostgreSQL hashes the array of `= ANY`. Few of them are looked
     up in the index as well, which the condition of containment alone can use.
     """
-    holding = [_json(_nested(keys, one)) for one in operands for keys in field.places]
+    holding = [_json(_nest(keys, one)) for one in operands for keys in field.places]
     if len(holding) == 1:
         values.append(holding[0])
         return f"{field.column} @> %s::jsonb"
@@ -156,7 +156,7 @@ def _attribute_in(field: Field, operands: list[Any], values: list[Any]) -> str:
     return f"({compared} AND {field.column} @> ANY(%s::jsonb[]))"
 
 
-def _nested(keys: Keys, operand: Any) -> Any:
+def _nest(keys: Keys, operand: Any) -> Any:
     document = operand
     for key in reversed(keys):
         document = {key: document}

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from domain.eventlog.access.entry import Entry
+from domain.eventlog.access.entry import AccessEntry
 from domain.json_forms import format_time
 
 
-def access_document(entry: Entry, *, only: str | None, whole: bool) -> dict[str, Any]:
+def access_document(entry: AccessEntry, *, only: str | None, whole: bool) -> dict[str, Any]:
     """The entry. `only` is the execution that the reader asks about, and knows of; None shows all that were shown.
 
     What was asked for may name executions of others: that and the credential are shown where it is `whole`.

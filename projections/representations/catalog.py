@@ -42,7 +42,7 @@ def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
         "status": order.status,
         "execution": order.execution,
     }
-    shown = _placed(versioned, members)
+    shown = _with_place(versioned, members)
     if order.erasure is None:
         return shown
     closed = {"params": None} if "params" in shown else {}
@@ -60,7 +60,7 @@ def service_document(versioned: Versioned[Service]) -> dict[str, Any]:
         "workflow": service.workflow,
         "description": service.description,
     }
-    return _placed(versioned, members)
+    return _with_place(versioned, members)
 
 
 def user_document(versioned: Versioned[User]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def user_document(versioned: Versioned[User]) -> dict[str, Any]:
         "name": user.name,
         "kind": user.kind,
     }
-    return _placed(versioned, members)
+    return _with_place(versioned, members)
 
 
 def hook_document(versioned: Versioned[Hook]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def hook_document(versioned: Versioned[Hook]) -> dict[str, Any]:
         "failingSince": hook.failing_since and format_time(hook.failing_since),
         "secretOverlapUntil": hook.overlap_until and format_time(hook.overlap_until),
     }
-    return _placed(versioned, members)
+    return _with_place(versioned, members)
 
 
 def workflow_document(versioned: Versioned[Workflow]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def workflow_document(versioned: Versioned[Workflow]) -> dict[str, Any]:
             for step in workflow.steps
         ],
     }
-    return _placed(versioned, members)
+    return _with_place(versioned, members)
 
 
 def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
         "createdAt": format_time(job.created_at),
         "updatedAt": format_time(job.updated_at),
     }
-    return _placed(versioned, members)
+    return _with_place(versioned, members)
 
 
 def hold_document(versioned: Versioned[Hold]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def hold_document(versioned: Versioned[Hold]) -> dict[str, Any]:
         "release": release
         and {"reason": release.reason, "by": release.by, "at": format_time(release.at)},
     }
-    return _placed(versioned, members)
+    return _with_place(versioned, members)
 
 
 def grant_document(versioned: Versioned[Grant]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def grant_document(versioned: Versioned[Grant]) -> dict[str, Any]:
         "at": format_time(grant.at),
         "revocation": revocation and {"by": revocation.by, "at": format_time(revocation.at)},
     }
-    return _placed(versioned, members)
+    return _with_place(versioned, members)
 
 
 def key_document(versioned: Versioned[Key]) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def key_document(versioned: Versioned[Key]) -> dict[str, Any]:
         "createdAt": format_time(key.at),
         "revocation": revocation and {"by": revocation.by, "at": format_time(revocation.at)},
     }
-    return _placed(versioned, members)
+    return _with_place(versioned, members)
 
 
 def at_time(shown: dict[str, Any], now: datetime) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def at_time(shown: dict[str, Any], now: datetime) -> dict[str, Any]:
     return {**shown, "status": "expired"} if over and shown["status"] == "active" else shown
 
 
-def _placed(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any]:
+def _with_place(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any]:
     """The members that there are, and where in its stream and in the log they are from."""
     shown = {name: value for name, value in members.items() if value is not None}
     return {**shown, "version": versioned.version, "position": versioned.position}

@@ -34,7 +34,7 @@ def plain_json(value: Any) -> bytes:
     json = orjson.dumps(value, as_null)
     if not closed or "$id" not in value:
         return json
-    return marked_unreadable(json) if True in closed else marked_erased(json)
+    return mark_unreadable(json) if True in closed else mark_erased(json)
 
 
 def with_nulls(entry: dict[str, Any]) -> dict[str, Any]:
@@ -46,12 +46,12 @@ def with_nulls(entry: dict[str, Any]) -> dict[str, Any]:
     return {**shown, "unreadable" if True in found else "erased": True}
 
 
-def marked_unreadable(json: bytes) -> bytes:
+def mark_unreadable(json: bytes) -> bytes:
     """A JSON object, not an empty one, with `"unreadable": true` at its end."""
     return json[:-1] + b',"unreadable":true}'
 
 
-def marked_erased(json: bytes) -> bytes:
+def mark_erased(json: bytes) -> bytes:
     """A JSON object, not an empty one, with `"erased": true` at its end."""
     return json if json.endswith(ERASED) else json[:-1] + ERASED
 
@@ -78,18 +78,18 @@ def open_json(sealed: bytes, key: DataKey | None) -> bytes:
     return SEALED_JSON.sub(lambda token: known.open(token[1].decode()), sealed)
 
 
-def shown_json(sealed: bytes, key: DataKey | None) -> bytes:
+def open_and_mark(sealed: bytes, key: DataKey | None) -> bytes:
     """`open_json` of an object that is shown in spite of what cannot be opened in it: that is `null`,
     and at its end stands `"unreadable": true`, or `"erased": true` where the key was destroyed.
     """
     if usable(key) is None and SEALED_JSON.search(sealed):
-        return marked_erased(open_json(sealed, None))
+        return mark_erased(open_json(sealed, None))
     try:
         return open_json(sealed, key)
     except WrongKey:
         assert key is not None
-        return marked_unreadable(SEALED_JSON.sub(partial(_opened_or_null, key), sealed))
+        return mark_unreadable(SEALED_JSON.sub(partial(_open_or_null, key), sealed))
 
 
-def _opened_or_null(key: DataKey, token: re.Match[bytes]) -> bytes:
+def _open_or_null(key: DataKey, token: re.Match[bytes]) -> bytes:
     return key.open_or_report(token[1].decode()) or b"null"

@@ -7,11 +7,16 @@ from typing import Any
 import orjson
 
 from domain.damage import REPORTS
-from domain.eventlog.codec import EventRow, sealed_json
+from domain.eventlog.codec import EventRow, to_sealed_json
 from domain.eventlog.encryption import DamagedKey, DataKey, usable
 from domain.json_forms import format_time
 from domain.model import Versioned
-from projections.representations.client_json import ERASED, marked_unreadable, open_json, shown_json
+from projections.representations.client_json import (
+    ERASED,
+    mark_unreadable,
+    open_and_mark,
+    open_json,
+)
 from projections.representations.execution import document
 
 NO_META = '{"by":"unknown"}'
@@ -43,21 +48,21 @@ def envelope(
     An event that is damaged has `"data": null, "unreadable": true`, and stops no other. `log` is the name of the log.
     """
     try:
-        return _opened(row, key, after, log)
+        return _open(row, key, after, log)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is reported
         if not isinstance(key, DamagedKey):  # that was reported, once for all its events
             REPORTS.report("an event cannot be opened", row.stream, row.version, error)
         return _unreadable(row, log)
 
 
-def _opened(
+def _open(
     row: EventRow, key: DataKey | None, after: Versioned[Any] | None, log: str | None
 ) -> bytes:
     orjson.loads(row.data)  # half a JSON text would spoil all that it is sent with
     head = orjson.dumps(_attributes(row, log))
     body = b'%b,"data":%b' % (head[:-1], open_json(row.data, key))
     if after is not None:
-        state = shown_json(sealed_json(document(after, after.at)), key)
+        state = open_and_mark(to_sealed_json(document(after, after.at)), key)
         body = b'%b,"state":%b' % (body, state)
     if usable(key) is None and b'"$sealed"' in row.data:
         return body + ERASED
@@ -67,10 +72,10 @@ def _opened(
 def _unreadable(row: EventRow, log: str | None) -> bytes:
     row = row._replace(data=b"null")
     try:
-        shown = _opened(row, None, None, log)
+        shown = _open(row, None, None, log)
     except Exception:  # noqa: BLE001 - its metadata is damaged, too
-        shown = _opened(row._replace(meta=NO_META), None, None, log)
-    return marked_unreadable(shown)
+        shown = _open(row._replace(meta=NO_META), None, None, log)
+    return mark_unreadable(shown)
 
 
 def _attributes(row: EventRow, log: str | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from projections.representations.values import (
     error_document,
     milliseconds,
     policy_document,
-    rounded,
+    shortest_number,
     totals_document,
     webhook_document,
 )
@@ -63,7 +63,7 @@ def document(
     shown["customer"] = state.customer
     shown["provider"] = state.provider
     shown["status"] = state.status._value_
-    shown["progress"] = rounded(state.progress)
+    shown["progress"] = shortest_number(state.progress)
     _add_outcome(shown, state)
     shown["steps"] = [step_document(step, state.assignee) for step in shown_steps]
     shown["checkpoints"] = [checkpoint_document(c) for c in _checkpoints(state)]
@@ -117,7 +117,7 @@ def claim_document(state: Execution, heard_at: datetime | None) -> dict[str, str
     return {"worker": state.claim.worker, **lease}
 
 
-def opened_json(
+def execution_json(
     versioned: Versioned[Execution],
     heard_at: datetime | None = None,
     more: Mapping[str, Any] | None = None,

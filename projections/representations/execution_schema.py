@@ -21,7 +21,7 @@ Related = str | dict[str, Any]
 """An id; where the client asked to expand it, the whole object."""
 
 
-def _left_out(schema: dict[str, Any]) -> None:
+def _remove_nulls(schema: dict[str, Any]) -> None:
     """What is absent is left out of a document, never null, unless it was erased."""
     for name, member in schema.get("properties", {}).items():
         if name in schema.get("required", ()):
@@ -40,7 +40,7 @@ def _left_out(schema: dict[str, Any]) -> None:
 class Shown(Value):
     """A part of what clients see. An optional member has None for what is left out."""
 
-    model_config = ConfigDict(json_schema_extra=_left_out)
+    model_config = ConfigDict(json_schema_extra=_remove_nulls)
 
 
 class ShownAssignee(Shown):

@@ -42,7 +42,7 @@ AGENT_TYPE = {
 }
 
 
-def linked_data(document: dict[str, Any]) -> dict[str, Any]:
+def to_jsonld(document: dict[str, Any]) -> dict[str, Any]:
     """The document of an execution as a schema.org Action in JSON-LD."""
     metrics, agent, error = document["metrics"], document.get("assignee"), document.get("error")
     shown = {

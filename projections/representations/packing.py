@@ -48,7 +48,7 @@ FORM = f"{zlib.crc32(DICTIONARY):08x}"
 _compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, WINDOW, MEMORY, zdict=DICTIONARY)
 
 
-def packed(document: bytes) -> bytes:
+def pack(document: bytes) -> bytes:
     """The document as it is stored, with `MARK` before it unless it is large."""
     if len(document) > LARGEST:
         return document
@@ -56,7 +56,7 @@ def packed(document: bytes) -> bytes:
     return MARK + compressor.compress(document) + compressor.flush()
 
 
-def unpacked(stored: bytes) -> bytes:
+def unpack(stored: bytes) -> bytes:
     """The document of what is stored.
 
     Raises:
@@ -79,6 +79,6 @@ def same(one: object, other: object) -> bool:
     if one == other or not (isinstance(one, bytes) and isinstance(other, bytes)):
         return one == other
     try:
-        return unpacked(one) == unpacked(other)
+        return unpack(one) == unpack(other)
     except ValueError:
         return False

@@ -9,7 +9,7 @@ from domain.execution.parts import Totals
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.types import ExecutionError
 from domain.execution.webhook import Webhook
-from domain.execution.webhook_url import masked
+from domain.execution.webhook_url import mask
 from domain.json_forms import in_milliseconds
 from domain.sealing import MASKED
 from domain.types import Assignee, plain_number
@@ -48,7 +48,7 @@ def assignee_document(assignee: Assignee) -> dict[str, Any]:
 def webhook_document(webhook: Webhook) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": webhook.id,
-        "url": masked(webhook.url),
+        "url": mask(webhook.url),
         "events": list(webhook.events),
     }
     if webhook.headers:
@@ -57,7 +57,7 @@ def webhook_document(webhook: Webhook) -> dict[str, Any]:
     return shown
 
 
-def rounded(number: float) -> float:
+def shortest_number(number: float) -> float:
     return int(number) if number == int(number) else number
 
 

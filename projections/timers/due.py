@@ -23,7 +23,7 @@ NEXT = f"""SELECT {NAMES} FROM (SELECT *, {COMES} AS comes FROM timers WHERE due
     WHERE comes IS NOT NULL ORDER BY comes LIMIT %b"""
 
 
-class Late(NamedTuple):
+class LateTimers(NamedTuple):
     """How many timers are due, and since when the oldest of them is."""
 
     number: int
@@ -54,12 +54,12 @@ async def next_due(connection: AsyncConnection, after: datetime) -> datetime | N
     return at
 
 
-async def late(connection: AsyncConnection, now: datetime) -> Late:
+async def late(connection: AsyncConnection, now: datetime) -> LateTimers:
     """The retries and timeouts that are due and were not fired, or of which the read model does not know yet that they were."""
     cursor = await connection.execute(LATE, (now, now), binary=True)
     row = await cursor.fetchone()
     assert row is not None
-    return Late(*row)
+    return LateTimers(*row)
 
 
 async def following(connection: AsyncConnection, now: datetime, limit: int) -> list[Timer]:

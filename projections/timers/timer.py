@@ -119,10 +119,10 @@ def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
         return None  # tags and metadata may change after the end, too
     if timer is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
-    return _moved(timer, event, recorded.when).with_due()
+    return _apply(timer, event, recorded.when).with_due()
 
 
-def _moved(timer: Timer, event: Event, when: datetime) -> Timer:
+def _apply(timer: Timer, event: Event, when: datetime) -> Timer:
     match event:
         case ExecutionStarting():
             timer = timer._replace(
@@ -131,15 +131,15 @@ def _moved(timer: Timer, event: Event, when: datetime) -> Timer:
         case ExecutionStarted():
             timer = timer._replace(status=Status.RUNNING)
         case ExecutionPaused():
-            timer = _stopped(timer, Status.PAUSED, when)
+            timer = _stop(timer, Status.PAUSED, when)
         case ExecutionResumed():
             timer = timer._replace(status=Status.RUNNING, active_since=when)
         case CheckpointSaved():
             timer = timer._replace(checkpoint_at=when)
         case ExecutionFailed():
-            timer = _stopped(timer, Status.FAILED, when)._replace(retry_at=None)
+            timer = _stop(timer, Status.FAILED, when)._replace(retry_at=None)
         case ExecutionReleased():
-            timer = _stopped(timer, Status.QUEUED, when)._replace(retry_at=None)
+            timer = _stop(timer, Status.QUEUED, when)._replace(retry_at=None)
         case RetryScheduled():
             timer = timer._replace(status=Status.RETRY, retry_at=event.next_retry_at)
         case ExecutionUpdated() if "timeout" in event.model_fields_set:
@@ -147,7 +147,7 @@ def _moved(timer: Timer, event: Event, when: datetime) -> Timer:
     return timer
 
 
-def _stopped(timer: Timer, status: Status, when: datetime) -> Timer:
+def _stop(timer: Timer, status: Status, when: datetime) -> Timer:
     """In a status in which no working time passes."""
     worked = timer.worked
     if timer.active_since is not None:

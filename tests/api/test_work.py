@@ -8,14 +8,14 @@ import anyio
 import pytest
 
 from api.database import Database
-from api.hosted_log_work import Deployment
+from api.hosted_log_work import WorkDeployment
 from api.settings import SetupError, read
 from api.work import Audit, run_witnesses
 from api.work_task import task_of
 from projections.audit.note import checkpoint_of
 from tests.support.audited_log import SCHEMA, AuditedLog
 from tests.support.operations import KEYS
-from workers.archiver import Retention
+from workers.archiver import LineRetention
 
 pytestmark = pytest.mark.anyio
 
@@ -57,9 +57,9 @@ async def test_witness_that_can_be_none_is_refused_and_not_quoted(text: str) -> 
 
 
 def test_archiving_of_another_log_has_no_folder_that_the_main_log_empties(tmp_path: Path) -> None:
-    retention = Retention(tmp_path.as_uri(), 30, tmp_path / "archiving")
+    retention = LineRetention(tmp_path.as_uri(), 30, tmp_path / "archiving")
     audit = Audit(0, "", Path())
-    deployment = Deployment(Database("", ""), b"", "", retention, 5, audit, 10)
+    deployment = WorkDeployment(Database("", ""), b"", "", retention, 5, audit, 10)
     other, more = deployment.retention_of("north"), deployment.retention_of("south")
     assert other is not None
     assert more is not None

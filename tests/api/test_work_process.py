@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from api import work_process
 from api.work_process import WorkProcess
-from api.work_task import Task
+from api.work_task import WorkTask
 from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service, command_line, serving
 from workers.ownership import WORK
@@ -190,7 +190,7 @@ def test_work_process_that_is_asked_to_start_again_does_and_is_no_error() -> Non
     command = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
     with (
         capture_logs() as logged,
-        WorkProcess(Task("", "executions", "", "", "info"), command) as worker,
+        WorkProcess(WorkTask("", "executions", "", "", "info"), command) as worker,
     ):
         before = worker._process
         assert before is not None
@@ -208,7 +208,7 @@ def test_work_process_that_cannot_live_is_started_again_after_longer_and_longer_
     started: list[float] = []
     monkeypatch.setattr(work_process, "monotonic", lambda: now)
     command = (sys.executable, "-S", "-c", "raise SystemExit(3)")
-    with WorkProcess(Task("", "executions", "", "", "info"), command) as worker:
+    with WorkProcess(WorkTask("", "executions", "", "", "info"), command) as worker:
         for _ in range(80):
             before = worker._process
             assert before is not None

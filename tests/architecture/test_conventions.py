@@ -236,3 +236,46 @@ def test_documents_and_code_use_plain_words() -> None:
         if file != here and PRIVATE.search(line)
     ]
     assert found == []
+
+
+PARTICIPLE = re.compile(
+    r"_*(?!need|feed|seed|embed|exceed|proceed|speed|shed)(?:[a-z]{2,}ed|held|kept|shown|made|known|begun"
+    r"|given|taken|sent|found|left|written|met|lost|seen|gone|built|bound|said|told|heard|chosen)"
+)
+"""Names that say neither what a function does nor what it returns."""
+
+
+def is_named_by_use(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Of a property, which may be an adjective, and of a command line, where people type the name."""
+    return any(
+        "property" in ast.unparse(each) or "command" in ast.unparse(each)
+        for each in function.decorator_list
+    )
+
+
+def test_functions_have_no_participle_for_a_name() -> None:
+    """A function is named by a verb, or by the noun for what it returns."""
+    found = [
+        f"{name(file)}: {node.name}"
+        for file in FILES
+        for node in ast.walk(parsed(file))
+        if isinstance(node, FUNCTIONS)
+        and PARTICIPLE.fullmatch(node.name)
+        and not is_named_by_use(node)
+    ]
+    assert found == []
+
+
+FRAMES = "projections/representations/stream_frames.py"
+"""Its classes have the names of frames, which are in the AsyncAPI document."""
+
+
+def test_class_has_a_name_of_its_own() -> None:
+    """Whoever looks for a class by its name finds one."""
+    places: dict[str, list[str]] = {}
+    for file in FILES:
+        classes = [node.name for node in parsed(file).body if isinstance(node, ast.ClassDef)]
+        for each in classes if name(file) != FRAMES else ():
+            if not each.startswith("_"):
+                places.setdefault(each, []).append(name(file))
+    assert {each: files for each, files in places.items() if len(files) > 1} == {}

@@ -10,14 +10,14 @@ from domain.model import aggregate_id
 
 
 def test_made_state_equals_the_constructed_one() -> None:
-    made = Step.made(id="one", name="One", status=StepStatus.RUNNING)
+    made = Step.make(id="one", name="One", status=StepStatus.RUNNING)
     assert made == Step("one", "One", StepStatus.RUNNING)
     assert made.evolve(name="Two") == Step("one", "Two", StepStatus.RUNNING)
-    assert Step.made(id="one", name="One").attempt == 0
+    assert Step.make(id="one", name="One").attempt == 0
 
 
 def test_made_states_share_no_members() -> None:
-    one, other = Step.made(id="one", name="One"), Step.made(id="two", name="Two")
+    one, other = Step.make(id="one", name="One"), Step.make(id="two", name="Two")
     one.__dict__["_kept"] = True
     assert "_kept" not in other.__dict__
     with pytest.raises(AttributeError):
@@ -29,5 +29,5 @@ def test_id_of_an_aggregate_is_what_follows_its_kind() -> None:
 
 
 def test_made_state_has_its_members_in_the_order_of_a_constructed_one() -> None:
-    made = Step.made(id="a", name="A", started_at=None)
+    made = Step.make(id="a", name="A", started_at=None)
     assert list(vars(made)) == list(vars(Step(id="a", name="A")))

@@ -19,7 +19,7 @@ def test_outage_is_logged_when_it_begins_and_when_it_ends() -> None:
             known.begin("connection\n  refused")
             assert known.refuse(10).detail == AWAY
         for _ in range(5):
-            known.answered()
+            known.note_answer()
     assert known.current is None
     began, ended = logged
     assert (began["event"], began["reason"]) == ("the database is away", "connection refused")
@@ -35,7 +35,7 @@ def test_full_disk_is_the_reason_that_is_given_until_nothing_says_so_any_more(
         known.disk_is_full("0 bytes are left")
         known.disk_is_full("0 bytes are left")
         known.begin("connection refused")
-        known.answered()
+        known.note_answer()
         assert known.refuse(3).detail == FULL
         monkeypatch.setattr(outages, "monotonic", lambda: known._full_until + 1)
         assert known.current is None

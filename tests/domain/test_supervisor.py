@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from domain.supervisor import Background, Tasks, started
+from domain.supervisor import Background, Tasks, run_parts
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ class Counting(Background):
 async def test_part_runs_again_after_an_outage_and_a_fault_until_it_is_stopped() -> None:
     part = Counting()
     with capture_logs() as lines:
-        async with started([part]):
+        async with run_parts([part]):
             names = {task.get_name() for task in asyncio.all_tasks()}
             assert names >= {"counting", "ready at once"}
             await asyncio.wait_for(part.third.wait(), 5)

@@ -18,7 +18,7 @@ from domain.catalog.user import UserCreated
 from domain.catalog.workflow import WorkflowCreated, WorkflowStep
 from domain.errors import Invalid
 from domain.model import Event, Recorded
-from projections.catalog import Catalog, Page
+from projections.catalog import Catalog, CatalogPage
 from projections.executions.columns import field
 from projections.query.parser import from_json
 from projections.representations.catalog import order_document, service_document, user_document
@@ -133,7 +133,7 @@ async def test_only_those_are_listed_that_there_are_for_who_asks(database: str) 
 async def test_pages_show_every_entry_once(database: str) -> None:
     log = log_of(*((f"user/u-{n}", UserCreated(name="U", kind="person")) for n in range(25)))
     async with followed(database, Catalog(CODEC), log) as connection:
-        page, seen = Page([], "", 0), list[str]()
+        page, seen = CatalogPage([], "", 0), list[str]()
         while page.next_cursor is not None:
             page = await Catalog(CODEC).list(
                 connection, "user", {}, limit=10, cursor=page.next_cursor

@@ -32,10 +32,10 @@ from domain.integrity.log_lines import line_faults
 from domain.integrity.snapshots import snapshot_faults
 from domain.writer.message import Message
 from projections.audit.access.check import access_faults, end_of
-from projections.audit.check import connected, head_faults, start, tree_faults
+from projections.audit.check import connect, head_faults, start, tree_faults
 from projections.audit.note import Signer, origin_of
 from projections.audit.tables import migrate_audit
-from projections.engine.verification.verify import Verification, Work, verify
+from projections.engine.verification.verify import LogVerification, Work, verify
 from projections.log_lines.archive.verify import check_archive
 from projections.registry import all_projections
 from tests.support.databases import new_database
@@ -214,8 +214,8 @@ async def named(conninfo: str, folder: Path) -> set[str]:
         log_secret(conninfo, SCHEMA, Vault(MASTER_KEY))
     except (WrongKey, RotationUnderWay):
         found.add("start")
-    async with opened(conninfo) as store, connected(conninfo, SCHEMA) as connection:
-        checks = verify(conninfo, store, Work([], key=MASTER_KEY), Verification())
+    async with opened(conninfo) as store, connect(conninfo, SCHEMA) as connection:
+        checks = verify(conninfo, store, Work([], key=MASTER_KEY), LogVerification())
         faults = [fault async for fault in checks]
         faults += [f async for f in key_faults(store, Vault(MASTER_KEY)) if f is not None]
         faults += [f async for f in line_faults(store) if f is not None]

@@ -69,10 +69,10 @@ def known(module_views: str) -> Iterator[Sample]:
 
 
 def page(known: Sample, asked: dict[str, Any]) -> tuple[int | None, Any]:
-    fields = facets.checked(["status", "service", "workflow", "customer"])
+    fields = facets.parse_fields(["status", "service", "workflow", "customer"])
     condition = from_json(asked, field)
     found, counts = known.run(
-        list_counts.counted_page(
+        list_counts.find_and_count(
             known.view, known.connection, NOW, condition, fields, count=True, limit=1
         )
     )
@@ -81,10 +81,10 @@ def page(known: Sample, asked: dict[str, Any]) -> tuple[int | None, Any]:
 
 def by_rows(known: Sample, asked: dict[str, Any]) -> tuple[int, Any]:
     condition = from_json(asked, field)
-    fields = facets.checked(["status", "service", "workflow", "customer"])
+    fields = facets.parse_fields(["status", "service", "workflow", "customer"])
     return (
         known.run(known.view.count(known.connection, condition)),
-        known.run(facets.counted(known.connection, fields, condition)),
+        known.run(facets.count_values(known.connection, fields, condition)),
     )
 
 

@@ -13,7 +13,7 @@ from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.connection.standby import Standby
 from domain.eventlog.connection.standby_store import LOG_REACHES, StandbyCondition
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.states import Reading
+from domain.eventlog.states import LoadedState
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from projections.read_sources import VIEW_REACHES, ReadSources
@@ -47,9 +47,9 @@ def sources(standby: FakeStandby | None) -> ReadSources:
     return ReadSources(cast(Store, primary), cast(Standby, standby))
 
 
-def at(position: int) -> Reading:
+def at(position: int) -> LoadedState:
     """A state after an event at this position, of a log that goes on to 12."""
-    return Reading(Versioned(Tally("a", 0), 3, position, NOON, 0), 12, NOON)
+    return LoadedState(Versioned(Tally("a", 0), 3, position, NOON, 0), 12, NOON)
 
 
 def failing_with(
@@ -122,7 +122,7 @@ async def test_log_is_bounded_on_the_standby_alone() -> None:
 async def test_past_is_read_from_the_standby_where_it_will_never_be_another(
     position: int, wanted: int, *, settled: bool, answers: bool
 ) -> None:
-    async def read(_: Store) -> Reading:
+    async def read(_: Store) -> LoadedState:
         return at(position)
 
     found = await sources(FakeStandby()).of_past(wanted, read, lambda _: settled)
@@ -131,13 +131,13 @@ async def test_past_is_read_from_the_standby_where_it_will_never_be_another(
 
 @pytest.mark.parametrize("error", [Overloaded(), Damaged(stream="a", version=1)])
 async def test_past_that_the_standby_cannot_read_is_asked_of_the_primary(error: Exception) -> None:
-    async def read(_: Store) -> Reading:
+    async def read(_: Store) -> LoadedState:
         raise error
 
     assert await sources(FakeStandby()).of_past(0, read, lambda _: True) is None
-    missing = Reading(None, 12, NOON + timedelta(seconds=1))
+    missing = LoadedState(None, 12, NOON + timedelta(seconds=1))
 
-    async def read_nothing(_: Store) -> Reading:
+    async def read_nothing(_: Store) -> LoadedState:
         return missing
 
     assert await sources(FakeStandby()).of_past(0, read_nothing, lambda _: True) is None

@@ -11,7 +11,7 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from projections.audit.check import connected, earlier_fault, head_faults, start, tree_faults
+from projections.audit.check import connect, earlier_fault, head_faults, start, tree_faults
 from projections.audit.proofs import roots_of_consistency
 from tests.support.api_client import JSON, ok
 from tests.support.load import under_load
@@ -43,7 +43,7 @@ async def test_tree_grows_over_every_kill_of_its_builder_and_never_takes_a_head_
         for first, second in pairwise(heads):
             await _require_consistent(api, first, second)
     assert heads[-1]["treeSize"] >= last
-    async with connected(service.conninfo, "executions") as connection:
+    async with connect(service.conninfo, "executions") as connection:
         found = await start(connection)
         key = heads[-1]["publicKey"]
         faults = [fault async for fault in tree_faults(connection, found, lambda *_: None)]

@@ -8,8 +8,8 @@ import pytest
 
 from api.documents.openapi import document
 from api.problems.codes import PROBLEMS
-from codegen.__main__ import generated
-from codegen.synchronous import renamed, synchronous
+from codegen.__main__ import generate
+from codegen.synchronous import rename, synchronous
 from service_executions.errors import ApiError, NotFound
 from service_executions.models import ServiceExecution
 from service_executions.requests import BY_CODE, api_error
@@ -20,7 +20,7 @@ from tests.support.scripted_service import DOCUMENT
 @pytest.fixture(scope="module")
 def made() -> dict[Path, str]:
     """What the script makes, by file."""
-    return generated(document(OPERATIONS))
+    return generate(document(OPERATIONS))
 
 
 def test_committed_files_are_what_the_script_makes(made: dict[Path, str]) -> None:
@@ -76,7 +76,7 @@ def test_asynchronous_code_is_made_synchronous() -> None:
     ],
 )
 def test_name_is_that_of_the_other_half(name: str, other: str) -> None:
-    assert renamed(name) == other
+    assert rename(name) == other
 
 
 def test_problem_codes_each_have_an_error() -> None:

@@ -11,7 +11,7 @@ import pytest
 from service_executions import Agent, Human, Result, Retry, Step, System, Usage, Webhook
 from service_executions.errors import ExecutionsError
 from service_executions.ids import ALPHABET, new_id
-from service_executions.requests import encoded, parameters, segment
+from service_executions.requests import encode, parameters, segment
 from service_executions.values import body, number, wire
 
 EAST = timezone(timedelta(hours=2))
@@ -83,7 +83,7 @@ def test_name_is_one_segment_of_a_path() -> None:
 
 def test_json_that_cannot_be_written_is_a_type_error() -> None:
     with pytest.raises(TypeError):
-        encoded({"a": object()})
+        encode({"a": object()})
 
 
 def test_ids_sort_by_their_time_and_differ() -> None:

@@ -14,7 +14,7 @@ from domain.eventlog.sessions import session_options
 from domain.writer.guarded_writer import GuardedWriter
 from tests.support.api_client import ok
 from tests.support.event_writer import opened
-from workers.archiver import Retention
+from workers.archiver import LineRetention
 from workers.event_archive.archiver import EventArchiver, RangeReport
 
 EVENTS = 4
@@ -70,7 +70,7 @@ def settle(api: httpx.Client, conninfo: str) -> int:
 async def archive(conninfo: str, folder: Path, url: str | None = None) -> list[RangeReport]:
     """What an archiver does a year later, in small ranges: in a folder, or at a URL."""
     url = url or (folder / "archive").as_uri()
-    retention = Retention(url, 30, folder / "archiving", event_days=365)
+    retention = LineRetention(url, 30, folder / "archiving", event_days=365)
     later = datetime.now(UTC) + timedelta(days=400)
     async with opened(conninfo) as store:
         writer = GuardedWriter(store, Clock(), str, lambda: 0.5)

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from domain.eventlog.codec import EventRow
 from domain.eventlog.sessions import session_options
 from projections.audit.note import Signer, origin_of
-from projections.audit.tables import Head, head_of, migrate_audit
+from projections.audit.tables import TreeHead, head_of, migrate_audit
 from tests.support.random_logs import KEEP
 from workers.tree_builder import TreeBuilder
 
@@ -55,13 +55,13 @@ class AuditedLog:
             "UPDATE head SET position = %s, at = %s", (after + number, events[-1].at)
         )
 
-    async def grow(self, builder: TreeBuilder | None = None) -> Head:
+    async def grow(self, builder: TreeBuilder | None = None) -> TreeHead:
         """Bring the tree up to the log; its head."""
         while await (builder or self.builder).grow(self.connection):
             pass
         return await self.head()
 
-    async def head(self) -> Head:
+    async def head(self) -> TreeHead:
         found = await head_of(self.connection)
         assert found is not None
         return found

@@ -11,12 +11,12 @@ import orjson
 
 from domain.execution.webhook import Webhook
 from domain.writer.guarded_writer import GuardedWriter
-from projections.deliveries.health import Health, health_of
+from projections.deliveries.health import WebhookHealth, health_of
 from projections.deliveries.hooks import key_of
-from projections.deliveries.queue import Queue
+from projections.deliveries.queue import DeliveryQueue
 from tests.support.followed_log import FollowedLog
 from workers.webhooks.caller import Client, WebhookCaller
-from workers.webhooks.deliveries import Calls, WebhookWorker
+from workers.webhooks.deliveries import DeliveryWorker, WebhookWorker
 from workers.webhooks.http_connection import Response
 
 OK = Response(200, b"ok", None)
@@ -56,21 +56,21 @@ class World(FollowedLog):
         """An execution that runs and has webhooks."""
         await self.begin(id_, occurred_at=occurred_at, webhooks=hooks)
 
-    def worker(self, client: Client | None = None) -> Calls:
+    def worker(self, client: Client | None = None) -> DeliveryWorker:
         caller = WebhookCaller(self.store, client or self.client)
         writer = GuardedWriter(self.store, lambda: self.now, str, lambda: 0.5)
         worker = WebhookWorker(
             caller, self.store, writer, "", clock=lambda: self.now, chance=lambda: 0.0
         )
-        return worker.calls(Queue(self.connection))
+        return worker.calls(DeliveryQueue(self.connection))
 
-    async def enter(self, worker: Calls) -> None:
+    async def enter(self, worker: DeliveryWorker) -> None:
         """Enter what is owed by now, and call nothing."""
         await self.follow()
         while await worker._dispatcher.step():
             pass
 
-    async def call(self, worker: Calls, after: timedelta = timedelta()) -> None:
+    async def call(self, worker: DeliveryWorker, after: timedelta = timedelta()) -> None:
         """Let time pass, and call until nothing is due."""
         self.now += after
         await self.follow()
@@ -78,7 +78,7 @@ class World(FollowedLog):
             await worker.settle()
             await self.follow()
 
-    async def health(self, id_: str = "e", webhook: str = "wh-1") -> Health:
+    async def health(self, id_: str = "e", webhook: str = "wh-1") -> WebhookHealth:
         key = key_of(id_, webhook)
         return (await health_of(self.connection, [key]))[key]
 

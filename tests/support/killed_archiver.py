@@ -15,7 +15,7 @@ from domain.eventlog.archive.files import ArchiveFiles
 from domain.writer.guarded_writer import GuardedWriter
 from tests.support.event_writer import opened
 from tests.support.past_events import EVENTS
-from workers.archiver import Retention
+from workers.archiver import LineRetention
 from workers.event_archive import archiver, range_file
 from workers.event_archive.archiver import EventArchiver
 
@@ -24,7 +24,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "read back": (range_file, "_has"),
     "record": (GuardedWriter, "send"),
     "take out": (archiver, "take_out"),
-    "lock": (archiver, "placed_since"),
+    "lock": (archiver, "is_placed_since"),
 }
 """In this order; at the last one nothing is committed yet."""
 
@@ -56,7 +56,7 @@ def kill_at(step: str, when: str) -> None:
 
 async def archive(conninfo: str, folder: Path) -> None:
     """Archive all that was recorded until now."""
-    retention = Retention((folder / "archive").as_uri(), 30, folder, event_days=365)
+    retention = LineRetention((folder / "archive").as_uri(), 30, folder, event_days=365)
     async with opened(conninfo) as store:
         writer = GuardedWriter(store, lambda: datetime.now(UTC), str, random.random)
         later = datetime.now(UTC) + timedelta(days=36_500)

@@ -8,12 +8,12 @@ from functools import wraps
 from typing import Any
 
 from api.cli.main import main
-from domain.eventlog.moving.places import Places
+from domain.eventlog.moving.places import MoveDatabases
 
 
 def killed_at(method: str, when: str) -> None:
     """Have this process killed there."""
-    do = getattr(Places, method)
+    do = getattr(MoveDatabases, method)
 
     @wraps(do)
     def killed(*values: Any) -> None:
@@ -21,7 +21,7 @@ def killed_at(method: str, when: str) -> None:
             do(*values)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    setattr(Places, method, killed)
+    setattr(MoveDatabases, method, killed)
 
 
 def run(method: str, when: str, arguments: list[str], environment: dict[str, str]) -> None:

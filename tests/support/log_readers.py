@@ -14,10 +14,10 @@ from domain.eventlog.connection.log_head import LastSeen, read_events_and_head
 from domain.eventlog.library import log_recorder
 from domain.eventlog.state_parts import following
 from domain.eventlog.store import Store
-from domain.integrity.erased import erased_among
+from domain.integrity.erased import find_erased
 from domain.integrity.histories import Histories
 from domain.integrity.log import order_faults
-from projections.audit.rounds.page_check import begun_executions, page_faults
+from projections.audit.rounds.page_check import page_faults, read_begun
 from projections.audit.tables import hashes_after
 from projections.engine.pages import LogPages
 from projections.history.time_travel import History
@@ -74,13 +74,13 @@ class LogReaders:
         return found
 
     async def _checks(self, streams: list[str]) -> Answers:
-        found: Answers = {"erased": await erased_among(self.store, streams)}
+        found: Answers = {"erased": await find_erased(self.store, streams)}
         for after in range(0, self.until, 5):
             until = min(after + 7, self.until)
             found[f"order {after}"] = await order_faults(self.store, after, until, 2**40)
             tile = min(after + 7, self.until) if after else self.until
             found[f"tile {after}"] = await page_faults(self.connection, after, tile)
-            found[f"begun {after}"] = await begun_executions(self.connection, after, until)
+            found[f"begun {after}"] = await read_begun(self.connection, after, until)
         return found
 
     async def _library(self, streams: list[str]) -> Answers:

@@ -31,7 +31,7 @@ from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.states import Moment, Reading, StateLoader
+from domain.eventlog.states import LoadedState, Moment, StateLoader
 from domain.eventlog.store import Store
 from domain.model import Versioned, replay
 from domain.outages import Outages
@@ -96,13 +96,13 @@ class MemoryStateLoader(StateLoader):
 
     async def read(
         self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
-    ) -> Reading:
+    ) -> LoadedState:
         if isinstance(until, datetime):
             versioned = (await self.as_of(connection, [stream], until)).get(stream)
         else:
             versioned = (await self.load(connection, {stream: None}, until=until)).get(stream)
         erased = self.keyring.is_destroyed(stream)
-        return Reading(versioned, len(self.log.events), self.log.at, erased)
+        return LoadedState(versioned, len(self.log.events), self.log.at, erased)
 
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
@@ -118,7 +118,7 @@ class MemoryStateLoader(StateLoader):
     async def learn(
         self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool = False
     ) -> dict[str, DataKey]:
-        keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
+        keys, unknown = self.keyring.known_keys(streams, believe_absent=believe_absent)
         rows = [(stream, self.log.keys[stream]) for stream in unknown if stream in self.log.keys]
         return keys | self.keyring.learn(rows, absent=unknown if believe_absent else ())
 
@@ -286,7 +286,7 @@ class MemoryTransaction(Transaction):
         log.at = at if events else log.at
         log.keys |= {**keys.made, **dict.fromkeys(keys.erased, b"")}
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
-        keys.written(self._states.keyring)
+        keys.note_written(self._states.keyring)
         await asyncio.sleep(0)
 
 

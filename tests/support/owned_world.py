@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from api.access.identity import Access, Caller
+from api.access.identity import Authenticator, Caller
 from api.access.rights import Role
 from api.access.scope import AUDITING, OPERATING, Scope, reach_of_owner
 from tests.support.api_client import ok
@@ -105,7 +105,7 @@ def headers_of(role: Role) -> dict[str, str]:
 def world(conninfo: str) -> Iterator[Serving]:
     """A server that knows a caller of each role."""
     callers = {token_of(role): caller for role, caller in CALLERS.items()}
-    access = Access(TOKEN, bytes(32), (KnownCallers(callers),))
+    access = Authenticator(TOKEN, bytes(32), (KnownCallers(callers),))
     with serving(conninfo, access=access) as server:
         yield server
 

@@ -30,7 +30,7 @@ from projections.audit.tables import migrate_audit
 from projections.audit.tiles import Tree
 from projections.log_lines.archive.place import KEEP
 from tests.support.past_lines import DAY, SCHEMA, PastLines
-from workers.archiver import Retention
+from workers.archiver import LineRetention
 from workers.event_archive.archiver import EventArchiver, RangeReport, take_out
 from workers.event_archive.conditions import Range, quiet_streams
 from workers.event_archive.range_file import write
@@ -96,7 +96,7 @@ class PastEvents(PastLines):
             pass
 
     def event_archiver(
-        self, retention: Retention | None = None, events: int = EVENTS
+        self, retention: LineRetention | None = None, events: int = EVENTS
     ) -> EventArchiver:
         """One that archives by the same clock what is older than a year."""
         wanted = retention or replace(self.retention, event_days=365)
@@ -124,4 +124,4 @@ class PastEvents(PastLines):
 
     async def horizon(self) -> int:
         """Up to where events are in files."""
-        return await archived_queries.archived_until(self.connection)
+        return await archived_queries.read_horizon(self.connection)

@@ -27,7 +27,7 @@ from projections.engine.pages import LogPages
 from projections.engine.projection import Projection
 from projections.registry import all_projections
 from tests.support.event_writer import new_store
-from workers.archiver import Archiver, DayReport, Retention
+from workers.archiver import Archiver, DayReport, LineRetention
 
 SCHEMA = "executions"
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -117,11 +117,11 @@ class PastLines:
             assert follower.parked == 0, await self.query("SELECT view, type, error FROM parked")
 
     @property
-    def retention(self) -> Retention:
+    def retention(self) -> LineRetention:
         """30 days, and then into the folder."""
-        return Retention((self.folder / "archive").as_uri(), 30, self.folder / "work")
+        return LineRetention((self.folder / "archive").as_uri(), 30, self.folder / "work")
 
-    def archiver(self, retention: Retention | None = None) -> Archiver:
+    def archiver(self, retention: LineRetention | None = None) -> Archiver:
         """One that archives by the same clock."""
         wanted = retention or self.retention
         writer = GuardedWriter(self.work, lambda: self.now, str, lambda: 0.5)

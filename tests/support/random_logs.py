@@ -21,7 +21,7 @@ from domain.registry import codec
 from domain.types import Assignee
 from projections.engine.migrations import BEGIN_BOOKMARK
 from projections.engine.projection import Projection
-from projections.representations.packing import unpacked
+from projections.representations.packing import unpack
 from tests.support.random_executions import creations, walk, ways
 
 CODEC = codec()
@@ -105,4 +105,4 @@ async def rows(connection: AsyncConnection, table: str) -> list[Any]:
 
 
 def _read(value: Any) -> Any:
-    return orjson.loads(unpacked(value)) if isinstance(value, bytes) else value
+    return orjson.loads(unpack(value)) if isinstance(value, bytes) else value

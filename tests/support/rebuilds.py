@@ -12,7 +12,7 @@ from domain.eventlog.store import Store
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.engine.parallel_rebuild import Processes
-from projections.engine.verification.verify import Verification, Work, verify
+from projections.engine.verification.verify import LogVerification, Work, verify
 from projections.executions.projection import Executions
 from projections.executions.tables import ROW
 from tests.support.event_writer import Log, completed, some, started
@@ -52,7 +52,7 @@ async def follow(conninfo: str, store: Store) -> None:
 async def differences(conninfo: str, store: Store) -> list[tuple[str, str]]:
     """Where the view of executions is not what the events say, and how."""
     view = Executions(store.codec)
-    found = verify(conninfo, store, Work([view]), Verification())
+    found = verify(conninfo, store, Work([view]), LogVerification())
     return [(fault.place, fault.what) async for fault in found if fault.part == view.name]
 
 

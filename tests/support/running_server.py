@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from api.access.identity import Access
+from api.access.identity import Authenticator
 from api.app import create_app
 from api.cells.registry import LogRegistry
 from api.database import Database
@@ -35,7 +35,7 @@ from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_name import settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
-from domain.supervisor import started
+from domain.supervisor import run_parts
 from projections.engine.runner import Runner
 from projections.preparation import migrate
 from tests.support.declared import require_declared
@@ -70,7 +70,7 @@ class Serving:
         conninfo: str,
         port: int = 0,
         data_dir: Path = Path(),
-        access: Access | None = None,
+        access: Authenticator | None = None,
         calls: str = "",
         *,
         log_name: str | None = None,
@@ -158,7 +158,7 @@ class Serving:
         self._loop = asyncio.get_running_loop()
         work = run_workers(self.conninfo, "executions", KEYS, self._calls, log_name=self._log_name)
         task = task_of(self.settings, self.conninfo, KEYS)
-        async with work as self.runner, started(work_for_others(task)):
+        async with work as self.runner, run_parts(work_for_others(task)):
             await self._server.serve(sockets=[self._socket])
 
 
@@ -167,7 +167,7 @@ def serving(
     conninfo: str,
     port: int = 0,
     data_dir: Path = Path(),
-    access: Access | None = None,
+    access: Authenticator | None = None,
     calls: str = "",
     *,
     log_name: str | None = None,

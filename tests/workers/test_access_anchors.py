@@ -10,7 +10,7 @@ from domain.access.anchors import STREAM
 from projections.audit import merkle
 from projections.audit.access import segments
 from projections.audit.access.anchors import Anchor, anchors_after
-from projections.audit.access.segments import Segment, hashes_between
+from projections.audit.access.segments import AccessSegment, hashes_between
 from projections.audit.proofs import root_of_inclusion
 from tests.support.access_chain import AccessChain
 from workers import access_anchors
@@ -39,7 +39,7 @@ async def test_minute_in_which_the_access_log_moved_is_anchored(chain: AccessCha
     hashes = await hashes_between(chain.connection, 0, 5)
     assert (one.first, one.last, one.hash) == (1, 3, hashes[2])
     assert (two.first, two.last, two.hash) == (4, 5, hashes[4])
-    assert one.root == Segment(hashes[:3]).root
+    assert one.root == AccessSegment(hashes[:3]).root
 
 
 async def test_minute_without_reads_leaves_no_event(chain: AccessChain) -> None:
@@ -87,7 +87,7 @@ async def test_path_of_an_entry_leads_to_the_root_of_its_anchor(
     await chain.anchor()
     (anchor,) = await anchors(chain)
     hashes = await hashes_between(chain.connection, 0, size)
-    segment = Segment(hashes)
+    segment = AccessSegment(hashes)
     for index, hashed in enumerate(hashes):
         leaf = merkle.leaf_hash(hashed)
         assert root_of_inclusion(index, size, leaf, segment.path(index)) == anchor.root

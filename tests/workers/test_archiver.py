@@ -180,7 +180,7 @@ def crash(*_: Any, **__: Any) -> Any:
         (archiver_module, "ArchiveLogs"),
         (days, "keep_files"),
         (days, "drop"),
-        (day_retention, "placed_since"),
+        (day_retention, "is_placed_since"),
         (day_retention, "keep_log_as_it_is"),
     ],
 )

@@ -19,7 +19,7 @@ from domain.execution.commands import CancelExecution, CompleteExecution, FailEx
 from domain.jobs.job import CancelJob, CreateJob, Job
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
-from projections.catalog import Catalog, Entry, Page
+from projections.catalog import Catalog, CatalogEntry, CatalogPage
 from projections.executions.projection import Executions
 from projections.query.parser import MOST_CONDITIONS
 from tests.support.followed_log import SCHEMA, FollowedLog
@@ -122,8 +122,8 @@ async def test_page_with_an_execution_in_an_archive_that_is_away_is_done_later(
             how["damaged"]["execution/e-1"] = ArchiveAway()
         return found
 
-    async def running(*_: object, cursor: str | None) -> Page:
-        return Page([Entry("j", b"")], cursor, 0)
+    async def running(*_: object, cursor: str | None) -> CatalogPage:
+        return CatalogPage([CatalogEntry("j", b"")], cursor, 0)
 
     with monkeypatch.context() as patch:
         patch.setattr(StateLoader, "load", away)
@@ -200,9 +200,9 @@ async def test_job_that_failed_is_tried_again_after_a_while_and_holds_up_no_othe
             raise RuntimeError
         return True
 
-    async def running(*_: object, cursor: str | None) -> Page:
+    async def running(*_: object, cursor: str | None) -> CatalogPage:
         found, following = ("broken", "broken") if cursor is None else ("j", None)
-        return Page([Entry(found, b"")], following, 0)
+        return CatalogPage([CatalogEntry(found, b"")], following, 0)
 
     monkeypatch.setattr(JobWorker, "advance", advance)
     monkeypatch.setattr(Catalog, "list", running)

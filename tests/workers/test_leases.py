@@ -25,7 +25,7 @@ from domain.model import Command, Recorded
 from domain.supervisor import cancel
 from domain.writer.message import Message
 from projections.claims.projection import Claims
-from projections.claims.silent import Silent, silent_of
+from projections.claims.silent import SilentExecution, silent_of
 from projections.claims.totals import claim_totals
 from tests.support.followed_log import FollowedLog
 from workers import leases, ownership
@@ -164,7 +164,7 @@ async def test_lease_is_lost_when_it_is_over_without_waiting_for_the_next_look(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ownership, "LOOK", 600)
-    monkeypatch.setattr(leases, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(leases, "PAUSE", 0.05)
     worker = world.worker()
     running = asyncio.create_task(worker.run(world.connection))
     await asyncio.sleep(0.2)  # it has looked, and found nothing
@@ -246,7 +246,7 @@ async def test_execution_is_not_looked_at_before_its_next_silence_may_be_over(
 ) -> None:
     looked_at: list[str] = []
 
-    async def noted(connection: Any, executions: Any, now: Any) -> list[Silent]:
+    async def noted(connection: Any, executions: Any, now: Any) -> list[SilentExecution]:
         looked_at.extend(executions)
         return await silent_of(connection, executions, now)
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from domain.eventlog.sessions import session_options
-from domain.supervisor import started
+from domain.supervisor import run_parts
 from tests.support.followed_log import SCHEMA
 from workers.log_ownership import LogOwnership
 from workers.ownership import WORK, OwnedWork, ownership, without_owner
@@ -135,7 +135,7 @@ async def test_log_among_many_is_owned_by_one_process_and_then_by_another(
     database: str, connection: psycopg.AsyncConnection
 ) -> None:
     first, second = LogOwnership(database), LogOwnership(database)
-    async with asyncio.timeout(60), started([first, second]):
+    async with asyncio.timeout(60), run_parts([first, second]):
         async with first.of(SCHEMA, list), first.of("another", list):
             assert await without_owner(connection, SCHEMA) == []
             other = asyncio.create_task(_own(second))
@@ -153,7 +153,7 @@ async def test_owner_of_a_log_hears_that_its_lock_is_lost(
     database: str, connection: psycopg.AsyncConnection
 ) -> None:
     ownership, lost = LogOwnership(database), asyncio.Event()
-    async with asyncio.timeout(60), started([ownership]), ownership.of(SCHEMA, lost.set):
+    async with asyncio.timeout(60), run_parts([ownership]), ownership.of(SCHEMA, lost.set):
         await connection.execute(
             """SELECT pg_terminate_backend(pid) FROM pg_locks
             WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"""

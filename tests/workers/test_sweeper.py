@@ -9,7 +9,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.eventlog.sessions import session_options
-from projections.deliveries.queue import Queue, Settled
+from projections.deliveries.queue import DeliveryQueue, Settled
 from tests.support.sample_aggregate import NOON
 from workers.sweeper import Sweeper
 
@@ -61,7 +61,7 @@ async def test_answer_that_comes_after_the_sweep_is_not_kept(
     settled = Settled(
         "wh_1", "execution/a", 3, "delivered", NOON, 200, 5, "Sesame", None, next_at=None
     )
-    await Queue(connection).settle([settled])
+    await DeliveryQueue(connection).settle([settled])
     for query in ("SELECT * FROM webhook_deliveries", "SELECT * FROM webhook_progress"):
         assert "Sesame" not in str(await ask(connection, query))
     assert await ask(

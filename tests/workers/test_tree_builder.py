@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from projections.audit import merkle
 from projections.audit.leaf import leaf_bytes
-from projections.audit.note import Checkpoint, checkpoint_of
+from projections.audit.note import TreeCheckpoint, checkpoint_of
 from projections.audit.tables import tiles_of_tree
 from projections.audit.tiles import hashes_of
 from tests.support.audited_log import SCHEMA, AuditedLog, event
@@ -34,7 +34,7 @@ def root_of(size: int) -> bytes:
 
     def node(place: merkle.Node) -> bytes:
         level, index = place
-        return merkle.joined(hashes[index << level : index + 1 << level])
+        return merkle.join(hashes[index << level : index + 1 << level])
 
     return merkle.root(size, node)
 
@@ -43,7 +43,7 @@ async def test_head_of_an_empty_log_is_signed(audited: AuditedLog) -> None:
     head = await audited.grow()
     signer = await audited.signer()
     assert (head.size, head.root, head.origin) == (0, merkle.EMPTY_ROOT, signer.origin)
-    assert checkpoint_of(head.note, signer.public_key) == Checkpoint(
+    assert checkpoint_of(head.note, signer.public_key) == TreeCheckpoint(
         signer.origin, 0, merkle.EMPTY_ROOT
     )
 

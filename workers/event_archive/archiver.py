@@ -19,7 +19,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError
-from domain.eventlog.archive.blocks import encoded_positions
+from domain.eventlog.archive.blocks import encode_positions
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, is_installed
 from domain.eventlog.store import Store
 from domain.retention.archived_range import ArchiveEvents
@@ -27,9 +27,9 @@ from domain.supervisor import Tasks
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.audit.tables import tiles_of_tree
-from projections.log_lines.archive.holds import placed_since
+from projections.log_lines.archive.holds import is_placed_since
 from projections.log_lines.archive.place import settle_place
-from workers.archiver import ACTOR, AT_LENGTH, Retention
+from workers.archiver import ACTOR, AT_LENGTH, LineRetention
 from workers.day_retention import NotRemoved, RetentionWorker, describe_holds
 from workers.event_archive.conditions import (
     Leaving,
@@ -79,7 +79,7 @@ class EventArchiver(RetentionWorker):
         writer: GuardedWriter,
         store: Store,
         conninfo: str,
-        retention: Retention,
+        retention: LineRetention,
         *,
         clock: Callable[[], datetime],
         events: int = EVENTS,
@@ -160,7 +160,7 @@ class EventArchiver(RetentionWorker):
         found: Leaving,
         report: RangeReport,
     ) -> None:
-        written = await self._written(connection, range_)
+        written = await self._write_file(connection, range_)
         command = ArchiveEvents(**vars(written.file))
         stream = f"range/{range_.first}"
         await self._writer.send(Message(stream, command, ACTOR, correlation="archive"))
@@ -172,7 +172,7 @@ class EventArchiver(RetentionWorker):
         )
         log.info("events archived", first=range_.first, last=range_.last, bytes=report.bytes)
 
-    async def _written(self, connection: AsyncConnection, range_: Range) -> RangeFile:
+    async def _write_file(self, connection: AsyncConnection, range_: Range) -> RangeFile:
         rows = await self._store.span(connection, range_.first - 1, range_.last)
         if len(rows) != range_.last - range_.first + 1:
             raise LookupError(f"events {range_.first} to {range_.last} are not all in the table")
@@ -199,12 +199,12 @@ async def take_out(
         "lasts": [stream.last for stream in streams],
         "begins": [stream.positions[0] for stream in streams],
         "owners": [stream.parties for stream in streams],
-        "places": [encoded_positions(stream.positions) for stream in streams],
+        "places": [encode_positions(stream.positions) for stream in streams],
     }
     async with connection.transaction():
         await connection.execute(TAKE_OUT, values)
         # Last, and until the commit: who appends after it knows what has left the table.
         await connection.execute(LOCK)
-        placed, _ = await placed_since(connection, position)
+        placed, _ = await is_placed_since(connection, position)
         if placed:
             raise NotRemoved("waiting", "a hold was placed meanwhile")

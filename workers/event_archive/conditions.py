@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.access.parties import parties_in
 from domain.model import aggregate_id
-from projections.log_lines.archive.holds import Holding, held_among, holds_among
+from projections.log_lines.archive.holds import Holding, find_held, holds_among
 from workers.day_retention import NotRemoved, require_known
 
 NEXT = """SELECT a.last + 1, e.at, head.position FROM head,
@@ -116,6 +116,6 @@ async def leaving(connection: AsyncConnection, range_: Range, streams: Sequence[
     query = "SELECT unnest(%(executions)s::text[])"
     checked = await holds_among(connection, range_.last, query, values)
     require_known(checked)
-    kept = await held_among(connection, query, values) if checked.holds else frozenset()
+    kept = await find_held(connection, query, values) if checked.holds else frozenset()
     free = [stream for stream in streams if aggregate_id(stream.stream) not in kept]
     return Leaving(free, checked.position, checked.holds)

@@ -17,7 +17,7 @@ from domain.execution.webhook import Webhook
 from domain.lru import LruCache
 from domain.sealing import Ciphertext
 from projections.deliveries.hooks import id_of
-from projections.deliveries.queue import Waiting
+from projections.deliveries.queue import WaitingDelivery
 from projections.deliveries.secrets import signing_generations, signing_secret
 from workers.webhooks.http_client import CallFailed
 from workers.webhooks.http_connection import Response
@@ -75,7 +75,7 @@ class WebhookCaller:
         self._hooks.clear()
         self._secrets.clear()
 
-    async def send(self, waiting: Waiting, at: datetime) -> Outcome:
+    async def send(self, waiting: WaitingDelivery, at: datetime) -> Outcome:
         """Send an event that waits.
 
         Raises:
@@ -87,7 +87,9 @@ class WebhookCaller:
             return Outcome(None, 0, error=UNREADABLE)
         return await call(self._client, url, headers, body)
 
-    async def _call(self, waiting: Waiting, at: datetime) -> tuple[str, Mapping[str, str], bytes]:
+    async def _call(
+        self, waiting: WaitingDelivery, at: datetime
+    ) -> tuple[str, Mapping[str, str], bytes]:
         stream, data = waiting.lane.stream, waiting.data
         keys = await self._store.keys([stream, waiting.set_by])
         if (hook_key := usable(keys[waiting.set_by])) is None:
@@ -102,11 +104,11 @@ class WebhookCaller:
         secrets = self._signing(waiting, hook_key, at)
         return hook.target, message_headers(hook, secrets, message, at, body), body
 
-    def _signing(self, waiting: Waiting, key: DataKey, at: datetime) -> list[bytes]:
+    def _signing(self, waiting: WaitingDelivery, key: DataKey, at: datetime) -> list[bytes]:
         generations = signing_generations(waiting.generation, waiting.overlap_until, at)
         return [self._secret(waiting, key, generation) for generation in generations]
 
-    def _secret(self, waiting: Waiting, key: DataKey, generation: int) -> bytes:
+    def _secret(self, waiting: WaitingDelivery, key: DataKey, generation: int) -> bytes:
         name = waiting.set_by, waiting.lane.webhook, generation
         if (found := self._secrets.get(name)) is None:
             found = signing_secret(key, id_of(waiting.lane.webhook), generation)
@@ -118,7 +120,7 @@ class WebhookCaller:
         [row] = await self._store.history(stream, version - 1, version)
         return row
 
-    async def _hook(self, waiting: Waiting, key: DataKey) -> Webhook:
+    async def _hook(self, waiting: WaitingDelivery, key: DataKey) -> Webhook:
         name = waiting.lane.webhook, waiting.set_by, waiting.set_at
         if (found := self._hooks.get(name)) is None:
             row = await self._event(waiting.set_by, waiting.set_at)

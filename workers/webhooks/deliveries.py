@@ -24,10 +24,10 @@ from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
 from domain.writer.guarded_writer import GuardedWriter
 from projections.deliveries.projection import Deliveries
-from projections.deliveries.queue import Due, Lane, Queue, Settled, Waiting
+from projections.deliveries.queue import DeliveryQueue, DueLane, Lane, Settled, WaitingDelivery
 from workers.ownership import OwnedWork
 from workers.webhooks.caller import Outcome, WebhookCaller
-from workers.webhooks.dispatcher import Dispatcher
+from workers.webhooks.dispatcher import WebhookDispatcher
 from workers.webhooks.health_reports import GONE, HealthReports
 from workers.webhooks.outcome_writer import OutcomeWriter
 from workers.webhooks.retry_schedule import LONGEST_WISH, next_attempt_at
@@ -75,7 +75,7 @@ class WebhookWorker(OwnedWork):
 
     async def run(self, connection: AsyncConnection) -> None:
         """Call until cancelled; calls under way are broken off then, and made again by the next owner."""
-        calls = self.calls(Queue(connection))
+        calls = self.calls(DeliveryQueue(connection))
         try:
             while True:
                 if not await calls.step():
@@ -84,11 +84,11 @@ class WebhookWorker(OwnedWork):
         finally:
             await calls.break_off()
 
-    def calls(self, queue: Queue) -> Calls:
+    def calls(self, queue: DeliveryQueue) -> DeliveryWorker:
         """The calls that are made by the owner of a queue."""
-        dispatcher = Dispatcher(self._store, queue, self._clock)
+        dispatcher = WebhookDispatcher(self._store, queue, self._clock)
         reports = HealthReports(self._writer, queue)
-        return Calls(
+        return DeliveryWorker(
             queue,
             dispatcher,
             self._caller,
@@ -99,13 +99,13 @@ class WebhookWorker(OwnedWork):
         )
 
 
-class Calls:
+class DeliveryWorker:
     """What is called now, and what next."""
 
     def __init__(
         self,
-        queue: Queue,
-        dispatcher: Dispatcher,
+        queue: DeliveryQueue,
+        dispatcher: WebhookDispatcher,
         caller: WebhookCaller,
         reports: HealthReports,
         *,
@@ -164,7 +164,7 @@ class Calls:
         # Those that are under way are due, too.
         limit = room + len(self._under_way)
         due = await self._queue.due(now, full, 2 * OF_AN_ENDPOINT, limit)
-        chosen = self._chosen(due, room)
+        chosen = self._choose(due, room)
         found = await self._queue.waiting(each.lane for each in chosen) if chosen else {}
         if idle := [lane for lane, waiting in found.items() if not waiting]:
             await self._queue.rest(idle, now + LOOK_AGAIN)
@@ -173,8 +173,8 @@ class Calls:
                 self._begin(each, waiting)
         return len(chosen)
 
-    def _chosen(self, due: Sequence[Due], room: int) -> list[Due]:
-        chosen: list[Due] = []
+    def _choose(self, due: Sequence[DueLane], room: int) -> list[DueLane]:
+        chosen: list[DueLane] = []
         taken: Counter[str] = Counter()
         for each in due:
             if len(chosen) == room:
@@ -190,7 +190,7 @@ class Calls:
         most = 1 if endpoint in self._silent else OF_AN_ENDPOINT
         return self._busy[endpoint] + more < most
 
-    def _begin(self, due: Due, waiting: Sequence[Waiting]) -> None:
+    def _begin(self, due: DueLane, waiting: Sequence[WaitingDelivery]) -> None:
         lane, endpoint = due
 
         def done(_: asyncio.Task[None]) -> None:
@@ -204,7 +204,7 @@ class Calls:
         self._under_way[lane] = call
         call.add_done_callback(done)
 
-    async def _serve(self, endpoint: str, waiting: Sequence[Waiting]) -> None:
+    async def _serve(self, endpoint: str, waiting: Sequence[WaitingDelivery]) -> None:
         """Send what a lane holds, event by event, until one is not taken, or its webhook has to be read again."""
         read_at = monotonic()
         try:
@@ -217,7 +217,7 @@ class Calls:
             log.exception("webhook could not be served", webhook=waiting[0].lane.webhook)
             await asyncio.sleep(AFTER_MISTAKE)
 
-    async def _deliver(self, endpoint: str, event: Waiting) -> bool:
+    async def _deliver(self, endpoint: str, event: WaitingDelivery) -> bool:
         """Send one event; whether the next one may follow at once."""
         outcome = await self._caller.send(event, self._clock())
         if outcome.status is None:
@@ -228,12 +228,12 @@ class Calls:
             return (
                 False  # the event is sent as the webhook is now; of that, this failure says nothing
             )
-        settled = self._settled(event, outcome)
+        settled = self._settle(event, outcome)
         standing = await self._outcome_writer.write(settled)
         await self._health_reports.consider(event, settled, standing)
         return settled.error is None
 
-    def _settled(self, event: Waiting, outcome: Outcome) -> Settled:
+    def _settle(self, event: WaitingDelivery, outcome: Outcome) -> Settled:
         now = self._clock()
         state, next_at = "delivered", None
         if outcome.status == GONE:

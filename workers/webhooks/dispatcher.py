@@ -20,7 +20,7 @@ from domain.eventlog.store import Store
 from domain.execution.webhook_events import matches as names_match
 from domain.model import aggregate_id
 from projections.deliveries import queue as sql
-from projections.deliveries.queue import Owed, Queue, enter
+from projections.deliveries.queue import DeliveryQueue, Owed, enter
 from workers.webhooks.event_states import EventStates
 from workers.webhooks.matching import HookFilter, HookIndex, LoggedEvent
 
@@ -34,10 +34,10 @@ BEGIN_ANEW = frozenset({WebhookDisabled.type, WebhookEnabled.type})
 """Events after which earlier failures of a webhook do not count any more."""
 
 
-class Dispatcher:
+class WebhookDispatcher:
     """Enters what webhooks are owed, page by page."""
 
-    def __init__(self, store: Store, queue: Queue, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, queue: DeliveryQueue, clock: Callable[[], datetime]) -> None:
         self._queue = queue
         self._clock = clock
         self._states = EventStates(store)
@@ -89,7 +89,7 @@ class Dispatcher:
             await self._look_up(connection, head)
             rows = await _rows(connection, head, until, self._index.types, PAGE)
         owed = await _of_executions(connection, head, until)
-        owed += await self._owed(self._index, rows)
+        owed += await self._find_owed(self._index, rows)
         now = self._clock()
         await enter(connection, owed, now)
         if anew:
@@ -114,12 +114,12 @@ class Dispatcher:
         rows = await _rows(connection, position, until, index.types, PAGE)
         if len(rows) == PAGE:
             until = rows[-1].position
-        await enter(connection, await self._owed(index, rows), self._clock())
+        await enter(connection, await self._find_owed(index, rows), self._clock())
         done = until >= head
         await connection.execute(sql.CAUGHT_UP, (None if done else until, webhook))
         return not done
 
-    async def _owed(self, index: HookIndex, rows: Iterable[EventRow]) -> list[Owed]:
+    async def _find_owed(self, index: HookIndex, rows: Iterable[EventRow]) -> list[Owed]:
         events = [LoggedEvent.read(row) for row in rows]
         folded = [event.row for event in events if index.needs_state(event)]
         states: dict[tuple[str, int], Any] = await self._states.of(folded) if folded else {}
@@ -127,7 +127,7 @@ class Dispatcher:
             Owed(hook.webhook, row.position, row.stream, row.version, hook.endpoint)
             for event in events
             for row in (event.row,)
-            for hook in index.owed(event, states.get((row.stream, row.version)))
+            for hook in index.find(event, states.get((row.stream, row.version)))
         ]
 
 
@@ -143,10 +143,10 @@ async def _of_executions(connection: AsyncConnection, after: int, until: int) ->
     """What the webhooks of executions are owed."""
     cursor = await connection.execute(sql.OF_EXECUTIONS, (after, until), prepare=False, binary=True)
     rows = await cursor.fetchall()
-    return [found for row in rows if (found := owed_to(*row[:4], row=EventRow(*row[4:])))]
+    return [found for row in rows if (found := find_owed(*row[:4], row=EventRow(*row[4:])))]
 
 
-def owed_to(
+def find_owed(
     webhook: str, since: int, endpoint: str, events: Sequence[str], *, row: EventRow
 ) -> Owed | None:
     """What a webhook of an execution is owed by an event of it, if it is."""

@@ -35,15 +35,15 @@ class EventStates:
         for row in rows:
             wanted.setdefault(row.stream, []).append(row.version)
         found: States = {}
-        pending = await self._begun(wanted, found)
+        pending = await self._begin(wanted, found)
         while pending := {
             s: known for s, known in pending.items() if known.version < wanted[s][-1]
         }:
-            pending = await self._advanced(pending, wanted, found)
+            pending = await self._advance(pending, wanted, found)
         self._known.trim()
         return found
 
-    async def _begun(
+    async def _begin(
         self, wanted: dict[str, list[int]], found: States
     ) -> dict[str, Versioned[Any]]:
         """A state of each stream that is not later than the first one wanted."""
@@ -53,12 +53,12 @@ class EventStates:
             if known is not None and known.version <= versions[0]:
                 begun[stream] = known
         missing = {s: versions[0] for s, versions in wanted.items() if s not in begun}
-        begun |= await self._loaded(missing)
+        begun |= await self._load(missing)
         for stream, state in begun.items():
             self._keep(stream, state, wanted, found)
         return begun
 
-    async def _loaded(self, versions: dict[str, int]) -> dict[str, Versioned[Any]]:
+    async def _load(self, versions: dict[str, int]) -> dict[str, Versioned[Any]]:
         async with self._store.reader() as connection:
             try:
                 return await self._store.states.states_at(connection, versions)
@@ -68,10 +68,10 @@ class EventStates:
                     return {}
         states: dict[str, Versioned[Any]] = {}
         for stream, version in versions.items():
-            states |= await self._loaded({stream: version})
+            states |= await self._load({stream: version})
         return states
 
-    async def _advanced(
+    async def _advance(
         self, pending: dict[str, Versioned[Any]], wanted: dict[str, list[int]], found: States
     ) -> dict[str, Versioned[Any]]:
         places = [(stream, known.version) for stream, known in pending.items()]

@@ -17,11 +17,11 @@ from domain.catalog.webhook_commands import (
 from domain.errors import DomainError, OutcomeUnknown, Overloaded
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
-from projections.deliveries.queue import Queue, Settled, Standing, Waiting
+from projections.deliveries.queue import DeliveryQueue, Settled, Standing, WaitingDelivery
 
 ACTOR = "system"
 GONE = 410
-PATIENCE = timedelta(days=5)
+DISABLE_AFTER = timedelta(days=5)
 """How long a webhook may fail before it is disabled."""
 ATTEMPTS = 2
 """Calls of one event in vain before the log says that the webhook fails: one is no news."""
@@ -32,19 +32,21 @@ log = structlog.get_logger()
 class HealthReports:
     """Sends the commands that record how webhooks stand."""
 
-    def __init__(self, writer: GuardedWriter, queue: Queue) -> None:
+    def __init__(self, writer: GuardedWriter, queue: DeliveryQueue) -> None:
         self._writer = writer
         self._queue = queue
 
-    async def consider(self, waiting: Waiting, settled: Settled, standing: Standing) -> None:
+    async def consider(
+        self, waiting: WaitingDelivery, settled: Settled, standing: Standing
+    ) -> None:
         """Report what an outcome means, where it is news."""
         command = news(waiting.attempts + 1, settled, standing)
-        if command is None or not await self._sent(waiting, command):
+        if command is None or not await self._send(waiting, command):
             return
         failing, over = isinstance(command, ReportFailing), isinstance(command, EndWebhook)
         await self._queue.announce(waiting.lane.webhook, failing=failing, over=over)
 
-    async def _sent(self, waiting: Waiting, command: HookCommand) -> bool:
+    async def _send(self, waiting: WaitingDelivery, command: HookCommand) -> bool:
         webhook = waiting.lane.webhook
         meta = orjson.loads(waiting.meta)
         command = command.of(waiting.execution, (meta.get("customer"), meta.get("provider")))
@@ -65,7 +67,7 @@ def news(attempts: int, settled: Settled, standing: Standing) -> HookCommand | N
     if settled.status == GONE:
         return EndWebhook(reason="gone")
     since = standing.failing_since or settled.at
-    if settled.at - since >= PATIENCE:
+    if settled.at - since >= DISABLE_AFTER:
         return EndWebhook(reason="failing")
     if attempts < ATTEMPTS or standing.announced:
         return None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from workers.outbound.addresses import AddressRefused, Network, check
 from workers.outbound.look_up import Resolve, look_up
-from workers.webhooks.http_connection import ANSWER_BYTES, Connection, NoAnswer, Response
+from workers.webhooks.http_connection import ANSWER_BYTES, HttpConnection, NoAnswer, Response
 
 TIMEOUT = 15.0
 """Seconds for a call from beginning to end."""
@@ -24,7 +24,7 @@ KEPT_FOR = 10.0
 """Connections that are kept for the next call, and for how many seconds."""
 
 
-class Origin(NamedTuple):
+class ConnectionOrigin(NamedTuple):
     """What connections are to."""
 
     host: str
@@ -35,12 +35,12 @@ class Origin(NamedTuple):
 class Target(NamedTuple):
     """Where a URL leads: the beginning of the request, and the headers that follow from the URL."""
 
-    origin: Origin
+    origin: ConnectionOrigin
     line: bytes
     headers: list[tuple[bytes, bytes]]
 
 
-Dial = Callable[[str, Origin], Awaitable[Connection]]
+Dial = Callable[[str, ConnectionOrigin], Awaitable[HttpConnection]]
 """Connects to an address of an origin. Raises OSError where that does not answer."""
 
 
@@ -60,11 +60,11 @@ class HttpClient:
         answer_bytes: int = ANSWER_BYTES,
     ) -> None:
         self._allowed = allowed
-        self._dial = dial or self._connected
+        self._dial = dial or self._connect_to
         self._resolve = resolve or look_up
         self._timeout = timeout
         self._answer_bytes = answer_bytes
-        self._kept: dict[Origin, list[Connection]] = {}
+        self._kept: dict[ConnectionOrigin, list[HttpConnection]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     async def aclose(self) -> None:
@@ -103,7 +103,9 @@ class HttpClient:
         connection = await self._connect(target.origin)
         return await self._exchange(connection, target.origin, request)
 
-    async def _exchange(self, connection: Connection, origin: Origin, request: bytes) -> Response:
+    async def _exchange(
+        self, connection: HttpConnection, origin: ConnectionOrigin, request: bytes
+    ) -> Response:
         response = await connection.exchange(request)
         if connection.open:
             self._keep(connection, origin)
@@ -120,7 +122,7 @@ class HttpClient:
         tls.set_alpn_protocols(["http/1.1"])
         return tls
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def _connect(self, origin: ConnectionOrigin) -> HttpConnection:
         """A connection to the first address of the host that answers, if all of them may be reached.
 
         Raises:
@@ -141,9 +143,9 @@ class HttpClient:
                 reason = f"no connection to {origin.host}: {error}"
         raise CallFailed(reason)
 
-    async def _connected(self, address: str, origin: Origin) -> Connection:
+    async def _connect_to(self, address: str, origin: ConnectionOrigin) -> HttpConnection:
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(self._answer_bytes),
+            lambda: HttpConnection(self._answer_bytes),
             address,
             origin.port,
             ssl=self._tls if origin.tls else None,
@@ -151,7 +153,7 @@ class HttpClient:
         )
         return connection
 
-    def _take(self, origin: Origin) -> Connection | None:
+    def _take(self, origin: ConnectionOrigin) -> HttpConnection | None:
         """A kept connection, the one that was used last."""
         kept = self._kept.get(origin)
         while kept:
@@ -159,7 +161,7 @@ class HttpClient:
                 return connection
         return None
 
-    def _keep(self, connection: Connection, origin: Origin) -> None:
+    def _keep(self, connection: HttpConnection, origin: ConnectionOrigin) -> None:
         if sum(map(len, self._kept.values())) >= KEPT:
             connection.close()
             return
@@ -203,7 +205,7 @@ def target_of(url: str) -> Target:
     headers = [pair for pair in request.headers.raw if pair[0].lower() != b"content-length"]
     scheme, path = parsed.scheme, parsed.raw_path
     port = parsed.port or (443 if scheme == "https" else 80)
-    origin = Origin(parsed.raw_host.decode("ascii"), port, scheme == "https")
+    origin = ConnectionOrigin(parsed.raw_host.decode("ascii"), port, scheme == "https")
     return Target(origin, b"POST %b HTTP/1.1" % path, headers)
 
 

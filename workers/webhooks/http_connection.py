@@ -29,7 +29,7 @@ class NoAnswer(Exception):
     """No status came; the message says why."""
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """Takes one request after the other. What it reads of an answer is bounded."""
 
     def __init__(self, answer_bytes: int = ANSWER_BYTES) -> None:

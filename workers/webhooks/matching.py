@@ -19,7 +19,7 @@ from domain.model import Versioned
 from projections.executions import columns
 from projections.executions.columns import value_in
 from projections.query.ast import EVERYTHING, And, Condition
-from projections.query.matcher import by_parties, matches, parties_suffice, required_values
+from projections.query.matcher import by_parties, find_required_values, matches, parties_suffice
 from projections.query.parser import from_json
 
 BY_STATE = frozenset({"service", "order"})
@@ -152,10 +152,10 @@ class _HooksOfType:
 
     def add(self, hook: HookFilter) -> None:
         self.needs_states = self.needs_states or hook.needs_states
-        if parties := required_values(hook.both):
+        if parties := find_required_values(hook.both):
             for pair in parties:
                 self.by_party.setdefault(pair, []).append(hook)
-        elif values := required_values(hook.condition, BY_STATE):
+        elif values := find_required_values(hook.condition, BY_STATE):
             for pair in values:
                 self.by_state.setdefault(pair, []).append(hook)
         else:
@@ -189,7 +189,7 @@ class HookIndex:
         found = self._types.get(event.row.type)
         return found is not None and found.needs_states and event.row.stream.startswith(EXECUTION)
 
-    def owed(self, event: LoggedEvent, after: Versioned[Any] | None) -> list[HookFilter]:
+    def find(self, event: LoggedEvent, after: Versioned[Any] | None) -> list[HookFilter]:
         """The webhooks that an event is owed to."""
         found = self._types.get(event.row.type)
         if found is None or event.imported:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from projections.deliveries.queue import Queue, Settled, Standing
+from projections.deliveries.queue import DeliveryQueue, Settled, Standing
 
 
 class OutcomeWriter:
     """Writes outcomes in the order in which they come, many at once while a write is under way."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: DeliveryQueue) -> None:
         self._queue = queue
         self._waiting: list[tuple[Settled, asyncio.Future[Standing]]] = []
         self._task: asyncio.Task[None] | None = None

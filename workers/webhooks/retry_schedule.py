@@ -29,10 +29,10 @@ def next_attempt_at(
     if failures > len(DELAYS):
         return None
     at = now + DELAYS[failures - 1] * (1 + JITTER * chance)
-    return max(at, min(_wished(retry_after, now), now + LONGEST_WISH))
+    return max(at, min(_parse_retry_after(retry_after, now), now + LONGEST_WISH))
 
 
-def _wished(retry_after: str | None, now: datetime) -> datetime:
+def _parse_retry_after(retry_after: str | None, now: datetime) -> datetime:
     """The time in `Retry-After`, which is in seconds or a date; now, where it is neither."""
     if retry_after is None:
         return now

@@ -60,14 +60,14 @@ class Vetting:
             pass
         if len(self._under_way) >= MOST:
             return ()
-        task = asyncio.create_task(_resolved(self._resolve, host, port), name=f"look up {host}")
+        task = asyncio.create_task(_resolve(self._resolve, host, port), name=f"look up {host}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         done, _ = await asyncio.wait([task], timeout=LOOKS_FOR)
         return task.result() if done else ()
 
 
-async def _resolved(resolve: Resolve, host: str, port: int) -> Sequence[str]:
+async def _resolve(resolve: Resolve, host: str, port: int) -> Sequence[str]:
     try:
         return await resolve(host, port)
     except (OSError, UnicodeError):

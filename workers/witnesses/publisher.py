@@ -10,13 +10,13 @@ from typing import ClassVar
 import structlog
 from psycopg import AsyncConnection
 
-from projections.audit.tables import Head, head_of
+from projections.audit.tables import TreeHead, head_of
 from projections.audit.witnessed import (
     Witnessed,
     forget_others,
     note_failed,
     note_kept,
-    witnessed,
+    read_witnesses,
 )
 from workers.ownership import OwnedWork
 from workers.witnesses.witness_types import NotKept, Witness
@@ -56,10 +56,10 @@ class HeadPublisher(OwnedWork):
         head = await head_of(connection)
         if head is None or not head.origin or not head.size:
             return
-        known = {each.id: each for each in await witnessed(connection)}
+        known = {each.id: each for each in await read_witnesses(connection)}
         now = self._clock()
         due = [each for each in self._witnesses if _wants(each, known.get(each.id), head, now)]
-        outcomes = await asyncio.gather(*(_kept(each, head) for each in due))
+        outcomes = await asyncio.gather(*(_keep(each, head) for each in due))
         for witness, why in zip(due, outcomes, strict=True):
             before = known.get(witness.id)
             failed = before is not None and before.failing_since is not None
@@ -74,7 +74,7 @@ class HeadPublisher(OwnedWork):
                     log.warning("a witness does not keep heads", witness=witness.name, reason=why)
 
 
-async def _kept(witness: Witness, head: Head) -> str | None:
+async def _keep(witness: Witness, head: TreeHead) -> str | None:
     """Why it was not kept, if it was not."""
     try:
         await witness.keep(head)
@@ -85,7 +85,7 @@ async def _kept(witness: Witness, head: Head) -> str | None:
     return None
 
 
-def _wants(witness: Witness, before: Witnessed | None, head: Head, now: datetime) -> bool:
+def _wants(witness: Witness, before: Witnessed | None, head: TreeHead, now: datetime) -> bool:
     """Whether a head is new to a witness, and it was long enough since the last one."""
     if before is None or before.kept_at is None or before.failing_since is not None:
         return True

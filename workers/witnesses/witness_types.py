@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from projections.audit.tables import Head
+from projections.audit.tables import TreeHead
 from workers.webhooks.http_client import CallFailed, HttpClient
 
 STAMPS = "tsa+"
@@ -31,7 +31,7 @@ class Witness(Protocol):
     name: str
     every: ClassVar[timedelta]
 
-    async def keep(self, head: Head) -> None:
+    async def keep(self, head: TreeHead) -> None:
         """Raises NotKept."""
 
 
@@ -65,7 +65,7 @@ class FileWitness:
         self.id, self.name = _id(url), _name(url)
         self._path = Path(unquote(urlsplit(url).path))
 
-    async def keep(self, head: Head) -> None:
+    async def keep(self, head: TreeHead) -> None:
         """Append it, and wait until it is on the disk."""
         try:
             await asyncio.to_thread(self._append, head.note.encode())
@@ -89,7 +89,7 @@ class UrlWitness:
         self._url = url
         self._client = client
 
-    async def keep(self, head: Head) -> None:
+    async def keep(self, head: TreeHead) -> None:
         """Send it; any 2xx says that it is kept."""
         await _post(self._client, self._url, TEXT, head.note.encode())
 
@@ -105,7 +105,7 @@ class StampingAuthority:
         self._client = client
         self._folder = folder
 
-    async def keep(self, head: Head) -> None:
+    async def keep(self, head: TreeHead) -> None:
         """Have it stamped, and keep `head-<size>.txt` and `head-<size>.txt.tsr`."""
         if find_spec("rfc3161_client") is None:
             raise NotKept(NOT_INSTALLED)
@@ -120,7 +120,7 @@ class StampingAuthority:
         except OSError as error:
             raise NotKept(f"{self._folder}: {error.strerror}") from None
 
-    def _write(self, head: Head, stamp: bytes) -> None:
+    def _write(self, head: TreeHead, stamp: bytes) -> None:
         folder = self._folder / head.origin.rpartition("/")[2]
         folder.mkdir(parents=True, exist_ok=True)
         name = f"head-{head.size:015}.txt"

@@ -6,7 +6,7 @@ from functools import partial
 
 from api.access.tokens.jwks import LARGEST, KeySet
 from api.access.tokens.signing_keys import FixedKeys, SigningKeys, UnfitKey, of_pem, of_secret
-from api.access.tokens.verifier import Expected, JwtVerifier
+from api.access.tokens.verifier import JwtVerifier, TokenRequirements
 from api.settings import PREFIX, Settings, SetupError
 from workers.outbound.addresses import networks
 from workers.outbound.fetch import fetch
@@ -29,7 +29,7 @@ def verifiers(settings: Settings) -> tuple[JwtVerifier, ...]:
             "that are made for others would be taken here"
         )
     of_whom = settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway
-    expected = Expected(*of_whom, settings.log, named=settings.logs is not None)
+    expected = TokenRequirements(*of_whom, settings.log, named=settings.logs is not None)
     return (JwtVerifier(keys, expected),)
 
 

@@ -41,7 +41,7 @@ REASONS: tuple[tuple[type[PyJWTError], str], ...] = (
 )
 
 
-class Expected(NamedTuple):
+class TokenRequirements(NamedTuple):
     """What a token has to say: who made it, for whom, and by how many seconds clocks may differ. Where it names `logs`
     this `log` must be one of them; where that is `named`, as others are served beside it, it must name some.
     """
@@ -56,7 +56,7 @@ class Expected(NamedTuple):
 class JwtVerifier:
     """Knows callers by tokens that were signed by one of some keys."""
 
-    def __init__(self, keys: Sequence[SigningKeys], expected: Expected) -> None:
+    def __init__(self, keys: Sequence[SigningKeys], expected: TokenRequirements) -> None:
         self._keys = keys
         self._expected = expected
 
@@ -122,7 +122,7 @@ def _header(token: bytes) -> tuple[str, str | None]:
     return algorithm, kid
 
 
-def _require_log(claims: Mapping[str, Any], expected: Expected) -> None:
+def _require_log(claims: Mapping[str, Any], expected: TokenRequirements) -> None:
     """Raises Unauthenticated where a token is for other logs, or has to say for which ones and does not."""
     claimed = claims.get("logs")
     if not expected.named and (claimed is None or expected.log is None):

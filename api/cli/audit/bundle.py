@@ -10,7 +10,7 @@ from api.cli.audit.whole_file import write_whole
 from api.cli.client.service_client import open_client
 from api.cli.options import At
 
-PATIENCE = {"Prefer": "wait=30"}
+WAIT = {"Prefer": "wait=30"}
 LONGEST = 120.0
 """Seconds that making it may take."""
 
@@ -21,7 +21,7 @@ def write_bundle(at: At, execution: str, output: Path) -> None:
 
     path = f"/audit/bundle/{segment(execution)}"
     with open_client(at) as client:
-        asked = Request("GET", path, headers=PATIENCE, timeout=LONGEST)
+        asked = Request("GET", path, headers=WAIT, timeout=LONGEST)
         content = client.transport.send(asked).content
     write_whole(output, content)
     click.echo(f"{output}: unpack it, and run `python3 verify.py` in there.")

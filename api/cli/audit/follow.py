@@ -16,9 +16,9 @@ from projections.audit.followed import (
     Contradiction,
     needs_proof,
     require_consistent,
-    signed_head,
+    verified_head,
 )
-from projections.audit.note import Checkpoint
+from projections.audit.note import TreeCheckpoint
 
 if TYPE_CHECKING:
     from service_executions import Client
@@ -62,7 +62,7 @@ def _look(client: Client, folder: HeadFolder) -> None:
     note, shown_key, size = str(shown["note"]), str(shown["publicKey"]), int(shown["treeSize"])
     kept = folder.newest()
     try:
-        head = signed_head(note, shown_key, folder.key or shown_key)
+        head = verified_head(note, shown_key, folder.key or shown_key)
         folder.pin(shown_key)
         if kept is not None and needs_proof(kept, head):
             _require_proof(client, kept, head)
@@ -77,6 +77,6 @@ def _look(client: Client, folder: HeadFolder) -> None:
         click.echo(f"{head.size} events are signed{since}.")
 
 
-def _require_proof(client: Client, kept: Checkpoint, head: Checkpoint) -> None:
+def _require_proof(client: Client, kept: TreeCheckpoint, head: TreeCheckpoint) -> None:
     proof = send_request(client, "GET", f"/audit/consistency?from={kept.size}&to={head.size}")
     require_consistent(kept, head, [bytes.fromhex(each) for each in proof["path"]])

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from api.cli.audit.whole_file import write_whole
-from projections.audit.note import BadNote, Checkpoint, checkpoint_of
+from projections.audit.note import BadNote, TreeCheckpoint, checkpoint_of
 
 KEY, HEAD, CONTRADICTION = "key.txt", "head-{:015}.txt", "contradiction-{:015}.txt"
 
@@ -39,7 +39,7 @@ class HeadFolder:
             self.key = key
             click.echo(f"Pinned the public key {key}")
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self) -> TreeCheckpoint | None:
         """The largest head that is kept."""
         names = sorted(file.name for file in self._path.glob("head-*.txt"))
         if not names:

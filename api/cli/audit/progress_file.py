@@ -16,7 +16,7 @@ KIND = "executions audit verify 1"
 
 
 @dataclass
-class Progress:
+class CheckProgress:
     """Of a check of a log: the head with which it began, the hashes of the full tiles that were checked, and the
     faults that were found.
     """
@@ -33,7 +33,7 @@ class ProgressFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> Progress | None:
+    def read(self) -> CheckProgress | None:
         """What is kept; None where there is no such file.
 
         Raises:
@@ -49,14 +49,14 @@ class ProgressFile:
             kept["checked"] = [
                 hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)
             ]
-            return Progress(**kept)
+            return CheckProgress(**kept)
         except (ValueError, KeyError, TypeError, AttributeError):
             what = "is not the state of a check that was interrupted: name another file"
             raise click.ClickException(f"{self._path} {what}") from None
         except OSError as error:
             raise click.ClickException(f"{self._path} cannot be read: {error.strerror}") from None
 
-    def write(self, progress: Progress) -> None:
+    def write(self, progress: CheckProgress) -> None:
         """Keep it.
 
         Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from api.cli.audit.progress_file import Progress, ProgressFile
+from api.cli.audit.progress_file import CheckProgress, ProgressFile
 from api.cli.audit.stamps import check_stamp
 from api.cli.open_log import run_on_log
 from api.cli.progress_bar import progress
@@ -19,8 +19,15 @@ from api.settings import Settings
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from projections.audit.access.check import access_faults, end_of
-from projections.audit.access.retired import Retired, retired_entries
-from projections.audit.check import Start, connected, earlier_fault, head_faults, start, tree_faults
+from projections.audit.access.retired import Retired, read_retired
+from projections.audit.check import (
+    TreeSnapshot,
+    connect,
+    earlier_fault,
+    head_faults,
+    start,
+    tree_faults,
+)
 from projections.audit.note import Signer, notes_in, origin_of
 from projections.audit.tiles import WIDTH
 
@@ -66,10 +73,10 @@ class _Check:
             self._secret = keys_of_log(conninfo, settings, DataDir(folder.path)).secret
 
     async def run(self, conninfo: str, schema: str, _: Store) -> None:
-        async with connected(conninfo, schema) as connection:
+        async with connect(conninfo, schema) as connection:
             found = await start(connection)
             key = self._public_key(origin_of(found.log_id), found)
-            work = self._begun(found)
+            work = self._begin(found)
             for fault in head_faults(found, key):
                 self.add(fault)
             with progress("Verifying the tree") as show:
@@ -94,15 +101,15 @@ class _Check:
                 async for fault in access_faults(connection, end, show):
                     self.add(fault)
             if end is not None:
-                retired = _named(await retired_entries(connection))
+                retired = _describe_retired(await read_retired(connection))
                 click.echo(f"Checked {end.id} entries of the access log{retired}.")
         self._conclude(found, key)
 
-    def _begun(self, found: Start) -> Progress:
+    def _begin(self, found: TreeSnapshot) -> CheckProgress:
         """The check that was interrupted, or a new one."""
         origin, note = origin_of(found.log_id), found.head.note if found.head else ""
         if self._kept is None:
-            return Progress(origin, note)
+            return CheckProgress(origin, note)
         if self._kept.origin != origin:
             raise click.ClickException(
                 f"the state is of another log, {self._kept.origin}: name another file"
@@ -113,13 +120,13 @@ class _Check:
             self.add(fault)
         return self._kept
 
-    def _save(self, work: Progress) -> None:
+    def _save(self, work: CheckProgress) -> None:
         if self._file is not None:
             work.faults = self.faults
             self._file.write(work)
             self._saved_at = time.monotonic()
 
-    def _conclude(self, found: Start, key: str) -> None:
+    def _conclude(self, found: TreeSnapshot, key: str) -> None:
         size = 0 if found.head is None else found.head.size
         later = found.position - size
         click.echo(
@@ -137,14 +144,14 @@ class _Check:
         if len(self.faults) <= MOST_NAMED:
             click.echo(text)
 
-    def _public_key(self, origin: str, found: Start) -> str:
+    def _public_key(self, origin: str, found: TreeSnapshot) -> str:
         """Before a restore the log had another id, and so another key."""
         if self._secret is not None:
             return Signer(self._secret, origin).public_key
         return "" if found.head is None else found.head.public_key
 
 
-def _named(retired: Sequence[Retired]) -> str:
+def _describe_retired(retired: Sequence[Retired]) -> str:
     """What was retired, for the end of a sentence."""
     if not retired:
         return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from api.cells.registry import LogPlace
-from api.cli.cells.hosted import taken_out
+from api.cli.cells.hosted import take_out
 from api.cli.cells.named_log import open_named_log, reporting_errors
 from api.settings import Settings, SetupError
 from domain.eventlog.moving.journal import Journal, read_from
@@ -36,7 +36,7 @@ def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_js
         log = log_at(known.owner, schema)
         assert log is not None
         if not as_json:
-            click.echo(_described(name, log, without_secrets(known.owner), journal))
+            click.echo(_describe(name, log, without_secrets(known.owner), journal))
         if (confirmed or click.prompt("Its name, once more", err=True)) != name:
             raise SetupError(f"that is not {name}: nothing was dropped")
         with _let_go(name, hosted, settings, known.owner):
@@ -50,10 +50,10 @@ def _let_go(
 ) -> AbstractContextManager[None]:
     if hosted is None or settings.logs is None:
         return nullcontext()
-    return taken_out(name, hosted, settings.logs, owner)
+    return take_out(name, hosted, settings.logs, owner)
 
 
-def _described(name: str, log: FoundLog, place: str, journal: Journal | None) -> str:
+def _describe(name: str, log: FoundLog, place: str, journal: Journal | None) -> str:
     last = f", the last of {format_time(log.at)}" if log.position else ""
     lines = [
         f"The log {name}, {place}: {log.position} events{last}; the database has {log.size / MIB:.1f} MiB.",

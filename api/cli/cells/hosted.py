@@ -70,7 +70,7 @@ def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
     Raises:
         SetupError: the file cannot be read.
     """
-    found = [_found(name, place, known) for name, place in LogRegistry(file).read().items()]
+    found = [_describe(name, place, known) for name, place in LogRegistry(file).read().items()]
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -84,7 +84,7 @@ def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
         click.echo(NO_LOGS)
 
 
-def _found(name: str, place: LogPlace, known: Database) -> dict[str, object]:
+def _describe(name: str, place: LogPlace, known: Database) -> dict[str, object]:
     located = database_at(known, place).locate(place.schema)
     at = {"database": database_in(located.owner), "schema": place.schema}
     log = log_at(located.owner, place.schema)
@@ -95,7 +95,7 @@ def _found(name: str, place: LogPlace, known: Database) -> dict[str, object]:
 
 
 @contextmanager
-def taken_out(name: str, place: LogPlace, file: Path, owner: str) -> Iterator[None]:
+def take_out(name: str, place: LogPlace, file: Path, owner: str) -> Iterator[None]:
     """A log is in the file no more, and nobody serves it, while the block runs; it is entered again where that fails.
 
     Raises:

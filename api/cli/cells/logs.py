@@ -74,7 +74,7 @@ def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
             list_hosted(settings.logs, known, as_json=as_json)
             return
         found = logs_on(known.owner, settings.schema)
-        moved = {log.database: _moved_to(known, log, settings.schema) for log in found}
+        moved = {log.database: _new_place(known, log, settings.schema) for log in found}
     if as_json:
         click.echo(json.dumps([_document(log, moved[log.database]) for log in found]))
         return
@@ -90,7 +90,7 @@ def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
         click.echo(NO_LOGS)
 
 
-def _moved_to(known: Database, log: FoundLog, schema: str) -> str | None:
+def _new_place(known: Database, log: FoundLog, schema: str) -> str | None:
     journal = read_from(in_database(known.owner, log.database), schema)
     return journal.target if journal is not None and journal.moved else None
 

@@ -14,23 +14,23 @@ from typing import NamedTuple
 import click
 
 from api.cells.registry import LogRegistry
-from api.cli.cells.named_log import hosted_logs, open_named_log, reporting_errors
+from api.cli.cells.named_log import open_named_log, read_hosted_logs, reporting_errors
 from api.database import Database
 from api.settings import Settings, SetupError, environment_of_children
 from domain import registry
 from domain.eventlog.moving.digests import Different
 from domain.eventlog.moving.fence import Expired, StillWriting
 from domain.eventlog.moving.journal import in_place, place_of
-from domain.eventlog.moving.move import Hooks, Move, Refused, Wanted
-from domain.eventlog.moving.places import Busy, MoveTimeouts, Places, Progress
-from domain.eventlog.moving.replication import Broken, Late
+from domain.eventlog.moving.move import Hooks, Move, MoveRefused, WantedMove
+from domain.eventlog.moving.places import Busy, MoveDatabases, MoveProgress, MoveTimeouts
+from domain.eventlog.moving.replication import Broken, ReplicationLate
 from domain.eventlog.sessions import user_of
 from domain.eventlog.setup.databases import names_database
 from projections.registry import all_projections
 
 AGAIN = "the old place takes commands; run the command again, or take the move back with --abort"
 STOPPED = {
-    Late: "what was recorded has not arrived in time",
+    ReplicationLate: "what was recorded has not arrived in time",
     StillWriting: "a transaction in the old place does not end",
     Expired: "it took longer than commands may wait (--pause)",
 }
@@ -72,7 +72,7 @@ def move_log(name: str, data_dir: Path | None, options: Options) -> None:
         if not names_database(options.to):
             raise SetupError("--to must name a database: one that is there, and has no log yet")
         role = None if known.serving == known.owner else user_of(known.serving)
-        wanted = Wanted(
+        wanted = WantedMove(
             known.owner,
             options.to,
             settings.schema,
@@ -90,14 +90,14 @@ def move_log(name: str, data_dir: Path | None, options: Options) -> None:
 
 def _require_placed(settings: Settings) -> None:
     """Raises SetupError where other logs would be looked for in the new place of the one that moves."""
-    unplaced = [name for name, place in hosted_logs(settings).items() if place.url is None]
+    unplaced = [name for name, place in read_hosted_logs(settings).items() if place.url is None]
     if unplaced:
         raise SetupError(
             f"{', '.join(unplaced)} would be looked for in the new place, too: give them a url in {settings.logs} first"
         )
 
 
-def _do(name: str, move: Move, wanted: Wanted, options: Options) -> bool:
+def _do(name: str, move: Move, wanted: WantedMove, options: Options) -> bool:
     """Whether the log is in the new place now."""
     if options.abort:
         move.abort(new_is_lost=options.new_is_lost)
@@ -112,7 +112,7 @@ def _do(name: str, move: Move, wanted: Wanted, options: Options) -> bool:
 
 
 @contextmanager
-def _moving(wanted: Wanted, known: Database, options: Options) -> Iterator[Move]:
+def _moving(wanted: WantedMove, known: Database, options: Options) -> Iterator[Move]:
     new, shown = Database(wanted.new, wanted.new), _Shown(options)
     views = {
         table: view.name for view in all_projections(registry.codec()) for table in view.tables
@@ -121,7 +121,7 @@ def _moving(wanted: Wanted, known: Database, options: Options) -> Iterator[Move]
         lambda: known.prepare(wanted.schema, begin_again=False),
         lambda: new.prepare_for(wanted.schema, wanted.role),
         views,
-        Progress(shown.reached, shown.noted),
+        MoveProgress(shown.show_progress, shown.show_step),
         lambda: _run_command(options.then),
     )
     try:
@@ -132,11 +132,11 @@ def _moving(wanted: Wanted, known: Database, options: Options) -> Iterator[Move]
             move.close()
     except Busy:
         raise SetupError("another command moves this log just now") from None
-    except Refused as error:
+    except MoveRefused as error:
         raise SetupError("\n".join(error.reasons)) from None
     except (Broken, Different) as error:
         raise SetupError(f"{error}; {AGAIN}") from None
-    except (Late, StillWriting, Expired) as error:
+    except (ReplicationLate, StillWriting, Expired) as error:
         raise SetupError(f"{STOPPED[type(error)]}; {AGAIN}") from None
 
 
@@ -148,7 +148,7 @@ class _Shown:
         self._is_terminal = sys.stderr.isatty() and not options.as_json
         self._last: tuple[str, int, int] | None = None
 
-    def reached(self, what: str, done: int, total: int) -> None:
+    def show_progress(self, what: str, done: int, total: int) -> None:
         if (what, done, total) == self._last:
             return
         self._last = (what, done, total)
@@ -157,7 +157,7 @@ class _Shown:
         elif self._is_terminal:
             click.echo(f"{OVER}{what}: {done} of {total}", nl=False, err=True)
 
-    def noted(self, step: str) -> None:
+    def show_step(self, step: str) -> None:
         if self._is_terminal:
             click.echo(OVER, nl=False, err=True)
         _say(self._options, WORDS[step], {"step": step})
@@ -196,7 +196,7 @@ def _show_objections(name: str, move: Move, options: Options) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _say_done(name: str, wanted: Wanted, done: Places, options: Options) -> None:
+def _say_done(name: str, wanted: WantedMove, done: MoveDatabases, options: Options) -> None:
     place, pause = place_of(wanted.new), done.pause
     compared = done.compared
     shown = {

@@ -17,7 +17,7 @@ from api.ready_logs import database_at
 from api.settings import Settings, SetupError, read
 from api.telemetry.logging import configure_logging
 from domain.errors import Overloaded
-from domain.eventlog.setup.databases import named_in, same_database
+from domain.eventlog.setup.databases import databases_with_log, same_database
 
 
 @contextmanager
@@ -57,7 +57,7 @@ class NamedLog(NamedTuple):
     hosted: LogPlace | None = None
 
 
-def hosted_logs(settings: Settings) -> dict[str, LogPlace]:
+def read_hosted_logs(settings: Settings) -> dict[str, LogPlace]:
     """The logs that one server serves beside its own.
 
     Raises:
@@ -74,11 +74,11 @@ def open_named_log(name: str, data_dir: Path | None) -> Iterator[NamedLog]:
         SetupError: there is no such log, or there are two.
     """
     with open_server(data_dir) as (settings, known):
-        if (hosted := hosted_logs(settings).get(name)) is not None:
+        if (hosted := read_hosted_logs(settings).get(name)) is not None:
             of_log = replace(settings, schema=hosted.schema)
             yield NamedLog(of_log, database_at(known, hosted), known, hosted)
             return
-        owners = named_in(known.owner, settings.schema, name)
+        owners = databases_with_log(known.owner, settings.schema, name)
         if len(owners) != 1:
             there = "is no log" if not owners else "are several logs"
             raise SetupError(

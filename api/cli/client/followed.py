@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from service_executions import Client
 
 
-class Sent(NamedTuple):
+class ReceivedFrame(NamedTuple):
     """A frame: its JSON as it was sent, and what is in it."""
 
     text: str
@@ -29,14 +29,14 @@ class Sent(NamedTuple):
         return found
 
 
-def followed(
+def follow(
     client: Client,
     path: str,
     query: dict[str, str],
     *,
     start: str | None = None,
     lost: Callable[[], None] = lambda: None,
-) -> Iterator[Sent]:
+) -> Iterator[ReceivedFrame]:
     """Frames until the stream has ended, each once. `lost` is called where its connection is made again."""
     from service_executions import Stream
 
@@ -47,9 +47,9 @@ def followed(
         notices.print(Text(plain(f"{reason}; trying again in {seconds:.1f} s{advice}"), "dim"))
         lost()
 
-    stream = Stream(client.transport, path, query, _sent, start=start, on_lost=on_lost)
+    stream = Stream(client.transport, path, query, _parse, start=start, on_lost=on_lost)
     return stream
 
 
-def _sent(text: str) -> Sent:
-    return Sent(text, orjson.loads(text))
+def _parse(text: str) -> ReceivedFrame:
+    return ReceivedFrame(text, orjson.loads(text))

@@ -9,7 +9,7 @@ import click
 import orjson
 from rich.console import Console
 
-from api.cli.client.followed import followed
+from api.cli.client.followed import follow
 from api.cli.client.service_client import open_client
 from api.cli.options import At, reading_at_service
 from api.cli.terminal import log_text, print_json
@@ -53,18 +53,18 @@ def logs_command(
         raise click.UsageError("--follow goes neither with --text nor with --archived")
     console = Console(highlight=False, soft_wrap=True)
     with open_client(at) as client:
-        for line in (_followed if following else _read)(client, execution, query):
+        for line in (_follow if following else _read)(client, execution, query):
             if as_json:
                 print_json(line)
             else:
                 console.print(log_text(orjson.loads(line)))
 
 
-def _followed(client: Client, execution: str, query: dict[str, str]) -> Iterator[str]:
+def _follow(client: Client, execution: str, query: dict[str, str]) -> Iterator[str]:
     from service_executions.requests import segment
 
     path = f"/executions/{segment(execution)}/logs"
-    return (sent.text for sent in followed(client, path, query))
+    return (sent.text for sent in follow(client, path, query))
 
 
 def _read(client: Client, execution: str, query: dict[str, str]) -> Iterator[str]:

@@ -30,7 +30,7 @@ MOST_SHOWN = 1_000
 """Characters of the command in the metadata."""
 
 
-def recorded_run(
+def run_and_record(
     client: Client,
     command: tuple[str, ...],
     *,
@@ -75,7 +75,7 @@ def _run(run: Run, command: tuple[str, ...]) -> int:
         click.echo(f"{command[0]}: {error.strerror}", err=True)
         run.fail("NOT_STARTED", f"{command[0]}: {error.strerror}")
         return 127
-    with _copied(run, process):
+    with _copy_output(run, process):
         try:
             process.wait()
         except BaseException as error:
@@ -112,7 +112,7 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 @contextmanager
-def _copied(run: Run, process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _copy_output(run: Run, process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Show and record what the command writes, while the block runs and for a short while longer."""
     assert process.stdout is not None
     assert process.stderr is not None

@@ -42,10 +42,10 @@ def run_command(
     is recorded waits. The command line is kept in the metadata, which is not sealed: leave
     secrets out of it.
     """
-    from api.cli.client.recorded_run import recorded_run
+    from api.cli.client.recorded_run import run_and_record
 
     with open_client(at) as client:
-        code = recorded_run(
+        code = run_and_record(
             client,
             command,
             order=order,

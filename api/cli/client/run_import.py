@@ -12,7 +12,7 @@ import click
 
 from api.cli.options import At
 from api.cli.progress_bar import progress
-from api.interop.xes.client import OPTIONS, Service, ServiceAway, ServiceFailed
+from api.interop.xes.client import OPTIONS, ServiceAway, ServiceClient, ServiceFailed
 from api.interop.xes.mapping import MappingError, load_mapping
 from api.interop.xes.reader import XesError
 from api.interop.xes.sender import Result, import_plans, prepare
@@ -22,7 +22,9 @@ from api.settings import SetupError
 SHOWN = 20
 
 
-def run(file: Path, mapping_file: Path, connect: Callable[[], Service], *, as_json: bool) -> None:
+def run(
+    file: Path, mapping_file: Path, connect: Callable[[], ServiceClient], *, as_json: bool
+) -> None:
     """Import, and print the totals; what cannot go on says why in one line."""
     started = time.monotonic()
     try:
@@ -48,12 +50,12 @@ def _advice(error: ServiceFailed) -> str:
     return f"{ended} Run it again to continue." if isinstance(error, ServiceAway) else ended
 
 
-def connect(at: At) -> Service:
+def connect(at: At) -> ServiceClient:
     """The service that the options name."""
-    return Service(at.client(**OPTIONS))
+    return ServiceClient(at.client(**OPTIONS))
 
 
-def run_import(file: Path, mapping_file: Path, service: Service) -> tuple[Survey, Result]:
+def run_import(file: Path, mapping_file: Path, service: ServiceClient) -> tuple[Survey, Result]:
     mapping = load_mapping(mapping_file)
     size = file.stat().st_size
     with progress("Checking") as reached:

@@ -40,7 +40,7 @@ def open_client(at: At, **options: Any) -> Iterator[Client]:
 
 def send_request(client: Client, method: str, path: str, members: Any = None) -> Any:
     """The JSON of the answer to one request."""
-    from service_executions.requests import Request, posted
+    from service_executions.requests import Request, post
 
-    request = Request(method, path) if members is None else posted(path, members)
+    request = Request(method, path) if members is None else post(path, members)
     return orjson.loads(client.transport.send(request).content)

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.client.followed import Sent, followed
+from api.cli.client.followed import ReceivedFrame, follow
 from api.cli.client.service_client import open_client
 from api.cli.options import At, reading_at_service
 from api.cli.terminal import event_text, log_text, print_json
@@ -69,7 +69,7 @@ def _tail(
     of_one = "" if execution is None else f"/{segment(execution)}"
     losses = 0
 
-    def lost() -> None:
+    def note_lost() -> None:
         nonlocal losses
         losses += 1
 
@@ -77,7 +77,7 @@ def _tail(
         Console(highlight=False, soft_wrap=True),
         Console(stderr=True, soft_wrap=True),
     )
-    for sent in followed(client, f"/executions{of_one}/watch", query, start=begin, lost=lost):
+    for sent in follow(client, f"/executions{of_one}/watch", query, start=begin, lost=note_lost):
         if losses and query.get("types") == "log":
             notices.print(Text(GAP, "yellow"))
         losses = 0
@@ -87,7 +87,7 @@ def _tail(
             console.print(_line(sent))
 
 
-def _line(sent: Sent) -> Text:
+def _line(sent: ReceivedFrame) -> Text:
     shown = sent.content
     if shown["type"] == "log":
         return log_text(shown, execution=shown["execution"])

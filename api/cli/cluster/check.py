@@ -12,7 +12,7 @@ import httpx
 
 from api.settings import SetupError, read
 from domain.errors import Overloaded
-from projections.diagnosis.cluster import Cluster, Finding, Patroni, measure
+from projections.diagnosis.cluster import ClusterFinding, InspectedCluster, Patroni, measure
 from projections.diagnosis.cluster_rules import findings
 
 WITHIN = 5.0
@@ -27,13 +27,15 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
                 "the embedded database is no cluster: name one in EXECUTIONS_DATABASE_URL"
             )
         measured = measure(settings.database_url, settings.schema)
-        asked = [_asked(address) for address in addresses]
+        asked = [_ask(address) for address in addresses]
     except (SetupError, Overloaded) as error:
         raise click.ClickException(str(error)) from None
-    found = Cluster(measured, [node for node in asked if isinstance(node, Patroni)])
-    judged = [*findings(found), *(node for node in asked if isinstance(node, Finding))]
+    found = InspectedCluster(measured, [node for node in asked if isinstance(node, Patroni)])
+    judged = [*findings(found), *(node for node in asked if isinstance(node, ClusterFinding))]
     if as_json:
-        click.echo(json.dumps({"findings": [each._asdict() for each in judged], **_shown(found)}))
+        click.echo(
+            json.dumps({"findings": [each._asdict() for each in judged], **_document(found)})
+        )
     else:
         for each in judged:
             click.echo(f"{each.severity}: {each.what}.\n  → {each.advice}.")
@@ -45,7 +47,7 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
         raise click.exceptions.Exit(1)
 
 
-def _asked(address: str) -> Patroni | Finding:
+def _ask(address: str) -> Patroni | ClusterFinding:
     """What a node says of itself, and of the configuration of all; or that it does not answer as Patroni does."""
     try:
         with httpx.Client(base_url=address, timeout=WITHIN) as client:
@@ -53,11 +55,11 @@ def _asked(address: str) -> Patroni | Finding:
             version = str(state["patroni"]["version"])
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         what = f"{address} does not answer as Patroni: {error!r}"
-        return Finding("unavailable", what, "bring that node back")
+        return ClusterFinding("unavailable", what, "bring that node back")
     return Patroni(version, configuration, bool(state.get("watchdog_failed")))
 
 
-def _shown(found: Cluster) -> dict[str, Any]:
+def _document(found: InspectedCluster) -> dict[str, Any]:
     database = found.database
     return {
         "postgres": dict(database.settings),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from api.cli.open_log import opened, run_on_log
+from api.cli.open_log import run_on_log, run_opened
 from api.clock import Clock, chance, new_id
 from api.embedded_postgres.data_dir import DataDir
 from api.log_keys import keys_of_log, require_key_of_log
@@ -20,7 +20,7 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from domain.writer.guarded_writer import GuardedWriter
-from workers.archiver import Archiver, DayReport, Retention
+from workers.archiver import Archiver, DayReport, LineRetention
 
 BUSY = 10.0
 """Seconds to wait for another process that archives."""
@@ -49,7 +49,7 @@ class ArchiverPlace(NamedTuple):
     writer: GuardedWriter
     store: Store
     conninfo: str
-    retention: Retention
+    retention: LineRetention
 
 
 def run_archiver(
@@ -57,25 +57,25 @@ def run_archiver(
     archive: Callable[[ArchiverPlace], Coroutine[Any, Any, None]],
     *,
     dry_run: bool,
-) -> Retention:
+) -> LineRetention:
     """Have something archived; when that is due.
 
     Raises:
         ClickException: another process is archiving, or the archive is not there.
     """
-    kept: list[tuple[Retention, Vault]] = []
+    kept: list[tuple[LineRetention, Vault]] = []
 
     def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
         keys = keys_of_log(conninfo, settings, DataDir(folder.path))
         days = settings.log_days, settings.archiving, settings.access_log_days, settings.event_days
-        kept.append((Retention(settings.archive, *days), Vault(keys.master)))
+        kept.append((LineRetention(settings.archive, *days), Vault(keys.master)))
 
     async def work(conninfo: str, schema: str, _: Store) -> None:
         [(retention, vault)] = kept
         store = Store(conninfo, schema, registry.codec(), Keyring(vault))
         writer = GuardedWriter(store, Clock(), new_id, chance)
-        await opened(store, archive(ArchiverPlace(writer, store, conninfo, retention)))
+        await run_opened(store, archive(ArchiverPlace(writer, store, conninfo, retention)))
 
     try:
         if not dry_run:

@@ -15,9 +15,9 @@ from api.cli.open_log import run_on_log
 from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
-from projections.engine.progress import Place, place
+from projections.engine.progress import ViewPosition, place
 from projections.timers import due
-from projections.timers.due import Late
+from projections.timers.due import LateTimers
 from projections.timers.projection import Timers
 from projections.timers.timer import Timer
 from workers.ownership import without_owner
@@ -39,7 +39,7 @@ def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
             owned = "timers" not in await without_owner(connection, schema)
         behind.append(late.seconds(now) > TOLERATED.total_seconds())
         if as_json:
-            click.echo(json.dumps(_shown(timers, late, reached, now, owned=owned)))
+            click.echo(json.dumps(_document(timers, late, reached, now, owned=owned)))
         else:
             print_table(_table(timers, now))
             click.echo(_summary(late, reached, now, owned=owned))
@@ -49,8 +49,8 @@ def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _shown(
-    timers: list[Timer], late: Late, place: Place, now: datetime, *, owned: bool
+def _document(
+    timers: list[Timer], late: LateTimers, place: ViewPosition, now: datetime, *, owned: bool
 ) -> dict[str, Any]:
     return {
         "owned": owned,
@@ -82,7 +82,7 @@ def _until(left: timedelta) -> Text:
     return Text(f"late by {seconds}", "yellow") if left < timedelta() else Text(str(seconds))
 
 
-def _summary(late: Late, place: Place, now: datetime, *, owned: bool) -> str:
+def _summary(late: LateTimers, place: ViewPosition, now: datetime, *, owned: bool) -> str:
     said = ["No timer is late."]
     if late.number:
         oldest = timedelta(seconds=round(late.seconds(now)))

@@ -15,7 +15,7 @@ from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import parse_time
 from projections.deliveries import requests
-from projections.deliveries.health import Health, health_of
+from projections.deliveries.health import WebhookHealth, health_of
 from projections.deliveries.totals import DeliveryTotals, delivery_totals
 from workers.ownership import without_owner
 
@@ -49,7 +49,7 @@ def show_webhooks(
             owned = "webhooks" not in await without_owner(connection, schema)
         failing.append(found.failing > 0)
         if as_json:
-            click.echo(json.dumps(_shown(found, health, owned=owned)))
+            click.echo(json.dumps(_document(found, health, owned=owned)))
         else:
             print_table(_table(found, health))
             click.echo(_summary(found, owned=owned))
@@ -66,7 +66,9 @@ def _time(text: str) -> datetime:
         raise click.BadParameter(str(error), param_hint="--since") from None
 
 
-def _shown(found: DeliveryTotals, health: dict[str, Health], *, owned: bool) -> dict[str, Any]:
+def _document(
+    found: DeliveryTotals, health: dict[str, WebhookHealth], *, owned: bool
+) -> dict[str, Any]:
     return {
         "owned": owned,
         "waiting": found.waiting,
@@ -80,7 +82,7 @@ def _shown(found: DeliveryTotals, health: dict[str, Health], *, owned: bool) -> 
     }
 
 
-def _table(found: DeliveryTotals, health: dict[str, Health]) -> Table:
+def _table(found: DeliveryTotals, health: dict[str, WebhookHealth]) -> Table:
     table = Table(
         whole_column("webhook"), whole_column("state"), "waiting", "given up", "lag", "last call"
     )

@@ -68,9 +68,11 @@ def nats(
     The sequence of a message in NATS is the position of its event. Content stays sealed on its way. Several relays may
     run: one publishes, the others stand by, and all answer what edges ask. After a crash it goes on where the stream ends.
     """
-    from api.cli.relay.nats import Kept, run
+    from api.cli.relay.nats import RetentionOptions, run
 
-    run(url, Kept(hours, gib, replicas), data_dir, metrics_port, begin_again=begin_again)
+    run(
+        url, RetentionOptions(hours, gib, replicas), data_dir, metrics_port, begin_again=begin_again
+    )
 
 
 @relay_group.command("key")

@@ -19,7 +19,7 @@ from api.work_task import end_when_asked
 HOUR, GIB = 3_600, 2**30
 
 
-class Kept(NamedTuple):
+class RetentionOptions(NamedTuple):
     """What stays in NATS."""
 
     hours: float
@@ -29,7 +29,7 @@ class Kept(NamedTuple):
 
 def run(
     url: str | None,
-    kept: Kept,
+    kept: RetentionOptions,
     data_dir: Path | None,
     metrics_port: int | None,
     *,
@@ -39,7 +39,7 @@ def run(
     _require_client()
     from api.fan_out.connection import nats_servers
     from api.fan_out.relay.process import RelayTask, relay_until_stopped
-    from api.fan_out.stream import Retention
+    from api.fan_out.stream import NatsRetention
     from api.fan_out.wire import Subjects
 
     end_when_asked()
@@ -53,7 +53,7 @@ def run(
             settings.log,
             nats_servers(settings.nats_url or "", settings.nats_credentials, settings.nats_ca),
             Subjects(settings.nats_stream or stream_name(settings.log)),
-            Retention(kept.hours * HOUR, int(kept.gib * GIB), kept.replicas),
+            NatsRetention(kept.hours * HOUR, int(kept.gib * GIB), kept.replicas),
             begin_again,
             None if metrics_port is None else ("127.0.0.1", metrics_port),
         )

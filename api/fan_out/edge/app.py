@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.access.identity import ANONYMOUS
 from api.access.rights import Right
 from api.fan_out.edge.opener import EdgeOpener
-from api.fan_out.edge.origin import Origin
+from api.fan_out.edge.origin import OriginServer
 from api.fan_out.edge.readiness import Readiness
 from api.routes import streams
 from api.telemetry.metrics import REQUESTS
@@ -28,7 +28,7 @@ from api.web.routing import with_prefix
 from api.web.streams import event_stream, websocket
 from api.web.streams.event_stream import EventStream, NotAcceptable
 from domain.errors import DomainError, Overloaded
-from domain.supervisor import Part, started
+from domain.supervisor import ProcessPart, run_parts
 
 READS = {"GET", "HEAD"}
 HISTORY = "listEvents"
@@ -43,7 +43,7 @@ class StreamsOnly(DomainError):
 class EdgeStreams:
     """Answers requests for streams as server-sent events."""
 
-    def __init__(self, opener: EdgeOpener, origin: Origin) -> None:
+    def __init__(self, opener: EdgeOpener, origin: OriginServer) -> None:
         self._opener = opener
         self._origin = origin
         summary, path = "What happens to an execution", "/executions/{id}/events"
@@ -107,10 +107,10 @@ class EdgeEndpoint:
                 await response(scope, receive, send)
 
 
-class Health:
+class EdgeHealth:
     """Whether the edge lives, whether it is ready, and its figures."""
 
-    def __init__(self, readiness: Readiness, origin: Origin) -> None:
+    def __init__(self, readiness: Readiness, origin: OriginServer) -> None:
         self._readiness = readiness
         self._origin = origin
 
@@ -139,23 +139,23 @@ class Health:
 
 def create_app(
     opener: EdgeOpener,
-    origin: Origin,
+    origin: OriginServer,
     readiness: Readiness,
-    parts: Sequence[Part],
+    parts: Sequence[ProcessPart],
     allowed: frozenset[str],
 ) -> ASGIApp:
     """The application, each path with and without `/api`; the parts run while it does."""
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        async with started(parts):
+        async with run_parts(parts):
             yield
 
     elsewhere = partial(_elsewhere, origin.url)
     rows = EdgeStreams(opener, origin).rows
     routes: list[BaseRoute] = [
         Route(row.path, EdgeEndpoint(opener, row, elsewhere))
-        for row in (*rows, *Health(readiness, origin).rows())
+        for row in (*rows, *EdgeHealth(readiness, origin).rows())
     ]
     router = Router(
         [*routes, *websocket.routes(opener, rows)],

@@ -12,7 +12,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from api.fan_out.connection import AWAY, Connection, NatsServers, Outage, connection_to
+from api.fan_out.connection import AWAY, NatsConnection, NatsServers, Outage, connection_to
 from api.fan_out.keys import from_json
 from api.fan_out.wire import ANSWER_TIMEOUT, MORE, Beat, Subjects, question
 from domain.errors import Damaged, Overloaded
@@ -39,7 +39,7 @@ class Link(Background):
         self.subjects = subjects
         self._keyring = keyring
         self._away = Outage()
-        self._connection: Connection | None = None
+        self._connection: NatsConnection | None = None
         self._open = asyncio.Event()
         self.news = Wake()
         self.beat: Beat | None = None
@@ -59,7 +59,7 @@ class Link(Background):
         """Whether a relay that publishes was heard within the last seconds."""
         return self.connected and monotonic() - self._heard_at < BELIEVED
 
-    async def connection(self) -> Connection:
+    async def connection(self) -> NatsConnection:
         """The connection, once there is one."""
         while self._connection is None:
             await self._open.wait()

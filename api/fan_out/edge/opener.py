@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from api.access.identity import Caller
 from api.access.open_requests import ENDED, REVOKED, OpenRequests
-from api.fan_out.edge.origin import Origin
+from api.fan_out.edge.origin import OriginServer
 from api.fan_out.edge.readiness import Readiness
 from api.streaming.hub import Hub
 from api.web.access.proxies import Proxies
@@ -46,7 +46,7 @@ class EdgeOpener:
     def __init__(
         self,
         hub: Hub,
-        origin: Origin,
+        origin: OriginServer,
         readiness: Readiness,
         proxies: Proxies,
         open_requests: OpenRequests,

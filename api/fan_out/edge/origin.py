@@ -10,7 +10,7 @@ import orjson
 from starlette.types import Scope
 
 from api.access.rights import Right
-from api.cells.remote import Away, RemoteLog, Reply
+from api.cells.remote import Away, CellReply, RemoteLog
 from api.problems.codes import PROBLEMS
 from api.problems.problems import Unauthenticated
 from api.web.streams import admission, event_stream
@@ -28,7 +28,7 @@ AWAY = "The server of the log, which judges requests, cannot be asked. Come back
 OTHER = "The server of the log serves another log than this edge streams. Come back a little later."
 
 
-class Origin(Background):
+class OriginServer(Background):
     """Asks the server at a URL, and looks every few seconds whether it can be asked."""
 
     outages = (Away,)
@@ -76,7 +76,7 @@ class Origin(Background):
         if right not in orjson.loads(reply.text).get("rights", ()):
             raise Forbidden(f"This needs the right `{right}`.")
 
-    async def _get(self, path: str, headers: Mapping[str, str]) -> Reply:
+    async def _get(self, path: str, headers: Mapping[str, str]) -> CellReply:
         try:
             return await self._remote.get(path, [], headers)
         except Away as error:
@@ -105,7 +105,7 @@ def headers_of(scope: Scope, shown: bytes | None) -> dict[str, str]:
     return found | {"accept": ASKED}
 
 
-def refusal_of(reply: Reply) -> DomainError:
+def refusal_of(reply: CellReply) -> DomainError:
     """The refusal of the server, as it gave it. Raises Overloaded for one that is not known here."""
     try:
         problem: dict[str, Any] = orjson.loads(reply.text)

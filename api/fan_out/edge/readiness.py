@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 from api.fan_out.edge.link import NATS_AWAY, NO_RELAY, Link
-from api.fan_out.edge.origin import AWAY, Origin
+from api.fan_out.edge.origin import AWAY, OriginServer
 from api.fan_out.edge.tail import RelayedTail
 from api.streaming.hub import Hub
 from api.telemetry.metrics import EDGE_LAG
@@ -28,7 +28,7 @@ class Readiness(Background):
     """Looks twice a second."""
 
     def __init__(
-        self, hub: Hub, link: Link, tail: RelayedTail, origin: Origin, log_name: str | None
+        self, hub: Hub, link: Link, tail: RelayedTail, origin: OriginServer, log_name: str | None
     ) -> None:
         self._hub = hub
         self._link = link

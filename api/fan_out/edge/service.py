@@ -18,7 +18,7 @@ from api.fan_out.connection import AWAY, NatsServers, connection_to
 from api.fan_out.edge.app import create_app
 from api.fan_out.edge.link import Link
 from api.fan_out.edge.opener import EdgeOpener
-from api.fan_out.edge.origin import Origin
+from api.fan_out.edge.origin import OriginServer
 from api.fan_out.edge.readiness import Readiness
 from api.fan_out.edge.relayed_log import RelayedLog
 from api.fan_out.edge.tail import RelayedTail
@@ -37,8 +37,8 @@ from api.work_task import end_when_asked, relax_collector
 from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
-from domain.supervisor import Background, Part, Tasks
-from projections.log_lines.tail import Page
+from domain.supervisor import Background, ProcessPart, Tasks
+from projections.log_lines.tail import LinePage
 from workers.outbound.addresses import networks
 
 WAIT_FOR_NATS = 30.0
@@ -54,8 +54,8 @@ class NoLogLines:
     async def begin(self) -> None:
         """There is nothing to read."""
 
-    async def read(self, wanted: Callable[[str], bool]) -> Page:
-        return Page((), more=False)
+    async def read(self, wanted: Callable[[str], bool]) -> LinePage:
+        return LinePage((), more=False)
 
 
 class Succession(Background):
@@ -124,7 +124,7 @@ def _serve(task: EdgeTask, listening: socket.socket, kept: KeptStream, *, announ
     settings = task.settings
     keyring = Keyring(task.key)
     link, open_requests = Link(task.servers, task.subjects, keyring), OpenRequests()
-    tail, origin = RelayedTail(link, kept.log), Origin(task.origin, kept.log)
+    tail, origin = RelayedTail(link, kept.log), OriginServer(task.origin, kept.log)
     source = RelayedLog(
         link, registry.codec(), keyring, log_name=kept.name, position=lambda: tail.position
     )
@@ -136,7 +136,7 @@ def _serve(task: EdgeTask, listening: socket.socket, kept: KeptStream, *, announ
     opener = EdgeOpener(hub, origin, readiness, proxies, open_requests)
     tail.on_rows = opener.note
     succession = Succession(hub, link)
-    parts: tuple[Part, ...] = (link, origin, readiness, succession, open_requests, hub)
+    parts: tuple[ProcessPart, ...] = (link, origin, readiness, succession, open_requests, hub)
     app = create_app(opener, origin, readiness, parts, origins(settings.allowed_origins))
     config = make_config(app, _NothingDirect(), kept.log, log_name=kept.name)
     server = Server(config, hub, limits_of_process(settings))

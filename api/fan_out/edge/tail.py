@@ -15,7 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError
 
 from api.fan_out import stream
-from api.fan_out.connection import AWAY, Connection
+from api.fan_out.connection import AWAY, NatsConnection
 from api.fan_out.edge.link import Link
 from api.fan_out.wire import LAST_SEQUENCE, decode_row
 from api.streaming.log.tail import Idle, LogPage
@@ -40,7 +40,7 @@ STALLED = "Nats-Consumer-Stalled"
 log = structlog.get_logger()
 
 
-class Past(Protocol):
+class PastReader(Protocol):
     """Reads events that NATS does not hold any more."""
 
     async def rows(self, after: int, until: int) -> Sequence[EventRow]:
@@ -48,7 +48,7 @@ class Past(Protocol):
         ...
 
 
-class Silent(TimeoutError):
+class ConsumerSilent(TimeoutError):
     """The consumer says nothing any more."""
 
 
@@ -60,7 +60,7 @@ class RelayedTail:
     def __init__(self, link: Link, of_log: str) -> None:
         self._link = link
         self._of_log = of_log
-        self.past: Past | None = None
+        self.past: PastReader | None = None
         self.began = False
         """Whether it was found where the stream ends."""
         self.position = 0
@@ -88,7 +88,7 @@ class RelayedTail:
                 log.debug("the stream in nats is interrupted", error=repr(error))
             await asyncio.sleep(PAUSE)
 
-    async def _pages(self, connection: Connection) -> AsyncGenerator[LogPage, None]:
+    async def _pages(self, connection: NatsConnection) -> AsyncGenerator[LogPage, None]:
         kept = await stream.find_stream(connection.client, self._link.subjects.stream)
         if kept is None:
             return
@@ -116,11 +116,11 @@ class RelayedTail:
         return OtherLog(beat.head, beat.log)
 
     async def _next(
-        self, waiting: Waiting, connection: Connection
+        self, waiting: WaitingEvents, connection: NatsConnection
     ) -> AsyncIterator[Sequence[EventRow]]:
         """What came, and what is missing before it."""
         if not await waiting.news.wait(SILENCE):
-            raise Silent
+            raise ConsumerSilent
         connection.require()
         rows = [row for row in waiting.take_all() if row.position > self.position]
         last = rows[0].position - 1 if rows else waiting.last
@@ -134,7 +134,7 @@ class RelayedTail:
         if run:
             yield run
         if len(run) < len(rows):
-            raise Silent
+            raise ConsumerSilent
 
     async def _missing(self, until: int) -> AsyncIterator[Sequence[EventRow]]:
         """Events that NATS does not hold, up to a position."""
@@ -142,11 +142,11 @@ class RelayedTail:
             assert self.past is not None
             rows = await self.past.rows(self.position, until)
             if not rows or rows[0].position != self.position + 1:
-                raise Silent
+                raise ConsumerSilent
             yield rows
 
 
-class Waiting:
+class WaitingEvents:
     """Events that a consumer was sent and that are not published yet; `last` is how far NATS says that it is."""
 
     def __init__(self, client: Client) -> None:
@@ -186,14 +186,16 @@ class Waiting:
 
 
 @asynccontextmanager
-async def consume(connection: Connection, name: str, start: int) -> AsyncIterator[Waiting]:
+async def consume(
+    connection: NatsConnection, name: str, start: int
+) -> AsyncIterator[WaitingEvents]:
     """What the stream of this name sends from a sequence on, while the block runs.
 
     Raises:
         AWAY, APIError: NATS does not make a consumer.
     """
     client = connection.client
-    waiting, manager = Waiting(client), client.jsm(timeout=API_TIMEOUT)
+    waiting, manager = WaitingEvents(client), client.jsm(timeout=API_TIMEOUT)
     connection.wakes.add(waiting.news)
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox, cb=waiting.take, pending_bytes_limit=0)

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 Members = dict[str, Any]
 
 
-class Answers(Background):
+class RelayResponder(Background):
     """Takes questions for as long as it runs."""
 
     outages = AWAY

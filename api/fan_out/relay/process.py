@@ -15,21 +15,21 @@ from prometheus_client import start_http_server
 
 from api.fan_out.connection import NatsServers
 from api.fan_out.keys import edge_key
-from api.fan_out.relay.answers import Answers
+from api.fan_out.relay.answers import RelayResponder
 from api.fan_out.relay.publisher import Publisher
-from api.fan_out.stream import Retention
+from api.fan_out.stream import NatsRetention
 from api.fan_out.wire import Subjects
 from api.settings import SetupError
 from domain import registry
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.keys.current import opened
+from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.keys.key_watch import CHANGED, KeyWatch
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
-from domain.supervisor import started
+from domain.supervisor import run_parts
 
 WATCH = 1.0
 HEALTH_EVERY = 60.0
@@ -48,7 +48,7 @@ class RelayTask(NamedTuple):
     log_name: str | None
     servers: NatsServers
     subjects: Subjects
-    keep: Retention
+    keep: NatsRetention
     begin_again: bool = False
     metrics: tuple[str, int] | None = None
 
@@ -83,7 +83,7 @@ class _Relay:
         of_edges = Vault(edge_key(task.keys.secret))
         self._stopped = asyncio.Event()
         self._refusal: SetupError | None = None
-        self._answers = Answers(task.servers, task.subjects, self._store, of_edges)
+        self._answers = RelayResponder(task.servers, task.subjects, self._store, of_edges)
         self._publisher = Publisher(
             *(task.servers, task.subjects, task.keep, self._store, of_edges),
             conninfo=task.conninfo,
@@ -97,7 +97,7 @@ class _Relay:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
         parts = self._answers, self._publisher, self._key_watch
-        async with opened(self._store), started(parts):
+        async with open_with_current_key(self._store), run_parts(parts):
             said = float("-inf")
             while not self._stopped.is_set():
                 watch()

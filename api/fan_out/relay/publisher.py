@@ -11,9 +11,9 @@ import structlog
 from nats.js.errors import APIError
 
 from api.fan_out import stream
-from api.fan_out.connection import AWAY, Connection, Lost, NatsServers, Outage, connection_to
+from api.fan_out.connection import AWAY, Lost, NatsConnection, NatsServers, Outage, connection_to
 from api.fan_out.keys import as_json, wrap_for_edges
-from api.fan_out.stream import KeptStream, OtherLogInStream, Retention, SourceLog
+from api.fan_out.stream import KeptStream, NatsRetention, OtherLogInStream, SourceLog
 from api.fan_out.wire import EXPECTED, Beat, Subjects, encode_row
 from api.settings import SetupError
 from api.streaming.log.tail import LogPage, Tail
@@ -25,7 +25,7 @@ from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server
 from domain.eventlog.encryption import Vault
 from domain.eventlog.store import Store
 from domain.lru import LruCache
-from domain.supervisor import Background, Tasks, cancel, started
+from domain.supervisor import Background, Tasks, cancel, run_parts
 from workers.ownership import ownership
 
 WORK = "relay"
@@ -38,7 +38,7 @@ KEYS_SENT = 100_000
 log = structlog.get_logger()
 
 
-class Refused(ConnectionError):
+class PublishRefused(ConnectionError):
     """NATS has not kept what was published: its stream is not where it was."""
 
 
@@ -53,7 +53,7 @@ class Publisher(Background):
         self,
         servers: NatsServers,
         subjects: Subjects,
-        keep: Retention,
+        keep: NatsRetention,
         store: Store,
         vault: Vault,
         *,
@@ -94,7 +94,7 @@ class Publisher(Background):
             self._set_publishes(False)
         return False
 
-    async def _publish(self, connection: Connection, is_lost: Callable[[], bool]) -> None:
+    async def _publish(self, connection: NatsConnection, is_lost: Callable[[], bool]) -> None:
         listener = Listener(self._conninfo, self._store.schema)
         tail = Tail(self._store, listener, self._store.schema, self._of_log)
         try:
@@ -108,7 +108,7 @@ class Publisher(Background):
         beats = asyncio.create_task(self._beat(connection), name="relay: beats")
         log.info("relay publishes", stream=self._subjects.stream, position=kept.last)
         try:
-            async with started([listener]):
+            async with run_parts([listener]):
                 async for page in tail.pages(lambda: False):
                     connection.require()
                     if is_lost():
@@ -117,7 +117,7 @@ class Publisher(Background):
         finally:
             await cancel(beats)
 
-    async def _open_stream(self, connection: Connection) -> KeptStream:
+    async def _open_stream(self, connection: NatsConnection) -> KeptStream:
         head, _ = await self._store.head()
         of = SourceLog(self._of_log, self._store.log_name, self._vault.id, head)
         again, self._begin_again = self._begin_again, False
@@ -136,7 +136,7 @@ class Publisher(Background):
         self._set_position(kept.last)
         return kept
 
-    async def _take(self, connection: Connection, page: LogPage) -> None:
+    async def _take(self, connection: NatsConnection, page: LogPage) -> None:
         if page.other is not None:
             await self._tell_other(connection, page.other.log_id)
             raise OtherLogInStream(
@@ -148,12 +148,12 @@ class Publisher(Background):
             self._set_position(page.position)
             RELAYED.inc(len(page.rows))
 
-    async def _tell_other(self, connection: Connection, log_id: str) -> None:
+    async def _tell_other(self, connection: NatsConnection, log_id: str) -> None:
         """Have edges end their streams, as the log is another one."""
         await connection.client.publish(self._subjects.beat, self._beat_of(log_id))
         await connection.client.flush()
 
-    async def _send(self, connection: Connection, rows: Sequence[EventRow]) -> None:
+    async def _send(self, connection: NatsConnection, rows: Sequence[EventRow]) -> None:
         """Each row is refused unless the stream ends with the one before. So where the first is taken, nothing else has
         come into the stream, and where the last is, none between is missing.
         """
@@ -165,16 +165,16 @@ class Publisher(Background):
         if others:
             await self._send_one(connection, others[-1])
 
-    async def _send_one(self, connection: Connection, row: EventRow) -> None:
+    async def _send_one(self, connection: NatsConnection, row: EventRow) -> None:
         """Raises Refused where NATS does not acknowledge a row at its position."""
         asking = connection.client.request(
             self._subjects.events, encode_row(row), ACK_TIMEOUT, headers=_behind(row)
         )
         answer = orjson.loads((await connection.unless_lost(asking)).data)
         if "error" in answer or answer.get("seq") != row.position:
-            raise Refused(str(answer.get("error", answer)))
+            raise PublishRefused(str(answer.get("error", answer)))
 
-    async def _send_keys(self, connection: Connection, rows: Sequence[EventRow]) -> None:
+    async def _send_keys(self, connection: NatsConnection, rows: Sequence[EventRow]) -> None:
         """Send edges the keys that they need for these rows. One that does not get them asks."""
         erasing = self._store.codec.erasing
         self._store.keyring.destroy(row.stream for row in rows if row.type in erasing)
@@ -187,7 +187,7 @@ class Publisher(Background):
                 self._sent_keys.put(stream_, True)
             self._sent_keys.trim()
 
-    async def _beat(self, connection: Connection) -> None:
+    async def _beat(self, connection: NatsConnection) -> None:
         """Say every second that this relay lives, while it does not wait for NATS."""
         while True:
             try:

@@ -19,7 +19,7 @@ from service_executions import (
     TooExpensive,
 )
 from service_executions._sync.transport import Transport
-from service_executions.requests import JSON_TYPE, Request, posted, read, segment
+from service_executions.requests import JSON_TYPE, Request, post, read, segment
 from service_executions.retries import passing
 
 JSON = dict[str, Any]
@@ -43,7 +43,7 @@ class ServiceAway(ServiceFailed):
     """It answered before: the same call may succeed once it is back."""
 
 
-class Service:
+class ServiceClient:
     def __init__(self, client: Client) -> None:
         self.url = client.url
         self._client = client
@@ -57,7 +57,7 @@ class Service:
     def ensure(self, path: str, resource: JSON, *, agree: Iterable[str] = ()) -> None:
         """Create a resource. One that is there already must have the same values in `agree`."""
         try:
-            self._send(posted(path, resource), AlreadyExists)
+            self._send(post(path, resource), AlreadyExists)
         except AlreadyExists:
             there = self._object(read(f"{path}/{segment(resource['$id'])}"))
         else:
@@ -74,7 +74,7 @@ class Service:
 
         Where a busy service takes too long to find them, they are asked for in halves.
         """
-        wanted = posted(FIND, {"$id": {"$in": executions}})
+        wanted = post(FIND, {"$id": {"$in": executions}})
         expected = (TooExpensive,) if len(executions) > 1 else ()
         try:
             return {row["$id"]: row for row in self._object(wanted, *expected)["data"]}
@@ -93,7 +93,7 @@ class Service:
     def history(self, execution: str) -> list[JSON]:
         """All its events, oldest first."""
         path = f"/executions/{segment(execution)}/events"
-        with self._explained(path):
+        with self._explain_errors(path):
             asked = read(path, {"order": "asc", "limit": 500})
             events: Query[JSON] = Query(self._transport, asked, dict)
             return events.all()
@@ -122,11 +122,11 @@ class Service:
             raise self._something_else() from None
 
     def _send(self, request: Request, *expected: type[ApiError]) -> bytes:
-        with self._explained(f"{request.method} {request.path}", *expected):
+        with self._explain_errors(f"{request.method} {request.path}", *expected):
             return self._transport.send(request).content
 
     @contextmanager
-    def _explained(self, call: str, *expected: type[ApiError]) -> Iterator[None]:
+    def _explain_errors(self, call: str, *expected: type[ApiError]) -> Iterator[None]:
         """Raises what the block does: of the SDK only what is `expected`, all else in words."""
         try:
             yield

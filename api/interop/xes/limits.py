@@ -11,7 +11,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from api.interop.xes.plan import Plan
-from api.interop.xes.reader import RESOURCE, Trace, XesError, XesEvent
+from api.interop.xes.reader import RESOURCE, XesError, XesEvent, XesTrace
 from domain.execution.commands import COMMANDS
 from domain.execution.types import MOST_STEPS
 from domain.types import NO_CONTROLS, Label, Name
@@ -29,7 +29,7 @@ LONGEST_ACTIVITY: int = TypeAdapter(Label).json_schema()["maxLength"] - len(f"#{
 LONGEST_RESOURCE: int = TypeAdapter(Name).json_schema()["maxLength"]
 
 
-def check_events(trace: Trace, now: datetime) -> None:
+def check_events(trace: XesTrace, now: datetime) -> None:
     """Raise `XesError` for the first event of a trace that no step can be made of."""
     for event in trace.events:
         if reason := _wrong_event(event, now):
@@ -60,7 +60,7 @@ def check_plan(plan: Plan) -> None:
         steps.update(_check_command(line, command))
         if len(steps) > MOST_STEPS:
             raise XesError(line, f"with this event the trace has more than {MOST_STEPS} steps")
-        size = _stored_size(command)
+        size = _estimate_stored_size(command)
         stored += size
         if stored > STREAM_SIZE_LIMIT and size > SMALL_COMMAND:
             raise XesError(
@@ -70,7 +70,7 @@ def check_plan(plan: Plan) -> None:
             )
 
 
-def _stored_size(command: bytes) -> int:
+def _estimate_stored_size(command: bytes) -> int:
     """At least the bytes that the events of a command take."""
     return math.ceil(len(command) * 4 / 3) + STORED_OVERHEAD
 

@@ -81,12 +81,12 @@ PARTS: dict[tuple[int | str, ...], type[_Part]] = {
 
 def _wrong_fields(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(str(part) for part in wrong['loc']) or 'the file'}: {_said(wrong)}"
+        f"{'.'.join(str(part) for part in wrong['loc']) or 'the file'}: {_describe(wrong)}"
         for wrong in error.errors(include_url=False)
     )
 
 
-def _said(wrong: ErrorDetails) -> str:
+def _describe(wrong: ErrorDetails) -> str:
     if wrong["type"] != "extra_forbidden":
         return sentence(wrong)
     fields = PARTS[wrong["loc"][:-1]].model_fields.items()

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from api.interop.xes.lifecycle import COMPLETE, PI_ABORT, StepCommands, transition_of
 from api.interop.xes.mapping import Mapping
 from api.interop.xes.names import execution_id, id_part, metadata, wire_time
-from api.interop.xes.reader import Trace, XesEvent
+from api.interop.xes.reader import XesEvent, XesTrace
 from api.interop.xes.step_rounds import Rounds
 
 CREATED = 3
@@ -60,7 +60,7 @@ class _Commands:
         self.lines.append(line)
 
 
-def plan_trace(trace: Trace, mapping: Mapping, log: str) -> Plan:
+def plan_trace(trace: XesTrace, mapping: Mapping, log: str) -> Plan:
     """The rules stand in docs/importing.md. The trace must have at least one event."""
     order = id_part(log)
     commands = _Commands(execution_id(log, trace.name))
@@ -96,7 +96,7 @@ def plan_trace(trace: Trace, mapping: Mapping, log: str) -> Plan:
     )
 
 
-def _deciding_event(trace: Trace, mapping: Mapping) -> XesEvent | None:
+def _deciding_event(trace: XesTrace, mapping: Mapping) -> XesEvent | None:
     """The last that completed an activity of an outcome, or aborted the process."""
     for event in reversed(trace.events):
         transition = transition_of(event)

@@ -51,7 +51,7 @@ class XesEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class XesTrace:
     line: int
     name: str
     attributes: Attributes
@@ -81,7 +81,7 @@ class XesLog:
         self._current = self._log
         self._trace_line = self._event_line = 0
         self._events: list[XesEvent] = []
-        self._ready: list[Trace] = []
+        self._ready: list[XesTrace] = []
         self._seen: set[str] = set()
         self.nan_values = 0
 
@@ -89,7 +89,7 @@ class XesLog:
     def name(self) -> str | None:
         return self._text(self._log, NAME)
 
-    def __iter__(self) -> Iterator[Trace]:
+    def __iter__(self) -> Iterator[XesTrace]:
         for chunk in self._chunks():
             self._feed(chunk, last=False)
             yield from self._ready
@@ -209,7 +209,7 @@ class XesLog:
         if name in self._seen:
             raise self._error(f'a second trace named "{name}"', line)
         self._seen.add(name)
-        self._ready.append(Trace(line, name, self._trace, self._events))
+        self._ready.append(XesTrace(line, name, self._trace, self._events))
         self._current = self._log
 
     @staticmethod

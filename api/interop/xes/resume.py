@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from api.interop.xes.client import JSON, Service
+from api.interop.xes.client import JSON, ServiceClient
 from api.interop.xes.plan import CREATED, Plan
 
 # The event that each command makes.
@@ -28,7 +28,7 @@ class Conflict(Exception):
     """Something else wrote to this execution."""
 
 
-def own_version(plan: Plan, row: JSON | None, service: Service) -> int:
+def own_version(plan: Plan, row: JSON | None, service: ServiceClient) -> int:
     """The version an import may continue from; raises `Conflict` where others wrote."""
     if row is None:
         return 0
@@ -38,7 +38,7 @@ def own_version(plan: Plan, row: JSON | None, service: Service) -> int:
     if version > plan.version:
         raise Conflict(f"it has {version - plan.version} more events than the log makes")
     if version < plan.version:
-        return _recognised(plan, _made(service, plan))
+        return _recognise(plan, _outline_of_history(service, plan))
     if row["status"] != plan.status:
         raise Conflict(f"it is {row['status']}; by the log it would be {plan.status}")
     return version
@@ -48,20 +48,20 @@ def _id(reference: Any) -> Any:
     return reference["$id"] if isinstance(reference, dict) else reference
 
 
-def _recognised(plan: Plan, made: Outline) -> int:
+def _recognise(plan: Plan, made: Outline) -> int:
     """The history may be ahead of the row it is asked for: its length is the version."""
-    if made != _planned(plan)[: len(made)]:
+    if made != _outline_of_plan(plan)[: len(made)]:
         raise Conflict("its history is not what the log makes")
     return len(made) if len(made) >= CREATED else 0
 
 
-def _planned(plan: Plan) -> Outline:
+def _outline_of_plan(plan: Plan) -> Outline:
     first, *others = map(orjson.loads, plan.commands)
     created: Outline = [(event, None, first["occurredAt"]) for event in CREATION]
     return created + [(EVENTS[c["command"]], _step(c), c["occurredAt"]) for c in others]
 
 
-def _made(service: Service, plan: Plan) -> Outline:
+def _outline_of_history(service: ServiceClient, plan: Plan) -> Outline:
     history = service.history(plan.execution)
     return [(event["type"], _step(event["data"]), event.get("occurredat")) for event in history]
 

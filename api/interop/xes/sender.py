@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from api.interop.xes.client import JSON, Service, problem_code, problem_text
+from api.interop.xes.client import JSON, ServiceClient, problem_code, problem_text
 from api.interop.xes.mapping import Mapping
 from api.interop.xes.names import id_part
 from api.interop.xes.plan import Plan
@@ -26,7 +26,7 @@ REPEATED = frozenset({"already-exists", "version-mismatch"})
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ImportRefusal:
     execution: str
     reason: str
 
@@ -37,7 +37,7 @@ class Result:
 
     fared: Counter[str] = field(default_factory=Counter)
     commands: int = 0
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[ImportRefusal] = field(default_factory=list)
 
     def add(self, other: "Result") -> None:
         self.fared.update(other.fared)
@@ -46,7 +46,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ImportTask:
     """A plan and the version its execution has: 0 where it does not exist yet."""
 
     plan: Plan
@@ -57,7 +57,7 @@ class Task:
         return self.plan.after(self.version)
 
 
-def prepare(service: Service, mapping: Mapping, log: str) -> None:
+def prepare(service: ServiceClient, mapping: Mapping, log: str) -> None:
     """The users, the service and the order that the executions of a log refer to."""
     provider, customer, offered = mapping.service.provider, mapping.customer, mapping.service
     for user in dict.fromkeys((provider, customer)):
@@ -75,7 +75,7 @@ def prepare(service: Service, mapping: Mapping, log: str) -> None:
 
 
 def import_plans(
-    plans: Iterable[Plan], service: Service, progress: Callable[[Result], None]
+    plans: Iterable[Plan], service: ServiceClient, progress: Callable[[Result], None]
 ) -> Result:
     """Bring every execution to the end of its plan. `progress` gets what each call added.
 
@@ -105,8 +105,8 @@ def import_plans(
 
 
 def _tasks(
-    plans: Iterable[Plan], service: Service, settle: Callable[[Result], None]
-) -> Iterator[Task]:
+    plans: Iterable[Plan], service: ServiceClient, settle: Callable[[Result], None]
+) -> Iterator[ImportTask]:
     for window in _windows(plans):
         tasks, known = _compare(window, service)
         settle(known)
@@ -126,7 +126,7 @@ def _windows(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
         yield window
 
 
-def _compare(window: list[Plan], service: Service) -> tuple[list[Task], Result]:
+def _compare(window: list[Plan], service: ServiceClient) -> tuple[list[ImportTask], Result]:
     there = service.find([plan.execution for plan in window])
     tasks, known = [], Result()
     for plan in window:
@@ -138,18 +138,18 @@ def _compare(window: list[Plan], service: Service) -> tuple[list[Task], Result]:
         if version == plan.version:
             known.fared["unchanged"] += 1
         else:
-            tasks.append(Task(plan, version))
+            tasks.append(ImportTask(plan, version))
     return tasks, known
 
 
 def _refuse(result: Result, plan: Plan, reason: str) -> None:
     result.fared["refused"] += 1
-    result.refused.append(Refusal(plan.execution, reason))
+    result.refused.append(ImportRefusal(plan.execution, reason))
 
 
-def _groups(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+def _groups(tasks: Iterable[ImportTask]) -> Iterator[list[ImportTask]]:
     """Whole executions, as many as fit into one call; a longer one is a group alone."""
-    group: list[Task] = []
+    group: list[ImportTask] = []
     count = 0
     for task in tasks:
         if group and count + len(task.commands) > MOST_COMMANDS:
@@ -161,7 +161,7 @@ def _groups(tasks: Iterable[Task]) -> Iterator[list[Task]]:
         yield group
 
 
-def _bring(tasks: list[Task], service: Service) -> Result:
+def _bring(tasks: list[ImportTask], service: ServiceClient) -> Result:
     """Send a group; look again at the executions that refused, and send what they lack."""
     result = Result()
     for attempt in range(ATTEMPTS):
@@ -177,9 +177,11 @@ def _bring(tasks: list[Task], service: Service) -> Result:
     return result
 
 
-def _send(tasks: list[Task], service: Service, result: Result) -> list[tuple[Task, JSON]]:
+def _send(
+    tasks: list[ImportTask], service: ServiceClient, result: Result
+) -> list[tuple[ImportTask, JSON]]:
     """Each execution that refused a command, with its first problem."""
-    troubled: dict[str, tuple[Task, JSON]] = {}
+    troubled: dict[str, tuple[ImportTask, JSON]] = {}
     for piece in _pieces(tasks):
         answers = service.send([command for _, command in piece])
         for (task, _), answer in zip(piece, answers, strict=True):
@@ -193,8 +195,8 @@ def _send(tasks: list[Task], service: Service, result: Result) -> list[tuple[Tas
     return list(troubled.values())
 
 
-def _pieces(tasks: list[Task]) -> Iterator[list[tuple[Task, bytes]]]:
-    piece: list[tuple[Task, bytes]] = []
+def _pieces(tasks: list[ImportTask]) -> Iterator[list[tuple[ImportTask, bytes]]]:
+    piece: list[tuple[ImportTask, bytes]] = []
     size = 0
     for task in tasks:
         for command in task.commands:
@@ -207,7 +209,9 @@ def _pieces(tasks: list[Task]) -> Iterator[list[tuple[Task, bytes]]]:
         yield piece
 
 
-def _look_again(task: Task, problem: JSON, service: Service, result: Result) -> Task | None:
+def _look_again(
+    task: ImportTask, problem: JSON, service: ServiceClient, result: Result
+) -> ImportTask | None:
     """What an execution still lacks after a refusal; None if it is complete or given up."""
     if problem_code(problem) not in REPEATED and problem["status"] < 500:
         _refuse(result, task.plan, f"{problem['status']} {problem_text(problem)}")
@@ -218,6 +222,6 @@ def _look_again(task: Task, problem: JSON, service: Service, result: Result) -> 
         _refuse(result, task.plan, str(conflict))
         return None
     if version < task.plan.version:
-        return Task(task.plan, version)
+        return ImportTask(task.plan, version)
     result.fared["resumed" if task.version else "imported"] += 1
     return None

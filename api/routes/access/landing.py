@@ -40,7 +40,7 @@ HTML = f"""<!doctype html>
 """
 
 
-class Page(NamedTuple):
+class LandingPage(NamedTuple):
     """A page, and the headers that let it do no more than it has to."""
 
     html: str
@@ -51,7 +51,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-PAGE = Page(
+PAGE = LandingPage(
     HTML,
     {
         "cache-control": "no-store",

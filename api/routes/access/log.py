@@ -20,14 +20,14 @@ from api.web.request import Request
 from domain.access.retirements import STREAM as RETIREMENTS
 from domain.access.retirements import AccessRetirements
 from domain.errors import Invalid, NotFound
-from domain.eventlog.access.entry import Entry
+from domain.eventlog.access.entry import AccessEntry
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from projections.audit.access.pages import (
+    AccessCursor,
+    AccessPage,
+    AccessRange,
     Item,
-    Page,
-    Place,
-    Range,
     access_page,
     trail_page,
 )
@@ -150,9 +150,9 @@ class AccessLogHandlers:
             raise NotFound.of("execution")
 
 
-def _range(request: Request, execution: str | None) -> Range:
+def _range(request: Request, execution: str | None) -> AccessRange:
     since, until = request.non_empty("from"), request.non_empty("to")
-    return Range(
+    return AccessRange(
         execution,
         request.non_empty("actor"),
         since=None if since is None else parse_time_parameter("from", since),
@@ -160,15 +160,15 @@ def _range(request: Request, execution: str | None) -> Range:
     )
 
 
-def _part(request: Request) -> tuple[Place, int, bool]:
+def _part(request: Request) -> tuple[AccessCursor, int, bool]:
     descending = request.choice("order", "asc", "desc") == "desc"
-    place = Place.read(request.non_empty("cursor"), descending=descending)
+    place = AccessCursor.read(request.non_empty("cursor"), descending=descending)
     return place, request.integer("limit", 1, 500) or 50, descending
 
 
 def _answer(
     caller: Caller,
-    page: Page,
+    page: AccessPage,
     position: int,
     execution: str | None,
     *,
@@ -182,7 +182,7 @@ def _answer(
 
 
 def _document(caller: Caller, item: Item, execution: str | None, *, kinds: bool) -> dict[str, Any]:
-    if isinstance(item, Entry):
+    if isinstance(item, AccessEntry):
         unlimited = caller.scope.is_unlimited(Right.READ_ACCESS)
         shown = access_document(
             item,
@@ -204,7 +204,7 @@ def _document(caller: Caller, item: Item, execution: str | None, *, kinds: bool)
 
 
 def _executions(item: Item) -> list[str]:
-    if isinstance(item, Entry):
+    if isinstance(item, AccessEntry):
         return list(item.access.executions)
     kind, _, identity = item.stream.partition("/")
     return [identity] if kind == "execution" else []

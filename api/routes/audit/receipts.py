@@ -17,7 +17,7 @@ from api.web.reads.consistency import POLL, patience
 from api.web.request import Request
 from domain.errors import Damaged, Overloaded
 from projections.audit.reader import TreeReader
-from projections.audit.tables import Head
+from projections.audit.tables import TreeHead
 
 ACCEPTED = 202
 NOT_YET = (
@@ -30,7 +30,7 @@ class Receipts:
 
     def __init__(self, tree: TreeReader) -> None:
         self._tree = tree
-        self._reading: asyncio.Task[Head] | None = None
+        self._reading: asyncio.Task[TreeHead] | None = None
 
     def covering(self, rows: Iterable[Operation]) -> tuple[Operation, ...]:
         """The rows, of which those of commands to executions give receipts."""
@@ -79,7 +79,7 @@ class Receipts:
         answer.headers["preference-applied"] = f"{applied}, receipt" if applied else "receipt"
         return answer
 
-    async def _covering_head(self, position: int, seconds: float) -> Head | None:
+    async def _covering_head(self, position: int, seconds: float) -> TreeHead | None:
         """The first signed head that covers a position; None where it does not come in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -91,13 +91,13 @@ class Receipts:
                 return head
         return None
 
-    async def _next_head(self) -> Head:
+    async def _next_head(self) -> TreeHead:
         """The head after a moment: one query, however many wait for it."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read(), name="signed head")
         return await asyncio.shield(self._reading)
 
-    async def _read(self) -> Head:
+    async def _read(self) -> TreeHead:
         await asyncio.sleep(POLL)
         return await self._tree.head()
 

@@ -18,7 +18,7 @@ from api.web.request import Request
 from domain.errors import Invalid, NotFound, Overloaded
 from domain.json_forms import format_time
 from projections.audit.reader import Inclusions, TreeReader
-from projections.audit.tables import Head
+from projections.audit.tables import TreeHead
 from projections.audit.tiles import TILE_BYTES
 
 PLAIN, OCTETS = "text/plain", "application/octet-stream"
@@ -141,7 +141,7 @@ class TreeHandlers:
         full = len(found) == TILE_BYTES
         return Response(found, headers=_cache_headers(head, for_ever=full), media_type=OCTETS)
 
-    async def _head(self, request: Request) -> Head:
+    async def _head(self, request: Request) -> TreeHead:
         return await read_head(self._tree, self._consistency, request)
 
 
@@ -151,7 +151,7 @@ async def read_head(
     request: Request,
     at_least: int = 0,
     ahead: Inclusions | None = None,
-) -> Head:
+) -> TreeHead:
     """The head, once the tree goes as far as `?minPosition=`, and as `at_least`. What is needed for proofs that follow,
     `ahead`, comes along.
 
@@ -179,7 +179,7 @@ def _require_position(request: Request, name: str) -> int:
     return found
 
 
-def _size(request: Request, name: str, head: Head) -> int | None:
+def _size(request: Request, name: str, head: TreeHead) -> int | None:
     size = request.integer(name, 1, MOST)
     if size is not None and size > head.size:
         raise Invalid.field(
@@ -199,7 +199,7 @@ def hexadecimal(path: Sequence[bytes]) -> list[str]:
     return [each.hex() for each in path]
 
 
-def _cache_headers(head: Head, *, for_ever: bool) -> dict[str, str]:
+def _cache_headers(head: TreeHead, *, for_ever: bool) -> dict[str, str]:
     kept = responses.IMMUTABLE if for_ever else responses.REVALIDATE
     return {"log-position": str(head.size), "cache-control": kept, **responses.VARY}
 

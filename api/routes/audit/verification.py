@@ -15,8 +15,8 @@ from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import NotFound
 from projections.audit.reader import TreeReader
-from projections.audit.tables import Head
-from projections.history_check import HistoryCheck, Verification
+from projections.audit.tables import TreeHead
+from projections.history_check import HistoryCheck, HistoryVerification
 
 WHOLE = {"type": "integer", "minimum": 0}
 TEXT = {"type": "string"}
@@ -61,14 +61,14 @@ class VerificationHandlers:
             return (await self._tree.head()).size
 
         await self._consistency.wait_until(request, size, await size())
-        found = await self._check.verified(request.path["id"])
+        found = await self._check.verify(request.path["id"])
         if found is None or found.head is None:
             raise NotFound.of("execution")
         headers = {"log-position": str(found.position), "cache-control": "no-store"}
         return responses.json(_document(found, found.head), {**headers, **responses.VARY})
 
 
-def _document(found: Verification, head: Head) -> dict[str, Any]:
+def _document(found: HistoryVerification, head: TreeHead) -> dict[str, Any]:
     return {
         "$id": found.id,
         "fits": not found.faults,

@@ -9,7 +9,7 @@ import httpx
 
 from api.cells.client import Asked, CellAway, CellClient, CellRequest
 from api.cells.connection import Query
-from api.cells.cursor import CellCursor, Place
+from api.cells.cursor import CellCursor, CellPosition
 from api.cells.directory import Directory
 from api.cells.log_stream import Connect, LogStream
 from api.cells.merged_stream import MergedStream
@@ -36,7 +36,7 @@ OF_ONE_LOG = ("at", "cursors", "facets", "log", "minPosition", "profile", "speed
 """What makes sense for one log alone."""
 
 
-class Answers(NamedTuple):
+class CellAnswers(NamedTuple):
     """What the logs answered, and why those that are away did not."""
 
     given: Mapping[str, Asked]
@@ -86,7 +86,7 @@ class Asking:
         path: str,
         query: Mapping[str, Query],
         read: Callable[[bytes], Any],
-    ) -> Answers:
+    ) -> CellAnswers:
         """The answers of logs, each to its own query, as `read` makes them of their JSON texts.
 
         Raises:
@@ -101,7 +101,7 @@ class Asking:
         if away and not (partial and given):
             name, reason = next(iter(away.items()))
             raise CellAway(f"The log `{name}` is away: {reason}.", cell=name)
-        return Answers(given, away)
+        return CellAnswers(given, away)
 
     def is_known(self, name: str) -> bool:
         """Whether the map has a log of this name."""
@@ -118,13 +118,15 @@ class Asking:
         question = CellRequest(path, {**headers_to_pass_on(request), **OF_STREAMS})
 
         def connect(name: str) -> Connect:
-            async def connected(place: Query) -> httpx.Response:
+            async def connect(place: Query) -> httpx.Response:
                 url = self._directory.urls[name]
                 return await self._client.stream(name, url, [*query, *place], question)
 
-            return connected
+            return connect
 
-        streams = [LogStream(name, cursor.get(name) or Place(), connect(name)) for name in names]
+        streams = [
+            LogStream(name, cursor.get(name) or CellPosition(), connect(name)) for name in names
+        ]
         return MergedStream(streams, cursor)
 
 

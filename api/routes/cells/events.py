@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.rights import Right
-from api.cells.cursor import MOST_LOGS, CellCursor, Place
-from api.cells.merged_stream import Merged, MergedStream
+from api.cells.cursor import MOST_LOGS, CellCursor, CellPosition
+from api.cells.merged_stream import MergedFrame, MergedStream
 from api.cells.remote import MEDIA_TYPE
 from api.routes.cells.asking import CELLS, OF_ONE_LOG, Asking, rest
 from api.routes.streams import FILTERS, FORMAT, INCLUDE, TYPES
@@ -92,11 +92,11 @@ class CellStreamHandlers:
         if wanted == "start":
             return CellCursor({})
         if wanted == "now":
-            return CellCursor(dict.fromkeys(cells, Place(at=self._clock())))
+            return CellCursor(dict.fromkeys(cells, CellPosition(at=self._clock())))
         if ":" not in wanted:
             return _read("from", wanted)
         try:
-            return CellCursor(dict.fromkeys(cells, Place(at=parse_time(wanted))))
+            return CellCursor(dict.fromkeys(cells, CellPosition(at=parse_time(wanted))))
         except ValueError as error:
             message = f"must be `start`, `now`, a cursor or a time; as a time it {error}"
             raise BadCursor("from", message) from None
@@ -142,7 +142,7 @@ class CellEventSource(EventSource):
             await self.wake.wait()
 
 
-def _encode(merged: Merged) -> bytes:
+def _encode(merged: MergedFrame) -> bytes:
     if merged.data:
         return frame(merged.name, merged.data, merged.cursor)
     return control(merged.name, merged.cursor, **merged.about)

@@ -11,10 +11,10 @@ from api.access.rights import Right
 from api.cells import merge
 from api.cells.client import CellAway
 from api.cells.connection import Query
-from api.cells.merge import CellPage, Merged, Places
-from api.cells.order import Order
+from api.cells.merge import CellPage, MergedPage, Places
+from api.cells.order import CellOrder
 from api.cells.rows import of_cell
-from api.cells.sums import summed, sums_of
+from api.cells.sums import add_up, sums_of
 from api.documents import schemas
 from api.routes.analytics import PARAMETERS as FIGURE_PARAMETERS
 from api.routes.cells.asking import CELLS, OWN, PARTIAL, Asking, rest
@@ -28,18 +28,18 @@ from domain.errors import Overloaded
 from projections.executions.columns import field
 from projections.executions.projection import MOST_ROWS
 from projections.query import parser
-from projections.query.pagination import DEFAULT_SORT, packed
+from projections.query.pagination import DEFAULT_SORT, encode_cursor
 from projections.representations.client_json import plain_json
 
 PAGE = ("limit", "cursor")
 LIST, ANALYTICS = "/api/executions", "/api/analytics/executions"
 
 
-class Wanted(NamedTuple):
+class WantedPage(NamedTuple):
     """A page of all logs: what they are asked with, its order, where each log goes on, and how many rows it has."""
 
     same: Query
-    order: Order
+    order: CellOrder
     before: Places
     limit: int
 
@@ -57,9 +57,9 @@ class Wanted(NamedTuple):
         """The page of a log. Raises what `CellPage.of` raises."""
         return CellPage.of(self.order, text)
 
-    def merge(self, pages: Mapping[str, CellPage]) -> Merged:
+    def merge(self, pages: Mapping[str, CellPage]) -> MergedPage:
         """The page, as far as it follows from those of the logs."""
-        return merge.merged(pages, self.before, self.order, self.limit)
+        return merge.merge(pages, self.before, self.order, self.limit)
 
 
 class CellHandlers:
@@ -73,9 +73,9 @@ class CellHandlers:
         _require_filter(request)
         names = self._asking.names(request)
         limit = request.integer("limit", 1, MOST_ROWS) or 50
-        order = Order.of(request.non_empty("sort") or DEFAULT_SORT)
+        order = CellOrder.of(request.non_empty("sort") or DEFAULT_SORT)
         before = merge.decode(request.non_empty("cursor"), names, order)
-        wanted = Wanted(rest(request, *PAGE), order, before, limit)
+        wanted = WantedPage(rest(request, *PAGE), order, before, limit)
         query = {name: wanted.query(wanted.share, place) for name, place in before.items()}
         answers = await self._asking.answers(request, LIST, query, wanted.read)
         pages = {name: answer.body for name, answer in answers.given.items()}
@@ -83,7 +83,7 @@ class CellHandlers:
         goes_on = found.more or bool(answers.away)
         shown: dict[str, Any] = {
             "hasMore": found.more,
-            "nextCursor": packed(found.places) if goes_on else None,
+            "nextCursor": encode_cursor(found.places) if goes_on else None,
         }
         totals = [page.total for page in pages.values() if page.total is not None]
         if totals:
@@ -91,7 +91,9 @@ class CellHandlers:
         rows = b",".join(of_cell(name, row) for name, row in found.rows)
         return json(b'{"data":[%b],%b' % (rows, plain_json(shown | answers.shown)[1:]), VARY)
 
-    async def _merge(self, request: Request, wanted: Wanted, pages: dict[str, CellPage]) -> Merged:
+    async def _merge(
+        self, request: Request, wanted: WantedPage, pages: dict[str, CellPage]
+    ) -> MergedPage:
         """One page of all. A log that has more of it than its share is asked once more, for all that is missing."""
         found = wanted.merge(pages)
         for _ in wanted.before:
@@ -104,7 +106,7 @@ class CellHandlers:
                 answers = await self._asking.answers(request, LIST, query, wanted.read)
             except (CellAway, Overloaded):
                 break  # the page ends where this log would have to be known
-            pages[dry] = pages[dry].followed_by(answers.given[dry].body)
+            pages[dry] = pages[dry].append(answers.given[dry].body)
             found = wanted.merge(pages)
         return found
 
@@ -112,7 +114,7 @@ class CellHandlers:
         """The figures of the executions that the caller reaches, in all logs together."""
         query = dict.fromkeys(self._asking.names(request), rest(request))
         answers = await self._asking.answers(request, ANALYTICS, query, sums_of)
-        figures = summed([answer.body for answer in answers.given.values()])
+        figures = add_up([answer.body for answer in answers.given.values()])
         return json(figures | answers.shown, VARY)
 
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from api.access.identity import Caller
 from api.access.rights import Right
-from api.claiming.dispatcher import Dispatcher
+from api.claiming.dispatcher import ClaimDispatcher
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.input.command_body import parse
 from api.web.operation import Operation
@@ -23,11 +23,11 @@ from domain.execution.commands import ClaimExecution
 from domain.execution.types import copy_set_fields
 from domain.lru import LruCache
 from domain.types import Number
-from domain.writer.batch import repeated
+from domain.writer.batch import repeat_of
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
-from domain.writer.visible_states import answered_state
-from projections.claims.queue import Owner, Wanted
+from domain.writer.visible_states import load_answered_state
+from projections.claims.queue import ClaimFilter, Owner
 from projections.representations.execution_schema import ServiceExecution
 
 LONGEST_WAIT = 60
@@ -53,7 +53,7 @@ class ClaimNext(ClaimExecution):
 class ClaimHandlers:
     """Answers workers that ask for an execution."""
 
-    def __init__(self, dispatcher: Dispatcher, bus: Bus, store: Store) -> None:
+    def __init__(self, dispatcher: ClaimDispatcher, bus: Bus, store: Store) -> None:
         self._dispatcher = dispatcher
         self._bus = bus
         self._store = store
@@ -69,7 +69,7 @@ class ClaimHandlers:
         asked = parse(ClaimNext, request.body)
         await self._require_service(asked.service)
         command = copy_set_fields(asked, ClaimExecution)
-        wanted = Wanted(asked.service, asked.assignee, _owners(request.caller))
+        wanted = ClaimFilter(asked.service, asked.assignee, _owners(request.caller))
 
         def message(execution: str) -> Message:
             return request.message(f"execution/{execution}", command)._replace(worker=None)
@@ -101,9 +101,9 @@ class ClaimHandlers:
         once = request.idempotency()
         if (reply := await self._store.reply(once)) is None:
             return None
-        repeat = repeated(reply, once.fingerprint)
+        repeat = repeat_of(reply, once.fingerprint)
         permits = request.caller.permits(Right.WORK)
-        return Answer(await answered_state(self._store, *repeat[:3], permits), replayed=True)
+        return Answer(await load_answered_state(self._store, *repeat[:3], permits), replayed=True)
 
 
 def _owners(caller: Caller) -> tuple[tuple[Owner, ...], ...] | None:

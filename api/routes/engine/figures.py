@@ -8,7 +8,7 @@ from api.telemetry.metrics import MOST_WEBHOOKS, LogFigures
 from domain.eventlog.store import Store
 from projections.audit.rounds.walk import audit_totals
 from projections.audit.tables import head_of
-from projections.audit.witnessed import witnessed
+from projections.audit.witnessed import read_witnesses
 from projections.claims.totals import claim_totals
 from projections.deliveries.totals import delivery_totals, waiting_for
 from projections.diagnosis.measurements import database_bytes
@@ -31,7 +31,7 @@ async def _set_engine_figures(figures: LogFigures, store: Store, now: datetime) 
         missing = await without_owner(connection, store.schema)
         claims = await claim_totals(connection)
         tree, audit = await head_of(connection), await audit_totals(connection)
-        witnesses = await witnessed(connection)
+        witnesses = await read_witnesses(connection)
         webhooks = await delivery_totals(connection, now, MOST_WEBHOOKS)
         waiting = await waiting_for(connection, webhooks.lags)
     figures.set("webhook_deliveries_waiting", webhooks.waiting)

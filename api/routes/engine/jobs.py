@@ -33,7 +33,7 @@ from domain.writer.command_bus import Bus
 from projections.executions.columns import INDEXED, field
 from projections.executions.projection import Executions
 from projections.executions.references import nothing
-from projections.list_counts import counted_page
+from projections.list_counts import find_and_count
 from projections.query import parser
 from projections.representations.catalog import document
 
@@ -159,7 +159,7 @@ class JobHandlers:
         status = field("status")
         assert status is not None
         async with self._store.searcher(INDEXED) as connection:
-            page, facets = await counted_page(
+            page, facets = await find_and_count(
                 self._executions,
                 connection,
                 self._clock(),

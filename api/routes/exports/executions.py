@@ -20,7 +20,7 @@ from api.web.reads.list_request import SORT
 from api.web.request import Request
 from domain.eventlog.store import Store
 from projections.executions.columns import INDEXED, field
-from projections.executions.projection import MOST_ROWS, Executions, Page
+from projections.executions.projection import MOST_ROWS, ExecutionPage, Executions
 from projections.query import parser
 from projections.query.ast import Condition
 from projections.query.pagination import DEFAULT_SORT
@@ -88,14 +88,14 @@ class ExportHandlers:
 
     async def _page(
         self, condition: Condition, sort: str, cursor: str | None, store: Store
-    ) -> Page:
+    ) -> ExecutionPage:
         async with store.searcher(INDEXED) as connection:
             return await self._executions.find(
                 connection, self._clock(), condition, sort=sort, limit=MOST_ROWS, cursor=cursor
             )
 
     async def _parts(
-        self, request: Request, form: Form, condition: Condition, sort: str, page: Page
+        self, request: Request, form: Form, condition: Condition, sort: str, page: ExecutionPage
     ) -> AsyncIterator[str]:
         if head := form.head():
             yield head

@@ -31,7 +31,7 @@ from projections.catalog import Catalog
 from projections.executions.columns import INDEXED, field
 from projections.executions.projection import Executions
 from projections.executions.references import nothing
-from projections.list_counts import counted_page
+from projections.list_counts import find_and_count
 from projections.query import parser
 
 PAGES = 10
@@ -128,7 +128,7 @@ class CustomerErasureHandlers:
         for view in ("executions", self._catalog.name):
             await self._consistency.wait_for_projection(request, view)
         async with self._store.searcher(INDEXED) as connection:
-            page, _ = await counted_page(
+            page, _ = await find_and_count(
                 self._executions,
                 connection,
                 self._clock(),

@@ -95,7 +95,7 @@ PREVIEW: dict[str, Any] = {
 }
 
 
-class Past(NamedTuple):
+class PastDays(NamedTuple):
     """The first days that are past at a time, each with what keeps it, and whether there are more."""
 
     days: Sequence[tuple[str, Checked]]
@@ -144,14 +144,14 @@ class PreviewHandlers:
         }
         return responses.json(shown)
 
-    async def _past(self, days: Sequence[Day], of_day: LiteralString, end: float) -> Past:
+    async def _past(self, days: Sequence[Day], of_day: LiteralString, end: float) -> PastDays:
         """Those of some days that are looked at until an end, in seconds of the clock; the first always is."""
         checked: list[tuple[str, Checked]] = []
         for day in days[:MOST_DAYS]:
             if checked and monotonic() >= end:
                 break
             checked.append((str(day.day), await self._check(day, of_day)))
-        return Past(checked, len(days) > len(checked))
+        return PastDays(checked, len(days) > len(checked))
 
     async def _check(self, day: Day, of_day: LiteralString) -> Checked:
         async with self._store.reader() as connection:
@@ -171,7 +171,7 @@ def _day(day: str, checked: Checked, outcome: str) -> dict[str, Any]:
     return {"day": day, "outcome": outcome}
 
 
-def _hold(hold: ActiveHold, lines: Past, reads: Past, *, named: bool) -> dict[str, Any]:
+def _hold(hold: ActiveHold, lines: PastDays, reads: PastDays, *, named: bool) -> dict[str, Any]:
     """What a hold keeps; what it is of is `named` to those who may read holds."""
     kept = {"days": lines.days_kept_by(hold.id), "accessDays": reads.days_kept_by(hold.id)}
     return {"hold": hold.id, **(hold.of if named else {}), **kept}

@@ -31,7 +31,7 @@ from projections.deliveries import requests
 from projections.deliveries.hooks import id_of
 from projections.representations.cloudevents import source
 from workers.webhooks.caller import Client, call
-from workers.webhooks.dispatcher import owed_to
+from workers.webhooks.dispatcher import find_owed
 from workers.webhooks.message import message_headers
 
 EXECUTION = "execution/"
@@ -171,7 +171,7 @@ class WebhookActions:
             stream = f"execution/{found.execution}"
             rows = await requests.events_after(connection, stream, position)
             hook = (webhook, position, found.endpoint, found.events)
-            owed = [each for row in rows if (each := owed_to(*hook, row=row)) is not None]
+            owed = [each for row in rows if (each := find_owed(*hook, row=row)) is not None]
             await requests.send_again(connection, webhook, owed, now)
 
 

@@ -19,7 +19,7 @@ from domain.execution.webhook import Webhook
 from domain.model import Versioned
 from projections.deliveries import requests
 from projections.deliveries.hooks import id_of, key_of
-from projections.deliveries.secrets import shown_secret, signing_generations, signing_secret
+from projections.deliveries.secrets import format_secret, signing_generations, signing_secret
 
 MISSING = "There is no such webhook."
 DISABLED = "This webhook is disabled, and would not be called: enable it first."
@@ -147,7 +147,7 @@ class Webhooks:
 
     async def secret(self, known: FoundWebhook, generation: int) -> str:
         """The secret of a webhook that was rotated so often, as receivers write it down."""
-        return shown_secret(
+        return format_secret(
             signing_secret(await self._key(known), id_of(known.webhook), generation)
         )
 

@@ -28,7 +28,7 @@ Load = Callable[[int, int], Awaitable[list[Entry]]]
 """The entries in (after, until]."""
 
 
-class Page:
+class CachedPage:
     """Entries without holes, all of one slot of `SIZE` positions."""
 
     __slots__ = ("entries", "first", "size")
@@ -84,13 +84,13 @@ class PageCache:
         """Add what came, in order and without holes."""
         for part in _by_slot(entries):
             number = slot(part[0].position)
-            page = self._recent.peek(number) or Page(part[0].position)
+            page = self._recent.peek(number) or CachedPage(part[0].position)
             page.extend(part)
             self._recent.put(number, page)
         self._recent.trim()
         self.head = entries[-1].position
 
-    def get(self, position: int) -> Page | None:
+    def get(self, position: int) -> CachedPage | None:
         """The page that has this position, if it is in memory."""
         number = slot(position)
         # One who reads the newest pages in order must not evict those that come next.
@@ -145,14 +145,14 @@ class PageCache:
     async def _read(self, number: int) -> None:
         after, past = number * SIZE, self._past
         until = min(after + SIZE, self.head)
-        page = Page(after + 1, await self._load(after, until))
+        page = CachedPage(after + 1, await self._load(after, until))
         if page.last < until:
             raise RuntimeError(f"the log ends at {page.last}, before {until}")
         past.put(number, page)  # after `forget` this one is read no more
         past.trim()
 
 
-def _pages(size: int) -> LruCache[int, Page]:
+def _pages(size: int) -> LruCache[int, CachedPage]:
     return LruCache(size, attrgetter("size"), spared=2)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from api.access.attempts import FailedAttempts
 from api.access.changes import AccessChanges
 from api.access.grants import Grants
-from api.access.identity import Access, Verifier
+from api.access.identity import Authenticator, Verifier
 from api.access.keys import KeyVerifier
 from api.access.open_requests import ENDED, REVOKED
 from api.access.request_limits import RequestLimits
@@ -22,14 +22,14 @@ from domain.access.key import KeyRevoked
 from domain.access.session import SessionEnded
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.access.parties import parties_of
-from domain.eventlog.setup.log_secret import LogKeys, derived
+from domain.eventlog.setup.log_secret import LogKeys, derive
 from domain.eventlog.store import Store
 from workers.outbound.addresses import networks
 
 
 def new_door(
     settings: Settings,
-    access: Access,
+    access: Authenticator,
     changes: AccessChanges,
     access_log: AccessLog,
     grants: Grants,
@@ -54,11 +54,11 @@ def new_door(
 
 def new_access(
     settings: Settings, admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges
-) -> Access:
+) -> Authenticator:
     """Who is known, until something happens to what they come with."""
     known: tuple[Verifier, ...] = (KeyVerifier(store.load), *_verifiers_of_tokens(settings))
-    pepper = derived(keys.secret, "fingerprints of tokens")
-    access = Access(admin_token, pepper, known, used=changes.note_use)
+    pepper = derive(keys.secret, "fingerprints of tokens")
+    access = Authenticator(admin_token, pepper, known, used=changes.note_use)
 
     def key_changed(identity: str | None) -> None:
         access.forget()

@@ -9,7 +9,7 @@ from domain.execution.webhook import WebhookPlan
 from domain.model import Command
 from domain.writer.command_bus import Answer
 from domain.writer.message import Message
-from projections.deliveries.secrets import shown_secret, signing_secret
+from projections.deliveries.secrets import format_secret, signing_secret
 from workers.outbound.addresses import networks
 from workers.webhooks.http_client import HttpClient
 from workers.webhooks.vetting import Vetting
@@ -61,4 +61,4 @@ class WebhookPlans:
         key = (await self._store.keys([stream]))[stream] if made else None
         if key is None:
             return {}
-        return {hook: {"secret": shown_secret(signing_secret(key, hook))} for hook in made}
+        return {hook: {"secret": format_secret(signing_secret(key, hook))} for hook in made}

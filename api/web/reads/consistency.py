@@ -11,7 +11,7 @@ from api.problems.problems import NotYetVisible
 from api.streaming.stream_position import require_log
 from api.web.preferences import seconds_to_wait
 from api.web.request import Request
-from domain.eventlog.states import Reading
+from domain.eventlog.states import LoadedState
 from domain.execution.types import Status
 from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
@@ -102,7 +102,9 @@ class Consistency:
             reached = await position()
         return reached
 
-    async def read(self, request: Request, read: Callable[[], Awaitable[Reading]]) -> Reading:
+    async def read(
+        self, request: Request, read: Callable[[], Awaitable[LoadedState]]
+    ) -> LoadedState:
         """What is read once the log has reached `?minPosition=`; read once where it has already, else again."""
         wanted = self._wanted_position(request)
         reading = await read()
@@ -112,8 +114,8 @@ class Consistency:
         return reading
 
     async def read_past(
-        self, request: Request, read: Read[Reading], settled: Callable[[Reading], bool]
-    ) -> Reading:
+        self, request: Request, read: Read[LoadedState], settled: Callable[[LoadedState], bool]
+    ) -> LoadedState:
         """The same of a state of the past. One that is `settled` never changes, so a standby may answer it."""
         past = await self._sources.of_past(self._wanted_position(request), read, settled)
         return past or await self.read(request, lambda: read(self._store))

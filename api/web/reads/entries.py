@@ -11,7 +11,7 @@ from api.web.request import Request
 from domain.errors import NotFound
 from domain.eventlog.store import Store
 from domain.model import Versioned
-from projections.catalog import Catalog, Page
+from projections.catalog import Catalog, CatalogPage
 from projections.query.ast import EVERYTHING, Condition
 
 
@@ -50,7 +50,7 @@ class Entries:
         *,
         scope: Condition = EVERYTHING,
         ids: Collection[str] | None = None,
-    ) -> Page:
+    ) -> CatalogPage:
         """The page that a request asks for, of the entries with the members `wanted` within a scope."""
         await self._consistency.wait_for_projection(request, "catalog")
         async with self.store.reader() as connection:

@@ -17,7 +17,7 @@ from api.web.reads.selection import Selection, selection
 from api.web.request import Request
 from domain.errors import Invalid, but_is, instead
 from projections.executions import facets
-from projections.executions.projection import MOST_ROWS, Page
+from projections.executions.projection import MOST_ROWS, ExecutionPage
 from projections.query.ast import Field
 from projections.query.field_paths import split_list
 from projections.query.pagination import DEFAULT_SORT
@@ -99,7 +99,7 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
         cursor=words.text("cursor"),
         total=words.boolean("count"),
         fields=selection(words.words_of("fields")),
-        facets=facets.checked(words.words_of("facets")),
+        facets=facets.parse_fields(words.words_of("facets")),
         bare=words.one_of("profile", "array") is not None,
         at=None if at is None else parse_time_parameter("at", at),
         expand=words.words_of("expand"),
@@ -143,7 +143,11 @@ def filter_of(body: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
 
 
 def page_answer(
-    request: Request, asked: ListRequest, found: Page, items: list[bytes], counts: Facets | None
+    request: Request,
+    asked: ListRequest,
+    found: ExecutionPage,
+    items: list[bytes],
+    counts: Facets | None,
 ) -> ASGIApp:
     """A page, or a bare list with its paging in the headers."""
     headers = {"log-position": str(found.position)}

@@ -13,7 +13,7 @@ from api.web.parameters import parse_time_parameter
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid
-from domain.eventlog.states import Moment, Reading
+from domain.eventlog.states import LoadedState, Moment
 from domain.execution.parts import Step
 from domain.model import Versioned
 from projections.history.time_travel import History, existing
@@ -62,7 +62,7 @@ class StateReader:
         state = await self.read(request)
         if state.moment is not None or not state.counting:
             return state
-        return state._replace(heard_at=await self.history.heard_at(state.versioned.state.id))
+        return state._replace(heard_at=await self.history.last_heartbeat(state.versioned.state.id))
 
     async def read(self, request: Request) -> ReadState:
         """The execution now, or as it was at `?version=` or `?at=`.
@@ -101,7 +101,7 @@ class StateReader:
 
     async def _reading(
         self, request: Request, stream: str, until: int | datetime | None
-    ) -> Reading:
+    ) -> LoadedState:
         if until is None:
             return await self._consistency.read(request, lambda: self.history.read(stream))
         return await self._consistency.read_past(
@@ -111,7 +111,7 @@ class StateReader:
         )
 
 
-def _is_settled(reading: Reading, until: int | datetime) -> bool:
+def _is_settled(reading: LoadedState, until: int | datetime) -> bool:
     """Whether nothing that is yet to be recorded can belong to a state of the past."""
     if isinstance(until, int):
         return reading.versioned is not None and reading.versioned.version == until

@@ -19,7 +19,7 @@ from api.web.streams.narrowing import end_with_grants
 from api.web.streams.stream_request import STREAM_OPERATIONS, StreamQuery, StreamRequests
 
 
-class Opener(Protocol):
+class StreamOpener(Protocol):
     """Judges who asks, and what for. Every method raises a `DomainError` where it refuses."""
 
     hub: Hub

@@ -13,7 +13,7 @@ from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Format
 from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
-from api.streaming.stream_position import Start, require_log, start_at
+from api.streaming.stream_position import StreamStart, require_log, start_at
 from api.streaming.subscriber import Subscriber, Transport
 from api.streaming.topic import KnownStream, Topic
 from api.web.request import Request
@@ -125,7 +125,7 @@ class StreamRequests:
             format_, wanted, begin.cursor, head, stream, known, over=over, speed=speed(request)
         )
 
-    async def _start(self, request: Request, default: str) -> tuple[Start, int]:
+    async def _start(self, request: Request, default: str) -> tuple[StreamStart, int]:
         """Where it begins, and how far the log goes."""
         require_log(request.parameter("log"), self.hub.of_log)
         head = await self.hub.head()

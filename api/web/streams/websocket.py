@@ -22,7 +22,7 @@ from api.web.input.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.streams.event_stream import lock_out, log_position
-from api.web.streams.opening import Opener
+from api.web.streams.opening import StreamOpener
 from api.web.streams.stream_request import STREAM_OPERATIONS, parse_speed
 from domain.errors import Invalid, Overloaded
 
@@ -41,7 +41,7 @@ class BadMessage(ValueError):
 class Socket:
     """The WebSocket of one operation: has it opened, then lets the hub write."""
 
-    def __init__(self, opener: Opener, operation: Operation) -> None:
+    def __init__(self, opener: StreamOpener, operation: Operation) -> None:
         self._opener = opener
         self._hub = opener.hub
         self._operation = operation
@@ -188,7 +188,7 @@ def _close(ending: Ending) -> Message:
     return {"type": "websocket.close", "code": ending.code or REFUSED, "reason": reason}
 
 
-def routes(opener: Opener, operations: Iterable[Operation]) -> list[BaseRoute]:
+def routes(opener: StreamOpener, operations: Iterable[Operation]) -> list[BaseRoute]:
     """The paths that take a WebSocket."""
     return [
         WebSocketRoute(operation.path, Socket(opener, operation))

@@ -19,7 +19,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
-from domain.eventlog.access.entry import SEPARATOR, Access, chained, entry_bytes
+from domain.eventlog.access.entry import SEPARATOR, Access, chain_hash, entry_bytes
 from domain.eventlog.connection.pg_arrays import columns, placeholders
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.timeouts import OUTAGES, cut_after, is_closed_by_server
@@ -58,7 +58,7 @@ def read_channel(schema: str) -> str:
     return f"{schema}_read"
 
 
-class Head(NamedTuple):
+class AccessHead(NamedTuple):
     """The last entry of the chain: its id, its time and its hash."""
 
     id: int
@@ -88,7 +88,7 @@ class AccessLog:
         self._waiting: list[tuple[Access, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._connection: AsyncConnection | None = None
-        self._head: Head | None = None
+        self._head: AccessHead | None = None
         """As this process left it; None where another one has written since."""
         self._task: asyncio.Task[None] | None = None
 
@@ -170,7 +170,7 @@ class AccessLog:
                 done.set_exception(Overloaded(UNRECORDED))
 
     async def _write(self, accesses: Sequence[Access]) -> None:
-        connection = await self._connected()
+        connection = await self._connect()
         with cut_after(WRITE_TIMEOUT, connection):
             head, self._head = self._head, None
             if head is not None and (after := await self._add(connection, head, accesses)):
@@ -185,21 +185,21 @@ class AccessLog:
             self._head = after if head is None or head.id == found.id else None
 
     async def _add(
-        self, connection: AsyncConnection, head: Head, accesses: Sequence[Access]
-    ) -> Head | None:
+        self, connection: AsyncConnection, head: AccessHead, accesses: Sequence[Access]
+    ) -> AccessHead | None:
         """The last entry afterwards; None where `head` was no more the last one, and nothing was added."""
         at, before = max(self.clock(), head.at), head.hash
         rows = []
         for number, access in enumerate(accesses, head.id + 1):
-            before = chained(before, entry_bytes(number, at, access))
+            before = chain_hash(before, entry_bytes(number, at, access))
             texts = (*access[:3], SEPARATOR.join(access.executions), *access[4:])
             rows.append((number, at, *texts, before))
-        after = Head(head.id + len(rows), at, before)
+        after = AccessHead(head.id + len(rows), at, before)
         values = [*after, head.id, head.hash, *columns(ARRAYS, rows)]
         cursor = await connection.execute(ADD, values, prepare=True)
         return after if cursor.rowcount == len(rows) else None
 
-    async def _connected(self) -> AsyncConnection:
+    async def _connect(self) -> AsyncConnection:
         if self._slots is not None:
             self._slots.resume(self)
         if self._connection is None or is_closed_by_server(self._connection):
@@ -226,10 +226,10 @@ class AccessLog:
                 self._slots.leave(self)
 
 
-async def _take(connection: AsyncConnection) -> Head:
+async def _take(connection: AsyncConnection) -> AccessHead:
     cursor = await connection.execute(TAKE, prepare=False)
     cursor.nextset()
     row = await cursor.fetchone()
     if row is None:
         raise LookupError("the row `access_head` is lost")
-    return Head(row[0], row[1], bytes(row[2]))
+    return AccessHead(row[0], row[1], bytes(row[2]))

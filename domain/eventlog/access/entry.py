@@ -34,7 +34,7 @@ class Access(NamedTuple):
     detail: str = ""
 
 
-class Entry(NamedTuple):
+class AccessEntry(NamedTuple):
     """A recorded read: its place in the chain, from 1, its time, and its hash."""
 
     id: int
@@ -55,6 +55,6 @@ def entry_bytes(number: int, at: datetime, access: Access) -> bytes:
     return NUMBERS.pack(FORM, number, (at - EPOCH) // MICROSECOND) + framed
 
 
-def chained(before: bytes, content: bytes) -> bytes:
+def chain_hash(before: bytes, content: bytes) -> bytes:
     """The hash of an entry with this content, after the one with the hash `before`."""
     return sha256(before + content).digest()

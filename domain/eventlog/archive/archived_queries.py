@@ -111,14 +111,14 @@ async def fetch_of_span(
     """
     rows = await (await connection.execute(query.encode(), values, binary=True)).fetchall()
     after = known = max(after, 0)
-    horizon = await archived_until(connection)
+    horizon = await read_horizon(connection)
     while known < min(horizon, until):
         known = horizon
         events = await events_at(connection, range(after + 1, min(horizon, until) + 1))
         again, bound = with_archived_events(query, values, events, beyond=horizon)
         cursor = await connection.execute(again.encode(), bound, prepare=False, binary=True)
         rows = await cursor.fetchall()
-        horizon = await archived_until(connection)
+        horizon = await read_horizon(connection)
     return rows
 
 
@@ -133,7 +133,7 @@ async def next_events(
     """
     cursor = await connection.execute(READ, (after, after, limit, size), binary=True)
     found = [EventRow(*row) for row in await cursor.fetchall()]
-    if found or after >= (horizon := await archived_until(connection)):
+    if found or after >= (horizon := await read_horizon(connection)):
         return found
     for row in await events_at(connection, range(after + 1, min(after + limit, horizon) + 1)):
         found.append(row)
@@ -180,7 +180,7 @@ async def events_between(
         values.append(list(types))
     cursor = await connection.execute(query + IN_ORDER, values, binary=True)
     rows = [EventRow(*row) for row in await cursor.fetchall()]
-    horizon = await archived_until(connection)
+    horizon = await read_horizon(connection)
     if after >= horizon:
         return rows
     events = await events_at(connection, range(after + 1, min(until, horizon) + 1))
@@ -195,7 +195,7 @@ async def events_between(
     return events + [row for row in rows if row.position > horizon]
 
 
-async def archived_until(connection: AsyncConnection) -> int:
+async def read_horizon(connection: AsyncConnection) -> int:
     """The position up to which all events are in files; some of them are in the table, too."""
     [(horizon,)] = await (await connection.execute(HORIZON, binary=True)).fetchall()
     return int(horizon)

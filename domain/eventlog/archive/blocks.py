@@ -17,7 +17,7 @@ from itertools import accumulate
 from struct import Struct
 from typing import NamedTuple
 
-from domain.eventlog.archive.packing import packed, unpacked
+from domain.eventlog.archive.packing import pack, unpack
 from domain.eventlog.codec import EventRow
 
 MAGIC = b"executions events 2\n"
@@ -62,7 +62,7 @@ def file_of(rows: Sequence[EventRow]) -> tuple[bytes, bytes]:
     """A file with these events, whose positions follow on each other, and what is to be kept of its blocks."""
     parts, index = [MAGIC], []
     for start in range(0, len(rows), EVENTS):
-        block = packed(_encoded(rows[start : start + EVENTS]))
+        block = pack(_encode(rows[start : start + EVENTS]))
         parts += [LENGTH.pack(len(block)), block]
         index += [LENGTH.pack(len(block)), sha256(block).digest()]
     return b"".join(parts), b"".join(index)
@@ -75,7 +75,7 @@ def events_of(block: bytes, wanted: Iterable[int] | None = None) -> Iterator[Eve
         ValueError: it is no such block.
     """
     try:
-        yield from _decoded(block, wanted)
+        yield from _decode(block, wanted)
     except UNREADABLE as error:
         raise ValueError(f"it has no events: {error}") from error
 
@@ -90,22 +90,22 @@ def events_in(content: bytes, index: bytes) -> Iterator[EventRow]:
         part = content[block.start : block.start + block.length]
         if sha256(part).digest() != block.digest:
             raise ValueError("it has other blocks")
-        yield from events_of(opened(part))
+        yield from events_of(open_block(part))
 
 
-def opened(block: bytes) -> bytes:
+def open_block(block: bytes) -> bytes:
     """A block, unpacked.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return unpacked(block)
+        return unpack(block)
     except UNREADABLE as error:
         raise ValueError(str(error)) from error
 
 
-def _encoded(rows: Sequence[EventRow]) -> tuple[bytes, bytes, bytes]:
+def _encode(rows: Sequence[EventRow]) -> tuple[bytes, bytes, bytes]:
     """Numbers, streams, and all the rest."""
     count, times = len(rows), [(row.at - EPOCH) // MICROSECOND for row in rows]
     steps = [after - before for before, after in zip([0, *times], times, strict=False)]
@@ -125,7 +125,7 @@ def _encoded(rows: Sequence[EventRow]) -> tuple[bytes, bytes, bytes]:
     return b"".join(parts), streams, b"".join(rest)
 
 
-def _decoded(block: bytes, wanted: Iterable[int] | None) -> Iterator[EventRow]:
+def _decode(block: bytes, wanted: Iterable[int] | None) -> Iterator[EventRow]:
     count, first = HEAD.unpack_from(block)
     place = HEAD.size
     versions = struct.unpack_from(f"<{count}q", block, place)
@@ -145,7 +145,7 @@ def _decoded(block: bytes, wanted: Iterable[int] | None) -> Iterator[EventRow]:
         yield EventRow(*row)
 
 
-def encoded_positions(positions: Sequence[int]) -> bytes:
+def encode_positions(positions: Sequence[int]) -> bytes:
     """Positions that grow, in a few bytes each."""
     found = bytearray()
     for before, position in zip([0, *positions], positions, strict=False):

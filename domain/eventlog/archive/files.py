@@ -235,7 +235,7 @@ def missing(file: str) -> DomainError:
     return Damaged(f"The archive file `{file}` is missing.", reason="it is not there", file=file)
 
 
-def damaged(file: str, reason: str) -> DomainError:
+def damaged_file(file: str, reason: str) -> DomainError:
     """What is raised where an archive file is not what was written."""
     return Damaged(f"The archive file `{file}` is not what was written.", reason=reason, file=file)
 
@@ -248,7 +248,7 @@ def unreachable(reason: str) -> ArchiveAway:
 def require_digest(file: str, path: Path, digest: str) -> None:
     """Raises Damaged where a file is not what was written."""
     if digest_of(path) != digest:
-        raise damaged(file, "its bytes have another digest")
+        raise damaged_file(file, "its bytes have another digest")
 
 
 def _part(source: BinaryIO, start: int, length: int) -> bytes:

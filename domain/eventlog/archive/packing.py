@@ -25,11 +25,11 @@ TAKEN_OUT, NOTHING = b"\0", LENGTH.pack(0)
 PLACE = re.compile(rb"\0(.{4})", re.DOTALL)
 
 
-def packed(parts: Sequence[bytes]) -> bytes:
+def pack(parts: Sequence[bytes]) -> bytes:
     """A block of three parts, the last of which may have sealed content."""
     ciphertext: list[bytes] = []
 
-    def taken_out(found: re.Match[bytes]) -> bytes:
+    def take_out(found: re.Match[bytes]) -> bytes:
         before, text = found.groups()
         content = _bytes_of(text)
         if not content:
@@ -37,12 +37,12 @@ def packed(parts: Sequence[bytes]) -> bytes:
         ciphertext.append(content)
         return bytes(before + TAKEN_OUT + LENGTH.pack(len(content)))
 
-    rest = TOKEN.sub(taken_out, parts[2].replace(TAKEN_OUT, TAKEN_OUT + NOTHING))
+    rest = TOKEN.sub(take_out, parts[2].replace(TAKEN_OUT, TAKEN_OUT + NOTHING))
     compressed = [zlib.compress(part, LEVEL) for part in (parts[0], parts[1], rest)]
     return b"".join([KIND, LENGTHS.pack(*map(len, compressed)), *compressed, *ciphertext])
 
 
-def unpacked(block: bytes) -> bytes:
+def unpack(block: bytes) -> bytes:
     """The parts of a block, one behind the other.
 
     Raises:

@@ -14,8 +14,8 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from domain.errors import Damaged
-from domain.eventlog.archive.blocks import EVENTS, Block, blocks_of, events_of, opened
-from domain.eventlog.archive.files import ArchiveFailed, damaged
+from domain.eventlog.archive.blocks import EVENTS, Block, blocks_of, events_of, open_block
+from domain.eventlog.archive.files import ArchiveFailed, damaged_file
 from domain.eventlog.archive.limited_archive import LimitedArchive
 from domain.eventlog.codec import EventRow
 from domain.lru import LruCache
@@ -101,7 +101,7 @@ def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
                     raise ValueError("it has events of other positions")
                 yield row
     except (ValueError, IndexError, ArchiveFailed) as error:
-        raise damaged(range_.file, str(error)) from error
+        raise damaged_file(range_.file, str(error)) from error
 
 
 def _contents(archive: LimitedArchive, file: str, blocks: Sequence[Block]) -> list[bytes]:
@@ -113,6 +113,6 @@ def _contents(archive: LimitedArchive, file: str, blocks: Sequence[Block]) -> li
         for block, part in zip(missing, parts, strict=True):
             if sha256(part).digest() != block.digest:
                 raise ValueError("its bytes have another digest")
-            kept[block.digest] = opened(part)
+            kept[block.digest] = open_block(part)
             KEPT.put(block.digest, kept[block.digest])
     return [kept[block.digest] for block in blocks]

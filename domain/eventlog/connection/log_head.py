@@ -75,7 +75,7 @@ async def read_head(connection: AsyncConnection, seen: LastSeen) -> Head:
     row = await (await connection.execute(HEAD, seen.values, binary=True)).fetchone()
     if row is None:
         raise LogDiverged
-    return _noted(seen, Head(*row))
+    return _note(seen, Head(*row))
 
 
 async def read_events_and_head(
@@ -98,7 +98,7 @@ async def read_events_and_head(
         raise LogDiverged
     if not rows and head.position > after:  # they are in a file
         rows = await next_events(connection, after, limit, size)
-    return _noted(seen, head), rows
+    return _note(seen, head), rows
 
 
 async def read_head_unchecked(connection: AsyncConnection) -> Head:
@@ -116,7 +116,7 @@ async def renew_diverged_log_id(connection: AsyncConnection, seen: LastSeen, log
     await connection.execute(RENEW, (log_id, seen.position, seen.at, seen.position))
 
 
-def _noted(seen: LastSeen, head: Head) -> Head:
+def _note(seen: LastSeen, head: Head) -> Head:
     if head.at is not None:
         seen.note(head.position, head.at)
     return head

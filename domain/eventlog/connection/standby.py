@@ -106,7 +106,7 @@ class Standby(Background):
         """Why reads must not go there now; None where they may."""
         seen = SeenEvent(self.store.primary.seen.position, self.store.primary.seen.at)
         try:
-            async with self.store.unchecked() as connection:
+            async with self.store.unchecked_reader() as connection:
                 cursor = await connection.execute(LOOK, (seen.position,), binary=True)
                 row = await cursor.fetchone()
         except Overloaded as error:

@@ -20,8 +20,8 @@ from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.timeouts import cut_after
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import LOAD, LOAD_AT_TIME, NEWEST, WITH_HEAD
-from domain.eventlog.state_parts import fold_parts, read_parts, wanted
-from domain.eventlog.states import COLD, Moment, Reading
+from domain.eventlog.state_parts import fold_parts, question_columns, read_parts
+from domain.eventlog.states import COLD, LoadedState, Moment
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from domain.outages import AWAY, Outages
@@ -68,7 +68,7 @@ class StandbyOutages(Outages):
     def begin(self, reason: str) -> None:
         self.reason = reason
 
-    def answered(self) -> None:
+    def note_answer(self) -> None:
         self.reason = None
 
     def disk_is_full(self, reason: str) -> None:
@@ -146,7 +146,7 @@ class StandbyStore(Store):
         store.reached = reached
         return store
 
-    def unchecked(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def unchecked_reader(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection to whatever is there, to look what that is."""
         return super().reader()
 
@@ -186,16 +186,19 @@ class StandbyStore(Store):
     ) -> dict[str, Versioned[Any]]:
         return await self.primary.load_all(streams, moment)
 
-    async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:
+    async def look(self, stream: str, until: int | datetime = NEWEST) -> LoadedState:
         key = (await self.keys([stream]))[stream]
         if isinstance(until, datetime):
-            query, values = WITH_HEAD + LOAD_AT_TIME, (until, *wanted([stream], (), [COLD]))
+            query, values = (
+                WITH_HEAD + LOAD_AT_TIME,
+                (until, *question_columns([stream], (), [COLD])),
+            )
         else:
-            query, values = WITH_HEAD + LOAD, wanted([stream], (), [COLD], [until])
+            query, values = WITH_HEAD + LOAD, question_columns([stream], (), [COLD], [until])
         async with self.reader() as connection:
             head, *parts = await read_parts(connection, self.codec, query, values, [stream])
         versioned = fold_parts(self.codec, None, parts, key)
-        return Reading(versioned, head[0], head[2], self.keyring.is_destroyed(stream))
+        return LoadedState(versioned, head[0], head[2], self.keyring.is_destroyed(stream))
 
 
 async def _holds(connection: AsyncConnection, reached: StandbyCondition) -> bool:

@@ -40,7 +40,7 @@ async def require_current_key(store: Store) -> None:
 
 
 @asynccontextmanager
-async def opened(store: Store) -> AsyncIterator[Store]:
+async def open_with_current_key(store: Store) -> AsyncIterator[Store]:
     """The store is open while the block runs, which it does not with a master key that the log has no more.
 
     Raises:

@@ -27,7 +27,7 @@ class NewKeys(NamedTuple):
     @classmethod
     def of(cls, events: Sequence[EventRow], states: StateLoader) -> Self:
         """What becomes of keys by some events."""
-        erasing, unsaved = states.codec.erasing, states.keyring.unsaved
+        erasing, unsaved = states.codec.erasing, states.keyring.unsaved_keys
         streams = {event.stream for event in events}
         if erasing.isdisjoint(map(TYPE, events)):  # as always, but for the rarest of batches
             return cls(unsaved(streams), {})
@@ -45,7 +45,7 @@ class NewKeys(NamedTuple):
             values += columns(ERASED_ARRAYS, list(self.erased.items()))
         return values
 
-    def written(self, keyring: Keyring) -> None:
+    def note_written(self, keyring: Keyring) -> None:
         """All of it is committed."""
-        keyring.stored(self.made)
+        keyring.note_stored(self.made)
         keyring.destroy(self.erased)

@@ -56,7 +56,7 @@ def begin(conninfo: str, schema: str, before: Vault, after: Vault) -> bool:
         WrongKey: the log has another one than `before`.
         RotationUnderWay: the log is on its way to another one than `after`, or from another one.
     """
-    with _locked(conninfo, schema) as connection:
+    with _connect_and_lock(conninfo, schema) as connection:
         connection.execute(KEYS_WRITTEN, (f"master key {schema}",))
         row = connection.execute(CHECK).fetchone()
         if row is None:
@@ -85,7 +85,7 @@ def rewrap(
     last, keys, damaged = "", 0, 0
     with connect(conninfo, schema) as connection:
         while rows := connection.execute(NEXT, (last, AT_ONCE)).fetchall():
-            changed = [_rewrapped(row[0], row[1], before, after) for row in rows]
+            changed = [_rewrap(row[0], row[1], before, after) for row in rows]
             new = [each for each in changed if each is not None and each[1] != each[2]]
             connection.execute(
                 REWRAP, [list(column) for column in zip(*new, strict=True)] or [[], [], []]
@@ -100,17 +100,17 @@ def rewrap(
 
 def finish(conninfo: str, schema: str, after: Vault) -> None:
     """Let servers open the log again, with the new master key."""
-    with _locked(conninfo, schema) as connection:
+    with _connect_and_lock(conninfo, schema) as connection:
         connection.execute(FINISH, (after.id,))
 
 
-def _locked(conninfo: str, schema: str) -> Connection[Any]:
+def _connect_and_lock(conninfo: str, schema: str) -> Connection[Any]:
     connection = connect(conninfo, schema)
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
     return connection
 
 
-def _rewrapped(
+def _rewrap(
     stream: str, wrapped: bytes, before: Vault, after: Vault
 ) -> tuple[str, bytes, bytes] | None:
     """A stream with its wrapped key as it is and as it will be; None where neither master key opens it."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from domain.eventlog.moving.tables import Table
+from domain.eventlog.moving.tables import MovedTable
 
 NUMBERED = {"events": "notification_id", "log_lines": "id", "access_log": "id"}
 """Rows that are only added, each with a higher number than those before; in partitions, too."""
@@ -50,7 +50,7 @@ class Comparison:
         self._done: dict[str, int] = {}
         """Up to which number the rows of a table are compared."""
 
-    def compare_past(self, tables: Mapping[str, Table], reached: OnProgress) -> int:
+    def compare_past(self, tables: Mapping[str, MovedTable], reached: OnProgress) -> int:
         """Compare what is only ever added to, as far as the new place is; how many rows.
 
         Raises:
@@ -66,7 +66,7 @@ class Comparison:
             self._done[name] = bounds[name][1]
         return rows
 
-    def compare_rest(self, tables: Mapping[str, Table]) -> Compared:
+    def compare_rest(self, tables: Mapping[str, MovedTable]) -> Compared:
         """Compare all else, while nothing is written.
 
         Raises:
@@ -100,7 +100,7 @@ class Comparison:
         begins = [each for each in (first, also_first) if each is not None]
         return (min(begins), last) if last is not None else (0, 0)
 
-    def _compare(self, tables: Mapping[str, Table], wheres: Mapping[str, Composable]) -> int:
+    def _compare(self, tables: Mapping[str, MovedTable], wheres: Mapping[str, Composable]) -> int:
         """Compare those rows of tables, in one question to each place; how many there are."""
         digests = [_digest(table, wheres.get(name, ALL)) for name, table in tables.items()]
         old, new = self._both(SQL(" UNION ALL ").join(digests))
@@ -120,7 +120,7 @@ class Comparison:
             return list(asked)
 
 
-def _digest(table: Table, where: Composable) -> Composable:
+def _digest(table: MovedTable, where: Composable) -> Composable:
     names = [Identifier(column.partition(" ")[0]) for column in table.columns]
     return DIGEST.format(
         name=Literal(table.name),
@@ -130,7 +130,7 @@ def _digest(table: Table, where: Composable) -> Composable:
     )
 
 
-def _number(table: Table) -> str | None:
+def _number(table: MovedTable) -> str | None:
     return NUMBERED.get(table.parent or table.name)
 
 

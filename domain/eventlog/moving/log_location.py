@@ -27,7 +27,7 @@ POLL = 1.0
 log = structlog.get_logger()
 
 
-def moved_channel(schema: str) -> str:
+def channel_of_moves(schema: str) -> str:
     """Is notified of once the log of a schema has moved."""
     return f"{schema}_moved"
 
@@ -94,7 +94,7 @@ class MoveWatch(Background):
     ) -> None:
         """`poll`: seconds between two looks, unless the end of a move is notified of."""
         self._store = store
-        self._wake = listener.subscribe(moved_channel(store.schema))
+        self._wake = listener.subscribe(channel_of_moves(store.schema))
         self._conninfo = conninfo
         self._relocate = relocate
         self.on_moved = on_moved

@@ -12,13 +12,19 @@ from psycopg import Connection
 
 from domain.eventlog.moving import journal, requirements
 from domain.eventlog.moving.journal import Journal, place_of
-from domain.eventlog.moving.places import MoveTimeouts, Places, Progress, connected, own
+from domain.eventlog.moving.places import (
+    MoveDatabases,
+    MoveProgress,
+    MoveTimeouts,
+    connect_for_move,
+    own,
+)
 from domain.eventlog.moving.replication import Broken
 from domain.eventlog.moving.steps import Done, NoWayBack, TakenBack, abort, run
-from domain.eventlog.moving.tables import stored, tables
+from domain.eventlog.moving.tables import stored_tables, tables
 
 
-class Refused(Exception):
+class MoveRefused(Exception):
     """It cannot be done as things are; nothing was changed. Each of `reasons` says what to do."""
 
     def __init__(self, *reasons: str) -> None:
@@ -26,7 +32,7 @@ class Refused(Exception):
         self.reasons = reasons
 
 
-class Wanted(NamedTuple):
+class WantedMove(NamedTuple):
     """Which move is wanted: the connection strings of the owners in both places, the schema, how the new place reaches
     the old one, the role of the servers where it is not the owner's, and whether servers go there by themselves.
     """
@@ -47,18 +53,18 @@ class Hooks(NamedTuple):
     migrate_old: Callable[[], object]
     migrate_new: Callable[[], object]
     views: Mapping[str, str]
-    progress: Progress
+    progress: MoveProgress
     then: Callable[[], object] = lambda: None
 
 
 class Move:
     """A move while its connections are open; no other command moves the log meanwhile."""
 
-    def __init__(self, wanted: Wanted, hooks: Hooks, timeouts: MoveTimeouts) -> None:
+    def __init__(self, wanted: WantedMove, hooks: Hooks, timeouts: MoveTimeouts) -> None:
         self._wanted = wanted
         self._hooks = hooks
         self._timeouts = timeouts
-        self._old = connected(wanted.old, wanted.schema)
+        self._old = connect_for_move(wanted.old, wanted.schema)
         own(self._old)
         self.begun = journal.read(self._old)
         """How far it was, where it was begun before."""
@@ -72,8 +78,8 @@ class Move:
         if self.begun is not None:
             return self._other_move(self.begun)
         schema, role = self._wanted.schema, self._wanted.role
-        found = stored(tables(self._old)).values()
-        with connected(self._wanted.new, schema) as new:
+        found = stored_tables(tables(self._old)).values()
+        with connect_for_move(self._wanted.new, schema) as new:
             return [
                 *requirements.of_old(self._old, schema, found),
                 *requirements.of_new(new, schema, role),
@@ -86,7 +92,7 @@ class Move:
             return [f"the log {verb} to {begun.target}, not to {wanted}"]
         return []
 
-    def run(self) -> Places:
+    def run(self) -> MoveDatabases:
         """Move the log, from where that was broken off.
 
         Raises:
@@ -94,7 +100,7 @@ class Move:
             Broken, Late, StillWriting, Expired, Different: it stopped, and the old place takes commands.
         """
         if reasons := self.objections():
-            raise Refused(*reasons)
+            raise MoveRefused(*reasons)
         if self.begun is None:
             self._hooks.migrate_old()
             target, follow = place_of(self._wanted.new), self._wanted.follow
@@ -104,7 +110,7 @@ class Move:
             try:
                 run(places)
             except TakenBack:
-                raise Refused(
+                raise MoveRefused(
                     "the move is being taken back: run the command with --abort"
                 ) from None
         return places
@@ -116,35 +122,37 @@ class Move:
             Refused: there is nothing to take back, or the new place takes commands already.
         """
         if self.begun is None:
-            raise Refused("the log is not being moved")
+            raise MoveRefused("the log is not being moved")
         if new_is_lost:
             if self.begun.moved:
-                raise Refused("the log has moved: what it has recorded since is in the new place")
+                raise MoveRefused(
+                    "the log has moved: what it has recorded since is in the new place"
+                )
             self._places(self._old).remove_old()
             return
         if reasons := self._other_move(self.begun):
-            raise Refused(*reasons)
+            raise MoveRefused(*reasons)
         with self._both() as places:
             try:
                 abort(places)
             except NoWayBack:
-                raise Refused(
+                raise MoveRefused(
                     "the log is in the new place already: run the command without --abort to finish the move"
                 ) from None
 
     @contextmanager
-    def _both(self) -> Iterator[Places]:
+    def _both(self) -> Iterator[MoveDatabases]:
         try:
-            with connected(self._wanted.new, self._wanted.schema) as new:
+            with connect_for_move(self._wanted.new, self._wanted.schema) as new:
                 yield self._places(new)
         except psycopg.Error as error:
             said = " ".join(str(error).split())
             raise Broken(f"a database does not do what it should: {said}") from error
 
-    def _places(self, new: Connection[Any]) -> Places:
+    def _places(self, new: Connection[Any]) -> MoveDatabases:
         assert self.begun is not None
         wanted, hooks = self._wanted, self._hooks
-        return Places(
+        return MoveDatabases(
             self._old,
             new,
             wanted.schema,

@@ -14,18 +14,18 @@ from psycopg.sql import SQL, Identifier
 from domain.errors import Overloaded
 from domain.eventlog.moving import fence, journal
 from domain.eventlog.moving.digests import Compared, Comparison, Different
-from domain.eventlog.moving.log_location import moved_channel
+from domain.eventlog.moving.log_location import channel_of_moves
 from domain.eventlog.moving.replication import Broken, Replication
 from domain.eventlog.moving.steps import Done
 from domain.eventlog.moving.tables import (
-    Table,
+    MovedTable,
     align_partitions,
     differences,
     drop,
     empty,
     identify,
     is_empty,
-    stored,
+    stored_tables,
     tables,
 )
 from domain.eventlog.sessions import session_options
@@ -60,7 +60,7 @@ class MoveTimeouts(NamedTuple):
 
 
 @dataclass
-class Progress:
+class MoveProgress:
     """Who is called with how far a move is: with what is under way, and how much of how much is done; and with each step
     that is done.
     """
@@ -70,7 +70,7 @@ class Progress:
 
 
 @dataclass
-class Places:
+class MoveDatabases:
     """The connections of the owners of both places, in the schema of the log; `source` is how the new place reaches the
     old one, `migrate` makes the tables in the new one, and `views` says of which view a table is.
     """
@@ -83,7 +83,7 @@ class Places:
     views: Mapping[str, str]
     move: str
     timeouts: MoveTimeouts
-    progress: Progress
+    progress: MoveProgress
     then: Callable[[], object] = lambda: None
     """Is called once the new place takes commands."""
     compared: Compared | None = None
@@ -138,11 +138,11 @@ class Places:
         found = tables(self.old)
         identify(self.old, found.values())
         fence.build(self.old, found)
-        self.replication.publish(stored(self._in_both()))
+        self.replication.publish(stored_tables(self._in_both()))
 
     def copy(self) -> None:
         self.replication.subscribe(self.source)
-        while (copied := self.replication.copied()).done < copied.tables:
+        while (copied := self.replication.copy_progress()).done < copied.tables:
             self.progress.reached("copy", copied.done, copied.tables)
             sleep(LOOK_EVERY)
         self.progress.reached("copy", copied.done, copied.tables)
@@ -175,17 +175,17 @@ class Places:
         old, new = tables(self.old), tables(self.new)
         for name in new.keys() - old.keys():
             drop(self.new, name)
-        made = self._made_meanwhile(old)
+        made = self._tables_made_meanwhile(old)
         if late := [name for name in made - self.views.keys() if not is_empty(self.old, name)]:
             raise Different(
                 f"tables were made and filled meanwhile ({', '.join(sorted(late))}): take the move back, and begin again"
             )
         self.comparison.copy_sequences()
-        same = {name: table for name, table in stored(old).items() if name not in made}
+        same = {name: table for name, table in stored_tables(old).items() if name not in made}
         self.compared = self.comparison.compare_rest(same)
 
-    def _made_meanwhile(self, old: Mapping[str, Table]) -> set[str]:
-        return stored(old).keys() - self.replication.published()
+    def _tables_made_meanwhile(self, old: Mapping[str, MovedTable]) -> set[str]:
+        return stored_tables(old).keys() - self.replication.published_tables()
 
     def seal(self) -> None:
         fence.seal(self.old, self.move)
@@ -194,7 +194,7 @@ class Places:
         fence.lift(self.old, self.move)
 
     def open(self) -> None:
-        made = self._made_meanwhile(tables(self.old))
+        made = self._tables_made_meanwhile(tables(self.old))
         with self.new.transaction():
             if not fence.lift(self.new, self.move):
                 raise Broken("the new place is not that of this move any more")
@@ -208,7 +208,7 @@ class Places:
 
     def hand_over(self) -> None:
         self.old.execute(HANDED_OVER, (self.move,))
-        self.old.execute(NOTIFY, (moved_channel(self.schema),))
+        self.old.execute(NOTIFY, (channel_of_moves(self.schema),))
         if self._closed_at:
             self.pause = monotonic() - self._closed_at
         self.then()
@@ -231,17 +231,17 @@ class Places:
         fence.remove(self.old, tables(self.old))
         journal.forget(self.old, self.move)
 
-    def _in_both(self) -> Mapping[str, Table]:
+    def _in_both(self) -> Mapping[str, MovedTable]:
         """The tables of the old place that the new one has, too."""
         new = tables(self.new)
         return {name: table for name, table in tables(self.old).items() if name in new}
 
 
-def _parts(found: Mapping[str, Table]) -> dict[str, Table]:
+def _parts(found: Mapping[str, MovedTable]) -> dict[str, MovedTable]:
     return {name: table for name, table in found.items() if table.parent is not None}
 
 
-def connected(conninfo: str, schema: str) -> Connection[Any]:
+def connect_for_move(conninfo: str, schema: str) -> Connection[Any]:
     """A connection for a move.
 
     Raises:

@@ -15,7 +15,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from domain.eventlog.moving.locking import LONG, lock_timeout
-from domain.eventlog.moving.tables import Table
+from domain.eventlog.moving.tables import MovedTable
 
 PUBLISHED = "SELECT FROM pg_publication WHERE pubname = %s"
 PUBLISHED_TABLES = "SELECT tablename FROM pg_publication_tables WHERE pubname = ANY(%s)"
@@ -47,7 +47,7 @@ class Broken(Exception):
     """The replication has ended, and does not go on by itself; the message says why and what to do."""
 
 
-class Late(Exception):
+class ReplicationLate(Exception):
     """What was committed has not arrived in time."""
 
 
@@ -71,7 +71,7 @@ class Replication:
     def _publications(self) -> tuple[str, str]:
         return self._name, f"{self._name}_appended"
 
-    def publish(self, found: Mapping[str, Table]) -> None:
+    def publish(self, found: Mapping[str, MovedTable]) -> None:
         """Make publications and slot, as far as they are missing."""
         whole, appended = self._publications
         self._publication(whole, [name for name, each in found.items() if not each.appended], "")
@@ -87,7 +87,7 @@ class Replication:
         words = Identifier(name), SQL(", ").join(map(Identifier, names)), SQL(rows)
         self._old.execute(SQL("CREATE PUBLICATION {} FOR TABLE {}{}").format(*words))
 
-    def published(self) -> set[str]:
+    def published_tables(self) -> set[str]:
         """The tables that are replicated: not those that were made meanwhile."""
         found = self._old.execute(PUBLISHED_TABLES, (list(self._publications),)).fetchall()
         return {name for (name,) in found}
@@ -111,7 +111,7 @@ class Replication:
         except psycopg.Error as error:
             raise Broken(f"the new place cannot follow the old one: {_line(error)}") from None
 
-    def copied(self) -> Copied:
+    def copy_progress(self) -> Copied:
         """How far the first copy is.
 
         Raises:
@@ -149,7 +149,7 @@ class Replication:
                 return
             self._require_whole()
             if monotonic() > deadline:
-                raise Late
+                raise ReplicationLate
             sleep(LOOK_EVERY)
 
     def unsubscribe(self) -> None:

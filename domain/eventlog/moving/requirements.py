@@ -7,7 +7,7 @@ from typing import Any, LiteralString, NamedTuple
 
 from psycopg import Connection
 
-from domain.eventlog.moving.tables import Table
+from domain.eventlog.moving.tables import MovedTable
 
 
 class Requirement(NamedTuple):
@@ -85,7 +85,7 @@ ENCODING = (
 )
 
 
-def of_old(old: Connection[Any], schema: str, found: Iterable[Table]) -> Iterator[str]:
+def of_old(old: Connection[Any], schema: str, found: Iterable[MovedTable]) -> Iterator[str]:
     """What is wrong with the place where the log is, and with its tables."""
     yield from _unmet(old, (*OF_PLACE, *OF_OLD), place="old", schema=schema)
     for table in found:

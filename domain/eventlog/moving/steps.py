@@ -88,7 +88,7 @@ class MoveOperations(Protocol):
         """Note that a step is done."""
 
 
-class Step(NamedTuple):
+class MoveStep(NamedTuple):
     """What is done, and what is noted then."""
 
     do: Callable[[MoveOperations], None]
@@ -108,14 +108,14 @@ def _switch(sides: MoveOperations) -> None:
 
 
 STEPS = (
-    Step(lambda sides: sides.prepare(), Done.PREPARED),
-    Step(lambda sides: sides.publish(), Done.PUBLISHED),
-    Step(lambda sides: sides.copy(), Done.COPIED),
-    Step(lambda sides: sides.compare_past(), Done.COMPARED),
-    Step(_switch, Done.SEALED),
-    Step(lambda sides: sides.open(), Done.OPENED),
-    Step(lambda sides: sides.hand_over(), Done.MOVED),
-    Step(lambda sides: sides.finish(), Done.FINISHED),
+    MoveStep(lambda sides: sides.prepare(), Done.PREPARED),
+    MoveStep(lambda sides: sides.publish(), Done.PUBLISHED),
+    MoveStep(lambda sides: sides.copy(), Done.COPIED),
+    MoveStep(lambda sides: sides.compare_past(), Done.COMPARED),
+    MoveStep(_switch, Done.SEALED),
+    MoveStep(lambda sides: sides.open(), Done.OPENED),
+    MoveStep(lambda sides: sides.hand_over(), Done.MOVED),
+    MoveStep(lambda sides: sides.finish(), Done.FINISHED),
 )
 ORDER = list(Done)
 TAKEN_AGAIN = {Done.COMPARED: Done.COPIED}

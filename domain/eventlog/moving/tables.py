@@ -38,7 +38,7 @@ NEVER_EMPTIED = "events"
 """A trigger refuses it, also where it is empty."""
 
 
-class Table(NamedTuple):
+class MovedTable(NamedTuple):
     """A table: whether it is `parted`, what it is a partition of and of which rows, its columns with their types by
     name, whether it has a key, or a unique index that may be one, and its bytes.
     """
@@ -63,18 +63,18 @@ class Table(NamedTuple):
         return self.parted or self.keyed or self.unique_index is not None or self.appended
 
 
-def tables(connection: Connection[Any]) -> dict[str, Table]:
+def tables(connection: Connection[Any]) -> dict[str, MovedTable]:
     """The tables of the schema, by name; not the one of the move itself."""
-    with connection.cursor(row_factory=class_row(Table)) as cursor:
+    with connection.cursor(row_factory=class_row(MovedTable)) as cursor:
         return {table.name: table for table in cursor.execute(TABLES)}
 
 
-def stored(found: Mapping[str, Table]) -> dict[str, Table]:
+def stored_tables(found: Mapping[str, MovedTable]) -> dict[str, MovedTable]:
     """Those that rows are in."""
     return {name: table for name, table in found.items() if not table.parted}
 
 
-def identify(connection: Connection[Any], found: Iterable[Table]) -> None:
+def identify(connection: Connection[Any], found: Iterable[MovedTable]) -> None:
     """Have changes of tables without a primary key name their row by the unique index."""
     execute_with_retries(
         connection,
@@ -86,7 +86,7 @@ def identify(connection: Connection[Any], found: Iterable[Table]) -> None:
     )
 
 
-def differences(old: Mapping[str, Table], new: Mapping[str, Table]) -> list[str]:
+def differences(old: Mapping[str, MovedTable], new: Mapping[str, MovedTable]) -> list[str]:
     """What keeps rows from going from one place to another: tables that are not there, or have other columns."""
     wanted = {name for name, table in old.items() if table.parent is None}
     found = [f"it lacks the table {name}" for name in sorted(wanted - new.keys())]
@@ -94,14 +94,14 @@ def differences(old: Mapping[str, Table], new: Mapping[str, Table]) -> list[str]
     return found + [f"its table {name} has other columns" for name in other]
 
 
-def empty(connection: Connection[Any], found: Mapping[str, Table]) -> None:
+def empty(connection: Connection[Any], found: Mapping[str, MovedTable]) -> None:
     """Take out what a new log begins with: the rows come from the old place."""
     names = [Identifier(name) for name in found if name != NEVER_EMPTIED]
     connection.execute(EMPTY.format(SQL(", ").join(names)))
 
 
 def align_partitions(
-    connection: Connection[Any], old: Mapping[str, Table], new: Mapping[str, Table]
+    connection: Connection[Any], old: Mapping[str, MovedTable], new: Mapping[str, MovedTable]
 ) -> None:
     """Have the same partitions in a new place, where all are empty, as in the old one."""
     for name in new.keys() - old.keys():
@@ -124,5 +124,5 @@ def drop(connection: Connection[Any], name: str) -> None:
     connection.execute(DROP.format(Identifier(name)))
 
 
-def _differ(old: Table, new: Table) -> bool:
+def _differ(old: MovedTable, new: MovedTable) -> bool:
     return (old.columns, old.parent, old.bound) != (new.columns, new.parent, new.bound)

@@ -54,7 +54,7 @@ def in_database(conninfo: str, database: str) -> str:
     return make_conninfo(conninfo, dbname=database)
 
 
-def named_in(conninfo: str, schema: str, name: str) -> list[str]:
+def databases_with_log(conninfo: str, schema: str, name: str) -> list[str]:
     """The connection strings of the databases in which a log of this name is, on the same server: that of the
     connection string alone, where it is there. While a log moves, and after that, there may be two.
 

@@ -33,6 +33,6 @@ def log_secret(place: str | Connection[Any], schema: str, vault: Vault) -> bytes
     return vault.secret_of_earlier_logs if wrapped is None else vault.unwrap_secret(wrapped)
 
 
-def derived(secret: bytes, purpose: str) -> bytes:
+def derive(secret: bytes, purpose: str) -> bytes:
     """A key of 32 bytes for one purpose, which tells nothing of the secret (HKDF-Expand, RFC 5869)."""
     return HKDFExpand(SHA256(), KEY_BYTES, info=purpose.encode()).derive(secret)

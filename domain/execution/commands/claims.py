@@ -16,7 +16,7 @@ from domain.execution.claim_events import (
     ExecutionReleased,
     ExecutionStalled,
 )
-from domain.execution.commands.lifecycle import ended_by_error
+from domain.execution.commands.lifecycle import end_by_error
 from domain.execution.events import ExecutionResumed, ExecutionStarted, ExecutionStarting
 from domain.execution.order_in_time import require_after_status
 from domain.execution.state import DONE, Execution
@@ -115,15 +115,15 @@ class ReleaseExecution(Command[Execution]):
             return
         if execution.claim is None or execution.claim.worker != self.worker:
             return
-        if (lost := _lost_in_a_row(execution)) < self.most_lost:
+        if (lost := _count_lost_in_a_row(execution)) < self.most_lost:
             yield ExecutionReleased(worker=self.worker, reason="lease-lost")
             return
         message = f"Workers that claimed it lost {lost} leases in a row, without a new checkpoint or step."
         error = ExecutionError(code=LEASE_LOST, message=message, recoverable=True)
-        yield from ended_by_error(execution, self.wire_name, error, context)
+        yield from end_by_error(execution, self.wire_name, error, context)
 
 
-def _lost_in_a_row(execution: Execution) -> int:
+def _count_lost_in_a_row(execution: Execution) -> int:
     """How many leases were lost, with the one that is lost now, since a checkpoint was kept or a step was
     completed, or an attempt ended otherwise.
     """

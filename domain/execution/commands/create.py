@@ -25,7 +25,7 @@ from domain.execution.types import (
     StepPlans,
     Tags,
     TimeoutPlan,
-    merged,
+    merge_patch,
 )
 from domain.execution.webhook import Webhooks
 from domain.model import Context, Creation, Event, Versioned
@@ -83,7 +83,7 @@ class CreateExecution(Creation[Execution]):
             "retry_policy": self.retry_policy,
             "webhooks": webhooks_from(self.webhooks, (), context.new_id),
             "tags": self.tags,
-            "metadata": merged({}, self.metadata),
+            "metadata": merge_patch({}, self.metadata),
             "heartbeat_timeout": self.heartbeat_timeout,
         }
         if self.on_lease_lost != "restart":
@@ -94,7 +94,7 @@ class CreateExecution(Creation[Execution]):
             customer=order.customer,
             provider=service.provider,
             priority=self.priority,
-            timeout=checked_timeout(self.timeout, context),
+            timeout=parse_timeout(self.timeout, context),
             **{name: value for name, value in members.items() if value},
         )
         if self.status == "running":
@@ -104,7 +104,7 @@ class CreateExecution(Creation[Execution]):
                 yield ProgressUpdated(progress=self.progress)
 
 
-def checked_timeout(timeout: timedelta, context: Context) -> timedelta | None:
+def parse_timeout(timeout: timedelta, context: Context) -> timedelta | None:
     """A timeout as events have it. An execution without a limit is history, not work.
 
     Raises:

@@ -12,8 +12,8 @@ from domain.execution.events import ExecutionCreated
 from domain.execution.forked import (
     CarriedCheckpoint,
     CarriedStep,
-    carried_checkpoints,
-    carried_steps,
+    carry_checkpoints,
+    carry_steps,
     plan_of,
 )
 from domain.execution.state import Execution
@@ -55,7 +55,7 @@ class ForkExecution(Creation[Execution]):
     def create(self, context: Context) -> Iterator[Event]:
         source = self._source
         assert source is not None
-        steps, checkpoints = carried_steps(source), carried_checkpoints(source)
+        steps, checkpoints = carry_steps(source), carry_checkpoints(source)
         newest = context.states.get(f"execution/{source.id}")
         erased = newest is not None and newest.state.erasure is not None
         _require_content(source, steps, checkpoints, erased=erased)

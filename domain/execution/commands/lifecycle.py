@@ -9,7 +9,7 @@ from pydantic import Field
 
 from domain.errors import Erased, Invalid
 from domain.execution.claim_events import ExecutionReleased
-from domain.execution.commands.progress import saved, used
+from domain.execution.commands.progress import record_usage, save_checkpoint
 from domain.execution.events import (
     ExecutionCancelled,
     ExecutionCompleted,
@@ -63,7 +63,7 @@ class PauseExecution(Command[Execution]):
         if execution.check_transition(self.wire_name, equal=self._equals(execution)):
             return
         require_after_status(execution, context)
-        checkpoint = saved(execution, self.state)
+        checkpoint = save_checkpoint(execution, self.state)
         yield checkpoint
         yield copy_set_fields(self, ExecutionPaused, checkpoint=checkpoint.checkpoint)
 
@@ -117,7 +117,7 @@ class CompleteExecution(ExecutionResult, Command[Execution]):
             return
         require_after_steps(execution, context)
         if self.usage:
-            yield from used(execution, self.usage)
+            yield from record_usage(execution, self.usage)
         yield ExecutionCompleted(success=self.success, result=result)
 
 
@@ -131,7 +131,7 @@ class FailExecution(ExecutionError, Command[Execution]):
         if execution.check_transition(self.wire_name, equal=error.same(execution.error)):
             return
         require_after_steps(execution, context)
-        yield from ended_by_error(execution, self.wire_name, error, context)
+        yield from end_by_error(execution, self.wire_name, error, context)
 
 
 class RetryExecution(Command[Execution]):
@@ -149,7 +149,7 @@ class RetryExecution(Command[Execution]):
             raise Erased
         require_after_status(execution, context)
         if execution.status is Status.FAILED:
-            yield _scheduled(execution, context)
+            yield _schedule(execution, context)
         else:
             yield ExecutionStarting()
             yield ExecutionStarted()
@@ -204,10 +204,10 @@ class TimeOutExecution(Command[Execution]):
             message=f"The attempt worked for longer than {allowed} ms.",
             recoverable=True,
         )
-        yield from ended_by_error(execution, self.wire_name, error, context)
+        yield from end_by_error(execution, self.wire_name, error, context)
 
 
-def ended_by_error(
+def end_by_error(
     execution: Execution, command: str, error: ExecutionError, context: Context
 ) -> Iterator[Event]:
     """The end of an attempt, and its retry where the policy says so and the command may lead to one."""
@@ -216,10 +216,10 @@ def ended_by_error(
     retry = left and error.recoverable and "retry" in TRANSITIONS[command][execution.status]
     yield ExecutionFailed(error=error, final=not retry, will_retry=retry)
     if retry:
-        yield _scheduled(execution, context)
+        yield _schedule(execution, context)
 
 
-def _scheduled(execution: Execution, context: Context) -> RetryScheduled:
+def _schedule(execution: Execution, context: Context) -> RetryScheduled:
     retry, policy = execution.retries + 1, execution.retry_policy
     delay = policy.delay(retry, context.random) if policy else NO_TIME
     return RetryScheduled(

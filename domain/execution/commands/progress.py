@@ -37,7 +37,7 @@ class RecordUsage(Usage, Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.require_allowed(self.wire_name)
-        yield from used(execution, self)
+        yield from record_usage(execution, self)
 
 
 class SaveCheckpoint(Command[Execution]):
@@ -50,7 +50,7 @@ class SaveCheckpoint(Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.require_allowed(self.wire_name)
-        yield saved(execution, self.state, self.step)
+        yield save_checkpoint(execution, self.state, self.step)
 
 
 class AutoCheckpoint(Command[Execution]):
@@ -63,10 +63,12 @@ class AutoCheckpoint(Command[Execution]):
         due = execution.next_checkpoint_at
         if due is None or not due <= context.now <= due + CHECKPOINT_LATE:
             return
-        yield saved(execution, None).model_copy(update={"automatic": True})
+        yield save_checkpoint(execution, None).model_copy(update={"automatic": True})
 
 
-def used(execution: Execution, usage: Usage, step: str | None = None) -> Iterator[UsageRecorded]:
+def record_usage(
+    execution: Execution, usage: Usage, step: str | None = None
+) -> Iterator[UsageRecorded]:
     """The event of some usage, none where it is nothing.
 
     Raises:
@@ -88,7 +90,7 @@ def used(execution: Execution, usage: Usage, step: str | None = None) -> Iterato
     yield recorded if step is None else recorded.model_copy(update={"step": step})
 
 
-def saved(
+def save_checkpoint(
     execution: Execution, state: dict[str, Any] | None, step: str | None = None
 ) -> CheckpointSaved:
     """A checkpoint of a state, or else of the last one that was given."""

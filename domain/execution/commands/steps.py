@@ -9,7 +9,7 @@ from pydantic import Field
 
 from domain.errors import AlreadyExists, Invalid
 from domain.execution.commands.create import check_steps
-from domain.execution.commands.progress import used
+from domain.execution.commands.progress import record_usage
 from domain.execution.order_in_time import require_after_step
 from domain.execution.parts import Step
 from domain.execution.state import Execution
@@ -52,7 +52,7 @@ class DeclareSteps(Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.require_allowed(self.wire_name)
         check_steps(self.steps, execution.steps)
-        new = tuple(plan for plan in self.steps if not _declared(execution, plan))
+        new = tuple(plan for plan in self.steps if not _is_declared(execution, plan))
         _check_room(execution, len(new))
         if new:
             yield StepsAdded(steps=new)
@@ -114,7 +114,7 @@ class CompleteStep(Command[Execution]):
             return
         require_after_step(step, context)
         if self.usage:
-            yield from used(execution, self.usage, self.step)
+            yield from record_usage(execution, self.usage, self.step)
         yield copy_set_fields(self, StepCompleted)
 
 
@@ -149,7 +149,7 @@ class SkipStep(Command[Execution]):
             yield copy_set_fields(self, StepSkipped)
 
 
-def _declared(execution: Execution, plan: StepPlan) -> bool:
+def _is_declared(execution: Execution, plan: StepPlan) -> bool:
     if (step := execution.steps.get(plan.id)) is None:
         return False
     same = all(getattr(step, name) == getattr(plan, name) for name in SETTINGS)

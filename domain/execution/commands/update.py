@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from domain.errors import IllegalTransition
-from domain.execution.commands.create import checked_timeout
+from domain.execution.commands.create import parse_timeout
 from domain.execution.commands.lifecycle import (
     CancelExecution,
     PauseExecution,
@@ -30,7 +30,7 @@ from domain.execution.types import (
     Status,
     Tags,
     TimeoutPlan,
-    merged,
+    merge_patch,
 )
 from domain.execution.webhook import Webhooks
 from domain.json_equality import same_json
@@ -113,7 +113,7 @@ class UpdateExecution(Command[Execution]):
         wanted: dict[str, Any] = {name: getattr(self, name) for name in PLAIN if name in given}
         if "timeout" in given:
             timeout = DEFAULT_TIMEOUT if self.timeout is None else self.timeout
-            wanted["timeout"] = checked_timeout(timeout, context)
+            wanted["timeout"] = parse_timeout(timeout, context)
         if "priority" in given:
             wanted["priority"] = self.priority or Priority.NORMAL
         if "on_lease_lost" in given:
@@ -122,7 +122,7 @@ class UpdateExecution(Command[Execution]):
             wanted["tags"] = self.tags or ()
         if "metadata" in given:
             patch = self.metadata
-            wanted["metadata"] = {} if patch is None else merged(execution.metadata, patch)
+            wanted["metadata"] = {} if patch is None else merge_patch(execution.metadata, patch)
         if "webhooks" in given:
             wanted["webhooks"] = webhooks_from(
                 self.webhooks or (), execution.webhooks, context.new_id

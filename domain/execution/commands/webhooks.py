@@ -21,9 +21,9 @@ def webhooks_from(
     for place, plan in enumerate(plans):
         path = f"webhooks.{place}"
         if plan.id is None:
-            hooks.append(plan.kept_as(new_id("wh"), None, path))
+            hooks.append(plan.to_webhook(new_id("wh"), None, path))
         elif plan.id in known:
-            hooks.append(plan.kept_as(plan.id, known.pop(plan.id), path))
+            hooks.append(plan.to_webhook(plan.id, known.pop(plan.id), path))
         else:
             raise Invalid.field(
                 f"{path}.id",

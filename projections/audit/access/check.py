@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.access.entry import BEFORE_ALL, EPOCH, Access, chained, entry_bytes
+from domain.eventlog.access.entry import BEFORE_ALL, EPOCH, Access, chain_hash, entry_bytes
 from domain.integrity.fault import Fault
 from projections.audit.access.anchors import (
     Anchor,
@@ -18,8 +18,8 @@ from projections.audit.access.anchors import (
     anchors_after,
     latest_anchor,
 )
-from projections.audit.access.retired import Retired, retired_entries
-from projections.audit.access.segments import Segment
+from projections.audit.access.retired import Retired, read_retired
+from projections.audit.access.segments import AccessSegment
 
 PART = "access log"
 PAGE, ANCHORS = 5_000, 500
@@ -120,23 +120,23 @@ class _Check:
             cursor = await self._connection.execute(NEXT, values, binary=True)
             rows = await cursor.fetchall()
             if not rows:
-                async for fault in self._passed_over(end.id):
+                async for fault in self._pass_over(end.id):
                     yield fault
             for number, at, hashed, *texts in rows:
                 if number > self._reached + 1:
-                    async for fault in self._passed_over(number - 1):
+                    async for fault in self._pass_over(number - 1):
                         yield fault
-                for fault in self._looked_at(number, at, bytes(hashed), texts):
+                for fault in self._check_entry(number, at, bytes(hashed), texts):
                     yield fault
-                async for fault in self._anchored(number, bytes(hashed)):
+                async for fault in self._check_anchors(number, bytes(hashed)):
                     yield fault
             on_progress(self._reached, end.id)
 
-    async def _passed_over(self, until: int) -> AsyncIterator[Fault]:
+    async def _pass_over(self, until: int) -> AsyncIterator[Fault]:
         """Entries that are not there: they were retired, or they are missing."""
         while self._reached < until:
             first = self._reached + 1
-            if (retired := await self._retired_with(first, until)) is not None:
+            if (retired := await self._find_retired(first, until)) is not None:
                 async for fault in self._fits(retired):
                     yield fault
                 self._reached, self._hash = retired.last, retired.hash
@@ -145,16 +145,16 @@ class _Check:
                 self._reached, self._hash = min(later, default=until + 1) - 1, None
                 yield _missing(first, self._reached)
 
-    async def _retired_with(self, first: int, until: int) -> Retired | None:
+    async def _find_retired(self, first: int, until: int) -> Retired | None:
         """What was retired, and is gone, of the entries in [first, until], with the first of them. That may have
         happened just now, and the entries before the first may have been looked at while they were there.
         """
-        found = self._known_with(first)
+        found = self._find_known(first)
         if (found is None or found.last > until) and self._crosses_gaps:
             known = max((each.version for each in self._retired), default=0)
-            self._retired += await retired_entries(self._connection, known)
+            self._retired += await read_retired(self._connection, known)
             self._retired.sort(key=lambda retired: retired.first)
-            found = self._known_with(first)
+            found = self._find_known(first)
         if found is None or found.last > until:
             return None
         return None if found.first < first and await self._has_any(found.first, first) else found
@@ -163,7 +163,7 @@ class _Check:
         [(found,)] = await (await self._connection.execute(ANY, (first, before))).fetchall()
         return bool(found)
 
-    def _known_with(self, entry: int) -> Retired | None:
+    def _find_known(self, entry: int) -> Retired | None:
         index = bisect_right(self._retired, entry, key=lambda retired: retired.first) - 1
         found = self._retired[index] if index >= 0 else None
         return found if found is not None and entry <= found.last else None
@@ -198,7 +198,7 @@ class _Check:
         for why in retired.misfits(found, behind):
             yield Fault(PART, retired.place, f"{at} {why}")
 
-    def _looked_at(
+    def _check_entry(
         self, number: int, at: datetime, hashed: bytes, texts: Sequence[Any]
     ) -> Iterator[Fault]:
         place = f"entry {number}"
@@ -207,7 +207,7 @@ class _Check:
             return
         access = Access._make((*texts[:3], tuple(texts[3]), *texts[4:]))
         before = self._hash
-        if before is not None and hashed != chained(before, entry_bytes(number, at, access)):
+        if before is not None and hashed != chain_hash(before, entry_bytes(number, at, access)):
             yield Fault(PART, place, "is not what was recorded: its hash is another")
         if self._latest is not None and at < self._latest:
             yield Fault(PART, place, "is earlier than the one before it")
@@ -217,7 +217,7 @@ class _Check:
             )
         self._reached, self._hash, self._latest, self._day = number, hashed, at, at.date()
 
-    async def _anchored(self, number: int, hashed: bytes) -> AsyncIterator[Fault]:
+    async def _check_anchors(self, number: int, hashed: bytes) -> AsyncIterator[Fault]:
         """The anchors up to an entry say what is stored."""
         if await self._next_anchor() is not None:
             self._segment.append(hashed)
@@ -231,7 +231,7 @@ class _Check:
                 yield _other(anchor, f"are of {self._day}: others")
             elif anchor.hash != hashed:
                 yield _other(anchor, "are others: the last one has another hash")
-            elif whole and Segment(self._segment).root != anchor.root:
+            elif whole and AccessSegment(self._segment).root != anchor.root:
                 yield _other(anchor, "are others: they have another root")
             self._segment, self._anchor_is_partial = [], False
 

@@ -14,7 +14,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
-from domain.eventlog.access.entry import Access, Entry
+from domain.eventlog.access.entry import Access, AccessEntry
 from domain.eventlog.archive.archived_queries import fetch_of_streams
 from projections.audit.access.past_events import BEYOND, fetch_of_log
 
@@ -32,7 +32,7 @@ OF_MANY = "cardinality(executions) > 1 AND executions @> ARRAY[%(execution)s]"
 EVENT_COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta"
 
 
-class Range(NamedTuple):
+class AccessRange(NamedTuple):
     """What is asked for: of one execution or of all, by an actor, of some actions, in [since, until)."""
 
     execution: str | None = None
@@ -42,7 +42,7 @@ class Range(NamedTuple):
     until: datetime | None = None
 
 
-class Place(NamedTuple):
+class AccessCursor(NamedTuple):
     """How far a reader is: behind an event, by its position, and behind an entry of the access log."""
 
     event: int
@@ -54,7 +54,7 @@ class Place(NamedTuple):
         return f"{self.event}-{self.entry}"
 
     @classmethod
-    def read(cls, text: str | None, *, descending: bool) -> Place:
+    def read(cls, text: str | None, *, descending: bool) -> AccessCursor:
         """The place of a cursor; without one the beginning.
 
         Raises:
@@ -79,10 +79,10 @@ class StatusChange(NamedTuple):
     meta: dict[str, Any]
 
 
-Item = StatusChange | Entry
+Item = StatusChange | AccessEntry
 
 
-class Page(NamedTuple):
+class AccessPage(NamedTuple):
     """Some items in order, and the cursor of the next ones."""
 
     items: Sequence[Item]
@@ -90,37 +90,47 @@ class Page(NamedTuple):
 
 
 async def access_page(
-    connection: AsyncConnection, asked: Range, place: Place, limit: int, *, descending: bool
-) -> Page:
+    connection: AsyncConnection,
+    asked: AccessRange,
+    place: AccessCursor,
+    limit: int,
+    *,
+    descending: bool,
+) -> AccessPage:
     """A page of the access log."""
     found = await _entries(connection, asked, place.entry, limit + 1, descending=descending)
     more = len(found) > limit
-    return Page(found[:limit], Place(0, found[limit - 1].id).text if more else None)
+    return AccessPage(found[:limit], AccessCursor(0, found[limit - 1].id).text if more else None)
 
 
 async def trail_page(
-    connection: AsyncConnection, asked: Range, place: Place, limit: int, *, descending: bool
-) -> Page:
+    connection: AsyncConnection,
+    asked: AccessRange,
+    place: AccessCursor,
+    limit: int,
+    *,
+    descending: bool,
+) -> AccessPage:
     """A page of the trail."""
     events = await _events(connection, asked, place.event, limit + 1, descending=descending)
     entries = await _entries(connection, asked, place.entry, limit + 1, descending=descending)
     found: list[Item] = [*events, *entries]
     found.sort(key=_moment, reverse=descending)
     for item in (shown := found[:limit]):
-        if isinstance(item, Entry):
+        if isinstance(item, AccessEntry):
             place = place._replace(entry=item.id)
         else:
             place = place._replace(event=item.position)
-    return Page(shown, place.text if len(found) > limit else None)
+    return AccessPage(shown, place.text if len(found) > limit else None)
 
 
 def _moment(item: Item) -> tuple[datetime, bool]:
-    return item.at, isinstance(item, Entry)
+    return item.at, isinstance(item, AccessEntry)
 
 
 async def _entries(
-    connection: AsyncConnection, asked: Range, place: int, limit: int, *, descending: bool
-) -> list[Entry]:
+    connection: AsyncConnection, asked: AccessRange, place: int, limit: int, *, descending: bool
+) -> list[AccessEntry]:
     operations = [action for action in asked.actions if "." not in action]
     if asked.actions and not operations:
         return []
@@ -143,13 +153,15 @@ async def _entries(
         prepare=False,
     )
     return [
-        Entry(row[0], row[1], Access._make((*row[3:6], tuple(row[6]), *row[7:])), bytes(row[2]))
+        AccessEntry(
+            row[0], row[1], Access._make((*row[3:6], tuple(row[6]), *row[7:])), bytes(row[2])
+        )
         for row in await cursor.fetchall()
     ]
 
 
 async def _events(
-    connection: AsyncConnection, asked: Range, place: int, limit: int, *, descending: bool
+    connection: AsyncConnection, asked: AccessRange, place: int, limit: int, *, descending: bool
 ) -> list[StatusChange]:
     types = [action for action in asked.actions if "." in action]
     if asked.actions and not types:
@@ -182,7 +194,7 @@ async def _events(
     return [StatusChange._make((*row[:5], orjson.loads(row[5]))) for row in rows]
 
 
-def _conditions(asked: Range, number: str, *, descending: bool) -> list[str]:
+def _conditions(asked: AccessRange, number: str, *, descending: bool) -> list[str]:
     conditions = [f"{number} {'<' if descending else '>'} %(place)s"]
     if asked.since is not None:
         conditions.append("at >= %(since)s")

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.errors import TooExpensive
-from domain.eventlog.archive.archived_queries import Rows, archived_until, fetch_of_span
+from domain.eventlog.archive.archived_queries import Rows, fetch_of_span, read_horizon
 
 AT_ONCE = 8_192
 """Positions in files that are looked through together."""
@@ -37,7 +37,7 @@ async def fetch_of_log(
     low, high = await _outside(connection, values["since"], values["until"])
     bounds = max(after, low), min(last, high)
     end = monotonic() + SECONDS
-    for span in _spans(*bounds, await archived_until(connection), descending=descending):
+    for span in _spans(*bounds, await read_horizon(connection), descending=descending):
         asked = {"after": span[0], "last": span[1], "limit": limit - len(found)}
         found += await fetch_of_span(connection, query, values | asked, *span)
         if len(found) == limit:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.access.entry import Access, Entry
+from domain.eventlog.access.entry import Access, AccessEntry
 from projections.audit.access.anchors import Anchor, anchor_at, anchor_of
-from projections.audit.access.pages import Place, Range, access_page
+from projections.audit.access.pages import AccessCursor, AccessRange, access_page
 from projections.audit.access.past_events import BEYOND
-from projections.audit.access.retired import hash_before, retired_entries
-from projections.audit.access.segments import Segment, hashes_between
+from projections.audit.access.retired import hash_before, read_retired
+from projections.audit.access.segments import AccessSegment, hashes_between
 
 MOST_READS, MOST_ANCHORS = 5_000, 300
 """The newest ones that are proven."""
@@ -30,7 +30,7 @@ class ProvenRead(NamedTuple):
     that is.
     """
 
-    entry: Entry
+    entry: AccessEntry
     before: bytes
     path: list[bytes]
     anchor: int
@@ -56,11 +56,11 @@ async def proven_reads(
     found = ProvenReads([], [])
     if last is None:
         return found
-    begin = Place(BEYOND, last.last + 1)
-    page = await access_page(connection, Range(execution), begin, MOST_READS, descending=True)
-    segments: list[tuple[Anchor, list[Entry]]] = []
+    begin = AccessCursor(BEYOND, last.last + 1)
+    page = await access_page(connection, AccessRange(execution), begin, MOST_READS, descending=True)
+    segments: list[tuple[Anchor, list[AccessEntry]]] = []
     for item in page.items:
-        if not isinstance(item, Entry) or not _is_for(party, item.access):
+        if not isinstance(item, AccessEntry) or not _is_for(party, item.access):
             continue
         if not segments or item.id < segments[-1][0].first:
             anchor = await anchor_of(connection, item.id)
@@ -91,16 +91,16 @@ def _is_for(party: str | None, access: Access) -> bool:
 
 async def _is_retired(connection: AsyncConnection, anchor: Anchor) -> bool:
     """Whether entries of an anchor were retired, perhaps just now: then it proves the others no more."""
-    retired = await retired_entries(connection)
+    retired = await read_retired(connection)
     return any(each.first <= anchor.last and anchor.first <= each.last for each in retired)
 
 
 async def _proven(
-    connection: AsyncConnection, anchor: Anchor, entries: list[Entry], number: int
+    connection: AsyncConnection, anchor: Anchor, entries: list[AccessEntry], number: int
 ) -> list[ProvenRead]:
     own = await hashes_between(connection, anchor.first - 1, anchor.last)
     before = [await hash_before(connection, anchor.first), *own]
-    segment = await asyncio.to_thread(Segment, own)
+    segment = await asyncio.to_thread(AccessSegment, own)
     return [
         ProvenRead(entry, before[index], segment.path(index), number)
         for entry in entries

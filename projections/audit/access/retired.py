@@ -60,15 +60,15 @@ class Retired(NamedTuple):
             yield f"at {self.at:%Y-%m-%d %H:%M}, which was still to come at position {behind.position}"
 
 
-async def retired_entries(connection: AsyncConnection, version: int = 0) -> list[Retired]:
+async def read_retired(connection: AsyncConnection, version: int = 0) -> list[Retired]:
     """All that was retired, or only what was after a version of the stream, in the order of the entries."""
     cursor = await connection.execute(SAID, (version,))
     return sorted(
-        (_retired(*row) for row in await cursor.fetchall()), key=lambda retired: retired.first
+        (_from_row(*row) for row in await cursor.fetchall()), key=lambda retired: retired.first
     )
 
 
-def _retired(version: int, position: int, at: datetime, state: bytes) -> Retired:
+def _from_row(version: int, position: int, at: datetime, state: bytes) -> Retired:
     said: dict[str, Any] = orjson.loads(state)
     hashes = (bytes.fromhex(said[name]) for name in ("before", "hash"))
     day = date.fromisoformat(said["day"])
@@ -86,7 +86,7 @@ async def hash_before(connection: AsyncConnection, entry: int) -> bytes:
     row = await (await connection.execute(HASH, (entry - 1,), binary=True)).fetchone()
     if row is not None:
         return bytes(row[0])
-    for retired in await retired_entries(connection):
+    for retired in await read_retired(connection):
         if retired.last == entry - 1:
             return retired.hash
     raise LookupError(f"the access log has no entry {entry - 1}")

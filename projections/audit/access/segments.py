@@ -31,7 +31,7 @@ async def hashes_between(connection: AsyncConnection, after: int, until: int) ->
     return found
 
 
-class Segment:
+class AccessSegment:
     """The tree over the hashes of some entries that follow on each other."""
 
     def __init__(self, hashes: Sequence[bytes]) -> None:

@@ -52,14 +52,14 @@ async def _faults_above(
         above = tile[0] + 1, tile[1] // WIDTH
         entry = tile[1] % WIDTH
         over = (await tiles_of_tree(connection, [above])).get(above, b"")
-        if hashes_of(over)[entry : entry + 1] != [merkle.joined(hashes_of(kept))]:
+        if hashes_of(over)[entry : entry + 1] != [merkle.join(hashes_of(kept))]:
             what = f"does not have the hash of tile {tile[0]}/{tile[1]}"
             return [Fault(PART, f"tile {above[0]}/{above[1]}", what, until, f"entry {entry}")]
         tile, kept = above, over
     return []
 
 
-async def begun_executions(connection: AsyncConnection, after: int, until: int) -> list[str]:
+async def read_begun(connection: AsyncConnection, after: int, until: int) -> list[str]:
     """The ids of the executions whose first events are in (after, until]."""
     rows = await fetch_of_span(connection, BEGUN, (after, until), after, until)
     return [stream.partition("/")[2] for (stream,) in rows]

@@ -87,13 +87,13 @@ def fault_values(fault: Fault) -> Sequence[object]:
     return fault.part, fault.place, fault.what, fault.position, fault.member
 
 
-async def unreported(connection: AsyncConnection) -> list[tuple[str, Fault]]:
+async def read_unreported(connection: AsyncConnection) -> list[tuple[str, Fault]]:
     """The faults that the log does not say yet, by id."""
     rows = await (await connection.execute(UNREPORTED)).fetchall()
     return [(id_, Fault(*columns)) for id_, *columns in rows]
 
 
-async def reported(connection: AsyncConnection, id_: str) -> None:
+async def mark_reported(connection: AsyncConnection, id_: str) -> None:
     """The log says it."""
     await connection.execute(REPORTED, (id_,))
 

@@ -55,7 +55,7 @@ class Portion(NamedTuple):
     last: Row | None
 
 
-class Table(NamedTuple):
+class ComparedTable(NamedTuple):
     """A table in two schemas, those that serve and its own, and which of its rows are compared."""
 
     main: Composable
@@ -75,7 +75,7 @@ class Table(NamedTuple):
         main: Identifier,
         own: Identifier,
         condition: str,
-    ) -> Table:
+    ) -> ComparedTable:
         """The table with its columns, which are those of the second building."""
         serving, expected = (
             SQL("{}.{}").format(schema, Identifier(name)) for schema in (main, own)

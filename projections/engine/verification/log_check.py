@@ -71,7 +71,7 @@ async def _keep(connection: AsyncConnection, faults: Sequence[Fault]) -> None:
         await connection.execute(KEEP, columns(ARRAYS, rows))
 
 
-async def kept_faults(connection: AsyncConnection) -> AsyncIterator[Fault]:
+async def read_faults(connection: AsyncConnection) -> AsyncIterator[Fault]:
     """The faults of all shares, by position."""
     async with connection.transaction(), connection.cursor(name="log_faults") as cursor:
         await cursor.execute(FOUND)

@@ -44,9 +44,9 @@ from projections.engine.rebuild import (
     scratch,
     shares_of,
 )
-from projections.engine.verification.comparison import Row, Table
+from projections.engine.verification.comparison import ComparedTable, Row
 from projections.engine.verification.log_check import SCHEMA as LOG_FAULTS
-from projections.engine.verification.log_check import kept_faults
+from projections.engine.verification.log_check import read_faults
 
 PURPOSE, ALL = "verify", "views"
 NO_IDLE_TIMEOUT = "SET idle_in_transaction_session_timeout = 0"
@@ -70,7 +70,7 @@ class MadeAnew(Exception):
 
 
 @dataclass(slots=True)
-class Verified:
+class VerifiedView:
     """How many rows of a view were compared, up to which position, and where the log was then."""
 
     view: str
@@ -80,11 +80,11 @@ class Verified:
 
 
 @dataclass(slots=True)
-class Verification:
+class LogVerification:
     """How many events were checked, and how far each view was compared."""
 
     events: int = 0
-    views: list[Verified] = field(default_factory=list)
+    views: list[VerifiedView] = field(default_factory=list)
 
 
 class Work(NamedTuple):
@@ -101,7 +101,7 @@ async def verify(
     conninfo: str,
     store: Store,
     work: Work,
-    verification: Verification,
+    verification: LogVerification,
     on_progress: OnProgress = unseen,
 ) -> AsyncIterator[Fault]:
     """Everything that is wrong with the log, by position, and every difference between the rows of projections and
@@ -127,7 +127,7 @@ async def verify(
             until = {view.name: view.until for view in views if view.comparable}
             shares = _shares(place, until, found.end, work)
             await _build(connection, shares, work, store, on_progress)
-            async for fault in kept_faults(connection):
+            async for fault in read_faults(connection):
                 yield fault
             for view, its in zip(views, faults, strict=True):
                 verification.views.append(view.verified)
@@ -178,7 +178,7 @@ class _Verifying:
         self, connection: AsyncConnection, names: Names, view: Projection, store: Store
     ) -> None:
         self.name = view.name
-        self.verified = Verified(view.name)
+        self.verified = VerifiedView(view.name)
         self.comparable = True
         self.until = 0
         """How far the rows claim to go."""
@@ -220,7 +220,7 @@ class _Verifying:
 
     async def _compare(self, name: str, condition: str) -> AsyncIterator[Fault]:
         """The rows of one table, portion by portion."""
-        table = await Table.find(
+        table = await ComparedTable.find(
             self._connection, name, self._names["main"], self._names["own"], condition
         )
         last: Row | None = None

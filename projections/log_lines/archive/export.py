@@ -35,7 +35,7 @@ MOST_NAMES = 100
 FOLDER = "log-lines"
 
 
-class Part(NamedTuple):
+class ExportedLines(NamedTuple):
     """Lines that were exported: how many, their first and last id."""
 
     lines: int
@@ -60,23 +60,23 @@ class Exporter:
         """
         require_installed()
         with self._folder() as work:
-            part, expected = self._written(day, after, work / "lines.parquet")
+            part, expected = self._write(day, after, work / "lines.parquet")
             for name in _names(day, part):
                 if not self._files.put(name, (work / "lines.parquet").read_bytes()):
-                    found = self._found(name, work, expected, part)
-                elif (found := self._found(name, work, expected, part)) is None:
+                    found = self._find(name, work, expected, part)
+                elif (found := self._find(name, work, expected, part)) is None:
                     raise ArchiveFailed(f"{name} does not have what the table has")
                 if found is not None:
                     return found
         raise ArchiveFailed(f"there are {MOST_NAMES} other files where {name} would be")
 
-    def _written(self, day: Day, after: int, target: Path) -> tuple[Part, parquet.Content]:
+    def _write(self, day: Day, after: int, target: Path) -> tuple[ExportedLines, parquet.Content]:
         """A file with the next lines, and what the table has of them, which it sums up by itself meanwhile."""
         with parquet.new_file(target) as lines:
-            with self._connected() as connection:  # its last query may be cancelled late
-                part = _exported(connection, day, after, lines)
+            with self._connect() as connection:  # its last query may be cancelled late
+                part = _export(connection, day, after, lines)
             lines.close()
-            with self._connected() as connection:
+            with self._connect() as connection:
                 return part, content_of(connection, day, part.first, part.last)
 
     def has_lines(self, day: Day, file: ArchiveFile) -> bool:
@@ -88,15 +88,15 @@ class Exporter:
         require_installed()
         if not self._files.is_made():
             return False
-        with self._folder() as work, self._connected() as connection:
+        with self._folder() as work, self._connect() as connection:
             expected = content_of(connection, day, file.first, file.last)
             with suppress(Damaged), self._files.local(file.file, work) as path:
                 require_digest(file.file, path, file.digest)
                 return parquet.content(file.file, path) == expected
         return False
 
-    def _found(
-        self, name: str, work: Path, expected: parquet.Content, part: Part
+    def _find(
+        self, name: str, work: Path, expected: parquet.Content, part: ExportedLines
     ) -> ArchiveFile | None:
         """A file as it was read back; None where it does not have the lines."""
         with suppress(Damaged), self._files.local(name, work) as path:
@@ -113,13 +113,13 @@ class Exporter:
             yield Path(folder)
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection[Any]]:
+    def _connect(self) -> Iterator[Connection[Any]]:
         options = session_options(self._schema)
         with psycopg.connect(self._conninfo, autocommit=True, options=options) as connection:
             yield connection
 
 
-def _exported(connection: Connection[Any], day: Day, after: int, target: BinaryIO) -> Part:
+def _export(connection: Connection[Any], day: Day, after: int, target: BinaryIO) -> ExportedLines:
     lines = size = 0
     first: Buffer = b""
     last: Buffer = b""
@@ -136,7 +136,7 @@ def _exported(connection: Connection[Any], day: Day, after: int, target: BinaryI
             first, last = first or data, data
             if size >= LARGEST:
                 connection.cancel_safe()
-    return Part(lines, _id(first), _id(last))
+    return ExportedLines(lines, _id(first), _id(last))
 
 
 def rows_of(copy: Copy, connection: PGconn) -> Iterator[Buffer]:
@@ -161,7 +161,7 @@ def _id(row: Buffer) -> int:
     return int(bytes(row).partition(b",")[0])
 
 
-def _names(day: Day, part: Part) -> Iterator[str]:
+def _names(day: Day, part: ExportedLines) -> Iterator[str]:
     """Where the file may be: what is there already and is not ours is left alone."""
     name = f"{FOLDER}/{day.day}/{part.first}-{part.last}"
     yield f"{name}.parquet"

@@ -102,7 +102,7 @@ async def holds_among(
     return Checked([Holding(*row) for row in rows], catalog)
 
 
-async def held_among(
+async def find_held(
     connection: AsyncConnection, executions_of: LiteralString, values: Mapping[str, Any]
 ) -> frozenset[str]:
     """Which of some executions are kept by holds, of what `holds_among` has found to be known."""
@@ -123,7 +123,7 @@ async def holds_within(
         return Checked((), 0, TOO_LONG)
 
 
-async def placed_since(connection: AsyncConnection, position: int) -> tuple[bool, int]:
+async def is_placed_since(connection: AsyncConnection, position: int) -> tuple[bool, int]:
     """Whether a hold was placed after a position, and up to which one that is so."""
     cursor = await connection.execute(PLACED_SINCE, (HoldPlaced.type, position))
     [(placed, head)] = await cursor.fetchall()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from domain.errors import Damaged
 from domain.eventlog.archive.files import ArchiveFailed, first_line
-from projections.log_lines.model import OF_CLIENT, Kept
+from projections.log_lines.model import OF_CLIENT, StoredLine
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -106,7 +106,7 @@ def _write(source: int, target: Path) -> None:
     """Write what comes out of a pipe, and close that."""
     import duckdb
 
-    query = COPIED.format(longest=LONGEST_LINE, target=_quoted(target), group=ROW_GROUP)
+    query = COPIED.format(longest=LONGEST_LINE, target=_quote(target), group=ROW_GROUP)
     try:
         with duckdb_in(target.parent) as connection:
             connection.execute(query, [f"/dev/fd/{source}"])
@@ -148,7 +148,7 @@ def lines_in(
     values: Sequence[Any],
     limit: int,
     descending: bool,
-) -> list[Kept]:
+) -> list[StoredLine]:
     """The first lines of an execution, by time, that meet a condition with its values.
 
     Raises:
@@ -157,7 +157,7 @@ def lines_in(
     query = LINES.format(where=condition, direction="DESC" if descending else "ASC")
     rows = _rows(connection, file, query, [str(path), execution, *values, limit])
     return [
-        Kept(_time(occurred), OF_CLIENT, number, _time(at), level, step, None, sealed)
+        StoredLine(_time(occurred), OF_CLIENT, number, _time(at), level, step, None, sealed)
         for occurred, number, at, level, step, sealed in rows
     ]
 
@@ -180,5 +180,5 @@ def _time(microseconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
 
 
-def _quoted(path: Path) -> str:
+def _quote(path: Path) -> str:
     return str(path).replace("'", "''")

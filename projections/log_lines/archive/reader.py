@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from domain.errors import Damaged
 from domain.eventlog.archive.files import ArchiveFiles, is_installed
 from projections.log_lines.archive.parquet import duckdb_in, lines_in
-from projections.log_lines.model import Kept, LogFilter, PlaceInTime
+from projections.log_lines.model import LogFilter, PlaceInTime, StoredLine
 
 AT_ONCE = 2
 """Pages that are read: each has a thread and some megabytes."""
@@ -37,7 +37,7 @@ class FileOfLines(NamedTuple):
     latest: datetime
 
 
-class Reading(NamedTuple):
+class LineQuery(NamedTuple):
     """Which lines to read: `limit` of those beyond a place that pass a filter."""
 
     execution: str
@@ -63,7 +63,7 @@ class ArchivedLines:
         """Where the file with a digest is, and the time of its last change when it was compared."""
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def lines(self, files: Sequence[FileOfLines], reading: Reading) -> list[Kept]:
+    async def lines(self, files: Sequence[FileOfLines], reading: LineQuery) -> list[StoredLine]:
         """The first lines of some files together, by time, and perhaps more.
 
         Raises:
@@ -87,10 +87,12 @@ class ArchivedLines:
             finally:
                 over.set()
 
-    def _read(self, files: Sequence[FileOfLines], reading: Reading, over: Event) -> list[Kept]:
+    def _read(
+        self, files: Sequence[FileOfLines], reading: LineQuery, over: Event
+    ) -> list[StoredLine]:
         """Read one file after the other, until nobody waits for them any more."""
         condition, values = _condition(reading)
-        found: list[Kept] = []
+        found: list[StoredLine] = []
         with duckdb_in(self._cache, 1) as connection:
             for file in files:
                 if over.is_set() or _is_whole(found, file, reading):
@@ -119,7 +121,7 @@ class ArchivedLines:
         return path
 
 
-def _in_order(files: Sequence[FileOfLines], reading: Reading) -> Iterator[FileOfLines]:
+def _in_order(files: Sequence[FileOfLines], reading: LineQuery) -> Iterator[FileOfLines]:
     """Those that may have lines beyond the place, the first first."""
     since, until, at = reading.only.since, reading.only.until, reading.place.at
     ordered = sorted(files, key=lambda file: file.latest if reading.descending else file.earliest)
@@ -133,7 +135,7 @@ def _in_order(files: Sequence[FileOfLines], reading: Reading) -> Iterator[FileOf
             yield file
 
 
-def _is_whole(found: Sequence[Kept], file: FileOfLines, reading: Reading) -> bool:
+def _is_whole(found: Sequence[StoredLine], file: FileOfLines, reading: LineQuery) -> bool:
     """Whether a page has its lines, and none of a file, or of those after it, can be before the last one."""
     if len(found) < reading.limit:
         return False
@@ -141,11 +143,11 @@ def _is_whole(found: Sequence[Kept], file: FileOfLines, reading: Reading) -> boo
     return file.latest < last if reading.descending else file.earliest > last
 
 
-def _order(line: Kept) -> tuple[datetime, int]:
+def _order(line: StoredLine) -> tuple[datetime, int]:
     return line.occurred_at, line.id
 
 
-def _condition(reading: Reading) -> tuple[str, list[Any]]:
+def _condition(reading: LineQuery) -> tuple[str, list[Any]]:
     only, place = reading.only, reading.place
     beyond, edge = ("<", "<=") if reading.descending else (">", ">=")
     at = _microseconds(place.at)

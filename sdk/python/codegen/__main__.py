@@ -18,17 +18,17 @@ BY_HAND = {"__init__.py", "runtime.py"}
 """What the two halves have each for itself."""
 
 
-def generated(document: dict[str, Any]) -> dict[Path, str]:
+def generate(document: dict[str, Any]) -> dict[Path, str]:
     """Each generated file with what belongs in it, formatted. `document` is the OpenAPI document."""
     files = {PACKAGE / "models.py": models(document)}
     for file in sorted((PACKAGE / "_async").glob("*.py")):
         if file.name not in BY_HAND:
             files[PACKAGE / "_sync" / file.name] = synchronous(file.read_text())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(files, pool.map(formatted, files.values(), files), strict=True))
+        return dict(zip(files, pool.map(format_source, files.values(), files), strict=True))
 
 
-def formatted(text: str, file: Path) -> str:
+def format_source(text: str, file: Path) -> str:
     """As `ruff` leaves it: imports in order, none unused."""
     ruff = [sys.executable, "-m", "ruff"]
     name = ["--stdin-filename", str(file), "-"]
@@ -39,7 +39,7 @@ def formatted(text: str, file: Path) -> str:
 
 
 def main() -> None:
-    files = generated(json.load(sys.stdin))
+    files = generate(json.load(sys.stdin))
     stale = [file for file, text in files.items() if not file.exists() or file.read_text() != text]
     if "--check" in sys.argv:
         sys.exit("\n".join(f"{file} is not what scripts/sdk makes" for file in stale) or None)

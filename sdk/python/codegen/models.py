@@ -64,16 +64,16 @@ def _is_enum(schema: Schema) -> bool:
     return "enum" in schema
 
 
-def _called(name: str) -> str:
+def _public_name(name: str) -> str:
     """As the API reference calls it: `ShownStep` is an `ExecutionStep`."""
     return re.sub("^Shown", "Execution", name)
 
 
 def _alias(name: str, schema: Schema) -> str:
-    return f"{_called(name)}: TypeAlias = {_enumerated(schema['enum'])}"
+    return f"{_public_name(name)}: TypeAlias = {_literal(schema['enum'])}"
 
 
-def _enumerated(values: list[Any]) -> str:
+def _literal(values: list[Any]) -> str:
     return f"Literal[{', '.join(map(repr, values))}] | str"
 
 
@@ -86,7 +86,9 @@ def _model(name: str, schema: Schema) -> str:
     description = str(schema["description"]).replace("\n", "\n    ")
     description = description if description.endswith(".") else f"{description}."
     end = "\n    " if "\n" in description else ""
-    return f'class {_called(name)}(Model):\n    """{description}{end}"""\n\n' + "\n".join(fields)
+    return f'class {_public_name(name)}(Model):\n    """{description}{end}"""\n\n' + "\n".join(
+        fields
+    )
 
 
 def _field(member: str, shape: Schema, *, required: bool) -> str:
@@ -106,11 +108,11 @@ def _python_name(member: str) -> str:
 
 def _type(shape: Schema) -> str:
     if "$ref" in shape:
-        return _called(shape["$ref"].rpartition("/")[2])
+        return _public_name(shape["$ref"].rpartition("/")[2])
     if "anyOf" in shape:
         parts = dict.fromkeys(_type(part) for part in shape["anyOf"])
         return "Any" if "Any" in parts else " | ".join(parts)
-    return _enumerated(shape["enum"]) if "enum" in shape else _simple(shape)
+    return _literal(shape["enum"]) if "enum" in shape else _simple(shape)
 
 
 def _simple(shape: Schema) -> str:

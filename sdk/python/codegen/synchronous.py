@@ -30,7 +30,7 @@ def synchronous(source: str) -> str:
     return HEADER + ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
-def renamed(name: str) -> str:
+def rename(name: str) -> str:
     """A name as the synchronous half has it: `AsyncClient` is `Client` there."""
     parts = (NAMES.get(part, part) for part in name.split("."))
     return ".".join(re.sub(r"^(_?)Async(?=[A-Z])", r"\1", part) for part in parts)
@@ -49,12 +49,12 @@ class _Synchronous(ast.NodeTransformer):
         return self.visit(ast.copy_location(ast.FunctionDef(**members), node))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
-        node.name = renamed(node.name)
+        node.name = rename(node.name)
         self.generic_visit(node)
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> Any:
-        node.name = renamed(node.name)
+        node.name = rename(node.name)
         self.generic_visit(node)
         return node
 
@@ -74,11 +74,11 @@ class _Synchronous(ast.NodeTransformer):
         return node
 
     def visit_Name(self, node: ast.Name) -> Any:
-        node.id = renamed(node.id)
+        node.id = rename(node.id)
         return node
 
     def visit_Attribute(self, node: ast.Attribute) -> Any:
-        node.attr = renamed(node.attr)
+        node.attr = rename(node.attr)
         self.generic_visit(node)
         return node
 
@@ -91,12 +91,12 @@ class _Synchronous(ast.NodeTransformer):
         return node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
-        node.module = node.module and renamed(node.module)
+        node.module = node.module and rename(node.module)
         self.generic_visit(node)
         return node
 
     def visit_alias(self, node: ast.alias) -> Any:
-        node.name = renamed(node.name)
+        node.name = rename(node.name)
         return node
 
     def visit_Constant(self, node: ast.Constant) -> Any:

@@ -46,14 +46,14 @@ def find(
     url = url or os.environ.get("EXECUTIONS_URL")
     token = token or os.environ.get("EXECUTIONS_TOKEN") or None
     folder = _data_dir() if data_dir is None else Path(data_dir)
-    local = None if url else published(folder / "address")
+    local = None if url else read_published(folder / "address")
     chosen = (url or local or _usual()).strip()
     if token is None and (local or _host(chosen) in LOCAL):
         token = _local_token(folder)
-    return Address(_checked_url(chosen), token and _checked_token(token))
+    return Address(_check_url(chosen), token and _check_token(token))
 
 
-def _checked_url(url: str) -> str:
+def _check_url(url: str) -> str:
     _host(url)
     return url.rstrip("/").removesuffix("/api")
 
@@ -68,7 +68,7 @@ def _host(url: str) -> str:
     raise SetupError(f"`{url}` is no address like {DEFAULT}")
 
 
-def _checked_token(token: str) -> str:
+def _check_token(token: str) -> str:
     """The token without what clings to it when it is pasted; never shown, whatever it is."""
     stripped = token.strip()
     if not TOKEN.fullmatch(stripped):
@@ -95,7 +95,7 @@ def _usual() -> str:
     return f"http://127.0.0.1:{port}" if port else DEFAULT
 
 
-def published(file: Path) -> str | None:
+def read_published(file: Path) -> str | None:
     """The address in a file that its service keeps locked while it runs; None where none does."""
     with suppress(OSError), file.open() as opened:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from service_executions.requests import CommandOptions, dated
+from service_executions.requests import CommandOptions, with_time
 from service_executions.values import JSON, Assignee, Retry, Step, Webhook, body
 
 
@@ -41,7 +41,7 @@ def creation(id: str, order: Any, service: Any, members: NewExecution) -> JSON:
     if "steps_total" in said:
         said["metrics"] = {"stepsTotal": said.pop("steps_total")}
     named = {"$id": id, "order": reference(order), "service": reference(service)}
-    return dated({**named, **body(**said)}, members)
+    return with_time({**named, **body(**said)}, members)
 
 
 def reference(named: Any) -> str:

@@ -57,6 +57,6 @@ class FileCursor:
         unfinished.replace(self._path)
 
 
-def kept(cursor: Cursor | str | None) -> Cursor | None:
+def to_cursor(cursor: Cursor | str | None) -> Cursor | None:
     """A cursor, also where only its file was named."""
     return FileCursor(cursor) if isinstance(cursor, str) else cursor

@@ -102,9 +102,9 @@ class Request:
         return replace(self, timeout=timeout)
 
 
-def posted(path: str, members: Any, headers: Mapping[str, str] | None = None) -> Request:
+def post(path: str, members: Any, headers: Mapping[str, str] | None = None) -> Request:
     """A `POST` with a body of JSON."""
-    return Request("POST", path, content=encoded(members), headers={**JSON_TYPE, **(headers or {})})
+    return Request("POST", path, content=encode(members), headers={**JSON_TYPE, **(headers or {})})
 
 
 def read(path: str, query: Mapping[str, Any] | None = None, *, follows: bool = False) -> Request:
@@ -127,7 +127,7 @@ def parameter(value: Any) -> str:
     return str(shown)
 
 
-def encoded(members: Any) -> bytes:
+def encode(members: Any) -> bytes:
     """JSON. Raises TypeError where something in it cannot stand in JSON."""
     try:
         return to_json(members, inf_nan_mode="constants")
@@ -147,7 +147,7 @@ def option_headers(options: CommandOptions) -> dict[str, str]:
     return headers
 
 
-def dated(members: dict[str, Any], options: CommandOptions) -> dict[str, Any]:
+def with_time(members: dict[str, Any], options: CommandOptions) -> dict[str, Any]:
     """A command's members, with when it happened."""
     if "occurred_at" in options:
         return {**members, "occurredAt": time_text(options["occurred_at"])}

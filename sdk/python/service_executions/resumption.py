@@ -62,7 +62,7 @@ class Resumption:
         """The headers of the next connection: a service that has nothing more says so to those who resume."""
         return {"Last-Event-ID": self._handled} if self._handled else {}
 
-    def opened(self, headers: httpx2.Headers) -> None:
+    def note_opened(self, headers: httpx2.Headers) -> None:
         """Take what the answer says that opens a connection."""
         for event in self._events.values():
             event.came = 0
@@ -101,7 +101,7 @@ class Resumption:
         if sent.event in {"away", "back"}:
             self._note_log(sent.event, from_json(sent.data))
         if sent.id:
-            self.handled(sent.id)
+            self.note_handled(sent.id)
 
     def _note_log(self, event: str, about: dict[str, str]) -> None:
         if event == "away":
@@ -128,7 +128,7 @@ class Resumption:
         event.passed += 1
         return True
 
-    def handled(self, id_: str) -> None:
+    def note_handled(self, id_: str) -> None:
         """What came up to here is done with: a later connection, or process, begins behind it."""
         if not id_ or id_ == self._handled:
             return

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.access.identity import ANONYMOUS, NAMED, Access
+from api.access.identity import ANONYMOUS, NAMED, Authenticator
 from api.access.keys import PREFIX, KeyVerifier, actor, key_id, new_key
 from api.access.rights import Right, Role
 from api.access.scope import AUDITING, reach_of_owner
@@ -29,7 +29,7 @@ class Log:
         self.loads = 0
         self.now = datetime.now(UTC).timestamp()
         self.used: list[str] = []
-        self.access = Access(
+        self.access = Authenticator(
             "the-admin-token",
             b"pepper",
             [KeyVerifier(self.load)],
@@ -124,7 +124,7 @@ async def test_key_that_is_revoked_while_it_is_looked_up_is_not_remembered() -> 
         log.access.forget(key.id)
         return found
 
-    access = Access(
+    access = Authenticator(
         "the-admin-token",
         b"pepper",
         [KeyVerifier(slow)],

@@ -12,11 +12,11 @@ import pytest
 
 from api.cells.client import MOST_ASKED, Asked, CellClient, CellRequest
 from api.cells.merge import OTHER_BUILD, CellPage
-from api.cells.order import Order
+from api.cells.order import CellOrder
 from api.cells.remote import LARGEST
 from api.cells.sums import sums_of
 from domain.errors import DomainError, Overloaded
-from projections.query.pagination import packed
+from projections.query.pagination import encode_cursor
 from tests.support.scripted_logs import ScriptedQuestions
 
 pytestmark = pytest.mark.anyio
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.anyio
 URLS = {name: f"http://{name}.example" for name in ("north", "south")}
 PAGE: dict[str, Any] = {"data": [], "cursors": [], "hasMore": False}
 AT = "2026-11-29T12:00:00.000000Z"
-PAGE_OF = partial(CellPage.of, Order.of("-priority"))
+PAGE_OF = partial(CellPage.of, CellOrder.of("-priority"))
 REQUEST = CellRequest("/api/executions", {"authorization": "Bearer x"}, PAGE_OF)
 Answers = Callable[[httpx.Request], Any]
 
 
 def page(*places: list[Any]) -> dict[str, Any]:
-    cursors = [packed(["-priority", "filter", *place]) for place in places]
+    cursors = [encode_cursor(["-priority", "filter", *place]) for place in places]
     return {"data": [{} for _ in places], "cursors": cursors, "hasMore": False}
 
 
@@ -63,7 +63,7 @@ async def test_log_whose_answer_does_not_end_is_away() -> None:
 
 async def test_document_keeps_the_digits_of_its_numbers() -> None:
     row = '{"n":123456789012345678901,"cost":12345678901234567.01,"share":0.1,"id":"1234567890.1234567890"}'
-    cursor = packed(["-priority", "filter", 1, AT, "a"])
+    cursor = encode_cursor(["-priority", "filter", 1, AT, "a"])
     page = f'{{"data":[{row}],"cursors":["{cursor}"],"hasMore":false}}'
     found = await ask(answering(lambda _: httpx.Response(200, text=page)), "north")
     assert found["north"].body.rows[0].decode() == row
@@ -81,7 +81,7 @@ async def test_document_keeps_the_digits_of_its_numbers() -> None:
         {"status_code": 200, "json": {"data": []}},
         {"status_code": 200, "json": {**PAGE, "data": [{}]}},
         {"status_code": 200, "json": {**PAGE, "data": [{}], "cursors": ["x"]}},
-        {"status_code": 200, "json": {**PAGE, "data": [{}], "cursors": [packed([])]}},
+        {"status_code": 200, "json": {**PAGE, "data": [{}], "cursors": [encode_cursor([])]}},
         {"status_code": 200, "json": page(["low", AT, "a"])},
         {"status_code": 200, "json": page([1, 1, "a"])},
         {"status_code": 200, "json": {**page([1, AT, "a"]), "data": [7]}},

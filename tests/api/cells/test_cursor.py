@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cells.cursor import EPOCH, LONGEST, MOST_LOGS, CellCursor, Place
+from api.cells.cursor import EPOCH, LONGEST, MOST_LOGS, CellCursor, CellPosition
 from api.settings import LOG_NAME
 from tests.support.examples import at_most
 
@@ -21,11 +21,11 @@ TIMES = st.integers(-62_135_596_800_000, 4_102_444_800_000).map(
 PLACES = st.one_of(
     st.tuples(st.integers(0, 10**18 - 1), LOGS, st.none()),
     st.tuples(st.just(0), LOGS, TIMES),
-).map(Place._make)
+).map(CellPosition._make)
 
 
 @given(st.dictionaries(NAMES, PLACES, min_size=1, max_size=9))
-def test_cursor_is_read_as_it_was_written(places: dict[str, Place]) -> None:
+def test_cursor_is_read_as_it_was_written(places: dict[str, CellPosition]) -> None:
     text = str(CellCursor(places))
     read = CellCursor.read(text)
     assert {name: read.get(name) for name in read} == places
@@ -35,7 +35,7 @@ def test_cursor_is_read_as_it_was_written(places: dict[str, Place]) -> None:
 @given(st.dictionaries(NAMES, PLACES, min_size=2, max_size=5), PLACES, st.data())
 @at_most(50)
 def test_place_of_one_log_moves_alone(
-    places: dict[str, Place], place: Place, data: st.DataObject
+    places: dict[str, CellPosition], place: CellPosition, data: st.DataObject
 ) -> None:
     cursor, name = CellCursor(places), data.draw(st.sampled_from(sorted(places)))
     cursor.move(name, place)
@@ -67,12 +67,12 @@ def test_text_that_was_not_sent_is_refused(text: str) -> None:
 
 def test_cursor_of_as_many_logs_as_there_may_be_is_read() -> None:
     names = [f"{'n' * 28}{number:03}" for number in range(MOST_LOGS)]
-    longest = Place(10**18 - 1, "0189ab12-0000-4000-8000-000000000000")
+    longest = CellPosition(10**18 - 1, "0189ab12-0000-4000-8000-000000000000")
     assert list(CellCursor.read(str(CellCursor(dict.fromkeys(names, longest))))) == names
 
 
 def test_place_asks_a_log_for_what_follows() -> None:
     at = datetime(2026, 11, 22, 8, tzinfo=UTC)
-    assert Place().query == [("from", "0")]
-    assert Place(12, "a").query == [("from", "12"), ("log", "a")]
-    assert Place(0, "a", at).query == [("from", "2026-11-22T08:00:00.000Z"), ("log", "a")]
+    assert CellPosition().query == [("from", "0")]
+    assert CellPosition(12, "a").query == [("from", "12"), ("log", "a")]
+    assert CellPosition(0, "a", at).query == [("from", "2026-11-22T08:00:00.000Z"), ("log", "a")]

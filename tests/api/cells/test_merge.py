@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cells.merge import CellPage, Merged, Places, decode, merged
-from api.cells.order import Order
+from api.cells.merge import CellPage, MergedPage, Places, decode, merge
+from api.cells.order import CellOrder
 from domain.errors import Invalid
 from projections.query.ast import Field
 from projections.query.field_paths import split_list
 from projections.query.field_types import TEXT, WHOLE
-from projections.query.pagination import Key, packed, unpacked
+from projections.query.pagination import SortKey, decode_cursor, encode_cursor
 
 Row = tuple[int | None, str]
 CELLS = ["north", "south"]
@@ -36,13 +36,13 @@ FIELDS = {
 SORTS = st.sampled_from(["priority", "-priority", "priority,$id", "-priority,$id"])
 
 
-def order(sort: str) -> Order:
+def order(sort: str) -> CellOrder:
     """That of a log of rows which have only a number and an id."""
     words = split_list(sort)
-    keys = [Key(FIELDS[word.removeprefix("-")], word.startswith("-")) for word in words]
+    keys = [SortKey(FIELDS[word.removeprefix("-")], word.startswith("-")) for word in words]
     if len(keys) == 1:
-        keys.append(Key(FIELDS["$id"], keys[0].descending))
-    return Order(sort, keys)
+        keys.append(SortKey(FIELDS["$id"], keys[0].descending))
+    return CellOrder(sort, keys)
 
 
 def ranked(rows: list[Row], sort: str) -> list[Row]:
@@ -59,10 +59,10 @@ def page(rows: list[Row], sort: str, place: str | None, limit: int) -> CellPage:
     """What a log answers."""
     every = ranked(rows, sort)
     if place:
-        last = tuple(unpacked(place)[2:])
+        last = tuple(decode_cursor(place)[2:])
         every = ranked([*{*every, last}], sort)
         every = every[every.index(last) + 1 :]
-    cursors = [packed([sort, "condition", *row]) for row in every[:limit]]
+    cursors = [encode_cursor([sort, "condition", *row]) for row in every[:limit]]
     places = [list(row) for row in every[:limit]]
     return CellPage(every[:limit], cursors, places, len(every) > limit)
 
@@ -75,15 +75,15 @@ def asked(
     *,
     theirs: int = 100,
     away: AbstractSet[str] = frozenset(),
-) -> Merged:
+) -> MergedPage:
     """A page of all logs. `theirs`: a log may answer fewer rows than it is asked for, as it ends a page by bytes, too."""
     pages = {
         name: page(cells[name], sort, place, min(limit, theirs))
         for name, place in places.items()
         if name not in away
     }
-    found = merged(pages, places, order(sort), limit)
-    return found._replace(places=decode(packed(found.places), list(cells), order(sort)))
+    found = merge(pages, places, order(sort), limit)
+    return found._replace(places=decode(encode_cursor(found.places), list(cells), order(sort)))
 
 
 @given(ROWS, SORTS, st.integers(1, 5), st.integers(1, 5))
@@ -161,9 +161,22 @@ def test_row_that_a_log_without_more_gets_behind_the_page_is_shown(
 @pytest.mark.parametrize(
     "cursor",
     [
-        *("", "x", "é", "e30", packed([1]), packed({"west": None}), packed({"north": 1})),
-        *(packed({"north": packed(place)}) for place in NO_PLACES),
-        packed({"north": packed(["priority", "", 1]), "south": packed(["priority", "", 1, "a"])}),
+        *(
+            "",
+            "x",
+            "é",
+            "e30",
+            encode_cursor([1]),
+            encode_cursor({"west": None}),
+            encode_cursor({"north": 1}),
+        ),
+        *(encode_cursor({"north": encode_cursor(place)}) for place in NO_PLACES),
+        encode_cursor(
+            {
+                "north": encode_cursor(["priority", "", 1]),
+                "south": encode_cursor(["priority", "", 1, "a"]),
+            }
+        ),
     ],
 )
 def test_cursor_that_was_not_made_here_is_refused(cursor: Any) -> None:

@@ -14,9 +14,9 @@ import pytest
 from api.cells import log_stream
 from api.cells.client import CellClient, CellRequest
 from api.cells.connection import Query
-from api.cells.cursor import CellCursor, Place
+from api.cells.cursor import CellCursor, CellPosition
 from api.cells.log_stream import Connect, LogStream
-from api.cells.merged_stream import Merged, MergedStream
+from api.cells.merged_stream import MergedFrame, MergedStream
 from domain.errors import DomainError
 from domain.eventlog.connection.notifications import Wake
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 URLS = {name: f"http://{name}.example" for name in ("north", "south")}
 REQUEST = CellRequest("/api/events", {"authorization": "Bearer x"})
-START = {name: Place() for name in URLS}
+START = {name: CellPosition() for name in URLS}
 STREAM = {"content-type": "text/event-stream; charset=utf-8"}
 
 
@@ -109,12 +109,12 @@ class Following:
     def __init__(
         self,
         logs: Logs,
-        places: dict[str, Place] = START,
+        places: dict[str, CellPosition] = START,
         client: CellClient | None = None,
     ) -> None:
         self.client = client or CellClient(httpx.MockTransport(logs))
         self.wake = Wake()
-        self.taken: list[Merged] = []
+        self.taken: list[MergedFrame] = []
         streams = [LogStream(name, place, self._connect(name)) for name, place in places.items()]
         self.merged = MergedStream(streams, CellCursor(places))
 
@@ -128,7 +128,7 @@ class Following:
         await self.merged.open(now=now)
         self.merged.start(self.wake.set)
 
-    async def until(self, enough: Callable[[list[Merged]], bool]) -> list[Merged]:
+    async def until(self, enough: Callable[[list[MergedFrame]], bool]) -> list[MergedFrame]:
         """All that was taken by the time that it is enough."""
         async with asyncio.timeout(10):
             while True:
@@ -147,15 +147,15 @@ class Following:
         await self.client.aclose()
 
 
-def so_many(number: int) -> Callable[[list[Merged]], bool]:
+def so_many(number: int) -> Callable[[list[MergedFrame]], bool]:
     return lambda taken: len(taken) >= number
 
 
-def names(*wanted: str) -> Callable[[list[Merged]], bool]:
+def names(*wanted: str) -> Callable[[list[MergedFrame]], bool]:
     return lambda taken: set(wanted) <= {merged.name for merged in taken}
 
 
-def positions(taken: list[Merged], cell: str) -> list[int]:
+def positions(taken: list[MergedFrame], cell: str) -> list[int]:
     read = [json.loads(merged.data) for merged in taken if merged.data]
     return [data["position"] for data in read if data["cell"] == cell]
 
@@ -316,7 +316,7 @@ async def test_log_is_not_asked_again_with_a_token_that_it_did_not_know() -> Non
 
 async def test_now_is_where_each_log_is_when_it_answers() -> None:
     logs = Logs(north=[Visit(event(5), event(6), fault=LOST)], south=REFUSED)
-    asked = Place(at=datetime(2026, 11, 22, 8, tzinfo=UTC))
+    asked = CellPosition(at=datetime(2026, 11, 22, 8, tzinfo=UTC))
     following = Following(logs, {"north": asked, "south": asked})
     await following.open(now=True)
     taken = await following.until(lambda taken: bool(positions(taken, "north")))

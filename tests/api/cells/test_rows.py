@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cells.rows import of_cell, parted
+from api.cells.rows import of_cell, split
 from api.web.responses import page
 
 TEXTS = st.text(st.sampled_from('"\\\\{}[],:é'), max_size=6)
@@ -23,7 +23,7 @@ def test_rows_are_those_of_the_page_byte_for_byte(
     items = [*map(orjson.dumps, documents)]
     text = page(items, None, 7, members={"cursors": ["x"]}, lengths=lengths)
     rest = {"hasMore": False, "nextCursor": None, "cursors": ["x"], "total": 7}
-    assert parted(text) == (items, rest)
+    assert split(text) == (items, rest)
 
 
 @given(st.dictionaries(TEXTS, TEXTS, max_size=3))
@@ -48,4 +48,4 @@ def test_row_begins_with_the_name_of_its_log(document: dict[str, Any]) -> None:
 )
 def test_page_with_lengths_that_are_none_of_its_rows_is_none(text: bytes) -> None:
     with pytest.raises((ValueError, TypeError, LookupError)):
-        parted(text)
+        split(text)

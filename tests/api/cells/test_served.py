@@ -13,7 +13,7 @@ from api.embedded_postgres.data_dir import DataDir
 from api.log_keys import require_key_of_log
 from api.service import Served
 from api.settings import Settings, SetupError
-from api.work_task import named_again, task_of
+from api.work_task import settle_name_again, task_of
 from domain.eventlog.setup.log_name import settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
 from tests.support.api_client import ok
@@ -43,10 +43,13 @@ def test_log_that_has_become_another_is_served_and_worked_on_by_the_name_that_it
     require_key_of_log(database, settings, folder)
     served = Served(settings, folder, Database(database, database), socket.socket(), "")
     task = task_of(settings, database, LogKeys(b"", b""))
-    assert (served.prepare_again().settings.log, named_again(task, list).log_name) == (None, None)
+    assert (served.prepare_again().settings.log, settle_name_again(task, list).log_name) == (
+        None,
+        None,
+    )
     settle_log_name(database, "executions", "north")
-    served, task = served.prepare_again(), named_again(task, list)
+    served, task = served.prepare_again(), settle_name_again(task, list)
     assert (served.settings.log, task.log_name) == ("north", "north")
     served.listening.close()
     with pytest.raises(SetupError, match="`north`, not `south`"):
-        named_again(task._replace(log_name="south"), list)
+        settle_name_again(task._replace(log_name="south"), list)

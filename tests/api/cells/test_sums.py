@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.cells.sums import summed
+from api.cells.sums import add_up
 from projections.representations.client_json import plain_json
 from projections.representations.exact_json import exact_json
 
@@ -25,9 +25,9 @@ def figures(completed: int, failed: int = 0, **more: Any) -> dict[str, Any]:
 
 
 def test_success_rate_of_all_or_none_has_no_fraction() -> None:
-    found = [summed([figures(*one), figures(*one)])["successRate"] for one in ((1,), (0, 1), (0,))]
+    found = [add_up([figures(*one), figures(*one)])["successRate"] for one in ((1,), (0, 1), (0,))]
     assert [(rate, type(rate)) for rate in found] == [(1, int), (0, int), (None, type(None))]
-    assert summed([figures(1), figures(0, 1)])["successRate"] == 0.5
+    assert add_up([figures(1), figures(0, 1)])["successRate"] == 0.5
 
 
 def test_groups_are_named_and_in_the_order_of_one_log() -> None:
@@ -36,7 +36,7 @@ def test_groups_are_named_and_in_the_order_of_one_log() -> None:
         figures(0, by="order", groups=[{"key": key, **NOTHING} for key in some])
         for some in (keys[:2], keys[1:])
     ]
-    found = summed(answers)
+    found = add_up(answers)
     assert (found["by"], [group["key"] for group in found["groups"]]) == (
         "order",
         [None, "a", "a-b", "é"],
@@ -46,10 +46,10 @@ def test_groups_are_named_and_in_the_order_of_one_log() -> None:
 def test_groups_by_two_keys_are_in_the_order_of_one_log() -> None:
     keys = [["a", "X"], ["a", "UNKNOWN"], ["a", "A"]]
     groups = [{"key": key, **NOTHING} for key in keys]
-    found = summed([figures(0, by=["service", "errorCode"], groups=groups)])
+    found = add_up([figures(0, by=["service", "errorCode"], groups=groups)])
     assert [group["key"][1] for group in found["groups"]] == ["UNKNOWN", "A", "X"]
 
 
 def test_costs_that_no_float_holds_are_added_exactly() -> None:
     text = plain_json(figures(1)).replace(b'"totalCost":0', b'"totalCost":12345678901234567.01')
-    assert b'"totalCost":24691357802469134.02' in plain_json(summed([exact_json(text)] * 2))
+    assert b'"totalCost":24691357802469134.02' in plain_json(add_up([exact_json(text)] * 2))

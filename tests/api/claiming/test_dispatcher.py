@@ -11,12 +11,12 @@ import psycopg
 import pytest
 
 from api.claiming.claimers import Claimer
-from api.claiming.dispatcher import Dispatcher
+from api.claiming.dispatcher import ClaimDispatcher
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
-from projections.claims.queue import Wanted
+from projections.claims.queue import ClaimFilter
 from tests.support.api_client import Catalog, ok
 from tests.support.claim_proof import Owners
 from tests.support.running_server import AUTHORIZED, Serving, serving
@@ -142,8 +142,8 @@ def test_claim_that_loses_its_execution_while_the_server_ends_is_refused() -> No
     nothing: Any = None
 
     async def lose() -> Claimer:
-        dispatcher = Dispatcher(nothing, nothing, nothing)
-        claimer = Claimer(Wanted(), nothing)
+        dispatcher = ClaimDispatcher(nothing, nothing, nothing)
+        claimer = Claimer(ClaimFilter(), nothing)
         dispatcher.close()
         dispatcher.turn_back(claimer)
         return claimer

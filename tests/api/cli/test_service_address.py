@@ -11,7 +11,7 @@ from api.embedded_postgres.address_file import AddressFile, publish_address
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import SetupError
 from service_executions.address import Address
-from service_executions.address import published as read
+from service_executions.address import read_published as read
 
 HERE = "http://127.0.0.1:18431"
 DEFAULT = "http://127.0.0.1:8000"

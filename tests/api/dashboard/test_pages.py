@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from projections.audit.note import Checkpoint, Signer
+from projections.audit.note import Signer, TreeCheckpoint
 from tests.api.dashboard.conftest import PLAIN, RUN, WIDE, Tab, of
 from tests.support.service_process import AUTHORIZED, TOKEN, Service
 
@@ -343,7 +343,7 @@ def test_audit_takes_a_key_whose_base64_has_a_plus(tab: Tab, api: httpx.Client) 
     head = api.get(
         "/audit/tree-head", headers={"prefer": "wait=30"}, params={"minPosition": 1}
     ).json()
-    text = Checkpoint(signer.origin, head["treeSize"], bytes.fromhex(head["rootHash"])).text
+    text = TreeCheckpoint(signer.origin, head["treeSize"], bytes.fromhex(head["rootHash"])).text
     own = {"origin": signer.origin, "note": signer.sign(text), "publicKey": signer.public_key}
     tab.page.route("**/audit/tree-head", lambda route: route.fulfill(json={**head, **own}))
     page = tab.open("/audit")

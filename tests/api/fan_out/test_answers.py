@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from api.fan_out.connection import NatsServers
-from api.fan_out.relay.answers import Answers
+from api.fan_out.relay.answers import RelayResponder
 from api.fan_out.wire import ANSWER_TIMEOUT, Subjects
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.store import Store
@@ -38,6 +38,6 @@ async def test_question_for_which_no_edge_waits_any_more_is_left(
     ago: float, answers: list[bytes]
 ) -> None:
     asking, nowhere = Asking(), NatsServers(())
-    relay = Answers(nowhere, Subjects("log"), cast(Store, None), Vault(bytes(KEY_BYTES)))
+    relay = RelayResponder(nowhere, Subjects("log"), cast(Store, None), Vault(bytes(KEY_BYTES)))
     await relay._answer(cast(Client, asking), cast(Msg, asking), monotonic() - ago)
     assert asking.answers == answers

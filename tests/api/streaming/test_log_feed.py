@@ -78,13 +78,13 @@ async def test_log_lines_are_not_read_without_a_subscriber(
         asked: list[str] = []
         tail = house.hub.logs._tail
         assert isinstance(tail, LogLineTail)
-        found = tail._found
+        found = tail._find
 
         async def counted() -> Any:
             asked.append("found")
             return await found()
 
-        monkeypatch.setattr(tail, "_found", counted)
+        monkeypatch.setattr(tail, "_find", counted)
         monkeypatch.setattr("api.streaming.log_lines.CONNECTS_WITHIN", 0.5)
         await house.connect(LOGS._replace(filter=Filter()))
         await house.tell("e-0", "unheard")
@@ -165,7 +165,7 @@ async def test_event_is_streamed_even_if_its_server_log_line_fails(
             raise ValueError("broken")
 
         with monkeypatch.context() as patch, structlog.testing.capture_logs():
-            patch.setattr("api.streaming.log_lines.noted", broken)
+            patch.setattr("api.streaming.log_lines.note_of", broken)
             await house.log.write([completed("e-0")])
             await until(lambda: frames(watcher)[-1:] == ["completed"])
             await until(lambda: frames(listener) == ["caught-up", "fell-behind", "caught-up"])

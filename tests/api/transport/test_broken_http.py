@@ -271,13 +271,13 @@ def test_small_chunked_body_reserves_little_memory_once_read(
     server: Serving, api: httpx.Client, queued_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shrunk: list[int] = []
-    shrink = body_module.Hold.shrink
+    shrink = body_module.BodyHold.shrink
 
-    def noted(hold: body_module.Hold, size: int) -> None:
+    def noted(hold: body_module.BodyHold, size: int) -> None:
         shrink(hold, size)
         shrunk.append(server.system.common.bodies.taken)
 
-    monkeypatch.setattr(body_module.Hold, "shrink", noted)
+    monkeypatch.setattr(body_module.BodyHold, "shrink", noted)
     ok(api.post(f"/executions/{queued_execution}/start", content=iter([b"{", b"}"])))
     assert shrunk == [2, 0]
 

@@ -13,7 +13,7 @@ import structlog
 
 from api.access.keys import new_key
 from api.access.tokens.signing_keys import FixedKeys, of_secret
-from api.access.tokens.verifier import Expected, JwtVerifier
+from api.access.tokens.verifier import JwtVerifier, TokenRequirements
 from api.embedded_postgres.cluster import programs_of_the_wheel
 from api.telemetry.logging import configure_logging
 from domain.eventlog.sessions import variables
@@ -29,7 +29,7 @@ OWN = {"Sec-Fetch-Site": "same-origin"}
 def verifier(server: Serving) -> Iterator[None]:
     access = server.system.door.access
     before = access._verifiers
-    access.add(JwtVerifier([FixedKeys(of_secret(SECRET))], Expected(ISSUER, AUDIENCE, 5)))
+    access.add(JwtVerifier([FixedKeys(of_secret(SECRET))], TokenRequirements(ISSUER, AUDIENCE, 5)))
     yield
     access._verifiers = before
 

@@ -15,8 +15,8 @@ def stored(keys: Keyring, *streams: str) -> list[tuple[str, bytes]]:
     """The rows of new keys of these streams."""
     for stream in streams:
         keys.get_or_create(stream)
-    rows = keys.unsaved(streams)
-    keys.stored(streams)
+    rows = keys.unsaved_keys(streams)
+    keys.note_stored(streams)
     return list(rows.items())
 
 
@@ -31,23 +31,23 @@ def test_key_is_made_once_for_a_stream_however_many_are_made() -> None:
     for stream in "bcde":
         keys.get_or_create(stream)
     assert keys.get_or_create("a") is first
-    assert keys.unsaved("abcde").keys() == set("abcde")
+    assert keys.unsaved_keys("abcde").keys() == set("abcde")
 
 
 def test_unstored_data_key_is_discarded() -> None:
     keys = ring()
     keys.get_or_create("a")
     assert keys.get("a") is None
-    assert keys.known(["a"], believe_absent=False) == ({}, ["a"])
+    assert keys.known_keys(["a"], believe_absent=False) == ({}, ["a"])
     keys.discard_unsaved()
-    assert keys.unsaved(["a"]) == {}
+    assert keys.unsaved_keys(["a"]) == {}
 
 
 def test_stored_data_key_is_cached() -> None:
     keys = ring()
     made = keys.get_or_create("a")
-    keys.stored(["a"])
-    assert keys.known(["a"], believe_absent=False) == ({"a": made}, [])
+    keys.note_stored(["a"])
+    assert keys.known_keys(["a"], believe_absent=False) == ({"a": made}, [])
 
 
 async def test_states_of_more_streams_than_the_ring_holds_are_open(database: str) -> None:

@@ -17,7 +17,7 @@ from domain.eventlog.connection.log_head import (
 )
 from domain.eventlog.connection.log_watch import LogWatch
 from domain.eventlog.connection.notifications import Listener, Wake
-from domain.eventlog.keys.current import opened
+from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.setup.log_id import log_id, renew_log_id
 from domain.eventlog.store import READ_BYTES, Store
 from domain.model import Recorded
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[Store]:
-    async with opened(store(database)) as log:
+    async with open_with_current_key(store(database)) as log:
         yield log
 
 

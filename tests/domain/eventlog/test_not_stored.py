@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.idempotency import IdempotencyKey, Reply
-from domain.eventlog.keys.current import opened
+from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.model import Recorded
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[Store]:
-    async with opened(store(database)) as log:
+    async with open_with_current_key(store(database)) as log:
         yield log
 
 

@@ -14,7 +14,7 @@ from domain.eventlog.connection import notifications
 from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.store import Store
-from domain.supervisor import started
+from domain.supervisor import run_parts
 from domain.writer.guarded_writer import GuardedWriter
 from tests.support.sample_aggregate import (
     Begin,
@@ -41,7 +41,7 @@ async def listening(conninfo: str) -> AsyncIterator[Wake]:
     """What is woken by each notification of the log."""
     listener = Listener(conninfo, "executions")
     heard = listener.subscribe("executions")
-    async with started([listener]):
+    async with run_parts([listener]):
         assert await heard.wait(SOON)  # as it is connected
         yield heard
 
@@ -87,7 +87,7 @@ async def test_follower_reads_by_its_poll_what_a_writer_committed_that_died_befo
     monkeypatch.setattr(notifications, "LISTENING_POLL", 0.05)
     listener = Listener(database, "executions")
     pages = Tail(log, listener, "executions").pages(lambda: False)
-    async with running_bus(log) as bus, started([listener]):
+    async with running_bus(log) as bus, run_parts([listener]):
         read: list[int] = []
         for count in range(1, 6):
             await bus.send(message("a", Raise() if count > 1 else Begin()))

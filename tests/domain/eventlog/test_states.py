@@ -15,7 +15,7 @@ from domain.errors import Damaged, TooExpensive
 from domain.eventlog import state_parts
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, NEWEST, WITH_HEAD
-from domain.eventlog.states import Reading
+from domain.eventlog.states import LoadedState
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from domain.sealing import Ciphertext
@@ -67,7 +67,7 @@ async def test_look_reads_a_state_with_the_head_of_the_log(
 async def test_look_at_a_missing_stream_gives_no_state_and_the_head_of_the_log(
     either: Store,
 ) -> None:
-    assert await either.look("tally/nobody") == Reading(None, 4, NOON + 4 * SECOND)
+    assert await either.look("tally/nobody") == LoadedState(None, 4, NOON + 4 * SECOND)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from domain.errors import AlreadyExists
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import StartExecution, StartStep
 from domain.execution.commands.fork import ForkExecution
@@ -203,7 +203,7 @@ def test_fork_seals_copied_content_with_its_own_key() -> None:
     assert live is not None
     assert view is not None
     assert live.state == replay(None, [recorded]).state  # type: ignore[union-attr]  # it has begun
-    opened = open_json(sealed_json(document(view, NOON)), KEY)
+    opened = open_json(to_sealed_json(document(view, NOON)), KEY)
     assert orjson.loads(opened) == orjson.loads(orjson.dumps(document(live, NOON)))
 
 

@@ -278,5 +278,5 @@ def test_working_time_leaves_out_pauses() -> None:
     paused = given(*RUNNING).after(10 * MINUTE, CHECKPOINT, PAUSED)
     resumed = paused.after(30 * MINUTE, ExecutionResumed(checkpoint="cp-1"))
     later = resumed.after(5 * MINUTE)
-    assert paused.state.worked(later.now) == 10 * MINUTE + 3 * SECOND
-    assert later.state.worked(later.now) == 15 * MINUTE + 3 * SECOND
+    assert paused.state.worked_until(later.now) == 10 * MINUTE + 3 * SECOND
+    assert later.state.worked_until(later.now) == 15 * MINUTE + 3 * SECOND

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from hypothesis import given
 
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.execution.commands import CreateExecution
 from domain.execution.commands.fork import ForkExecution
 from domain.execution.events import ExecutionCreated
@@ -67,7 +67,7 @@ def _check_view(path: Path, live: Versioned[Execution]) -> None:
     assert view is not None
     assert same(CODEC.restore(CODEC.take_snapshot(STREAM, view, None)), view)
     shown = document(live, live.at)
-    sealed = sealed_json(document(view, live.at))
+    sealed = to_sealed_json(document(view, live.at))
     assert orjson.loads(open_json(sealed, KEY)) == orjson.loads(orjson.dumps(shown))
 
 

@@ -139,7 +139,7 @@ def test_started_at_is_that_of_the_first_attempt() -> None:
 def test_working_time_leaves_out_the_wait() -> None:
     now = working().after(10 * SECOND, NOT_FINAL)
     waiting = now.happened(scheduled(1, SECOND, now)).after(60 * SECOND, STARTING, STARTED)
-    assert waiting.state.worked(waiting.now) == 13 * SECOND
+    assert waiting.state.worked_until(waiting.now) == 13 * SECOND
 
 
 def failing_step(step: str | None) -> ExecutionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain.execution.webhook_url import checked
+from domain.execution.webhook_url import require_url
 
 
 @pytest.mark.parametrize(
@@ -12,9 +12,9 @@ from domain.execution.webhook_url import checked
 )
 def test_url_without_a_host_or_with_no_port_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="with a host, and a port from 1 to 65535"):
-        checked(url)
+        require_url(url)
 
 
 def test_url_with_a_host_is_taken_with_and_without_a_port() -> None:
     for url in ("https://example.com/hook", "https://example.com:8443/hook"):
-        assert checked(url) == url
+        assert require_url(url) == url

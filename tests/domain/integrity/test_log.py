@@ -14,7 +14,7 @@ from domain.eventlog.store import Store
 from domain.integrity import log as log_checks
 from domain.integrity.keys import key_faults
 from projections.engine import rebuild as rebuilding
-from projections.engine.verification.verify import Verification, Work, verify
+from projections.engine.verification.verify import LogVerification, Work, verify
 from tests.domain.eventlog.test_store import opened, write
 from tests.support.sample_aggregate import (
     MASTER_KEY,
@@ -53,7 +53,7 @@ def change(database: str, *statements: str) -> None:
 
 
 async def found(database: str, log: Store) -> list[tuple[str, str]]:
-    checked = verify(database, log, Work([], key=MASTER_KEY), Verification())
+    checked = verify(database, log, Work([], key=MASTER_KEY), LogVerification())
     return [(fault.place, fault.what) async for fault in checked]
 
 

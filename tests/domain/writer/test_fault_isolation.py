@@ -123,13 +123,13 @@ async def test_unloadable_stream_affects_no_other_command_of_the_batch(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, split = new_store(), list[int]()
-    split_failed = queue.Queue.split_failed
+    split_failed = queue.CommandQueue.split_failed
 
-    def noted(waiting: queue.Queue, taken: Sequence[queue.Waiting]) -> None:
+    def noted(waiting: queue.CommandQueue, taken: Sequence[queue.WaitingCommand]) -> None:
         split.append(len(taken))
         split_failed(waiting, taken)
 
-    monkeypatch.setattr(queue.Queue, "split_failed", noted)
+    monkeypatch.setattr(queue.CommandQueue, "split_failed", noted)
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))
         await write_strange(store)

@@ -326,7 +326,7 @@ async def test_snapshot_is_sealed_with_the_key_of_its_stream_although_it_left_th
         taken = locked(monkeypatch, one)
         answer = await one.send(message("a", Raise()))
         assert not taken
-        assert not one._store.keyring.unsaved(["tally/a"])
+        assert not one._store.keyring.unsaved_keys(["tally/a"])
     async with running_bus(new_store()) as reader:
         found = await reader._store.load("tally/a")
         assert found

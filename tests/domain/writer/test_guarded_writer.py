@@ -12,7 +12,7 @@ from domain.errors import Damaged, NotFound, OutcomeUnknown, Overloaded
 from domain.eventlog.append import StreamMoved
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.commit import CommitCheck, OutcomeLost
-from domain.eventlog.keys.current import opened
+from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
 from domain.writer.guarded_writer import TRIES, GuardedWriter
@@ -41,7 +41,7 @@ async def bus(database: str) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[Store]:
-    async with opened(store(database)) as log:
+    async with open_with_current_key(store(database)) as log:
         yield log
 
 

@@ -10,10 +10,10 @@ from projections.audit.followed import (
     Contradiction,
     needs_proof,
     require_consistent,
-    signed_head,
+    verified_head,
 )
-from projections.audit.merkle import consistency_path, joined, leaf_hash, root
-from projections.audit.note import Checkpoint, Signer
+from projections.audit.merkle import consistency_path, join, leaf_hash, root
+from projections.audit.note import Signer, TreeCheckpoint
 
 ORIGIN = "executions/log-1"
 SIGNER = Signer(b"k" * 32, ORIGIN)
@@ -25,13 +25,13 @@ def leaves(seed: bytes) -> Leaves:
     return [leaf_hash(seed + n.to_bytes(2)) for n in range(MOST)]
 
 
-def head(size: int, of: Leaves) -> Checkpoint:
-    return Checkpoint(ORIGIN, size, root(size, lambda node: node_of(of, node)))
+def head(size: int, of: Leaves) -> TreeCheckpoint:
+    return TreeCheckpoint(ORIGIN, size, root(size, lambda node: node_of(of, node)))
 
 
 def node_of(of: Leaves, node: tuple[int, int]) -> bytes:
     level, index = node
-    return joined(of[index << level : index + 1 << level])
+    return join(of[index << level : index + 1 << level])
 
 
 HONEST = leaves(b"")
@@ -82,12 +82,12 @@ def test_path_of_another_length_proves_nothing(path: list[bytes]) -> None:
 def test_head_must_be_signed_by_the_pinned_key() -> None:
     shown = head(7, HONEST)
     note, key = SIGNER.sign(shown.text), SIGNER.public_key
-    assert signed_head(note, key, key) == shown
+    assert verified_head(note, key, key) == shown
     other = Signer(b"x" * 32, ORIGIN)
     with pytest.raises(Contradiction, match="another key"):
-        signed_head(other.sign(shown.text), other.public_key, key)
+        verified_head(other.sign(shown.text), other.public_key, key)
     with pytest.raises(Contradiction, match="not signed by the pinned key"):
-        signed_head(other.sign(shown.text), key, key)
+        verified_head(other.sign(shown.text), key, key)
     restored = Signer(b"k" * 32, "executions/log-2")
     with pytest.raises(Contradiction, match="another log now: executions/log-2, not executions"):
-        signed_head(restored.sign(shown.text), restored.public_key, key)
+        verified_head(restored.sign(shown.text), restored.public_key, key)

@@ -12,7 +12,7 @@ from projections.audit.merkle import (
     Node,
     consistency_path,
     inclusion_path,
-    joined,
+    join,
     leaf_hash,
     node_hash,
     root,
@@ -50,7 +50,7 @@ HASHES = [leaf_hash(str(n).encode()) for n in range(MOST)]
 def nodes(hashes: list[bytes]) -> GetNode:
     def node(place: Node) -> bytes:
         level, index = place
-        return joined(hashes[index << level : index + 1 << level])
+        return join(hashes[index << level : index + 1 << level])
 
     return node
 

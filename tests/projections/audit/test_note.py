@@ -10,11 +10,11 @@ import pytest
 from projections.audit.merkle import EMPTY_ROOT
 from projections.audit.note import (
     BadNote,
-    Checkpoint,
     Signer,
+    TreeCheckpoint,
     checkpoint_of,
     notes_in,
-    opened,
+    open_note,
     origin_of,
 )
 
@@ -26,12 +26,12 @@ GO_NOTE = (
     "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
 )
 SIGNER = Signer(b"k" * 32, origin_of("log-1"))
-CHECKPOINT = Checkpoint(SIGNER.origin, 7, EMPTY_ROOT)
+CHECKPOINT = TreeCheckpoint(SIGNER.origin, 7, EMPTY_ROOT)
 NOTE = SIGNER.sign(CHECKPOINT.text)
 
 
 def test_published_note_opens_by_its_published_key() -> None:
-    assert opened(GO_NOTE, GO_KEY).startswith("If you think cryptography")
+    assert open_note(GO_NOTE, GO_KEY).startswith("If you think cryptography")
 
 
 def test_checkpoint_is_three_lines_and_a_signature() -> None:
@@ -47,7 +47,7 @@ def test_log_has_one_key_and_another_log_or_secret_another() -> None:
     others = Signer(b"k" * 32, origin_of("log-2")), Signer(b"l" * 32, SIGNER.origin)
     for other in others:
         with pytest.raises(BadNote):
-            opened(NOTE, other.public_key)
+            open_note(NOTE, other.public_key)
 
 
 @pytest.mark.parametrize("place", range(len(NOTE)))
@@ -63,7 +63,7 @@ def test_second_form_of_the_same_signature_is_refused() -> None:
     again = letters[letters.index(padded[-1]) + 1]  # the last two bits of it mean nothing
     for changed in (f"{padded[:-1]}{again}=\n", NOTE.removesuffix("\n"), NOTE + "\n"):
         with pytest.raises(BadNote):
-            opened(changed, SIGNER.public_key)
+            open_note(changed, SIGNER.public_key)
 
 
 def test_key_of_another_name_does_not_open_a_note() -> None:
@@ -76,7 +76,7 @@ def test_key_of_another_name_does_not_open_a_note() -> None:
         f"{name}+{key_id}",
     ):
         with pytest.raises(BadNote):
-            opened(NOTE, key)
+            open_note(NOTE, key)
     assert b64decode(public)[0] == 1
 
 
@@ -90,7 +90,7 @@ def test_note_that_is_no_checkpoint_is_refused(text: str) -> None:
 
 def test_notes_that_a_witness_appended_to_one_file_are_told_apart() -> None:
     signer = Signer(b"k" * 32, "executions/log")
-    notes = [signer.sign(Checkpoint(signer.origin, n, bytes(32)).text) for n in range(3)]
+    notes = [signer.sign(TreeCheckpoint(signer.origin, n, bytes(32)).text) for n in range(3)]
     assert notes_in("".join(notes)) == notes
     assert notes_in("\n\n".join(notes)) == notes
     assert notes_in(notes[0]) == notes[:1]

@@ -20,7 +20,7 @@ from projections.audit.merkle import (
     Node,
     consistency_path,
     inclusion_path,
-    joined,
+    join,
     leaf_hash,
     root,
 )
@@ -36,7 +36,7 @@ SIZES = st.tuples(st.integers(1, MOST), st.integers(1, MOST)).map(sorted)
 
 def node(wanted: Node) -> bytes:
     level, index = wanted
-    return joined(LEAVES[index << level : index + 1 << level])
+    return join(LEAVES[index << level : index + 1 << level])
 
 
 def test_root_of_no_leaves_is_theirs() -> None:

@@ -11,7 +11,7 @@ from projections.audit.merkle import (
     Node,
     consistency_path,
     inclusion_path,
-    joined,
+    join,
     leaf_hash,
     node_hash,
     root,
@@ -101,7 +101,7 @@ def test_proofs_of_every_size_come_out_of_few_tiles(size: int, share: float) -> 
 
 def test_node_that_is_in_no_tile_is_a_lookup_error() -> None:
     node = nodes_in({(0, 0): b"".join(LEAVES[:5])})
-    assert node((2, 0)) == joined(LEAVES[:4])
+    assert node((2, 0)) == join(LEAVES[:4])
     for missing in ((0, 5), (2, 1), (0, 256), (8, 0)):
         with pytest.raises(LookupError):
             node(missing)

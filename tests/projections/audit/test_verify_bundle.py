@@ -15,17 +15,17 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from domain.eventlog.access.entry import BEFORE_ALL, Access, Entry, chained, entry_bytes
+from domain.eventlog.access.entry import BEFORE_ALL, Access, AccessEntry, chain_hash, entry_bytes
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import Vault
 from projections.audit import merkle
 from projections.audit.access.proven import ProvenRead
-from projections.audit.access.segments import Segment
+from projections.audit.access.segments import AccessSegment
 from projections.audit.bundle import VERIFIER, ProvenEvent, Reads, bundle
 from projections.audit.leaf import leaf_bytes
-from projections.audit.note import Checkpoint, Signer
-from projections.audit.reader import Inclusion
-from projections.audit.tables import Head
+from projections.audit.note import Signer, TreeCheckpoint
+from projections.audit.reader import InclusionProof
+from projections.audit.tables import TreeHead
 from projections.audit.verify_bundle import LEAVES, MANIFEST, check, check_events
 from projections.audit.verify_proofs import ORDER, Wrong, is_signed
 from projections.audit.verify_readable import EVENTS, check_readable
@@ -51,19 +51,19 @@ def rows() -> list[EventRow]:
     return found
 
 
-def recorded() -> list[tuple[Entry, bytes]]:
+def recorded() -> list[tuple[AccessEntry, bytes]]:
     """Three reads, each with the hash before it."""
     found, before = [], BEFORE_ALL
     for number in (1, 2, 3):
         access = Access("ann", "key-1", "readExecution", ("run-1",), purpose=f"Invoice {number}")
-        hashed = chained(before, entry_bytes(number, NOON, access))
-        found.append((Entry(number, NOON, access, hashed), before))
+        hashed = chain_hash(before, entry_bytes(number, NOON, access))
+        found.append((AccessEntry(number, NOON, access, hashed), before))
         before = hashed
     return found
 
 
 READS = recorded()
-SEGMENT = Segment([entry.hash for entry, _ in READS])
+SEGMENT = AccessSegment([entry.hash for entry, _ in READS])
 ANCHOR = {"first": 1, "last": 3, "hash": READS[-1][0].hash.hex(), "root": SEGMENT.root.hex()}
 LOG = rows()
 LOG[9] = LOG[9]._replace(
@@ -74,19 +74,19 @@ HASHES = [merkle.leaf_hash(leaf_bytes(row)) for row in LOG]
 
 def node(place: merkle.Node) -> bytes:
     level, index = place
-    return merkle.joined(HASHES[index << level : index + 1 << level])
+    return merkle.join(HASHES[index << level : index + 1 << level])
 
 
 def proven(row: EventRow) -> ProvenEvent:
     index = row.position - 1
     path = merkle.inclusion_path(index, len(LOG), node)
-    proof = Inclusion(row.position, HASHES[index], len(LOG), ROOT, path)
+    proof = InclusionProof(row.position, HASHES[index], len(LOG), ROOT, path)
     return ProvenEvent(row, envelope(row, KEY), proof)
 
 
 ROOT = merkle.root(len(LOG), node)
-NOTE = SIGNER.sign(Checkpoint(SIGNER.origin, len(LOG), ROOT).text)
-HEAD = Head(len(LOG), ROOT, SIGNER.origin, SIGNER.public_key, NOTE, NOON)
+NOTE = SIGNER.sign(TreeCheckpoint(SIGNER.origin, len(LOG), ROOT).text)
+HEAD = TreeHead(len(LOG), ROOT, SIGNER.origin, SIGNER.public_key, NOTE, NOON)
 EVENTS_OF_IT = [proven(row) for row in LOG if row.stream == STREAM]
 LOOKED = Reads(
     [
@@ -255,9 +255,9 @@ def test_report_shows_all_and_runs_nothing() -> None:
 def test_damaged_event_is_proven_although_it_cannot_be_read() -> None:
     row = LOG[3]._replace(data=b"\xff{", position=1, version=1)
     leaf = merkle.leaf_hash(leaf_bytes(row))
-    signed = SIGNER.sign(Checkpoint(SIGNER.origin, 1, leaf).text)
+    signed = SIGNER.sign(TreeCheckpoint(SIGNER.origin, 1, leaf).text)
     head = HEAD._replace(size=1, root=leaf, note=signed)
-    alone = ProvenEvent(row, envelope(row, KEY), Inclusion(1, leaf, 1, leaf, []))
+    alone = ProvenEvent(row, envelope(row, KEY), InclusionProof(1, leaf, 1, leaf, []))
     assert check(unpacked(bundle(STREAM, [alone], head, SIGNER)), None)
 
 

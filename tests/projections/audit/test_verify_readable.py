@@ -11,8 +11,8 @@ import pytest
 from projections.audit import merkle
 from projections.audit.bundle import ProvenEvent, bundle
 from projections.audit.leaf import leaf_bytes
-from projections.audit.note import Checkpoint
-from projections.audit.reader import Inclusion
+from projections.audit.note import TreeCheckpoint
+from projections.audit.reader import InclusionProof
 from projections.audit.verify_bundle import KIND, MANIFEST, check
 from projections.audit.verify_proofs import Wrong
 from projections.audit.verify_readable import ACCESSES, EVENTS, REPORT
@@ -103,12 +103,12 @@ def alone(data: bytes, meta: str = '{"by":"t"}') -> ProvenEvent:
     """An event that is a log of its own."""
     row = LOG[3]._replace(data=data, meta=meta, position=1, version=1)
     leaf = merkle.leaf_hash(leaf_bytes(row))
-    return ProvenEvent(row, envelope(row, KEY), Inclusion(1, leaf, 1, leaf, []))
+    return ProvenEvent(row, envelope(row, KEY), InclusionProof(1, leaf, 1, leaf, []))
 
 
 def checked(event: ProvenEvent) -> list[str]:
     root = event.proof.root
-    signed = SIGNER.sign(Checkpoint(SIGNER.origin, 1, root).text)
+    signed = SIGNER.sign(TreeCheckpoint(SIGNER.origin, 1, root).text)
     head = HEAD._replace(size=1, root=root, note=signed)
     return check(unpacked(bundle(STREAM, [event], head, SIGNER)), None)
 

@@ -22,13 +22,13 @@ from domain.model import Recorded
 from domain.types import Assignee, Priority
 from domain.writer.message import Message
 from projections.claims.projection import Claims
-from projections.claims.queue import Queue, Wanted
+from projections.claims.queue import ClaimFilter, ClaimQueue
 from projections.claims.row import RANKS
 from projections.claims.totals import claim_totals
 from tests.support.followed_log import FollowedLog
 
 pytestmark = pytest.mark.anyio
-ANY, OF_MAIL, OF_ANN = Wanted(), Wanted(service="mail"), Wanted(assignee="ann")
+ANY, OF_MAIL, OF_ANN = ClaimFilter(), ClaimFilter(service="mail"), ClaimFilter(assignee="ann")
 ANN = Assignee(type="human", id="ann", name="Ann")
 
 
@@ -51,7 +51,9 @@ class World(FollowedLog):
             key = self.store.keyring.get_or_create(recorded.stream)
             await transaction.append([self.store.codec.encode(recorded, key)], [], self.now)
 
-    async def first(self, queue: Queue, wanted: Wanted = ANY, number: int = 100) -> list[str]:
+    async def first(
+        self, queue: ClaimQueue, wanted: ClaimFilter = ANY, number: int = 100
+    ) -> list[str]:
         await queue.look(self.connection)
         return (await queue.first(self.connection, {wanted: number}, {}))[wanted]
 
@@ -64,7 +66,7 @@ async def world(database: str) -> AsyncIterator[World]:
 
 @pytest.mark.parametrize("followed", [True, False])
 async def test_queue_is_in_order_and_has_what_is_wanted(world: World, followed: bool) -> None:
-    queue = Queue()
+    queue = ClaimQueue()
     await world.queue("a", priority=Priority.LOW)
     await world.queue("b", service="mail")
     await world.queue("c", assignee=ANN)
@@ -79,7 +81,7 @@ async def test_queue_is_in_order_and_has_what_is_wanted(world: World, followed: 
 
 @pytest.mark.parametrize("followed", [True, False])
 async def test_queue_has_what_a_worker_may_have(world: World, followed: bool) -> None:
-    queue = Queue()
+    queue = ClaimQueue()
     await world.queue("a", provider="p-1")
     await world.queue("b", customer="c-1", service="mail")
     await world.queue("c", assignee=ANN)
@@ -99,12 +101,12 @@ async def test_queue_has_what_a_worker_may_have(world: World, followed: bool) ->
         ((), []),
         (None, ["a", "b", "c", "d"]),
     ):
-        assert await world.first(queue, Wanted(owners=owners)) == found
-    assert await world.first(queue, Wanted(service="mail", owners=of_provider)) == ["d"]
+        assert await world.first(queue, ClaimFilter(owners=owners)) == found
+    assert await world.first(queue, ClaimFilter(service="mail", owners=of_provider)) == ["d"]
 
 
 async def test_queue_passes_over_what_was_handed_out(world: World) -> None:
-    queue = Queue()
+    queue = ClaimQueue()
     for id_ in ("a", "b", "c"):
         await world.queue(id_)
     await queue.look(world.connection)
@@ -113,7 +115,7 @@ async def test_queue_passes_over_what_was_handed_out(world: World) -> None:
 
 
 async def test_queue_says_when_only_the_read_model_can_tell(world: World) -> None:
-    queue = Queue()
+    queue = ClaimQueue()
     await world.queue("a")
     await world.queue("b")
     await world.follow()
@@ -127,7 +129,7 @@ async def test_queue_says_when_only_the_read_model_can_tell(world: World) -> Non
 
 
 async def test_wish_is_read_though_what_has_just_come_would_do_for_it(world: World) -> None:
-    queue = Queue()
+    queue = ClaimQueue()
     await world.queue("old", service="mail")
     await world.follow()
     assert await world.first(queue, OF_ANN) == []
@@ -139,15 +141,15 @@ async def test_queue_is_not_read_again_while_what_was_read_is_left(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    read_again = Queue._read_again
+    read_again = ClaimQueue._read_again
 
-    async def counted(self: Queue, *given: Any) -> None:
+    async def counted(self: ClaimQueue, *given: Any) -> None:
         read.append(1)
         await read_again(self, *given)
 
-    monkeypatch.setattr(Queue, "_read_again", counted)
+    monkeypatch.setattr(ClaimQueue, "_read_again", counted)
     monkeypatch.setattr("projections.claims.queue.AGAIN", 600)
-    queue, ids = Queue(), [f"e-{number}" for number in range(6)]
+    queue, ids = ClaimQueue(), [f"e-{number}" for number in range(6)]
     for id_ in ids:
         await world.queue(id_)
     await world.follow()
@@ -164,7 +166,7 @@ async def test_queue_is_read_again_where_a_part_of_the_log_was_not_seen(
 ) -> None:
     monkeypatch.setattr("projections.claims.queue.AGAIN", 600)
     monkeypatch.setattr("projections.claims.queue.OFTEN", -1)  # as if no look had come for long
-    queue = Queue()
+    queue = ClaimQueue()
     for id_ in ("a", "b"):
         await world.queue(id_)
     await world.follow()
@@ -175,7 +177,7 @@ async def test_queue_is_read_again_where_a_part_of_the_log_was_not_seen(
 
 
 async def test_queue_equals_that_of_the_states_on_random_logs(world: World) -> None:
-    random, queue = Random(3), Queue()
+    random, queue = Random(3), ClaimQueue()
     ids: list[str] = []
     for _ in range(80):
         if not ids or random.random() < 0.5:

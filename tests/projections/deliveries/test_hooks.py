@@ -20,7 +20,7 @@ from domain.execution.webhook import Webhook
 from domain.execution.webhook_url import endpoint
 from domain.model import Event, Recorded
 from projections.deliveries.hooks import (
-    Hook,
+    HookRow,
     HookState,
     id_of,
     key_of,
@@ -32,7 +32,7 @@ from projections.deliveries.hooks import (
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 URL = "https://A.example:8443/x?key=***"
 HOOK = Webhook(id="wh-1", url=URL, events=("failed",))
-KEPT = Hook("e/wh-1", "e", "execution/e", 1, 11, 10, "https://a.example:8443", ["failed"], None)
+KEPT = HookRow("e/wh-1", "e", "execution/e", 1, 11, 10, "https://a.example:8443", ["failed"], None)
 FRESH = HookState("wh_1", None, 0, None)
 
 

@@ -12,16 +12,16 @@ from psycopg.sql import SQL, Identifier
 
 from projections.diagnosis import cluster
 from projections.diagnosis.cluster import (
-    Cluster,
-    Database,
+    ConnectedStandby,
+    InspectedCluster,
     Patroni,
-    Standby,
+    ServedDatabase,
     measure,
 )
 from projections.diagnosis.cluster_rules import findings
 from tests.support.paths import ROOT
 
-WELL = Database(
+WELL = ServedDatabase(
     {
         "synchronous_commit": "on",
         "synchronous_standby_names": "ANY 1 (b,c)",
@@ -32,7 +32,7 @@ WELL = Database(
         "max_slot_wal_keep_size": "4096",
         "archive_mode": "on",
     },
-    [Standby("b", "quorum"), Standby("c", "quorum")],
+    [ConnectedStandby("b", "quorum"), ConnectedStandby("c", "quorum")],
     slots=2,
     standby=False,
     pooled=False,
@@ -47,7 +47,7 @@ def of_guide(**other: Any) -> Patroni:
 
 
 def test_cluster_of_the_guide_is_safe() -> None:
-    assert findings(Cluster(WELL, [of_guide()])) == []
+    assert findings(InspectedCluster(WELL, [of_guide()])) == []
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_cluster_of_the_guide_is_safe() -> None:
 def test_setting_that_endangers_the_log_is_found(
     name: str, value: str, severity: str, said: str
 ) -> None:
-    [found] = findings(Cluster(WELL._replace(settings={**WELL.settings, name: value})))
+    [found] = findings(InspectedCluster(WELL._replace(settings={**WELL.settings, name: value})))
     assert found.severity == severity
     assert said in found.what
 
@@ -73,8 +73,8 @@ def test_setting_that_endangers_the_log_is_found(
 @pytest.mark.parametrize(
     ("other", "severity", "said"),
     [
-        ({"standbys": [Standby("b", "quorum")]}, "unavailable", "1 standby"),
-        ({"standbys": [Standby("b", "async")]}, "unavailable", "no standby"),
+        ({"standbys": [ConnectedStandby("b", "quorum")]}, "unavailable", "1 standby"),
+        ({"standbys": [ConnectedStandby("b", "async")]}, "unavailable", "no standby"),
         ({"monitors": False, "standbys": []}, "unavailable", "may see neither standbys"),
         ({"not_archived": True}, "unsafe", "waited for its archive"),
         ({"pooled": True}, "unsafe", "pooler"),
@@ -86,7 +86,7 @@ def test_setting_that_endangers_the_log_is_found(
 def test_state_that_endangers_the_log_is_found(
     other: dict[str, Any], severity: str, said: str
 ) -> None:
-    [found] = findings(Cluster(WELL._replace(**other)))
+    [found] = findings(InspectedCluster(WELL._replace(**other)))
     assert found.severity == severity
     assert said in found.what
 
@@ -108,7 +108,7 @@ def test_state_that_endangers_the_log_is_found(
 def test_configuration_of_patroni_that_endangers_the_log_is_found(
     node: Patroni, severity: str, said: str
 ) -> None:
-    [found] = findings(Cluster(WELL, [node, node]))
+    [found] = findings(InspectedCluster(WELL, [node, node]))
     assert found.severity == severity
     assert said in found.what
 
@@ -116,7 +116,7 @@ def test_configuration_of_patroni_that_endangers_the_log_is_found(
 def test_single_database_is_measured_as_it_is(database: str) -> None:
     measured = measure(database, "executions")
     assert (measured.standby, measured.pooled, measured.standbys) == (False, False, [])
-    assert any("waits for no standby" in each.what for each in findings(Cluster(measured)))
+    assert any("waits for no standby" in each.what for each in findings(InspectedCluster(measured)))
 
 
 def test_role_sees_the_cluster_once_it_may(database: str) -> None:

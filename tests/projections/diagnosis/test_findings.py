@@ -9,12 +9,12 @@ import pytest
 from domain.eventlog.store import Store
 from projections.diagnosis.findings import findings
 from projections.diagnosis.measurements import (
-    Calls,
     KeySize,
     Measurements,
     ServerState,
     TableSize,
     ViewState,
+    WebhookCalls,
     measure,
 )
 from projections.engine.migrations import migrate_projections
@@ -82,8 +82,12 @@ def test_indexes_and_idempotency_keys_are_not_the_size_of_events() -> None:
         ({"disk_free": GIB}, "large", "1.0 GiB left"),
         ({"server": SERVER._replace(idle_slots=1)}, "large", "replication slots"),
         ({"tables": [TableSize("executions", 1, 1, 20_000, 19_000)]}, "large", "dead rows"),
-        ({"webhooks": Calls(3, 1, 4.0)}, "late", "calls of 1 webhook fail"),
-        ({"webhooks": Calls(13_643, 0, 977.0)}, "late", "13643 events wait for webhooks, the"),
+        ({"webhooks": WebhookCalls(3, 1, 4.0)}, "late", "calls of 1 webhook fail"),
+        (
+            {"webhooks": WebhookCalls(13_643, 0, 977.0)},
+            "late",
+            "13643 events wait for webhooks, the",
+        ),
         ({"archive_missing": ["a.parquet"]}, "damaged", "1 archive file is missing or cut short"),
         ({"tables": [TableSize("events", 200 * 10**6, 0, 100_000, 0)]}, "large", "2000 bytes"),
         (

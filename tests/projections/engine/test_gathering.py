@@ -17,7 +17,7 @@ def gathering() -> Gathering:
     """Two views that have just applied a page at 100 s, and nothing is new."""
     made = Gathering({"quick": QUICK, "slow": SLOW})
     for view in made.take_due(BOTH, 100.0):
-        made.applied(view, 0, 100.0, behind=False)
+        made.note_applied(view, 0, 100.0, behind=False)
     return made
 
 
@@ -43,7 +43,7 @@ def test_view_gathers_for_its_own_time(gathering: Gathering) -> None:
     ("moved", "pause"), [(20, 20 * PER_EVENT), (1_000, LONGEST_GATHER), (5_000, LONGEST_GATHER)]
 )
 def test_long_page_lets_more_events_gather(gathering: Gathering, moved: int, pause: float) -> None:
-    gathering.applied("quick", moved, 200.0, behind=False)
+    gathering.note_applied("quick", moved, 200.0, behind=False)
     gathering.expect_events()
     assert gathering.next_at(["quick"]) == 200.0 + QUICK + pause
 
@@ -52,12 +52,12 @@ def test_events_that_come_during_a_page_make_its_view_due_again(gathering: Gathe
     gathering.expect_events()
     assert gathering.take_due(["quick"], 200.0) == ["quick"]
     gathering.expect_events()
-    gathering.applied("quick", 0, 200.0, behind=False)
+    gathering.note_applied("quick", 0, 200.0, behind=False)
     assert gathering.next_at(["quick"]) == 200.0 + QUICK
 
 
 def test_view_that_is_behind_is_due_at_once(gathering: Gathering) -> None:
-    gathering.applied("quick", 5_000, 200.0, behind=True)
+    gathering.note_applied("quick", 5_000, 200.0, behind=True)
     assert gathering.take_due(BOTH, 200.0) == ["quick"]
 
 

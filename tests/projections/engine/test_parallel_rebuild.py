@@ -23,7 +23,7 @@ from projections.analytics.projection import Analytics
 from projections.engine import rebuild as rebuilding
 from projections.engine.follower import Follower
 from projections.engine.migrations import BEGIN_BOOKMARK, migrate_projections
-from projections.engine.pages import LogPages, Part
+from projections.engine.pages import LogPages, LogPart
 from projections.engine.parallel_rebuild import PartFailed, Processes, Share, apply
 from projections.engine.rebuild import Rebuilt, rebuild
 from projections.executions.projection import Executions
@@ -229,7 +229,7 @@ class Deadlocked(Seen):
 async def test_page_that_a_deadlock_undid_is_applied_again(views: str) -> None:
     view = Deadlocked()
     migrate_projections(views, "executions", [view])
-    begin = Part(1, 0, 30).bookmark(view.name)
+    begin = LogPart(1, 0, 30).bookmark(view.name)
     async with opened(views) as store:
         await Log(store).write(some(30))
         async with await connect(views) as connection:
@@ -242,7 +242,7 @@ async def test_page_that_a_deadlock_undid_is_applied_again(views: str) -> None:
 
 def test_rebuild_process_ends_with_its_parent(views: str) -> None:
     """It waits for its bookmark, which the test has locked, when its standard input ends."""
-    part = Part(2, 0, 100)
+    part = LogPart(2, 0, 100)
     options = "-c search_path=executions"
     share = Share(views, options, "executions", {"executions": part.until}, 20, *part[:2])
     name = part.bookmark("executions")

@@ -27,8 +27,8 @@ from projections.engine.verification import comparison
 from projections.engine.verification.verify import (
     ALL,
     PURPOSE,
+    LogVerification,
     MadeAnew,
-    Verification,
     Work,
     verify,
 )
@@ -144,10 +144,10 @@ async def _opened(conninfo: str, work: Callable[[Store], Any]) -> Any:
         await store.close()
 
 
-def faults(conninfo: str, name: str, verification: Verification | None = None) -> list[Fault]:
+def faults(conninfo: str, name: str, verification: LogVerification | None = None) -> list[Fault]:
     async def work(store: Store) -> list[Fault]:
         views = Work([view_of(name)])
-        return [f async for f in verify(conninfo, store, views, verification or Verification())]
+        return [f async for f in verify(conninfo, store, views, verification or LogVerification())]
 
     found: list[Fault] = asyncio.run(_opened(conninfo, work))
     return found
@@ -203,7 +203,7 @@ def change_each_column(
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_view_that_followed_live_has_no_faults(written: str, view: str) -> None:
-    verification = Verification()
+    verification = LogVerification()
     assert faults(written, view, verification) == []
     [verified] = verification.views
     assert verified.rows > 0
@@ -276,7 +276,7 @@ def test_bookmark_ahead_of_the_log_is_named_and_mended_by_a_rebuild(
 def test_lagging_view_is_compared_as_far_as_it_goes(written: str) -> None:
     [(head,)] = ask(written, b"SELECT position FROM head")
     ask(written, b"UPDATE bookmarks SET position = 5 WHERE view = 'catalog'")
-    verification = Verification()
+    verification = LogVerification()
     found = faults(written, "catalog", verification)
     [verified] = verification.views
     assert (verified.position, verified.head) == (5, head)
@@ -296,7 +296,7 @@ def test_table_that_is_missing_or_of_another_form_is_named(written: str) -> None
 
 def test_rebuild_during_a_verification_ends_it(written: str) -> None:
     async def work(store: Store) -> None:
-        found = verify(written, store, Work([view_of("logs")]), Verification())
+        found = verify(written, store, Work([view_of("logs")]), LogVerification())
         await anext(found)
         await rebuild(written, "executions", view_of("logs"), store)
         async for _ in found:
@@ -359,7 +359,7 @@ DAMAGES = (
 def all_faults(conninfo: str, processes: Processes | None) -> list[Fault]:
     async def work(store: Store) -> list[Fault]:
         work = Work(all_projections(store.codec), processes, MASTER_KEY)
-        return [fault async for fault in verify(conninfo, store, work, Verification())]
+        return [fault async for fault in verify(conninfo, store, work, LogVerification())]
 
     found: list[Fault] = asyncio.run(_opened(conninfo, work))
     return found

@@ -52,7 +52,7 @@ def by_hand(documents: list[Deep], path: str) -> Counter[str]:
 
 def counted(known: Sample, names: tuple[str, ...], condition: Any) -> dict[str, Any]:
     found: dict[str, Any] = known.run(
-        facets.counted(known.connection, facets.checked(names), condition)
+        facets.count_values(known.connection, facets.parse_fields(names), condition)
     )
     return found
 
@@ -108,5 +108,5 @@ def test_rarest_facet_values_are_summed_as_the_rest(
 )
 def test_invalid_facets_are_refused(names: list[str]) -> None:
     with pytest.raises(Invalid) as refused:
-        facets.checked(names)
+        facets.parse_fields(names)
     assert refused.value.members["errors"][0]["path"] == "facets"

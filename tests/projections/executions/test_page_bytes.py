@@ -13,7 +13,7 @@ from domain.execution.events import ExecutionUpdated
 from projections.executions import page_query
 from projections.executions.page_query import MOST_BYTES
 from projections.executions.past import PastLists
-from projections.executions.projection import Page
+from projections.executions.projection import ExecutionPage
 from projections.query.ast import EVERYTHING
 from tests.projections.executions.test_references import Follows, following, worked
 from tests.support.event_writer import NOON, SECOND, Happening, completed
@@ -73,7 +73,7 @@ async def test_page_of_the_past_ends_where_its_bytes_are_used_up(
         moment = await lists.moment(LATER)
         await on.write(Happening("e-3", ExecutionUpdated(tags=("touched",))))
 
-        async def page(cursor: str | None = None, at: datetime = LATER) -> Page:
+        async def page(cursor: str | None = None, at: datetime = LATER) -> ExecutionPage:
             return await lists.find(
                 on.connection, at, moment, EVERYTHING, limit=5, cursor=cursor, count=True
             )

@@ -15,7 +15,7 @@ from hypothesis import given
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid, TooExpensive
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.sessions import session_options
 from domain.execution.types import Status
 from domain.model import Recorded, Versioned, replay
@@ -24,7 +24,7 @@ from projections.engine.pages import LogPages
 from projections.executions import past as past_lists
 from projections.executions.columns import field
 from projections.executions.past import PastLists
-from projections.executions.projection import Executions, Page
+from projections.executions.projection import ExecutionPage, Executions
 from projections.executions.references import Listed
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.parser import from_json
@@ -77,11 +77,11 @@ class Past:
         self.events = [self._store.codec.decode(row) for row in rows]
         self.lists = PastLists(self._store)
 
-    async def _page(self, at: datetime, condition: Condition, **options: Any) -> Page:
+    async def _page(self, at: datetime, condition: Condition, **options: Any) -> ExecutionPage:
         moment = await self.lists.moment(at)
         return await self.lists.find(self.connection, NOW, moment, condition, **options)
 
-    def page(self, at: datetime, condition: Condition, **options: Any) -> Page:
+    def page(self, at: datetime, condition: Condition, **options: Any) -> ExecutionPage:
         return self._loop.run(self._page(at, condition, **options))
 
     def pages(self, at: datetime, condition: Condition, **options: Any) -> list[Any]:
@@ -101,7 +101,7 @@ class Past:
         """Documents of then, of those that have one of some statuses in the end."""
         last = {one.state.id: one.state.status for one in states(self.events, NOW)}
         then = [one for one in states(self.events, at) if last[one.state.id] in statuses]
-        shown = [sealed_json(document(versioned, at)) for versioned in then]
+        shown = [to_sealed_json(document(versioned, at)) for versioned in then]
         met = [one for one in shown if document_matches(orjson.loads(one), asked)]
         listed = [Listed(orjson.loads(one)["$id"], one) for one in met]
         return [one.document for one in sorted(listed, key=lambda one: place(one, sort))]

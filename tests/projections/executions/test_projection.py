@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
 from domain import registry
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.sessions import session_options
 from domain.execution.events import ExecutionFailed, ExecutionUpdated, RetryScheduled
 from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
@@ -52,7 +52,7 @@ def test_executions_rows_equal_the_folded_events(database: str, log: list[Record
         async with followed(database, view, log) as connection:
             found = await listed(view, connection)
         for versioned in states(log):
-            assert found[versioned.state.id] == sealed_json(document(versioned, LATER))
+            assert found[versioned.state.id] == to_sealed_json(document(versioned, LATER))
 
     asyncio.run(check())
 
@@ -216,7 +216,7 @@ def test_state_that_is_some_events_behind_its_row_leads_to_it(
                 view.forget()
                 found = await listed(view, connection)
             for versioned in states(log):
-                assert found[versioned.state.id] == sealed_json(document(versioned, LATER))
+                assert found[versioned.state.id] == to_sealed_json(document(versioned, LATER))
 
     asyncio.run(check())
 

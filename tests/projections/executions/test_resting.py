@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from psycopg import AsyncConnection
 
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.execution.events import ExecutionUpdated
 from domain.model import Recorded
 from projections.engine.follower import Follower
@@ -80,7 +80,7 @@ def test_executions_that_rest_and_go_on_at_any_time_are_listed_as_their_events_s
         assert len(found) == len(expected)
         shown = {one.id: one.document for one in found}
         for versioned in expected:
-            assert shown[versioned.state.id] == sealed_json(document(versioned, LATER))
+            assert shown[versioned.state.id] == to_sealed_json(document(versioned, LATER))
 
     asyncio.run(check())
 

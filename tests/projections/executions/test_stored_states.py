@@ -87,13 +87,13 @@ async def test_state_that_a_list_has_shown_is_folded_no_more_until_it_changes(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Sequence[str]] = []
-    folded = references.folded
+    folded = references.fold
 
     async def noted(connection: Any, codec: Any, versions: Mapping[str, int], *more: Any) -> Any:
         asked.append(sorted(versions))
         return await folded(connection, codec, versions, *more)
 
-    monkeypatch.setattr(stored_states, "folded", noted)
+    monkeypatch.setattr(stored_states, "fold", noted)
     async with following(views) as on:
         await on.write(*worked("a", "short"), *worked("b", "short"))
         asked.clear()

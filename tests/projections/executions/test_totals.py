@@ -17,7 +17,7 @@ from projections.executions import facets
 from projections.executions.columns import field
 from projections.executions.facets import Facet
 from projections.executions.projection import Executions
-from projections.executions.totals import kept_counts
+from projections.executions.totals import count_by_totals
 from projections.query.ast import Condition
 from projections.query.parser import from_json
 from tests.support.event_writer import NOON
@@ -76,7 +76,7 @@ COUNTED_BY = (None, "service", "customer", "provider")
 async def by_rows(connection: AsyncConnection, condition: Condition, by: str | None) -> Facet | int:
     if by is None:
         return await Executions(CODEC).count(connection, condition)
-    return (await facets.counted(connection, facets.checked([by]), condition))[by]
+    return (await facets.count_values(connection, facets.parse_fields([by]), condition))[by]
 
 
 @few
@@ -91,7 +91,7 @@ def test_kept_counts_are_those_of_the_rows(
         async with followed(database, Executions(CODEC), log, page) as connection:
             for condition in conditions:
                 for by in COUNTED_BY:
-                    kept = await kept_counts(connection, condition, by)
+                    kept = await count_by_totals(connection, condition, by)
                     if kept is not None:
                         counted = sum(kept.values()) if by is None else facets.of_counts(kept)
                         assert counted == await by_rows(connection, condition, by)
@@ -104,6 +104,6 @@ async def test_totals_are_kept_of_parties_and_days(views: str) -> None:
     options = session_options("executions")
     async with await AsyncConnection.connect(views, options=options) as connection:
         for asked, by in KEPT:
-            assert await kept_counts(connection, from_json(asked, field), by) == {}, asked
+            assert await count_by_totals(connection, from_json(asked, field), by) == {}, asked
         for asked, by in NOT_KEPT:
-            assert await kept_counts(connection, from_json(asked, field), by) is None, asked
+            assert await count_by_totals(connection, from_json(asked, field), by) is None, asked

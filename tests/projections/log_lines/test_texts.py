@@ -16,7 +16,7 @@ from domain.execution.events import (
 from domain.execution.types import ExecutionError
 from domain.model import Event, Recorded
 from domain.registry import codec
-from projections.log_lines.model import noted, shown
+from projections.log_lines.model import line_document, note_of
 from tests.support.given import NOON
 from tests.support.histories import RESULT
 
@@ -59,5 +59,5 @@ def test_server_log_line_of_an_event_has_its_level_and_text(
 ) -> None:
     keys = codec()
     stored = keys.encode(Recorded("execution/e-1", 4, 4, NOON, event, "tester"), KEY)
-    line = shown(noted(keys.decode(stored)), KEY)
+    line = line_document(note_of(keys.decode(stored)), KEY)
     assert (line["level"], line["message"]) == (level, text)

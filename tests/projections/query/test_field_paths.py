@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projections.query.field_paths import Segment, readings, segments
+from projections.query.field_paths import FieldSegment, readings, segments
 
 FEW, MANY = "a.b.c.d.e", "a.b.c.d.e.f"
 
@@ -33,9 +33,9 @@ def test_only_dots_between_keys_without_quotes_are_joined() -> None:
 
 def test_path_has_at_most_128_keys() -> None:
     keys = ["a"] * 128
-    assert segments(".".join(keys)) == tuple(map(Segment, keys))
+    assert segments(".".join(keys)) == tuple(map(FieldSegment, keys))
     assert segments(".".join([*keys, "a"])) == ()
 
 
 def test_key_in_quotes_may_have_a_line_break() -> None:
-    assert segments('a["b\nc"]') == (Segment("a"), Segment("b\nc", quoted=True))
+    assert segments('a["b\nc"]') == (FieldSegment("a"), FieldSegment("b\nc", quoted=True))

@@ -20,7 +20,7 @@ from domain.execution.types import Status
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.executions.columns import FIELDS, field, value_in
-from projections.executions.projection import Executions, Page
+from projections.executions.projection import ExecutionPage, Executions
 from projections.query.ast import EVERYTHING, And, Condition
 from projections.query.matcher import matches
 from projections.query.parser import from_json, from_query
@@ -57,7 +57,7 @@ class Sample:
         self.documents = [orjson.loads(row.document) for row in page.data]
         await store.close()
 
-    def page(self, condition: Condition, **options: Any) -> Page:
+    def page(self, condition: Condition, **options: Any) -> ExecutionPage:
         return self._loop.run(self.view.find(self.connection, NOW, condition, limit=500, **options))
 
     def found(self, condition: Condition, **options: Any) -> set[str]:

@@ -10,7 +10,7 @@ import pytest
 from domain.model import Versioned
 from projections.executions.columns import field, value_in
 from projections.query.ast import Field
-from projections.query.matcher import by_parties, matches, parties_suffice, required_values
+from projections.query.matcher import by_parties, find_required_values, matches, parties_suffice
 from projections.query.parser import from_json
 from tests.support.given import NOON, given
 from tests.support.histories import CREATED
@@ -119,7 +119,7 @@ def test_parties_suffice_where_nothing_else_is_asked_for(
 def test_party_is_required_where_all_that_matches_names_one_of_them(
     asked: dict[str, Any], required: tuple[tuple[str, str], ...]
 ) -> None:
-    assert required_values(from_json(asked, field)) == required
+    assert find_required_values(from_json(asked, field)) == required
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import hypothesis
 import orjson
 import pytest
 
-from domain.eventlog.codec import Codec, sealed_json
+from domain.eventlog.codec import Codec, to_sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import PauseExecution
 from domain.execution.events import (
@@ -41,10 +41,10 @@ from domain.types import Assignee, StepAssignee
 from projections.representations.client_json import open_json, plain_json
 from projections.representations.execution import (
     document,
-    opened_json,
+    execution_json,
 )
 from projections.representations.execution_schema import ServiceExecution
-from projections.representations.jsonld import linked_data
+from projections.representations.jsonld import to_jsonld
 from projections.representations.step import step_json
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (
@@ -264,19 +264,19 @@ def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
     "history", [whole(), *(given(*story) for story in HISTORIES.values())], ids=str
 )
 def test_sealed_document_opens_to_the_plain_one(history: Given) -> None:
-    sealed = sealed_json(frozen_and_thawed(history, codec()))
+    sealed = to_sealed_json(frozen_and_thawed(history, codec()))
     assert orjson.loads(open_json(sealed, KEY)) == shown(history)
 
 
 def test_sealed_document_shows_no_content() -> None:
     for history in (whole(), given(*RUNNING, ExecutionCompleted(success=True, result=RESULT))):
-        text = sealed_json(frozen_and_thawed(history, codec())).decode()
+        text = to_sealed_json(frozen_and_thawed(history, codec())).decode()
         for secret in ("bad", "line 1", '"q"', "done", "page", "k3y", "Sent two", "too dear"):
             assert secret not in text
 
 
 def test_content_without_its_key_is_null() -> None:
-    sealed = sealed_json(frozen_and_thawed(whole(), codec()))
+    sealed = to_sealed_json(frozen_and_thawed(whole(), codec()))
     erased = orjson.loads(open_json(sealed, None))
     ServiceExecution.model_validate(erased, strict=False)
     assert erased["error"]["message"] is None
@@ -297,14 +297,14 @@ def test_content_without_its_key_is_null() -> None:
     ],
 )
 def test_linked_data_is_an_action_of_schema_org(status: str, action: str) -> None:
-    linked = linked_data(shown(given(*HISTORIES[Status(status)])))
+    linked = to_jsonld(shown(given(*HISTORIES[Status(status)])))
     assert (linked["@type"], linked["actionStatus"], linked["status"]) == ("Action", action, status)
     assert linked["@context"][0] == linked["$context"] == "https://schema.org"
 
 
 def test_linked_data_shows_agent_times_result_and_error() -> None:
     story = (CREATED, ExecutionUpdated(assignee=CLAUDE), *HISTORIES[Status.COMPLETED][1:])
-    linked = linked_data(shown(given(*story)))
+    linked = to_jsonld(shown(given(*story)))
     assert linked["agent"] == {
         "@type": "SoftwareApplication",
         "@id": "urn:executions:agent:claude",
@@ -315,7 +315,7 @@ def test_linked_data_shows_agent_times_result_and_error() -> None:
     }
     assert linked["result"]["summary"] == "Sent two"
     assert linked["startTime"] < linked["endTime"]
-    failed = linked_data(shown(given(*HISTORIES[Status.FAILED])))
+    failed = to_jsonld(shown(given(*HISTORIES[Status.FAILED])))
     assert failed["error"]["name"] == "SMTP"
 
 
@@ -325,7 +325,7 @@ def test_linked_data_has_each_keyword_under_one_name(output: Any) -> None:
     result = RESULT.model_copy(update={"output": output})
     ended = ExecutionCompleted(success=True, result=result)
     for history in (given(*RUNNING, ExecutionUpdated(assignee=CLAUDE), ended), whole()):
-        assert not {"id", "type"} & set(names(linked_data(shown(history))))
+        assert not {"id", "type"} & set(names(to_jsonld(shown(history))))
 
 
 def names(linked: Any) -> Iterator[str]:
@@ -339,7 +339,7 @@ def names(linked: Any) -> Iterator[str]:
 
 
 def test_linked_data_is_about_the_order_done_with_the_service() -> None:
-    linked = linked_data(shown(given(CREATED)))
+    linked = to_jsonld(shown(given(CREATED)))
     assert linked["object"] == {
         "@type": "Order",
         "@id": "urn:executions:order:o-1",
@@ -353,7 +353,7 @@ def test_linked_data_names_what_was_expanded() -> None:
     service = {"$type": "Service", "$id": "s-1", "name": "Outreach"}
     customer = {"$type": "User", "$id": "c-1", "name": "Ann", "kind": "person"}
     document = shown(given(CREATED)) | {"service": service, "customer": customer}
-    linked = linked_data(document)
+    linked = to_jsonld(document)
     assert linked["instrument"]["name"] == "Outreach"
     assert (linked["customer"]["@type"], linked["customer"]["name"]) == ("Person", "Ann")
 
@@ -361,7 +361,7 @@ def test_linked_data_names_what_was_expanded() -> None:
 @pytest.mark.parametrize("agent", ["claude", "a b/../c", "http://x", "ü?#%"])
 def test_no_id_of_linked_data_depends_on_where_it_was_read(agent: str) -> None:
     executing = CLAUDE.model_copy(update={"id": agent})
-    linked = linked_data(shown(given(*RUNNING, ExecutionUpdated(assignee=executing))))
+    linked = to_jsonld(shown(given(*RUNNING, ExecutionUpdated(assignee=executing))))
     ids = [value for name, value in pairs(linked) if name == "@id"]
     assert len(ids) == 6
     for found in ids:
@@ -378,7 +378,7 @@ def pairs(linked: Any) -> Iterator[tuple[str, Any]]:
 
 
 def test_linked_data_has_the_output_whole() -> None:
-    linked = linked_data(shown(given(*HISTORIES[Status.COMPLETED])))
+    linked = to_jsonld(shown(given(*HISTORIES[Status.COMPLETED])))
     assert linked["result"]["output"] == {"@type": "@json", "@value": {"sent": 2}}
 
 
@@ -393,7 +393,7 @@ def test_opened_json_equals_the_document_after_each_event(creation: Any, way: An
     """Kept JSON is never that of an older step, or of a step with another assignee."""
     for versioned in walk(creation, way).states:
         for _ in range(2):
-            assert opened_json(versioned) == plain_json(document(versioned, versioned.at))
+            assert execution_json(versioned) == plain_json(document(versioned, versioned.at))
 
 
 def test_json_kept_of_a_step_is_small_and_neither_compared_nor_stored() -> None:

@@ -9,10 +9,10 @@ import orjson
 import pytest
 from hypothesis import example, given
 
-from domain.eventlog.codec import sealed_json
+from domain.eventlog.codec import to_sealed_json
 from domain.model import Recorded
 from projections.representations.execution import document
-from projections.representations.packing import LARGEST, MARK, packed, same, unpacked
+from projections.representations.packing import LARGEST, MARK, pack, same, unpack
 from tests.support.random_logs import logs, states
 
 
@@ -21,20 +21,20 @@ from tests.support.random_logs import logs, states
 @example(b"{" * LARGEST)
 @example(b"{" * (LARGEST + 1))
 def test_packed_content_is_unpacked_as_it_was(content: bytes) -> None:
-    assert unpacked(packed(content)) == content
+    assert unpack(pack(content)) == content
 
 
 @given(logs())
 def test_document_is_packed_to_less_than_half(log: list[Recorded]) -> None:
     for versioned in states(log):
-        shown = sealed_json(document(versioned, versioned.at))
-        assert len(packed(shown)) < len(shown) / 2
-        assert unpacked(packed(shown)) == shown
+        shown = to_sealed_json(document(versioned, versioned.at))
+        assert len(pack(shown)) < len(shown) / 2
+        assert unpack(pack(shown)) == shown
 
 
 def test_large_document_is_stored_as_it_is() -> None:
     large = orjson.dumps({"large": "x" * LARGEST})
-    assert packed(large) == large == unpacked(large)
+    assert pack(large) == large == unpack(large)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_large_document_is_stored_as_it_is() -> None:
         lambda stored: stored + b"x",
         lambda stored: stored[:1] + b"\xff" + stored[2:],
         lambda _: MARK,
-        lambda _: packed(b"{" * LARGEST).replace(b"\x00", b"\x01"),
+        lambda _: pack(b"{" * LARGEST).replace(b"\x00", b"\x01"),
     ],
 )
 def test_damage_is_an_error_and_never_the_same(damage: object) -> None:
-    stored = packed(orjson.dumps({"$type": "ServiceExecution", "status": "completed", "n": 12345}))
+    stored = pack(orjson.dumps({"$type": "ServiceExecution", "status": "completed", "n": 12345}))
     assert callable(damage)
     damaged = damage(stored)
     assert not same(damaged, stored)
@@ -58,7 +58,7 @@ def test_document_that_another_release_of_zlib_has_packed_is_the_same() -> None:
     content = orjson.dumps({"$type": "ServiceExecution", "status": "completed", "n": [1, 2] * 50})
     compressor = zlib.compressobj(1, zlib.DEFLATED, -9)
     other = MARK + compressor.compress(content) + compressor.flush()
-    assert other != packed(content)
-    assert same(other, packed(content))
-    assert not same(other, packed(content + b" "))
+    assert other != pack(content)
+    assert same(other, pack(content))
+    assert not same(other, pack(content + b" "))
     assert not same(other, None)

@@ -17,7 +17,7 @@ from domain.errors import Damaged
 from domain.eventlog.access.parties import Parties, parties_of
 from domain.eventlog.append import StreamMoved, WrongGuess
 from domain.eventlog.archive import archived_queries, reader
-from domain.eventlog.archive.blocks import blocks_of, opened
+from domain.eventlog.archive.blocks import blocks_of, open_block
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.codec import EventRow
 from domain.execution.commands import RecordUsage
@@ -142,7 +142,7 @@ async def test_append_that_waits_while_events_leave_sees_that_they_have_left(
         return False, position
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archiver_module, "placed_since", hold_up)
+        patch.setattr(archiver_module, "is_placed_since", hold_up)
         await past.archive_events()
     with pytest.raises(StreamMoved):
         await waiting[0]
@@ -245,7 +245,7 @@ async def test_hold_that_is_placed_while_events_leave_keeps_them(past: PastEvent
         return True, 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archiver_module, "placed_since", placed)
+        patch.setattr(archiver_module, "is_placed_since", placed)
         [report] = await past.archive_events()
     assert (report.outcome, report.reason) == ("waiting", "a hold was placed meanwhile")
     assert await past.horizon() == 0
@@ -259,7 +259,7 @@ async def test_hold_that_is_placed_while_events_leave_keeps_them(past: PastEvent
         (range_file, "_has"),
         (GuardedWriter, "send"),
         (archiver_module, "take_out"),
-        (archiver_module, "placed_since"),
+        (archiver_module, "is_placed_since"),
     ],
 )
 @pytest.mark.parametrize("late", [False, True])
@@ -346,7 +346,7 @@ async def test_content_that_was_erased_cannot_be_read_from_a_file(past: PastEven
     assert kept.state.result.output == {"sent": 2}
     file = (past.folder / "archive" / "events/1-8.events").read_bytes()
     assert b"Sent." not in b"".join(
-        opened(file[b.start : b.start + b.length]) for b in blocks_of(await index(past))
+        open_block(file[b.start : b.start + b.length]) for b in blocks_of(await index(past))
     )
 
 

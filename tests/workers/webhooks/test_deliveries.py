@@ -12,8 +12,8 @@ from standardwebhooks import Webhook as Verifier
 from domain.execution.commands import CompleteExecution, UpdateExecution, UpdateProgress
 from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
-from projections.deliveries.queue import Lane, Queue
-from projections.deliveries.secrets import shown_secret, signing_secret
+from projections.deliveries.queue import DeliveryQueue, Lane
+from projections.deliveries.secrets import format_secret, signing_secret
 from tests.support.followed_log import NOON
 from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import deliveries
@@ -54,7 +54,7 @@ async def test_body_is_the_envelope_signed_by_the_secret_of_the_webhook(world: W
     [(_, headers, body)] = world.client.sent
     key = (await world.store.keys(["execution/e"]))["execution/e"]
     assert key is not None
-    envelope = Verifier(shown_secret(signing_secret(key, "wh-1"))).verify(body, dict(headers))
+    envelope = Verifier(format_secret(signing_secret(key, "wh-1"))).verify(body, dict(headers))
     assert envelope["data"]["result"]["output"] == {"private": "word"}
     assert envelope["timestamp"] == envelope["time"]
     assert headers["webhook-id"] == f"msg_{envelope['position']}_wh-1"
@@ -264,7 +264,7 @@ async def test_event_entered_between_the_last_look_and_the_rest_is_sent(world: W
     await world.send("e", UpdateProgress(progress=5))
     await world.follow()
     await worker._dispatcher.step()
-    await Queue(world.connection).rest([lane], world.now + MINUTE)
+    await DeliveryQueue(world.connection).rest([lane], world.now + MINUTE)
     await world.call(worker)
     assert [version for version, _ in world.client.received()] == [1, 2, 3, 4]
     assert await world.count("webhook_lanes") == 0

@@ -20,8 +20,8 @@ from tests.support import webhook_receiver as receivers
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 from workers.outbound.addresses import networks
 from workers.webhooks import http_client, http_connection
-from workers.webhooks.http_client import CallFailed, HttpClient, Origin
-from workers.webhooks.http_connection import Connection
+from workers.webhooks.http_client import CallFailed, ConnectionOrigin, HttpClient
+from workers.webhooks.http_connection import HttpConnection
 
 pytestmark = pytest.mark.anyio
 LOOPBACK = networks("127.0.0.0/8")
@@ -41,7 +41,7 @@ class Recorded:
     def __init__(self) -> None:
         self.dialled: list[str] = []
 
-    async def __call__(self, address: str, origin: Origin) -> Connection:
+    async def __call__(self, address: str, origin: ConnectionOrigin) -> HttpConnection:
         self.dialled.append(address)
         raise ConnectionRefusedError("refused")
 

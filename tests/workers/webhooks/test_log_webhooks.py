@@ -35,8 +35,8 @@ from projections.deliveries.totals import delivery_totals, waiting_for
 from tests.support.hooked_log import OK, World, hook
 from tests.support.past_events import archive_first
 from workers.webhooks import deliveries, dispatcher
-from workers.webhooks.dispatcher import owed_to
-from workers.webhooks.health_reports import PATIENCE
+from workers.webhooks.dispatcher import find_owed
+from workers.webhooks.health_reports import DISABLE_AFTER
 from workers.webhooks.http_client import CallFailed
 from workers.webhooks.http_connection import Response
 
@@ -186,7 +186,7 @@ async def test_webhook_is_disabled_after_five_days_of_failure(world: World) -> N
         await world.call(worker, DAY)
     assert "webhook.disabled" not in await log_types(world, "webhook/w")
     await world.begin("last")
-    await world.call(worker, PATIENCE - 4 * DAY)
+    await world.call(worker, DISABLE_AFTER - 4 * DAY)
     assert (await log_types(world, "webhook/w"))[-1] == "webhook.disabled"
     called = len(world.client.sent)
     await world.begin("ignored")
@@ -208,7 +208,7 @@ async def test_enabled_webhook_has_five_days_from_its_next_failure_on(world: Wor
     assert (await delivery_totals(world.connection, world.now, 10)).failing == 0
     await command(world, "webhook/w", EnableWebhook())
     await world.begin("f")
-    await world.call(worker, PATIENCE)
+    await world.call(worker, DISABLE_AFTER)
     await world.call(worker, MINUTE)
     changes = [type_.removeprefix("webhook.") for type_ in await log_types(world, "webhook/w")]
     assert changes == ["created", "failing", "disabled", "enabled", "failing"]
@@ -362,7 +362,7 @@ async def test_event_recorded_while_a_webhook_of_an_execution_is_rewound_is_sent
     assert found is not None
     rows = await world.store.history("execution/e")
     wanted = ("wh_1", 0, found.endpoint, found.events)
-    owed = [each for row in rows if (each := owed_to(*wanted, row=row)) is not None]
+    owed = [each for row in rows if (each := find_owed(*wanted, row=row)) is not None]
     await world.send("e", UpdateProgress(progress=5))
     await world.enter(worker)  # it is new since the history was read
     await send_again(world.connection, "wh_1", owed, world.now)

@@ -35,7 +35,7 @@ def event(type_: str, stream: str = "execution/e", position: int = 5, **meta: st
 
 
 def owed(index: HookIndex, happened: LoggedEvent, after: Versioned[Any] | None = None) -> set[str]:
-    return {found.webhook for found in index.owed(happened, after)}
+    return {found.webhook for found in index.find(happened, after)}
 
 
 def test_event_is_owed_to_those_who_ask_for_its_type() -> None:
@@ -122,7 +122,7 @@ def test_maker_gets_executions_and_orders_of_its_scope_and_nothing_else() -> Non
 
 def test_maker_with_two_parties_gets_an_event_of_both_once() -> None:
     index = HookIndex([hook("both", scope={"$or": [{"customer": "c"}, {"provider": "p"}]})])
-    assert [found.webhook for found in index.owed(event("execution.started"), None)] == ["both"]
+    assert [found.webhook for found in index.find(event("execution.started"), None)] == ["both"]
     assert owed(index, event("execution.started", customer="d")) == {"both"}
     assert owed(index, event("execution.started", customer="d", provider="q")) == set()
 

@@ -13,7 +13,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from domain.eventlog.encryption import Vault
-from projections.deliveries.secrets import shown_secret, signing_secret
+from projections.deliveries.secrets import format_secret, signing_secret
 from workers.webhooks.signing import signatures
 
 GUIDE = Path(__file__).parents[3] / "docs" / "api.md"
@@ -24,7 +24,7 @@ BODY = b'{"id":"1","data":{"text":"\xc3\xbc"}}'
 
 def test_published_library_verifies_the_signature() -> None:
     headers = signatures([SECRET], "msg_7_wh-1", datetime.now(UTC), BODY)
-    assert Webhook(shown_secret(SECRET)).verify(BODY, headers)["id"] == "1"
+    assert Webhook(format_secret(SECRET)).verify(BODY, headers)["id"] == "1"
 
 
 @pytest.mark.parametrize("changed", ["body", "id", "time", "secret"])
@@ -41,18 +41,18 @@ def test_published_library_refuses_what_was_changed(changed: str) -> None:
         case _:
             secret = signing_secret(KEY, "wh-2")
     with pytest.raises(WebhookVerificationError):
-        Webhook(shown_secret(secret)).verify(body, headers)
+        Webhook(format_secret(secret)).verify(body, headers)
 
 
 def test_published_library_verifies_both_secrets_while_they_overlap() -> None:
     new = signing_secret(KEY, "wh-1", 1)
     headers = signatures([new, SECRET], "msg_7_wh-1", datetime.now(UTC), BODY)
     for secret in (new, SECRET):
-        assert Webhook(shown_secret(secret)).verify(BODY, headers)["id"] == "1"
+        assert Webhook(format_secret(secret)).verify(BODY, headers)["id"] == "1"
     previous = hmac.new(SECRET, BODY, "sha256").hexdigest()
     assert headers["x-webhook-signature-previous"] == previous
     with pytest.raises(WebhookVerificationError):
-        Webhook(shown_secret(signing_secret(KEY, "wh-1", 2))).verify(BODY, headers)
+        Webhook(format_secret(signing_secret(KEY, "wh-1", 2))).verify(BODY, headers)
 
 
 def test_program_of_the_guide_verifies_calls_and_refuses_others() -> None:
@@ -64,12 +64,12 @@ def test_program_of_the_guide_verifies_calls_and_refuses_others() -> None:
     now, new = datetime.now(UTC), signing_secret(KEY, "wh-1", 1)
     headers = signatures([new, SECRET], "msg_7_wh-1", now, BODY)
     for secret in (new, SECRET):
-        assert is_verified(shown_secret(secret), headers, BODY)
-    assert not is_verified(shown_secret(signing_secret(KEY, "wh-2")), headers, BODY)
-    assert not is_verified(shown_secret(SECRET), headers, BODY + b" ")
-    assert not is_verified(shown_secret(SECRET), headers | {"webhook-id": "msg_8_wh-1"}, BODY)
+        assert is_verified(format_secret(secret), headers, BODY)
+    assert not is_verified(format_secret(signing_secret(KEY, "wh-2")), headers, BODY)
+    assert not is_verified(format_secret(SECRET), headers, BODY + b" ")
+    assert not is_verified(format_secret(SECRET), headers | {"webhook-id": "msg_8_wh-1"}, BODY)
     old = signatures([SECRET], "msg_7_wh-1", now - timedelta(minutes=6), BODY)
-    assert not is_verified(shown_secret(SECRET), old, BODY)
+    assert not is_verified(format_secret(SECRET), old, BODY)
 
 
 def test_own_header_is_the_hmac_of_the_body_in_hexadecimal() -> None:

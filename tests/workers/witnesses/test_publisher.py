@@ -18,8 +18,8 @@ from structlog.testing import capture_logs
 
 from api.cli.main import main
 from projections.audit.note import checkpoint_of, notes_in
-from projections.audit.tables import Head
-from projections.audit.witnessed import Witnessed, witnessed
+from projections.audit.tables import TreeHead
+from projections.audit.witnessed import Witnessed, read_witnesses
 from tests.support.audited_log import NOON, SCHEMA, AuditedLog
 from tests.support.stamping_authority import answering, new_authority
 from workers.outbound.addresses import networks
@@ -52,7 +52,7 @@ class Keeping:
         """After a while; what each has kept."""
         self.now += later
         await self.publisher.publish(self._connection)
-        return await witnessed(self._connection)
+        return await read_witnesses(self._connection)
 
 
 @asynccontextmanager
@@ -66,7 +66,7 @@ async def keeping(
         await client.aclose()
 
 
-async def grown(audited: AuditedLog) -> Head:
+async def grown(audited: AuditedLog) -> TreeHead:
     await audited.append(5)
     return await audited.grow()
 

@@ -36,19 +36,19 @@ def demo_command(at: At, *, speed: float) -> None:
 
 def _send_all(client: Client, speed: float) -> int:
     for path, entry in CATALOG:
-        _sent(client, path, entry)
+        _send(client, path, entry)
     sent = scenarios(format(int(time.time()) % 46_656, "x"))
     began = time.monotonic()
     done = 0
     with progress("Recording") as reached:
         for nth, each in enumerate(sent, 1):
             time.sleep(max(0.0, began + each.at / speed - time.monotonic()))
-            done += _sent(client, each.path, each.body)
+            done += _send(client, each.path, each.body)
             reached(nth, len(sent))
     return done
 
 
-def _sent(client: Client, path: str, members: Any) -> bool:
+def _send(client: Client, path: str, members: Any) -> bool:
     """Whether it was recorded: what is there from an earlier call, or has begun by itself, need not be."""
     from service_executions import AlreadyExists, IllegalTransition
 

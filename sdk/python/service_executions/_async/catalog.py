@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from service_executions._async.commands import created
+from service_executions._async.commands import create
 from service_executions._async.queries import AsyncQuery
 from service_executions._async.transport import AsyncTransport
 from service_executions.entries import Entry, Order
-from service_executions.requests import posted, read, segment
+from service_executions.requests import post, read, segment
 from service_executions.values import JSON, body
 
 Kind = TypeVar("Kind", bound=Entry)
@@ -31,7 +31,7 @@ class AsyncCatalog(Generic[Kind]):
         """
         content = {"$id": id, **_members(members)}
         where = f"{self._path}/{segment(id)}"
-        answer = await created(self._transport, posted(self._path, content), where)
+        answer = await create(self._transport, post(self._path, content), where)
         return self._model.model_validate_json(answer.content)
 
     async def get(self, id: str) -> Kind:
@@ -61,9 +61,7 @@ class AsyncOrders(AsyncCatalog[Order]):
 
     async def _tell(self, id: str, command: str, members: JSON) -> Order:
         path = f"{self._path}/{segment(id)}/{command}"
-        return Order.model_validate_json(
-            (await self._transport.send(posted(path, members))).content
-        )
+        return Order.model_validate_json((await self._transport.send(post(path, members))).content)
 
 
 def _members(given: Mapping[str, Any]) -> JSON:

@@ -9,7 +9,7 @@ from service_executions._async.queries import AsyncQuery
 from service_executions._async.reads import Start
 from service_executions._async.streams import AsyncStream, AsyncStreams, Lost
 from service_executions._async.transport import AsyncTransport
-from service_executions.cursors import Cursor, kept
+from service_executions.cursors import Cursor, to_cursor
 from service_executions.entries import CellExecution, CellFigures
 from service_executions.frames import CellEvent, CellFrame
 from service_executions.requests import read
@@ -78,7 +78,7 @@ class AsyncCells:
         or an object, the next process goes on where this one was, in each log.
         """
         query = {"types": types, "cells": cells, "from": start, **filters}
-        return AsyncStreams(self._transport).events_of_cells(query, kept(cursor), on_lost)
+        return AsyncStreams(self._transport).events_of_cells(query, to_cursor(cursor), on_lost)
 
     def watch(
         self,
@@ -92,4 +92,4 @@ class AsyncCells:
     ) -> AsyncStream[CellFrame]:
         """What happens to the executions of several logs, in flat frames; all else is as for `events`."""
         query = {"types": types, "cells": cells, "from": start, "format": "watch", **filters}
-        return AsyncStreams(self._transport).frames_of_cells(query, kept(cursor), on_lost)
+        return AsyncStreams(self._transport).frames_of_cells(query, to_cursor(cursor), on_lost)

@@ -16,11 +16,11 @@ from service_executions.requests import (
     CommandOptions,
     Repeat,
     Request,
-    dated,
     option_headers,
-    posted,
+    post,
     read,
     segment,
+    with_time,
 )
 from service_executions.retries import passing
 from service_executions.values import JSON
@@ -51,17 +51,17 @@ class AsyncCommands:
             ConnectionFailed: it gave no answer.
         """
         path = f"/executions/{segment(execution)}/{command.path}"
-        request = posted(path, dated(members, options), option_headers(options))
+        request = post(path, with_time(members, options), option_headers(options))
         if minimal:
             request = _with(request, "Prefer", "return=minimal")
         has_guard = "idempotency_key" in options or "if_match" in options
         if command.repeat is Repeat.GUARDED and not has_guard:
-            return await self._guarded(execution, request)
+            return await self._send_once(execution, request)
         if command.repeat is Repeat.KEYED and "idempotency_key" not in options:
             request = _with(request, "Idempotency-Key", new_id("key"))
         return (await self._transport.send(request)).content
 
-    async def _guarded(self, execution: str, request: Request) -> bytes:
+    async def _send_once(self, execution: str, request: Request) -> bytes:
         """Send once; before a repeat look whether it was recorded, and let it through only where nothing
         else was recorded since that look.
         """
@@ -104,7 +104,7 @@ class AsyncCommands:
             cursor = page["nextCursor"]
 
 
-async def created(transport: AsyncTransport, request: Request, where: str) -> httpx2.Response:
+async def create(transport: AsyncTransport, request: Request, where: str) -> httpx2.Response:
     """The answer to a creation under an id of our own: where a repeat finds it there, it is that one.
 
     Raises:

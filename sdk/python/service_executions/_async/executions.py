@@ -8,21 +8,21 @@ from typing import Any, Unpack
 
 from pydantic_core import from_json
 
-from service_executions._async.commands import created
+from service_executions._async.commands import create
 from service_executions._async.execution import AsyncExecution
 from service_executions._async.queries import AsyncQuery
 from service_executions._async.reads import Start
 from service_executions._async.streams import AsyncStream, AsyncStreams, Lost
 from service_executions._async.transport import AsyncTransport
 from service_executions.creation import NewExecution, creation, reference
-from service_executions.cursors import Cursor, kept
+from service_executions.cursors import Cursor, to_cursor
 from service_executions.entries import Job, Preview
 from service_executions.frames import Frame
 from service_executions.ids import new_id
 from service_executions.models import ServiceExecution
 from service_executions.requests import (
     option_headers,
-    posted,
+    post,
     read,
     segment,
 )
@@ -52,9 +52,9 @@ class AsyncExecutions:
         """
         chosen = id or new_id("exec")
         content = creation(chosen, order, service, members)
-        request = posted("/executions", content, option_headers(members))
+        request = post("/executions", content, option_headers(members))
         where = f"/executions/{segment(chosen)}"
-        return self._execution((await created(self._transport, request, where)).content)
+        return self._execution((await create(self._transport, request, where)).content)
 
     async def get(
         self,
@@ -97,8 +97,8 @@ class AsyncExecutions:
         `limit` is how many a page has, `at` a time whose list is meant, `sort` like `-metadata.createdAt`.
         """
         asked = {"sort": sort, "limit": limit, "at": at, "expand": expand}
-        request = posted("/executions/find", {"filter": wire(dict(query or {}))})
-        return AsyncQuery(self._transport, request.following(asked), self._listed)
+        request = post("/executions/find", {"filter": wire(dict(query or {}))})
+        return AsyncQuery(self._transport, request.following(asked), self._from_list)
 
     def watch(
         self,
@@ -118,7 +118,7 @@ class AsyncExecutions:
         streams = AsyncStreams(self._transport)
         query = {"types": types, "from": start, **filters}
         if execution is None:
-            return streams.watch_all(query, kept(cursor), on_lost)
+            return streams.watch_all(query, to_cursor(cursor), on_lost)
         if filters or cursor is not None:
             raise TypeError("the stream of one execution has neither filters nor a cursor")
         named = execution if isinstance(execution, str) else execution.id
@@ -145,7 +145,7 @@ class AsyncExecutions:
             wait=wait,
         )
         headers = {"Idempotency-Key": new_id("key"), "X-Worker": worker}
-        request = posted("/executions/claim", members, headers)
+        request = post("/executions/claim", members, headers)
         answer = await self._transport.send(request.lasting(wait + MARGIN))
         return None if answer.status_code == 204 else self._execution(answer.content)
 
@@ -159,19 +159,19 @@ class AsyncExecutions:
         """Send one command to all that meet a filter: the job that does it."""
         members = {**body(command=command, reason=reason), "filter": wire(dict(filter))}
         headers = {"Idempotency-Key": new_id("key")}
-        answer = await self._transport.send(posted("/executions/bulk", members, headers))
+        answer = await self._transport.send(post("/executions/bulk", members, headers))
         return Job.model_validate_json(answer.content)
 
     async def preview(self, command: str, filter: Mapping[str, Any]) -> Preview:
         """What `bulk` would do, counted."""
         members = {"command": command, "filter": wire(dict(filter)), "preview": True}
-        answer = await self._transport.send(posted("/executions/bulk", members).following())
+        answer = await self._transport.send(post("/executions/bulk", members).following())
         return Preview.model_validate(from_json(answer.content))
 
     def _execution(self, content: bytes) -> AsyncExecution:
         document = ServiceExecution.model_validate_json(content)
         return AsyncExecution(self._transport, document.id, document)
 
-    def _listed(self, item: Any) -> AsyncExecution:
+    def _from_list(self, item: Any) -> AsyncExecution:
         document = ServiceExecution.model_validate(item)
         return AsyncExecution(self._transport, document.id, document)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from service_executions._async.commands import AsyncCommands, created
+from service_executions._async.commands import AsyncCommands, create
 from service_executions._async.transport import AsyncTransport
 from service_executions.recording.buffer import Buffer
 from service_executions.recording.ends import now
-from service_executions.requests import Command, posted, segment
+from service_executions.requests import Command, post, segment
 from service_executions.values import JSON
 
 OnError = Literal["raise", "buffer"]
@@ -39,8 +39,8 @@ class AsyncDirectRecorder:
         self._commands = AsyncCommands(transport)
 
     async def create(self, execution: str, members: JSON) -> None:
-        request = posted("/executions", {"$id": execution, **members})
-        await created(self._transport, request, f"/executions/{segment(execution)}")
+        request = post("/executions", {"$id": execution, **members})
+        await create(self._transport, request, f"/executions/{segment(execution)}")
 
     async def send(self, execution: str, command: Command, members: JSON) -> None:
         own = {name: value for name, value in members.items() if name != command.of}

@@ -10,12 +10,12 @@ from typing import Any, Protocol, TypeVar
 
 import httpx2
 
-from service_executions.recording.arguments import captured
+from service_executions.recording.arguments import capture
 
 __all__ = [
     "CANCELLED",
     "HttpClient",
-    "decorated",
+    "decorate",
     "http_of_buffer",
     "in_thread",
     "sleep",
@@ -55,7 +55,7 @@ async def in_thread(work: Callable[..., Done], *args: Any) -> Done:
     return await to_thread(work, *args)
 
 
-def decorated(recording: Recording, function: Function) -> Function:
+def decorate(recording: Recording, function: Function) -> Function:
     """A coroutine function each of whose calls is recorded.
 
     Raises:
@@ -68,7 +68,7 @@ def decorated(recording: Recording, function: Function) -> Function:
     async def wrapper(*args: Any, **named: Any) -> Any:
         one = recording.again()
         if one.capture:
-            one.input = captured(function, args, named)
+            one.input = capture(function, args, named)
         async with one:
             result = await function(*args, **named)
             if one.capture:

@@ -52,7 +52,7 @@ class AsyncStream(Generic[Item]):
         self._model = model
         self._place = Resumption(start, cursor, several=several)
         self._lost = on_lost
-        self._items: AsyncGenerator[Item] = self._followed()
+        self._items: AsyncGenerator[Item] = self._follow()
 
     @property
     def caught_up(self) -> bool:
@@ -85,11 +85,11 @@ class AsyncStream(Generic[Item]):
         """End it."""
         await self._items.aclose()
 
-    async def _followed(self) -> AsyncGenerator[Item]:
+    async def _follow(self) -> AsyncGenerator[Item]:
         while True:
             reason: str | None = None
             try:
-                async with self._opened() as response:
+                async with self._open() as response:
                     if response.status_code == 204:
                         return
                     async for item in self._visit(response):
@@ -111,7 +111,7 @@ class AsyncStream(Generic[Item]):
             await sleep(pause)
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncGenerator[httpx2.Response]:
+    async def _open(self) -> AsyncGenerator[httpx2.Response]:
         async with self._transport.http.stream(
             "GET",
             self._transport.address.api + self._path,
@@ -126,7 +126,7 @@ class AsyncStream(Generic[Item]):
             if not response.is_success:
                 await response.aread()
                 raise refusal(response, 1)
-            self._place.opened(response.headers)
+            self._place.note_opened(response.headers)
             yield response
 
     async def _visit(self, response: httpx2.Response) -> AsyncGenerator[Item]:
@@ -140,7 +140,7 @@ class AsyncStream(Generic[Item]):
             if place.is_new(getattr(item, "position", 0), getattr(item, "cell", "")):
                 yield item
             if not getattr(item, "more", False):
-                place.handled(sent.id)
+                place.note_handled(sent.id)
 
 
 class AsyncStreams:

@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from service_executions._async.recorder import AsyncRecorder
-from service_executions._async.runtime import CANCELLED, Function, decorated, to_the_end
+from service_executions._async.runtime import CANCELLED, Function, decorate, to_the_end
 from service_executions.ids import new_id
 from service_executions.recording import signals
 from service_executions.recording.current import RUN, STEP
 from service_executions.recording.ends import failure, reason
 from service_executions.recording.step_declaration import StepDeclaration
-from service_executions.recording.tolerance import tolerated
+from service_executions.recording.tolerance import tolerate
 from service_executions.requests import (
     CANCEL,
     CHECKPOINT,
@@ -76,7 +76,7 @@ class AsyncRun:
 
     async def record(self, command: Command, members: Callable[[], JSON]) -> None:
         """Send a command, or pass over what goes wrong with it, as was chosen."""
-        with tolerated(is_tolerant=self.recorder.is_tolerant):
+        with tolerate(is_tolerant=self.recorder.is_tolerant):
             await self.recorder.send(self.id, command, members())
 
     async def progress(self, progress: float) -> None:
@@ -132,9 +132,9 @@ class _AsyncRecording:
 
     def __call__(self, function: Function) -> Function:
         """Record each call of a function."""
-        return decorated(self, function)
+        return decorate(self, function)
 
-    async def _finished(self, error: BaseException | None) -> None:
+    async def _finish(self, error: BaseException | None) -> None:
         """End it. What cannot be recorded never hides what has happened to the work."""
         self.deactivate()
         if error is None:
@@ -234,7 +234,7 @@ class AsyncStepRecording(_AsyncRecording):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._finished(error)
+        await self._finish(error)
 
 
 class AsyncTracking(_AsyncRecording):
@@ -294,4 +294,4 @@ class AsyncTracking(_AsyncRecording):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._finished(error)
+        await self._finish(error)

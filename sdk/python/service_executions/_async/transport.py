@@ -73,20 +73,20 @@ class AsyncTransport:
     async def once(self, request: Request, attempt: int = 1) -> httpx2.Response:
         """The answer to a request that is sent once."""
         if not (request.follows and self._consistent and "minPosition" not in request.query):
-            return await self._sent(request, attempt)
+            return await self._send(request, attempt)
         asked = replace(
             request,
             query={**request.query, **self.session.query()},
             headers={**request.headers, **self._prefer},
         )
         try:
-            return await self._sent(asked, attempt)
+            return await self._send(asked, attempt)
         except OtherLog:
             # The log was restored from a backup: what this session saw of the old one is no more.
             self.session.forget()
-            return await self._sent(request, attempt)
+            return await self._send(request, attempt)
 
-    async def _sent(self, request: Request, attempt: int) -> httpx2.Response:
+    async def _send(self, request: Request, attempt: int) -> httpx2.Response:
         options: dict[str, Any] = {"params": request.query} if request.query else {}
         try:
             response = await self.http.request(

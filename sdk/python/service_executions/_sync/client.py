@@ -24,14 +24,14 @@ from service_executions._sync.streams import Lost, Stream, Streams
 from service_executions._sync.tracking import StepRecording, Tracking
 from service_executions._sync.transport import LIMITS, Transport
 from service_executions.creation import NewExecution, creation
-from service_executions.cursors import Cursor, kept
+from service_executions.cursors import Cursor, to_cursor
 from service_executions.entries import Figures, Job, Service, User, Waiting, Workflow
 from service_executions.frames import Event
 from service_executions.ids import new_id
 from service_executions.recording.buffer import Buffer
 from service_executions.recording.sender import buffer
 from service_executions.recording.step_declaration import StepDeclaration
-from service_executions.requests import posted, read, segment
+from service_executions.requests import post, read, segment
 from service_executions.retries import Retries
 from service_executions.session import Session
 from service_executions.values import wire
@@ -200,7 +200,7 @@ class Client:
         """Up to 1 000 commands in one request, as `POST /commands` takes them: each is answered in order, by
         its own `status`; one refusal does not stop the rest.
         """
-        request = posted("/commands", wire(list(commands)), {"Idempotency-Key": new_id("key")})
+        request = post("/commands", wire(list(commands)), {"Idempotency-Key": new_id("key")})
         outcomes: list[dict[str, Any]] = from_json(self.transport.send(request).content)
         return outcomes
 
@@ -219,7 +219,7 @@ class Client:
         handled at least once. Filters are `service`, `order`, `customer`, `provider`, `tag`, `status`.
         """
         query = {"types": types, "from": start, **filters}
-        return Streams(self.transport).listen(query, kept(cursor), on_lost)
+        return Streams(self.transport).listen(query, to_cursor(cursor), on_lost)
 
     def inbox(self, assignee: str | None = None) -> Query[Waiting]:
         """What waits for a person, or for all people, the most urgent first."""

@@ -16,11 +16,11 @@ from service_executions.requests import (
     CommandOptions,
     Repeat,
     Request,
-    dated,
     option_headers,
-    posted,
+    post,
     read,
     segment,
+    with_time,
 )
 from service_executions.retries import passing
 from service_executions.values import JSON
@@ -51,17 +51,17 @@ class Commands:
             ConnectionFailed: it gave no answer.
         """
         path = f"/executions/{segment(execution)}/{command.path}"
-        request = posted(path, dated(members, options), option_headers(options))
+        request = post(path, with_time(members, options), option_headers(options))
         if minimal:
             request = _with(request, "Prefer", "return=minimal")
         has_guard = "idempotency_key" in options or "if_match" in options
         if command.repeat is Repeat.GUARDED and (not has_guard):
-            return self._guarded(execution, request)
+            return self._send_once(execution, request)
         if command.repeat is Repeat.KEYED and "idempotency_key" not in options:
             request = _with(request, "Idempotency-Key", new_id("key"))
         return self._transport.send(request).content
 
-    def _guarded(self, execution: str, request: Request) -> bytes:
+    def _send_once(self, execution: str, request: Request) -> bytes:
         """Send once; before a repeat look whether it was recorded, and let it through only where nothing
         else was recorded since that look.
         """
@@ -102,7 +102,7 @@ class Commands:
             cursor = page["nextCursor"]
 
 
-def created(transport: Transport, request: Request, where: str) -> httpx2.Response:
+def create(transport: Transport, request: Request, where: str) -> httpx2.Response:
     """The answer to a creation under an id of our own: where a repeat finds it there, it is that one.
 
     Raises:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Self, Unpack
 
-from service_executions._sync.commands import Commands, created
+from service_executions._sync.commands import Commands, create
 from service_executions._sync.reads import Reads
 from service_executions._sync.transport import Transport
 from service_executions.ids import new_id
@@ -29,11 +29,11 @@ from service_executions.requests import (
     USAGE,
     Command,
     CommandOptions,
-    dated,
     of_step,
     option_headers,
-    posted,
+    post,
     segment,
+    with_time,
 )
 from service_executions.values import (
     JSON,
@@ -150,8 +150,8 @@ class Execution(Reads):
             tags=tags,
             metadata=metadata,
         )
-        members = dated({**changes, **dict.fromkeys(clear)}, options)
-        request = posted(self._path, members, option_headers(options))
+        members = with_time({**changes, **dict.fromkeys(clear)}, options)
+        request = post(self._path, members, option_headers(options))
         answer = self._transport.send(request.with_method("PATCH"))
         self._document = ServiceExecution.model_validate_json(answer.content)
         return self
@@ -256,8 +256,8 @@ class Execution(Reads):
     ) -> Execution:
         """A new execution that begins where this one was at a version."""
         chosen = id or new_id("exec")
-        members = dated({"version": version, "$id": chosen}, options)
-        request = posted(f"{self._path}/fork", members, option_headers(options))
-        answer = created(self._transport, request, f"/executions/{segment(chosen)}")
+        members = with_time({"version": version, "$id": chosen}, options)
+        request = post(f"{self._path}/fork", members, option_headers(options))
+        answer = create(self._transport, request, f"/executions/{segment(chosen)}")
         document = ServiceExecution.model_validate_json(answer.content)
         return Execution(self._transport, chosen, document)

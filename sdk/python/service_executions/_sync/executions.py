@@ -8,19 +8,19 @@ from typing import Any, Unpack
 
 from pydantic_core import from_json
 
-from service_executions._sync.commands import created
+from service_executions._sync.commands import create
 from service_executions._sync.execution import Execution
 from service_executions._sync.queries import Query
 from service_executions._sync.reads import Start
 from service_executions._sync.streams import Lost, Stream, Streams
 from service_executions._sync.transport import Transport
 from service_executions.creation import NewExecution, creation, reference
-from service_executions.cursors import Cursor, kept
+from service_executions.cursors import Cursor, to_cursor
 from service_executions.entries import Job, Preview
 from service_executions.frames import Frame
 from service_executions.ids import new_id
 from service_executions.models import ServiceExecution
-from service_executions.requests import option_headers, posted, read, segment
+from service_executions.requests import option_headers, post, read, segment
 from service_executions.values import body, wire
 from service_executions.view import View
 
@@ -47,9 +47,9 @@ class Executions:
         """
         chosen = id or new_id("exec")
         content = creation(chosen, order, service, members)
-        request = posted("/executions", content, option_headers(members))
+        request = post("/executions", content, option_headers(members))
         where = f"/executions/{segment(chosen)}"
-        return self._execution(created(self._transport, request, where).content)
+        return self._execution(create(self._transport, request, where).content)
 
     def get(
         self,
@@ -90,8 +90,8 @@ class Executions:
         `limit` is how many a page has, `at` a time whose list is meant, `sort` like `-metadata.createdAt`.
         """
         asked = {"sort": sort, "limit": limit, "at": at, "expand": expand}
-        request = posted("/executions/find", {"filter": wire(dict(query or {}))})
-        return Query(self._transport, request.following(asked), self._listed)
+        request = post("/executions/find", {"filter": wire(dict(query or {}))})
+        return Query(self._transport, request.following(asked), self._from_list)
 
     def watch(
         self,
@@ -111,7 +111,7 @@ class Executions:
         streams = Streams(self._transport)
         query = {"types": types, "from": start, **filters}
         if execution is None:
-            return streams.watch_all(query, kept(cursor), on_lost)
+            return streams.watch_all(query, to_cursor(cursor), on_lost)
         if filters or cursor is not None:
             raise TypeError("the stream of one execution has neither filters nor a cursor")
         named = execution if isinstance(execution, str) else execution.id
@@ -138,7 +138,7 @@ class Executions:
             wait=wait,
         )
         headers = {"Idempotency-Key": new_id("key"), "X-Worker": worker}
-        request = posted("/executions/claim", members, headers)
+        request = post("/executions/claim", members, headers)
         answer = self._transport.send(request.lasting(wait + MARGIN))
         return None if answer.status_code == 204 else self._execution(answer.content)
 
@@ -146,19 +146,19 @@ class Executions:
         """Send one command to all that meet a filter: the job that does it."""
         members = {**body(command=command, reason=reason), "filter": wire(dict(filter))}
         headers = {"Idempotency-Key": new_id("key")}
-        answer = self._transport.send(posted("/executions/bulk", members, headers))
+        answer = self._transport.send(post("/executions/bulk", members, headers))
         return Job.model_validate_json(answer.content)
 
     def preview(self, command: str, filter: Mapping[str, Any]) -> Preview:
         """What `bulk` would do, counted."""
         members = {"command": command, "filter": wire(dict(filter)), "preview": True}
-        answer = self._transport.send(posted("/executions/bulk", members).following())
+        answer = self._transport.send(post("/executions/bulk", members).following())
         return Preview.model_validate(from_json(answer.content))
 
     def _execution(self, content: bytes) -> Execution:
         document = ServiceExecution.model_validate_json(content)
         return Execution(self._transport, document.id, document)
 
-    def _listed(self, item: Any) -> Execution:
+    def _from_list(self, item: Any) -> Execution:
         document = ServiceExecution.model_validate(item)
         return Execution(self._transport, document.id, document)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from service_executions._sync.commands import Commands, created
+from service_executions._sync.commands import Commands, create
 from service_executions._sync.transport import Transport
 from service_executions.recording.buffer import Buffer
 from service_executions.recording.ends import now
-from service_executions.requests import Command, posted, segment
+from service_executions.requests import Command, post, segment
 from service_executions.values import JSON
 
 OnError = Literal["raise", "buffer"]
@@ -39,8 +39,8 @@ class DirectRecorder:
         self._commands = Commands(transport)
 
     def create(self, execution: str, members: JSON) -> None:
-        request = posted("/executions", {"$id": execution, **members})
-        created(self._transport, request, f"/executions/{segment(execution)}")
+        request = post("/executions", {"$id": execution, **members})
+        create(self._transport, request, f"/executions/{segment(execution)}")
 
     def send(self, execution: str, command: Command, members: JSON) -> None:
         own = {name: value for name, value in members.items() if name != command.of}

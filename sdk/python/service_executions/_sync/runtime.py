@@ -11,12 +11,12 @@ from typing import Any, Protocol, TypeVar
 
 import httpx2
 
-from service_executions.recording.arguments import captured
+from service_executions.recording.arguments import capture
 
 __all__ = [
     "CANCELLED",
     "HttpClient",
-    "decorated",
+    "decorate",
     "http_of_buffer",
     "in_thread",
     "sleep",
@@ -60,7 +60,7 @@ def in_thread(work: Callable[..., Done], *args: Any) -> Done:
     return work(*args)
 
 
-def decorated(recording: Recording, function: Function) -> Function:
+def decorate(recording: Recording, function: Function) -> Function:
     """A function each of whose calls is recorded, also a coroutine function."""
     if inspect.iscoroutinefunction(function):
         return _coroutine(recording, function)
@@ -69,7 +69,7 @@ def decorated(recording: Recording, function: Function) -> Function:
     def wrapper(*args: Any, **named: Any) -> Any:
         one = recording.again()
         if one.capture:
-            one.input = captured(function, args, named)
+            one.input = capture(function, args, named)
         with one:
             result = function(*args, **named)
             if one.capture:
@@ -86,7 +86,7 @@ def _coroutine(recording: Recording, function: Function) -> Function:
     async def wrapper(*args: Any, **named: Any) -> Any:
         one = recording.again()
         if one.capture:
-            one.input = captured(function, args, named)
+            one.input = capture(function, args, named)
         await asyncio.to_thread(one.begin)
         one.activate()
         try:

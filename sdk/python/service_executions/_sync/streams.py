@@ -52,7 +52,7 @@ class Stream(Generic[Item]):
         self._model = model
         self._place = Resumption(start, cursor, several=several)
         self._lost = on_lost
-        self._items: Generator[Item] = self._followed()
+        self._items: Generator[Item] = self._follow()
 
     @property
     def caught_up(self) -> bool:
@@ -85,11 +85,11 @@ class Stream(Generic[Item]):
         """End it."""
         self._items.close()
 
-    def _followed(self) -> Generator[Item]:
+    def _follow(self) -> Generator[Item]:
         while True:
             reason: str | None = None
             try:
-                with self._opened() as response:
+                with self._open() as response:
                     if response.status_code == 204:
                         return
                     for item in self._visit(response):
@@ -111,7 +111,7 @@ class Stream(Generic[Item]):
             sleep(pause)
 
     @contextmanager
-    def _opened(self) -> Generator[httpx2.Response]:
+    def _open(self) -> Generator[httpx2.Response]:
         with self._transport.http.stream(
             "GET",
             self._transport.address.api + self._path,
@@ -126,7 +126,7 @@ class Stream(Generic[Item]):
             if not response.is_success:
                 response.read()
                 raise refusal(response, 1)
-            self._place.opened(response.headers)
+            self._place.note_opened(response.headers)
             yield response
 
     def _visit(self, response: httpx2.Response) -> Generator[Item]:
@@ -140,7 +140,7 @@ class Stream(Generic[Item]):
             if place.is_new(getattr(item, "position", 0), getattr(item, "cell", "")):
                 yield item
             if not getattr(item, "more", False):
-                place.handled(sent.id)
+                place.note_handled(sent.id)
 
 
 class Streams:

@@ -73,19 +73,19 @@ class Transport:
     def once(self, request: Request, attempt: int = 1) -> httpx2.Response:
         """The answer to a request that is sent once."""
         if not (request.follows and self._consistent and ("minPosition" not in request.query)):
-            return self._sent(request, attempt)
+            return self._send(request, attempt)
         asked = replace(
             request,
             query={**request.query, **self.session.query()},
             headers={**request.headers, **self._prefer},
         )
         try:
-            return self._sent(asked, attempt)
+            return self._send(asked, attempt)
         except OtherLog:
             self.session.forget()
-            return self._sent(request, attempt)
+            return self._send(request, attempt)
 
-    def _sent(self, request: Request, attempt: int) -> httpx2.Response:
+    def _send(self, request: Request, attempt: int) -> httpx2.Response:
         options: dict[str, Any] = {"params": request.query} if request.query else {}
         try:
             response = self.http.request(

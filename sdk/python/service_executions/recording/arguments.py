@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def captured(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+def capture(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """The arguments of a call by their names."""
     bound = inspect.signature(function).bind(*args, **named)
     bound.apply_defaults()

@@ -100,17 +100,17 @@ class Buffer:
 
     def _run(self) -> None:
         try:
-            self._batches.extend(self._spool.adopted())
+            self._batches.extend(self._spool.adopt())
         except OSError as error:
             LOG.warning("what earlier processes left cannot be read: %s", error)
-        while self._gathered():
+        while self._gather():
             batch = self._batches[0]
-            if not self._delivered(batch):
+            if not self._deliver(batch):
                 return
             self._batches.popleft()
             self._spool.done(batch)
 
-    def _gathered(self) -> bool:
+    def _gather(self) -> bool:
         """Whether there is a batch to send; waits for one until the end."""
         with self._changed:
             while not self._batches:
@@ -138,7 +138,7 @@ class Buffer:
                 self._batches.append(Batch(new_id("batch")))
             self._batches[-1].add(line)
 
-    def _delivered(self, batch: Batch) -> bool:
+    def _deliver(self, batch: Batch) -> bool:
         """Send a batch until it is answered; False where the time is up before."""
         with self._changed:
             batch.is_sent = True

@@ -56,10 +56,10 @@ class Spool:
         self._adopted: list[IO[bytes]] = []
         """Locks that are held until this process ends, so that no other takes the same batches."""
 
-    def adopted(self) -> Iterator[Batch]:
+    def adopt(self) -> Iterator[Batch]:
         """The batches that processes left here which have ended, in the order of each."""
         for folder in sorted(self._root.glob("spool_*")) if self._root.is_dir() else ():
-            lock = None if folder == self._folder else _locked(folder)
+            lock = None if folder == self._folder else _lock(folder)
             if lock is not None:
                 self._adopted.append(lock)
                 files = sorted(folder.glob(f"*{SUFFIX}"))
@@ -73,7 +73,7 @@ class Spool:
             return
         if self._lock is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _locked(self._folder)
+            self._lock = _lock(self._folder)
         file = batch.file or self._folder / f"{batch.key}{SUFFIX}"
         new = batch.lines[batch.written :]
         with os.fdopen(
@@ -107,7 +107,7 @@ def default_root(url: str) -> Path:
     return base / "service-executions" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
-def _locked(folder: Path) -> IO[bytes] | None:
+def _lock(folder: Path) -> IO[bytes] | None:
     """The lock of a folder; None where the process lives that it is of."""
     with suppress(OSError):
         file = (folder / "lock").open("ab")

@@ -9,7 +9,7 @@ from service_executions.resumption import LOG
 
 
 @contextmanager
-def tolerated(*, is_tolerant: bool) -> Generator[None]:
+def tolerate(*, is_tolerant: bool) -> Generator[None]:
     """Let no mistake out of the block, if that is wanted: a cost that is no number, an output that holds itself."""
     try:
         yield

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.access.identity import Access
+from api.access.identity import Authenticator
 from api.access.tokens.configured import verifiers
 from api.settings import SetupError, read
 from domain.errors import Overloaded
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.anyio
 FOR_US = {"EXECUTIONS_JWT_ISSUER": ISSUER, "EXECUTIONS_JWT_AUDIENCE": AUDIENCE}
 
 
-def access(**variables: Any) -> Access:
-    return Access("the-admin-token", b"pepper", verifiers(read(FOR_US | variables)))
+def access(**variables: Any) -> Authenticator:
+    return Authenticator("the-admin-token", b"pepper", verifiers(read(FOR_US | variables)))
 
 
 async def test_secret_and_key_file_of_the_settings_are_taken(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from api.access.identity import Access, Caller
+from api.access.identity import Authenticator, Caller
 from api.access.rights import Role
 from api.access.scope import AUDITING, WHOLE, Scope, reach_of_owner
 from api.access.tokens.signing_keys import FixedKeys, of_pem, of_secret
-from api.access.tokens.verifier import Expected, JwtVerifier
+from api.access.tokens.verifier import JwtVerifier, TokenRequirements
 from api.problems.problems import Unauthenticated
 from tests.support.tokens import (
     ALGORITHMS,
@@ -30,19 +30,19 @@ from tests.support.tokens import (
 
 pytestmark = pytest.mark.anyio
 NOW = int(time.time())
-EXPECTED = Expected(ISSUER, AUDIENCE, leeway=5)
+EXPECTED = TokenRequirements(ISSUER, AUDIENCE, leeway=5)
 
 
-def access(*keys: Any) -> Access:
+def access(*keys: Any) -> Authenticator:
     fixed = FixedKeys(*(keys or (of_secret(SECRET), *(of_pem(pem(each)) for each in ALGORITHMS))))
-    return Access("the-admin-token", b"pepper", [JwtVerifier([fixed], EXPECTED)])
+    return Authenticator("the-admin-token", b"pepper", [JwtVerifier([fixed], EXPECTED)])
 
 
-async def caller(text: bytes, known: Access | None = None) -> Caller:
+async def caller(text: bytes, known: Authenticator | None = None) -> Caller:
     return await (known or access()).caller(b"Bearer " + text)
 
 
-async def refusal(text: bytes, known: Access | None = None) -> str:
+async def refusal(text: bytes, known: Authenticator | None = None) -> str:
     with pytest.raises(Unauthenticated) as refused:
         await caller(text, known)
     return refused.value.detail
@@ -91,8 +91,8 @@ async def test_token_with_wrong_claims_is_refused(changed: dict[str, Any], said:
 
 async def test_leeway_of_clocks_is_that_of_the_settings() -> None:
     now = int(time.time())
-    verifier = JwtVerifier([FixedKeys(of_secret(SECRET))], Expected(ISSUER, AUDIENCE, 300))
-    known = Access("the-admin-token", b"pepper", [verifier])
+    verifier = JwtVerifier([FixedKeys(of_secret(SECRET))], TokenRequirements(ISSUER, AUDIENCE, 300))
+    known = Authenticator("the-admin-token", b"pepper", [verifier])
     apart: tuple[dict[str, Any], ...] = ({"exp": now - 200}, {"nbf": now + 200})
     for changed in apart:
         await caller(token(**changed), known)
@@ -177,7 +177,7 @@ async def test_huge_token_is_refused_unread() -> None:
             return super().takes(token)
 
     verifier = Reading([FixedKeys(of_secret(SECRET))], EXPECTED)
-    known = Access("the-admin-token", b"pepper", [verifier])
+    known = Authenticator("the-admin-token", b"pepper", [verifier])
     await refusal(token(more="x" * 8_192), known)
     assert not read
 
@@ -193,7 +193,7 @@ async def test_token_is_verified_once_until_its_end() -> None:
 
     now = time.time()
     verifier = JwtVerifier([Counting(of_secret(SECRET))], EXPECTED)
-    known = Access("the-admin-token", b"pepper", [verifier], now=lambda: now)
+    known = Authenticator("the-admin-token", b"pepper", [verifier], now=lambda: now)
     header = b"Bearer " + token(exp=int(now) + 600)
     assert known.known_caller(header) is None
     found = await known.caller(header)

@@ -151,8 +151,8 @@ def test_verify_says_how_many_reads_were_retired() -> None:
         Retired(1, number, datetime.now(UTC), day, *span, b"", b"h")
         for number, (day, span) in enumerate(zip(days, spans, strict=True), 1)
     ]
-    assert verify._named(retired) == "; 5 of them were retired, of days up to 2026-10-03"
-    assert verify._named([]) == ""
+    assert verify._describe_retired(retired) == "; 5 of them were retired, of days up to 2026-10-03"
+    assert verify._describe_retired([]) == ""
 
 
 def test_bundle_of_an_auditor_needs_a_grant_and_a_purpose(

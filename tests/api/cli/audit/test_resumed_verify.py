@@ -36,14 +36,14 @@ async def verified(audited: AuditedLog, folder: Path, *more: str | Path) -> Resu
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """What a Ctrl-C does as soon as a position is reached."""
-    usual = check._TreeCheck._compared
+    usual = check._TreeCheck._compare
 
     async def compared(self: check._TreeCheck, *given: object) -> object:
         if given[1] == (0, at // 256):
             raise KeyboardInterrupt
         return await usual(self, *given)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(check._TreeCheck, "_compared", compared)
+    monkeypatch.setattr(check._TreeCheck, "_compare", compared)
 
 
 async def test_interrupted_check_goes_on_and_names_what_both_parts_found(

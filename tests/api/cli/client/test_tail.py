@@ -11,7 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli.client.followed import Sent, followed
+from api.cli.client.followed import ReceivedFrame, follow
 from api.cli.client.tail import GAP
 from api.cli.main import main
 from api.cli.terminal import log_text
@@ -166,11 +166,11 @@ def test_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_lost_connection_is_made_again_where_it_was(
     database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    heard: list[Sent] = []
+    heard: list[ReceivedFrame] = []
 
     def listen(url: str, count: int) -> None:
         with Client(url, TOKEN) as client:
-            sent = followed(client, "/events", {"types": "user.*"}, start="start")
+            sent = follow(client, "/events", {"types": "user.*"}, start="start")
             heard.extend(islice(sent, count))
 
     with serving(database) as first, first.client() as client:
@@ -198,7 +198,7 @@ def test_events_of_a_running_execution_come_as_they_happen(
 ) -> None:
     execution = executions.running()
     with Client(server.url, TOKEN) as client:
-        following = followed(client, f"/executions/{execution}/events", {})
+        following = follow(client, f"/executions/{execution}/events", {})
         assert [next(following).position > 0 for _ in range(3)] == [True] * 3
         executions.tell(execution, "cancel")
         assert [sent.content["type"] for sent in following] == ["execution.cancelled"]

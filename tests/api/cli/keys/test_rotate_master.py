@@ -166,7 +166,7 @@ FAILING: dict[str, tuple[str, str]] = {
 def test_command_that_prints_no_key_is_refused_without_quoting_it(
     command: str, said: str, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.embedded_postgres.master_key.PATIENCE", 0.3)
+    monkeypatch.setattr("api.embedded_postgres.master_key.COMMAND_TIMEOUT", 0.3)
     with pytest.raises(SetupError, match=said) as refused:
         log.keys(master_key_command=command)
     assert "Sesame" not in str(refused.value)

@@ -15,7 +15,7 @@ from api.cli.client import run_import
 from api.cli.client.import_xes import import_command
 from api.cli.options import At
 from api.interop.xes import sender
-from api.interop.xes.client import OPTIONS, RETRIES, Service
+from api.interop.xes.client import OPTIONS, RETRIES, ServiceClient
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.names import id_part
 from service_executions import Client
@@ -46,9 +46,9 @@ def import_xes(
     monkeypatch.setattr(transport, "sleep", pauses.append)
     monkeypatch.setattr("api.interop.xes.client.time.sleep", pauses.append)
 
-    def connect(*_: object) -> Service:
+    def connect(*_: object) -> ServiceClient:
         http = httpx2.Client(transport=service)
-        return Service(Client("http://service/api/", "t", http_client=http, **OPTIONS))
+        return ServiceClient(Client("http://service/api/", "t", http_client=http, **OPTIONS))
 
     def invoke(file: Path = ORDERS, mapping: Path = CAKES, *options: str) -> Result:
         monkeypatch.setattr(run_import, "connect", connect)

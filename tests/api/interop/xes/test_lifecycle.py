@@ -10,7 +10,7 @@ import pytest
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.names import wire_time
 from api.interop.xes.plan import Plan, plan_trace
-from api.interop.xes.reader import Trace, XesEvent
+from api.interop.xes.reader import XesEvent, XesTrace
 from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.execution.commands import COMMANDS
@@ -37,7 +37,7 @@ def plan_of(*words: str, hours: list[int] | None = None) -> Plan:
             attributes["org:resource"] = who[0]
         at = EIGHT + HOUR * (hours[place] if hours else place)
         events.append(XesEvent(10 + place, activity, at, attributes))
-    return plan_trace(Trace(2, "t", {}, events), CAKES, "log")
+    return plan_trace(XesTrace(2, "t", {}, events), CAKES, "log")
 
 
 def carried_out(plan: Plan) -> Execution:
@@ -158,7 +158,7 @@ def test_process_abort_cancels_unless_a_later_event_decides(trace: str, status: 
 
 def test_trace_stays_running_where_the_mapping_has_no_outcomes() -> None:
     mapping = CAKES.model_copy(update={"outcomes": {}})
-    trace = Trace(2, "t", {}, [XesEvent(3, "Deliver", EIGHT, {})])
+    trace = XesTrace(2, "t", {}, [XesEvent(3, "Deliver", EIGHT, {})])
     assert plan_trace(trace, mapping, "log").status == "running"
 
 

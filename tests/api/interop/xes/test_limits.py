@@ -9,7 +9,7 @@ import pytest
 from api.interop.xes import limits
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.plan import plan_trace
-from api.interop.xes.reader import Trace, XesError, XesEvent
+from api.interop.xes.reader import XesError, XesEvent, XesTrace
 from api.interop.xes.survey import Survey, survey
 from domain.execution.commands import COMMANDS
 from domain.execution.types import MOST_STEPS
@@ -74,7 +74,7 @@ def test_trace_holds_at_most_as_much_content_as_an_execution(
 def test_every_command_goes_through_the_domain(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a limit that only the domain knows is known before anything is sent."""
     at = datetime(2024, 3, 1, tzinfo=UTC)
-    trace = Trace(2, "t", {}, [XesEvent(3, "Bake", at, {})])
+    trace = XesTrace(2, "t", {}, [XesEvent(3, "Bake", at, {})])
     plan = plan_trace(trace, CAKES, "log")
     limits.check_plan(plan)
     monkeypatch.setitem(COMMANDS, "completeStep", COMMANDS["pause"])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from api.interop.xes import reader
-from api.interop.xes.reader import Trace, XesError, XesLog
+from api.interop.xes.reader import XesError, XesLog, XesTrace
 from tests.support.paths import DATA
 
 ORDERS = DATA / "orders.xes"
@@ -18,7 +18,7 @@ EVENT = f"<event>{NAME}{TIME}</event>"
 NESTED = "<string key='k' value='v'>"
 
 
-def read(content: bytes | str) -> tuple[XesLog, list[Trace]]:
+def read(content: bytes | str) -> tuple[XesLog, list[XesTrace]]:
     log = XesLog(io.BytesIO(content.encode() if isinstance(content, str) else content))
     return log, list(log)
 

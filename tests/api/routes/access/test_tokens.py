@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api.access.tokens.signing_keys import FixedKeys, of_secret
-from api.access.tokens.verifier import Expected, JwtVerifier
+from api.access.tokens.verifier import JwtVerifier, TokenRequirements
 from tests.support.api_client import Catalog, Executions, ok, refused
 from tests.support.running_server import Serving
 from tests.support.stream_consumers import heard, socket, until_caught_up
@@ -20,7 +20,7 @@ from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token
 def verifier(server: Serving) -> Iterator[None]:
     access = server.system.door.access
     before = access._verifiers
-    known = JwtVerifier([FixedKeys(of_secret(SECRET))], Expected(ISSUER, AUDIENCE, 5))
+    known = JwtVerifier([FixedKeys(of_secret(SECRET))], TokenRequirements(ISSUER, AUDIENCE, 5))
     access._verifiers = (*before, known)
     yield
     access._verifiers = before
@@ -70,7 +70,7 @@ def test_stream_of_a_token_that_expires_ends_with_it(
     server: Serving, catalog: Catalog, executions: Executions
 ) -> None:
     execution = executions.running()
-    leeway = Expected(ISSUER, AUDIENCE, 0)
+    leeway = TokenRequirements(ISSUER, AUDIENCE, 0)
     server.system.door.access._verifiers = (JwtVerifier([FixedKeys(of_secret(SECRET))], leeway),)
     text = token(provider=catalog.provider, exp=int(time()) + 3).decode()
     shown = {"Authorization": f"Bearer {text}"}

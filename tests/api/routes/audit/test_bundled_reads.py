@@ -19,7 +19,7 @@ from api.web.reads.recorded import OF_EXECUTIONS
 from projections.audit.access import segments
 from projections.audit.access.proven import OF_MANY
 from projections.audit.verify_bundle import ANCHORS, CHECKPOINT, KEY, check, check_accesses
-from projections.audit.verify_proofs import Wrong, opened
+from projections.audit.verify_proofs import Wrong, open_note
 from projections.audit.verify_readable import ACCESSES
 from tests.support.access_chain import AccessChain
 from tests.support.api_client import Executions, ok, refused
@@ -153,7 +153,7 @@ def test_segments_are_of_bounded_size() -> None:
 
 
 def checked(files: Files, changed: Files) -> None:
-    origin, size, root = opened(files[CHECKPOINT], files[KEY].decode().strip()).split("\n")
+    origin, size, root = open_note(files[CHECKPOINT], files[KEY].decode().strip()).split("\n")
     stream = next(orjson.loads(line)["source"] for line in files["events.ndjson"].splitlines())
     identity = stream.rpartition("/")[2]
     assert origin

@@ -16,7 +16,7 @@ from projections.audit import tables
 from projections.audit.kept_tiles import KeptTiles
 from projections.audit.leaf import leaf_bytes
 from projections.audit.merkle import leaf_hash
-from projections.audit.note import Checkpoint, checkpoint_of
+from projections.audit.note import TreeCheckpoint, checkpoint_of
 from projections.audit.proofs import root_of_inclusion, roots_of_consistency
 from tests.support.api_client import JSON, Executions, ok, refused
 from tests.support.running_server import Serving, serving
@@ -44,7 +44,7 @@ def test_head_is_signed_and_names_the_log(api: httpx.Client, server: Serving, he
     assert head["origin"] == f"executions/{server.log_id}"
     root = bytes.fromhex(head["rootHash"])
     signed = checkpoint_of(head["note"], head["publicKey"])
-    assert signed == Checkpoint(head["origin"], head["treeSize"], root)
+    assert signed == TreeCheckpoint(head["origin"], head["treeSize"], root)
     answer = api.get("/audit/tree-head", headers={"Accept": "text/plain"})
     assert answer.headers["content-type"].startswith("text/plain")
     assert checkpoint_of(answer.text, head["publicKey"]).size >= head["treeSize"]

@@ -20,7 +20,7 @@ from api.routes.cells.asking import Asking
 from api.routes.cells.executions import CellHandlers
 from api.web.request import Request
 from api.web.responses import page
-from projections.query.pagination import packed, unpacked
+from projections.query.pagination import decode_cursor, encode_cursor
 from tests.support.scripted_logs import ScriptedQuestions
 
 JSON = dict[str, Any]
@@ -48,10 +48,10 @@ class Logs:
         name, query = request.url.host.partition(".")[0], request.url.params
         limit = int(query["limit"])
         self.asked.append((name, limit))
-        last = unpacked(query["cursor"])[2] if "cursor" in query else ""
+        last = decode_cursor(query["cursor"])[2] if "cursor" in query else ""
         behind = [each for each in self.rows[name] if each > last]
         shown = behind[:limit]
-        cursors = [packed(["$id", "", each]) for each in shown]
+        cursors = [encode_cursor(["$id", "", each]) for each in shown]
         following = cursors[-1] if len(behind) > limit else None
         items = [orjson.dumps({"$id": each}) for each in shown]
         text = page(items, following, members={"cursors": cursors}, lengths=True)

@@ -22,7 +22,7 @@ from api.system import System
 from domain.errors import Overloaded
 from domain.eventlog.connection import standby as standby_module
 from domain.eventlog.connection.log_head import LastSeen
-from domain.eventlog.states import Reading
+from domain.eventlog.states import LoadedState
 from domain.eventlog.store import Store
 from projections.history.time_travel import EventPage, History
 from projections.preparation import migrate
@@ -170,7 +170,7 @@ def test_event_that_the_primary_has_not_acknowledged_is_read_nowhere(
 
 async def read_through_sources(
     system: System, execution: str, version: int
-) -> tuple[EventPage, Reading | None]:
+) -> tuple[EventPage, LoadedState | None]:
     """The history of an execution, and what it was after a version."""
     stream = f"execution/{execution}"
     head, _ = await system.store.head()
@@ -178,7 +178,7 @@ async def read_through_sources(
     async def page(store: Store, until: int) -> EventPage:
         return await History(store).events(stream, until=until)
 
-    async def past(store: Store) -> Reading:
+    async def past(store: Store) -> LoadedState:
         return await History(store).read(stream, version)
 
     assert system.sources.standby is not None
@@ -227,8 +227,8 @@ def test_standby_answers_as_the_primary_does(
 def answering(of_past: Any) -> Any:
     """`of_past`, which must find what it is asked for."""
 
-    async def checked(*asked: Any) -> Reading:
-        found: Reading | None = await of_past(*asked)
+    async def checked(*asked: Any) -> LoadedState:
+        found: LoadedState | None = await of_past(*asked)
         assert found is not None
         return found
 

@@ -13,7 +13,7 @@ import pytest
 from api.clock import Clock
 from domain.errors import Overloaded
 from domain.eventlog.access.access_log import AccessLog
-from domain.eventlog.access.entry import BEFORE_ALL, SEPARATOR, Access, chained, entry_bytes
+from domain.eventlog.access.entry import BEFORE_ALL, SEPARATOR, Access, chain_hash, entry_bytes
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.sessions import session_options
 
@@ -50,7 +50,7 @@ def chain(conninfo: str) -> list[Access]:
         for number, (id_, at, *texts, hash_) in enumerate(connection.execute(ROWS).fetchall(), 1):
             access = Access._make((*texts[:3], tuple(texts[3]), *texts[4:]))
             assert (id_, at >= latest) == (number, True)
-            before, latest = chained(before, entry_bytes(id_, at, access)), at
+            before, latest = chain_hash(before, entry_bytes(id_, at, access)), at
             assert hash_ == before
             found.append(access)
         head = connection.execute("SELECT id, at, hash FROM access_head").fetchone()

@@ -7,7 +7,7 @@ from datetime import timedelta
 import hypothesis.strategies as st
 from hypothesis import given
 
-from domain.eventlog.access.entry import EPOCH, SEPARATOR, Access, chained, entry_bytes
+from domain.eventlog.access.entry import EPOCH, SEPARATOR, Access, chain_hash, entry_bytes
 from projections.audit.verify_bundle import _texts_of
 
 TEXTS = st.text(max_size=20)
@@ -30,5 +30,5 @@ def test_every_byte_of_an_entry_and_of_the_hash_before_it_counts(
     content = entry_bytes(7, EPOCH, access)
     whole = bytearray(before + content)
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    changed = chained(bytes(whole[: len(before)]), bytes(whole[len(before) :]))
-    assert changed != chained(before, content)
+    changed = chain_hash(bytes(whole[: len(before)]), bytes(whole[len(before) :]))
+    assert changed != chain_hash(before, content)

@@ -19,11 +19,11 @@ from domain.eventlog.archive.blocks import (
     LENGTH,
     MAGIC,
     blocks_of,
-    encoded_positions,
+    encode_positions,
     events_in,
     events_of,
     file_of,
-    opened,
+    open_block,
     positions_of,
 )
 from domain.eventlog.codec import EventRow
@@ -50,7 +50,7 @@ def test_events_are_read_as_they_were_written(
     read = [
         row
         for block in blocks
-        for row in events_of(opened(content[block.start : block.start + block.length]))
+        for row in events_of(open_block(content[block.start : block.start + block.length]))
     ]
     assert read == rows
     assert content.startswith(MAGIC)
@@ -62,7 +62,7 @@ def test_events_are_read_as_they_were_written(
 @given(st.lists(st.integers(1, 2**30), max_size=20))
 def test_positions_are_read_as_they_were_written(steps: list[int]) -> None:
     positions = list(accumulate(steps))
-    assert positions_of(encoded_positions(positions)) == positions
+    assert positions_of(encode_positions(positions)) == positions
 
 
 def rows_of(number: int) -> list[EventRow]:
@@ -94,7 +94,7 @@ def test_ciphertext_takes_no_more_room_than_its_bytes() -> None:
 def test_file_of_the_first_form_is_read() -> None:
     rows = rows_of(3)
     content, [block] = file_of(rows)[0], blocks_of(file_of(rows)[1])
-    former = zlib.compress(opened(content[block.start : block.start + block.length]))
+    former = zlib.compress(open_block(content[block.start : block.start + block.length]))
     index = LENGTH.pack(len(former)) + sha256(former).digest()
     file = b"executions events 1\n" + LENGTH.pack(len(former)) + former
     assert list(events_in(file, index)) == rows
@@ -103,7 +103,7 @@ def test_file_of_the_first_form_is_read() -> None:
 def test_places_in_a_block_are_read_alone() -> None:
     content, index = file_of(rows_of(9))
     [block] = blocks_of(index)
-    found = events_of(opened(content[block.start : block.start + block.length]), [2, 7])
+    found = events_of(open_block(content[block.start : block.start + block.length]), [2, 7])
     assert [row.position for row in found] == [3, 8]
 
 
@@ -113,13 +113,13 @@ def test_bytes_that_are_no_block_are_refused(damage: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         list(events_of(damage))
     with pytest.raises(ValueError, match=r"."):
-        opened(damage)
+        open_block(damage)
 
 
 def test_block_that_was_cut_is_refused() -> None:
     content, index = file_of(rows_of(3))
     [block] = blocks_of(index)
-    whole = opened(content[block.start : block.start + block.length])
+    whole = open_block(content[block.start : block.start + block.length])
     for size in range(len(whole)):
         with pytest.raises(ValueError, match="no events"):
             list(events_of(whole[:size]))
@@ -130,10 +130,10 @@ def test_stored_block_that_was_cut_is_refused() -> None:
     content, index = file_of([row._replace(data=data) for row in rows_of(3)])
     [block] = blocks_of(index)
     stored = content[block.start :]
-    assert opened(stored)
+    assert open_block(stored)
     for size in range(len(stored)):
         with pytest.raises(ValueError, match=r"."):
-            opened(stored[:size])
+            open_block(stored[:size])
 
 
 def test_blocks_are_refused_where_what_is_kept_of_them_is_cut() -> None:
@@ -147,7 +147,7 @@ def test_blocks_are_refused_where_what_is_kept_of_them_is_cut() -> None:
 
 
 def test_position_that_was_cut_is_refused() -> None:
-    encoded = encoded_positions([5, 300, 70_000])
+    encoded = encode_positions([5, 300, 70_000])
     for size in (2, 4, 5):
         with pytest.raises(ValueError, match="cut short"):
             positions_of(encoded[:size])

@@ -15,7 +15,7 @@ from domain.eventlog.connection.shared import SharedDatabase, SharedDatabases, W
 from domain.eventlog.connection.shared_listener import ListenConnection, SharedListener
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.store import Store
-from domain.supervisor import started
+from domain.supervisor import run_parts
 from tests.support.sample_aggregate import Begin, Raise, codec, keyring, message, running_bus
 
 pytestmark = pytest.mark.anyio
@@ -120,7 +120,7 @@ async def test_ear_hears_for_those_who_come_and_not_for_those_who_have_left(data
     connection = ListenConnection(database)
     first, second = SharedListener(connection, "a"), SharedListener(connection, "b")
     heard, late = first.subscribe("a"), second.subscribe("b")
-    async with started([connection, first]):
+    async with run_parts([connection, first]):
         assert await heard.wait(SOON)  # as it is connected
         assert first.is_listening
         second.start()
@@ -141,7 +141,7 @@ async def test_ear_that_lost_its_connection_says_so_and_wakes_all_once_it_hears_
     connection = ListenConnection(database)
     listeners = [SharedListener(connection, name) for name in ("a", "b")]
     heard = [listener.subscribe(listener._schema) for listener in listeners]
-    async with started([connection, *listeners]):
+    async with run_parts([connection, *listeners]):
         assert all([await each.wait(SOON) for each in heard])
         await notify(database, "a", END)
         assert all([await each.wait(SOON) for each in heard])
@@ -153,7 +153,7 @@ async def test_voice_says_what_was_committed_while_it_was_away(database: str) ->
     connection, sender = ListenConnection(database), NotificationSender(database)
     listener = SharedListener(connection, "a")
     heard: Wake = listener.subscribe("a")
-    async with started([connection, listener, sender]):
+    async with run_parts([connection, listener, sender]):
         assert await heard.wait(SOON)
         sender.notify("a")
         assert await heard.wait(SOON)

@@ -9,7 +9,7 @@ import pytest
 
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.keys.current import opened
+from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.keys.rotation import RotationUnderWay, begin, finish
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
@@ -24,7 +24,7 @@ def store_with(database: str, master: bytes) -> Store:
 
 
 async def begins_with(database: str, master: bytes) -> None:
-    async with opened(store_with(database, master)):
+    async with open_with_current_key(store_with(database, master)):
         pass
 
 

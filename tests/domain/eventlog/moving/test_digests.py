@@ -10,8 +10,8 @@ import pytest
 from psycopg import Connection
 
 from domain.eventlog.moving.digests import Comparison, Different
-from domain.eventlog.moving.places import connected
-from domain.eventlog.moving.tables import stored, tables
+from domain.eventlog.moving.places import connect_for_move
+from domain.eventlog.moving.tables import stored_tables, tables
 from domain.eventlog.setup.databases import in_database
 from tests.support.databases import new_database
 
@@ -35,8 +35,8 @@ class Places(NamedTuple):
 def places(admin: psycopg.Connection, database: str) -> Iterator[Places]:
     with (
         new_database(admin) as name,
-        connected(database, SCHEMA) as old,
-        connected(in_database(database, name), SCHEMA) as new,
+        connect_for_move(database, SCHEMA) as old,
+        connect_for_move(in_database(database, name), SCHEMA) as new,
     ):
         for each in (old, new):
             each.execute(FILL)
@@ -46,7 +46,7 @@ def places(admin: psycopg.Connection, database: str) -> Iterator[Places]:
 def compare(places: Places) -> int:
     """The number of rows. Past and rest are compared as a move does."""
     comparison = Comparison(*places)
-    found = stored(tables(places.old))
+    found = stored_tables(tables(places.old))
     past = comparison.compare_past(found, lambda *_: None)
     return past + comparison.compare_rest(found).rows
 
@@ -92,7 +92,7 @@ def test_difference_is_found(places: Places, change: LiteralString, said: str) -
 
 
 def test_event_that_comes_after_the_past_was_compared_is_compared(places: Places) -> None:
-    comparison, found = Comparison(*places), stored(tables(places.old))
+    comparison, found = Comparison(*places), stored_tables(tables(places.old))
     comparison.compare_past(found, lambda *_: None)
     for each, meta in zip(places, ("{}", "other"), strict=True):
         each.execute(

@@ -19,7 +19,7 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.moving import fence, journal
 from domain.eventlog.moving.fence import Expired, StillWriting
-from domain.eventlog.moving.places import connected
+from domain.eventlog.moving.places import connect_for_move
 from domain.eventlog.moving.tables import tables
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def mover(database: str) -> Iterator[Connection[Any]]:
     """A connection of a move that has built its fence, and not closed it."""
-    with connected(database, SCHEMA) as connection:
+    with connect_for_move(database, SCHEMA) as connection:
         journal.begin(connection, MOVE, "published", "dbname=elsewhere", follow=True)
         fence.build(connection, tables(connection))
         yield connection

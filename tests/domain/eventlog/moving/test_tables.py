@@ -9,13 +9,13 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from domain.eventlog.moving.places import connected
+from domain.eventlog.moving.places import connect_for_move
 from domain.eventlog.moving.tables import (
     align_partitions,
     differences,
     empty,
     identify,
-    stored,
+    stored_tables,
     tables,
 )
 from domain.eventlog.setup.databases import in_database
@@ -26,18 +26,23 @@ SCHEMA = "executions"
 
 @pytest.fixture
 def old(database: str) -> Iterator[Connection[Any]]:
-    with connected(database, SCHEMA) as connection:
+    with connect_for_move(database, SCHEMA) as connection:
         yield connection
 
 
 @pytest.fixture
 def new(admin: psycopg.Connection, database: str) -> Iterator[Connection[Any]]:
-    with new_database(admin) as name, connected(in_database(database, name), SCHEMA) as connection:
+    with (
+        new_database(admin) as name,
+        connect_for_move(in_database(database, name), SCHEMA) as connection,
+    ):
         yield connection
 
 
 def test_changes_of_every_table_can_say_which_row_they_are_of(old: Connection[Any]) -> None:
-    assert [name for name, table in stored(tables(old)).items() if not table.replicable] == []
+    assert [
+        name for name, table in stored_tables(tables(old)).items() if not table.replicable
+    ] == []
     old.execute("CREATE TABLE notes (text text)")
     assert not tables(old)["notes"].replicable
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
-from domain.eventlog.setup.log_secret import derived, log_secret
+from domain.eventlog.setup.log_secret import derive, log_secret
 
 KEY, SCHEMA = b"o" * 32, "executions"
 
@@ -45,7 +45,7 @@ def test_secret_of_a_log_that_began_before_derives_what_its_master_key_derived(
     ask(database, "UPDATE master_key SET secret = NULL")
     before = HKDF(SHA256(), 32, salt=None, info=b"tree heads of executions/a").derive(KEY)
     unsettled = log_secret(database, SCHEMA, Vault(KEY))
-    assert derived(unsettled, "tree heads of executions/a") == before
+    assert derive(unsettled, "tree heads of executions/a") == before
     assert settled(database) == unsettled
     assert log_secret(database, SCHEMA, Vault(KEY)) == unsettled
 
@@ -65,4 +65,4 @@ def test_secret_is_stored_wrapped_and_another_master_key_does_not_open_it(databa
 
 
 def test_purposes_have_keys_of_their_own() -> None:
-    assert len({KEY, derived(KEY, "a"), derived(KEY, "b"), derived(b"x" * 32, "a")}) == 4
+    assert len({KEY, derive(KEY, "a"), derive(KEY, "b"), derive(b"x" * 32, "a")}) == 4

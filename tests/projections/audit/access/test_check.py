@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from projections.audit.access import check
 from projections.audit.access.anchors import anchor_of, anchors_after, latest_anchor
 from projections.audit.access.check import access_faults, end_of
-from projections.audit.access.retired import Retired, retired_entries
+from projections.audit.access.retired import Retired, read_retired
 from tests.support.access_chain import AccessChain
 from tests.support.past_reads import PastReads
 from workers import access_retirement
@@ -138,14 +138,14 @@ async def test_day_that_is_retired_after_the_retirements_were_read_is_no_fault(
     asked: list[int] = []
 
     async def then_retired(connection: AsyncConnection, version: int = 0) -> list[Retired]:
-        found = await retired_entries(connection, version)
+        found = await read_retired(connection, version)
         asked.append(version)
         if len(asked) == 1:
             await reads.retire(10)
         return found
 
     monkeypatch.setattr(check, "PAGE", 1)
-    monkeypatch.setattr(check, "retired_entries", then_retired)
+    monkeypatch.setattr(check, "read_retired", then_retired)
     assert await reads.faults() == []
     assert asked == [0, 1]
     assert await reads.ids() == []
