@@ -1,6 +1,6 @@
 """What the access log costs: the same reads by a server that records them and by one that does not, in turns.
 
-Both serve one log in one database. The one without is made for this measurement alone (`unrecorded`).
+Both serve one log in one database. The one without is made for this measurement alone (`bench/unrecorded.py`).
 """
 
 from __future__ import annotations

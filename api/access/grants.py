@@ -62,7 +62,7 @@ class Grants:
         return replace(caller, scope=Scope((*caller.scope.reaches, *granted)))
 
     async def still_reached(self, caller: Caller) -> bool:
-        """Whether a caller that was `widened` still has all of that.
+        """Whether a caller from `widen` still has all of that.
 
         Raises:
             Overloaded: the database cannot be asked.

@@ -17,7 +17,7 @@ def decode_path(raw_path: bytes) -> str:
 
 
 class PathSegment(Convertor[str]):
-    """One segment of a path that was `parted`: its text."""
+    """The text of one segment of a path that `decode_path` made."""
 
     regex = "[^/]+"
 

@@ -241,7 +241,7 @@ def _meta(recorded: Recorded) -> str:
 
 
 def to_sealed_json(value: Any) -> bytes:
-    """JSON of what was not opened: each `Ciphertext` as its token, for `opened_json`."""
+    """JSON of what was not opened: each `Ciphertext` as its token, for `open_json`."""
     return orjson.dumps(value, _as_shown)
 
 

@@ -104,7 +104,7 @@ class Keyring:
         return stream in self._destroyed
 
     def get_or_create(self, stream: str) -> DataKey:
-        """The key of a stream, made now where there is none; `unsaved` hands it to the store. Where it was
+        """The key of a stream, made now where there is none; `unsaved_keys` hands it to the store. Where it was
         destroyed, one that seals nothing.
         """
         if stream in self._destroyed:

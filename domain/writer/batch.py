@@ -291,7 +291,7 @@ def _apply(before: Versioned[Any] | None, recorded: Recorded, size: int) -> Vers
 
 
 def repeat_of(reply: Reply, fingerprint: str) -> Repeat:
-    """What a reply says was answered. Raises as `recalled`."""
+    """What a reply says was answered. Raises as `outcome_of`."""
     outcome = outcome_of(reply, fingerprint)
     version: int = outcome["version"]
     before: int = outcome.get("before", version - 1)  # replies of earlier builds do not say it

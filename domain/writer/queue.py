@@ -118,7 +118,7 @@ class CommandQueue:
         self._filled.clear()
 
     def wake(self) -> None:
-        """Wake `filled`, so that the writer notices a stop."""
+        """Wake `wait_until_filled`, so that the writer notices a stop."""
         self._filled.set()
 
     def take(self) -> list[WaitingCommand]:

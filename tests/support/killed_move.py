@@ -1,4 +1,4 @@
-"""`executions …`, as a program that is killed before or after it has called a method of `Places`."""
+"""`executions …`, as a program that is killed before or after it has called a method of `MoveDatabases`."""
 
 from __future__ import annotations
 

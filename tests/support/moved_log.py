@@ -99,7 +99,7 @@ class MovedLog:
         return cells(*arguments, at=at or self.old, data=self.services[0].data)
 
     def killed_move(self, method: str, when: str) -> int | None:
-        """A move that is killed before or after it has called a method of `Places`; its exit code."""
+        """A move that is killed before or after it has called a method of `MoveDatabases`; its exit code."""
         arguments = ["cells", "move", self.name, "--to", self.new, "--json"]
         variables = environment(self.old, self.services[0].data)
         return ended_forked(killed_move.run, method, when, arguments, variables, seconds=LONGEST)

@@ -28,7 +28,7 @@ class CheckProgress:
 
 
 class ProgressFile:
-    """Keeps a `Progress`, whole or not at all."""
+    """Keeps a `CheckProgress`, whole or not at all."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -41,7 +41,7 @@ ENDINGS = {KeyRevoked.type: REVOKED, SessionEnded.type: ENDED}
 
 
 class EdgeOpener:
-    """An `Opener` that asks the server."""
+    """A `StreamOpener` that asks the server."""
 
     def __init__(
         self,

@@ -53,12 +53,12 @@ class ErasureHandlers:
         self._consistency = consistency
 
     async def erase_execution(self, request: Request) -> ASGIApp:
-        """The execution without its content. Raises as `_erased`."""
+        """The execution without its content. Raises as `_erase`."""
         erased = await self._erase(request, "execution")
         return command_response(request, erased) if isinstance(erased, Answer) else erased
 
     async def erase_order(self, request: Request) -> ASGIApp:
-        """The order without its content. Raises as `_erased`."""
+        """The order without its content. Raises as `_erase`."""
         erased = await self._erase(request, "order")
         if not isinstance(erased, Answer):
             return erased

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Log:
-    """Keys as the log has them, a clock, and an `Access` that knows them."""
+    """Keys as the log has them, a clock, and an `Authenticator` that knows them."""
 
     def __init__(self) -> None:
         self.keys: dict[str, Key] = {}

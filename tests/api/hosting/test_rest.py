@@ -65,7 +65,7 @@ def test_log_at_rest_has_no_parts_and_no_connection_and_wakes_up(
         wait_until(lambda: not hosted._opened)
         monkeypatch.undo()
         monkeypatch.setattr(composition, "prepare", None)  # what is known of it is not asked again
-        databases = hosted._open.__self__._databases  # type: ignore[attr-defined]  # a method of `Opener`
+        databases = hosted._open.__self__._databases  # type: ignore[attr-defined]  # a method of `LogOpener`
         wait_until(lambda: not databases._used)
         assert ok(north.get(f"/users/{made}"))["name"] == "Ann"
 
