@@ -116,9 +116,8 @@ class OpenedLog:
         await cancel(self._task)
 
     async def _wait_until_opened(self) -> Parts:
-        if (
-            self.parts is None
-        ):  # else it is borrowed now: it might be closed, as idle, while this waits
+        # One that is open is borrowed at once: it might be closed, as idle, while this waits.
+        if self.parts is None:
             await asyncio.wait([self._settled], timeout=OPENS_WITHIN)
         if self.parts is None:
             raise unavailable(self.name)

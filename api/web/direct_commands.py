@@ -90,9 +90,8 @@ class DirectCommands:
         if len(by_name) < len(headers) or not self._is_small(by_name):
             return None
         caller = self._access.known_caller(by_name.get(b"authorization"))
-        if caller is None or not self._limits.take(
-            caller.name
-        ):  # the usual way finds out, or refuses
+        # Where it is unknown, or sends too much, the usual way finds out, or refuses.
+        if caller is None or not self._limits.take(caller.name):
             return None
         parameters = {name: parts[at] for at, name in PARAMETERS.items() if at < len(parts)}
         scope: dict[str, Any] = {

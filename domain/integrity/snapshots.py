@@ -71,9 +71,8 @@ async def _compare_stream(
     if not wanted:
         return
     key = (await store.keys([stream]))[stream]
-    if store.keyring.is_destroyed(
-        stream
-    ):  # what it has sealed opens no more, so nothing can be compared
+    # What a destroyed key has sealed opens no more, so nothing can be compared.
+    if store.keyring.is_destroyed(stream):
         for _ in wanted:
             yield None
         return

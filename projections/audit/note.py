@@ -80,9 +80,8 @@ def open_note(note: str, public_key: str) -> str:
         known = _key_id(name, public)
         if (signer, key_id, signature[:KEY_ID_BYTES]) != (name, known.hex(), known):
             raise BadNote("the note was signed by another key")
-        if note != _format_note(
-            f"{text}\n", name, signature
-        ):  # base64 has several forms of some bytes
+        # Base64 has several forms of some bytes.
+        if note != _format_note(f"{text}\n", name, signature):
             raise BadNote("the note is not as a signer writes it")
         key = Ed25519PublicKey.from_public_bytes(public.removeprefix(ED25519))
         key.verify(signature[KEY_ID_BYTES:], f"{text}\n".encode())

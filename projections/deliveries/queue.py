@@ -185,8 +185,8 @@ class WaitingDelivery(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What came of a call: `status` is None without an answer, `latency` in milliseconds, `answer` its first KiB; the
-    lane is called again `next_at`, None: at once.
+    """What came of a call. `status` is None where there was no answer, `latency` in milliseconds, `answer` the first
+    KiB. `next_at` is when the lane is called again, None: at once.
     """
 
     webhook: str

@@ -224,10 +224,9 @@ class DeliveryWorker:
             self._silent[endpoint] = self._clock()
         else:
             self._silent.pop(endpoint, None)
+        # The event is sent again by the settings of now, of which a failure under former ones says nothing.
         if outcome.error is not None and await self._queue.is_changed(event):
-            return (
-                False  # the event is sent as the webhook is now; of that, this failure says nothing
-            )
+            return False
         settled = self._settle(event, outcome)
         standing = await self._outcome_writer.write(settled)
         await self._health_reports.consider(event, settled, standing)
