@@ -14,6 +14,7 @@ import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.support.stream_consumers import JSON, OURS, Door, client, past
+from tests.support.waiting import join_while_it_moves
 
 LOST = (httpx.TransportError, OSError, ConnectionClosed, InvalidHandshake)
 """What the clients say of a server that has died."""
@@ -95,7 +96,7 @@ def prove(
     end = meanwhile() if meanwhile else None
     for consumer in consumers:
         consumer.end = consumer.end if end is None else end
-        consumer.join(120)
+        join_while_it_moves(consumer)
         assert consumer.failure is None
         assert consumer.cursor >= consumer.end, "it has not arrived"
     log = past(door, "/events", **{"from": begin})

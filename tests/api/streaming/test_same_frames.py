@@ -19,6 +19,7 @@ from tests.support.delivery_proof import tell
 from tests.support.running_server import Serving, serving
 from tests.support.sse_client import opened
 from tests.support.stream_consumers import JSON, NO_END, OURS, client, head, socket
+from tests.support.waiting import join_while_it_moves
 
 STATES = {"include": "execution"}
 BACK = 1_000
@@ -169,7 +170,7 @@ def test_live_frames_and_those_of_a_later_catch_up_are_the_same(
         for watcher in watchers:
             watcher.start()
         for watcher in watchers:
-            watcher.join(120)
+            join_while_it_moves(watcher)
     assert all(watcher.arrived for watcher in watchers)
     truth = later(server, path, begin, query)
     for watcher in watchers:
