@@ -36,8 +36,9 @@ EXACT = Context(prec=64)
 
 Id = Annotated[str, Field(pattern=ID)]
 Name = Annotated[str, Field(min_length=1, max_length=1_000, pattern=NO_NUL)]
+"""What people call something: a step, a service, an assignee."""
 Label = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROLS)]
-"""The name of a step, a tag, a code: free, but one line."""
+"""The id of a step, a tag, a code: free, but one line."""
 WorkerName = Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
 """What a worker calls itself: as it also stands in the header `X-Worker`."""
 Text = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]

@@ -85,12 +85,12 @@ class ExecutionResult(Value):
         """Whether the other is a result that says the same."""
         if not isinstance(other, ExecutionResult) or not same_json(self.output, other.output):
             return False
-        copy_set_fields = ("success", "summary", "artifacts")
-        return all(getattr(self, name) == getattr(other, name) for name in copy_set_fields)
+        compared = ("success", "summary", "artifacts")
+        return all(getattr(self, name) == getattr(other, name) for name in compared)
 
 
-StepName = Annotated[str, Field(max_length=255, pattern=NO_CONTROLS)]
-"""Names a step that need not exist; may be empty."""
+MentionedStep = Annotated[str, Field(max_length=255, pattern=NO_CONTROLS)]
+"""The id of a step that need not exist; may be empty."""
 
 
 class ExecutionError(Value):
@@ -99,7 +99,7 @@ class ExecutionError(Value):
     code: Label
     message: Sealed[LongText]
     stack: Sealed[LongText] | None = None
-    step: StepName | None = None
+    step: MentionedStep | None = None
     recoverable: bool = False
     retry_count: Count = 0
 
@@ -119,7 +119,7 @@ class Usage(Value):
     cost: Cost = Decimal(0)
     api_calls: Count = 0
     model: Label | None = None
-    step: StepName | None = None
+    step: MentionedStep | None = None
 
 
 StepKind = Literal["task", "agent", "tool", "model", "human"]

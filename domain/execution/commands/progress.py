@@ -9,7 +9,7 @@ from domain.errors import Invalid
 from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.state import CHECKPOINT_LATE, Execution
 from domain.execution.step_events import UsageRecorded
-from domain.execution.types import StepName, Usage, copy_set_fields
+from domain.execution.types import MentionedStep, Usage, copy_set_fields
 from domain.model import Command, Context, Event
 from domain.types import LARGEST_COST, JsonObject, Percent
 
@@ -46,7 +46,7 @@ class SaveCheckpoint(Command[Execution]):
     wire_name: ClassVar[str] = "checkpoint"
 
     state: JsonObject
-    step: StepName | None = None
+    step: MentionedStep | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.require_allowed(self.wire_name)
