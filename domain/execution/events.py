@@ -144,7 +144,9 @@ class ExecutionPaused(ExecutionEvent):
 
 
 class ExecutionResumed(ExecutionEvent):
-    """The work went on from a checkpoint."""
+    """The work went on from a checkpoint. Nothing else of the state goes back to what it was then: the worker takes up the
+    checkpoint's `state` by itself.
+    """
 
     type: ClassVar[str] = "execution.resumed"
     checkpoint: str

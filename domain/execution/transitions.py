@@ -1,8 +1,9 @@
 """The tables of legal moves: which command in which status, and the status afterwards.
 
 `=` is a repeat: it changes nothing where the payload is equal, and is refused where it differs.
-`.` is refused, `ok` leaves the status as it is, `failed/retry` depends on the retries left, and `running?` is
-possible where the execution can be resumed: it was released, and has a checkpoint.
+`.` is refused, `ok` leaves the status as it is, `failed/retry` depends on the retries left (`end_by_error` in
+`commands/lifecycle.py`), and `running?` is possible where the execution can be resumed: it was released, and has a
+checkpoint. The command `retry` asks for no retries left: it leads out of `failed` each time.
 """
 
 from __future__ import annotations

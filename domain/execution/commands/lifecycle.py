@@ -210,7 +210,9 @@ class TimeOutExecution(Command[Execution]):
 def end_by_error(
     execution: Execution, command: str, error: ExecutionError, context: Context
 ) -> Iterator[Event]:
-    """The end of an attempt, and its retry where the policy says so and the command may lead to one."""
+    """The end of an attempt, and its retry: where the error is recoverable, the policy has retries left, and the command
+    may lead to one. Else the execution has failed, and only the command `retry` leads on.
+    """
     policy = execution.retry_policy
     left = policy is not None and execution.retries < policy.max_retries
     retry = left and error.recoverable and "retry" in TRANSITIONS[command][execution.status]
