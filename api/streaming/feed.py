@@ -238,7 +238,8 @@ class FoldedFeed(Feed):
 
 
 def _push(subscribers: Iterable[Subscriber], chunk: Chunk, tick: int) -> None:
-    """Write what was published to those who are live and have not got it.
+    """Write what was published to those who are live and have not got it. Those whose transport is `paused`, with 64 KiB
+    unsent, get nothing, and are no longer live.
 
     All deliveries go through this loop: what would be nicer as calls costs a tenth of each.
     """

@@ -86,7 +86,7 @@ def outcome_of(reply: Reply, fingerprint: str) -> dict[str, Any]:
     """The outcome of a reply.
 
     Raises:
-        IdempotencyKeyReused: it was the reply to another request.
+        IdempotencyKeyReused: it was the reply to another request, with another method, path or body.
         DomainError: it was a refusal.
     """
     if reply.fingerprint != fingerprint:

@@ -103,7 +103,8 @@ class Bus:
 
         Raises:
             DomainError: the command was refused; nothing was recorded.
-            Overloaded: too many commands wait, or the database is away.
+            Overloaded: too many commands wait, or the database is away; nothing was recorded.
+            OutcomeUnknown: the database went away during the commit, and has not said within seconds whether it was done.
         """
         return await self.submit(message)
 

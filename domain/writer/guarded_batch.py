@@ -92,8 +92,11 @@ def move_place(each: Place, expected: int, before: int) -> Place:
 
 
 async def require_written(store: Store, lost: OutcomeLost) -> int:
-    """The position of the last event of a commit. Raises Overloaded where nothing was written, OutcomeUnknown where that
-    cannot be found out.
+    """The position of the last event of a commit during which the connection broke: it was done all the same.
+
+    Raises:
+        Overloaded: nothing was written.
+        OutcomeUnknown: the database has not said within seconds whether it was.
     """
     if (position := await store.find_written(lost.check)) is None:
         raise store.outages.refuse(0) from lost

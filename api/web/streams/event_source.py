@@ -1,4 +1,4 @@
-"""Streams whose cost does not matter, through sse-starlette: a task and a queue for each of them."""
+"""Streams of which there are few, through sse-starlette: a frame is asked for once the one before is written, so none wait."""
 
 from __future__ import annotations
 
