@@ -1,4 +1,4 @@
-"""The work for the other logs of a deployment, in the process that works for the log of the settings. All of them share
+"""The work for the other logs of a deployment, in the work process of the log of the settings. All of them share
 connections, whose number is limited; a log at rest has no connection.
 """
 

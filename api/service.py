@@ -145,7 +145,7 @@ def _watching(
     worker: WorkProcess | None,
     outages: Outages,
 ) -> Callable[[], Awaitable[None]]:
-    """What keeps our own PostgreSQL running, and the process that works.
+    """What keeps our own PostgreSQL running, and the work process.
 
     And what takes over from another server of the data directory that shows where it is.
     """

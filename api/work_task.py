@@ -1,4 +1,4 @@
-"""What a process that works is given by the settings, and how it works until a signal, or until its log is not the
+"""What a work process is given by the settings, and how it works until a signal, or until its log is not the
 same any more.
 """
 

@@ -1,5 +1,5 @@
-"""What happens by itself: timers, claims, log lines and their archive, webhooks, and what the process that
-works costs while nothing happens.
+"""What happens by itself: timers, claims, log lines and their archive, webhooks, and what the work process
+costs while nothing happens.
 """
 
 from __future__ import annotations

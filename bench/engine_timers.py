@@ -1,6 +1,6 @@
 """Timers: how fast those fire that are due at once, and what that does to the API's commands.
 
-Executions fail with a retry that is due at once. A process that works follows the log, but may not fire: a
+Executions fail with a retry that is due at once. A work process follows the log, but may not fire: a
 connection of ours owns the timers, as another process would. Then it may. How many it fires a second is read
 from the times in the log, between its first and its last. That is done twice. At first nobody else calls. Then
 commands arrive at a steady pace; they are counted where they were answered between those two times, and compared
@@ -39,7 +39,7 @@ LATER = 700
 """Milliseconds until a retry of those that are due one after the other."""
 IDLE = 10.0
 SETTLES = 8.0
-"""Seconds until a process that works has started, and fired what was due meanwhile."""
+"""Seconds until a work process has started, and fired what was due meanwhile."""
 RATE = "100"
 """Events that are audited a second, as the setting has it."""
 PATIENCE = 600.0

@@ -1,6 +1,6 @@
 """Webhooks: how many events a second one process sends to a receiver, beside a client that sends the same bytes.
 
-Executions report their progress while nothing works. Then a process that works is started beside the server, and
+Executions report their progress while nothing works. Then a work process is started beside the server, and
 sends what a webhook of the whole log is owed. The receiver answers at once, and notes when calls come; the rate is
 that between its first and its last. Then a bare client, a process of its own as well, posts the same bodies to it,
 as many at once.

@@ -93,7 +93,7 @@ def _sizes(connection: psycopg.Connection, count: int) -> list[Figure]:
 def _memory(server: Server) -> list[Figure]:
     """What the service takes after all that was written, process by process."""
     work = [pid for pid in children(server.pid) if "api.work_process" in command_line(pid)]
-    sizes = {"server": [server.pid], "process that works": work, "service": [server.pid, *work]}
+    sizes = {"server": [server.pid], "work process": work, "service": [server.pid, *work]}
     return [
         Figure(
             name,

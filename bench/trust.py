@@ -1,6 +1,6 @@
 """Proofs: how fast the tree grows and the log is checked, and what a proof among many leaves takes.
 
-The builder reads the rows of a log that is there and writes tiles and signed heads, as the process that works
+The builder reads the rows of a log that is there and writes tiles and signed heads, as the work process
 does. Its limit, on the same rows, is PostgreSQL that computes their hashes alone, in pages of the same size.
 For proofs among millions of leaves the tree is made of arbitrary hashes, without a log under it.
 """

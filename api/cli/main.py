@@ -180,10 +180,10 @@ def archive(data_dir: Path | None, *, events: bool, dry_run: bool, as_json: bool
 
     A day is past after EXECUTIONS_LOG_DAYS days. Its lines go to EXECUTIONS_ARCHIVE_URL, are read back
     and compared, and only then leave the database. A legal hold keeps a day that has lines of an execution
-    on hold. The process that works does the same every hour.
+    on hold. The work process does the same every hour.
 
     Events are old after EXECUTIONS_EVENT_DAYS days. Those of executions at rest leave the database, and are read
-    from the files from then on. The process that works does that every ten minutes, where that is set.
+    from the files from then on. The work process does that every ten minutes, where that is set.
     """
     from api.cli.engine.archive import archive_logs
     from api.cli.engine.archive_events import archive_events

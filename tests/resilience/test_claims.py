@@ -1,4 +1,4 @@
-"""However the server, the process that works and the workers die: no execution has two owners, none is lost."""
+"""However the server, the work process and the workers die: no execution has two owners, none is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job on a real service goes on where it was when the process that works is killed."""
+"""A job on a real service goes on where it was when the work process is killed."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
         assert_log_contains(service.events(), load.answers)
         await assert_views_follow(service)
         lines = logged(service)
-    # One of the server, and one of the process that works beside it.
+    # One of the server, and one of the work process beside it.
     began = [line for line in lines if line["event"] == "the database is away"]
     ended = [line for line in lines if line["event"] == "the database is back"]
     assert 1 <= len(ended) <= len(began) <= 2

@@ -110,7 +110,7 @@ def assert_another_log(service: Service, database: str, before: str, lost: int, 
         refused(api.get("/users/lost-1"), 404, "not-found")
         position = written(service, "next")
         assert position == kept + 1
-        patient = {"Prefer": "wait=30"}  # the process that works starts again, too
+        patient = {"Prefer": "wait=30"}  # the work process starts again, too
         listed = api.get("/users", params={"minPosition": position, "log": now}, headers=patient)
         assert listed.headers["log-id"] == now
         assert {entry["$id"] for entry in ok(listed)["data"]} == {"kept-1", "kept-2", "next"}
