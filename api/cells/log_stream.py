@@ -163,7 +163,7 @@ class LogStream:
         """The server says goodbye: note when to come back, or that there is no way back.
 
         Raises:
-            Ended: the credential has ended, or the log is another one.
+            LogStreamEnded: the credential has ended, or the log is another one.
         """
         if frame.retry is None:
             raise LogStreamEnded(_reason(frame.data))

@@ -34,7 +34,7 @@ class CursorOfOtherLog(DomainError):
 
 
 def require_log(wanted: str | None, of_log: str) -> None:
-    """Raises OtherLog where the client has its cursor, or its position, of another log than this."""
+    """Raises CursorOfOtherLog where the client has its cursor, or its position, of another log than this."""
     if wanted is not None and wanted != of_log:
         raise CursorOfOtherLog(log=of_log)
 

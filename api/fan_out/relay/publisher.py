@@ -166,7 +166,7 @@ class Publisher(Background):
             await self._send_one(connection, others[-1])
 
     async def _send_one(self, connection: NatsConnection, row: EventRow) -> None:
-        """Raises Refused where NATS does not acknowledge a row at its position."""
+        """Raises PublishRefused where NATS does not acknowledge a row at its position."""
         asking = connection.client.request(
             self._subjects.events, encode_row(row), ACK_TIMEOUT, headers=_behind(row)
         )

@@ -41,7 +41,7 @@ class Consistency:
     """Waits until what is read goes as far as `?minPosition=`, or the server, asks for.
 
     The methods raise NotYetVisible where it does not within the time of `Prefer: wait=<seconds>`
-    (5, at most 30), and OtherLog at once where `?log=` says that the position is of another log.
+    (5, at most 30), and CursorOfOtherLog at once where `?log=` says that the position is of another log.
     """
 
     def __init__(self, sources: ReadSources, positions: PositionTracker, of_log: str) -> None:

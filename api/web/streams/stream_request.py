@@ -106,7 +106,7 @@ class StreamRequests:
         Raises:
             NotFound: there is no such execution.
             BadCursor, Invalid: the stream cannot begin there, or cannot be that.
-            OtherLog: the client's cursor is of another log.
+            CursorOfOtherLog: the client's cursor is of another log.
         """
         begin, head = await self._start(request, "start" if kind.single else "now")
         stream, versioned = stream_of(request, kind), None

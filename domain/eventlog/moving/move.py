@@ -96,8 +96,8 @@ class Move:
         """Move the log, from where that was broken off.
 
         Raises:
-            Refused: something is in the way.
-            Broken, Late, StillWriting, Expired, Different: it stopped, and the old place takes commands.
+            MoveRefused: something is in the way.
+            Broken, ReplicationLate, StillWriting, Expired, Different: it stopped, and the old place takes commands.
         """
         if reasons := self.objections():
             raise MoveRefused(*reasons)
@@ -119,7 +119,7 @@ class Move:
         """Take the move back; `new_is_lost` says that the new place is gone for good, and cannot be asked.
 
         Raises:
-            Refused: there is nothing to take back, or the new place takes commands already.
+            MoveRefused: there is nothing to take back, or the new place takes commands already.
         """
         if self.begun is None:
             raise MoveRefused("the log is not being moved")

@@ -136,7 +136,7 @@ class Replication:
         """Return once all that is committed by now is in the new place, and on its disk.
 
         Raises:
-            Late: it takes longer.
+            ReplicationLate: it takes longer.
             Broken: the replication has ended.
         """
         self._old.execute(FLUSH)
