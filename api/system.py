@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from api.access.attempts import FailedAttempts
 from api.access.changes import AccessChanges
+from api.access.failed_attempts import FailedAttempts
 from api.access.grants import Grants
 from api.cells.client import CellClient
 from api.cells.directory import Directory

@@ -1,4 +1,4 @@
-"""Limits how many requests a caller sends each second, where a limit is set."""
+"""Limits how many requests a caller sends each second, where a limit is set: beyond it 429, with Retry-After."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.access.attempts import FailedAttempts
+from api.access.failed_attempts import FailedAttempts
 from api.access.grants import Grants
 from api.access.identity import ANONYMOUS, Authenticator, Caller
 from api.access.open_requests import OpenRequests

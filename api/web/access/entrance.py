@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from api.access.attempts import FailedAttempts
 from api.access.changes import AccessChanges
+from api.access.failed_attempts import FailedAttempts
 from api.access.grants import Grants
 from api.access.identity import Authenticator, Verifier
 from api.access.keys import KeyVerifier

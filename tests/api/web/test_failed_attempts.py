@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from api.access.attempts import FailedAttempts
+from api.access.failed_attempts import FailedAttempts
 from tests.support.api_client import ok, refused
 from tests.support.running_server import AUTHORIZED, Serving
 

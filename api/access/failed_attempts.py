@@ -1,4 +1,4 @@
-"""Limits failed attempts to authenticate from one address (a token bucket)."""
+"""Limits failed attempts to authenticate from one address (a token bucket): beyond the limit 429, with Retry-After."""
 
 from __future__ import annotations
 

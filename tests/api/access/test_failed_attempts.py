@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from api.access.attempts import MOST_ADDRESSES, FailedAttempts
+from api.access.failed_attempts import MOST_ADDRESSES, FailedAttempts
 from api.problems.problems import TooManyAttempts, Unauthenticated
 
 pytestmark = pytest.mark.anyio
