@@ -59,7 +59,9 @@ class WorkProcess:
             process.kill()
 
     def ensure_running(self) -> None:
-        """Start it again if it has ended: at once, or after a pause if it had just been started."""
+        """Start it again if it has ended: at once, or after a pause if it had just been started. The server
+        asks for this each second.
+        """
         if self._process is None or (status := self._process.poll()) is None:
             return
         now = monotonic()

@@ -44,8 +44,7 @@ EVENTS_AT_ONCE = 200
 COLD = -1
 """The known version of a stream of which nothing is known."""
 
-Moment = int | datetime
-"""A position of the log, or a time."""
+PositionOrTime = int | datetime
 Reader = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 """Gives a connection for a few seconds."""
 
@@ -129,7 +128,7 @@ class StateLoader:
         return LoadedState(states.get(stream), head[0], head[2], self.keyring.is_destroyed(stream))
 
     async def as_of(
-        self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
+        self, connection: AsyncConnection, streams: Iterable[str], moment: PositionOrTime
     ) -> dict[str, Versioned[Any]]:
         """Those streams that existed at a moment and can be read, as they were then; what is sealed is
         opened.

@@ -37,7 +37,7 @@ from domain.eventlog.queries import (
     SNAPSHOT_COLUMNS,
     TIME_OF,
 )
-from domain.eventlog.states import LoadedState, Moment, StateLoader
+from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.model import Versioned
 
 READ_BYTES, LOOKUP_TIMEOUT, LOOKUP_EVERY = 16 * 1024 * 1024, 3.0, 0.1
@@ -242,7 +242,7 @@ class Store:
             return (await self.states.load(connection, {stream: None}, until=version)).get(stream)
 
     async def load_all(
-        self, streams: Iterable[str], moment: Moment | None = None
+        self, streams: Iterable[str], moment: PositionOrTime | None = None
     ) -> dict[str, Versioned[Any]]:
         """The states of those streams that have events and can be read, now or as of a position or a time."""
         unreadable: dict[str, Unreadable] = {}

@@ -30,11 +30,10 @@ LONGEST = 5.0
 """Seconds of CPU that one difference, or one page of states, may take."""
 SHORT = "execution."
 
-Moment = int | datetime
-"""A version, or a time."""
+VersionOrTime = int | datetime
 
 
-def existing(reading: LoadedState, until: Moment | None = None) -> Versioned[Any]:
+def existing(reading: LoadedState, until: VersionOrTime | None = None) -> Versioned[Any]:
     """The state that was read.
 
     Raises:
@@ -64,7 +63,7 @@ class History:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def read(self, stream: str, until: Moment | None = None) -> LoadedState:
+    async def read(self, stream: str, until: VersionOrTime | None = None) -> LoadedState:
         """A stream now, or as of a version or a time, and how far the log goes: in one query.
 
         Beyond the newest version it is as it is now; `existing` tells.

@@ -31,7 +31,7 @@ from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.states import LoadedState, Moment, StateLoader
+from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.eventlog.store import Store
 from domain.model import Versioned, replay
 from domain.outages import Outages
@@ -105,7 +105,7 @@ class MemoryStateLoader(StateLoader):
         return LoadedState(versioned, len(self.log.events), self.log.at, erased)
 
     async def as_of(
-        self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
+        self, connection: AsyncConnection, streams: Iterable[str], moment: PositionOrTime
     ) -> dict[str, Versioned[Any]]:
         loaded: dict[str, Versioned[Any]] = {}
         for stream in streams:
@@ -134,7 +134,7 @@ class MemoryStateLoader(StateLoader):
         return replay(versioned, [self.codec.decode(row, key) for row in fresh])
 
 
-def _place(event: EventRow, moment: Moment) -> Moment:
+def _place(event: EventRow, moment: PositionOrTime) -> PositionOrTime:
     return event.at if isinstance(moment, datetime) else event.position
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from api.access.identity import Caller
 from api.access.rights import Right
 from domain.errors import Invalid
-from domain.eventlog.states import Moment
+from domain.eventlog.states import PositionOrTime
 from domain.eventlog.store import Store
 from projections.query.matcher import by_parties, matches
 from projections.representations.catalog import document
@@ -39,7 +39,7 @@ async def expand(
     caller: Caller,
     documents: Sequence[dict[str, Any]],
     names: Sequence[str],
-    moment: Moment | None = None,
+    moment: PositionOrTime | None = None,
 ) -> dict[str, int]:
     """Put objects in the place of ids, all of them read in one go; an id of nothing stays, and so does one of
     what is not shown to the caller.

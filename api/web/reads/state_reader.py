@@ -13,7 +13,7 @@ from api.web.parameters import parse_time_parameter
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid
-from domain.eventlog.states import LoadedState, Moment
+from domain.eventlog.states import LoadedState, PositionOrTime
 from domain.execution.parts import Step
 from domain.model import Versioned
 from projections.history.time_travel import History, existing
@@ -32,7 +32,7 @@ class ReadState(NamedTuple):
     versioned: Versioned[Any]
     until: datetime
     position: int
-    moment: Moment | None = None
+    moment: PositionOrTime | None = None
     immutable: bool = False
     counting: bool = False
     heard_at: datetime | None = None

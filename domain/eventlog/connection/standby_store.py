@@ -21,7 +21,7 @@ from domain.eventlog.connection.timeouts import cut_after
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import LOAD, LOAD_AT_TIME, NEWEST, WITH_HEAD
 from domain.eventlog.state_parts import fold_parts, question_columns, read_parts
-from domain.eventlog.states import COLD, LoadedState, Moment
+from domain.eventlog.states import COLD, LoadedState, PositionOrTime
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from domain.outages import AWAY, Outages
@@ -182,7 +182,7 @@ class StandbyStore(Store):
         return await self.primary.load(stream, version)
 
     async def load_all(
-        self, streams: Iterable[str], moment: Moment | None = None
+        self, streams: Iterable[str], moment: PositionOrTime | None = None
     ) -> dict[str, Versioned[Any]]:
         return await self.primary.load_all(streams, moment)
 
