@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -49,6 +50,24 @@ def test_fake_client_keeps_every_command(on_error: Any) -> None:
     assert [(each.id, each.status, each.output) for each in run.steps] == [
         ("send", "completed", {"ok": True})
     ]
+    client.close()
+
+
+@pytest.mark.parametrize("on_error", ["raise", "buffer"])
+def test_failure_is_recorded_whatever_its_message_holds(on_error: Any) -> None:
+    client = FakeClient()
+    name = os.fsdecode(b"caf\xe9.txt")
+    with (
+        pytest.raises(ValueError, match="cannot read"),
+        client.track(**WHERE, id="run-1", on_error=on_error) as run,
+        run.step("read"),
+    ):
+        raise ValueError(f"cannot read {name}")
+    client.flush(10)
+    run = client.executions.get("run-1")
+    assert (run.status, run.steps[0].status) == ("failed", "failed")
+    assert run.error is not None
+    assert run.error.message == "cannot read caf?.txt"
     client.close()
 
 

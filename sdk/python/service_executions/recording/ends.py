@@ -24,10 +24,15 @@ def failure(error: BaseException) -> JSON:
     trace = "".join(traceback.format_exception(error))
     return {
         "code": type(error).__name__,
-        "message": str(error)[:MOST_TEXT],
-        "stack": trace[-MOST_TEXT:],
+        "message": _writable(str(error)[:MOST_TEXT]),
+        "stack": _writable(trace[-MOST_TEXT:]),
         "recoverable": False,
     }
+
+
+def _writable(text: str) -> str:
+    """The text with `?` for what no JSON holds: the bytes of a file's name that were no UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def reason(error: BaseException) -> str:
