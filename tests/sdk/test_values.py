@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+from pydantic_core import from_json
 
 from service_executions import Agent, Human, Result, Retry, Step, System, Usage, Webhook
 from service_executions.errors import ExecutionsError
@@ -53,6 +56,35 @@ def test_members_are_in_camel_case_and_free_json_is_as_it_is() -> None:
         "retryCount": 1,
         "metadata": {"my_key": None},
     }
+
+
+@dataclass
+class Row:
+    """Of a program that records."""
+
+    full_name: str
+    cost: str | None = None
+
+
+class Answer(BaseModel):
+    """The same, of pydantic."""
+
+    full_name: str
+    score: float | None = None
+
+
+FREE: list[tuple[Any, Any]] = [
+    (Row("Ann", "free"), {"full_name": "Ann", "cost": "free"}),
+    ([Row("Ann")], [{"full_name": "Ann", "cost": None}]),
+    ({"row": {"of": Row("Ann")}}, {"row": {"of": {"full_name": "Ann", "cost": None}}}),
+    ([Answer(full_name="Ann")], [{"full_name": "Ann", "score": None}]),
+]
+
+
+@pytest.mark.parametrize(("output", "form"), FREE, ids=["row", "rows", "inner row", "model"])
+def test_values_of_a_program_keep_their_names_and_all_they_have(output: Any, form: Any) -> None:
+    assert from_json(encode(body(output=output)))["output"] == form
+    assert from_json(encode(wire(Result(output=output))))["output"] == form
 
 
 @pytest.mark.parametrize(("text", "value"), [("0.0123", 0.0123), ("4e-10", 4e-10), ("2.00", 2)])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
+
+from service_executions.model import Model
 
 JSON = dict[str, Any]
 SCALARS = frozenset({str, bool, int, float})
@@ -107,56 +109,45 @@ class Usage:
     step: str | None = None
 
 
-FREE = frozenset({"input", "output", "state", "context", "metadata", "params"})
-"""Members that are free JSON: their keys are not ours to rename, and a `None` in them is a value."""
-
-
 def body(**members: Any) -> JSON:
-    """Members as they stand in JSON: in camelCase, without those that are None, but free JSON as it is."""
-    return {
-        camel(name): wire(value) if name not in FREE else plain(value)
-        for name, value in members.items()
-        if value is not None
-    }
+    """Members as they stand in JSON: in camelCase, without those that are None."""
+    return {camel(name): wire(value) for name, value in members.items() if value is not None}
 
 
 def wire(value: Any) -> Any:
-    """A value as it stands in JSON. Times are RFC 3339, durations milliseconds."""
+    """A value as it stands in JSON. Times are RFC 3339, durations milliseconds.
+
+    What is above has the names of the service; all else keeps its own, and every None that it has.
+    """
     if value is None or type(value) in SCALARS:
         return value
-    if isinstance(value, Assignee):
-        return body(type=value.type, id=value.id, name=value.name, model=value.model)
-    if is_dataclass(value) and not isinstance(value, type):
-        shown = {field.name: getattr(value, field.name) for field in fields(value)}
-        if "cost" in shown:
-            shown["cost"] = number(shown["cost"])
-        return body(**shown) | (
-            {"output": plain(value.output)} if isinstance(value, Result) else {}
-        )
-    return plain(value)
-
-
-def plain(value: Any) -> Any:
-    """Free JSON, with the values in it that JSON has no word for as it would write them."""
-    if isinstance(value, Mapping):
-        members = cast("Mapping[object, object]", value)
-        return {str(key): wire(member) for key, member in members.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [wire(member) for member in cast("Iterable[object]", value)]
-    for kind, written in WRITTEN.items():
-        if isinstance(value, kind):
+    for kinds, written in WRITTEN.items():
+        if isinstance(value, kinds):
             return written(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return wire(_members(value))
     return value
 
 
-WRITTEN: dict[type, Callable[[Any], Any]] = {
+def _members(value: Any) -> JSON:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+WRITTEN: dict[type | tuple[type, ...], Callable[[Any], Any]] = {
+    Mapping: lambda members: {str(name): wire(member) for name, member in members.items()},
+    (list, tuple, set, frozenset): lambda parts: [wire(part) for part in parts],
+    Assignee: lambda who: body(type=who.type, **_members(who)),
+    (Step, Retry, Webhook): lambda said: body(**_members(said)),
+    Result: lambda result: body(**_members(result)) | {"output": wire(result.output)},
+    Usage: lambda usage: body(**_members(usage) | {"cost": number(usage.cost)}),
     datetime: lambda time: time_text(time),  # noqa: PLW0108 - it is defined below
     timedelta: lambda time: round(time / timedelta(milliseconds=1)),
     Decimal: lambda decimal: number(decimal),  # noqa: PLW0108 - the same
     Enum: lambda member: wire(member.value),
-    BaseModel: lambda model: model.model_dump(mode="json", by_alias=True, exclude_none=True),
+    Model: lambda shown: shown.model_dump(mode="json", by_alias=True, exclude_none=True),
+    BaseModel: lambda model: model.model_dump(mode="json", by_alias=True),
 }
-"""How values are written that JSON has no word for."""
+"""How values are written that JSON has no word for. What the service showed leaves out what it did not have."""
 
 
 def number(value: float | Decimal | str) -> float | int:
