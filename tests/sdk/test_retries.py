@@ -239,6 +239,20 @@ def test_id_that_was_taken_at_first_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [httpx2.ConnectError("refused"), problem(503, "overloaded"), problem(429, "rate-limited")],
+    ids=["no connection", "overloaded", "rate-limited"],
+)
+def test_id_that_was_taken_is_refused_also_after_an_attempt_that_recorded_nothing(
+    failure: Answer,
+) -> None:
+    service = ScriptedService(failure, problem(409, "already-exists"))
+    with pytest.raises(AlreadyExists):
+        service.client().executions.create(id="run-1", order="o", service="s")
+    assert [method for method, _ in service.asked] == ["POST", "POST"]
+
+
 def test_unknown_outcome_is_told_where_no_repeat_is_allowed() -> None:
     client = ScriptedService(problem(504, "outcome-unknown")).client(max_retries=0)
     with pytest.raises(OutcomeUnknown):

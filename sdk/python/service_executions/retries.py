@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import httpx2
 
-from service_executions.errors import ApiError, ConnectionFailed, NotYetVisible
+from service_executions.errors import (
+    ApiError,
+    ConnectionFailed,
+    NotYetVisible,
+    Overloaded,
+    RateLimited,
+    TooSlow,
+)
 
 PASSING = frozenset({408, 429, 502, 503, 504})
 """Never 409, 412 or 422: these say that something is decided, and asking again would not change it."""
@@ -47,6 +54,13 @@ def passing(failure: Exception) -> bool:
     if isinstance(failure, ApiError):
         return failure.status in PASSING and not isinstance(failure, NotYetVisible)
     return isinstance(failure, ConnectionFailed) and failure.is_passing
+
+
+def maybe_recorded(failure: Exception) -> bool:
+    """Whether a request that failed in passing may have been carried out all the same."""
+    if isinstance(failure, ConnectionFailed):
+        return failure.maybe_recorded
+    return not isinstance(failure, Overloaded | RateLimited | TooSlow)
 
 
 def require_service(url: str, response: httpx2.Response) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import httpx2
@@ -22,7 +23,7 @@ from service_executions.requests import (
     segment,
     with_time,
 )
-from service_executions.retries import passing
+from service_executions.retries import maybe_recorded, passing
 from service_executions.values import JSON
 
 AT_ONCE = 100
@@ -105,12 +106,12 @@ class AsyncCommands:
 
 
 async def create(transport: AsyncTransport, request: Request, where: str) -> httpx2.Response:
-    """The answer to a creation under an id of our own: where a repeat finds it there, it is that one.
+    """The answer to a creation. One whose answer was lost is looked for: what has its id by then is that one.
 
     Raises:
         AlreadyExists: another creation has taken the id.
     """
-    attempt = 0
+    attempt, is_lost = 0, False
     while True:
         try:
             return await transport.once(request, attempt + 1)
@@ -118,12 +119,12 @@ async def create(transport: AsyncTransport, request: Request, where: str) -> htt
             pause = transport.retries.pause(attempt, failure)
             if pause is None:
                 raise
+            is_lost = is_lost or maybe_recorded(failure)
         await sleep(pause)
         attempt += 1
-        try:
-            return await transport.send(read(where))
-        except NotFound:
-            continue
+        if is_lost:
+            with suppress(NotFound):
+                return await transport.send(read(where))
 
 
 def _with(request: Request, name: str, value: str) -> Request:
