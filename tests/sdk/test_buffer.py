@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -183,6 +184,18 @@ def test_anything_may_be_recorded(tmp_path: Path) -> None:
     assert buffer.flush(10)
     (_, ((sent),)) = service.calls[0]
     assert "lock" in sent["output"]
+    buffer.close()
+
+
+def test_letters_that_no_json_holds_are_replaced(tmp_path: Path) -> None:
+    service = Commands()
+    buffer = made(service, tmp_path)
+    name = os.fsdecode(b"caf\xe9.txt")
+    buffer.add(command(1, output={name: [name, float("nan")]}, lock=threading.Lock()))
+    assert buffer.flush(10)
+    (_, ((sent),)) = service.calls[0]
+    assert sent["output"] == {"caf?.txt": ["caf?.txt", None]}
+    assert "lock" in sent["lock"]
     buffer.close()
 
 

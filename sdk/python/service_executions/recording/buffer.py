@@ -6,6 +6,7 @@ While the service is away they wait, in files, so that they outlive the process.
 from __future__ import annotations
 
 import atexit
+import json
 import threading
 import time
 from collections import deque
@@ -58,12 +59,12 @@ class Buffer:
         self._thread: threading.Thread | None = None
 
     def add(self, command: dict[str, Any]) -> None:
-        """Take a command. What cannot stand in JSON is written as Python shows it.
+        """Take a command. What cannot stand in JSON is written as Python shows it, and letters that no JSON holds as `?`.
 
         Raises:
             ValueError: it holds itself.
         """
-        encoded = to_json(command, fallback=repr, inf_nan_mode="null", bytes_mode="base64")
+        encoded = _encode(command)
         with self._changed:
             self._waiting.append(encoded)
             self._busy = True
@@ -214,6 +215,14 @@ class Buffer:
         LOG.error("%d commands were refused: %s", len(batch.lines), error)
         for line in batch.lines:
             self.refused.append(Refused(from_json(line), dict(error.problem)))
+
+
+def _encode(command: dict[str, Any]) -> bytes:
+    try:
+        return to_json(command, fallback=repr, inf_nan_mode="null", bytes_mode="base64")
+    except ValueError:  # such as the name of a file that is no UTF-8
+        text = json.dumps(command, default=repr, ensure_ascii=False).encode(errors="replace")
+        return to_json(json.loads(text), inf_nan_mode="null")
 
 
 def _may_succeed(error: ApiError) -> bool:
