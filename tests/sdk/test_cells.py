@@ -68,6 +68,13 @@ def test_list_of_several_logs_is_read_page_by_page(client: Client) -> None:
     assert client.cells.executions(cells=["south"]).count() == RUNS
 
 
+def test_condition_of_a_list_of_several_logs_has_operators(client: Client) -> None:
+    def count(*statuses: str) -> int:
+        return len(client.cells.executions({"status": {"$in": statuses}}).all())
+
+    assert (count("queued", "failed"), count("failed")) == (2 * RUNS, 0)
+
+
 def test_figures_of_several_logs_are_those_of_all(client: Client) -> None:
     found = client.cells.analytics(by="service")
     assert (found.total, found.groups[0].total, found.missing) == (2 * RUNS, 2 * RUNS, [])

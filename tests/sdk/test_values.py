@@ -106,6 +106,22 @@ def test_query_leaves_out_what_is_none() -> None:
     }
 
 
+def test_condition_of_a_query_has_its_operators_in_brackets() -> None:
+    condition = {"$gte": datetime(2026, 1, 1, tzinfo=UTC), "$in": ["x", 1]}
+    assert parameters({"at": condition}) == {
+        "at[$gte]": "2026-01-01T00:00:00.000Z",
+        "at[$in]": "x,1",
+    }
+
+
+@pytest.mark.parametrize(
+    "value", [[{"status": "failed"}], [None], {"$not": {"$gt": 1}}, {"$eq": None}]
+)
+def test_condition_that_no_query_says_is_a_type_error(value: Any) -> None:
+    with pytest.raises(TypeError, match="cannot stand in a query"):
+        parameters({"$or": value})
+
+
 def test_name_is_one_segment_of_a_path() -> None:
     assert segment("a/b #3~:") == "a%2Fb%20%233~:"
     for name in ("", ".", ".."):

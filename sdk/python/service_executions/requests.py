@@ -113,17 +113,34 @@ def read(path: str, query: Mapping[str, Any] | None = None, *, follows: bool = F
 
 
 def parameters(given: Mapping[str, Any]) -> dict[str, str]:
-    """A query. What is None is left out; a list has commas between its parts."""
-    return {name: parameter(value) for name, value in given.items() if value is not None}
+    """A query. What is None is left out; a list has commas between its parts, and the operators of a condition
+    stand in brackets: `{"at": {"$gte": 1}}` as `at[$gte]=1`.
+    """
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            condition = cast("Mapping[str, Any]", value)
+            found |= {
+                f"{name}[{operator}]": parameter(part) for operator, part in condition.items()
+            }
+        elif value is not None:
+            found[name] = parameter(value)
+    return found
 
 
 def parameter(value: Any) -> str:
-    """A value as it stands in a query."""
+    """A value as it stands in a query.
+
+    Raises:
+        TypeError: it stands in none, such as the conditions of an `$or`.
+    """
     shown = wire(value)
     if isinstance(shown, bool):
         return str(shown).lower()
     if isinstance(shown, list):
-        return ",".join(str(part) for part in cast("list[object]", shown))
+        return ",".join(parameter(part) for part in cast("list[object]", shown))
+    if shown is None or isinstance(shown, dict):
+        raise TypeError(f"{shown} cannot stand in a query")
     return str(shown)
 
 

@@ -35,6 +35,8 @@ class AsyncCells:
     ) -> AsyncQuery[CellExecution]:
         """The executions of several logs in one order: all, or those with these fields.
 
+        A condition may have operators (`{"status": {"$in": [...]}}`), but for `$and`, `$or` and `$not`.
+
         With `partial` a log that is away is left out, and stands in `missing` of a page; without, it is an error.
 
         Raises:
