@@ -20,6 +20,7 @@ from api.interop.xes.survey import Survey, plans, survey
 from api.settings import SetupError
 
 SHOWN = 20
+ALWAYS_SHOWN = ("total", "commands")
 
 
 def run(
@@ -56,6 +57,10 @@ def connect(at: At) -> ServiceClient:
 
 
 def run_import(file: Path, mapping_file: Path, service: ServiceClient) -> tuple[Survey, Result]:
+    if not file.is_file():
+        raise click.ClickException(
+            f"{file} cannot be read twice, as a pipe: save it to a file first"
+        )
     mapping = load_mapping(mapping_file)
     size = file.stat().st_size
     with progress("Checking") as reached:
@@ -97,7 +102,7 @@ def in_words(totals: dict[str, Any]) -> str:
         f"{totals['log']}: {totals['events']} events in {totals['seconds']} s",
         f"executions in the log  {_counts(totals['executions'])}",
         f"steps in the log       {_counts(totals['steps'])}",
-        f"this time              {_counts(totals['import'])}, {totals['commands']} commands",
+        f"this time              {_counts({**totals['import'], 'commands': totals['commands']})}",
     ]
     if totals["emptyTraces"]:
         lines.append(f"left out               {totals['emptyTraces']} traces without events")
@@ -126,5 +131,5 @@ def in_words(totals: dict[str, Any]) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(
-        f"{number} {word}" for word, number in counts.items() if number or word == "total"
+        f"{number} {word}" for word, number in counts.items() if number or word in ALWAYS_SHOWN
     )

@@ -5,6 +5,7 @@ import math
 import re
 from datetime import datetime
 
+from api.client.ids import TAKEN
 from api.interop.xes.reader import Attributes
 from api.interop.xes.values import Value
 
@@ -21,11 +22,19 @@ RESERVED = frozenset(
 
 def id_part(name: str) -> str:
     """The name where it may stand in an id; else a legible form of it, `~`, and its digest."""
-    legible = _FOREIGN.sub("-", name)
-    if legible == name and len(name) <= LONGEST:
+    if len(name) <= LONGEST and not _FOREIGN.search(name):
         return name
+    return _with_digest(name)
+
+
+def _with_digest(name: str) -> str:
     digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
-    return f"{legible[: LONGEST - _DIGEST - 1]}~{digest}"
+    return f"{_FOREIGN.sub('-', name)[: LONGEST - _DIGEST - 1]}~{digest}"
+
+
+def order_id(log: str) -> str:
+    """The id of a log's order: that of its name, with a digest too where nothing can have that id."""
+    return _with_digest(log) if log in TAKEN else id_part(log)
 
 
 def execution_id(log: str, trace: str) -> str:

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from api.interop.xes.lifecycle import COMPLETE, PI_ABORT, StepCommands, transition_of
 from api.interop.xes.mapping import Mapping
-from api.interop.xes.names import execution_id, id_part, metadata, wire_time
+from api.interop.xes.names import execution_id, metadata, order_id, wire_time
 from api.interop.xes.reader import XesEvent, XesTrace
 from api.interop.xes.step_rounds import Rounds
 
@@ -62,14 +62,13 @@ class _Commands:
 
 def plan_trace(trace: XesTrace, mapping: Mapping, log: str) -> Plan:
     """The rules stand in docs/importing.md. The trace must have at least one event."""
-    order = id_part(log)
     commands = _Commands(execution_id(log, trace.name))
     times = [event.at for event in trace.events]
     commands.add(
         "create",
         trace.line,
         wire_time(min(times)),
-        order=order,
+        order=order_id(log),
         service=mapping.service.id,
         status="running",
         timeout=0,
@@ -84,7 +83,7 @@ def plan_trace(trace: XesTrace, mapping: Mapping, log: str) -> Plan:
         _add_end(deciding, max(times), mapping, commands)
     return Plan(
         execution=commands.execution,
-        order=order,
+        order=order_id(log),
         status=_outcome(deciding, mapping) if deciding else "running",
         ended_at=wire_time(max(times)) if deciding else None,
         events=len(trace.events),

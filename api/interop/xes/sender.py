@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from api.interop.xes.client import JSON, ServiceClient, problem_code, problem_text
 from api.interop.xes.mapping import Mapping
-from api.interop.xes.names import id_part
+from api.interop.xes.names import order_id
 from api.interop.xes.plan import Plan
 from api.interop.xes.resume import Conflict, own_version
 
@@ -69,7 +69,7 @@ def prepare(service: ServiceClient, mapping: Mapping, log: str) -> None:
     )
     service.ensure(
         "/orders",
-        {"$id": id_part(log), "service": offered.id, "customer": customer},
+        {"$id": order_id(log), "service": offered.id, "customer": customer},
         agree=["service", "customer"],
     )
 

@@ -1,6 +1,7 @@
 """An import on its way: interrupted, repeated, disturbed."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,32 @@ def test_totals_are_printed_in_words(import_xes: Import) -> None:
     assert "executions in the log  4 total, 1 completed, 1 failed, 1 cancelled, 1 running" in words
     assert "left out               1 traces without events" in words
     assert "left out               events with the lifecycle 1 SUSPEND" in words
+
+
+def test_totals_of_an_empty_log_are_zero(import_xes: Import, tmp_path: Path) -> None:
+    log = tmp_path / "empty.xes"
+    log.write_text("<log/>")
+    assert re.search(r"^this time +0 commands$", import_xes(log).stdout, re.MULTILINE)
+
+
+def test_log_with_a_name_that_no_order_can_have_is_imported(
+    import_xes: Import, service: FakeService, tmp_path: Path
+) -> None:
+    log = tmp_path / "claim.xes"
+    log.write_text(ORDERS.read_text().replace("Cakes to order", "claim"))
+    assert import_xes(log).exit_code == 0
+    assert "/orders/claim~dd1b3c312cf7d816" in service.resources
+    assert "claim:cake-1" in service.executions
+
+
+def test_pipe_is_refused_before_it_is_read(
+    import_xes: Import, service: FakeService, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refused = import_xes(pipe)
+    assert (refused.exit_code, service.paths) == (1, [])
+    assert "cannot be read twice" in refused.stderr
 
 
 def test_order_its_service_and_its_people_are_made(imported: FakeService) -> None:
