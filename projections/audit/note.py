@@ -65,20 +65,36 @@ class Signer:
         return _format_note(text, self.origin, signature)
 
 
+def parse_key(public_key: str) -> tuple[str, bytes]:
+    """The name in a public key, and the key itself.
+
+    Raises:
+        BadNote: it is none.
+    """
+    try:
+        name, key_id, encoded = public_key.split("+", 2)
+        public = b64decode(encoded, validate=True)
+        if key_id == _key_id(name, public).hex() and public.startswith(ED25519):
+            Ed25519PublicKey.from_public_bytes(public.removeprefix(ED25519))
+            return name, public
+    except ValueError:
+        pass
+    raise BadNote("it is no public key of a log, as `executions audit verify` prints it")
+
+
 def open_note(note: str, public_key: str) -> str:
     """The text of a note that a key has signed.
 
     Raises:
         BadNote: it is no note, the key is none, or has not signed it.
     """
+    name, public = parse_key(public_key)
+    known = _key_id(name, public)
     try:
-        name, key_id, encoded = public_key.split("+", 2)
-        public = b64decode(encoded, validate=True)
         text, _, line = note.rpartition(SEPARATOR)
         signer, _, given = line.removesuffix("\n").partition(" ")
         signature = b64decode(given, validate=True)
-        known = _key_id(name, public)
-        if (signer, key_id, signature[:KEY_ID_BYTES]) != (name, known.hex(), known):
+        if (signer, signature[:KEY_ID_BYTES]) != (name, known):
             raise BadNote("the note was signed by another key")
         # Base64 has several forms of some bytes.
         if note != _format_note(f"{text}\n", name, signature):

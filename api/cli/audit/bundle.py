@@ -19,8 +19,8 @@ def write_bundle(at: At, execution: str, output: Path) -> None:
     """Ask the service for the bundle, and write it whole or not at all."""
     from service_executions.requests import Request, segment
 
-    path = f"/audit/bundle/{segment(execution)}"
     with open_client(at) as client:
+        path = f"/audit/bundle/{segment(execution)}"
         asked = Request("GET", path, headers=WAIT, timeout=LONGEST)
         content = client.transport.send(asked).content
     write_whole(output, content)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from api.cli.audit.whole_file import write_whole
-from projections.audit.note import BadNote, TreeCheckpoint, checkpoint_of
+from projections.audit.note import BadNote, TreeCheckpoint, checkpoint_of, parse_key
 
 KEY, HEAD, CONTRADICTION = "key.txt", "head-{:015}.txt", "contradiction-{:015}.txt"
 
@@ -16,11 +16,12 @@ class HeadFolder:
     """Keeps what a log has shown; nothing in it is ever changed.
 
     Raises:
-        ClickException: it cannot be made, read or written, or is of a log with another key.
+        ClickException: it cannot be made, read or written, or is of a log with another key; or that is no key.
     """
 
     def __init__(self, path: Path, key: str | None) -> None:
         self._path = path
+        _require_key(key)
         try:
             path.mkdir(parents=True, exist_ok=True)
             kept = (path / KEY).read_text().strip() if (path / KEY).exists() else None
@@ -63,3 +64,12 @@ class HeadFolder:
         place = self._path / name
         write_whole(place, text.encode())
         return place
+
+
+def _require_key(key: str | None) -> None:
+    """What is pinned once is believed for good: a slip of the pen must not be."""
+    try:
+        if key is not None:
+            parse_key(key)
+    except BadNote as error:
+        raise click.BadParameter(str(error), param_hint="--key") from None

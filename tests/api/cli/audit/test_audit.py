@@ -53,6 +53,15 @@ def test_bundle_of_a_running_service_verifies_and_shows_opened_content(
     assert b"$sealed" not in (tmp_path / "unpacked" / "report.html").read_bytes()
 
 
+def test_bundle_of_an_id_that_no_path_has_is_refused_in_one_line(
+    server: Serving, tmp_path: Path
+) -> None:
+    place = tmp_path / "bundle.zip"
+    done = audit("bundle", "..", "--output", place, "--url", server.url, "--token", TOKEN)
+    assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
+    assert done.output.startswith("Error: `..` cannot stand in a path")
+
+
 def test_bundle_covers_the_event_that_was_just_recorded(
     api: httpx.Client, executions: Executions
 ) -> None:

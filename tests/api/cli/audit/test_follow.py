@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import main
@@ -93,6 +94,15 @@ def test_log_with_another_id_or_key_is_not_the_pinned_one(
     done = follow(server.url, tmp_path / "a", "--key", server.system.signer.public_key)
     assert done.exit_code == 1
     assert "is of a log with another key" in done.output
+
+
+@pytest.mark.parametrize("key", ["rubbish", "executions/a+00000000+AAAA"])
+def test_key_that_is_none_is_not_pinned(tmp_path: Path, key: str) -> None:
+    folder = tmp_path / "heads"
+    done = follow("http://127.0.0.1:9", folder, "--key", key)
+    assert done.exit_code == 2
+    assert "is no public key of a log" in done.output
+    assert not folder.exists()
 
 
 def test_service_that_cannot_be_asked_ends_with_75(tmp_path: Path, server: Serving) -> None:
