@@ -64,10 +64,10 @@ def test_failure_is_recorded_whatever_its_message_holds(on_error: Any) -> None:
     ):
         raise ValueError(f"cannot read {name}")
     client.flush(10)
-    run = client.executions.get("run-1")
-    assert (run.status, run.steps[0].status) == ("failed", "failed")
-    assert run.error is not None
-    assert run.error.message == "cannot read caf?.txt"
+    seen = client.executions.get("run-1")
+    assert (seen.status, seen.steps[0].status) == ("failed", "failed")
+    assert seen.error is not None
+    assert seen.error.message == "cannot read caf?.txt"
     client.close()
 
 

@@ -21,6 +21,7 @@ from service_executions import (
     Result,
     Unauthenticated,
 )
+from service_executions.testing import FakeClient
 from tests.support.running_server import TOKEN, Serving
 from tests.support.service_process import free_port
 
@@ -253,6 +254,20 @@ def test_error_of_the_work_is_not_hidden_by_one_of_the_recording(
 
     with pytest.raises(KeyError, match="mine"):
         work()
+
+
+async def test_error_of_a_coroutine_function_is_not_hidden_by_one_of_the_recording(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = FakeClient()
+
+    @client.track(**WHERE)
+    async def work() -> None:
+        monkeypatch.setattr(client.transport.http, "request", lambda *_, **__: 1 / 0)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await work()
 
 
 def test_buffered_recording_never_disturbs_the_work(client: Client) -> None:

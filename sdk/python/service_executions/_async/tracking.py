@@ -134,7 +134,7 @@ class _AsyncRecording:
         """Record each call of a function."""
         return decorate(self, function)
 
-    async def _finish(self, error: BaseException | None) -> None:
+    async def finish(self, error: BaseException | None) -> None:
         """End it. What cannot be recorded never hides what has happened to the work."""
         self.deactivate()
         if error is None:
@@ -234,7 +234,7 @@ class AsyncStepRecording(_AsyncRecording):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._finish(error)
+        await self.finish(error)
 
 
 class AsyncTracking(_AsyncRecording):
@@ -294,4 +294,4 @@ class AsyncTracking(_AsyncRecording):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._finish(error)
+        await self.finish(error)

@@ -95,10 +95,10 @@ def _coroutine(recording: Recording, function: Function) -> Function:
                 one.output = result
         except BaseException as error:
             one.deactivate()
-            await asyncio.shield(asyncio.to_thread(one.end, error))
+            await asyncio.shield(asyncio.to_thread(one.finish, error))
             raise
         one.deactivate()
-        await asyncio.to_thread(one.end, None)
+        await asyncio.to_thread(one.finish, None)
         return result
 
     return wrapper  # type: ignore[return-value]

@@ -134,7 +134,7 @@ class _Recording:
         """Record each call of a function."""
         return decorate(self, function)
 
-    def _finish(self, error: BaseException | None) -> None:
+    def finish(self, error: BaseException | None) -> None:
         """End it. What cannot be recorded never hides what has happened to the work."""
         self.deactivate()
         if error is None:
@@ -232,7 +232,7 @@ class StepRecording(_Recording):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._finish(error)
+        self.finish(error)
 
 
 class Tracking(_Recording):
@@ -292,4 +292,4 @@ class Tracking(_Recording):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._finish(error)
+        self.finish(error)
