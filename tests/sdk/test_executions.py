@@ -63,6 +63,7 @@ def test_members_that_are_given_are_kept(client: Client) -> None:
     assert run.checkpoints[-1].state == {"at_row": 3}
     assert run.document.retry_policy is not None
     assert run.document.retry_policy.jitter == "full"
+    assert run.update(clear=["retry_policy"]).document.retry_policy is None
 
 
 def test_refusals_say_what_would_be_right(client: Client) -> None:

@@ -44,6 +44,7 @@ from service_executions.values import (
     Usage,
     Webhook,
     body,
+    camel,
     wire,
 )
 
@@ -156,7 +157,7 @@ class AsyncExecution(AsyncReads):
             tags=tags,
             metadata=metadata,
         )
-        members = with_time({**changes, **dict.fromkeys(clear)}, options)
+        members = with_time({**changes, **dict.fromkeys(map(camel, clear))}, options)
         request = post(self._path, members, option_headers(options))
         answer = await self._transport.send(request.with_method("PATCH"))
         self._document = ServiceExecution.model_validate_json(answer.content)
