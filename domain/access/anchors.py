@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
+from domain.errors import IllegalTransition
 from domain.model import Aggregate, Context, Event, Recorded, aggregate_id
 from domain.recording import Recording
 
@@ -42,7 +43,11 @@ class AccessAnchored(Event):
 
 
 class AnchorAccess(Recording[AccessAnchors]):
-    """Record how far the access log goes. Clients cannot send it."""
+    """Record how far the access log goes. Clients cannot send it. What was anchored before changes nothing.
+
+    Raises:
+        IllegalTransition: other entries come before these, and are not anchored.
+    """
 
     wire_name: ClassVar[str] = "anchorAccess"
 
@@ -53,10 +58,17 @@ class AnchorAccess(Recording[AccessAnchors]):
     day: date
 
     def decide(self, state: AccessAnchors | None, context: Context) -> Iterator[Event]:
-        if self.first == (1 if state is None else state.last + 1):
-            yield AccessAnchored(
-                first=self.first, last=self.last, hash=self.hash, root=self.root, day=self.day
+        if state is not None and self.first <= state.last:
+            return
+        if self.first != (following := 1 if state is None else state.last + 1):
+            raise IllegalTransition(
+                f"The next entry of the access log to anchor is {following}, not {self.first}.",
+                status="anchored",
+                allowedCommands=[],
             )
+        yield AccessAnchored(
+            first=self.first, last=self.last, hash=self.hash, root=self.root, day=self.day
+        )
 
 
 EVENTS: tuple[type[Event], ...] = (AccessAnchored,)
