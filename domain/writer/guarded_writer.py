@@ -43,7 +43,7 @@ class GuardedWriter:
     A process that has other work, such as views, may be kept from going on between two steps. The
     bus would hold the lock meanwhile, and every other writer would wait. Here nobody does. It pays as
     long as others hardly ever write to the same streams at the same moment. Commands that read other
-    streams, too, or have an idempotency key, are for the bus.
+    streams, too, have an idempotency key, or lead to log lines or heartbeats are for the bus.
 
     An answer has the time at which it was decided. The events are recorded later than that, where another process has
     recorded one at a later time meanwhile.
@@ -89,6 +89,7 @@ class GuardedWriter:
             DomainError: the conclusion was refused.
             Overloaded: the database is away, or others always came first; nothing was recorded.
             OutcomeUnknown: the connection broke during the commit.
+            ValueError: one of them leads to a log line or a heartbeat; nothing was recorded.
         """
         async with self._writing:
             for _ in range(TRIES):
@@ -122,6 +123,8 @@ class GuardedWriter:
             conclusion = conclude(outcomes)
             batch.states |= await load_wanted([conclusion], store, damaged)
             batch.take(conclusion)
+        if batch.lines or batch.heartbeats:
+            raise ValueError("log lines and heartbeats are for the bus: nothing was recorded")
         unless = dict(message.unless for message in messages if message.unless)
         before = (
             await store.append(batch.rows, batch.now, unless or None) if batch.rows else position

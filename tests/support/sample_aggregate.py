@@ -20,6 +20,7 @@ from domain.model import (
     Context,
     Creation,
     Event,
+    LogEntry,
     Recordable,
     Recorded,
     Versioned,
@@ -117,6 +118,15 @@ class Note(Command[Tally]):
 
     def decide(self, state: Tally, context: Context) -> Iterator[Recordable]:
         yield TallyNoted(note=self.note)
+
+
+class Mutter(Command[Tally]):
+    """A command that leads to a log line, and to nothing else."""
+
+    wire_name: ClassVar[str] = "mutter"
+
+    def decide(self, state: Tally, context: Context) -> Iterator[Recordable]:
+        yield LogEntry(context.now, "info", None, {"message": "hm"})
 
 
 class Erase(Command[Tally]):

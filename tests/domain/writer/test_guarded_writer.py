@@ -19,6 +19,7 @@ from domain.writer.guarded_writer import TRIES, GuardedWriter
 from tests.support.sample_aggregate import (
     NOON,
     Begin,
+    Mutter,
     Note,
     Raise,
     Stumble,
@@ -93,6 +94,17 @@ async def test_command_without_effect_writes_nothing(bus: Bus, writer: GuardedWr
     begun = await bus.send(message("a", Begin()))
     answer = await writer.send(message("a", Raise(amount=0)))
     assert answer.versioned.position == begun.versioned.position
+
+
+async def test_command_that_leads_to_a_log_line_is_refused_with_all_others(
+    bus: Bus, writer: GuardedWriter, log: Store
+) -> None:
+    await bus.send(message("a", Begin()))
+    await bus.send(message("a", Note(note="its stream has a key now")))
+    with pytest.raises(ValueError, match="for the bus"):
+        await writer.send_all([message("a", Raise()), message("a", Mutter())])
+    position, _ = await log.head()
+    assert position == 2
 
 
 async def test_no_raise_is_lost_or_doubled_beside_a_bus_on_the_same_streams(
