@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any
@@ -13,6 +12,7 @@ from eventsourcing.persistence import InterfaceError, Notification, OperationalE
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.sql import SQL, Identifier
 
 PAGE = 500
@@ -20,13 +20,15 @@ POLL = 1.0
 """Seconds after which a subscription looks by itself."""
 TICK = 0.1
 """Seconds after which it notices that it was stopped, and tries to listen again."""
+STANDBY_POLL = 60.0
+"""Seconds after which it tries to listen again at a standby, which nobody can: it may have been promoted."""
 FAULTS = (InterfaceError, OperationalError)
 
 
 class LogSubscription(Subscription[PostgresApplicationRecorder]):
     """Yields what follows a position, then waits for more, in the thread that iterates.
 
-    A database that is away is waited for. To `stop` it from another thread takes effect within
+    A database that is away is waited for; of a standby it is asked again and again. To `stop` it from another thread takes effect within
     `TICK` seconds, or the time a query takes.
     """
 
@@ -40,6 +42,7 @@ class LogSubscription(Subscription[PostgresApplicationRecorder]):
         self._after = gt or 0
         self._page: Iterator[Notification] = iter(())
         self._listen_connection: Connection | None = None
+        self._listens_again_at = 0.0
         self._iterating = Lock()
 
     def __exit__(self, *args: object, **kwargs: Any) -> None:
@@ -76,29 +79,32 @@ class LogSubscription(Subscription[PostgresApplicationRecorder]):
 
     def _wait(self) -> None:
         until = monotonic() + POLL
-        while (
-            self._listen_connection is not None
-            and not self._has_been_stopped
-            and monotonic() < until
-        ):
+        while not self._has_been_stopped and monotonic() < until:
+            if self._listen_connection is None:
+                sleep(TICK)
+                if monotonic() >= self._listens_again_at:
+                    return
+                continue
             try:
                 if next(self._listen_connection.notifies(timeout=TICK, stop_after=1), None):
                     return
             except psycopg.Error:
                 self._stop_listening()
-        if self._listen_connection is None:
-            sleep(TICK)
 
     def _listen(self) -> None:
-        if self._listen_connection is not None:
+        if self._listen_connection is not None or monotonic() < self._listens_again_at:
             return
-        with suppress(psycopg.Error):
+        channel = Identifier(self._recorder.channel_name)
+        try:
             # Not one of the pool's: those are few, and this one is kept.
-            connection = psycopg.connect(
+            self._listen_connection = psycopg.connect(
                 conninfo_of(self._recorder.datastore), autocommit=True, connect_timeout=3
             )
-            connection.execute(SQL("LISTEN {}").format(Identifier(self._recorder.channel_name)))
-            self._listen_connection = connection
+            self._listen_connection.execute(SQL("LISTEN {}").format(channel))
+        except psycopg.Error as error:
+            self._stop_listening()
+            if isinstance(error, ReadOnlySqlTransaction):
+                self._listens_again_at = monotonic() + STANDBY_POLL
 
     def _stop_listening(self) -> None:
         connection, self._listen_connection = self._listen_connection, None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
+from unittest.mock import Mock
 from uuid import UUID
 
 import psycopg
@@ -22,6 +24,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.system import ProcessApplication, SingleThreadedRunner, System
 from eventsourcing.utils import Environment
+from psycopg.errors import ReadOnlySqlTransaction
 
 from domain import registry
 from domain.eventlog import library
@@ -151,6 +154,27 @@ def test_subscription_finds_events_without_a_notification(
         with psycopg.connect(database, options=session_options("tallies")) as other:
             other.execute(UNHEARD)
         assert reading.ids() == [2]
+
+
+def test_subscription_at_a_standby_connects_once_and_asks_again(
+    recorder: LogRecorder, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_subscription, "POLL", 0.5)
+    connect, made = psycopg.connect, list[psycopg.Connection[Any]]()
+
+    def to_standby(*given: Any, **named: Any) -> Any:
+        made.append(connection := connect(*given, **named))
+        refusal = ReadOnlySqlTransaction("cannot execute LISTEN during recovery")
+        monkeypatch.setattr(connection, "execute", Mock(side_effect=refusal))
+        return connection
+
+    with monkeypatch.context() as standby, recorder.subscribe(0) as subscription:
+        standby.setattr(psycopg, "connect", to_standby)
+        reading = Reading(subscription, 1)
+        time.sleep(1)
+        recorder.insert_events([raised(1)])
+        assert reading.ids() == [1]
+    assert [connection.closed for connection in made] == [True]
 
 
 def test_subscription_outlives_its_connections(recorder: LogRecorder, database: str) -> None:
