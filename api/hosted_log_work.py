@@ -5,7 +5,7 @@ connections, whose number is limited; a log at rest has no connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import NamedTuple
@@ -128,6 +128,7 @@ class HostedLogWorkers(Background):
     ) -> bool:
         """Until the log is another one, or another process owns it, or it is in another place: whether it is that."""
         known, over, moved = self._deployment, asyncio.Event(), asyncio.Event()
+        on_changed = list[Callable[[], object]]()
 
         def leave(_: str) -> None:
             moved.set()
@@ -136,14 +137,14 @@ class HostedLogWorkers(Background):
         async with (
             self._databases.of(conninfo) as database,
             self._ownership(conninfo, schema) as ownership,
-            ownership.of(schema, over.set),
+            ownership.of(schema, over.set, lambda: [call() for call in on_changed]),
             run_workers(
                 *(conninfo, schema, keys, known.webhook_allow, known.retention_of(name)),
                 lost_leases=known.lost_leases,
                 audit=known.audit,
                 log_name=name,
                 on_change=LogChangeHandlers(over.set, over.set, leave),
-                shared=SharedResources(database, self._slots_of(conninfo), client),
+                shared=SharedResources(database, self._slots_of(conninfo), client, on_changed),
             ),
         ):
             await over.wait()

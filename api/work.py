@@ -13,7 +13,7 @@ from api.cells.directory import ids_of
 from api.clock import Clock, chance
 from domain import registry
 from domain.eventlog.access.access_log import read_channel
-from domain.eventlog.connection.log_watch import LogWatch
+from domain.eventlog.connection.log_watch import POLL, LogWatch
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.shared_listener import SharedListener
@@ -23,7 +23,7 @@ from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.keys.no_key import NO_KEY
-from domain.eventlog.moving.log_location import POLL, MoveWatch
+from domain.eventlog.moving.log_location import MoveWatch
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.execution.types import MOST_LOST
@@ -63,12 +63,13 @@ Slow = Auditor | Archiver | EventArchiver | AccessRetirer
 
 class SharedResources(NamedTuple):
     """What the work of one log shares with that of the others of a process: connections, their limit, and the client
-    that calls webhooks.
+    that calls webhooks; and what is to be called where the log has changed, which is looked for once for all of them.
     """
 
     database: SharedDatabase
     slots: ConnectionSlots
     client: HttpClient
+    on_changed: list[Callable[[], object]]
 
 
 def new_runner(
@@ -185,7 +186,8 @@ def _listener(conninfo: str, schema: str, shared: SharedResources | None) -> Lis
     """Who looks by itself every `LOOK` seconds, as the log watch looks for all."""
     if shared is None:
         return Listener(conninfo, schema, poll=LOOK)
-    return SharedListener(shared.database.listen_connection, schema, connection_slots.POLL_INTERVAL)
+    poll = connection_slots.poll_interval()
+    return SharedListener(shared.database.listen_connection, schema, poll)
 
 
 def _watches(
@@ -195,16 +197,15 @@ def _watches(
     on_change: LogChangeHandlers,
     shared: SharedResources | None,
 ) -> tuple[ProcessPart, ...]:
-    every, poll = (
-        ((), POLL)
-        if shared is None
-        else ((connection_slots.CHECK_INTERVAL,), connection_slots.CHECK_INTERVAL)
+    every = POLL if shared is None else connection_slots.poll_interval()
+    watches = (
+        LogWatch(store, on_change.log, listener, every),
+        KeyWatch(store, on_change.key, every),
+        MoveWatch(store, listener, conninfo, on_moved=on_change.place, poll=every),
     )
-    return (
-        LogWatch(store, on_change.log, listener, *every),
-        KeyWatch(store, on_change.key, *every),
-        MoveWatch(store, listener, conninfo, on_moved=on_change.place, poll=poll),
-    )
+    if shared is not None:
+        shared.on_changed.extend(watch.news.set for watch in watches)
+    return watches
 
 
 def _closing(

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-POLL_INTERVAL = 600.0
+POLL_INTERVAL = 3_600.0
 """Seconds after which work is looked for although nothing woke it, of one log among many."""
 CLOCK_INTERVAL = 30.0
-"""Seconds between two looks at the clock while it rests."""
-CHECK_INTERVAL = 60.0
-"""Seconds between two looks at the head and at the master key of such a log."""
+"""Seconds between two looks at the clock while it rests until something is due."""
 SHORTEST_REST = 5.0
 """Seconds that it rests at least without its connection."""
+
+
+SPREAD = Random()  # noqa: S311 - no secret
+
+
+def poll_interval() -> float:
+    """`POLL_INTERVAL`, or down to half of it: logs whose work began together are not looked at together again."""
+    return POLL_INTERVAL * SPREAD.uniform(0.5, 1.0)
 
 
 class ConnectionSlots(NamedTuple):

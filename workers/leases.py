@@ -97,13 +97,20 @@ class LeaseWorker(OwnedWork):
             await self._rest_until_next(connection)
 
     async def _rest_until_next(self, connection: AsyncConnection) -> None:
-        """Rest until the first lease or silence may be over that was not at the last look."""
-        known = [await next_silent(connection, self._looked[0]), *self._looks_again.values()]
-        at = min(filter(None, known), default=None)
+        at = await self.next_look_at(connection)
         await self.rest(
             connection,
             due_in=lambda: inf if at is None else (at - self._clock()).total_seconds(),
         )
+
+    async def next_look_at(self, connection: AsyncConnection) -> datetime | None:
+        """When the first lease or silence may be over that was not at the last look; or when all are looked at, if that
+        look was not at all.
+        """
+        known = [await next_silent(connection, self._looked[0]), *self._looks_again.values()]
+        if self._looked[0] > self._all_at - ALL_EVERY:
+            known.append(self._all_at)
+        return min(filter(None, known), default=None)
 
     def take_over(self) -> None:
         """Count silence from now on: for an unknown time no heartbeat could arrive."""

@@ -91,7 +91,8 @@ class OwnedWork(Background):
         """Rest for so many seconds at most (`LOOK`), until something is due, there is news, or the connection is lost.
 
         `due_in` says in how many seconds of the clock something is due. It is asked again and again, as a clock
-        may leap. With slots, the connection is closed meanwhile, unless the rest is short and it `needs` it.
+        may leap, unless nothing is. With slots, the connection is closed meanwhile, unless the rest is short and it
+        `needs` it.
         """
         seconds = LOOK if seconds is None else seconds
         if isinstance(connection, ReleasableConnection) and not (
@@ -99,12 +100,14 @@ class OwnedWork(Background):
         ):
             await connection.release()
             seconds = (
-                connection_slots.POLL_INTERVAL
+                connection_slots.poll_interval()
                 if seconds >= LOOK
                 else max(seconds, connection_slots.SHORTEST_REST)
             )
-            await self._wait(seconds, due_in, connection_slots.CLOCK_INTERVAL)
+            watch = connection_slots.CLOCK_INTERVAL if due_in() < inf else inf
+            await self._wait(seconds, due_in, watch)
             await connection.acquire()
+            self.news.clear()  # of what came while it waited for its turn
         else:
             await self._wait(seconds, due_in, WATCH, connection)
 
@@ -135,6 +138,7 @@ class OwnedWork(Background):
         async with ownership(self._conninfo, self._schema, self.work, slot) as connection:
             say = log.info if slot is None else log.debug
             say("this process is the owner", work=self.work)
+            self.news.clear()  # of what came before its first look
             await self.run(connection)
 
 

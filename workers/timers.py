@@ -82,9 +82,17 @@ class TimerWorker(OwnedWork):
             await asyncio.sleep(GATHERS)
             await self._rest_until_next(connection)
 
+    async def next_look_at(self, connection: AsyncConnection) -> datetime | None:
+        """When the first timer is due that was not at the last look; or when those of a day are looked at, if that look
+        was not at them.
+        """
+        known = [await next_due(connection, self._looked_at)]
+        if self._looked_at > self._day_at - DAY_EVERY:
+            known.append(self._day_at)
+        return min(filter(None, known), default=None)
+
     async def _rest_until_next(self, connection: AsyncConnection) -> None:
-        """Rest until the first timer is due that was not at the last look."""
-        at = await next_due(connection, self._looked_at)
+        at = await self.next_look_at(connection)
         await self.rest(
             connection,
             AGAIN if self._found else None,

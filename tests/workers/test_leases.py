@@ -100,6 +100,24 @@ async def test_lost_lease_is_released_once_and_in_time(world: World) -> None:
     assert '{"by":"system","correlation":"lease"' in last.meta
 
 
+async def test_lease_that_was_over_before_the_read_model_had_it_is_looked_at_in_time(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await world.queue("e")
+    await world.claim("e")
+    late = LEASE + 5 * SECOND
+    world.now, world.passed = world.now + late, late.total_seconds()
+    await worker.look(world.connection)
+    assert await worker.next_look_at(world.connection) is None
+    await world.look(worker, 3 * SECOND)
+    assert (await world.types("e"))[-1] == "started"
+    at = await worker.next_look_at(world.connection)
+    assert at is not None
+    await world.look(worker, at - world.now)
+    assert (await world.types("e"))[-1] == "released"
+
+
 @pytest.mark.parametrize("sign", [HeartbeatExecution(), UpdateProgress(progress=5)])
 async def test_sign_of_life_keeps_the_lease(world: World, sign: Command[Execution]) -> None:
     worker = world.worker()

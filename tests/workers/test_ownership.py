@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from math import inf
 from typing import ClassVar
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.sessions import session_options
+from domain.eventlog.setup.log_id import renew_log_id
 from domain.supervisor import run_parts
 from tests.support.followed_log import SCHEMA
+from workers.connection_slots import ConnectionSlots
 from workers.log_ownership import LogOwnership
 from workers.ownership import WORK, OwnedWork, ownership, without_owner
 
@@ -31,9 +37,15 @@ async def test_work_without_owner_is_named_until_a_process_owns_it(database: str
 
 
 class Work(OwnedWork):
-    """Rests, and does nothing."""
+    """Looks, and rests."""
 
     work: ClassVar[str] = "nothing"
+    looks = 0
+
+    async def run(self, connection: psycopg.AsyncConnection) -> None:
+        while True:
+            self.looks += 1
+            await self.rest(connection)
 
 
 @pytest.fixture
@@ -117,6 +129,37 @@ async def test_work_that_takes_turns_keeps_its_connection_for_a_short_rest_that_
         await resting
 
 
+async def test_news_that_come_before_a_turn_begins_lead_to_one_look(database: str) -> None:
+    work, turn = Work(database, SCHEMA), asyncio.Semaphore(1)
+    work.slots = ConnectionSlots(turn, turn, turn)
+    async with asyncio.timeout(60), run_parts([work]):
+        for looks in (1, 2):
+            async with turn:
+                work.news.set()
+                await asyncio.sleep(0.1)
+                work.news.set()
+            while turn.locked() or work.looks < looks:  # noqa: ASYNC110 - nothing says it
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert (work.looks, turn.locked()) == (looks, False)
+
+
+async def test_work_that_takes_turns_looks_at_no_clock_while_nothing_will_be_due(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.connection_slots.CLOCK_INTERVAL", 0.01)
+    work, due = Work(database, SCHEMA), Mock(return_value=inf)
+    slot = asyncio.Semaphore(1)
+    async with asyncio.timeout(60), ownership(database, SCHEMA, "nothing", slot) as connection:
+        resting = asyncio.create_task(work.rest(connection, due_in=due))
+        await asyncio.sleep(0.1)
+        before = due.call_count
+        await asyncio.sleep(0.1)
+        assert due.call_count == before
+        work.news.set()
+        await resting
+
+
 async def test_turn_is_given_back_where_the_database_cannot_be_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -159,3 +202,20 @@ async def test_owner_of_a_log_hears_that_its_lock_is_lost(
             WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"""
         )
         await lost.wait()
+
+
+@pytest.mark.parametrize("others", [(), ("one_that_is_gone",)])
+async def test_owner_of_a_log_hears_of_a_change_that_was_not_notified_of(
+    database: str, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("workers.log_ownership.CHECK_INTERVAL", 0.0)
+    ownership, changed = LogOwnership(database), Wake()
+    async with asyncio.timeout(60), AsyncExitStack() as stack:
+        await stack.enter_async_context(run_parts([ownership]))
+        for each in others:
+            await stack.enter_async_context(ownership.of(each, list))
+        await stack.enter_async_context(ownership.of(SCHEMA, list, changed.set))
+        assert await changed.wait()
+        assert await changed.wait(2.5) is bool(others)
+        renew_log_id(database, SCHEMA)
+        assert await changed.wait()

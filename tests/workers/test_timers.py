@@ -61,6 +61,21 @@ def failure(**more: Any) -> FailExecution:
     return FailExecution(code="SMTP", message="No answer", recoverable=True, **more)
 
 
+async def test_timer_that_was_due_long_before_the_read_model_had_it_is_looked_at_in_time(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await world.begin("e", retry_policy=POLICY)
+    await world.send("e", failure())
+    world.now += 30 * SECOND
+    assert await worker.fire(world.connection) == 0
+    assert await worker.next_look_at(world.connection) is None
+    assert await world.fire(worker, 3 * SECOND) == 0
+    at = await worker.next_look_at(world.connection)
+    assert at is not None
+    assert await world.fire(worker, at - world.now) == 1
+
+
 @pytest.mark.parametrize("known", [True, False])
 async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
     world: World, database: str, monkeypatch: pytest.MonkeyPatch, known: bool

@@ -4,12 +4,11 @@ whether there is something new, and whether the log is another one than it was.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.log_head import read_head_unchecked
-from domain.eventlog.connection.notifications import Listener
+from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 
@@ -19,7 +18,7 @@ POLL = 1.0
 
 class LogWatch(Background):
     """Wakes those who listen for events where the log is not where it was at the last look, and calls `on_other_log`
-    once it has another id than at the first.
+    once it has another id than at the first. It looks as often as it is told, and where there is `news`.
     """
 
     outages = (Overloaded,)
@@ -31,6 +30,7 @@ class LogWatch(Background):
         listener: Listener,
         every: float = POLL,
     ) -> None:
+        self.news = Wake()
         self._every = every
         self._store = store
         self._on_other_log = on_other_log
@@ -54,4 +54,4 @@ class LogWatch(Background):
             elif head.position != self._position:
                 self._listener.wake(self._store.schema)
             self._position = head.position
-            await asyncio.sleep(self._every)
+            await self.news.wait(self._every)

@@ -28,6 +28,10 @@ class Wake:
         """Wake the task, now or at its next wait."""
         self._event.set()
 
+    def clear(self) -> None:
+        """Forget what happened so far: the task is about to look at all of it."""
+        self._event.clear()
+
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until `set` was called, or the time is over; whether it was called."""
         with suppress(TimeoutError):

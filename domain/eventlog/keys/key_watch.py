@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import structlog
 
 from domain.errors import Overloaded
+from domain.eventlog.connection.notifications import Wake
 from domain.eventlog.encryption import WrongKey
 from domain.eventlog.keys.current import require_current_key
 from domain.eventlog.keys.rotation import RotationUnderWay
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 class KeyWatch(Background):
     """Calls `on_changed` once the log has another master key, or is on its way to one: data keys that are wrapped by it
-    would look damaged from then on.
+    would look damaged from then on. It looks as often as it is told, and where there is `news`.
     """
 
     outages = (Overloaded,)
@@ -31,6 +31,7 @@ class KeyWatch(Background):
     def __init__(
         self, store: Store, on_changed: Callable[[], object] = lambda: None, every: float = POLL
     ) -> None:
+        self.news = Wake()
         self._every = every
         self._store = store
         self.on_changed = on_changed
@@ -48,4 +49,4 @@ class KeyWatch(Background):
                 self.changed = True
                 self.on_changed()
                 return True
-            await asyncio.sleep(self._every)
+            await self.news.wait(self._every)

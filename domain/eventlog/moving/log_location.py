@@ -94,7 +94,7 @@ class MoveWatch(Background):
     ) -> None:
         """`poll`: seconds between two looks, unless the end of a move is notified of."""
         self._store = store
-        self._wake = listener.subscribe(channel_of_moves(store.schema))
+        self.news = listener.subscribe(channel_of_moves(store.schema))
         self._conninfo = conninfo
         self._relocate = relocate
         self.on_moved = on_moved
@@ -111,7 +111,7 @@ class MoveWatch(Background):
                 row = await (await connection.execute(MOVED)).fetchone()
             if row is not None:
                 await self._go_to(str(row[0]))
-            await self._wake.wait(self._poll)
+            await self.news.wait(self._poll)
 
     async def _go_to(self, place: str) -> None:
         log.warning("the log has moved", place=place)

@@ -17,6 +17,10 @@ from tests.support.running_server import Serving, serving
 from tests.support.waiting import wait_until
 
 LOGS = tuple(f"log{number}" for number in range(4))
+UNHEARD = """WITH moved AS (UPDATE {0}.head SET position = position + 1 RETURNING position, at)
+    INSERT INTO {0}.events SELECT position, 1, at, 'user/unheard', 'user.created', '{{"by":"x"}}',
+        '{{"name": "Ann", "kind": "person"}}' FROM moved RETURNING notification_id"""
+BEHIND = "SELECT count(*) FROM {0}.bookmarks WHERE view = 'catalog' AND position < %s"
 POLICY = {"maxRetries": 1, "backoff": "linear", "initialDelay": 300, "maxDelay": 300}
 
 
@@ -24,7 +28,8 @@ POLICY = {"maxRetries": 1, "backoff": "linear", "initialDelay": 300, "maxDelay":
 def server_with_work(
     module_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serving]:
-    folder = tmp_path_factory.mktemp("hosting")
+    folder, patch = tmp_path_factory.mktemp("hosting"), pytest.MonkeyPatch()
+    patch.setattr("workers.log_ownership.CHECK_INTERVAL", 1.0)
     registry = LogRegistry(folder / "logs.json")
     registry.put("broken", LogPlace.of("broken", url="host=127.0.0.1 port=9 dbname=x"))
     for name in LOGS:
@@ -37,6 +42,7 @@ def server_with_work(
         database_connections=4,
     ) as running:
         yield running
+    patch.undo()
     gc.collect()  # a connection that was being made is closed, and does not hold up the end of the database
 
 
@@ -103,3 +109,13 @@ def test_command_wakes_the_work_that_rests(server_with_work: Serving) -> None:
     with server_with_work.client(LOGS[1]) as api:
         retried(api, "later")
         wait_until(lambda: ok(api.get("/executions/later"))["status"] == "running")
+
+
+def test_work_finds_an_event_that_was_not_notified_of(server_with_work: Serving) -> None:
+    schema = f"executions_{LOGS[2]}"
+    with server_with_work.client(LOGS[2]) as api:
+        ok(api.get("/readyz"))
+    with psycopg.connect(server_with_work.conninfo, autocommit=True) as connection:
+        row = connection.execute(UNHEARD.format(schema).encode()).fetchone()
+        behind = BEHIND.format(schema).encode()
+        wait_until(lambda: connection.execute(behind, row).fetchone() == (0,))
