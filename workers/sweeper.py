@@ -37,8 +37,10 @@ class Sweeper(OwnedWork):
     work: ClassVar[str] = "erasures"
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Sweep what is left, again and again; vacuum when there is no more."""
-        swept = False
+        """Sweep what is left, again and again; vacuum when there is no more. At first, too: the owner before may have ended
+        between the two.
+        """
+        swept = True
         while True:
             more = await self.sweep(connection)
             if swept and not more:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.eventlog.sessions import session_options
+from domain.supervisor import run_parts
 from projections.deliveries.queue import DeliveryQueue, Settled
 from tests.support.sample_aggregate import NOON
 from workers.sweeper import Sweeper
@@ -81,3 +83,18 @@ async def test_former_row_of_a_destroyed_key_leaves_its_page(
     assert await ask(connection, page) == [(1,)]
     await Sweeper(database, SCHEMA).vacuum(connection)
     assert await ask(connection, page) == [(0,)]
+
+
+async def test_new_owner_vacuums_after_one_that_ended_before_it_did(
+    database: str, connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Sweeper(database, SCHEMA), Sweeper(database, SCHEMA)
+    assert await first.sweep(connection)
+    vacuumed = asyncio.Event()
+
+    async def vacuum(_: AsyncConnection) -> None:
+        vacuumed.set()
+
+    monkeypatch.setattr(second, "vacuum", vacuum)
+    async with asyncio.timeout(60), run_parts([second]):
+        await vacuumed.wait()
