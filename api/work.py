@@ -12,7 +12,6 @@ from typing import NamedTuple
 from api.cells.directory import ids_of
 from api.clock import Clock, chance
 from domain import registry
-from domain.eventlog.access.access_log import read_channel
 from domain.eventlog.connection.log_watch import POLL, LogWatch
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.shared import SharedDatabase
@@ -141,13 +140,14 @@ async def run_workers(
         sweeper := Sweeper(conninfo, schema),
     )
     wake_by_views(listener, schema, workers)
-    _wake_by_log(listener, schema, tree, anchorer)
-    store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
+    _wake_by_log(store, listener, tree, sweeper)
     slow = _slow(writer, store, conninfo, clock=clock, keys=keys, kept=retention, audit=audit)
     for each in (*workers, *slow):
         each.slots = shared and shared.slots
+    watches = _watches(store, listener, conninfo, on_change, shared)
+    _wake_by_changes(shared, (*watches, anchorer))
     parts: list[ProcessPart] = [listener, runner, DestroyedKeys(store, listener), *workers, *slow]
-    parts += _watches(store, listener, conninfo, on_change, shared)
+    parts += watches
     async with open_with_current_key(store), _closing(client, shared), run_parts(parts):
         yield runner
 
@@ -174,12 +174,18 @@ def _slow(
     return parts
 
 
-def _wake_by_log(
-    listener: Listener, schema: str, tree: TreeBuilder, anchorer: AccessAnchorer
+def _wake_by_log(store: Store, listener: Listener, tree: TreeBuilder, sweeper: Sweeper) -> None:
+    """Wake those who follow no view: by events, and by erasures."""
+    listener.add_handler(store.schema, lambda _: tree.news.set())
+    store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
+
+
+def _wake_by_changes(
+    shared: SharedResources | None, parts: Sequence[OwnedWork | LogWatch | KeyWatch | MoveWatch]
 ) -> None:
-    """Wake those who follow no view: by events, and by reads."""
-    listener.add_handler(schema, lambda _: tree.news.set())
-    listener.add_handler(read_channel(schema), lambda _: anchorer.news.set())
+    """Wake those who would ask each log by itself, where all are asked at once whether they have changed."""
+    if shared is not None:
+        shared.on_changed.extend(part.news.set for part in parts)
 
 
 def _listener(conninfo: str, schema: str, shared: SharedResources | None) -> Listener:
@@ -196,16 +202,13 @@ def _watches(
     conninfo: str,
     on_change: LogChangeHandlers,
     shared: SharedResources | None,
-) -> tuple[ProcessPart, ...]:
+) -> tuple[LogWatch, KeyWatch, MoveWatch]:
     every = POLL if shared is None else connection_slots.poll_interval()
-    watches = (
+    return (
         LogWatch(store, on_change.log, listener, every),
         KeyWatch(store, on_change.key, every),
         MoveWatch(store, listener, conninfo, on_moved=on_change.place, poll=every),
     )
-    if shared is not None:
-        shared.on_changed.extend(watch.news.set for watch in watches)
-    return watches
 
 
 def _closing(

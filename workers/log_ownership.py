@@ -34,9 +34,10 @@ LEAVE = """SELECT pg_advisory_unlock(hashtext('all work of ' || schema), hashtex
 
 STATE = """SELECT {name}, concat(
     (SELECT CAST((log_id, position) AS text) FROM {schema}.head),
+    (SELECT CAST(id AS text) FROM {schema}.access_head),
     (SELECT CAST((id, former IS NOT NULL) AS text) FROM {schema}.master_key),
     (SELECT target FROM {schema}.log_move WHERE moved AND follow))"""
-"""Which log it is, how far it is, under which master key, and where it has moved to."""
+"""Which log it is, how far it and its access log are, under which master key it is, and where it has moved to."""
 
 log = structlog.get_logger()
 

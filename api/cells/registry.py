@@ -24,7 +24,7 @@ PRIVATE = 0o600
 """Addresses of databases have passwords: nobody else may read the file."""
 HOST = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$"
 Url = Annotated[str, Field(pattern="=|://")]
-TAKEN = re.compile(r"_(views|views_awaited|moved|read)$|_(rebuild|verify)_")
+TAKEN = re.compile(r"_(views|views_awaited|moved)$|_(rebuild|verify)_")
 """In names of channels, and of schemas in which views are made again: those of a log begin with its schema."""
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from math import inf
-from time import monotonic
 from typing import NamedTuple
 
 import structlog
@@ -44,18 +42,11 @@ ADD = f"""WITH moved AS (
     FROM unnest({placeholders(ARRAYS)}) AS entry (
         id, at, actor, credential, operation, executions, address, purpose, correlation, detail, hash)
     WHERE EXISTS (SELECT FROM moved)"""
-NOTIFIES_EVERY = 30.0
-"""Seconds between two notifications of reads."""
 UNRECORDED = (
     "The read cannot be recorded in the access log now, so it is not answered. Send it again."
 )
 
 log = structlog.get_logger()
-
-
-def read_channel(schema: str) -> str:
-    """Where it is notified that a log among others was read."""
-    return f"{schema}_read"
 
 
 class AccessHead(NamedTuple):
@@ -76,12 +67,8 @@ class AccessLog:
         clock: Callable[[], datetime],
         shared: SharedDatabase | None = None,
     ) -> None:
-        """In a database that is `shared` with other logs its connection takes a slot, and the anchor worker is notified of
-        reads.
-        """
-        self._shared = shared
+        """In a database that is `shared` with other logs its connection takes a slot."""
         self._slots = None if shared is None else shared.writer_slots
-        self._channel, self._notified_at = read_channel(schema), -inf
         self._conninfo = conninfo
         self._options = f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s"
         self.clock = clock
@@ -138,12 +125,8 @@ class AccessLog:
             self._rest()
 
     def _rest(self) -> None:
-        if self._shared is None or self._connection is None:
-            return
-        self._shared.writer_slots.rest(self, self._disconnect)
-        if monotonic() > self._notified_at + NOTIFIES_EVERY:
-            self._notified_at = monotonic()
-            self._shared.sender.notify(self._channel)
+        if self._slots is not None and self._connection is not None:
+            self._slots.rest(self, self._disconnect)
 
     async def _settle(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx
 import psycopg
@@ -20,6 +21,7 @@ LOGS = tuple(f"log{number}" for number in range(4))
 UNHEARD = """WITH moved AS (UPDATE {0}.head SET position = position + 1 RETURNING position, at)
     INSERT INTO {0}.events SELECT position, 1, at, 'user/unheard', 'user.created', '{{"by":"x"}}',
         '{{"name": "Ann", "kind": "person"}}' FROM moved RETURNING notification_id"""
+ANCHORS = "SELECT count(*) FROM {0}.events WHERE topic = 'access.anchored'"
 BEHIND = "SELECT count(*) FROM {0}.bookmarks WHERE view = 'catalog' AND position < %s"
 POLICY = {"maxRetries": 1, "backoff": "linear", "initialDelay": 300, "maxDelay": 300}
 
@@ -30,6 +32,7 @@ def server_with_work(
 ) -> Iterator[Serving]:
     folder, patch = tmp_path_factory.mktemp("hosting"), pytest.MonkeyPatch()
     patch.setattr("workers.log_ownership.CHECK_INTERVAL", 1.0)
+    patch.setattr("workers.access_anchors.EVERY", timedelta(seconds=1))
     registry = LogRegistry(folder / "logs.json")
     registry.put("broken", LogPlace.of("broken", url="host=127.0.0.1 port=9 dbname=x"))
     for name in LOGS:
@@ -119,3 +122,18 @@ def test_work_finds_an_event_that_was_not_notified_of(server_with_work: Serving)
         row = connection.execute(UNHEARD.format(schema).encode()).fetchone()
         behind = BEHIND.format(schema).encode()
         wait_until(lambda: connection.execute(behind, row).fetchone() == (0,))
+
+
+def test_reads_of_a_log_among_many_are_anchored(server_with_work: Serving) -> None:
+    schema = f"executions_{LOGS[3]}"
+    anchors = ANCHORS.format(schema).encode()
+    with (
+        server_with_work.client(LOGS[3]) as api,
+        psycopg.connect(server_with_work.conninfo, autocommit=True) as connection,
+    ):
+        wait_until(lambda: ok(api.get("/executions")) and _count(connection, anchors) >= 2)
+
+
+def _count(connection: psycopg.Connection, query: bytes) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
