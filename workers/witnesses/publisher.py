@@ -10,6 +10,7 @@ from typing import ClassVar
 import structlog
 from psycopg import AsyncConnection
 
+from domain.supervisor import cancel
 from projections.audit.tables import TreeHead, head_of
 from projections.audit.witnessed import (
     Witnessed,
@@ -23,6 +24,11 @@ from workers.witnesses.witness_types import NotKept, Witness
 
 POLL = 10.0
 """Seconds between two looks for a new head."""
+PATIENCE = 30.0
+"""Seconds after which one that does not answer, such as a file on a machine that is gone, holds up the others no longer. It
+is shown no other head until it has answered.
+"""
+NO_ANSWER = f"no answer within {PATIENCE:g} s"
 
 log = structlog.get_logger()
 
@@ -43,6 +49,8 @@ class HeadPublisher(OwnedWork):
         super().__init__(conninfo, schema)
         self._witnesses = witnesses
         self._clock = clock
+        self._under_way: dict[str, tuple[TreeHead, asyncio.Task[str | None]]] = {}
+        """By the ids of witnesses: the heads that they are shown now."""
 
     async def run(self, connection: AsyncConnection) -> None:
         """Show what is new, again and again."""
@@ -50,6 +58,10 @@ class HeadPublisher(OwnedWork):
         while True:
             await self.publish(connection)
             await asyncio.sleep(POLL)
+
+    async def stop(self) -> None:
+        await super().stop()
+        await cancel(*(task for _, task in self._under_way.values()))
 
     async def publish(self, connection: AsyncConnection) -> None:
         """Show the head to those witnesses that want one by now."""
@@ -59,12 +71,18 @@ class HeadPublisher(OwnedWork):
         known = {each.id: each for each in await read_witnesses(connection)}
         now = self._clock()
         due = [each for each in self._witnesses if _wants(each, known.get(each.id), head, now)]
-        outcomes = await asyncio.gather(*(_keep(each, head) for each in due))
-        for witness, why in zip(due, outcomes, strict=True):
+        for witness in due:
+            if witness.id not in self._under_way:
+                task = asyncio.create_task(_keep(witness, head), name=f"witness {witness.name}")
+                self._under_way[witness.id] = head, task
+        if due:
+            await asyncio.wait([self._under_way[each.id][1] for each in due], timeout=PATIENCE)
+        for witness in due:
             before = known.get(witness.id)
             failed = before is not None and before.failing_since is not None
+            shown, why = self._outcome(witness.id)
             if why is None:
-                place = head.origin, head.size
+                place = shown.origin, shown.size
                 await note_kept(connection, witness.id, witness.name, place, now)
                 if failed:
                     log.info("a witness keeps heads again", witness=witness.name)
@@ -72,6 +90,14 @@ class HeadPublisher(OwnedWork):
                 await note_failed(connection, witness.id, witness.name, now)
                 if not failed:
                     log.warning("a witness does not keep heads", witness=witness.name, reason=why)
+
+    def _outcome(self, witness: str) -> tuple[TreeHead, str | None]:
+        """The head that a witness was shown, and why it has not kept that."""
+        shown, task = self._under_way[witness]
+        if not task.done():
+            return shown, NO_ANSWER
+        del self._under_way[witness]
+        return shown, task.result()
 
 
 async def _keep(witness: Witness, head: TreeHead) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -82,6 +83,24 @@ async def test_file_gets_each_new_head_appended(audited: AuditedLog, tmp_path: P
         assert [each.size for each in await kept.publish(timedelta(seconds=10))] == [7]
         assert [each.size for each in await kept.publish()] == [12]
     assert notes_in(file.read_text()) == [first.note, later.note]
+
+
+async def test_witness_that_hangs_holds_up_no_other_and_is_shown_one_head_meanwhile(
+    audited: AuditedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.witnesses.publisher.PATIENCE", 0.5)
+    hanging, file = tmp_path / "hanging", tmp_path / "heads.txt"
+    os.mkfifo(hanging)  # who opens it to write waits for one who reads
+    async with keeping(audited, f"{hanging.as_uri()},{file.as_uri()}", tmp_path) as kept:
+        first = await audited.head()
+        for _ in range(2):
+            found = {each.name: each for each in await kept.publish()}
+            assert found[file.as_uri()].size == 7
+            assert found[hanging.as_uri()].failing_since is not None
+        await grown(audited)
+        assert await to_thread.run_sync(hanging.read_text) == first.note
+        found = {each.name: each for each in await kept.publish()}
+        assert found[file.as_uri()].size == 12
 
 
 async def test_witness_that_fails_is_tried_again_and_said_once(
