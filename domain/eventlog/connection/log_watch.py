@@ -18,7 +18,7 @@ POLL = 1.0
 
 class LogWatch(Background):
     """Wakes those who listen for events where the log is not where it was at the last look, and calls `on_other_log`
-    once it has another id than at the first. It looks as often as it is told, and where there is `news`.
+    once it has another id than at the first. It looks after so many seconds, and at once where there is `news`.
     """
 
     outages = (Overloaded,)

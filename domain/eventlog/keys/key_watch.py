@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 class KeyWatch(Background):
     """Calls `on_changed` once the log has another master key, or is on its way to one: data keys that are wrapped by it
-    would look damaged from then on. It looks as often as it is told, and where there is `news`.
+    would look damaged from then on. It looks after so many seconds, and at once where there is `news`.
     """
 
     outages = (Overloaded,)
