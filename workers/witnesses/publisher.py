@@ -24,11 +24,11 @@ from workers.witnesses.witness_types import NotKept, Witness
 
 POLL = 10.0
 """Seconds between two looks for a new head."""
-PATIENCE = 30.0
+ANSWER_TIMEOUT = 30.0
 """Seconds after which one that does not answer, such as a file on a machine that is gone, holds up the others no longer. It
 is shown no other head until it has answered.
 """
-NO_ANSWER = f"no answer within {PATIENCE:g} s"
+NO_ANSWER = f"no answer within {ANSWER_TIMEOUT:g} s"
 
 log = structlog.get_logger()
 
@@ -76,7 +76,9 @@ class HeadPublisher(OwnedWork):
                 task = asyncio.create_task(_keep(witness, head), name=f"witness {witness.name}")
                 self._under_way[witness.id] = head, task
         if due:
-            await asyncio.wait([self._under_way[each.id][1] for each in due], timeout=PATIENCE)
+            await asyncio.wait(
+                [self._under_way[each.id][1] for each in due], timeout=ANSWER_TIMEOUT
+            )
         for witness in due:
             before = known.get(witness.id)
             failed = before is not None and before.failing_since is not None

@@ -88,7 +88,7 @@ async def test_file_gets_each_new_head_appended(audited: AuditedLog, tmp_path: P
 async def test_witness_that_hangs_holds_up_no_other_and_is_shown_one_head_meanwhile(
     audited: AuditedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.witnesses.publisher.PATIENCE", 0.5)
+    monkeypatch.setattr("workers.witnesses.publisher.ANSWER_TIMEOUT", 0.5)
     hanging, file = tmp_path / "hanging", tmp_path / "heads.txt"
     os.mkfifo(hanging)  # who opens it to write waits for one who reads
     async with keeping(audited, f"{hanging.as_uri()},{file.as_uri()}", tmp_path) as kept:
