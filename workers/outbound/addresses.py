@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -40,7 +40,7 @@ _GLOBAL_6 = IPv6Network("2000::/3")
 
 
 class AddressRefused(Exception):
-    """This address may not be reached; the message names the rule and the setting."""
+    """This host may not be reached; the message names it, the rule and the setting, and no address that it has."""
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -58,16 +58,25 @@ def plain(address: Address) -> Address:
     return mapped or address
 
 
-def check(text: str, allowed: Sequence[Network], setting: str = SETTING) -> None:
-    """Let an address pass, or raise `AddressRefused`, which names the `setting` of the networks that are allowed.
+def check(
+    host: str, addresses: Iterable[str], allowed: Sequence[Network], setting: str = SETTING
+) -> None:
+    """Let a host pass whose addresses may all be reached.
 
     An IPv4 address in the form of IPv6 (`::ffff:10.0.0.1`) is judged as the address that it is.
+
+    Raises:
+        AddressRefused: one may not; names the `setting` of the networks that are allowed.
     """
-    address = plain(ip_address(text))
+    for address in addresses:
+        if (rule := _rule_against(plain(ip_address(address)), allowed)) is not None:
+            raise AddressRefused(f"{host} is refused ({rule}): {setting} may allow its network")
+
+
+def _rule_against(address: Address, allowed: Sequence[Network]) -> str | None:
     if any(address in network for network in allowed):
-        return
+        return None
     rule = next((name for name, network in _RULES if address in network), None)
     if rule is None and isinstance(address, IPv6Address) and address not in _GLOBAL_6:
-        rule = "reserved"
-    if rule is not None:
-        raise AddressRefused(f"{address} is refused ({rule}): {setting} may allow its network")
+        return "reserved"
+    return rule

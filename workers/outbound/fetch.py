@@ -39,8 +39,7 @@ async def fetch(url: str, limit: int, allowed: Sequence[Network], setting: str) 
 
 async def _fetch(url: httpx.URL, limit: int, allowed: Sequence[Network], setting: str) -> bytes:
     addresses = await look_up(url.host, url.port or (443 if url.scheme == "https" else 80))
-    for address in addresses:
-        check(address, allowed, setting)
+    check(url.host, addresses, allowed, setting)
     headers = {"Host": url.netloc.decode(), "Accept": "application/json"}
     async with (
         httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as client,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from ssl import SSLContext
+from os import strerror
+from ssl import SSLContext, SSLError
 from typing import NamedTuple
 
 from workers.outbound.addresses import AddressRefused, Network, check
@@ -133,14 +134,13 @@ class HttpClient:
             addresses = await self._resolve(origin.host, origin.port)
         except (OSError, UnicodeError) as error:
             raise CallFailed(f"the host {origin.host} has no address: {error}") from error
-        for address in addresses:
-            check(address, self._allowed)
+        check(origin.host, addresses, self._allowed)
         reason = f"the host {origin.host} has no address"
         for address in addresses:
             try:
                 return await self._dial(address, origin)
             except OSError as error:
-                reason = f"no connection to {origin.host}: {error}"
+                reason = f"no connection to {origin.host}: {_reason(error)}"
         raise CallFailed(reason)
 
     async def _connect_to(self, address: str, origin: ConnectionOrigin) -> HttpConnection:
@@ -223,6 +223,13 @@ def request_of(target: Target, headers: Mapping[str, str], body: bytes) -> bytes
     if any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines):
         raise CallFailed("a header cannot be sent, as it has a line break in it")
     return b"\r\n".join((*lines, b"", body))
+
+
+def _reason(error: OSError) -> str:
+    """Why there is no connection, without the address, which the text of an error may have."""
+    if isinstance(error, SSLError):
+        return str(error)
+    return strerror(error.errno) if error.errno else type(error).__name__
 
 
 def _value(text: str) -> bytes:

@@ -46,8 +46,7 @@ class Vetting:
 
     async def _check(self, host: str, port: int, field: str) -> None:
         try:
-            for address in await self._addresses(host, port):
-                check(address, self._allowed)
+            check(host, await self._addresses(host, port), self._allowed)
         except AddressRefused as error:
             raise Invalid.field(
                 field, f"must lead to an address that may be called, but {error}"

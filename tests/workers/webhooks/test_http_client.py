@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.support import webhook_receiver as receivers
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
-from workers.outbound.addresses import networks
+from workers.outbound.addresses import Network, networks
 from workers.webhooks import http_client, http_connection
 from workers.webhooks.http_client import CallFailed, ConnectionOrigin, HttpClient
 from workers.webhooks.http_connection import HttpConnection
@@ -170,6 +171,23 @@ async def test_every_address_of_a_host_is_tried_until_one_answers() -> None:
     with pytest.raises(CallFailed, match="no connection to"):
         await HttpClient((), network, several).post("https://two.example/", {}, b"{}")
     assert network.dialled == [PUBLIC, "8.8.8.8"]
+
+
+@pytest.mark.parametrize("allowed", [(), networks("0.0.0.0/0")])
+async def test_failure_names_the_host_and_the_reason_and_no_address(
+    allowed: Sequence[Network],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    async def internal(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    with pytest.raises(CallFailed) as failed:
+        await HttpClient(allowed, resolve=internal).post(f"http://a.example:{port}/", {}, b"{}")
+    reason = "no connection to a.example: Connection refused" if allowed else "a.example is refused"
+    assert reason in str(failed.value)
+    assert "127.0.0.1" not in str(failed.value)
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a:b:c/", "https://nowhere.invalid/"])
