@@ -38,7 +38,7 @@ class Client(Protocol):
 
 class Outcome(NamedTuple):
     """What came of a call: the status (None where there was no answer), how many milliseconds it took,
-    the first KiB of the answer, why it counts as failed, and the answer's `Retry-After`.
+    the first KiB of the answer, why it counts as failed, the answer's `Retry-After`, and whether a call was attempted.
     """
 
     status: int | None
@@ -46,6 +46,7 @@ class Outcome(NamedTuple):
     answer: str = ""
     error: str | None = None
     retry_after: str | None = None
+    attempted: bool = True
 
 
 async def call(client: Client, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
@@ -84,7 +85,7 @@ class WebhookCaller:
         try:
             url, headers, body = await self._call(waiting, at)
         except Damaged:
-            return Outcome(None, 0, error=UNREADABLE)
+            return Outcome(None, 0, error=UNREADABLE, attempted=False)
         return await call(self._client, url, headers, body)
 
     async def _call(

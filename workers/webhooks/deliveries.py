@@ -2,8 +2,8 @@
 
 One process calls, the one that holds an advisory lock; when it dies, another that stands by takes over.
 All that it writes goes over the connection that holds the lock, and nothing is held open while it waits
-for a receiver. An endpoint has few calls at once, one of them while it does not answer, so it takes no other's
-room.
+for a receiver. An endpoint has few calls at once, and fewer while it does not answer or asks for time, so it takes no
+other's room (see `endpoints`).
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from projections.deliveries.queue import DeliveryQueue, DueLane, Lane, Settled, 
 from workers.ownership import OwnedWork
 from workers.webhooks.caller import Outcome, WebhookCaller
 from workers.webhooks.dispatcher import WebhookDispatcher
+from workers.webhooks.endpoints import OF_AN_ENDPOINT, Endpoints
 from workers.webhooks.health_reports import GONE, HealthReports
 from workers.webhooks.outcome_writer import OutcomeWriter
-from workers.webhooks.retry_schedule import LONGEST_WISH, next_attempt_at
+from workers.webhooks.retry_schedule import next_attempt_at
 
 SOON = 1.0
 """Seconds between two looks while something waits that is not due."""
 AT_ONCE = 200
 """Lanes that are called at once."""
-OF_AN_ENDPOINT = 32
 LOOK_AGAIN = timedelta(seconds=10)
 FRESH = 1.0
 """Seconds for which what was read of a lane is sent; then it is read again, as its webhook may have changed."""
 AFTER_MISTAKE = 1.0
 """Seconds that a lane is left alone when something went wrong on this side."""
+MISTAKE = "the webhook could not be called, by a mistake of the service, which is in its log"
 KEPT = timedelta(days=30)
 """How long what was delivered or given up is kept."""
 FORGET_EVERY = timedelta(minutes=1)
@@ -121,9 +122,7 @@ class DeliveryWorker:
         self._clock = clock
         self._chance = chance
         self._under_way: dict[Lane, asyncio.Task[None]] = {}
-        self._busy: Counter[str] = Counter()
-        self._silent: dict[str, datetime] = {}
-        """Endpoints whose last call had no answer, and when that was."""
+        self._endpoints = Endpoints()
         self._news = news
         self._forget_at = clock()
 
@@ -160,11 +159,11 @@ class DeliveryWorker:
         room, now = AT_ONCE - len(self._under_way), self._clock()
         if room <= 0:
             return 0
-        full = [endpoint for endpoint in self._busy if not self._has_room(endpoint)]
+        full = list(self._endpoints.full(now))
         # Those that are under way are due, too.
         limit = room + len(self._under_way)
         due = await self._queue.due(now, full, 2 * OF_AN_ENDPOINT, limit)
-        chosen = self._choose(due, room)
+        chosen = self._choose(due, room, now)
         found = await self._queue.waiting(each.lane for each in chosen) if chosen else {}
         if idle := [lane for lane, waiting in found.items() if not waiting]:
             await self._queue.rest(idle, now + LOOK_AGAIN)
@@ -173,33 +172,28 @@ class DeliveryWorker:
                 self._begin(each, waiting)
         return len(chosen)
 
-    def _choose(self, due: Sequence[DueLane], room: int) -> list[DueLane]:
+    def _choose(self, due: Sequence[DueLane], room: int, now: datetime) -> list[DueLane]:
         chosen: list[DueLane] = []
         taken: Counter[str] = Counter()
         for each in due:
             if len(chosen) == room:
                 break
-            if each.lane not in self._under_way and self._has_room(
-                each.endpoint, taken[each.endpoint]
+            if each.lane not in self._under_way and self._endpoints.has_room(
+                each.endpoint, now, taken[each.endpoint]
             ):
                 taken[each.endpoint] += 1
                 chosen.append(each)
         return chosen
-
-    def _has_room(self, endpoint: str, more: int = 0) -> bool:
-        most = 1 if endpoint in self._silent else OF_AN_ENDPOINT
-        return self._busy[endpoint] + more < most
 
     def _begin(self, due: DueLane, waiting: Sequence[WaitingDelivery]) -> None:
         lane, endpoint = due
 
         def done(_: asyncio.Task[None]) -> None:
             del self._under_way[lane]
-            self._busy[endpoint] -= 1
-            self._busy += Counter()  # drops those at zero
+            self._endpoints.end(endpoint)
             self._news.set()
 
-        self._busy[endpoint] += 1
+        self._endpoints.begin(endpoint)
         call = asyncio.create_task(self._serve(endpoint, waiting), name=f"webhook {lane.webhook}")
         self._under_way[lane] = call
         call.add_done_callback(done)
@@ -219,18 +213,25 @@ class DeliveryWorker:
 
     async def _deliver(self, endpoint: str, event: WaitingDelivery) -> bool:
         """Send one event; whether the next one may follow at once."""
-        outcome = await self._caller.send(event, self._clock())
-        if outcome.status is None:
-            self._silent[endpoint] = self._clock()
-        else:
-            self._silent.pop(endpoint, None)
+        outcome = await self._send(event)
+        if outcome.attempted:
+            self._endpoints.note(endpoint, outcome, self._clock())
         # The event is sent again by the settings of now, of which a failure under former ones says nothing.
         if outcome.error is not None and await self._queue.is_changed(event):
             return False
         settled = self._settle(event, outcome)
         standing = await self._outcome_writer.write(settled)
         await self._health_reports.consider(event, settled, standing)
-        return settled.error is None
+        return settled.error is None and not self._endpoints.is_held(endpoint, self._clock())
+
+    async def _send(self, event: WaitingDelivery) -> Outcome:
+        try:
+            return await self._caller.send(event, self._clock())
+        except (Overloaded, *OUTAGES):
+            raise
+        except Exception:
+            log.exception("webhook could not be called", webhook=event.lane.webhook)
+            return Outcome(None, 0, error=MISTAKE, attempted=False)
 
     def _settle(self, event: WaitingDelivery, outcome: Outcome) -> Settled:
         now = self._clock()
@@ -257,7 +258,4 @@ class DeliveryWorker:
         if now >= self._forget_at:
             gone = await self._queue.forget(now - KEPT, FORGOTTEN_AT_ONCE)
             self._forget_at = now if gone == FORGOTTEN_AT_ONCE else now + FORGET_EVERY
-            # Nothing waits longer for a call, so nothing waits for those of before.
-            self._silent = {
-                each: at for each, at in self._silent.items() if now - at < 2 * LONGEST_WISH
-            }
+            self._endpoints.forget(now)

@@ -29,11 +29,17 @@ def next_attempt_at(
     if failures > len(DELAYS):
         return None
     at = now + DELAYS[failures - 1] * (1 + JITTER * chance)
-    return max(at, min(_parse_retry_after(retry_after, now), now + LONGEST_WISH))
+    return max(at, asked_for(retry_after, now))
+
+
+def asked_for(retry_after: str | None, now: datetime) -> datetime:
+    """The time that `Retry-After` asks for in seconds or as a date (RFC 9110, 10.2.3), `LONGEST_WISH` from now at
+    most; now, where it is neither.
+    """
+    return min(_parse_retry_after(retry_after, now), now + LONGEST_WISH)
 
 
 def _parse_retry_after(retry_after: str | None, now: datetime) -> datetime:
-    """The time in `Retry-After`, which is in seconds or a date; now, where it is neither."""
     if retry_after is None:
         return now
     if retry_after.isascii() and retry_after.isdecimal():

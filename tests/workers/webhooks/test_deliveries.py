@@ -19,7 +19,6 @@ from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import deliveries
 from workers.webhooks.http_client import CallFailed
 from workers.webhooks.http_connection import Response
-from workers.webhooks.retry_schedule import LONGEST_WISH
 
 pytestmark = pytest.mark.anyio
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -226,37 +225,6 @@ async def test_read_model_that_is_made_again_sends_nothing_twice_and_loses_nothi
     assert [version for version, _ in world.client.received("https://b.example/")] == [1, 1, 2, 3]
 
 
-async def test_endpoint_that_does_not_answer_takes_one_place_and_no_other_endpoint_waits(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(deliveries, "AT_ONCE", 10)
-    monkeypatch.setattr(deliveries, "OF_AN_ENDPOINT", 4)
-
-    def answer(url: str) -> Response:
-        if "dead." in url:
-            raise CallFailed("no answer")
-        return OK
-
-    world.client.answer = answer
-    for number in range(20):
-        await world.begin_hooked(
-            f"dead-{number}", hook(f"https://dead.example/{number}", "started")
-        )
-    await world.begin_hooked("live", hook("https://a.example/", "started"))
-    await world.follow()
-    worker = world.worker()
-    while await worker._dispatcher.step():
-        pass
-    assert await worker.begin() == 4 + 1  # the one that lives is among them
-    await worker.settle()
-    assert world.client.received() == [(3, "started")]
-    # The lane of the one that lives is empty by now, and one of the dead endpoint is called.
-    assert await worker.begin() == 1 + 1
-    await worker.settle()
-    assert await worker.begin() == 1
-    await worker.settle()
-
-
 async def test_event_entered_between_the_last_look_and_the_rest_is_sent(world: World) -> None:
     worker, lane = world.worker(), Lane("e/wh-1", "execution/e")
     await world.begin_hooked("e", hook())
@@ -280,20 +248,3 @@ async def test_delivery_of_long_ago_is_forgotten(world: World) -> None:
     world.now += timedelta(minutes=1, seconds=1)
     await worker._forget()
     assert await world.count("webhook_deliveries") == 0
-
-
-async def test_endpoint_that_did_not_answer_is_forgotten_once_nothing_can_wait_for_it(
-    world: World,
-) -> None:
-    def unanswered(_: str) -> Response:
-        raise CallFailed("no answer")
-
-    worker = world.worker()
-    world.client.answer = unanswered
-    await world.begin_hooked("e", hook("https://a.example/", "started"))
-    await world.call(worker)
-    await worker.step()
-    assert worker._silent
-    world.now += 2 * LONGEST_WISH
-    await worker._forget()
-    assert not worker._silent

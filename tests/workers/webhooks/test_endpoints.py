@@ -1,0 +1,142 @@
+"""An endpoint that does not answer, or asks for time, gets few calls, and holds up no other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
+from projections.deliveries.projection import Deliveries
+from tests.support.followed_log import NOON
+from tests.support.hooked_log import OK, World, hook
+from workers.webhooks import deliveries, endpoints
+from workers.webhooks.caller import Outcome
+from workers.webhooks.http_client import CallFailed
+from workers.webhooks.http_connection import Response
+from workers.webhooks.retry_schedule import LONGEST_WISH
+
+pytestmark = pytest.mark.anyio
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    async with World.opened(database, Deliveries()) as opened:
+        yield opened
+
+
+async def test_endpoint_that_does_not_answer_takes_one_place_and_no_other_endpoint_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "AT_ONCE", 10)
+    monkeypatch.setattr(deliveries, "OF_AN_ENDPOINT", 4)
+    monkeypatch.setattr(endpoints, "OF_AN_ENDPOINT", 4)
+
+    def answer(url: str) -> Response:
+        if "dead." in url:
+            raise CallFailed("no answer")
+        return OK
+
+    world.client.answer = answer
+    for number in range(20):
+        await world.begin_hooked(
+            f"dead-{number}", hook(f"https://dead.example/{number}", "started")
+        )
+    await world.begin_hooked("live", hook("https://a.example/", "started"))
+    await world.follow()
+    worker = world.worker()
+    while await worker._dispatcher.step():
+        pass
+    assert await worker.begin() == 4 + 1  # the one that lives is among them
+    await worker.settle()
+    assert world.client.received() == [(3, "started")]
+    # The lane of the one that lives is empty by now, and one of the dead endpoint is called.
+    assert await worker.begin() == 1 + 1
+    await worker.settle()
+    assert await worker.begin() == 1
+    await worker.settle()
+
+
+async def test_endpoint_that_did_not_answer_is_forgotten_once_nothing_can_wait_for_it(
+    world: World,
+) -> None:
+    def unanswered(_: str) -> Response:
+        raise CallFailed("no answer")
+
+    worker = world.worker()
+    world.client.answer = unanswered
+    await world.begin_hooked("e", hook("https://a.example/", "started"))
+    await world.call(worker)
+    await worker.step()
+    assert worker._endpoints._troubled
+    world.now += 2 * LONGEST_WISH
+    await worker._forget()
+    assert not worker._endpoints._troubled
+
+
+async def test_endpoint_that_asks_for_time_gets_no_other_event_before_a_minute_has_passed(
+    world: World,
+) -> None:
+    worker = world.worker()
+    world.client.answer = lambda url: Response(429, b"", "600") if "a." in url else OK
+    await world.begin_hooked("e", hook("https://a.example/", "started"))
+    await world.call(worker)
+    await world.begin_hooked("f", hook("https://a.example/", "started"))
+    await world.begin_hooked("g", hook("https://a.example/", "started"))
+    await world.begin_hooked("h", hook("https://b.example/", "started"))
+    await world.call(worker, 59 * SECOND)
+    assert [url for url, _, _ in world.client.sent] == ["https://a.example/", "https://b.example/"]
+    await world.call(worker, SECOND)
+    assert len(world.client.received()) == 2
+    world.client.answer = lambda _: OK
+    await world.call(worker, MINUTE)
+    assert len(world.client.received()) == 3
+    await world.call(worker, 9 * MINUTE)
+    assert sorted(orjson.loads(body)["subject"] for _, _, body in world.client.sent) == list(
+        "eeffgh"
+    )
+
+
+async def test_lane_stops_where_its_endpoint_asks_for_time(world: World) -> None:
+    def answer(_: str) -> Response:
+        worker._endpoints.note("https://a.example", asking, world.now)
+        return OK
+
+    worker, asking = world.worker(), Outcome(503, 0, error="answered 503", retry_after="60")
+    world.client.answer = answer
+    await world.begin_hooked("e", hook())
+    await world.call(worker)
+    assert len(world.client.sent) == 1
+    await world.call(worker, MINUTE)
+    assert len(world.client.sent) == 2
+
+
+async def test_event_whose_call_fails_by_a_mistake_of_the_service_is_tried_again_as_any_other(
+    world: World,
+) -> None:
+    def mistaken(_: str) -> Response:
+        raise ZeroDivisionError
+
+    worker = world.worker()
+    world.client.answer = mistaken
+    await world.begin_hooked("e", hook("https://a.example/", "started"))
+    with capture_logs() as logged:
+        await world.call(worker)
+    assert [entry["event"] for entry in logged] == ["webhook could not be called"]
+    health = await world.health()
+    assert (health.state, health.attempts, health.next_at) == ("failing", 1, NOON + MINUTE)
+    assert health.error == deliveries.MISTAKE
+
+
+async def test_event_that_cannot_be_sent_says_nothing_of_its_endpoint(world: World) -> None:
+    worker = world.worker()
+    await world.begin_hooked("e", hook("https://a.example/"))
+    await world.connection.execute("DELETE FROM data_keys")
+    world.store.keyring.forget()
+    await world.call(worker)
+    assert "cannot be read" in str((await world.health()).error)
+    assert list(worker._endpoints.full(world.now)) == []
+    assert worker._endpoints.has_room("https://a.example", world.now, 1)
