@@ -8,7 +8,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from domain.eventlog.encryption import DamagedKey, DataKey
+from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
@@ -19,10 +19,12 @@ def signing_secret(key: DataKey, webhook: str, generation: int = 0) -> bytes:
     of its own (HKDF, RFC 5869), tells nothing of it, and is gone with it. So it is stored nowhere.
 
     Raises:
-        WrongKey: the data key is damaged.
+        WrongKey: the data key is damaged, or was destroyed.
     """
     if isinstance(key, DamagedKey):
         raise key.error()
+    if key.destroyed:
+        raise WrongKey("the secret of a webhook is gone, as its data key was destroyed")
     purpose = f"webhook {webhook} {generation}" if generation else f"webhook {webhook}"
     return HKDF(SHA256(), SECRET_BYTES, salt=None, info=purpose.encode()).derive(key.material)
 

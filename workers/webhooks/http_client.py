@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from os import strerror
 from ssl import SSLContext, SSLError
 from typing import NamedTuple
 
+from domain.lru import LruCache
 from workers.outbound.addresses import AddressRefused, Network, check
 from workers.outbound.look_up import Resolve, look_up
 from workers.webhooks.http_connection import ANSWER_BYTES, HttpConnection, NoAnswer, Response
@@ -23,6 +24,8 @@ TIMEOUT = 15.0
 KEPT = 200
 KEPT_FOR = 10.0
 """Connections that are kept for the next call, and for how many seconds."""
+TARGETS = 4_096
+"""URLs that are known; as long as connections, as they may have passwords in them and their webhooks be erased."""
 
 
 class ConnectionOrigin(NamedTuple):
@@ -66,12 +69,14 @@ class HttpClient:
         self._timeout = timeout
         self._answer_bytes = answer_bytes
         self._kept: dict[ConnectionOrigin, list[HttpConnection]] = {}
+        self._targets: LruCache[str, Target] = LruCache(TARGETS)
         self._sweep: asyncio.TimerHandle | None = None
 
     async def aclose(self) -> None:
-        """Close what is kept."""
+        """Close and forget what is kept."""
         if self._sweep is not None:
             self._sweep.cancel()
+        self._targets.clear()
         for connections in self._kept.values():
             for connection in connections:
                 connection.close()
@@ -92,7 +97,7 @@ class HttpClient:
             raise CallFailed(str(error)) from None
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        target = target_of(url)
+        target = self._target(url)
         request = request_of(target, headers, body)
         if (kept := self._take(target.origin)) is not None:
             try:
@@ -111,6 +116,15 @@ class HttpClient:
         if connection.open:
             self._keep(connection, origin)
         return response
+
+    def _target(self, url: str) -> Target:
+        """Where a URL leads; as it takes longer to find that out than to send, it is known for some seconds."""
+        if (target := self._targets.get(url)) is None:
+            target = target_of(url)
+            self._targets.put(url, target)
+            self._targets.trim()
+            self._sweep_later()
+        return target
 
     # --- connections
 
@@ -165,13 +179,16 @@ class HttpClient:
         if sum(map(len, self._kept.values())) >= KEPT:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        connection.kept_until = loop.time() + KEPT_FOR
+        connection.kept_until = asyncio.get_running_loop().time() + KEPT_FOR
         self._kept.setdefault(origin, []).append(connection)
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
         if self._sweep is None:
-            self._sweep = loop.call_later(KEPT_FOR, self._close_old)
+            self._sweep = asyncio.get_running_loop().call_later(KEPT_FOR, self._close_old)
 
     def _close_old(self) -> None:
+        self._targets.clear()
         now = asyncio.get_running_loop().time()
         for origin, connections in list(self._kept.items()):
             young = [each for each in connections if each.open and each.kept_until > now]
@@ -180,11 +197,11 @@ class HttpClient:
             self._kept[origin] = young
             if not young:
                 del self._kept[origin]
-        loop = asyncio.get_running_loop()
-        self._sweep = loop.call_later(KEPT_FOR, self._close_old) if self._kept else None
+        self._sweep = None
+        if self._kept:
+            self._sweep_later()
 
 
-@lru_cache(maxsize=4_096)
 def target_of(url: str) -> Target:
     """Where a URL leads.
 
@@ -196,8 +213,8 @@ def target_of(url: str) -> Target:
 
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise CallFailed(str(error)) from None
+    except httpx.InvalidURL:
+        raise CallFailed("the URL cannot be called, as it is not valid") from None
     request = httpx.Request("POST", parsed)
     if parsed.userinfo:
         auth = httpx.BasicAuth(parsed.username, parsed.password)

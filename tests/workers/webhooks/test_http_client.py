@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.support import webhook_receiver as receivers
+from tests.support.hub import until
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 from workers.outbound.addresses import Network, networks
 from workers.webhooks import http_client, http_connection
@@ -251,6 +252,22 @@ async def test_kept_connection_is_closed_after_a_while(monkeypatch: pytest.Monke
         await HttpClient(LOOPBACK).post(f"http://127.0.0.1:{port}/", {}, b"{}")
         async with asyncio.timeout(30):
             await ended.wait()
+
+
+async def test_url_of_a_call_that_was_made_is_known_no_longer_than_for_some_seconds(
+    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "KEPT_FOR", 0.05)
+    client = HttpClient(LOOPBACK)
+    await client.post(receiver.url("/hook?token=secret"), {}, b"{}")
+    await until(lambda: not len(client._targets))
+    await client.aclose()
+
+
+async def test_message_of_a_url_that_is_not_valid_quotes_nothing_of_it() -> None:
+    with pytest.raises(CallFailed) as failed:
+        await HttpClient(()).post("http://me:secret/word@a.example/", {}, b"{}")
+    assert "secret" not in str(failed.value)
 
 
 async def test_header_with_a_line_break_is_not_sent(receiver: WebhookReceiver) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from domain.eventlog.encryption import Vault
+from domain.eventlog.encryption import Vault, WrongKey
 from projections.deliveries.secrets import format_secret, signing_secret
 from workers.webhooks.signing import signatures
 
@@ -70,6 +70,13 @@ def test_program_of_the_guide_verifies_calls_and_refuses_others() -> None:
     assert not is_verified(format_secret(SECRET), headers | {"webhook-id": "msg_8_wh-1"}, BODY)
     old = signatures([SECRET], "msg_7_wh-1", now - timedelta(minutes=6), BODY)
     assert not is_verified(format_secret(SECRET), old, BODY)
+
+
+def test_key_that_was_destroyed_has_no_secret() -> None:
+    key, _ = Vault(b"k" * 32).make("execution/e")
+    key.destroy()
+    with pytest.raises(WrongKey):
+        signing_secret(key, "wh-1")
 
 
 def test_own_header_is_the_hmac_of_the_body_in_hexadecimal() -> None:
