@@ -207,6 +207,14 @@ class Unreadable(DomainError):
     maker: str | None = None
     """Who made it, where it names no party."""
 
+    def __init__(self, detail: str | None = None, *, reason: str = "", **members: Any) -> None:
+        super().__init__(detail, **members)
+        self.reason = reason
+        """What is wrong, for those who run the server alone; it quotes no content."""
+
+    def __str__(self) -> str:
+        return f"{self.detail} ({self.reason})" if self.reason else self.detail
+
 
 class ArchiveAway(Overloaded, Unreadable):
     """The archive cannot be reached. That concerns what is in it alone."""
@@ -216,14 +224,6 @@ class Damaged(Unreadable):
     """What is stored here cannot be read. That is no fault of the request; it has been logged."""
 
     code = "damaged"
-
-    def __init__(self, detail: str | None = None, *, reason: str = "", **members: Any) -> None:
-        super().__init__(detail, **members)
-        self.reason = reason
-        """What is wrong, for those who run the server; it quotes no content."""
-
-    def __str__(self) -> str:
-        return f"{self.detail} ({self.reason})" if self.reason else self.detail
 
 
 class TooExpensive(DomainError):

@@ -166,6 +166,7 @@ def test_bucket_that_refuses_is_a_503_for_what_is_in_it_alone(
                 assert refused.status_code == 503
                 assert refused.json()["type"].endswith("/overloaded")
                 assert "The archive cannot be reached" in refused.json()["detail"]
+                assert "127.0.0.1" not in refused.text
                 assert int(refused.headers["retry-after"]) > 0
             assert api.post(f"/executions/{WAITS}/resume").status_code == 503
             for path in ("/executions/e-9", "/executions/e-9/events", "/executions", "/readyz"):

@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
-from domain.errors import Damaged, Overloaded
+from domain.errors import ArchiveAway, Damaged
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles
 from domain.retention.hold import PlaceHold, ReleaseHold
 from projections.log_lines.archive import days, export, parquet
@@ -367,8 +368,11 @@ async def test_archive_whose_folder_is_gone_cannot_be_reached(past: PastLines) -
     await three_lines(past)
     await past.archive()
     (past.folder / "archive").rename(past.folder / "away")
-    with pytest.raises(Overloaded, match="there is no folder"):
+    with capture_logs() as logged, pytest.raises(ArchiveAway):
         await read(past, "e-1")
+    assert [(entry["event"], entry["reason"]) for entry in logged] == [
+        ("the archive of log lines is away", f"there is no folder {past.folder / 'archive'}")
+    ]
     found = [each async for each in check_archive(past.store, ArchiveFiles(past.retention.url))]
     assert [(each.faults, each.reached) for each in found] == [([], False)]
 

@@ -242,7 +242,7 @@ def damaged_file(file: str, reason: str) -> DomainError:
 
 def unreachable(reason: str) -> ArchiveAway:
     """What is raised where nobody can say whether a file is there."""
-    return ArchiveAway(f"The archive cannot be reached: {reason}")
+    return ArchiveAway(reason=reason)
 
 
 def require_digest(file: str, path: Path, digest: str) -> None:

@@ -53,7 +53,7 @@ async def run_in_archive_thread(work: Callable[..., T], *values: Any) -> T:
         async with asyncio.timeout(LONGEST):
             return await asyncio.get_running_loop().run_in_executor(THREADS, work, *values)
     except TimeoutError:
-        raise ArchiveAway(SILENT) from None
+        raise ArchiveAway(reason=SILENT) from None
 
 
 class LimitedArchive:
@@ -75,7 +75,7 @@ class LimitedArchive:
         """
         self._require_there()
         if not self._turns.acquire(timeout=TURN):
-            raise ArchiveAway(BUSY)
+            raise ArchiveAway(reason=BUSY)
         try:
             yield self.files
         except ArchiveAway as error:
@@ -94,7 +94,7 @@ class LimitedArchive:
             if self._away is None:
                 return
             if (now := monotonic()) < self._retry_at:
-                raise ArchiveAway(self._away.detail)
+                raise ArchiveAway(reason=self._away.reason)
             self._retry_at = now + REST
 
     def _note(self, away: ArchiveAway | None) -> None:
@@ -102,6 +102,6 @@ class LimitedArchive:
             before, self._away = self._away, away
             self._retry_at = monotonic() + REST
         if away and not before:
-            log.warning("the archive is away", reason=away.detail)
+            log.warning("the archive is away", reason=away.reason)
         elif before and not away:
             log.info("the archive is back")

@@ -51,4 +51,4 @@ def _has(files: ArchiveFiles, file: str) -> bool:
     try:
         return files.has(file)
     except Overloaded as error:
-        raise ArchiveFailed(error.detail) from error
+        raise ArchiveFailed(str(error)) from error

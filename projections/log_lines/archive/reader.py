@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import structlog
 from psycopg import AsyncConnection
 
-from domain.errors import Damaged
+from domain.errors import ArchiveAway, Damaged
 from domain.eventlog.archive.files import ArchiveFiles, is_installed
 from projections.log_lines.archive.parquet import duckdb_in, lines_in
 from projections.log_lines.model import LogFilter, PlaceInTime, StoredLine
@@ -62,6 +62,7 @@ class ArchivedLines:
         self._paths: dict[str, tuple[Path, int]] = {}
         """Where the file with a digest is, and the time of its last change when it was compared."""
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._away = False
 
     async def lines(self, files: Sequence[FileOfLines], reading: LineQuery) -> list[StoredLine]:
         """The first lines of some files together, by time, and perhaps more.
@@ -83,9 +84,16 @@ class ArchivedLines:
         over = Event()
         async with self._room:
             try:
-                return await asyncio.to_thread(self._read, asked, reading, over)
+                found = await asyncio.to_thread(self._read, asked, reading, over)
+            except ArchiveAway as error:
+                if not self._away:
+                    log.warning("the archive of log lines is away", reason=error.reason)
+                self._away = True
+                raise
             finally:
                 over.set()
+        self._away = False
+        return found
 
     def _read(
         self, files: Sequence[FileOfLines], reading: LineQuery, over: Event

@@ -9,6 +9,7 @@ from threading import Barrier
 
 import pytest
 
+from domain.errors import ArchiveAway
 from domain.eventlog.archive.files import ArchiveFiles, first_line
 
 
@@ -25,6 +26,14 @@ from domain.eventlog.archive.files import ArchiveFiles, first_line
 )
 def test_error_is_one_line_without_the_signature_of_its_url(said: str, shown: str) -> None:
     assert first_line(OSError(said)) == shown
+
+
+def test_refusal_names_no_place_of_the_archive_and_its_reason_does(tmp_path: Path) -> None:
+    files = ArchiveFiles((tmp_path / "gone").as_uri())
+    with pytest.raises(ArchiveAway) as refused:
+        files.read_parts("file", [(0, 1)])
+    assert str(tmp_path) not in refused.value.detail
+    assert refused.value.reason == f"there is no folder {tmp_path / 'gone'}"
 
 
 def test_file_that_two_threads_fetch_at_once_is_whole_for_both(
