@@ -154,9 +154,10 @@ class Runner(Background):
         return [name for name in self._views if name in self._owned and name not in self._apart]
 
     def _pause(self) -> float:
-        """The seconds until a view is due, or until it is time to look whether there is something new."""
-        due_in = self._gathering.next_at(self._together()) - monotonic()
-        return max(min(due_in, self._listener.poll), 0)
+        """The seconds until a view is due, or has more to tidy, or until it is time to look whether there is something new."""
+        together = self._together()
+        at = min([self._gathering.next_at(together), *(self._upkeep[n].more_at for n in together)])
+        return max(min(at - monotonic(), self._listener.poll), 0)
 
     async def _follow_apart(self, view: Projection, live: LiveFollower) -> bool:
         """Bring a view up to the others on a connection of its own; it parks what it cannot apply."""

@@ -7,6 +7,7 @@ events: those may be years old where a log is followed from its beginning.
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from time import monotonic
 
 import psycopg
@@ -17,7 +18,7 @@ from projections.engine.projection import Projection, Tidied
 
 log = structlog.get_logger()
 
-EVERY, MORE = 5.0, 0.5
+EVERY, MORE = 5.0, 0.02
 """Seconds between two looks, and where there was more than was done at once."""
 A_WHILE = 60.0
 """Seconds. An execution whose row is put elsewhere and changes again costs PostgreSQL as much as two to four events:
@@ -54,6 +55,8 @@ class Upkeep:
         self._passed = Passed()
         self._next_at = 0.0
         self._done = 0
+        self.more_at = inf
+        """When it goes on with what it has begun, by the monotonic clock."""
 
     async def tidy(self, connection: AsyncConnection) -> None:
         """Let it, if it is time, in a transaction of its own. What goes wrong is logged, and
@@ -62,14 +65,15 @@ class Upkeep:
         view, now = self._view, monotonic()
         if not isinstance(view, Tidied) or now < self._next_at:
             return
-        self._next_at = now + EVERY
+        self._next_at, self.more_at = now + EVERY, inf
         row = await (await connection.execute(POSITION, (self._view.name,))).fetchone()
         self._passed.add(row[0] if row else 0, now)
         until = self._passed.before(now - A_WHILE)
         if until != self._done:
             self._done = until
             if await self._tidy(connection, view, until):
-                self._done, self._next_at = 0, now + MORE
+                self._done = 0
+                self._next_at = self.more_at = monotonic() + MORE
 
     async def _tidy(self, connection: AsyncConnection, view: Tidied, until: int) -> bool:
         """Whether there is more. While a rebuild, or another process, holds the bookmark, nothing is done."""

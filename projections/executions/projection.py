@@ -52,8 +52,8 @@ MOST_ACTIVE = 2_000
 LARGE = 16 * 1024 * 1024
 """Bytes that the table of active executions had for many, and keeps, mostly empty, for as long as one is in its last
 pages: then all rest that may, and the next vacuum makes it small again."""
-MOST_MOVED = 1_000
-"""At once: the next page waits meanwhile."""
+MOST_MOVED = 50
+"""At once: the next page, of all views, waits meanwhile."""
 MOST_ROWS = 500
 PLACE = 2 + len(StoredRow._fields)
 """Where in a row of a page its place begins: behind the position, their number, and what is stored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 from psycopg import AsyncConnection
@@ -98,10 +99,13 @@ async def test_view_with_more_to_tidy_is_asked_again_soon(
         await moved(connection, 7)
         await kept.tidy(connection)
         clock(60)
+        waits = []
         for _ in range(9):
             await kept.tidy(connection)
-            clock(0.5)
+            waits.append(kept.more_at < inf)
+            clock(upkeep.MORE)
         assert view.asked == [7, 7, 7]
+        assert waits == [True, True, *[False] * 7]
 
 
 async def test_nothing_is_tidied_while_another_holds_the_bookmark(

@@ -137,6 +137,16 @@ async def test_oldest_events_rest_first_and_only_beyond_so_many(
         assert resting == [(oldest[:2], True), (oldest, False), (oldest, False)]
 
 
+async def test_so_few_rest_at_once_that_the_next_page_does_not_wait_for_many(views: str) -> None:
+    async with following(views) as (log, view, follower, connection):
+        await log.write(some(120))
+        await follower.catch_up(connection)
+        for moved, more in ((50, True), (100, True), (120, False)):
+            async with connection.transaction():
+                assert await view.tidy(connection, log.position) == more
+            assert list((await places(connection)).values()).count("resting") == moved
+
+
 class Lost(Exception):
     """What undoes a transaction."""
 
