@@ -69,6 +69,12 @@ def report(error: Damaged) -> None:
     )
 
 
+def report_if_damaged(error: Unreadable) -> None:
+    """Report what is damaged; an archive that is away says so itself."""
+    if isinstance(error, Damaged):
+        report(error)
+
+
 def report_damaged(unreadable: Mapping[str, Unreadable]) -> None:
     """Report what is damaged of some streams; raises what is wrong with one that is not."""
     for stream, error in unreadable.items():

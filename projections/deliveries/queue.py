@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.damage import report_if_damaged
+from domain.errors import Unreadable
 from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.connection.pg_arrays import columns, placeholders
 
@@ -22,8 +24,6 @@ IN_A_ROW = 20
 """Events of a lane that are called before it is another's turn."""
 SMALL = 4_096
 """Bytes of an event that is read with those of other lanes; a larger one is read when it is its turn."""
-MOST_WAITING = 20_000
-"""Events that wait for a webhook before no more of the past is entered for it."""
 
 LOCK = "SELECT position FROM webhook_head FOR UPDATE"
 SEEN = "SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries'), 0)"
@@ -39,10 +39,6 @@ ENTER = f"""WITH owed AS (SELECT * FROM unnest({placeholders(OWED)})
     INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
     SELECT DISTINCT ON (webhook, stream) webhook, stream, endpoint, %b::timestamptz FROM owed
     ON CONFLICT (webhook, stream) DO UPDATE SET endpoint = excluded.endpoint"""
-MOVE = "UPDATE webhook_head SET position = %b"
-WAKE = """UPDATE webhook_lanes AS l SET next_at = %b, endpoint = w.endpoint FROM webhooks AS w
-    WHERE w.webhook = l.webhook AND w.position > %b AND w.position <= %b"""
-"""A webhook that was changed is called again at once."""
 
 # An index scan for each endpoint, whatever waits there: so a dead one, however much waits for it, costs others
 # nothing. Those of a lane that is being called are found, too.
@@ -107,37 +103,13 @@ SETTLE = f"""WITH o AS (SELECT o.*, CASE WHEN k.wrapped IS DISTINCT FROM ''::byt
     RETURNING webhook, failing_since, announced"""
 ANNOUNCE = """UPDATE webhook_progress SET announced = %b,
     failing_since = CASE WHEN %b THEN NULL ELSE failing_since END WHERE webhook = %b"""
-FORGIVE = """UPDATE webhook_progress SET failing_since = NULL, announced = false
-    WHERE webhook = ANY(%b::text[])"""
-FORGET = """DELETE FROM webhook_deliveries WHERE (webhook, position) IN (
-    SELECT webhook, position FROM webhook_deliveries WHERE state <> 'waiting' AND at < %b
-    ORDER BY at LIMIT %b)"""
-
-BEGIN_HOOKS = """INSERT INTO webhook_progress (webhook, position)
-    SELECT webhook, CASE WHEN since < %b THEN since END FROM webhooks WHERE execution IS NULL
-    ON CONFLICT (webhook) DO NOTHING"""
-OF_LOG = """SELECT w.webhook, w.since, w.endpoint, w.events, w.filter, w.scope
-    FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
-    WHERE w.execution IS NULL AND (s.disabled_at IS NULL OR s.disabled_at < w.position)"""
-EVENT_ROW = """SELECT notification_id, originator_version, at, originator_id, topic, meta,
-        CASE WHEN topic = 'execution.failed' THEN state ELSE '' END
-    FROM events"""
-OF_TYPES = f"""{EVENT_ROW} WHERE notification_id > %b AND notification_id <= %b
-        AND (topic = ANY(%b::text[]) OR topic LIKE 'webhook.%%')
-    ORDER BY notification_id LIMIT %b"""
-BEHIND = """SELECT webhook, position FROM webhook_progress
-    WHERE position IS NOT NULL ORDER BY webhook"""
-CAUGHT_UP = "UPDATE webhook_progress SET position = %b WHERE webhook = %b"
-MANY_WAIT = f"""SELECT count(*) > {MOST_WAITING} FROM (SELECT FROM webhook_deliveries
-    WHERE webhook = %b AND state = 'waiting' LIMIT {MOST_WAITING} + 1) AS found"""
-OF_EXECUTIONS = """SELECT w.webhook, w.since, w.endpoint, w.events, e.notification_id,
-        e.originator_version, e.at, e.originator_id, e.topic, e.meta,
-        CASE WHEN e.topic = 'execution.failed' THEN e.state ELSE '' END
-    FROM events AS e JOIN webhooks AS w ON w.stream = e.originator_id
-    LEFT JOIN webhook_states AS s USING (webhook)
-    WHERE e.notification_id > %b AND e.notification_id <= %b AND w.execution IS NOT NULL
-        AND (s.disabled_at IS NULL OR s.disabled_at < w.position)
-    ORDER BY e.notification_id"""
+FORGET = """WITH gone AS (DELETE FROM webhook_deliveries WHERE (webhook, position) IN (
+        SELECT webhook, position FROM webhook_deliveries WHERE state <> 'waiting' AND at < %b
+        ORDER BY at LIMIT %b) RETURNING webhook, at),
+    unsaid AS (UPDATE webhook_progress AS p SET answer = NULL FROM gone
+        WHERE p.webhook = gone.webhook AND p.last_at = gone.at AND p.answer <> '')
+    SELECT count(*) FROM gone"""
+"""The last answer goes with its delivery: by that an erasure finds what may quote its content."""
 
 
 class Lane(NamedTuple):
@@ -244,20 +216,36 @@ class DeliveryQueue:
             return [DueLane(Lane(*row[:2]), row[2]) for row in await cursor.fetchall()]
 
     async def waiting(self, lanes: Iterable[Lane]) -> dict[Lane, list[WaitingDelivery]]:
-        """What waits in lanes, in order; nothing where the webhook is not to be called."""
+        """What waits in lanes, in order; nothing where the webhook is not to be called. Lanes are left out whose
+        events cannot be read now, or ever, as their archive is away or damaged.
+        """
         found: dict[Lane, list[WaitingDelivery]] = {lane: [] for lane in lanes}
+        unreadable: dict[str, Unreadable] = {}
         async with self._turn:
-            values, streams = columns(LANES, found), (lane.stream for lane in found)
-            rows = await fetch_of_streams(self._connection, LOAD, values, streams, prepare=True)
-            for row in rows:
-                lane = Lane(*row[:2])
-                found[lane].append(WaitingDelivery(lane, *row[2:]))
-        return found
+            rows = await fetch_of_streams(
+                self._connection,
+                LOAD,
+                columns(LANES, found),
+                (lane.stream for lane in found),
+                prepare=True,
+                unreadable=unreadable,
+            )
+        for row in rows:
+            lane = Lane(*row[:2])
+            found[lane].append(WaitingDelivery(lane, *row[2:]))
+        for error in unreadable.values():
+            report_if_damaged(error)
+        return {lane: waits for lane, waits in found.items() if lane.stream not in unreadable}
 
     async def is_changed(self, waiting: WaitingDelivery) -> bool:
         """Whether the webhook has other settings than those by which it was called, or was removed."""
         async with self._turn:
             return not await self._one(SET, (waiting.lane.webhook, waiting.set_by, waiting.set_at))
+
+    async def postpone(self, lanes: Sequence[Lane], later: datetime) -> None:
+        """Look at these lanes later."""
+        async with self.entering() as (connection, *_):
+            await connection.execute(POSTPONE, (later, *columns(LANES, lanes)))
 
     async def rest(self, lanes: Sequence[Lane], later: datetime) -> None:
         """Nothing waits in these lanes that may be called. While the read model is behind, as it is made
@@ -286,7 +274,7 @@ class DeliveryQueue:
     async def forget(self, until: datetime, limit: int) -> int:
         """Drop what was settled before a time, so many at most; how many that were."""
         async with self._turn:
-            return (await self._connection.execute(FORGET, (until, limit))).rowcount
+            return await self._one(FORGET, (until, limit))
 
     async def _one(self, query: str, values: Sequence[object] = ()) -> int:
         row = await (await self._connection.execute(query, values)).fetchone()

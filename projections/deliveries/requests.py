@@ -15,7 +15,8 @@ from psycopg import AsyncConnection
 from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
-from projections.deliveries.queue import EVENT_ROW, LOCK, Owed, enter
+from projections.deliveries.owed_queries import EVENT_ROW
+from projections.deliveries.queue import LOCK, Owed, enter
 from projections.engine.channels import WAKE
 from projections.representations.cloudevents import source
 
@@ -41,7 +42,8 @@ DROP = """DELETE FROM webhook_deliveries
     WHERE webhook = %b AND position > %b AND state = 'waiting'"""
 DROP_LANES = "DELETE FROM webhook_lanes WHERE webhook = %b"
 REWIND = """INSERT INTO webhook_progress (webhook, position) VALUES (%b, %b)
-    ON CONFLICT (webhook) DO UPDATE SET position = excluded.position"""
+    ON CONFLICT (webhook) DO UPDATE SET position = excluded.position, answer = NULL"""
+"""What waits is dropped, and the last answer with it, as an erasure finds answers by their deliveries."""
 KEEP_LANES = """INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
     SELECT DISTINCT d.webhook, d.stream, w.endpoint, %b::timestamptz FROM webhook_deliveries AS d
         JOIN webhooks AS w USING (webhook) WHERE d.webhook = %b AND d.state = 'waiting'

@@ -28,6 +28,7 @@ BOTH = {
     "projections/audit/check.py",
     "projections/audit/rounds/page_check.py",
     "projections/audit/tables.py",
+    "projections/deliveries/owed_queries.py",
     "projections/deliveries/queue.py",
     "projections/deliveries/totals.py",
     "projections/log_lines/archive/holds_on.py",

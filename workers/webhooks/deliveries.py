@@ -165,10 +165,12 @@ class DeliveryWorker:
         due = await self._queue.due(now, full, 2 * OF_AN_ENDPOINT, limit)
         chosen = self._choose(due, room, now)
         found = await self._queue.waiting(each.lane for each in chosen) if chosen else {}
+        if unread := [each.lane for each in chosen if each.lane not in found]:
+            await self._queue.postpone(unread, now + LOOK_AGAIN)
         if idle := [lane for lane, waiting in found.items() if not waiting]:
             await self._queue.rest(idle, now + LOOK_AGAIN)
         for each in chosen:
-            if waiting := found[each.lane]:
+            if waiting := found.get(each.lane):
                 self._begin(each, waiting)
         return len(chosen)
 

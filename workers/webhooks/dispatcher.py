@@ -6,7 +6,7 @@ that begins in the past, or was rewound, has a position of its own, and joins th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,12 +14,14 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.catalog.webhook import WebhookDisabled, WebhookEnabled
+from domain.damage import report, report_if_damaged
+from domain.errors import Damaged, Unreadable
 from domain.eventlog.archive.archived_queries import fetch_of_span
 from domain.eventlog.codec import EventRow
 from domain.eventlog.store import Store
 from domain.execution.webhook_events import matches as names_match
 from domain.model import aggregate_id
-from projections.deliveries import queue as sql
+from projections.deliveries import owed_queries as sql
 from projections.deliveries.queue import DeliveryQueue, Owed, enter
 from workers.webhooks.event_states import EventStates
 from workers.webhooks.matching import HookFilter, HookIndex, LoggedEvent
@@ -100,8 +102,18 @@ class WebhookDispatcher:
     async def _catch_up(
         self, connection: AsyncConnection, behind: tuple[str, int], head: int
     ) -> bool:
-        """Look through a page of the past for one webhook; whether there is more."""
-        webhook, position = behind
+        """Look through a page of the past for one webhook; whether there is more. Where the past cannot be read, as
+        its archive is away or damaged, it waits there, and holds up no other.
+        """
+        try:
+            return await self._look_back(connection, *behind, head)
+        except Unreadable as error:  # nothing was written
+            report_if_damaged(error)
+            return False
+
+    async def _look_back(
+        self, connection: AsyncConnection, webhook: str, position: int, head: int
+    ) -> bool:
         hook = (self._hooks or {}).get(webhook)
         if hook is None:  # it is disabled, or removed
             await connection.execute(sql.CAUGHT_UP, (None, webhook))
@@ -120,7 +132,7 @@ class WebhookDispatcher:
         return not done
 
     async def _find_owed(self, index: HookIndex, rows: Iterable[EventRow]) -> list[Owed]:
-        events = [LoggedEvent.read(row) for row in rows]
+        events = list(_events(rows))
         folded = [event.row for event in events if index.needs_state(event)]
         states: dict[tuple[str, int], Any] = await self._states.of(folded) if folded else {}
         return [
@@ -129,6 +141,15 @@ class WebhookDispatcher:
             for row in (event.row,)
             for hook in index.find(event, states.get((row.stream, row.version)))
         ]
+
+
+def _events(rows: Iterable[EventRow]) -> Iterator[LoggedEvent]:
+    """Those that can be read: nobody can say whom the others concern."""
+    for row in rows:
+        try:
+            yield LoggedEvent.read(row)
+        except Damaged as error:
+            report(error)
 
 
 async def _rows(
@@ -143,13 +164,19 @@ async def _of_executions(connection: AsyncConnection, after: int, until: int) ->
     """What the webhooks of executions are owed."""
     cursor = await connection.execute(sql.OF_EXECUTIONS, (after, until), prepare=False, binary=True)
     rows = await cursor.fetchall()
-    return [found for row in rows if (found := find_owed(*row[:4], row=EventRow(*row[4:])))]
+    owed = []
+    for row in rows:
+        try:
+            owed.append(find_owed(*row[:4], row=EventRow(*row[4:])))
+        except Damaged as error:
+            report(error)
+    return [found for found in owed if found is not None]
 
 
 def find_owed(
     webhook: str, since: int, endpoint: str, events: Sequence[str], *, row: EventRow
 ) -> Owed | None:
-    """What a webhook of an execution is owed by an event of it, if it is."""
+    """What a webhook of an execution is owed by an event of it, if it is. Raises Damaged where that cannot be read."""
     event = LoggedEvent.read(row)
     if event.imported or row.position <= since:
         return None

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from domain import registry
+from domain.damage import reason
+from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
 from domain.execution.events import ExecutionFailed
 from domain.execution.webhook_events import matches as names_match
@@ -112,11 +114,19 @@ class LoggedEvent(NamedTuple):
 
     @classmethod
     def read(cls, row: EventRow) -> LoggedEvent:
-        """From its row. Only that of a failure needs its data."""
-        meta = orjson.loads(row.meta)
-        parties = {"customer": meta.get("customer"), "provider": meta.get("provider")}
-        occurred_at = meta.get("occurredAt")
-        imported = occurred_at is not None and is_imported(row.at, parse_time(occurred_at))
+        """From its row. Only that of a failure needs its data.
+
+        Raises:
+            Damaged: its metadata cannot be read.
+        """
+        try:
+            meta = orjson.loads(row.meta)
+            parties = {"customer": meta.get("customer"), "provider": meta.get("provider")}
+            occurred_at = meta.get("occurredAt")
+            imported = occurred_at is not None and is_imported(row.at, parse_time(occurred_at))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it quotes content
+            fault = f"its metadata: {reason(error)}"
+            raise Damaged(reason=fault, stream=row.stream, version=row.version) from None
         return cls(row, parties, _final(row), imported)
 
     def parties_meet(self, condition: Condition) -> bool:
@@ -134,7 +144,7 @@ def _final(row: EventRow) -> bool:
         return True
     try:
         return orjson.loads(row.data).get("final") is not False
-    except ValueError:  # it is damaged, and is sent as such
+    except (ValueError, AttributeError):  # it is damaged, and is sent as such
         return True
 
 

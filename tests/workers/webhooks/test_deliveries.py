@@ -13,6 +13,7 @@ from domain.execution.commands import CompleteExecution, UpdateExecution, Update
 from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
 from projections.deliveries.queue import DeliveryQueue, Lane
+from projections.deliveries.requests import rewind_log_webhook
 from projections.deliveries.secrets import format_secret, signing_secret
 from tests.support.followed_log import NOON
 from tests.support.hooked_log import OK, World, hook
@@ -246,5 +247,17 @@ async def test_delivery_of_long_ago_is_forgotten(world: World) -> None:
     await worker._forget()
     assert await world.count("webhook_deliveries") == 3
     world.now += timedelta(minutes=1, seconds=1)
+    assert (await world.health()).answer == "ok"
     await worker._forget()
     assert await world.count("webhook_deliveries") == 0
+    # What quotes content is found by its delivery when that is erased, so it does not outlive it.
+    assert (await world.health()).answer is None
+
+
+async def test_last_answer_of_what_was_dropped_by_a_rewind_is_kept_no_longer(world: World) -> None:
+    world.client.answer = lambda _: BROKEN
+    await world.begin_hooked("e", hook())
+    await world.call(world.worker())
+    assert (await world.health()).answer == "brken"
+    await rewind_log_webhook(world.connection, "e/wh-1", 0, world.now)
+    assert (await world.health()).answer is None

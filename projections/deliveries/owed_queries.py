@@ -1,0 +1,39 @@
+"""Queries of who looks through the log for what webhooks are owed: which webhooks there are, and what happened."""
+
+from __future__ import annotations
+
+MOST_WAITING = 20_000
+"""Events that wait for a webhook before no more of the past is entered for it."""
+
+MOVE = "UPDATE webhook_head SET position = %b"
+WAKE = """UPDATE webhook_lanes AS l SET next_at = %b, endpoint = w.endpoint FROM webhooks AS w
+    WHERE w.webhook = l.webhook AND w.position > %b AND w.position <= %b"""
+"""A webhook that was changed is called again at once."""
+FORGIVE = """UPDATE webhook_progress SET failing_since = NULL, announced = false
+    WHERE webhook = ANY(%b::text[])"""
+
+BEGIN_HOOKS = """INSERT INTO webhook_progress (webhook, position)
+    SELECT webhook, CASE WHEN since < %b THEN since END FROM webhooks WHERE execution IS NULL
+    ON CONFLICT (webhook) DO NOTHING"""
+OF_LOG = """SELECT w.webhook, w.since, w.endpoint, w.events, w.filter, w.scope
+    FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
+    WHERE w.execution IS NULL AND (s.disabled_at IS NULL OR s.disabled_at < w.position)"""
+EVENT_ROW = """SELECT notification_id, originator_version, at, originator_id, topic, meta,
+        CASE WHEN topic = 'execution.failed' THEN state ELSE '' END
+    FROM events"""
+OF_TYPES = f"""{EVENT_ROW} WHERE notification_id > %b AND notification_id <= %b
+        AND (topic = ANY(%b::text[]) OR topic LIKE 'webhook.%%')
+    ORDER BY notification_id LIMIT %b"""
+BEHIND = """SELECT webhook, position FROM webhook_progress
+    WHERE position IS NOT NULL ORDER BY webhook"""
+CAUGHT_UP = "UPDATE webhook_progress SET position = %b WHERE webhook = %b"
+MANY_WAIT = f"""SELECT count(*) > {MOST_WAITING} FROM (SELECT FROM webhook_deliveries
+    WHERE webhook = %b AND state = 'waiting' LIMIT {MOST_WAITING} + 1) AS found"""
+OF_EXECUTIONS = """SELECT w.webhook, w.since, w.endpoint, w.events, e.notification_id,
+        e.originator_version, e.at, e.originator_id, e.topic, e.meta,
+        CASE WHEN e.topic = 'execution.failed' THEN e.state ELSE '' END
+    FROM events AS e JOIN webhooks AS w ON w.stream = e.originator_id
+    LEFT JOIN webhook_states AS s USING (webhook)
+    WHERE e.notification_id > %b AND e.notification_id <= %b AND w.execution IS NOT NULL
+        AND (s.disabled_at IS NULL OR s.disabled_at < w.position)
+    ORDER BY e.notification_id"""
