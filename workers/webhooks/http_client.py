@@ -20,7 +20,7 @@ from workers.outbound.look_up import Resolve, look_up
 from workers.webhooks.http_connection import ANSWER_BYTES, HttpConnection, NoAnswer, Response
 
 TIMEOUT = 15.0
-"""Seconds for a call from beginning to end."""
+"""Seconds for a call from its beginning to the status of its answer."""
 KEPT = 200
 KEPT_FOR = 10.0
 """Connections that are kept for the next call, and for how many seconds."""
@@ -90,32 +90,35 @@ class HttpClient:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._post(url, headers, body)
+                connection, origin = await self._send(url, headers, body)
         except TimeoutError:
             raise CallFailed(f"no answer within {self._timeout:g} s") from None
         except (AddressRefused, NoAnswer) as error:
             raise CallFailed(str(error)) from None
+        # The status counts, however late the rest comes: a call that is made again would be a second one.
+        response = await connection.read()
+        if connection.open:
+            self._keep(connection, origin)
+        return response
 
-    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+    async def _send(
+        self, url: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[HttpConnection, ConnectionOrigin]:
+        """The connection over which the status of an answer came."""
         target = self._target(url)
         request = request_of(target, headers, body)
         if (kept := self._take(target.origin)) is not None:
             try:
-                return await self._exchange(kept, target.origin, request)
+                await kept.send(request)
             except NoAnswer:
                 if kept.began_to_answer:
                     raise
+            else:
+                return kept, target.origin
         # None was kept, or it was at its end.
         connection = await self._connect(target.origin)
-        return await self._exchange(connection, target.origin, request)
-
-    async def _exchange(
-        self, connection: HttpConnection, origin: ConnectionOrigin, request: bytes
-    ) -> Response:
-        response = await connection.exchange(request)
-        if connection.open:
-            self._keep(connection, origin)
-        return response
+        await connection.send(request)
+        return connection, target.origin
 
     def _target(self, url: str) -> Target:
         """Where a URL leads; as it takes longer to find that out than to send, it is known for some seconds."""

@@ -61,18 +61,26 @@ class HttpConnection(asyncio.Protocol):
         """Whether anything came since the request."""
         return self._received > 0
 
-    async def exchange(self, request: bytes) -> Response:
-        """Write a request, and read the beginning of the answer; less where the rest does not come, as the
-        status was answered all the same. It is closed then, unless the answer was read to its end.
+    async def send(self, request: bytes) -> None:
+        """Write a request, and wait for the status of the answer.
 
         Raises:
-            NoAnswer: there was no status.
+            NoAnswer: there was none.
         """
         self._begin()
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
         try:
-            status = await self._status
+            await self._status
+        except BaseException:
+            self.close()
+            raise
+
+    async def read(self) -> Response:
+        """The beginning of the answer whose status has come; less where the rest does not come, as the status was
+        answered all the same. It is closed then, unless the answer was read to its end.
+        """
+        try:
             if not self._enough.done():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(ANSWER_WITHIN):
@@ -83,7 +91,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser = None
         if not (self._whole and self._stays):
             self.close()
-        return Response(status, self._body[: self._answer_bytes], self._retry_after)
+        return Response(self._status.result(), self._body[: self._answer_bytes], self._retry_after)
 
     def close(self) -> None:
         """Break it off."""

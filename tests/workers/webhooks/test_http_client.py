@@ -103,6 +103,15 @@ async def test_status_counts_however_the_rest_of_the_answer_goes(
     assert (response.status, response.body) == (status, body)
 
 
+async def test_status_that_comes_in_time_counts_where_the_rest_of_the_answer_does_not(
+    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.answers["/hook"] = receivers.STALLED
+    monkeypatch.setattr(http_connection, "ANSWER_WITHIN", 1.5)
+    response = await HttpClient(LOOPBACK, timeout=1.0).post(receiver.url(), {}, b"{}")
+    assert (response.status, response.body) == (202, b"part")
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
