@@ -22,6 +22,7 @@ from projections.executions.references import STREAM, Choose, Listed, whole
 from projections.executions.rows import YIELD_EVERY, write
 from projections.executions.search import Search
 from projections.executions.stored_states import (
+    STORED_AFTER,
     CachedState,
     ShownRows,
     StoredRow,
@@ -89,7 +90,8 @@ class Executions:
     }
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
-        self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}, {FORM}.{SCHEMA}"
+        states = f"{codec.shape}, stored after {STORED_AFTER}"
+        self.schema = f"-- Holds states {states}, and documents {DOCUMENTS}, {FORM}.{SCHEMA}"
         self._codec = codec
         self._cache: LruCache[str, CachedState] = LruCache(capacity, attrgetter("weight"))
         self._shown = ShownRows(codec)

@@ -20,6 +20,7 @@ from domain.errors import ArchiveAway, Damaged, Unreadable
 from domain.eventlog.codec import Codec, Snapshot, encode_state, to_sealed_json
 from domain.eventlog.connection.heartbeats import read_heartbeats
 from domain.eventlog.connection.pg_arrays import columns
+from domain.execution.events import RetryScheduled
 from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Recorded, Versioned
@@ -30,8 +31,10 @@ from projections.representations.packing import unpack
 
 MOST_EVENTS = 8
 LARGE_EVENT = 2_048
-"""A state is stored after each event of so many bytes, and when so many events have followed on the last
-one that was. So it depends on the events alone which state is stored, and not on how they came in pages."""
+"""A state is stored after each event of so many bytes, when so many events have followed on the last one that was, and
+where a retry was scheduled: thousands of those may go on at once, long after their events were last in memory. So it
+depends on the events alone which state is stored, and not on how they came in pages."""
+STORED_AFTER = f"{MOST_EVENTS} events, {LARGE_EVENT} bytes, {RetryScheduled.type}"
 
 
 RECENT = 4_096
@@ -79,7 +82,11 @@ def advance(
         size += event.size
         if state.final:
             stored, due = 0, None
-        elif event.version - stored >= MOST_EVENTS or recorded.size >= LARGE_EVENT:
+        elif (
+            event.version - stored >= MOST_EVENTS
+            or recorded.size >= LARGE_EVENT
+            or isinstance(event.event, RetryScheduled)
+        ):
             stored = event.version
             due = Versioned(state, event.version, event.position, event.at, size)
     assert state is not None

@@ -11,12 +11,13 @@ import pytest
 
 from domain.damage import REPORTS
 from domain.eventlog.sessions import session_options
-from domain.execution.events import ExecutionUpdated
+from domain.execution.events import ExecutionFailed, ExecutionUpdated, RetryScheduled
+from domain.execution.types import ExecutionError
 from projections.executions import references, stored_states
 from projections.executions.past import PastLists
 from projections.query.ast import EVERYTHING
 from tests.projections.executions.test_references import Follows, following, worked
-from tests.support.event_writer import NOON, SECOND, Happening, completed
+from tests.support.event_writer import NOON, SECOND, Happening, completed, created, started
 
 LATER = NOON + 10_000 * SECOND
 
@@ -27,14 +28,19 @@ def change(conninfo: str, *statements: str) -> None:
             assert connection.execute(statement.encode()).rowcount
 
 
-def damage(conninfo: str) -> None:
-    """Damage the document of `ended` and the events of `open`."""
+def damage_events(conninfo: str) -> None:
+    """Damage the events of `open`."""
     with psycopg.connect(conninfo, options=session_options("executions")) as connection:
         connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
+    change(conninfo, "UPDATE events SET meta = 'x' WHERE originator_id = 'execution/open'")
+
+
+def damage(conninfo: str) -> None:
+    """Damage the document of `ended` and the events of `open`."""
+    damage_events(conninfo)
     change(
         conninfo,
         "UPDATE execution_documents SET document = set_byte(document, 20, 120) WHERE id = 'ended'",
-        "UPDATE events SET meta = 'x' WHERE originator_id = 'execution/open'",
     )
 
 
@@ -81,6 +87,22 @@ async def test_chosen_members_leave_out_neither_id_nor_mark_of_a_damaged_row(vie
         shown = await listed(on, choose=lambda _: b'{"status":"x"}')
         assert [one.get("$id") for one in shown if "unreadable" in one] == ["open", "ended"]
         assert shown.count({"status": "x"}) == 2
+
+
+async def test_execution_that_goes_on_after_a_retry_was_scheduled_takes_no_event_before(
+    views: str,
+) -> None:
+    error = ExecutionError(code="E", message="broken", recoverable=True)
+    failed = ExecutionFailed(error=error, final=False, will_retry=True)
+    scheduled = RetryScheduled(retry=1, delay=SECOND, next_retry_at=NOON)
+    async with following(views) as on:
+        await on.write(created("open"), *started("open"))
+        await on.write(Happening("open", failed), Happening("open", scheduled))
+        damage_events(views)
+        on.view.forget()
+        await on.write(*started("open"))
+        [shown] = await listed(on)
+        assert (shown["status"], shown["metrics"]["retries"]) == ("running", 1)
 
 
 async def test_state_that_a_list_has_shown_is_folded_no_more_until_it_changes(
