@@ -14,7 +14,7 @@ from time import monotonic
 
 from psycopg import AsyncConnection
 
-ALONE, BESIDE_OTHERS = 50, 20
+ALONE, BESIDE_OTHERS = 100, 20
 """Commands in one commit: others who write wait for no more of them."""
 REMEMBERED = 0.5
 """Seconds for which others are taken to be there after they have written."""
