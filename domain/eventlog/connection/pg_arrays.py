@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from struct import Struct
 from typing import Any
 
@@ -21,16 +22,16 @@ REAL = Struct("!id").pack
 TRUTH = {True: SIZE(1) + b"\1", False: SIZE(1) + b"\0"}
 
 
+class _Texts(dict[str | None, bytes]):
+    """How texts are sent, each made once: most columns have few that differ."""
+
+    def __missing__(self, text: str) -> bytes:
+        self[text] = sent = _bytes(text.encode())
+        return sent
+
+
 def _bytes(value: bytes) -> bytes:
     return SIZE(len(value)) + value
-
-
-def _text(value: str) -> bytes:
-    return _bytes(value.encode())
-
-
-def _text_of(value: object) -> bytes:
-    return _text(str(value))
 
 
 def _whole(value: int) -> bytes:
@@ -45,16 +46,29 @@ def _time(value: datetime) -> bytes:
     return WHOLE(8, (value - EPOCH) // MICROSECOND)
 
 
-ITEMS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
-    "boolean": (16, TRUTH.__getitem__),
-    "bytea": (17, _bytes),
-    "bigint": (20, _whole),
-    "text": (25, _text),
-    "double precision": (701, _real),
-    "timestamptz": (1184, _time),
-    "numeric": (25, _text_of),
+def _encode_texts(values: Sequence[str | None]) -> Iterable[bytes]:
+    return map(_Texts({None: NULL}).__getitem__, values)
+
+
+def _encode_numbers(values: Sequence[Decimal | None]) -> Iterable[bytes]:
+    return _encode_texts([None if value is None else str(value) for value in values])
+
+
+def _encode_each(encode: Callable[[Any], bytes]) -> Column:
+    return lambda values: [NULL if value is None else encode(value) for value in values]
+
+
+Column = Callable[[Sequence[Any]], Iterable[bytes]]
+ITEMS: dict[str, tuple[int, Column]] = {
+    "boolean": (16, _encode_each(TRUTH.__getitem__)),
+    "bytea": (17, _encode_each(_bytes)),
+    "bigint": (20, _encode_each(_whole)),
+    "text": (25, _encode_texts),
+    "double precision": (701, _encode_each(_real)),
+    "timestamptz": (1184, _encode_each(_time)),
+    "numeric": (25, _encode_numbers),
 }
-"""The number by which PostgreSQL knows a type, and how one value of it is sent; numeric as text."""
+"""The number by which PostgreSQL knows a type, and how the values of a column of it are sent; numeric as text."""
 
 
 class Array(bytes):
@@ -72,9 +86,8 @@ def placeholders(kinds: Iterable[str]) -> str:
 
 def array(kind: str, values: Sequence[Any]) -> Array:
     """The values, None among them as NULL, as an array of one of the types in `ITEMS`."""
-    number, sent = ITEMS[kind]
-    items = [NULL if value is None else sent(value) for value in values]
-    return Array(HEAD.pack(1, 1, number, len(items), 1) + b"".join(items))
+    number, encode = ITEMS[kind]
+    return Array(HEAD.pack(1, 1, number, len(values), 1) + b"".join(encode(values)))
 
 
 def columns(kinds: Iterable[str], rows: Iterable[Sequence[Any]]) -> list[Array]:

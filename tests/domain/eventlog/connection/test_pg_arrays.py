@@ -61,6 +61,18 @@ def test_rows_become_columns(connection: Any) -> None:
     assert cursor.fetchall() == rows
 
 
+def test_texts_that_are_there_again_and_again_stay_in_their_order(connection: Any) -> None:
+    values = ["running", None, "queued", "running", None, "queued"]
+    cursor = connection.execute("SELECT %b::text[]", (array("text", values),), binary=True)
+    assert cursor.fetchone()[0] == values
+
+
+def test_numbers_that_are_equal_keep_their_digits(connection: Any) -> None:
+    sent = array("numeric", [Decimal("1.0"), Decimal(1), Decimal("1.00")])
+    cursor = connection.execute("SELECT (%b::text[]::numeric[])::text[]", (sent,), binary=True)
+    assert cursor.fetchone()[0] == ["1.0", "1", "1.00"]
+
+
 def test_value_of_another_type_is_refused() -> None:
     with pytest.raises(Exception, match="int"):
         array("bigint", ["1"])
