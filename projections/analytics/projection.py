@@ -68,7 +68,7 @@ class Analytics:
         for event in page:
             execution = aggregate_id(event.stream)
             facts[execution] = fact = after(facts.get(execution), event)
-            runs.apply(fact, event)
+            runs.apply(execution, fact, event)
         changed = {key: fact for key, fact in facts.items() if fact != before.get(key)}
         replaced = [before[key] for key in changed if key in before]
         await _leave(connection, before, changed)

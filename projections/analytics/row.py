@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -61,24 +62,8 @@ def after(fact: Fact | None, recorded: Recorded) -> Fact:
         return _create(event, recorded)
     if fact is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
-    match event:
-        case UsageRecorded():
-            fact = _add_usage(fact, event)
-        case ExecutionUpdated():
-            fact = _update(fact, event)
-        case ExecutionStarted():
-            begun = fact.started_at or recorded.when
-            fact = _move(fact, Status.RUNNING, recorded, started_at=begun)
-        case ExecutionCompleted():
-            fact = _end(fact, Status.COMPLETED, recorded, success=event.success)
-        case ExecutionFailed():
-            move = _end if event.final else _move
-            fact = move(fact, Status.FAILED, recorded, error_code=event.error.code)
-        case ExecutionCancelled():
-            fact = _end(fact, Status.CANCELLED, recorded)
-        case _ if type(event) in MOVED:
-            fact = _move(fact, MOVED[type(event)], recorded)
-    return fact
+    change = CHANGES.get(type(event))
+    return fact if change is None else change(fact, event, recorded)
 
 
 MOVED: dict[type[Event], Status] = {
@@ -129,14 +114,14 @@ def _assignee(event: ExecutionCreated | ExecutionUpdated) -> tuple[str, str, str
     return event.assignee.id, event.assignee.type, event.assignee.model or NONE
 
 
-def _update(fact: Fact, event: ExecutionUpdated) -> Fact:
+def _update(fact: Fact, event: ExecutionUpdated, _: Recorded) -> Fact:
     if "assignee" not in event.model_fields_set:
         return fact
     assignee, type_, model = _assignee(event)
     return fact._replace(assignee=assignee, assignee_type=type_, model=model)
 
 
-def _add_usage(fact: Fact, usage: UsageRecorded) -> Fact:
+def _add_usage(fact: Fact, usage: UsageRecorded, _: Recorded) -> Fact:
     return fact._replace(
         cost=EXACT.add(fact.cost, usage.cost),
         tokens=fact.tokens + usage.tokens_used,
@@ -144,12 +129,46 @@ def _add_usage(fact: Fact, usage: UsageRecorded) -> Fact:
     )
 
 
-def _move(fact: Fact, status: Status, _: Recorded, **changes: Any) -> Fact:
-    unsettled: dict[str, Any] = {"error_code": NONE, "success": None, "duration": None}
-    return fact._replace(status=status, **(unsettled | changes))
+def _start(fact: Fact, _: ExecutionStarted, recorded: Recorded) -> Fact:
+    return _move(fact, Status.RUNNING, started_at=fact.started_at or recorded.when)
+
+
+def _complete(fact: Fact, event: ExecutionCompleted, recorded: Recorded) -> Fact:
+    return _end(fact, Status.COMPLETED, recorded, success=event.success)
+
+
+def _fail(fact: Fact, event: ExecutionFailed, recorded: Recorded) -> Fact:
+    if event.final:
+        return _end(fact, Status.FAILED, recorded, error_code=event.error.code)
+    return _move(fact, Status.FAILED, error_code=event.error.code)
+
+
+def _cancel(fact: Fact, _: ExecutionCancelled, recorded: Recorded) -> Fact:
+    return _end(fact, Status.CANCELLED, recorded)
+
+
+def _change_status(fact: Fact, event: Event, _: Recorded) -> Fact:
+    return _move(fact, MOVED[type(event)])
 
 
 def _end(fact: Fact, status: Status, recorded: Recorded, **changes: Any) -> Fact:
     begun = fact.started_at
     duration = None if begun is None else max(in_milliseconds(recorded.when - begun), 0)
-    return _move(fact, status, recorded, duration=duration, **changes)
+    return _move(fact, status, duration=duration, **changes)
+
+
+def _move(fact: Fact, status: Status, **changes: Any) -> Fact:
+    unsettled: dict[str, Any] = {"error_code": NONE, "success": None, "duration": None}
+    return fact._replace(status=status, **(unsettled | changes))
+
+
+CHANGES: dict[type[Event], Callable[[Fact, Any, Recorded], Fact]] = {
+    **dict.fromkeys(MOVED, _change_status),
+    ExecutionStarted: _start,
+    ExecutionCompleted: _complete,
+    ExecutionFailed: _fail,
+    ExecutionCancelled: _cancel,
+    ExecutionUpdated: _update,
+    UsageRecorded: _add_usage,
+}
+"""The fact that an event makes of the one before."""

@@ -6,8 +6,8 @@ The steps that a fork brings along were run elsewhere, and are counted there.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
 
 from psycopg import AsyncConnection
 
@@ -130,31 +130,12 @@ class StepRuns:
         """Keep the runs of executions that are known whole for the next page, but not of those that have ended."""
         cache.keep({id_: None if id_ in ended else self._last[id_] for id_ in self._whole})
 
-    def apply(self, fact: Fact, recorded: Recorded) -> None:
+    def apply(self, execution: str, fact: Fact, recorded: Recorded) -> None:
         """Fold one event; `fact` is what is known of the execution after it."""
-        event, when = recorded.event, recorded.when
-        last = self._last.setdefault(aggregate_id(recorded.stream), {})
-        match event:
-            case ExecutionCreated():
-                elsewhere = {carried.step: carried.status for carried in event.carried}
-                for plan in event.steps:
-                    self._keep(last, step_row.declare(fact, plan, elsewhere.get(plan.id)))
-            case StepsAdded():
-                for plan in event.steps:
-                    self._keep(last, step_row.declare(fact, plan))
-            case StepStarted():
-                self._keep(last, step_row.start(last.get(event.step), fact, event, when))
-            case StepCompleted() | StepSkipped() | StepFailed():
-                self._keep(last, _end(last, event, recorded))
-            case UsageRecorded(step=str(step)) if step in last:
-                self._keep(last, step_row.add_usage(last[step], event))
-            case _ if isinstance(event, ENDS):
-                self._end_all(last, event, when)
-
-    def _end_all(self, last: dict[str, StepRun], event: Event, when: datetime) -> None:
-        for run in list(last.values()):
-            if (ended := step_row.after_end(run, event, when)) is not run:
-                self._keep(last, ended)
+        if (change := CHANGES.get(type(recorded.event))) is not None:
+            last = self._last.setdefault(execution, {})
+            for run in change(last, fact, recorded.event, recorded):
+                self._keep(last, run)
 
     async def write(self, connection: AsyncConnection) -> None:
         """Store what has changed."""
@@ -177,17 +158,54 @@ class StepRuns:
         last[run.step] = self._changed[key] = run
 
 
+def _create(_: Last, fact: Fact, event: ExecutionCreated, __: Recorded) -> list[StepRun]:
+    elsewhere = {carried.step: carried.status for carried in event.carried}
+    return [step_row.declare(fact, plan, elsewhere.get(plan.id)) for plan in event.steps]
+
+
+def _add(_: Last, fact: Fact, event: StepsAdded, __: Recorded) -> list[StepRun]:
+    return [step_row.declare(fact, plan) for plan in event.steps]
+
+
+def _start(last: Last, fact: Fact, event: StepStarted, recorded: Recorded) -> list[StepRun]:
+    return [step_row.start(last.get(event.step), fact, event, recorded.when)]
+
+
 def _end(
-    last: Mapping[str, StepRun],
-    event: StepCompleted | StepSkipped | StepFailed,
-    recorded: Recorded,
-) -> StepRun:
+    last: Last, _: Fact, event: StepCompleted | StepSkipped | StepFailed, recorded: Recorded
+) -> list[StepRun]:
     run, when = last.get(event.step), recorded.when
     if run is None:
         raise LookupError(f"step {event.step} of {recorded.stream} ends without a beginning")
     if isinstance(event, StepFailed):
-        return step_row.end(run, StepStatus.FAILED, when, error_code=event.error.code)
-    return step_row.end(run, ENDED[type(event)], when)
+        return [step_row.end(run, StepStatus.FAILED, when, error_code=event.error.code)]
+    return [step_row.end(run, ENDED[type(event)], when)]
+
+
+def _use(last: Last, _: Fact, event: UsageRecorded, __: Recorded) -> list[StepRun]:
+    run = None if event.step is None else last.get(event.step)
+    return [] if run is None else [step_row.add_usage(run, event)]
+
+
+def _end_all(last: Last, _: Fact, event: Event, recorded: Recorded) -> list[StepRun]:
+    ended = [(run, step_row.after_end(run, event, recorded.when)) for run in last.values()]
+    return [after for before, after in ended if after is not before]
+
+
+Last = Mapping[str, StepRun]
+"""The last run of each step."""
+Change = Callable[[Last, Fact, Any, Recorded], list[StepRun]]
+CHANGES: dict[type[Event], Change] = {
+    ExecutionCreated: _create,
+    StepsAdded: _add,
+    StepStarted: _start,
+    StepCompleted: _end,
+    StepSkipped: _end,
+    StepFailed: _end,
+    UsageRecorded: _use,
+    **dict.fromkeys(ENDS, _end_all),
+}
+"""The runs that an event makes of the last ones; the fact is what is known of the execution after it."""
 
 
 async def _load(
