@@ -199,9 +199,9 @@ async def _bookmark(
 
 async def decode(events: Sequence[LogEvent]) -> list[Recorded]:
     """What the events say; a long page yields to the loop now and then."""
-    decoded = []
-    for event in events:
-        decoded.append(event.recorded)
-        if len(decoded) % YIELD_EVERY == 0:
+    decoded: list[Recorded] = []
+    for start in range(0, len(events), YIELD_EVERY):
+        if start:
             await asyncio.sleep(0)
+        decoded += [event.recorded for event in events[start : start + YIELD_EVERY]]
     return decoded

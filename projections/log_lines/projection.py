@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.connection.pg_arrays import columns, placeholders
 from domain.model import Recorded, aggregate_id
 from projections.log_lines.model import NOTED_EVENTS, note_of
 
@@ -24,8 +25,8 @@ CREATE TABLE IF NOT EXISTS log_notes (
 );
 """
 
-NOTE = """INSERT INTO log_notes SELECT * FROM unnest(%b::text[], %b::timestamptz[], %b::bigint[],
-    %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[])
+ARRAYS = ("text", "timestamptz", "bigint", "timestamptz", *("text",) * 4)
+NOTE = f"""INSERT INTO log_notes SELECT * FROM unnest({placeholders(ARRAYS)})
     ON CONFLICT DO NOTHING"""
 
 
@@ -48,5 +49,4 @@ class LogLineProjection:
             (aggregate_id(event.stream), line.occurred_at, line.id, *line[3:])
             for event, line in zip(page, map(note_of, page), strict=True)
         ]
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        await connection.execute(NOTE, columns, prepare=True)
+        await connection.execute(NOTE, columns(ARRAYS, rows), prepare=True)
