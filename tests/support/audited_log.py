@@ -14,12 +14,16 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.sessions import session_options
 from projections.audit.note import Signer, origin_of
 from projections.audit.tables import TreeHead, head_of, migrate_audit
-from tests.support.random_logs import KEEP
 from workers.tree_builder import TreeBuilder
 
 SCHEMA = "executions"
 SECRET = b"k" * 32
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+APPEND = """INSERT INTO events (notification_id, originator_version, at, originator_id, topic, meta, state)
+    SELECT p, (p - 1) %% 3 + 1, %(noon)s + p * interval '1 second', 'user/u-' || (p - 1) / 3, 'user.updated',
+        '{"by":"t"}', convert_to('{"name":"User ' || p || '"}', 'UTF8')
+    FROM generate_series(%(first)s::bigint, %(last)s) AS p"""
+"""What `event` makes, for many positions."""
 
 
 @dataclass
@@ -48,11 +52,11 @@ class AuditedLog:
     async def append(self, number: int) -> None:
         """More events, three in each stream."""
         [[after]] = await self.rows("SELECT position FROM head")
-        events = [event(position) for position in range(after + 1, after + number + 1)]
-        async with self.connection.cursor() as cursor:
-            await cursor.executemany(KEEP, events)
+        last = event(after + number)
+        values = {"noon": NOON, "first": after + 1, "last": last.position}
+        await self.connection.execute(APPEND, values)
         await self.connection.execute(
-            "UPDATE head SET position = %s, at = %s", (after + number, events[-1].at)
+            "UPDATE head SET position = %s, at = %s", (last.position, last.at)
         )
 
     async def grow(self, builder: TreeBuilder | None = None) -> TreeHead:

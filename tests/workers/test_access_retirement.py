@@ -10,11 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.access.days import RETIRE_DAY
 from domain.retention.hold import PlaceHold, ReleaseHold
 from projections.audit.access.anchors import anchors_after
 from projections.audit.access.proven import proven_reads
 from projections.audit.access.retired import hash_before
+from tests.support.databases import new_database
 from tests.support.past_lines import DAY, NOON
 from tests.support.past_reads import PastReads
 from workers import access_anchors, access_retirement, day_retention
@@ -24,12 +26,26 @@ FOR_ALL = 2**40
 """A position behind all anchors."""
 
 
+@pytest.fixture(scope="module")
+async def template(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
+) -> AsyncIterator[str]:
+    """The name of a database with the entries of three days, of which each test gets a copy."""
+    with new_database(admin, template=views_template) as name:
+        async with PastReads.opened(postgres.conninfo(name), Path()) as opened:
+            await opened.days("e-1 e-2 e-1", "e-1 e-2", "e-1")
+        yield name
+
+
 @pytest.fixture
-async def reads(database: str, tmp_path: Path) -> AsyncIterator[PastReads]:
-    """Entries 1 to 3 on the first day, 4 and 5 on the second, 6 on the third."""
-    async with PastReads.opened(database, tmp_path) as opened:
-        await opened.days("e-1 e-2 e-1", "e-1 e-2", "e-1")
-        yield opened
+async def reads(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, template: str, tmp_path: Path
+) -> AsyncIterator[PastReads]:
+    """Entries 1 to 3 on the first day, 4 and 5 on the second, 6 on the third; now is the noon after."""
+    with new_database(admin, template=template) as name:
+        async with PastReads.opened(postgres.conninfo(name), tmp_path) as opened:
+            opened.past.now += 3 * DAY
+            yield opened
 
 
 def outcomes(found: list[access_retirement.RetiredDay]) -> list[tuple[int, str, int]]:
@@ -55,9 +71,9 @@ async def test_old_days_are_recorded_and_gone_and_the_chain_holds(reads: PastRea
 
 
 async def test_days_without_a_partition_of_their_own_are_retired_one_by_one(
-    database: str, tmp_path: Path
+    database_with_views: str, tmp_path: Path
 ) -> None:
-    async with PastReads.opened(database, tmp_path) as reads:
+    async with PastReads.opened(database_with_views, tmp_path) as reads:
         await reads.read("e-1", "e-1")
         reads.past.now += DAY
         await reads.read("e-2")
@@ -209,10 +225,10 @@ async def test_day_that_is_not_anchored_whole_stays(reads: PastReads) -> None:
 
 
 async def test_day_that_was_anchored_late_stays_for_30_days_from_then_on(
-    database: str, tmp_path: Path
+    database_with_views: str, tmp_path: Path
 ) -> None:
     """The anchor alone says to others how old the day is at least."""
-    async with PastReads.opened(database, tmp_path) as reads:
+    async with PastReads.opened(database_with_views, tmp_path) as reads:
         await reads.read("e-1")
         reads.past.now += 20 * DAY
         await reads.anchor()
@@ -269,8 +285,10 @@ async def test_change_beside_what_was_retired_is_named(reads: PastReads, change:
     assert faults[0].startswith(f"access log: {CHANGES[change]}"), faults
 
 
-async def test_anchor_ends_with_the_day_of_its_first_entry(database: str, tmp_path: Path) -> None:
-    async with PastReads.opened(database, tmp_path) as reads:
+async def test_anchor_ends_with_the_day_of_its_first_entry(
+    database_with_views: str, tmp_path: Path
+) -> None:
+    async with PastReads.opened(database_with_views, tmp_path) as reads:
         reads.past.now = reads.past.now.replace(hour=23, minute=59, second=58)
         await reads.read("e-1", "e-1", "e-1", "e-1")
         await reads.anchor()
@@ -280,7 +298,7 @@ async def test_anchor_ends_with_the_day_of_its_first_entry(database: str, tmp_pa
 
 
 async def test_anchor_of_two_days_is_held_to_its_hash_once_one_is_gone(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_with_views: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Logs of earlier builds have such anchors."""
 
@@ -288,7 +306,7 @@ async def test_anchor_of_two_days_is_held_to_its_hash_once_one_is_gone(
         return until, date(2026, 10, 2)
 
     monkeypatch.setattr(access_anchors, "_last_of_day", whole)
-    async with PastReads.opened(database, tmp_path) as reads:
+    async with PastReads.opened(database_with_views, tmp_path) as reads:
         reads.past.now = reads.past.now.replace(hour=23, minute=59, second=58)
         await reads.read("e-1", "e-1", "e-1", "e-1")
         await reads.anchor()

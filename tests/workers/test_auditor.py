@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import psycopg
 import pytest
 
+from api.embedded_postgres.server import EmbeddedPostgres
 from domain import registry
 from domain.errors import Overloaded
 from domain.execution.commands import COMMANDS
@@ -17,6 +20,7 @@ from projections.audit.rounds.walk import AuditTotals, audit_totals
 from projections.audit.tables import migrate_audit
 from projections.executions.projection import Executions
 from projections.history_check import HistoryCheck
+from tests.support.databases import new_database
 from tests.support.followed_log import NOON, SCHEMA, FollowedLog
 from tests.support.tampering import change
 from workers import auditor as module
@@ -75,21 +79,38 @@ class AuditedExecutions:
         return await (await self.log.connection.execute(FOUND.encode())).fetchall()
 
 
+@asynccontextmanager
+async def opened(conninfo: str) -> AsyncIterator[AuditedExecutions]:
+    migrate_audit(conninfo, SCHEMA)
+    async with FollowedLog.opened(conninfo, Executions(registry.codec())) as log:
+        yield AuditedExecutions(conninfo, log)
+
+
+@pytest.fixture(scope="module")
+async def template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> AsyncIterator[str]:
+    """The name of a database with 90 executions, of which each test gets a copy."""
+    with new_database(admin) as name:
+        async with opened(postgres.conninfo(name)) as made:
+            await made.log.begin(*(f"e-{n}" for n in range(90)))  # 270 events: two tiles
+            for id_ in ("e-7", "e-8"):
+                await made.log.send(
+                    id_, COMMANDS["complete"].model_validate({"success": True, "summary": "s"})
+                )
+            await made.settle()
+        yield name
+
+
 @pytest.fixture
 async def audited(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    postgres: EmbeddedPostgres,
+    admin: psycopg.Connection,
+    template: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[AuditedExecutions]:
     monkeypatch.setattr(module, "AGAIN", 0.0)
-    migrate_audit(database, SCHEMA)
-    async with FollowedLog.opened(database, Executions(registry.codec())) as log:
-        made = AuditedExecutions(database, log)
-        await log.begin(*(f"e-{n}" for n in range(90)))  # 270 events: two tiles
-        for id_ in ("e-7", "e-8"):
-            await log.send(
-                id_, COMMANDS["complete"].model_validate({"success": True, "summary": "s"})
-            )
-        await made.settle()
-        yield made
+    with new_database(admin, template=template) as name:
+        async with opened(postgres.conninfo(name)) as made:
+            yield made
 
 
 async def test_log_that_fits_is_walked_through_and_nothing_is_reported(

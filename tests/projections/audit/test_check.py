@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 
+from api.embedded_postgres.server import EmbeddedPostgres
 from projections.audit.check import earlier_fault, head_faults, start, tree_faults
 from tests.support.audited_log import AuditedLog
+from tests.support.databases import new_database
 
 pytestmark = pytest.mark.anyio
 SIZE = 1_000
 
 
+@pytest.fixture(scope="module")
+async def template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> AsyncIterator[str]:
+    """The name of a database with events in a tree, of which each test gets a copy."""
+    with new_database(admin) as name:
+        async with AuditedLog.opened(postgres.conninfo(name)) as made:
+            await made.append(SIZE)
+            await made.grow()
+        yield name
+
+
 @pytest.fixture
-async def audited(database: str) -> AsyncIterator[AuditedLog]:
-    async with AuditedLog.opened(database) as opened:
-        await opened.append(SIZE)
-        await opened.grow()
-        yield opened
+async def audited(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, template: str
+) -> AsyncIterator[AuditedLog]:
+    with new_database(admin, template=template) as name:
+        async with AuditedLog.opened(postgres.conninfo(name)) as opened:
+            yield opened
 
 
 async def faults(audited: AuditedLog, public_key: str | None = None) -> list[str]:

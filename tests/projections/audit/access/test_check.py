@@ -123,9 +123,9 @@ async def test_anchor_of_an_entry_is_found_by_halving(chain: AccessChain) -> Non
 
 
 @pytest.fixture
-async def reads(database: str, tmp_path: Path) -> AsyncIterator[PastReads]:
+async def reads(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastReads]:
     """Entries 1 to 3 on the first day, 4 and 5 on the second."""
-    async with PastReads.opened(database, tmp_path) as opened:
+    async with PastReads.opened(database_with_views, tmp_path) as opened:
         await opened.days("e-1 e-2 e-1", "e-1 e-2")
         yield opened
 

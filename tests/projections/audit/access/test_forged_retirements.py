@@ -18,9 +18,9 @@ Spans = list[tuple[int, int, int]]
 
 
 @pytest.fixture
-async def reads(database: str, tmp_path: Path) -> AsyncIterator[PastReads]:
+async def reads(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastReads]:
     """Entries 1 to 3, 4 to 6, and 7, each on a day; 8 and 9 on another, 40 days later. Each is anchored alone."""
-    async with PastReads.opened(database, tmp_path) as opened:
+    async with PastReads.opened(database_with_views, tmp_path) as opened:
         for executions in ("e-1 e-2 e-1", "e-1 e-2 e-3", "e-1"):
             for execution in executions.split():
                 await opened.read(execution)

@@ -24,10 +24,10 @@ async def proven_ids(reads: PastReads) -> list[int]:
 
 
 async def test_reads_of_a_day_that_is_retired_meanwhile_are_left_out(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_with_views: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = False
-    async with PastReads.opened(database, tmp_path) as reads:
+    async with PastReads.opened(database_with_views, tmp_path) as reads:
         await reads.days("e-1 e-2", "e-1", "e-2 e-1")
 
         async def then_read(*what: Any) -> list[bytes]:
@@ -46,10 +46,10 @@ async def test_reads_of_a_day_that_is_retired_meanwhile_are_left_out(
 
 
 async def test_reads_of_a_day_that_is_retired_and_still_there_are_proven(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_with_views: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access_retirement, "RETIRE_DAY", "SELECT missing(%s)")
-    async with PastReads.opened(database, tmp_path) as reads:
+    async with PastReads.opened(database_with_views, tmp_path) as reads:
         await reads.days("e-1 e-2", "e-1")
         await reads.retire(29)
         assert len(await reads.retired()) == 1
