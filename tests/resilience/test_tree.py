@@ -1,4 +1,6 @@
-"""The process that builds the tree is killed under load: every head that was seen follows on those before."""
+"""The work process, which builds the tree, is killed under load: commands go on, views catch up, and every head that
+was seen follows on those before.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,13 @@ import pytest
 from projections.audit.check import connect, earlier_fault, head_faults, start, tree_faults
 from projections.audit.proofs import roots_of_consistency
 from tests.support.api_client import JSON, ok
-from tests.support.load import under_load
+from tests.support.load import assert_log_contains, assert_views_follow, under_load
 from tests.support.service_process import AUTHORIZED, Service
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_tree_grows_over_every_kill_of_its_builder_and_never_takes_a_head_back(
+async def test_work_process_killed_under_load_holds_up_no_command_loses_nothing_and_takes_no_head_back(
     service: Service, thorough: bool
 ) -> None:
     rng = random.Random(17)
@@ -33,10 +35,13 @@ async def test_tree_grows_over_every_kill_of_its_builder_and_never_takes_a_head_
                 await asyncio.sleep(rng.uniform(0.05, 1.2))
                 killed = await asyncio.to_thread(service.work_process)
                 os.kill(killed, signal.SIGKILL)
-                await load.answered(20)
+                await load.answered(50)
                 await asyncio.to_thread(service.work_process, other_than=killed)
                 answer = await api.get("/audit/tree-head")
                 heads += [ok(answer)] if answer.status_code != 503 else []  # none was signed yet
+        assert load.refusals == []
+        assert_log_contains(service.events(), load.answers)
+        await assert_views_follow(service)
         last = ok(await api.get("/readyz"))["position"]
         query, patient = {"minPosition": last}, {"Prefer": "wait=30"}
         heads.append(ok(await api.get("/audit/tree-head", params=query, headers=patient)))
