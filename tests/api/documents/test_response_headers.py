@@ -8,18 +8,16 @@ from typing import Any
 
 import httpx
 import pytest
-from openapi_schema_validator import OAS31Validator
 
-from api.documents.openapi import ANSWER_HEADERS, document
+from api.documents.openapi import ANSWER_HEADERS
 from api.web.operation import Operation
 from tests.support.api_client import ERROR, Catalog, Executions
-from tests.support.declared import nullable, require_declared
+from tests.support.declared import DOCUMENT, nullable, require_declared
 from tests.support.operation_examples import BODIES, HOOK, STEP, path_of
 from tests.support.operations import OPERATIONS
 from tests.support.running_server import Serving, serving
 from tests.support.service_process import free_port
 
-DOCUMENT = document(OPERATIONS)
 ANSWERED = [row for row in OPERATIONS if row.media_type != "text/event-stream"]
 # What has to be done to an execution that runs, so that a command is legal.
 BEFORE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -107,6 +105,7 @@ def _delivered(api: httpx.Client) -> str:
 def test_successful_response_has_the_documented_form_and_headers(
     api: httpx.Client, operation: Operation, path: str
 ) -> None:
+    """Its content is held against the document by the client, as that of every answer."""
     described = DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"]
     received, sent = described[str(operation.status)], set[str]()
     minimal = {"Prefer": "return=minimal", "Idempotency-Key": operation.name}
@@ -116,10 +115,7 @@ def test_successful_response_has_the_documented_form_and_headers(
         assert response.status_code == operation.status, response.text
         sent |= {name for name in ANSWER_HEADERS if name in response.headers}
         media_type = response.headers["content-type"].partition(";")[0]
-        schema = received["content"][media_type]["schema"]
-        if media_type.endswith(("/json", "+json")):
-            whole = OAS31Validator({**schema, "components": DOCUMENT["components"]})
-            whole.validate(response.json())
+        assert media_type in received["content"]
     assert sent | PERHAPS.get(operation.name, set()) == received.get("headers", {}).keys()
 
 

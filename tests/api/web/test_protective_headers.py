@@ -40,13 +40,13 @@ def names(operation: Operation) -> str:
     return operation.name
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=names)
-def test_every_answer_is_protected(api: httpx.Client, operation: Operation) -> None:
-    body = BODIES.get(operation.name)
-    response = api.request(operation.method, path_of(operation), json=body)
-    assert response.headers.get_list("x-content-type-options") == ["nosniff"]
-    assert len(response.headers.get_list("content-security-policy")) == 1
-    require_protective(response.headers)
+def test_every_answer_is_protected(api: httpx.Client) -> None:
+    for operation in OPERATIONS:
+        body = BODIES.get(operation.name)
+        response = api.request(operation.method, path_of(operation), json=body)
+        assert response.headers.get_list("x-content-type-options") == ["nosniff"], operation.name
+        assert len(response.headers.get_list("content-security-policy")) == 1, operation.name
+        require_protective(response.headers)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
