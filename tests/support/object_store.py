@@ -14,7 +14,6 @@ from wsgiref.types import StartResponse, WSGIApplication
 import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 KEY_ID, SECRET = "the-key-id", "the-secret-key"
@@ -134,6 +133,9 @@ class S3Store(ObjectStore):
     condition = "If-None-Match", "*"
 
     def __init__(self) -> None:
+        # Takes a second, which only the processes that start one spend.
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
         super().__init__(DomainDispatcherApplication(create_backend_app))
 
     def settings(self, key_id: str) -> dict[str, str]:

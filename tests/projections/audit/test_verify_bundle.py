@@ -155,11 +155,11 @@ def test_bundle_verifies_as_a_zip_and_by_the_key_alone_that_made_it(tmp_path: Pa
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_changed_byte_is_noticed_in_a_fresh_python(name: str, tmp_path: Path) -> None:
+def test_changed_byte_is_noticed_in_a_fresh_python(tmp_path: Path) -> None:
     script = tmp_path / "trusted.py"
     script.write_bytes(VERIFIER)
-    for place in {0, len(FILES[name]) - 1, CHANCE.randrange(len(FILES[name]))}:
+    for name in sorted(FILES):
+        place = CHANCE.randrange(len(FILES[name]))
         changed = bytearray(FILES[name])
         changed[place] ^= 1 << CHANCE.randrange(8)
         files = FILES | {name: bytes(changed)}
@@ -172,7 +172,8 @@ def test_changed_byte_is_noticed_in_a_fresh_python(name: str, tmp_path: Path) ->
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_changed_bits_are_noticed(name: str, thorough: bool) -> None:
     size = len(FILES[name])
-    places = CHANCE.sample(range(size), min(size, 1_000 if thorough else 40))
+    places = CHANCE.sample(range(size), min(size, 1_000 if thorough else 20))
+    places += [0, size - 1]
     for place in places:
         changed = bytearray(FILES[name])
         changed[place] ^= 1 << CHANCE.randrange(8)
