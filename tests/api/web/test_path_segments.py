@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from urllib.parse import quote
 
 import httpx
@@ -37,8 +38,7 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize(("name", "prefix"), list(zip(NAMES, cycle(("", PREFIX)), strict=False)))
 def test_step_is_reached_by_its_path_whatever_it_is_called(
     api: httpx.Client, running_execution: str, name: str, prefix: str
 ) -> None:

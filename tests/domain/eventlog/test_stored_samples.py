@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import Any
 
 import orjson
-import pytest
 
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
@@ -51,21 +50,21 @@ def test_every_type_of_event_has_a_sample() -> None:
     assert {event.type for event in EVENTS} == {row.type for row in ROWS}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.position}-{row.type}")
-def test_sample_decodes_and_is_stored_again_as_it_was(row: EventRow) -> None:
-    if row.position in IN_THE_CLEAR:
-        assert opened(row).event == CODEC.decode(row).event
-        return
-    again = CODEC.encode(CODEC.decode(row), None)
-    assert orjson.loads(again.data) == orjson.loads(row.data)
-    assert orjson.loads(again.meta) == orjson.loads(row.meta)
-    assert again.type == row.type
+def test_sample_decodes_and_is_stored_again_as_it_was() -> None:
+    for row in ROWS:
+        if row.position in IN_THE_CLEAR:
+            assert opened(row).event == CODEC.decode(row).event
+            continue
+        again = CODEC.encode(CODEC.decode(row), None)
+        assert orjson.loads(again.data) == orjson.loads(row.data), row.position
+        assert orjson.loads(again.meta) == orjson.loads(row.meta), row.position
+        assert again.type == row.type, row.position
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.position}-{row.type}")
-def test_sealed_fields_of_a_stored_sample_open(row: EventRow) -> None:
-    recorded = opened(row)
-    assert b"$sealed" not in recorded.event.model_dump_json().encode()
+def test_sealed_fields_of_a_stored_sample_open() -> None:
+    for row in ROWS:
+        recorded = opened(row)
+        assert b"$sealed" not in recorded.event.model_dump_json().encode(), row.position
 
 
 def test_stored_samples_replay_to_their_ends() -> None:

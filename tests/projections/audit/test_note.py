@@ -50,11 +50,11 @@ def test_log_has_one_key_and_another_log_or_secret_another() -> None:
             open_note(NOTE, other.public_key)
 
 
-@pytest.mark.parametrize("place", range(len(NOTE)))
-def test_changed_note_is_not_taken_for_signed(place: int) -> None:
-    changed = NOTE[:place] + chr(ord(NOTE[place]) ^ 1) + NOTE[place + 1 :]
-    with pytest.raises(BadNote):
-        checkpoint_of(changed, SIGNER.public_key)
+def test_changed_note_is_not_taken_for_signed() -> None:
+    for place, letter in enumerate(NOTE):
+        changed = NOTE[:place] + chr(ord(letter) ^ 1) + NOTE[place + 1 :]
+        with pytest.raises(BadNote):
+            checkpoint_of(changed, SIGNER.public_key)
 
 
 def test_second_form_of_the_same_signature_is_refused() -> None:
