@@ -130,6 +130,8 @@ def pytest_configure(config: pytest.Config) -> None:
             hypothesis.settings.load_profile(profile)
     if config.getoption("--thorough"):
         config.option.timeout = 0
+    else:
+        examples.draw_no_constants_of_the_code()
     config.pluginmanager.register(NamedFailures(config))
 
 
