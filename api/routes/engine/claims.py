@@ -70,9 +70,11 @@ class ClaimHandlers:
         await self._require_service(asked.service)
         command = copy_set_fields(asked, ClaimExecution)
         wanted = ClaimFilter(asked.service, asked.assignee, _owners(request.caller))
+        # Its headers are looked at even where there is nothing to claim.
+        of_any = request.message("", command)._replace(worker=None)
 
         def message(execution: str) -> Message:
-            return request.message(f"execution/{execution}", command)._replace(worker=None)
+            return of_any._replace(stream=f"execution/{execution}")
 
         if is_dry_run(request):
             execution = await self._dispatcher.first(wanted)

@@ -141,6 +141,15 @@ def test_invalid_claim_names_the_field(api: httpx.Client, wrong: Any, path: str)
     assert [error["path"] for error in problem["errors"]] == [path]
 
 
+@pytest.mark.parametrize("header", ["If-Match", "X-Worker", "X-Correlation-Id"])
+def test_malformed_header_of_a_claim_is_refused_where_there_is_nothing_to_claim(
+    api: httpx.Client, header: str
+) -> None:
+    body = {"worker": "w-1", "assignee": "nobody-in-the-log"}
+    answer = api.post("/executions/claim", json=body, headers={header: "no such form"})
+    assert [error["path"] for error in refused(answer, 422, "invalid")["errors"]] == [header]
+
+
 def test_heartbeat_is_no_event_and_moves_the_lease(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
