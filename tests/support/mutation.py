@@ -177,8 +177,6 @@ def fails(mutant: Mutant, data: Path, longest: float = 3600) -> bool:
             "no:cacheprovider",
             "-p",
             "no:xdist",
-            "-p",
-            "no:schemathesis",
             "-W",
             PRELOADED,
             "--hypothesis-profile=fast",

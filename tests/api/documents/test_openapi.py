@@ -8,41 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed
-from openapi_spec_validator import validate
-from schemathesis import Case, GenerationMode
-from schemathesis.core.result import Ok
-from schemathesis.core.transport import Response
-from schemathesis.schemas import APIOperation
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    negative_data_rejection,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
-from api.documents.openapi import document
 from projections.executions.columns import FIELDS
 from tests.support.api_client import Catalog, ok
+from tests.support.declared import DOCUMENT
 from tests.support.examples import at_most
 from tests.support.operations import OPERATIONS
 from tests.support.running_server import AUTHORIZED, Serving
 
-DOCUMENT = document(OPERATIONS)
-# Too large is a refusal, too; and 504 says that the data is not as far as `minPosition`.
-REFUSALS = ["4xx", "503", "504"]
-CONFIG = schemathesis.Config.from_dict(
-    {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
-)
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
-DESCRIBED = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
-CHECKS = [
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-    negative_data_rejection,
-]
 MODERATELY = at_most(
     12,
     deadline=None,
@@ -50,43 +24,30 @@ MODERATELY = at_most(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-# Each command is answered by itself: a wrong one spoils its own answer, not the call.
-ANSWERED_ONE_BY_ONE = "sendCommands"
 
 
 # The server draws delays in a thread of this process, perhaps while a case is made.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@pytest.mark.parametrize("described", DESCRIBED, ids=lambda operation: str(operation.label))
+@pytest.mark.parametrize("name", [row.name for row in OPERATIONS])
 def test_every_generated_request_is_answered_as_documented(
-    described: APIOperation[Any, Any, Any, Any], server: Serving, catalog: Catalog
+    name: str, server: Serving, catalog: Catalog
 ) -> None:
-    right, wrong = (
-        described.as_strategy(generation_mode=mode)
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-    )
-    can_be_wrong = bool(described.body or described.query)
-    one_by_one = described.definition.raw["operationId"] == ANSWERED_ONE_BY_ONE
-    checks = CHECKS[:-1] if one_by_one else CHECKS
+    from tests.support.generated_requests import can_be_wrong, requests, require_documented
+
+    right, wrong = requests(name, wrong=False), requests(name, wrong=True)
 
     @seed(20261122)
     @MODERATELY
-    @given(right | wrong if can_be_wrong else right)
-    def answered(case: Case[Any]) -> None:
-        response = case.call(
-            base_url=server.url, headers={**AUTHORIZED, "Prefer": "wait=0"}, timeout=20
-        )
-        assert not_a_mistake(response), response.text
-        case.validate_response(response, checks=checks)
+    @given(right | wrong if can_be_wrong(name) else right)
+    def answered(case: Any) -> None:
+        require_documented(case, server.url, {**AUTHORIZED, "Prefer": "wait=0"})
 
     answered()
 
 
-def not_a_mistake(response: Response) -> bool:
-    """504 says that the data is not as far as `minPosition`: no mistake of the server's."""
-    return response.status_code < 500 or response.status_code == 504
-
-
 def test_document_is_valid_openapi() -> None:
+    from openapi_spec_validator import validate
+
     validate(DOCUMENT)
 
 
