@@ -107,7 +107,7 @@ async def test_two_servers_of_one_log_record_in_one_chain(service: Service, tmp_
     await asyncio.to_thread(other.start)
     try:
         async with reading([service.url, other.url], execution) as readers:
-            await answered(readers, 300)
+            await answered(readers, 100)
     finally:
         await asyncio.to_thread(other.terminate)
     assert readers.answered <= {each.correlation for each in entries(service.conninfo)}

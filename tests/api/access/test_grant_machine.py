@@ -324,7 +324,7 @@ def test_grants_and_reads_show_nothing_to_whom_no_rule_shows_it(
     run_state_machine_as_test(
         Reading,
         settings=settings(
-            max_examples=60 if thorough else 6,
+            max_examples=60 if thorough else 4,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),

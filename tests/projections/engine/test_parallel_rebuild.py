@@ -123,7 +123,7 @@ async def test_processes_make_the_same_rows_under_writes_with_a_live_follower(
 def some_more() -> list[Happening]:
     return [
         happening
-        for number in range(300)
+        for number in range(100)
         for happening in (created(f"more-{number}"), *started(f"more-{number}"))
     ]
 
