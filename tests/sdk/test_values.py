@@ -129,6 +129,13 @@ def test_name_is_one_segment_of_a_path() -> None:
             segment(name)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_number_that_json_does_not_have_is_a_type_error(number: float) -> None:
+    with pytest.raises(TypeError, match="cannot stand in JSON"):
+        encode({"output": [number, "NaN"]})
+    assert from_json(encode({"output": "NaN or Infinity"})) == {"output": "NaN or Infinity"}
+
+
 def test_json_that_cannot_be_written_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         encode({"a": object()})

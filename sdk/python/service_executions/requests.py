@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -147,9 +148,16 @@ def parameter(value: Any) -> str:
 def encode(members: Any) -> bytes:
     """JSON. Raises TypeError where something in it cannot stand in JSON."""
     try:
-        return to_json(members, inf_nan_mode="constants")
+        text = to_json(members, inf_nan_mode="constants")
+        if b"NaN" in text or b"Infinity" in text:
+            json.loads(text, parse_constant=_refuse)
     except ValueError as error:
         raise TypeError(str(error)) from None
+    return text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} cannot stand in JSON")
 
 
 def option_headers(options: CommandOptions) -> dict[str, str]:
