@@ -103,3 +103,17 @@ def test_fake_client_shows_what_was_said() -> None:
     assert client.with_options(worker="w").commands is client.commands
     with pytest.raises(NotFound, match=r"testing\.Server"):
         client.inbox().page()
+
+
+def test_failure_without_a_readable_message_is_recorded() -> None:
+    class Unreadable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no message")
+
+    client = FakeClient()
+    with pytest.raises(Unreadable), client.track(**WHERE, id="run-1"):
+        raise Unreadable
+    seen = client.executions.get("run-1")
+    assert seen.error is not None
+    assert (seen.error.code, seen.error.message) == ("Unreadable", "<exception str() failed>")
+    client.close()

@@ -24,10 +24,18 @@ def failure(error: BaseException) -> JSON:
     trace = "".join(traceback.format_exception(error))
     return {
         "code": type(error).__name__,
-        "message": _writable(str(error)[:MOST_TEXT]),
+        "message": _writable(_message(error)[:MOST_TEXT]),
         "stack": _writable(trace[-MOST_TEXT:]),
         "recoverable": False,
     }
+
+
+def _message(error: BaseException) -> str:
+    """What an exception says, or, where it cannot, the words of Python's own traceback."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, the failure is recorded
+        return "<exception str() failed>"
 
 
 def _writable(text: str) -> str:
