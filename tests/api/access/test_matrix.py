@@ -207,6 +207,11 @@ def conceal(
         assert hidden_in(shown, role) == []
 
 
+def ways_of(sample: Sample) -> int | None:
+    """In how many ways what a sample has is asked for: all of one stranger's, one of others'."""
+    return None if sample is STRANGE else 1
+
+
 def answers_of_absent(
     clients: Clients, role: Role, operation: Operation, absent: str, ways: int | None
 ) -> list[Answered]:
@@ -281,8 +286,7 @@ def test_execution_is_compared_with_those_that_the_caller_reaches(
 def test_order_is_there_for_its_parties(clients: Clients, role: Role, operation: Operation) -> None:
     for sample in SAMPLES:
         if role not in PARTIES or sample not in REACHED[role]:
-            ways = None if sample is STRANGE else 1
-            conceal(clients, role, operation, sample.order, NONE.order, ways=ways)
+            conceal(clients, role, operation, sample.order, NONE.order, ways=ways_of(sample))
         elif operation.right in ROLES[role]:
             answer = ask(clients[role], operation, sample.order, harmless(operation))
             assert answer.status_code in (200, 409)
@@ -298,8 +302,7 @@ def test_user_is_there_for_itself(clients: Clients, role: Role, operation: Opera
             if user == own and operation.right in ROLES[role]:
                 ok(ask(clients[role], operation, user))
             else:
-                ways = None if sample is STRANGE else 1
-                conceal(clients, role, operation, user, "nobody", ways=ways)
+                conceal(clients, role, operation, user, "nobody", ways=ways_of(sample))
 
 
 @cells
@@ -309,8 +312,7 @@ def test_webhook_is_there_for_those_who_reach_its_execution(
 ) -> None:
     for sample, webhook in hooks.items():
         if sample not in REACHED[role] or operation.right not in ROLES[role]:
-            ways = None if sample is STRANGE else 1
-            conceal(clients, role, operation, webhook, "wh_none", ways=ways)
+            conceal(clients, role, operation, webhook, "wh_none", ways=ways_of(sample))
             continue
         answer = ask(clients[role], operation, webhook)
         assert answer.status_code == ask(clients[Role.ADMIN], operation, webhook).status_code != 403
