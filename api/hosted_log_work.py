@@ -134,10 +134,14 @@ class HostedLogWorkers(Background):
             moved.set()
             over.set()
 
+        def notice_change() -> None:
+            for call in on_changed:
+                call()
+
         async with (
             self._databases.of(conninfo) as database,
             self._ownership(conninfo, schema) as ownership,
-            ownership.of(schema, over.set, lambda: [call() for call in on_changed]),
+            ownership.of(schema, over.set, notice_change),
             run_workers(
                 *(conninfo, schema, keys, known.webhook_allow, known.retention_of(name)),
                 lost_leases=known.lost_leases,

@@ -158,6 +158,10 @@ class StepRuns:
         last[run.step] = self._changed[key] = run
 
 
+Last = Mapping[str, StepRun]
+"""The last run of each step."""
+
+
 def _create(_: Last, fact: Fact, event: ExecutionCreated, __: Recorded) -> list[StepRun]:
     elsewhere = {carried.step: carried.status for carried in event.carried}
     return [step_row.declare(fact, plan, elsewhere.get(plan.id)) for plan in event.steps]
@@ -192,8 +196,6 @@ def _end_all(last: Last, _: Fact, event: Event, recorded: Recorded) -> list[Step
     return [after for before, after in ended if after is not before]
 
 
-Last = Mapping[str, StepRun]
-"""The last run of each step."""
 Change = Callable[[Last, Fact, Any, Recorded], list[StepRun]]
 CHANGES: dict[type[Event], Change] = {
     ExecutionCreated: _create,
