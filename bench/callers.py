@@ -28,7 +28,8 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.store import Store
 from domain.execution.commands import UpdateProgress
-from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import ExecutionStarted, ExecutionStarting
 from domain.model import Recorded
 from domain.writer.command_bus import Bus
 from domain.writer.message import Message

@@ -17,7 +17,7 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.store import Store
-from domain.execution.events import ExecutionStarting
+from domain.execution.events.lifecycle import ExecutionStarting
 from domain.model import Recorded
 
 SCHEMA = "executions"

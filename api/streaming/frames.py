@@ -12,7 +12,7 @@ from api.streaming.log.entry import Entry, States
 from domain.damage import REPORTS
 from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.encryption import DamagedKey, WrongKey
-from domain.execution.events import ExecutionFailed
+from domain.execution.events.lifecycle import ExecutionFailed
 from domain.execution.parts import Step
 from domain.execution.types import StepStatus
 from domain.json_forms import format_time

@@ -9,7 +9,7 @@ from domain.catalog.order import Order, OrderConfirmed, OrderStatus, require_aft
 from domain.catalog.service import Service
 from domain.catalog.workflow import Workflow
 from domain.errors import AlreadyExists
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan, copy_set_fields
 from domain.model import Command, Context, OtherStreamEvent, Recordable, Versioned
 from domain.types import Id

@@ -7,20 +7,19 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from domain.execution.claim_events import ExecutionReleased
-from domain.execution.events import (
+from domain.execution.events.claims import ExecutionReleased
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
     ExecutionStarted,
     ExecutionStarting,
-    ExecutionUpdated,
     RetryScheduled,
 )
-from domain.execution.step_events import UsageRecorded
+from domain.execution.events.steps import UsageRecorded
 from domain.execution.types import Status
 from domain.json_forms import in_milliseconds
 from domain.model import Event, Recorded

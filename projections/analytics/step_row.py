@@ -6,10 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from domain.execution.claim_events import ExecutionReleased
-from domain.execution.events import ExecutionFailed, RetryScheduled
+from domain.execution.events.claims import ExecutionReleased
+from domain.execution.events.lifecycle import ExecutionFailed, RetryScheduled
+from domain.execution.events.steps import StepStarted, UsageRecorded
 from domain.execution.state import OPEN
-from domain.execution.step_events import StepStarted, UsageRecorded
 from domain.execution.types import StepPlan, StepStatus
 from domain.json_forms import in_milliseconds
 from domain.model import Event

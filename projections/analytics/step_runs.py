@@ -12,15 +12,15 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.eventlog.connection.pg_arrays import columns
-from domain.execution.claim_events import ExecutionReleased
-from domain.execution.events import (
+from domain.execution.events.claims import ExecutionReleased
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionFailed,
     RetryScheduled,
 )
-from domain.execution.step_events import (
+from domain.execution.events.steps import (
     StepCompleted,
     StepFailed,
     StepsAdded,

@@ -8,8 +8,8 @@ from typing import ClassVar
 from psycopg import AsyncConnection
 
 from domain.eventlog.connection.pg_arrays import columns, placeholders
-from domain.execution.claim_events import ExecutionClaimed, ExecutionReleased
-from domain.execution.events import ExecutionFailed
+from domain.execution.events.claims import ExecutionClaimed, ExecutionReleased
+from domain.execution.events.lifecycle import ExecutionFailed
 from domain.execution.types import LEASE_LOST
 from domain.model import Recorded
 from projections.claims.row import CONCERNED, Claimable, after

@@ -15,13 +15,9 @@ from typing import Any, NamedTuple
 import orjson
 from psycopg import AsyncConnection
 
-from domain.execution.claim_events import ExecutionReleased
-from domain.execution.events import (
-    ExecutionCancelled,
-    ExecutionCreated,
-    ExecutionStarting,
-    ExecutionUpdated,
-)
+from domain.execution.events.claims import ExecutionReleased
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.lifecycle import ExecutionCancelled, ExecutionStarting
 from domain.model import aggregate_id
 from domain.types import Priority
 from projections.claims.row import RANKS

@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from domain.execution.claim_events import ExecutionClaimed, ExecutionReleased
-from domain.execution.events import (
+from domain.execution.events.claims import ExecutionClaimed, ExecutionReleased
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
     ExecutionStarted,
     ExecutionStarting,
-    ExecutionUpdated,
     RetryScheduled,
 )
 from domain.execution.types import Status

@@ -15,7 +15,8 @@ from domain.catalog.webhook import (
     WebhookSecretRotated,
     WebhookSettings,
 )
-from domain.execution.events import ExecutionCreated, ExecutionErased, ExecutionUpdated
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.lifecycle import ExecutionErased
 from domain.execution.webhook_url import endpoint
 from domain.model import Recorded, aggregate_id
 

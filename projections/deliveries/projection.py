@@ -12,7 +12,8 @@ from typing import ClassVar
 from psycopg import AsyncConnection
 
 from domain.catalog.webhook import EVENTS, HookEvent, WebhookRemoved
-from domain.execution.events import ExecutionCreated, ExecutionErased, ExecutionUpdated
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.lifecycle import ExecutionErased
 from domain.model import Recorded, aggregate_id
 from projections.deliveries.hooks import (
     HookRow,

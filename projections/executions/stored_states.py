@@ -20,7 +20,7 @@ from domain.errors import ArchiveAway, Damaged, Unreadable
 from domain.eventlog.codec import Codec, Snapshot, encode_state, to_sealed_json
 from domain.eventlog.connection.heartbeats import read_heartbeats
 from domain.eventlog.connection.pg_arrays import columns
-from domain.execution.events import RetryScheduled
+from domain.execution.events.lifecycle import RetryScheduled
 from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Recorded, Versioned

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from domain.eventlog.encryption import DataKey, usable
-from domain.execution.events import (
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,

@@ -6,21 +6,20 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import NamedTuple
 
-from domain.execution.claim_events import ExecutionReleased
-from domain.execution.events import (
+from domain.execution.events.claims import ExecutionReleased
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
     ExecutionStarted,
     ExecutionStarting,
-    ExecutionUpdated,
     RetryScheduled,
 )
+from domain.execution.events.progress import CheckpointSaved
 from domain.execution.parts import NO_TIME
-from domain.execution.progress_events import CheckpointSaved
 from domain.execution.state import CHECKPOINT_LATE, checkpoint_due
 from domain.execution.types import Status
 from domain.json_forms import in_milliseconds

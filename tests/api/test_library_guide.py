@@ -21,8 +21,8 @@ from eventsourcing.projection import EventSourcedProjection, EventSourcedProject
 
 from domain.eventlog import library
 from domain.eventlog.sessions import session_options
-from domain.execution.events import ExecutionCompleted
-from domain.execution.step_events import StepCompleted
+from domain.execution.events.lifecycle import ExecutionCompleted
+from domain.execution.events.steps import StepCompleted
 from domain.model import Recorded
 from domain.sealing import Ciphertext
 from domain.service_log import ServiceLog, UnknownEvent

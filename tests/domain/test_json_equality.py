@@ -17,10 +17,11 @@ from domain.execution.commands import (
     StartStep,
     UpdateExecution,
 )
-from domain.execution.events import ExecutionCompleted, ExecutionPaused, ExecutionUpdated
-from domain.execution.progress_events import CheckpointSaved
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.lifecycle import ExecutionCompleted, ExecutionPaused
+from domain.execution.events.progress import CheckpointSaved
+from domain.execution.events.steps import StepCompleted, StepsAdded, StepStarted
 from domain.execution.state import Execution
-from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
 from domain.execution.types import ExecutionResult, StepPlan
 from domain.json_equality import same_json
 from domain.model import Command, Event

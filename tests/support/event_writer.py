@@ -12,9 +12,9 @@ from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
-from domain.execution.events import (
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import (
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionStarted,
     ExecutionStarting,
 )

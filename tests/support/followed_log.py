@@ -15,7 +15,8 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
-from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import ExecutionStarted, ExecutionStarting
 from domain.model import Command, Recorded
 from domain.writer.command_bus import Bus
 from domain.writer.guarded_writer import GuardedWriter

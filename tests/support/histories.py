@@ -6,17 +6,17 @@ from datetime import timedelta
 
 from domain.catalog.order import Order
 from domain.catalog.service import Service
-from domain.execution.events import (
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionStarted,
     ExecutionStarting,
     RetryScheduled,
 )
-from domain.execution.progress_events import CheckpointSaved
+from domain.execution.events.progress import CheckpointSaved
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.types import ExecutionError, ExecutionResult, Status
 from domain.model import Event

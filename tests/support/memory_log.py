@@ -16,7 +16,7 @@ from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import NEWEST
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.model import Event, Recorded, Versioned, replay
 from domain.registry import codec
 

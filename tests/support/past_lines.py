@@ -15,7 +15,7 @@ from domain import registry
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.commands.log import AppendLogLines, LogLine
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.model import Command, Recorded
 from domain.retention.hold import HoldPlaced, PlaceHold
 from domain.writer.command_bus import Answer, Bus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.progress import ProgressUpdated
 from domain.model import Event
 from tests.support.event_writer import Happening
 

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
 from domain.eventlog.encryption import KEY_BYTES, Vault
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.model import Recorded, Versioned, replay
 from domain.registry import codec
 from domain.types import Assignee

@@ -7,15 +7,15 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from domain.execution.events import (
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
-    ExecutionUpdated,
 )
-from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
-from domain.execution.step_events import StepCompleted, StepStarted, UsageRecorded
+from domain.execution.events.progress import CheckpointSaved, ProgressUpdated
+from domain.execution.events.steps import StepCompleted, StepStarted, UsageRecorded
 from domain.execution.types import ExecutionError
 from tests.support.event_writer import Happening, completed, created, started
 

@@ -19,7 +19,7 @@ from domain.execution.commands import (
     UpdateExecution,
     UpdateProgress,
 )
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.execution.state import Execution
 from domain.model import Command, Recorded
 from domain.supervisor import cancel

@@ -12,7 +12,7 @@ from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey, usable
 from domain.eventlog.store import Store
-from domain.execution.events import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
 from domain.execution.webhook import Webhook
 from domain.lru import LruCache
 from domain.sealing import Ciphertext

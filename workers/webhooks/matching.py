@@ -14,7 +14,7 @@ from domain import registry
 from domain.damage import reason
 from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
-from domain.execution.events import ExecutionFailed
+from domain.execution.events.lifecycle import ExecutionFailed
 from domain.execution.webhook_events import matches as names_match
 from domain.json_forms import parse_time
 from domain.model import Versioned

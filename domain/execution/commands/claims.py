@@ -10,14 +10,14 @@ from typing import ClassVar, Self
 from pydantic import PrivateAttr
 
 from domain.errors import Taken
-from domain.execution.claim_events import (
+from domain.execution.commands.lifecycle import end_by_error
+from domain.execution.events.claims import (
     ExecutionClaimed,
     ExecutionRecovered,
     ExecutionReleased,
     ExecutionStalled,
 )
-from domain.execution.commands.lifecycle import end_by_error
-from domain.execution.events import ExecutionResumed, ExecutionStarted, ExecutionStarting
+from domain.execution.events.lifecycle import ExecutionResumed, ExecutionStarted, ExecutionStarting
 from domain.execution.order_in_time import require_after_status
 from domain.execution.state import DONE, Execution
 from domain.execution.types import (

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from domain.errors import Invalid
 from domain.execution.commands.webhooks import webhooks_from
-from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import ExecutionStarted, ExecutionStarting
+from domain.execution.events.progress import ProgressUpdated
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.step_tree import check_parents

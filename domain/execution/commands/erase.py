@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from domain.errors import Erased
-from domain.execution.events import ExecutionCancelled, ExecutionErased
+from domain.execution.events.lifecycle import ExecutionCancelled, ExecutionErased
 from domain.execution.state import Execution
 from domain.model import Command, Context, Event
 from domain.types import Reason

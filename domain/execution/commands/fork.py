@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from domain.errors import Invalid
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.execution.forked import (
     CarriedCheckpoint,
     CarriedStep,

@@ -8,9 +8,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from domain.errors import Erased, Invalid
-from domain.execution.claim_events import ExecutionReleased
 from domain.execution.commands.progress import record_usage, save_checkpoint
-from domain.execution.events import (
+from domain.execution.events.claims import ExecutionReleased
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from domain.errors import Invalid
-from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
+from domain.execution.events.progress import CheckpointSaved, ProgressUpdated
+from domain.execution.events.steps import UsageRecorded
 from domain.execution.state import CHECKPOINT_LATE, Execution
-from domain.execution.step_events import UsageRecorded
 from domain.execution.types import MentionedStep, Usage, copy_set_fields
 from domain.model import Command, Context, Event
 from domain.types import LARGEST_COST, JsonObject, Percent

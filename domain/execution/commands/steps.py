@@ -10,16 +10,16 @@ from pydantic import Field
 from domain.errors import AlreadyExists, Invalid
 from domain.execution.commands.create import check_steps
 from domain.execution.commands.progress import record_usage
-from domain.execution.order_in_time import require_after_step
-from domain.execution.parts import Step
-from domain.execution.state import Execution
-from domain.execution.step_events import (
+from domain.execution.events.steps import (
     StepCompleted,
     StepFailed,
     StepsAdded,
     StepSkipped,
     StepStarted,
 )
+from domain.execution.order_in_time import require_after_step
+from domain.execution.parts import Step
+from domain.execution.state import Execution
 from domain.execution.step_tree import check_parent, check_same_place
 from domain.execution.types import (
     MOST_STEPS,

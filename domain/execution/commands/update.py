@@ -18,7 +18,7 @@ from domain.execution.commands.lifecycle import (
 )
 from domain.execution.commands.progress import UpdateProgress
 from domain.execution.commands.webhooks import webhooks_from
-from domain.execution.events import FIELDS, ExecutionUpdated
+from domain.execution.events.creation import FIELDS, ExecutionUpdated
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.transitions import TRANSITIONS

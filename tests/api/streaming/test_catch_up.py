@@ -18,7 +18,7 @@ from api.streaming.log.entry import Chunk
 from api.streaming.log.loader import StreamPage
 from api.streaming.topic import KnownStream, Topic
 from domain.eventlog.codec import EventRow
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.progress import ProgressUpdated
 from domain.model import Event, Recorded
 from tests.support.hub import Line, until
 from tests.support.memory_log import MemoryLog, MemoryTail, created

@@ -14,7 +14,7 @@ from api.streaming.hub import Hub
 from api.streaming.subscriber import DONE, FAULT, SLOW
 from api.system import new_hub
 from domain.eventlog.connection.notifications import Listener
-from domain.execution.events import ExecutionCompleted
+from domain.execution.events.lifecycle import ExecutionCompleted
 from domain.execution.types import ExecutionResult
 from tests.support import sample_aggregate
 from tests.support.hub import LOG, Line, append, connect, running, until

@@ -21,8 +21,8 @@ from api.streaming.log.stored_log import StoredLog
 from api.streaming.phase import HubState
 from api.streaming.topic import KnownStream, Topic
 from domain.eventlog.encryption import DataKey
-from domain.execution.progress_events import ProgressUpdated
-from domain.execution.step_events import ExecutionEvent
+from domain.execution.events.event import ExecutionEvent
+from domain.execution.events.progress import ProgressUpdated
 from tests.support import memory_log
 from tests.support.event_writer import Log, completed, created, opened, started
 from tests.support.hub import Line, until

@@ -25,8 +25,9 @@ from api.streaming.phase import TABLE, TRANSITIONS, Phase
 from api.streaming.subscriber import DONE, Subscriber
 from api.streaming.topic import KnownStream, Topic
 from domain.eventlog.codec import EventRow
-from domain.execution.events import ExecutionCompleted, ExecutionUpdated
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.lifecycle import ExecutionCompleted
+from domain.execution.events.progress import ProgressUpdated
 from domain.execution.types import ExecutionResult
 from tests.support.examples import at_most
 from tests.support.memory_log import MemoryLog, MemoryTail, created

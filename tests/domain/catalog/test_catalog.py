@@ -24,7 +24,7 @@ from domain.catalog.service import CreateService, Service, ServiceCreated
 from domain.catalog.user import CreateUser, User, UserCreated
 from domain.catalog.workflow import CreateWorkflow, Workflow, WorkflowCreated, WorkflowStep
 from domain.errors import AlreadyExists, Erased, Invalid, NotFound, UnknownReference
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan
 from domain.model import OtherStreamEvent, Versioned
 from domain.registry import COMMANDS

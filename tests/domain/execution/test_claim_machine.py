@@ -15,7 +15,6 @@ from hypothesis.stateful import (
 )
 
 from domain.errors import DomainError, LeaseLost, Taken
-from domain.execution.claim_events import ExecutionReleased
 from domain.execution.commands import (
     ClaimExecution,
     CompleteExecution,
@@ -29,6 +28,7 @@ from domain.execution.commands import (
     StartRetry,
     UpdateProgress,
 )
+from domain.execution.events.claims import ExecutionReleased
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.types import Status

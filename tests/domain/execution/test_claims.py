@@ -7,12 +7,6 @@ from datetime import timedelta
 import pytest
 
 from domain.errors import IllegalTransition, LeaseLost, Taken
-from domain.execution.claim_events import (
-    ExecutionClaimed,
-    ExecutionRecovered,
-    ExecutionReleased,
-    ExecutionStalled,
-)
 from domain.execution.commands import (
     AutoCheckpoint,
     ClaimExecution,
@@ -25,18 +19,24 @@ from domain.execution.commands import (
     UpdateExecution,
     UpdateProgress,
 )
-from domain.execution.events import (
+from domain.execution.events.claims import (
+    ExecutionClaimed,
+    ExecutionRecovered,
+    ExecutionReleased,
+    ExecutionStalled,
+)
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.lifecycle import (
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
     ExecutionStarted,
     ExecutionStarting,
-    ExecutionUpdated,
     RetryScheduled,
 )
-from domain.execution.progress_events import ProgressUpdated
-from domain.execution.step_events import StepCompleted, StepStarted
+from domain.execution.events.progress import ProgressUpdated
+from domain.execution.events.steps import StepCompleted, StepStarted
 from domain.execution.types import Status
 from domain.model import Event, HeartbeatEntry
 from domain.types import Assignee

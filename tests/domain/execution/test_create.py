@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from domain.errors import AlreadyExists, UnknownReference
 from domain.execution.commands import COMMANDS, FailExecution, RecordUsage
-from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import ExecutionStarted, ExecutionStarting
+from domain.execution.events.progress import ProgressUpdated
+from domain.execution.events.steps import UsageRecorded
 from domain.execution.state import Execution
-from domain.execution.step_events import UsageRecorded
 from domain.execution.types import Status
 from domain.execution.webhook import Webhook
 from domain.model import Command

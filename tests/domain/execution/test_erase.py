@@ -10,7 +10,7 @@ from domain.errors import Erased
 from domain.execution.commands import RetryExecution
 from domain.execution.commands.erase import EraseExecution
 from domain.execution.commands.log import CLOCKS_DIFFER, AppendLogLines, LogLine
-from domain.execution.events import ExecutionCancelled, ExecutionErased
+from domain.execution.events.lifecycle import ExecutionCancelled, ExecutionErased
 from domain.execution.types import Status
 from domain.model import LogEntry
 from tests.support.given import NOON, SECOND, given

@@ -12,16 +12,15 @@ from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import StartExecution, StartStep
 from domain.execution.commands.fork import ForkExecution
-from domain.execution.events import (
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.lifecycle import (
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionErased,
     ExecutionFailed,
     ExecutionResumed,
-    ExecutionUpdated,
 )
-from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
-from domain.execution.step_events import (
+from domain.execution.events.progress import CheckpointSaved, ProgressUpdated
+from domain.execution.events.steps import (
     StepCompleted,
     StepFailed,
     StepsAdded,

@@ -18,7 +18,7 @@ from domain.execution.commands import (
     StartExecution,
     UpdateProgress,
 )
-from domain.execution.events import (
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,
@@ -26,15 +26,15 @@ from domain.execution.events import (
     ExecutionResumed,
     RetryScheduled,
 )
-from domain.execution.parts import Cancellation
-from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
-from domain.execution.step_events import (
+from domain.execution.events.progress import CheckpointSaved, ProgressUpdated
+from domain.execution.events.steps import (
     StepCompleted,
     StepsAdded,
     StepSkipped,
     StepStarted,
     UsageRecorded,
 )
+from domain.execution.parts import Cancellation
 from domain.execution.types import ExecutionResult, Status, StepPlan, StepStatus, Usage
 from tests.support.given import NOON, SECOND, given
 from tests.support.histories import (

@@ -22,9 +22,9 @@ from domain.execution.commands import (
     UpdateExecution,
     UpdateProgress,
 )
-from domain.execution.events import ExecutionPaused, ExecutionResumed
+from domain.execution.events.lifecycle import ExecutionPaused, ExecutionResumed
+from domain.execution.events.steps import StepFailed, StepsAdded, StepStarted
 from domain.execution.state import Execution
-from domain.execution.step_events import StepFailed, StepsAdded, StepStarted
 from domain.execution.types import ExecutionError, Status, StepPlan
 from domain.model import Command
 from projections.representations.execution import document

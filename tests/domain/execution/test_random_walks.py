@@ -11,7 +11,7 @@ from hypothesis import given
 from domain.eventlog.codec import to_sealed_json
 from domain.execution.commands import CreateExecution
 from domain.execution.commands.fork import ForkExecution
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.execution.state import FINAL, Execution
 from domain.execution.types import Status, StepStatus
 from domain.model import Context, Recorded, Versioned, replay

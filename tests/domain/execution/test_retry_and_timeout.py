@@ -17,16 +17,16 @@ from domain.execution.commands import (
     TimeOutExecution,
     UpdateExecution,
 )
-from domain.execution.events import (
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import (
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
     RetryScheduled,
 )
+from domain.execution.events.steps import StepCompleted, StepsAdded, StepSkipped, StepStarted
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.step_events import StepCompleted, StepsAdded, StepSkipped, StepStarted
 from domain.execution.types import ExecutionError, Status, StepPlan
 from domain.model import Event
 from tests.support.given import SECOND, Given, given

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from domain.errors import AlreadyExists, IllegalTransition
 from domain.execution.commands import CreateExecution, DeclareSteps, StartStep
-from domain.execution.events import ExecutionCreated
-from domain.execution.step_events import StepsAdded, StepStarted
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.steps import StepsAdded, StepStarted
 from domain.execution.types import StepPlan
 from projections.representations.execution import document
 from tests.support.given import Given, given

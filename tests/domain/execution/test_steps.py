@@ -12,9 +12,8 @@ from domain.execution.commands import (
     SkipStep,
     StartStep,
 )
-from domain.execution.events import ExecutionFailed
-from domain.execution.state import Execution
-from domain.execution.step_events import (
+from domain.execution.events.lifecycle import ExecutionFailed
+from domain.execution.events.steps import (
     StepCompleted,
     StepFailed,
     StepsAdded,
@@ -22,6 +21,7 @@ from domain.execution.step_events import (
     StepStarted,
     UsageRecorded,
 )
+from domain.execution.state import Execution
 from domain.execution.transitions import STEP_TRANSITIONS
 from domain.execution.types import ExecutionError, StepPlan, StepStatus, Usage
 from domain.model import Command, Event

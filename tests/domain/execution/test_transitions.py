@@ -31,8 +31,8 @@ from domain.execution.commands import (
     UpdateExecution,
     UpdateProgress,
 )
+from domain.execution.events.steps import StepStarted
 from domain.execution.state import Execution
-from domain.execution.step_events import StepStarted
 from domain.execution.transitions import CLIENT_MOVES
 from domain.execution.types import Status, StepPlan
 from domain.model import Command

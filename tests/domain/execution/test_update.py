@@ -11,15 +11,15 @@ from pydantic import ValidationError
 
 from domain.errors import IllegalTransition
 from domain.execution.commands import UpdateExecution
-from domain.execution.events import (
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionPaused,
     ExecutionResumed,
-    ExecutionUpdated,
     RetryScheduled,
 )
-from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
-from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
+from domain.execution.events.progress import CheckpointSaved, ProgressUpdated
+from domain.execution.events.steps import StepCompleted, StepsAdded, StepStarted
 from domain.execution.types import Status, StepPlan
 from domain.execution.webhook import Webhook
 from domain.types import Assignee, Priority

@@ -8,7 +8,7 @@ import pytest
 from eventsourcing.persistence import OperationalError
 
 from domain.errors import Overloaded
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.progress import ProgressUpdated
 from domain.integrity import histories
 from domain.integrity.histories import Histories
 from tests.support.event_writer import Happening, Log, opened, some

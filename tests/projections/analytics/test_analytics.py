@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from psycopg import AsyncConnection
 
-from domain.execution.events import ExecutionCompleted, ExecutionStarted
+from domain.execution.events.lifecycle import ExecutionCompleted, ExecutionStarted
+from domain.execution.events.steps import UsageRecorded
 from domain.execution.state import Execution
-from domain.execution.step_events import UsageRecorded
 from domain.execution.types import Status
 from domain.json_forms import format_time
 from domain.model import Recorded

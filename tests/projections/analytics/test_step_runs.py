@@ -15,11 +15,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given
 
-from domain.execution.events import ExecutionCancelled, ExecutionFailed
-from domain.execution.forked import CarriedStep
-from domain.execution.parts import ELSEWHERE, Step
-from domain.execution.state import Execution
-from domain.execution.step_events import (
+from domain.execution.events.lifecycle import ExecutionCancelled, ExecutionFailed
+from domain.execution.events.steps import (
     StepCompleted,
     StepFailed,
     StepsAdded,
@@ -27,6 +24,9 @@ from domain.execution.step_events import (
     StepStarted,
     UsageRecorded,
 )
+from domain.execution.forked import CarriedStep
+from domain.execution.parts import ELSEWHERE, Step
+from domain.execution.state import Execution
 from domain.execution.types import ExecutionError, StepPlan, StepStatus
 from domain.model import Event, Recorded, Versioned, replay
 from domain.types import Assignee, StepAssignee

@@ -16,7 +16,7 @@ from domain.execution.commands import (
     StartExecution,
     UpdateExecution,
 )
-from domain.execution.events import ExecutionCreated
+from domain.execution.events.creation import ExecutionCreated
 from domain.execution.types import Status
 from domain.model import Recorded
 from domain.types import Assignee, Priority

@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
-from domain.execution.events import ExecutionUpdated
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.progress import ProgressUpdated
 from projections.engine import pages
 from projections.engine.follower import BookmarkState, Follower
 from projections.engine.migrations import migrate_projections

@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from api.cli.rebuild_worker import COMMAND
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.progress import ProgressUpdated
 from domain.model import Recorded
 from projections.analytics.projection import Analytics
 from projections.engine import rebuild as rebuilding

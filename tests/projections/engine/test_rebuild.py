@@ -15,8 +15,8 @@ from domain import registry
 from domain.eventlog.codec import EventRow
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
-from domain.execution.events import ExecutionUpdated
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.progress import ProgressUpdated
 from projections.analytics import queries
 from projections.analytics.analytics_query import AnalyticsQuery
 from projections.analytics.projection import Analytics

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg import AsyncConnection
 
-from domain.execution.events import ExecutionStarting
+from domain.execution.events.lifecycle import ExecutionStarting
 from domain.model import Recorded
 from projections.engine.row_cache import RowCache
 from tests.support.event_writer import NOON

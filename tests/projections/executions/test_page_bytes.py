@@ -9,7 +9,7 @@ from datetime import datetime
 import orjson
 import pytest
 
-from domain.execution.events import ExecutionUpdated
+from domain.execution.events.creation import ExecutionUpdated
 from projections.executions import page_query
 from projections.executions.page_query import MOST_BYTES
 from projections.executions.past import PastLists

@@ -17,9 +17,10 @@ from psycopg.sql import SQL, Identifier
 from domain import registry
 from domain.eventlog.codec import to_sealed_json
 from domain.eventlog.sessions import session_options
-from domain.execution.events import ExecutionFailed, ExecutionUpdated, RetryScheduled
-from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
-from domain.execution.step_events import StepCompleted, StepStarted
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.lifecycle import ExecutionFailed, RetryScheduled
+from domain.execution.events.progress import CheckpointSaved, ProgressUpdated
+from domain.execution.events.steps import StepCompleted, StepStarted
 from domain.execution.types import ExecutionError
 from domain.model import Recorded
 from projections.engine.follower import Follower

@@ -10,9 +10,10 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.eventlog.sessions import session_options
-from domain.execution.events import ExecutionFailed, ExecutionUpdated
-from domain.execution.progress_events import CheckpointSaved
-from domain.execution.step_events import StepCompleted, StepStarted
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.lifecycle import ExecutionFailed
+from domain.execution.events.progress import CheckpointSaved
+from domain.execution.events.steps import StepCompleted, StepStarted
 from domain.execution.types import ExecutionError
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from psycopg import AsyncConnection
 
 from domain.eventlog.codec import to_sealed_json
-from domain.execution.events import ExecutionUpdated
+from domain.execution.events.creation import ExecutionUpdated
 from domain.model import Recorded
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages

@@ -11,7 +11,8 @@ import pytest
 
 from domain.damage import REPORTS
 from domain.eventlog.sessions import session_options
-from domain.execution.events import ExecutionFailed, ExecutionUpdated, RetryScheduled
+from domain.execution.events.creation import ExecutionUpdated
+from domain.execution.events.lifecycle import ExecutionFailed, RetryScheduled
 from domain.execution.types import ExecutionError
 from projections.executions import references, stored_states
 from projections.executions.past import PastLists

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from domain.budget import Budget
 from domain.errors import TooExpensive
-from domain.execution.step_events import StepCompleted, StepsAdded
+from domain.execution.events.steps import StepCompleted, StepsAdded
 from domain.execution.types import StepPlan
 from domain.model import Event, Recorded, Versioned, replay
 from projections.history import diff as diff_module

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from domain.errors import Invalid, NotFound, TooExpensive
-from domain.execution.progress_events import ProgressUpdated
-from domain.execution.step_events import StepCompleted, StepStarted
+from domain.execution.events.progress import ProgressUpdated
+from domain.execution.events.steps import StepCompleted, StepStarted
 from projections.history import time_travel
 from projections.history.json_patch import Change
 from projections.history.time_travel import EventPage, History, existing

@@ -17,12 +17,8 @@ from domain.eventlog.queries import append_statement
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.commands.log import LogLine
-from domain.execution.events import (
-    ExecutionCancelled,
-    ExecutionCreated,
-    ExecutionFailed,
-    RetryScheduled,
-)
+from domain.execution.events.creation import ExecutionCreated
+from domain.execution.events.lifecycle import ExecutionCancelled, ExecutionFailed, RetryScheduled
 from domain.execution.types import ExecutionError
 from projections.engine.follower import Follower
 from projections.engine.migrations import migrate_projections

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from domain.eventlog.encryption import DataKey
-from domain.execution.events import (
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from domain.errors import Invalid
 from domain.eventlog.sessions import session_options
-from domain.execution.progress_events import ProgressUpdated
+from domain.execution.events.progress import ProgressUpdated
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.executions.columns import FIELDS, field, sortable

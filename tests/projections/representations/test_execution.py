@@ -15,24 +15,23 @@ import pytest
 from domain.eventlog.codec import Codec, to_sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import PauseExecution
-from domain.execution.events import (
+from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
+from domain.execution.events.lifecycle import (
     ExecutionCancelled,
     ExecutionCompleted,
-    ExecutionCreated,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
-    ExecutionUpdated,
 )
-from domain.execution.parts import KEPT_JSON, Step
-from domain.execution.progress_events import CheckpointSaved
-from domain.execution.step_events import (
+from domain.execution.events.progress import CheckpointSaved
+from domain.execution.events.steps import (
     StepCompleted,
     StepsAdded,
     StepSkipped,
     StepStarted,
     UsageRecorded,
 )
+from domain.execution.parts import KEPT_JSON, Step
 from domain.execution.types import ExecutionError, Status, StepPlan
 from domain.execution.webhook import Webhook
 from domain.model import Recorded

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from domain.execution.events.event import ExecutionEvent
 from domain.execution.parts import NOTHING, Step
 from domain.execution.state import Execution
 from domain.execution.types import ExecutionError, StepKind, StepPlan, StepStatus, Usage
-from domain.model import Event, Recorded
+from domain.model import Recorded
 from domain.sealing import Sealed
 from domain.types import StepAssignee
-
-
-class ExecutionEvent(Event):
-    """An event of an execution."""
-
-    def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        raise NotImplementedError
 
 
 class StepsAdded(ExecutionEvent):

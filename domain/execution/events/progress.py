@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from domain.execution.events.event import ExecutionEvent
 from domain.execution.parts import Checkpoint
 from domain.execution.state import Execution
-from domain.execution.step_events import ExecutionEvent
 from domain.model import Recorded
 from domain.sealing import Sealed
 from domain.types import Percent

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from domain.execution import endings
+from domain.execution.events.event import ExecutionEvent
 from domain.execution.parts import Claim
 from domain.execution.state import Execution
-from domain.execution.step_events import ExecutionEvent
 from domain.execution.types import Lease, Status
 from domain.json_forms import Time
 from domain.model import Recorded
