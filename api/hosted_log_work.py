@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from api.database import Database
 from api.ready_logs import Preparation, prepare_log
 from api.settings import SetupError
@@ -53,7 +53,7 @@ class WorkDeployment(NamedTuple):
     connections: int
 
     def retention_of(self, name: str) -> LineRetention | None:
-        """What is archived of a log, in a place of its own."""
+        """What is archived of a log, at a location of its own."""
         if (common := self.retention) is None:
             return None
         url = f"{common.url.rstrip('/')}/{name}"
@@ -73,7 +73,7 @@ class HostedLogWorkers(Background):
         self._databases = SharedDatabases(max(2, deployment.connections // 2))
         self._ownerships: dict[str, tuple[LogOwnership, list[str]]] = {}
         self._slots: dict[str, ConnectionSlots] = {}
-        self._working: dict[str, tuple[LogPlace, asyncio.Task[None]]] = {}
+        self._working: dict[str, tuple[LogLocation, asyncio.Task[None]]] = {}
 
     def tasks(self) -> Tasks:
         return {"logs at work": self._look_after}
@@ -95,25 +95,25 @@ class HostedLogWorkers(Background):
                         log.error("the file of the logs cannot be read", reason=str(error))
                 await asyncio.sleep(LOOK)
 
-    async def _settle(self, places: dict[str, LogPlace], client: HttpClient) -> None:
+    async def _settle(self, locations: dict[str, LogLocation], client: HttpClient) -> None:
         """Work for what stands in the file now, where it is now, and for nothing else."""
-        for name, (place, task) in list(self._working.items()):
-            if places.get(name) != place:
+        for name, (location, task) in list(self._working.items()):
+            if locations.get(name) != location:
                 await _end([task])
                 del self._working[name]
-        for name, place in places.items():
+        for name, location in locations.items():
             if name not in self._working:
-                run = self._work_always(name, place, client)
-                self._working[name] = place, asyncio.create_task(run, name=f"work for {name}")
+                run = self._work_always(name, location, client)
+                self._working[name] = location, asyncio.create_task(run, name=f"work for {name}")
 
-    async def _work_always(self, name: str, place: LogPlace, client: HttpClient) -> None:
+    async def _work_always(self, name: str, location: LogLocation, client: HttpClient) -> None:
         structlog.contextvars.bind_contextvars(log=name)
         pause = AGAIN
         while True:
             try:
-                conninfo, keys, _ = await self._preparation.of(name, place)
+                conninfo, keys, _ = await self._preparation.of(name, location)
                 pause = AGAIN
-                if await self._work(name, conninfo, place.schema, keys, client):
+                if await self._work(name, conninfo, location.schema, keys, client):
                     continue
             except (DomainError, SetupError, OSError) as error:
                 reason = error.detail if isinstance(error, DomainError) else str(error)
@@ -126,7 +126,7 @@ class HostedLogWorkers(Background):
     async def _work(
         self, name: str, conninfo: str, schema: str, keys: LogKeys, client: HttpClient
     ) -> bool:
-        """Until the log is another one, or another process owns it, or it is in another place: whether it is that."""
+        """Until the log is another one, or another process owns it, or it is in another database: whether it is that."""
         known, over, moved = self._deployment, asyncio.Event(), asyncio.Event()
         on_changed = list[Callable[[], object]]()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from api.embedded_postgres.data_dir import DataDir
-from api.embedded_postgres.master_key import is_elsewhere, master_key, place
+from api.embedded_postgres.master_key import describe_source, is_elsewhere, master_key
 from api.settings import Settings, SetupError
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
@@ -37,7 +37,7 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
             else "put the right one there, from the data directory of another server of this database or a backup"
         )
         raise SetupError(
-            f"{place(settings, folder)} is not the key that this log was sealed with ({error}): {cure}"
+            f"{describe_source(settings, folder)} is not the key that this log was sealed with ({error}): {cure}"
         ) from None
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Generic, TypeVar
 
-from api.cells.registry import LogPlace
+from api.cells.registry import LogLocation
 from api.database import Database
 from api.settings import SetupError
 from domain.eventlog.setup.log_name import OtherName
@@ -23,41 +23,41 @@ T = TypeVar("T")
 class Preparation(Generic[T]):
     """Makes logs ready by `make`, which blocks, so many at once, and of those few of one database."""
 
-    def __init__(self, make: Callable[[str, LogPlace], T], at_once: int) -> None:
+    def __init__(self, make: Callable[[str, LogLocation], T], at_once: int) -> None:
         self._make = make
         self._threads = ThreadPoolExecutor(at_once, "log opens")
         self._turns: defaultdict[str | None, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, OF_ONE_DATABASE)
         )
 
-    async def of(self, name: str, place: LogPlace) -> T:
+    async def of(self, name: str, location: LogLocation) -> T:
         """What `make` makes of a log. Raises what it raises."""
-        async with self._turns[place.url]:
+        async with self._turns[location.url]:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._make, name, place)
+            return await loop.run_in_executor(self._threads, self._make, name, location)
 
     def close(self) -> None:
         """Make no more ready; what is under way ends by itself."""
         self._threads.shutdown(wait=False)
 
 
-def prepare_log(known: Database, master_key: bytes, name: str, place: LogPlace) -> ReadyLog:
+def prepare_log(known: Database, master_key: bytes, name: str, location: LogLocation) -> ReadyLog:
     """Make what is missing of a log where it is by now. It blocks, for as long as its database takes. `known` is the
-    database where the place names none.
+    database where the location names none.
 
     Raises:
         DomainError: the database is away, or the log has another master key.
         SetupError: it has another name.
     """
-    named = database_at(known, place)
+    named = database_at(known, location)
     try:
-        return make_ready(named.owner, named.serving, place.schema, name, master_key)
+        return make_ready(named.owner, named.serving, location.schema, name, master_key)
     except OtherName as error:
         raise SetupError(str(error)) from None
 
 
-def database_at(known: Database, place: LogPlace) -> Database:
-    """The database of a place, where `known` is that of the settings."""
-    if place.url is None:
+def database_at(known: Database, location: LogLocation) -> Database:
+    """The database of a location, where `known` is that of the settings."""
+    if location.url is None:
         return Database(known.owner, known.serving)
-    return Database(place.owner_url or place.url, place.url)
+    return Database(location.owner_url or location.url, location.url)

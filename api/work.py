@@ -106,7 +106,7 @@ class LogChangeHandlers(NamedTuple):
 
     log: Callable[[], object] = lambda: None
     key: Callable[[], object] = lambda: None
-    place: Callable[[str], object] = lambda _: None
+    database: Callable[[str], object] = lambda _: None
 
 
 @asynccontextmanager
@@ -207,7 +207,7 @@ def _watches(
     return (
         LogWatch(store, on_change.log, listener, every),
         KeyWatch(store, on_change.key, every),
-        MoveWatch(store, listener, conninfo, on_moved=on_change.place, poll=every),
+        MoveWatch(store, listener, conninfo, on_moved=on_change.database, poll=every),
     )
 
 

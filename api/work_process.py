@@ -83,7 +83,7 @@ class WorkProcess:
             self._process.terminate()
 
     def relocate(self, conninfo: str) -> None:
-        """Let it work in another place once it is started again: it goes there by itself."""
+        """Let it work in another database once it is started again: it goes there by itself."""
         self._task = self._task._replace(conninfo=conninfo)
 
     def _say_ended(self, status: int) -> None:

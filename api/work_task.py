@@ -163,10 +163,10 @@ class Reason(Enum):
     SIGNAL = auto()
     OTHER_LOG = auto()
     OTHER_KEY = auto()
-    OTHER_PLACE = auto()
+    OTHER_DATABASE = auto()
 
 
-OTHER = Reason.OTHER_LOG, Reason.OTHER_KEY, Reason.OTHER_PLACE
+OTHER = Reason.OTHER_LOG, Reason.OTHER_KEY, Reason.OTHER_DATABASE
 """In the order of `LogChangeHandlers`."""
 
 
@@ -177,7 +177,7 @@ async def _until_stopped(
     relocate: Callable[[str], None],
 ) -> None:
     """Work until there is a reason to end; `reasons` get what comes until the loop has ended, too. `relocate` is
-    called with the connection string in another place, where the log has moved.
+    called with the connection string of another database, where the log has moved.
 
     Raises:
         WrongKey, RotationUnderWay: the log has another master key at the start.

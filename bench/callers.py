@@ -71,12 +71,12 @@ async def measure(conninfo: str, callers: int, seconds: float, postgres: int) ->
 async def begin(store: Store, streams: list[str]) -> None:
     """Record executions that run, as nothing but their first three events."""
     async with store.transaction() as transaction:
-        places = count(transaction.position + 1)
+        positions = count(transaction.position + 1)
         now = datetime.now(UTC)
         rows = [
             store.codec.encode(
                 Recorded(
-                    stream, version, next(places), now, event, BY, None, None, CUSTOMER, PROVIDER
+                    stream, version, next(positions), now, event, BY, None, None, CUSTOMER, PROVIDER
                 ),
                 None,
             )

@@ -73,9 +73,9 @@ class Listener(asyncio.Protocol):
         self._tally.lost += 1
 
     def _sample(self, data: bytes, now: float) -> None:
-        place = data.rfind(STAMP)
-        if place >= 0:
-            stamp = data[place + len(STAMP) :].partition(b'"')[0]
+        start = data.rfind(STAMP)
+        if start >= 0:
+            stamp = data[start + len(STAMP) :].partition(b'"')[0]
             with suppress(ValueError):
                 self._tally.latencies.append((int(stamp), now - int(stamp) / 1e9))
 

@@ -184,11 +184,11 @@ def main() -> None:
     events, sealed = int(sys.argv[1]), "sealed" in sys.argv[2:]
     urls = [given for given in sys.argv[2:] if "://" in given]
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        place.chmod(0o711)
-        with EmbeddedPostgres(place / "data") as server:
-            url = urls[0] if urls else (place / "archive").as_uri()
-            found = asyncio.run(measure(server.conninfo(), url, place, events, sealed=sealed))
+        folder_path = Path(folder)
+        folder_path.chmod(0o711)
+        with EmbeddedPostgres(folder_path / "data") as server:
+            url = urls[0] if urls else (folder_path / "archive").as_uri()
+            found = asyncio.run(measure(server.conninfo(), url, folder_path, events, sealed=sealed))
     print(json.dumps(found, indent=1))  # noqa: T201
 
 

@@ -28,19 +28,19 @@ class DamageReports:
     def __init__(self) -> None:
         self.count = 0
         """Events, keys and log lines that this process could not read."""
-        self._places: LruCache[tuple[str, int], bool] = LruCache(REMEMBERED)
+        self._reported: LruCache[tuple[str, int], bool] = LruCache(REMEMBERED)
         self._streams: LruCache[tuple[str, str], bool] = LruCache(REMEMBERED)
 
     def report(self, what: str, stream: str, version: int, error: Exception) -> None:
         """Something of a stream cannot be read; version 0 is that of no event."""
-        if _is_new(self._places, (stream, version)):
+        if _is_new(self._reported, (stream, version)):
             self.count += 1
         if _is_new(self._streams, (what, stream)):
             log.error(what, stream=stream, version=version, reason=reason(error))
 
     def forget(self) -> None:
         """Report everything again."""
-        self._places.clear()
+        self._reported.clear()
         self._streams.clear()
 
 
@@ -63,9 +63,9 @@ def reason(error: Exception) -> str:
 
 def report(error: Damaged) -> None:
     """Report a stream that cannot be read to its end."""
-    place = error.members
+    members = error.members
     REPORTS.report(
-        "an event cannot be read", place.get("stream", ""), place.get("version", 0), error
+        "an event cannot be read", members.get("stream", ""), members.get("version", 0), error
     )
 
 

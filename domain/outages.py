@@ -13,7 +13,7 @@ FULL = (
     "The disk of the database is full, so nothing can be recorded. Send it again when there is room, "
     "with the same Idempotency-Key if it had one."
 )
-MOVING = "The log is being moved to another place. Send it again, with the same Idempotency-Key if it had one."
+MOVING = "The log is being moved to another database. Send it again, with the same Idempotency-Key if it had one."
 BELIEVED = 10.0
 """Seconds for which a disk is taken for full after the last sign of it: no error says when there is room again."""
 

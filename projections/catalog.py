@@ -151,11 +151,11 @@ class Catalog:
         whole = document(versioned)
         members = {name: value for name, value in whole.items() if name in FIELDS[kind]}
         found, shown = orjson.dumps(members).decode(), to_sealed_json(whole).decode()
-        place = versioned.version, versioned.position, versioned.at
+        version_position_time = versioned.version, versioned.position, versioned.at
         return (
             kind,
             identity,
-            *place,
+            *version_position_time,
             *versioned.state.parties,
             found,
             shown,

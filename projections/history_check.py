@@ -17,7 +17,7 @@ from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.eventlog.queries import FORWARDS, NEWEST
 from domain.eventlog.state_parts import PAGE_BYTES as FOLLOWING_BYTES
-from domain.eventlog.state_parts import apply_events, following
+from domain.eventlog.state_parts import apply_events, read_following
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.model import Versioned
@@ -115,15 +115,15 @@ class HistoryCheck:
             found = await read_stored(connection, self._view, ids)
         codec = self._store.codec
         works = {STREAM + id_: _Check(codec, found[id_], None, None, None) for id_ in ids}
-        places = dict.fromkeys(works, 0)
-        while places:
+        versions = dict.fromkeys(works, 0)
+        while versions:
             async with self._store.reader() as connection:
-                pages = await following(connection, places.items(), PAGE)
-            places = {}
+                pages = await read_following(connection, versions.items(), PAGE)
+            versions = {}
             for (stream, _), rows in pages.items():
                 await works[stream].take(rows, None)
                 if _may_go_on(rows):
-                    places[stream] = rows[-1].version
+                    versions[stream] = rows[-1].version
             if self._rest is not None:
                 await self._rest(sum(map(len, pages.values())))
         for work in works.values():
@@ -211,11 +211,11 @@ class _Check:
         version = self.last.version if self.last else 0
         if row.version != version + 1:
             what = f"follows on version {version}: what was between them is missing"
-            self._add(LOG, _place(row), what, row.position, "version")
+            self._add(LOG, _describe(row), what, row.position, "version")
         if self.last and row.position <= self.last.position:
-            self._add(LOG, _place(row), "has an earlier position", row.position, "position")
+            self._add(LOG, _describe(row), "has an earlier position", row.position, "position")
         if self.last and row.at < self.last.at:
-            self._add(LOG, _place(row), "has an earlier time", row.position, "time")
+            self._add(LOG, _describe(row), "has an earlier time", row.position, "time")
 
     async def _prove(self, rows: Sequence[EventRow], tree: TreeReader, head: TreeHead) -> None:
         """Each of them is the leaf that the signed tree has at its position."""
@@ -230,10 +230,12 @@ class _Check:
         for row, proof in zip(rows, proofs, strict=True):
             hashed = leaf_hash(leaf_bytes(row))
             if hashed != proof.leaf_hash:
-                self._add(TREE, _place(row), "is not the one that was signed", row.position, "leaf")
+                self._add(
+                    TREE, _describe(row), "is not the one that was signed", row.position, "leaf"
+                )
             elif root_of_inclusion(row.position - 1, size, hashed, proof.path) != root:
                 what = "does not lead to the root that was signed"
-                self._add(TREE, _place(row), what, row.position, "path")
+                self._add(TREE, _describe(row), what, row.position, "path")
             else:
                 self.proven += 1
 
@@ -251,7 +253,9 @@ class _Check:
         except Exception as error:  # noqa: BLE001 - an event never refuses: something is not as it was
             why = error.members.get("reason", "") if isinstance(error, Damaged) else ""
             self._folds = False
-            self._add(LOG, _place(row), f"cannot be applied: {why or reason(error)}", row.position)
+            self._add(
+                LOG, _describe(row), f"cannot be applied: {why or reason(error)}", row.position
+            )
             return
         if self._unseen is None and row.version > self._stored.version:
             self._unseen = row
@@ -275,7 +279,7 @@ class _Check:
         self.faults.append(Fault(part, place, what, position, member))
 
 
-def _place(row: EventRow) -> str:
+def _describe(row: EventRow) -> str:
     return f"event {row.version} of {row.stream}"
 
 

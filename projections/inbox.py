@@ -124,20 +124,20 @@ async def inbox(
         conditions.append(f"id IN (SELECT id FROM executions_open WHERE {sql(scope, values)})")
     if cursor is not None:
         conditions.append("(-rank, since, id, step) > (%b, %b, %b, %b)")
-        values += _place(cursor)
+        values += _decode(cursor)
     query = PAGE.format(conditions=" AND ".join(conditions))
     found = await connection.execute(query, [*values, limit + 1], prepare=False, binary=True)
     rows = await found.fetchall()
     items = [Item(*row[1:]) for row in rows if row[1] is not None]
-    following = _cursor(items[limit - 1]) if len(items) > limit else None
+    following = _encode(items[limit - 1]) if len(items) > limit else None
     return InboxPage(items[:limit], following, rows[0][0])
 
 
-def _cursor(item: Item) -> str:
+def _encode(item: Item) -> str:
     return encode_cursor([-item.rank, item.since.isoformat(), item.execution, item.step])
 
 
-def _place(cursor: str) -> list[Any]:
+def _decode(cursor: str) -> list[Any]:
     try:
         rank, since, execution, step = decode_cursor(cursor)
         parse_time(since)

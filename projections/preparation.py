@@ -29,15 +29,15 @@ class ReadyLog(NamedTuple):
     of_log: str
 
 
-def migrate(place: str | Connection[Any], schema: str, *, begin_again: bool = True) -> None:
+def migrate(database: str | Connection[Any], schema: str, *, begin_again: bool = True) -> None:
     """Create what is missing in the database; safe to run at every start, by many at once.
 
     `begin_again`: see `migrate_projections`.
     """
-    migrate_log(place, schema)
+    migrate_log(database, schema)
     views = all_projections(registry.codec())
-    migrate_projections(place, schema, views, begin_again=begin_again)
-    migrate_audit(place, schema)
+    migrate_projections(database, schema, views, begin_again=begin_again)
+    migrate_audit(database, schema)
 
 
 def prepare_tables(owner: str, serving: str, schema: str, *, begin_again: bool = True) -> None:

@@ -33,7 +33,7 @@ from projections.log_lines.archive import days as table
 from projections.log_lines.archive.days import Changed, Day
 from projections.log_lines.archive.export import Exporter
 from projections.log_lines.archive.holds import BUSY, Checked, holds_of
-from projections.log_lines.archive.place import settle_place
+from projections.log_lines.archive.location import settle_location
 from workers.day_retention import (
     SHORT_LOCK_TIMEOUT,
     DayOutcome,
@@ -148,7 +148,7 @@ class Archiver(RetentionWorker):
             if not dry_run:
                 await asyncio.to_thread(shutil.rmtree, self._retention.work, ignore_errors=True)
                 await self._make_days(connection, now.date())
-            await settle_place(connection, self._files, moves=moves, dry_run=dry_run)
+            await settle_location(connection, self._files, moves=moves, dry_run=dry_run)
             past = await table.days_before(connection, self._retention.first_kept(now))
             if not (dry_run or is_installed()):
                 return []

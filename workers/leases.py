@@ -31,7 +31,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.claims.projection import Claims
 from projections.claims.silent import SilentExecution, forget_ended, next_silent, silent, silent_of
-from projections.engine.progress import place
+from projections.engine.progress import read_view_position
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
@@ -135,10 +135,10 @@ class LeaseWorker(OwnedWork):
         again = [key for key, at in self._looks_again.items() if at <= now][:AT_ONCE]
         if again:
             fresh += await silent_of(connection, again, now)
-        if fresh and (await place(connection, Claims.name)).lag > FARTHEST_BEHIND:
+        if fresh and (await read_view_position(connection, Claims.name)).lag > FARTHEST_BEHIND:
             return False
         over = len(found) < AT_ONCE
-        self._looked_until = (now - SETTLES, "") if over else found[-1].place
+        self._looked_until = (now - SETTLES, "") if over else found[-1].sort_key
         for execution in again:
             del self._looks_again[execution]
         if without := self._without_sign(fresh, now):
@@ -163,7 +163,7 @@ class LeaseWorker(OwnedWork):
         if now < self._clean_at:
             return
         self._clean_at = now + CLEAN_EVERY
-        if not (await place(connection, Claims.name)).lag:
+        if not (await read_view_position(connection, Claims.name)).lag:
             await forget_ended(connection, now - KEPT)
 
     async def _messages(self, fresh: Sequence[SilentExecution], now: datetime) -> list[Message]:

@@ -23,7 +23,7 @@ from domain.execution.state import CHECKPOINT_EVERY, CHECKPOINT_LATE
 from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter, WriteOutcome
 from domain.writer.message import Message
-from projections.engine.progress import place
+from projections.engine.progress import read_view_position
 from projections.timers.due import due, next_due
 from projections.timers.projection import Timers
 from projections.timers.timer import Timer
@@ -124,7 +124,7 @@ class TimerWorker(OwnedWork):
         left = list(commands)
         while left:
             began = time.monotonic()
-            if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
+            if (view := await read_view_position(connection, Timers.name)).lag > FARTHEST_BEHIND:
                 return False
             self._throttle.note(await all_written(connection) - self._writer.appended)
             part, left = left[: self._throttle.commands], left[self._throttle.commands :]

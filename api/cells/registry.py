@@ -38,7 +38,7 @@ def _not_taken(schema: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class LogPlace:
+class LogLocation:
     """Where a log is: a schema, of the database of the deployment or of one of its own, whose tables another user may
     own; and the hosts at which it is served, besides its path.
     """
@@ -49,12 +49,12 @@ class LogPlace:
     hosts: tuple[Annotated[str, Field(pattern=HOST)], ...] = ()
 
     @classmethod
-    def of(cls, name: str, *, url: str | None = None, owner_url: str | None = None) -> LogPlace:
+    def of(cls, name: str, *, url: str | None = None, owner_url: str | None = None) -> LogLocation:
         """That of a new log, in the schema that is named for it."""
         return cls(schema=database_of(name), url=url, owner_url=owner_url)
 
 
-PLACES = TypeAdapter(dict[Annotated[str, Field(pattern=f"^{LOG_NAME.pattern}$")], LogPlace])
+LOCATIONS = TypeAdapter(dict[Annotated[str, Field(pattern=f"^{LOG_NAME.pattern}$")], LogLocation])
 
 
 class HostedState(NamedTuple):
@@ -78,7 +78,7 @@ class LogRegistry:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def read(self) -> dict[str, LogPlace]:
+    def read(self) -> dict[str, LogLocation]:
         """Every log by its name; none where there is no file.
 
         Raises:
@@ -91,20 +91,20 @@ class LogRegistry:
         except OSError as error:
             raise SetupError(f"{self.file}: {error.strerror}") from None
         try:
-            places = PLACES.validate_json(text)
+            locations = LOCATIONS.validate_json(text)
         except ValidationError as error:
             raise SetupError(f"{self.file}: {_first(error)}") from None
-        _require_apart(self.file, places)
-        return places
+        _require_apart(self.file, locations)
+        return locations
 
-    def put(self, name: str, place: LogPlace) -> None:
+    def put(self, name: str, location: LogLocation) -> None:
         """Enter a log, or say where it is now.
 
         Raises:
             SetupError: as `read` does, or another log is there already.
         """
-        with self._changing() as places:
-            places[name] = place
+        with self._changing() as locations:
+            locations[name] = location
 
     def remove(self, name: str) -> None:
         """Enter a log no more.
@@ -112,8 +112,8 @@ class LogRegistry:
         Raises:
             SetupError: as `read` does.
         """
-        with self._changing() as places:
-            places.pop(name, None)
+        with self._changing() as locations:
+            locations.pop(name, None)
 
     def stamp(self) -> tuple[int, ...]:
         """What is another once the file has changed."""
@@ -124,35 +124,37 @@ class LogRegistry:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, LogPlace]]:
+    def _changing(self) -> Iterator[dict[str, LogLocation]]:
         with self.file.with_name(f"{self.file.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            places = self.read()
-            yield places
-            _require_apart(self.file, PLACES.validate_python(places))
-            self._write(places)
+            locations = self.read()
+            yield locations
+            _require_apart(self.file, LOCATIONS.validate_python(locations))
+            self._write(locations)
 
-    def _write(self, places: Mapping[str, LogPlace]) -> None:
+    def _write(self, locations: Mapping[str, LogLocation]) -> None:
         made = self.file.with_name(f"{self.file.name}.new")
         with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "w") as file:
-            json.dump({name: _document(place) for name, place in places.items()}, file, indent=2)
+            json.dump(
+                {name: _document(location) for name, location in locations.items()}, file, indent=2
+            )
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
         made.replace(self.file)
 
 
-def _document(place: LogPlace) -> dict[str, Any]:
-    return {name: value for name, value in asdict(place).items() if value}
+def _document(location: LogLocation) -> dict[str, Any]:
+    return {name: value for name, value in asdict(location).items() if value}
 
 
-def _require_apart(file: Path, places: Mapping[str, LogPlace]) -> None:
-    """Raises SetupError where two names have one place, or one host."""
+def _require_apart(file: Path, locations: Mapping[str, LogLocation]) -> None:
+    """Raises SetupError where two names have one location, or one host."""
     taken: dict[object, str] = {}
-    for name, place in places.items():
-        for key in ((place.url, place.schema), *place.hosts):
+    for name, location in locations.items():
+        for key in ((location.url, location.schema), *location.hosts):
             if (other := taken.setdefault(key, name)) != name:
-                raise SetupError(f"{file}: `{name}` and `{other}` have the same place or host")
+                raise SetupError(f"{file}: `{name}` and `{other}` have the same location or host")
 
 
 def _first(error: ValidationError) -> str:

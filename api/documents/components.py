@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from api.client.ids import ID, TAKEN
 from api.documents.schemas import (
     DRY_RUN,
-    PLACE,
+    MINIMAL,
     PROBLEM,
     RECEIPT,
     RECEIPT_OF_ANSWER,
@@ -70,7 +70,7 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
         schemas["ServiceExecution"]["properties"]["receipt"] = RECEIPT_OF_ANSWER
     return {
         **schemas,
-        "Place": PLACE,
+        "Place": MINIMAL,
         "Problem": PROBLEM,
         "DryRun": DRY_RUN,
         "Receipt": RECEIPT,

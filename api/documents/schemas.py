@@ -82,7 +82,7 @@ RECEIPT_OF_ANSWER = {
     "$ref": "#/components/schemas/Receipt",
     "description": "In the answer to a command with `Prefer: receipt`: of its last event",
 }
-PLACE = {
+MINIMAL = {
     "type": "object",
     "description": "Where an execution stands: the answer to `Prefer: return=minimal`",
     "required": ["$id", "status", "version", "position"],

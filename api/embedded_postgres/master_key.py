@@ -42,7 +42,7 @@ def is_elsewhere(settings: Settings) -> bool:
     return settings.master_key_command is not None or settings.master_key is not None
 
 
-def place(settings: Settings, folder: DataDir) -> str:
+def describe_source(settings: Settings, folder: DataDir) -> str:
     """Where it comes from, as a message names it."""
     if settings.master_key_command is not None:
         return COMMAND

@@ -134,8 +134,8 @@ class EmbeddedPostgres:
         server = self._cluster.postmaster()
         if server is None:
             raise PostgresError(f"PostgreSQL in {self._cluster.data} is not running")
-        place = {"host": server.sockets, "port": server.port}
-        return conninfo(**place, user=user, dbname=database, password=self.password(user))
+        address = {"host": server.sockets, "port": server.port}
+        return conninfo(**address, user=user, dbname=database, password=self.password(user))
 
     def password(self, user: str) -> str:
         """The password of a user: that of any other one follows from the owner's."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from starlette.types import ASGIApp
 
 from api.app import create_app
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from api.hosting.hosted_logs import HostedLogs
 from api.hosting.many_logs import ManyLogs
 from api.hosting.opened_log import Parts
@@ -33,11 +33,11 @@ class LogOpener:
         self._deployment = deployment
         self._common = common
         self._databases = SharedDatabases(deployment.settings.database_connections)
-        self._known: dict[str, tuple[LogPlace, Prepared]] = {}
+        self._known: dict[str, tuple[LogLocation, Prepared]] = {}
         self._preparation = Preparation(partial(prepare, deployment), AT_ONCE)
 
     @asynccontextmanager
-    async def open(self, name: str, place: LogPlace) -> AsyncIterator[Parts]:
+    async def open(self, name: str, location: LogLocation) -> AsyncIterator[Parts]:
         """The parts of a log run while the block does. Once it has ended well the log is known, and opens faster.
 
         Raises:
@@ -45,14 +45,14 @@ class LogOpener:
             SetupError: it has another name.
         """
         former, ready = self._known.pop(name, (None, None))
-        if ready is None or former != place:
-            ready = await self._preparation.of(name, place)
+        if ready is None or former != location:
+            ready = await self._preparation.of(name, location)
         async with self._databases.of(ready.conninfo) as shared:
             system = self._build(ready, shared)
             async with running(system):
                 yield parts_of(system)
         if not (system.hub.other or system.key_watch.changed or system.move_watch.moved):
-            self._known[name] = place, ready
+            self._known[name] = location, ready
 
     def _build(self, ready: Prepared, shared: SharedDatabase) -> System:
         given = ready.settings, ready.conninfo, ready.keys, self._deployment.token, ready.of_log

@@ -12,7 +12,7 @@ from time import monotonic
 
 import structlog
 
-from api.cells.registry import HostedState, LogPlace, LogRegistry
+from api.cells.registry import HostedState, LogLocation, LogRegistry
 from api.hosting.opened_log import OpenedLog, Parts, unavailable
 from api.settings import SetupError
 from domain.errors import NotFound, Overloaded
@@ -30,7 +30,7 @@ COLLECTS_EVERY = 30.0
 """Seconds between two collections of what logs at rest have left: their parts lead to each other."""
 
 log = structlog.get_logger()
-Open = Callable[[str, LogPlace], AbstractAsyncContextManager[Parts]]
+Open = Callable[[str, LogLocation], AbstractAsyncContextManager[Parts]]
 
 
 class HostedLogs(Background):
@@ -49,7 +49,7 @@ class HostedLogs(Background):
         self._most_open = most_open
         self._rests_after = rests_after
         self._stamp: tuple[int, ...] = ()
-        self._places: dict[str, LogPlace] = {}
+        self._locations: dict[str, LogLocation] = {}
         self._hosts: dict[bytes, str] = {}
         self._opened: dict[str, OpenedLog] = {}
         self._failed: dict[str, float] = {}
@@ -62,7 +62,7 @@ class HostedLogs(Background):
     def state(self) -> HostedState:
         """How they are now."""
         is_open = sum(opened.parts is not None for opened in self._opened.values())
-        return HostedState(len(self._places), is_open, sorted(self._failed))
+        return HostedState(len(self._locations), is_open, sorted(self._failed))
 
     def host(self, host: bytes) -> str | None:
         """The log that is served at a host of its own."""
@@ -94,14 +94,16 @@ class HostedLogs(Background):
         if stamp == self._stamp:
             return
         self._stamp = stamp
-        before, self._places = self._places, self._registry.read()
+        before, self._locations = self._locations, self._registry.read()
         self._hosts = {
-            host.encode(): name for name, place in self._places.items() for host in place.hosts
+            host.encode(): name
+            for name, location in self._locations.items()
+            for host in location.hosts
         }
         for name, opened in self._opened.items():
-            if before.get(name) != self._places.get(name):
+            if before.get(name) != self._locations.get(name):
                 opened.close()
-        self._failed = {name: at for name, at in self._failed.items() if name in self._places}
+        self._failed = {name: at for name, at in self._failed.items() if name in self._locations}
 
     def start(self) -> None:
         """Begin to look after them; needs a running event loop."""
@@ -130,7 +132,7 @@ class HostedLogs(Background):
 
     async def _opening(self, name: str) -> OpenedLog:
         while True:
-            if name not in self._places:
+            if name not in self._locations:
                 raise NotFound(f"There is no log `{name}` here.")
             if self._over or monotonic() < self._failed.get(name, 0.0):
                 raise unavailable(name)
@@ -143,7 +145,7 @@ class HostedLogs(Background):
 
     def _begin(self, name: str) -> OpenedLog:
         self._make_room()
-        running = self._open(name, self._places[name])
+        running = self._open(name, self._locations[name])
         opened = self._opened[name] = OpenedLog(name, running, self._note_opened)
         return opened
 

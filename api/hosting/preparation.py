@@ -6,7 +6,7 @@ from base64 import b64encode
 from dataclasses import replace
 from typing import NamedTuple
 
-from api.cells.registry import LogPlace
+from api.cells.registry import LogLocation
 from api.database import Database
 from api.ready_logs import prepare_log
 from api.settings import Settings
@@ -33,24 +33,24 @@ class Prepared(NamedTuple):
     of_log: str
 
 
-def prepare(deployment: Deployment, name: str, place: LogPlace) -> Prepared:
+def prepare(deployment: Deployment, name: str, location: LogLocation) -> Prepared:
     """Make what is missing of a log, and find out what its server has to know. Raises what `prepare_log` raises."""
-    ready = prepare_log(deployment.known, deployment.master_key, name, place)
-    return Prepared(settings_of(deployment, name, place), *ready)
+    ready = prepare_log(deployment.known, deployment.master_key, name, location)
+    return Prepared(settings_of(deployment, name, location), *ready)
 
 
-def settings_of(deployment: Deployment, name: str, place: LogPlace) -> Settings:
+def settings_of(deployment: Deployment, name: str, location: LogLocation) -> Settings:
     """Those of one log: what it keeps in files is in a folder of its own, and no key is asked for again."""
     common = deployment.settings
     return replace(
         common,
         log=name,
-        schema=place.schema,
+        schema=location.schema,
         data_dir=common.data_dir / "logs" / name,
         archive_url=f"{common.archive.rstrip('/')}/{name}",
         master_key=b64encode(deployment.master_key).decode(),
         master_key_command=None,
         read_database_url=None,
-        public_url=None if place.hosts else common.public_url,
+        public_url=None if location.hosts else common.public_url,
         witnesses="",
     )

@@ -33,23 +33,23 @@ def sentence(error: ErrorDetails) -> str:
 def sentences(errors: Iterable[ErrorDetails]) -> list[tuple[str, str]]:
     """Paths and sentences, without what only follows from another error within the same value."""
     found = list(errors)
-    places = [error["loc"] for error in found]
+    locs = [error["loc"] for error in found]
     return [
-        (".".join(map(str, _place(error))), sentence(error))
+        (".".join(map(str, _loc_of_value(error))), sentence(error))
         for error in found
-        if not (error["type"] == "too_short" and _has_inner(error["loc"], places))
+        if not (error["type"] == "too_short" and _has_inner(error["loc"], locs))
     ]
 
 
-def _place(error: ErrorDetails) -> tuple[int | str, ...]:
+def _loc_of_value(error: ErrorDetails) -> tuple[int | str, ...]:
     """Where an error is; that of a key stands at the key."""
     loc = error["loc"]
     return loc[:-1] if loc[-1:] == ("[key]",) and loc[-2:-1] == (error["input"],) else loc
 
 
-def _has_inner(loc: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
+def _has_inner(loc: tuple[int | str, ...], locs: list[tuple[int | str, ...]]) -> bool:
     """A list whose items are bad is counted without them."""
-    return any(len(place) > len(loc) and place[: len(loc)] == loc for place in places)
+    return any(len(each) > len(loc) and each[: len(loc)] == loc for each in locs)
 
 
 def _kind(expected: str) -> Words:

@@ -256,6 +256,6 @@ def _entry(handlers: CatalogHandlers, kind: str) -> Operation:
         handlers.reading(kind),
         answer=schemas.ENTRY,
         parameters=FRESH,
-        sends=responses.PLACED,
+        sends=responses.VERSIONED,
         others=responses.NOT_MODIFIED,
     )

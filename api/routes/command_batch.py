@@ -80,10 +80,10 @@ class BatchHandlers:
             raise Invalid.field("", f"must have 1 to {MOST} commands, but has {len(given)}")
         self._bus.require_room(len(given))
         repeated = await self._came_before(request, len(given))
-        messages = [self._read(request, item, place) for place, item in enumerate(given)]
-        for place, message in enumerate(messages):
+        messages = [self._read(request, item, index) for index, item in enumerate(given)]
+        for index, message in enumerate(messages):
             if isinstance(message, Message) and plans_of(message.command):
-                messages[place] = await self._vet(message)
+                messages[index] = await self._vet(message)
         await self._refuse_hidden(request, messages)
         named = zip(given, messages, strict=True)
         waiting = [self._submit(item, message) for item, message in named]
@@ -113,15 +113,15 @@ class BatchHandlers:
         outcome_of(reply, once.fingerprint)
         return True
 
-    def _read(self, request: Request, item: Any, place: int) -> Message | DomainError:
+    def _read(self, request: Request, item: Any, index: int) -> Message | DomainError:
         try:
-            return self._message(request, item, place)
+            return self._message(request, item, index)
         except ValidationError as error:
             return problems.invalid(error)
         except DomainError as error:
             return error
         except Exception:  # a mistake in one command is that command's alone
-            log.exception("command failed", place=place)
+            log.exception("command failed", index=index)
             return problems.Internal()
 
     async def _vet(self, message: Message) -> Message | DomainError:
@@ -134,7 +134,7 @@ class BatchHandlers:
     async def _refuse_hidden(self, request: Request, messages: list[Message | DomainError]) -> None:
         """Refuse commands to executions that are not there for the caller, before the writer would read them whole."""
         created: set[str] = set()
-        for place, message in enumerate(messages):
+        for index, message in enumerate(messages):
             if isinstance(message, DomainError) or message.stream in created:
                 continue
             if isinstance(message.command, Creation):
@@ -144,7 +144,7 @@ class BatchHandlers:
             try:
                 await self._visibility.require_for_command(request.caller, right, message.stream)
             except DomainError as error:
-                messages[place] = error
+                messages[index] = error
 
     def _submit(self, item: Any, message: Message | DomainError) -> Submitted:
         identity = item.get("execution") if isinstance(item, dict) else None
@@ -157,14 +157,14 @@ class BatchHandlers:
         except DomainError as error:
             return Submitted(shown, error)
 
-    def _message(self, request: Request, item: Any, place: int) -> Message:
+    def _message(self, request: Request, item: Any, index: int) -> Message:
         name, identity, if_match, given = _split(item)
         require_own = self._directory.require_own
         if name == LOG:
             stream = f"execution/{require_own(parse_id(identity, 'execution'))}"
             prepare(LogLine, given)
             command = AppendLogLines(lines=(build(LogLine, given),))
-            return request.message(stream, command, str(place), if_match)
+            return request.message(stream, command, str(index), if_match)
         if name not in COMMANDS:
             named = f"`{name[:100]}`" if name else "none"
             raise Invalid.field(
@@ -175,7 +175,7 @@ class BatchHandlers:
             identity = self._directory.new_id("exec")
         checked = parse_new_id if name == "create" else parse_id
         stream = f"execution/{require_own(checked(identity, 'execution'))}"
-        return request.message(stream, build(COMMANDS[name], given), str(place), if_match)
+        return request.message(stream, build(COMMANDS[name], given), str(index), if_match)
 
 
 def _split(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:

@@ -117,7 +117,7 @@ def routes(handlers: ExecutionHandlers) -> tuple[Operation, ...]:
             parameters=(*PAST, EXPAND, FIELDS),
             answer_forms={responses.LD_JSON: {"type": "object", "required": ["@context", "@type"]}},
             others=responses.NOT_MODIFIED,
-            sends=responses.PLACED,
+            sends=responses.VERSIONED,
         ),
         *(_reading(name, f"Its {name}", handlers.part(name), _shape(name)) for name in PARTS),
         *(
@@ -138,7 +138,7 @@ def _reading(name: str, summary: str, handler: Handler, answer: Any) -> Operatio
         handler,
         answer=answer,
         parameters=PAST,
-        sends=responses.PLACED,
+        sends=responses.VERSIONED,
         others=responses.NOT_MODIFIED,
     )
 

@@ -64,7 +64,7 @@ CONFIRMED = {
 STREAM = {"text/event-stream": {"type": "string"}}
 CLOSING = "The server ends, or begins again with another log."
 MOST_WATCHERS = 20
-"""Of the readiness, which anyone who reaches the server may watch: others' streams have places, too."""
+"""Of the readiness, which anyone who reaches the server may watch: others' streams have slots, too."""
 
 
 class HealthHandlers:

@@ -181,7 +181,7 @@ def _compare(handlers: HistoryHandlers) -> Operation:
         "Two executions step by step: the first divergence, and the differences of what they took",
         handlers.compare,
         answer=schemas.COMPARISON,
-        sends=responses.PLACED,
+        sends=responses.VERSIONED,
         parameters=(
             Parameter("with", "The id of the other execution", required=True),
             VERSION,

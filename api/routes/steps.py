@@ -38,7 +38,7 @@ class StepHandlers:
             return state_response(
                 request, state, _documents(execution, 0, len(execution.steps), slim)
             )
-        after = _place(cursor, len(execution.steps))
+        after = _parse_cursor(cursor, len(execution.steps))
         until = after + (limit or DEFAULT)
         more = until < len(execution.steps)
         page = {
@@ -68,7 +68,7 @@ def _slim(step: Step) -> Step:
     return step.evolve(input=None, output=None, error=None)
 
 
-def _place(cursor: str | None, steps: int) -> int:
+def _parse_cursor(cursor: str | None, steps: int) -> int:
     """How many steps come before: none ever goes, and each keeps its place."""
     if cursor is None:
         return 0
@@ -94,7 +94,7 @@ def routes(handlers: StepHandlers) -> tuple[Operation, ...]:
             handlers.read,
             answer={"anyOf": [LIST, schemas.page_of(STEP)]},
             parameters=(*PAST, LIMIT, CURSOR, SLIM),
-            sends=responses.PLACED,
+            sends=responses.VERSIONED,
             others=responses.NOT_MODIFIED,
         ),
         Operation(
@@ -106,7 +106,7 @@ def routes(handlers: StepHandlers) -> tuple[Operation, ...]:
             handlers.read_one,
             answer=STEP,
             parameters=PAST,
-            sends=responses.PLACED,
+            sends=responses.VERSIONED,
             others=responses.NOT_MODIFIED,
         ),
     )

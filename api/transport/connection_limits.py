@@ -1,7 +1,7 @@
 """How many connections there may be, and how much of the server a stranger may keep, and for how long.
 
 A stranger is a connection that has shown no valid token yet. Strangers never take the last descriptor:
-where there is no place for a new connection, one that waits for its next request gives way, strangers
+where there is no slot for a new connection, one that waits for its next request gives way, strangers
 first; where none does, the new one gets 503 with `Retry-After`.
 """
 
@@ -45,7 +45,7 @@ class Peer(Protocol):
     known: bool
     """Whether it has shown a valid token."""
     counted: bool
-    """Whether it has a place."""
+    """Whether it has a slot."""
     paused: bool
     """Whether it has yet to read a part of an answer."""
     host: str
@@ -76,7 +76,7 @@ class ConnectionLimits:
         self._sweeping = False
 
     def refusal(self, peer: Peer) -> DomainError | None:
-        """Give a new connection its place, or say why there is none."""
+        """Give a new connection its slot, or say why there is none."""
         if self.per_address is not None and self._addresses[peer.host] >= self.per_address:
             return TooManyConnections(
                 f"There are {self.per_address} connections from this address already; close some."
@@ -90,7 +90,7 @@ class ConnectionLimits:
         return None
 
     def replace(self, newcomer: Peer, peer: Peer) -> None:
-        """It has begun to send: its HTTP has its place, and no more time."""
+        """It has begun to send: its HTTP has its slot, and no more time."""
         newcomer.counted, peer.counted = False, True
         peer.host = newcomer.host
         self._idle_strangers[peer] = self._idle_strangers.pop(newcomer)
@@ -139,7 +139,7 @@ class ConnectionLimits:
             self.leave(peer.host)
 
     def leave(self, host: str) -> None:
-        """A connection from there has given its place back."""
+        """A connection from there has given its slot back."""
         self.open -= 1
         self._addresses[host] -= 1
         if not self._addresses[host]:

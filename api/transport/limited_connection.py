@@ -1,4 +1,4 @@
-"""A connection with a place among those of its server: what it tells the limits."""
+"""A connection with a slot among those of its server: what it tells the limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.transport.connection_limits import ConnectionLimits, LimitedState
 
 
 class LimitedConnection(asyncio.Protocol):
-    """A stranger until it has shown a valid token. It has the place of a newcomer."""
+    """A stranger until it has shown a valid token. It has the slot of a newcomer."""
 
     known = False
     counted = False

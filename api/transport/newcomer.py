@@ -38,7 +38,7 @@ class Newcomer(asyncio.Protocol):
         self.host = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place, or say why there is none."""
+        """Take a slot, or say why there is none."""
         self.transport = cast(asyncio.Transport, transport)
         if self._state.limits.per_address is not None:
             address = transport.get_extra_info("peername")  # none if the client is gone already

@@ -26,7 +26,7 @@ CLOSE_TIMEOUT = 5.0
 class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
     """WebSocket without compression. Once it is accepted, whole frames may go out by `write`.
 
-    It has the place of the HTTP connection that it was.
+    It has the slot of the HTTP connection that it was.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class Bodies:
 
 
 class BodyHold:
-    """The place of one body."""
+    """The room of one body."""
 
     def __init__(self, bodies: Bodies, size: int) -> None:
         self._bodies = bodies

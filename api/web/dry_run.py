@@ -25,7 +25,7 @@ DRY_RUN = Parameter(
     {"type": "boolean"},
 )
 EXECUTION = "execution"
-PLACES = ("id", "position")
+ONLY_RECORDED = ("id", "position")
 """Members of an envelope, and of a document, that only a recorded event gives."""
 
 
@@ -39,7 +39,7 @@ async def dry_run_answer(request: Request, bus: Bus, message: Message) -> ASGIAp
     decided = await bus.dry_run(message)
     events = [exact_json(envelope(row, key, log=decided.log)) for row, key in decided.rows]
     for event in events:
-        for name in PLACES:
+        for name in ONLY_RECORDED:
             del event[name]
     kind, _, identity = message.stream.partition("/")
     if kind == EXECUTION and not isinstance(message.command, Creation):

@@ -38,8 +38,8 @@ def preference(accept: str, media_type: str) -> Preference:
     """How much a media type is wanted, by the range that fits it most exactly."""
     ranges = {"*/*": 0, media_type.partition("/")[0] + "/*": 1, media_type: BY_NAME}
     fitting = [
-        Preference(quality, ranges[name], -place)
-        for place, (name, quality) in enumerate(_ranges(accept))
+        Preference(quality, ranges[name], -index)
+        for index, (name, quality) in enumerate(_ranges(accept))
         if name in ranges
     ]
     found = max(fitting, key=lambda one: one[1:], default=UNWANTED)

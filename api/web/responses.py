@@ -26,8 +26,8 @@ REVALIDATE = "private, no-cache"
 VARY = {"vary": "accept, authorization, cookie"}
 """Of answers in one of several forms, and of those that are kept: they are for one caller alone."""
 AS_OF = ("Log-Position",)
-PLACED = ("ETag", *AS_OF)
-DONE = (*PLACED, "Idempotency-Replayed")
+VERSIONED = ("ETag", *AS_OF)
+DONE = (*VERSIONED, "Idempotency-Replayed")
 """The headers that answers send: of what goes so far, of one entry, and to a command."""
 NOT_MODIFIED = {304: "The client has it already (If-None-Match)"}
 
@@ -50,9 +50,9 @@ def command_response(
     heard_at: datetime | None = None,
     more: Mapping[str, dict[str, str]] | None = None,
 ) -> Response:
-    """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place.
+    """The answer to a command: the whole execution, or with `Prefer: return=minimal` its version and position.
 
-    `heard_at` is when the heartbeat came, where the command is one: then the place says until when the lease lasts,
+    `heard_at` is when the heartbeat came, where the command is one: then it says until when the lease lasts,
     too. `more` are members of webhooks, by id. The whole execution is a read where the command has led to no event,
     as none says who was shown it.
     """
@@ -66,14 +66,16 @@ def command_response(
     if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
         claim = None if heard_at is None else claim_document(versioned.state, heard_at)
-        return json(place(versioned) | ({"claimedBy": claim} if claim else {}), headers, status)
+        return json(
+            minimal_document(versioned) | ({"claimedBy": claim} if claim else {}), headers, status
+        )
     if not answer.recorded:
         request.shown.append(versioned.state.id)
     return json(execution_json(versioned, heard_at, more), headers, status)
 
 
-def place(versioned: Versioned[Any]) -> dict[str, Any]:
-    """Where an execution stands, without its content."""
+def minimal_document(versioned: Versioned[Any]) -> dict[str, Any]:
+    """The status, version and position of an execution, without its content."""
     state = versioned.state
     return {
         "$id": state.id,
@@ -168,8 +170,8 @@ def page(
     """One page of a list, from items that are JSON already, with more members. With `lengths` it begins with the bytes
     of each item, so that who passes them on has to read none.
     """
-    place = {"hasMore": next_cursor is not None, "nextCursor": next_cursor}
-    more = orjson.dumps({**place, **(members or {})})
+    following = {"hasMore": next_cursor is not None, "nextCursor": next_cursor}
+    more = orjson.dumps({**following, **(members or {})})
     count = b"" if total is None else b',"total":%d' % total
     counts = b"" if facets is None else b',"facets":%b' % orjson.dumps(facets)
     sizes = b'"lengths":%b,' % orjson.dumps([*map(len, items)]) if lengths else b""

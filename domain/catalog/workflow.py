@@ -63,10 +63,10 @@ class CreateWorkflow(Creation[Workflow]):
 
     def create(self, context: Context) -> Iterator[Event]:
         seen = set[str]()
-        for place, step in enumerate(self.steps):
+        for index, step in enumerate(self.steps):
             if step.id in seen:
                 raise Invalid.field(
-                    f"steps.{place}.id", f"must be given once, but `{step.id}` is given twice"
+                    f"steps.{index}.id", f"must be given once, but `{step.id}` is given twice"
                 )
             seen.add(step.id)
         yield WorkflowCreated(name=self.name, steps=self.steps)

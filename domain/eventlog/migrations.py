@@ -35,7 +35,7 @@ SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE wrapped <> '' LI
 """One of them may be damaged: that is no reason not to open the others."""
 
 
-def migrate_log(place: str | Connection[Any], schema: str) -> None:
+def migrate_log(database: str | Connection[Any], schema: str) -> None:
     """Create what is missing of the log's tables; safe to run at every start, by many at once.
 
     Raises:
@@ -44,7 +44,7 @@ def migrate_log(place: str | Connection[Any], schema: str) -> None:
     room = files("domain.eventlog")
     *log, lines = (room.joinpath(name).read_bytes() for name in SCHEMAS)
     form = sha256(b"".join(log) + lines).hexdigest()[:16]
-    with session(place, schema) as connection:
+    with session(database, schema) as connection:
         if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
             raise Overloaded(READ_ONLY)
         require_open(connection)
@@ -63,7 +63,7 @@ def migrate_log(place: str | Connection[Any], schema: str) -> None:
 
 
 def settle_master_key(
-    place: str | Connection[Any],
+    database: str | Connection[Any],
     schema: str,
     known: Callable[[], bytes],
     made: Callable[[], bytes] | None = None,
@@ -79,7 +79,7 @@ def settle_master_key(
         WrongKey: the log was sealed with another one.
         RotationUnderWay: it is being changed.
     """
-    with session(place, schema) as connection:
+    with session(database, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         check = connection.execute(KEY_CHECK).fetchone()
         samples = connection.execute(SOME_KEYS).fetchall() if check is None else []

@@ -36,19 +36,21 @@ def connect(conninfo: str, schema: str) -> psycopg.Connection:
 
 
 @contextmanager
-def session(place: str | psycopg.Connection[Any], schema: str) -> Iterator[psycopg.Connection[Any]]:
+def session(
+    database: str | psycopg.Connection[Any], schema: str
+) -> Iterator[psycopg.Connection[Any]]:
     """A connection to a log for the block, which commits at its end: a new one, or the one that is given, which stays
     open. One that is given is of no use after an error.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    if isinstance(place, str):
-        with connect(place, schema) as connection:
+    if isinstance(database, str):
+        with connect(database, schema) as connection:
             yield connection
     else:
-        yield place
-        place.commit()
+        yield database
+        database.commit()
 
 
 def user_of(conninfo: str) -> str:

@@ -133,19 +133,19 @@ def _have_beginnings(streams: Collection[str], parts: Iterable[Part]) -> bool:
     return begun.issuperset(streams)
 
 
-async def following(
+async def read_following(
     connection: AsyncConnection,
-    places: Iterable[tuple[str, int]],
+    stream_versions: Iterable[tuple[str, int]],
     limit: int,
     unreadable: dict[str, Unreadable] | None = None,
 ) -> dict[tuple[str, int], list[EventRow]]:
     """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`. Of what is `unreadable`
     something may be missing.
     """
-    asked = list(dict.fromkeys(places))
+    asked = list(dict.fromkeys(stream_versions))
     streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
     values, bounds = (streams, versions, limit, PAGE_BYTES), bounds_after(asked, limit)
-    found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
+    found: dict[tuple[str, int], list[EventRow]] = {stream_version: [] for stream_version in asked}
     for nth, *row in await fetch_of_streams(
         connection, FOLLOWING, values, streams, versions=bounds, unreadable=unreadable
     ):

@@ -31,9 +31,9 @@ from domain.eventlog.state_parts import (
     by_stream,
     destroy_erased,
     fold_parts,
-    following,
     keep_missing_snapshots,
     question_columns,
+    read_following,
     read_parts,
     runs,
     wrapped_keys_of,
@@ -223,10 +223,10 @@ class StateLoader:
         return found
 
     async def versions_at(
-        self, connection: AsyncConnection, places: Iterable[tuple[str, int]]
+        self, connection: AsyncConnection, stream_positions: Iterable[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:
         """For each stream and position of the log the version it had there, 0 before its first event."""
-        asked = list(dict.fromkeys(places))
+        asked = list(dict.fromkeys(stream_positions))
         streams, positions = [stream for stream, _ in asked], [position for _, position in asked]
         rows = await fetch_of_streams(connection, VERSIONS_AT, (streams, positions), streams)
         return {(row[0], row[1]): row[2] for row in rows}
@@ -275,7 +275,9 @@ class StateLoader:
 
     async def _next(self, reader: Reader, stream: str, after: int) -> list[EventRow]:
         async with reader() as connection:
-            return (await following(connection, [(stream, after)], EVENTS_AT_ONCE))[stream, after]
+            return (await read_following(connection, [(stream, after)], EVENTS_AT_ONCE))[
+                stream, after
+            ]
 
 
 def _reading(

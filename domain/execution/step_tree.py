@@ -17,8 +17,8 @@ def check_parents(plans: Sequence[StepPlan], known: Container[str] = ()) -> None
     """
     parents = {plan.id: plan.parent for plan in plans}
     sound: set[str] = set()
-    for place, plan in enumerate(plans):
-        path = f"steps.{place}.parent"
+    for index, plan in enumerate(plans):
+        path = f"steps.{index}.parent"
         if plan.parent is not None and plan.parent not in parents:
             check_parent(path, plan.id, plan.parent, known)
         elif _goes_round(plan.id, parents, sound):

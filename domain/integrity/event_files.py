@@ -14,7 +14,7 @@ from domain.errors import Damaged, Overloaded
 from domain.eventlog.archive.blocks import events_in
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, require_digest
 from domain.eventlog.store import Store
-from domain.integrity.event_places import Filed, place_faults, places_in_file
+from domain.integrity.event_positions import Filed, find_position_faults, positions_in_file
 from domain.integrity.fault import Fault
 from domain.retention.archived_range import EventFile
 
@@ -75,7 +75,7 @@ async def check_event_files(store: Store, files: ArchiveFiles) -> AsyncIterator[
             faults.append(Fault(PART, archived.file, "is not what the log says that was archived"))
         checked, streams = await asyncio.to_thread(_compare, files, archived, faults)
         if streams:
-            found = await place_faults(store, archived.first, archived.last, streams)
+            found = await find_position_faults(store, archived.first, archived.last, streams)
             checked = checked._replace(faults=[*checked.faults, *found])
         yield checked
 
@@ -94,7 +94,7 @@ def _compare(
     try:
         events = list(events_in(content, archived.blocks))
         if [row.position for row in events] == list(range(archived.first, archived.last + 1)):
-            return CheckedFile(faults, True), places_in_file(events)
+            return CheckedFile(faults, True), positions_in_file(events)
         what = "has other events than those of its positions"
         return CheckedFile([*faults, Fault(PART, archived.file, what)], True), {}
     except ValueError:

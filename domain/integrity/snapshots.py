@@ -150,5 +150,7 @@ async def _along(
 
 
 def _snapshot(store: Store, stream: str, versioned: Versioned[Any]) -> Snapshot:
-    place = versioned.version, versioned.position, versioned.at
-    return Snapshot(stream, *place, encode_state(versioned.state), store.codec.shape)
+    version_position_time = versioned.version, versioned.position, versioned.at
+    return Snapshot(
+        stream, *version_position_time, encode_state(versioned.state), store.codec.shape
+    )

@@ -28,9 +28,9 @@ OCTAVES = """SELECT value, array_agg(octave ORDER BY octave), array_agg(ended OR
     GROUP BY value"""
 BY_RANK = """SELECT (SELECT array_agg(duration) FROM (
         SELECT duration FROM analytics_facts_ended WHERE {where} AND duration >= wanted.least
-        ORDER BY duration OFFSET wanted.place LIMIT 2) AS two)
+        ORDER BY duration OFFSET wanted.rank LIMIT 2) AS two)
     FROM unnest(%b::text[], %b::bigint[], %b::bigint[]) WITH ORDINALITY
-        AS wanted (value, least, place, nth) ORDER BY wanted.nth"""
+        AS wanted (value, least, rank, nth) ORDER BY wanted.nth"""
 BY_SORTING = """SELECT {one}, {other},
     percentile_cont(%s::float8[]) WITHIN GROUP (ORDER BY duration)
     FROM {table} WHERE {where} AND duration IS NOT NULL GROUP BY 1, 2"""
@@ -47,14 +47,14 @@ async def percentiles(
     name, value = limits[0] if limits else ("", None)
     column = COLUMNS.get(name, "")
     cursor = await connection.execute(OCTAVES, (column, value, value), binary=True)
-    places = [
-        (key, fraction, least, place)
+    ranks_of_shares = [
+        (key, fraction, least, rank)
         for key, octaves, counts in await cursor.fetchall()
-        for least, place, fraction in _places(octaves, counts)
+        for least, rank, fraction in _ranks(octaves, counts)
     ]
-    if not places:
+    if not ranks_of_shares:
         return {}
-    values, fractions, *ranks = ([*column] for column in zip(*places, strict=True))
+    values, fractions, *ranks = ([*column] for column in zip(*ranks_of_shares, strict=True))
     query = BY_RANK.format(where=f"{column} = wanted.value" if column else "true")
     cursor = await connection.execute(query, (values, *ranks), binary=True)
     spread: dict[Group, list[float]] = {}
@@ -74,7 +74,7 @@ async def _by_sorting(
     return {row[: len(keys)]: row[2] for row in await cursor.fetchall()}
 
 
-def _places(octaves: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, int, float]]:
+def _ranks(octaves: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, int, float]]:
     """For each share: where its octave begins, the rank in it, and how far on to the next rank."""
     before = [0, *accumulate(counts)]
     for share in SHARES:

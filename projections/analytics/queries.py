@@ -41,7 +41,7 @@ STEP_STATUSES = tuple(status.value for status in StepStatus)
 
 SNAPSHOT = """SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
     LOCK TABLE analytics_facts, analytics_totals, analytics_spread, analytics_steps IN ACCESS SHARE MODE"""
-PLACE = "SELECT position, generation FROM bookmarks WHERE view = 'analytics'"
+BOOKMARK = "SELECT position, generation FROM bookmarks WHERE view = 'analytics'"
 FROM_TOTALS = """SELECT {group}, '', status, error_code, sum(executions)::bigint,
     sum(judged)::bigint, sum(succeeded)::bigint, sum(ended)::bigint, sum(duration), sum(cost),
     sum(tokens), sum(api_calls), NULL::timestamptz, NULL::timestamptz
@@ -84,7 +84,7 @@ class AnalyticsQueries:
 
     def __init__(self, capacity: int = 100) -> None:
         self._capacity = capacity
-        self._place: object = None
+        self._bookmark: object = None
         self._given: OrderedDict[object, AnalyticsResult] = OrderedDict()
 
     async def answer(
@@ -94,16 +94,18 @@ class AnalyticsQueries:
         asked = question.keys, frozenset(question.conditions), question.since, question.until
         async with connection.transaction():
             await connection.execute(SNAPSHOT)
-            place = await (await connection.execute(PLACE)).fetchone()
-            if place == self._place and asked in self._given:
+            bookmark = await (await connection.execute(BOOKMARK)).fetchone()
+            if bookmark == self._bookmark and asked in self._given:
                 return self._given[asked]
-            given = AnalyticsResult(await _document(connection, question), place[0] if place else 0)
-        self._keep(place, asked, given)
+            given = AnalyticsResult(
+                await _document(connection, question), bookmark[0] if bookmark else 0
+            )
+        self._keep(bookmark, asked, given)
         return given
 
-    def _keep(self, place: object, asked: object, given: AnalyticsResult) -> None:
-        if place != self._place:
-            self._place = place
+    def _keep(self, bookmark: object, asked: object, given: AnalyticsResult) -> None:
+        if bookmark != self._bookmark:
+            self._bookmark = bookmark
             self._given.clear()
         self._given[asked] = given
         if len(self._given) > self._capacity:

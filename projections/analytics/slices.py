@@ -14,8 +14,8 @@ SLICES = ("service", "assignee", "assignee_type", "model", "customer", "provider
 
 Cell = tuple[Any, ...]
 Amounts = tuple[Any, ...]
-_place = attrgetter(*SLICES, "status", "error_code")
-_spread_place = attrgetter(*SLICES, "status")
+_slice_of = attrgetter(*SLICES, "status", "error_code")
+_spread_slice_of = attrgetter(*SLICES, "status")
 
 
 def totals_moved(before: Iterable[Fact], now: Iterable[Fact]) -> list[tuple[Any, ...]]:
@@ -24,7 +24,7 @@ def totals_moved(before: Iterable[Fact], now: Iterable[Fact]) -> list[tuple[Any,
     with localcontext(EXACT):
         for facts, sign in ((now, 1), (before, -1)):
             for fact in facts:
-                _add(sums, _place(fact), _amounts(fact, sign))
+                _add(sums, _slice_of(fact), _amounts(fact, sign))
         cells: dict[Cell, Amounts] = {}
         for (*values, status, error_code), amounts in sums.items():
             _add(cells, (NONE, NONE, status, error_code), amounts)
@@ -43,7 +43,7 @@ def spread_moved(before: Iterable[Fact], now: Collection[Fact]) -> list[tuple[An
         for fact in facts:
             if fact.duration is not None:
                 octave = fact.duration.bit_length() + 1
-                _add(sums, (*_spread_place(fact), octave), (sign,))
+                _add(sums, (*_spread_slice_of(fact), octave), (sign,))
     cells: dict[Cell, Amounts] = {}
     for (*values, octave), amounts in sums.items():
         _add(cells, (NONE, NONE, octave), amounts)

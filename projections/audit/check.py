@@ -235,9 +235,9 @@ class _TreeCheck:
             return self._edge_holds
         above = tile[0] + 1, tile[1] // WIDTH
         entries = hashes_of((await self._read_tiles([above])).get(above, b""))
-        place = tile[1] % WIDTH
+        index = tile[1] % WIDTH
         complete = len(kept) == WIDTH * HASH_BYTES
-        return complete and place < len(entries) and entries[place] == merkle.join(hashes_of(kept))
+        return complete and index < len(entries) and entries[index] == merkle.join(hashes_of(kept))
 
     async def _event_fault(self, tile: Tile, kept: bytes) -> Fault:
         """The first event of a tile that is not the one that was signed."""

@@ -31,11 +31,11 @@ def roots_of_consistency(
     hashes = _with_start(first, second, path, first_root)
     if first == second:
         return first_root, first_root
-    place, last = first - 1, second - 1
-    while place % 2:
-        place, last = place // 2, last // 2
+    index, last = first - 1, second - 1
+    while index % 2:
+        index, last = index // 2, last // 2
     before = after = hashes[0]
-    for hash_, is_left in _steps(place, last, hashes[1:]):
+    for hash_, is_left in _steps(index, last, hashes[1:]):
         if is_left:
             before, after = _above(hash_, before), _above(hash_, after)
         else:
@@ -43,8 +43,8 @@ def roots_of_consistency(
     return before, after
 
 
-def _steps(place: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """The hashes of a path from a place among `last` + 1 up to the root, and whether each stands to the left.
+def _steps(index: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """The hashes of a path from the node with an index among `last` + 1 up to the root, and whether each stands to the left.
 
     Raises:
         ValueError: the path is too long or too short.
@@ -52,10 +52,10 @@ def _steps(place: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes
     for hash_ in path:
         if last == 0:
             raise ValueError("the path is too long")
-        is_left = bool(place % 2) or place == last
-        while is_left and place % 2 == 0 and place:
-            place, last = place // 2, last // 2
-        place, last = place // 2, last // 2
+        is_left = bool(index % 2) or index == last
+        while is_left and index % 2 == 0 and index:
+            index, last = index // 2, last // 2
+        index, last = index // 2, last // 2
         yield hash_, is_left
     if last != 0:
         raise ValueError("the path is too short")

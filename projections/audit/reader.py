@@ -49,8 +49,8 @@ class Inclusions(NamedTuple):
     def walk(self, node: GetNode) -> tuple[bytes, list[tuple[bytes, list[bytes]]]]:
         """The root, and for each position the hash of its leaf and the path from there."""
         return merkle.root(self.size, node), [
-            (node((0, place - 1)), merkle.inclusion_path(place - 1, self.size, node))
-            for place in self.positions
+            (node((0, position - 1)), merkle.inclusion_path(position - 1, self.size, node))
+            for position in self.positions
         ]
 
 
@@ -114,8 +114,8 @@ class TreeReader:
             self._kept.clear()  # another tree has been made of the log meanwhile
             root, found = await self._walk(walk)
         return [
-            InclusionProof(place, leaf, size, root, path)
-            for place, (leaf, path) in zip(positions, found, strict=True)
+            InclusionProof(position, leaf, size, root, path)
+            for position, (leaf, path) in zip(positions, found, strict=True)
         ]
 
     async def consistency(self, first: int, second: int) -> ConsistencyProof:

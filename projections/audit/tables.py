@@ -53,13 +53,13 @@ class TreeHead(NamedTuple):
     fault: str | None = None
 
 
-def migrate_audit(place: str | Connection[Any], schema: str) -> None:
+def migrate_audit(database: str | Connection[Any], schema: str) -> None:
     """Create what is missing of the tree's tables; safe to run at every start, by many at once.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    with session(place, schema) as connection:
+    with session(database, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         if connection.execute(IS_THERE).fetchone() != (True,):
             connection.execute(files("projections.audit").joinpath("schema.sql").read_bytes())
@@ -73,20 +73,20 @@ async def head_of(connection: AsyncConnection) -> TreeHead | None:
 
 async def tiles_of_tree(connection: AsyncConnection, wanted: Iterable[Tile]) -> dict[Tile, bytes]:
     """Tiles as they are stored, without those that are not there."""
-    return await _tiles(await connection.execute(TILES, _places(wanted), binary=True))
+    return await _tiles(await connection.execute(TILES, _columns(wanted), binary=True))
 
 
 async def head_with_tiles(
     connection: AsyncConnection, wanted: Iterable[Tile]
 ) -> tuple[TreeHead | None, dict[Tile, bytes]]:
     """The head that was signed last, and tiles as they were then, in one statement."""
-    cursor = await connection.execute(HEAD_WITH_TILES, _places(wanted), binary=True)
+    cursor = await connection.execute(HEAD_WITH_TILES, _columns(wanted), binary=True)
     rows = await cursor.fetchall()
     tiles = {(level, index): bytes(hashes) for level, index, hashes, *_ in rows if hashes}
     return (TreeHead(*rows[0][3:]) if rows else None), tiles
 
 
-def _places(wanted: Iterable[Tile]) -> tuple[list[int], list[int]]:
+def _columns(wanted: Iterable[Tile]) -> tuple[list[int], list[int]]:
     in_order = sorted(wanted)
     return [tile[0] for tile in in_order], [tile[1] for tile in in_order]
 

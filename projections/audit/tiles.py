@@ -36,7 +36,7 @@ def tiles_of(size: int) -> Iterator[tuple[Tile, int]]:
         size, level = size // WIDTH, level + 1
 
 
-def place(node: Node) -> tuple[Tile, int, int]:
+def locate(node: Node) -> tuple[Tile, int, int]:
     """The tile that has a complete subtree, and from which of its hashes to which that follows."""
     level, width = node[0] // BITS, 1 << node[0] % BITS
     begin = node[1] * width
@@ -47,7 +47,7 @@ def nodes_in(tiles: Tiles) -> GetNode:
     """Gives nodes out of tiles. A tile, or a hash in one, that there is not is a LookupError."""
 
     def node(wanted: Node) -> bytes:
-        tile, begin, end = place(wanted)
+        tile, begin, end = locate(wanted)
         hashes = hashes_of(tiles[tile][begin * HASH_BYTES : end * HASH_BYTES])
         if len(hashes) != end - begin or len(hashes[-1]) != HASH_BYTES:
             raise LookupError(f"tile {tile} is too short")
@@ -63,7 +63,7 @@ def tiles_for(walk: Callable[[GetNode], T]) -> dict[Tile, int]:
     needed: dict[Tile, int] = {}
 
     def note(wanted: Node) -> bytes:
-        tile, _, end = place(wanted)
+        tile, _, end = locate(wanted)
         needed[tile] = max(end, needed.get(tile, 0))
         return bytes(HASH_BYTES)
 

@@ -40,11 +40,11 @@ KIND = "executions bundle 2"
 # --- the bundle --------------------------------------------------------------
 
 
-def read(place: Path) -> dict[str, bytes]:
+def read(path: Path) -> dict[str, bytes]:
     """The files of a bundle."""
-    if place.is_dir():
-        return {file.name: file.read_bytes() for file in sorted(place.iterdir()) if file.is_file()}
-    with zipfile.ZipFile(place) as archive:
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.is_file()}
+    with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if len(set(names)) != len(names):
             raise Wrong("two files in the bundle have the same name")
@@ -179,9 +179,9 @@ def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Check the bundle that the arguments name, and say what holds."""
-    place = Path(arguments[0]) if arguments else Path(__file__).resolve().parent
+    path = Path(arguments[0]) if arguments else Path(__file__).resolve().parent
     try:
-        for sentence in check(read(place), arguments[1] if len(arguments) > 1 else None):
+        for sentence in check(read(path), arguments[1] if len(arguments) > 1 else None):
             sys.stdout.write(f"Holds: {sentence}\n")
     except Wrong as error:
         sys.stdout.write(f"DOES NOT HOLD: {error}.\n")

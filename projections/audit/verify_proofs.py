@@ -99,17 +99,17 @@ def open_note(note: bytes, public_key: str) -> str:
 
 def root_of(index: int, size: int, leaf: bytes, path: list[bytes]) -> bytes:
     """The root to which a path leads from a leaf."""
-    place, last, found = index, size - 1, hashlib.sha256(b"\0" + leaf).digest()
+    last, found = size - 1, hashlib.sha256(b"\0" + leaf).digest()
     for each in path:
         if last == 0:
             raise Wrong("the path is too long")
-        if place % 2 or place == last:
+        if index % 2 or index == last:
             found = hashlib.sha256(b"\1" + each + found).digest()
-            while place % 2 == 0 and place:
-                place, last = place // 2, last // 2
+            while index % 2 == 0 and index:
+                index, last = index // 2, last // 2
         else:
             found = hashlib.sha256(b"\1" + found + each).digest()
-        place, last = place // 2, last // 2
+        index, last = index // 2, last // 2
     if last != 0:
         raise Wrong("the path is too short")
     return found

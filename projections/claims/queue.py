@@ -32,7 +32,7 @@ MANY = 2_000
 """Events by which it has gone on since it was read: what came or went with them, each look goes through."""
 AGAIN = 1.0
 """Seconds after which it is read again at least: it may have been made again."""
-PLACE = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'claims'), 0) AS position,
+BOOKMARK_AND_HEAD = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'claims'), 0) AS position,
     head.position AS head FROM head"""
 TOPICS = (
     ExecutionCreated,
@@ -41,7 +41,7 @@ TOPICS = (
     ExecutionUpdated,
     ExecutionReleased,
 )
-SCAN = f"""SELECT position, head, NULL, NULL, NULL::bytea FROM ({PLACE}) AS place UNION ALL
+SCAN = f"""SELECT position, head, NULL, NULL, NULL::bytea FROM ({BOOKMARK_AND_HEAD}) AS reached UNION ALL
     SELECT notification_id, NULL, topic, originator_id,
         CASE WHEN topic = '{ExecutionCreated.type}' THEN state END
     FROM (SELECT notification_id, topic, originator_id, state FROM events
@@ -51,7 +51,7 @@ SCAN = f"""SELECT position, head, NULL, NULL, NULL::bytea FROM ({PLACE}) AS plac
 NEXT = """(SELECT {nth} AS nth, rank, created, execution FROM claims
     WHERE status = 'queued'{conditions} ORDER BY rank DESC, created LIMIT %b)"""
 READ = f"""SELECT NULL::int AS nth, NULL::bigint AS rank, position AS created, NULL AS execution
-    FROM ({PLACE}) AS place UNION ALL SELECT nth, rank, created, execution FROM ({{found}}) AS next
+    FROM ({BOOKMARK_AND_HEAD}) AS reached UNION ALL SELECT nth, rank, created, execution FROM ({{found}}) AS next
     ORDER BY nth NULLS FIRST, rank DESC, created"""
 
 
@@ -138,7 +138,7 @@ class ClaimQueue:
     async def look(self, connection: AsyncConnection) -> None:
         """Learn what came since the last look."""
         if monotonic() - self._looked_at > OFTEN:
-            cursor = await connection.execute(PLACE, binary=True)
+            cursor = await connection.execute(BOOKMARK_AND_HEAD, binary=True)
             self.position, self.head = (await cursor.fetchall())[0]
             begin = max(self._scanned, self.position, self.head - FARTHEST)
             if begin > self._scanned:

@@ -32,8 +32,8 @@ class SilentExecution(NamedTuple):
     allowed: int
 
     @property
-    def place(self) -> tuple[datetime, str]:
-        """Its place in the order in which these are found."""
+    def sort_key(self) -> tuple[datetime, str]:
+        """What these are ordered by."""
         return self.due, self.execution
 
     def silent_at(self, sign: datetime) -> datetime:
@@ -44,7 +44,7 @@ class SilentExecution(NamedTuple):
 async def silent(
     connection: AsyncConnection, after: tuple[datetime, str], now: datetime, limit: int
 ) -> list[SilentExecution]:
-    """The executions after a place whose leases or silences may be over, the longest first."""
+    """The executions after a sort key whose leases or silences may be over, the longest first."""
     values = (*after, now, limit)
     cursor = await connection.execute(DUE, values, prepare=True, binary=True)
     return [SilentExecution(*row) for row in await cursor.fetchall()]

@@ -171,8 +171,8 @@ class Follower:
         reason = f"{type(error).__name__}: {error}"[:2000]
         log.error("event parked", view=self.view.name, position=row.position, error=reason)
         self.parked += 1
-        place = (self.view.name, row.position, row.stream, row.type, reason)
-        await connection.execute(PARK, place)
+        columns = (self.view.name, row.position, row.stream, row.type, reason)
+        await connection.execute(PARK, columns)
 
 
 @asynccontextmanager

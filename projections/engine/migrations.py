@@ -33,7 +33,7 @@ def form_of(view: Projection) -> str:
 
 
 def migrate_projections(
-    place: str | Connection[Any],
+    database: str | Connection[Any],
     schema: str,
     views: Sequence[Projection],
     *,
@@ -46,7 +46,7 @@ def migrate_projections(
     after the views does not let any `begin_again`: then the tables are made where there are none at all.
     """
     try:
-        with session(place, schema) as connection:
+        with session(database, schema) as connection:
             _migrate(connection, schema, views, begin_again=begin_again)
     except psycopg.OperationalError as error:
         raise Overloaded(f"The database is away or busy: {error}".strip()) from error

@@ -13,7 +13,7 @@ from domain.eventlog.store import Store
 
 PROGRESS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
     FROM bookmarks AS b ORDER BY b.view"""
-PLACE = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE view = %b), 0)
+VIEW_POSITION = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE view = %b), 0)
     FROM head"""
 
 
@@ -29,9 +29,9 @@ class ViewPosition(NamedTuple):
         return self.head - self.position
 
 
-async def place(connection: AsyncConnection, view: str) -> ViewPosition:
+async def read_view_position(connection: AsyncConnection, view: str) -> ViewPosition:
     """Where the log and a view are, in one moment."""
-    cursor = await connection.execute(PLACE, (view,), binary=True)
+    cursor = await connection.execute(VIEW_POSITION, (view,), binary=True)
     row = await cursor.fetchone()
     assert row is not None
     return ViewPosition(*row)

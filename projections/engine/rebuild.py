@@ -86,16 +86,16 @@ async def rebuild(
         RebuildUnderWay: another process is at it.
         PartFailed: one of the processes failed or was killed.
     """
-    place = Scratch(conninfo, schema, view.name)
+    scratch = ScratchSchema(conninfo, schema, view.name)
     async with (
-        scratch(place, [view]) as (connection, names),
+        open_scratch(scratch, [view]) as (connection, names),
         reading_ahead(store, view.types, PAGE) as pages,
     ):
         follower = Follower(view, pages, PAGE)
-        async with _indexes_later(connection, place, view):
+        async with _indexes_later(connection, scratch, view):
             head = await _number(connection, HEAD)
             if processes and processes.number > 1 and head >= SHARED:
-                shares = shares_of(place, {view.name: head}, processes.number)
+                shares = shares_of(scratch, {view.name: head}, processes.number)
                 await apply_all(connection, shares, processes, on_progress)
             with collecting_rarely():
                 await _catch_up(connection, follower, on_progress)
@@ -109,9 +109,9 @@ async def rebuild(
         return rebuilt
 
 
-def shares_of(place: Scratch, until: Mapping[str, int], count: int) -> list[Share]:
+def shares_of(scratch: ScratchSchema, until: Mapping[str, int], count: int) -> list[Share]:
     """The log in so many shares, for the new tables of some views, each up to a position."""
-    share = Share(place.conninfo, place.options, place.schema, until, count * PAGE, count, 0)
+    share = Share(scratch.conninfo, scratch.options, scratch.schema, until, count * PAGE, count, 0)
     return [share._replace(number=number) for number in range(count)]
 
 
@@ -159,15 +159,15 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
 
 @asynccontextmanager
 async def _indexes_later(
-    connection: AsyncConnection, place: Scratch, view: Projection
+    connection: AsyncConnection, scratch: ScratchSchema, view: Projection
 ) -> AsyncIterator[None]:
     """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
-    definitions = await drop_indexes(connection, place.own)
+    definitions = await drop_indexes(connection, scratch.own)
     yield
     if isinstance(view, Tidied):
         await view.settle(connection)
     async with await AsyncConnection.connect(
-        place.conninfo, autocommit=True, options=place.options
+        scratch.conninfo, autocommit=True, options=scratch.options
     ) as other:
         # Not a TaskGroup: one error is one error, not a group of them.
         await asyncio.gather(
@@ -196,7 +196,7 @@ def scratch_schema(schema: str, name: str, purpose: str = REBUILD) -> str:
     return f"{schema}_{purpose}_{name}"
 
 
-class Scratch(NamedTuple):
+class ScratchSchema(NamedTuple):
     """Where new tables are made: of which log, and for which view, or what stands for several."""
 
     conninfo: str
@@ -216,21 +216,21 @@ class Scratch(NamedTuple):
 
 
 @asynccontextmanager
-async def scratch(
-    place: Scratch, views: Sequence[Projection]
+async def open_scratch(
+    scratch: ScratchSchema, views: Sequence[Projection]
 ) -> AsyncIterator[tuple[AsyncConnection, Names]]:
     """A connection that finds new, empty tables of views.
 
     Raises:
         RebuildUnderWay: another process has some of this name for the same purpose.
     """
-    names = {"main": Identifier(place.schema), "scratch": Identifier(place.own)}
+    names = {"main": Identifier(scratch.schema), "scratch": Identifier(scratch.own)}
     async with await AsyncConnection.connect(
-        place.conninfo, autocommit=True, options=place.options
+        scratch.conninfo, autocommit=True, options=scratch.options
     ) as connection:
-        running = RUNNING.format(purpose=place.purpose, schema=place.schema)
-        if not await _number(connection, OWN, running, place.name):
-            raise RebuildUnderWay(f"another process runs a {place.purpose} of {place.name}")
+        running = RUNNING.format(purpose=scratch.purpose, schema=scratch.schema)
+        if not await _number(connection, OWN, running, scratch.name):
+            raise RebuildUnderWay(f"another process runs a {scratch.purpose} of {scratch.name}")
         await connection.execute(DROP.format(**names))
         await connection.execute(CREATE.format(**names))
         await connection.execute(files("projections.engine").joinpath("schema.sql").read_bytes())

@@ -31,20 +31,24 @@ class Passed:
     """Where a projection was at which time."""
 
     def __init__(self) -> None:
-        self._places: deque[tuple[float, int]] = deque()
+        self._positions_by_time: deque[tuple[float, int]] = deque()
 
     def add(self, position: int, now: float) -> None:
         """It is at a position now."""
-        if self._places and position < self._places[-1][1]:
-            self._places.clear()  # it began again
-        if not self._places or position > self._places[-1][1]:
-            self._places.append((now, position))
+        if self._positions_by_time and position < self._positions_by_time[-1][1]:
+            self._positions_by_time.clear()  # it began again
+        if not self._positions_by_time or position > self._positions_by_time[-1][1]:
+            self._positions_by_time.append((now, position))
 
     def before(self, moment: float) -> int:
         """Up to where it was by a moment; 0 where that is not known. Later moments alone are asked for from now on."""
-        while len(self._places) > 1 and self._places[1][0] <= moment:
-            self._places.popleft()
-        return self._places[0][1] if self._places and self._places[0][0] <= moment else 0
+        while len(self._positions_by_time) > 1 and self._positions_by_time[1][0] <= moment:
+            self._positions_by_time.popleft()
+        return (
+            self._positions_by_time[0][1]
+            if self._positions_by_time and self._positions_by_time[0][0] <= moment
+            else 0
+        )
 
 
 class Upkeep:

@@ -249,7 +249,7 @@ def _attribute(path: str) -> Field | None:
         text(path + "".join(segment.key for segment in rest))
     except ValueError:
         return None
-    return Field(path, "metadata", ATTRIBUTE, places=readings(rest))
+    return Field(path, "metadata", ATTRIBUTE, key_paths=readings(rest))
 
 
 VALUES = {column.field.column: column.value for column in COLUMNS}
@@ -262,14 +262,14 @@ def value_in(versioned: Versioned[Execution]) -> Callable[[Field], Any]:
         if field.kind is TAGS:
             return versioned.state.tags
         if field.kind is ATTRIBUTE:
-            return _attribute_at(versioned.state.metadata, field.places)
+            return _attribute_at(versioned.state.metadata, field.key_paths)
         return VALUES[field.column](versioned)
 
     return value
 
 
-def _attribute_at(metadata: dict[str, Any], places: Sequence[Keys]) -> Any:
-    found = (_at(metadata, keys) for keys in places)
+def _attribute_at(metadata: dict[str, Any], key_paths: Sequence[Keys]) -> Any:
+    found = (_at(metadata, keys) for keys in key_paths)
     return next((value for value in found if value is not None), None)
 
 

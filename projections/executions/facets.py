@@ -31,10 +31,10 @@ ATTRIBUTED = """SELECT 0 AS mask, known.value::text AS value, count(*) AS n
     WHERE {where} GROUP BY known.value"""
 MOST_FREQUENT = """SELECT mask, value, n::bigint, kinds::bigint, total::bigint FROM (
         SELECT mask, value, n, row_number() OVER (
-                PARTITION BY mask ORDER BY n DESC, value COLLATE "C" NULLS LAST) AS place,
+                PARTITION BY mask ORDER BY n DESC, value COLLATE "C" NULLS LAST) AS ranked,
             count(*) OVER (PARTITION BY mask) AS kinds, sum(n) OVER (PARTITION BY mask) AS total
         FROM ({counted}) AS counted) AS ranked
-    WHERE place <= {most} ORDER BY mask, place"""
+    WHERE ranked <= {most} ORDER BY mask, ranked"""
 
 Facet = dict[str, Any]
 """`values`, the most frequent first, each `{value, count}`; `rest` where there are more: how many
@@ -80,8 +80,8 @@ async def count_values(
         # Never prepared: the plan depends on how common a value is.
         cursor = await connection.execute(query, values, prepare=False, binary=True)
         rows = await cursor.fetchall()
-        for place, (name, known) in enumerate(group):
-            mask = (1 << len(group)) - 1 & ~(1 << (len(group) - 1 - place))
+        for index, (name, known) in enumerate(group):
+            mask = (1 << len(group)) - 1 & ~(1 << (len(group) - 1 - index))
             facets[name] = _facet(known, [row[1:] for row in rows if row[0] == mask])
     return {name: facets[name] for name in fields}
 

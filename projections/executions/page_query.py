@@ -39,7 +39,7 @@ HALVES = "SELECT * FROM ({halves}) AS halves ORDER BY {order} LIMIT {limit}"
 APART = ("executions_open", "executions_ended")
 """Where one of these has all its values, and the other has none, together they would be read along the ids."""
 
-Place = Sequence[Any]
+SortValues = Sequence[Any]
 """The values of a row by which it is ordered."""
 
 
@@ -54,14 +54,14 @@ class Way(Enum):
 
 
 class Half(NamedTuple):
-    """Some of the rows: what limits them, by what they are ordered, and behind which place they begin.
+    """Some of the rows: what limits them, by what they are ordered, and behind which sort values they begin.
 
     `along` is put before the order, which it does not change, where it makes it the one of an index.
     """
 
     limit: str
     keys: Sequence[SortKey]
-    after: Place | None
+    after: SortValues | None
     along: str = ""
     table: str = "executions"
 
@@ -69,13 +69,13 @@ class Half(NamedTuple):
 def page_query(
     condition: Condition,
     keys: Sequence[SortKey],
-    after: Place | None,
+    after: SortValues | None,
     limit: int,
     values: list[Any],
     *,
     way: Way = Way.PLANNED,
 ) -> str:
-    """The first rows that meet a condition, from behind a place on; not in their order.
+    """The first rows that meet a condition, behind some sort values; not in their order.
 
     Its columns: how many rows there are up to the limit, `STORED`, the ranks. Rows
     beyond `MOST_BYTES` are left out.
@@ -118,7 +118,7 @@ def _behind(half: Half, values: list[Any]) -> str:
     return f"{half.limit} AND {pagination.after(half.keys, half.after, values)}"
 
 
-def _halves(condition: Condition, keys: Sequence[SortKey], after: Place | None) -> list[Half]:
+def _halves(condition: Condition, keys: Sequence[SortKey], after: SortValues | None) -> list[Half]:
     first, *rest = keys
     if not first.field.nullable:
         return [Half("true", keys, after)]

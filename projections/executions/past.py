@@ -23,7 +23,7 @@ from domain.eventlog.store import Store
 from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import FIELDS, sortable, value_in
-from projections.executions.page_query import Place, page_query, within_bytes
+from projections.executions.page_query import SortValues, page_query, within_bytes
 from projections.executions.projection import MOST_ROWS, ExecutionPage
 from projections.executions.references import STREAM, Choose, Listed, whole
 from projections.executions.stored_states import ShownRows, StoredRow
@@ -40,8 +40,8 @@ MOST_FOLDED = 1_000
 TOO_MANY = f"""More than {MOST_FOLDED} executions that may be meant have changed since `at`: \
 choose a later time, or narrow the list by one of `indexedFields`."""
 STREAMS_AT_ONCE = 50
-PLACE = 4 + len(StoredRow._fields)
-"""Where in a row its place begins: behind what stands in front of a page, and what is stored."""
+FIRST_SORT_VALUE = 4 + len(StoredRow._fields)
+"""Where in a row its sort values begin: behind what stands in front of a page, and what is stored."""
 LASTING = ("$id", "order", "service", "workflow", "customer", "provider", "metadata.createdAt")
 """Fields that an execution keeps for ever."""
 
@@ -58,14 +58,14 @@ NO_COUNT = "SELECT NULL::bigint AS total"
 
 
 class PastQuery(NamedTuple):
-    """Which executions are meant, by what they were and by what they are now; how they are ordered, and after which
-    place the page begins.
+    """Which executions are meant, by what they were and by what they are now; how they are ordered, and behind which
+    sort values the page begins.
     """
 
     condition: Condition
     scope: Condition
     keys: Sequence[SortKey]
-    after: Place | None
+    after: SortValues | None
     limit: int
     counts: bool
     choose: Choose
@@ -79,9 +79,9 @@ class Moment(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """An execution in the answer, and its place in the order."""
+    """An execution in the answer, and the values that it is sorted by."""
 
-    place: Place
+    sort_values: SortValues
     listed: Listed
 
 
@@ -138,13 +138,13 @@ class PastLists:
         keys = pagination.order(sort, sortable, FIELDS)
         bound = f"{sort} at {moment.at.isoformat()}"
         asked = And((scope, condition))
-        place = pagination.decode(cursor, bound, asked, keys) if cursor is not None else None
-        question = PastQuery(condition, scope, keys, place, limit, count, choose)
+        sort_values = pagination.decode(cursor, bound, asked, keys) if cursor is not None else None
+        question = PastQuery(condition, scope, keys, sort_values, limit, count, choose)
         until = min(moment.at, now)
         rows = await self._rows(connection, moment, question, until)
         folded, changed = await self._fold(connection, moment, question, rows.touched, until)
         found, more = _page([*rows.untouched, *folded], rows, question)
-        following = pagination.encode(bound, asked, found[-1].place) if more else None
+        following = pagination.encode(bound, asked, found[-1].sort_values) if more else None
         total = None if rows.total is None else rows.total + changed
         return ExecutionPage([one.listed for one in found], following, rows.position, total)
 
@@ -160,10 +160,10 @@ class PastLists:
         touched = next(row[1] for row in rows if row[1] is not None)
         if len(touched) > MOST_FOLDED:
             raise TooExpensive(TOO_MANY, indexedFields=list(LASTING))
-        stored = [StoredRow(*row[4:PLACE]) for row in rows if there]
+        stored = [StoredRow(*row[4:FIRST_SORT_VALUE]) for row in rows if there]
         documents = await self._shown.list_rows(connection, stored, until)
         found = [
-            Candidate(row[PLACE:], one.choose(question.choose))
+            Candidate(row[FIRST_SORT_VALUE:], one.choose(question.choose))
             for row, one in zip(rows, documents, strict=False)
         ]
         cut = (there or 0) > len(rows)
@@ -255,11 +255,11 @@ def _portions(versions: Mapping[str, int]) -> list[dict[str, int]]:
 def _candidates(
     versioned: Versioned[Execution], question: PastQuery, until: datetime
 ) -> list[Candidate]:
-    place = [_rank(key, versioned) for key in question.keys]
-    if question.after is not None and compare(place, question.after, question.keys) <= 0:
+    sort_values = [_rank(key, versioned) for key in question.keys]
+    if question.after is not None and compare(sort_values, question.after, question.keys) <= 0:
         return []
     shown = Listed(versioned.state.id, to_sealed_json(document(versioned, until)))
-    return [Candidate(place, shown.choose(question.choose))]
+    return [Candidate(sort_values, shown.choose(question.choose))]
 
 
 def _rank(key: SortKey, versioned: Versioned[Execution]) -> Any:
@@ -273,8 +273,8 @@ def _page(
     """Those of the page, and whether there are more behind them."""
     found = _merge(candidates, question)
     if rows.cut:
-        last = rows.untouched[-1].place
-        found = [one for one in found if compare(one.place, last, question.keys) <= 0]
+        last = rows.untouched[-1].sort_values
+        found = [one for one in found if compare(one.sort_values, last, question.keys) <= 0]
     shown = within_bytes(one.listed for one in found[: question.limit])
     return found[: len(shown)], rows.cut or len(found) > len(shown)
 
@@ -283,13 +283,13 @@ def _merge(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
     """In order, and no more than it takes to know whether there is another page."""
 
     def order(one: Candidate, other: Candidate) -> int:
-        return compare(one.place, other.place, question.keys)
+        return compare(one.sort_values, other.sort_values, question.keys)
 
     first = sorted(found, key=cmp_to_key(order))[: question.limit + 1]
     return first[: len(within_bytes(one.listed for one in first)) + 1]
 
 
-def compare(one: Place, other: Place, keys: Sequence[SortKey]) -> int:
+def compare(one: SortValues, other: SortValues, keys: Sequence[SortKey]) -> int:
     """Below zero where one comes before the other: missing values last, as SQL orders."""
     for key, left, right in zip(keys, one, other, strict=True):
         if left == right:

@@ -56,8 +56,8 @@ pages: then all rest that may, and the next vacuum makes it small again."""
 MOST_MOVED = 50
 """At once: the next page, of all views, waits meanwhile."""
 MOST_ROWS = 500
-PLACE = 2 + len(StoredRow._fields)
-"""Where in a row of a page its place begins: behind the position, their number, and what is stored."""
+FIRST_SORT_VALUE = 2 + len(StoredRow._fields)
+"""Where in a row of a page its sort values begin: behind the position, their number, and what is stored."""
 
 
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
@@ -188,16 +188,16 @@ class Executions:
         if not 1 <= limit <= MOST_ROWS:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable, FIELDS)
-        place = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
-        found = await Search(condition, keys, place, limit + 1).rows(connection)
+        after = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
+        found = await Search(condition, keys, after, limit + 1).rows(connection)
         position, there = found[0][:2]
-        rows = [StoredRow(*row[2:PLACE]) for row in found[:limit] if there]
+        rows = [StoredRow(*row[2:FIRST_SORT_VALUE]) for row in found[:limit] if there]
         documents = await self._shown.list_rows(connection, rows, now)
         shown = within_bytes(one.choose(choose) for one in documents)
-        following, places = None, [row[PLACE:] for row in found[: len(shown)]]
+        following, sort_values = None, [row[FIRST_SORT_VALUE:] for row in found[: len(shown)]]
         if (there or 0) > len(shown):
-            following = pagination.encode(sort, condition, places[-1])
-        behind = pagination.encode_all(sort, condition, places) if cursors else None
+            following = pagination.encode(sort, condition, sort_values[-1])
+        behind = pagination.encode_all(sort, condition, sort_values) if cursors else None
         total = await self.count(connection, condition) if count else None
         return ExecutionPage(shown, following, position, total, behind)
 

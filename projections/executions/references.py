@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from domain.errors import Unreadable
 from domain.eventlog.codec import Codec, EventRow
-from domain.eventlog.state_parts import following
+from domain.eventlog.state_parts import read_following
 from domain.model import Recorded, Versioned, replay
 from domain.sealing import SEALED, SEALED_JSON, Ciphertext
 
@@ -118,8 +118,8 @@ async def fold(
     states = dict(known)
     reached = {s: states[s].version if s in states else 0 for s in versions}
     while behind := [s for s, version in reached.items() if version < versions[s]][:STREAMS]:
-        places = [(stream, reached[stream]) for stream in behind]
-        found = await following(connection, places, EVENTS, unreadable)
+        stream_versions = [(stream, reached[stream]) for stream in behind]
+        found = await read_following(connection, stream_versions, EVENTS, unreadable)
         for (stream, _), rows in found.items():
             if stream in (unreadable or ()):
                 reached[stream] = versions[stream]
@@ -163,7 +163,7 @@ async def with_content(connection: AsyncConnection, documents: Sequence[Listed])
     if not wanted:
         return list(documents)
     tokens: dict[tuple[str, bytes], bytes] = {}
-    for (stream, _), rows in (await following(connection, sorted(wanted), 1)).items():
+    for (stream, _), rows in (await read_following(connection, sorted(wanted), 1)).items():
         tokens.update(_tokens(stream, (row.data for row in rows)))
 
     def whole(listed: Listed) -> Listed:

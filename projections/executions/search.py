@@ -16,7 +16,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from projections.executions.indexes import FILTERED_BY, SELDOM_SET, SORTED_BY, WITH_CREATION
-from projections.executions.page_query import Place, Way, order_of, page_query
+from projections.executions.page_query import SortValues, Way, order_of, page_query
 from projections.executions.tables import WITH_POSITION
 from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.field_types import ATTRIBUTE
@@ -39,10 +39,10 @@ Rows = list[tuple[Any, ...]]
 
 
 class Search:
-    """The rows that meet a condition, in an order, from behind a place on, up to a limit."""
+    """The rows that meet a condition, in an order, behind some sort values, up to a limit."""
 
     def __init__(
-        self, condition: Condition, keys: Sequence[SortKey], after: Place | None, limit: int
+        self, condition: Condition, keys: Sequence[SortKey], after: SortValues | None, limit: int
     ) -> None:
         self._condition = condition
         self._keys = keys

@@ -52,7 +52,7 @@ def compare(this: Document, other: Document) -> dict[str, Any]:
 def _pairs(these: Sequence[Document], others: Sequence[Document]) -> Iterator[Pair]:
     """In the order of this one's steps; the other's own come where they came."""
     partners = _partners(these, others)
-    places = {id(step): place for place, step in enumerate(others)}
+    indexes = {id(step): index for index, step in enumerate(others)}
     taken = {id(other) for other, _ in partners.values()}
     passed = farthest = 0
     for step in these:
@@ -60,13 +60,13 @@ def _pairs(these: Sequence[Document], others: Sequence[Document]) -> Iterator[Pa
         if other is None:
             yield Pair(step, None, None)
             continue
-        place = places[id(other)]
-        for between in others[passed:place]:
+        index = indexes[id(other)]
+        for between in others[passed:index]:
             if id(between) not in taken:
                 yield Pair(None, between, None)
-        passed = max(passed, place)
-        yield Pair(step, other, by, moved=place < farthest)
-        farthest = max(farthest, place)
+        passed = max(passed, index)
+        yield Pair(step, other, by, moved=index < farthest)
+        farthest = max(farthest, index)
     yield from (Pair(None, rest, None) for rest in others[passed:] if id(rest) not in taken)
 
 

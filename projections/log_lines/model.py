@@ -46,8 +46,8 @@ class StoredLine(NamedTuple):
     sealed: str | None
 
 
-class PlaceInTime(NamedTuple):
-    """Where a line is among those of its execution, by time."""
+class LineSortKey(NamedTuple):
+    """What the lines of an execution are ordered by: their time first."""
 
     at: datetime
     origin: int
@@ -55,7 +55,7 @@ class PlaceInTime(NamedTuple):
 
     @classmethod
     def of(cls, line: StoredLine) -> Self:
-        """The place of a line."""
+        """That of a line."""
         return cls(line.occurred_at, line.origin, line.id)
 
 

@@ -20,8 +20,8 @@ from domain.eventlog.store import Store
 from domain.json_forms import MILLISECOND
 from projections.log_lines.archive.reader import ArchivedLines, FileOfLines, LineQuery, files_of
 from projections.log_lines.model import (
+    LineSortKey,
     LogFilter,
-    PlaceInTime,
     StoredLine,
     filter_sql,
     line_document,
@@ -47,7 +47,7 @@ TOTAL = f"""SELECT (SELECT count(*) FROM log_lines WHERE execution = %s)
     + (SELECT count(*) FROM log_notes WHERE execution = %s) + {ARCHIVED}"""
 ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-BEFORE_ALL, AFTER_ALL = PlaceInTime(FIRST, -1, 0), PlaceInTime(LAST, 2, 0)
+BEFORE_ALL, AFTER_ALL = LineSortKey(FIRST, -1, 0), LineSortKey(LAST, 2, 0)
 
 
 class LogLinePage(NamedTuple):
@@ -83,26 +83,26 @@ class LogLinePages:
             Damaged: an archive file is missing or damaged.
             Overloaded: the archive cannot be reached, or the database is away.
         """
-        place = _place(cursor) if cursor else AFTER_ALL if descending else BEFORE_ALL
+        sort_key = _decode_cursor(cursor) if cursor else AFTER_ALL if descending else BEFORE_ALL
         size = limit if only.text is None else max(limit, SEARCHED_AT_ONCE)
         stream = f"execution/{execution}"
         key = (await self._store.keys([stream]))[stream]
         wanted = _search(only.text)
         found: list[dict[str, Any]] = []
         for _ in range(1 if only.text is None else SEARCHED // size):
-            reading = LineQuery(execution, only, place, size + 1, descending)
+            reading = LineQuery(execution, only, sort_key, size + 1, descending)
             lines = await self._lines(reading, created, archived=archived)
             for line in lines[:size]:
-                place = PlaceInTime.of(line)
+                sort_key = LineSortKey.of(line)
                 if wanted(opened := line_document(line, key)):
                     found.append(opened)
                 if len(found) == limit:
                     break
-            more = bool(lines) and PlaceInTime.of(lines[-1]) != place
+            more = bool(lines) and LineSortKey.of(lines[-1]) != sort_key
             if not more or len(found) == limit:
                 break
             await asyncio.sleep(0)
-        return LogLinePage(found, _cursor(place) if more else None)
+        return LogLinePage(found, _encode_cursor(sort_key) if more else None)
 
     async def latest(
         self, execution: str, limit: int = LATEST, created: datetime = FIRST
@@ -140,7 +140,7 @@ class LogLinePages:
         if not files or self._archive is None:
             return rows
         lines = rows + await self._archive.lines(files, reading)
-        return sorted(lines, key=PlaceInTime.of, reverse=reading.descending)[: reading.limit]
+        return sorted(lines, key=LineSortKey.of, reverse=reading.descending)[: reading.limit]
 
 
 async def _rows(
@@ -156,13 +156,13 @@ def _lines_of(rows: Sequence[Sequence[Any]]) -> list[StoredLine]:
 
 
 def _page(reading: LineQuery, created: datetime, more: str = NOTHING_MORE) -> tuple[str, list[Any]]:
-    """A page of the tables, each row with one thing more. What the place says is said again in words
+    """A page of the tables, each row with one thing more. What the sort key says is said again in words
     that an index understands, and from when on lines were recorded, so that few partitions are read.
     """
-    execution, only, place, limit, descending = reading
+    execution, only, sort_key, limit, descending = reading
     direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
     parts = ["execution = %s", f"occurred_at {beyond}= %s"]
-    values: list[Any] = [execution, place.at]
+    values: list[Any] = [execution, sort_key.at]
     if created - FIRST > EARLIER:  # otherwise it is unknown, or there is no time so much earlier
         parts.append("at >= %s")
         values.append(created - EARLIER)
@@ -170,7 +170,7 @@ def _page(reading: LineQuery, created: datetime, more: str = NOTHING_MORE) -> tu
     query = READ.format(
         more=more, direction=direction, beyond=beyond, where=" AND ".join([*parts, *chosen])
     )
-    half = [*values, *filters, *place, limit]
+    half = [*values, *filters, *sort_key, limit]
     counted = [execution] if "%s" in more else []
     return query, [*counted, *half, *half, limit]
 
@@ -183,15 +183,15 @@ def _search(text: str | None) -> Callable[[dict[str, Any]], bool]:
     return lambda line: folded in (line["message"] or "").casefold()
 
 
-def _cursor(place: PlaceInTime) -> str:
-    return f"{(place.at - FIRST) // MILLISECOND}.{place.origin}.{place.id}"
+def _encode_cursor(sort_key: LineSortKey) -> str:
+    return f"{(sort_key.at - FIRST) // MILLISECOND}.{sort_key.origin}.{sort_key.id}"
 
 
-def _place(cursor: str) -> PlaceInTime:
+def _decode_cursor(cursor: str) -> LineSortKey:
     try:
         moment, origin, number = (int(part) for part in cursor.split(".") if len(part) < 20)
         if not number < 2**63:
             raise ValueError("it is out of range")
-        return PlaceInTime(FIRST + moment * MILLISECOND, origin, number)
+        return LineSortKey(FIRST + moment * MILLISECOND, origin, number)
     except (ValueError, OverflowError):
         raise Invalid.field("cursor", "must be `nextCursor` of a page of these log lines") from None

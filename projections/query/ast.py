@@ -13,7 +13,7 @@ from projections.query.field_types import FieldKind
 class Field:
     """A member of the document and the column that holds it.
 
-    A free attribute is in one of some `places` inside its column, the keys to each of them; the
+    A free attribute is at one of some `key_paths` inside its column, the keys to each of them; the
     first that has a value counts.
     """
 
@@ -21,7 +21,7 @@ class Field:
     column: str
     kind: FieldKind
     nullable: bool = True
-    places: tuple[Keys, ...] = ()
+    key_paths: tuple[Keys, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

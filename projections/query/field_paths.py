@@ -93,5 +93,5 @@ def _join(parts: Sequence[FieldSegment]) -> Keys:
 
 def _run(parts: Sequence[FieldSegment]) -> int:
     """How many of the first parts may be one key."""
-    plain = next((place for place, part in enumerate(parts) if part.quoted), len(parts))
+    plain = next((index for index, part in enumerate(parts) if part.quoted), len(parts))
     return plain or min(len(parts), 1)

@@ -95,31 +95,31 @@ def _unsortable(path: str, names: Iterable[str]) -> str:
     )
 
 
-def after(keys: Sequence[SortKey], place: Sequence[Any], values: list[Any]) -> str:
-    """The rows that come after `place` (a value for each key), as SQL; `values` are to be bound."""
+def after(keys: Sequence[SortKey], sort_values: Sequence[Any], values: list[Any]) -> str:
+    """The rows that come after `sort_values` (one for each key), as SQL; `values` are to be bound."""
     directions = {key.descending for key in keys}
     if len(directions) > 1 or any(key.field.nullable for key in keys):
-        return _beyond(keys[0], place[0], values, keys[1:], place[1:])
+        return _beyond(keys[0], sort_values[0], values, keys[1:], sort_values[1:])
     sign = "<" if keys[0].descending else ">"
     if len(keys) <= len(TIES):
-        return _compare_sql(keys, place, values, sign)
+        return _compare_sql(keys, sort_values, values, sign)
     # An index has all but the id. The planner judges such a comparison by the first field alone: of one that all rows
     # have in common it would expect hardly any beyond its value, and read all to sort those.
-    reached = _compare_sql(keys[:-1], place[:-1], values, f"{sign}=")
-    values.extend(place)
+    reached = _compare_sql(keys[:-1], sort_values[:-1], values, f"{sign}=")
+    values.extend(sort_values)
     return f"{reached} AND ({' OR '.join(f'{key.rank} {sign} %s' for key in keys)})"
 
 
 def _compare_sql(
-    keys: Sequence[SortKey], place: Sequence[Any], values: list[Any], sign: str
+    keys: Sequence[SortKey], sort_values: Sequence[Any], values: list[Any], sign: str
 ) -> str:
-    values.extend(place)
+    values.extend(sort_values)
     ranks, marks = ", ".join(key.rank for key in keys), ", ".join("%s" for _ in keys)
     return f"({ranks}) {sign} ({marks})"
 
 
 def _beyond(
-    key: SortKey, value: Any, values: list[Any], rest: Sequence[SortKey], place: Sequence[Any]
+    key: SortKey, value: Any, values: list[Any], rest: Sequence[SortKey], sort_values: Sequence[Any]
 ) -> str:
     alternatives = []
     if value is not None:
@@ -133,7 +133,7 @@ def _beyond(
             values.append(value)
             equal = f"{key.rank} = %s"
         alternatives.append(
-            f"({equal} AND {_beyond(rest[0], place[0], values, rest[1:], place[1:])})"
+            f"({equal} AND {_beyond(rest[0], sort_values[0], values, rest[1:], sort_values[1:])})"
         )
     return "(" + (" OR ".join(alternatives) or "false") + ")"
 
@@ -145,15 +145,15 @@ def fingerprint(condition: Condition) -> str:
     return blake2b(f"{text}{values}".encode(), digest_size=9).hexdigest()
 
 
-def encode(sort: str, condition: Condition, place: Sequence[Any]) -> str:
-    """The cursor of a place: opaque, and of use only with the same sort and filter."""
-    return encode_all(sort, condition, [place])[0]
+def encode(sort: str, condition: Condition, sort_values: Sequence[Any]) -> str:
+    """The cursor behind a row with these sort values: opaque, and of use only with the same sort and filter."""
+    return encode_all(sort, condition, [sort_values])[0]
 
 
-def encode_all(sort: str, condition: Condition, places: Iterable[Sequence[Any]]) -> list[str]:
-    """The cursors of several places."""
+def encode_all(sort: str, condition: Condition, rows: Iterable[Sequence[Any]]) -> list[str]:
+    """The cursors behind several rows, by their sort values."""
     beginning = [sort, fingerprint(condition)]
-    return [encode_cursor([*beginning, *map(_plain_value, place)]) for place in places]
+    return [encode_cursor([*beginning, *map(_plain_value, sort_values)]) for sort_values in rows]
 
 
 def _plain_value(value: object) -> object:
@@ -171,16 +171,16 @@ def decode_cursor(cursor: str) -> Any:
 
 
 def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[SortKey]) -> list[Any]:
-    """The place of a cursor, a value for each key.
+    """The sort values in a cursor, one for each key.
 
     Raises:
         Invalid: it was not made here, or for another sort or filter.
     """
     try:
-        sorted_by, filtered, *place = decode_cursor(cursor)
+        sorted_by, filtered, *sort_values = decode_cursor(cursor)
         if (sorted_by, filtered) != (sort, fingerprint(condition)):
             raise ValueError("it belongs to another sort or filter")
-        return [_value(key, value) for key, value in zip(keys, place, strict=True)]
+        return [_value(key, value) for key, value in zip(keys, sort_values, strict=True)]
     except (ValueError, TypeError) as error:
         raise Invalid.field(
             "cursor", "must be `nextCursor` of a page of the same sort and filter"

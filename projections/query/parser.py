@@ -115,7 +115,7 @@ class _Reader:
         if not isinstance(value, list) or not value:
             _refuse(path, "must be a list of at least one filter")
         return tuple(
-            self.filter(part, f"{path}[{place}]", level + 1) for place, part in enumerate(value)
+            self.filter(part, f"{path}[{index}]", level + 1) for index, part in enumerate(value)
         )
 
     def _of_field(self, field: Field, value: object, path: str, level: int) -> Condition:
@@ -145,7 +145,7 @@ class _Reader:
             case "$in" | "$nin":
                 if not isinstance(operand, list):
                     _refuse(path, f"must be a list of values{instead(operand)}")
-                found = self.member(field, operand, path, places=True)
+                found = self.member(field, operand, path, names_index=True)
                 return found if operator == "$in" else Not(found)
             case "$exists":
                 missing = self.member(field, [None], path)
@@ -159,15 +159,15 @@ class _Reader:
         _refuse(path, f"must be one of {OF_FIELDS}")
 
     def member(
-        self, field: Field, operands: list[Any], path: str, *, places: bool = False
+        self, field: Field, operands: list[Any], path: str, *, names_index: bool = False
     ) -> Condition:
         """The field is one of these, or missing where None is among them."""
         self._count(path, len(operands))
         read = [
             None
             if operand is None
-            else self._read(field, operand, f"{path}[{place}]" if places else path)
-            for place, operand in enumerate(operands)
+            else self._read(field, operand, f"{path}[{index}]" if names_index else path)
+            for index, operand in enumerate(operands)
         ]
         return Compare(field, "$in", tuple(read))
 

@@ -144,7 +144,7 @@ def _attribute_in(field: Field, operands: list[Any], values: list[Any]) -> str:
     """One comparison for all operands: PostgreSQL hashes the array of `= ANY`. Few of them are looked
     up in the index as well, which the condition of containment alone can use.
     """
-    holding = [_json(_nest(keys, one)) for one in operands for keys in field.places]
+    holding = [_json(_nest(keys, one)) for one in operands for keys in field.key_paths]
     if len(holding) == 1:
         values.append(holding[0])
         return f"{field.column} @> %s::jsonb"
@@ -169,7 +169,7 @@ def _json(value: Any) -> str:
 
 def attribute(field: Field, values: list[Any]) -> str:
     """A free attribute as JSON, null where it is missing, as SQL."""
-    if len(field.places) == 1:
-        return _json_path(field, field.places[0], values)
-    found = [f"nullif({_json_path(field, keys, values)}, 'null')" for keys in field.places]
+    if len(field.key_paths) == 1:
+        return _json_path(field, field.key_paths[0], values)
+    found = [f"nullif({_json_path(field, keys, values)}, 'null')" for keys in field.key_paths]
     return f"coalesce({', '.join(found)})"

@@ -208,6 +208,14 @@ RETIRED = {
     "Wheel": "Heartbeat",
     "Audience": "Index",
     "Batches": "DataLoader",
+    "PLACE": "LOCATION, BOOKMARK, LINE_AND_COLUMN",
+    "Place": "SortValues, IdentityPath, PositionByVersion",
+    "LogPlace": "LogLocation",
+    "PlaceInTime": "LineSortKey",
+    "place_of": "location_of, read_location",
+    "in_place": "conninfo_at",
+    "settle_place": "settle_location",
+    "move_place": "shift_position",
 }
 """Names of our own for what the field has a name for."""
 

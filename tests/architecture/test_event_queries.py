@@ -20,7 +20,7 @@ IN_THE_TABLE = {
 BOTH = {
     "domain/integrity/erased.py",
     "domain/integrity/event_files.py",
-    "domain/integrity/event_places.py",
+    "domain/integrity/event_positions.py",
     "domain/integrity/keys.py",
     "domain/integrity/log.py",
     "domain/integrity/snapshots.py",

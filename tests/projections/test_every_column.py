@@ -143,7 +143,7 @@ SAID_ELSEWHERE_NEVER = {
     "webhook_lanes": "when the next call is due",
     "webhook_progress": "how webhooks stand",
     "webhook_head": "up to where calls were entered",
-    "log_move": "how far a move of the log is, in the row of either place",
+    "log_move": "how far a move of the log is, in the row of either database",
     "log_archive_place": "where the archive is",
     "audit_walk": "where the background auditor is",
     "audit_faults": "what it found in its last round, which finds it again",

@@ -18,7 +18,7 @@ import structlog
 from psycopg.conninfo import make_conninfo
 
 from domain.eventlog.codec import EventRow
-from domain.eventlog.moving.journal import place_of
+from domain.eventlog.moving.journal import location_of
 from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
 from tests.support.cluster_clients import MovingConsumer, UnkeyedCaller, assert_once
@@ -238,7 +238,7 @@ async def test_server_that_starts_with_the_old_address_serves_the_log_in_the_new
         assert back.returncode == 1
         assert "has a schema executions already" in back.stdout
         assert "wal_level" in back.stdout
-        assert f'"movedTo": "{place_of(moved.new)}"' in moved.cells("list", "--json").stdout
+        assert f'"movedTo": "{location_of(moved.new)}"' in moved.cells("list", "--json").stdout
         dropped = moved.cells("drop", moved.name, "--confirm", moved.name)
         assert (dropped.returncode, "It has moved to" in dropped.stdout) == (0, True)
         assert not has_schema(moved.old)
@@ -287,7 +287,7 @@ async def test_move_that_cannot_work_is_refused_before_anything_is_changed(
             connection.execute("CREATE TABLE notes (text text)")
         for said, to in {
             "the table notes has no primary key": moved.new,
-            "both places are the same database": moved.old,
+            "both are the same database": moved.old,
         }.items():
             done = moved.move("--dry-run", to=to)
             assert (done.returncode, said in done.stdout) == (1, True), done.stdout + done.stderr

@@ -104,16 +104,16 @@ def reachable_folder() -> Iterator[Path]:
     """A folder for a PostgreSQL while the block runs: in memory where there is room, else on the disk."""
     # Under pytest's own temporary folders, root's PostgreSQL, which runs as
     # another user, could not reach its data; and a socket's path must be short.
-    place = MEMORY if _has_room(MEMORY) else None
-    with tempfile.TemporaryDirectory(prefix="executions-", dir=place) as folder:
+    parent = MEMORY if _has_room(MEMORY) else None
+    with tempfile.TemporaryDirectory(prefix="executions-", dir=parent) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
 
 
-def _has_room(place: Path) -> bool:
+def _has_room(parent: Path) -> bool:
     """Whether databases fit there, and programs that were copied there may run."""
     try:
-        about = os.statvfs(place)
+        about = os.statvfs(parent)
     except OSError:
         return False
     return about.f_bavail * about.f_frsize > ROOM and not about.f_flag & os.ST_NOEXEC

@@ -70,20 +70,20 @@ def values(document: Document, path: str) -> list[Any]:
     """The values at a path: none, a single one, or all tags."""
     if path in {"tag", "tags"}:
         return list(document["tags"])
-    place = _longest_key_first(document, re.findall(r'\["(.+?)"\]|([^.\[]+)', path))
-    return [] if place is None or _is_not_final(document, path) else [place]
+    value = _longest_key_first(document, re.findall(r'\["(.+?)"\]|([^.\[]+)', path))
+    return [] if value is None or _is_not_final(document, path) else [value]
 
 
-def _longest_key_first(place: Any, parts: list[tuple[str, str]]) -> Any:
+def _longest_key_first(value: Any, parts: list[tuple[str, str]]) -> Any:
     """Parts are keys in quotes, or without."""
     if not parts:
-        return place
+        return value
     for length in range(len(parts), 0, -1):
         if length > 1 and any(quoted for quoted, _ in parts[:length]):
             continue
         key = ".".join(quoted or plain for quoted, plain in parts[:length])
-        if isinstance(place, dict) and key in place:
-            found = _longest_key_first(place[key], parts[length:])
+        if isinstance(value, dict) and key in value:
+            found = _longest_key_first(value[key], parts[length:])
             if found is not None:
                 return found
     return None

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 from api.cli.main import main
-from domain.eventlog.moving.places import MoveDatabases
+from domain.eventlog.moving.databases import MoveDatabases
 
 
 def killed_at(method: str, when: str) -> None:

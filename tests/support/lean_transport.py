@@ -18,7 +18,7 @@ LARGEST = 60_000
 """Bytes of content that are written before anything is read."""
 USUAL = {b"expect", b"upgrade", b"transfer-encoding"}
 FRAMED = {b"content-length", b"transfer-encoding"}
-Place = tuple[str, int]
+Address = tuple[str, int]
 
 
 class LeanTransport(httpx.HTTPTransport):
@@ -26,16 +26,16 @@ class LeanTransport(httpx.HTTPTransport):
 
     def __init__(self) -> None:
         super().__init__()
-        self._idle: dict[Place, list[socket.socket]] = {}
+        self._idle: dict[Address, list[socket.socket]] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if not _is_plain(request):
             return super().handle_request(request)
         timeouts = request.extensions.get("timeout", {})
-        place = request.url.host, request.url.port or 80
-        connection = self._reused(place) or _connected(place, timeouts.get("connect"))
+        address = request.url.host, request.url.port or 80
+        connection = self._reused(address) or _connected(address, timeouts.get("connect"))
         connection.settimeout(timeouts.get("read"))
-        answer = _Answer(self, place, connection)
+        answer = _Answer(self, address, connection)
         try:
             connection.sendall(_written(request))
             answer.begin()
@@ -70,12 +70,12 @@ class LeanTransport(httpx.HTTPTransport):
             while connections:
                 connections.pop().close()
 
-    def keep(self, place: Place, connection: socket.socket) -> None:
-        self._idle.setdefault(place, []).append(connection)
+    def keep(self, address: Address, connection: socket.socket) -> None:
+        self._idle.setdefault(address, []).append(connection)
 
-    def _reused(self, place: Place) -> socket.socket | None:
+    def _reused(self, address: Address) -> socket.socket | None:
         """A connection that is idle; one that has something to say was closed by the server."""
-        idle = self._idle.get(place, [])
+        idle = self._idle.get(address, [])
         while idle:
             connection = idle.pop()
             waiting = select.poll()
@@ -89,8 +89,10 @@ class LeanTransport(httpx.HTTPTransport):
 class _Answer(httpx.SyncByteStream):
     """An answer that is read as far as somebody asks for it."""
 
-    def __init__(self, transport: LeanTransport, place: Place, connection: socket.socket) -> None:
-        self._transport, self._place, self._connection = transport, place, connection
+    def __init__(
+        self, transport: LeanTransport, address: Address, connection: socket.socket
+    ) -> None:
+        self._transport, self._address, self._connection = transport, address, connection
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._kept = False
@@ -116,7 +118,7 @@ class _Answer(httpx.SyncByteStream):
             return
         self._parser = None
         if self._whole and self._kept:
-            self._transport.keep(self._place, self._connection)
+            self._transport.keep(self._address, self._connection)
         else:
             self._connection.close()
 
@@ -173,9 +175,9 @@ def _written(request: httpx.Request) -> bytes:
     return b"\r\n".join([*lines, b"", request.content])
 
 
-def _connected(place: Place, timeout: float | None) -> socket.socket:
+def _connected(address: Address, timeout: float | None) -> socket.socket:
     try:
-        connection = socket.create_connection(place, timeout)
+        connection = socket.create_connection(address, timeout)
     except TimeoutError as error:
         raise httpx.ConnectTimeout("timed out") from error
     except OSError as error:

@@ -12,7 +12,7 @@ from domain.errors import TooExpensive
 from domain.eventlog.access.parties import parties_of
 from domain.eventlog.connection.log_head import LastSeen, read_events_and_head
 from domain.eventlog.library import log_recorder
-from domain.eventlog.state_parts import following
+from domain.eventlog.state_parts import read_following
 from domain.eventlog.store import Store
 from domain.integrity.erased import find_erased
 from domain.integrity.histories import Histories
@@ -121,12 +121,12 @@ class LogReaders:
             found[f"load {name}"] = await self.store.load(stream, version)
             found[f"look {name}"] = (await self.store.look(stream, version)).versioned
             found[f"state {name}"] = await states.states_at(self.connection, {stream: version})
-            found[f"next {name}"] = await following(self.connection, [(stream, version)], 2)
+            found[f"next {name}"] = await read_following(self.connection, [(stream, version)], 2)
             found[f"part {name}"] = await self.store.history(stream, version - 1, version)
         if stream.startswith("execution/"):
             found |= await self._history(stream, versions)
-        places = [(stream, position) for position in range(self.until + 1)]
-        found[f"versions {stream}"] = await states.versions_at(self.connection, places)
+        stream_versions = [(stream, position) for position in range(self.until + 1)]
+        found[f"versions {stream}"] = await states.versions_at(self.connection, stream_versions)
         budget = Budget(60, TooExpensive())
         along = await states.states_along(self.store.reader, stream, versions, budget)
         found[f"along {stream}"] = along

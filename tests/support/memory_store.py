@@ -109,7 +109,7 @@ class MemoryStateLoader(StateLoader):
     ) -> dict[str, Versioned[Any]]:
         loaded: dict[str, Versioned[Any]] = {}
         for stream in streams:
-            then = [e for e in self.log.of(stream) if _place(e, moment) <= moment]  # type: ignore[operator]  # both are of one kind
+            then = [e for e in self.log.of(stream) if _position_or_time(e, moment) <= moment]  # type: ignore[operator]  # both are of one kind
             if then:
                 until = then[-1].version
                 loaded |= await self.load(connection, {stream: None}, until=until)
@@ -134,7 +134,7 @@ class MemoryStateLoader(StateLoader):
         return replay(versioned, [self.codec.decode(row, key) for row in fresh])
 
 
-def _place(event: EventRow, moment: PositionOrTime) -> PositionOrTime:
+def _position_or_time(event: EventRow, moment: PositionOrTime) -> PositionOrTime:
     return event.at if isinstance(moment, datetime) else event.position
 
 

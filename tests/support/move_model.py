@@ -1,6 +1,6 @@
-"""A log that moves, in memory: both places, servers that write, a fence that opens by itself, and a program that may be killed.
+"""A log that moves, in memory: both databases, servers that write, a fence that opens by itself, and a program that may be killed.
 
-The steps are the product's own (`domain/eventlog/moving/steps.py`); what they do in the places is modelled here.
+The steps are the product's own (`domain/eventlog/moving/steps.py`); what they do in the databases is modelled here.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LEASE = 3
 class Fault(StrEnum):
     """What may be planted."""
 
-    NO_FENCE = "the old place is not fenced in"
+    NO_FENCE = "the old database is not fenced in"
     NOT_DRAINED = "the fence does not wait for transactions that are open"
-    NOT_ARRIVED = "the new place is not waited for, nor compared"
+    NOT_ARRIVED = "the new database is not waited for, nor compared"
     UNCHECKED = "the fence is closed for good although it has opened by itself"
-    NEW_IS_KEPT = "what is taken back stays in the new place"
+    NEW_IS_KEPT = "what is taken back stays in the new database"
 
 
 class Killed(BaseException):
@@ -36,7 +36,7 @@ class Stopped(Exception):
 
 
 @dataclass
-class Place:
+class ModelDatabase:
     """A database: its events, until when it takes none, and what is written in transactions that are open."""
 
     events: list[int] = field(default_factory=list)
@@ -50,14 +50,14 @@ class Moving:
     """`chance` picks a number below another one. All that may happen, happens between any two effects of the program."""
 
     def __init__(self, chance: Callable[[int], int], faults: Collection[Fault] = ()) -> None:
-        self.old, self.new = Place(), Place(fenced_until=inf)
-        self.places = [self.old, self.old]
+        self.old, self.new = ModelDatabase(), ModelDatabase(fenced_until=inf)
+        self.databases = [self.old, self.old]
         """Where each server writes."""
         self.acknowledged: list[int] = []
         self.moved = False
         self.may_be_killed = True
         self.asleep = False
-        """Whether a program that only seemed dead is about to open the new place."""
+        """Whether a program that only seemed dead is about to open the new database."""
         self._done = Done.BEGUN
         self._copies = False
         self._now = 0
@@ -70,7 +70,7 @@ class Moving:
     def happen(self) -> None:
         """Some of it."""
         for _ in range(self._chance(4)):
-            server = self._chance(len(self.places))
+            server = self._chance(len(self.databases))
             chosen = self._chance(7)
             if chosen == 0 and self.may_be_killed:
                 raise Killed
@@ -81,8 +81,8 @@ class Moving:
     def _tick(self, _: int) -> None:
         self._now += 1
 
-    def takes_commands(self, place: Place) -> bool:
-        return self._now >= place.fenced_until
+    def takes_commands(self, database: ModelDatabase) -> bool:
+        return self._now >= database.fenced_until
 
     def write(self, server: int) -> None:
         """A command in a transaction of its own."""
@@ -90,14 +90,14 @@ class Moving:
         self._commit(server)
 
     def _begin(self, server: int) -> None:
-        place = self.places[server]
-        if server not in self.old.pending and self.takes_commands(place):
-            place.pending[server] = next(self._next)
+        database = self.databases[server]
+        if server not in self.old.pending and self.takes_commands(database):
+            database.pending[server] = next(self._next)
 
     def _commit(self, server: int) -> None:
-        for place in (self.old, self.new):
-            if (command := place.pending.pop(server, None)) is not None:
-                place.events.append(command)
+        for database in (self.old, self.new):
+            if (command := database.pending.pop(server, None)) is not None:
+                database.events.append(command)
                 self.acknowledged.append(command)
 
     def _roll_back(self, server: int) -> None:
@@ -106,7 +106,7 @@ class Moving:
 
     def _follow(self, server: int) -> None:
         if self.moved and server not in self.old.pending:
-            self.places[server] = self.new
+            self.databases[server] = self.new
 
     def _drain(self) -> None:
         for server in list(self.old.pending):
@@ -199,7 +199,7 @@ class Moving:
         self.happen()
 
     def wake(self) -> None:
-        """Open the new place, if it is that of this move."""
+        """Open the new database, if it is that of this move."""
         if self.new.of_move:
             self.new.fenced_until = 0
 
@@ -236,15 +236,15 @@ class Moving:
         if self.asleep:
             self.wake()
         self._now += LEASE
-        for server in range(len(self.places)):
+        for server in range(len(self.databases)):
             self._commit(server)
             self._follow(server)
             self.write(server)
 
     def check(self) -> None:
-        """One place takes commands, and has all that were acknowledged, each once, in order."""
-        takes = [self.takes_commands(place) for place in (self.old, self.new)]
-        assert takes == [not self.moved, self.moved], "both places, or none, take commands"
+        """One database takes commands, and has all that were acknowledged, each once, in order."""
+        takes = [self.takes_commands(database) for database in (self.old, self.new)]
+        assert takes == [not self.moved, self.moved], "both databases, or none, take commands"
         events = self.new.events if self.moved else self.old.events
         assert len(set(events)) == len(events), "recorded twice"
         assert set(self.acknowledged) == set(events), "lost"

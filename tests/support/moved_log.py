@@ -34,7 +34,7 @@ LEFT = {
 
 
 class Servers:
-    """The old place, where changes can be followed, and the new one; one user has one password in both."""
+    """The old database, where changes can be followed, and the new one; one user has one password in both."""
 
     def __init__(self, old: EmbeddedPostgres, new: EmbeddedPostgres) -> None:
         self._old, self._new = old, new
@@ -51,7 +51,7 @@ class Servers:
 
     @contextmanager
     def databases(self) -> Iterator[tuple[str, str]]:
-        """An empty database in both places, while the block runs."""
+        """An empty database on both servers, while the block runs."""
         name = f"log_{os.getpid()}_{next(_NUMBERS)}"
         places = self.old("postgres"), self.new("postgres")
         for place in places:

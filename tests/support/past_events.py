@@ -28,7 +28,7 @@ from projections.audit.leaf import leaf_bytes
 from projections.audit.merkle import leaf_hash
 from projections.audit.tables import migrate_audit
 from projections.audit.tiles import Tree
-from projections.log_lines.archive.place import KEEP
+from projections.log_lines.archive.location import STORE_LOCATION
 from tests.support.past_lines import DAY, SCHEMA, PastLines
 from workers.archiver import LineRetention
 from workers.event_archive.archiver import EventArchiver, RangeReport, take_out
@@ -53,7 +53,7 @@ async def archive_first(
     written = write(ArchiveFiles(place), rows, signed)
     command = ArchiveEvents(**vars(written.file))
     await writer.send(Message("range/1", command, "tester"))
-    await connection.execute(KEEP, (place,))
+    await connection.execute(STORE_LOCATION, (place,))
     streams = await quiet_streams(connection, Range(1, events))
     await take_out(connection, written, streams, (await store.head())[0])
     assert streams

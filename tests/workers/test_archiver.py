@@ -323,7 +323,7 @@ def elsewhere(past: PastLines) -> Archiver:
     return past.archiver(replace(past.retention, url=(past.folder / "other").as_uri()))
 
 
-PLACE = "SELECT url FROM log_archive_place"
+LOCATION = "SELECT url FROM log_archive_place"
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -338,7 +338,7 @@ async def test_archive_is_refused_at_another_place_before_anything_leaves_the_ta
         await elsewhere(past).archive(dry_run=dry_run)
     assert await past.query("SELECT count(*) FROM log_lines") == [(3,)]
     assert not (past.folder / "other").exists()
-    assert await past.query(PLACE) == [(past.retention.url,)]
+    assert await past.query(LOCATION) == [(past.retention.url,)]
 
 
 @pytest.mark.parametrize("settled", [False, True])
@@ -354,14 +354,14 @@ async def test_archive_moves_once_its_files_are_at_the_new_place(
         await elsewhere(past).archive(moves=True)
     (past.folder / "archive").rename(past.folder / "other")
     await elsewhere(past).archive(moves=True)
-    assert await past.query(PLACE) == [((past.folder / "other").as_uri(),)]
+    assert await past.query(LOCATION) == [((past.folder / "other").as_uri(),)]
     with pytest.raises(ArchiveFailed):
         await past.archive(0)
 
 
 async def test_dry_run_settles_no_place(past: PastLines) -> None:
     await past.archive(dry_run=True)
-    assert await past.query(PLACE) == []
+    assert await past.query(LOCATION) == []
 
 
 async def test_archive_whose_folder_is_gone_cannot_be_reached(past: PastLines) -> None:

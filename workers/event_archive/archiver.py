@@ -28,7 +28,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.audit.tables import tiles_of_tree
 from projections.log_lines.archive.holds import is_placed_since
-from projections.log_lines.archive.place import settle_place
+from projections.log_lines.archive.location import settle_location
 from workers.archiver import ACTOR, AT_LENGTH, LineRetention
 from workers.day_retention import NotRemoved, RetentionWorker, describe_holds
 from workers.event_archive.conditions import (
@@ -122,7 +122,7 @@ class EventArchiver(RetentionWorker):
                 owned = ownership(self._conninfo, self._store.schema, "archive of events", slot)
                 connection = await stack.enter_async_context(owned)
             await connection.execute(AT_LENGTH)
-            await settle_place(connection, self._files, moves=moves, dry_run=dry_run)
+            await settle_location(connection, self._files, moves=moves, dry_run=dry_run)
             before = self._clock() - timedelta(days=self._retention.event_days)
             while (range_ := await next_range(connection, self._events, before)) is not None:
                 report = RangeReport(*range_)

@@ -8,7 +8,7 @@ from typing import Any
 from domain.damage import report
 from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
-from domain.eventlog.state_parts import following
+from domain.eventlog.state_parts import read_following
 from domain.eventlog.store import Store
 from domain.lru import LruCache
 from domain.model import Versioned, replay
@@ -74,9 +74,9 @@ class EventStates:
     async def _advance(
         self, pending: dict[str, Versioned[Any]], wanted: dict[str, list[int]], found: States
     ) -> dict[str, Versioned[Any]]:
-        places = [(stream, known.version) for stream, known in pending.items()]
+        stream_versions = [(stream, known.version) for stream, known in pending.items()]
         async with self._store.reader() as connection:
-            pages = await following(connection, places, AT_ONCE)
+            pages = await read_following(connection, stream_versions, AT_ONCE)
         after: dict[str, Versioned[Any]] = {}
         for (stream, _), rows in pages.items():
             state = pending[stream]

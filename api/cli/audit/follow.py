@@ -67,9 +67,9 @@ def _look(client: Client, folder: HeadFolder) -> None:
         if kept is not None and needs_proof(kept, head):
             _require_proof(client, kept, head)
     except Contradiction as found:
-        place = folder.keep_contradiction(note, size)
+        file = folder.keep_contradiction(note, size)
         raise click.ClickException(
-            f"{client.url} contradicts itself: {plain(str(found))}. The head that it shows is kept in {place}"
+            f"{client.url} contradicts itself: {plain(str(found))}. The head that it shows is kept in {file}"
         ) from None
     if kept is None or head.size > kept.size:
         folder.keep(note, head.size)

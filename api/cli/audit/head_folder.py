@@ -61,9 +61,9 @@ class HeadFolder:
         return self._write(CONTRADICTION.format(size), note)
 
     def _write(self, name: str, text: str) -> Path:
-        place = self._path / name
-        write_whole(place, text.encode())
-        return place
+        file = self._path / name
+        write_whole(file, text.encode())
+        return file
 
 
 def _require_key(key: str | None) -> None:

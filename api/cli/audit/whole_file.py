@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 
-def write_whole(place: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file beside its place, and put it there once it is whole.
 
     Raises:
         ClickException: it cannot be written.
     """
-    part = place.with_name(f".{place.name}.part")
+    part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(content)
-        part.replace(place)
+        part.replace(path)
     except OSError as error:
-        raise click.ClickException(f"{place} cannot be written: {error.strerror}") from None
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None

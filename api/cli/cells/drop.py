@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from api.cells.registry import LogPlace
+from api.cells.registry import LogLocation
 from api.cli.cells.hosted import take_out
 from api.cli.cells.named_log import open_named_log, reporting_errors
 from api.settings import Settings, SetupError
@@ -46,17 +46,17 @@ def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_js
 
 
 def _let_go(
-    name: str, hosted: LogPlace | None, settings: Settings, owner: str
+    name: str, hosted: LogLocation | None, settings: Settings, owner: str
 ) -> AbstractContextManager[None]:
     if hosted is None or settings.logs is None:
         return nullcontext()
     return take_out(name, hosted, settings.logs, owner)
 
 
-def _describe(name: str, log: FoundLog, place: str, journal: Journal | None) -> str:
+def _describe(name: str, log: FoundLog, location: str, journal: Journal | None) -> str:
     last = f", the last of {format_time(log.at)}" if log.position else ""
     lines = [
-        f"The log {name}, {place}: {log.position} events{last}; the database has {log.size / MIB:.1f} MiB.",
+        f"The log {name}, {location}: {log.position} events{last}; the database has {log.size / MIB:.1f} MiB.",
         "All of it goes: events, keys, views, log lines, the access log. Its master key and the files of its archive stay.",
     ]
     if journal is not None and journal.moved:

@@ -71,13 +71,13 @@ def list_(data_dir: Path | None, *, as_json: bool) -> None:
     "--to",
     required=True,
     metavar="URL",
-    help="The new place, as the owner there: a database that has no log yet.",
+    help="The new database, as the owner there: a database that has no log yet.",
 )
 @click.option(
     "--from",
     "source",
     metavar="URL",
-    help="How the server of the new place reaches the old one; else as this command does.",
+    help="How the server of the new database reaches the old one; else as this command does.",
 )
 @click.option(
     "--stay",
@@ -87,7 +87,7 @@ def list_(data_dir: Path | None, *, as_json: bool) -> None:
 @click.option(
     "--then",
     metavar="COMMAND",
-    help="A command of the shell that is run once the new place takes commands, such as one that tells HAProxy.",
+    help="A command of the shell that is run once the new database takes commands, such as one that tells HAProxy.",
 )
 @click.option(
     "--pause",
@@ -95,13 +95,13 @@ def list_(data_dir: Path | None, *, as_json: bool) -> None:
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long commands may wait; else the move stops, and they are taken in the old place.",
+    help="How long commands may wait; else the move stops, and they are taken in the old database.",
 )
 @click.option("--abort", is_flag=True, help="Take a move back that is not at its end.")
 @click.option(
     "--new-is-lost",
     is_flag=True,
-    help="With --abort: the new place is gone for good, and cannot be asked.",
+    help="With --abort: the new database is gone for good, and cannot be asked.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what is in the way.")
 @DATA_DIR
@@ -110,12 +110,12 @@ def move(name: str, to: str, data_dir: Path | None, **options: Any) -> None:
     """Move the log NAME to another database while it is served.
 
     All of it is copied and followed by PostgreSQL's logical replication, and compared. Then commands wait, for less than a
-    second as a rule: they are answered 503, with Retry-After. When the new place has everything, it takes them, and
+    second as a rule: they are answered 503, with Retry-After. When the new database has everything, it takes them, and
     servers and work processes that run go there by themselves, with the user and the password that they have; streams
     stay open. What they were started with should be changed then, but need not be at once.
 
-    Broken off anywhere it goes on when it is run again; until the new place takes commands, --abort takes it back. Only one
-    command moves a log at a time. The old place stays as it was, closed for good: drop it when nobody asks it any more.
+    Broken off anywhere it goes on when it is run again; until the new database takes commands, --abort takes it back. Only one
+    command moves a log at a time. The old database stays as it was, closed for good: drop it when nobody asks it any more.
     """
     from api.cli.cells.move import Options, move_log
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from api.cli.tables import print_table, whole_column
 from api.database import Database
 from api.log_keys import settle_name
@@ -47,20 +47,25 @@ def create_hosted(
     """
     registry = LogRegistry(file)
     before = registry.read().get(name)
-    place = before or LogPlace.of(name)
-    place = replace(place, hosts=hosts or place.hosts)
-    log = database_at(known, place).locate(place.schema)
-    log.prepare(place.schema)
-    settle_name(replace(settings, schema=place.schema), log.owner)
-    registry.put(name, place)
+    location = before or LogLocation.of(name)
+    location = replace(location, hosts=hosts or location.hosts)
+    log = database_at(known, location).locate(location.schema)
+    log.prepare(location.schema)
+    settle_name(replace(settings, schema=location.schema), log.owner)
+    registry.put(name, location)
     if as_json:
-        made = {"name": name, "schema": place.schema, "made": before is None, "path": _path(name)}
-        click.echo(json.dumps({**made, **({"hosts": place.hosts} if place.hosts else {})}))
+        made = {
+            "name": name,
+            "schema": location.schema,
+            "made": before is None,
+            "path": _path(name),
+        }
+        click.echo(json.dumps({**made, **({"hosts": location.hosts} if location.hosts else {})}))
         return
     click.echo(
-        f"The log {name} is in the schema {place.schema}{', as before' if before else ''}, and in {file}."
+        f"The log {name} is in the schema {location.schema}{', as before' if before else ''}, and in {file}."
     )
-    at = "".join(f", and at {host}" for host in place.hosts)
+    at = "".join(f", and at {host}" for host in location.hosts)
     click.echo(f"Servers that have this file as EXECUTIONS_LOGS serve it at {_path(name)}{at}.")
 
 
@@ -70,7 +75,9 @@ def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
     Raises:
         SetupError: the file cannot be read.
     """
-    found = [_describe(name, place, known) for name, place in LogRegistry(file).read().items()]
+    found = [
+        _describe(name, location, known) for name, location in LogRegistry(file).read().items()
+    ]
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -84,10 +91,10 @@ def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
         click.echo(NO_LOGS)
 
 
-def _describe(name: str, place: LogPlace, known: Database) -> dict[str, object]:
-    located = database_at(known, place).locate(place.schema)
-    at = {"database": database_in(located.owner), "schema": place.schema}
-    log = log_at(located.owner, place.schema)
+def _describe(name: str, location: LogLocation, known: Database) -> dict[str, object]:
+    located = database_at(known, location).locate(location.schema)
+    at = {"database": database_in(located.owner), "schema": location.schema}
+    log = log_at(located.owner, location.schema)
     if log is None:
         return {"name": name, **at}
     last = {"at": format_time(log.at)} if log.position else {}
@@ -95,7 +102,7 @@ def _describe(name: str, place: LogPlace, known: Database) -> dict[str, object]:
 
 
 @contextmanager
-def take_out(name: str, place: LogPlace, file: Path, owner: str) -> Iterator[None]:
+def take_out(name: str, location: LogLocation, file: Path, owner: str) -> Iterator[None]:
     """A log is in the file no more, and nobody serves it, while the block runs; it is entered again where that fails.
 
     Raises:
@@ -104,10 +111,10 @@ def take_out(name: str, place: LogPlace, file: Path, owner: str) -> Iterator[Non
     registry = LogRegistry(file)
     registry.remove(name)
     try:
-        _wait_until_let_go(name, file, owner, place.schema)
+        _wait_until_let_go(name, file, owner, location.schema)
         yield
     except BaseException:
-        registry.put(name, place)
+        registry.put(name, location)
         raise
 
 

@@ -74,7 +74,7 @@ def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
             list_hosted(settings.logs, known, as_json=as_json)
             return
         found = logs_on(known.owner, settings.schema)
-        moved = {log.database: _new_place(known, log, settings.schema) for log in found}
+        moved = {log.database: _new_location(known, log, settings.schema) for log in found}
     if as_json:
         click.echo(json.dumps([_document(log, moved[log.database]) for log in found]))
         return
@@ -82,15 +82,15 @@ def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
     table = Table(*columns, *(["moved to"] if any(moved.values()) else []))
     for log in found:
         last = format_time(log.at) if log.position else ""
-        size, place = f"{log.size / MIB:.1f}", moved[log.database]
+        size, location = f"{log.size / MIB:.1f}", moved[log.database]
         shown = log.name or "", log.database, str(log.position), last, size
-        table.add_row(*shown, *([place] if place else []))
+        table.add_row(*shown, *([location] if location else []))
     print_table(table)
     if not found:
         click.echo(NO_LOGS)
 
 
-def _new_place(known: Database, log: FoundLog, schema: str) -> str | None:
+def _new_location(known: Database, log: FoundLog, schema: str) -> str | None:
     journal = read_from(in_database(known.owner, log.database), schema)
     return journal.target if journal is not None and journal.moved else None
 

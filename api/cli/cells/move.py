@@ -18,31 +18,31 @@ from api.cli.cells.named_log import open_named_log, read_hosted_logs, reporting_
 from api.database import Database
 from api.settings import Settings, SetupError, environment_of_children
 from domain import registry
+from domain.eventlog.moving.databases import Busy, MoveDatabases, MoveProgress, MoveTimeouts
 from domain.eventlog.moving.digests import Different
 from domain.eventlog.moving.fence import Expired, StillWriting
-from domain.eventlog.moving.journal import in_place, place_of
+from domain.eventlog.moving.journal import conninfo_at, location_of
 from domain.eventlog.moving.move import Hooks, Move, MoveRefused, WantedMove
-from domain.eventlog.moving.places import Busy, MoveDatabases, MoveProgress, MoveTimeouts
 from domain.eventlog.moving.replication import Broken, ReplicationLate
 from domain.eventlog.sessions import user_of
 from domain.eventlog.setup.databases import names_database
 from projections.registry import all_projections
 
-AGAIN = "the old place takes commands; run the command again, or take the move back with --abort"
+AGAIN = "the old database takes commands; run the command again, or take the move back with --abort"
 STOPPED = {
     ReplicationLate: "what was recorded has not arrived in time",
-    StillWriting: "a transaction in the old place does not end",
+    StillWriting: "a transaction in the old database does not end",
     Expired: "it took longer than commands may wait (--pause)",
 }
 WORDS = {
     "taken back": "what the move has made is taken away",
     "prepared": "the tables are made",
-    "published": "the old place publishes its changes",
-    "copied": "all rows are copied, and the new place follows",
-    "compared": "what was recorded before is the same in both places",
-    "sealed": "the old place takes no commands any more, and both have the same",
-    "opened": "the new place takes commands",
-    "moved": "the old place says where the log is",
+    "published": "the old database publishes its changes",
+    "copied": "all rows are copied, and the new database follows",
+    "compared": "what was recorded before is the same in both databases",
+    "sealed": "the old database takes no commands any more, and both have the same",
+    "opened": "the new database takes commands",
+    "moved": "the old database says where the log is",
     "finished": "nothing is left to do",
 }
 COMMAND_WITHIN = 60
@@ -83,22 +83,24 @@ def move_log(name: str, data_dir: Path | None, options: Options) -> None:
         with _moving(wanted, known, options) as move:
             done = _do(name, move, wanted, options)
         if done and hosted is not None and wanted.follow and settings.logs is not None:
-            url = in_place(known.serving, place_of(wanted.new))
+            url = conninfo_at(known.serving, location_of(wanted.new))
             owner = None if role is None else wanted.new
             LogRegistry(settings.logs).put(name, replace(hosted, url=url, owner_url=owner))
 
 
 def _require_placed(settings: Settings) -> None:
-    """Raises SetupError where other logs would be looked for in the new place of the one that moves."""
-    unplaced = [name for name, place in read_hosted_logs(settings).items() if place.url is None]
+    """Raises SetupError where other logs would be looked for in the new database of the one that moves."""
+    unplaced = [
+        name for name, location in read_hosted_logs(settings).items() if location.url is None
+    ]
     if unplaced:
         raise SetupError(
-            f"{', '.join(unplaced)} would be looked for in the new place, too: give them a url in {settings.logs} first"
+            f"{', '.join(unplaced)} would be looked for in the new database, too: give them a url in {settings.logs} first"
         )
 
 
 def _do(name: str, move: Move, wanted: WantedMove, options: Options) -> bool:
-    """Whether the log is in the new place now."""
+    """Whether the log is in the new database now."""
     if options.abort:
         move.abort(new_is_lost=options.new_is_lost)
         _say(options, f"The log {name} stays where it is.", {"name": name, "aborted": True})
@@ -177,7 +179,7 @@ def _run_command(command: str | None) -> None:
         raise SetupError(f"the command of --then has not ended within {COMMAND_WITHIN} s") from None
     if done.returncode:
         raise SetupError(
-            f"the log is in the new place, but the command of --then ended with {done.returncode}: run this again"
+            f"the log is in the new database, but the command of --then ended with {done.returncode}: run this again"
         )
 
 
@@ -197,18 +199,18 @@ def _show_objections(name: str, move: Move, options: Options) -> None:
 
 
 def _say_done(name: str, wanted: WantedMove, done: MoveDatabases, options: Options) -> None:
-    place, pause = place_of(wanted.new), done.pause
+    location, pause = location_of(wanted.new), done.pause
     compared = done.compared
     shown = {
         "name": name,
-        "place": place,
+        "place": location,
         **({} if pause is None else {"pauseSeconds": round(pause, 3)}),
         **({} if compared is None else compared._asdict()),
     }
-    lines = [f"The log {name} is at {place}."]
+    lines = [f"The log {name} is at {location}."]
     if pause is not None and compared is not None:
         lines.append(
-            f"Commands waited for {pause:.2f} s; both places had the same {compared.position} events."
+            f"Commands waited for {pause:.2f} s; both databases had the same {compared.position} events."
         )
         if compared.skipped:
             lines.append(f"Too large to be compared meanwhile: {', '.join(compared.skipped)}.")

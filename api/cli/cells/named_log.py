@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import click
 
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from api.database import Database, open_database
 from api.embedded_postgres.data_dir import DataDir
 from api.ready_logs import database_at
@@ -54,10 +54,10 @@ class NamedLog(NamedTuple):
     settings: Settings
     log: Database
     named: Database
-    hosted: LogPlace | None = None
+    hosted: LogLocation | None = None
 
 
-def read_hosted_logs(settings: Settings) -> dict[str, LogPlace]:
+def read_hosted_logs(settings: Settings) -> dict[str, LogLocation]:
     """The logs that one server serves beside its own.
 
     Raises:

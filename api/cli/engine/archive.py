@@ -30,8 +30,8 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
     """Archive the days that are past, or say what would become of them; exit with 1 where one failed."""
     reports: list[DayReport] = []
 
-    async def archive(place: ArchiverPlace) -> None:
-        of_log = place.writer, place.store, place.conninfo, place.store.schema, place.retention
+    async def archive(parts: ArchiverParts) -> None:
+        of_log = parts.writer, parts.store, parts.conninfo, parts.store.schema, parts.retention
         archiver = Archiver(*of_log, clock=Clock())
         reports.extend(await archiver.archive(dry_run=dry_run, patience=BUSY))
 
@@ -43,7 +43,7 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
         )
 
 
-class ArchiverPlace(NamedTuple):
+class ArchiverParts(NamedTuple):
     """What an archiver works with."""
 
     writer: GuardedWriter
@@ -54,7 +54,7 @@ class ArchiverPlace(NamedTuple):
 
 def run_archiver(
     data_dir: Path | None,
-    archive: Callable[[ArchiverPlace], Coroutine[Any, Any, None]],
+    archive: Callable[[ArchiverParts], Coroutine[Any, Any, None]],
     *,
     dry_run: bool,
 ) -> LineRetention:
@@ -75,7 +75,7 @@ def run_archiver(
         [(retention, vault)] = kept
         store = Store(conninfo, schema, registry.codec(), Keyring(vault))
         writer = GuardedWriter(store, Clock(), new_id, chance)
-        await run_opened(store, archive(ArchiverPlace(writer, store, conninfo, retention)))
+        await run_opened(store, archive(ArchiverParts(writer, store, conninfo, retention)))
 
     try:
         if not dry_run:

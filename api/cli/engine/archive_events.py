@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from api.cli.engine.archive import BUSY, ArchiverPlace, run_archiver
+from api.cli.engine.archive import BUSY, ArchiverParts, run_archiver
 from api.cli.tables import print_table
 from api.clock import Clock
 from workers.event_archive.archiver import EVENTS, EventArchiver, RangeReport
@@ -22,8 +22,8 @@ def archive_events(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> No
     """Archive the ranges that are due, or say what would become of the next one; exit with 1 where one failed."""
     reports: list[RangeReport] = []
 
-    async def archive(place: ArchiverPlace) -> None:
-        of_log = place.writer, place.store, place.conninfo, place.retention
+    async def archive(parts: ArchiverParts) -> None:
+        of_log = parts.writer, parts.store, parts.conninfo, parts.retention
         archiver = EventArchiver(*of_log, clock=Clock())
         reports.extend(await archiver.archive(dry_run=dry_run, patience=BUSY))
 

@@ -15,7 +15,7 @@ from api.cli.open_log import run_on_log
 from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
-from projections.engine.progress import ViewPosition, place
+from projections.engine.progress import ViewPosition, read_view_position
 from projections.timers import due
 from projections.timers.due import LateTimers
 from projections.timers.projection import Timers
@@ -34,7 +34,7 @@ def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
         now = datetime.now(UTC)
         async with store.reader() as connection:
             late = await due.late(connection, now)
-            reached = await place(connection, Timers.name)
+            reached = await read_view_position(connection, Timers.name)
             timers = await due.following(connection, now, limit)
             owned = "timers" not in await without_owner(connection, schema)
         behind.append(late.seconds(now) > TOLERATED.total_seconds())
@@ -50,11 +50,11 @@ def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
 
 
 def _document(
-    timers: list[Timer], late: LateTimers, place: ViewPosition, now: datetime, *, owned: bool
+    timers: list[Timer], late: LateTimers, progress: ViewPosition, now: datetime, *, owned: bool
 ) -> dict[str, Any]:
     return {
         "owned": owned,
-        "lag": place.lag,
+        "lag": progress.lag,
         "late": late.number,
         "oldestLateSeconds": round(late.seconds(now), 3),
         "timers": [
@@ -82,13 +82,13 @@ def _until(left: timedelta) -> Text:
     return Text(f"late by {seconds}", "yellow") if left < timedelta() else Text(str(seconds))
 
 
-def _summary(late: LateTimers, place: ViewPosition, now: datetime, *, owned: bool) -> str:
+def _summary(late: LateTimers, progress: ViewPosition, now: datetime, *, owned: bool) -> str:
     said = ["No timer is late."]
     if late.number:
         oldest = timedelta(seconds=round(late.seconds(now)))
         said = [f"{late.number} timers are due, the oldest for {oldest}."]
-    if place.lag:
-        said.append(f"The read model is {place.lag} events behind the log.")
+    if progress.lag:
+        said.append(f"The read model is {progress.lag} events behind the log.")
     if not owned:
         said.append("No process fires timers: start `executions serve` or `executions work`.")
     return " ".join(said)

@@ -9,7 +9,12 @@ import click
 from api.cli.open_log import log_of
 from api.cli.progress_bar import progress
 from api.embedded_postgres.data_dir import DataDir
-from api.embedded_postgres.master_key import is_elsewhere, key_of_command, master_key, place
+from api.embedded_postgres.master_key import (
+    describe_source,
+    is_elsewhere,
+    key_of_command,
+    master_key,
+)
 from api.settings import Settings, SetupError, read
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keys.rotation import NoMasterKey, RotationUnderWay, begin, finish, rewrap
@@ -40,7 +45,7 @@ def _new_key(settings: Settings, folder: DataDir, to_command: str | None) -> Vau
         return Vault(key_of_command(to_command))
     if is_elsewhere(settings):
         raise SetupError(
-            f"the master key comes from {place(settings, folder)}: say with --to-command where the new one comes from"
+            f"the master key comes from {describe_source(settings, folder)}: say with --to-command where the new one comes from"
         )
     return Vault(folder.next_master_key())
 

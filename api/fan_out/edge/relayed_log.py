@@ -59,15 +59,15 @@ class RelayedLog:
         found = orjson.loads(await self._link.ask("versions", places=wanted))
         return dict(zip(wanted, found, strict=True))
 
-    async def following(
-        self, places: Sequence[StreamVersion], limit: int
+    async def read_following(
+        self, stream_versions: Sequence[StreamVersion], limit: int
     ) -> Mapping[StreamVersion, Sequence[EventRow]]:
-        body = await self._link.ask("following", places=places, limit=limit)
+        body = await self._link.ask("following", places=stream_versions, limit=limit)
         counts, _, packed = body.partition(b"\n")
         rows = iter(unpack(packed))
         return {
-            place: [next(rows) for _ in range(count)]
-            for place, count in zip(places, orjson.loads(counts), strict=True)
+            stream_version: [next(rows) for _ in range(count)]
+            for stream_version, count in zip(stream_versions, orjson.loads(counts), strict=True)
         }
 
     async def _state(self, row: EventRow) -> Versioned[Any]:
@@ -81,7 +81,7 @@ class RelayedLog:
     async def _fold(self, stream: str, version: int) -> Versioned[Any]:
         state: Versioned[Any] | None = None
         while (after := state.version if state else 0) < version:
-            rows = (await self.following([(stream, after)], PAGE))[stream, after]
+            rows = (await self.read_following([(stream, after)], PAGE))[stream, after]
             state = replay(
                 state, (self.codec.decode(row) for row in rows if row.version <= version)
             )

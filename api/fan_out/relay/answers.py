@@ -106,16 +106,16 @@ class RelayResponder(Background):
         return pack(await self._log.rows(asked["after"], until))
 
     async def _following(self, asked: Members) -> bytes:
-        places = [(stream, version) for stream, version in asked["places"]]
-        found = await self._log.following(places, min(asked["limit"], MOST_EVENTS))
-        rows = [found.get(place, ()) for place in places]
+        stream_versions = [(stream, version) for stream, version in asked["places"]]
+        found = await self._log.read_following(stream_versions, min(asked["limit"], MOST_EVENTS))
+        rows = [found.get(stream_version, ()) for stream_version in stream_versions]
         counts = orjson.dumps([len(each) for each in rows])
         return counts + b"\n" + pack(row for each in rows for row in each)
 
     async def _versions(self, asked: Members) -> bytes:
-        places = [(stream, position) for stream, position in asked["places"]]
-        found = await self._log.versions(places)
-        return orjson.dumps([found.get(place, 0) for place in places])
+        stream_positions = [(stream, position) for stream, position in asked["places"]]
+        found = await self._log.versions(stream_positions)
+        return orjson.dumps([found.get(stream_position, 0) for stream_position in stream_positions])
 
     async def _states(self, asked: Members) -> bytes:
         """States as their snapshots are stored, with what is sealed in them as tokens."""

@@ -85,8 +85,8 @@ def _check_command(line: int, command: bytes) -> tuple[str, ...]:
         kind.model_validate_json(orjson.dumps(body))
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in wrong["loc"])
-        raise XesError(line, f"the service would refuse `{place}`: {wrong['msg']}") from None
+        path = ".".join(str(part) for part in wrong["loc"])
+        raise XesError(line, f"the service would refuse `{path}`: {wrong['msg']}") from None
     if "steps" in body:
         return tuple(step["id"] for step in body["steps"])
     return (body["step"],) if "step" in body else ()

@@ -159,7 +159,7 @@ def _readings(handlers: GrantHandlers) -> tuple[Operation, ...]:
             handlers.read,
             answer=GRANT,
             parameters=FRESH,
-            sends=responses.PLACED,
+            sends=responses.VERSIONED,
             others=responses.NOT_MODIFIED,
         ),
     )

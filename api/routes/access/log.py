@@ -106,9 +106,9 @@ class AccessLogHandlers:
         position = await self._consistency.wait_for_log(request)
         if not await self._store.history(f"execution/{execution}", limit=1):
             raise NotFound.of("execution")
-        asked, (place, limit, descending) = _range(request, execution), _part(request)
+        asked, (cursor, limit, descending) = _range(request, execution), _part(request)
         async with self._store.searcher(NARROWED_BY) as connection:
-            page = await access_page(connection, asked, place, limit, descending=descending)
+            page = await access_page(connection, asked, cursor, limit, descending=descending)
         return _answer(request.caller, page, position, execution, since=await self._since())
 
     async def trail(self, request: Request) -> ASGIApp:
@@ -127,9 +127,9 @@ class AccessLogHandlers:
         position = await self._consistency.wait_for_log(request)
         actions = tuple(each for each in (request.non_empty("action") or "").split(",") if each)
         asked = _range(request, execution)._replace(actions=actions)
-        place, limit, descending = _part(request)
+        cursor, limit, descending = _part(request)
         async with self._store.searcher(NARROWED_BY) as connection:
-            page = await trail_page(connection, asked, place, limit, descending=descending)
+            page = await trail_page(connection, asked, cursor, limit, descending=descending)
         if execution is None:
             request.shown += {each for item in page.items for each in _executions(item)}
         since = await self._since()
@@ -162,8 +162,8 @@ def _range(request: Request, execution: str | None) -> AccessRange:
 
 def _part(request: Request) -> tuple[AccessCursor, int, bool]:
     descending = request.choice("order", "asc", "desc") == "desc"
-    place = AccessCursor.read(request.non_empty("cursor"), descending=descending)
-    return place, request.integer("limit", 1, 500) or 50, descending
+    cursor = AccessCursor.read(request.non_empty("cursor"), descending=descending)
+    return cursor, request.integer("limit", 1, 500) or 50, descending
 
 
 def _answer(

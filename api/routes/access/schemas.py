@@ -10,7 +10,7 @@ from domain.types import ID
 
 TEXT = {"type": "string"}
 TIME = {"type": "string", "format": "date-time"}
-PLACE = {"type": "integer", "minimum": 1}
+FROM_ONE = {"type": "integer", "minimum": 1}
 KEY: dict[str, Any] = {
     "type": "object",
     "description": "An API key: whose it is, and what it may do. The key itself comes once, with its creation",
@@ -33,8 +33,8 @@ KEY: dict[str, Any] = {
             "required": ["by", "at"],
             "properties": {"by": TEXT, "at": TIME},
         },
-        "version": PLACE,
-        "position": PLACE,
+        "version": FROM_ONE,
+        "position": FROM_ONE,
         "lastUsedAt": TIME,
         "key": {"type": "string", "pattern": "^exk_[0-9A-Za-z]{49}$"},
     },

@@ -285,7 +285,7 @@ def _read_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             answer=SHOWN,
             answer_forms={"text/event-stream": {"type": "string"}},
             parameters=FRESH,
-            sends=responses.PLACED,
+            sends=responses.VERSIONED,
             others=responses.NOT_MODIFIED,
         ),
     )

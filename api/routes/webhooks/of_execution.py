@@ -57,7 +57,7 @@ def routes(handlers: WebhookHandlers) -> tuple[Operation, ...]:
             handlers.read,
             answer=OF_EXECUTION,
             parameters=PAST,
-            sends=responses.PLACED,
+            sends=responses.VERSIONED,
             others=responses.NOT_MODIFIED,
         ),
     )

@@ -96,9 +96,9 @@ class LogWebhookHandlers:
         if known.hook is None:  # nothing became of one of an execution yet
             execution = await self._store.load(f"execution/{known.execution}")
             assert execution is not None
-            place = {"version": 0, "position": execution.position}
+            as_of = {"version": 0, "position": execution.position}
             first = {"$type": "Webhook", "$id": known.webhook, "execution": known.execution}
-            return responses.json({**first, "status": "active", **place, **shown})
+            return responses.json({**first, "status": "active", **as_of, **shown})
         document = hook_document(known.hook)
         if known.hook.state.disabled and not await self._webhooks.is_disabled(request, known):
             document = {**document, "status": "active"}
@@ -185,7 +185,7 @@ def _single(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
             handlers.read,
             answer=WEBHOOK,
             problems=("not-found",),
-            sends=responses.PLACED,
+            sends=responses.VERSIONED,
             others=responses.NOT_MODIFIED,
         ),
         Operation(

@@ -109,7 +109,7 @@ class Loader:
         return await self._log.versions(wanted)
 
     async def _pages(self, wanted: Sequence[StreamVersion]) -> dict[StreamVersion, StreamPage]:
-        found = await self._log.following(wanted, PAGE)
+        found = await self._log.read_following(wanted, PAGE)
         entries = iter(await self.entries(row for rows in found.values() for row in rows))
         return {
             after: StreamPage([next(entries) for _ in rows], _is_cut(rows))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.state_parts import following
+from domain.eventlog.state_parts import read_following
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from projections.read_sources import ReadSources
@@ -61,8 +61,8 @@ class LogSource(Protocol):
         """The version that each stream had at a position."""
         ...
 
-    async def following(
-        self, places: Sequence[StreamVersion], limit: int
+    async def read_following(
+        self, stream_versions: Sequence[StreamVersion], limit: int
     ) -> Mapping[StreamVersion, Sequence[EventRow]]:
         """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
         ...
@@ -105,8 +105,8 @@ class StoredLog:
         async with self._store.reader() as connection:
             return await self._store.states.versions_at(connection, wanted)
 
-    async def following(
-        self, places: Sequence[StreamVersion], limit: int
+    async def read_following(
+        self, stream_versions: Sequence[StreamVersion], limit: int
     ) -> Mapping[StreamVersion, Sequence[EventRow]]:
         async with self._store.reader() as connection:
-            return await following(connection, places, limit)
+            return await read_following(connection, stream_versions, limit)

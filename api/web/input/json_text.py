@@ -30,7 +30,7 @@ PLAIN = {
     "number out of range": TOO_LARGE,
 }
 """By parts of what the parsers say, the same in plain words."""
-PLACE = re.compile(r"line (\d+) column (\d+)")
+LINE_AND_COLUMN = re.compile(r"line (\d+) column (\d+)")
 CHAR = re.compile(r" \(char \d+\)$")
 
 
@@ -81,12 +81,12 @@ def _require_utf8(text: bytes) -> None:
 
 
 def _in_plain_words(said: str) -> str:
-    """What a parser says, without the words and the second place of its own."""
+    """What a parser says, without its own words and column numbers."""
     words = next((words for part, words in PLAIN.items() if part in said), None)
-    place = PLACE.search(said)
-    if words is None or place is None:
+    found = LINE_AND_COLUMN.search(said)
+    if words is None or found is None:
         return CHAR.sub("", said)
-    return f"{words}: line {place[1]} column {place[2]}"
+    return f"{words}: line {found[1]} column {found[2]}"
 
 
 def require_depth(levels: int) -> None:

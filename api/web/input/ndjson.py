@@ -9,7 +9,7 @@ from api.problems.problems import Malformed
 from api.web.input.json_text import DEEPEST, levels_of, parse, require_depth
 from domain.errors import DomainError, Invalid
 
-PLACE = re.compile(r"(: line 1 column| at line 1 column) (\d+)$")
+COLUMN = re.compile(r"(: line 1 column| at line 1 column) (\d+)$")
 
 
 Item = Any
@@ -61,7 +61,7 @@ def _lines(lines: list[bytes]) -> list[Item]:
             found.append(error)
         except ValueError as error:
             # Each line is a text of its own, of which the library says that it has one line.
-            reason = PLACE.sub(r" at column \2", str(error))
+            reason = COLUMN.sub(r" at column \2", str(error))
             raise Malformed(
                 f"The body is malformed NDJSON: line {number} of {len(lines)}: {reason}."
             ) from None

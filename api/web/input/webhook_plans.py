@@ -44,10 +44,10 @@ class WebhookPlans:
         """Let a command pass whose webhooks lead where they may.
 
         Raises:
-            Invalid: one does not; names its place.
+            Invalid: one does not; names its index.
         """
         plans = enumerate(plans_of(command))
-        await self.vetting.require((f"webhooks.{place}.url", plan.url) for place, plan in plans)
+        await self.vetting.require((f"webhooks.{index}.url", plan.url) for index, plan in plans)
 
     async def secrets(self, message: Message, answer: Answer) -> dict[str, dict[str, str]]:
         """The `secret` of each webhook that a command has made, by their ids. They follow from the key of

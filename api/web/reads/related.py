@@ -46,17 +46,17 @@ async def expand(
 
     Answers the version of each relation of the last document that was put there.
     """
-    places = [
+    references = [
         (item, name, f"{RELATIONS[name]}/{item[name]}")
         for item in documents
         for name in names
         if name in item and _is_shown(caller, name, item)
     ]
-    streams = {stream for _, _, stream in places}
+    streams = {stream for _, _, stream in references}
     found = await store.load_all(streams, moment) if streams else {}
     entries = {stream: with_nulls(document(versioned)) for stream, versioned in found.items()}
     versions: dict[str, int] = {}
-    for item, name, stream in places:
+    for item, name, stream in references:
         if (entry := entries.get(stream)) is not None:
             item[name] = entry
             if item is documents[-1]:

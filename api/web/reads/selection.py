@@ -65,11 +65,11 @@ def selection(names: Sequence[str]) -> Selection | None:
 
 
 def _add(tree: Tree, keys: Keys) -> None:
-    for place, key in enumerate(keys, 1):
+    for index, key in enumerate(keys, 1):
         if key in tree and not tree[key]:
             return  # the whole of it is chosen already
         tree = tree.setdefault(key, {})
-        if place == len(keys):
+        if index == len(keys):
             tree.clear()
 
 

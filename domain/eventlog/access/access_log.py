@@ -91,7 +91,7 @@ class AccessLog:
         await self._disconnect()
 
     async def relocate(self, conninfo: str) -> None:
-        """Write in another place from now on."""
+        """Write to another database from now on."""
         self._conninfo = conninfo
         await self._disconnect()
 

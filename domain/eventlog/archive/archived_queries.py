@@ -54,10 +54,10 @@ class Versions(NamedTuple):
 NO_BOUNDS: Mapping[str, Versions] = {}
 
 
-def bounds_after(places: Sequence[tuple[str, int]], limit: int) -> Mapping[str, Versions]:
+def bounds_after(stream_versions: Sequence[tuple[str, int]], limit: int) -> Mapping[str, Versions]:
     """Of each stream the next versions, unless one is asked for twice."""
-    bounds = {stream: Versions(after, after + limit) for stream, after in places}
-    return bounds if len(bounds) == len(places) else NO_BOUNDS
+    bounds = {stream: Versions(after, after + limit) for stream, after in stream_versions}
+    return bounds if len(bounds) == len(stream_versions) else NO_BOUNDS
 
 
 async def fetch_of_streams(
@@ -83,18 +83,18 @@ async def fetch_of_streams(
     """
     asked = array("text", list(dict.fromkeys(streams)))
     if are_whole is None:
-        rows, archived = await _with_places(connection, query, values, asked, prepare)
+        rows, archived = await _fetch_with_archived(connection, query, values, asked, prepare)
     else:
         found = await connection.execute(query.encode(), values, prepare=prepare, binary=True)
         if are_whole(rows := await found.fetchall()):
             return rows
-        places = await connection.execute(OF_STREAMS, (asked,), binary=True)
-        archived = await places.fetchall()
+        found = await connection.execute(OF_STREAMS, (asked,), binary=True)
+        archived = await found.fetchall()
     while archived:
         events = await _events_of(connection, archived, versions, unreadable)
         wanted = with_archived_events(query, values, events)
         before = archived
-        rows, archived = await _with_places(connection, *wanted, asked, False)
+        rows, archived = await _fetch_with_archived(connection, *wanted, asked, False)
         if archived == before:
             break
     return rows
@@ -221,8 +221,8 @@ def positions_among(archived: Rows, versions: Mapping[str, Versions] = NO_BOUNDS
     Raises:
         Damaged: it is not what was written.
     """
-    for stream, first, last, places in archived:
-        positions = _positions(stream, last - first + 1, places)
+    for stream, first, last, encoded in archived:
+        positions = _positions(stream, last - first + 1, encoded)
         yield from versions[stream].among(first, positions) if stream in versions else positions
 
 
@@ -255,9 +255,9 @@ async def _parties(connection: AsyncConnection, stream: str) -> tuple[str | None
     return None, None
 
 
-def _positions(stream: str, number: int, places: bytes) -> list[int]:
+def _positions(stream: str, number: int, encoded: bytes) -> list[int]:
     with suppress(ValueError):
-        if len(positions := positions_of(places)) == number:
+        if len(positions := positions_of(encoded)) == number:
             return positions
     raise Damaged(
         f"Where the archived events of {stream} are cannot be read.",
@@ -266,7 +266,7 @@ def _positions(stream: str, number: int, places: bytes) -> list[int]:
     )
 
 
-async def _with_places(
+async def _fetch_with_archived(
     connection: AsyncConnection, query: str, values: Values, streams: Array, prepare: bool | None
 ) -> tuple[Rows, Rows]:
     """The rows of a query, and which events of these streams had left the table by the end of it."""

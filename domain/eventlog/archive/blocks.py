@@ -50,10 +50,10 @@ def blocks_of(index: bytes) -> list[Block]:
     if len(index) % ENTRY:
         raise ValueError("what is kept of its blocks is cut short")
     found, start = [], len(MAGIC)
-    for place in range(0, len(index), ENTRY):
+    for offset in range(0, len(index), ENTRY):
         start += LENGTH.size
-        [length] = LENGTH.unpack_from(index, place)
-        found.append(Block(start, length, index[place + LENGTH.size : place + ENTRY]))
+        [length] = LENGTH.unpack_from(index, offset)
+        found.append(Block(start, length, index[offset + LENGTH.size : offset + ENTRY]))
         start += length
     return found
 
@@ -127,12 +127,14 @@ def _encode(rows: Sequence[EventRow]) -> tuple[bytes, bytes, bytes]:
 
 def _decode(block: bytes, wanted: Iterable[int] | None) -> Iterator[EventRow]:
     count, first = HEAD.unpack_from(block)
-    place = HEAD.size
-    versions = struct.unpack_from(f"<{count}q", block, place)
-    times = list(accumulate(struct.unpack_from(f"<{count}q", block, place + 8 * count)))
-    place += 16 * count
-    lengths = [struct.unpack_from(f"<{count}I", block, place + 4 * count * nth) for nth in range(4)]
-    ends, end = [], place + 16 * count
+    offset = HEAD.size
+    versions = struct.unpack_from(f"<{count}q", block, offset)
+    times = list(accumulate(struct.unpack_from(f"<{count}q", block, offset + 8 * count)))
+    offset += 16 * count
+    lengths = [
+        struct.unpack_from(f"<{count}I", block, offset + 4 * count * nth) for nth in range(4)
+    ]
+    ends, end = [], offset + 16 * count
     for column in lengths:
         ends.append([*accumulate(column, initial=end)])
         end = ends[-1][-1]

@@ -79,7 +79,7 @@ class ArchiveFiles:
         return self._folder is not None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The URL, written in one way."""
         return self.url.rstrip("/") if self._folder is None else self._folder.resolve().as_uri()
 

@@ -59,8 +59,8 @@ async def run_in_archive_thread(work: Callable[..., T], *values: Any) -> T:
 class LimitedArchive:
     """An archive from which events are read."""
 
-    def __init__(self, place: str) -> None:
-        self.files = ArchiveFiles(place, SOON)
+    def __init__(self, location: str) -> None:
+        self.files = ArchiveFiles(location, SOON)
         self._turns = BoundedSemaphore(AT_ONCE)
         self._lock = Lock()
         self._away: ArchiveAway | None = None

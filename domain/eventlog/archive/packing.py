@@ -22,7 +22,7 @@ LENGTH = Struct("<I")
 TOKEN = re.compile(rb'({"\$(?:sealed|secret)":"\d+\.)([\w-]{4,}={0,2})(?="})')
 TAKEN_OUT, NOTHING = b"\0", LENGTH.pack(0)
 """Stands where bytes were taken out, before their length; where it stood by itself, it is followed by no length."""
-PLACE = re.compile(rb"\0(.{4})", re.DOTALL)
+PLACEHOLDER = re.compile(rb"\0(.{4})", re.DOTALL)
 
 
 def pack(parts: Sequence[bytes]) -> bytes:
@@ -50,22 +50,22 @@ def unpack(block: bytes) -> bytes:
     """
     if not block.startswith(KIND):
         return zlib.decompress(block)
-    place, parts = len(KIND) + LENGTHS.size, list[bytes]()
+    offset, parts = len(KIND) + LENGTHS.size, list[bytes]()
     for length in LENGTHS.unpack_from(block, len(KIND)):
-        parts.append(zlib.decompress(block[place : place + length]))
-        place += length
+        parts.append(zlib.decompress(block[offset : offset + length]))
+        offset += length
 
     def put_back(found: re.Match[bytes]) -> bytes:
-        nonlocal place
+        nonlocal offset
         [length] = LENGTH.unpack(found[1])
         if not length:
             return TAKEN_OUT
-        content = block[place : place + length]
-        place += length
+        content = block[offset : offset + length]
+        offset += length
         return urlsafe_b64encode(content)
 
-    parts[2] = PLACE.sub(put_back, parts[2])
-    if place != len(block):
+    parts[2] = PLACEHOLDER.sub(put_back, parts[2])
+    if offset != len(block):
         raise ValueError("it has another size")
     return b"".join(parts)
 

@@ -36,7 +36,7 @@ class _Range(NamedTuple):
     last: int
     file: str
     blocks: bytes
-    place: str | None
+    location: str | None
 
 
 class _Blocks:
@@ -70,7 +70,7 @@ def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list
     firsts = [range_.first for range_ in ranges]
     for nth, group in groupby(positions, key=lambda position: bisect_right(firsts, position) - 1):
         wanted = list(group)
-        if nth < 0 or wanted[-1] > ranges[nth].last or ranges[nth].place is None:
+        if nth < 0 or wanted[-1] > ranges[nth].last or ranges[nth].location is None:
             raise Damaged(
                 f"Event {wanted[-1]} cannot be read.",
                 reason="it is neither in the table nor in a file of the archive",
@@ -80,8 +80,8 @@ def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list
 
 
 @lru_cache(maxsize=64)
-def _archive(place: str) -> LimitedArchive:
-    return LimitedArchive(place)
+def _archive(location: str) -> LimitedArchive:
+    return LimitedArchive(location)
 
 
 def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
@@ -92,12 +92,12 @@ def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
     try:
         blocks = blocks_of(range_.blocks)
         contents = _contents(
-            _archive(str(range_.place)), range_.file, [blocks[nth] for nth in by_block]
+            _archive(str(range_.location)), range_.file, [blocks[nth] for nth in by_block]
         )
-        for (nth, places), content in zip(by_block.items(), contents, strict=True):
+        for (nth, indexes), content in zip(by_block.items(), contents, strict=True):
             first = range_.first + nth * EVENTS
-            for place, row in zip(places, events_of(content, places), strict=True):
-                if row.position != first + place:
+            for index, row in zip(indexes, events_of(content, indexes), strict=True):
+                if row.position != first + index:
                     raise ValueError("it has events of other positions")
                 yield row
     except (ValueError, IndexError, ArchiveFailed) as error:

@@ -57,7 +57,7 @@ class Connections:
             "options": f"{session_options(schema)} {NO_WAIT}",
         }
         self.notifier: Notifier | None = None
-        """Goes to another place with the rest."""
+        """Goes to another database with the rest."""
         self._writer: AsyncConnection | None = None
         self._writer_of = ""
         """Where it leads to."""
@@ -86,7 +86,7 @@ class Connections:
         await self._searchers.open()
 
     async def relocate(self, conninfo: str) -> None:
-        """Connect to another place from now on; what is lent out ends where it is. Connections that are shared with other
+        """Connect to another database from now on; what is lent out ends where it is. Connections that are shared with other
         logs lead nowhere else: such a log is closed, and opened where it is.
         """
         if self._shared is not None:
@@ -137,7 +137,7 @@ class Connections:
             self._rest()
 
     def _rest(self) -> None:
-        """The connection that writes is idle; where others need its place it is closed, and in a while anyway."""
+        """The connection that writes is idle; where others need its slot it is closed, and in a while anyway."""
         if self._shared is not None and self._writer is not None:
             self._shared.writer_slots.rest(self, self.drop_writer)
 

@@ -42,9 +42,9 @@ class NotificationSender(Background):
         self._conninfo = conninfo
 
     async def _run(self) -> None:
-        place = self._conninfo
+        conninfo = self._conninfo
         async with await self._connect() as connection:
-            while place == self._conninfo:
+            while conninfo == self._conninfo:
                 if self._channels:
                     await self._send(connection)
                     await asyncio.sleep(PAUSE)

@@ -60,7 +60,7 @@ class Notifier:
             await self._own.stop()
 
     def relocate(self, conninfo: str) -> None:
-        """Notify in another place from now on."""
+        """Notify in another database from now on."""
         if self._own is not None:
             self._own.relocate(conninfo)
             self._own.notify(self.channel)

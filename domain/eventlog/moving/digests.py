@@ -1,4 +1,4 @@
-"""What both places have, held against each other: counts of rows, and sums over the hashes of all their columns."""
+"""What both databases have, held against each other: counts of rows, and sums over the hashes of all their columns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OnProgress = Callable[[int, int], object]
 
 
 class Different(Exception):
-    """The new place has something else than the old one; the message says in which table."""
+    """The new database has something else than the old one; the message says in which table."""
 
 
 class Compared(NamedTuple):
@@ -43,15 +43,15 @@ class Compared(NamedTuple):
 
 
 class Comparison:
-    """Compares both places, each on a thread of its own."""
+    """Compares both databases, each on a thread of its own."""
 
     def __init__(self, old: Connection[Any], new: Connection[Any]) -> None:
-        self._places = old, new
+        self._databases = old, new
         self._done: dict[str, int] = {}
         """Up to which number the rows of a table are compared."""
 
     def compare_past(self, tables: Mapping[str, MovedTable], reached: OnProgress) -> int:
-        """Compare what is only ever added to, as far as the new place is; how many rows.
+        """Compare what is only ever added to, as far as the new database is; how many rows.
 
         Raises:
             Different: something is not the same.
@@ -72,10 +72,10 @@ class Comparison:
         Raises:
             Different: something is not the same.
         """
-        heads = [each.execute(HEAD).fetchone() for each in self._places]
+        heads = [each.execute(HEAD).fetchone() for each in self._databases]
         if heads[0] != heads[1] or heads[0] is None:
             raise Different(
-                f"the head of the log is {heads[0]} in one place, {heads[1]} in the other"
+                f"the head of the log is {heads[0]} in the old database, {heads[1]} in the new one"
             )
         tails = {
             name: self._tail(name, number) for name in tables if (number := _number(tables[name]))
@@ -88,27 +88,27 @@ class Comparison:
         return _between(number, self._done.get(name, 0))
 
     def copy_sequences(self) -> None:
-        """Let the sequences of the new place go on where those of the old one are: they are not replicated."""
-        old, new = self._places
+        """Let the sequences of the new database go on where those of the old one are: they are not replicated."""
+        old, new = self._databases
         for name, value in old.execute(SEQUENCES).fetchall():
             new.execute(SET_SEQUENCE, (name, value))
 
     def _bounds(self, table: str, number: str) -> tuple[int, int]:
-        """Before the first number in either place, and the last one in the new place."""
+        """Before the first number in either database, and the last one in the new database."""
         query = BOUNDS.format(number=Identifier(number), table=Identifier(table))
         [[(first, _)], [(also_first, last)]] = self._both(query)
         begins = [each for each in (first, also_first) if each is not None]
         return (min(begins), last) if last is not None else (0, 0)
 
     def _compare(self, tables: Mapping[str, MovedTable], wheres: Mapping[str, Composable]) -> int:
-        """Compare those rows of tables, in one question to each place; how many there are."""
+        """Compare those rows of tables, in one query to each database; how many there are."""
         digests = [_digest(table, wheres.get(name, ALL)) for name, table in tables.items()]
         old, new = self._both(SQL(" UNION ALL ").join(digests))
         for (name, has, _), (_, should, _) in (
             pair for pair in zip(sorted(new), sorted(old), strict=True) if pair[0] != pair[1]
         ):
             raise Different(
-                f"of the table {name} {should} rows that were compared are in the old place, {has} in the new one"
+                f"of the table {name} {should} rows that were compared are in the old database, {has} in the new one"
                 if has != should
                 else f"rows of the table {name} differ"
             )
@@ -116,7 +116,7 @@ class Comparison:
 
     def _both(self, query: Composable) -> list[list[tuple[Any, ...]]]:
         with ThreadPoolExecutor(2) as threads:
-            asked = threads.map(lambda each: each.execute(query).fetchall(), self._places)
+            asked = threads.map(lambda each: each.execute(query).fetchall(), self._databases)
             return list(asked)
 
 

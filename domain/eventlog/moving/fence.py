@@ -3,7 +3,7 @@ whatever program that is and however long its transaction has been open.
 
 It is a trigger on each table, which the database itself looks after, so it holds for programs that know nothing of it, for
 those that connect again and for those that wake up late. It opens by itself after some seconds, unless it is sealed: where the
-program that moves the log dies, commands are taken again in the old place.
+program that moves the log dies, commands are taken again in the old database.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The row that says in each of both places how far the move of a log is."""
+"""The row that says in both databases how far the move of a log is."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ BEGIN = """INSERT INTO log_move (id, step, target, follow) VALUES (%s, %s, %s, %
         fenced_until = NULL, moved = false, follow = excluded.follow"""
 NOTE = "UPDATE log_move SET step = %s WHERE id = %s"
 FORGET = "DELETE FROM log_move WHERE id = %s"
-PLACE = ("host", "hostaddr", "port", "dbname")
+LOCATION = ("host", "hostaddr", "port", "dbname")
 """Where a database is, of what a connection string says."""
-OF_HOST = (*PLACE, "service", "target_session_attrs", "load_balance_hosts")
-"""What says nothing any more about another place."""
+OF_HOST = (*LOCATION, "service", "target_session_attrs", "load_balance_hosts")
+"""Parameters of a connection string that say nothing about another database."""
 
 
 class Journal(NamedTuple):
-    """How far a move is: its id, the last step that is done, the place it goes to, whether the fence is closed or was
+    """How far a move is: its id, the last step that is done, the location it goes to, whether the fence is closed or was
     closed for a while, whether the log is at the target now, and whether servers go there by themselves.
     """
 
@@ -51,7 +51,7 @@ def read(connection: Connection[Any]) -> Journal | None:
 
 
 def read_from(conninfo: str, schema: str) -> Journal | None:
-    """What the row says in a place.
+    """What the row says in a database.
 
     Raises:
         Overloaded: it cannot be reached.
@@ -75,13 +75,13 @@ def forget(connection: Connection[Any], move: str) -> None:
     connection.execute(FORGET, (move,))
 
 
-def place_of(conninfo: str) -> str:
+def location_of(conninfo: str) -> str:
     """Host, port and database of a connection string: what others may read."""
     parts = conninfo_to_dict(conninfo)
-    return make_conninfo("", **{key: parts[key] for key in PLACE if parts.get(key)})
+    return make_conninfo("", **{key: parts[key] for key in LOCATION if parts.get(key)})
 
 
-def in_place(conninfo: str, place: str) -> str:
-    """The connection string of the same user, with the same password, in another place."""
+def conninfo_at(conninfo: str, location: str) -> str:
+    """The connection string of the same user, with the same password, at another location."""
     own = {key: value for key, value in conninfo_to_dict(conninfo).items() if key not in OF_HOST}
-    return make_conninfo("", **{**own, **conninfo_to_dict(place)})
+    return make_conninfo("", **{**own, **conninfo_to_dict(location)})

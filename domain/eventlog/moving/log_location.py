@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.notifications import Listener
-from domain.eventlog.moving.journal import in_place
+from domain.eventlog.moving.journal import conninfo_at
 from domain.eventlog.sessions import session
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
@@ -20,7 +20,7 @@ from domain.supervisor import Background, Tasks
 MOVED = "SELECT target FROM log_move WHERE moved AND follow"
 EXISTS = "SELECT to_regclass('log_move') IS NOT NULL"
 MOST_MOVES = 8
-"""How many moves are followed from the first place of a log."""
+"""How many moves are followed from the first database of a log."""
 POLL = 1.0
 """Seconds between two looks of a log that has its connections for itself."""
 
@@ -35,22 +35,22 @@ def channel_of_moves(schema: str) -> str:
 def find_move_target(
     conninfo: str, schema: str, connection: Connection[Any] | None = None
 ) -> str | None:
-    """The place to which a log has moved from there, if any; a `connection` to there spares one.
+    """The location to which a log has moved from there, if any; a `connection` to there spares one.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    place, asked = None, connection or conninfo
+    location, asked = None, connection or conninfo
     for _ in range(MOST_MOVES):
         with session(asked, schema) as there:
             if there.execute(EXISTS).fetchone() != (True,):
-                return place
+                return location
             row = there.execute(MOVED).fetchone()
         if row is None:
-            return place
-        place = str(row[0])
-        asked = conninfo = in_place(conninfo, place)
-    return place
+            return location
+        location = str(row[0])
+        asked = conninfo = conninfo_at(conninfo, location)
+    return location
 
 
 def locate(
@@ -59,13 +59,15 @@ def locate(
     """A connection string, and others of the same database, as they are where the log is by now. Where the database
     cannot be asked, they stay as they are. A `connection` to the first of them spares one.
     """
-    place = None
+    location = None
     with suppress(Overloaded):
-        place = find_move_target(conninfo, schema, connection)
-    if place is None:
+        location = find_move_target(conninfo, schema, connection)
+    if location is None:
         return conninfo, *others
-    log.warning("the log has moved: name its new place in EXECUTIONS_DATABASE_URL", place=place)
-    return tuple(in_place(each, place) for each in (conninfo, *others))
+    log.warning(
+        "the log has moved: name its new database in EXECUTIONS_DATABASE_URL", location=location
+    )
+    return tuple(conninfo_at(each, location) for each in (conninfo, *others))
 
 
 async def relocate_listener(listener: Listener, conninfo: str) -> None:
@@ -113,10 +115,10 @@ class MoveWatch(Background):
                 await self._go_to(str(row[0]))
             await self.news.wait(self._poll)
 
-    async def _go_to(self, place: str) -> None:
-        log.warning("the log has moved", place=place)
+    async def _go_to(self, location: str) -> None:
+        log.warning("the log has moved", location=location)
         self.moved = True
-        self._conninfo = in_place(self._conninfo, place)
+        self._conninfo = conninfo_at(self._conninfo, location)
         for relocate in self._relocate:
             await relocate(self._conninfo)
         self.on_moved(self._conninfo)

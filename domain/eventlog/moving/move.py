@@ -11,14 +11,14 @@ import psycopg
 from psycopg import Connection
 
 from domain.eventlog.moving import journal, requirements
-from domain.eventlog.moving.journal import Journal, place_of
-from domain.eventlog.moving.places import (
+from domain.eventlog.moving.databases import (
     MoveDatabases,
     MoveProgress,
     MoveTimeouts,
     connect_for_move,
     own,
 )
+from domain.eventlog.moving.journal import Journal, location_of
 from domain.eventlog.moving.replication import Broken
 from domain.eventlog.moving.steps import Done, NoWayBack, TakenBack, abort, run
 from domain.eventlog.moving.tables import stored_tables, tables
@@ -33,7 +33,7 @@ class MoveRefused(Exception):
 
 
 class WantedMove(NamedTuple):
-    """Which move is wanted: the connection strings of the owners in both places, the schema, how the new place reaches
+    """Which move is wanted: the connection strings of the owners in both databases, the schema, how the new database reaches
     the old one, the role of the servers where it is not the owner's, and whether servers go there by themselves.
     """
 
@@ -46,8 +46,8 @@ class WantedMove(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """What others do for a move: make the tables in the old place, which may be of an earlier program, and in the new one;
-    say of which view a table is; look how far it is; and what is done once the new place takes commands.
+    """What others do for a move: make the tables in the old database, which may be of an earlier program, and in the new one;
+    say of which view a table is; look how far it is; and what is done once the new database takes commands.
     """
 
     migrate_old: Callable[[], object]
@@ -70,7 +70,7 @@ class Move:
         """How far it was, where it was begun before."""
 
     def close(self) -> None:
-        """Close the connections to the old place."""
+        """Close the connections to the old database."""
         self._old.close()
 
     def objections(self) -> list[str]:
@@ -87,7 +87,7 @@ class Move:
             ]
 
     def _other_move(self, begun: Journal) -> list[str]:
-        if (wanted := place_of(self._wanted.new)) != begun.target:
+        if (wanted := location_of(self._wanted.new)) != begun.target:
             verb = "has moved" if begun.moved else "is being moved"
             return [f"the log {verb} to {begun.target}, not to {wanted}"]
         return []
@@ -97,59 +97,59 @@ class Move:
 
         Raises:
             MoveRefused: something is in the way.
-            Broken, ReplicationLate, StillWriting, Expired, Different: it stopped, and the old place takes commands.
+            Broken, ReplicationLate, StillWriting, Expired, Different: it stopped, and the old database takes commands.
         """
         if reasons := self.objections():
             raise MoveRefused(*reasons)
         if self.begun is None:
             self._hooks.migrate_old()
-            target, follow = place_of(self._wanted.new), self._wanted.follow
+            target, follow = location_of(self._wanted.new), self._wanted.follow
             journal.begin(self._old, uuid4().hex, Done.BEGUN, target, follow=follow)
             self.begun = journal.read(self._old)
-        with self._both() as places:
+        with self._both() as databases:
             try:
-                run(places)
+                run(databases)
             except TakenBack:
                 raise MoveRefused(
                     "the move is being taken back: run the command with --abort"
                 ) from None
-        return places
+        return databases
 
     def abort(self, *, new_is_lost: bool = False) -> None:
-        """Take the move back; `new_is_lost` says that the new place is gone for good, and cannot be asked.
+        """Take the move back; `new_is_lost` says that the new database is gone for good, and cannot be asked.
 
         Raises:
-            MoveRefused: there is nothing to take back, or the new place takes commands already.
+            MoveRefused: there is nothing to take back, or the new database takes commands already.
         """
         if self.begun is None:
             raise MoveRefused("the log is not being moved")
         if new_is_lost:
             if self.begun.moved:
                 raise MoveRefused(
-                    "the log has moved: what it has recorded since is in the new place"
+                    "the log has moved: what it has recorded since is in the new database"
                 )
-            self._places(self._old).remove_old()
+            self._databases(self._old).remove_old()
             return
         if reasons := self._other_move(self.begun):
             raise MoveRefused(*reasons)
-        with self._both() as places:
+        with self._both() as databases:
             try:
-                abort(places)
+                abort(databases)
             except NoWayBack:
                 raise MoveRefused(
-                    "the log is in the new place already: run the command without --abort to finish the move"
+                    "the log is in the new database already: run the command without --abort to finish the move"
                 ) from None
 
     @contextmanager
     def _both(self) -> Iterator[MoveDatabases]:
         try:
             with connect_for_move(self._wanted.new, self._wanted.schema) as new:
-                yield self._places(new)
+                yield self._databases(new)
         except psycopg.Error as error:
             said = " ".join(str(error).split())
             raise Broken(f"a database does not do what it should: {said}") from error
 
-    def _places(self, new: Connection[Any]) -> MoveDatabases:
+    def _databases(self, new: Connection[Any]) -> MoveDatabases:
         assert self.begun is not None
         wanted, hooks = self._wanted, self._hooks
         return MoveDatabases(

@@ -1,6 +1,6 @@
-"""PostgreSQL's logical replication of the tables of a log, from the old place to the new one.
+"""PostgreSQL's logical replication of the tables of a log, from the old database to the new one.
 
-The slot is made apart from the subscription, so that both places may be databases of one server. Every table is named in
+The slot is made apart from the subscription, so that both databases may be of one server. Every table is named in
 the publication: one that is made meanwhile, as by a rebuild, does not break the replication off.
 """
 
@@ -52,7 +52,7 @@ class ReplicationLate(Exception):
 
 
 class Copied(NamedTuple):
-    """How many tables there are, how many of them are copied, and the bytes in the new place."""
+    """How many tables there are, how many of them are copied, and the bytes in the new database."""
 
     tables: int
     done: int
@@ -93,7 +93,7 @@ class Replication:
         return {name for (name,) in found}
 
     def subscribe(self, conninfo: str) -> None:
-        """Begin to copy, and to follow. `conninfo` is how the new place reaches the old one.
+        """Begin to copy, and to follow. `conninfo` is how the new database reaches the old one.
 
         Raises:
             Broken: it does not.
@@ -109,7 +109,7 @@ class Replication:
         try:
             self._new.execute(SUBSCRIBE.format(**words))
         except psycopg.Error as error:
-            raise Broken(f"the new place cannot follow the old one: {_line(error)}") from None
+            raise Broken(f"the new database cannot follow the old one: {_line(error)}") from None
 
     def copy_progress(self) -> Copied:
         """How far the first copy is.
@@ -133,7 +133,7 @@ class Replication:
         return 0 if slot is None else int(slot[3])
 
     def wait_for_all(self, seconds: float) -> None:
-        """Return once all that is committed by now is in the new place, and on its disk.
+        """Return once all that is committed by now is in the new database, and on its disk.
 
         Raises:
             ReplicationLate: it takes longer.
@@ -153,22 +153,22 @@ class Replication:
             sleep(LOOK_EVERY)
 
     def unsubscribe(self) -> None:
-        """End it, and leave nothing of it in the new place."""
+        """End it, and leave nothing of it in the new database."""
         if self._new.execute(SUBSCRIBED, (self._name,)).fetchone() is None:
             return
         name = Identifier(self._name)
         self._new.execute(SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
         try:
             self._new.execute(SQL("DROP SUBSCRIPTION {}").format(name))
-        except psycopg.Error:  # the old place is away, or has no slot any more
+        except psycopg.Error:  # the old database is away, or has no slot any more
             self._new.execute(SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
             self._new.execute(SQL("DROP SUBSCRIPTION {}").format(name))
 
     def unpublish(self) -> None:
-        """Leave nothing of it in the old place.
+        """Leave nothing of it in the old database.
 
         Raises:
-            Broken: the new place is still connected.
+            Broken: the new database is still connected.
         """
         deadline = monotonic() + DETACHED_WITHIN
         while (slot := self._slot()) is not None and slot[0]:
@@ -188,12 +188,12 @@ class Replication:
         slot, enabled = self._slot(), self._new.execute(SUBSCRIBED, (self._name,)).fetchone()
         if slot is None or slot[1]:
             raise Broken(
-                "the old place keeps no more what has not arrived (a failover, or max_slot_wal_keep_size): "
+                "the old database keeps no more what has not arrived (a failover, or max_slot_wal_keep_size): "
                 "take the move back with --abort, and begin again"
             )
         if enabled is None or not enabled[0]:
             raise Broken(
-                "the new place follows no more: its server's log says why; take the move back with --abort"
+                "the new database follows no more: its server's log says why; take the move back with --abort"
             )
 
 

@@ -17,64 +17,64 @@ class Requirement(NamedTuple):
     otherwise: str
 
 
-OF_PLACE = (
+OF_BOTH = (
     Requirement(
         "SELECT current_setting('server_version_num')::integer >= 150000",
-        "the {place} place has a PostgreSQL before 15: upgrade it first",
+        "the {which} database has a PostgreSQL before 15: upgrade it first",
     ),
     Requirement(
         "SELECT NOT pg_is_in_recovery()",
-        "the {place} place is a standby: name the primary",
+        "the {which} database is a standby: name the primary",
     ),
     Requirement(
         "SELECT has_database_privilege(current_database(), 'CREATE')",
-        "the user of the {place} place may make nothing in the database: GRANT CREATE ON DATABASE … TO …",
+        "the user of the {which} database may make nothing in it: GRANT CREATE ON DATABASE … TO …",
     ),
 )
 OF_OLD = (
     Requirement(
         "SELECT current_setting('wal_level') = 'logical'",
-        "wal_level of the {place} place is not logical: set it so in its postgresql.conf, and restart it",
+        "wal_level of the {which} database is not logical: set it so in its postgresql.conf, and restart it",
     ),
     Requirement(
         "SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user",
-        "the user of the {place} place may not replicate: ALTER ROLE … REPLICATION",
+        "the user of the {which} database may not replicate: ALTER ROLE … REPLICATION",
     ),
     Requirement(
         """SELECT coalesce(bool_and(pg_has_role(relowner, 'USAGE')), true) FROM pg_class
             WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p')""",
-        "the user of the {place} place does not own the tables: name the owner in EXECUTIONS_DATABASE_OWNER_URL",
+        "the user of the {which} database does not own the tables: name the owner in EXECUTIONS_DATABASE_OWNER_URL",
     ),
     Requirement(
         """SELECT current_setting('max_replication_slots')::integer
             >= 3 + (SELECT count(*) FROM pg_replication_slots)""",
-        "the {place} place has fewer than 3 free replication slots: raise max_replication_slots",
+        "the {which} database has fewer than 3 free replication slots: raise max_replication_slots",
     ),
     Requirement(
         """SELECT current_setting('max_wal_senders')::integer
             >= 3 + (SELECT count(*) FROM pg_stat_replication)""",
-        "the {place} place has fewer than 3 free senders: raise max_wal_senders",
+        "the {which} database has fewer than 3 free senders: raise max_wal_senders",
     ),
 )
 OF_NEW = (
     Requirement(
         "SELECT to_regnamespace(%(schema)s) IS NULL",
-        "the {place} place has a schema {schema} already: name another database, or drop what is there",
+        "the {which} database has a schema {schema} already: name another database, or drop what is there",
     ),
     Requirement(
         """SELECT rolsuper OR EXISTS (SELECT FROM pg_roles AS r
                 WHERE r.rolname = 'pg_create_subscription' AND pg_has_role(r.oid, 'USAGE'))
             FROM pg_roles WHERE rolname = current_user""",
-        "the user of the {place} place may not subscribe: GRANT pg_create_subscription TO …, or, before PostgreSQL 16, "
+        "the user of the {which} database may not subscribe: GRANT pg_create_subscription TO …, or, before PostgreSQL 16, "
         "use a superuser",
     ),
     Requirement(
         "SELECT current_setting('max_logical_replication_workers')::integer >= 2",
-        "the {place} place allows fewer than 2 workers: raise max_logical_replication_workers",
+        "the {which} database allows fewer than 2 workers: raise max_logical_replication_workers",
     ),
     Requirement(
         "SELECT %(role)s::text IS NULL OR EXISTS (SELECT FROM pg_roles WHERE rolname = %(role)s AND rolcanlogin)",
-        "the {place} place lacks the role {role} of the servers: CREATE ROLE {role} LOGIN PASSWORD …, with the password "
+        "the {which} database lacks the role {role} of the servers: CREATE ROLE {role} LOGIN PASSWORD …, with the password "
         "that it has in the old one",
     ),
 )
@@ -86,8 +86,8 @@ ENCODING = (
 
 
 def of_old(old: Connection[Any], schema: str, found: Iterable[MovedTable]) -> Iterator[str]:
-    """What is wrong with the place where the log is, and with its tables."""
-    yield from _unmet(old, (*OF_PLACE, *OF_OLD), place="old", schema=schema)
+    """What is wrong with the database where the log is, and with its tables."""
+    yield from _unmet(old, (*OF_BOTH, *OF_OLD), which="old", schema=schema)
     for table in found:
         if not table.replicable:
             yield (
@@ -97,22 +97,22 @@ def of_old(old: Connection[Any], schema: str, found: Iterable[MovedTable]) -> It
 
 
 def of_new(new: Connection[Any], schema: str, role: str | None) -> Iterator[str]:
-    """What is wrong with the place where it is to go; `role` is that of the servers, where it is not the owner's."""
-    yield from _unmet(new, (*OF_PLACE, *OF_NEW), place="new", schema=schema, role=role)
+    """What is wrong with the database where it is to go; `role` is that of the servers, where it is not the owner's."""
+    yield from _unmet(new, (*OF_BOTH, *OF_NEW), which="new", schema=schema, role=role)
 
 
 def of_both(old: Connection[Any], new: Connection[Any], role: str | None) -> Iterator[str]:
     """What does not go together."""
     if role is None and old.info.user != new.info.user:
         yield (
-            f"servers come as {old.info.user}, who owns the tables in the old place, so --to must be of that user, too"
+            f"servers come as {old.info.user}, who owns the tables in the old database, so --to must be of that user, too"
         )
     if _answer(old, IDENTITY) == _answer(new, IDENTITY):
-        yield "both places are the same database"
+        yield "both are the same database"
     if new.info.server_version // 10_000 < old.info.server_version // 10_000:
-        yield "the new place has an older PostgreSQL than the old one: upgrade it first"
+        yield "the new database has an older PostgreSQL than the old one: upgrade it first"
     if (encoding := _answer(new, ENCODING)) != (wanted := _answer(old, ENCODING)):
-        yield f"the new place has the encoding {encoding}, not {wanted}: make a database with the right one"
+        yield f"the new database has the encoding {encoding}, not {wanted}: make a database with the right one"
 
 
 def _unmet(

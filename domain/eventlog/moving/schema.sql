@@ -1,9 +1,9 @@
 -- Where a log is, while it moves to another database and after that. Applied whole, idempotent.
 
--- One row in both places of a log that moves, or has moved; none where a log was made and has stayed.
+-- One row in both databases of a log that moves, or has moved; none where a log was made and has stayed.
 CREATE TABLE IF NOT EXISTS log_move (
     single       boolean PRIMARY KEY DEFAULT true CHECK (single),
-    id           text    NOT NULL,  -- which move: the same in both places
+    id           text    NOT NULL,  -- which move: the same in both databases
     step         text    NOT NULL,  -- the last step that is done
     target       text    NOT NULL,  -- host, port and database, without a user or a password
     fenced_until timestamptz,       -- before then nothing is written here

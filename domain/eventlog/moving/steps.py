@@ -1,5 +1,5 @@
 """The steps of a move, in order. Each can be done again, so a move that was broken off anywhere goes on behind the last one
-that is noted; until the new place is opened, it can be taken back.
+that is noted; until the new database is opened, it can be taken back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 
 class Done(StrEnum):
-    """How far a move is: what is noted in the old place once a step is done, or before it is taken back."""
+    """How far a move is: what is noted in the old database once a step is done, or before it is taken back."""
 
     TAKEN_BACK = "taken back"
     BEGUN = "begun"
@@ -25,7 +25,7 @@ class Done(StrEnum):
 
 
 class NoWayBack(Exception):
-    """The new place takes commands already: the move can only be finished."""
+    """The new database takes commands already: the move can only be finished."""
 
 
 class TakenBack(Exception):
@@ -33,52 +33,52 @@ class TakenBack(Exception):
 
 
 class MoveOperations(Protocol):
-    """Both places of a log. Whatever is done already, is not done again."""
+    """Both databases of a log. Whatever is done already, is not done again."""
 
     def prepare(self) -> None:
-        """Make the tables in the new place, empty and fenced in."""
+        """Make the tables in the new database, empty and fenced in."""
 
     def publish(self) -> None:
-        """Build the fence of the old place, open, and publish its tables."""
+        """Build the fence of the old database, open, and publish its tables."""
 
     def copy(self) -> None:
-        """Copy all rows; return once the new place follows."""
+        """Copy all rows; return once the new database follows."""
 
     def compare_past(self) -> None:
-        """Compare what does not change any more, and wait until the new place is near."""
+        """Compare what does not change any more, and wait until the new database is near."""
 
     def close(self) -> None:
-        """Let nothing be written in the old place for some seconds, and no transaction be open that has."""
+        """Let nothing be written in the old database for some seconds, and no transaction be open that has."""
 
     def wait_for_all(self) -> None:
-        """Return once the new place has all that was committed in the old one."""
+        """Return once the new database has all that was committed in the old one."""
 
     def compare_rest(self) -> None:
         """Compare what was not compared before."""
 
     def seal(self) -> None:
-        """Let nothing be written in the old place for good, if nothing was since it was closed."""
+        """Let nothing be written in the old database for good, if nothing was since it was closed."""
 
     def lift(self) -> None:
-        """Let the old place take commands."""
+        """Let the old database take commands."""
 
     def open(self) -> None:
-        """Let the new place take commands, if it is still that of this move."""
+        """Let the new database take commands, if it is still that of this move."""
 
     def is_open(self) -> bool:
-        """Whether the new place takes commands."""
+        """Whether the new database takes commands."""
 
     def hand_over(self) -> None:
-        """Say in the old place where the log is now."""
+        """Say in the old database where the log is now."""
 
     def finish(self) -> None:
-        """End the replication, and take away what the move has made in the new place besides the log."""
+        """End the replication, and take away what the move has made in the new database besides the log."""
 
     def remove_new(self) -> None:
-        """Take away all that the move has made in the new place."""
+        """Take away all that the move has made in the new database."""
 
     def remove_old(self) -> None:
-        """Take away all that the move has made in the old place; it takes commands again."""
+        """Take away all that the move has made in the old database; it takes commands again."""
 
     @property
     def done(self) -> Done:
@@ -96,7 +96,7 @@ class MoveStep(NamedTuple):
 
 
 def _switch(sides: MoveOperations) -> None:
-    """Commands wait only while this runs. Where it fails, the old place takes them again."""
+    """Commands wait only while this runs. Where it fails, the old database takes them again."""
     sides.close()
     try:
         sides.wait_for_all()
@@ -138,10 +138,10 @@ def run(sides: MoveOperations) -> None:
 
 
 def abort(sides: MoveOperations) -> None:
-    """Take a move back: first the new place, so that a command of before that wakes up finds nothing there to open.
+    """Take a move back: first the new database, so that a command of before that wakes up finds nothing there to open.
 
     Raises:
-        NoWayBack: the new place takes commands.
+        NoWayBack: the new database takes commands.
     """
     if ORDER.index(sides.done) >= ORDER.index(Done.OPENED) or sides.is_open():
         raise NoWayBack

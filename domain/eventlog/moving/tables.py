@@ -1,4 +1,4 @@
-"""The tables of a log, as both places must have them, and by what a change of a row says which one it is of."""
+"""The tables of a log, as both databases must have them, and by what a change of a row says which one it is of."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def identify(connection: Connection[Any], found: Iterable[MovedTable]) -> None:
 
 
 def differences(old: Mapping[str, MovedTable], new: Mapping[str, MovedTable]) -> list[str]:
-    """What keeps rows from going from one place to another: tables that are not there, or have other columns."""
+    """What keeps rows from going from one database to another: tables that are not there, or have other columns."""
     wanted = {name for name, table in old.items() if table.parent is None}
     found = [f"it lacks the table {name}" for name in sorted(wanted - new.keys())]
     other = (name for name in sorted(old.keys() & new.keys()) if _differ(old[name], new[name]))
@@ -95,7 +95,7 @@ def differences(old: Mapping[str, MovedTable], new: Mapping[str, MovedTable]) ->
 
 
 def empty(connection: Connection[Any], found: Mapping[str, MovedTable]) -> None:
-    """Take out what a new log begins with: the rows come from the old place."""
+    """Take out what a new log begins with: the rows come from the old database."""
     names = [Identifier(name) for name in found if name != NEVER_EMPTIED]
     connection.execute(EMPTY.format(SQL(", ").join(names)))
 
@@ -103,7 +103,7 @@ def empty(connection: Connection[Any], found: Mapping[str, MovedTable]) -> None:
 def align_partitions(
     connection: Connection[Any], old: Mapping[str, MovedTable], new: Mapping[str, MovedTable]
 ) -> None:
-    """Have the same partitions in a new place, where all are empty, as in the old one."""
+    """Have the same partitions in a new database, where all are empty, as in the old one."""
     for name in new.keys() - old.keys():
         connection.execute(DROP.format(Identifier(name)))
     for name in sorted(old.keys() - new.keys()):

@@ -27,13 +27,13 @@ def log_exists(conninfo: str, schema: str) -> bool:
         return found != (None,)
 
 
-def log_id(place: str | Connection[Any], schema: str) -> str:
+def log_id(database: str | Connection[Any], schema: str) -> str:
     """Which log there is in this schema: a random id, another one after a restore.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    with session(place, schema) as connection:
+    with session(database, schema) as connection:
         [made] = connection.execute("SELECT log_id FROM head").fetchone() or [""]
         return str(made)
 

@@ -20,7 +20,7 @@ class OtherName(Exception):
 
 
 def settle_log_name(
-    place: str | Connection[Any], schema: str, wanted: str | None = None
+    database: str | Connection[Any], schema: str, wanted: str | None = None
 ) -> str | None:
     """The name of the log in this schema, if any; one that has none yet gets the one that is wanted, for ever.
 
@@ -28,7 +28,7 @@ def settle_log_name(
         OtherName: it has another one.
         Overloaded: the database cannot be reached.
     """
-    with session(place, schema) as connection:
+    with session(database, schema) as connection:
         [name] = connection.execute(NAME).fetchone() or [None]
         if wanted is not None and name is None:
             connection.execute(GIVE, (wanted,))

@@ -21,14 +21,14 @@ class LogKeys(NamedTuple):
     secret: bytes
 
 
-def log_secret(place: str | Connection[Any], schema: str, vault: Vault) -> bytes:
+def log_secret(database: str | Connection[Any], schema: str, vault: Vault) -> bytes:
     """The secret of a log: 32 bytes, stored wrapped by the master key.
 
     Raises:
         WrongKey: it was wrapped by another master key, or is damaged.
         Overloaded: the database cannot be reached.
     """
-    with session(place, schema) as connection:
+    with session(database, schema) as connection:
         wrapped = (connection.execute(KEPT).fetchone() or (None,))[0]
     return vault.secret_of_earlier_logs if wrapped is None else vault.unwrap_secret(wrapped)
 

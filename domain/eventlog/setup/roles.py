@@ -49,14 +49,14 @@ def make_role(conninfo: str, role: str, password: str) -> None:
         connection.execute(SQL("{} ROLE {} LOGIN PASSWORD {}").format(*words))
 
 
-def grant(place: str | Connection[Any], schema: str, role: str) -> None:
+def grant(database: str | Connection[Any], schema: str, role: str) -> None:
     """Let a role read and write the tables of a log, those of rebuilds to come included; of the events and
     the access log it may only read them, and add to them, and of where the log is only read.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    with session(place, schema) as connection:
+    with session(database, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         if connection.execute(GRANTED, (role, schema)).fetchone() != (True,):
             words = {"schema": Identifier(schema), "role": Identifier(role)}

@@ -123,10 +123,10 @@ def parse_timeout(timeout: timedelta, context: Context) -> timedelta | None:
 def check_steps(steps: Sequence[StepPlan], known: Container[str] = ()) -> None:
     """Raise `Invalid` where two steps have the same id, or one has no fit parent among them and `known`."""
     seen = set[str]()
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         if step.id in seen:
             raise Invalid.field(
-                f"steps.{place}.id", f"must be given once, but `{step.id}` is given twice"
+                f"steps.{index}.id", f"must be given once, but `{step.id}` is given twice"
             )
         seen.add(step.id)
     check_parents(steps, known)

@@ -48,10 +48,10 @@ class AppendLogLines(Command[Execution]):
     lines: tuple[LogLine, ...]
 
     def decide(self, state: Execution, context: Context) -> Iterator[Recordable]:
-        for place, line in enumerate(self.lines):
+        for index, line in enumerate(self.lines):
             when = line.when or context.now
             if when - context.now > CLOCKS_DIFFER:
-                path = f"{place}.timestamp" if len(self.lines) > 1 else "timestamp"
+                path = f"{index}.timestamp" if len(self.lines) > 1 else "timestamp"
                 raise Invalid.field(
                     path, f"must not lie in the future, but is `{format_time(when)}`"
                 )

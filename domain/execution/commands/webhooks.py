@@ -18,8 +18,8 @@ def webhooks_from(
     """
     known = {hook.id: hook for hook in before}
     hooks = []
-    for place, plan in enumerate(plans):
-        path = f"webhooks.{place}"
+    for index, plan in enumerate(plans):
+        path = f"webhooks.{index}"
         if plan.id is None:
             hooks.append(plan.to_webhook(new_id("wh"), None, path))
         elif plan.id in known:

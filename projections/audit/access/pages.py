@@ -1,6 +1,6 @@
 """Pages of the access log, and of the trail: what changed the status of executions, and who read them, in one order.
 
-Both have an order of their own that never changes: entries by id, events by position. A place in the trail is one
+Both have an order of their own that never changes: entries by id, events by position. A cursor of the trail has a position
 in each; what comes later follows behind both. Of two of one moment the event comes first.
 """
 
@@ -55,7 +55,7 @@ class AccessCursor(NamedTuple):
 
     @classmethod
     def read(cls, text: str | None, *, descending: bool) -> AccessCursor:
-        """The place of a cursor; without one the beginning.
+        """The positions in a cursor; without one the beginning.
 
         Raises:
             Invalid: it is none.
@@ -92,13 +92,13 @@ class AccessPage(NamedTuple):
 async def access_page(
     connection: AsyncConnection,
     asked: AccessRange,
-    place: AccessCursor,
+    cursor: AccessCursor,
     limit: int,
     *,
     descending: bool,
 ) -> AccessPage:
     """A page of the access log."""
-    found = await _entries(connection, asked, place.entry, limit + 1, descending=descending)
+    found = await _entries(connection, asked, cursor.entry, limit + 1, descending=descending)
     more = len(found) > limit
     return AccessPage(found[:limit], AccessCursor(0, found[limit - 1].id).text if more else None)
 
@@ -106,22 +106,22 @@ async def access_page(
 async def trail_page(
     connection: AsyncConnection,
     asked: AccessRange,
-    place: AccessCursor,
+    cursor: AccessCursor,
     limit: int,
     *,
     descending: bool,
 ) -> AccessPage:
     """A page of the trail."""
-    events = await _events(connection, asked, place.event, limit + 1, descending=descending)
-    entries = await _entries(connection, asked, place.entry, limit + 1, descending=descending)
+    events = await _events(connection, asked, cursor.event, limit + 1, descending=descending)
+    entries = await _entries(connection, asked, cursor.entry, limit + 1, descending=descending)
     found: list[Item] = [*events, *entries]
     found.sort(key=_moment, reverse=descending)
     for item in (shown := found[:limit]):
         if isinstance(item, AccessEntry):
-            place = place._replace(entry=item.id)
+            cursor = cursor._replace(entry=item.id)
         else:
-            place = place._replace(event=item.position)
-    return AccessPage(shown, place.text if len(found) > limit else None)
+            cursor = cursor._replace(event=item.position)
+    return AccessPage(shown, cursor.text if len(found) > limit else None)
 
 
 def _moment(item: Item) -> tuple[datetime, bool]:
@@ -129,7 +129,7 @@ def _moment(item: Item) -> tuple[datetime, bool]:
 
 
 async def _entries(
-    connection: AsyncConnection, asked: AccessRange, place: int, limit: int, *, descending: bool
+    connection: AsyncConnection, asked: AccessRange, behind: int, limit: int, *, descending: bool
 ) -> list[AccessEntry]:
     operations = [action for action in asked.actions if "." not in action]
     if asked.actions and not operations:
@@ -146,7 +146,7 @@ async def _entries(
         f" ORDER BY id {order} LIMIT %(limit)s)"
         for shape in shapes
     )
-    values = {**asked._asdict(), "place": place, "limit": limit, "operations": operations}
+    values = {**asked._asdict(), "behind": behind, "limit": limit, "operations": operations}
     cursor = await connection.execute(
         f"SELECT * FROM ({query}) AS found ORDER BY id {order} LIMIT %(limit)s".encode(),
         values,
@@ -161,7 +161,7 @@ async def _entries(
 
 
 async def _events(
-    connection: AsyncConnection, asked: AccessRange, place: int, limit: int, *, descending: bool
+    connection: AsyncConnection, asked: AccessRange, behind: int, limit: int, *, descending: bool
 ) -> list[StatusChange]:
     types = [action for action in asked.actions if "." in action]
     if asked.actions and not types:
@@ -180,7 +180,7 @@ async def _events(
         ORDER BY notification_id {order} LIMIT %(limit)s"""
     values = {
         **asked._asdict(),
-        "place": place,
+        "behind": behind,
         "limit": limit,
         "after": 0,
         "last": BEYOND,
@@ -195,7 +195,7 @@ async def _events(
 
 
 def _conditions(asked: AccessRange, number: str, *, descending: bool) -> list[str]:
-    conditions = [f"{number} {'<' if descending else '>'} %(place)s"]
+    conditions = [f"{number} {'<' if descending else '>'} %(behind)s"]
     if asked.since is not None:
         conditions.append("at >= %(since)s")
     if asked.until is not None:

@@ -25,15 +25,15 @@ OUTSIDE = """SELECT coalesce(max(last) FILTER (WHERE last_at < %(since)s), 0),
 async def fetch_of_log(
     connection: AsyncConnection, query: str, values: dict[str, Any], *, descending: bool
 ) -> Rows:
-    """The first rows of a query that names a `place` to begin behind, a `limit`, and the span `after`, `last`; it may
-    name `since` and `until`.
+    """The first rows of a query that names the position `behind` which it begins, a `limit`, and the span `after`, `last`;
+    it may name `since` and `until`.
 
     Raises:
         TooExpensive: they would be looked for in too many files.
         Damaged: a file is missing or damaged; `file` names it.
     """
-    place, limit, found = values["place"], values["limit"], Rows()
-    after, last = (0, place - 1) if descending else (place, BEYOND)
+    behind, limit, found = values["behind"], values["limit"], Rows()
+    after, last = (0, behind - 1) if descending else (behind, BEYOND)
     low, high = await _outside(connection, values["since"], values["until"])
     bounds = max(after, low), min(last, high)
     end = monotonic() + SECONDS

@@ -50,6 +50,6 @@ class AccessSegment:
         """The hashes that lead from the entry at an index, from 0, to the root."""
         return merkle.inclusion_path(index, self._size, self._node)
 
-    def _node(self, place: Node) -> bytes:
-        level, index = place
+    def _node(self, node: Node) -> bytes:
+        level, index = node
         return self._levels[level][index]

@@ -136,8 +136,8 @@ class ComparedTable(NamedTuple):
         values: Row = ()
         for operator, bound in ((">", after), ("<=", last)):
             if bound is not None:
-                places = SQL(", ").join(SQL("%s") * len(bound))
-                conditions.append(SQL(f"({{}}) {operator} ({{}})").format(self._key, places))
+                marks = SQL(", ").join(SQL("%s") * len(bound))
+                conditions.append(SQL(f"({{}}) {operator} ({{}})").format(self._key, marks))
                 values += bound
         return SQL(" AND ").join(conditions), values
 

@@ -39,9 +39,9 @@ from projections.engine.rebuild import (
     PAGE,
     SHARED,
     Names,
-    Scratch,
+    ScratchSchema,
     drop_indexes,
-    scratch,
+    open_scratch,
     shares_of,
 )
 from projections.engine.verification.comparison import ComparedTable, Row
@@ -54,7 +54,7 @@ UNLOGGED = SQL("ALTER TABLE {scratch}.{table} SET UNLOGGED")
 PLAIN = """SELECT relname FROM pg_class
     WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND relname = ANY(%s)"""
 """What is built again to be compared need not survive anything."""
-PLACE = SQL("""SELECT b.position, b.generation, b.form, coalesce(head.position, 0)
+BOOKMARK_AND_HEAD = SQL("""SELECT b.position, b.generation, b.form, coalesce(head.position, 0)
     FROM (VALUES (1)) AS one LEFT JOIN head ON true
     LEFT JOIN {main}.bookmarks AS b ON b.view = {view}""")
 REACHED = SQL("SELECT position FROM {own}.bookmarks WHERE view = {view}")
@@ -118,14 +118,14 @@ async def verify(
     for fault in head_faults(found):
         yield fault
     verification.events = found.end
-    place = Scratch(conninfo, store.schema, ALL, PURPOSE)
-    async with scratch(place, work.views) as (connection, names):
-        await _prepare(connection, place, names, work.views)
+    scratch = ScratchSchema(conninfo, store.schema, ALL, PURPOSE)
+    async with open_scratch(scratch, work.views) as (connection, names):
+        await _prepare(connection, scratch, names, work.views)
         views = [_Verifying(connection, names, view, store) for view in work.views]
         try:
             faults = [await view.begin() for view in views]
             until = {view.name: view.until for view in views if view.comparable}
-            shares = _shares(place, until, found.end, work)
+            shares = _shares(scratch, until, found.end, work)
             await _build(connection, shares, work, store, on_progress)
             async for fault in read_faults(connection):
                 yield fault
@@ -138,10 +138,10 @@ async def verify(
                 await connection.execute(DROP.format(**names))
 
 
-def _shares(place: Scratch, until: Mapping[str, int], end: int, work: Work) -> list[Share]:
+def _shares(scratch: ScratchSchema, until: Mapping[str, int], end: int, work: Work) -> list[Share]:
     many = work.processes.number if work.processes and end >= SHARED else 1
     key = None if work.key is None else b64encode(work.key).decode()
-    return [share._replace(log=end, key=key) for share in shares_of(place, until, many)]
+    return [share._replace(log=end, key=key) for share in shares_of(scratch, until, many)]
 
 
 async def _build(
@@ -158,15 +158,15 @@ async def _build(
 
 
 async def _prepare(
-    connection: AsyncConnection, place: Scratch, names: Names, views: Sequence[Projection]
+    connection: AsyncConnection, scratch: ScratchSchema, names: Names, views: Sequence[Projection]
 ) -> None:
     """The new tables grow faster without indexes that find no row by its key, and without a journal."""
     await connection.execute(NO_IDLE_TIMEOUT)
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     await connection.execute(LOG_FAULTS)
-    await drop_indexes(connection, place.own)
+    await drop_indexes(connection, scratch.own)
     for view in views:
-        plain = await connection.execute(PLAIN, (place.own, list(view.tables)))
+        plain = await connection.execute(PLAIN, (scratch.own, list(view.tables)))
         for (table,) in await plain.fetchall():
             await connection.execute(UNLOGGED.format(table=Identifier(table), **names))
 
@@ -190,7 +190,7 @@ class _Verifying:
 
     async def begin(self) -> list[Fault]:
         """Look how far the rows claim to go; what is wrong with the bookmark."""
-        position, self._generation, form, head = await self._place()
+        position, self._generation, form, head = await self._read_bookmark_and_head()
         self.verified.head = head
         if position is None or form != form_of(self._view):
             self.comparable = False
@@ -243,7 +243,7 @@ class _Verifying:
         ]
         # Before anything is seen: a rebuild replaces tables.
         await self._connection.execute(HOLD.format(tables=SQL(", ").join(tables)))
-        position, generation, _, head = await self._place()
+        position, generation, _, head = await self._read_bookmark_and_head()
         if generation != self._generation or position is None:
             raise MadeAnew(f"the view {self._view.name} was made anew meanwhile: verify it again")
         self.verified.head = head
@@ -260,8 +260,8 @@ class _Verifying:
             position = progress.position
         self.verified.position = position
 
-    async def _place(self) -> Sequence[Any]:
-        query = PLACE.format(view=self._view.name, main=self._names["main"])
+    async def _read_bookmark_and_head(self) -> Sequence[Any]:
+        query = BOOKMARK_AND_HEAD.format(view=self._view.name, main=self._names["main"])
         [row] = await (await self._connection.execute(query)).fetchall()
         return row
 

@@ -24,7 +24,7 @@ TOO_LONG = "it takes too long to look through what there is of this day"
 COLUMNS = {"order": "order_id", "service": "service", "customer": "customer"}
 """What a hold may be of, and the column that it is in of the view of executions."""
 
-PLACES = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'catalog'), 0),
+VIEWS_AND_HEAD = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'catalog'), 0),
     coalesce((SELECT position FROM bookmarks WHERE view = 'executions'), 0),
     (SELECT position FROM head),
     (SELECT count(*) FROM parked
@@ -89,7 +89,7 @@ async def holds_among(
     """Which holds keep any of some executions, which a query finds, with its values. All of them were created up to a position
     that is `needed` of the views.
     """
-    cursor = await connection.execute(PLACES)
+    cursor = await connection.execute(VIEWS_AND_HEAD)
     [(catalog, executions, head, parked, any_active)] = await cursor.fetchall()
     if parked:
         return Checked((), catalog, NOT_APPLIED)

@@ -13,7 +13,7 @@ from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.execution.state import Execution
 from projections.log_lines.archive.holds import NOT_APPLIED
 
-PLACE = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'catalog'), 0),
+CATALOG_PROGRESS = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'catalog'), 0),
     (SELECT count(*) FROM parked WHERE view = 'catalog' AND type LIKE 'hold.%')"""
 ON = """SELECT e.id, h.id FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[])
         AS e (id, of_order, service, customer)
@@ -78,8 +78,8 @@ async def holds_on_orders(connection: AsyncConnection, orders: Iterable[Order]) 
 async def _holds(
     connection: AsyncConnection, query: str, values: Sequence[Any], streams: Sequence[str] = ()
 ) -> HoldsOn:
-    # The place first: what is seen is at least as new.
-    [(position, parked)] = await (await connection.execute(PLACE)).fetchall()
+    # How far the view is comes first: what is seen is at least as new.
+    [(position, parked)] = await (await connection.execute(CATALOG_PROGRESS)).fetchall()
     if parked:
         raise Damaged("What is held cannot be said.", reason=NOT_APPLIED)
     found: dict[str, list[str]] = {}

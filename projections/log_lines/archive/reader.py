@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from domain.errors import ArchiveAway, Damaged
 from domain.eventlog.archive.files import ArchiveFiles, is_installed
 from projections.log_lines.archive.parquet import duckdb_in, lines_in
-from projections.log_lines.model import LogFilter, PlaceInTime, StoredLine
+from projections.log_lines.model import LineSortKey, LogFilter, StoredLine
 
 AT_ONCE = 2
 """Pages that are read: each has a thread and some megabytes."""
@@ -38,11 +38,11 @@ class FileOfLines(NamedTuple):
 
 
 class LineQuery(NamedTuple):
-    """Which lines to read: `limit` of those beyond a place that pass a filter."""
+    """Which lines to read: `limit` of those beyond a sort key that pass a filter."""
 
     execution: str
     only: LogFilter
-    place: PlaceInTime
+    sort_key: LineSortKey
     limit: int
     descending: bool
 
@@ -130,8 +130,8 @@ class ArchivedLines:
 
 
 def _in_order(files: Sequence[FileOfLines], reading: LineQuery) -> Iterator[FileOfLines]:
-    """Those that may have lines beyond the place, the first first."""
-    since, until, at = reading.only.since, reading.only.until, reading.place.at
+    """Those that may have lines beyond the sort key, the first first."""
+    since, until, at = reading.only.since, reading.only.until, reading.sort_key.at
     ordered = sorted(files, key=lambda file: file.latest if reading.descending else file.earliest)
     for file in reversed(ordered) if reading.descending else ordered:
         beyond = file.earliest <= at if reading.descending else file.latest >= at
@@ -156,14 +156,14 @@ def _order(line: StoredLine) -> tuple[datetime, int]:
 
 
 def _condition(reading: LineQuery) -> tuple[str, list[Any]]:
-    only, place = reading.only, reading.place
+    only, sort_key = reading.only, reading.sort_key
     beyond, edge = ("<", "<=") if reading.descending else (">", ">=")
-    at = _microseconds(place.at)
+    at = _microseconds(sort_key.at)
     parts = [
         f"occurred_at {edge} make_timestamp(?)",
         f"(occurred_at, 1, id) {beyond} (make_timestamp(?), ?, ?)",
     ]
-    values: list[Any] = [at, at, place.origin, place.id]
+    values: list[Any] = [at, at, sort_key.origin, sort_key.id]
     if only.level:
         parts.append("list_contains(?, level)")
         values.append(list(only.level))

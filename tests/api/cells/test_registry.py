@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from api.settings import SetupError
 
 
@@ -22,7 +22,10 @@ def test_registry_without_a_file_has_no_logs(registry: LogRegistry) -> None:
 
 
 def test_registry_has_what_was_put_and_not_what_was_removed(registry: LogRegistry) -> None:
-    north, south = LogPlace.of("north"), LogPlace(schema="s", url="host=db", hosts=("s.example",))
+    north, south = (
+        LogLocation.of("north"),
+        LogLocation(schema="s", url="host=db", hosts=("s.example",)),
+    )
     registry.put("north", north)
     stamp = registry.stamp()
     registry.put("south", south)
@@ -34,7 +37,7 @@ def test_registry_has_what_was_put_and_not_what_was_removed(registry: LogRegistr
 
 
 def test_file_is_for_its_user_alone(registry: LogRegistry) -> None:
-    registry.put("north", LogPlace.of("north", url="postgresql://u:secret@db/x"))
+    registry.put("north", LogLocation.of("north", url="postgresql://u:secret@db/x"))
     assert stat.S_IMODE(registry.file.stat().st_mode) == 0o600
 
 
@@ -69,7 +72,7 @@ def test_file_that_says_what_cannot_be_is_refused_without_quoting_it(
 
 
 def test_place_of_another_log_is_refused_and_the_file_stays(registry: LogRegistry) -> None:
-    registry.put("north", LogPlace(schema="a"))
+    registry.put("north", LogLocation(schema="a"))
     with pytest.raises(SetupError, match="`south` and `north`"):
-        registry.put("south", LogPlace(schema="a"))
+        registry.put("south", LogLocation(schema="a"))
     assert set(registry.read()) == {"north"}

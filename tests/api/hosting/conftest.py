@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from tests.support.api_client import ok
 from tests.support.running_server import Serving, serving
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET
@@ -23,8 +23,8 @@ def hosting_server(
 ) -> Iterator[Serving]:
     folder: Path = tmp_path_factory.mktemp("hosting")
     registry = LogRegistry(folder / "logs.json")
-    registry.put("north", LogPlace.of("north"))
-    registry.put("south", LogPlace(schema="executions_south", hosts=(HOST,)))
+    registry.put("north", LogLocation.of("north"))
+    registry.put("south", LogLocation(schema="executions_south", hosts=(HOST,)))
     tokens: dict[str, Any] = {"jwt_key": SECRET, "jwt_issuer": ISSUER, "jwt_audience": AUDIENCE}
     with serving(
         module_database, data_dir=folder, log_name="main", logs=registry.file, **tokens

@@ -84,13 +84,13 @@ def test_command_with_a_key_of_another_log_is_refused_on_the_short_way_too(
 
 
 def test_websocket_with_a_key_of_another_log_is_refused(hosting_server: Serving, key: str) -> None:
-    place = hosting_server.url.replace("http", "ws")
+    location = hosting_server.url.replace("http", "ws")
     headers = {"Authorization": f"Bearer {key}"}
-    with connect(f"{place}/logs/north/api/events", additional_headers=headers):
+    with connect(f"{location}/logs/north/api/events", additional_headers=headers):
         pass
     with (
         pytest.raises(InvalidStatus) as refused,
-        connect(f"{place}/logs/south/api/events", additional_headers=headers),
+        connect(f"{location}/logs/south/api/events", additional_headers=headers),
     ):
         pass
     assert refused.value.response.status_code == 401

@@ -10,8 +10,8 @@ import httpx
 import psycopg
 import pytest
 
-from api.cells.registry import LogPlace, LogRegistry
-from domain.eventlog.moving.journal import place_of
+from api.cells.registry import LogLocation, LogRegistry
+from domain.eventlog.moving.journal import location_of
 from domain.eventlog.sessions import session_options
 from tests.support.api_client import ok
 from tests.support.databases import reachable_folder
@@ -24,7 +24,7 @@ LOGS = "east", "west", "north"
 
 
 class Hosting(NamedTuple):
-    """A server of many logs, the file of them, and two places."""
+    """A server of many logs, the file of them, and two databases."""
 
     service: Service
     registry: LogRegistry
@@ -53,7 +53,7 @@ def servers(postgres_bin: Path | None) -> Iterator[Servers]:
 def hosting(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosting]:
     registry = LogRegistry(tmp_path_factory.mktemp("hosting") / "logs.json")
     for name in LOGS:
-        registry.put(name, LogPlace.of(name))
+        registry.put(name, LogLocation.of(name))
     with servers.databases() as (old, new), reachable_folder() as folder:
         service = Service(folder, old, EXECUTIONS_LOG="main", EXECUTIONS_LOGS=str(registry.file))
         try:
@@ -63,10 +63,10 @@ def hosting(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
             service.close()
 
 
-def head(place: str, log: str) -> int:
-    """The position of the last event of a log in a place."""
+def head(location: str, log: str) -> int:
+    """The position of the last event of a log in a database."""
     options = session_options(f"executions_{log}")
-    with psycopg.connect(place, autocommit=True, options=options) as connection:
+    with psycopg.connect(location, autocommit=True, options=options) as connection:
         row = connection.execute("SELECT position FROM head").fetchone()
     return int(row[0]) if row else -1
 
@@ -83,7 +83,7 @@ def enter(api: httpx.Client, name: str) -> None:
 
 
 def assert_moved(hosting: Hosting, log: str) -> None:
-    """What is recorded now is in the new place, with all before; there the views follow; no other log is there."""
+    """What is recorded now is in the new database, with all before; there the views follow; no other log is there."""
     stayed = head(hosting.old, log)
     with hosting.client(log) as api:
         enter(api, "after")
@@ -102,9 +102,9 @@ def test_log_of_a_file_moves_alone_and_the_file_says_where_it_is(hosting: Hostin
         with east.stream("GET", "/events", headers={"Accept": "text/event-stream"}) as stream:
             hosting.move("east", EXECUTIONS_LOGS=str(hosting.registry.file))
             assert "closing" in stream.read().decode()
-        place = hosting.registry.read()["east"]
-        assert place.schema == "executions_east"
-        assert place_of(place.url or "") == place_of(hosting.new)
+        location = hosting.registry.read()["east"]
+        assert location.schema == "executions_east"
+        assert location_of(location.url or "") == location_of(hosting.new)
         assert_moved(hosting, "east")
         before = head(hosting.old, "north")
         enter(north, "after")
@@ -119,7 +119,7 @@ def test_server_finds_a_log_that_has_moved_although_the_file_has_its_former_plac
         enter(west, "before")
     hosting.move("west", EXECUTIONS_SCHEMA="executions_west")
     assert_moved(hosting, "west")
-    assert hosting.registry.read()["west"] == LogPlace.of("west")
+    assert hosting.registry.read()["west"] == LogLocation.of("west")
 
 
 def test_log_of_the_settings_does_not_move_while_others_would_be_looked_for_in_its_new_place(
@@ -131,7 +131,7 @@ def test_log_of_the_settings_does_not_move_while_others_would_be_looked_for_in_i
     }
     refused = run_forked(["cells", "move", "main", "--to", hosting.new], variables, LONGEST)
     assert refused.returncode == 1
-    assert "north would be looked for in the new place" in " ".join(refused.stderr.split())
+    assert "north would be looked for in the new database" in " ".join(refused.stderr.split())
 
 
 def test_log_that_is_served_is_not_dropped_without_the_file(hosting: Hosting) -> None:

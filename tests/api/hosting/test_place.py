@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from api.database import Database
 from api.settings import Settings
 from api.work_task import task_of, work_for_others
-from domain.eventlog.moving.journal import place_of
+from domain.eventlog.moving.journal import location_of
 from domain.eventlog.sessions import session_options
 from tests.support.running_server import KEYS
 
@@ -18,7 +18,7 @@ MOVED = "INSERT INTO log_move (id, step, target, moved) VALUES ('m', 'finished',
 
 
 def test_other_logs_stay_where_the_log_of_the_settings_moves(database: str, tmp_path: Path) -> None:
-    target = place_of(make_conninfo(database, dbname="postgres"))
+    target = location_of(make_conninfo(database, dbname="postgres"))
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute(MOVED, (target,))
     named = Database(database, database)

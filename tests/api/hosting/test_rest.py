@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from api.hosting import composition, hosted_logs
 from api.hosting.hosted_logs import HostedLogs
 from api.hosting.opened_log import Parts
@@ -30,10 +30,10 @@ NOWHERE = "host=127.0.0.1 port=9 dbname=x connect_timeout=2"
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> LogRegistry:
     registry = LogRegistry(tmp_path_factory.mktemp("hosting") / "logs.json")
-    registry.put("north", LogPlace.of("north"))
-    registry.put("away", LogPlace.of("away", url=NOWHERE))
-    registry.put("locked", LogPlace.of("locked"))
-    registry.put("renamed", LogPlace.of("renamed"))
+    registry.put("north", LogLocation.of("north"))
+    registry.put("away", LogLocation.of("away", url=NOWHERE))
+    registry.put("locked", LogLocation.of("locked"))
+    registry.put("renamed", LogLocation.of("renamed"))
     return registry
 
 
@@ -91,7 +91,7 @@ def test_log_that_is_entered_while_the_server_runs_is_served_and_one_that_is_not
 ) -> None:
     with resting_server.client("late") as late:
         assert late.get("/users").status_code == 404
-        registry.put("late", LogPlace.of("late"))
+        registry.put("late", LogLocation.of("late"))
         wait_until(lambda: late.get("/users").status_code == 200)
         with late.stream("GET", "/events", headers={"Accept": "text/event-stream"}) as stream:
             registry.remove("late")
@@ -107,7 +107,7 @@ class Fake:
         self.fails = False
 
     @asynccontextmanager
-    async def open(self, name: str, _: LogPlace) -> AsyncIterator[Parts]:
+    async def open(self, name: str, _: LogLocation) -> AsyncIterator[Parts]:
         self.begun.append(name)
         if self.fails:
             raise Overloaded
@@ -129,7 +129,7 @@ class FakeParts:
 def many(tmp_path: Path) -> LogRegistry:
     registry = LogRegistry(tmp_path / "logs.json")
     for number in range(3):
-        registry.put(f"log{number}", LogPlace.of(f"log{number}"))
+        registry.put(f"log{number}", LogLocation.of(f"log{number}"))
     return registry
 
 

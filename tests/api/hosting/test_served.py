@@ -8,7 +8,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from api.hosting.composition import headers_of
 from api.settings import SetupError
 from api.system import System
@@ -21,7 +21,7 @@ from tests.support.service_process import AUTHORIZED, Service
 def test_server_serves_the_logs_of_its_file_and_works_for_them(database: str) -> None:
     with reachable_folder() as folder:
         registry = LogRegistry(folder / "logs.json")
-        registry.put("north", LogPlace.of("north"))
+        registry.put("north", LogLocation.of("north"))
         service = Service(
             folder, database, EXECUTIONS_LOG="main", EXECUTIONS_LOGS=str(registry.file)
         )

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.cells.registry import LogPlace, LogRegistry
+from api.cells.registry import LogLocation, LogRegistry
 from tests.api.hosting.conftest import execution
 from tests.support.api_client import ERROR, ok
 from tests.support.running_server import Serving, serving
@@ -34,9 +34,9 @@ def server_with_work(
     patch.setattr("workers.log_ownership.CHECK_INTERVAL", 1.0)
     patch.setattr("workers.access_anchors.EVERY", timedelta(seconds=1))
     registry = LogRegistry(folder / "logs.json")
-    registry.put("broken", LogPlace.of("broken", url="host=127.0.0.1 port=9 dbname=x"))
+    registry.put("broken", LogLocation.of("broken", url="host=127.0.0.1 port=9 dbname=x"))
     for name in LOGS:
-        registry.put(name, LogPlace.of(name))
+        registry.put(name, LogLocation.of(name))
     with serving(
         module_database,
         data_dir=folder,

@@ -40,7 +40,7 @@ from domain.eventlog.sessions import session_options
 from projections.engine.migrations import migrate_projections
 from projections.registry import all_projections
 
-PLACES = "SELECT array_agg(notification_id ORDER BY notification_id) FROM events"
+POSITIONS = "SELECT array_agg(notification_id ORDER BY notification_id) FROM events"
 UNHEARD = """WITH moved AS (UPDATE head SET position = position + 1 RETURNING position, at)
     INSERT INTO events SELECT position, 1, at, 'tally/unheard', 'tally.raised', '{"by":"x"}', '{}'
     FROM moved"""
@@ -214,7 +214,7 @@ def test_events_and_tracking_are_recorded_together_or_not_at_all(database: str) 
             recorder.insert_events([raised(1)], tracking=Tracking("up", 8))
         assert recorder.max_tracking_id("up") == 7
         assert recorder.insert_events([raised(2)], tracking=Tracking("up", 8)) == [2]
-    assert column(database, PLACES) == [1, 2]
+    assert column(database, POSITIONS) == [1, 2]
 
 
 def test_two_consumers_of_one_application_keep_places_of_their_own(database: str) -> None:
@@ -232,8 +232,8 @@ def test_application_of_a_system_has_a_log_of_its_own(database: str) -> None:
     system = System(pipes=[[Accounts, Audits]])
     with SingleThreadedRunner[UUID](system, env=variables(database)) as runner:
         runner.get(Accounts).open(3, 4)
-    assert column(database, PLACES, "accounts") == [1, 2, 3]
-    assert column(database, PLACES, "audits") == [1, 2]
+    assert column(database, POSITIONS, "accounts") == [1, 2, 3]
+    assert column(database, POSITIONS, "audits") == [1, 2]
     assert column(database, "SELECT consumer FROM trackings", "audits") == "audits"
 
 

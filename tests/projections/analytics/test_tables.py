@@ -21,7 +21,7 @@ from tests.support.examples import at_most
 from tests.support.random_logs import followed, logs, states
 
 few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-PLACES = (
+TABLES_OF_ROWS = (
     "SELECT created, substr(tableoid::regclass::text, 17) FROM analytics_facts ORDER BY created"
 )
 EVENTS = """INSERT INTO events SELECT n, n % 10 + 1, now(), 'execution/' || n / 10, 'type', '', ''
@@ -44,7 +44,7 @@ def test_facts_and_runs_are_in_the_parts_of_their_statuses(
 
     async def check() -> None:
         async with followed(database, Analytics(capacity=2), events, page) as connection:
-            assert await (await connection.execute(PLACES)).fetchall() == expected
+            assert await (await connection.execute(TABLES_OF_ROWS)).fetchall() == expected
             runs = await (await connection.execute(STEPS)).fetchall()
         assert len({run[:3] for run in runs}) == len(runs)
         for *_, status, part in runs:

@@ -48,8 +48,8 @@ HASHES = [leaf_hash(str(n).encode()) for n in range(MOST)]
 
 
 def nodes(hashes: list[bytes]) -> GetNode:
-    def node(place: Node) -> bytes:
-        level, index = place
+    def node(wanted: Node) -> bytes:
+        level, index = wanted
         return join(hashes[index << level : index + 1 << level])
 
     return node

@@ -35,8 +35,8 @@ while len(LEVELS[-1]) > 1:
     LEVELS.append([node_hash(*pair) for pair in pairs])
 
 
-def subtree(place: Node) -> bytes:
-    level, index = place
+def subtree(node: Node) -> bytes:
+    level, index = node
     return LEVELS[level][index]
 
 
@@ -68,8 +68,8 @@ def test_tiles_have_the_roots_of_complete_subtrees(size: int) -> None:
         counts[level] = counts.get(level, 0) + len(hashes_of(tile))
     assert counts == {level: size >> 8 * level for level in range(3) if size >> 8 * level}
     last = dict(tiles_of(size))
-    for place, held in tiles.items():
-        assert len(held) == (last[place] * 32 if place in last else TILE_BYTES)
+    for tile, held in tiles.items():
+        assert len(held) == (last[tile] * 32 if tile in last else TILE_BYTES)
 
 
 @hypothesis.given(st.lists(st.integers(1, 1_500), min_size=1, max_size=12).map(sorted))

@@ -30,7 +30,7 @@ from projections.query.ast import EVERYTHING, Condition
 from projections.query.parser import from_json
 from projections.representations.execution import document
 from tests.projections.query.test_filters import Deep, combined, comparisons
-from tests.projections.query.test_pagination import SORTS, place
+from tests.projections.query.test_pagination import SORTS, sort_key
 from tests.support.event_writer import NOON, SECOND, Happening, Log, new_store
 from tests.support.examples import at_most
 from tests.support.filter_model import document_matches
@@ -104,7 +104,7 @@ class Past:
         shown = [to_sealed_json(document(versioned, at)) for versioned in then]
         met = [one for one in shown if document_matches(orjson.loads(one), asked)]
         listed = [Listed(orjson.loads(one)["$id"], one) for one in met]
-        return [one.document for one in sorted(listed, key=lambda one: place(one, sort))]
+        return [one.document for one in sorted(listed, key=lambda one: sort_key(one, sort))]
 
     def close(self) -> None:
         self._loop.run(self.connection.close())

@@ -35,7 +35,7 @@ from tests.support.random_logs import CODEC, followed, logs, states
 from tests.support.rebuilds import connect, differences
 
 LATER = NOON + timedelta(days=30)
-PLACES = "SELECT id, substr(tableoid::regclass::text, 12) FROM executions ORDER BY id"
+TABLES_OF_ROWS = "SELECT id, substr(tableoid::regclass::text, 12) FROM executions ORDER BY id"
 few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -46,7 +46,7 @@ def any_may_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def places(connection: AsyncConnection) -> dict[str, str]:
     """In which table each execution is."""
-    return dict(await (await connection.execute(PLACES)).fetchall())
+    return dict(await (await connection.execute(TABLES_OF_ROWS)).fetchall())
 
 
 @asynccontextmanager

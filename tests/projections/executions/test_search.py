@@ -43,7 +43,7 @@ def ids(rows: Rows) -> list[str]:
     return [row[2] for row in rows if row[2] is not None]
 
 
-def place(row: tuple[Any, ...]) -> list[Any]:
+def sort_values(row: tuple[Any, ...]) -> list[Any]:
     return list(row[10:])
 
 
@@ -56,7 +56,7 @@ def one_by_one(known: Sample, asked: dict[str, Any], sort: str) -> list[str]:
         if rows[0][2] is None:
             break
         found += ids(rows)
-        after = place(rows[0])
+        after = sort_values(rows[0])
     return found
 
 

@@ -43,13 +43,13 @@ def patch(states: list[Versioned[Any]], events: list[Recorded]) -> list[Caused[R
     return asyncio.run(collected())
 
 
-def value_at(shown: Any, place: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
-    """What stands at a place, list items found by identity, less what stands at some inner places."""
-    for key in place:
+def value_at(shown: Any, identity_path: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
+    """What stands at a path, list items found by identity, less what stands at some inner paths."""
+    for key in identity_path:
         shown = member(shown, key)
         if shown is MISSING:
             return MISSING
-    return pruned(shown, place, without)
+    return pruned(shown, identity_path, without)
 
 
 def member(shown: Any, key: Any) -> Any:
@@ -64,22 +64,24 @@ def member(shown: Any, key: Any) -> Any:
     return shown.get(key, MISSING) if isinstance(shown, dict) else MISSING
 
 
-def pruned(shown: Any, place: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
+def pruned(shown: Any, identity_path: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
     if isinstance(shown, dict):
         return {
-            name: pruned(value, (*place, name), without)
+            name: pruned(value, (*identity_path, name), without)
             for name, value in shown.items()
-            if (*place, name) not in without
+            if (*identity_path, name) not in without
         }
     return shown
 
 
-def slow_cause(shown: list[Any], place: tuple[Any, ...], later: list[tuple[Any, ...]]) -> int:
+def slow_cause(
+    shown: list[Any], identity_path: tuple[Any, ...], later: list[tuple[Any, ...]]
+) -> int:
     """The number of the last version at which what the operation is about became another.
 
     What came and went inside of it meanwhile is no operation, and none of its business.
     """
-    values = [value_at(one, place, later) for one in shown]
+    values = [value_at(one, identity_path, later) for one in shown]
     values = [remaining(one, values[-1]) for one in values]
     turns = [n for n, (old, new) in enumerate(pairwise(values), 1) if not equal(old, new)]
     return turns[-1]
@@ -108,11 +110,13 @@ def test_patch_is_exact_and_its_operations_name_the_causing_events(
     found = patch(states, events)
     shown = [document(versioned, versioned.at) for versioned in states]
     assert same(applied(shown[0], [caused.change for caused in found]), shown[-1])
-    places = [caused.change.place for caused in found]
+    changed = [caused.change.identity_path for caused in found]
     for change, cause in found:
-        later = [at for at in places if len(at) > len(change.place)]
-        if not any(isinstance(key, int) for key in change.place):
-            assert cause.version - states[0].version == slow_cause(shown, change.place, later)
+        later = [at for at in changed if len(at) > len(change.identity_path)]
+        if not any(isinstance(key, int) for key in change.identity_path):
+            assert cause.version - states[0].version == slow_cause(
+                shown, change.identity_path, later
+            )
 
 
 @given(creations, ways)

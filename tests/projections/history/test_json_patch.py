@@ -79,7 +79,7 @@ def test_patch_leads_between_any_two_versions_of_an_execution(
         assert statuses[0] == statuses[-1]
 
 
-def test_last_of_several_changes_at_a_place_is_the_cause() -> None:
+def test_last_of_several_changes_at_a_path_is_the_cause() -> None:
     assert operations([{"a": 1}, {"a": 2}, {"a": 3}, {"a": 3}]) == [("replace", "/a", 3, 3)]
 
 

@@ -81,7 +81,7 @@ def names(rows: list[Listed]) -> list[str]:
     return [row.id for row in rows]
 
 
-def place(row: Listed, sort: str) -> list[tuple[bool, Any]]:
+def sort_key(row: Listed, sort: str) -> list[tuple[bool, Any]]:
     """Where a row belongs: missing values last, words by their rank."""
     shown = orjson.loads(row.document)
     keys: list[tuple[bool, Any]] = []
@@ -130,7 +130,7 @@ async def test_every_sort_is_total_and_pages_are_its_pieces(views: str) -> None:
         await reader.catch_up()
         for sort in SORTS:
             whole = await reader.all(500, sort=sort)
-            expected = sorted(whole, key=lambda row, sort=sort: place(row, sort))  # type: ignore[misc]  # the lambda's default
+            expected = sorted(whole, key=lambda row, sort=sort: sort_key(row, sort))  # type: ignore[misc]  # the lambda's default
             assert names(whole) == names(expected), sort
             assert names(await reader.all(7, sort=sort)) == names(expected), sort
 

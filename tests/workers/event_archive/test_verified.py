@@ -15,7 +15,7 @@ from tests.support.past_events import EVENTS, PastEvents
 
 pytestmark = pytest.mark.anyio
 
-OTHER_PLACES, OTHER_VERSIONS = "at other positions", "other versions in the table"
+OTHER_POSITIONS, OTHER_VERSIONS = "at other positions", "other versions in the table"
 CHANGES = {
     "event_archives": {
         "first": ("first + 1", "does not follow on position"),
@@ -29,10 +29,10 @@ CHANGES = {
         ),
     },
     "event_archive_streams": {
-        "originator_id": ("'execution/e-9'", OTHER_PLACES),
+        "originator_id": ("'execution/e-9'", OTHER_POSITIONS),
         "first_version": ("first_version + 1", OTHER_VERSIONS),
         "last_version": ("last_version - 1", OTHER_VERSIONS),
-        "positions": ("set_byte(positions, 1, 2)", OTHER_PLACES),
+        "positions": ("set_byte(positions, 1, 2)", OTHER_POSITIONS),
         "parties": ('\'{"customer": "another"}\'', "has other parties"),
         "first_position": ("first_position + 1", OTHER_VERSIONS),
     },

@@ -131,7 +131,7 @@ def test_move_refuses_what_it_cannot_begin(database: str, tmp_path: Path, north:
     for said, arguments in {
         "there is no log named south": ("south", "--to", database),
         "must name a database": (north, "--to", "host=127.0.0.1"),
-        "wal_level of the old place": (north, "--to", database, "--dry-run"),
+        "wal_level of the old database": (north, "--to", database, "--dry-run"),
         "is not being moved": (north, "--to", database, "--abort"),
     }.items():
         done = run("move", *arguments)

@@ -1,4 +1,4 @@
-"""Both places held against each other: whatever is not the same in the new one is found, and named."""
+"""Both databases held against each other: whatever is not the same in the new one is found, and named."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from domain.eventlog.moving.databases import connect_for_move
 from domain.eventlog.moving.digests import Comparison, Different
-from domain.eventlog.moving.places import connect_for_move
 from domain.eventlog.moving.tables import stored_tables, tables
 from domain.eventlog.setup.databases import in_database
 from tests.support.databases import new_database
@@ -24,7 +24,7 @@ FILL = """INSERT INTO events SELECT n, n, '2026-11-29', 'user/ann', 'user.regist
 UNGUARDED = "ALTER TABLE events DISABLE TRIGGER append_only"
 
 
-class Places(NamedTuple):
+class Databases(NamedTuple):
     """Two databases with the same rows."""
 
     old: Connection[Any]
@@ -32,7 +32,7 @@ class Places(NamedTuple):
 
 
 @pytest.fixture
-def places(admin: psycopg.Connection, database: str) -> Iterator[Places]:
+def databases(admin: psycopg.Connection, database: str) -> Iterator[Databases]:
     with (
         new_database(admin) as name,
         connect_for_move(database, SCHEMA) as old,
@@ -40,27 +40,27 @@ def places(admin: psycopg.Connection, database: str) -> Iterator[Places]:
     ):
         for each in (old, new):
             each.execute(FILL)
-        yield Places(old, new)
+        yield Databases(old, new)
 
 
-def compare(places: Places) -> int:
+def compare(databases: Databases) -> int:
     """The number of rows. Past and rest are compared as a move does."""
-    comparison = Comparison(*places)
-    found = stored_tables(tables(places.old))
+    comparison = Comparison(*databases)
+    found = stored_tables(tables(databases.old))
     past = comparison.compare_past(found, lambda *_: None)
     return past + comparison.compare_rest(found).rows
 
 
 def test_connection_of_a_move_waits_for_the_disk_where_the_server_does_not(
-    places: Places, admin: psycopg.Connection
+    databases: Databases, admin: psycopg.Connection
 ) -> None:
     setting = "SHOW synchronous_commit"
     assert admin.execute(setting).fetchone() == ("off",)
-    assert [each.execute(setting).fetchone() for each in places] == [("on",), ("on",)]
+    assert [each.execute(setting).fetchone() for each in databases] == [("on",), ("on",)]
 
 
-def test_same_rows_are_the_same(places: Places) -> None:
-    assert compare(places) > 5
+def test_same_rows_are_the_same(databases: Databases) -> None:
+    assert compare(databases) > 5
 
 
 @pytest.mark.parametrize(
@@ -84,17 +84,17 @@ def test_same_rows_are_the_same(places: Places) -> None:
         ("UPDATE head SET log_id = 'another'", "the head of the log is"),
     ],
 )
-def test_difference_is_found(places: Places, change: LiteralString, said: str) -> None:
-    places.new.execute(UNGUARDED)
-    places.new.execute(change)
+def test_difference_is_found(databases: Databases, change: LiteralString, said: str) -> None:
+    databases.new.execute(UNGUARDED)
+    databases.new.execute(change)
     with pytest.raises(Different, match=said):
-        compare(places)
+        compare(databases)
 
 
-def test_event_that_comes_after_the_past_was_compared_is_compared(places: Places) -> None:
-    comparison, found = Comparison(*places), stored_tables(tables(places.old))
+def test_event_that_comes_after_the_past_was_compared_is_compared(databases: Databases) -> None:
+    comparison, found = Comparison(*databases), stored_tables(tables(databases.old))
     comparison.compare_past(found, lambda *_: None)
-    for each, meta in zip(places, ("{}", "other"), strict=True):
+    for each, meta in zip(databases, ("{}", "other"), strict=True):
         each.execute(
             "INSERT INTO events VALUES (6, 6, '2026-11-29', 'user/ann', 'user.registered', %s, 'x')",
             (meta,),

@@ -18,8 +18,8 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.moving import fence, journal
+from domain.eventlog.moving.databases import connect_for_move
 from domain.eventlog.moving.fence import Expired, StillWriting
-from domain.eventlog.moving.places import connect_for_move
 from domain.eventlog.moving.tables import tables
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store

@@ -13,11 +13,11 @@ from tests.support.move_model import Fault, Killed, Moving, Stopped
 
 WALKS, THOROUGH_WALKS, SEARCHED = 1_000, 50_000, 20_000
 FOUND = {
-    Fault.NO_FENCE: "lost|both places",
+    Fault.NO_FENCE: "lost|both databases",
     Fault.NOT_DRAINED: "lost",
     Fault.NOT_ARRIVED: "lost",
     Fault.UNCHECKED: "lost",
-    Fault.NEW_IS_KEPT: "both places",
+    Fault.NEW_IS_KEPT: "both databases",
 }
 TRIES = 4
 

@@ -1,4 +1,4 @@
-"""The tables of both places: what a key of a row is, and the same partitions."""
+"""The tables of both databases: what a key of a row is, and the same partitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from domain.eventlog.moving.places import connect_for_move
+from domain.eventlog.moving.databases import connect_for_move
 from domain.eventlog.moving.tables import (
     align_partitions,
     differences,

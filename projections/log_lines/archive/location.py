@@ -9,42 +9,42 @@ from psycopg import AsyncConnection
 from domain.errors import Overloaded
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles
 
-PLACE = "SELECT url FROM log_archive_place"
+LOCATION = "SELECT url FROM log_archive_place"
 NEWEST = """(SELECT file FROM log_archives ORDER BY at DESC, file DESC LIMIT 1)
     UNION ALL (SELECT file FROM event_archives ORDER BY last DESC LIMIT 1)"""
-KEEP = """INSERT INTO log_archive_place (url) VALUES (%s)
+STORE_LOCATION = """INSERT INTO log_archive_place (url) VALUES (%s)
     ON CONFLICT (single) DO UPDATE SET url = excluded.url"""
 CURE = "EXECUTIONS_ARCHIVE_URL must be the server's"
 
 
-async def place_of(connection: AsyncConnection) -> str | None:
+async def read_location(connection: AsyncConnection) -> str | None:
     """The URL of the archive of this log; None while nothing has settled it."""
-    row = await (await connection.execute(PLACE)).fetchone()
+    row = await (await connection.execute(LOCATION)).fetchone()
     return None if row is None else str(row[0])
 
 
-async def settle_place(
+async def settle_location(
     connection: AsyncConnection, files: ArchiveFiles, *, moves: bool, dry_run: bool
 ) -> None:
-    """Keep the place of some files as that of the archive, if it has none yet; or, where it may move, if
-    the newest file is at the new place.
+    """Store the location of some files as that of the archive, if it has none yet; or, where it may move, if
+    the newest file is at the new location.
 
     Raises:
-        ArchiveFailed: the archive is at another place, or the new one cannot be reached.
+        ArchiveFailed: the archive is at another location, or the new one cannot be reached.
     """
-    known = await place_of(connection)
-    if known == files.place:
+    known = await read_location(connection)
+    if known == files.location:
         return
     if known is not None and not moves:
-        raise ArchiveFailed(f"the archive of this log is {known}, not {files.place}: {CURE}")
+        raise ArchiveFailed(f"the archive of this log is {known}, not {files.location}: {CURE}")
     for (newest,) in await (await connection.execute(NEWEST)).fetchall():
         if not await asyncio.to_thread(_has, files, newest):
             raise ArchiveFailed(
-                f"{files.place} does not have {newest}, which is in the archive of this log"
+                f"{files.location} does not have {newest}, which is in the archive of this log"
                 f"{f', {known}' if known else ''}: {CURE}, or the files must be copied there first"
             )
     if not dry_run:
-        await connection.execute(KEEP, (files.place,))
+        await connection.execute(STORE_LOCATION, (files.location,))
 
 
 def _has(files: ArchiveFiles, file: str) -> bool:

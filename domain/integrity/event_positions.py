@@ -18,29 +18,29 @@ ROWS = """SELECT originator_id, first_version, last_version, positions, parties,
     FROM event_archive_streams WHERE originator_id = ANY(%s)"""
 IN_TABLE = "SELECT notification_id FROM events WHERE notification_id BETWEEN %s AND %s"
 
-Places = dict[int, int]
+PositionByVersion = dict[int, int]
 """The position of each version."""
 
 
 class Filed(NamedTuple):
     """What a file has of a stream."""
 
-    places: Places
+    positions: PositionByVersion
     meta: str | None
     """What stands beside its first event, if that is there."""
 
 
-def places_in_file(events: Iterable[EventRow]) -> dict[str, Filed]:
+def positions_in_file(events: Iterable[EventRow]) -> dict[str, Filed]:
     """The streams of a file."""
     found: dict[str, Filed] = {}
     for row in events:
         stream = found.get(row.stream, Filed({}, None))
-        stream.places[row.version] = row.position
+        stream.positions[row.version] = row.position
         found[row.stream] = stream._replace(meta=row.meta) if row.version == 1 else stream
     return found
 
 
-async def place_faults(
+async def find_position_faults(
     store: Store, first: int, last: int, streams: Mapping[str, Filed]
 ) -> list[Fault]:
     """What is wrong with what the database says of the streams of a file with these positions."""
@@ -60,15 +60,15 @@ async def place_faults(
 def _fault(
     of_file: Filed, rows: Sequence[Sequence[Any]], there: set[int], bounds: tuple[int, int]
 ) -> str | None:
-    places, parties = Places(), None
+    by_version, parties = PositionByVersion(), None
     for first_version, last_version, positions, owner, first_position in rows:
         known = _decode_positions(positions)
         if len(known) != last_version - first_version + 1 or known[:1] != [first_position]:
             return "has other versions in the table of what is archived than positions"
-        places |= dict(zip(range(first_version, last_version + 1), known, strict=True))
+        by_version |= dict(zip(range(first_version, last_version + 1), known, strict=True))
         parties = owner if first_version == 1 else parties
-    inside = {v: place for v, place in places.items() if bounds[0] <= place <= bounds[1]}
-    if inside != {v: place for v, place in of_file.places.items() if place not in there}:
+    inside = {v: at for v, at in by_version.items() if bounds[0] <= at <= bounds[1]}
+    if inside != {v: at for v, at in of_file.positions.items() if at not in there}:
         return "is archived at other positions than the table says"
     if 1 in inside and parties != parties_in(of_file.meta):
         return "has other parties in the table than its first event says"

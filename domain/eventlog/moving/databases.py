@@ -1,4 +1,4 @@
-"""Both places of a log that moves: what each step does in them."""
+"""Both databases of a log that moves: what each step does in them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from domain.eventlog.moving.tables import (
 from domain.eventlog.sessions import session_options
 
 SHOWN = "-c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1"
-"""How values are printed, so that equal ones are equal texts in both places."""
+"""How values are printed, so that equal ones are equal texts in both databases."""
 ON_DISK = "-c synchronous_commit=on"
 """What the end of the log is judged by is on the disk, with all that was committed before it, whatever the server does else."""
 OWN = "SELECT pg_try_advisory_lock(hashtext('move ' || current_schema()))"
@@ -53,7 +53,7 @@ class Busy(Exception):
 
 
 class MoveTimeouts(NamedTuple):
-    """Seconds that commands may wait, and within which the new place must have come near."""
+    """Seconds that commands may wait, and within which the new database must have come near."""
 
     pause: float = 5.0
     near: float = 600.0
@@ -71,7 +71,7 @@ class MoveProgress:
 
 @dataclass
 class MoveDatabases:
-    """The connections of the owners of both places, in the schema of the log; `source` is how the new place reaches the
+    """The connections of the owners of both databases, in the schema of the log; `source` is how the new database reaches the
     old one, `migrate` makes the tables in the new one, and `views` says of which view a table is.
     """
 
@@ -85,7 +85,7 @@ class MoveDatabases:
     timeouts: MoveTimeouts
     progress: MoveProgress
     then: Callable[[], object] = lambda: None
-    """Is called once the new place takes commands."""
+    """Is called once the new database takes commands."""
     compared: Compared | None = None
     pause: float | None = None
     """Seconds for which commands waited, in the run that let them wait."""
@@ -123,7 +123,7 @@ class MoveDatabases:
         align_partitions(self.new, _parts(old), _parts(new))
         new = tables(self.new)
         if found := differences(old, new):
-            raise Different(f"the new place has other tables: {'; '.join(found)}")
+            raise Different(f"the new database has other tables: {'; '.join(found)}")
         identify(self.new, new.values())
         fence.build(self.new, new)
         fence.close_for_good(self.new, self.move)
@@ -132,7 +132,7 @@ class MoveDatabases:
         found = journal.read(self.new)
         there = self.new.execute(THERE, (self.schema,)).fetchone() == (True,)
         if there and (found is None or found.id != self.move):
-            raise Broken(f"the new place has a schema {self.schema} that is not of this move")
+            raise Broken(f"the new database has a schema {self.schema} that is not of this move")
 
     def publish(self) -> None:
         found = tables(self.old)
@@ -160,7 +160,9 @@ class MoveDatabases:
         while (lag := self.replication.lag()) > NEAR:
             self.progress.reached("follow", 0, lag)
             if monotonic() > deadline:
-                raise Broken("the new place does not come near: it is slower than what is recorded")
+                raise Broken(
+                    "the new database does not come near: it is slower than what is recorded"
+                )
             sleep(LOOK_EVERY)
 
     def close(self) -> None:
@@ -197,7 +199,7 @@ class MoveDatabases:
         made = self._tables_made_meanwhile(tables(self.old))
         with self.new.transaction():
             if not fence.lift(self.new, self.move):
-                raise Broken("the new place is not that of this move any more")
+                raise Broken("the new database is not that of this move any more")
             journal.note(self.new, self.move, Done.OPENED)
             again = sorted({self.views[name] for name in made & self.views.keys()})
             self.new.execute(BEGIN_AGAIN, (again,))
@@ -232,7 +234,7 @@ class MoveDatabases:
         journal.forget(self.old, self.move)
 
     def _in_both(self) -> Mapping[str, MovedTable]:
-        """The tables of the old place that the new one has, too."""
+        """The tables of the old database that the new one has, too."""
         new = tables(self.new)
         return {name: table for name, table in tables(self.old).items() if name in new}
 
