@@ -12,7 +12,7 @@ from api.settings import LOG_NAME
 from domain.json_forms import format_time
 
 MOST_LOGS = 100
-"""Logs of one stream: each event carries a place in every one of them."""
+"""Logs of one stream: each event carries a position in every one of them."""
 LONGEST = 16 * 1024
 """Characters of a cursor: it travels in a header."""
 LOG_ID = re.compile(r"[0-9A-Za-z-]{0,64}")
@@ -42,42 +42,42 @@ class CellPosition(NamedTuple):
 
 
 class CellCursor:
-    """A place in each log. What it is as a text can stand in a URL as it is."""
+    """A position in each log, or a time. What it is as a text can stand in a URL as it is."""
 
-    def __init__(self, places: Mapping[str, CellPosition]) -> None:
-        self._places: dict[str, CellPosition] = {}
+    def __init__(self, positions: Mapping[str, CellPosition]) -> None:
+        self._positions: dict[str, CellPosition] = {}
         self._parts: dict[str, str] = {}
-        for name, place in places.items():
-            self.move(name, place)
+        for name, reached in positions.items():
+            self.move(name, reached)
 
     @classmethod
     def read(cls, text: str) -> CellCursor:
         """The cursor of a text. Raises ValueError where it is none."""
         if len(text) > LONGEST:
             raise ValueError(f"it is longer than {LONGEST} characters")
-        places: dict[str, CellPosition] = {}
+        positions: dict[str, CellPosition] = {}
         for part in text.split("~"):
-            if (found := PART.fullmatch(part)) is None or found[1] in places:
+            if (found := PART.fullmatch(part)) is None or found[1] in positions:
                 raise ValueError("it is not one that was sent")
             sign, number = found[3], int(found[4])
-            places[found[1]] = (
+            positions[found[1]] = (
                 CellPosition(number, found[2])
                 if sign is None
                 else _since(found[2], int(f"{sign}{number}"))
             )
-        return cls(places)
+        return cls(positions)
 
-    def move(self, name: str, place: CellPosition) -> None:
+    def move(self, name: str, reached: CellPosition) -> None:
         """A log goes on elsewhere."""
-        self._places[name] = place
-        self._parts[name] = f"{name}.{place}"
+        self._positions[name] = reached
+        self._parts[name] = f"{name}.{reached}"
 
     def get(self, name: str) -> CellPosition | None:
         """Where a log goes on; None where that is not said."""
-        return self._places.get(name)
+        return self._positions.get(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._positions)
 
     def __str__(self) -> str:
         return "~".join(self._parts.values())

@@ -28,7 +28,7 @@ class ForwardedFrame(NamedTuple):
 
     cell: str
     name: str
-    place: CellPosition | None = None
+    reached: CellPosition | None = None
     """Where the log goes on behind it; None where that stays."""
     data: bytes = b""
     about: Mapping[str, str] = {}
@@ -48,11 +48,11 @@ ABOUT_STREAM = frozenset({"checkpoint", "caught-up", "fell-behind"})
 
 
 class LogStream:
-    """Follows one log from a place on. A connection that is lost is made again, and goes on where it was."""
+    """Follows one log from a position on. A connection that is lost is made again, and goes on where it was."""
 
-    def __init__(self, cell: str, place: CellPosition, connect: Connect) -> None:
+    def __init__(self, cell: str, reached: CellPosition, connect: Connect) -> None:
         self.cell = cell
-        self.place = place
+        self.reached = reached
         self._connect = connect
         self._answer: httpx.Response | None = None
         self._missing: str | None = None
@@ -69,7 +69,7 @@ class LogStream:
             DomainError: it refuses.
         """
         try:
-            self._answer = await self._open([("from", "now")] if now else self.place.query)
+            self._answer = await self._open([("from", "now")] if now else self.reached.query)
         except Away as away:
             self._missing = str(away)
 
@@ -98,7 +98,7 @@ class LogStream:
         """One connection, from its beginning to its end."""
         try:
             if self._answer is None:
-                self._answer = await self._open(self.place.query)
+                self._answer = await self._open(self.reached.query)
             if self._missing is not None:
                 self._missing = None
                 await emit([self._about("back")])
@@ -121,7 +121,9 @@ class LogStream:
             await answer.aclose()
             raise Away("it answers what no log does")
         is_now = ("from", "now") in query
-        self.place = CellPosition(int(position), log) if is_now else self.place._replace(log=log)
+        self.reached = (
+            CellPosition(int(position), log) if is_now else self.reached._replace(log=log)
+        )
         return answer
 
     async def _parts(self, answer: httpx.Response) -> AsyncGenerator[list[ForwardedFrame]]:
@@ -150,13 +152,13 @@ class LogStream:
         self, before: list[ForwardedFrame], frame: LogFrame, position: int
     ) -> list[ForwardedFrame]:
         """The last frame of an event with those before it, or one about the stream; none of what has come already."""
-        about, reached = frame.name in ABOUT_STREAM, self.place.position
+        about, reached = frame.name in ABOUT_STREAM, self.reached.position
         if not about and position <= reached:
             return []
-        self.place = CellPosition(max(position, reached), self.place.log)
+        self.reached = CellPosition(max(position, reached), self.reached.log)
         return [
             *before,
-            ForwardedFrame(self.cell, frame.name, self.place, b"" if about else frame.data),
+            ForwardedFrame(self.cell, frame.name, self.reached, b"" if about else frame.data),
         ]
 
     def _leave(self, frame: LogFrame) -> None:
@@ -179,7 +181,7 @@ class LogStream:
         return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads the reconnects, keeps no secret
 
     def _about(self, name: str, **about: str) -> ForwardedFrame:
-        return ForwardedFrame(self.cell, name, self.place, about=about)
+        return ForwardedFrame(self.cell, name, self.reached, about=about)
 
 
 def _reason(data: bytes) -> str:

@@ -1,8 +1,8 @@
 """One page out of a page of each of several logs, in the exact order, and the cursor behind it.
 
 A log may have what comes next until it was asked for it. So a page ends where the rows of a log end that has more.
-The cursor names for each log a place behind which it goes on, also where it has no more: what comes to be behind that
-place meanwhile is still shown.
+The cursor names for each log one of its own behind which it goes on, also where it has no more: what comes to be behind
+that meanwhile is still shown.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from api.cells.rows import split
 from domain.errors import Invalid
 from projections.query.pagination import decode_cursor, encode_cursor
 
-Places = dict[str, str | None]
+LogCursors = dict[str, str | None]
 """Where each log goes on: behind a cursor of its own, or from its beginning, as it has not answered yet."""
 OTHER_BUILD = "its server is of another build, which orders this list by other fields"
 NOTHING_YET = ""
-"""The place in a log that had no row: it goes on behind what was shown of the others."""
+"""The cursor of a log that had no row: it goes on behind what was shown of the others."""
 
 
 class CellPage(NamedTuple):
@@ -32,7 +32,7 @@ class CellPage(NamedTuple):
 
     rows: Sequence[Any]
     cursors: Sequence[str]
-    places: Sequence[Values]
+    sort_values: Sequence[Values]
     more: bool
     total: int | None = None
 
@@ -47,18 +47,18 @@ class CellPage(NamedTuple):
         rows, body = split(text)
         cursors = body["cursors"]
         try:
-            places = [order.place(cursor) for _, cursor in zip(rows, cursors, strict=True)]
-            order.require_sorted(places)
+            sort_values = [order.decode(cursor) for _, cursor in zip(rows, cursors, strict=True)]
+            order.require_sorted(sort_values)
         except OtherOrder:
             raise Away(OTHER_BUILD) from None
-        return cls(rows, cursors, places, body["hasMore"], body.get("total"))
+        return cls(rows, cursors, sort_values, body["hasMore"], body.get("total"))
 
     def append(self, other: CellPage) -> CellPage:
         """This page and the one behind it."""
         return CellPage(
             [*self.rows, *other.rows],
             [*self.cursors, *other.cursors],
-            [*self.places, *other.places],
+            [*self.sort_values, *other.sort_values],
             other.more,
             self.total,
         )
@@ -70,7 +70,7 @@ class MergedPage(NamedTuple):
     """
 
     rows: list[tuple[str, Any]]
-    places: Places
+    cursors: LogCursors
     more: bool
     dry: str | None = None
 
@@ -84,7 +84,7 @@ def share(limit: int, logs: int) -> int:
 
 
 def merge(
-    pages: Mapping[str, CellPage], before: Places, order: CellOrder, limit: int
+    pages: Mapping[str, CellPage], before: LogCursors, order: CellOrder, limit: int
 ) -> MergedPage:
     """The first rows of all pages, in their order; `before` is where all logs began, also those that have no
     page, as they do not answer.
@@ -103,17 +103,17 @@ def merge(
         if _is_used_up(pages[name], taken[name]):
             dry = name
             break
-    places = {}
+    cursors = {}
     for name, page in pages.items():
         reached = shown if before[name] == NOTHING_YET and not last else last
-        places[name] = _place(page, taken[name], reached, before[name], order)
+        cursors[name] = _next_cursor(page, taken[name], reached, before[name], order)
     more = any(page.more or taken[name] < len(page.rows) for name, page in pages.items())
-    return MergedPage(rows, before | places, more, dry if len(rows) < limit else None)
+    return MergedPage(rows, before | cursors, more, dry if len(rows) < limit else None)
 
 
-def _furthest(places: Places, order: CellOrder) -> Values:
+def _furthest(cursors: LogCursors, order: CellOrder) -> Values:
     """What was shown last, of whichever log."""
-    reached = [order.place(place) for place in places.values() if place]
+    reached = [order.decode(cursor) for cursor in cursors.values() if cursor]
     return max(reached, key=order.rank, default=())
 
 
@@ -121,7 +121,7 @@ def _count_passed(page: CellPage, shown: Values, order: CellOrder) -> int:
     """How many rows come before what was shown."""
     if not shown:
         return 0
-    return sum(order.rank(values) < order.rank(shown) for values in page.places)
+    return sum(order.rank(values) < order.rank(shown) for values in page.sort_values)
 
 
 def _is_used_up(page: CellPage, taken: int) -> bool:
@@ -133,12 +133,12 @@ def _in_order(
     pages: Mapping[str, CellPage], taken: Mapping[str, int], order: CellOrder
 ) -> Iterator[tuple[str, Values]]:
     every = [
-        (name, values) for name, page in pages.items() for values in page.places[taken[name] :]
+        (name, values) for name, page in pages.items() for values in page.sort_values[taken[name] :]
     ]
     return iter(sorted(every, key=lambda each: order.rank(each[1])))
 
 
-def _place(
+def _next_cursor(
     page: CellPage,
     taken: int,
     last: Values,
@@ -146,22 +146,22 @@ def _place(
     order: CellOrder,
 ) -> str | None:
     """Behind the last row that is shown, of whichever log: what comes to be before it is not shown any more. Behind
-    the last one of its own, or where it began, if that is later, or if the next row stands at the very same place as
+    the last one of its own, or where it began, if that is later, or if the next row has the very same sort values as
     the last one, as two logs have an id in common.
     """
     own = page.cursors[taken - 1] if taken else before
     known = own or next(iter(page.cursors), None)
     if known is None:
         return NOTHING_YET
-    if not last or (taken < len(page.rows) and page.places[taken] == last):
+    if not last or (taken < len(page.rows) and page.sort_values[taken] == last):
         return own
-    if own and order.rank(order.place(own)) >= order.rank(last):
+    if own and order.rank(order.decode(own)) >= order.rank(last):
         return own
     sort, condition, *_ = decode_cursor(known)
     return encode_cursor([sort, condition, *last])
 
 
-def decode(cursor: str | None, names: Sequence[str], order: CellOrder) -> Places:
+def decode(cursor: str | None, names: Sequence[str], order: CellOrder) -> LogCursors:
     """Where each log goes on; without a cursor from the beginning.
 
     Raises:
@@ -170,14 +170,14 @@ def decode(cursor: str | None, names: Sequence[str], order: CellOrder) -> Places
     if cursor is None:
         return dict.fromkeys(names)
     try:
-        places = decode_cursor(cursor)
-        if not isinstance(places, dict) or not places or not set(places) <= set(names):
+        cursors = decode_cursor(cursor)
+        if not isinstance(cursors, dict) or not cursors or not set(cursors) <= set(names):
             raise ValueError(cursor)
-        if not all(place is None or isinstance(place, str) for place in places.values()):
+        if not all(cursor is None or isinstance(cursor, str) for cursor in cursors.values()):
             raise ValueError(cursor)
-        _furthest(places, order)
+        _furthest(cursors, order)
     except (ValueError, TypeError, LookupError, OtherOrder) as error:
         raise Invalid.field(
             "cursor", "must be `nextCursor` of a page of the same logs, sort and filter"
         ) from error
-    return places
+    return cursors

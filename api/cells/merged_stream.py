@@ -58,7 +58,7 @@ class MergedStream:
             await self.aclose()
             raise
         for stream in self._streams:
-            self.cursor.move(stream.cell, stream.place)
+            self.cursor.move(stream.cell, stream.reached)
 
     def start(self, wake: Callable[[], object]) -> None:
         """Follow them, and call `wake` whenever there is something to take."""
@@ -97,12 +97,12 @@ class MergedStream:
             await room.wait()
 
     def _merge(self, sent: ForwardedFrame) -> MergedFrame:
-        if sent.place is not None:
-            self.cursor.move(sent.cell, sent.place)
+        if sent.reached is not None:
+            self.cursor.move(sent.cell, sent.reached)
         cursor = str(self.cursor)
         if sent.data:
             data = b'{"cell":"%b",%b' % (sent.cell.encode(), sent.data[1:])
-            return MergedFrame(sent.name, data, None if sent.place is None else cursor)
+            return MergedFrame(sent.name, data, None if sent.reached is None else cursor)
         if sent.name == "caught-up":
             return self._merge_caught_up(sent.cell, cursor)
         if sent.name == "checkpoint":
@@ -117,10 +117,10 @@ class MergedStream:
         self._behind.discard(cell)
         if self._behind or not was_behind:
             return MergedFrame("checkpoint", b"", cursor)
-        places = {stream.cell: self.cursor.get(stream.cell) for stream in self._streams}
+        positions = {stream.cell: self.cursor.get(stream.cell) for stream in self._streams}
         cells = {
-            name: {"position": place.position, "log": place.log}
-            for name, place in places.items()
-            if place is not None
+            name: {"position": reached.position, "log": reached.log}
+            for name, reached in positions.items()
+            if reached is not None
         }
         return MergedFrame("caught-up", b"", cursor, {"cells": cells})

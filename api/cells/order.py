@@ -1,4 +1,4 @@
-"""The order of a list that several logs have in common, and the places in it."""
+"""The order of a list that several logs have in common, and the cursors in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = Sequence[Any]
 
 
 class OtherOrder(Exception):
-    """A place in a list that is ordered by other fields than here, as another build orders it."""
+    """A cursor of a list that is ordered by other fields than here, as another build orders it."""
 
 
 class CellOrder:
@@ -35,11 +35,11 @@ class CellOrder:
         """The order of executions by a sort. Raises Invalid where it is none."""
         return cls(sort, order(sort, sortable, FIELDS))
 
-    def place(self, cursor: str) -> list[Any]:
-        """The place that a log names by a cursor.
+    def decode(self, cursor: str) -> list[Any]:
+        """The sort values in a cursor of a log.
 
         Raises:
-            OtherOrder: it is in a list of another order.
+            OtherOrder: it is of a list in another order.
             ValueError, TypeError: it is no cursor, or of values that cannot be compared with those of others.
         """
         values: list[Any]
@@ -52,9 +52,9 @@ class CellOrder:
             raise ValueError(cursor)
         return values
 
-    def require_sorted(self, places: Sequence[Values]) -> None:
+    def require_sorted(self, rows: Sequence[Values]) -> None:
         """Raises OtherOrder where a page is not in this order."""
-        ranks = [self.rank(values) for values in places]
+        ranks = [self.rank(values) for values in rows]
         if any(not one < other for one, other in pairwise(ranks)):
             raise OtherOrder
 
@@ -69,7 +69,7 @@ class CellOrder:
 
 
 def _kinds(field: Field) -> tuple[type, ...]:
-    """The types of JSON that a value of a field may have in a place."""
+    """The types of JSON that a value of a field may have in a cursor."""
     kind: tuple[type, ...] = (str,)
     if field.kind is BOOLEAN:
         kind = (bool,)

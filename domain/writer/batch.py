@@ -161,7 +161,7 @@ class Batch:
             if isinstance(happened, HeartbeatEntry):
                 heartbeats[aggregate_id(message.stream)] = happened.at
                 continue
-            stream, event = _place(happened, message.stream)
+            stream, event = _stream_and_event(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
             if before is not None and stream != message.stream:
                 raise AlreadyExists  # it begins that stream, and the sender does not see what is there
@@ -276,7 +276,7 @@ def streams_needed(message: Message, states: Loaded) -> list[str]:
     return [message.stream, *message.command.reads(versioned.state if versioned else None, states)]
 
 
-def _place(happened: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
+def _stream_and_event(happened: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
     return (
         (happened.stream, happened.event)
         if isinstance(happened, OtherStreamEvent)

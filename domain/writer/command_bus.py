@@ -260,9 +260,9 @@ class Bus:
 
     def _decide(self, batch: Batch, taken: list[WaitingCommand]) -> Outcomes:
         outcomes = Outcomes()
-        for place, waiting in enumerate(taken):
+        for index, waiting in enumerate(taken):
             if batch.size > LARGEST_BATCH:
-                self._queue.put_back_from(taken, place)
+                self._queue.put_back_from(taken, index)
                 break
             try:
                 outcomes.append((waiting, batch.take(waiting.message)))
@@ -271,9 +271,9 @@ class Bus:
                     raise WrongGuess from error
                 outcomes.append((waiting, error))
             except NotLoaded:
-                if place == 0:
+                if index == 0:
                     raise
-                self._queue.put_back_from(taken, place)
+                self._queue.put_back_from(taken, index)
                 break
             except Exception as error:  # a mistake in one command is that command's alone
                 log.exception("command failed", command=waiting.message.command.wire_name)

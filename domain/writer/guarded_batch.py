@@ -25,7 +25,7 @@ from domain.writer.state_cache import StateCache
 log = structlog.get_logger()
 
 
-Place = TypeVar("Place", Versioned[Any], Snapshot)
+Positioned = TypeVar("Positioned", Versioned[Any], Snapshot)
 
 
 async def write(
@@ -46,12 +46,15 @@ async def write(
     if (before := await _append(store, known, batch)) is None:
         return None
     for stream, versioned in batch.states.items():
-        batch.states[stream] = versioned and move_place(versioned, expected, before)
+        batch.states[stream] = versioned and shift_position(versioned, expected, before)
     known.begin_after(before)
     known.remember(batch.states, before + len(batch.rows), batch.now)
     return (
-        [each._replace(versioned=move_place(each.versioned, expected, before)) for each in decided],
-        [move_place(each, expected, before) for each in snapshots],
+        [
+            each._replace(versioned=shift_position(each.versioned, expected, before))
+            for each in decided
+        ],
+        [shift_position(each, expected, before) for each in snapshots],
     )
 
 
@@ -84,7 +87,7 @@ async def _append(store: Store, known: StateCache, batch: Batch) -> int | None:
         return await require_written(store, lost) - len(batch.rows)
 
 
-def move_place(each: Place, expected: int, before: int) -> Place:
+def shift_position(each: Positioned, expected: int, before: int) -> Positioned:
     """What a batch left that was expected to begin after one position, and begins after another."""
     if each.position <= expected:
         return each

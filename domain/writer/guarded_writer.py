@@ -16,7 +16,7 @@ from domain.eventlog.store import Store
 from domain.writer.batch import Batch, Decided
 from domain.writer.command_bus import Answer
 from domain.writer.dry_run import load_wanted
-from domain.writer.guarded_batch import move_place
+from domain.writer.guarded_batch import shift_position
 from domain.writer.message import Message
 
 TRIES = 5
@@ -150,5 +150,5 @@ def _move(outcome: WriteOutcome, expected: int, before: int) -> WriteOutcome:
     """The position of the state after a command, now that it is known where its events are."""
     if outcome.answer is None:
         return outcome
-    versioned = move_place(outcome.answer.versioned, expected, before)
+    versioned = shift_position(outcome.answer.versioned, expected, before)
     return WriteOutcome(outcome.answer._replace(versioned=versioned))

@@ -133,10 +133,10 @@ class CommandQueue:
                 taken.append(waiting)
         return taken
 
-    def put_back_from(self, taken: list[WaitingCommand], place: int) -> None:
-        """Take those from a place on out of a batch; they keep their order in the next one."""
-        self.put_back(taken[place:])
-        del taken[place:]
+    def put_back_from(self, taken: list[WaitingCommand], index: int) -> None:
+        """Take those from an index on out of a batch; they keep their order in the next one."""
+        self.put_back(taken[index:])
+        del taken[index:]
 
     def put_back(self, taken: Sequence[WaitingCommand]) -> None:
         """They come first in the next batch."""

@@ -110,7 +110,7 @@ class Asking:
     def merge_streams(
         self, request: Request, path: str, query: Query, names: Sequence[str], cursor: CellCursor
     ) -> MergedStream:
-        """The streams of logs as one, which is to be opened. A log without a place begins at its first event.
+        """The streams of logs as one, which is to be opened. A log that the cursor does not have begins at its first event.
 
         Raises:
             Invalid: there is no token.
@@ -118,9 +118,9 @@ class Asking:
         question = CellRequest(path, {**headers_to_pass_on(request), **OF_STREAMS})
 
         def connect(name: str) -> Connect:
-            async def connect(place: Query) -> httpx.Response:
+            async def connect(start: Query) -> httpx.Response:
                 url = self._directory.urls[name]
-                return await self._client.stream(name, url, [*query, *place], question)
+                return await self._client.stream(name, url, [*query, *start], question)
 
             return connect
 

@@ -81,7 +81,7 @@ class CellStreamHandlers:
         return CellEventSource(self._hub, merged, gone)
 
     def _begin(self, request: Request, cells: Iterable[str]) -> CellCursor:
-        """Where each log begins. A log that the cursor has no place in begins at its first event.
+        """Where each log begins. A log that the cursor does not have begins at its first event.
 
         Raises:
             BadCursor: it is none of what it may be.

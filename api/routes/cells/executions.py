@@ -11,7 +11,7 @@ from api.access.rights import Right
 from api.cells import merge
 from api.cells.client import CellAway
 from api.cells.connection import Query
-from api.cells.merge import CellPage, MergedPage, Places
+from api.cells.merge import CellPage, LogCursors, MergedPage
 from api.cells.order import CellOrder
 from api.cells.rows import of_cell
 from api.cells.sums import add_up, sums_of
@@ -40,7 +40,7 @@ class WantedPage(NamedTuple):
 
     same: Query
     order: CellOrder
-    before: Places
+    before: LogCursors
     limit: int
 
     @property
@@ -48,10 +48,10 @@ class WantedPage(NamedTuple):
         """How many rows each log is asked for at first."""
         return merge.share(self.limit, len(self.before))
 
-    def query(self, limit: int, place: str | None) -> Query:
-        """What a log is asked with for some rows behind a place."""
+    def query(self, limit: int, cursor: str | None) -> Query:
+        """What a log is asked with for some rows behind a cursor."""
         own: Query = [("limit", limit), ("cursors", "true")]
-        return [*self.same, *own, *([("cursor", place)] if place else [])]
+        return [*self.same, *own, *([("cursor", cursor)] if cursor else [])]
 
     def read(self, text: bytes) -> CellPage:
         """The page of a log. Raises what `CellPage.of` raises."""
@@ -76,14 +76,14 @@ class CellHandlers:
         order = CellOrder.of(request.non_empty("sort") or DEFAULT_SORT)
         before = merge.decode(request.non_empty("cursor"), names, order)
         wanted = WantedPage(rest(request, *PAGE), order, before, limit)
-        query = {name: wanted.query(wanted.share, place) for name, place in before.items()}
+        query = {name: wanted.query(wanted.share, cursor) for name, cursor in before.items()}
         answers = await self._asking.answers(request, LIST, query, wanted.read)
         pages = {name: answer.body for name, answer in answers.given.items()}
         found = await self._merge(request, wanted, pages)
         goes_on = found.more or bool(answers.away)
         shown: dict[str, Any] = {
             "hasMore": found.more,
-            "nextCursor": encode_cursor(found.places) if goes_on else None,
+            "nextCursor": encode_cursor(found.cursors) if goes_on else None,
         }
         totals = [page.total for page in pages.values() if page.total is not None]
         if totals:

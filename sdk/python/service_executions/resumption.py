@@ -32,7 +32,7 @@ class LastEvent:
 
 
 class Resumption:
-    """The place of one stream. Each frame is let through once, however often the connection is lost."""
+    """Where one stream goes on. Each frame is let through once, however often the connection is lost."""
 
     def __init__(self, start: str | None, cursor: Cursor | None, *, several: bool = False) -> None:
         self.caught_up = False

@@ -18,29 +18,29 @@ LOGS = st.one_of(st.just(""), st.uuids().map(str))
 TIMES = st.integers(-62_135_596_800_000, 4_102_444_800_000).map(
     lambda each: EPOCH + timedelta(milliseconds=each)
 )
-PLACES = st.one_of(
+CELL_POSITIONS = st.one_of(
     st.tuples(st.integers(0, 10**18 - 1), LOGS, st.none()),
     st.tuples(st.just(0), LOGS, TIMES),
 ).map(CellPosition._make)
 
 
-@given(st.dictionaries(NAMES, PLACES, min_size=1, max_size=9))
-def test_cursor_is_read_as_it_was_written(places: dict[str, CellPosition]) -> None:
-    text = str(CellCursor(places))
+@given(st.dictionaries(NAMES, CELL_POSITIONS, min_size=1, max_size=9))
+def test_cursor_is_read_as_it_was_written(positions: dict[str, CellPosition]) -> None:
+    text = str(CellCursor(positions))
     read = CellCursor.read(text)
-    assert {name: read.get(name) for name in read} == places
+    assert {name: read.get(name) for name in read} == positions
     assert quote(text, safe="") == text
 
 
-@given(st.dictionaries(NAMES, PLACES, min_size=2, max_size=5), PLACES, st.data())
+@given(st.dictionaries(NAMES, CELL_POSITIONS, min_size=2, max_size=5), CELL_POSITIONS, st.data())
 @at_most(50)
-def test_place_of_one_log_moves_alone(
-    places: dict[str, CellPosition], place: CellPosition, data: st.DataObject
+def test_position_of_one_log_moves_alone(
+    positions: dict[str, CellPosition], position: CellPosition, data: st.DataObject
 ) -> None:
-    cursor, name = CellCursor(places), data.draw(st.sampled_from(sorted(places)))
-    cursor.move(name, place)
+    cursor, name = CellCursor(positions), data.draw(st.sampled_from(sorted(positions)))
+    cursor.move(name, position)
     read = CellCursor.read(str(cursor))
-    assert {each: read.get(each) for each in read} == {**places, name: place}
+    assert {each: read.get(each) for each in read} == {**positions, name: position}
 
 
 @given(st.one_of(st.text(), st.text("abz09.~t-", max_size=60)))

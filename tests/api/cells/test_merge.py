@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cells.merge import CellPage, MergedPage, Places, decode, merge
+from api.cells.merge import CellPage, LogCursors, MergedPage, decode, merge
 from api.cells.order import CellOrder
 from domain.errors import Invalid
 from projections.query.ast import Field
@@ -55,21 +55,21 @@ def ranked(rows: list[Row], sort: str) -> list[Row]:
     return [*numbered, *(row for row in rows if row[0] is None)]
 
 
-def page(rows: list[Row], sort: str, place: str | None, limit: int) -> CellPage:
+def page(rows: list[Row], sort: str, cursor: str | None, limit: int) -> CellPage:
     """What a log answers."""
     every = ranked(rows, sort)
-    if place:
-        last = tuple(decode_cursor(place)[2:])
+    if cursor:
+        last = tuple(decode_cursor(cursor)[2:])
         every = ranked([*{*every, last}], sort)
         every = every[every.index(last) + 1 :]
     cursors = [encode_cursor([sort, "condition", *row]) for row in every[:limit]]
-    places = [list(row) for row in every[:limit]]
-    return CellPage(every[:limit], cursors, places, len(every) > limit)
+    sort_values = [list(row) for row in every[:limit]]
+    return CellPage(every[:limit], cursors, sort_values, len(every) > limit)
 
 
 def asked(
     cells: dict[str, list[Row]],
-    places: Places,
+    cursors: LogCursors,
     sort: str,
     limit: int,
     *,
@@ -78,12 +78,12 @@ def asked(
 ) -> MergedPage:
     """A page of all logs. `theirs`: a log may answer fewer rows than it is asked for, as it ends a page by bytes, too."""
     pages = {
-        name: page(cells[name], sort, place, min(limit, theirs))
-        for name, place in places.items()
+        name: page(cells[name], sort, cursor, min(limit, theirs))
+        for name, cursor in cursors.items()
         if name not in away
     }
-    found = merge(pages, places, order(sort), limit)
-    return found._replace(places=decode(encode_cursor(found.places), list(cells), order(sort)))
+    found = merge(pages, cursors, order(sort), limit)
+    return found._replace(cursors=decode(encode_cursor(found.cursors), list(cells), order(sort)))
 
 
 @given(ROWS, SORTS, st.integers(1, 5), st.integers(1, 5))
@@ -93,7 +93,7 @@ def test_pages_have_every_row_once_and_in_order(
     found = asked(cells, dict.fromkeys(cells), sort, limit, theirs=theirs)
     shown = found.rows
     while found.more:
-        found = asked(cells, found.places, sort, limit, theirs=theirs)
+        found = asked(cells, found.cursors, sort, limit, theirs=theirs)
         assert len(found.rows) <= limit
         shown += found.rows
     every = [(name, row) for name, rows in cells.items() for row in rows]
@@ -109,13 +109,13 @@ AWAY = st.lists(st.sets(st.sampled_from(["east", "north", "south"])), max_size=1
 def test_logs_that_go_and_come_back_show_every_row_of_their_own_once_and_in_order(
     cells: dict[str, list[Row]], sort: str, limit: int, away: list[set[str]]
 ) -> None:
-    places: Places = dict.fromkeys(cells)
+    cursors: LogCursors = dict.fromkeys(cells)
     shown: list[tuple[str, Row]] = []
     more = True
     while more:
         missing = away.pop() & set(cells) if away else set()
-        found = asked(cells, places, sort, limit, away=missing)
-        places, more = found.places, found.more or bool(missing)
+        found = asked(cells, cursors, sort, limit, away=missing)
+        cursors, more = found.cursors, found.more or bool(missing)
         shown += found.rows
     for name, rows in cells.items():
         assert [row for cell, row in shown if cell == name] == ranked(rows, sort)
@@ -124,8 +124,8 @@ def test_logs_that_go_and_come_back_show_every_row_of_their_own_once_and_in_orde
 def test_log_that_comes_back_moves_no_other_log_back() -> None:
     cells: dict[str, list[Row]] = {"north": [(8, "n"), (9, "m")], "south": [(1, "a"), (2, "b")]}
     first = asked(cells, dict.fromkeys(cells), "-priority", 1, away={"north"})
-    second = asked(cells, first.places, "-priority", 2)
-    third = asked(cells, second.places, "-priority", 2)
+    second = asked(cells, first.cursors, "-priority", 2)
+    third = asked(cells, second.cursors, "-priority", 2)
     assert [page.rows for page in (first, second, third)] == [
         [("south", (2, "b"))],
         [("north", (9, "m")), ("north", (8, "n"))],
@@ -138,7 +138,7 @@ def test_row_that_comes_to_be_before_the_page_is_not_shown_any_more() -> None:
     first = asked(cells, dict.fromkeys(cells), "priority", 2)
     cells["south"].append((2, "d"))
     assert [row for _, row in first.rows] == [(1, "a"), (3, "b")]
-    assert asked(cells, first.places, "priority", 2).rows == [("south", (4, "c"))]
+    assert asked(cells, first.cursors, "priority", 2).rows == [("south", (4, "c"))]
 
 
 @pytest.mark.parametrize("theirs", [1, 5])
@@ -149,11 +149,11 @@ def test_row_that_a_log_without_more_gets_behind_the_page_is_shown(
     cells: dict[str, list[Row]] = {"north": before, "south": [(2, "b"), (3, "c"), (6, "f")]}
     found = asked(cells, dict.fromkeys(cells), "priority", 2, theirs=theirs)
     while found.rows[-1] != ("south", (3, "c")):
-        found = asked(cells, found.places, "priority", 1)
+        found = asked(cells, found.cursors, "priority", 1)
     cells["north"] = [*before, (0, "e"), (1, "d"), (4, "d")]
     rest = []
     while found.more:
-        found = asked(cells, found.places, "priority", 1, theirs=theirs)
+        found = asked(cells, found.cursors, "priority", 1, theirs=theirs)
         rest += found.rows
     assert rest == [("north", (4, "d")), ("south", (6, "f"))]
 
@@ -170,7 +170,7 @@ def test_row_that_a_log_without_more_gets_behind_the_page_is_shown(
             encode_cursor({"west": None}),
             encode_cursor({"north": 1}),
         ),
-        *(encode_cursor({"north": encode_cursor(place)}) for place in NO_PLACES),
+        *(encode_cursor({"north": encode_cursor(cursor)}) for cursor in NO_PLACES),
         encode_cursor(
             {
                 "north": encode_cursor(["priority", "", 1]),

@@ -50,19 +50,19 @@ class AsyncStream(Generic[Item]):
         self._path = path
         self._query = query
         self._model = model
-        self._place = Resumption(start, cursor, several=several)
+        self._resumption = Resumption(start, cursor, several=several)
         self._lost = on_lost
         self._items: AsyncGenerator[Item] = self._follow()
 
     @property
     def caught_up(self) -> bool:
         """Whether the past is done, and what comes happens now."""
-        return self._place.caught_up
+        return self._resumption.caught_up
 
     @property
     def away(self) -> frozenset[str]:
         """Names of the logs that do not answer, of a stream of several."""
-        return frozenset(self._place.away)
+        return frozenset(self._resumption.away)
 
     def __aiter__(self) -> Self:
         return self
@@ -103,9 +103,9 @@ class AsyncStream(Generic[Item]):
                 if error.status not in PASSING:
                     raise
                 reason = str(error)
-                self._place.goodbye = error.retry_after
-            reason = reason or self._place.farewell(self._transport.address.url)
-            pause = self._place.pause(reason)
+                self._resumption.goodbye = error.retry_after
+            reason = reason or self._resumption.farewell(self._transport.address.url)
+            pause = self._resumption.pause(reason)
             if self._lost is not None and reason is not None:
                 self._lost(reason, pause)
             await sleep(pause)
@@ -115,10 +115,10 @@ class AsyncStream(Generic[Item]):
         async with self._transport.http.stream(
             "GET",
             self._transport.address.api + self._path,
-            params={**self._query, **self._place.query()},
+            params={**self._query, **self._resumption.query()},
             headers={
                 **self._transport.headers,
-                **self._place.headers(),
+                **self._resumption.headers(),
                 "Accept": "text/event-stream",
             },
             timeout=httpx2.Timeout(self._transport.timeout, read=SILENCE),
@@ -126,21 +126,21 @@ class AsyncStream(Generic[Item]):
             if not response.is_success:
                 await response.aread()
                 raise refusal(response, 1)
-            self._place.note_opened(response.headers)
+            self._resumption.note_opened(response.headers)
             yield response
 
     async def _visit(self, response: httpx2.Response) -> AsyncGenerator[Item]:
         """What comes over one connection."""
-        place = self._place
+        resumption = self._resumption
         async for sent in httpx2.EventSource(response, max_event_size=MOST_BYTES):
             if sent.event in OF_STREAM:
-                place.about_stream(sent)
+                resumption.about_stream(sent)
                 continue
             item = self._model(sent.data)
-            if place.is_new(getattr(item, "position", 0), getattr(item, "cell", "")):
+            if resumption.is_new(getattr(item, "position", 0), getattr(item, "cell", "")):
                 yield item
             if not getattr(item, "more", False):
-                place.note_handled(sent.id)
+                resumption.note_handled(sent.id)
 
 
 class AsyncStreams:
@@ -214,7 +214,7 @@ class AsyncStreams:
 
 
 def _start(query: Query, usually: str | None = None) -> str | None:
-    """Where a stream begins; the place that it reaches takes its place."""
+    """Where a stream begins; what it reaches takes its place."""
     start = query.pop("from", None)
     return usually if start is None else parameter(start)
 
