@@ -1,5 +1,5 @@
 """The work for the other logs of a deployment, in the work process of the log of the settings. All of them share
-connections, whose number is limited; a log at rest has no connection.
+connections, whose number is limited; a log for which nothing is to be done has no connection.
 """
 
 from __future__ import annotations

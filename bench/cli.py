@@ -126,7 +126,7 @@ def scoped_(executions: int, **given: Any) -> None:
     run([scoped.section(executions)], **given)
 
 
-@main.command("resting", help="A thousand logs at rest in one process; about an hour.")
+@main.command("resting", help="A thousand idle logs in one process; about an hour.")
 @common
 def resting_(**given: Any) -> None:
     run([resting.measure], **given)

@@ -103,7 +103,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     idle, audits = (_share(stand, conninfo, rate) for rate in ("0", RATE))
     stand.stop(server)
     title = f"Timers: {amount} retries due at once"
-    report.add(title, [*_of_bursts(alone, beside), *_of_rest(late, idle, audits)])
+    report.add(title, [*_of_bursts(alone, beside), *_idle_figures(late, idle, audits)])
 
 
 def _of_bursts(alone: Burst, beside: Burst) -> list[Figure]:
@@ -134,7 +134,7 @@ def _of_bursts(alone: Burst, beside: Burst) -> list[Figure]:
     ]
 
 
-def _of_rest(late: list[float], idle: float, audits: float) -> list[Figure]:
+def _idle_figures(late: list[float], idle: float, audits: float) -> list[Figure]:
     return [
         Figure("late under light load, p50", "ms", [percentile(late, 0.5) * 1000]),
         Figure("late, the latest", "ms", [late[-1] * 1000], Target("≤", 250)),

@@ -1,4 +1,4 @@
-"""Many logs at rest in one process: how long it takes to begin, what they cost, and what the first request to one costs."""
+"""Many idle logs in one process: how long it takes to begin, what they cost, and what the first request to one costs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.stand import Server, Stand
 
 LOGS = 1_000
 MAKES_WITHIN, STARTS_WITHIN = 7_200.0, 600.0
-RESTS_AFTER = 80.0
+IDLE_AFTER = 80.0
 """Seconds: what was open is closed by then, and connections that nothing uses are gone."""
 AWAKE = 20
 """Logs that are asked for, one after the other."""
@@ -36,9 +36,9 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     file, conninfo = stand.folder / "logs.json", stand.database("resting")
     file.write_text("{}")
     alone = _begin(stand, conninfo)
-    time.sleep(RESTS_AFTER)
+    time.sleep(IDLE_AFTER)
     memory, figures = _cost(alone, conninfo, 0)
-    report.add("At rest, with no other log", figures)
+    report.add("Idle, with no other log", figures)
     file.write_text(json.dumps({name: {"schema": f"x_{name.replace('-', '_')}"} for name in names}))
     made = _until_owned(conninfo, count, MAKES_WITHIN)
     stand.stop(alone)
@@ -46,14 +46,14 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     server = _begin(stand, conninfo)
     ready = time.perf_counter() - begun
     worked = _until_owned(conninfo, count, STARTS_WITHIN) + ready
-    time.sleep(RESTS_AFTER)
+    time.sleep(IDLE_AFTER)
     _, figures = _cost(server, conninfo, count, memory)
     began = [
         Figure("a log made, two at once", "s", [made / count]),
         Figure("start until requests are answered", "s", [ready]),
         Figure("start until all logs are worked for", "s", [worked]),
     ]
-    report.add(f"At rest, with {count} logs", [*began, *figures])
+    report.add(f"Idle, with {count} logs", [*began, *figures])
     report.add("The first request to one of them", _ask(stand, server, names[:AWAKE]))
     stand.stop(server)
 
@@ -89,7 +89,7 @@ def _cost(
     memory = {name: shared_memory(pid) / MB for name, pid in pids.items()}
     took = {name: _own(pid, works) for name, pid in pids.items()}
     begun, busy = time.perf_counter(), busy_seconds()
-    time.sleep(RESTS_AFTER)
+    time.sleep(IDLE_AFTER)
     elapsed, others = time.perf_counter() - begun, busy_seconds() - busy
     both = sum(memory.values())
     figures = [
@@ -115,9 +115,9 @@ def _own(pid: int, works: int) -> float:
 
 def _ask(stand: Stand, server: Server, names: Sequence[str]) -> Sequence[Figure]:
     first, again = (uvloop.run(_times(stand, server, names)) for _ in range(2))
-    time.sleep(RESTS_AFTER)
-    rested = uvloop.run(_times(stand, server, names))
-    shown = {"never opened before": first, "open": again, "rested": rested}
+    time.sleep(IDLE_AFTER)
+    reopened = uvloop.run(_times(stand, server, names))
+    shown = {"never opened before": first, "open": again, "closed again": reopened}
     return [
         Figure(f"a log that was {name}, p50", "ms", [statistics.median(times)])
         for name, times in shown.items()

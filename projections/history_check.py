@@ -35,7 +35,7 @@ PAGE, PAGE_BYTES = 50, 4 * 1024 * 1024
 LOG, TREE, KEYS, SNAPSHOTS = "log", "audit", "keys", "snapshots"
 
 
-Rest = Callable[[int], Awaitable[None]]
+Pace = Callable[[int], Awaitable[None]]
 """Is awaited after so many events, by who is in no hurry."""
 
 
@@ -61,7 +61,7 @@ class HistoryCheck:
     """Verifies executions, one by one; `public_key` is that of the log.
 
     Without a tree no leaves are looked at, and nothing is opened: neither data keys nor snapshots, whose content
-    is sealed anew. `rest` is for `faults_of`.
+    is sealed anew. `pace` is for `faults_of`.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class HistoryCheck:
         tree: TreeReader | None = None,
         public_key: str = "",
         *,
-        rest: Rest | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._store = store
         self._view = view
         self._tree = tree
         self._public_key = public_key
-        self._rest = rest
+        self._pace = pace
 
     async def verify(self, id_: str) -> HistoryVerification | None:
         """All that does not fit of an execution; None where nothing is stored of it.
@@ -124,8 +124,8 @@ class HistoryCheck:
                 await works[stream].take(rows, None)
                 if _may_go_on(rows):
                     versions[stream] = rows[-1].version
-            if self._rest is not None:
-                await self._rest(sum(map(len, pages.values())))
+            if self._pace is not None:
+                await self._pace(sum(map(len, pages.values())))
         for work in works.values():
             work.finish()
         return [fault for work in works.values() for fault in work.faults]

@@ -77,7 +77,7 @@ class AccessAnchorer(OwnedWork):
                 if more:
                     await asyncio.sleep(0)
                 else:
-                    await self.rest(connection, due_in=self._due_in)
+                    await self.wait_for_work(connection, due_in=self._due_in)
 
     async def look(self, connection: AsyncConnection) -> bool:
         """Anchor what is due; whether there is more.

@@ -73,7 +73,7 @@ class Auditor(OwnedWork):
         self._secret = secret
         self._rate = rate
         self._clock = clock
-        self._check = HistoryCheck(store, Executions(store.codec), rest=self._rest)
+        self._check = HistoryCheck(store, Executions(store.codec), pace=self._pace)
 
     async def run(self, connection: AsyncConnection) -> None:
         """Take one step after the other."""
@@ -81,7 +81,7 @@ class Auditor(OwnedWork):
             await connection.execute(AT_LENGTH)
             while await self.step(connection):
                 pass
-            await self.rest(connection, IDLE)
+            await self.wait_for_work(connection, IDLE)
 
     async def step(self, connection: AsyncConnection) -> bool:
         """Look at the next events, or begin a round that is due; whether there was anything to do."""
@@ -131,7 +131,7 @@ class Auditor(OwnedWork):
             of_some = partial(self._check.faults_of, begun[first : first + TOGETHER])
             faults += await self._confirm(of_some)
         await walk.reach(connection, until, await self._keep(connection, faults))
-        await self._rest(until - after)
+        await self._pace(until - after)
         found = await walk.walk_of(connection)
         if found is not None and found.position >= found.until:
             await self._end_round(connection)
@@ -154,7 +154,7 @@ class Auditor(OwnedWork):
         places = {walk.fault_id(fault) for fault in faults}
         return [fault for fault in await look() if walk.fault_id(fault) in places]
 
-    async def _rest(self, events: int) -> None:
+    async def _pace(self, events: int) -> None:
         await asyncio.sleep(events / self._rate)
 
     async def _keep(self, connection: AsyncConnection, faults: list[Fault]) -> int:

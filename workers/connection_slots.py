@@ -12,9 +12,9 @@ from psycopg import AsyncConnection
 POLL_INTERVAL = 3_600.0
 """Seconds after which work is looked for although nothing woke it, of one log among many."""
 CLOCK_INTERVAL = 30.0
-"""Seconds between two looks at the clock while it rests until something is due."""
-SHORTEST_REST = 5.0
-"""Seconds that it rests at least without its connection."""
+"""Seconds between two looks at the clock while it waits until something is due."""
+SHORTEST_WAIT = 5.0
+"""Seconds that it waits at least without its connection."""
 
 
 SPREAD = Random()  # noqa: S311 - no secret

@@ -86,7 +86,7 @@ class JobWorker(OwnedWork):
         """Do a page of each open job, again and again."""
         while True:
             if seconds := await self.look(connection):
-                await self.rest(connection, seconds)
+                await self.wait_for_work(connection, seconds)
             else:
                 await asyncio.sleep(0)
 

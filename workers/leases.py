@@ -94,11 +94,11 @@ class LeaseWorker(OwnedWork):
                 await asyncio.sleep(0)
                 continue
             await self.pause(connection, PAUSE)
-            await self._rest_until_next(connection)
+            await self._wait_until_next(connection)
 
-    async def _rest_until_next(self, connection: AsyncConnection) -> None:
+    async def _wait_until_next(self, connection: AsyncConnection) -> None:
         at = await self.next_look_at(connection)
-        await self.rest(
+        await self.wait_for_work(
             connection,
             due_in=lambda: inf if at is None else (at - self._clock()).total_seconds(),
         )

@@ -1,5 +1,5 @@
 """One process at a time does all work of a log among many: the one whose connection holds the advisory lock of that
-log. One connection has the locks of all logs of a database, and no other is needed while they rest: over it they are
+log. One connection has the locks of all logs of a database, and no other is needed while they are idle: over it they are
 watched, too.
 """
 

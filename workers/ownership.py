@@ -29,9 +29,9 @@ TAKE_OVER = 1.0
 LOOK = 10.0
 """Seconds after which an owner looks for work although nothing woke it."""
 WATCH = 1.0
-"""Seconds between two looks at the clock and the connection while it rests, which ask the database nothing."""
+"""Seconds between two looks at the clock and the connection while it waits, which ask the database nothing."""
 SHORT = 1.5
-"""Seconds of a rest in which a connection is kept that others wait for."""
+"""Seconds of a wait during which a connection is kept that others wait for."""
 WORK = ("timers", "leases", "webhooks", "jobs", "audit", "erasures", "access")
 """The kinds of work that should have an owner at all times. Views have one each; the archive has one while lines
 are archived.
@@ -80,7 +80,7 @@ class OwnedWork(Background):
         """Work until cancelled, over the connection that holds the lock."""
         raise NotImplementedError
 
-    async def rest(
+    async def wait_for_work(
         self,
         connection: AsyncConnection,
         seconds: float | None = None,
@@ -88,11 +88,11 @@ class OwnedWork(Background):
         *,
         needs: bool = True,
     ) -> None:
-        """Rest for so many seconds at most (`LOOK`), until something is due, there is news, or the connection is lost.
+        """Return once something is due, there is news, or the connection is lost; after so many seconds (`LOOK`) anyway.
 
         `due_in` says in how many seconds of the clock something is due. It is asked again and again, as a clock
-        may leap, unless nothing is. With slots, the connection is closed meanwhile, unless the rest is short and it
-        `needs` it.
+        may leap, unless nothing is. With slots, the connection is closed meanwhile, unless the wait is short and the
+        work `needs` it.
         """
         seconds = LOOK if seconds is None else seconds
         if isinstance(connection, ReleasableConnection) and not (
@@ -102,7 +102,7 @@ class OwnedWork(Background):
             seconds = (
                 connection_slots.poll_interval()
                 if seconds >= LOOK
-                else max(seconds, connection_slots.SHORTEST_REST)
+                else max(seconds, connection_slots.SHORTEST_WAIT)
             )
             watch = connection_slots.CLOCK_INTERVAL if due_in() < inf else inf
             await self._wait(seconds, due_in, watch)

@@ -47,7 +47,7 @@ class Sweeper(OwnedWork):
                 await self.vacuum(connection)
             swept = more
             if not more:
-                await self.rest(connection)
+                await self.wait_for_work(connection)
 
     async def sweep(self, connection: AsyncConnection) -> bool:
         """Sweep for some streams, in one transaction; whether there were any."""

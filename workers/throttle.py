@@ -1,4 +1,4 @@
-"""How fast timers fire that are due at once: as fast as they can while only they write, and in small commits with rests
+"""How fast timers fire that are due at once: as fast as they can while only they write, and in small commits with pauses
 between them while others do, so that who waits for an answer does not wait longer.
 
 Callers of the API leave traces in the database, on whatever machine the server is that answers: a command appends
@@ -18,9 +18,9 @@ ALONE, BESIDE_OTHERS = 100, 20
 """Commands in one commit: others who write wait for no more of them."""
 REMEMBERED = 0.5
 """Seconds for which others are taken to be there after they have written."""
-REST = 3.0
-"""Seconds of rest beside others, for each second that a commit took."""
-LONGEST_REST = 0.1
+PAUSE_FACTOR = 3.0
+"""Seconds of pause beside others, for each second that a commit took."""
+LONGEST_PAUSE = 0.1
 """Seconds; so it never stops, however long a commit takes."""
 WRITTEN = """SELECT (SELECT position FROM head) + (SELECT id FROM log_head)
     + (SELECT id FROM access_head)"""
@@ -35,7 +35,7 @@ async def all_written(connection: AsyncConnection) -> int:
 
 
 class Throttle:
-    """How many commands go into one commit, and how long the rest after it is, by what others write meanwhile."""
+    """How many commands go into one commit, and how long the pause after it is, by what others write meanwhile."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -53,9 +53,9 @@ class Throttle:
         """How many may be in one commit."""
         return BESIDE_OTHERS if self._beside_others else ALONE
 
-    def rest_after(self, seconds: float) -> float:
-        """The seconds of rest after a commit that took so many."""
-        return min(REST * seconds, LONGEST_REST) if self._beside_others else 0.0
+    def pause_after(self, seconds: float) -> float:
+        """The seconds of pause after a commit that took so many."""
+        return min(PAUSE_FACTOR * seconds, LONGEST_PAUSE) if self._beside_others else 0.0
 
     @property
     def _beside_others(self) -> bool:

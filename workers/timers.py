@@ -80,7 +80,7 @@ class TimerWorker(OwnedWork):
                 await asyncio.sleep(0)
                 continue
             await asyncio.sleep(GATHERS)
-            await self._rest_until_next(connection)
+            await self._wait_until_next(connection)
 
     async def next_look_at(self, connection: AsyncConnection) -> datetime | None:
         """When the first timer is due that was not at the last look; or when those of a day are looked at, if that look
@@ -91,9 +91,9 @@ class TimerWorker(OwnedWork):
             known.append(self._day_at)
         return min(filter(None, known), default=None)
 
-    async def _rest_until_next(self, connection: AsyncConnection) -> None:
+    async def _wait_until_next(self, connection: AsyncConnection) -> None:
         at = await self.next_look_at(connection)
-        await self.rest(
+        await self.wait_for_work(
             connection,
             AGAIN if self._found else None,
             lambda: inf if at is None else (at - self._clock()).total_seconds(),
@@ -133,7 +133,7 @@ class TimerWorker(OwnedWork):
                 self._passed[timer.execution, timer.due] = now + (
                     CHECKPOINT_EVERY if idle else SETTLE_TIME
                 )
-            await asyncio.sleep(self._throttle.rest_after(time.monotonic() - began))
+            await asyncio.sleep(self._throttle.pause_after(time.monotonic() - began))
         return True
 
     def _not_before(self, timer: Timer) -> datetime:

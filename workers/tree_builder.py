@@ -76,7 +76,7 @@ class TreeBuilder(OwnedWork):
                 self._fault = None
                 await asyncio.sleep(0 if more else GATHERS)
                 if not more:
-                    await self.rest(connection)
+                    await self.wait_for_work(connection)
 
     async def _note(self, connection: AsyncConnection, fault: str) -> None:
         if fault != self._fault:

@@ -25,7 +25,7 @@ class FrameReader:
     """Parts the bytes of one connection into frames, wherever they are cut."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._remaining_bytes = bytearray()
 
     def read(self, part: bytes) -> list[LogFrame]:
         """The frames that have come whole by now.
@@ -33,15 +33,15 @@ class FrameReader:
         Raises:
             Away: it is not what a log sends.
         """
-        seen = max(len(self._rest) - 1, 0)
-        self._rest += part
-        end = self._rest.rfind(BETWEEN, seen)
+        seen = max(len(self._remaining_bytes) - 1, 0)
+        self._remaining_bytes += part
+        end = self._remaining_bytes.rfind(BETWEEN, seen)
         if end < 0:
-            if len(self._rest) > LARGEST:
+            if len(self._remaining_bytes) > LARGEST:
                 raise Away(f"it sends a frame of more than {LARGEST} bytes")
             return []
-        blocks = bytes(self._rest[:end]).split(BETWEEN)
-        del self._rest[: end + len(BETWEEN)]
+        blocks = bytes(self._remaining_bytes[:end]).split(BETWEEN)
+        del self._remaining_bytes[: end + len(BETWEEN)]
         return [frame for block in blocks if (frame := _frame(block)) is not None]
 
 

@@ -1,5 +1,5 @@
 """The logs of a deployment that one process serves: each is opened when it is asked for, and closed where nothing
-has needed it for a while. A log at rest takes no connection, no task, and a few hundred bytes.
+has needed it for a while. A log that is not open takes no connection, no task, and a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from domain.supervisor import Background, Tasks
 
 LOOK = 1.0
 """Seconds between two looks at the file of the logs, and at those that nothing needs."""
-RESTS_AFTER = 60.0
+IDLE_AFTER = 60.0
 """Seconds without a request or a stream after which a log is closed."""
 MOST_OPEN = 256
 """Logs that are open at once; of more, the one that was used longest ago is closed."""
 AGAIN = 2.0
 """Seconds after which a log is tried again that could not be opened."""
 COLLECTS_EVERY = 30.0
-"""Seconds between two collections of what logs at rest have left: their parts lead to each other."""
+"""Seconds between two collections of what closed logs have left: their parts lead to each other."""
 
 log = structlog.get_logger()
 Open = Callable[[str, LogLocation], AbstractAsyncContextManager[Parts]]
@@ -42,12 +42,12 @@ class HostedLogs(Background):
         open_: Open,
         *,
         most_open: int = MOST_OPEN,
-        rests_after: float = RESTS_AFTER,
+        idle_after: float = IDLE_AFTER,
     ) -> None:
         self._registry = registry
         self._open = open_
         self._most_open = most_open
-        self._rests_after = rests_after
+        self._idle_after = idle_after
         self._stamp: tuple[int, ...] = ()
         self._locations: dict[str, LogLocation] = {}
         self._hosts: dict[bytes, str] = {}
@@ -56,7 +56,7 @@ class HostedLogs(Background):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = False
         self._collected_at = monotonic()
-        self._rested = 0
+        self._closed = 0
 
     @property
     def state(self) -> HostedState:
@@ -157,7 +157,7 @@ class HostedLogs(Background):
             self._failed.pop(opened.name, None)
 
     def _make_room(self) -> None:
-        """Put one to rest that nothing needs, where as many are open as may be.
+        """Close one that nothing needs, where as many are open as may be.
 
         Raises:
             Overloaded: all are needed.
@@ -179,13 +179,13 @@ class HostedLogs(Background):
             await asyncio.sleep(LOOK)
 
     def _close_idle(self) -> None:
-        since = monotonic() - self._rests_after
+        since = monotonic() - self._idle_after
         for name, opened in list(self._opened.items()):
             if opened.over:
                 del self._opened[name]
-                self._rested += 1
+                self._closed += 1
             elif opened.idle and opened.used_at < since:
                 opened.close()
-        if self._rested and monotonic() > self._collected_at + COLLECTS_EVERY:
-            self._rested, self._collected_at = 0, monotonic()
+        if self._closed and monotonic() > self._collected_at + COLLECTS_EVERY:
+            self._closed, self._collected_at = 0, monotonic()
             gc.collect()  # the collector itself seldom comes to what has lived for a minute

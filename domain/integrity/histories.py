@@ -66,9 +66,9 @@ class Histories:
             yield [event for event in found if event.id <= until]
             for event in found:
                 if event.originator_version == FIRST:
-                    yield from self._rest(str(event.originator_id), until)
+                    yield from self._events_after_first(str(event.originator_id), until)
 
-    def _rest(self, stream: str, until: int) -> Iterator[list[RecordedNotification]]:
+    def _events_after_first(self, stream: str, until: int) -> Iterator[list[RecordedNotification]]:
         after, more = FIRST, True
         while more:
             found = self._recorder.select_events(stream, gt=after, limit=EVENTS)

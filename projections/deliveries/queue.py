@@ -71,7 +71,7 @@ GONE = f"""UPDATE webhook_deliveries AS d SET state = 'failed', at = coalesce(d.
     WHERE d.webhook = l.webhook AND d.stream = l.stream AND d.state = 'waiting' AND NOT EXISTS (
         SELECT FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
         WHERE w.webhook = l.webhook AND (s.disabled_at IS NULL OR s.disabled_at < w.position))"""
-REST = f"""DELETE FROM webhook_lanes AS l USING unnest({placeholders(LANES)}) AS o (webhook, stream)
+REMOVE_EMPTY_LANES = f"""DELETE FROM webhook_lanes AS l USING unnest({placeholders(LANES)}) AS o (webhook, stream)
     WHERE l.webhook = o.webhook AND l.stream = o.stream AND NOT EXISTS (
         SELECT FROM webhook_deliveries AS d
         WHERE d.webhook = l.webhook AND d.stream = l.stream AND d.state = 'waiting')"""
@@ -247,8 +247,8 @@ class DeliveryQueue:
         async with self.entering() as (connection, *_):
             await connection.execute(POSTPONE, (later, *columns(LANES, lanes)))
 
-    async def rest(self, lanes: Sequence[Lane], later: datetime) -> None:
-        """Nothing waits in these lanes that may be called. While the read model is behind, as it is made
+    async def remove_empty(self, lanes: Sequence[Lane], later: datetime) -> None:
+        """Remove lanes in which nothing waits that may be called. While the read model is behind, as it is made
         again, they are looked at later.
         """
         async with self.entering() as (connection, head, seen):
@@ -256,7 +256,7 @@ class DeliveryQueue:
                 await connection.execute(POSTPONE, (later, *columns(LANES, lanes)))
                 return
             await connection.execute(GONE, columns(LANES, lanes))
-            await connection.execute(REST, columns(LANES, lanes))
+            await connection.execute(REMOVE_EMPTY_LANES, columns(LANES, lanes))
 
     async def settle(self, settled: Sequence[Settled]) -> dict[str, Standing]:
         """Keep what came of calls; how the webhooks stand after them."""

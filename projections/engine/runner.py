@@ -27,7 +27,7 @@ from projections.engine.upkeep import Upkeep
 
 TAKE_OVER = 1.0
 """Seconds between two tries to own what another process follows."""
-RESTS_AFTER = 0.5
+IDLE_AFTER = 0.5
 """Seconds without anything to follow after which its connection is closed, where others need one."""
 BREAK = 0.02
 """Seconds between two pages of a view that follows by itself and has come to the end of the log."""
@@ -119,9 +119,9 @@ class Runner(Background):
             for name in self._together():
                 await self._upkeep[name].tidy(connection)
             pause = self._pause()
-            rests = self._slot is not None and pause > RESTS_AFTER and not self._apart
-            if not await self._wake.wait(RESTS_AFTER if rests else pause):
-                if rests:
+            yields_connection = self._slot is not None and pause > IDLE_AFTER and not self._apart
+            if not await self._wake.wait(IDLE_AFTER if yields_connection else pause):
+                if yields_connection:
                     return
                 self._gathering.expect_events()
 

@@ -33,8 +33,8 @@ from projections.executions.stored_states import (
 from projections.executions.tables import (
     LEAVE,
     LOAD,
-    REST,
-    REST_ALL,
+    MOVE_ALL_TO_RESTING,
+    MOVE_TO_RESTING,
     SCHEMA,
     TABLES,
     WHEN_GOING_ON,
@@ -152,7 +152,7 @@ class Executions:
     async def tidy(self, connection: AsyncConnection, until: int) -> bool:
         """Let executions rest that have had no event since a position, if many are active."""
         values = (until, LARGE, MOST_ACTIVE, MOST_MOVED)
-        cursor = await connection.execute(REST, values, prepare=False)
+        cursor = await connection.execute(MOVE_TO_RESTING, values, prepare=False)
         moved = [STREAM + row[0] for row in await cursor.fetchall()]
         for stream in moved:
             if (known := self._cache.peek(stream)) is not None:
@@ -161,7 +161,7 @@ class Executions:
 
     async def settle(self, connection: AsyncConnection) -> None:
         """Let all executions rest that go on."""
-        await connection.execute(REST_ALL)
+        await connection.execute(MOVE_ALL_TO_RESTING)
         self.forget()
 
     async def find(

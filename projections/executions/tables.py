@@ -86,14 +86,14 @@ WRITE_STATES = """INSERT INTO execution_states SELECT * FROM unnest(
 LEAVE = "DELETE FROM {table} WHERE id = ANY(%b::text[])"
 WHEN_GOING_ON = ("executions_ended", "execution_documents")
 """What an execution leaves when it goes on after its end."""
-REST = """UPDATE executions_open SET resting = true WHERE resting IS NULL AND id = ANY(ARRAY(
+MOVE_TO_RESTING = """UPDATE executions_open SET resting = true WHERE resting IS NULL AND id = ANY(ARRAY(
         SELECT id FROM executions_active WHERE position <= %b ORDER BY position LIMIT (
             SELECT greatest(least(count(*) - CASE WHEN pg_relation_size('executions_active') < %b
                 THEN %b ELSE 0 END, %b), 0) FROM executions_active)))
     RETURNING id"""
 """Lets those rest whose last event is the oldest, up to a position, until only so many are active while their table
 is smaller than so many bytes, else all; so many at once."""
-REST_ALL = f"""INSERT INTO executions_resting ({", ".join(ROW)}, resting)
+MOVE_ALL_TO_RESTING = f"""INSERT INTO executions_resting ({", ".join(ROW)}, resting)
     SELECT {", ".join(ROW)}, true FROM executions_active ORDER BY created_at;
     TRUNCATE executions_active"""
 STORED = "id, version, document, checksum, state_version, state_position, state_at, state"

@@ -216,6 +216,8 @@ RETIRED = {
     "in_place": "conninfo_at",
     "settle_place": "settle_location",
     "move_place": "shift_position",
+    "REST": "PAUSE, RETRY_AFTER, DEFAULT_PARTITION",
+    "Rest": "Pace",
 }
 """Names of our own for what the field has a name for."""
 

@@ -20,7 +20,7 @@ from tests.support.service_process import AUTHORIZED, Service
 
 pytestmark = pytest.mark.anyio
 CLIENTS = 8
-REST = 0.02
+PAUSE = 0.02
 """Seconds between two reads of one: what is started again needs the processors."""
 
 
@@ -44,7 +44,7 @@ class Readers:
                     )
                     if answer.status_code == 200:
                         self.answered.add(correlation)
-                await asyncio.sleep(REST)
+                await asyncio.sleep(PAUSE)
 
 
 @asynccontextmanager

@@ -47,7 +47,7 @@ BACK = 60
 BEFORE_THE_END = (
     *(("prepare", "after"), ("publish", "before"), ("publish", "after"), ("copy", "before")),
     *(("copy", "after"), ("compare_past", "after"), ("close", "after"), ("wait_for_all", "after")),
-    *(("compare_rest", "after"), ("seal", "after"), ("open", "before")),
+    *(("compare_remaining", "after"), ("seal", "after"), ("open", "before")),
 )
 AT_THE_END = (
     ("open", "after"),

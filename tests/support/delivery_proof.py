@@ -126,7 +126,7 @@ def writing(
     executions: Sequence[str],
     at_once: int = 20,
     *,
-    rest: float = 0,
+    pause: float = 0,
     mortal: bool = False,
 ) -> Iterator[None]:
     """Somebody at each of some servers who records usage until the block ends, and rests for so many seconds after each time."""
@@ -141,7 +141,7 @@ def writing(
             while not stop.is_set():
                 with suppress(*LOST if mortal else ()):
                     tell(writer, commands)
-                stop.wait(rest)
+                stop.wait(pause)
 
     writers = [Thread(target=write, args=[door], name="writer") for door in doors]
     for writer in writers:

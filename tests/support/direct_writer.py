@@ -13,7 +13,7 @@ from tests.support.cluster_node import Node
 from tests.support.patroni_cluster import PatroniCluster
 from tests.support.waiting import wait_until
 
-PAUSE, REST = 0.02, 0.3
+PAUSE, RETRY_PAUSE = 0.02, 0.3
 """Seconds after a row, and after a refusal."""
 TABLE = "CREATE TABLE IF NOT EXISTS written (node text, number int, PRIMARY KEY (node, number))"
 WRITE = "INSERT INTO written VALUES (%s, %s)"
@@ -39,7 +39,7 @@ class DirectWriter:
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._stopped.wait(REST):
+        while not self._stopped.wait(RETRY_PAUSE):
             with (
                 suppress(psycopg.Error),
                 psycopg.connect(self._node.conninfo, autocommit=True) as connection,

@@ -30,7 +30,7 @@ LONGEST = 300
 OF_THE_SERVICE = {"access-log", "timer"}
 """The correlations of what it records by itself."""
 DONE = {"success": True, "output": {"sent": 2}, "summary": "done"}
-REST = 0.1
+RETRY_PAUSE = 0.1
 """Seconds before the next attempt."""
 
 
@@ -141,7 +141,7 @@ class Load:
                 if response.status_code not in (408, 503, 504):
                     return label, response
                 self._note(response)
-            await asyncio.sleep(REST)
+            await asyncio.sleep(RETRY_PAUSE)
 
     def _note(self, response: httpx.Response) -> None:
         if response.status_code != 408:  # who was stopped half-way is not overloaded
@@ -167,7 +167,7 @@ class Load:
                     return tried, response
                 self._note(response)
                 self.refused.add(tried)
-            await asyncio.sleep(REST)
+            await asyncio.sleep(RETRY_PAUSE)
         raise AssertionError
 
     async def _post(

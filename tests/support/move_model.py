@@ -162,7 +162,7 @@ class Moving:
         if Fault.NOT_ARRIVED not in self._faults:
             self._effect(self._replicate)
 
-    def compare_rest(self) -> None:
+    def compare_remaining(self) -> None:
         def compare() -> None:
             if self.new.events != self.old.events:
                 raise Stopped

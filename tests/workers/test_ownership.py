@@ -37,7 +37,7 @@ async def test_work_without_owner_is_named_until_a_process_owns_it(database: str
 
 
 class Work(OwnedWork):
-    """Looks, and rests."""
+    """Looks, and waits for work."""
 
     work: ClassVar[str] = "nothing"
     looks = 0
@@ -45,7 +45,7 @@ class Work(OwnedWork):
     async def run(self, connection: psycopg.AsyncConnection) -> None:
         while True:
             self.looks += 1
-            await self.rest(connection)
+            await self.wait_for_work(connection)
 
 
 @pytest.fixture
@@ -56,77 +56,77 @@ async def connection(database: str) -> AsyncIterator[psycopg.AsyncConnection]:
 
 @pytest.fixture
 def work(database: str, monkeypatch: pytest.MonkeyPatch) -> Work:
-    """One that would rest for ten minutes."""
+    """One that would wait for ten minutes."""
     monkeypatch.setattr("workers.ownership.LOOK", 600)
     monkeypatch.setattr("workers.ownership.WATCH", 0.01)
     return Work(database, SCHEMA)
 
 
-async def test_rest_ends_with_news(work: Work, connection: psycopg.AsyncConnection) -> None:
+async def test_wait_ends_with_news(work: Work, connection: psycopg.AsyncConnection) -> None:
     async with asyncio.timeout(60):
         work.news.set()
-        await work.rest(connection)
+        await work.wait_for_work(connection)
 
 
-async def test_rest_ends_where_the_clock_leaps_past_what_is_due(
+async def test_wait_ends_where_the_clock_leaps_past_what_is_due(
     work: Work, connection: psycopg.AsyncConnection
 ) -> None:
     left = iter((3_600.0, 3_600.0, -1.0))
     async with asyncio.timeout(60):
-        await work.rest(connection, due_in=lambda: next(left))
+        await work.wait_for_work(connection, due_in=lambda: next(left))
     assert list(left) == []
 
 
-async def test_rest_ends_when_the_connection_is_lost(
+async def test_wait_ends_when_the_connection_is_lost(
     work: Work, connection: psycopg.AsyncConnection, database: str
 ) -> None:
-    resting = asyncio.create_task(work.rest(connection))
+    waiting = asyncio.create_task(work.wait_for_work(connection))
     await asyncio.sleep(0.1)
-    assert not resting.done()
+    assert not waiting.done()
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
     async with asyncio.timeout(60):
-        await resting
+        await waiting
 
 
-async def test_work_that_takes_turns_has_no_connection_while_it_rests(
+async def test_work_that_takes_turns_has_no_connection_while_it_is_idle(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.connection_slots.SHORTEST_REST", 0)
+    monkeypatch.setattr("workers.connection_slots.SHORTEST_WAIT", 0)
     slot = asyncio.Semaphore(1)
     work = Work(database, SCHEMA)
     async with asyncio.timeout(60), ownership(database, SCHEMA, "nothing", slot) as connection:
         assert slot.locked()
-        resting = asyncio.create_task(work.rest(connection))
+        waiting = asyncio.create_task(work.wait_for_work(connection))
         await asyncio.sleep(0.1)
         assert not slot.locked()
         async with ownership(database, SCHEMA, "nothing", slot):
             work.news.set()
             await asyncio.sleep(0.1)
-            assert not resting.done()
-        await resting
+            assert not waiting.done()
+        await waiting
         assert slot.locked()
         await connection.execute("SELECT")
     assert not slot.locked()
 
 
-async def test_work_that_takes_turns_keeps_its_connection_for_a_short_rest_that_needs_it(
+async def test_work_that_takes_turns_keeps_its_connection_for_a_short_wait_that_needs_it(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.connection_slots.SHORTEST_REST", 0)
+    monkeypatch.setattr("workers.connection_slots.SHORTEST_WAIT", 0)
     slot = asyncio.Semaphore(1)
     work = Work(database, SCHEMA)
     async with ownership(database, SCHEMA, "nothing", slot) as connection:
-        resting = asyncio.create_task(work.rest(connection, 1))
+        waiting = asyncio.create_task(work.wait_for_work(connection, 1))
         await asyncio.sleep(0.1)
         assert slot.locked()
         work.news.set()
-        await resting
-        resting = asyncio.create_task(work.rest(connection, 1, needs=False))
+        await waiting
+        waiting = asyncio.create_task(work.wait_for_work(connection, 1, needs=False))
         await asyncio.sleep(0.1)
         assert not slot.locked()
         work.news.set()
-        await resting
+        await waiting
 
 
 async def test_news_that_come_before_a_turn_begins_lead_to_one_look(database: str) -> None:
@@ -151,13 +151,13 @@ async def test_work_that_takes_turns_looks_at_no_clock_while_nothing_will_be_due
     work, due = Work(database, SCHEMA), Mock(return_value=inf)
     slot = asyncio.Semaphore(1)
     async with asyncio.timeout(60), ownership(database, SCHEMA, "nothing", slot) as connection:
-        resting = asyncio.create_task(work.rest(connection, due_in=due))
+        waiting = asyncio.create_task(work.wait_for_work(connection, due_in=due))
         await asyncio.sleep(0.1)
         before = due.call_count
         await asyncio.sleep(0.1)
         assert due.call_count == before
         work.news.set()
-        await resting
+        await waiting
 
 
 async def test_turn_is_given_back_where_the_database_cannot_be_reached(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.throttle import ALONE, BESIDE_OTHERS, LONGEST_REST, REMEMBERED, REST, Throttle
+from workers.throttle import ALONE, BESIDE_OTHERS, LONGEST_PAUSE, PAUSE_FACTOR, REMEMBERED, Throttle
 
 
 @dataclass
@@ -19,13 +19,13 @@ class Given:
     @property
     def shown(self) -> tuple[int, float]:
         """Commands in a commit, and the rest after one of 10 ms."""
-        return self.throttle.commands, self.throttle.rest_after(0.010)
+        return self.throttle.commands, self.throttle.pause_after(0.010)
 
 
-FAST, GENTLE = (ALONE, 0.0), (BESIDE_OTHERS, REST * 0.010)
+FAST, GENTLE = (ALONE, 0.0), (BESIDE_OTHERS, PAUSE_FACTOR * 0.010)
 
 
-def test_timers_fire_without_rest_while_others_write_nothing() -> None:
+def test_timers_fire_without_pause_while_others_write_nothing() -> None:
     given = Given()
     for _ in range(3):
         given.throttle.note(1_000)
@@ -33,7 +33,7 @@ def test_timers_fire_without_rest_while_others_write_nothing() -> None:
         given.now += REMEMBERED / 10
 
 
-def test_commits_are_small_with_rests_between_them_as_soon_as_others_write() -> None:
+def test_commits_are_small_with_pauses_between_them_as_soon_as_others_write() -> None:
     given = Given()
     given.throttle.note(1_000)
     given.throttle.note(1_001)
@@ -62,8 +62,8 @@ def test_log_that_lost_events_is_nobody_who_writes() -> None:
     assert given.shown == GENTLE
 
 
-def test_rest_beside_others_has_an_end_however_long_a_commit_took() -> None:
+def test_pause_beside_others_has_an_end_however_long_a_commit_took() -> None:
     given = Given()
     given.throttle.note(1_000)
     given.throttle.note(1_001)
-    assert given.throttle.rest_after(60) == LONGEST_REST
+    assert given.throttle.pause_after(60) == LONGEST_PAUSE

@@ -81,7 +81,7 @@ class WebhookWorker(OwnedWork):
             while True:
                 if not await calls.step():
                     seconds = SOON if await calls.waits() else None
-                    await self.rest(connection, seconds, needs=calls.under_way)
+                    await self.wait_for_work(connection, seconds, needs=calls.under_way)
         finally:
             await calls.break_off()
 
@@ -168,7 +168,7 @@ class DeliveryWorker:
         if unread := [each.lane for each in chosen if each.lane not in found]:
             await self._queue.postpone(unread, now + LOOK_AGAIN)
         if idle := [lane for lane, waiting in found.items() if not waiting]:
-            await self._queue.rest(idle, now + LOOK_AGAIN)
+            await self._queue.remove_empty(idle, now + LOOK_AGAIN)
         for each in chosen:
             if waiting := found.get(each.lane):
                 self._begin(each, waiting)

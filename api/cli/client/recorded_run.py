@@ -23,7 +23,7 @@ GRACE = 10.0
 """Seconds that the command has to end when it is asked to."""
 CREATION = 1.0
 """Seconds that the command waits for the answer to the creation of its execution."""
-REST = 2.0
+OUTPUT_GRACE = 2.0
 """Seconds for the rest of the output, once the command has ended: what it left in the background may write on for days."""
 FLUSH = 10.0
 MOST_SHOWN = 1_000
@@ -126,7 +126,7 @@ def _copy_output(run: Run, process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     finally:
-        end = monotonic() + REST
+        end = monotonic() + OUTPUT_GRACE
         for thread in threads:
             thread.join(max(0.0, end - monotonic()))
 

@@ -90,13 +90,13 @@ class StepCommands:
         self._assigned[step] = transition, assignee
 
     def _start(self, event: XesEvent, transition: str) -> None:
-        self._begin(event, self.rounds.start(event.activity), _rest("input", event))
+        self._begin(event, self.rounds.start(event.activity), _other_attributes("input", event))
 
     def _complete(self, event: XesEvent, transition: str) -> None:
         step, was_running = self.rounds.complete(event.activity)
         if not was_running:
             self._begin(event, step, {})
-        self._end("completeStep", event, step, **_rest("output", event))
+        self._end("completeStep", event, step, **_other_attributes("output", event))
 
     def _skip(self, event: XesEvent, transition: str) -> None:
         step, was_there = self.rounds.skip(event.activity)
@@ -151,7 +151,7 @@ def _assignee(event: XesEvent) -> JSON:
     return {"assignee": assignee if assignee["id"] == name else {**assignee, "name": name}}
 
 
-def _rest(kind: str, event: XesEvent) -> JSON:
+def _other_attributes(kind: str, event: XesEvent) -> JSON:
     if event.attributes.keys() <= STANDARD:
         return {}
     return {kind: metadata({k: v for k, v in event.attributes.items() if k not in STANDARD})}

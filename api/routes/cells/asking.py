@@ -130,7 +130,7 @@ class Asking:
         return MergedStream(streams, cursor)
 
 
-def rest(request: Request, *own: str) -> Query:
+def parameters_to_pass_on(request: Request, *own: str) -> Query:
     """The parameters that each log is asked with."""
     left_out: Iterable[str] = {*OWN, *own}
     return [item for item in request.query if item[0] not in left_out]

@@ -12,7 +12,7 @@ from api.access.rights import Right
 from api.cells.cursor import MOST_LOGS, CellCursor, CellPosition
 from api.cells.merged_stream import MergedFrame, MergedStream
 from api.cells.remote import MEDIA_TYPE
-from api.routes.cells.asking import CELLS, OF_ONE_LOG, Asking, rest
+from api.routes.cells.asking import CELLS, OF_ONE_LOG, Asking, parameters_to_pass_on
 from api.routes.streams import FILTERS, FORMAT, INCLUDE, TYPES
 from api.streaming import filter as filters
 from api.streaming.hub import Hub
@@ -56,7 +56,7 @@ class CellStreamHandlers:
             )
             raise Invalid.field("cells", most)
         now = request.header("last-event-id") is None and request.parameter("from") in {None, "now"}
-        query = rest(request, "from")
+        query = parameters_to_pass_on(request, "from")
         merged = self._asking.merge_streams(request, EVENTS, query, cells, cursor)
         try:
             self._require_room(len(cells))

@@ -17,7 +17,7 @@ from api.cells.rows import of_cell
 from api.cells.sums import add_up, sums_of
 from api.documents import schemas
 from api.routes.analytics import PARAMETERS as FIGURE_PARAMETERS
-from api.routes.cells.asking import CELLS, OWN, PARTIAL, Asking, rest
+from api.routes.cells.asking import CELLS, OWN, PARTIAL, Asking, parameters_to_pass_on
 from api.routes.execution_lists import FILTER_PARAMETERS, PAGING
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
@@ -75,7 +75,7 @@ class CellHandlers:
         limit = request.integer("limit", 1, MOST_ROWS) or 50
         order = CellOrder.of(request.non_empty("sort") or DEFAULT_SORT)
         before = merge.decode(request.non_empty("cursor"), names, order)
-        wanted = WantedPage(rest(request, *PAGE), order, before, limit)
+        wanted = WantedPage(parameters_to_pass_on(request, *PAGE), order, before, limit)
         query = {name: wanted.query(wanted.share, cursor) for name, cursor in before.items()}
         answers = await self._asking.answers(request, LIST, query, wanted.read)
         pages = {name: answer.body for name, answer in answers.given.items()}
@@ -112,7 +112,7 @@ class CellHandlers:
 
     async def analytics(self, request: Request) -> ASGIApp:
         """The figures of the executions that the caller reaches, in all logs together."""
-        query = dict.fromkeys(self._asking.names(request), rest(request))
+        query = dict.fromkeys(self._asking.names(request), parameters_to_pass_on(request))
         answers = await self._asking.answers(request, ANALYTICS, query, sums_of)
         figures = add_up([answer.body for answer in answers.given.values()])
         return json(figures | answers.shown, VARY)

@@ -122,11 +122,11 @@ class AccessLog:
                 )
                 together = len(batch)
                 await self._settle(batch)
-            self._rest()
+            self._mark_idle()
 
-    def _rest(self) -> None:
+    def _mark_idle(self) -> None:
         if self._slots is not None and self._connection is not None:
-            self._slots.rest(self, self._disconnect)
+            self._slots.mark_idle(self, self._disconnect)
 
     async def _settle(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
         try:

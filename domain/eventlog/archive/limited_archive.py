@@ -24,7 +24,7 @@ AT_ONCE = 4
 """Reads of one archive."""
 TURN = 1.0
 """Seconds that a read waits for one of these."""
-REST = 5.0
+RETRY_AFTER = 5.0
 """Seconds in which an archive that was away is not asked again."""
 SOON: dict[str, Any] = {
     "client_options": {**CLIENT, "connect_timeout": "1s", "read_timeout": "2s", "timeout": "3s"},
@@ -95,12 +95,12 @@ class LimitedArchive:
                 return
             if (now := monotonic()) < self._retry_at:
                 raise ArchiveAway(reason=self._away.reason)
-            self._retry_at = now + REST
+            self._retry_at = now + RETRY_AFTER
 
     def _note(self, away: ArchiveAway | None) -> None:
         with self._lock:
             before, self._away = self._away, away
-            self._retry_at = monotonic() + REST
+            self._retry_at = monotonic() + RETRY_AFTER
         if away and not before:
             log.warning("the archive is away", reason=away.reason)
         elif before and not away:

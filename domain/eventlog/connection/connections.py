@@ -134,12 +134,12 @@ class Connections:
             raise OutcomeUnknown(NO_MEMORY) from error
         finally:
             self._writing = False
-            self._rest()
+            self._mark_writer_idle()
 
-    def _rest(self) -> None:
+    def _mark_writer_idle(self) -> None:
         """The connection that writes is idle; where others need its slot it is closed, and in a while anyway."""
         if self._shared is not None and self._writer is not None:
-            self._shared.writer_slots.rest(self, self.drop_writer)
+            self._shared.writer_slots.mark_idle(self, self.drop_writer)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:

@@ -78,7 +78,7 @@ class WriterSlots(Background):
         self._idle.pop(owner, None)
         self._release()
 
-    def rest(self, owner: object, close: Close) -> None:
+    def mark_idle(self, owner: object, close: Close) -> None:
         """The connection of an owner is idle, and may be closed."""
         self._idle[owner] = monotonic(), close
         self._changed.set()

@@ -172,7 +172,7 @@ class MoveDatabases:
     def wait_for_all(self) -> None:
         self.replication.wait_for_all(self.timeouts.pause / 2)
 
-    def compare_rest(self) -> None:
+    def compare_remaining(self) -> None:
         """Also what became of whole tables meanwhile: days were dropped, or made, and views made again."""
         old, new = tables(self.old), tables(self.new)
         for name in new.keys() - old.keys():
@@ -184,7 +184,7 @@ class MoveDatabases:
             )
         self.comparison.copy_sequences()
         same = {name: table for name, table in stored_tables(old).items() if name not in made}
-        self.compared = self.comparison.compare_rest(same)
+        self.compared = self.comparison.compare_remaining(same)
 
     def _tables_made_meanwhile(self, old: Mapping[str, MovedTable]) -> set[str]:
         return stored_tables(old).keys() - self.replication.published_tables()

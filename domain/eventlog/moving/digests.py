@@ -66,7 +66,7 @@ class Comparison:
             self._done[name] = bounds[name][1]
         return rows
 
-    def compare_rest(self, tables: Mapping[str, MovedTable]) -> Compared:
+    def compare_remaining(self, tables: Mapping[str, MovedTable]) -> Compared:
         """Compare all else, while nothing is written.
 
         Raises:

@@ -53,7 +53,7 @@ class MoveOperations(Protocol):
     def wait_for_all(self) -> None:
         """Return once the new database has all that was committed in the old one."""
 
-    def compare_rest(self) -> None:
+    def compare_remaining(self) -> None:
         """Compare what was not compared before."""
 
     def seal(self) -> None:
@@ -100,7 +100,7 @@ def _switch(sides: MoveOperations) -> None:
     sides.close()
     try:
         sides.wait_for_all()
-        sides.compare_rest()
+        sides.compare_remaining()
         sides.seal()
     except Exception:
         sides.lift()

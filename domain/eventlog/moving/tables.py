@@ -28,7 +28,7 @@ TABLES = """SELECT c.relname AS name, c.relkind = 'p' AS parted, parent.relname 
     WHERE c.relnamespace = to_regnamespace(current_schema()) AND c.relkind IN ('r', 'p')
         AND c.relname <> 'log_move' ORDER BY c.relname"""
 IDENTIFIED = SQL("ALTER TABLE {} REPLICA IDENTITY USING INDEX {}")
-LIKE_REST = SQL("CREATE TABLE {} (LIKE {} INCLUDING INDEXES)")
+LIKE_DEFAULT = SQL("CREATE TABLE {} (LIKE {} INCLUDING INDEXES)")
 DROP = SQL("DROP TABLE {}")
 EMPTY = SQL("TRUNCATE {}")
 IS_EMPTY = SQL("SELECT NOT EXISTS (SELECT FROM {})")
@@ -109,7 +109,9 @@ def align_partitions(
     for name in sorted(old.keys() - new.keys()):
         table = old[name]
         assert table.parent is not None
-        connection.execute(LIKE_REST.format(Identifier(name), Identifier(f"{table.parent}_rest")))
+        connection.execute(
+            LIKE_DEFAULT.format(Identifier(name), Identifier(f"{table.parent}_rest"))
+        )
         names = Identifier(table.parent), Identifier(name), SQL(str(table.bound))
         connection.execute(SQL("ALTER TABLE {} ATTACH PARTITION {} {}").format(*names))
 

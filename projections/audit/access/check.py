@@ -65,7 +65,7 @@ async def access_faults(
     check = _Check(connection, end)
     async for fault in check.entries(on_progress):
         yield fault
-    async for fault in check.rest():
+    async for fault in check.check_end():
         yield fault
 
 
@@ -252,7 +252,7 @@ class _Check:
             yield Fault(PART, place, what)
         self._anchor = anchor
 
-    async def rest(self) -> AsyncIterator[Fault]:
+    async def check_end(self) -> AsyncIterator[Fault]:
         end = self._end
         if self._hash != end.hash:
             yield Fault(PART, f"entry {end.id}", "is not the last one: the head has another hash")

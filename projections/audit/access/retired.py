@@ -17,10 +17,12 @@ SAID = f"""SELECT originator_version, notification_id, at, state FROM events
     WHERE originator_id = '{STREAM}' AND originator_version > %s ORDER BY originator_version"""
 HASH = "SELECT hash FROM access_log WHERE id = %s"
 PREFIX = "access_log_"
-REST = "access_log_rest"
+DEFAULT_PARTITION = "access_log_rest"
 PARTITIONS = """SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
     WHERE inhparent = 'access_log'::regclass ORDER BY relname"""
-DAYS_OF_REST = f"SELECT DISTINCT CAST(at AT TIME ZONE 'UTC' AS date) FROM {REST} WHERE at < %s"
+DAYS_IN_DEFAULT = (
+    f"SELECT DISTINCT CAST(at AT TIME ZONE 'UTC' AS date) FROM {DEFAULT_PARTITION} WHERE at < %s"
+)
 SPAN = "SELECT min(id), max(id) FROM access_log WHERE at >= %(begin)s AND at < %(end)s"
 
 
@@ -93,11 +95,13 @@ async def hash_before(connection: AsyncConnection, entry: int) -> bytes:
 
 
 async def days_of_access(connection: AsyncConnection, until: date) -> list[date]:
-    """The days before another one that have a partition, or entries in the one for the rest."""
+    """The days before another one that have a partition, or entries in the default partition."""
     names = [row[0] for row in await (await connection.execute(PARTITIONS)).fetchall()]
-    days = {date.fromisoformat(name.removeprefix(PREFIX)) for name in names if name != REST}
+    days = {
+        date.fromisoformat(name.removeprefix(PREFIX)) for name in names if name != DEFAULT_PARTITION
+    }
     end = datetime.combine(until, time(), UTC)
-    days |= {row[0] for row in await (await connection.execute(DAYS_OF_REST, (end,))).fetchall()}
+    days |= {row[0] for row in await (await connection.execute(DAYS_IN_DEFAULT, (end,))).fetchall()}
     return sorted(day for day in days if day < until)
 
 

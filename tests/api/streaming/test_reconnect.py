@@ -27,7 +27,7 @@ from tests.support.stream_consumers import (
 from tests.support.stream_visits import VISITS
 from tests.support.waiting import wait_until
 
-REST = 0.05
+PAUSE = 0.05
 """Seconds that a writer rests, or it would write more than any consumer is to read."""
 SSE = {"Accept": "text/event-stream"}
 EVENT_SOURCES = ({**SSE, "User-Agent": "Mozilla/5.0"}, {**SSE, "Sec-Fetch-Mode": "cors"})
@@ -43,7 +43,7 @@ def test_random_disconnects_under_writes_lose_and_double_nothing(
     begin, most = head(api), 80 if thorough else 20
     end = begin + (20_000 if thorough else 600)
     consumers = [Consumer([server], read, begin, end, seed=seed, most=most) for seed in range(4)]
-    with writing([server], [executions.running()], rest=REST):
+    with writing([server], [executions.running()], pause=PAUSE):
         prove(consumers, server, begin)
     assert sum(consumer.visits for consumer in consumers) > (1_000 if thorough else 100)
 
@@ -61,7 +61,7 @@ def test_random_disconnects_lose_and_double_nothing_that_matches(
         Consumer([server], read, begin, end, seed=2, most=most, service="sdr-service", tag="eu"),
         Consumer([server], read, begin, end, seed=3, most=most, path=story),
     ]
-    with writing([server], [plain, tagged, plain], rest=REST):
+    with writing([server], [plain, tagged, plain], pause=PAUSE):
         prove(consumers, server, begin, lambda event: event["subject"] == tagged)
 
 

@@ -22,8 +22,10 @@ from tests.support.given import NOON, Given, given
 
 SERVICE = Service("s-1", name="Outreach", provider="acme")
 LATER = NOON + timedelta(days=1)
-REST: dict[str, Any] = {"auditor": "ann", "purpose": "Audit", "expires_at": LATER}
-CREATED = GrantCreated(service="s-1", within={"customer": {"$in": ["c"]}}, customer="c", **REST)
+COMMON_MEMBERS: dict[str, Any] = {"auditor": "ann", "purpose": "Audit", "expires_at": LATER}
+CREATED = GrantCreated(
+    service="s-1", within={"customer": {"$in": ["c"]}}, customer="c", **COMMON_MEMBERS
+)
 
 
 def grant(*events: Any) -> Given:
@@ -32,7 +34,9 @@ def grant(*events: Any) -> Given:
 
 
 def test_grant_keeps_what_it_names_and_what_its_maker_reached() -> None:
-    command = CreateGrant(service="s-1", within={"customer": {"$in": ["c"]}}, customer="c", **REST)
+    command = CreateGrant(
+        service="s-1", within={"customer": {"$in": ["c"]}}, customer="c", **COMMON_MEMBERS
+    )
     state: Grant = grant().when(command).then(CREATED).state
     assert (state.service, state.within, state.by) == (
         "s-1",
@@ -44,30 +48,32 @@ def test_grant_keeps_what_it_names_and_what_its_maker_reached() -> None:
 
 @pytest.mark.parametrize("named", [{}, {"service": "s-1", "executions": ("e-1",)}])
 def test_grant_is_of_one_thing(named: dict[str, Any]) -> None:
-    grant().when(CreateGrant(**named, **REST)).refused(Invalid)
+    grant().when(CreateGrant(**named, **COMMON_MEMBERS)).refused(Invalid)
 
 
 @pytest.mark.parametrize(
     "named", [{"service": "s-2"}, {"executions": ("e-1", "e-2")}, {"order": "o-1"}]
 )
 def test_grant_is_of_what_exists(named: dict[str, Any]) -> None:
-    grant().when(CreateGrant(**named, **REST)).refused(UnknownReference)
+    grant().when(CreateGrant(**named, **COMMON_MEMBERS)).refused(UnknownReference)
 
 
 def test_grant_of_a_filter_may_be_of_everything_of_its_maker() -> None:
-    grant().when(CreateGrant(filter={}, **REST)).then(GrantCreated(filter={}, **REST))
+    grant().when(CreateGrant(filter={}, **COMMON_MEMBERS)).then(
+        GrantCreated(filter={}, **COMMON_MEMBERS)
+    )
 
 
 def test_grant_beyond_the_limit_of_its_maker_is_refused() -> None:
-    one_more = CreateGrant(service="s-1", open_before=MOST_OPEN - 1, **REST)
-    grant().when(one_more).then(GrantCreated(service="s-1", **REST))
-    beyond = CreateGrant(service="s-1", open_before=MOST_OPEN, **REST)
+    one_more = CreateGrant(service="s-1", open_before=MOST_OPEN - 1, **COMMON_MEMBERS)
+    grant().when(one_more).then(GrantCreated(service="s-1", **COMMON_MEMBERS))
+    beyond = CreateGrant(service="s-1", open_before=MOST_OPEN, **COMMON_MEMBERS)
     grant().when(beyond).refused(TooManyGrants, limit=MOST_OPEN)
 
 
 @pytest.mark.parametrize("late", [timedelta(), timedelta(seconds=-1)])
 def test_grant_that_is_over_already_is_refused(late: timedelta) -> None:
-    command = CreateGrant(service="s-1", **{**REST, "expires_at": NOON + late})
+    command = CreateGrant(service="s-1", **{**COMMON_MEMBERS, "expires_at": NOON + late})
     outcome = grant().when(command)
     outcome.refused(Invalid)
     assert "expiresAt" in str(outcome.error)

@@ -197,7 +197,7 @@ async def test_bucket_that_was_away_is_not_asked_by_each_and_is_read_again(
             with pytest.raises(ArchiveAway, match="cannot be reached"):
                 await past.store.history("execution/e-0")
         assert asked == [FILE]
-        monkeypatch.setattr(limited_archive, "REST", 0.0)
+        monkeypatch.setattr(limited_archive, "RETRY_AFTER", 0.0)
         reader._archive(bucket.url)._retry_at = 0.0
         with pytest.raises(ArchiveAway):
             await past.store.history("execution/e-0")

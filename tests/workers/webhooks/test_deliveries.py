@@ -233,7 +233,7 @@ async def test_event_entered_between_the_last_look_and_the_rest_is_sent(world: W
     await world.send("e", UpdateProgress(progress=5))
     await world.follow()
     await worker._dispatcher.step()
-    await DeliveryQueue(world.connection).rest([lane], world.now + MINUTE)
+    await DeliveryQueue(world.connection).remove_empty([lane], world.now + MINUTE)
     await world.call(worker)
     assert [version for version, _ in world.client.received()] == [1, 2, 3, 4]
     assert await world.count("webhook_lanes") == 0

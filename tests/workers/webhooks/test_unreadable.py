@@ -55,7 +55,7 @@ def take_away(folder: Path) -> None:
 
 def bring_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "away").rename(folder / "archive")
-    monkeypatch.setattr(limited_archive, "REST", 0.0)
+    monkeypatch.setattr(limited_archive, "RETRY_AFTER", 0.0)
     reader._archive.cache_clear()
 
 

@@ -11,11 +11,11 @@ from domain.eventlog.archive.limited_archive import LimitedArchive
 
 def test_archive_that_lacks_a_file_is_not_away_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     archive = LimitedArchive("s3://bucket")
-    monkeypatch.setattr(limited_archive, "REST", 0.0)
+    monkeypatch.setattr(limited_archive, "RETRY_AFTER", 0.0)
     with pytest.raises(ArchiveAway), archive.read_slot():
         raise ArchiveAway
     with pytest.raises(Damaged), archive.read_slot():
         raise Damaged
-    monkeypatch.setattr(limited_archive, "REST", 60.0)
+    monkeypatch.setattr(limited_archive, "RETRY_AFTER", 60.0)
     with archive.read_slot(), archive.read_slot():
         pass  # the second would be refused while the first finds out whether the archive is back

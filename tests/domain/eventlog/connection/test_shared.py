@@ -173,11 +173,11 @@ async def notify(database: str, channel: str, query: str = "SELECT pg_notify(%s,
         await connection.execute(query, values)
 
 
-async def test_place_of_the_connection_that_is_idle_for_longest_is_taken(
+async def test_slot_of_the_connection_that_is_idle_for_longest_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shared, "WAITS", 0.05)
-    places, closed = WriterSlots(2), []
+    slots, closed = WriterSlots(2), []
 
     async def connect() -> psycopg.AsyncConnection:
         return None  # type: ignore[return-value]  # nothing uses it
@@ -185,20 +185,20 @@ async def test_place_of_the_connection_that_is_idle_for_longest_is_taken(
     def close(owner: str):  # type: ignore[no-untyped-def]
         async def closing() -> None:
             closed.append(owner)
-            places.leave(owner)
+            slots.leave(owner)
 
         return closing
 
     for owner in ("one", "two"):
-        await places.connect(connect)
-        places.rest(owner, close(owner))
-    await places.connect(connect)
+        await slots.connect(connect)
+        slots.mark_idle(owner, close(owner))
+    await slots.connect(connect)
     assert closed == ["one"]
-    places.resume("two")
+    slots.resume("two")
     with pytest.raises(TimeoutError):
-        await places.connect(connect)
-    places.rest("two", close("two"))
-    await places.connect(connect)
+        await slots.connect(connect)
+    slots.mark_idle("two", close("two"))
+    await slots.connect(connect)
     assert closed == ["one", "two"]
 
 
@@ -214,7 +214,7 @@ async def test_connection_that_becomes_idle_gives_its_slot_to_one_who_waits() ->
     await slots.connect(connect)
     waiting = [asyncio.create_task(slots.connect(connect)) for _ in range(2)]
     await asyncio.sleep(0)
-    slots.rest("one", close)
+    slots.mark_idle("one", close)
     async with asyncio.timeout(1):
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     slots.leave("two")

@@ -48,7 +48,7 @@ def compare(databases: Databases) -> int:
     comparison = Comparison(*databases)
     found = stored_tables(tables(databases.old))
     past = comparison.compare_past(found, lambda *_: None)
-    return past + comparison.compare_rest(found).rows
+    return past + comparison.compare_remaining(found).rows
 
 
 def test_connection_of_a_move_waits_for_the_disk_where_the_server_does_not(
@@ -100,4 +100,4 @@ def test_event_that_comes_after_the_past_was_compared_is_compared(databases: Dat
             (meta,),
         )
     with pytest.raises(Different, match="rows of the table events differ"):
-        comparison.compare_rest(found)
+        comparison.compare_remaining(found)

@@ -1,4 +1,4 @@
-"""Logs at rest, logs that cannot be opened, and logs that are moved while the server runs."""
+"""Idle logs, logs that cannot be opened, and logs that are moved while the server runs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_log_at_rest_has_no_parts_and_no_connection_and_wakes_up(
     with resting_server.client("north") as north:
         made = person(north, "Ann")
         assert hosted.open_one("north") is not None
-        monkeypatch.setattr(hosted, "_rests_after", 0.2)
+        monkeypatch.setattr(hosted, "_idle_after", 0.2)
         wait_until(lambda: hosted.open_one("north") is None)
         wait_until(lambda: not hosted._opened)
         monkeypatch.undo()
@@ -153,11 +153,11 @@ async def test_log_that_was_used_longest_ago_rests_where_as_many_are_open_as_may
 
 
 @pytest.mark.anyio
-async def test_log_that_is_needed_does_not_rest(
+async def test_log_that_is_needed_is_not_closed(
     many: LogRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosted_logs, "LOOK", 0.01)
-    hosted = HostedLogs(many, Fake().open, rests_after=0)
+    hosted = HostedLogs(many, Fake().open, idle_after=0)
     hosted.start()
     hosted.read()
     async with hosted.borrow("log0"):
@@ -209,7 +209,7 @@ async def test_callers_who_come_at_once_open_a_log_once(many: LogRegistry) -> No
 async def test_idle_log_that_is_asked_for_at_the_moment_when_it_would_be_closed_stays_open(
     many: LogRegistry,
 ) -> None:
-    hosted = HostedLogs(many, Fake().open, rests_after=0)
+    hosted = HostedLogs(many, Fake().open, idle_after=0)
     hosted.read()
     async with hosted.borrow("log0"):
         pass
