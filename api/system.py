@@ -113,7 +113,7 @@ class System:
 
     @property
     def of_process(self) -> bool:
-        """Whether this log stands for the process, whose figures it shows beside its own."""
+        """Whether this log stands for the process, whose metrics it shows beside its own."""
         return self.common.database is None
 
     @property

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import uvloop
 
 from bench.client import Load, run_load
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import Service
 from bench.stand import Server, Stand
@@ -58,13 +58,15 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     names = uvloop.run(service.running("read", EXECUTIONS))
     bare = stand.serve(conninfo, "--no-work", module="bench.unrecorded")
     servers = Servers(server, bare, service, names)
-    figures = [figure for reads in READS for figure in _compare(stand, plan, servers, reads)]
-    report.add("Reads with the access log, and without it", figures)
+    measurements = [
+        measurement for reads in READS for measurement in _compare(stand, plan, servers, reads)
+    ]
+    report.add("Reads with the access log, and without it", measurements)
     stand.stop(bare)
     stand.stop(server)
 
 
-def _compare(stand: Stand, plan: Plan, servers: Servers, reads: Reads) -> list[Figure]:
+def _compare(stand: Stand, plan: Plan, servers: Servers, reads: Reads) -> list[Measurement]:
     requests = [servers.service.request("GET", reads.path.format(name)) for name in servers.names]
     loads: dict[int, list[Load]] = {servers.recording.pid: [], servers.bare.pid: []}
     costs = dict.fromkeys(loads, "")
@@ -79,17 +81,19 @@ def _compare(stand: Stand, plan: Plan, servers: Servers, reads: Reads) -> list[F
             refuse_others(load)
             loads[target.pid].append(load)
             costs[target.pid] = meter.costs().per(round(load.rate * (plan.seconds + 1)))
-    return _figures(reads, loads, costs)
+    return _measurements(reads, loads, costs)
 
 
-def _figures(reads: Reads, loads: dict[int, list[Load]], costs: dict[int, str]) -> list[Figure]:
+def _measurements(
+    reads: Reads, loads: dict[int, list[Load]], costs: dict[int, str]
+) -> list[Measurement]:
     name = f"{reads.name}, {reads.connections} connections"
     (ours, our_cost), (theirs, their_cost) = ((loads[pid], costs[pid]) for pid in loads)
     lost = [100 * (1 - one.rate / other.rate) for one, other in zip(ours, theirs, strict=True)]
     return [
-        Figure(f"{name}, unrecorded", "reads/s", [e.rate for e in theirs], None, their_cost),
-        Figure(f"{name}, recorded", "reads/s", [e.rate for e in ours], None, our_cost),
-        Figure(f"{name}, p50 unrecorded", "ms", [1e3 * e.percentile(0.5) for e in theirs]),
-        Figure(f"{name}, p50 recorded", "ms", [1e3 * e.percentile(0.5) for e in ours]),
-        Figure(f"{name}, lost", "%", lost, Target("≤", 30) if reads.bounded else None),
+        Measurement(f"{name}, unrecorded", "reads/s", [e.rate for e in theirs], None, their_cost),
+        Measurement(f"{name}, recorded", "reads/s", [e.rate for e in ours], None, our_cost),
+        Measurement(f"{name}, p50 unrecorded", "ms", [1e3 * e.percentile(0.5) for e in theirs]),
+        Measurement(f"{name}, p50 recorded", "ms", [1e3 * e.percentile(0.5) for e in ours]),
+        Measurement(f"{name}, lost", "%", lost, Target("≤", 30) if reads.bounded else None),
     ]

@@ -31,7 +31,7 @@ from bench import (
     visible,
     write,
 )
-from bench.figures import Report
+from bench.measurements import Report
 from bench.plan import QUICK, Plan
 from bench.stand import Stand, stand
 
@@ -61,7 +61,7 @@ def main() -> None:
 
     PostgreSQL (default durability) and the service run as processes of their own on temporary
     data; nothing of yours is touched. Limit and product take turns, and their ratio is taken turn
-    by turn, so that what else the machine does hits both. A figure is the median of the
+    by turn, so that what else the machine does hits both. A measurement is the median of the
     repetitions; beside it stand the smallest and the largest, and in the note the CPU time that
     each request took in the service, in PostgreSQL and in the load generator (client).
     """

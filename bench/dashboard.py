@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bench.figures import Figure, Report, Target
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.stand import Stand
 from service_executions import Client, Step
@@ -61,7 +61,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
             with _page(browser, stand.token, f"{url}/ui/executions/large?tab={tab}"):
                 pass  # the server has read it once
             tries = [_try(browser, stand, plan, url, tab) for _ in range(plan.repetitions)]
-            report.add(f"The dashboard: {name}", _figures(tries))
+            report.add(f"The dashboard: {name}", _measurements(tries))
         browser.close()
     stand.stop(server)
 
@@ -72,15 +72,17 @@ def _try(browser: Any, stand: Stand, plan: Plan, url: str, tab: str) -> dict[str
         return {**found, "opened": page.evaluate("opened")}
 
 
-def _figures(tries: Sequence[dict[str, float]]) -> list[Figure]:
+def _measurements(tries: Sequence[dict[str, float]]) -> list[Measurement]:
     def samples(name: str) -> list[float]:
         return [each[name] for each in tries]
 
     return [
-        Figure("from the address to the first rows", "ms", samples("opened"), Target("≤", 1_500)),
-        Figure("rows in the document", "", samples("rows"), Target("≤", 400)),
-        Figure("longest frame while scrolling", "ms", samples("longest"), Target("≤", 100)),
-        Figure("frames", "", samples("frames")),
+        Measurement(
+            "from the address to the first rows", "ms", samples("opened"), Target("≤", 1_500)
+        ),
+        Measurement("rows in the document", "", samples("rows"), Target("≤", 400)),
+        Measurement("longest frame while scrolling", "ms", samples("longest"), Target("≤", 100)),
+        Measurement("frames", "", samples("frames")),
     ]
 
 

@@ -5,7 +5,7 @@ costs while nothing happens.
 from __future__ import annotations
 
 from bench import engine_claims, engine_logs, engine_timers, engine_webhooks
-from bench.figures import Report
+from bench.measurements import Report
 from bench.plan import Plan
 from bench.stand import Stand
 

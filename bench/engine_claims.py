@@ -14,8 +14,8 @@ import orjson
 import uvloop
 
 from bench.client import Load, run_load
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import SERVICES, Item, Service
 from bench.stand import Stand
@@ -56,7 +56,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
             loads[what].append(load)
         uvloop.run(_cancel(service, claimed))
     stand.stop(server)
-    report.add(f"Claims and heartbeats, {WORKERS} workers", _figures(loads, cpu))
+    report.add(f"Claims and heartbeats, {WORKERS} workers", _measurements(loads, cpu))
 
 
 def _run(port: int, requests: Iterable[Iterator[bytes]], plan: Plan, *, claims: bool) -> Load:
@@ -80,24 +80,26 @@ def _run(port: int, requests: Iterable[Iterator[bytes]], plan: Plan, *, claims: 
     return load
 
 
-def _figures(loads: dict[str, list[Load]], cpu: dict[str, str]) -> list[Figure]:
+def _measurements(loads: dict[str, list[Load]], cpu: dict[str, str]) -> list[Measurement]:
     goals = {
         "claim": (Target("≥", 2_000), Target("≤", 50)),
         "heartbeat": (Target("≥", 1_000), None),
     }
-    figures = []
+    measurements = []
     for what, each in loads.items():
         rate, slowest = goals.get(what, (None, None))
         others = sum((load.others for load in each), start=type(each[0].others)())
         note = f"{cpu[what]}; not 200: {dict(others)}" if others else cpu[what]
-        figures += [
-            Figure(what, "/s", [load.rate for load in each], rate, note),
-            Figure(f"{what}, p50", "ms", [load.percentile(0.5) * 1e3 for load in each]),
-            Figure(f"{what}, p99", "ms", [load.percentile(0.99) * 1e3 for load in each], slowest),
+        measurements += [
+            Measurement(what, "/s", [load.rate for load in each], rate, note),
+            Measurement(f"{what}, p50", "ms", [load.percentile(0.5) * 1e3 for load in each]),
+            Measurement(
+                f"{what}, p99", "ms", [load.percentile(0.99) * 1e3 for load in each], slowest
+            ),
         ]
     pairs = zip(loads["claim"], loads["start"], strict=True)
-    figures.append(Figure("claim : start", "x", [a.rate / b.rate for a, b in pairs]))
-    return figures
+    measurements.append(Measurement("claim : start", "x", [a.rate / b.rate for a, b in pairs]))
+    return measurements
 
 
 def _fill_queue(service: Service, prefix: str, plan: Plan) -> list[str]:

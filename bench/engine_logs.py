@@ -22,11 +22,11 @@ import uvloop
 
 from api.embedded_postgres.data_dir import DataDir
 from bench.client import Load
-from bench.figures import Figure, Report, Target
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import Service
 from bench.stand import Server, Stand
-from bench.write import load_figures, run
+from bench.write import load_measurements, run
 from domain.eventlog.encryption import DataKey, Vault
 
 AMONG = 10_000_000
@@ -50,8 +50,8 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     server = stand.serve(conninfo)
     service = Service(server.port, stand.token)
     uvloop.run(service.prepare())
-    figures = _measure_appends(stand, plan, service, server)
-    report.add(f"Log lines appended, {CONNECTIONS} connections", figures)
+    measurements = _measure_appends(stand, plan, service, server)
+    report.add(f"Log lines appended, {CONNECTIONS} connections", measurements)
     names = uvloop.run(service.running("many", EXECUTIONS))
     table = LinesTable(conninfo, Vault(DataDir(stand.folder / "service").master_key()))
     lines = plan.count(AMONG)
@@ -62,12 +62,14 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
         for _ in range(plan.repetitions)
     ]
     title = f"The last 100 lines of one execution among {lines}"
-    report.add(title, load_figures("GET …/logs", loads, None, Target("≤", 10)))
+    report.add(title, load_measurements("GET …/logs", loads, None, Target("≤", 10)))
     report.add(f"{lines} lines of a day archived", _measure_archive(stand, table, lines, sealed))
     stand.stop(server)
 
 
-def _measure_appends(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Figure]:
+def _measure_appends(
+    stand: Stand, plan: Plan, service: Service, server: Server
+) -> list[Measurement]:
     names = uvloop.run(service.running("lines", CONNECTIONS))
     echo = stand.echo(b'{"appended": 1}')
     loads: dict[str, list[tuple[Load, str]]] = {"batches": [], "single": [], "echo": []}
@@ -85,9 +87,9 @@ def _measure_appends(stand: Stand, plan: Plan, service: Service, server: Server)
     pairs = zip(loads["single"], loads["echo"], strict=True)
     ratios = [100 * one.rate / bare.rate for (one, _), (bare, _) in pairs]
     return [
-        Figure(f"in batches of {A_BATCH}", "lines/s", batches, Target("≥", 40_000), costs),
-        *load_figures("one by one", loads["single"], Target("≥", 3_000), Target("≤", 40)),
-        Figure("one by one : bare echo", "%", ratios),
+        Measurement(f"in batches of {A_BATCH}", "lines/s", batches, Target("≥", 40_000), costs),
+        *load_measurements("one by one", loads["single"], Target("≥", 3_000), Target("≤", 40)),
+        Measurement("one by one : bare echo", "%", ratios),
     ]
 
 
@@ -161,7 +163,7 @@ class LinesTable:
         return self._vault.unwrap(wrapped, stream)
 
 
-def _measure_archive(stand: Stand, table: LinesTable, lines: int, sealed: int) -> list[Figure]:
+def _measure_archive(stand: Stand, table: LinesTable, lines: int, sealed: int) -> list[Measurement]:
     plain = table.copy()
     seconds = stand.run(table.conninfo, "archive")
     moved, size = table.count_archived()
@@ -169,9 +171,9 @@ def _measure_archive(stand: Stand, table: LinesTable, lines: int, sealed: int) -
         raise RuntimeError(f"{moved} lines of {lines} were archived")
     whole = f"{size / lines:.0f} bytes with its content, of which {sealed / lines:.0f} are sealed"
     return [
-        Figure("archived", "lines/s", [lines / seconds], Target("≥", 200_000), STARTED),
-        Figure("archived : plain COPY out", "%", [100 * plain / seconds]),
-        Figure(
+        Measurement("archived", "lines/s", [lines / seconds], Target("≥", 200_000), STARTED),
+        Measurement("archived : plain COPY out", "%", [100 * plain / seconds]),
+        Measurement(
             "a line beside its content", "bytes", [(size - sealed) / lines], Target("≤", 12), whole
         ),
     ]

@@ -24,8 +24,8 @@ import psycopg
 import uvloop
 
 from bench.client import percentile
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter, cpu_seconds
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import SERVICES, Item, Service
 from bench.stand import Server, Stand
@@ -103,28 +103,28 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     idle, audits = (_share(stand, conninfo, rate) for rate in ("0", RATE))
     stand.stop(server)
     title = f"Timers: {amount} retries due at once"
-    report.add(title, [*_of_bursts(alone, beside), *_idle_figures(late, idle, audits)])
+    report.add(title, [*_of_bursts(alone, beside), *_idle_measurements(late, idle, audits)])
 
 
-def _of_bursts(alone: Burst, beside: Burst) -> list[Figure]:
+def _of_bursts(alone: Burst, beside: Burst) -> list[Measurement]:
     before, meanwhile = _p99(beside.before), _p99(beside.meanwhile)
     note = f"{before:.1f} ms before, {meanwhile:.1f} ms meanwhile, {len(beside.meanwhile)} commands"
     return [
-        Figure(
+        Measurement(
             "fired while nobody calls",
             "/s",
             [alone.fired.rate],
             Target("≥", 3_000),
             alone.costs,
         ),
-        Figure(
+        Measurement(
             f"fired beside {PACED / PACE:.0f} commands/s",
             "/s",
             [beside.fired.rate],
             None,
             beside.costs,
         ),
-        Figure(
+        Measurement(
             "p99 of these commands, of that before",
             "times",
             [meanwhile / before],
@@ -134,12 +134,12 @@ def _of_bursts(alone: Burst, beside: Burst) -> list[Figure]:
     ]
 
 
-def _idle_figures(late: list[float], idle: float, audits: float) -> list[Figure]:
+def _idle_measurements(late: list[float], idle: float, audits: float) -> list[Measurement]:
     return [
-        Figure("late under light load, p50", "ms", [percentile(late, 0.5) * 1000]),
-        Figure("late, the latest", "ms", [late[-1] * 1000], Target("≤", 250)),
-        Figure("CPU of the idle process", "% of a core", [idle * 100], Target("≤", 1)),
-        Figure(f"… that audits {RATE} events/s", "% of a core", [audits * 100]),
+        Measurement("late under light load, p50", "ms", [percentile(late, 0.5) * 1000]),
+        Measurement("late, the latest", "ms", [late[-1] * 1000], Target("≤", 250)),
+        Measurement("CPU of the idle process", "% of a core", [idle * 100], Target("≤", 1)),
+        Measurement(f"… that audits {RATE} events/s", "% of a core", [audits * 100]),
     ]
 
 

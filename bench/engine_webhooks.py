@@ -20,7 +20,7 @@ from typing import cast
 import orjson
 import uvloop
 
-from bench.figures import Figure, Report, Target
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import A_CALL, Item, Service, check_all
 from bench.stand import ROOT, Stand
@@ -60,9 +60,9 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     report.add(
         f"Webhooks, {amount} events of {EXECUTIONS} executions",
         [
-            Figure("events sent", "/s", [sent], Target("≥", 1_000)),
-            Figure("a bare client, the same bodies", "/s", [bare]),
-            Figure("sent, of the bare client", "", [sent / bare]),
+            Measurement("events sent", "/s", [sent], Target("≥", 1_000)),
+            Measurement("a bare client, the same bodies", "/s", [bare]),
+            Measurement("sent, of the bare client", "", [sent / bare]),
         ],
     )
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.figures import Figure, Report, Target
 from bench.machine import peak_memory
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.stand import BIN, ROOT, Server, Stand
 
@@ -38,7 +38,7 @@ def section(log: Path, mapping: Path) -> Callable[[Stand, Plan, Report], None]:
             server = stand.serve(stand.database(f"import_{nth}"))
             runs.append(run_import(stand, server, log, mapping))
             stand.stop(server)
-        report.add(f"Import of {log.name}", _figures(runs))
+        report.add(f"Import of {log.name}", _measurements(runs))
 
     return measure
 
@@ -81,14 +81,14 @@ def _watch(process: subprocess.Popen[bytes]) -> int:
     return most
 
 
-def _figures(runs: list[Imported]) -> list[Figure]:
+def _measurements(runs: list[Imported]) -> list[Measurement]:
     totals = runs[-1].totals
     note = ", ".join(
         f"{name} {json.dumps(totals[name])}" for name in ("executions", "steps", "events")
     )
     memory = Target("≤", 200)
     return [
-        Figure("from start to end", "s", [run.seconds for run in runs], Target("≤", 90), note),
-        Figure("importer, peak memory", "MiB", [run.importer / MIB for run in runs], memory),
-        Figure("server, peak memory", "MiB", [run.server / MIB for run in runs], memory),
+        Measurement("from start to end", "s", [run.seconds for run in runs], Target("≤", 90), note),
+        Measurement("importer, peak memory", "MiB", [run.importer / MIB for run in runs], memory),
+        Measurement("server, peak memory", "MiB", [run.server / MIB for run in runs], memory),
     ]

@@ -19,8 +19,8 @@ from typing import Any
 import psycopg
 import uvloop
 
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import A_CALL, CALLS_AT_ONCE, Item, Service, check_all, life
 from bench.stand import Server, Stand
@@ -83,13 +83,15 @@ def section(beside: Path | None) -> Section:
                 continue
             conninfo = stand.database(f"lag_{name}")
             server = stand.serve(conninfo, checkout=checkout)
-            report.add(f"Views behind the log, {name}", _figures(stand, plan, conninfo, server))
+            report.add(
+                f"Views behind the log, {name}", _measurements(stand, plan, conninfo, server)
+            )
             stand.stop(server)
 
     return measure
 
 
-def _figures(stand: Stand, plan: Plan, conninfo: str, server: Server) -> list[Figure]:
+def _measurements(stand: Stand, plan: Plan, conninfo: str, server: Server) -> list[Measurement]:
     service, seconds = Service(server.port, stand.token), max(plan.seconds, LEAST_SECONDS)
     uvloop.run(service.prepare())
     meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
@@ -98,9 +100,9 @@ def _figures(stand: Stand, plan: Plan, conninfo: str, server: Server) -> list[Fi
     first, second = lags.halves
     target = Target("≤", 2)
     return [
-        Figure("events written", "/s", [lags.rate], Target("≥", 10_000), costs),
-        Figure("farthest behind, first half", "s", [lags.farthest(first)], target),
-        Figure("farthest behind, second half", "s", [lags.farthest(second)], target),
+        Measurement("events written", "/s", [lags.rate], Target("≥", 10_000), costs),
+        Measurement("farthest behind, first half", "s", [lags.farthest(first)], target),
+        Measurement("farthest behind, second half", "s", [lags.farthest(second)], target),
     ]
 
 

@@ -13,8 +13,8 @@ from uuid import uuid4
 import uvloop
 
 from bench.client import Connection, percentile
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import SERVICES, Service
 from bench.stand import Server, Stand
@@ -149,7 +149,7 @@ async def _sample(stand: Stand, server: Server) -> bytes:
 
 def _in_turns(
     stand: Stand, plan: Plan, servers: dict[str, Server], connections: int
-) -> list[Figure]:
+) -> list[Measurement]:
     lived: dict[str, list[Lives]] = {name: [] for name in servers}
     costs: dict[str, str] = {}
     for _ in range(plan.repetitions):
@@ -159,18 +159,28 @@ def _in_turns(
             share = (plan.seconds + WARM_UP) / plan.seconds
             costs[name] = meter.costs().per(round(len(lives.latencies) * share))
             lived[name].append(lives)
-    found = [figure for name in servers for figure in _figures(name, lived[name], costs[name])]
+    found = [
+        measurement
+        for name in servers
+        for measurement in _measurements(name, lived[name], costs[name])
+    ]
     return [*found, *_ratios(lived)]
 
 
-def _figures(name: str, lived: list[Lives], costs: str) -> list[Figure]:
+def _measurements(name: str, lived: list[Lives], costs: str) -> list[Measurement]:
     commands = [sorted(_commands(lives)) for lives in lived]
     lines = [sorted(lives.seconds[LOG]) for lives in lived]
     return [
-        Figure(name, "lives/s", [lives.rate for lives in lived], note=costs),
-        Figure(f"{name}, command p50", "ms", [1e3 * percentile(each, 0.5) for each in commands]),
-        Figure(f"{name}, command p99", "ms", [1e3 * percentile(each, 0.99) for each in commands]),
-        Figure(f"{name}, log line p99", "ms", [1e3 * percentile(each, 0.99) for each in lines]),
+        Measurement(name, "lives/s", [lives.rate for lives in lived], note=costs),
+        Measurement(
+            f"{name}, command p50", "ms", [1e3 * percentile(each, 0.5) for each in commands]
+        ),
+        Measurement(
+            f"{name}, command p99", "ms", [1e3 * percentile(each, 0.99) for each in commands]
+        ),
+        Measurement(
+            f"{name}, log line p99", "ms", [1e3 * percentile(each, 0.99) for each in lines]
+        ),
     ]
 
 
@@ -178,11 +188,11 @@ def _commands(lives: Lives) -> Iterator[float]:
     return (one for kind, each in lives.seconds.items() if kind != LOG for one in each)
 
 
-def _ratios(lived: dict[str, list[Lives]]) -> list[Figure]:
-    figures = []
+def _ratios(lived: dict[str, list[Lives]]) -> list[Measurement]:
+    measurements = []
     for other, its in list(lived.items())[1:]:
         pairs = zip(lived["service"], its, strict=True)
         ratios = [one.rate / another.rate for one, another in pairs]
         goal = Target("≥", 2.5) if other == "beside" else None
-        figures.append(Figure(f"service : {other}", "x", ratios, goal))
-    return figures
+        measurements.append(Measurement(f"service : {other}", "x", ratios, goal))
+    return measurements

@@ -15,7 +15,7 @@ import uvloop
 from bench.callers import begin
 from bench.client import percentile
 from bench.events import BY, CORRELATION
-from bench.figures import Figure, Report, Target
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.stand import Stand
 from domain import registry
@@ -45,18 +45,20 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     report.add(
         "Loading a stream from cold",
         [
-            *_figures(stand, "progress", f"{events + 3} events", progress),
-            *_figures(stand, "steps", f"{events + 3} events, {events // 2} steps", steps),
+            *_measurements(stand, "progress", f"{events + 3} events", progress),
+            *_measurements(stand, "steps", f"{events + 3} events, {events // 2} steps", steps),
         ],
     )
 
 
-def _figures(stand: Stand, name: str, what: str, commands: Iterable[Command[Any]]) -> list[Figure]:
+def _measurements(
+    stand: Stand, name: str, what: str, commands: Iterable[Command[Any]]
+) -> list[Measurement]:
     seconds = uvloop.run(_loads(stand.database(f"cold_{name}"), commands))
     p50, p99 = (1e3 * percentile(seconds, share) for share in (0.5, 0.99))
     return [
-        Figure(f"{what}, p50", "ms", [p50], Target("≤", 10)),
-        Figure(f"{what}, p99", "ms", [p99]),
+        Measurement(f"{what}, p50", "ms", [p50], Target("≤", 10)),
+        Measurement(f"{what}, p99", "ms", [p99]),
     ]
 
 

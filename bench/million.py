@@ -15,8 +15,8 @@ import uvloop
 
 from bench import list_queries, many_lives
 from bench.client import run_load
-from bench.figures import Figure, Report, Target
 from bench.machine import children, command_line, shared_memory
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import Service
 from bench.read import CLIENTS, LAST_PAGE, Query, pages
@@ -57,8 +57,8 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
     return measure
 
 
-def _fill(service: Service, conninfo: str, count: int) -> list[Figure]:
-    figures = []
+def _fill(service: Service, conninfo: str, count: int) -> list[Measurement]:
+    measurements = []
     uvloop.run(many_lives.prepare(service))
     for tenth in range(TENTHS):
         first, until = (count * number // TENTHS for number in (tenth, tenth + 1))
@@ -67,10 +67,15 @@ def _fill(service: Service, conninfo: str, count: int) -> list[Figure]:
         last = uvloop.run(service.send(many_lives.lives(first, until, count)))
         rate = commands / (time.perf_counter() - started)
         note = f"the views are {_far(conninfo)[0]} events behind"
-        figures.append(Figure(f"commands, tenth {tenth + 1}", "per second", [rate], None, note))
+        measurements.append(
+            Measurement(f"commands, tenth {tenth + 1}", "per second", [rate], None, note)
+        )
     started = time.perf_counter()
     uvloop.run(service.visible(last))
-    return [*figures, Figure("until the views are there", "s", [time.perf_counter() - started])]
+    return [
+        *measurements,
+        Measurement("until the views are there", "s", [time.perf_counter() - started]),
+    ]
 
 
 def _far(conninfo: str) -> tuple[int, int]:
@@ -81,21 +86,21 @@ def _far(conninfo: str) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _sizes(connection: psycopg.Connection, count: int) -> list[Figure]:
+def _sizes(connection: psycopg.Connection, count: int) -> list[Measurement]:
     row = connection.execute("SELECT count(*) FROM executions.events").fetchone()
     assert row is not None
     sizes = connection.execute(SIZES).fetchall()
-    figures = [Figure(name, "bytes an execution", [size / count]) for name, size in sizes]
+    measurements = [Measurement(name, "bytes an execution", [size / count]) for name, size in sizes]
     whole = sum(size for _, size in sizes)
-    return [*figures, Figure("everything", "bytes an event", [whole / row[0]])]
+    return [*measurements, Measurement("everything", "bytes an event", [whole / row[0]])]
 
 
-def _memory(server: Server) -> list[Figure]:
+def _memory(server: Server) -> list[Measurement]:
     """What the service takes after all that was written, process by process."""
     work = [pid for pid in children(server.pid) if "api.work_process" in command_line(pid)]
     sizes = {"server": [server.pid], "work process": work, "service": [server.pid, *work]}
     return [
-        Figure(
+        Measurement(
             name,
             "MiB",
             [sum(map(shared_memory, pids)) / 2**20],
@@ -106,7 +111,7 @@ def _memory(server: Server) -> list[Figure]:
     ]
 
 
-def _lists(service: Service, plan: Plan, report: Report, limit: int) -> Iterator[Figure]:
+def _lists(service: Service, plan: Plan, report: Report, limit: int) -> Iterator[Measurement]:
     for query in list_queries.deep():
         first, last = uvloop.run(pages(service, query, limit))
         yield from _time(service, plan, report, f"{query.name}, first page", [first])
@@ -121,7 +126,7 @@ def _first(service: Service, query: Query) -> bytes:
 
 def _time(
     service: Service, plan: Plan, report: Report, name: str, requests: Sequence[bytes]
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     each = [(service.port, cycle(requests)) for _ in range(CLIENTS)]
     load = uvloop.run(run_load(each, plan.seconds * SHORT, warm_up=0.2))
     if load.others:
@@ -129,18 +134,18 @@ def _time(
     for share in (0.5, 0.99):
         target = Target("≤", 30) if share > 0.5 else None
         shown = f"{name}, p{share * 100:.0f}"
-        yield Figure(shown, "ms", [1e3 * load.percentile(share)], target)
+        yield Measurement(shown, "ms", [1e3 * load.percentile(share)], target)
 
 
-def _upkeep(stand: Stand, server: Server, conninfo: str) -> list[Figure]:
+def _upkeep(stand: Stand, server: Server, conninfo: str) -> list[Measurement]:
     stand.stop(server)
     started = time.perf_counter()
     stand.serve(conninfo)
     ready = time.perf_counter() - started
     return [
-        Figure("start until ready", "s", [ready]),
-        Figure(
+        Measurement("start until ready", "s", [ready]),
+        Measurement(
             "executions rebuild executions", "s", [stand.run(conninfo, "rebuild", "executions")]
         ),
-        Figure("executions verify", "s", [stand.run(conninfo, "verify")]),
+        Measurement("executions verify", "s", [stand.run(conninfo, "verify")]),
     ]

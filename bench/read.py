@@ -11,8 +11,8 @@ import orjson
 import uvloop
 
 from bench.client import Load, run_load
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import SERVICES, Service
 from bench.stand import Server, Stand
@@ -55,15 +55,17 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """First and thousandth page of each query, then the analytics."""
     service, server = stand.once("lives", lambda: populate(stand, plan))
     limit = plan.count(50)  # as many pages, whatever the number of executions
-    figures: list[Figure] = []
+    measurements: list[Measurement] = []
     for query in QUERIES:
         first, last = uvloop.run(pages(service, query, limit))
-        figures += _time(stand, plan, server, f"{query.name}, first page", [first])
-        figures += _time(stand, plan, server, f"{query.name}, page {LAST_PAGE}", last)
+        measurements += _time(stand, plan, server, f"{query.name}, first page", [first])
+        measurements += _time(stand, plan, server, f"{query.name}, page {LAST_PAGE}", last)
     for parameters in ANALYTICS:
         requests = [service.request("GET", f"/analytics/executions{parameters}")]
-        figures += _time(stand, plan, server, f"analytics{parameters}", requests)
-    report.add(f"Reading among {plan.count(EXECUTIONS)} executions, {CLIENTS} clients", figures)
+        measurements += _time(stand, plan, server, f"analytics{parameters}", requests)
+    report.add(
+        f"Reading among {plan.count(EXECUTIONS)} executions, {CLIENTS} clients", measurements
+    )
 
 
 def populate(stand: Stand, plan: Plan) -> tuple[Service, Server]:
@@ -92,7 +94,7 @@ async def pages(service: Service, query: Query, limit: int) -> tuple[bytes, list
 
 def _time(
     stand: Stand, plan: Plan, server: Server, name: str, requests: Sequence[bytes]
-) -> list[Figure]:
+) -> list[Measurement]:
     loads: list[Load] = []
     for _ in range(plan.repetitions):
         meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
@@ -101,8 +103,10 @@ def _time(
         refuse_others(loads[-1])
         costs = meter.costs().per(round(loads[-1].rate * (plan.seconds / 2 + 0.5)))
     return [
-        Figure(f"{name}, p50", "ms", [1e3 * load.percentile(0.5) for load in loads], None, costs),
-        Figure(
+        Measurement(
+            f"{name}, p50", "ms", [1e3 * load.percentile(0.5) for load in loads], None, costs
+        ),
+        Measurement(
             f"{name}, p99", "ms", [1e3 * load.percentile(0.99) for load in loads], Target("≤", 30)
         ),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from bench.figures import Figure, Report, Target
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.read import populate
 from bench.stand import Stand
@@ -22,8 +22,8 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     seconds = [stand.run(conninfo, "rebuild", "executions") for _ in range(plan.repetitions)]
     rates = [row[0] / each for each in seconds]
     note = f"{row[0]} events; start and end of the command included"
-    figures = [
-        Figure("executions rebuild executions", "events/s", rates, Target("≥", 40_000), note),
-        Figure("executions rebuild executions", "s", seconds),
+    measurements = [
+        Measurement("executions rebuild executions", "events/s", rates, Target("≥", 40_000), note),
+        Measurement("executions rebuild executions", "s", seconds),
     ]
-    report.add("Rebuild of the view executions", figures)
+    report.add("Rebuild of the view executions", measurements)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import psycopg
 import uvloop
 
-from bench.figures import Figure, Report, Target
 from bench.machine import busy_seconds, children, command_line, cpu_seconds, shared_memory
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import Service
 from bench.stand import Server, Stand
@@ -37,8 +37,8 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     file.write_text("{}")
     alone = _begin(stand, conninfo)
     time.sleep(IDLE_AFTER)
-    memory, figures = _cost(alone, conninfo, 0)
-    report.add("Idle, with no other log", figures)
+    memory, measurements = _cost(alone, conninfo, 0)
+    report.add("Idle, with no other log", measurements)
     file.write_text(json.dumps({name: {"schema": f"x_{name.replace('-', '_')}"} for name in names}))
     made = _until_owned(conninfo, count, MAKES_WITHIN)
     stand.stop(alone)
@@ -47,13 +47,13 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     ready = time.perf_counter() - begun
     worked = _until_owned(conninfo, count, STARTS_WITHIN) + ready
     time.sleep(IDLE_AFTER)
-    _, figures = _cost(server, conninfo, count, memory)
+    _, measurements = _cost(server, conninfo, count, memory)
     began = [
-        Figure("a log made, two at once", "s", [made / count]),
-        Figure("start until requests are answered", "s", [ready]),
-        Figure("start until all logs are worked for", "s", [worked]),
+        Measurement("a log made, two at once", "s", [made / count]),
+        Measurement("start until requests are answered", "s", [ready]),
+        Measurement("start until all logs are worked for", "s", [worked]),
     ]
-    report.add(f"Idle, with {count} logs", [*began, *figures])
+    report.add(f"Idle, with {count} logs", [*began, *measurements])
     report.add("The first request to one of them", _ask(stand, server, names[:AWAKE]))
     stand.stop(server)
 
@@ -82,8 +82,8 @@ def _number(connection: psycopg.Connection, query: str) -> int:
 
 def _cost(
     server: Server, conninfo: str, count: int, before: float = 0.0
-) -> tuple[float, Sequence[Figure]]:
-    """The memory of server and work process, and figures."""
+) -> tuple[float, Sequence[Measurement]]:
+    """The memory of server and work process, and measurements."""
     works = next(pid for pid in children(server.pid) if "api.work_process" in command_line(pid))
     pids = {"server": server.pid, "work process": works}
     memory = {name: shared_memory(pid) / MB for name, pid in pids.items()}
@@ -92,20 +92,26 @@ def _cost(
     time.sleep(IDLE_AFTER)
     elapsed, others = time.perf_counter() - begun, busy_seconds() - busy
     both = sum(memory.values())
-    figures = [
-        *(Figure(f"memory of the {name}", "MB", [size]) for name, size in memory.items()),
+    measurements = [
+        *(Measurement(f"memory of the {name}", "MB", [size]) for name, size in memory.items()),
         *(
-            Figure(f"{name}, of a core", "%", [100 * (_own(pid, works) - took[name]) / elapsed])
+            Measurement(
+                f"{name}, of a core", "%", [100 * (_own(pid, works) - took[name]) / elapsed]
+            )
             for name, pid in pids.items()
         ),
-        Figure("the machine, of a core", "%", [100 * others / elapsed]),
+        Measurement("the machine, of a core", "%", [100 * others / elapsed]),
     ]
     if count:
-        figures.append(Figure("memory of both", "MB", [both], Target("≤", 1_073)))
-        figures.append(Figure("memory a log", "MB", [(both - before) / count], Target("≤", 1)))
+        measurements.append(Measurement("memory of both", "MB", [both], Target("≤", 1_073)))
+        measurements.append(
+            Measurement("memory a log", "MB", [(both - before) / count], Target("≤", 1))
+        )
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        figures.append(Figure("connections of all", "", [_number(connection, CONNECTIONS)]))
-    return both, figures
+        measurements.append(
+            Measurement("connections of all", "", [_number(connection, CONNECTIONS)])
+        )
+    return both, measurements
 
 
 def _own(pid: int, works: int) -> float:
@@ -113,13 +119,13 @@ def _own(pid: int, works: int) -> float:
     return cpu_seconds(pid) - (cpu_seconds(works) if pid != works else 0.0)
 
 
-def _ask(stand: Stand, server: Server, names: Sequence[str]) -> Sequence[Figure]:
+def _ask(stand: Stand, server: Server, names: Sequence[str]) -> Sequence[Measurement]:
     first, again = (uvloop.run(_times(stand, server, names)) for _ in range(2))
     time.sleep(IDLE_AFTER)
     reopened = uvloop.run(_times(stand, server, names))
     shown = {"never opened before": first, "open": again, "closed again": reopened}
     return [
-        Figure(f"a log that was {name}, p50", "ms", [statistics.median(times)])
+        Measurement(f"a log that was {name}, p50", "ms", [statistics.median(times)])
         for name, times in shown.items()
     ]
 

@@ -9,8 +9,8 @@ from itertools import cycle
 import uvloop
 
 from bench.client import Load, run_load
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import DAYS, Item, Service, life
 from bench.stand import Server, Stand, free_port
@@ -38,8 +38,10 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     count = plan.count(EXECUTIONS)
     for nth, server in enumerate(servers):
         uvloop.run(_fill(Service(server.port, stand.token), nth, count))
-    figures = [figure for clients in CLIENTS for figure in _time(stand, plan, servers, clients)]
-    report.add(f"Lists of 50 among {count} executions in each of two logs", figures)
+    measurements = [
+        measurement for clients in CLIENTS for measurement in _time(stand, plan, servers, clients)
+    ]
+    report.add(f"Lists of 50 among {count} executions in each of two logs", measurements)
     for server in servers:
         stand.stop(server)
 
@@ -57,7 +59,9 @@ def _lives(nth: int, count: int) -> Iterator[Item]:
         yield from life(turn, first + turn * every / len(LOGS))
 
 
-def _time(stand: Stand, plan: Plan, servers: Sequence[Server], clients: int) -> Iterator[Figure]:
+def _time(
+    stand: Stand, plan: Plan, servers: Sequence[Server], clients: int
+) -> Iterator[Measurement]:
     service = Service(servers[0].port, stand.token)
     loads: dict[str, list[Load]] = {name: [] for name in LISTS}
     costs = dict.fromkeys(LISTS, "")
@@ -73,10 +77,10 @@ def _time(stand: Stand, plan: Plan, servers: Sequence[Server], clients: int) -> 
     p50 = {name: _milliseconds(found, 0.5) for name, found in loads.items()}
     for name in LISTS:
         shown = f"list {name}, {clients} at once"
-        yield Figure(f"{shown}, p50", "ms", p50[name], None, costs[name])
-        yield Figure(f"{shown}, p99", "ms", _milliseconds(loads[name], 0.99))
+        yield Measurement(f"{shown}, p50", "ms", p50[name], None, costs[name])
+        yield Measurement(f"{shown}, p99", "ms", _milliseconds(loads[name], 0.99))
     ratios = [both / one for one, both in zip(p50[ONE], p50[BOTH], strict=True)]
-    yield Figure(f"two logs : one log, {clients} at once, p50", "x", ratios, Target("≤", 1.5))
+    yield Measurement(f"two logs : one log, {clients} at once, p50", "x", ratios, Target("≤", 1.5))
 
 
 def _milliseconds(loads: Sequence[Load], share: float) -> list[float]:

@@ -18,8 +18,8 @@ import uvloop
 
 from bench import many_lives
 from bench.client import Load, run_load
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import DAYS, Item, Service, life
 from bench.stand import Server, Stand
@@ -66,17 +66,19 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
             "the administrator's, by a filter": Caller(server, service, f"customer={CUSTOMER}&"),
             THEIRS: Caller(server, customer, ""),
         }
-        figures = [Figure("share of the customer", "%", [100 * _number(conninfo) / count])]
+        measurements = [
+            Measurement("share of the customer", "%", [100 * _number(conninfo) / count])
+        ]
         for name, query in LISTS.items():
             for clients in CLIENTS:
-                figures += _time(stand, plan, callers, (name, query), clients)
-        report.add(f"Lists of a customer among {count} executions", figures)
+                measurements += _time(stand, plan, callers, (name, query), clients)
+        report.add(f"Lists of a customer among {count} executions", measurements)
         stand.stop(server)
 
     return measure
 
 
-def _fill(service: Service, conninfo: str, count: int) -> tuple[int, list[Figure]]:
+def _fill(service: Service, conninfo: str, count: int) -> tuple[int, list[Measurement]]:
     """How many there are then, and how long that took."""
     made = min(MADE, count)
     uvloop.run(many_lives.prepare(service))
@@ -88,8 +90,8 @@ def _fill(service: Service, conninfo: str, count: int) -> tuple[int, list[Figure
         connection.execute("VACUUM ANALYZE")
     filled = time.perf_counter() - started
     return made + copied, [
-        Figure(f"{made} made, until lists have them", "s", [seen]),
-        Figure(f"{copied} copied", "s", [filled - seen]),
+        Measurement(f"{made} made, until lists have them", "s", [seen]),
+        Measurement(f"{copied} copied", "s", [filled - seen]),
     ]
 
 
@@ -114,7 +116,7 @@ def _number(conninfo: str) -> int:
 
 def _time(
     stand: Stand, plan: Plan, callers: dict[str, Caller], asked: tuple[str, str], clients: int
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     name, query = asked
     loads: dict[str, list[Load]] = {whose: [] for whose in callers}
     costs = dict.fromkeys(callers, "")
@@ -131,5 +133,5 @@ def _time(
         shown = f"{name}, {whose}, {clients} at once"
         target = Target("≤", 30) if whose == THEIRS else None
         p50, p99 = ([1e3 * load.percentile(share) for load in found] for share in (0.5, 0.99))
-        yield Figure(f"{shown}, p50", "ms", p50, None, costs[whose])
-        yield Figure(f"{shown}, p99", "ms", p99, target)
+        yield Measurement(f"{shown}, p50", "ms", p50, None, costs[whose])
+        yield Measurement(f"{shown}, p99", "ms", p99, target)

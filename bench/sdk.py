@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import httpx2
 
-from bench.figures import Figure, Report, Target
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.stand import Stand
 from service_executions import AsyncClient, Client
@@ -39,7 +39,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     stand.stop(server)
 
 
-def _commands(stand: Stand, plan: Plan, client: Client, url: str) -> list[Figure]:
+def _commands(stand: Stand, plan: Plan, client: Client, url: str) -> list[Measurement]:
     """Progress of one execution, in turns by each."""
     run = client.executions.create(order="order-1", service="sdr", status="running")
     headers = {"Authorization": f"Bearer {stand.token}", "Content-Type": "application/json"}
@@ -61,12 +61,14 @@ def _commands(stand: Stand, plan: Plan, client: Client, url: str) -> list[Figure
     shares = [100 * own.rate / other.rate for own, other in turns]
     efforts = [100 * other.cpu / own.cpu for own, other in turns]
     return [
-        Figure("limit: bare httpx2, answer parsed", "commands/s", [each.rate for each in bare]),
-        Figure("the SDK", "commands/s", [each.rate for each in ours]),
-        Figure("share of the limit", "%", shares, Target("≥", 60)),
-        Figure("limit: CPU time of a command", "µs", [each.cpu for each in bare]),
-        Figure("the SDK's", "µs", [each.cpu for each in ours]),
-        Figure(
+        Measurement(
+            "limit: bare httpx2, answer parsed", "commands/s", [each.rate for each in bare]
+        ),
+        Measurement("the SDK", "commands/s", [each.rate for each in ours]),
+        Measurement("share of the limit", "%", shares, Target("≥", 60)),
+        Measurement("limit: CPU time of a command", "µs", [each.cpu for each in bare]),
+        Measurement("the SDK's", "µs", [each.cpu for each in ours]),
+        Measurement(
             "share by CPU time", "%", efforts, Target("≥", 60), "whatever else the machine does"
         ),
     ]
@@ -89,7 +91,7 @@ def _pace(call: Callable[[int], None], seconds: float) -> Pace:
     return Pace(number / spent, (time.process_time() - cpu) / number * 1e6)
 
 
-def _steps(plan: Plan, client: Client) -> list[Figure]:
+def _steps(plan: Plan, client: Client) -> list[Measurement]:
     """Steps of executions of a hundred each: recorded, and until the service has them."""
     amount = plan.count(STEPS)
     recorded, sent = list[float](), list[float]()
@@ -105,14 +107,14 @@ def _steps(plan: Plan, client: Client) -> list[Figure]:
         sent.append(amount / (time.perf_counter() - start))
         assert not client.buffer.refused
     return [
-        Figure("recorded by the work", "steps/s", recorded, Target("≥", 5_000)),
-        Figure("and recorded by the service", "steps/s", sent, None, "two commands each"),
+        Measurement("recorded by the work", "steps/s", recorded, Target("≥", 5_000)),
+        Measurement("and recorded by the service", "steps/s", sent, None, "two commands each"),
     ]
 
 
-def _watchers(stand: Stand, plan: Plan, client: Client, url: str) -> list[Figure]:
+def _watchers(stand: Stand, plan: Plan, client: Client, url: str) -> list[Measurement]:
     return [
-        Figure(
+        Measurement(
             "memory of one more watcher",
             "KB",
             [asyncio.run(_watcher(stand, client, url)) for _ in range(plan.repetitions)],

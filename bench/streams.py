@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from bench.figures import Figure, Report, Target
 from bench.listeners import many_files
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.stand import Stand
 from bench.stream_loads import (
@@ -70,7 +70,7 @@ ROWS = (
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Every figure in turn."""
+    """Every measurement in turn."""
     service, server = prepare(stand, "streams")
     names = uvloop.run(service.running("streams", plan.count(5_000)))
     head = uvloop.run(fill(service, names[0], plan.count(100_000)))
@@ -85,21 +85,23 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     stand.stop(server)
 
 
-def _deliveries(ground: Ground, bare: Ground, plan: Plan) -> list[Figure]:
+def _deliveries(ground: Ground, bare: Ground, plan: Plan) -> list[Measurement]:
     loads: dict[str, list[Delivered]] = {}
     for _ in range(plan.repetitions):
         for name, load in _loads(ground, bare, plan.seconds).items():
             loads.setdefault(name, []).append(uvloop.run(load()))
-    figures = [
-        Figure(row.name, row.unit, [getattr(one, row.what) for one in loads[row.load]], row.target)
+    measurements = [
+        Measurement(
+            row.name, row.unit, [getattr(one, row.what) for one in loads[row.load]], row.target
+        )
         for row in ROWS
     ]
     cpu = [b.cpu / s.cpu for b, s in zip(loads["bare"], loads["sse"], strict=True)]
     slower = [c.rate / b.rate for c, b in zip(loads["catching up"], loads["beside"], strict=True)]
     return [
-        *figures,
-        Figure("bare fan-out : SSE, CPU", "x", cpu, Target("≥", 0.7)),
-        Figure("deliveries beside a catch-up : without", "x", slower, Target("≥", 0.9)),
+        *measurements,
+        Measurement("bare fan-out : SSE, CPU", "x", cpu, Target("≥", 0.7)),
+        Measurement("deliveries beside a catch-up : without", "x", slower, Target("≥", 0.9)),
     ]
 
 
@@ -117,17 +119,17 @@ def _loads(ground: Ground, bare: Ground, seconds: float) -> dict[str, Load]:
     }
 
 
-def _past(ground: Ground, head: int, plan: Plan) -> list[Figure]:
+def _past(ground: Ground, head: int, plan: Plan) -> list[Measurement]:
     alone = [uvloop.run(catch_up(ground, head - 10)) for _ in range(plan.repetitions)]
     crowd = plan.count(5_000)
     seconds = [uvloop.run(reconnects(ground, crowd)) for _ in range(plan.repetitions)]
     return [
-        Figure("catch-up of one stream", "events/s", alone, Target("≥", 60_000)),
-        Figure(f"{crowd} reconnects at once, all caught up", "s", seconds, Target("≤", 5)),
+        Measurement("catch-up of one stream", "events/s", alone, Target("≥", 60_000)),
+        Measurement(f"{crowd} reconnects at once, all caught up", "s", seconds, Target("≤", 5)),
     ]
 
 
-def _costs(ground: Ground, names: list[str], plan: Plan) -> list[Figure]:
+def _costs(ground: Ground, names: list[str], plan: Plan) -> list[Measurement]:
     sockets = uvloop.run(idle(ground, STREAMS, 5, socket=True))
     more, few, many = list[float](), 0.0, 0.0
     for _ in range(plan.repetitions):
@@ -137,14 +139,14 @@ def _costs(ground: Ground, names: list[str], plan: Plan) -> list[Figure]:
     crowd = plan.count(10_000)
     size, share = uvloop.run(idle(ground, crowd, max(plan.seconds, 15)))
     return [
-        Figure(
+        Measurement(
             f"an event beside {len(names)} watchers of others",
             "ms",
             more,
             Target("≤", 0.5),
             f"the command and all: {many:.0f} µs, with one watcher {few:.0f} µs",
         ),
-        Figure("an idle WebSocket", "KiB", [sockets[0]], Target("≤", 40)),
-        Figure(f"an idle SSE stream of {crowd}", "KiB", [size], Target("≤", 20)),
-        Figure(f"{crowd} idle streams", "% of a core", [share], Target("≤", 2)),
+        Measurement("an idle WebSocket", "KiB", [sockets[0]], Target("≤", 40)),
+        Measurement(f"an idle SSE stream of {crowd}", "KiB", [size], Target("≤", 20)),
+        Measurement(f"{crowd} idle streams", "% of a core", [share], Target("≤", 2)),
     ]

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key a
 from api.access.identity import Authenticator
 from api.access.tokens.signing_keys import FixedKeys, SigningKey, algorithm_of
 from api.access.tokens.verifier import JwtVerifier, TokenRequirements
-from bench.figures import Figure, Target
+from bench.measurements import Measurement, Target
 from bench.plan import Plan
 
 ISSUER, AUDIENCE, LOOKS = "https://id.example", "executions", 100_000
@@ -26,7 +26,7 @@ SECRET = b"b" * 32
 TARGET = Target("≤", 30)
 
 
-def tokens(plan: Plan) -> list[Figure]:
+def tokens(plan: Plan) -> list[Measurement]:
     """Microseconds for a token of each kind of key, beside one HMAC of it, which is the least."""
     private: tuple[Any, ...] = (
         new_rsa(65_537, 2_048),
@@ -34,13 +34,13 @@ def tokens(plan: Plan) -> list[Figure]:
         Ed25519PrivateKey.generate(),
     )
     keys = [SigningKey(algorithm_of(key.public_key()), key.public_key()) for key in private]
-    figures: list[Figure] = []
+    measurements: list[Measurement] = []
     for key, signing in zip(private, keys, strict=True):
-        figures += _figures(jwt.encode(_claims(), key, signing.algorithm), signing, plan)
-    return figures
+        measurements += _measurements(jwt.encode(_claims(), key, signing.algorithm), signing, plan)
+    return measurements
 
 
-def _figures(token: str, key: SigningKey, plan: Plan) -> list[Figure]:
+def _measurements(token: str, key: SigningKey, plan: Plan) -> list[Measurement]:
     header, expected = f"Bearer {token}".encode(), TokenRequirements(ISSUER, AUDIENCE, 30)
     first = list[float]()
     for _ in range(plan.repetitions):
@@ -53,10 +53,10 @@ def _figures(token: str, key: SigningKey, plan: Plan) -> list[Figure]:
     ratios = [one / other for one, other in zip(known, least, strict=True)]
     name = f"token by {key.algorithm}"
     return [
-        Figure(f"limit: one HMAC of a {name}", "µs", least, None, f"{len(token)} bytes"),
-        Figure(f"{name}, first use", "µs", first, None, "with an event loop of its own"),
-        Figure(f"{name}, after that", "µs", known, TARGET),
-        Figure("of the limit", "", ratios),
+        Measurement(f"limit: one HMAC of a {name}", "µs", least, None, f"{len(token)} bytes"),
+        Measurement(f"{name}, first use", "µs", first, None, "with an event loop of its own"),
+        Measurement(f"{name}, after that", "µs", known, TARGET),
+        Measurement("of the limit", "", ratios),
     ]
 
 

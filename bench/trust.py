@@ -20,7 +20,7 @@ import uvloop
 from psycopg import AsyncConnection
 
 from bench.client import percentile
-from bench.figures import Figure, Report, Target
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.stand import Stand
 from bench.tokens import tokens
@@ -52,7 +52,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     report.add("Proofs in a large tree", _proofs(stand, plan))
 
 
-def _growth(stand: Stand, plan: Plan) -> list[Figure]:
+def _growth(stand: Stand, plan: Plan) -> list[Measurement]:
     amount = plan.count(EVENTS)
     hashed, built, checked = list[float](), list[float](), list[float]()
     for turn in range(plan.repetitions):
@@ -71,18 +71,18 @@ def _growth(stand: Stand, plan: Plan) -> list[Figure]:
     }
     ratios = [one / other for one, other in zip(rates["built"], rates["hashed"], strict=True)]
     return [
-        Figure(
+        Measurement(
             "limit: hashes alone, by PostgreSQL",
             "events/s",
             rates["hashed"],
             None,
             f"{amount} events",
         ),
-        Figure(
+        Measurement(
             "tree built, tiles and heads committed", "events/s", rates["built"], Target("≥", 20_000)
         ),
-        Figure("of the limit", "", ratios),
-        Figure(
+        Measurement("of the limit", "", ratios),
+        Measurement(
             "whole log checked against the tree", "events/s", rates["checked"], Target("≥", 100_000)
         ),
     ]
@@ -116,7 +116,7 @@ async def _check(connection: AsyncConnection, _: str, __: int) -> None:
         raise RuntimeError(f"the tree does not hold: {faults[:3]}")
 
 
-def _proofs(stand: Stand, plan: Plan) -> list[Figure]:
+def _proofs(stand: Stand, plan: Plan) -> list[Measurement]:
     amount = plan.count(LEAVES)
     conninfo = stand.database("trust_proofs")
     migrate(conninfo, SCHEMA)
@@ -142,16 +142,22 @@ def _proofs(stand: Stand, plan: Plan) -> list[Figure]:
     alive, head, proof = map(sorted, latencies.values())
     note = f"{amount} leaves, one request at a time over HTTP"
     return [
-        Figure("limit: a request without a query, p50", "ms", [percentile(alive, 0.5)], None, note),
-        Figure("limit: the same, p99", "ms", [percentile(alive, 0.99)]),
-        Figure("signed head, p50", "ms", [percentile(head, 0.5)]),
-        Figure("signed head, p99", "ms", [percentile(head, 0.99)]),
-        Figure("inclusion proof, p50", "ms", [percentile(proof, 0.5)]),
-        Figure("inclusion proof, p99", "ms", [percentile(proof, 0.99)], Target("≤", 5)),
-        Figure("of the signed head, p50", "", [percentile(proof, 0.5) / percentile(head, 0.5)]),
-        Figure("of the signed head, p99", "", [percentile(proof, 0.99) / percentile(head, 0.99)]),
-        Figure("hashes of its path", "bytes", [paths], Target("≤", 1_024)),
-        Figure("its answer, as JSON in hexadecimal", "bytes", [largest]),
+        Measurement(
+            "limit: a request without a query, p50", "ms", [percentile(alive, 0.5)], None, note
+        ),
+        Measurement("limit: the same, p99", "ms", [percentile(alive, 0.99)]),
+        Measurement("signed head, p50", "ms", [percentile(head, 0.5)]),
+        Measurement("signed head, p99", "ms", [percentile(head, 0.99)]),
+        Measurement("inclusion proof, p50", "ms", [percentile(proof, 0.5)]),
+        Measurement("inclusion proof, p99", "ms", [percentile(proof, 0.99)], Target("≤", 5)),
+        Measurement(
+            "of the signed head, p50", "", [percentile(proof, 0.5) / percentile(head, 0.5)]
+        ),
+        Measurement(
+            "of the signed head, p99", "", [percentile(proof, 0.99) / percentile(head, 0.99)]
+        ),
+        Measurement("hashes of its path", "bytes", [paths], Target("≤", 1_024)),
+        Measurement("its answer, as JSON in hexadecimal", "bytes", [largest]),
     ]
 
 

@@ -14,8 +14,8 @@ import uvloop
 
 from bench.client import run_load
 from bench.events import PROVIDER
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import A_CALL, STEPS, Service
 from bench.stand import Server, Stand
@@ -73,8 +73,10 @@ KINDS = (
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """Each kind of request, on both in turn."""
     ours, bare = _side(stand, "trusted", None), _side(stand, "bare", "bench.bare")
-    figures = [figure for kind in KINDS for figure in _compare(stand, plan, (bare, ours), kind)]
-    report.add("Rights, scope, sealing and the access log together", figures)
+    measurements = [
+        measurement for kind in KINDS for measurement in _compare(stand, plan, (bare, ours), kind)
+    ]
+    report.add("Rights, scope, sealing and the access log together", measurements)
     for side in (ours, bare):
         stand.stop(side.server)
 
@@ -111,7 +113,7 @@ class Taken(NamedTuple):
     words: str
 
 
-def _compare(stand: Stand, plan: Plan, sides: Sequence[Side], kind: Kind) -> list[Figure]:
+def _compare(stand: Stand, plan: Plan, sides: Sequence[Side], kind: Kind) -> list[Measurement]:
     taken: dict[int, list[Taken]] = {side.server.pid: [] for side in sides}
     for turn in range(plan.repetitions):
         for side in sides[:: -1 if turn % 2 else 1]:
@@ -122,12 +124,14 @@ def _compare(stand: Stand, plan: Plan, sides: Sequence[Side], kind: Kind) -> lis
     lost = [100 * (1 - with_.rate / without.rate) for without, with_ in pairs]
     by_cpu = [100 * (1 - without.cpu / with_.cpu) for without, with_ in pairs]
     return [
-        Figure(
+        Measurement(
             f"{name}, without", "requests/s", [each.rate for each in bare], None, bare[-1].words
         ),
-        Figure(f"{name}, with", "requests/s", [each.rate for each in ours], None, ours[-1].words),
-        Figure(f"{name}, lost", "%", lost, Target("≤", kind.most_lost)),
-        Figure(f"{name}, lost by the CPU of the server", "%", by_cpu),
+        Measurement(
+            f"{name}, with", "requests/s", [each.rate for each in ours], None, ours[-1].words
+        ),
+        Measurement(f"{name}, lost", "%", lost, Target("≤", kind.most_lost)),
+        Measurement(f"{name}, lost by the CPU of the server", "%", by_cpu),
     ]
 
 

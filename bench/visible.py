@@ -2,7 +2,7 @@
 
 A command counts from the moment it was due. One in ten is followed up: its answer names a
 position, and the list is asked for that very execution with `minPosition`, on another connection.
-The command is visible when the list has answered with the value that was sent, so the figure
+The command is visible when the list has answered with the value that was sent, so the measurement
 holds the command, the view and the query.
 """
 
@@ -18,8 +18,8 @@ import orjson
 import uvloop
 
 from bench.client import Caller, percentile
-from bench.figures import Figure, Report, Target
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.plan import Plan
 from bench.population import Service
 from bench.stand import Stand
@@ -55,17 +55,19 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     report.add(
         f"Visible in the list, at {RATE} commands/s",
         [
-            _figure("command sent → list answered, p50", runs, 0.5, "since_due", p50, note=costs),
-            _figure("command sent → list answered, p99", runs, 0.99, "since_due", p99),
-            _figure("command answered → list answered, p50", runs, 0.5, "since_answer"),
-            _figure("command answered → list answered, p99", runs, 0.99, "since_answer"),
-            _figure("command sent → command answered, p50", runs, 0.5, "commands"),
-            _figure("command sent → command answered, p99", runs, 0.99, "commands"),
+            _measurement(
+                "command sent → list answered, p50", runs, 0.5, "since_due", p50, note=costs
+            ),
+            _measurement("command sent → list answered, p99", runs, 0.99, "since_due", p99),
+            _measurement("command answered → list answered, p50", runs, 0.5, "since_answer"),
+            _measurement("command answered → list answered, p99", runs, 0.99, "since_answer"),
+            _measurement("command sent → command answered, p50", runs, 0.5, "commands"),
+            _measurement("command sent → command answered, p99", runs, 0.99, "commands"),
         ],
     )
 
 
-def _figure(
+def _measurement(
     name: str,
     runs: Sequence[Seen],
     share: float,
@@ -73,9 +75,9 @@ def _figure(
     target: Target | None = None,
     *,
     note: str = "",
-) -> Figure:
+) -> Measurement:
     samples = [1e3 * percentile(sorted(getattr(run, what)), share) for run in runs]
-    return Figure(name, "ms", samples, target, note)
+    return Measurement(name, "ms", samples, target, note)
 
 
 Pool = asyncio.Queue[Caller]

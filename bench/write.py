@@ -12,9 +12,9 @@ import uvloop
 
 from bench.callers import Called
 from bench.client import Load, run_load
-from bench.figures import Figure, Report, Target
 from bench.growth import bytes_per_event
 from bench.machine import Meter
+from bench.measurements import Measurement, Report, Target
 from bench.pgbench import Kind, PgBench
 from bench.plan import Plan
 from bench.population import A_CALL, Service, check_all
@@ -47,12 +47,12 @@ def prepare(stand: Stand, database: str) -> tuple[Service, Server]:
     return service, server
 
 
-def growth(stand: Stand, plan: Plan) -> Figure:
+def growth(stand: Stand, plan: Plan) -> Measurement:
     size = uvloop.run(bytes_per_event(stand.database("growth"), plan.count(EVENTS_TO_GROW)))
-    return Figure("event of 240 bytes of payload", "bytes", [size], Target("≤", 650))
+    return Measurement("event of 240 bytes of payload", "bytes", [size], Target("≤", 650))
 
 
-def alone(stand: Stand, plan: Plan) -> list[Figure]:
+def alone(stand: Stand, plan: Plan) -> list[Measurement]:
     """Run pgbench and the bus in turn, so that what else the machine does hits both."""
     bench, conninfo = PgBench(stand.database("pgbench"), stand.folder), stand.database("bus")
     rates: dict[str, list[float]] = {}
@@ -63,12 +63,12 @@ def alone(stand: Stand, plan: Plan) -> list[Figure]:
             rates.setdefault(f"pgbench, {kind} positions, {clients} clients", []).append(rate)
         for clients in ALONE:
             called[clients].append(call_bus(stand, conninfo, clients, plan.seconds))
-    figures = [Figure(name, "rows/s", samples) for name, samples in rates.items()]
+    measurements = [Measurement(name, "rows/s", samples) for name, samples in rates.items()]
     for clients, calls in called.items():
-        figures += _bus_figures(
+        measurements += _bus_measurements(
             clients, calls, rates[f"pgbench, free positions, {clients} clients"]
         )
-    return figures
+    return measurements
 
 
 def call_bus(stand: Stand, conninfo: str, callers: int, seconds: float) -> Called:
@@ -82,19 +82,21 @@ def call_bus(stand: Stand, conninfo: str, callers: int, seconds: float) -> Calle
     return Called(**json.loads(done.stdout))
 
 
-def _bus_figures(callers: int, calls: Sequence[Called], limit: Sequence[float]) -> list[Figure]:
+def _bus_measurements(
+    callers: int, calls: Sequence[Called], limit: Sequence[float]
+) -> list[Measurement]:
     name = f"bus alone, {callers} callers"
     goal = Target("≥", 25_000) if callers == max(ALONE) else None
     ratios = [call.rate / rate for call, rate in zip(calls, limit, strict=True)]
     return [
-        Figure(name, "commands/s", [call.rate for call in calls], goal, calls[-1].cpu),
-        Figure(f"{name}, p50", "ms", [call.p50 * 1e3 for call in calls]),
-        Figure(f"{name}, p99", "ms", [call.p99 * 1e3 for call in calls]),
-        Figure(f"{name} : pgbench, free positions", "x", ratios),
+        Measurement(name, "commands/s", [call.rate for call in calls], goal, calls[-1].cpu),
+        Measurement(f"{name}, p50", "ms", [call.p50 * 1e3 for call in calls]),
+        Measurement(f"{name}, p99", "ms", [call.p99 * 1e3 for call in calls]),
+        Measurement(f"{name} : pgbench, free positions", "x", ratios),
     ]
 
 
-def over_http(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Figure]:
+def over_http(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Measurement]:
     """The bare echo and the service in turn, with the same requests."""
     executions = uvloop.run(service.running("single", CONNECTIONS))
     requests = [[service.progress(name, value) for value in (40, 60)] for name in executions]
@@ -111,13 +113,13 @@ def over_http(stand: Stand, plan: Plan, service: Service, server: Server) -> lis
     stand.stop(echo)
     ratios = [a.rate / e.rate for (a, _), (e, _) in zip(answers, echoes, strict=True)]
     return [
-        *load_figures(f"bare JSON echo, {len(sample.body)} bytes", echoes, None, None),
-        *load_figures("POST …/progress", answers, None, Target("≤", 50)),
-        Figure("POST …/progress : bare echo", "%", [100 * r for r in ratios], Target("≥", 45)),
+        *load_measurements(f"bare JSON echo, {len(sample.body)} bytes", echoes, None, None),
+        *load_measurements("POST …/progress", answers, None, Target("≤", 50)),
+        Measurement("POST …/progress : bare echo", "%", [100 * r for r in ratios], Target("≥", 45)),
     ]
 
 
-def many(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Figure]:
+def many(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Measurement]:
     """`POST /commands`, each call with a command for each of 500 executions of its own."""
     names = uvloop.run(service.running("many", A_CALL * MANY_CONNECTIONS))
 
@@ -139,10 +141,10 @@ def many(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Fig
         samples.append(load.inspected / load.seconds)
         costs = meter.costs().per(round(load.inspected * (plan.seconds + 1) / plan.seconds))
     name = f"POST /commands, {A_CALL} a call, {MANY_CONNECTIONS} connections"
-    return [Figure(name, "commands/s", samples, Target("≥", 12_000), costs)]
+    return [Measurement(name, "commands/s", samples, Target("≥", 12_000), costs)]
 
 
-def measure_shared(stand: Stand, plan: Plan) -> list[Figure]:
+def measure_shared(stand: Stand, plan: Plan) -> list[Measurement]:
     """Two processes on one database; every connection writes to all of the executions in turn."""
     service, first = prepare(stand, "shared")
     second = stand.serve(stand.conninfo("shared"))
@@ -153,7 +155,9 @@ def measure_shared(stand: Stand, plan: Plan) -> list[Figure]:
         loads.append(run(stand, plan, each, [first, second]))
     for server in (first, second):
         stand.stop(server)
-    return load_figures("POST …/progress on either", loads, Target("≥", 5_000), Target("≤", 100))
+    return load_measurements(
+        "POST …/progress on either", loads, Target("≥", 5_000), Target("≤", 100)
+    )
 
 
 def turns(*servers: Server) -> Iterator[tuple[int, Server]]:
@@ -179,16 +183,16 @@ def run(
 
 
 def refuse_others(load: Load) -> None:
-    """Figures count only where every answer was the right one."""
+    """Measurements count only where every answer was the right one."""
     if load.others:
         raise RuntimeError(f"answers other than 200: {dict(load.others)}")
 
 
-def load_figures(
+def load_measurements(
     name: str, loads: Sequence[tuple[Load, str]], rate: Target | None, p99: Target | None
-) -> list[Figure]:
+) -> list[Measurement]:
     return [
-        Figure(name, "requests/s", [load.rate for load, _ in loads], rate, loads[-1][1]),
-        Figure(f"{name}, p50", "ms", [1e3 * load.percentile(0.5) for load, _ in loads]),
-        Figure(f"{name}, p99", "ms", [1e3 * load.percentile(0.99) for load, _ in loads], p99),
+        Measurement(name, "requests/s", [load.rate for load, _ in loads], rate, loads[-1][1]),
+        Measurement(f"{name}, p50", "ms", [1e3 * load.percentile(0.5) for load, _ in loads]),
+        Measurement(f"{name}, p99", "ms", [1e3 * load.percentile(0.99) for load, _ in loads], p99),
     ]

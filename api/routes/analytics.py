@@ -28,7 +28,7 @@ class AnalyticsHandlers:
     """Answers figures about many executions."""
 
     def __init__(self, analytics_queries: AnalyticsQueries, consistency: Consistency) -> None:
-        self._figures = analytics_queries
+        self._queries = analytics_queries
         self._consistency = consistency
 
     async def executions(self, request: Request) -> ASGIApp:
@@ -48,7 +48,7 @@ class AnalyticsHandlers:
 
         async def read(store: Store) -> AnalyticsResult:
             async with store.searcher(INDEXED) as connection:
-                return await self._figures.answer(connection, question)
+                return await self._queries.answer(connection, question)
 
         answer = await self._consistency.of_view(request, "analytics", read)
         require_position(request, answer.position)

@@ -13,9 +13,9 @@ from api.access.rights import Right
 from api.cells.registry import HostedState
 from api.claiming.dispatcher import ClaimDispatcher
 from api.clock import Clock
-from api.routes.engine.figures import set_figures
+from api.routes.engine.metrics import set_metrics
 from api.streaming.hub import Hub
-from api.telemetry.metrics import LogFigures
+from api.telemetry.metrics import LogMetrics
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import VARY, json
@@ -181,32 +181,32 @@ class HealthHandlers:
         return json({"time": format_time(self._clock()), "leap": round(leap.total_seconds())})
 
     async def prometheus(self, __: Request) -> ASGIApp:
-        """The figures in Prometheus' text format."""
-        figures = LogFigures()
+        """The metrics in Prometheus' text format."""
+        metrics = LogMetrics()
         head, _ = await self._store.head()
-        figures.set("log_position", head)
+        metrics.set("log_position", head)
         if self._store.log_name:
-            figures.set("log", 1, self._store.log_name)
-        figures.set("commands_waiting", self._bus.waiting)
+            metrics.set("log", 1, self._store.log_name)
+        metrics.set("commands_waiting", self._bus.waiting)
         for progress in await self._positions.progress():
-            figures.set("view_position", progress.position, progress.view)
-            figures.set("view_parked", progress.parked, progress.view)
-        figures.set("claimers_waiting", len(self._dispatcher))
+            metrics.set("view_position", progress.position, progress.view)
+            metrics.set("view_parked", progress.parked, progress.view)
+        metrics.set("claimers_waiting", len(self._dispatcher))
         if self._standby is not None:
-            figures.set("reads_from_standby", self._standby.usable)
-            figures.set("standby_lag_seconds", self._standby.lag.seconds)
+            metrics.set("reads_from_standby", self._standby.usable)
+            metrics.set("standby_lag_seconds", self._standby.lag.seconds)
         if (others := self._others()) is not None:
             counted = {"known": others.known, "open": others.open, "away": len(others.away)}
             for state, number in counted.items():
-                figures.set("logs", number, state)
-        await set_figures(figures, self._store, self._clock(), among=not self._of_process)
-        text = figures.text() + (generate_latest() if self._of_process else b"")
+                metrics.set("logs", number, state)
+        await set_metrics(metrics, self._store, self._clock(), among=not self._of_process)
+        text = metrics.text() + (generate_latest() if self._of_process else b"")
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:
-    """The rows of health and figures."""
-    return (*_probes(handlers), *_figures(handlers))
+    """The rows of health and metrics."""
+    return (*_probes(handlers), *_operator_routes(handlers))
 
 
 def _probes(handlers: HealthHandlers) -> tuple[Operation, ...]:
@@ -233,7 +233,7 @@ def _probes(handlers: HealthHandlers) -> tuple[Operation, ...]:
     )
 
 
-def _figures(handlers: HealthHandlers) -> tuple[Operation, ...]:
+def _operator_routes(handlers: HealthHandlers) -> tuple[Operation, ...]:
     return (
         Operation(
             "projections",

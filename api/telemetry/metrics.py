@@ -33,7 +33,7 @@ STREAMS = Gauge("executions_streams", "Open streams")
 MOST_WEBHOOKS = 20
 
 
-FIGURES = {
+GAUGES = {
     "log": ("The name of the log whose figures these are", "log"),
     "logs": ("Other logs of this server, by their state", "state"),
     "log_position": ("Position of the last event of the log",),
@@ -72,14 +72,14 @@ FIGURES = {
 """What each gauge of a log says, and its label, if it has one."""
 
 
-class LogFigures:
+class LogMetrics:
     """The gauges of one log, made for one answer: nothing of another log of the process stands among them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._gauges = {
             name: Gauge(f"executions_{name}", text, labels, registry=self._registry)
-            for name, (text, *labels) in FIGURES.items()
+            for name, (text, *labels) in GAUGES.items()
         }
 
     def set(self, name: str, value: float, label: str | None = None) -> None:

@@ -24,7 +24,7 @@ class ClaimTotals(NamedTuple):
 
 
 async def claim_totals(connection: AsyncConnection) -> ClaimTotals:
-    """The figures of claims for `/metrics`."""
+    """The metrics of claims for `/metrics`."""
     cursor = await connection.execute(TOTALS, binary=True)
     rows = await cursor.fetchall()
     return ClaimTotals(*rows[0])

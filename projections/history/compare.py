@@ -23,7 +23,7 @@ UNREADABLE = (Ciphertext,)
 """What was erased is not compared."""
 EXACT = Context(prec=80)
 """More digits than two amounts have together."""
-FIGURES = ("duration", "activeDuration", "cost", "tokensUsed", "apiCalls")
+METRICS = ("duration", "activeDuration", "cost", "tokensUsed", "apiCalls")
 
 
 class Pair(NamedTuple):
@@ -103,16 +103,16 @@ def _row(pair: Pair) -> dict[str, Any]:
         "this": _step(this),
         "with": _step(other),
         "differs": [*(["order"] if moved else []), *differs],
-        "difference": _difference(_figures(this), _figures(other)),
+        "difference": _difference(_metrics(this), _metrics(other)),
     }
 
 
 def _step(step: Document) -> dict[str, Any]:
     shown = {name: step[name] for name in SHOWN if name in step}
-    return shown | {n: v for n, v in step.get("metrics", {}).items() if n in FIGURES}
+    return shown | {n: v for n, v in step.get("metrics", {}).items() if n in METRICS}
 
 
-def _figures(step: Document) -> dict[str, Any]:
+def _metrics(step: Document) -> dict[str, Any]:
     return {
         **step.get("metrics", {}),
         **({"duration": step["duration"]} if "duration" in step else {}),
@@ -122,12 +122,12 @@ def _figures(step: Document) -> dict[str, Any]:
 def _summary(execution: Document) -> dict[str, Any]:
     shown = {name: execution[name] for name in ("$id", "version", "status")}
     metrics = execution["metrics"]
-    return shown | {name: metrics[name] for name in FIGURES if name in metrics}
+    return shown | {name: metrics[name] for name in METRICS if name in metrics}
 
 
 def _difference(this: Document, other: Document) -> dict[str, Any]:
     """Only of what both have: what one has not is not nothing."""
-    both = (name for name in FIGURES if name in this and name in other)
+    both = (name for name in METRICS if name in this and name in other)
     return {
         name: plain_number(EXACT.subtract(_exact(other[name]), _exact(this[name]))) for name in both
     }

@@ -218,6 +218,8 @@ RETIRED = {
     "move_place": "shift_position",
     "REST": "PAUSE, RETRY_AFTER, DEFAULT_PARTITION",
     "Rest": "Pace",
+    "LogFigures": "LogMetrics",
+    "FIGURES": "GAUGES, METRICS",
 }
 """Names of our own for what the field has a name for."""
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 class Target(NamedTuple):
-    """A figure to reach: `Target("≥", 25_000)`."""
+    """A bound to reach: `Target("≥", 25_000)`."""
 
     compare: Literal["≥", "≤"]
     bound: float
@@ -24,7 +24,7 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Measurement:
     """One measured quantity: a sample for each repetition, whose median counts."""
 
     name: str
@@ -56,44 +56,46 @@ class Figure:
 
 @dataclass(slots=True)
 class Report:
-    """The figures of one run, by section."""
+    """The measurements of one run, by section."""
 
-    sections: dict[str, list[Figure]] = field(default_factory=dict)
+    sections: dict[str, list[Measurement]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, section: str, figures: Sequence[Figure]) -> None:
-        self.sections.setdefault(section, []).extend(figures)
+    def add(self, section: str, measurements: Sequence[Measurement]) -> None:
+        self.sections.setdefault(section, []).extend(measurements)
 
     def print_json(self) -> None:
         sections = {
-            name: [figure.as_json() for figure in figures]
-            for name, figures in self.sections.items()
+            name: [measurement.as_json() for measurement in measurements]
+            for name, measurements in self.sections.items()
         }
         print(json.dumps({"sections": sections, "notes": self.notes}, indent=1))  # noqa: T201
 
     def print_tables(self) -> None:
         console = Console(width=None if sys.stdout.isatty() else 120)
-        for name, figures in self.sections.items():
-            console.print(_table(name, figures))
+        for name, measurements in self.sections.items():
+            console.print(_table(name, measurements))
         for note in self.notes:
             console.print(note, highlight=False)
 
 
-def _table(name: str, figures: Sequence[Figure]) -> Table:
+def _table(name: str, measurements: Sequence[Measurement]) -> Table:
     table = Table(title=name, title_justify="left", show_edge=False)
-    table.add_column("figure")
+    table.add_column("measurement")
     table.add_column("median", justify="right")
     table.add_column("min - max", justify="right")
     table.add_column("target", justify="right")
     table.add_column("", justify="left")
-    for figure in figures:
-        target, verdict = figure.target, ""
+    for measurement in measurements:
+        target, verdict = measurement.target, ""
         if target:
-            verdict = "[green]met[/]" if target.is_met(figure.value) else "[red]missed[/]"
+            verdict = "[green]met[/]" if target.is_met(measurement.value) else "[red]missed[/]"
         table.add_row(
-            f"{figure.name}\n[dim]{figure.note}[/]" if figure.note else figure.name,
-            f"{number(figure.value)} {figure.unit}",
-            figure.spread if len(figure.samples) > 1 else "",
+            f"{measurement.name}\n[dim]{measurement.note}[/]"
+            if measurement.note
+            else measurement.name,
+            f"{number(measurement.value)} {measurement.unit}",
+            measurement.spread if len(measurement.samples) > 1 else "",
             f"{target.compare} {number(target.bound)}" if target else "",
             verdict,
         )
