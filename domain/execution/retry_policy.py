@@ -28,13 +28,20 @@ class RetryPolicy(Value):
     jitter: Literal["none", "full", "equal"] = "none"
 
     def delay(self, retry: int, random: Callable[[], float]) -> timedelta:
-        """How long to wait before the n-th retry (from 1), in whole milliseconds."""
-        exponent = min(retry - 1, LARGEST_EXPONENT)
-        factor = 2**exponent if self.backoff == "exponential" else retry
-        delay = min(in_milliseconds(self.max_delay), in_milliseconds(self.initial_delay) * factor)
+        """Draw the delay before the n-th retry (from 1), in whole milliseconds."""
+        longest, first = in_milliseconds(self.max_delay), in_milliseconds(self.initial_delay)
+        delay = min(longest, first * self._factor(retry))
         match self.jitter:
             case "full":
                 delay = int(delay * random())
             case "equal":
                 delay = int(delay * (1 + random()) / 2)
         return timedelta(milliseconds=delay)
+
+    def _factor(self, retry: int) -> int:
+        """How many times the initial delay comes before the n-th retry."""
+        match self.backoff:
+            case "linear":
+                return retry
+            case "exponential":
+                return 1 << min(retry - 1, LARGEST_EXPONENT)
