@@ -141,7 +141,7 @@ async def run_workers(
     )
     wake_by_views(listener, schema, workers)
     _wake_by_log(store, listener, tree, sweeper)
-    slow = _slow(writer, store, conninfo, clock=clock, keys=keys, kept=retention, audit=audit)
+    slow = _slow(writer, store, conninfo, clock=clock, keys=keys, retention=retention, audit=audit)
     for each in (*workers, *slow):
         each.slots = shared and shared.slots
     watches = _watches(store, listener, conninfo, on_change, shared)
@@ -159,15 +159,15 @@ def _slow(
     *,
     clock: Clock,
     keys: LogKeys,
-    kept: LineRetention | None,
+    retention: LineRetention | None,
     audit: Audit | None,
 ) -> list[Slow]:
     """What takes long, now and then: it archives, retires and audits."""
     schema, parts = store.schema, list[Slow]()
-    if kept is not None:
-        days = kept.access_days
-        parts.append(Archiver(writer, store, conninfo, schema, kept, clock=clock))
-        parts.append(EventArchiver(writer, store, conninfo, kept, clock=clock))
+    if retention is not None:
+        days = retention.access_days
+        parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
+        parts.append(EventArchiver(writer, store, conninfo, retention, clock=clock))
         parts.append(AccessRetirer(writer, store, conninfo, schema, days, clock=clock))
     if audit is not None and audit.rate:
         parts.append(Auditor(writer, store, conninfo, keys.secret, audit.rate, clock=clock))

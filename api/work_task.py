@@ -23,7 +23,7 @@ from api.database import Database
 from api.hosted_log_work import HostedLogWorkers, WorkDeployment
 from api.settings import Settings, SetupError
 from api.work import Audit, LogChangeHandlers, run_witnesses, run_workers
-from domain.access.retirements import KEPT_DAYS
+from domain.access.retirements import DEFAULT_DAYS
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 from domain.eventlog.keys.key_watch import CHANGED
@@ -62,7 +62,7 @@ class WorkTask(NamedTuple):
     auditor_rate: int = 0
     witnesses: str = ""
     stamps: str = ""
-    access_days: int = KEPT_DAYS
+    access_days: int = DEFAULT_DAYS
     log_name: str | None = None
     logs: str = ""
     others: str = ""

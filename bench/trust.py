@@ -28,7 +28,7 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.setup.log_id import log_id
 from projections.audit.check import connect, head_faults, start, tree_faults
 from projections.audit.note import Signer, TreeCheckpoint, origin_of
-from projections.audit.tables import KEEP_HEAD, hashes_after, keep_tiles
+from projections.audit.tables import STORE_HEAD, hashes_after, store_tiles
 from projections.audit.tiles import Tree
 from projections.preparation import migrate
 from workers.tree_builder import PAGE, TreeBuilder
@@ -168,7 +168,7 @@ async def _plant(conninfo: str, amount: int) -> None:
         while tree.size < amount:
             more = min(STEP, amount - tree.size)
             hashes = [sha256(n.to_bytes(8)).digest() for n in range(tree.size, tree.size + more)]
-            await keep_tiles(connection, tree.append(hashes))
+            await store_tiles(connection, tree.append(hashes))
         note = signer.sign(TreeCheckpoint(signer.origin, tree.size, tree.root()).text)
         head = (tree.size, tree.root(), signer.origin, signer.public_key, note, datetime.now(UTC))
-        await connection.execute(KEEP_HEAD, head)
+        await connection.execute(STORE_HEAD, head)

@@ -71,7 +71,7 @@ EXPIRED = """(document ->> 'expiresAt' COLLATE "C" <= %s) IS TRUE"""
 LISTS = {"executions"}
 LOAD = """SELECT c.kind || '/' || c.id, c.version, c.position, c.at, c.state
     FROM unnest(%b::text[], %b::text[]) AS wanted (kind, id) JOIN catalog AS c USING (kind, id)"""
-KEEP = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, provider,
+STORE = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, provider,
         document::jsonb, shown, state
     FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::text[],
         %b::text[], %b::text[], %b::text[], %b::bytea[])
@@ -133,7 +133,7 @@ class Catalog:
             assert versioned is not None
             rows.append(self._row(stream, versioned))
         columns = [list(column) for column in zip(*rows, strict=True)]
-        await connection.execute(KEEP, columns, prepare=True)
+        await connection.execute(STORE, columns, prepare=True)
 
     async def _load(
         self, connection: AsyncConnection, streams: Sequence[str]

@@ -7,14 +7,14 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
-KEEP = """INSERT INTO key_uses AS kept SELECT * FROM unnest(%b::text[], %b::timestamptz[]) AS used (key, at)
+STORE = """INSERT INTO key_uses AS kept SELECT * FROM unnest(%b::text[], %b::timestamptz[]) AS used (key, at)
     ORDER BY key ON CONFLICT (key) DO UPDATE SET at = greatest(kept.at, excluded.at)"""
 FIND = "SELECT key, at FROM key_uses WHERE key = ANY(%b::text[])"
 
 
-async def keep_uses(connection: AsyncConnection, uses: Mapping[str, datetime]) -> None:
+async def store_uses(connection: AsyncConnection, uses: Mapping[str, datetime]) -> None:
     """Note when keys were used; a later time stays."""
-    await connection.execute(KEEP, (list(uses), list(uses.values())))
+    await connection.execute(STORE, (list(uses), list(uses.values())))
 
 
 async def last_uses(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, datetime]:

@@ -1,4 +1,4 @@
-"""A page of executions with its total and facets: from totals that are kept, where those suffice.
+"""A page of executions with its total and facets: from totals that are stored, where those suffice.
 
 What never changes of executions is counted beside their rows. Statuses are counted by analytics, which follows the log on its
 own: its totals count where both go equally far.
@@ -66,7 +66,7 @@ async def facets_of(
 async def _count_by_totals(
     connection: AsyncConnection, condition: Condition, position: int, field: Field | None = None
 ) -> dict[str, int] | None:
-    """How many have each value of a field, or any one, by totals that are kept, where some are."""
+    """How many have each value of a field, or any one, by totals that are stored, where some are."""
     kept = await count_by_totals(connection, condition, field.column if field else None)
     if kept is None:
         path = field.path if field else totals.STATUS

@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from domain.access.retirements import KEPT_DAYS
+from domain.access.retirements import DEFAULT_DAYS
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles, is_installed
 from domain.eventlog.setup.log_lines import MAKE_DAYS
 from domain.eventlog.store import Store
@@ -74,11 +74,11 @@ class LineRetention:
     url: str
     days: int
     work: Path
-    access_days: int = KEPT_DAYS
+    access_days: int = DEFAULT_DAYS
     event_days: int | None = None
     """And for how many days events stay in the table at least; None: for ever."""
 
-    def first_kept(self, now: datetime) -> date:
+    def first_retained_day(self, now: datetime) -> date:
         """The first day that stays in the table."""
         return now.date() - timedelta(days=self.days)
 
@@ -149,7 +149,7 @@ class Archiver(RetentionWorker):
                 await asyncio.to_thread(shutil.rmtree, self._retention.work, ignore_errors=True)
                 await self._make_days(connection, now.date())
             await settle_location(connection, self._files, moves=moves, dry_run=dry_run)
-            past = await table.days_before(connection, self._retention.first_kept(now))
+            past = await table.days_before(connection, self._retention.first_retained_day(now))
             if not (dry_run or is_installed()):
                 return []
             return [
@@ -230,7 +230,7 @@ class Archiver(RetentionWorker):
         """
         try:
             async with connection.transaction():
-                await table.keep_files(connection, day, files, self._clock())
+                await table.store_files(connection, day, files, self._clock())
                 drop = partial(table.drop, connection, day)
                 await drop_unless_held(connection, checked.position, drop)
         except Changed:

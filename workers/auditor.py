@@ -119,7 +119,7 @@ class Auditor(OwnedWork):
         head = await head_of(connection)
         until, origin = (head.size, head.origin) if head else (0, "")
         await walk.begin_round(connection, until, origin, self._clock())
-        await walk.reach(connection, 0, await self._keep(connection, faults))
+        await walk.reach(connection, 0, await self._store_faults(connection, faults))
         if not until:
             await self._end_round(connection)
 
@@ -130,7 +130,7 @@ class Auditor(OwnedWork):
         for first in range(0, len(begun), TOGETHER):
             of_some = partial(self._check.faults_of, begun[first : first + TOGETHER])
             faults += await self._confirm(of_some)
-        await walk.reach(connection, until, await self._keep(connection, faults))
+        await walk.reach(connection, until, await self._store_faults(connection, faults))
         await self._pace(until - after)
         found = await walk.walk_of(connection)
         if found is not None and found.position >= found.until:
@@ -157,10 +157,10 @@ class Auditor(OwnedWork):
     async def _pace(self, events: int) -> None:
         await asyncio.sleep(events / self._rate)
 
-    async def _keep(self, connection: AsyncConnection, faults: list[Fault]) -> int:
+    async def _store_faults(self, connection: AsyncConnection, faults: list[Fault]) -> int:
         """Note what was found; how many faults."""
         for fault in faults:
-            if await walk.keep_fault(connection, fault):
+            if await walk.store_fault(connection, fault):
                 log.error("what is stored does not fit", fault=str(fault))
         return len(faults)
 

@@ -28,7 +28,7 @@ from projections.log_lines.archive.holds import (
     Checked,
     Holding,
     is_placed_since,
-    keep_log_as_it_is,
+    lock_log,
 )
 from workers.connection_slots import ConnectionSlots
 
@@ -153,7 +153,7 @@ async def drop_unless_held(
             async with connection.transaction():
                 await connection.execute(SHORT_LOCK_TIMEOUT)
                 await drop()
-                await keep_log_as_it_is(connection)
+                await lock_log(connection)
                 await _unless_held(connection, position)
             return
         except BUSY:

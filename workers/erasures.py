@@ -32,7 +32,7 @@ class ErasurePage(NamedTuple):
     position: int
 
 
-class KeptByHolds(NamedTuple):
+class ErasureHolds(NamedTuple):
     """The holds on things, by their ids, as of a position; no hold may be placed after it meanwhile."""
 
     holds: Mapping[str, Sequence[str]] = NONE
@@ -47,7 +47,7 @@ class KeptByHolds(NamedTuple):
         )
 
 
-NOTHING_KEPT = KeptByHolds()
+NO_HOLDS = ErasureHolds()
 
 
 def refusal(
@@ -70,7 +70,7 @@ async def orders_of(store: Store, catalog: Catalog, job: Job, limit: int) -> Era
     return ErasurePage("order", ids, following, page.position)
 
 
-async def find_kept_by_holds(store: Store, part: ErasurePage) -> KeptByHolds:
+async def find_erasure_holds(store: Store, part: ErasurePage) -> ErasureHolds:
     """Which of some executions, or orders, legal holds keep.
 
     Raises:
@@ -81,8 +81,8 @@ async def find_kept_by_holds(store: Store, part: ErasurePage) -> KeptByHolds:
     states = [versioned.state for versioned in found.values()]
     find = holds_on_orders if part.kind == "order" else holds_on
     async with store.reader() as connection:
-        kept = await find(connection, states)
-    return KeptByHolds(kept.holds, kept.position, Unless(HoldPlaced.type, kept.position))
+        on_hold = await find(connection, states)
+    return ErasureHolds(on_hold.holds, on_hold.position, Unless(HoldPlaced.type, on_hold.position))
 
 
 def ids_erased(ids: Sequence[str], outcomes: Sequence[WriteOutcome]) -> tuple[str, ...]:

@@ -30,11 +30,11 @@ from projections.executions.references import nothing
 from projections.query import parser
 from projections.query.ast import And, Condition
 from workers.erasures import (
-    NOTHING_KEPT,
+    NO_HOLDS,
     ORDERS,
+    ErasureHolds,
     ErasurePage,
-    KeptByHolds,
-    find_kept_by_holds,
+    find_erasure_holds,
     ids_erased,
     orders_of,
     refusal,
@@ -139,11 +139,11 @@ class JobWorker(OwnedWork):
         if page.position < job.created_position:
             return False
         erases = _erases(job)
-        kept = await find_kept_by_holds(self._store, page) if erases else NOTHING_KEPT
-        if erases and kept.position < job.created_position:
+        on_hold = await find_erasure_holds(self._store, page) if erases else NO_HOLDS
+        if erases and on_hold.position < job.created_position:
             return False
         try:
-            await self._send(job, page, kept)
+            await self._send(job, page, on_hold)
         except (Overloaded, OutcomeUnknown):
             raise
         except DomainError as error:  # it was cancelled, or advanced by another process
@@ -151,18 +151,18 @@ class JobWorker(OwnedWork):
             return False
         return True
 
-    async def _send(self, job: Job, page: ErasurePage, kept: KeptByHolds) -> None:
+    async def _send(self, job: Job, page: ErasurePage, on_hold: ErasureHolds) -> None:
         """Send the commands of a page, and note it."""
-        ids = [id_ for id_ in page.ids if id_ not in kept.holds]
+        ids = [id_ for id_ in page.ids if id_ not in on_hold.holds]
         command = _command(job, page.kind)
         messages = [
-            _message(job, f"{page.kind}/{each}", command)._replace(unless=kept.unless)
+            _message(job, f"{page.kind}/{each}", command)._replace(unless=on_hold.unless)
             for each in ids
         ]
 
         def conclude(outcomes: Sequence[WriteOutcome]) -> Message:
-            refused = (*kept.refusals(page.kind), *_refusals(page.kind, ids, outcomes))
-            erased = ids_erased(ids, outcomes) if kept.unless else ()
+            refused = (*on_hold.refusals(page.kind), *_refusals(page.kind, ids, outcomes))
+            erased = ids_erased(ids, outcomes) if on_hold.unless else ()
             orders = page.kind == "order"
             command = AdvanceJob(
                 after=job.cursor,

@@ -47,7 +47,7 @@ LEAP = timedelta(seconds=1)
 ALL_EVERY = timedelta(seconds=10)
 """An execution may become due in the past: its silence is watched from now on, or the read model was late."""
 EPOCH = datetime.fromtimestamp(0, UTC)
-CLEAN_EVERY, KEPT = timedelta(hours=1), timedelta(days=1)
+CLEAN_EVERY, RETENTION = timedelta(hours=1), timedelta(days=1)
 
 log = structlog.get_logger()
 
@@ -164,7 +164,7 @@ class LeaseWorker(OwnedWork):
             return
         self._clean_at = now + CLEAN_EVERY
         if not (await read_view_position(connection, Claims.name)).lag:
-            await forget_ended(connection, now - KEPT)
+            await forget_ended(connection, now - RETENTION)
 
     async def _messages(self, fresh: Sequence[SilentExecution], now: datetime) -> list[Message]:
         """The commands that are due; notes when each execution is looked at again."""

@@ -19,12 +19,12 @@ from projections.audit.leaf import HASH_BYTES
 from projections.audit.note import BadNote, Signer, TreeCheckpoint, checkpoint_of, origin_of
 from projections.audit.tables import (
     FORGET_TILES,
-    KEEP_FAULT,
-    KEEP_HEAD,
+    STORE_FAULT,
+    STORE_HEAD,
     TreeHead,
     hashes_after,
     head_of,
-    keep_tiles,
+    store_tiles,
     tiles_of_tree,
 )
 from projections.audit.tiles import Tree, tiles_of
@@ -82,7 +82,7 @@ class TreeBuilder(OwnedWork):
         if fault != self._fault:
             log.error("the tree of the log has stopped to grow", reason=fault)
         self._fault = fault
-        await connection.execute(KEEP_FAULT, (fault, fault))
+        await connection.execute(STORE_FAULT, (fault, fault))
 
     async def grow(self, connection: AsyncConnection) -> bool:
         """Append the next page of events, and sign; whether there are more.
@@ -101,10 +101,10 @@ class TreeBuilder(OwnedWork):
             tree = await self._continue(connection, head, position, tree)
             hashes = await _next_hashes(connection, tree.size, position)
             if hashes or head.origin != origin:
-                await keep_tiles(connection, tree.append(hashes))
-                await connection.execute(KEEP_HEAD, self._sign(tree)[:-1])
+                await store_tiles(connection, tree.append(hashes))
+                await connection.execute(STORE_HEAD, self._sign(tree)[:-1])
             elif head.fault is not None:
-                await connection.execute(KEEP_FAULT, (None, None))
+                await connection.execute(STORE_FAULT, (None, None))
         self._tree = tree
         return tree.size < position
 

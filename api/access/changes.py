@@ -12,11 +12,11 @@ from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.queries import WITH_TYPES
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
-from projections.key_uses import keep_uses
+from projections.key_uses import store_uses
 
 PAUSE = 0.1
 """Seconds between two looks at the log."""
-USES_KEPT = 5
+STORE_USES_EVERY = 5
 """Seconds between two notes of which keys were used."""
 KEY = "key/"
 
@@ -78,15 +78,15 @@ class AccessChanges(Background):
 
     async def _note_uses(self) -> None:
         while True:
-            await asyncio.sleep(USES_KEPT)
+            await asyncio.sleep(STORE_USES_EVERY)
             if self._uses:
-                await self._keep_uses()
+                await self._store_uses()
 
-    async def _keep_uses(self) -> None:
+    async def _store_uses(self) -> None:
         uses, self._uses = self._uses, {}
         try:
             async with self._store.reader() as connection:
-                await keep_uses(connection, uses)
+                await store_uses(connection, uses)
         except BaseException:
             self._uses = uses | self._uses  # kept when it is tried again
             raise

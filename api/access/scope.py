@@ -1,7 +1,7 @@
 """What of the log a caller reaches: for each right the condition that an execution has to meet.
 
 One object serves every way of asking: it is a condition of the filter language for lists, a predicate
-for states, and a pair of a field and a value where a total is kept by customer or provider.
+for states, and a pair of a field and a value where a total is stored by customer or provider.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from api.cells.connection import KeptConnections, Query
+from api.cells.connection import ConnectionPool, Query
 from api.cells.remote import Away, CellReply, Questions, RemoteLog
 from api.problems.codes import PROBLEMS
 from domain.errors import DomainError, Overloaded
@@ -68,7 +68,7 @@ class CellClient:
         self,
         transport: httpx.AsyncBaseTransport | None = None,
         *,
-        questions: Callable[[str], Questions] = KeptConnections,
+        questions: Callable[[str], Questions] = ConnectionPool,
         seconds: float = ANSWER_TIMEOUT,
         steady: Callable[[], float] = monotonic,
     ) -> None:

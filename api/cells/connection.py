@@ -17,7 +17,7 @@ import httpx
 Query = list[tuple[str, str | int | float | bool | None]]
 """Parameters, in order, repeated ones repeated."""
 CONNECT_TIMEOUT = 2.0
-KEPT = 8
+MOST_IDLE = 8
 """Connections that nothing is asked on."""
 PORTS = {"http": 80, "https": 443}
 
@@ -108,7 +108,7 @@ class _Connection(asyncio.Protocol):
         self.close()
 
 
-class KeptConnections:
+class ConnectionPool:
     """The connections to the server of a URL."""
 
     def __init__(self, url: str) -> None:
@@ -156,7 +156,7 @@ class KeptConnections:
 
     async def _ask(self, connection: _Connection, request: bytes, most: int) -> Answered:
         answer = await connection.ask(request, most)
-        if connection.is_open and len(self._idle) < KEPT:
+        if connection.is_open and len(self._idle) < MOST_IDLE:
             self._idle.append(connection)
         else:
             connection.close()

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import httpx
 
-from api.cells.connection import CONNECT_TIMEOUT, Answered, BrokenAnswer, KeptConnections, Query
+from api.cells.connection import CONNECT_TIMEOUT, Answered, BrokenAnswer, ConnectionPool, Query
 
 SILENCE = 45.0
 """Seconds without even a heartbeat, after which a stream is taken for lost."""
@@ -35,7 +35,7 @@ class CellReply(NamedTuple):
 
 
 class Questions(Protocol):
-    """Sends questions to a server: `KeptConnections`, if it is no test."""
+    """Sends questions to a server: `ConnectionPool`, if it is no test."""
 
     async def get(
         self, path: str, query: Query, headers: Mapping[str, str], most: int
@@ -58,7 +58,7 @@ class RemoteLog:
     ) -> None:
         self._url = url
         self._seconds = seconds
-        self._questions = questions or KeptConnections(url)
+        self._questions = questions or ConnectionPool(url)
         self._turns = asyncio.Semaphore(MOST_QUESTIONS)
         timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT)
         # Each stream has a connection of its own: no number of them may keep questions from theirs.

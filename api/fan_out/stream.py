@@ -41,7 +41,7 @@ class SourceLog(NamedTuple):
     head: int
 
 
-class KeptStream(NamedTuple):
+class NatsStream(NamedTuple):
     """A stream as it is found: which log it holds, and from where to where; `last_at` is the time of its last event."""
 
     log: str
@@ -72,23 +72,23 @@ def require_payload(client: Client) -> None:
         )
 
 
-async def find_stream(client: Client, stream: str) -> KeptStream | None:
+async def find_stream(client: Client, stream: str) -> NatsStream | None:
     """The stream of this name; None where there is none."""
     try:
         info = await client.jsm(timeout=API_TIMEOUT).stream_info(stream)
     except NotFoundError:
         return None
-    return _kept_stream(info)
+    return _nats_stream(info)
 
 
 async def open_stream(
     client: Client,
     subjects: Subjects,
     of: SourceLog,
-    keep: NatsRetention,
+    retention: NatsRetention,
     *,
     begin_again: bool = False,
-) -> KeptStream:
+) -> NatsStream:
     """The stream of a log: it is made where there is none, and begins behind the end of the log then.
 
     Raises:
@@ -97,60 +97,60 @@ async def open_stream(
     """
     require_payload(client)
     manager = client.jsm(timeout=API_TIMEOUT)
-    kept = await find_stream(client, subjects.stream)
-    if kept is not None and begin_again:
+    existing = await find_stream(client, subjects.stream)
+    if existing is not None and begin_again:
         log.warning("the stream in NATS is deleted, and begins again", stream=subjects.stream)
         await manager.delete_stream(subjects.stream)
-        kept = None
-    if kept is None:
+        existing = None
+    if existing is None:
         try:
-            return _kept_stream(await manager.add_stream(_config(subjects, of, keep)))
+            return _nats_stream(await manager.add_stream(_config(subjects, of, retention)))
         except BadRequestError as error:
             raise SetupError(f"NATS does not make the stream: {error.description}") from None
         except ServerError as error:
             if error.err_code != ONE_SERVER:
                 raise
             raise SetupError(
-                f"NATS does not keep {keep.replicas} replicas: it is one server, and no cluster"
+                f"NATS does not keep {retention.replicas} replicas: it is one server, and no cluster"
             ) from None
-    if kept.log != of.log:
+    if existing.log != of.log:
         raise OtherLogInStream(
             subjects.stream,
-            f"holds events of the log {kept.log or '(unknown)'}, and this one is {of.log}",
+            f"holds events of the log {existing.log or '(unknown)'}, and this one is {of.log}",
         )
-    return kept._replace(last_at=await _time_of(client, subjects, kept))
+    return existing._replace(last_at=await _time_of(client, subjects, existing))
 
 
-async def _time_of(client: Client, subjects: Subjects, kept: KeptStream) -> datetime | None:
-    if kept.last < kept.first:
+async def _time_of(client: Client, subjects: Subjects, nats_stream: NatsStream) -> datetime | None:
+    if nats_stream.last < nats_stream.first:
         return None
     try:
-        found_ = await client.jsm(timeout=API_TIMEOUT).get_msg(subjects.stream, kept.last)
+        found_ = await client.jsm(timeout=API_TIMEOUT).get_msg(subjects.stream, nats_stream.last)
     except NotFoundError:  # it was too old, and has gone meanwhile
         return None
     try:
-        return decode_row(kept.last, found_.data or b"").at
+        return decode_row(nats_stream.last, found_.data or b"").at
     except (ValueError, TypeError):
         raise OtherLogInStream(subjects.stream, "ends with a message that is no event") from None
 
 
-def _kept_stream(info: StreamInfo) -> KeptStream:
+def _nats_stream(info: StreamInfo) -> NatsStream:
     about, state = info.config.metadata or {}, info.state
     last = max(state.last_seq, state.first_seq - 1)
     name = about.get(NAME) or None
-    return KeptStream(about.get(LOG, ""), name, about.get(KEY, ""), state.first_seq, last)
+    return NatsStream(about.get(LOG, ""), name, about.get(KEY, ""), state.first_seq, last)
 
 
-def _config(subjects: Subjects, of: SourceLog, keep: NatsRetention) -> StreamConfig:
+def _config(subjects: Subjects, of: SourceLog, retention: NatsRetention) -> StreamConfig:
     return StreamConfig(
         name=subjects.stream,
         subjects=[subjects.events],
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
         first_seq=of.head + 1,
-        max_age=keep.seconds,
-        max_bytes=keep.size,
-        num_replicas=keep.replicas,
+        max_age=retention.seconds,
+        max_bytes=retention.size,
+        num_replicas=retention.replicas,
         deny_delete=True,
         deny_purge=True,
         metadata={LOG: of.log, NAME: of.name or "", KEY: of.key},

@@ -29,7 +29,7 @@ UNREAD_TIMEOUT = 30.0
 """Seconds that a stranger may leave an answer unread."""
 HTTP_BYTES = 8 * 1024
 """Bytes that HTTP costs a connection, once it has begun; before, it is a tenth of that."""
-MOST_KEPT = 4 * 1024 * 1024
+MOST_HELD = 4 * 1024 * 1024
 """Bytes that strangers may keep here, all together: HTTP, heads that are incomplete, unread answers."""
 BESIDE_STREAMS = 1_000
 """Connections that are no streams."""
@@ -67,7 +67,7 @@ class ConnectionLimits:
         self.most = most
         self.per_address = per_address
         self.open = 0
-        self.kept_bytes = 0
+        self.held_bytes = 0
         self._addresses: Counter[str] = Counter()
         self._idle: dict[Peer, float] = {}
         self._idle_strangers: dict[Peer, float] = {}
@@ -121,13 +121,13 @@ class ConnectionLimits:
         """A stranger keeps so many more bytes here: who has kept some longest makes room for them."""
         since, before = self._holding.get(peer, (_now(), 0))
         self._holding[peer] = since, before + size
-        self.kept_bytes += size
-        while self.kept_bytes > MOST_KEPT:
+        self.held_bytes += size
+        while self.held_bytes > MOST_HELD:
             self._cut(next(iter(self._holding)), "keeps too much")
 
     def release(self, peer: Peer) -> None:
         """It keeps nothing any more."""
-        self.kept_bytes -= self._holding.pop(peer, (0, 0))[1]
+        self.held_bytes -= self._holding.pop(peer, (0, 0))[1]
 
     def forget(self, peer: Peer) -> None:
         """It is gone. To be called once or more."""

@@ -39,7 +39,7 @@ class LimitedConnection(asyncio.Protocol):
     def too_slow(self) -> None:
         """Its request has not come in time."""
 
-    def keep(self, size: int) -> None:
+    def hold(self, size: int) -> None:
         """Count what a stranger makes the server keep."""
         if not (self.known or self.transport.is_closing()):
             self.limits.hold(self, size)
@@ -58,7 +58,7 @@ class LimitedConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.paused = True
-        self.keep(self.transport.get_write_buffer_size())
+        self.hold(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()

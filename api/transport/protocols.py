@@ -205,9 +205,9 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
         elif self._joined.unread:
             self.receive(body)
         elif self.scope is not None and self._cycle() is None:  # type: ignore[redundant-expr]  # none after an upgrade
-            self.keep(len(data))
+            self.hold(len(data))
         elif self.pipeline:
-            self.keep(len(self.pipeline) * REQUEST)
+            self.hold(len(self.pipeline) * REQUEST)
 
     def shutdown(self) -> None:
         self._keep_alive = False

@@ -20,7 +20,7 @@ from domain.recording import Recording
 
 STREAM = "retirement/access-log"
 """There is one: the access log is one chain."""
-LEAST_DAYS, KEPT_DAYS = 30, 3_650
+LEAST_DAYS, DEFAULT_DAYS = 30, 3_650
 """No entry is retired sooner, whatever is set; and when it is where nothing is set."""
 
 

@@ -17,7 +17,7 @@ from domain.eventlog.connection.commit import Commit, detect_lost_commit
 from domain.eventlog.connection.heartbeats import NO_HEARTBEATS, Heartbeats
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.connection.pg_arrays import columns
-from domain.eventlog.idempotency import Reply, keep_replies
+from domain.eventlog.idempotency import Reply, store_replies
 from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.queries import (
     BEGIN,
@@ -108,7 +108,7 @@ class Transaction:
             OutcomeLost: the connection broke when all was sent.
         """
         run = self._connection.execute
-        if replies and not await keep_replies(self._connection, replies, at):
+        if replies and not await store_replies(self._connection, replies, at):
             raise HeadMoved
         keys = NewKeys.of(events, self._states)
         with _committing(Commit(events, at, replies, lines, heartbeats), self._notifier):

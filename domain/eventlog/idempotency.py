@@ -12,13 +12,13 @@ from psycopg import AsyncConnection
 from domain.errors import DomainError, IdempotencyKeyReused
 from domain.eventlog.connection.pg_arrays import columns
 
-REPLIES_KEPT = timedelta(hours=24)
+REPLY_RETENTION = timedelta(hours=24)
 
 CLAIM = """INSERT INTO idempotency_keys AS kept (key, fingerprint, at, outcome)
     VALUES (%b, %b, %b, %b) ON CONFLICT (key) DO UPDATE SET
         fingerprint = excluded.fingerprint, at = excluded.at, outcome = excluded.outcome
     WHERE kept.at <= %b RETURNING key"""
-KEEP = """INSERT INTO idempotency_keys AS kept
+STORE = """INSERT INTO idempotency_keys AS kept
     SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
     ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
         outcome = excluded.outcome WHERE kept.at <= %b"""
@@ -35,7 +35,7 @@ async def claim(
     """None where the key is free: it is kept with the outcome, if the transaction of `connection` is
     committed. Else what was answered. Who comes with a key at the same time waits for the other.
     """
-    row = (*once, at, orjson.dumps(outcome).decode(), at - REPLIES_KEPT)
+    row = (*once, at, orjson.dumps(outcome).decode(), at - REPLY_RETENTION)
     if await (await connection.execute(CLAIM, row)).fetchone() is not None:
         return None
     kept = await read_reply(connection, once)
@@ -49,10 +49,12 @@ async def read_reply(connection: AsyncConnection, once: IdempotencyKey) -> Reply
     return None if kept is None else Reply(*kept)
 
 
-async def keep_replies(connection: AsyncConnection, replies: Sequence[Reply], at: datetime) -> bool:
+async def store_replies(
+    connection: AsyncConnection, replies: Sequence[Reply], at: datetime
+) -> bool:
     """Keep what was answered, if the transaction is committed. False where one of the keys is used already."""
     rows = [(reply.key, reply.fingerprint, at, reply.outcome) for reply in replies]
-    kept = await connection.execute(KEEP, (*columns(ARRAYS, rows), at - REPLIES_KEPT))
+    kept = await connection.execute(STORE, (*columns(ARRAYS, rows), at - REPLY_RETENTION))
     return kept.rowcount == len(replies)
 
 

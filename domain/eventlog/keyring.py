@@ -78,7 +78,7 @@ class Keyring:
                 found[stream] = self._alive.get(stream) or self._vault.unwrap_or_report(
                     bytes(wrapped), stream
                 )
-                self._keep(stream, found[stream])
+                self._put(stream, found[stream])
         return found
 
     @property
@@ -128,7 +128,7 @@ class Keyring:
         """The new keys of these streams are in the database now."""
         for stream in streams:
             if stream in self._unsaved:
-                self._keep(stream, self._unsaved.pop(stream)[0])
+                self._put(stream, self._unsaved.pop(stream)[0])
 
     def discard_unsaved(self) -> None:
         """Keys that were made and not stored never existed: nothing may be sealed with them."""
@@ -144,7 +144,7 @@ class Keyring:
         self._absent.clear()
         self._unsaved.clear()
 
-    def _keep(self, stream: str, key: DataKey) -> None:
+    def _put(self, stream: str, key: DataKey) -> None:
         self._absent.discard(stream)
         self._keys.put(stream, key)
         self._alive[stream] = key

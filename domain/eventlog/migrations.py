@@ -28,7 +28,7 @@ FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigge
     WHERE tgrelid = to_regclass('events') AND tgname = 'append_only' AND tgenabled = 'A'"""
 
 KEY_CHECK = "SELECT id, wrapped, former FROM master_key"
-KEEP_KEY_CHECK = "INSERT INTO master_key (id, wrapped, secret) VALUES (%s, %s, %s)"
+STORE_KEY_CHECK = "INSERT INTO master_key (id, wrapped, secret) VALUES (%s, %s, %s)"
 FILL_IN = "UPDATE master_key SET secret = %s WHERE secret IS NULL"
 READ_ONLY = "The database takes no writes: it is a standby, or read-only. Name the primary."
 SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE wrapped <> '' LIMIT 100"
@@ -98,4 +98,4 @@ def settle_master_key(
         if samples and not any(vault.unwraps(wrapped, stream) for stream, wrapped in samples):
             raise WrongKey(f"no data key of this log was wrapped by the master key {vault.id}")
         secret = vault.secret_of_earlier_logs if samples else urandom(KEY_BYTES)
-        connection.execute(KEEP_KEY_CHECK, (*vault.check, vault.wrap_secret(secret)))
+        connection.execute(STORE_KEY_CHECK, (*vault.check, vault.wrap_secret(secret)))

@@ -227,7 +227,7 @@ WITH_HEAD = "SELECT position, -1::bigint, at, '', NULL, NULL, ''::bytea FROM hea
 
 KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
 SNAPSHOT_COLUMNS = ("text", "bigint", "bigint", "timestamptz", "bytea", "text")
-KEEP_SNAPSHOTS = """INSERT INTO snapshots AS s
+STORE_SNAPSHOTS = """INSERT INTO snapshots AS s
     SELECT kept.*, snapshot_digest(kept.stream, kept.version, kept.position, kept.shape, kept.state)
     FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
         AS kept (stream, version, position, at, state, shape)

@@ -20,7 +20,7 @@ from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.connection.pg_arrays import Array, array, columns
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.queries import FOLLOWING, KEEP_SNAPSHOTS, SNAPSHOT_COLUMNS
+from domain.eventlog.queries import FOLLOWING, SNAPSHOT_COLUMNS, STORE_SNAPSHOTS
 from domain.model import Recorded, Versioned, replay
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ def snapshot(part: Part) -> Snapshot | None:
     return Snapshot(stream, version, position, at, state)
 
 
-async def keep_missing_snapshots(
+async def store_missing_snapshots(
     connection: AsyncConnection,
     codec: Codec,
     parts: Mapping[str, Sequence[Part]],
@@ -101,7 +101,7 @@ async def keep_missing_snapshots(
         snapshots = [
             codec.take_snapshot(stream, states[stream], keys.get(stream)) for stream in long
         ]
-        await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
+        await connection.execute(STORE_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
     except Exception as error:  # noqa: BLE001 - they save time, later: no read fails for want of one
         log.warning("no snapshots kept", streams=long, reason=reason(error))
 

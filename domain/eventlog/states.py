@@ -31,11 +31,11 @@ from domain.eventlog.state_parts import (
     by_stream,
     destroy_erased,
     fold_parts,
-    keep_missing_snapshots,
     question_columns,
     read_following,
     read_parts,
     runs,
+    store_missing_snapshots,
     wrapped_keys_of,
 )
 from domain.model import Recorded, Versioned
@@ -110,7 +110,7 @@ class StateLoader:
                 connection, known, until=until, believe_absent=believe_absent, damaged=damaged
             )
         states = self._states(parts, keys, known, damaged)
-        await keep_missing_snapshots(connection, self.codec, parts, states, keys)
+        await store_missing_snapshots(connection, self.codec, parts, states, keys)
         return states
 
     async def read(
@@ -124,7 +124,7 @@ class StateLoader:
         keys |= self.keyring.learn(wrapped_keys_of(found, unknown))
         destroy_erased(found, self.codec, self.keyring)
         states = self._states(found, keys)
-        await keep_missing_snapshots(connection, self.codec, found, states, keys)
+        await store_missing_snapshots(connection, self.codec, found, states, keys)
         return LoadedState(states.get(stream), head[0], head[2], self.keyring.is_destroyed(stream))
 
     async def as_of(

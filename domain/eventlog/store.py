@@ -32,9 +32,9 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import (
     BEGIN,
     HEAD,
-    KEEP_SNAPSHOTS,
     NEWEST,
     SNAPSHOT_COLUMNS,
+    STORE_SNAPSHOTS,
     TIME_OF,
 )
 from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
@@ -268,10 +268,10 @@ class Store:
                 keys |= await self.states.learn(connection, unknown)
         return {stream: keys.get(stream) for stream in streams}
 
-    async def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+    async def store_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep states of versions that are committed, to load later ones from."""
         async with self.reader() as connection:
-            await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
+            await connection.execute(STORE_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
 
     async def claim(
         self, once: IdempotencyKey, outcome: dict[str, Any], at: datetime

@@ -36,7 +36,7 @@ class Totals:
 NOTHING = Totals()
 
 
-KEPT_JSON = "_json"
+CACHED_JSON = "_json"
 """Where a step may keep its JSON; what begins with `_` is neither compared nor stored."""
 
 
@@ -66,7 +66,7 @@ class Step(State):
     def evolve(self, **changes: object) -> Self:
         """As `State.evolve`, without what was kept of the step as it was shown."""
         new = super().evolve(**changes)
-        new.__dict__.pop(KEPT_JSON, None)
+        new.__dict__.pop(CACHED_JSON, None)
         return new
 
 

@@ -24,7 +24,7 @@ STRAY = """SELECT DISTINCT originator_id, 'has events in the table that are arch
     FROM event_archive_streams AS s JOIN events AS e USING (originator_id)
     WHERE e.originator_version >= s.first_version AND e.originator_version <= s.last_version"""
 # Executions that rest are in the table where a hold keeps them, or kept them: those that the table of files names.
-KEPT = """WITH kept AS (SELECT unnest(kept) AS stream FROM event_archives),
+MISPLACED_BY_HOLDS = """WITH kept AS (SELECT unnest(kept) AS stream FROM event_archives),
     resting AS (SELECT DISTINCT originator_id AS stream FROM events AS e, (SELECT max(last) AS last FROM event_archives) AS a
         WHERE notification_id <= a.last AND originator_id LIKE 'execution/%' AND NOT EXISTS (SELECT FROM events AS l
             WHERE l.originator_id = e.originator_id AND l.notification_id > a.last))
@@ -60,7 +60,9 @@ async def check_event_files(store: Store, files: ArchiveFiles) -> AsyncIterator[
     """Each file of events: what the log and the table say of it, and its bytes."""
     async with store.reader() as connection:
         rows = await (await connection.execute(FILES)).fetchall()
-        stray = await (await connection.execute(f"{KEPT} UNION ALL {STRAY}".encode())).fetchall()
+        stray = await (
+            await connection.execute(f"{MISPLACED_BY_HOLDS} UNION ALL {STRAY}".encode())
+        ).fetchall()
     for stream, what in stray:
         yield CheckedFile([Fault(PART, stream, what)], True)
     next_position = 1

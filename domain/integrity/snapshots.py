@@ -127,7 +127,7 @@ async def rebuild_snapshots(
             async with aclosing(_along(store, histories, stream, None)) as states:
                 async for versioned in states:
                     if versioned.version % SNAPSHOT_EVERY == 0:
-                        await store.keep_snapshots([_snapshot(store, stream, versioned)])
+                        await store.store_snapshots([_snapshot(store, stream, versioned)])
             done += 1
             on_progress(done)
         last = streams[-1]

@@ -10,7 +10,7 @@ from typing import Any
 
 from domain.errors import Overloaded
 from domain.eventlog.codec import Snapshot
-from domain.eventlog.idempotency import REPLIES_KEPT
+from domain.eventlog.idempotency import REPLY_RETENTION
 from domain.eventlog.store import Store
 from domain.writer.queue import AnswerReceiver
 
@@ -37,14 +37,14 @@ class BackgroundTasks:
     def store_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Store the snapshots of a batch that was committed."""
         if snapshots:
-            self._begin(self._store.keep_snapshots(snapshots), "snapshots")
+            self._begin(self._store.store_snapshots(snapshots), "snapshots")
 
     def clean(self) -> None:
         """Forget old replies, once an hour, and at first: a log among others may never be open for so long."""
         now = self._clock()
         if self._cleaned is None or now - self._cleaned > CLEANING:
             self._cleaned = now
-            self._begin(self._store.forget_replies(now - REPLIES_KEPT), "cleaning")
+            self._begin(self._store.forget_replies(now - REPLY_RETENTION), "cleaning")
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(_ignoring_overload(work), name=name)

@@ -175,7 +175,7 @@ class Batch:
                 erased.add(stream)
         if versioned is None:
             _require_permitted(message, changed.get(message.stream))
-        self._keep(rows, changed)
+        self._adopt(rows, changed)
         self.erased |= erased
         self.lines += lines
         self.heartbeats |= heartbeats
@@ -241,7 +241,7 @@ class Batch:
             raise Erased
         return encode_line(stream, entry, self.now, key)
 
-    def _keep(self, rows: list[EventRow], changed: Loaded) -> None:
+    def _adopt(self, rows: list[EventRow], changed: Loaded) -> None:
         """Adopt the outcome of one message. Until here, a failure changes nothing.
 
         Raises:

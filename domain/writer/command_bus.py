@@ -13,7 +13,7 @@ import structlog
 from domain.errors import DomainError, OutcomeUnknown, Overloaded, Unreadable
 from domain.eventlog.append import HeadMoved, Transaction, WrongGuess
 from domain.eventlog.connection.commit import OutcomeLost
-from domain.eventlog.idempotency import REPLIES_KEPT
+from domain.eventlog.idempotency import REPLY_RETENTION
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from domain.writer import guarded_batch
@@ -243,7 +243,7 @@ class Bus:
     async def _prepare(self, transaction: Transaction, taken: list[WaitingCommand]) -> Batch:
         now = max(self._clock(), transaction.at)
         keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
-        replies = await transaction.replies(keys, now - REPLIES_KEPT) if keys else {}
+        replies = await transaction.replies(keys, now - REPLY_RETENTION) if keys else {}
         unless = [waiting.message.unless for waiting in taken if waiting.message.unless]
         self._known.begin(transaction)
         states = await self._known.load(transaction, [waiting.message for waiting in taken])

@@ -25,12 +25,12 @@ from projections.analytics.tables import (
     ADD,
     COMPARED,
     FACT_ARRAYS,
-    KEEP,
     LEAVE,
     LOAD,
     SCHEMA,
     SPREAD,
     SPREAD_ARRAYS,
+    STORE,
     TABLES,
     TOTAL_ARRAYS,
     part,
@@ -72,7 +72,7 @@ class Analytics:
         changed = {key: fact for key, fact in facts.items() if fact != before.get(key)}
         replaced = [before[key] for key in changed if key in before]
         await _leave(connection, before, changed)
-        await _write(connection, KEEP, FACT_ARRAYS, list(changed.values()))
+        await _write(connection, STORE, FACT_ARRAYS, list(changed.values()))
         await runs.write(connection)
         totals = totals_moved(replaced, changed.values())
         spread = spread_moved(replaced, changed.values())
@@ -80,8 +80,8 @@ class Analytics:
         await _write(connection, SPREAD, SPREAD_ARRAYS, spread)
         ended = {key for key, fact in facts.items() if fact.status in FINAL}
         # Hardly ever does anything follow an end.
-        self._facts.keep({key: None if key in ended else fact for key, fact in facts.items()})
-        runs.keep(self._runs, ended)
+        self._facts.put({key: None if key in ended else fact for key, fact in facts.items()})
+        runs.put_into(self._runs, ended)
 
 
 def _facts(rows: Sequence[tuple[Any, ...]]) -> dict[str, Fact]:

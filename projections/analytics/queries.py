@@ -100,10 +100,10 @@ class AnalyticsQueries:
             given = AnalyticsResult(
                 await _document(connection, question), bookmark[0] if bookmark else 0
             )
-        self._keep(bookmark, asked, given)
+        self._cache(bookmark, asked, given)
         return given
 
-    def _keep(self, bookmark: object, asked: object, given: AnalyticsResult) -> None:
+    def _cache(self, bookmark: object, asked: object, given: AnalyticsResult) -> None:
         if bookmark != self._bookmark:
             self._bookmark = bookmark
             self._given.clear()

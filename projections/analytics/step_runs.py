@@ -71,7 +71,7 @@ class RunCache:
         """A copy of the runs of an execution, by step; none where they are not known."""
         return dict(self._known.get(execution) or {})
 
-    def keep(self, runs: Mapping[str, dict[str, StepRun] | None]) -> None:
+    def put(self, runs: Mapping[str, dict[str, StepRun] | None]) -> None:
         """Keep the runs of executions, by step; forget those that are None."""
         for execution, its in runs.items():
             if its is None:
@@ -126,16 +126,16 @@ class StepRuns:
             last.setdefault(ids[run.created], {})[run.step] = run
         return cls(last, whole)
 
-    def keep(self, cache: RunCache, ended: Container[str]) -> None:
+    def put_into(self, cache: RunCache, ended: Container[str]) -> None:
         """Keep the runs of executions that are known whole for the next page, but not of those that have ended."""
-        cache.keep({id_: None if id_ in ended else self._last[id_] for id_ in self._whole})
+        cache.put({id_: None if id_ in ended else self._last[id_] for id_ in self._whole})
 
     def apply(self, execution: str, fact: Fact, recorded: Recorded) -> None:
         """Fold one event; `fact` is what is known of the execution after it."""
         if (change := CHANGES.get(type(recorded.event))) is not None:
             last = self._last.setdefault(execution, {})
             for run in change(last, fact, recorded.event, recorded):
-                self._keep(last, run)
+                self._set(last, run)
 
     async def write(self, connection: AsyncConnection) -> None:
         """Store what has changed."""
@@ -149,9 +149,9 @@ class StepRuns:
             await connection.execute(step_tables.LEAVE.format(table=table), gone, prepare=False)
         if self._changed:
             rows = columns(step_tables.KINDS, self._changed.values())
-            await connection.execute(step_tables.KEEP, rows, prepare=True)
+            await connection.execute(step_tables.STORE, rows, prepare=True)
 
-    def _keep(self, last: dict[str, StepRun], run: StepRun) -> None:
+    def _set(self, last: dict[str, StepRun], run: StepRun) -> None:
         key, before = (run.created, run.step, run.run), last.get(run.step)
         if before is not None and before.run == run.run and key not in self._changed:
             self._left[key] = step_tables.part(before)

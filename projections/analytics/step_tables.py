@@ -59,12 +59,12 @@ LOAD_NAMED = f"""SELECT known.* FROM unnest(%b::bigint[], %b::text[]) AS wanted 
         ORDER BY s.run DESC LIMIT 1) AS known"""
 LOAD_OPEN = f"""SELECT {NAMES} FROM analytics_steps
     WHERE created = ANY(%b::bigint[]) AND (status IN ({STATUSES[OPEN]}) OR cut_short)"""
-KEEP_IN = f"""INSERT INTO {{table}} ({NAMES}) SELECT * FROM page WHERE status IN ({{statuses}})
+STORE_IN = f"""INSERT INTO {{table}} ({NAMES}) SELECT * FROM page WHERE status IN ({{statuses}})
     ON CONFLICT (created, step, run) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in StepRun._fields[5:])}, name = excluded.name"""
-KEEP = f"""WITH page AS (SELECT * FROM unnest({placeholders(KINDS)}) AS page ({NAMES})),
-    open AS ({KEEP_IN.format(table=OPEN, statuses=STATUSES[OPEN])})
-    {KEEP_IN.format(table=DONE, statuses=STATUSES[DONE])}"""
+STORE = f"""WITH page AS (SELECT * FROM unnest({placeholders(KINDS)}) AS page ({NAMES})),
+    open AS ({STORE_IN.format(table=OPEN, statuses=STATUSES[OPEN])})
+    {STORE_IN.format(table=DONE, statuses=STATUSES[DONE])}"""
 LEAVE = f"""DELETE FROM {{table}} AS s USING unnest({placeholders(KEY_KINDS)}) AS gone (created, step, run)
     WHERE (s.created, s.step, s.run) = (gone.created, gone.step, gone.run)"""
 

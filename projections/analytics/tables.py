@@ -114,11 +114,11 @@ FACT_ARRAYS = (
     "bigint",
     *("numeric",) * 3,
 )
-KEEP_IN = f"""INSERT INTO {{table}} ({COLUMNS}) SELECT * FROM page WHERE status IN ({{statuses}})
+STORE_IN = f"""INSERT INTO {{table}} ({COLUMNS}) SELECT * FROM page WHERE status IN ({{statuses}})
     ON CONFLICT (created) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in Fact._fields[5:])}"""
-KEEP = f"""WITH page AS (SELECT * FROM unnest({placeholders(FACT_ARRAYS)}) AS page ({COLUMNS})),
-    going_on AS ({KEEP_IN.format(table=OPEN, statuses=STATUSES[OPEN])})
-    {KEEP_IN.format(table=ENDED, statuses=STATUSES[ENDED])}"""
+STORE = f"""WITH page AS (SELECT * FROM unnest({placeholders(FACT_ARRAYS)}) AS page ({COLUMNS})),
+    going_on AS ({STORE_IN.format(table=OPEN, statuses=STATUSES[OPEN])})
+    {STORE_IN.format(table=ENDED, statuses=STATUSES[ENDED])}"""
 LEAVE = "DELETE FROM {table} WHERE created = ANY(%b::bigint[])"
 AMOUNTS = ("executions", "judged", "succeeded", "ended", "duration", "cost", "tokens", "api_calls")
 TOTAL_ARRAYS = (*("text",) * 4, *("bigint",) * 4, *("numeric",) * 4)

@@ -1,4 +1,4 @@
-"""How many executions lists are of, by the totals that are kept anyway: a few rows, however many there are."""
+"""How many executions lists are of, by the totals that are stored anyway: a few rows, however many there are."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def counts(
 ) -> dict[str, int] | None:
     """How many executions meet a condition for each value of a field of `COUNTED_BY`.
 
-    None where no totals are kept of that, or where they are not those of this position of the log.
+    None where no totals are stored of that, or where they are not those of this position of the log.
     """
     meant = slice_of(condition)
     if meant is None or by not in COUNTED_BY:

@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeVar
 from domain.errors import Damaged
 from domain.eventlog.store import Store
 from projections.audit import merkle
-from projections.audit.kept_tiles import CAPACITY, KeptTiles
 from projections.audit.merkle import GetNode
 from projections.audit.tables import TreeHead, head_of, head_with_tiles, tiles_of_tree
+from projections.audit.tile_cache import CAPACITY, TileCache
 from projections.audit.tiles import Tile, tiles_for
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class TreeReader:
 
     def __init__(self, store: Store, capacity: int = CAPACITY) -> None:
         self._store = store
-        self._kept = KeptTiles(capacity)
+        self._cache = TileCache(capacity)
         self._head: tuple[str, int, bytes] = "", 0, b""
 
     async def head(self, ahead: Inclusions | None = None) -> TreeHead:
@@ -82,16 +82,16 @@ class TreeReader:
         if head is None:
             raise Damaged("The signed tree head cannot be read.", reason="its row is lost")
         if head.origin != self._head[0]:
-            self._kept.clear()
+            self._cache.clear()
         self._head = head.origin, head.size, head.root
-        self._kept.keep(tiles)
+        self._cache.put(tiles)
         return head
 
     def _missing(self, ahead: Inclusions) -> list[Tile]:
         size = ahead.size or self._head[1]
         if not all(0 < position <= size for position in ahead.positions):
             return []
-        return self._kept.missing(tiles_for(ahead._replace(size=size).walk))
+        return self._cache.missing(tiles_for(ahead._replace(size=size).walk))
 
     async def tile(self, tile: Tile) -> bytes | None:
         """The hashes of a tile; None where there is none."""
@@ -111,7 +111,7 @@ class TreeReader:
         walk = Inclusions(positions, size).walk
         root, found = await self._walk(walk)
         if (size, root) != self._head[1:] and size == self._head[1]:
-            self._kept.clear()  # another tree has been made of the log meanwhile
+            self._cache.clear()  # another tree has been made of the log meanwhile
             root, found = await self._walk(walk)
         return [
             InclusionProof(position, leaf, size, root, path)
@@ -135,20 +135,20 @@ class TreeReader:
     async def _walk(self, walk: Callable[[GetNode], T]) -> T:
         """What a computation over nodes gives; all tiles that are not kept come in one query."""
         try:
-            return walk(cache(self._kept.node))
+            return walk(cache(self._cache.node))
         except LookupError:
             return await self._read_and_walk(walk)
         finally:
-            self._kept.trim()
+            self._cache.trim()
 
     async def _read_and_walk(self, walk: Callable[[GetNode], T]) -> T:
         needed = tiles_for(walk)
         async with self._store.reader() as connection:
             for _ in range(TRIES):  # others may have dropped some meanwhile
-                if not (missing := self._kept.missing(needed)):
+                if not (missing := self._cache.missing(needed)):
                     break
-                self._kept.keep(await tiles_of_tree(connection, missing))
+                self._cache.put(await tiles_of_tree(connection, missing))
         try:
-            return walk(cache(self._kept.node))
+            return walk(cache(self._cache.node))
         except LookupError as error:
             raise Damaged("The tree of the log cannot be read.", reason=str(error)) from None

@@ -18,10 +18,10 @@ READ_BYTES = 64 * 1024 * 1024
 """A page of hashes ends with the event before the one that makes it as large as this."""
 IS_THERE = "SELECT to_regclass('audit_witnesses') IS NOT NULL"
 HEAD = "SELECT size, root, origin, public_key, note, at, fault FROM audit_head"
-KEEP_HEAD = """UPDATE audit_head
+STORE_HEAD = """UPDATE audit_head
     SET size = %b, root = %b, origin = %b, public_key = %b, note = %b, at = %b, fault = NULL"""
-KEEP_FAULT = "UPDATE audit_head SET fault = %b WHERE fault IS DISTINCT FROM %b"
-KEEP_TILES = """INSERT INTO audit_tiles (level, index, hashes)
+STORE_FAULT = "UPDATE audit_head SET fault = %b WHERE fault IS DISTINCT FROM %b"
+STORE_TILES = """INSERT INTO audit_tiles (level, index, hashes)
     SELECT * FROM unnest(%b::integer[], %b::bigint[], %b::bytea[])
     ON CONFLICT (level, index) DO UPDATE SET hashes = excluded.hashes"""
 TILES = """SELECT t.level, t.index, t.hashes FROM audit_tiles AS t
@@ -95,10 +95,10 @@ async def _tiles(cursor: AsyncCursor[Any]) -> dict[Tile, bytes]:
     return {(level, index): bytes(hashes) for level, index, hashes in await cursor.fetchall()}
 
 
-async def keep_tiles(connection: AsyncConnection, tiles: dict[Tile, bytes]) -> None:
+async def store_tiles(connection: AsyncConnection, tiles: dict[Tile, bytes]) -> None:
     """Store tiles that are new or longer."""
     levels = [tile[0] for tile in tiles], [tile[1] for tile in tiles]
-    await connection.execute(KEEP_TILES, (*levels, list(tiles.values())))
+    await connection.execute(STORE_TILES, (*levels, list(tiles.values())))
 
 
 async def hashes_after(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from psycopg import AsyncConnection
 
 FIND = "SELECT id, name, origin, size, kept_at, failing_since FROM audit_witnesses ORDER BY name"
-KEPT = """INSERT INTO audit_witnesses (id, name, origin, size, kept_at) VALUES (%b, %b, %b, %b, %b)
+STORE_WITNESSED = """INSERT INTO audit_witnesses (id, name, origin, size, kept_at) VALUES (%b, %b, %b, %b, %b)
     ON CONFLICT (id) DO UPDATE SET origin = excluded.origin, size = excluded.size,
         kept_at = excluded.kept_at, failing_since = NULL"""
 FAILED = """INSERT INTO audit_witnesses AS w (id, name, origin, size, failing_since)
@@ -39,7 +39,7 @@ async def note_kept(
     connection: AsyncConnection, id_: str, name: str, head: tuple[str, int], at: datetime
 ) -> None:
     """A witness has kept a head."""
-    await connection.execute(KEPT, (id_, name, *head, at))
+    await connection.execute(STORE_WITNESSED, (id_, name, *head, at))
 
 
 async def note_failed(connection: AsyncConnection, id_: str, name: str, at: datetime) -> None:

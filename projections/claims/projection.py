@@ -53,7 +53,7 @@ ARRAYS = (
 )
 NAMES = ", ".join(Claimable._fields)
 LOAD = f"SELECT {NAMES} FROM claims WHERE execution = ANY(%b::text[])"
-KEEP = f"""INSERT INTO claims ({NAMES}) SELECT * FROM unnest({placeholders(ARRAYS)})
+STORE = f"""INSERT INTO claims ({NAMES}) SELECT * FROM unnest({placeholders(ARRAYS)})
     ON CONFLICT (execution) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in Claimable._fields[1:])}"""
 DROP = "DELETE FROM claims WHERE execution = ANY(%b::text[])"
@@ -85,11 +85,11 @@ class Claims:
         """Fold the page onto the rows it touches."""
         rows, changed, ended = await self._known.fold(connection, page, after)
         if changed:
-            await connection.execute(KEEP, columns(ARRAYS, changed), prepare=True)
+            await connection.execute(STORE, columns(ARRAYS, changed), prepare=True)
         if ended:
             await connection.execute(DROP, (ended,), prepare=True)
         await _count(connection, page)
-        self._known.keep(rows)
+        self._known.put(rows)
 
 
 def _is_loss(recorded: Recorded) -> bool:

@@ -58,7 +58,7 @@ REMOVE = (
     "DELETE FROM webhook_states WHERE webhook = %b",
 )
 STATE = f"SELECT {', '.join(HookState._fields)} FROM webhook_states WHERE webhook = %b"
-KEEP = f"""INSERT INTO webhook_states ({", ".join(HookState._fields)}) VALUES (%b, %b, %b, %b)
+STORE = f"""INSERT INTO webhook_states ({", ".join(HookState._fields)}) VALUES (%b, %b, %b, %b)
     ON CONFLICT (webhook) DO UPDATE SET disabled_at = excluded.disabled_at,
         generation = excluded.generation, overlap_until = excluded.overlap_until"""
 
@@ -110,4 +110,4 @@ async def _apply_own(connection: AsyncConnection, recorded: Recorded) -> None:
     before = HookState(webhook, None, 0, None) if row is None else HookState(*row)
     after = state_after(before, recorded)
     if after != before:
-        await connection.execute(KEEP, after)
+        await connection.execute(STORE, after)

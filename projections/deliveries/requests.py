@@ -44,7 +44,7 @@ DROP_LANES = "DELETE FROM webhook_lanes WHERE webhook = %b"
 REWIND = """INSERT INTO webhook_progress (webhook, position) VALUES (%b, %b)
     ON CONFLICT (webhook) DO UPDATE SET position = excluded.position, answer = NULL"""
 """What waits is dropped, and the last answer with it, as an erasure finds answers by their deliveries."""
-KEEP_LANES = """INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
+STORE_LANES = """INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
     SELECT DISTINCT d.webhook, d.stream, w.endpoint, %b::timestamptz FROM webhook_deliveries AS d
         JOIN webhooks AS w USING (webhook) WHERE d.webhook = %b AND d.state = 'waiting'
     ON CONFLICT DO NOTHING"""
@@ -173,7 +173,7 @@ async def send_again(
 async def _make_due(connection: AsyncConnection, webhook: str, now: datetime) -> None:
     """Have all that waits for a webhook sent now."""
     await connection.execute(DROP_LANES, (webhook,))
-    await connection.execute(KEEP_LANES, (now, webhook))
+    await connection.execute(STORE_LANES, (now, webhook))
 
 
 async def _again(

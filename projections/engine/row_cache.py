@@ -19,7 +19,7 @@ Read = Callable[[Sequence[tuple[Any, ...]]], Mapping[str, R]]
 
 
 class Folded(NamedTuple, Generic[R]):
-    """What a page made of the rows that it touches: all of them, to `keep` once what follows is written;
+    """What a page made of the rows that it touches: all of them, to `put` into the cache once what follows is written;
     those that it changed, and the ids of those that it ended.
     """
 
@@ -64,7 +64,7 @@ class RowCache(Generic[R]):
         ended = [key for key, row in rows.items() if row is None and key in before]
         return Folded(rows, changed, ended)
 
-    def keep(self, rows: Mapping[str, R | None]) -> None:
+    def put(self, rows: Mapping[str, R | None]) -> None:
         """Keep rows for the next page; those that are None are gone."""
         for key, row in rows.items():
             if row is None:

@@ -71,7 +71,7 @@ class Runner(Background):
         self._wake = Wake()
         self._owned: set[str] = set()
         self._apart: dict[str, asyncio.Task[None]] = {}
-        self._kept: dict[str, BookmarkState | None] = {}
+        self._apart_cached_at: dict[str, BookmarkState | None] = {}
         """Of a view that is about to follow by itself: where what it keeps between pages is from."""
         listener.add_handler(schema, self._on_events)
         listener.add_handler(hurry_channel(schema), self._on_hurry)
@@ -144,7 +144,7 @@ class Runner(Background):
         for view in due:
             self._gathering.note_applied(view.name, page.moved, now, behind=page.behind)
         for name in page.apart:
-            self._kept[name] = live.bookmark_of(name)
+            self._apart_cached_at[name] = live.bookmark_of(name)
             follow = partial(self._follow_apart, self._views[name], live)
             self._apart[name] = asyncio.create_task(
                 supervise(f"view {name}", follow, self.outages), name=f"view {name}"
@@ -163,7 +163,7 @@ class Runner(Background):
         """Bring a view up to the others on a connection of its own; it parks what it cannot apply."""
         async with await self._connect() as connection:
             await begin_again_without_bookmark(connection, view)
-            left = self._kept.pop(view.name, None)
+            left = self._apart_cached_at.pop(view.name, None)
             follower = Follower(view, LogPages(self._store, view.types), left=left)
             well = False
             while not (well and live.covers(follower.position)):

@@ -1,4 +1,4 @@
-"""How many executions there are of each service, customer, provider and day: totals that are kept, so that a count reads
+"""How many executions there are of each service, customer, provider and day: totals that are stored, so that a count reads
 a few of them, and no rows.
 
 None of these ever changes, so an execution moves the totals once, when it is created.
@@ -78,7 +78,7 @@ async def count_by_totals(
 ) -> dict[str, int] | None:
     """How many executions meet a condition, for each value of the column `by`, or as the one value ''.
 
-    Of days that a condition cuts, rows are counted. None where no totals are kept of what it means.
+    Of days that a condition cuts, rows are counted. None where no totals are stored of what it means.
     """
     values: list[Any] = []
     try:

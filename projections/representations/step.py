@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 
-from domain.execution.parts import KEPT_JSON, Step
+from domain.execution.parts import CACHED_JSON, Step
 from domain.json_forms import MILLISECOND, format_time
 from domain.types import Assignee, StepAssignee
 from projections.representations.client_json import plain_json
 from projections.representations.values import error_document, totals_document
 
-LARGEST_KEPT = 4 * 1024
+LARGEST_CACHED = 4 * 1024
 """Bytes that the kept JSON of a step has at most."""
 
 
@@ -40,13 +40,13 @@ def step_json(step: Step, executing: Assignee | None) -> orjson.Fragment:
 
     A small one is kept with its step: from one command to the next most steps stay as they are.
     """
-    kept: tuple[Assignee | None, orjson.Fragment] | None = step.__dict__.get(KEPT_JSON)
+    kept: tuple[Assignee | None, orjson.Fragment] | None = step.__dict__.get(CACHED_JSON)
     if kept is not None and kept[0] is executing:
         return kept[1]
     content = plain_json(step_document(step, executing))
     fragment = orjson.Fragment(content)
-    if len(content) <= LARGEST_KEPT:
-        step.__dict__[KEPT_JSON] = executing, fragment
+    if len(content) <= LARGEST_CACHED:
+        step.__dict__[CACHED_JSON] = executing, fragment
     return fragment
 
 

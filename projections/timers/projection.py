@@ -31,7 +31,7 @@ CREATE INDEX IF NOT EXISTS timers_due ON timers (due) WHERE due IS NOT NULL;
 ARRAYS = (*("text", "text", "bigint", "bigint"), *("timestamptz",) * 4)
 NAMES = ", ".join(Timer._fields)
 LOAD = f"SELECT {NAMES} FROM timers WHERE execution = ANY(%b::text[])"
-KEEP = f"""INSERT INTO timers ({NAMES}) SELECT * FROM unnest({placeholders(ARRAYS)})
+STORE = f"""INSERT INTO timers ({NAMES}) SELECT * FROM unnest({placeholders(ARRAYS)})
     ON CONFLICT (execution) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in Timer._fields[1:])}"""
 DROP = "DELETE FROM timers WHERE execution = ANY(%b::text[])"
@@ -58,7 +58,7 @@ class Timers:
         """Fold the page onto the timers it touches."""
         rows, changed, ended = await self._known.fold(connection, page, after)
         if changed:
-            await connection.execute(KEEP, columns(ARRAYS, changed), prepare=True)
+            await connection.execute(STORE, columns(ARRAYS, changed), prepare=True)
         if ended:
             await connection.execute(DROP, (ended,), prepare=True)
-        self._known.keep(rows)
+        self._known.put(rows)

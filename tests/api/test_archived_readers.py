@@ -158,7 +158,7 @@ def test_bucket_that_refuses_is_a_503_for_what_is_in_it_alone(
         before = api.get("/executions/e-0/events").json()
         asyncio.run(archive(database, folder, bucket.url))
         ok(api.post("/executions", json={"$id": "e-9", "order": "o", "service": "s"}))
-    reader.KEPT.__init__()  # type: ignore[misc]  # as in another process
+    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # as in another process
     with serving(database, data_dir=folder) as server, server.client() as api:
         with bucket.refusing():
             for _ in range(2):

@@ -15,7 +15,7 @@ from api.settings import (
     read,
     unknown,
 )
-from domain.access.retirements import KEPT_DAYS, LEAST_DAYS
+from domain.access.retirements import DEFAULT_DAYS, LEAST_DAYS
 
 
 def test_variable_is_the_field_in_capitals() -> None:
@@ -214,7 +214,7 @@ def test_settings_with_one_other_value_are_settings() -> None:
 
 
 def test_days_of_the_access_log_are_those_that_it_keeps_where_nothing_is_set() -> None:
-    assert read({}).access_log_days == KEPT_DAYS
+    assert read({}).access_log_days == DEFAULT_DAYS
     assert read({"EXECUTIONS_ACCESS_LOG_DAYS": str(LEAST_DAYS)}).access_log_days == LEAST_DAYS
     with pytest.raises(SetupError, match="access_log_days"):
         read({"EXECUTIONS_ACCESS_LOG_DAYS": str(LEAST_DAYS - 1)})

@@ -219,6 +219,8 @@ RETIRED = {
     "REST": "PAUSE, RETRY_AFTER, DEFAULT_PARTITION",
     "Rest": "Pace",
     "LogFigures": "LogMetrics",
+    "KEEP": "STORE",
+    "KEPT": "RETENTION, MOST_IDLE, BLOCK_CACHE",
     "FIGURES": "GAUGES, METRICS",
 }
 """Names of our own for what the field has a name for."""

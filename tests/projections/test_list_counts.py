@@ -1,4 +1,4 @@
-"""Totals and facets of lists are the same from the totals that are kept and by counting rows."""
+"""Totals and facets of lists are the same from the totals that are stored and by counting rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.event_writer import new_store
 
 DAYS = {"$gte": "2026-11-22T00:00:00Z", "$lt": "2026-11-23T00:00:00Z"}
 DATED = {"metadata.createdAt": DAYS}
-KEPT: list[dict[str, Any]] = [
+FROM_TOTALS: list[dict[str, Any]] = [
     {},
     {"status": "completed"},
     {"status": ["completed", "failed"]},
@@ -34,7 +34,7 @@ KEPT: list[dict[str, Any]] = [
     DATED | {"status": "completed"},
     {"service": "nowhere"},
 ]
-NOT_KEPT: list[dict[str, Any]] = [
+COUNTED: list[dict[str, Any]] = [
     {"service": "s-1", "customer": "c-1"},
     {"metadata.createdAt": DAYS | {"$lt": "2026-11-22T13:00:00Z"}},
     DATED | {"customer": "c-1"},
@@ -88,12 +88,12 @@ def by_rows(known: Sample, asked: dict[str, Any]) -> tuple[int, Any]:
     )
 
 
-@pytest.mark.parametrize("asked", [*KEPT, *NOT_KEPT], ids=str)
+@pytest.mark.parametrize("asked", [*FROM_TOTALS, *COUNTED], ids=str)
 def test_counts_are_those_of_the_rows(known: Sample, asked: dict[str, Any]) -> None:
     assert page(known, asked) == by_rows(known, asked)
 
 
-@pytest.mark.parametrize("asked", KEPT[:-1], ids=str)
+@pytest.mark.parametrize("asked", FROM_TOTALS[:-1], ids=str)
 def test_totals_of_statuses_are_read_where_they_go_as_far_as_the_list(
     known: Sample, asked: dict[str, Any]
 ) -> None:
@@ -156,12 +156,12 @@ def done_for_a_while(known: Sample, change: str, by: int) -> Iterator[None]:
         known.run(known.connection.execute(change.encode(), {"by": -by}))
 
 
-@pytest.mark.parametrize("asked", NOT_KEPT, ids=str)
+@pytest.mark.parametrize("asked", COUNTED, ids=str)
 def test_slice_of_another_condition_is_none(asked: dict[str, Any]) -> None:
     assert totals.slice_of(from_json(asked, field)) is None
 
 
-def test_rarest_values_of_kept_totals_are_summed_as_the_rest() -> None:
+def test_rarest_values_of_stored_totals_are_summed_as_the_rest() -> None:
     counts = {f"v-{number:02}": number // 2 + 1 for number in range(facets.MOST_VALUES + 3)}
     facet = facets.of_counts(counts)
     assert [one["value"] for one in facet["values"][:3]] == ["v-52", "v-50", "v-51"]

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from domain.errors import IdempotencyKeyReused
 from domain.eventlog import queries
-from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, claim
+from domain.eventlog.idempotency import REPLY_RETENTION, IdempotencyKey, claim
 from domain.eventlog.store import Store
 from tests.support.sample_aggregate import NOON, Begin, Note, Raise, message, running_bus, store
 
@@ -79,7 +79,7 @@ async def test_cleaning_leaves_a_reply_that_is_renewed_meanwhile(database: str) 
     log = store(database)
     async with running_bus(log), log.reader() as connection:
         await claim(connection, IdempotencyKey("k", "old"), {}, NOON)
-        later = NOON + REPLIES_KEPT
+        later = NOON + REPLY_RETENTION
         async with connection.transaction():
             await claim(connection, IdempotencyKey("k", "new"), {}, later)
             cleaning = asyncio.create_task(log.forget_replies(NOON))

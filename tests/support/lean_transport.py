@@ -70,7 +70,7 @@ class LeanTransport(httpx.HTTPTransport):
             while connections:
                 connections.pop().close()
 
-    def keep(self, address: Address, connection: socket.socket) -> None:
+    def release(self, address: Address, connection: socket.socket) -> None:
         self._idle.setdefault(address, []).append(connection)
 
     def _reused(self, address: Address) -> socket.socket | None:
@@ -95,7 +95,7 @@ class _Answer(httpx.SyncByteStream):
         self._transport, self._address, self._connection = transport, address, connection
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._parts: list[bytes] = []
-        self._kept = False
+        self._released = False
         self._whole = False
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
@@ -117,8 +117,8 @@ class _Answer(httpx.SyncByteStream):
         if self._parser is None:
             return
         self._parser = None
-        if self._whole and self._kept:
-            self._transport.keep(self._address, self._connection)
+        if self._whole and self._released:
+            self._transport.release(self._address, self._connection)
         else:
             self._connection.close()
 
@@ -154,7 +154,7 @@ class _Answer(httpx.SyncByteStream):
     def on_message_complete(self) -> None:
         assert self._parser is not None
         self._whole = True
-        self._kept = self._parser.should_keep_alive()
+        self._released = self._parser.should_keep_alive()
 
 
 def _is_plain(request: httpx.Request) -> bool:

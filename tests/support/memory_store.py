@@ -27,7 +27,7 @@ from domain.eventlog.connection.heartbeats import NO_HEARTBEATS, Heartbeats
 from domain.eventlog.connection.log_head import LastSeen
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
+from domain.eventlog.idempotency import REPLY_RETENTION, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.queries import NEWEST
@@ -39,7 +39,7 @@ from domain.outages import Outages
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-class Kept(NamedTuple):
+class StoredReply(NamedTuple):
     reply: Reply
     at: datetime
 
@@ -53,7 +53,7 @@ class MemoryLog:
         self.at = EPOCH
         self.events: list[EventRow] = []
         self.snapshots: list[Snapshot] = []
-        self.replies: dict[str, Kept] = {}
+        self.replies: dict[str, StoredReply] = {}
         self.keys: dict[str, bytes] = {}
         self.lines: list[LineRow] = []
         self.heartbeats: dict[str, datetime] = {}
@@ -236,12 +236,12 @@ class MemoryStore(Store):
         self, once: IdempotencyKey, outcome: dict[str, Any], at: datetime
     ) -> Reply | None:
         kept = self.log.replies.get(once.key)
-        if kept is not None and kept.at > at - REPLIES_KEPT:
+        if kept is not None and kept.at > at - REPLY_RETENTION:
             return kept.reply
-        self.log.replies[once.key] = Kept(Reply(*once, str(outcome)), at)
+        self.log.replies[once.key] = StoredReply(Reply(*once, str(outcome)), at)
         return None
 
-    async def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+    async def store_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         self.log.snapshots += snapshots
 
     async def forget_replies(self, until: datetime) -> None:
@@ -273,7 +273,7 @@ class MemoryTransaction(Transaction):
         heartbeats: Heartbeats = NO_HEARTBEATS,
     ) -> None:
         log, keys = self._log, NewKeys.of(events, self._states)
-        if await self.replies([reply.key for reply in replies], at - REPLIES_KEPT):
+        if await self.replies([reply.key for reply in replies], at - REPLY_RETENTION):
             raise HeadMoved
         taken = {(event.stream, event.version) for event in log.events}
         for event in events:
@@ -285,7 +285,7 @@ class MemoryTransaction(Transaction):
         log.heartbeats |= heartbeats
         log.at = at if events else log.at
         log.keys |= {**keys.made, **dict.fromkeys(keys.erased, b"")}
-        log.replies |= {reply.key: Kept(reply, at) for reply in replies}
+        log.replies |= {reply.key: StoredReply(reply, at) for reply in replies}
         keys.note_written(self._states.keyring)
         await asyncio.sleep(0)
 

@@ -138,13 +138,13 @@ async def test_hold_that_is_placed_while_a_day_is_archived_keeps_it(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await three_lines(past)
-    keep = days.keep_files
+    keep = days.store_files
 
     async def slowly(*what: Any) -> None:
         await keep(*what)
         await past.place(PlaceHold(reason="Audit", executions=("e-2",)), "h-1")
 
-    monkeypatch.setattr(days, "keep_files", slowly)
+    monkeypatch.setattr(days, "store_files", slowly)
     waiting = (await past.archive())[0]
     assert waiting.outcome == "waiting"
     monkeypatch.undo()
@@ -179,10 +179,10 @@ def crash(*_: Any, **__: Any) -> Any:
         (parquet, "new_file"),
         (export, "digest_of"),
         (archiver_module, "ArchiveLogs"),
-        (days, "keep_files"),
+        (days, "store_files"),
         (days, "drop"),
         (day_retention, "is_placed_since"),
-        (day_retention, "keep_log_as_it_is"),
+        (day_retention, "lock_log"),
     ],
 )
 async def test_archiver_goes_on_where_it_was_broken_off(
@@ -267,7 +267,7 @@ async def test_line_that_comes_while_its_day_is_archived_is_not_lost(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await three_lines(past)
-    keep = days.keep_files
+    keep = days.store_files
 
     async def slowly(*what: Any) -> None:
         late = """INSERT INTO log_lines SELECT execution, occurred_at, 4, at, level, step, sealed
@@ -275,7 +275,7 @@ async def test_line_that_comes_while_its_day_is_archived_is_not_lost(
         await past.query(late)
         await keep(*what)
 
-    monkeypatch.setattr(days, "keep_files", slowly)
+    monkeypatch.setattr(days, "store_files", slowly)
     assert (await past.archive())[0].outcome == "waiting"
     done = (await past.archive(0))[0]
     assert done.files == [FIRST_FILE, "log-lines/2026-10-01/4-4.parquet"]

@@ -25,7 +25,7 @@ from workers.webhooks.message import json_body, message_headers, slack_body
 
 LONGEST_ERROR = 500
 UNREADABLE = "the webhook cannot be called, as its settings or their key cannot be read"
-KEPT = 10_000
+MOST_CACHED = 10_000
 """Settings and secrets of webhooks that are kept from call to call."""
 
 
@@ -67,8 +67,8 @@ class WebhookCaller:
     def __init__(self, store: Store, client: Client) -> None:
         self._store = store
         self._client = client
-        self._hooks: LruCache[tuple[str, str, int], Webhook] = LruCache(KEPT)
-        self._secrets: LruCache[tuple[str, str, int], bytes] = LruCache(KEPT)
+        self._hooks: LruCache[tuple[str, str, int], Webhook] = LruCache(MOST_CACHED)
+        self._secrets: LruCache[tuple[str, str, int], bytes] = LruCache(MOST_CACHED)
         store.keyring.on_destroyed.append(self._forget)
 
     def _forget(self, _: Iterable[str]) -> None:

@@ -43,7 +43,7 @@ FRESH = 1.0
 AFTER_MISTAKE = 1.0
 """Seconds that a lane is left alone when something went wrong on this side."""
 MISTAKE = "the webhook could not be called, by a mistake of the service, which is in its log"
-KEPT = timedelta(days=30)
+RETENTION = timedelta(days=30)
 """How long what was delivered or given up is kept."""
 FORGET_EVERY = timedelta(minutes=1)
 FORGOTTEN_AT_ONCE = 5_000
@@ -258,6 +258,6 @@ class DeliveryWorker:
     async def _forget(self) -> None:
         now = self._clock()
         if now >= self._forget_at:
-            gone = await self._queue.forget(now - KEPT, FORGOTTEN_AT_ONCE)
+            gone = await self._queue.forget(now - RETENTION, FORGOTTEN_AT_ONCE)
             self._forget_at = now if gone == FORGOTTEN_AT_ONCE else now + FORGET_EVERY
             self._endpoints.forget(now)

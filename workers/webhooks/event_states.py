@@ -55,7 +55,7 @@ class EventStates:
         missing = {s: versions[0] for s, versions in wanted.items() if s not in begun}
         begun |= await self._load(missing)
         for stream, state in begun.items():
-            self._keep(stream, state, wanted, found)
+            self._put(stream, state, wanted, found)
         return begun
 
     async def _load(self, versions: dict[str, int]) -> dict[str, Versioned[Any]]:
@@ -87,14 +87,14 @@ class EventStates:
                     advanced = replay(state, [self._store.codec.decode(row)])
                     assert advanced is not None
                     state = advanced
-                    self._keep(stream, state, wanted, found)
+                    self._put(stream, state, wanted, found)
             except Damaged as error:
                 report(error)
             else:
                 after |= {stream: state} if rows else {}
         return after
 
-    def _keep(
+    def _put(
         self, stream: str, state: Versioned[Any], wanted: dict[str, list[int]], found: States
     ) -> None:
         self._known.put(stream, state)

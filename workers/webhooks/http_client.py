@@ -21,8 +21,8 @@ from workers.webhooks.http_connection import ANSWER_BYTES, HttpConnection, NoAns
 
 TIMEOUT = 15.0
 """Seconds for a call from its beginning to the status of its answer."""
-KEPT = 200
-KEPT_FOR = 10.0
+MOST_IDLE = 200
+IDLE_SECONDS = 10.0
 """Connections that are kept for the next call, and for how many seconds."""
 TARGETS = 4_096
 """URLs that are known; as long as connections, as they may have passwords in them and their webhooks be erased."""
@@ -68,7 +68,7 @@ class HttpClient:
         self._resolve = resolve or look_up
         self._timeout = timeout
         self._answer_bytes = answer_bytes
-        self._kept: dict[ConnectionOrigin, list[HttpConnection]] = {}
+        self._idle: dict[ConnectionOrigin, list[HttpConnection]] = {}
         self._targets: LruCache[str, Target] = LruCache(TARGETS)
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -77,10 +77,10 @@ class HttpClient:
         if self._sweep is not None:
             self._sweep.cancel()
         self._targets.clear()
-        for connections in self._kept.values():
+        for connections in self._idle.values():
             for connection in connections:
                 connection.close()
-        self._kept.clear()
+        self._idle.clear()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Send a body.
@@ -98,7 +98,7 @@ class HttpClient:
         # The status counts, however late the rest comes: a call that is made again would be a second one.
         response = await connection.read()
         if connection.open:
-            self._keep(connection, origin)
+            self._release(connection, origin)
         return response
 
     async def _send(
@@ -172,36 +172,36 @@ class HttpClient:
 
     def _take(self, origin: ConnectionOrigin) -> HttpConnection | None:
         """A kept connection, the one that was used last."""
-        kept = self._kept.get(origin)
+        kept = self._idle.get(origin)
         while kept:
             if (connection := kept.pop()).open:
                 return connection
         return None
 
-    def _keep(self, connection: HttpConnection, origin: ConnectionOrigin) -> None:
-        if sum(map(len, self._kept.values())) >= KEPT:
+    def _release(self, connection: HttpConnection, origin: ConnectionOrigin) -> None:
+        if sum(map(len, self._idle.values())) >= MOST_IDLE:
             connection.close()
             return
-        connection.kept_until = asyncio.get_running_loop().time() + KEPT_FOR
-        self._kept.setdefault(origin, []).append(connection)
+        connection.idle_until = asyncio.get_running_loop().time() + IDLE_SECONDS
+        self._idle.setdefault(origin, []).append(connection)
         self._sweep_later()
 
     def _sweep_later(self) -> None:
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(KEPT_FOR, self._close_old)
+            self._sweep = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_old)
 
     def _close_old(self) -> None:
         self._targets.clear()
         now = asyncio.get_running_loop().time()
-        for origin, connections in list(self._kept.items()):
-            young = [each for each in connections if each.open and each.kept_until > now]
+        for origin, connections in list(self._idle.items()):
+            young = [each for each in connections if each.open and each.idle_until > now]
             for connection in set(connections).difference(young):
                 connection.close()
-            self._kept[origin] = young
+            self._idle[origin] = young
             if not young:
-                del self._kept[origin]
+                del self._idle[origin]
         self._sweep = None
-        if self._kept:
+        if self._idle:
             self._sweep_later()
 
 

@@ -34,7 +34,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, answer_bytes: int = ANSWER_BYTES) -> None:
         self._answer_bytes = answer_bytes
-        self.kept_until = 0.0
+        self.idle_until = 0.0
         """Up to when it is kept for the next request, by the clock of the loop."""
         self._transport: asyncio.Transport
         self._parser: httptools.HttpResponseParser | None = None

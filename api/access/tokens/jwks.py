@@ -13,7 +13,7 @@ from api.access.tokens.signing_keys import SigningKey, of_jwk
 from domain.errors import Overloaded
 from workers.outbound.fetch import FetchFailed
 
-KEPT_FOR = 3_600.0
+CACHED_FOR = 3_600.0
 """Seconds after which the set is read again: so soon a key that was withdrawn opens nothing new."""
 FLOOR = 30.0
 """Seconds between two reads because of an id that is not in the set: anyone may make one up."""
@@ -42,7 +42,7 @@ class KeySet:
         Raises:
             Overloaded: no key could be read yet.
         """
-        if self._steady() - self._read_at > KEPT_FOR or not self._fitting(algorithm, kid):
+        if self._steady() - self._read_at > CACHED_FOR or not self._fitting(algorithm, kid):
             await self._read()
         return self._fitting(algorithm, kid)
 

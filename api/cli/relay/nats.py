@@ -29,7 +29,7 @@ class RetentionOptions(NamedTuple):
 
 def run(
     url: str | None,
-    kept: RetentionOptions,
+    retention: RetentionOptions,
     data_dir: Path | None,
     metrics_port: int | None,
     *,
@@ -53,7 +53,7 @@ def run(
             settings.log,
             nats_servers(settings.nats_url or "", settings.nats_credentials, settings.nats_ca),
             Subjects(settings.nats_stream or stream_name(settings.log)),
-            NatsRetention(kept.hours * HOUR, int(kept.gib * GIB), kept.replicas),
+            NatsRetention(retention.hours * HOUR, int(retention.gib * GIB), retention.replicas),
             begin_again,
             None if metrics_port is None else ("127.0.0.1", metrics_port),
         )

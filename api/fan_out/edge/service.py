@@ -23,7 +23,7 @@ from api.fan_out.edge.readiness import Readiness
 from api.fan_out.edge.relayed_log import RelayedLog
 from api.fan_out.edge.tail import RelayedTail
 from api.fan_out.keys import read_key
-from api.fan_out.stream import KeptStream
+from api.fan_out.stream import NatsStream
 from api.fan_out.wire import Subjects
 from api.server import Server, make_config
 from api.settings import Settings, SetupError, origins
@@ -82,8 +82,8 @@ class Succession(Background):
 
     async def _is_found(self) -> bool:
         connection = await self._link.connection()
-        kept = await stream.find_stream(connection.client, self._link.subjects.stream)
-        return kept is not None and kept.log != self._hub.of_log
+        nats_stream = await stream.find_stream(connection.client, self._link.subjects.stream)
+        return nats_stream is not None and nats_stream.log != self._hub.of_log
 
 
 class EdgeTask(NamedTuple):
@@ -119,26 +119,28 @@ def serve_from_nats(settings: Settings, servers: NatsServers, subjects: Subjects
             log.warning("the stream is that of another log: the edge begins again")
 
 
-def _serve(task: EdgeTask, listening: socket.socket, kept: KeptStream, *, announce: bool) -> str:
+def _serve(
+    task: EdgeTask, listening: socket.socket, nats_stream: NatsStream, *, announce: bool
+) -> str:
     """Serve one log until a signal, or until it is another; the id of what it was in that case."""
     settings = task.settings
     keyring = Keyring(task.key)
     link, open_requests = Link(task.servers, task.subjects, keyring), OpenRequests()
-    tail, origin = RelayedTail(link, kept.log), OriginServer(task.origin, kept.log)
+    tail, origin = RelayedTail(link, nats_stream.log), OriginServer(task.origin, nats_stream.log)
     source = RelayedLog(
-        link, registry.codec(), keyring, log_name=kept.name, position=lambda: tail.position
+        link, registry.codec(), keyring, log_name=nats_stream.name, position=lambda: tail.position
     )
     tail.past = source
-    hub = Hub(tail, Loader(source), NoLogLines(), settings.stream_limit, kept.log)
+    hub = Hub(tail, Loader(source), NoLogLines(), settings.stream_limit, nats_stream.log)
     keyring.on_destroyed.append(hub.forget_content)
-    readiness = Readiness(hub, link, tail, origin, kept.name)
+    readiness = Readiness(hub, link, tail, origin, nats_stream.name)
     proxies = Proxies(networks(settings.trusted_proxies))
     opener = EdgeOpener(hub, origin, readiness, proxies, open_requests)
     tail.on_rows = opener.note
     succession = Succession(hub, link)
     parts: tuple[ProcessPart, ...] = (link, origin, readiness, succession, open_requests, hub)
     app = create_app(opener, origin, readiness, parts, origins(settings.allowed_origins))
-    config = make_config(app, _NothingDirect(), kept.log, log_name=kept.name)
+    config = make_config(app, _NothingDirect(), nats_stream.log, log_name=nats_stream.name)
     server = Server(config, hub, limits_of_process(settings))
     hub.on_other_log = lambda: None
     succession.on_found = server.end_with_streams
@@ -146,7 +148,7 @@ def _serve(task: EdgeTask, listening: socket.socket, kept: KeptStream, *, announ
     if announce:
         print(f"Listening on {listen_socket.url(listening)}", flush=True)  # noqa: T201 - the terminal is its user
     server.run(sockets=[listening.dup()])
-    return "" if server.asked_to_end or hub.other is None else kept.log
+    return "" if server.asked_to_end or hub.other is None else nats_stream.log
 
 
 class _NothingDirect:
@@ -156,7 +158,7 @@ class _NothingDirect:
         return None
 
 
-def _find_stream(task: EdgeTask, other_than: str) -> KeptStream:
+def _find_stream(task: EdgeTask, other_than: str) -> NatsStream:
     """The stream, once there is one of another log than that.
 
     Raises:
@@ -166,15 +168,15 @@ def _find_stream(task: EdgeTask, other_than: str) -> KeptStream:
     while True:
         reason = "it has no such stream: start `executions relay nats` first"
         try:
-            kept = asyncio.run(_look(task))
+            nats_stream = asyncio.run(_look(task))
         except AWAY as error:
-            kept, reason = None, str(error) or type(error).__name__
-        if kept is not None and kept.log != other_than:
-            if kept.key != task.key.id:
+            nats_stream, reason = None, str(error) or type(error).__name__
+        if nats_stream is not None and nats_stream.log != other_than:
+            if nats_stream.key != task.key.id:
                 raise SetupError(
                     "edge_key (EXECUTIONS_EDGE_KEY): it is not the key of this log; `executions relay key` prints that"
                 )
-            return kept
+            return nats_stream
         if not other_than and monotonic() > until:
             raise SetupError(
                 f"NATS at {task.servers.shown}, stream {task.subjects.stream}: {reason}"
@@ -183,6 +185,6 @@ def _find_stream(task: EdgeTask, other_than: str) -> KeptStream:
             sleep(PAUSE)
 
 
-async def _look(task: EdgeTask) -> KeptStream | None:
+async def _look(task: EdgeTask) -> NatsStream | None:
     async with connection_to(task.servers, "executions edge: start") as connection:
         return await stream.find_stream(connection.client, task.subjects.stream)

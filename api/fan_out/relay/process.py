@@ -48,7 +48,7 @@ class RelayTask(NamedTuple):
     log_name: str | None
     servers: NatsServers
     subjects: Subjects
-    keep: NatsRetention
+    retention: NatsRetention
     begin_again: bool = False
     metrics: tuple[str, int] | None = None
 
@@ -85,7 +85,7 @@ class _Relay:
         self._refusal: SetupError | None = None
         self._answers = RelayResponder(task.servers, task.subjects, self._store, of_edges)
         self._publisher = Publisher(
-            *(task.servers, task.subjects, task.keep, self._store, of_edges),
+            *(task.servers, task.subjects, task.retention, self._store, of_edges),
             conninfo=task.conninfo,
             of_log=log_id(task.conninfo, task.schema),
             begin_again=task.begin_again,

@@ -13,7 +13,7 @@ from nats.js.errors import APIError
 from api.fan_out import stream
 from api.fan_out.connection import AWAY, Lost, NatsConnection, NatsServers, Outage, connection_to
 from api.fan_out.keys import as_json, wrap_for_edges
-from api.fan_out.stream import KeptStream, NatsRetention, OtherLogInStream, SourceLog
+from api.fan_out.stream import NatsRetention, NatsStream, OtherLogInStream, SourceLog
 from api.fan_out.wire import EXPECTED, Beat, Subjects, encode_row
 from api.settings import SetupError
 from api.streaming.log.tail import LogPage, Tail
@@ -53,7 +53,7 @@ class Publisher(Background):
         self,
         servers: NatsServers,
         subjects: Subjects,
-        keep: NatsRetention,
+        retention: NatsRetention,
         store: Store,
         vault: Vault,
         *,
@@ -62,7 +62,7 @@ class Publisher(Background):
         begin_again: bool = False,
         on_refused: Callable[[SetupError], object] = lambda _: None,
     ) -> None:
-        self._servers, self._subjects, self._keep = servers, subjects, keep
+        self._servers, self._subjects, self._retention = servers, subjects, retention
         self._store, self._vault = store, vault
         self._conninfo, self._of_log = conninfo, of_log
         self._begin_again = begin_again
@@ -98,15 +98,15 @@ class Publisher(Background):
         listener = Listener(self._conninfo, self._store.schema)
         tail = Tail(self._store, listener, self._store.schema, self._of_log)
         try:
-            kept = await self._open_stream(connection)
+            nats_stream = await self._open_stream(connection)
         except OtherLogInStream:
             await self._tell_other(connection, self._of_log)
             raise
-        tail.skip(kept.last)
+        tail.skip(nats_stream.last)
         self._set_publishes(True)
         self._away.end()
         beats = asyncio.create_task(self._beat(connection), name="relay: beats")
-        log.info("relay publishes", stream=self._subjects.stream, position=kept.last)
+        log.info("relay publishes", stream=self._subjects.stream, position=nats_stream.last)
         try:
             async with run_parts([listener]):
                 async for page in tail.pages(lambda: False):
@@ -117,24 +117,24 @@ class Publisher(Background):
         finally:
             await cancel(beats)
 
-    async def _open_stream(self, connection: NatsConnection) -> KeptStream:
+    async def _open_stream(self, connection: NatsConnection) -> NatsStream:
         head, _ = await self._store.head()
         of = SourceLog(self._of_log, self._store.log_name, self._vault.id, head)
         again, self._begin_again = self._begin_again, False
-        kept = await stream.open_stream(
-            connection.client, self._subjects, of, self._keep, begin_again=again
+        nats_stream = await stream.open_stream(
+            connection.client, self._subjects, of, self._retention, begin_again=again
         )
-        if kept.last > head:  # or another relay has just published
+        if nats_stream.last > head:  # or another relay has just published
             head, _ = await self._store.head()
-        if kept.last > head:
+        if nats_stream.last > head:
             raise OtherLogInStream(
                 self._subjects.stream,
-                f"goes to position {kept.last}, and this log to {head}: it went back",
+                f"goes to position {nats_stream.last}, and this log to {head}: it went back",
             )
-        if kept.last_at is not None:  # the tail sees whether the log still has that event
-            self._store.seen.note(kept.last, kept.last_at)
-        self._set_position(kept.last)
-        return kept
+        if nats_stream.last_at is not None:  # the tail sees whether the log still has that event
+            self._store.seen.note(nats_stream.last, nats_stream.last_at)
+        self._set_position(nats_stream.last)
+        return nats_stream
 
     async def _take(self, connection: NatsConnection, page: LogPage) -> None:
         if page.other is not None:

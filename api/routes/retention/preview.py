@@ -101,7 +101,7 @@ class PastDays(NamedTuple):
     days: Sequence[tuple[str, Checked]]
     more: bool
 
-    def days_kept_by(self, hold: str) -> list[str]:
+    def days_held_by(self, hold: str) -> list[str]:
         """The days that a hold keeps."""
         return [day for day, found in self.days if hold in {each.hold for each in found.holds}]
 
@@ -173,7 +173,7 @@ def _day(day: str, checked: Checked, outcome: str) -> dict[str, Any]:
 
 def _hold(hold: ActiveHold, lines: PastDays, reads: PastDays, *, named: bool) -> dict[str, Any]:
     """What a hold keeps; what it is of is `named` to those who may read holds."""
-    kept = {"days": lines.days_kept_by(hold.id), "accessDays": reads.days_kept_by(hold.id)}
+    kept = {"days": lines.days_held_by(hold.id), "accessDays": reads.days_held_by(hold.id)}
     return {"hold": hold.id, **(hold.of if named else {}), **kept}
 
 

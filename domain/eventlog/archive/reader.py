@@ -39,24 +39,24 @@ class _Range(NamedTuple):
     location: str | None
 
 
-class _Blocks:
+class _BlockCache:
     """Blocks that were read, by their digests, so it is all the same of which log they are."""
 
     def __init__(self) -> None:
-        self._kept = LruCache[bytes, bytes](CACHED, len)
+        self._blocks = LruCache[bytes, bytes](CACHED, len)
         self._lock = Lock()
 
     def get(self, digest: bytes) -> bytes | None:
         with self._lock:
-            return self._kept.get(digest)
+            return self._blocks.get(digest)
 
     def put(self, digest: bytes, block: bytes) -> None:
         with self._lock:
-            self._kept.put(digest, block)
-            self._kept.trim()
+            self._blocks.put(digest, block)
+            self._blocks.trim()
 
 
-KEPT = _Blocks()
+BLOCK_CACHE = _BlockCache()
 
 
 def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list[EventRow]:
@@ -105,7 +105,7 @@ def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
 
 
 def _contents(archive: LimitedArchive, file: str, blocks: Sequence[Block]) -> list[bytes]:
-    kept = {block.digest: content for block in blocks if (content := KEPT.get(block.digest))}
+    kept = {block.digest: content for block in blocks if (content := BLOCK_CACHE.get(block.digest))}
     missing = [block for block in blocks if block.digest not in kept]
     if missing:
         with archive.read_slot() as files:
@@ -114,5 +114,5 @@ def _contents(archive: LimitedArchive, file: str, blocks: Sequence[Block]) -> li
             if sha256(part).digest() != block.digest:
                 raise ValueError("its bytes have another digest")
             kept[block.digest] = open_block(part)
-            KEPT.put(block.digest, kept[block.digest])
+            BLOCK_CACHE.put(block.digest, kept[block.digest])
     return [kept[block.digest] for block in blocks]

@@ -11,7 +11,7 @@ from psycopg import Connection
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.sessions import session
 
-KEPT = "SELECT secret FROM master_key"
+WRAPPED = "SELECT secret FROM master_key"
 
 
 class LogKeys(NamedTuple):
@@ -29,7 +29,7 @@ def log_secret(database: str | Connection[Any], schema: str, vault: Vault) -> by
         Overloaded: the database cannot be reached.
     """
     with session(database, schema) as connection:
-        wrapped = (connection.execute(KEPT).fetchone() or (None,))[0]
+        wrapped = (connection.execute(WRAPPED).fetchone() or (None,))[0]
     return vault.secret_of_earlier_logs if wrapped is None else vault.unwrap_secret(wrapped)
 
 

@@ -17,7 +17,7 @@ WALK = "SELECT round, position, until, origin, began_at, found FROM audit_walk"
 BEGIN_ROUND = """UPDATE audit_walk SET round = round + 1, position = 0, until = %b, origin = %b,
     began_at = %b, found = 0"""
 REACH = "UPDATE audit_walk SET position = %b, found = found + %b"
-KEEP_FAULT = """INSERT INTO audit_faults AS f (id, part, place, what, position, member, round)
+STORE_FAULT = """INSERT INTO audit_faults AS f (id, part, place, what, position, member, round)
     SELECT %b, %b, %b, %b, %b::bigint, %b, round FROM audit_walk
     WHERE EXISTS (SELECT FROM audit_faults WHERE id = %b) OR (SELECT count(*) FROM audit_faults) < %b
     ON CONFLICT (id) DO UPDATE SET round = excluded.round RETURNING xmax = 0"""
@@ -73,11 +73,11 @@ async def reach(connection: AsyncConnection, position: int, found: int) -> None:
     await connection.execute(REACH, (position, found))
 
 
-async def keep_fault(connection: AsyncConnection, fault: Fault) -> bool:
+async def store_fault(connection: AsyncConnection, fault: Fault) -> bool:
     """Note that a fault was found in this round; whether it is new, and one of those that are named."""
     id_ = fault_id(fault)
     row = await (
-        await connection.execute(KEEP_FAULT, (id_, *fault_values(fault), id_, MOST_NAMED))
+        await connection.execute(STORE_FAULT, (id_, *fault_values(fault), id_, MOST_NAMED))
     ).fetchone()
     return row == (True,)
 

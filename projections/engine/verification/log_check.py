@@ -18,7 +18,7 @@ SCHEMA = """CREATE UNLOGGED TABLE log_faults (
     what     text   NOT NULL
 )"""
 ARRAYS = ("bigint", "text", "text")
-KEEP = "INSERT INTO log_faults SELECT * FROM unnest(%b::bigint[], %b::text[], %b::text[])"
+STORE = "INSERT INTO log_faults SELECT * FROM unnest(%b::bigint[], %b::text[], %b::text[])"
 FOUND = "SELECT position, place, what FROM log_faults ORDER BY position, what"
 
 
@@ -60,15 +60,15 @@ class LogCheck:
         )
         faults = await order_faults(self._store, first, last, self._end)
         faults += await content_faults(self._store, events, opening=self._opening)
-        await _keep(connection, faults)
+        await _write(connection, faults)
         self.position, self.behind = until, until < self._end
         return until
 
 
-async def _keep(connection: AsyncConnection, faults: Sequence[Fault]) -> None:
+async def _write(connection: AsyncConnection, faults: Sequence[Fault]) -> None:
     rows = [(fault.position, fault.place, fault.what) for fault in faults]
     if rows:
-        await connection.execute(KEEP, columns(ARRAYS, rows))
+        await connection.execute(STORE, columns(ARRAYS, rows))
 
 
 async def read_faults(connection: AsyncConnection) -> AsyncIterator[Fault]:

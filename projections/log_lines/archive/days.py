@@ -39,10 +39,10 @@ CONTENT = f"""SELECT count(*), coalesce(sum(CAST(CAST('x' || left(md5(concat_ws(
     FROM log_lines WHERE {OF_DAY} AND id >= %(first)s AND id <= %(last)s"""
 """As `Content` of a file."""
 LIVE = "SELECT file FROM log_archives WHERE day = %s"
-KEEP_COUNTS = f"""INSERT INTO log_archive_lines
+STORE_COUNTS = f"""INSERT INTO log_archive_lines
     SELECT execution, %(file)s, count(*), min(occurred_at), max(occurred_at) FROM log_lines
     WHERE {OF_DAY} AND id >= %(first)s AND id <= %(last)s GROUP BY execution"""
-KEEP_FILE = """INSERT INTO log_archives
+STORE_FILE = """INSERT INTO log_archives
     VALUES (%(file)s, %(day)s, %(first)s, %(last)s, %(lines)s, %(bytes)s, %(digest)s, %(at)s)"""
 DELETE = f"DELETE FROM log_lines WHERE {OF_DAY} AND id >= %(first)s AND id <= %(last)s"
 EXISTS = "SELECT to_regclass(%s) IS NOT NULL"
@@ -115,7 +115,7 @@ def content_of(connection: Connection[Any], day: Day, first: int, last: int) -> 
     return Content(lines, int(total))
 
 
-async def keep_files(
+async def store_files(
     connection: AsyncConnection, day: Day, files: Sequence[ArchiveFile], at: datetime
 ) -> None:
     """From here on the files have the lines; in the transaction in which they leave the table.
@@ -125,8 +125,8 @@ async def keep_files(
     """
     for file in files:
         values = {**vars(file), **day.bounds, "day": day.day, "at": at}
-        await connection.execute(KEEP_COUNTS, values)
-        await connection.execute(KEEP_FILE, values)
+        await connection.execute(STORE_COUNTS, values)
+        await connection.execute(STORE_FILE, values)
         if not day.alone and (await connection.execute(DELETE, values)).rowcount != file.lines:
             raise Changed
     if day.alone:

@@ -15,7 +15,7 @@ from projections.log_lines.archive.days import Day
 BEHIND = 10_000
 """Events between the view of the holds and the head that are looked through for further ones."""
 BUSY = LockNotAvailable
-"""What `keep_log_as_it_is` raises where somebody is writing."""
+"""What `lock_log` raises where somebody is writing."""
 NOT_APPLIED = (
     "an event that says what is held could not be applied to `catalog` or `executions`: "
     "`executions projections` shows where, `executions rebuild VIEW` applies it"
@@ -38,19 +38,19 @@ OF_SCOPES = " UNION ALL ".join(
 OF_LINES = "SELECT execution FROM log_lines WHERE at >= %(begin)s AND at < %(end)s"
 OF_READS = "SELECT unnest(executions) FROM access_log WHERE at >= %(begin)s AND at < %(end)s"
 """The executions of a day: those with log lines, and those that were read."""
-KEPT = """WITH active AS (SELECT id, document FROM catalog
+WITH_HELD = """WITH active AS (SELECT id, document FROM catalog
         WHERE kind = 'hold' AND document @> '{{"status": "active"}}'),
     kept AS (SELECT h.id AS hold, e.execution FROM active AS h,
             jsonb_array_elements_text(h.document -> 'executions') AS e (execution)
         UNION ALL {of_scopes})
     """
 HOLDING = (
-    KEPT
+    WITH_HELD
     + """SELECT hold, count(DISTINCT execution) FROM kept
     WHERE execution IN ({of_day})
     GROUP BY hold ORDER BY hold"""
 )
-HELD = KEPT + "SELECT DISTINCT execution FROM kept WHERE execution IN ({of_day})"
+HELD = WITH_HELD + "SELECT DISTINCT execution FROM kept WHERE execution IN ({of_day})"
 LOCK = "SELECT FROM head FOR UPDATE NOWAIT"
 TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
 PLACED_SINCE = """SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notification_id > %s), position
@@ -130,7 +130,7 @@ async def is_placed_since(connection: AsyncConnection, position: int) -> tuple[b
     return bool(placed), int(head)
 
 
-async def keep_log_as_it_is(connection: AsyncConnection) -> None:
+async def lock_log(connection: AsyncConnection) -> None:
     """Take the lock of the log: until the end of the transaction no event is recorded, so no hold is placed.
 
     Raises:

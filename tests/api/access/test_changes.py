@@ -63,10 +63,10 @@ async def test_use_of_a_key_is_kept_once_the_database_is_back() -> None:
     changes.note_use("key/k-1", AT.timestamp())
     changes.note_use("session/s-1", AT.timestamp())
     with pytest.raises(Overloaded):
-        await changes._keep_uses()
+        await changes._store_uses()
     changes.note_use("key/k-2", AT.timestamp())
     store.away = False
-    await changes._keep_uses()
+    await changes._store_uses()
     assert store.connection.kept == {"k-1": AT, "k-2": AT}
 
 
@@ -74,7 +74,7 @@ async def test_use_of_a_key_is_kept_once_the_database_is_back() -> None:
 async def test_credential_expires_while_the_database_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(access_changes, "USES_KEPT", 1)
+    monkeypatch.setattr(access_changes, "STORE_USES_EVERY", 1)
     listener = Listener("", "executions")
     changes = AccessChanges(cast(Store, SilentStore()), listener, "executions")
     changes.note_use("key/k-1", AT.timestamp())

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from api.cells.connection import Answered, BrokenAnswer, KeptConnections
+from api.cells.connection import Answered, BrokenAnswer, ConnectionPool
 
 MOST = 100
 WHOLE = b"HTTP/1.1 200 OK\r\nLog-Position: 7\r\ncontent-length: 5\r\n\r\nhello"
@@ -49,12 +49,12 @@ class Scripted:
 @asynccontextmanager
 async def asked(
     *answers: bytes, path: str = "", last: bool = False
-) -> AsyncIterator[tuple[KeptConnections, Scripted]]:
+) -> AsyncIterator[tuple[ConnectionPool, Scripted]]:
     """Connections to a server; after the `last` answer it closes."""
     scripted = Scripted(answers, last=last)
     server = await asyncio.start_server(scripted.accept, "127.0.0.1")
     port = server.sockets[0].getsockname()[1]
-    connections = KeptConnections(f"http://127.0.0.1:{port}{path}")
+    connections = ConnectionPool(f"http://127.0.0.1:{port}{path}")
     try:
         yield connections, scripted
     finally:
@@ -62,7 +62,7 @@ async def asked(
         server.close()
 
 
-async def get(connections: KeptConnections, most: int = MOST) -> Answered:
+async def get(connections: ConnectionPool, most: int = MOST) -> Answered:
     return await connections.get("/api/executions", [("limit", 2)], {"authorization": "x"}, most)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from api.fan_out.connection import connection_to, nats_servers
 from api.fan_out.edge.tail import consume
-from api.fan_out.stream import KeptStream, find_stream
+from api.fan_out.stream import NatsStream, find_stream
 from api.fan_out.wire import Subjects
 from domain.eventlog.codec import EventRow
 from domain.eventlog.setup.log_id import renew_log_id
@@ -59,8 +59,8 @@ def write(service: Service, count: int) -> None:
         assert {each["status"] for each in outcomes} == {201}
 
 
-def kept(nats: NatsServer) -> KeptStream | None:
-    async def look() -> KeptStream | None:
+def kept(nats: NatsServer) -> NatsStream | None:
+    async def look() -> NatsStream | None:
         async with connection_to(nats_servers(nats.url), "test") as connection:
             return await find_stream(connection.client, STREAM)
 

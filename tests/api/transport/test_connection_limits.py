@@ -148,7 +148,7 @@ def test_strangers_who_do_not_read_give_way(server: Serving) -> None:
         for _ in range(10):
             wire = opened.enter_context(closing_soon(server))
             wire.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
-        wait_until(lambda: limits.kept_bytes > 0)
+        wait_until(lambda: limits.held_bytes > 0)
         assert "data" in answer_of(server)
 
 
@@ -165,8 +165,8 @@ def closing_soon(server: Serving) -> Iterator[socket.socket]:
 def test_stranger_who_does_not_read_is_cut(server: Serving) -> None:
     with closing_soon(server) as wire:
         wire.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
-        wait_until(lambda: server.limits.kept_bytes > 0)
-        wait_until(lambda: server.limits.kept_bytes == 0)
+        wait_until(lambda: server.limits.held_bytes > 0)
+        wait_until(lambda: server.limits.held_bytes == 0)
 
 
 class Aborted:
@@ -210,7 +210,7 @@ def test_streams_keep_their_places_and_newcomers_are_told_to_come_back(server: S
 def test_incomplete_heads_have_a_limit_all_together(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_limits, "MOST_KEPT", 210 * KIB)
+    monkeypatch.setattr(connection_limits, "MOST_HELD", 210 * KIB)
     with ExitStack() as opened:
         wires = [opened.enter_context(connected(server)) for _ in range(20)]
         for number, wire in enumerate(wires):
@@ -219,13 +219,13 @@ def test_incomplete_heads_have_a_limit_all_together(
         assert closed(wires[0])
         wires[-1].sendall(b"\r\n\r\n")
         assert answered(wires[-1])[0] == 200
-    wait_until(lambda: server.limits.kept_bytes == 0)
+    wait_until(lambda: server.limits.held_bytes == 0)
 
 
 def test_answered_strangers_have_a_limit_all_together(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_limits, "MOST_KEPT", 5 * connection_limits.HTTP_BYTES)
+    monkeypatch.setattr(connection_limits, "MOST_HELD", 5 * connection_limits.HTTP_BYTES)
     wait_until(lambda: server.limits.open == 0)
     with ExitStack() as opened:
         for _ in range(10):
@@ -285,4 +285,4 @@ def test_limits_leave_a_reserve_of_descriptors(monkeypatch: pytest.MonkeyPatch) 
 
 def keeps(server: Serving, least: int) -> bool:
     """Whether the server keeps so many bytes of heads."""
-    return server.limits.kept_bytes >= least
+    return server.limits.held_bytes >= least

@@ -132,7 +132,7 @@ async def test_damaged_snapshot_is_replaced_where_its_version_is_reached_again(
         versioned = await store.load("tally/a")
         assert versioned is not None
         key = store.keyring.get_or_create("tally/a")
-        await store.keep_snapshots([store.codec.take_snapshot("tally/a", versioned, key)])
+        await store.store_snapshots([store.codec.take_snapshot("tally/a", versioned, key)])
     assert change(database, WHOLE_SNAPSHOTS) == [(500,)]
 
 

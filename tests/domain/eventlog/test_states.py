@@ -98,7 +98,7 @@ async def test_latest_snapshot_before_the_requested_version_is_used(log: Store) 
         wrong = versioned._replace(
             state=versioned.state.evolve(total=total)
         )  # to be distinguished from the events
-        await log.keep_snapshots([log.codec.take_snapshot("tally/a", wrong, key)])
+        await log.store_snapshots([log.codec.take_snapshot("tally/a", wrong, key)])
     for version, total in ((1, 100), (2, 102), (3, 300), (4, 300)):
         versioned = await log.load("tally/a", version)
         assert versioned is not None

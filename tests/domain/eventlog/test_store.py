@@ -14,7 +14,7 @@ from domain.errors import OutcomeUnknown
 from domain.eventlog import store as store_module
 from domain.eventlog.append import HeadMoved
 from domain.eventlog.codec import EventRow
-from domain.eventlog.idempotency import REPLIES_KEPT, Reply
+from domain.eventlog.idempotency import REPLY_RETENTION, Reply
 from domain.eventlog.store import Store
 from domain.model import Event, Recorded, Versioned
 from tests.support.sample_aggregate import NOON, Tally, TallyBegun, TallyNoted, TallyRaised
@@ -173,7 +173,7 @@ async def test_snapshot_stands_for_the_events_before_it(store: Store) -> None:
         )
         begun = rows(store, 4, ("tally/c", 1, TallyBegun()))
         await transaction.append(begun, [], NOON)
-    await store.keep_snapshots([frozen])
+    await store.store_snapshots([frozen])
     totals = [(await store.load("tally/a", version)) for version in (1, 2, 3)]
     assert [versioned and versioned.state.total for versioned in totals] == [0, 100, 103]
 
@@ -251,7 +251,7 @@ async def test_version_that_is_taken_is_refused_and_leaves_no_hole(store: Store)
 
 async def test_reply_is_kept_with_the_commit_and_for_its_time(store: Store) -> None:
     reply, other = Reply("k", "body", "{}"), Reply("k", "body", '{"again":1}')
-    later = NOON + REPLIES_KEPT
+    later = NOON + REPLY_RETENTION
     async with store.transaction() as transaction:
         await transaction.append([], [reply], NOON)
     async with store.transaction() as transaction:
@@ -272,7 +272,7 @@ async def test_reply_is_not_overwritten_within_its_time(store: Store) -> None:
         await transaction.append([], [reply], NOON)
     with pytest.raises(HeadMoved):
         async with store.transaction() as transaction:
-            await transaction.append([], [other], NOON + REPLIES_KEPT - SECOND)
+            await transaction.append([], [other], NOON + REPLY_RETENTION - SECOND)
     async with store.transaction() as transaction:
         assert await transaction.replies(["k"], NOON - SECOND) == {"k": reply}
 

@@ -17,7 +17,7 @@ from domain.errors import (
     VersionMismatch,
 )
 from domain.eventlog.append import Transaction
-from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey
+from domain.eventlog.idempotency import REPLY_RETENTION, IdempotencyKey
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.state_cache import ALONE_AFTER
@@ -313,7 +313,7 @@ async def test_replies_whose_time_is_over_are_forgotten_by_a_bus_that_has_just_s
     once = IdempotencyKey("key", "fingerprint")
     async with running_bus(new_store(), clock=lambda: NOON) as bus:
         await bus.send(message("a", Begin(), idempotency=once))
-    later = NOON + REPLIES_KEPT + timedelta(hours=1)
+    later = NOON + REPLY_RETENTION + timedelta(hours=1)
     async with running_bus(new_store(), clock=lambda: later) as bus:
         await bus.send(message("b", Begin()))
     store = new_store()

@@ -27,7 +27,7 @@ async def test_rows_are_read_where_they_are_not_kept_and_do_not_begin(database: 
         cache = RowCache(2, ASKED, read)
         page = [event("new", 1), event("new", 2), event("old", 7), event("absent", 3)]
         assert await cache.load(connection, page) == {"old": "read old"}
-        cache.keep({"old": "kept old", "new": "kept new"})
+        cache.put({"old": "kept old", "new": "kept new"})
         page = [event("old", 8), event("new", 3), event("other", 2)]
         assert await cache.load(connection, page) == {
             "old": "kept old",
@@ -39,9 +39,9 @@ async def test_rows_are_read_where_they_are_not_kept_and_do_not_begin(database: 
 async def test_row_that_is_gone_or_was_not_used_for_longest_is_not_kept(database: str) -> None:
     async with await AsyncConnection.connect(database) as connection:
         cache = RowCache(2, ASKED, read)
-        cache.keep({"gone": "x", "kept": "kept"})
-        cache.keep({"gone": None, "next": "kept"})
-        cache.keep({"last": "kept"})
+        cache.put({"gone": "x", "kept": "kept"})
+        cache.put({"gone": None, "next": "kept"})
+        cache.put({"last": "kept"})
         page = [event(name, 2) for name in ("gone", "kept", "next", "last")]
         found = await cache.load(connection, page)
         assert [found[name] for name in ("gone", "kept", "next", "last")] == [

@@ -1,4 +1,4 @@
-"""Executions are counted by the totals that are kept as they are by their rows, whatever the log and the condition."""
+"""Executions are counted by the totals that are stored as they are by their rows, whatever the log and the condition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.random_logs import CODEC, followed, logs
 
 few = at_most(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DAY, MILLISECOND = timedelta(days=1), timedelta(milliseconds=1)
-KEPT: list[tuple[dict[str, Any], str | None]] = [
+FROM_TOTALS: list[tuple[dict[str, Any], str | None]] = [
     ({}, None),
     ({}, "customer"),
     ({"customer": "c-1"}, "service"),
@@ -38,7 +38,7 @@ KEPT: list[tuple[dict[str, Any], str | None]] = [
     ({"metadata.createdAt": {"$gt": "2026-11-22T23:59:59.999Z"}, "service": "s-1"}, None),
     ({"metadata.createdAt": {"$lte": "2026-11-23T23:59:59.999Z"}}, "provider"),
 ]
-NOT_KEPT: list[tuple[dict[str, Any], str | None]] = [
+COUNTED: list[tuple[dict[str, Any], str | None]] = [
     ({"workflow": "w-1"}, None),
     ({}, "workflow"),
     ({}, "tags"),
@@ -103,7 +103,7 @@ def test_kept_counts_are_those_of_the_rows(
 async def test_totals_are_kept_of_parties_and_days(views: str) -> None:
     options = session_options("executions")
     async with await AsyncConnection.connect(views, options=options) as connection:
-        for asked, by in KEPT:
+        for asked, by in FROM_TOTALS:
             assert await count_by_totals(connection, from_json(asked, field), by) == {}, asked
-        for asked, by in NOT_KEPT:
+        for asked, by in COUNTED:
             assert await count_by_totals(connection, from_json(asked, field), by) is None, asked

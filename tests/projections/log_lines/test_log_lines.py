@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from domain.errors import Erased, IdempotencyKeyReused, Invalid, NotFound
 from domain.eventlog import append
-from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey
+from domain.eventlog.idempotency import REPLY_RETENTION, IdempotencyKey
 from domain.eventlog.queries import append_statement
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
@@ -233,7 +233,7 @@ async def test_key_keeps_lines_once_also_in_another_process_and_is_forgotten_aft
         with pytest.raises(IdempotencyKeyReused):
             await append_lines(store, "e-1", [ONE_LINE], at(21), once._replace(fingerprint="other"))
         assert len((await book.read("e-1")).data) == 4
-        assert not await append_lines(store, "e-1", [ONE_LINE], at(20) + REPLIES_KEPT, once)
+        assert not await append_lines(store, "e-1", [ONE_LINE], at(20) + REPLY_RETENTION, once)
         assert len((await book.read("e-1")).data) == 5
 
 

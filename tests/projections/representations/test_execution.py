@@ -31,7 +31,7 @@ from domain.execution.events.steps import (
     StepStarted,
     UsageRecorded,
 )
-from domain.execution.parts import KEPT_JSON, Step
+from domain.execution.parts import CACHED_JSON, Step
 from domain.execution.types import ExecutionError, Status, StepPlan
 from domain.execution.webhook import Webhook
 from domain.model import Recorded
@@ -399,8 +399,8 @@ def test_json_kept_of_a_step_is_small_and_neither_compared_nor_stored() -> None:
     small, large = (Step("one", "One", output="x" * size) for size in (10, 10_000))
     for step in (small, large):
         step_json(step, None)
-    assert KEPT_JSON in small.__dict__
-    assert KEPT_JSON not in large.__dict__
+    assert CACHED_JSON in small.__dict__
+    assert CACHED_JSON not in large.__dict__
     assert small == Step("one", "One", output="x" * 10)
-    assert KEPT_JSON.encode() not in orjson.dumps(small)
-    assert KEPT_JSON not in small.evolve(name="Another").__dict__
+    assert CACHED_JSON.encode() not in orjson.dumps(small)
+    assert CACHED_JSON not in small.evolve(name="Another").__dict__

@@ -308,7 +308,7 @@ async def test_file_that_is_not_whole_is_named_and_costs_nothing_else(
     if harm != "missing":
         changed = content[:-1] + bytes([content[-1] ^ 1])
         path.write_bytes(changed if harm == "damaged" else content[:-9])
-    reader.KEPT.__init__()  # type: ignore[misc]  # as in another process
+    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # as in another process
     for read in (
         past.store.history("execution/e-0"),
         past.store.load("execution/e-0"),

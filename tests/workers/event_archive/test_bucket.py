@@ -77,7 +77,7 @@ async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEv
 
 def forget() -> None:
     """As in another process: nothing is at hand, and no archive is known."""
-    reader.KEPT.__init__()  # type: ignore[misc]  # what it holds is of the process
+    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # what it holds is of the process
     reader._archive.cache_clear()
 
 

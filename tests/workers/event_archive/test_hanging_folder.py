@@ -42,7 +42,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
 
     monkeypatch.setattr(ArchiveFiles, "read_parts", read)
     monkeypatch.setattr(limited_archive, "LONGEST", 1.5)
-    reader.KEPT.__init__()  # type: ignore[misc]  # what it holds is of the process
+    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # what it holds is of the process
     yield back
     back.set()
 

@@ -243,7 +243,7 @@ async def test_delivery_of_long_ago_is_forgotten(world: World) -> None:
     worker = world.worker()
     await world.begin_hooked("e", hook())
     await world.call(worker)
-    world.now += deliveries.KEPT
+    world.now += deliveries.RETENTION
     await worker._forget()
     assert await world.count("webhook_deliveries") == 3
     world.now += timedelta(minutes=1, seconds=1)

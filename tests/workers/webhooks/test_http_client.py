@@ -247,7 +247,7 @@ async def test_connection_is_kept_for_the_next_call_and_opened_again_where_it_ha
 
 
 async def test_kept_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "KEPT_FOR", 0.05)
+    monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.05)
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -266,7 +266,7 @@ async def test_kept_connection_is_closed_after_a_while(monkeypatch: pytest.Monke
 async def test_url_of_a_call_that_was_made_is_known_no_longer_than_for_some_seconds(
     receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "KEPT_FOR", 0.05)
+    monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.05)
     client = HttpClient(LOOPBACK)
     await client.post(receiver.url("/hook?token=secret"), {}, b"{}")
     await until(lambda: not len(client._targets))

@@ -50,7 +50,7 @@ async def archived(world: World, folder: Path, worker: DeliveryWorker) -> int:
 
 def take_away(folder: Path) -> None:
     (folder / "archive").rename(folder / "away")
-    reader.KEPT.__init__()  # type: ignore[misc]  # as in another process
+    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # as in another process
 
 
 def bring_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

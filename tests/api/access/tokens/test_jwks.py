@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.access.tokens.jwks import FLOOR, KEPT_FOR, KeySet
+from api.access.tokens.jwks import CACHED_FOR, FLOOR, KeySet
 from api.access.tokens.signing_keys import UnfitKey, of_jwk, of_pem
 from domain.errors import Overloaded
 from tests.support.tokens import ALGORITHMS, jwk, pem
@@ -71,7 +71,7 @@ async def test_withdrawn_key_is_taken_no_more_after_an_hour() -> None:
     provider = Provider(jwk("RS256", "one"), jwk("RS256", "two", 1))
     assert await provider.kids("RS256", "one") == ["one"]
     provider.keys = [jwk("RS256", "two", 1)]
-    provider.now += KEPT_FOR + 1
+    provider.now += CACHED_FOR + 1
     assert await provider.kids("RS256", "one") == []
 
 
@@ -79,7 +79,7 @@ async def test_keys_that_were_read_go_on_while_the_provider_is_away() -> None:
     provider = Provider(jwk("RS256", "one"))
     await provider.kids("RS256", "one")
     provider.away = True
-    provider.now += KEPT_FOR + 1
+    provider.now += CACHED_FOR + 1
     assert await provider.kids("RS256", "one") == ["one"]
     assert provider.reads == 2
 

@@ -13,11 +13,11 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import IN_ORDER, NEWEST, SPAN
 from domain.eventlog.sessions import session_options
 from projections.audit import tables
-from projections.audit.kept_tiles import KeptTiles
 from projections.audit.leaf import leaf_bytes
 from projections.audit.merkle import leaf_hash
 from projections.audit.note import TreeCheckpoint, checkpoint_of
 from projections.audit.proofs import root_of_inclusion, roots_of_consistency
+from projections.audit.tile_cache import TileCache
 from tests.support.api_client import JSON, Executions, ok, refused
 from tests.support.running_server import Serving, serving
 
@@ -161,7 +161,7 @@ def test_tiles_of_an_inclusion_proof_come_with_the_head(
         return await read(connection, wanted)
 
     monkeypatch.setattr("projections.audit.reader.tiles_of_tree", noted)
-    monkeypatch.setattr(KeptTiles, "trim", KeptTiles.clear)
+    monkeypatch.setattr(TileCache, "trim", TileCache.clear)
     path, query = "/audit/inclusion", {"position": 1, "treeSize": head["treeSize"]}
     first = ok(api.get(path, params=query))
     asked.clear()

@@ -114,7 +114,7 @@ async def test_days_after_the_end_of_the_time_are_left_out_and_said_to_be_there(
     reads: PastReads,
 ) -> None:
     found = await handlers(reads)._past(DAYS, OF_READS, monotonic() + 60)
-    assert (found.days_kept_by("h-1"), len(found.days), found.more) == (
+    assert (found.days_held_by("h-1"), len(found.days), found.more) == (
         ["2026-10-01", "2026-10-02"],
         3,
         False,
@@ -131,4 +131,4 @@ async def test_day_that_takes_too_long_is_unknown_and_no_outage(
     found = await handlers(reads)._past(DAYS[:1], SLOW, monotonic())
     assert [checked.unknown for _, checked in found.days] == [TOO_LONG]
     monkeypatch.undo()
-    assert (await handlers(reads)._past(DAYS[:1], OF_READS, monotonic())).days_kept_by("h-1")
+    assert (await handlers(reads)._past(DAYS[:1], OF_READS, monotonic())).days_held_by("h-1")

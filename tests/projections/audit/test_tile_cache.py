@@ -6,9 +6,9 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from projections.audit.kept_tiles import LOWEST_BYTES, KeptTiles
 from projections.audit.leaf import HASH_BYTES
 from projections.audit.merkle import GetNode, consistency_path, inclusion_path, root
+from projections.audit.tile_cache import LOWEST_BYTES, TileCache
 from projections.audit.tiles import TILE_BYTES, WIDTH, Tile, nodes_in, tiles_for
 from tests.projections.audit.test_tiles import SIZES, grown
 
@@ -27,7 +27,7 @@ def as_of(size: int) -> dict[Tile, bytes]:
 @hypothesis.given(st.lists(st.integers(1, SIZE), min_size=1, max_size=6), st.integers(0, 3))
 def test_proofs_are_the_same_as_without_kept_tiles(sizes: list[int], capacity: int) -> None:
     """Also while the tree grows, and where tiles are dropped."""
-    kept = KeptTiles(capacity)
+    kept = TileCache(capacity)
     for size in sizes:
         stored = as_of(max(sizes[: sizes.index(size) + 1]))
 
@@ -37,18 +37,18 @@ def test_proofs_are_the_same_as_without_kept_tiles(sizes: list[int], capacity: i
             return [root(size, node), *paths]
 
         missing = kept.missing(tiles_for(walk))
-        kept.keep({tile: stored[tile] for tile in missing})
+        kept.put({tile: stored[tile] for tile in missing})
         found = walk(kept.node)
         kept.trim()
         assert found == walk(nodes_in(TILES))
 
 
 def test_lowest_tile_of_a_second_proof_alone_is_read_and_none_of_a_repeat() -> None:
-    kept = KeptTiles()
+    kept = TileCache()
 
     def missing(index: int, size: int) -> list[Tile]:
         needed = kept.missing(tiles_for(lambda node: inclusion_path(index, size, node)))
-        kept.keep({tile: TILES[tile] for tile in needed})
+        kept.put({tile: TILES[tile] for tile in needed})
         kept.trim()
         return needed
 
@@ -60,8 +60,8 @@ def test_lowest_tile_of_a_second_proof_alone_is_read_and_none_of_a_repeat() -> N
 
 
 def test_kept_tile_that_is_too_short_by_now_is_read_again() -> None:
-    kept = KeptTiles()
-    kept.keep({(1, 0): TILES[1, 0][: 3 * HASH_BYTES]})
+    kept = TileCache()
+    kept.put({(1, 0): TILES[1, 0][: 3 * HASH_BYTES]})
     assert kept.missing({(1, 0): 3}) == []
     assert kept.missing({(1, 0): 4}) == [(1, 0)]
     assert kept.node((8, 2)) == TILES[1, 0][2 * HASH_BYTES : 3 * HASH_BYTES]
@@ -71,11 +71,11 @@ def test_kept_tile_that_is_too_short_by_now_is_read_again() -> None:
 
 
 def test_lowest_tiles_that_are_kept_are_bounded_by_their_bytes() -> None:
-    kept = KeptTiles()
+    kept = TileCache()
     full = bytes(TILE_BYTES)
     most = LOWEST_BYTES // (2 * TILE_BYTES - 2 * HASH_BYTES)
     for index in range(most + 10):
-        kept.keep({(0, index): full})
+        kept.put({(0, index): full})
         kept.trim()
     lost = kept.missing({(0, index): WIDTH for index in range(most + 10)})
     assert lost == [(0, index) for index in range(10)]

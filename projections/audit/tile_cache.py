@@ -21,7 +21,7 @@ LOWEST_BYTES = 16 * 1024 * 1024
 """Of the lowest tiles, which take 16 KB, too."""
 
 
-class KeptTiles:
+class TileCache:
     """The tiles that were used last. With a capacity of 0 none is kept from one proof to the next."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -40,7 +40,7 @@ class KeptTiles:
     def _of_level(self, tile: Tile) -> LruCache[Tile, list[bytes]]:
         return self._upper if tile[0] else self._lowest
 
-    def keep(self, read: Tiles) -> None:
+    def put(self, read: Tiles) -> None:
         """Keep tiles that were just read, all of them until `trim`."""
         for tile, hashes in read.items():
             self._of_level(tile).put(tile, _levels(hashes))
