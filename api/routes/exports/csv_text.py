@@ -25,8 +25,8 @@ BYTE_ORDER_MARK = "\ufeff"
 """Without it spreadsheets take UTF-8 for another encoding."""
 
 
-def head() -> str:
-    """What comes before all rows."""
+def header() -> str:
+    """The row of names, before all others."""
     return BYTE_ORDER_MARK + _text([COLUMNS])
 
 

@@ -34,11 +34,11 @@ class Form(NamedTuple):
 
     name: str
     media_type: str
-    head: Callable[[], str]
+    header: Callable[[], str]
     rows: Callable[[Iterable[bytes]], str]
 
 
-CSV = Form("csv", "text/csv; charset=utf-8", csv_text.head, csv_text.rows)
+CSV = Form("csv", "text/csv; charset=utf-8", csv_text.headerer, csv_text.rows)
 NDJSON = Form(
     "ndjson",
     "application/x-ndjson",
@@ -97,8 +97,8 @@ class ExportHandlers:
     async def _parts(
         self, request: Request, form: Form, condition: Condition, sort: str, page: ExecutionPage
     ) -> AsyncIterator[str]:
-        if head := form.head():
-            yield head
+        if header := form.header():
+            yield header
         while True:
             yield form.rows(listed.document for listed in page.data)
             if page.next_cursor is None:

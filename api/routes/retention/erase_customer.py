@@ -158,7 +158,7 @@ class CustomerErasureHandlers:
         events = [self._store.codec.decode(row) for row in rows[:PAGES]]
         pages = [each.event for each in events if isinstance(each.event, JobProgressed)]
         more = len(rows) > PAGES
-        shown = _head(versioned.state) | {
+        shown = _job_members(versioned.state) | {
             "erased": [id_ for page in pages for id_ in page.erased],
             "orders": [id_ for page in pages for id_ in page.erased_orders],
             "kept": [
@@ -171,7 +171,7 @@ class CustomerErasureHandlers:
         return responses.json(shown, {"log-position": str(versioned.position)})
 
 
-def _head(job: Job) -> dict[str, Any]:
+def _job_members(job: Job) -> dict[str, Any]:
     return {
         "job": job.id,
         "customer": job.filter["customer"],
