@@ -47,7 +47,7 @@ from api.web.reads.state_reader import StateReader
 from api.web.routing import PREFIX, routes, with_prefix
 from api.web.streams import websocket
 from api.web.streams.event_stream import EventStreams
-from api.web.streams.opening import DoorOpener
+from api.web.streams.opening import LocalOpener
 from domain.errors import NotFound
 from projections.audit.reader import TreeReader
 from projections.history_check import HistoryCheck
@@ -103,7 +103,7 @@ def _of_execution(
         *_webhooks(system, reader, consistency),
         *history.routes(
             history.HistoryHandlers(
-                system.history, reader, consistency, event_streams, system.door.visibility
+                system.history, reader, consistency, event_streams, system.admission.visibility
             )
         ),
     )
@@ -135,7 +135,7 @@ def _batches(system: System) -> command_batch.BatchHandlers:
         system.bus,
         system.store,
         system.webhooks.plans,
-        visibility=system.door.visibility,
+        visibility=system.admission.visibility,
         directory=system.directory,
         clock=system.clock,
     )
@@ -149,7 +149,7 @@ def _webhooks(
         system.store,
         reader,
         consistency,
-        system.door.visibility,
+        system.admission.visibility,
         vetting=system.webhooks.plans.vetting,
         client=system.webhooks.client,
         new_id=system.directory.new_id,
@@ -159,7 +159,11 @@ def _webhooks(
 
 def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:
     streams_ = LogLineStreams(
-        system.hub, system.positions, system.log_stream, system.log_news, system.door.visibility
+        system.hub,
+        system.positions,
+        system.log_stream,
+        system.log_news,
+        system.admission.visibility,
     )
     return log_lines.LogLineHandlers(system.bus, system.logs, system.store, consistency, streams_)
 
@@ -213,14 +217,14 @@ def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tupl
 
 def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
     bus, entries = system.bus, _entries(system, consistency)
-    made = keys.KeyHandlers(bus, entries, system.door.access.fingerprint)
-    entering = sessions.SessionHandlers(bus, system.door, system.settings.session_hours)
+    made = keys.KeyHandlers(bus, entries, system.admission.access.fingerprint)
+    entering = sessions.SessionHandlers(bus, system.admission, system.settings.session_hours)
     return (
         *sessions.routes(entering),
         *grants.routes(grants.GrantHandlers(bus, entries, system.directory.new_id)),
         *keys.routes(made),
         *access_log.routes(
-            access_log.AccessLogHandlers(system.store, system.door.visibility, consistency)
+            access_log.AccessLogHandlers(system.store, system.admission.visibility, consistency)
         ),
     )
 
@@ -254,9 +258,9 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
     rows = operations(system)
     router = Router(
         [
-            *routes(system.door, system.common.bodies, rows),
+            *routes(system.admission, system.common.bodies, rows),
             *pages.routes(),
-            *websocket.routes(DoorOpener(system.door, system.stream_requests), rows),
+            *websocket.routes(LocalOpener(system.admission, system.stream_requests), rows),
         ],
         redirect_slashes=False,
         default=_unknown,
@@ -264,7 +268,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
     )
 
     allowed = origins(system.settings.allowed_origins)
-    direct = DirectCommands(system.door, system.bus, rows, PREFIX, foreign=bool(allowed))
+    direct = DirectCommands(system.admission, system.bus, rows, PREFIX, foreign=bool(allowed))
     app = AnswerHeaders(with_prefix(router), allowed)
     if system.directory.own is not None:
         system.cells.answer_here(system.directory.own, OwnLog(app))

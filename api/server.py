@@ -110,7 +110,7 @@ def make_config(
         ws_max_size=LARGEST_MESSAGE,
         ws_ping_interval=None,  # the hub has one clock for all
         access_log=False,
-        proxy_headers=False,  # the door reads them, of trusted proxies
+        proxy_headers=False,  # admission reads them, of trusted proxies
         server_header=False,
         headers=[NOSNIFF, *named],
         log_config=None,

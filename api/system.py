@@ -21,8 +21,8 @@ from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.stored_log import StoredLog
 from api.streaming.log.tail import Tail
-from api.web.access.entrance import new_access, new_door
-from api.web.admission import Door
+from api.web.access.admission_control import new_access, new_admission_control
+from api.web.admission import AdmissionControl
 from api.web.body import Bodies
 from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
@@ -87,7 +87,7 @@ class System:
     bus: Bus
     dispatcher: ClaimDispatcher
     access_changes: AccessChanges
-    door: Door
+    admission: AdmissionControl
     listener: Listener
     positions: PositionTracker
     hub: Hub
@@ -168,7 +168,9 @@ def build(
         bus=bus,
         dispatcher=ClaimDispatcher(bus, store, positions),
         access_changes=changes,
-        door=new_door(settings, *asked, directory=directory, attempts=common.attempts),
+        admission=new_admission_control(
+            settings, *asked, directory=directory, attempts=common.attempts
+        ),
         listener=listener,
         positions=positions,
         hub=hub,
@@ -263,7 +265,7 @@ def _move_watch(
 async def running(system: System) -> AsyncIterator[None]:
     """The parts run, on an open store, while the block does."""
     parts: tuple[ProcessPart, ...] = (
-        system.door.access_log,
+        system.admission.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
         *(DestroyedKeys(system.store, system.listener), system.key_watch, system.move_watch),

@@ -167,7 +167,7 @@ def reach_of_owner(role: Role, name: str, **within: str | None) -> Reach:
 WHOLE = Scope((Reach(EVERYTHING, ROLES[Role.ADMIN]),))
 OPERATING = Reach(NOTHING, ROLES[Role.OPERATOR])
 AUDITING = Reach(NOTHING, ROLES[Role.AUDITOR])
-"""What an auditor reaches by itself. What it was granted is added at the door (`grants`)."""
+"""What an auditor reaches by itself. What it was granted is added when a request is admitted (`grants`)."""
 OF_NOBODY = {Role.ADMIN: WHOLE.reaches[0], Role.OPERATOR: OPERATING, Role.AUDITOR: AUDITING}
 """What roles reach that own no executions."""
 

@@ -1,4 +1,4 @@
-"""The one door for HTTP and WebSocket: it authenticates and authorizes a request, or refuses it."""
+"""The admission control of HTTP and WebSocket: it authenticates and authorizes a request, or refuses it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OWNED = {
 """Paths below which everything belongs to one aggregate, and its kind."""
 
 
-class Door:
+class AdmissionControl:
     """Admits requests: those of callers with the right, to what is in their scope."""
 
     def __init__(

@@ -19,7 +19,7 @@ from api.access.identity import Caller
 from api.access.rights import Right
 from api.telemetry.metrics import REQUESTS
 from api.web import headers as request_headers
-from api.web.admission import Door, admit, refusal
+from api.web.admission import AdmissionControl, admit, refusal
 from api.web.body import UNCOUNTED, require_json
 from api.web.operation import Operation, Prepare
 from api.web.preferences import wants_receipt
@@ -50,17 +50,17 @@ class DirectCommands:
 
     def __init__(
         self,
-        door: Door,
+        admission: AdmissionControl,
         bus: Bus,
         operations: Iterable[Operation],
         prefix: str,
         *,
         foreign: bool = False,
     ) -> None:
-        self._access = door.access
-        self._limits = door.limits
-        self._door = door
-        self._recorder = Recorder(door.access_log, door.grants)
+        self._access = admission.access
+        self._limits = admission.limits
+        self._admission = admission
+        self._recorder = Recorder(admission.access_log, admission.grants)
         self._bus = bus
         self._prefix = prefix
         self._unusual = UNUSUAL | {b"origin"} if foreign else UNUSUAL
@@ -99,12 +99,14 @@ class DirectCommands:
             "method": "POST",
             "path": path,
             "root_path": path[: len(path) - len(bare)],
-            "client": self._door.proxies.client(client, by_name),
+            "client": self._admission.proxies.client(client, by_name),
             "path_params": parameters,
             "query_string": b"",
             "state": {"headers": by_name},
         }
-        return DirectCommand(caller, self._bus, self._recorder, row, scope, door=self._door)
+        return DirectCommand(
+            caller, self._bus, self._recorder, row, scope, admission=self._admission
+        )
 
     def _is_small(self, headers: request_headers.Headers) -> bool:
         """Whether the body and the answer of a request are of the plain kind."""
@@ -118,7 +120,7 @@ class DirectCommand:
     """One request, from the whole body to the response. It receives the answer of the writer."""
 
     __slots__ = (
-        *("_bus", "_caller", "_door", "_recorder", "_request", "_respond"),
+        *("_admission", "_bus", "_caller", "_recorder", "_request", "_respond"),
         *("_row", "_scope", "_send", "_task"),
     )
 
@@ -130,10 +132,10 @@ class DirectCommand:
         row: Row,
         scope: Scope,
         *,
-        door: Door,
+        admission: AdmissionControl,
     ) -> None:
         self._caller = caller
-        self._door = door
+        self._admission = admission
         self._bus = bus
         self._recorder = recorder
         self._row = row
@@ -146,7 +148,7 @@ class DirectCommand:
         headers: request_headers.Headers = scope["state"]["headers"]
         row.counted()
         try:
-            admit(self._caller, row.operation.right, scope, self._door.directory)
+            admit(self._caller, row.operation.right, scope, self._admission.directory)
             if body:
                 require_json(headers)
             request = self._request = Request(scope, self._caller, body)
@@ -162,7 +164,7 @@ class DirectCommand:
         """What needs more than the writer, as the usual way does it."""
         try:
             if self._must_look():
-                await self._door.visibility.require(*self._what_is_wanted(request.path["id"]))
+                await self._admission.visibility.require(*self._what_is_wanted(request.path["id"]))
             response = await self._row.operation.handler(request)
             assert isinstance(response, Response)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
@@ -174,7 +176,7 @@ class DirectCommand:
         """Respond with what the command led to."""
         try:
             if answer.created:
-                self._door.visibility.remember_created(
+                self._admission.visibility.remember_created(
                     *self._what_is_wanted(answer.versioned.state.id)
                 )
             response = self._respond(answer)
@@ -186,7 +188,9 @@ class DirectCommand:
     def _must_look(self) -> bool:
         """Whether it is to be looked at whose execution it is, before the writer is asked."""
         path = self._request.path
-        return "id" in path and self._door.visibility.needs_look(*self._what_is_wanted(path["id"]))
+        return "id" in path and self._admission.visibility.needs_look(
+            *self._what_is_wanted(path["id"])
+        )
 
     def _what_is_wanted(self, identity: str) -> tuple[Caller, Right, str]:
         return self._caller, self._row.operation.right, f"execution/{identity}"

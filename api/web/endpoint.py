@@ -12,7 +12,7 @@ from api.access.identity import Caller
 from api.telemetry.metrics import REQUESTS
 from api.web import body as reading
 from api.web.access.admitted import Stream, while_admitted
-from api.web.admission import Door, refusal
+from api.web.admission import AdmissionControl, refusal
 from api.web.body import Bodies
 from api.web.disconnects import while_connected
 from api.web.operation import Operation
@@ -22,11 +22,13 @@ from domain.errors import DomainError
 
 
 class Endpoint:
-    """All operations of one path: opens the door, reads the body, answers refusals."""
+    """All operations of one path: admits the request, reads the body, answers refusals."""
 
-    def __init__(self, door: Door, bodies: Bodies, operations: Iterable[Operation]) -> None:
-        self._door = door
-        self._recorder = Recorder(door.access_log, door.grants)
+    def __init__(
+        self, admission: AdmissionControl, bodies: Bodies, operations: Iterable[Operation]
+    ) -> None:
+        self._admission = admission
+        self._recorder = Recorder(admission.access_log, admission.grants)
         self._bodies = bodies
         self._by_method = {operation.method: operation for operation in operations}
         if "GET" in self._by_method:
@@ -43,7 +45,7 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             response = refusal(error, scope)
         if isinstance(response, Stream):
-            with self._door.open_requests.of(scope["state"]["caller"], response.end_access):
+            with self._admission.open_requests.of(scope["state"]["caller"], response.end_access):
                 await response(scope, receive, send)
         else:
             await response(scope, receive, send)
@@ -54,7 +56,7 @@ class Endpoint:
             raise MethodNotAllowed(", ".join(sorted(self._by_method)))
         self._counts[operation.method].inc()
         headers = scope["state"]["headers"]
-        caller = await self._door.admit(operation, scope, headers.get(b"authorization"))
+        caller = await self._admission.admit(operation, scope, headers.get(b"authorization"))
         scope["state"]["caller"] = caller
         if operation.body is None:
             request = _request(operation, scope, caller)
@@ -78,7 +80,7 @@ class Endpoint:
         if operation.long:
             answering = while_connected(receive, answering)
         if operation.long or operation.method == "GET":  # a command is not broken off
-            answering = while_admitted(self._door.open_requests, request.caller, answering)
+            answering = while_admitted(self._admission.open_requests, request.caller, answering)
         answer = await answering
         if operation.shows_executions or request.shown:
             return await self._recorder.record(operation, request, answer)
@@ -86,7 +88,7 @@ class Endpoint:
 
     async def _page(self, operation: Operation, request: Request) -> None:
         """Record a page that is about to be shown to who may still see it."""
-        await self._door.require_still(request.caller, request.scope)
+        await self._admission.require_still(request.caller, request.scope)
         await self._recorder.page(operation, request)
 
 

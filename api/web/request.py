@@ -35,7 +35,7 @@ TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 
 
 class Request:
-    """One request that has passed the door: who asks for what, with which words."""
+    """One request that was admitted: who asks for what, with which words."""
 
     def __init__(self, scope: Scope, caller: Caller, body: bytes = b"") -> None:
         self.method: str = scope.get("method", "GET")

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems.problems import Malformed
 from api.web import headers as request_headers
-from api.web.admission import Door, refusal
+from api.web.admission import AdmissionControl, refusal
 from api.web.body import Bodies
 from api.web.endpoint import Endpoint
 from api.web.operation import Operation
@@ -18,14 +18,16 @@ from api.web.path_segments import SEGMENT, decode_path
 PREFIX = "/api"
 
 
-def routes(door: Door, bodies: Bodies, operations: Iterable[Operation]) -> list[BaseRoute]:
+def routes(
+    admission: AdmissionControl, bodies: Bodies, operations: Iterable[Operation]
+) -> list[BaseRoute]:
     """One route a path, in the order of the rows."""
     paths: dict[str, list[Operation]] = {}
     for operation in operations:
         # Ids need no decoding; a step may be called anything.
         path = operation.path.replace("{step}", f"{{step:{SEGMENT}}}")
         paths.setdefault(path, []).append(operation)
-    return [Route(path, Endpoint(door, bodies, rows)) for path, rows in paths.items()]
+    return [Route(path, Endpoint(admission, bodies, rows)) for path, rows in paths.items()]
 
 
 def with_prefix(router: Router) -> ASGIApp:

@@ -220,6 +220,8 @@ RETIRED = {
     "Rest": "Pace",
     "LogFigures": "LogMetrics",
     "KEEP": "STORE",
+    "Door": "AdmissionControl",
+    "door": "admission",
     "KEPT": "RETENTION, MOST_IDLE, BLOCK_CACHE",
     "FIGURES": "GAUGES, METRICS",
 }

@@ -36,7 +36,7 @@ def caller(role: Role, name: str) -> Caller:
 
 def admit(server: Serving, *callers: Caller) -> None:
     """Let the service know some callers besides those that it knows, each by the token that is its name."""
-    access = server.system.door.access
+    access = server.system.admission.access
     access._verifiers += (KnownCallers({each.name: each for each in callers}),)
 
 

@@ -113,7 +113,7 @@ def world(conninfo: str) -> Iterator[Serving]:
 @contextmanager
 def known_as(server: Serving, role: Role, caller: Caller) -> Iterator[None]:
     """The token of a role is that of another caller for a while."""
-    access, token = server.system.door.access, token_of(role).encode()
+    access, token = server.system.admission.access, token_of(role).encode()
     known = access._verifiers[0]
     assert isinstance(known, KnownCallers)
     before, known.callers[token] = known.callers[token], caller

@@ -98,7 +98,7 @@ class Serving:
         self.settings = settings
         self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
         if access is not None:
-            self.system.door.access = access
+            self.system.admission.access = access
         self._socket = bind(settings)
         listen(self._socket, settings)
         self.port: int = self._socket.getsockname()[1]

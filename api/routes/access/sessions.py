@@ -18,7 +18,7 @@ from api.problems.problems import Unauthenticated
 from api.routes.access.landing import PAGE
 from api.routes.access.schemas import CODE, ME, SIGNED_OUT
 from api.web import responses
-from api.web.admission import Door
+from api.web.admission import AdmissionControl
 from api.web.input.command_body import parse
 from api.web.operation import Operation
 from api.web.request import Request
@@ -44,11 +44,11 @@ class Credentials(Value):
 class SessionHandlers:
     """Lets browsers in and out. A session lasts for some `hours`, and no longer than what it began with."""
 
-    def __init__(self, bus: Bus, door: Door, hours: int) -> None:
+    def __init__(self, bus: Bus, admission: AdmissionControl, hours: int) -> None:
         self._bus = bus
-        self._door = door
-        self._access = door.access
-        self._browsers = door.browsers
+        self._admission = admission
+        self._access = admission.access
+        self._browsers = admission.browsers
         self._lasts = timedelta(hours=hours)
 
     async def me(self, request: Request) -> ASGIApp:
@@ -61,7 +61,7 @@ class SessionHandlers:
         given = parse(Credentials, request.body)
         if (given.token is None) is (given.code is None):
             raise Invalid.field("", "must have `token` or `code`, and not both")
-        who, cookie = await self._door.attempt(request.scope, self._admit(given))
+        who, cookie = await self._admission.attempt(request.scope, self._admit(given))
         command = sessions.start(self._access, who, cookie, self._lasts)
         identity = sessions.session_id(command.digest)
         try:

@@ -1,1 +1,1 @@
-"""What the door asks of browsers, and what ends with a credential."""
+"""What admission asks of browsers, and what ends with a credential."""

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from api.access.identity import Caller
 from api.access.open_requests import OpenRequests
 from api.streaming.hub import Hub
-from api.web.admission import Door
+from api.web.admission import AdmissionControl
 from api.web.operation import Operation
 from api.web.reads.recorded import Recorder
 from api.web.request import Request
@@ -44,20 +44,20 @@ class StreamOpener(Protocol):
         """It has ended, where its client was sent everything up to a cursor."""
 
 
-class DoorOpener:
+class LocalOpener:
     """Lets streams begin that this server sends itself."""
 
-    def __init__(self, door: Door, requests: StreamRequests) -> None:
+    def __init__(self, admission: AdmissionControl, requests: StreamRequests) -> None:
         self.hub = requests.hub
-        self.open_requests = door.open_requests
-        self._door = door
+        self.open_requests = admission.open_requests
+        self._admission = admission
         self._requests = requests
-        self._recorder = Recorder(door.access_log, door.grants)
+        self._recorder = Recorder(admission.access_log, admission.grants)
 
     async def open(
         self, operation: Operation, scope: Scope, shown: bytes | None
     ) -> tuple[Request, StreamQuery]:
-        request = Request(scope, await self._door.admit(operation, scope, shown))
+        request = Request(scope, await self._admission.admit(operation, scope, shown))
         asked = await self._requests.admit(request, STREAM_OPERATIONS[operation.name])
         await self._recorder.record_opening(operation, request, asked.cursor)
         self._requests.require_room()
@@ -66,7 +66,7 @@ class DoorOpener:
     def while_granted(
         self, caller: Caller, end: Callable[[], object]
     ) -> AbstractAsyncContextManager[None]:
-        return end_with_grants(self._door.grants, caller, end)
+        return end_with_grants(self._admission.grants, caller, end)
 
     async def sought(self, operation: Operation, request: Request, cursor: int) -> None:
         await self._recorder.sought(operation, request, cursor)

@@ -158,7 +158,7 @@ def form_and_filter(request: Request, kind: StreamKind) -> tuple[Format, Filter]
 
 
 def _limit(wanted: Filter, scope: Scope, kind: StreamKind, known: KnownStream | None) -> Filter:
-    """The filter within a scope. The door has looked at a single execution: what its parties allow they
+    """The filter within a scope. Admission has looked at a single execution: what its parties allow they
     always will, and what else does is looked at again with each event that comes.
     """
     condition = scope.condition(Right.READ_EVENTS)

@@ -102,7 +102,7 @@ class Reading(RuleBasedStateMachine):
             for name, each in CALLERS.items()
         }
         clock = self.server.system.clock
-        self.server.system.door.grants._clock = lambda: clock() + self.passed
+        self.server.system.admission.grants._clock = lambda: clock() + self.passed
         for service in PROVIDERS:
             for customer in CUSTOMERS:
                 self.create(service, customer, "eu", assigned=False)
@@ -303,7 +303,7 @@ def peopled(server: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servin
     """A service with parties, services and orders, whose grants are asked for at each request."""
     monkeypatch.setattr(grants, "FRESH", 0.0)
     admit(server, *CALLERS.values())
-    before = server.system.door.grants._clock
+    before = server.system.admission.grants._clock
     with server.client() as api:
         for name in PARTIES:
             ok(api.post("/users", json={"$id": name, "name": name, "kind": "organization"}))
@@ -314,7 +314,7 @@ def peopled(server: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servin
                 order = {"$id": f"o-{service}-{customer}", "service": service}
                 ok(api.post("/orders", json={**order, "customer": customer}))
     yield server
-    server.system.door.grants._clock = before
+    server.system.admission.grants._clock = before
 
 
 def test_grants_and_reads_show_nothing_to_whom_no_rule_shows_it(

@@ -1,4 +1,4 @@
-"""Nobody gets in without the token, except where the door is meant to be open."""
+"""Nobody gets in without the token, except where everybody is meant to get in."""
 
 from __future__ import annotations
 

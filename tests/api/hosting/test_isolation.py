@@ -196,12 +196,12 @@ def test_figures_are_those_of_one_log(
 def test_failed_attempts_count_for_all_logs_of_an_address(
     hosting_server: Serving,
 ) -> None:
-    shared = hosting_server.system.door.attempts
+    shared = hosting_server.system.admission.attempts
     assert hosting_server.hosted is not None
     opened = [hosting_server.hosted.open_one(name) for name in ("north", "south")]
-    doors = [each.parts.system.door for each in opened if each is not None and each.parts]
-    assert len(doors) == 2
-    assert all(door.attempts is shared for door in doors)
+    admissions = [each.parts.system.admission for each in opened if each is not None and each.parts]
+    assert len(admissions) == 2
+    assert all(admission.attempts is shared for admission in admissions)
 
 
 def test_host_of_one_log_opens_no_door_of_another(hosting_server: Serving, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The door to WebSockets is that to HTTP: the same ids, the same rights, the same refusals."""
+"""WebSockets are admitted as HTTP is: by the same ids, the same rights, the same refusals."""
 
 from __future__ import annotations
 

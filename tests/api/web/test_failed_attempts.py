@@ -14,10 +14,10 @@ from tests.support.running_server import AUTHORIZED, Serving
 
 @pytest.fixture(autouse=True)
 def few(server: Serving) -> Iterator[None]:
-    door = server.system.door
-    before, door.attempts = door.attempts, FailedAttempts(3)
+    admission = server.system.admission
+    before, admission.attempts = admission.attempts, FailedAttempts(3)
     yield
-    door.attempts = before
+    admission.attempts = before
 
 
 def test_attempts_beyond_a_few_are_429_with_retry_after(server: Serving, api: httpx.Client) -> None:

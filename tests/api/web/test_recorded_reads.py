@@ -130,7 +130,7 @@ def test_export_ends_with_the_key_that_it_began_with(
 ) -> None:
     key = ok(api.post("/keys", json={"role": "admin"}))
     headers = {"Authorization": f"Bearer {key['key']}"}
-    access, first = server.system.door.access, exports.ExportHandlers._page
+    access, first = server.system.admission.access, exports.ExportHandlers._page
 
     def revoke() -> None:
         ok(api.delete(f"/keys/{key['$id']}"))
@@ -233,7 +233,7 @@ def test_address_behind_a_trusted_proxy_is_that_of_the_client(
     headers = {"X-Correlation-Id": correlation, "X-Forwarded-For": "198.51.100.1, 203.0.113.7"}
     path = f"/executions/{running_execution}"
     ok(api.get(path, headers=headers))
-    monkeypatch.setattr(server.system.door, "proxies", Proxies(networks("127.0.0.1/32")))
+    monkeypatch.setattr(server.system.admission, "proxies", Proxies(networks("127.0.0.1/32")))
     ok(api.get(path, headers=headers))
     ok(api.post(f"{path}/heartbeat", headers=headers))
     assert [each.address for each in recorded(server, correlation)] == [

@@ -13,7 +13,7 @@ from tests.support.running_server import Serving
 
 @pytest.fixture
 def one_a_second(server: Serving) -> Iterator[None]:
-    limits = server.system.door.limits
+    limits = server.system.admission.limits
     limits._a_second = 1
     yield
     limits._a_second = None
@@ -41,11 +41,11 @@ def test_request_beyond_the_limit_is_429_with_retry_after(
 def test_command_beyond_the_limit_is_not_recorded(
     api: httpx.Client, executions: Executions, one_a_second: None, server: Serving
 ) -> None:
-    server.system.door.limits._a_second = None
+    server.system.admission.limits._a_second = None
     path = f"/executions/{executions.running()}/progress"
-    server.system.door.limits._a_second = 1
+    server.system.admission.limits._a_second = 1
     statuses = [api.post(path, json={"progress": nth}).status_code for nth in range(1, 5)]
     assert statuses[0] == 200
     assert set(statuses[1:]) == {429}
-    server.system.door.limits._a_second = None
+    server.system.admission.limits._a_second = None
     assert ok(api.get(path.removesuffix("/progress")))["progress"] == 1

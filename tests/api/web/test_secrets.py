@@ -27,7 +27,7 @@ OWN = {"Sec-Fetch-Site": "same-origin"}
 
 @pytest.fixture(autouse=True)
 def verifier(server: Serving) -> Iterator[None]:
-    access = server.system.door.access
+    access = server.system.admission.access
     before = access._verifiers
     access.add(JwtVerifier([FixedKeys(of_secret(SECRET))], TokenRequirements(ISSUER, AUDIENCE, 5)))
     yield

@@ -1,4 +1,4 @@
-"""How an execution is asked for, and what is refused at the door."""
+"""How an execution is asked for, and what is refused at once."""
 
 from __future__ import annotations
 

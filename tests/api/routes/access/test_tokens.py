@@ -1,4 +1,4 @@
-"""JSON Web Tokens at the door: over HTTP, on the short way of commands, and over WebSocket."""
+"""JSON Web Tokens at admission: over HTTP, on the short way of commands, and over WebSocket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token
 
 @pytest.fixture(autouse=True)
 def verifier(server: Serving) -> Iterator[None]:
-    access = server.system.door.access
+    access = server.system.admission.access
     before = access._verifiers
     known = JwtVerifier([FixedKeys(of_secret(SECRET))], TokenRequirements(ISSUER, AUDIENCE, 5))
     access._verifiers = (*before, known)
@@ -71,7 +71,9 @@ def test_stream_of_a_token_that_expires_ends_with_it(
 ) -> None:
     execution = executions.running()
     leeway = TokenRequirements(ISSUER, AUDIENCE, 0)
-    server.system.door.access._verifiers = (JwtVerifier([FixedKeys(of_secret(SECRET))], leeway),)
+    server.system.admission.access._verifiers = (
+        JwtVerifier([FixedKeys(of_secret(SECRET))], leeway),
+    )
     text = token(provider=catalog.provider, exp=int(time()) + 3).decode()
     shown = {"Authorization": f"Bearer {text}"}
     with socket(server, f"/executions/{execution}/watch", shown) as watching:

@@ -1,4 +1,4 @@
-"""Builds the door of a log: everything that decides whether a request is let in."""
+"""Builds the admission control of a log: everything that decides whether a request is let in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from api.cells.directory import Directory
 from api.settings import Settings
 from api.web.access.browsers import Browsers
 from api.web.access.proxies import Proxies
-from api.web.admission import Door
+from api.web.admission import AdmissionControl
 from domain.access.key import KeyRevoked
 from domain.access.session import SessionEnded
 from domain.eventlog.access.access_log import AccessLog
@@ -27,7 +27,7 @@ from domain.eventlog.store import Store
 from workers.outbound.addresses import networks
 
 
-def new_door(
+def new_admission_control(
     settings: Settings,
     access: Authenticator,
     changes: AccessChanges,
@@ -36,9 +36,9 @@ def new_door(
     *,
     directory: Directory,
     attempts: FailedAttempts,
-) -> Door:
-    """The door of a log."""
-    return Door(
+) -> AdmissionControl:
+    """The admission control of a log."""
+    return AdmissionControl(
         access,
         Visibility(grants.store.load, partial(parties_of, grants.store)),
         grants,
