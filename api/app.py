@@ -162,7 +162,7 @@ def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHan
         system.hub,
         system.positions,
         system.log_stream,
-        system.log_news,
+        system.log_line_notifier,
         system.admission.visibility,
     )
     return log_lines.LogLineHandlers(system.bus, system.logs, system.store, consistency, streams_)

@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
         hub.on_other_log = self._end
 
     async def on_tick(self, counter: int) -> bool:
-        # Uvicorn counts the seconds between two calls of `watch` by the time of day: after a leap ahead and
+        # Uvicorn counts the seconds between two calls of `every_second` by the time of day: after a leap ahead and
         # back there would be none for as long. Its ticks come ten times a second, and it looks at each tenth.
         self.last_notified = 0.0
         return await super().on_tick(counter)
@@ -82,7 +82,7 @@ def server_of(
     has the streams of other logs say goodbye, too.
     """
     server = Server(config, system.hub, limits, (system.dispatcher.close, close_others))
-    system.key_watch.on_changed = server.end_with_streams
+    system.key_monitor.on_changed = server.end_with_streams
     return server
 
 
@@ -90,18 +90,18 @@ def make_config(
     app: ASGIApp,
     direct: DirectPath,
     of_log: str | None,
-    watch: Callable[[], Awaitable[None]] | None = None,
+    every_second: Callable[[], Awaitable[None]] | None = None,
     log_name: str | None = None,
 ) -> uvicorn.Config:
     """How uvicorn serves the application of a log, which may have a name, or of several, which say by themselves which
-    log an answer is of; `watch` is called every second.
+    log an answer is of; `every_second` is called once a second.
     """
     of = {"log-id": of_log, "log-name": log_name}
     named = [(header, value) for header, value in of.items() if value]
     protocol: Any = partial(Newcomer, make=partial(DirectHttpProtocol, direct=direct))
     return uvicorn.Config(
         app,
-        callback_notify=watch,
+        callback_notify=every_second,
         timeout_notify=1,
         backlog=backlog(),
         http=protocol,

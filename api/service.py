@@ -109,16 +109,16 @@ class Served(NamedTuple):
                 _announce(settings, self.folder, listening)
             if worker is not None:
                 system.clock.confirmed = worker.start_again
-                system.move_watch.on_moved = worker.relocate
+                system.move_monitor.on_moved = worker.relocate
             relax_collector()
             _allow_many_connections()
-            watch = _watching(known.postgres, sign, worker, system.store.outages)
+            every_second = _each_second(known.postgres, sign, worker, system.store.outages)
             made = application(system, Deployment(settings, others, self.token, keys.master))
-            config = make_config(made.app, made.direct, made.of_log, watch, made.log_name)
+            config = make_config(made.app, made.direct, made.of_log, every_second, made.log_name)
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
             server = server_of(config, system, limits_of_process(settings), made.close_others)
             server.run(sockets=[listening.dup()])
-        return ServiceEnded(system.hub.other, system.key_watch.changed, server.asked_to_end)
+        return ServiceEnded(system.hub.other, system.key_monitor.changed, server.asked_to_end)
 
     def prepare_again(self) -> Served:
         """Make what is missing in the other log, once its database answers, and serve it by the name that it has.
@@ -139,7 +139,7 @@ class Served(NamedTuple):
                 sleep(RETRY)
 
 
-def _watching(
+def _each_second(
     postgres: EmbeddedPostgres | None,
     sign: AddressFile,
     worker: WorkProcess | None,
@@ -158,14 +158,14 @@ def _watching(
     if worker is not None:
         duties.append(worker.ensure_running)
 
-    async def watch() -> None:
+    async def every_second() -> None:
         for duty in duties:
             try:
                 duty()
             except (OSError, MemoryError) as error:  # perhaps there is enough of them in a second
                 log.error("what the server looks after has to wait", reason=repr(error))
 
-    return watch
+    return every_second
 
 
 def _allow_many_connections() -> None:

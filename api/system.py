@@ -37,8 +37,8 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.keys.destroyed import DestroyedKeys
-from domain.eventlog.keys.key_watch import KeyWatch
-from domain.eventlog.moving.log_location import MoveWatch, relocate_listener
+from domain.eventlog.keys.key_monitor import KeyMonitor
+from domain.eventlog.moving.log_location import MoveMonitor, relocate_listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.supervisor import ProcessPart, run_parts
@@ -52,7 +52,7 @@ from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
 from projections.log_lines.archive.reader import ArchivedLines
-from projections.log_lines.news import LogLineNotifier
+from projections.log_lines.notifier import LogLineNotifier
 from projections.log_lines.reader import LogLinePages
 from projections.log_lines.stream import LogLineReader
 from projections.log_lines.tail import LogLineTail
@@ -80,8 +80,8 @@ class System:
     """Everything that runs in the process that answers requests."""
 
     sources: ReadSources
-    key_watch: KeyWatch
-    move_watch: MoveWatch
+    key_monitor: KeyMonitor
+    move_monitor: MoveMonitor
     directory: Directory
     clock: Clock
     bus: Bus
@@ -99,7 +99,7 @@ class System:
     catalog: Catalog
     logs: LogLinePages
     log_stream: LogLineReader
-    log_news: LogLineNotifier
+    log_line_notifier: LogLineNotifier
     progress: RebuildProgress
     webhooks: WebhookParts
     signer: Signer
@@ -158,11 +158,13 @@ def build(
     access = new_access(settings, admin_token, keys, store, changes)
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log, sources=sources)
     positions, grants = PositionTracker(store, listener, schema), Grants(store, views[2], clock)
-    bus, log_news = _writer(store, clock, directory, settings, hub=hub, positions=positions)
+    bus, log_line_notifier = _writer(
+        store, clock, directory, settings, hub=hub, positions=positions
+    )
     asked = access, changes, access_log, grants
     return System(
         sources=sources,
-        move_watch=_move_watch(store, listener, access_log, conninfo, common.database),
+        move_monitor=_move_monitor(store, listener, access_log, conninfo, common.database),
         directory=directory,
         clock=clock,
         bus=bus,
@@ -174,7 +176,7 @@ def build(
         listener=listener,
         positions=positions,
         hub=hub,
-        log_news=log_news,
+        log_line_notifier=log_line_notifier,
         signer=Signer(keys.secret, origin_of(of_log)),
         settings=settings,
         common=common,
@@ -186,7 +188,7 @@ def _readers(settings: Settings, store: Store, hub: Hub, views: Views) -> dict[s
     """What answers from the log and its views."""
     executions, _, catalog, *_ = views
     return {
-        "key_watch": KeyWatch(store),
+        "key_monitor": KeyMonitor(store),
         "stream_requests": StreamRequests(hub, store),
         "history": History(store),
         "executions": executions,
@@ -229,11 +231,11 @@ def _writer(
     hub: Hub,
     positions: PositionTracker,
 ) -> tuple[Bus, LogLineNotifier]:
-    log_news = LogLineNotifier(store, lambda: positions.position("logs"))
+    log_line_notifier = LogLineNotifier(store, lambda: positions.position("logs"))
 
     def lines_written() -> None:
         hub.logs.wake()
-        log_news.wake()
+        log_line_notifier.wake()
 
     bus = Bus(
         store,
@@ -244,21 +246,21 @@ def _writer(
         lines_written=lines_written,
         doubt=lambda: clock.doubt,
     )
-    return bus, log_news
+    return bus, log_line_notifier
 
 
-def _move_watch(
+def _move_monitor(
     store: Store,
     listener: Listener,
     access_log: AccessLog,
     conninfo: str,
     shared: SharedDatabase | None,
-) -> MoveWatch:
+) -> MoveMonitor:
     """What the log shares with others leads nowhere else: then it is closed, and opened where it is now."""
     if shared is not None:
-        return MoveWatch(store, listener, conninfo, poll=POLL)
+        return MoveMonitor(store, listener, conninfo, poll=POLL)
     relocate = store.relocate, partial(relocate_listener, listener), access_log.relocate
-    return MoveWatch(store, listener, conninfo, relocate)
+    return MoveMonitor(store, listener, conninfo, relocate)
 
 
 @asynccontextmanager
@@ -267,8 +269,8 @@ async def running(system: System) -> AsyncIterator[None]:
     parts: tuple[ProcessPart, ...] = (
         system.admission.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),
-        *(system.dispatcher, system.hub, system.log_news),
-        *(DestroyedKeys(system.store, system.listener), system.key_watch, system.move_watch),
+        *(system.dispatcher, system.hub, system.log_line_notifier),
+        *(DestroyedKeys(system.store, system.listener), system.key_monitor, system.move_monitor),
         *filter(None, [system.sources.standby]),
     )
     clients = aclosing(system.webhooks.client), aclosing(system.cells)

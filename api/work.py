@@ -12,7 +12,7 @@ from typing import NamedTuple
 from api.cells.directory import ids_of
 from api.clock import Clock, chance
 from domain import registry
-from domain.eventlog.connection.log_watch import POLL, LogWatch
+from domain.eventlog.connection.log_monitor import POLL, LogMonitor
 from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.shared_listener import SharedListener
@@ -20,9 +20,9 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.keys.destroyed import DestroyedKeys
-from domain.eventlog.keys.key_watch import KeyWatch
+from domain.eventlog.keys.key_monitor import KeyMonitor
 from domain.eventlog.keys.no_key import NO_KEY
-from domain.eventlog.moving.log_location import MoveWatch
+from domain.eventlog.moving.log_location import MoveMonitor
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.execution.types import MOST_LOST
@@ -87,7 +87,7 @@ def wake_by_views(listener: Listener, schema: str, workers: Sequence[OwnedWork])
     """Wake each worker when the view that it follows has moved. Call it before the listener is started."""
     for worker in workers:
         if worker.follows is not None:
-            moved = when_moved(worker.follows, worker.news.set)
+            moved = when_moved(worker.follows, worker.wake.set)
             listener.add_handler(progress_channel(schema), moved)
 
 
@@ -144,10 +144,10 @@ async def run_workers(
     slow = _slow(writer, store, conninfo, clock=clock, keys=keys, retention=retention, audit=audit)
     for each in (*workers, *slow):
         each.slots = shared and shared.slots
-    watches = _watches(store, listener, conninfo, on_change, shared)
-    _wake_by_changes(shared, (*watches, anchorer))
+    monitors = _monitors(store, listener, conninfo, on_change, shared)
+    _wake_by_changes(shared, (*monitors, anchorer))
     parts: list[ProcessPart] = [listener, runner, DestroyedKeys(store, listener), *workers, *slow]
-    parts += watches
+    parts += monitors
     async with open_with_current_key(store), _closing(client, shared), run_parts(parts):
         yield runner
 
@@ -176,38 +176,39 @@ def _slow(
 
 def _wake_by_log(store: Store, listener: Listener, tree: TreeBuilder, sweeper: Sweeper) -> None:
     """Wake those who follow no view: by events, and by erasures."""
-    listener.add_handler(store.schema, lambda _: tree.news.set())
-    store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
+    listener.add_handler(store.schema, lambda _: tree.wake.set())
+    store.keyring.on_destroyed.append(lambda _: sweeper.wake.set())
 
 
 def _wake_by_changes(
-    shared: SharedResources | None, parts: Sequence[OwnedWork | LogWatch | KeyWatch | MoveWatch]
+    shared: SharedResources | None,
+    parts: Sequence[OwnedWork | LogMonitor | KeyMonitor | MoveMonitor],
 ) -> None:
     """Wake those who would ask each log by itself, where all are asked at once whether they have changed."""
     if shared is not None:
-        shared.on_changed.extend(part.news.set for part in parts)
+        shared.on_changed.extend(part.wake.set for part in parts)
 
 
 def _listener(conninfo: str, schema: str, shared: SharedResources | None) -> Listener:
-    """Who looks by itself every `LOOK` seconds, as the log watch looks for all."""
+    """Who looks by itself every `LOOK` seconds, as the log monitor looks for all."""
     if shared is None:
         return Listener(conninfo, schema, poll=LOOK)
     poll = connection_slots.poll_interval()
     return SharedListener(shared.database.listen_connection, schema, poll)
 
 
-def _watches(
+def _monitors(
     store: Store,
     listener: Listener,
     conninfo: str,
     on_change: LogChangeHandlers,
     shared: SharedResources | None,
-) -> tuple[LogWatch, KeyWatch, MoveWatch]:
+) -> tuple[LogMonitor, KeyMonitor, MoveMonitor]:
     every = POLL if shared is None else connection_slots.poll_interval()
     return (
-        LogWatch(store, on_change.log, listener, every),
-        KeyWatch(store, on_change.key, every),
-        MoveWatch(store, listener, conninfo, on_moved=on_change.database, poll=every),
+        LogMonitor(store, on_change.log, listener, every),
+        KeyMonitor(store, on_change.key, every),
+        MoveMonitor(store, listener, conninfo, on_moved=on_change.database, poll=every),
     )
 
 

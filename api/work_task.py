@@ -26,7 +26,7 @@ from api.work import Audit, LogChangeHandlers, run_witnesses, run_workers
 from domain.access.retirements import DEFAULT_DAYS
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
-from domain.eventlog.keys.key_watch import CHANGED
+from domain.eventlog.keys.key_monitor import CHANGED
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.setup.log_name import OtherName, settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
@@ -34,8 +34,8 @@ from domain.execution.types import MOST_LOST
 from domain.supervisor import run_parts
 from workers.archiver import LineRetention
 
-WATCH = 1.0
-"""Seconds between two calls of `watch`."""
+SECOND = 1.0
+"""Seconds between two calls of `every_second`."""
 
 log = structlog.get_logger()
 
@@ -109,8 +109,8 @@ def task_of(
     )
 
 
-def work_until_stopped(task: WorkTask, watch: Callable[[], object] = lambda: None) -> None:
-    """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second. Where the log becomes
+def work_until_stopped(task: WorkTask, every_second: Callable[[], object] = lambda: None) -> None:
+    """Work until SIGTERM or SIGINT, in the main thread; `every_second` is called once a second. Where the log becomes
     another one, or moves, all that was known of it is dropped.
 
     Raises:
@@ -125,7 +125,7 @@ def work_until_stopped(task: WorkTask, watch: Callable[[], object] = lambda: Non
 
     try:
         while True:
-            uvloop.run(_until_stopped(task, watch, reasons, relocate))
+            uvloop.run(_until_stopped(task, every_second, reasons, relocate))
             if Reason.SIGNAL in reasons:
                 return
             if Reason.OTHER_KEY in reasons:
@@ -133,13 +133,13 @@ def work_until_stopped(task: WorkTask, watch: Callable[[], object] = lambda: Non
             end_when_asked()
             if Reason.OTHER_LOG in reasons:
                 log.warning("the log has another id: the work begins again")
-            task = settle_name_again(task, watch)
+            task = settle_name_again(task, every_second)
             reasons.clear()
     except (WrongKey, RotationUnderWay) as error:
         raise SetupError(error.detail) from None
 
 
-def settle_name_again(task: WorkTask, watch: Callable[[], object]) -> WorkTask:
+def settle_name_again(task: WorkTask, every_second: Callable[[], object]) -> WorkTask:
     """The task with the name that its log has by now, once its database answers.
 
     Raises:
@@ -151,8 +151,8 @@ def settle_name_again(task: WorkTask, watch: Callable[[], object]) -> WorkTask:
             return task._replace(log_name=settle_log_name(*of_log, task.log_name))
         except Overloaded as error:
             log.warning("the database is away", reason=str(error))
-            watch()
-            sleep(WATCH)
+            every_second()
+            sleep(SECOND)
         except OtherName as error:
             raise SetupError(str(error)) from None
 
@@ -172,7 +172,7 @@ OTHER = Reason.OTHER_LOG, Reason.OTHER_KEY, Reason.OTHER_DATABASE
 
 async def _until_stopped(
     task: WorkTask,
-    watch: Callable[[], object],
+    every_second: Callable[[], object],
     reasons: set[Reason],
     relocate: Callable[[str], None],
 ) -> None:
@@ -207,9 +207,9 @@ async def _until_stopped(
         ),
     ):
         while not stopped.is_set():
-            watch()
+            every_second()
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), WATCH)
+                await asyncio.wait_for(stopped.wait(), SECOND)
 
 
 def work_for_others(task: WorkTask) -> list[HostedLogWorkers]:

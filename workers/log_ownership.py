@@ -21,7 +21,7 @@ from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server
 from domain.eventlog.sessions import KEEPALIVE
 from domain.supervisor import Background, Tasks
 
-WATCH = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two looks whether the connection is there, and at the locks that another process has."""
 CHECK_INTERVAL = 60.0
 """Seconds between two looks whether something has changed in a log of which no notification came."""
@@ -61,7 +61,7 @@ class LogOwnership(Background):
         self._wanted: dict[str, asyncio.Future[None]] = {}
         self._owned: dict[str, OwnedLog] = {}
         self._left: set[str] = set()
-        self._news = Wake()
+        self._wake = Wake()
 
     def tasks(self) -> Tasks:
         return {"logs owned": self._run}
@@ -77,7 +77,7 @@ class LogOwnership(Background):
         `on_changed` where the log has changed, in a minute at the latest.
         """
         own = self._wanted[schema] = asyncio.get_running_loop().create_future()
-        self._news.set()
+        self._wake.set()
         try:
             await own
             self._owned[schema] = OwnedLog(on_lost, on_changed)
@@ -86,7 +86,7 @@ class LogOwnership(Background):
             self._wanted.pop(schema, None)
             if self._owned.pop(schema, None) is not None or own.done():
                 self._left.add(schema)
-                self._news.set()
+                self._wake.set()
 
     async def _run(self) -> None:
         options = f"{NO_SCHEMA} {KEEPALIVE} -c statement_timeout=5s"
@@ -100,7 +100,7 @@ class LogOwnership(Background):
                     if monotonic() >= check_at:
                         await self._check(connection)
                         check_at = monotonic() + CHECK_INTERVAL
-                    await self._news.wait(WATCH)
+                    await self._wake.wait(CHECK_EVERY)
         finally:
             self._left.clear()
             for owned in list(self._owned.values()):

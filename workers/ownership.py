@@ -28,7 +28,7 @@ TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
 LOOK = 10.0
 """Seconds after which an owner looks for work although nothing woke it."""
-WATCH = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two looks at the clock and the connection while it waits, which ask the database nothing."""
 SHORT = 1.5
 """Seconds of a wait during which a connection is kept that others wait for."""
@@ -55,7 +55,7 @@ log = structlog.get_logger()
 class OwnedWork(Background):
     """Does a kind of work for as long as this process owns it on a log.
 
-    `follows` is the view from which it reads what there is to do: when that has moved, `news` is set, and wakes
+    `follows` is the view from which it reads what there is to do: when that has moved, `wake` is set, and wakes
     it. Where nobody sets it, it looks by itself, now and then.
     """
 
@@ -71,7 +71,7 @@ class OwnedWork(Background):
     def __init__(self, conninfo: str, schema: str) -> None:
         self._conninfo = conninfo
         self._schema = schema
-        self.news = Wake()
+        self.wake = Wake()
 
     def tasks(self) -> Tasks:
         return {self.work: self._own_and_run}
@@ -88,7 +88,7 @@ class OwnedWork(Background):
         *,
         needs: bool = True,
     ) -> None:
-        """Return once something is due, there is news, or the connection is lost; after so many seconds (`LOOK`) anyway.
+        """Return once something is due, `wake` is set, or the connection is lost; after so many seconds (`LOOK`) anyway.
 
         `due_in` says in how many seconds of the clock something is due. It is asked again and again, as a clock
         may leap, unless nothing is. With slots, the connection is closed meanwhile, unless the wait is short and the
@@ -104,12 +104,12 @@ class OwnedWork(Background):
                 if seconds >= LOOK
                 else max(seconds, connection_slots.SHORTEST_WAIT)
             )
-            watch = connection_slots.CLOCK_INTERVAL if due_in() < inf else inf
-            await self._wait(seconds, due_in, watch)
+            check_every = connection_slots.CLOCK_INTERVAL if due_in() < inf else inf
+            await self._wait(seconds, due_in, check_every)
             await connection.acquire()
-            self.news.clear()  # of what came while it waited for its turn
+            self.wake.clear()  # of what came while it waited for its turn
         else:
-            await self._wait(seconds, due_in, WATCH, connection)
+            await self._wait(seconds, due_in, CHECK_EVERY, connection)
 
     async def pause(self, connection: AsyncConnection, seconds: float) -> None:
         """Do nothing for so many seconds, whatever happens."""
@@ -124,12 +124,12 @@ class OwnedWork(Background):
         self,
         seconds: float,
         due_in: Callable[[], float],
-        watch: float,
+        check_every: float,
         connection: AsyncConnection | None = None,
     ) -> None:
         end = monotonic() + seconds
         while (left := min(end - monotonic(), due_in())) > 0:
-            happened = await self.news.wait(min(left, watch))
+            happened = await self.wake.wait(min(left, check_every))
             if happened or (connection is not None and is_closed_by_server(connection)):
                 return
 
@@ -138,7 +138,7 @@ class OwnedWork(Background):
         async with ownership(self._conninfo, self._schema, self.work, slot) as connection:
             say = log.info if slot is None else log.debug
             say("this process is the owner", work=self.work)
-            self.news.clear()  # of what came before its first look
+            self.wake.clear()  # of what came before its first look
             await self.run(connection)
 
 

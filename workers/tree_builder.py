@@ -68,7 +68,7 @@ class TreeBuilder(OwnedWork):
         self._tree = self._fault = None
         while True:
             try:
-                more = await _has_news(connection) and await self.grow(connection)
+                more = await _has_new_events(connection) and await self.grow(connection)
             except TreeFault as fault:
                 await self._note(connection, str(fault))
                 await self.pause(connection, STOPPED)
@@ -144,7 +144,7 @@ class TreeBuilder(OwnedWork):
             raise TreeFault("the head is another than was signed")
 
 
-async def _has_news(connection: AsyncConnection) -> bool:
+async def _has_new_events(connection: AsyncConnection) -> bool:
     """Whether the head is not that of the log as it is now: the one query of a look while all is quiet."""
     row = await (await connection.execute(NEWS)).fetchone()
     if row is None:

@@ -36,7 +36,7 @@ class AccessChanges(Background):
         self.open = OpenRequests()
         self._store = store
         self._listener = listener
-        self._news = listener.subscribe(schema)
+        self._wake = listener.subscribe(schema)
         self._handlers: dict[str, Handle] = {}
         self._types: list[str] = []
         self._position: int | None = None
@@ -60,7 +60,7 @@ class AccessChanges(Background):
         while True:
             await self._look()
             await asyncio.sleep(PAUSE)
-            await self._news.wait(self._listener.poll)
+            await self._wake.wait(self._listener.poll)
 
     async def _look(self) -> None:
         head, _ = await self._store.head()

@@ -52,10 +52,10 @@ class FailedAttempts:
 
     async def _begin(self, site: str) -> None:
         while self._require(site) + self._under_way[site] > self._a_minute - 1:
-            news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting[site].append(news)
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting[site].append(turn)
             try:
-                await news
+                await turn
             except asyncio.CancelledError:
                 self._wake(site)
                 raise
@@ -70,10 +70,10 @@ class FailedAttempts:
 
     def _wake(self, site: str) -> None:
         """Let one of those who wait look again; all of them where there is nothing to wait for."""
-        waiting = [news for news in self._waiting.pop(site, ()) if not news.done()]
+        waiting = [turn for turn in self._waiting.pop(site, ()) if not turn.done()]
         alone = not self._under_way[site]
-        for news in waiting if alone else waiting[:1]:
-            news.set_result(None)
+        for turn in waiting if alone else waiting[:1]:
+            turn.set_result(None)
         if waiting[1:] and not alone:
             self._waiting[site] = waiting[1:]
         if alone:

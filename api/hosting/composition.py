@@ -51,7 +51,7 @@ class LogOpener:
             system = self._build(ready, shared)
             async with running(system):
                 yield parts_of(system)
-        if not (system.hub.other or system.key_watch.changed or system.move_watch.moved):
+        if not (system.hub.other or system.key_monitor.changed or system.move_monitor.moved):
             self._known[name] = location, ready
 
     def _build(self, ready: Prepared, shared: SharedDatabase) -> System:

@@ -127,8 +127,8 @@ class OpenedLog:
         structlog.contextvars.bind_contextvars(log=self.name)
         try:
             async with self._running as parts:
-                parts.system.hub.on_other_log = parts.system.key_watch.on_changed = self.close
-                parts.system.move_watch.on_moved = lambda _: self.close()
+                parts.system.hub.on_other_log = parts.system.key_monitor.on_changed = self.close
+                parts.system.move_monitor.on_moved = lambda _: self.close()
                 self.parts = parts
                 self._settle()
                 await self._closing.wait()

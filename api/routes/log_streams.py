@@ -22,7 +22,7 @@ from domain.json_forms import parse_time
 from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
 from projections.log_lines.model import LogFilter
-from projections.log_lines.news import LineSubscription, LogLineNotifier
+from projections.log_lines.notifier import LineSubscription, LogLineNotifier
 from projections.log_lines.stream import LogCursor, LogLineReader, RecordedLine
 from projections.representations.client_json import plain_json
 
@@ -39,14 +39,14 @@ class LogLineStreams:
         hub: Hub,
         positions: PositionTracker,
         lines: LogLineReader,
-        news: LogLineNotifier,
+        notifier: LogLineNotifier,
         visibility: Visibility,
     ) -> None:
         self._hub = hub
         self._visibility = visibility
         self._positions = positions
         self._lines = lines
-        self._news = news
+        self._notifier = notifier
 
     async def follow(self, request: Request, only: LogFilter) -> ASGIApp:
         """The lines as server-sent events; 204 where all was sent and nothing more will come.
@@ -127,7 +127,7 @@ class LogLineStreams:
         execution, caught_up = request.path["id"], False
         while not source.closing:
             try:
-                async with self._news.of(execution, source.wake) as follower:
+                async with self._notifier.of(execution, source.wake) as follower:
                     while not source.closing:
                         if not await self._is_reached(request):
                             return

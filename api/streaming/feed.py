@@ -79,11 +79,11 @@ class Feed:
         """Hand out entries, little by little; those that were published before are left out."""
         for start in range(0, len(entries), PUBLISHED_AT_ONCE):
             head = self.published.head
-            news = [
+            new = [
                 each for each in entries[start : start + PUBLISHED_AT_ONCE] if each.position > head
             ]
-            if news:
-                await self._publish(news)
+            if new:
+                await self._publish(new)
 
     async def _publish(self, entries: Sequence[Entry]) -> None:
         if self._loader.destroy_erased(entries):

@@ -70,7 +70,7 @@ class LogLines:
         self._caught_up = caught_up
         self._states = states
         self._groups: defaultdict[str, set[Group]] = defaultdict(set)
-        self._news = Wake()
+        self._wake = Wake()
         self._page: LinePage | None = None
         """What was read and not yet written: the database may go away in between."""
         self._began = False
@@ -81,18 +81,18 @@ class LogLines:
     def wake(self) -> None:
         """This process appended lines; those of others are found by looking."""
         if self._began:
-            self._news.set()
+            self._wake.set()
 
     async def ready(self) -> None:
         """One who connects within `CONNECTS_WITHIN` gets all that is appended from here on."""
         self._expected = monotonic() + CONNECTS_WITHIN
         await self._begin()
-        self._news.set()
+        self._wake.set()
 
     def add(self, group: Group) -> None:
         """Write lines to the group of a topic that wants them."""
         self._groups[group.topic.stream].add(group)
-        self._news.set()
+        self._wake.set()
 
     def remove(self, group: Group) -> None:
         """Write it no more lines."""
@@ -106,7 +106,7 @@ class LogLines:
         while True:
             if not self._wanted:
                 self._began = False
-            await self._news.wait(POLL if self._began else None)
+            await self._wake.wait(POLL if self._began else None)
             try:
                 while self._wanted and await self._advance():
                     pass

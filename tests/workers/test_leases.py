@@ -189,7 +189,7 @@ async def test_lease_is_lost_when_it_is_over_without_waiting_for_the_next_look(
     await world.queue("e")
     await world.claim("e")
     await world.follow()
-    worker.news.set()  # as the notification of the view does
+    worker.wake.set()  # as the notification of the view does
     await asyncio.sleep(0.2)
     world.now += LEASE
     world.passed += LEASE.total_seconds()

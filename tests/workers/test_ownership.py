@@ -58,13 +58,13 @@ async def connection(database: str) -> AsyncIterator[psycopg.AsyncConnection]:
 def work(database: str, monkeypatch: pytest.MonkeyPatch) -> Work:
     """One that would wait for ten minutes."""
     monkeypatch.setattr("workers.ownership.LOOK", 600)
-    monkeypatch.setattr("workers.ownership.WATCH", 0.01)
+    monkeypatch.setattr("workers.ownership.CHECK_EVERY", 0.01)
     return Work(database, SCHEMA)
 
 
-async def test_wait_ends_with_news(work: Work, connection: psycopg.AsyncConnection) -> None:
+async def test_wait_ends_once_woken(work: Work, connection: psycopg.AsyncConnection) -> None:
     async with asyncio.timeout(60):
-        work.news.set()
+        work.wake.set()
         await work.wait_for_work(connection)
 
 
@@ -101,7 +101,7 @@ async def test_work_that_takes_turns_has_no_connection_while_it_is_idle(
         await asyncio.sleep(0.1)
         assert not slot.locked()
         async with ownership(database, SCHEMA, "nothing", slot):
-            work.news.set()
+            work.wake.set()
             await asyncio.sleep(0.1)
             assert not waiting.done()
         await waiting
@@ -120,12 +120,12 @@ async def test_work_that_takes_turns_keeps_its_connection_for_a_short_wait_that_
         waiting = asyncio.create_task(work.wait_for_work(connection, 1))
         await asyncio.sleep(0.1)
         assert slot.locked()
-        work.news.set()
+        work.wake.set()
         await waiting
         waiting = asyncio.create_task(work.wait_for_work(connection, 1, needs=False))
         await asyncio.sleep(0.1)
         assert not slot.locked()
-        work.news.set()
+        work.wake.set()
         await waiting
 
 
@@ -135,9 +135,9 @@ async def test_news_that_come_before_a_turn_begins_lead_to_one_look(database: st
     async with asyncio.timeout(60), run_parts([work]):
         for looks in (1, 2):
             async with turn:
-                work.news.set()
+                work.wake.set()
                 await asyncio.sleep(0.1)
-                work.news.set()
+                work.wake.set()
             while turn.locked() or work.looks < looks:  # noqa: ASYNC110 - nothing says it
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
@@ -156,7 +156,7 @@ async def test_work_that_takes_turns_looks_at_no_clock_while_nothing_will_be_due
         before = due.call_count
         await asyncio.sleep(0.1)
         assert due.call_count == before
-        work.news.set()
+        work.wake.set()
         await waiting
 
 

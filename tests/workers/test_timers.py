@@ -88,7 +88,7 @@ async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
         await world.begin("e", retry_policy=policy)
         await world.send("e", failure())
         await world.follow()
-        worker.news.set()  # as the notification of the view does
+        worker.wake.set()  # as the notification of the view does
 
     options = session_options(SCHEMA)
     async with await psycopg.AsyncConnection.connect(

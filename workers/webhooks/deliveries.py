@@ -96,7 +96,7 @@ class WebhookWorker(OwnedWork):
             reports,
             clock=self._clock,
             chance=self._chance,
-            news=self.news,
+            wake=self.wake,
         )
 
 
@@ -112,7 +112,7 @@ class DeliveryWorker:
         *,
         clock: Callable[[], datetime],
         chance: Callable[[], float],
-        news: Wake,
+        wake: Wake,
     ) -> None:
         self._queue = queue
         self._dispatcher = dispatcher
@@ -123,7 +123,7 @@ class DeliveryWorker:
         self._chance = chance
         self._under_way: dict[Lane, asyncio.Task[None]] = {}
         self._endpoints = Endpoints()
-        self._news = news
+        self._wake = wake
         self._forget_at = clock()
 
     async def step(self) -> bool:
@@ -193,7 +193,7 @@ class DeliveryWorker:
         def done(_: asyncio.Task[None]) -> None:
             del self._under_way[lane]
             self._endpoints.end(endpoint)
-            self._news.set()
+            self._wake.set()
 
         self._endpoints.begin(endpoint)
         call = asyncio.create_task(self._serve(endpoint, waiting), name=f"webhook {lane.webhook}")

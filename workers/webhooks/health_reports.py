@@ -24,7 +24,7 @@ GONE = 410
 DISABLE_AFTER = timedelta(days=5)
 """How long a webhook may fail before it is disabled."""
 ATTEMPTS = 2
-"""Calls of one event in vain before the log says that the webhook fails: one is no news."""
+"""Calls of one event in vain before the log says that the webhook fails: one is not reported."""
 
 log = structlog.get_logger()
 
@@ -39,8 +39,8 @@ class HealthReports:
     async def consider(
         self, waiting: WaitingDelivery, settled: Settled, standing: Standing
     ) -> None:
-        """Report what an outcome means, where it is news."""
-        command = news(waiting.attempts + 1, settled, standing)
+        """Report what an outcome means, where that has changed."""
+        command = command_after(waiting.attempts + 1, settled, standing)
         if command is None or not await self._send(waiting, command):
             return
         failing, over = isinstance(command, ReportFailing), isinstance(command, EndWebhook)
@@ -54,14 +54,14 @@ class HealthReports:
         try:
             await self._writer.send(message)
         except (Overloaded, OutcomeUnknown):
-            return False  # the next outcome is news as well
+            return False  # the next outcome is reported as well
         except DomainError as error:
             log.debug("webhook has passed", webhook=webhook, reason=error.code)
         return True
 
 
-def news(attempts: int, settled: Settled, standing: Standing) -> HookCommand | None:
-    """The command that an outcome leads to, after so many calls of the event; None where it is no news."""
+def command_after(attempts: int, settled: Settled, standing: Standing) -> HookCommand | None:
+    """The command that an outcome leads to, after so many calls of the event; None where it changes nothing."""
     if settled.error is None:
         return ReportRecovered() if standing.announced else None
     if settled.status == GONE:

@@ -28,7 +28,7 @@ NO_RESPONDERS = "503"
 
 
 class Link(Background):
-    """Keeps a connection open, and adds each key that a relay sends to the keyring. `news` is set when something was
+    """Keeps a connection open, and adds each key that a relay sends to the keyring. `wake` is set when something was
     heard that may matter to the tail.
     """
 
@@ -41,7 +41,7 @@ class Link(Background):
         self._away = Outage()
         self._connection: NatsConnection | None = None
         self._open = asyncio.Event()
-        self.news = Wake()
+        self.wake = Wake()
         self.beat: Beat | None = None
         """What the relay that publishes said last."""
         self._heard_at = float("-inf")
@@ -136,7 +136,7 @@ class Link(Background):
     def _hear(self, data: bytes) -> None:
         self.beat = Beat.read(data)
         self._heard_at = monotonic()
-        self.news.set()
+        self.wake.set()
 
 
 def _handler(take: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:

@@ -38,7 +38,7 @@ class Readiness(Background):
         self._level_at = monotonic()
 
     def tasks(self) -> Tasks:
-        return {"readiness": self._watch}
+        return {"readiness": self._measure_lag}
 
     @property
     def lag(self) -> int:
@@ -68,7 +68,7 @@ class Readiness(Background):
             return NO_RELAY
         return BEHIND if monotonic() - self._level_at > BEHIND_FOR else None
 
-    async def _watch(self) -> None:
+    async def _measure_lag(self) -> None:
         while True:
             lag = self.lag
             EDGE_LAG.set(lag)

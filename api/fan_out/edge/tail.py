@@ -119,7 +119,7 @@ class RelayedTail:
         self, waiting: WaitingEvents, connection: NatsConnection
     ) -> AsyncIterator[Sequence[EventRow]]:
         """What came, and what is missing before it."""
-        if not await waiting.news.wait(SILENCE):
+        if not await waiting.wake.wait(SILENCE):
             raise ConsumerSilent
         connection.require()
         rows = [row for row in waiting.take_all() if row.position > self.position]
@@ -150,7 +150,7 @@ class WaitingEvents:
     """Events that a consumer was sent and that are not published yet; `last` is how far NATS says that it is."""
 
     def __init__(self, client: Client) -> None:
-        self.news = Wake()
+        self.wake = Wake()
         self.last = 0
         self._client = client
         self._rows: deque[EventRow] = deque()
@@ -171,7 +171,7 @@ class WaitingEvents:
             return
         position = _sequence(message.reply)
         self._rows.append(decode_row(position, message.data))
-        self.news.set()
+        self.wake.set()
         if len(self._rows) >= MOST_WAITING:
             self._room.clear()
             await self._room.wait()
@@ -182,7 +182,7 @@ class WaitingEvents:
             self.last = int(headers[LAST_SEQUENCE])
         if reply := headers.get(STALLED) or message.reply:
             await self._client.publish(reply)
-        self.news.set()
+        self.wake.set()
 
 
 @asynccontextmanager
@@ -196,7 +196,7 @@ async def consume(
     """
     client = connection.client
     waiting, manager = WaitingEvents(client), client.jsm(timeout=API_TIMEOUT)
-    connection.wakes.add(waiting.news)
+    connection.wakes.add(waiting.wake)
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox, cb=waiting.take, pending_bytes_limit=0)
     config = ConsumerConfig(
@@ -217,7 +217,7 @@ async def consume(
         with suppress(*AWAY, APIError):
             await manager.delete_consumer(name, made.name)
     finally:
-        connection.wakes.discard(waiting.news)
+        connection.wakes.discard(waiting.wake)
         with suppress(*AWAY):
             await subscription.unsubscribe()
 

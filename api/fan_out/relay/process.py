@@ -24,14 +24,14 @@ from domain import registry
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import open_with_current_key
-from domain.eventlog.keys.key_watch import CHANGED, KeyWatch
+from domain.eventlog.keys.key_monitor import CHANGED, KeyMonitor
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.supervisor import run_parts
 
-WATCH = 1.0
+SECOND = 1.0
 HEALTH_EVERY = 60.0
 """Seconds between two lines of the log that say how the relay is."""
 CONNECTIONS = 4
@@ -53,8 +53,8 @@ class RelayTask(NamedTuple):
     metrics: tuple[str, int] | None = None
 
 
-def relay_until_stopped(task: RelayTask, watch: Callable[[], object]) -> None:
-    """Relay until SIGTERM or SIGINT, in the main thread; `watch` is called every second.
+def relay_until_stopped(task: RelayTask, every_second: Callable[[], object]) -> None:
+    """Relay until SIGTERM or SIGINT, in the main thread; `every_second` is called once a second.
 
     Raises:
         SetupError: the stream in NATS is of another log, the log became another one, or has another master key.
@@ -66,7 +66,7 @@ def relay_until_stopped(task: RelayTask, watch: Callable[[], object]) -> None:
         except OSError as error:
             raise SetupError(f"port {port} cannot be had for metrics: {error.strerror}") from None
     try:
-        uvloop.run(_Relay(task).until_stopped(watch))
+        uvloop.run(_Relay(task).until_stopped(every_second))
     except (WrongKey, RotationUnderWay) as error:
         raise SetupError(error.detail) from None
 
@@ -91,21 +91,21 @@ class _Relay:
             begin_again=task.begin_again,
             on_refused=self._refuse,
         )
-        self._key_watch = KeyWatch(self._store, lambda: self._refuse(SetupError(CHANGED)))
+        self._key_monitor = KeyMonitor(self._store, lambda: self._refuse(SetupError(CHANGED)))
 
-    async def until_stopped(self, watch: Callable[[], object]) -> None:
+    async def until_stopped(self, every_second: Callable[[], object]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
-        parts = self._answers, self._publisher, self._key_watch
+        parts = self._answers, self._publisher, self._key_monitor
         async with open_with_current_key(self._store), run_parts(parts):
             said = float("-inf")
             while not self._stopped.is_set():
-                watch()
+                every_second()
                 if monotonic() - said >= HEALTH_EVERY:
                     said = monotonic()
                     self._say_health()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopped.wait(), WATCH)
+                    await asyncio.wait_for(self._stopped.wait(), SECOND)
         if self._refusal is not None:
             raise self._refusal
 

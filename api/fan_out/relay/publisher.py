@@ -179,9 +179,9 @@ class Publisher(Background):
         erasing = self._store.codec.erasing
         self._store.keyring.destroy(row.stream for row in rows if row.type in erasing)
         wanted = {row.stream for row in rows if b'"$sealed"' in row.data}
-        news = [each for each in wanted if each not in self._sent_keys]
-        if news:
-            keys = await wrap_for_edges(self._store, self._vault, news)
+        unsent = [each for each in wanted if each not in self._sent_keys]
+        if unsent:
+            keys = await wrap_for_edges(self._store, self._vault, unsent)
             await connection.client.publish(self._subjects.keys, as_json(keys))
             for stream_, _ in keys:
                 self._sent_keys.put(stream_, True)

@@ -61,7 +61,7 @@ class Tail:
         self._store = store
         self._of_log = of_log
         self._listener = listener
-        self._news = listener.subscribe(schema)
+        self._wake = listener.subscribe(schema)
         self._position = 0
 
     def skip(self, position: int) -> None:
@@ -70,7 +70,7 @@ class Tail:
 
     def wake(self) -> None:
         """Something was written: look now."""
-        self._news.set()
+        self._wake.set()
 
     async def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
         """The log after the last page, until it is another; while it is `idle`, only the head is looked at."""
@@ -82,7 +82,7 @@ class Tail:
             if not page.rows:
                 if idle():
                     await asyncio.sleep(IDLE_PAUSE)
-                await self._news.wait(self._listener.poll)
+                await self._wake.wait(self._listener.poll)
 
     async def _next(self, idle: Idle) -> LogPage:
         try:

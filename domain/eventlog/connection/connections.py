@@ -120,7 +120,7 @@ class Connections:
             raise RuntimeError("two writers share a store: give each a store of its own")
         self._writing = True
         try:
-            async with self._watch():
+            async with self._noticing_outages():
                 if self._shared is not None:
                     self._shared.writer_slots.resume(self)
                 connection = await self._connect_writer()
@@ -167,7 +167,7 @@ class Connections:
 
     @asynccontextmanager
     async def _lent(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
-        async with self._watch(), self._turn(pool):
+        async with self._noticing_outages(), self._turn(pool):
             connection = await _living(pool)
             try:
                 with cut_after(READ_TIMEOUT, connection):
@@ -191,7 +191,7 @@ class Connections:
             self._turns[pool].release()
 
     @asynccontextmanager
-    async def _watch(self) -> AsyncIterator[None]:
+    async def _noticing_outages(self) -> AsyncIterator[None]:
         """What comes of using the database is noted; that it is away is an `Overloaded`."""
         try:
             yield
@@ -242,7 +242,7 @@ class Connections:
         Raises:
             Overloaded: the database is away or too slow.
         """
-        async with self._watch():
+        async with self._noticing_outages():
             connection = await AsyncConnection.connect(
                 self._conninfo, autocommit=True, **self._options, **options
             )

@@ -77,7 +77,7 @@ async def relocate_listener(listener: Listener, conninfo: str) -> None:
     listener.start()
 
 
-class MoveWatch(Background):
+class MoveMonitor(Background):
     """Leads parts of a process to where the log of a store has moved, each by a call with the connection string there,
     and goes on looking. `on_moved` is called then, too. Make it before the listener is started.
     """
@@ -96,7 +96,7 @@ class MoveWatch(Background):
     ) -> None:
         """`poll`: seconds between two looks, unless the end of a move is notified of."""
         self._store = store
-        self.news = listener.subscribe(channel_of_moves(store.schema))
+        self.wake = listener.subscribe(channel_of_moves(store.schema))
         self._conninfo = conninfo
         self._relocate = relocate
         self.on_moved = on_moved
@@ -105,7 +105,7 @@ class MoveWatch(Background):
         """Whether the log has moved while it was watched."""
 
     def tasks(self) -> Tasks:
-        return {"move watch": self._run}
+        return {"move monitor": self._run}
 
     async def _run(self) -> None:
         while True:
@@ -113,7 +113,7 @@ class MoveWatch(Background):
                 row = await (await connection.execute(MOVED)).fetchone()
             if row is not None:
                 await self._go_to(str(row[0]))
-            await self.news.wait(self._poll)
+            await self.wake.wait(self._poll)
 
     async def _go_to(self, location: str) -> None:
         log.warning("the log has moved", location=location)

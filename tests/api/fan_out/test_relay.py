@@ -77,7 +77,7 @@ def rows(nats: NatsServer) -> list[EventRow]:
             read_: list[EventRow] = []
             async with consume(connection, STREAM, 1) as waiting:
                 while len(read_) < stream.last - stream.first + 1:
-                    assert await waiting.news.wait(SECONDS)
+                    assert await waiting.wake.wait(SECONDS)
                     read_ += waiting.take_all()
             return read_
 

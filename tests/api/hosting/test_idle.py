@@ -119,7 +119,7 @@ class FakeParts:
 
     def __init__(self) -> None:
         self.system = self
-        self.hub = self.key_watch = self.move_watch = self.dispatcher = self
+        self.hub = self.key_monitor = self.move_monitor = self.dispatcher = self
 
     def close(self) -> None:
         pass

@@ -15,7 +15,7 @@ from domain.eventlog.connection.log_head import (
     read_head_unchecked,
     renew_diverged_log_id,
 )
-from domain.eventlog.connection.log_watch import LogWatch
+from domain.eventlog.connection.log_monitor import LogMonitor
 from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.setup.log_id import log_id, renew_log_id
@@ -152,7 +152,7 @@ async def test_watch_says_that_the_log_moved_where_nothing_else_says_so(
     listener.is_listening = True
     woken = listener.subscribe("executions")
     await other.open()
-    watch = LogWatch(other, lambda: None, listener)
+    watch = LogMonitor(other, lambda: None, listener)
     watch.start()
     try:
         assert await woken.wait(10)
@@ -167,7 +167,7 @@ async def test_watch_wakes_all_while_there_is_no_connection_that_listens(databas
     other, listener = store(database), Listener(database, "executions")
     woken = listener.subscribe("of the views")
     await other.open()
-    watch = LogWatch(other, lambda: None, listener)
+    watch = LogMonitor(other, lambda: None, listener)
     watch.start()
     try:
         assert await woken.wait(10)
@@ -181,7 +181,7 @@ async def test_watch_calls_once_the_log_has_another_id(database: str, log: Store
     called, other, listener = Wake(), store(database), Listener(database, "executions")
     looked = listener.subscribe("executions")
     await other.open()
-    watch = LogWatch(other, called.set, listener)
+    watch = LogMonitor(other, called.set, listener)
     watch.start()
     try:
         assert await looked.wait(10)

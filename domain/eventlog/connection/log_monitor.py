@@ -16,9 +16,9 @@ POLL = 1.0
 """Seconds between two looks."""
 
 
-class LogWatch(Background):
+class LogMonitor(Background):
     """Wakes those who listen for events where the log is not where it was at the last look, and calls `on_other_log`
-    once it has another id than at the first. It looks after so many seconds, and at once where there is `news`.
+    once it has another id than at the first. It looks after so many seconds, and at once where `wake` is set.
     """
 
     outages = (Overloaded,)
@@ -30,7 +30,7 @@ class LogWatch(Background):
         listener: Listener,
         every: float = POLL,
     ) -> None:
-        self.news = Wake()
+        self.wake = Wake()
         self._every = every
         self._store = store
         self._on_other_log = on_other_log
@@ -39,7 +39,7 @@ class LogWatch(Background):
         self._of_log = ""
 
     def tasks(self) -> Tasks:
-        return {"log watch": self._run}
+        return {"log monitor": self._run}
 
     async def _run(self) -> bool:
         while True:
@@ -54,4 +54,4 @@ class LogWatch(Background):
             elif head.position != self._position:
                 self._listener.wake(self._store.schema)
             self._position = head.position
-            await self.news.wait(self._every)
+            await self.wake.wait(self._every)

@@ -21,9 +21,9 @@ CHANGED = "the master key of this log was changed, or is being changed, while th
 log = structlog.get_logger()
 
 
-class KeyWatch(Background):
+class KeyMonitor(Background):
     """Calls `on_changed` once the log has another master key, or is on its way to one: data keys that are wrapped by it
-    would look damaged from then on. It looks after so many seconds, and at once where there is `news`.
+    would look damaged from then on. It looks after so many seconds, and at once where `wake` is set.
     """
 
     outages = (Overloaded,)
@@ -31,14 +31,14 @@ class KeyWatch(Background):
     def __init__(
         self, store: Store, on_changed: Callable[[], object] = lambda: None, every: float = POLL
     ) -> None:
-        self.news = Wake()
+        self.wake = Wake()
         self._every = every
         self._store = store
         self.on_changed = on_changed
         self.changed = False
 
     def tasks(self) -> Tasks:
-        return {"key watch": self._run}
+        return {"key monitor": self._run}
 
     async def _run(self) -> bool:
         while True:
@@ -49,4 +49,4 @@ class KeyWatch(Background):
                 self.changed = True
                 self.on_changed()
                 return True
-            await self.news.wait(self._every)
+            await self.wake.wait(self._every)

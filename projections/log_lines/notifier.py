@@ -46,14 +46,14 @@ class LogLineNotifier:
         self._tail = LogLineTail(store)
         self._position = 0
         self._followers: defaultdict[str, set[LineSubscription]] = defaultdict(set)
-        self._news = Wake()
+        self._wake = Wake()
         self._beginning = asyncio.Lock()
         self._began = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Look, while somebody follows."""
-        self._task = asyncio.create_task(self._run(), name="log news")
+        self._task = asyncio.create_task(self._run(), name="log line notifier")
 
     async def stop(self) -> None:
         """Stop looking."""
@@ -63,7 +63,7 @@ class LogLineNotifier:
     def wake(self) -> None:
         """Lines were appended by this process; those of others are found by looking."""
         if self._began:
-            self._news.set()
+            self._wake.set()
 
     @asynccontextmanager
     async def of(self, execution: str, wake: Wake) -> AsyncIterator[LineSubscription]:
@@ -76,7 +76,7 @@ class LogLineNotifier:
         self._followers[execution].add(follower)
         try:
             await self._begin()
-            self._news.set()
+            self._wake.set()
             yield follower
         finally:
             self._followers[execution].discard(follower)
@@ -87,7 +87,7 @@ class LogLineNotifier:
         while True:
             if not self._followers:
                 self._began = False
-            await self._news.wait(POLL if self._began else None)
+            await self._wake.wait(POLL if self._began else None)
             try:
                 if self._followers:
                     await self._begin()
@@ -107,15 +107,15 @@ class LogLineNotifier:
                 self._began = True
 
     async def _look(self) -> None:
-        self._wake(await self._tail.executions(), noted=False)
+        self._wake_subscribers(await self._tail.executions(), noted=False)
         if (position := self._noted()) > self._position:
             async with self._store.reader() as connection:
                 values = (self._position, position, list(NOTED_EVENTS))
                 rows = await (await connection.execute(WITH_TYPES, values)).fetchall()
             self._position = position
-            self._wake((row[0].removeprefix(KIND) for row in rows), noted=True)
+            self._wake_subscribers((row[0].removeprefix(KIND) for row in rows), noted=True)
 
-    def _wake(self, executions: Iterable[str], *, noted: bool) -> None:
+    def _wake_subscribers(self, executions: Iterable[str], *, noted: bool) -> None:
         for execution in executions:
             for follower in self._followers.get(execution, ()):
                 follower.noted = follower.noted or noted

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from domain.eventlog.keys.key_watch import KeyWatch
+from domain.eventlog.keys.key_monitor import KeyMonitor
 from domain.eventlog.keys.rotation import begin
 from tests.domain.eventlog.keys.test_former_key import NEW, OLD, SCHEMA, rotate, served
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_change_of_the_master_key_is_heard_of(database: str, *, done: bool) -> None:
     async with served(database) as (store, _):
         called = asyncio.Event()
-        watch = KeyWatch(store, called.set)
+        watch = KeyMonitor(store, called.set)
         watch.start()
         try:
             await asyncio.sleep(0.1)
