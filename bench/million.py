@@ -52,7 +52,7 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
         report.add("Memory", _memory(server))
         title = f"Lists among {count} executions, {CLIENTS} clients"
         report.add(title, list(_lists(service, plan, report, min(A_PAGE, count // SMALLEST))))
-        report.add("Upkeep", _upkeep(stand, server, conninfo))
+        report.add("Maintenance", _maintenance(stand, server, conninfo))
 
     return measure
 
@@ -137,7 +137,7 @@ def _time(
         yield Measurement(shown, "ms", [1e3 * load.percentile(share)], target)
 
 
-def _upkeep(stand: Stand, server: Server, conninfo: str) -> list[Measurement]:
+def _maintenance(stand: Stand, server: Server, conninfo: str) -> list[Measurement]:
     stand.stop(server)
     started = time.perf_counter()
     stand.serve(conninfo)

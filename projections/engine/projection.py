@@ -44,15 +44,15 @@ class Projection(Protocol):
 
 
 @runtime_checkable
-class Tidied(Protocol):
+class MovesInactiveRows(Protocol):
     """A projection whose rows are put elsewhere once they have not changed for a while. Where a row is changes
     nothing of what it says.
     """
 
-    async def tidy(self, connection: AsyncConnection, until: int) -> bool:
+    async def move_inactive(self, connection: AsyncConnection, until: int) -> bool:
         """Put some rows where they belong that have not changed for a while, in the caller's transaction, which no
         page shares: those that the events up to a position were the last to change. Whether there may be more.
         """
 
-    async def settle(self, connection: AsyncConnection) -> None:
+    async def move_all_inactive(self, connection: AsyncConnection) -> None:
         """Put all rows there, while nothing else uses the tables."""

@@ -22,7 +22,7 @@ from projections.engine.follower import Follower
 from projections.engine.migrations import BEGIN_BOOKMARK, form_of
 from projections.engine.parallel_rebuild import OnProgress, Processes, Share, apply_all, unseen
 from projections.engine.prefetch import collecting_rarely, reading_ahead
-from projections.engine.projection import Projection, Tidied
+from projections.engine.projection import MovesInactiveRows, Projection
 
 REBUILD = "rebuild"
 PAGE = 10_000
@@ -164,8 +164,8 @@ async def _indexes_later(
     """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
     definitions = await drop_indexes(connection, scratch.own)
     yield
-    if isinstance(view, Tidied):
-        await view.settle(connection)
+    if isinstance(view, MovesInactiveRows):
+        await view.move_all_inactive(connection)
     async with await AsyncConnection.connect(
         scratch.conninfo, autocommit=True, options=scratch.options
     ) as other:

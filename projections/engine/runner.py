@@ -19,11 +19,11 @@ from domain.supervisor import Background, Tasks, cancel, supervise
 from projections.engine.channels import hurry_channel, progress_channel
 from projections.engine.follower import BookmarkState, Follower
 from projections.engine.gathering import Gathering
+from projections.engine.inactive_rows import InactiveRowMover
 from projections.engine.live_follower import SLOW, LiveFollower
 from projections.engine.migrations import begin_again_without_bookmark
 from projections.engine.pages import LogPages
 from projections.engine.projection import Projection
-from projections.engine.upkeep import Upkeep
 
 TAKE_OVER = 1.0
 """Seconds between two tries to own what another process follows."""
@@ -67,7 +67,7 @@ class Runner(Background):
         self._conninfo = conninfo
         self._schema = schema
         self._gathering = Gathering({view.name: view.gathers for view in views})
-        self._upkeep = {view.name: Upkeep(view) for view in views}
+        self._row_movers = {view.name: InactiveRowMover(view) for view in views}
         self._wake = Wake()
         self._owned: set[str] = set()
         self._apart: dict[str, asyncio.Task[None]] = {}
@@ -117,7 +117,7 @@ class Runner(Background):
                 await self._own(connection)
             await self._apply(connection, live)
             for name in self._together():
-                await self._upkeep[name].tidy(connection)
+                await self._row_movers[name].move(connection)
             pause = self._pause()
             yields_connection = self._slot is not None and pause > IDLE_AFTER and not self._apart
             if not await self._wake.wait(IDLE_AFTER if yields_connection else pause):
@@ -154,9 +154,11 @@ class Runner(Background):
         return [name for name in self._views if name in self._owned and name not in self._apart]
 
     def _pause(self) -> float:
-        """The seconds until a view is due, or has more to tidy, or until it is time to look whether there is something new."""
+        """The seconds until a view is due, or has more rows to move, or until it is time to look whether there is something new."""
         together = self._together()
-        at = min([self._gathering.next_at(together), *(self._upkeep[n].more_at for n in together)])
+        at = min(
+            [self._gathering.next_at(together), *(self._row_movers[n].more_at for n in together)]
+        )
         return max(min(at - monotonic(), self._listener.poll), 0)
 
     async def _follow_apart(self, view: Projection, live: LiveFollower) -> bool:
@@ -170,7 +172,7 @@ class Runner(Background):
                 parked, began = follower.parked, monotonic()
                 await follower.catch_up(connection, progress_channel=progress_channel(self._schema))
                 well = follower.parked == parked and monotonic() - began < SLOW
-                await self._upkeep[view.name].tidy(connection)
+                await self._row_movers[view.name].move(connection)
                 await asyncio.sleep(0 if follower.behind else BREAK)
         del self._apart[view.name]
         live.take_back(view.name, follower.left)

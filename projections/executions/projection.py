@@ -149,7 +149,7 @@ class Executions:
             state = states[row.id]._replace(resting=bool(resting))
             self._cache.put(STREAM + row.id, state)
 
-    async def tidy(self, connection: AsyncConnection, until: int) -> bool:
+    async def move_inactive(self, connection: AsyncConnection, until: int) -> bool:
         """Let executions rest that have had no event since a position, if many are active."""
         values = (until, LARGE, MOST_ACTIVE, MOST_MOVED)
         cursor = await connection.execute(MOVE_TO_RESTING, values, prepare=False)
@@ -159,7 +159,7 @@ class Executions:
                 self._cache.replace(stream, known._replace(resting=True))
         return len(moved) == MOST_MOVED
 
-    async def settle(self, connection: AsyncConnection) -> None:
+    async def move_all_inactive(self, connection: AsyncConnection) -> None:
         """Let all executions rest that go on."""
         await connection.execute(MOVE_ALL_TO_RESTING)
         self.forget()

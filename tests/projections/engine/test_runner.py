@@ -24,7 +24,7 @@ from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
-from projections.engine import position_tracker, upkeep
+from projections.engine import inactive_rows, position_tracker
 from projections.engine.live_follower import LiveFollower, LivePage
 from projections.engine.migrations import migrate_projections
 from projections.engine.position_tracker import PositionTracker
@@ -116,8 +116,8 @@ async def test_wait_for_a_missing_position_times_out(views: str) -> None:
 async def test_execution_without_events_comes_to_rest_by_itself(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "EVERY", 0)
-    monkeypatch.setattr(upkeep, "A_WHILE", 0.1)
+    monkeypatch.setattr(inactive_rows, "EVERY", 0)
+    monkeypatch.setattr(inactive_rows, "A_WHILE", 0.1)
     monkeypatch.setattr(projection, "MOST_ACTIVE", 0)
 
     def rest() -> bool:

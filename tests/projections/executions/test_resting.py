@@ -67,7 +67,7 @@ def test_executions_that_rest_and_go_on_at_any_time_are_listed_as_their_events_s
         async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
             await super().apply(connection, page)
             until = data.draw(st.integers(0, page[-1].position))
-            await self.tidy(connection, until)
+            await self.move_inactive(connection, until)
             if data.draw(st.booleans()):
                 self.forget()
 
@@ -92,10 +92,10 @@ async def test_event_of_an_execution_that_rests_makes_it_active(views: str, forg
         await follower.catch_up(connection)
         assert await places(connection) == {"e-0": "active", "e-1": "active", "e-2": "active"}
         async with connection.transaction():
-            assert not await view.tidy(connection, 2)
+            assert not await view.move_inactive(connection, 2)
         assert await places(connection) == {"e-0": "resting", "e-1": "active", "e-2": "active"}
         async with connection.transaction():
-            await view.tidy(connection, log.position)
+            await view.move_inactive(connection, log.position)
         assert set((await places(connection)).values()) == {"resting"}
         if forgets:
             view.forget()
@@ -115,7 +115,7 @@ async def test_all_rest_that_may_where_the_table_of_the_active_has_become_large(
         for large, resting in ((100_000, 2), (8_192, 3)):
             monkeypatch.setattr(projection, "LARGE", large)
             async with connection.transaction():
-                await view.tidy(connection, log.position - 1)
+                await view.move_inactive(connection, log.position - 1)
             assert list((await places(connection)).values()).count("resting") == resting
 
 
@@ -130,7 +130,7 @@ async def test_oldest_events_rest_first_and_only_beyond_so_many(
         resting = []
         for _ in range(3):
             async with connection.transaction():
-                more = await view.tidy(connection, log.position)
+                more = await view.move_inactive(connection, log.position)
             found = await places(connection)
             resting.append(([key for key, place in found.items() if place == "resting"], more))
         oldest = ["e-1", "e-2", "e-3"]
@@ -143,7 +143,7 @@ async def test_so_few_rest_at_once_that_the_next_page_does_not_wait_for_many(vie
         await follower.catch_up(connection)
         for moved, more in ((50, True), (100, True), (120, False)):
             async with connection.transaction():
-                assert await view.tidy(connection, log.position) == more
+                assert await view.move_inactive(connection, log.position) == more
             assert list((await places(connection)).values()).count("resting") == moved
 
 
@@ -164,7 +164,7 @@ async def test_page_that_is_undone_leaves_those_that_rest_where_they_were(views:
         await log.write([*some(2), *started("e-1")])
         await follower.catch_up(connection)
         async with connection.transaction():
-            await view.tidy(connection, log.position)
+            await view.move_inactive(connection, log.position)
         await log.write([Happening("e-0", ExecutionUpdated(tags=("later",))), completed("e-1")])
         failing = Failing(store.codec)
         again = Follower(failing, LogPages(store, failing.types))
@@ -179,7 +179,7 @@ async def test_page_that_is_undone_leaves_those_that_rest_where_they_were(views:
 async def test_rest_that_is_undone_is_no_rest_once_the_view_has_forgotten(views: str) -> None:
     async def tidy_in_vain() -> None:
         async with connection.transaction():
-            await view.tidy(connection, log.position)
+            await view.move_inactive(connection, log.position)
             raise Lost
 
     async with following(views) as (log, view, follower, connection):
@@ -199,7 +199,7 @@ async def test_where_a_row_is_kept_is_no_difference_and_what_it_says_is(views: s
         await log.write([*some(4), *started("e-1")])
         await follower.catch_up(connection)
         async with connection.transaction():
-            await view.tidy(connection, 2)
+            await view.move_inactive(connection, 2)
         async with opened(views) as store:
             assert await differences(views, store) == []
             await connection.execute("UPDATE executions_resting SET service = 'x' WHERE id = 'e-0'")

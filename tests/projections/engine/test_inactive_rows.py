@@ -11,15 +11,15 @@ from structlog.testing import capture_logs
 
 from domain.eventlog.sessions import session_options
 from domain.registry import codec
-from projections.engine import upkeep
-from projections.engine.upkeep import Passed, Upkeep
+from projections.engine import inactive_rows
+from projections.engine.inactive_rows import InactiveRowMover, PositionTimes
 from projections.executions.projection import Executions
 
 pytestmark = pytest.mark.anyio
 
 
 def test_position_of_a_moment_is_the_last_one_known_by_then() -> None:
-    passed = Passed()
+    passed = PositionTimes()
     assert passed.before(100.0) == 0
     for now, position in ((10.0, 5), (20.0, 5), (30.0, 8), (40.0, 9)):
         passed.add(position, now)
@@ -28,7 +28,7 @@ def test_position_of_a_moment_is_the_last_one_known_by_then() -> None:
 
 
 def test_position_of_a_view_that_began_again_is_not_known() -> None:
-    passed = Passed()
+    passed = PositionTimes()
     passed.add(5, 10.0)
     passed.add(2, 20.0)
     assert passed.before(15.0) == 0
@@ -36,7 +36,7 @@ def test_position_of_a_view_that_began_again_is_not_known() -> None:
 
 
 class Tidying(Executions):
-    """Notes up to which position it is to tidy; has more so often."""
+    """Notes up to which position it is to move rows; has more so often."""
 
     def __init__(self, more: int = 0, fails: bool = False) -> None:
         super().__init__(codec())
@@ -45,7 +45,7 @@ class Tidying(Executions):
         self._more = more
         self._fails = fails
 
-    async def tidy(self, connection: AsyncConnection, until: int) -> bool:
+    async def move_inactive(self, connection: AsyncConnection, until: int) -> bool:
         self.asked.append(until)
         if self._fails:
             await connection.execute("SELECT 1 / 0")
@@ -59,7 +59,7 @@ class Tidying(Executions):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     now = [0.0]
-    monkeypatch.setattr(upkeep, "monotonic", lambda: now[0])
+    monkeypatch.setattr(inactive_rows, "monotonic", lambda: now[0])
 
     def advance(seconds: float) -> None:
         now[0] += seconds
@@ -81,10 +81,10 @@ async def test_view_tidies_once_what_has_not_changed_for_a_minute(
 ) -> None:
     async with await connected(views) as connection:
         view = Tidying()
-        kept = Upkeep(view)
+        mover = InactiveRowMover(view)
         await moved(connection, 7)
         for _ in range(30):
-            await kept.tidy(connection)
+            await mover.move(connection)
             clock(5)
             await moved(connection, 9)
         assert view.asked == [7, 9]
@@ -95,34 +95,34 @@ async def test_view_with_more_to_tidy_is_asked_again_soon(
 ) -> None:
     async with await connected(views) as connection:
         view = Tidying(more=2)
-        kept = Upkeep(view)
+        mover = InactiveRowMover(view)
         await moved(connection, 7)
-        await kept.tidy(connection)
+        await mover.move(connection)
         clock(60)
         waits = []
         for _ in range(9):
-            await kept.tidy(connection)
-            waits.append(kept.more_at < inf)
-            clock(upkeep.MORE)
+            await mover.move(connection)
+            waits.append(mover.more_at < inf)
+            clock(inactive_rows.MORE)
         assert view.asked == [7, 7, 7]
         assert waits == [True, True, *[False] * 7]
 
 
-async def test_nothing_is_tidied_while_another_holds_the_bookmark(
+async def test_nothing_is_moved_while_another_holds_the_bookmark(
     views: str, clock: Callable[[float], None]
 ) -> None:
     async with await connected(views) as connection, await connected(views) as other:
         view = Tidying()
-        kept = Upkeep(view)
+        mover = InactiveRowMover(view)
         await moved(connection, 7)
-        await kept.tidy(connection)
+        await mover.move(connection)
         clock(60)
         async with other.transaction():
             await other.execute("SELECT FROM bookmarks FOR UPDATE")
-            await kept.tidy(connection)
+            await mover.move(connection)
         assert view.asked == []
         clock(5)
-        await kept.tidy(connection)
+        await mover.move(connection)
         assert view.asked == [7]
 
 
@@ -131,13 +131,13 @@ async def test_view_that_fails_to_tidy_forgets_and_goes_on(
 ) -> None:
     async with await connected(views) as connection:
         view = Tidying(fails=True)
-        kept = Upkeep(view)
+        mover = InactiveRowMover(view)
         await moved(connection, 7)
-        await kept.tidy(connection)
+        await mover.move(connection)
         clock(60)
         with capture_logs() as logged:
-            await kept.tidy(connection)
-        assert [entry["event"] for entry in logged] == ["rows were not tidied"]
+            await mover.move(connection)
+        assert [entry["event"] for entry in logged] == ["inactive rows were not moved"]
         assert view.forgotten == 1
-        await kept.tidy(connection)
+        await mover.move(connection)
         assert view.asked == [7]
