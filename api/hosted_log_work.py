@@ -27,7 +27,7 @@ from workers.log_ownership import LogOwnership
 from workers.outbound.addresses import networks
 from workers.webhooks.http_client import HttpClient
 
-LOOK = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between two looks at the file of the logs."""
 AGAIN, LONGEST = 5.0, 300.0
 """Seconds after which a log is tried again whose work cannot be done: doubled each time."""
@@ -76,7 +76,7 @@ class HostedLogWorkers(Background):
         self._working: dict[str, tuple[LogLocation, asyncio.Task[None]]] = {}
 
     def tasks(self) -> Tasks:
-        return {"logs at work": self._look_after}
+        return {"logs at work": self._run}
 
     async def stop(self) -> None:
         """End the work for all of them."""
@@ -84,7 +84,7 @@ class HostedLogWorkers(Background):
         await _end([task for _, task in self._working.values()])
         self._preparation.close()
 
-    async def _look_after(self) -> None:
+    async def _run(self) -> None:
         async with aclosing(HttpClient(networks(self._deployment.webhook_allow))) as client:
             stamp: tuple[int, ...] | None = None
             while True:
@@ -93,7 +93,7 @@ class HostedLogWorkers(Background):
                         await self._settle(self._registry.read(), client)
                     except SetupError as error:
                         log.error("the file of the logs cannot be read", reason=str(error))
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_INTERVAL)
 
     async def _settle(self, locations: dict[str, LogLocation], client: HttpClient) -> None:
         """Work for what stands in the file now, where it is now, and for nothing else."""

@@ -43,7 +43,7 @@ from workers.event_archive.archiver import EventArchiver
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
 from workers.outbound.addresses import networks
-from workers.ownership import LOOK, OwnedWork
+from workers.ownership import POLL_INTERVAL, OwnedWork
 from workers.sweeper import Sweeper
 from workers.timers import TimerWorker
 from workers.tree_builder import TreeBuilder
@@ -190,9 +190,9 @@ def _wake_by_changes(
 
 
 def _listener(conninfo: str, schema: str, shared: SharedResources | None) -> Listener:
-    """Who looks by itself every `LOOK` seconds, as the log monitor looks for all."""
+    """Who looks by itself every `POLL_INTERVAL` seconds, as the log monitor looks for all."""
     if shared is None:
-        return Listener(conninfo, schema, poll=LOOK)
+        return Listener(conninfo, schema, poll=POLL_INTERVAL)
     poll = connection_slots.poll_interval()
     return SharedListener(shared.database.listen_connection, schema, poll)
 

@@ -66,7 +66,7 @@ class AccessAnchorer(OwnedWork):
         self._all_until = -1
         while True:
             try:
-                more = await self.look(connection)
+                more = await self.anchor(connection)
             except LookupError as error:
                 if str(error) != self._fault:
                     log.error("the access log is not anchored any more", reason=str(error))
@@ -79,7 +79,7 @@ class AccessAnchorer(OwnedWork):
                 else:
                     await self.wait_for_work(connection, due_in=self._due_in)
 
-    async def look(self, connection: AsyncConnection) -> bool:
+    async def anchor(self, connection: AsyncConnection) -> bool:
         """Anchor what is due; whether there is more.
 
         Raises:

@@ -74,9 +74,9 @@ class AccessRetirer(RetentionWorker):
         self._days = timedelta(days=days)
 
     def tasks(self) -> Tasks:
-        return {"access retirement": partial(check_periodically, self._look)}
+        return {"access retirement": partial(check_periodically, self._retire_past)}
 
-    async def _look(self, days: Collection[date] | None) -> set[date]:
+    async def _retire_past(self, days: Collection[date] | None) -> set[date]:
         return {each.day for each in await self.retire(days) if each.outcome == "waiting"}
 
     async def retire(self, days: Collection[date] | None = None) -> list[RetiredDay]:

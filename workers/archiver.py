@@ -103,14 +103,14 @@ class Archiver(RetentionWorker):
         self._exporter = Exporter(conninfo, schema, self._files, retention.work)
 
     def tasks(self) -> Tasks:
-        return {"archive": self._look_often}
+        return {"archive": self._archive_periodically}
 
-    async def _look_often(self) -> None:
+    async def _archive_periodically(self) -> None:
         if not is_installed():
             log.warning("log lines are not archived", reason="executions[archive] is not installed")
-        await check_periodically(self._look)
+        await check_periodically(self._archive_past)
 
-    async def _look(self, days: Collection[date] | None) -> set[date]:
+    async def _archive_past(self, days: Collection[date] | None) -> set[date]:
         try:
             reports = await self.archive(days, moves=True, counts=False)
         except ArchiveFailed as error:

@@ -39,7 +39,7 @@ from workers.erasures import (
     orders_of,
     refusal,
 )
-from workers.ownership import LOOK, OwnedWork
+from workers.ownership import POLL_INTERVAL, OwnedWork
 
 ACTOR = "system"
 SOON = 2.0
@@ -85,13 +85,13 @@ class JobWorker(OwnedWork):
     async def run(self, connection: AsyncConnection) -> None:
         """Do a page of each open job, again and again."""
         while True:
-            if seconds := await self.look(connection):
+            if seconds := await self.advance_all(connection):
                 await self.wait_for_work(connection, seconds)
             else:
                 await asyncio.sleep(0)
 
-    async def look(self, connection: AsyncConnection) -> float:
-        """Do a page of each open job; the seconds until the next look."""
+    async def advance_all(self, connection: AsyncConnection) -> float:
+        """Do a page of each open job; the seconds until the next call."""
         now = self._clock()
         self._failed = {id_: again_at for id_, again_at in self._failed.items() if again_at > now}
         open_jobs = [id_ for id_ in await self._open(connection) if id_ not in self._failed]
@@ -99,7 +99,7 @@ class JobWorker(OwnedWork):
         if any(advanced):
             return 0
         behind = any(id_ not in self._failed for id_ in open_jobs)
-        return BEHIND if behind else SOON if self._failed else LOOK
+        return BEHIND if behind else SOON if self._failed else POLL_INTERVAL
 
     async def _open(self, connection: AsyncConnection) -> list[str]:
         found, cursor = list[str](), None
@@ -125,7 +125,7 @@ class JobWorker(OwnedWork):
         """Send the commands of the next page of a job; whether there was something to do.
 
         Raises:
-            Overloaded, OutcomeUnknown: the database is away; the next look goes on.
+            Overloaded, OutcomeUnknown: the database is away; the next call goes on.
         """
         versioned = await self._store.load(f"job/{id_}")
         if versioned is None or versioned.state.status is not JobStatus.RUNNING:

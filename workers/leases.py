@@ -90,22 +90,22 @@ class LeaseWorker(OwnedWork):
         """Send what is due, again and again."""
         self.take_over()
         while True:
-            if await self.look(connection):
+            if await self.send_due(connection):
                 await asyncio.sleep(0)
                 continue
             await self.pause(connection, PAUSE)
             await self._wait_until_next(connection)
 
     async def _wait_until_next(self, connection: AsyncConnection) -> None:
-        at = await self.next_look_at(connection)
+        at = await self.next_due_at(connection)
         await self.wait_for_work(
             connection,
             due_in=lambda: inf if at is None else (at - self._clock()).total_seconds(),
         )
 
-    async def next_look_at(self, connection: AsyncConnection) -> datetime | None:
-        """When the first lease or silence may be over that was not at the last look; or when all are looked at, if that
-        look was not at all.
+    async def next_due_at(self, connection: AsyncConnection) -> datetime | None:
+        """When the first lease or silence may be over that was not at the last call of `send_due`; or when all are
+        asked for, if that call was not for all.
         """
         known = [await next_silent(connection, self._looked[0]), *self._looks_again.values()]
         if self._looked[0] > self._all_at - ALL_EVERY:
@@ -122,7 +122,7 @@ class LeaseWorker(OwnedWork):
         self._looks_again.clear()
         self._all_at = EPOCH
 
-    async def look(self, connection: AsyncConnection) -> bool:
+    async def send_due(self, connection: AsyncConnection) -> bool:
         """Send what is due now, for `AT_ONCE` executions at most, and as many that are looked at again;
         whether there may be more.
         """

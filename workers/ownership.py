@@ -26,7 +26,7 @@ from workers.connection_slots import ConnectionSlots, ReleasableConnection
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
-LOOK = 10.0
+POLL_INTERVAL = 10.0
 """Seconds after which an owner looks for work although nothing woke it."""
 CHECK_EVERY = 1.0
 """Seconds between two looks at the clock and the connection while it waits, which ask the database nothing."""
@@ -88,20 +88,20 @@ class OwnedWork(Background):
         *,
         needs: bool = True,
     ) -> None:
-        """Return once something is due, `wake` is set, or the connection is lost; after so many seconds (`LOOK`) anyway.
+        """Return once something is due, `wake` is set, or the connection is lost; after so many seconds (`POLL_INTERVAL`) anyway.
 
         `due_in` says in how many seconds of the clock something is due. It is asked again and again, as a clock
         may leap, unless nothing is. With slots, the connection is closed meanwhile, unless the wait is short and the
         work `needs` it.
         """
-        seconds = LOOK if seconds is None else seconds
+        seconds = POLL_INTERVAL if seconds is None else seconds
         if isinstance(connection, ReleasableConnection) and not (
             needs and min(seconds, due_in()) < SHORT
         ):
             await connection.release()
             seconds = (
                 connection_slots.poll_interval()
-                if seconds >= LOOK
+                if seconds >= POLL_INTERVAL
                 else max(seconds, connection_slots.SHORTEST_WAIT)
             )
             check_every = connection_slots.CLOCK_INTERVAL if due_in() < inf else inf

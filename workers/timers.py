@@ -82,7 +82,7 @@ class TimerWorker(OwnedWork):
             await asyncio.sleep(GATHERS)
             await self._wait_until_next(connection)
 
-    async def next_look_at(self, connection: AsyncConnection) -> datetime | None:
+    async def next_due_at(self, connection: AsyncConnection) -> datetime | None:
         """When the first timer is due that was not at the last look; or when those of a day are looked at, if that look
         was not at them.
         """
@@ -92,7 +92,7 @@ class TimerWorker(OwnedWork):
         return min(filter(None, known), default=None)
 
     async def _wait_until_next(self, connection: AsyncConnection) -> None:
-        at = await self.next_look_at(connection)
+        at = await self.next_due_at(connection)
         await self.wait_for_work(
             connection,
             AGAIN if self._found else None,

@@ -58,11 +58,11 @@ class AccessChanges(Background):
 
     async def _follow(self) -> None:
         while True:
-            await self._look()
+            await self._handle_changes()
             await asyncio.sleep(PAUSE)
             await self._wake.wait(self._listener.poll)
 
-    async def _look(self) -> None:
+    async def _handle_changes(self) -> None:
         head, _ = await self._store.head()
         if self._position is None:
             for handle in self._handlers.values():

@@ -34,7 +34,7 @@ MOST_WAITING = 10_000
 """Calls that may wait at once; more are sent away for a while."""
 MOST_WISHES = 64
 """Different things to ask for, of which the executions are read at once."""
-LOOK = 1.0
+POLL_INTERVAL = 1.0
 """Seconds after which the queue is looked at for those who wait, as a notification may be lost."""
 NEWS_EVERY = 0.02
 """Seconds between two looks because the read model has moved."""
@@ -127,26 +127,26 @@ class ClaimDispatcher(Background):
 
     async def _look_once_more(self, claimer: Claimer) -> bool:
         """Look for a call whose time is over; whether it has an execution now, or tries to claim one."""
-        await self._look({claimer.wanted: 1})
+        await self._read_queue({claimer.wanted: 1})
         return claimer.future.done() or claimer.trying
 
     async def _hand_out(self) -> None:
         while True:
-            await self._wake.wait(LOOK)
+            await self._wake.wait(POLL_INTERVAL)
             if wishes := self._claimers.wishes(MOST_WISHES):
-                await self._look(wishes)
+                await self._read_queue(wishes)
                 await asyncio.sleep(GATHERING)
 
     async def _follow(self) -> None:
         """Look again when the read model has moved."""
         while True:
             position = self._positions.position(VIEW)
-            await self._positions.wait_beyond(VIEW, position, LOOK)
+            await self._positions.wait_beyond(VIEW, position, POLL_INTERVAL)
             if len(self._claimers):
                 self._wake.set()
             await asyncio.sleep(NEWS_EVERY)
 
-    async def _look(self, wishes: dict[ClaimFilter, int]) -> None:
+    async def _read_queue(self, wishes: dict[ClaimFilter, int]) -> None:
         """Find the first executions for these wishes, and hand them to as many calls as were counted: a call that
         came later may expect an execution that this look has not seen.
         """
@@ -160,10 +160,10 @@ class ClaimDispatcher(Background):
     async def _first(self, wishes: dict[ClaimFilter, int]) -> dict[ClaimFilter, list[str]]:
         queue = self._queue
         async with self._store.reader() as connection:
-            await queue.look(connection)
+            await queue.catch_up(connection)
             if not queue.settled:
                 await self._positions.wait(VIEW, queue.unsettled, SETTLING)
-                await queue.look(connection)
+                await queue.catch_up(connection)
             found = await queue.first(connection, wishes, self._passed)
         self._forget_passed()
         return found

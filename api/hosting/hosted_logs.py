@@ -18,7 +18,7 @@ from api.settings import SetupError
 from domain.errors import NotFound, Overloaded
 from domain.supervisor import Background, Tasks
 
-LOOK = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between two looks at the file of the logs, and at those that nothing needs."""
 IDLE_AFTER = 60.0
 """Seconds without a request or a stream after which a log is closed."""
@@ -121,7 +121,7 @@ class HostedLogs(Background):
             opened.close()
 
     def tasks(self) -> Tasks:
-        return {"logs": self._look_after}
+        return {"logs": self._run}
 
     async def stop(self) -> None:
         """End them all, with what is under way."""
@@ -169,14 +169,14 @@ class HostedLogs(Background):
             raise Overloaded("As many logs as this server can have are in use.")
         min(unused, key=lambda opened: opened.used_at).close()
 
-    async def _look_after(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
                 self.read()
             except SetupError as error:
                 log.error("the file of the logs cannot be read", reason=str(error))
             self._close_idle()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
 
     def _close_idle(self) -> None:
         since = monotonic() - self._idle_after

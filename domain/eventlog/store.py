@@ -254,7 +254,7 @@ class Store:
             raise away
         return found
 
-    async def look(self, stream: str, until: int | datetime = NEWEST) -> LoadedState:
+    async def load_with_head(self, stream: str, until: int | datetime = NEWEST) -> LoadedState:
         """The state of a stream now, at a version or a time, and how far the log is: in one query."""
         async with self.reader() as connection:
             return await self.states.read(connection, stream, until)

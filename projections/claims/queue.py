@@ -135,7 +135,7 @@ class ClaimQueue:
         """Whether every place in it is known."""
         return self.unsettled <= self.position
 
-    async def look(self, connection: AsyncConnection) -> None:
+    async def catch_up(self, connection: AsyncConnection) -> None:
         """Learn what came since the last look."""
         if monotonic() - self._looked_at > OFTEN:
             cursor = await connection.execute(BOOKMARK_AND_HEAD, binary=True)

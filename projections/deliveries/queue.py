@@ -27,7 +27,7 @@ SMALL = 4_096
 
 LOCK = "SELECT position FROM webhook_head FOR UPDATE"
 SEEN = "SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries'), 0)"
-LOOK = f"""SELECT position < ({SEEN}) OR EXISTS (
+READ_HAS_MORE = f"""SELECT position < ({SEEN}) OR EXISTS (
     SELECT FROM webhook_progress WHERE position IS NOT NULL) FROM webhook_head"""
 WAITS = "SELECT EXISTS (SELECT FROM webhook_lanes)"
 OWED = ("text", "bigint", "text", "bigint", "text")
@@ -190,7 +190,7 @@ class DeliveryQueue:
     async def has_more(self) -> bool:
         """Whether the log was not looked through for all webhooks up to where they are known."""
         async with self._turn:
-            return bool(await self._one(LOOK))
+            return bool(await self._one(READ_HAS_MORE))
 
     async def waits(self) -> bool:
         """Whether anything waits, now or for later."""

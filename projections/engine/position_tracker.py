@@ -56,7 +56,7 @@ class PositionTracker(Background):
                 return False
             pause = await self._hurry(view)
             if not await self._applied.wait(view, position, min(pause, left)) and pause == POLL:
-                await self._look()
+                await self._read_bookmarks()
         return True
 
     async def wait_beyond(self, view: str, beyond: int, seconds: float) -> bool:
@@ -83,14 +83,14 @@ class PositionTracker(Background):
 
     async def _run(self) -> None:
         while True:
-            await self._look()
+            await self._read_bookmarks()
             await self._connected.wait(self._listener.poll)
 
-    async def _look(self) -> None:
+    async def _read_bookmarks(self) -> None:
         known = self._applied.positions()
         async with self._store.reader() as connection:
             found = await (await connection.execute(POSITIONS)).fetchall()
-        self._applied.look(dict(found), known)
+        self._applied.update(dict(found), known)
 
     def _on_notification(self, payload: str | None) -> None:
         if payload is None:

@@ -70,7 +70,7 @@ class AppliedPositions:
         """How far each view is known to be."""
         return dict(self._positions)
 
-    def look(self, found: Mapping[str, int], known: Mapping[str, int]) -> None:
+    def update(self, found: Mapping[str, int], known: Mapping[str, int]) -> None:
         """The bookmarks as they were read after `known`: one that is lower, or lost, has moved back."""
         for view, position in known.items():
             if found.get(view, 0) < position:

@@ -70,7 +70,7 @@ class History:
         """
         if isinstance(until, int) and not 0 < until < NEWEST:
             raise NotFound("There is no such version.", version=until)
-        return await self._store.look(stream, NEWEST if until is None else until)
+        return await self._store.load_with_head(stream, NEWEST if until is None else until)
 
     async def last_heartbeat(self, execution: str) -> datetime | None:
         """When the last heartbeat of an execution came, if ever; heartbeats are not in its history."""

@@ -91,7 +91,7 @@ class LogLineNotifier:
             try:
                 if self._followers:
                     await self._begin()
-                    await self._look()
+                    await self._find_new_lines()
                 await asyncio.sleep(GATHER)
             except Overloaded:
                 await asyncio.sleep(POLL)
@@ -106,7 +106,7 @@ class LogLineNotifier:
                 await self._tail.begin()
                 self._began = True
 
-    async def _look(self) -> None:
+    async def _find_new_lines(self) -> None:
         self._wake_subscribers(await self._tail.executions(), noted=False)
         if (position := self._noted()) > self._position:
             async with self._store.reader() as connection:

@@ -62,7 +62,7 @@ async def late(connection: AsyncConnection, now: datetime) -> LateTimers:
     return LateTimers(*row)
 
 
-async def following(connection: AsyncConnection, now: datetime, limit: int) -> list[Timer]:
+async def read_upcoming(connection: AsyncConnection, now: datetime, limit: int) -> list[Timer]:
     """The timers that come next, the earliest first; those that are late come before them."""
     cursor = await connection.execute(NEXT, (now - CHECKPOINT_LATE, limit), binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]

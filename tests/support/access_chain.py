@@ -65,7 +65,7 @@ class AccessChain:
     async def anchor(self) -> bool:
         """What a minute later brings."""
         self.now += access_anchors.EVERY
-        return await self.anchorer.look(self.connection)
+        return await self.anchorer.anchor(self.connection)
 
     async def faults(self) -> list[str]:
         """What the check finds."""

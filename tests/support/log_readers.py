@@ -119,7 +119,7 @@ class LogReaders:
         for version in versions:
             name = f"{stream} at {version}"
             found[f"load {name}"] = await self.store.load(stream, version)
-            found[f"look {name}"] = (await self.store.look(stream, version)).versioned
+            found[f"look {name}"] = (await self.store.load_with_head(stream, version)).versioned
             found[f"state {name}"] = await states.states_at(self.connection, {stream: version})
             found[f"next {name}"] = await read_following(self.connection, [(stream, version)], 2)
             found[f"part {name}"] = await self.store.history(stream, version - 1, version)
@@ -154,7 +154,7 @@ class LogReaders:
             for moment in (at, at - timedelta(microseconds=1)):
                 found[f"{stream} at {moment}"] = await self.store.load_all([stream], moment)
                 found[f"look {stream} at {moment}"] = (
-                    await self.store.look(stream, moment)
+                    await self.store.load_with_head(stream, moment)
                 ).versioned
                 found[f"before {moment}"] = await self.store.position_before(moment)
         return found

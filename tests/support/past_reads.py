@@ -63,7 +63,7 @@ class PastReads:
         anchored = 0
         while anchored < head:
             self.anchorer._next = self.past.now
-            await self.anchorer.look(self.past.connection)
+            await self.anchorer.anchor(self.past.connection)
             latest = await latest_anchor(self.past.connection)
             assert latest is not None
             anchored = latest.last

@@ -30,7 +30,7 @@ async def anchors(chain: AccessChain) -> list[Anchor]:
 
 async def test_minute_in_which_the_access_log_moved_is_anchored(chain: AccessChain) -> None:
     await chain.read(3)
-    assert not await chain.anchorer.look(chain.connection)
+    assert not await chain.anchorer.anchor(chain.connection)
     assert await anchors(chain) == []  # the minute is not over
     await chain.anchor()
     await chain.read(2)
@@ -55,7 +55,7 @@ async def test_many_reads_are_anchored_in_parts_at_once(
 ) -> None:
     monkeypatch.setattr(access_anchors, "MOST", 100)
     await chain.read_together(250)
-    while await chain.anchorer.look(chain.connection):
+    while await chain.anchorer.anchor(chain.connection):
         pass
     assert [(each.first, each.last) for each in await anchors(chain)] == [(1, 100), (101, 200)]
     await chain.anchor()

@@ -128,7 +128,7 @@ async def test_page_with_an_execution_in_an_archive_that_is_away_is_done_later(
     with monkeypatch.context() as patch:
         patch.setattr(StateLoader, "load", away)
         patch.setattr(Catalog, "list", running)
-        assert await world.worker().look(world.connection) == jobs_module.SOON
+        assert await world.worker().advance_all(world.connection) == jobs_module.SOON
         assert ((await world.job()).done, (await world.types("e-0"))[-1]) == (0, "started")
     await work_off(world.worker())
     assert ((await world.job()).done, (await world.job()).refused) == (2, 0)
@@ -208,10 +208,10 @@ async def test_job_that_failed_is_tried_again_after_a_while_and_holds_up_no_othe
     monkeypatch.setattr(Catalog, "list", running)
     worker = world.worker()
     for _ in range(3):
-        assert await worker.look(world.connection) == 0
+        assert await worker.advance_all(world.connection) == 0
     assert advanced == ["broken", "j", "j", "j"]
     world.now += jobs_module.AGAIN
-    await worker.look(world.connection)
+    await worker.advance_all(world.connection)
     assert advanced[4:] == ["broken", "j"]
 
 

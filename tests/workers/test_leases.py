@@ -73,7 +73,7 @@ class World(FollowedLog):
         self.now += after
         self.passed += after.total_seconds()
         await self.follow()
-        await worker.look(self.connection)
+        await worker.send_due(self.connection)
         await self.follow()
 
     async def types(self, id_: str) -> list[str]:
@@ -108,11 +108,11 @@ async def test_lease_that_was_over_before_the_read_model_had_it_is_looked_at_in_
     await world.claim("e")
     late = LEASE + 5 * SECOND
     world.now, world.passed = world.now + late, late.total_seconds()
-    await worker.look(world.connection)
-    assert await worker.next_look_at(world.connection) is None
+    await worker.send_due(world.connection)
+    assert await worker.next_due_at(world.connection) is None
     await world.look(worker, 3 * SECOND)
     assert (await world.types("e"))[-1] == "started"
-    at = await worker.next_look_at(world.connection)
+    at = await worker.next_due_at(world.connection)
     assert at is not None
     await world.look(worker, at - world.now)
     assert (await world.types("e"))[-1] == "released"
@@ -181,7 +181,7 @@ async def test_leap_of_the_clock_releases_and_stalls_nothing_early(world: World)
 async def test_lease_is_lost_when_it_is_over_without_waiting_for_the_next_look(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ownership, "LOOK", 600)
+    monkeypatch.setattr(ownership, "POLL_INTERVAL", 600)
     monkeypatch.setattr(leases, "PAUSE", 0.05)
     worker = world.worker()
     running = asyncio.create_task(worker.run(world.connection))
@@ -237,8 +237,8 @@ async def test_two_workers_release_once(world: World) -> None:
     world.now += LEASE
     world.passed += LEASE.total_seconds()
     await world.follow()
-    await one.look(world.connection)
-    await other.look(world.connection)  # the read model has seen nothing of it yet
+    await one.send_due(world.connection)
+    await other.send_due(world.connection)  # the read model has seen nothing of it yet
     assert (await world.types("e")).count("released") == 1
 
 
@@ -251,7 +251,7 @@ async def test_more_leases_than_are_looked_at_once_are_lost_at_the_same_time(
         await world.queue(f"e{number}")
         await world.claim(f"e{number}")
     await world.look(worker, LEASE)
-    while await worker.look(world.connection):
+    while await worker.send_due(world.connection):
         pass
     await world.follow()
     for number in range(5):

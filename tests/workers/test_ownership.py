@@ -57,7 +57,7 @@ async def connection(database: str) -> AsyncIterator[psycopg.AsyncConnection]:
 @pytest.fixture
 def work(database: str, monkeypatch: pytest.MonkeyPatch) -> Work:
     """One that would wait for ten minutes."""
-    monkeypatch.setattr("workers.ownership.LOOK", 600)
+    monkeypatch.setattr("workers.ownership.POLL_INTERVAL", 600)
     monkeypatch.setattr("workers.ownership.CHECK_EVERY", 0.01)
     return Work(database, SCHEMA)
 

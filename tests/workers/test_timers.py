@@ -69,9 +69,9 @@ async def test_timer_that_was_due_long_before_the_read_model_had_it_is_looked_at
     await world.send("e", failure())
     world.now += 30 * SECOND
     assert await worker.fire(world.connection) == 0
-    assert await worker.next_look_at(world.connection) is None
+    assert await worker.next_due_at(world.connection) is None
     assert await world.fire(worker, 3 * SECOND) == 0
-    at = await worker.next_look_at(world.connection)
+    at = await worker.next_due_at(world.connection)
     assert at is not None
     assert await world.fire(worker, at - world.now) == 1
 
@@ -80,7 +80,7 @@ async def test_timer_that_was_due_long_before_the_read_model_had_it_is_looked_at
 async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
     world: World, database: str, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
-    monkeypatch.setattr(ownership, "LOOK", 600)
+    monkeypatch.setattr(ownership, "POLL_INTERVAL", 600)
     worker, began, begin = world.worker(), time.monotonic(), world.now
     policy = POLICY.model_copy(update={"initial_delay": SECOND / 2})
 

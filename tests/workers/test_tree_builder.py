@@ -154,7 +154,7 @@ async def test_log_with_a_new_id_begins_a_new_tree(audited: AuditedLog) -> None:
 async def test_running_builder_says_once_why_it_stopped_and_goes_on_when_it_is_mended(
     audited: AuditedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.ownership.LOOK", 0.05)
+    monkeypatch.setattr("workers.ownership.POLL_INTERVAL", 0.05)
     monkeypatch.setattr(tree_builder, "GATHERS", 0.01)
     monkeypatch.setattr(tree_builder, "STOPPED", 0.01)
     await audited.append(300)
@@ -179,7 +179,7 @@ async def test_running_builder_says_once_why_it_stopped_and_goes_on_when_it_is_m
 async def test_look_while_all_is_quiet_is_one_query(
     audited: AuditedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.ownership.LOOK", 0.05)
+    monkeypatch.setattr("workers.ownership.POLL_INTERVAL", 0.05)
     monkeypatch.setattr(tree_builder, "GATHERS", 0.01)
     await audited.append(3)
     grown: list[int] = []

@@ -90,9 +90,13 @@ class EventArchiver(RetentionWorker):
         self._files = ArchiveFiles(retention.url)
 
     def tasks(self) -> Tasks:
-        return {} if self._retention.event_days is None else {"archive of events": self._look_often}
+        return (
+            {}
+            if self._retention.event_days is None
+            else {"archive of events": self._archive_periodically}
+        )
 
-    async def _look_often(self) -> None:
+    async def _archive_periodically(self) -> None:
         if not is_installed():
             log.warning("events are not archived", reason="executions[archive] is not installed")
             return

@@ -27,7 +27,7 @@ NOTICED = 1.5
 """Seconds within which servers and work processes have read the file again."""
 LET_GO = 30.0
 """Seconds within which they have let go of a log that is no more in it."""
-LOOK = 0.2
+POLL_INTERVAL = 0.2
 
 
 def create_hosted(
@@ -126,7 +126,7 @@ def _wait_until_let_go(name: str, file: Path, owner: str, schema: str) -> None:
             raise SetupError(
                 f"{name} is served although it is not in {file} any more: by a server of this log alone, or one with another file"
             )
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
 def _path(name: str) -> str:

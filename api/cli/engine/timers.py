@@ -35,7 +35,7 @@ def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
         async with store.reader() as connection:
             late = await due.late(connection, now)
             reached = await read_view_position(connection, Timers.name)
-            timers = await due.following(connection, now, limit)
+            timers = await due.read_upcoming(connection, now, limit)
             owned = "timers" not in await without_owner(connection, schema)
         behind.append(late.seconds(now) > TOLERATED.total_seconds())
         if as_json:

@@ -19,7 +19,7 @@ from domain.errors import DomainError, Forbidden, Overloaded
 from domain.supervisor import Background, Tasks
 
 ASK_TIMEOUT = 5.0
-LOOK = 2.0
+POLL_INTERVAL = 2.0
 """Seconds between two looks whether it is there."""
 ASKED = f"{event_stream.MEDIA_TYPE}, {admission.MEDIA_TYPE}"
 PASSED_ON = (b"last-event-id", b"traceparent", b"x-correlation-id", b"x-purpose")
@@ -40,7 +40,7 @@ class OriginServer(Background):
         self.answers = False
 
     def tasks(self) -> Tasks:
-        return {"origin": self._look}
+        return {"origin": self._check_origin}
 
     async def stop(self) -> None:
         await super().stop()
@@ -82,14 +82,14 @@ class OriginServer(Background):
         except Away as error:
             raise Overloaded(AWAY) from error
 
-    async def _look(self) -> None:
+    async def _check_origin(self) -> None:
         while True:
             try:
                 reply = await self._remote.get("/api/healthz", [], {})
                 self.answers = reply.status == 200
             except Away:
                 self.answers = False
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
 
 
 def headers_of(scope: Scope, shown: bytes | None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from api.telemetry.metrics import EDGE_LAG
 from domain.errors import Overloaded
 from domain.supervisor import Background, Tasks
 
-LOOK = 0.5
+POLL_INTERVAL = 0.5
 BEHIND_FOR = 5.0
 """Seconds that it may be behind the relay."""
 CLOSING = "This edge ends."
@@ -74,4 +74,4 @@ class Readiness(Background):
             EDGE_LAG.set(lag)
             if lag == 0:
                 self._level_at = monotonic()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)

@@ -37,7 +37,7 @@ class Entries:
             NotFound: there is none.
         """
         stream = f"{kind}/{request.path['id']}"
-        reading = await self._consistency.read(request, lambda: self.store.look(stream))
+        reading = await self._consistency.read(request, lambda: self.store.load_with_head(stream))
         if reading.versioned is None:
             raise NotFound.of(kind)
         return reading.versioned, reading.position

@@ -75,7 +75,7 @@ class Connections:
 
     def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:
         options, name = self._options["options"] + more, program(self._schema)
-        return new_pool(self._conninfo, options, size, self._look, application_name=name)
+        return new_pool(self._conninfo, options, size, self._check_reachable, application_name=name)
 
     async def open(self) -> None:
         """Start the pools; they connect in the background, and again whenever they must."""
@@ -203,7 +203,7 @@ class Connections:
             raise
         self.outages.note_answer()
 
-    async def _look(self, _: AsyncConnectionPool) -> None:
+    async def _check_reachable(self, _: AsyncConnectionPool) -> None:
         """A pool could not connect: see whether the database is away, and why."""
         if self.outages.current is None:
             reason = await reason_away(self._conninfo, options=self._options["options"])

@@ -16,7 +16,7 @@ from domain.eventlog.connection.shared_listener import NO_SCHEMA, ListenConnecti
 from domain.eventlog.sessions import program
 from domain.supervisor import Background, Tasks
 
-LOOK = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between two looks at idle connections."""
 WAITS = 3.0
 """Seconds that one waits for a connection that others have."""
@@ -50,7 +50,7 @@ class WriterSlots(Background):
         """Set once a slot is free, or its connection is idle."""
 
     def tasks(self) -> Tasks:
-        return {"idle connections": self._look_after}
+        return {"idle connections": self._close_unused}
 
     async def connect(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> AsyncConnection:
         """A new connection in a slot, which `leave` gives back.
@@ -95,13 +95,13 @@ class WriterSlots(Background):
         _, close = self._idle.pop(owner)
         await close()
 
-    async def _look_after(self) -> None:
+    async def _close_unused(self) -> None:
         while True:
             before = monotonic() - IDLE
             for owner in [owner for owner, (at, _) in self._idle.items() if at < before]:
                 if owner in self._idle:  # the one before took a moment to close
                     await self._close(owner)
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
 
 
 class SharedDatabase:
@@ -124,9 +124,11 @@ class SharedDatabase:
         self._conninfo = conninfo
         options = f"{NO_SCHEMA} {NO_WAIT}"
         searching = f"{options} {SEARCHING}"
-        self.readers = new_pool(conninfo, options, connections, self._look, SharedConnection)
+        self.readers = new_pool(
+            conninfo, options, connections, self._check_reachable, SharedConnection
+        )
         self.searchers = new_pool(
-            conninfo, searching, max(2, connections // 2), self._look, SharedConnection
+            conninfo, searching, max(2, connections // 2), self._check_reachable, SharedConnection
         )
 
     async def start(self) -> None:
@@ -145,7 +147,7 @@ class SharedDatabase:
         await self.readers.close()
         await self.searchers.close()
 
-    async def _look(self, _: AsyncConnectionPool) -> None:
+    async def _check_reachable(self, _: AsyncConnectionPool) -> None:
         """A pool could not connect: see whether the database is away, and why."""
         if (reason := await reason_away(self._conninfo)) is not None:
             for call in list(self.on_away):

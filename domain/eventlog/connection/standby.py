@@ -20,7 +20,7 @@ MOST_LAG = 2.0
 """Seconds that a standby may be behind the primary."""
 NOT_LOOKED = "it was not checked yet"
 ANOTHER_PAST = "its event at the position seen last is another one than the primary's"
-LOOK = """SELECT pg_is_in_recovery(), log_id, position,
+READ_STATUS = """SELECT pg_is_in_recovery(), log_id, position,
     (SELECT at FROM events WHERE notification_id = %b) FROM head"""
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Lag:
         self._whole_at = -inf
         self._mark, self._marked_at = 0, -inf
 
-    def look(self, standby: int, primary: int, now: float) -> None:
+    def update(self, standby: int, primary: int, now: float) -> None:
         """Take the positions of both at a time, in seconds."""
         if standby >= self._mark:
             self._whole_at = now if standby >= primary else self._marked_at
@@ -63,13 +63,13 @@ class Lag:
         self.seconds = now - self._whole_at
 
 
-def reason_unusable(look: StandbyStatus, of_log: str, seen: SeenEvent) -> str | None:
+def reason_unusable(status: StandbyStatus, of_log: str, seen: SeenEvent) -> str | None:
     """Why a database must not be read from, whatever its position; None where it may be."""
-    if not look.is_standby:
+    if not status.is_standby:
         return "it is no standby"
-    if look.log_id != of_log:
+    if status.log_id != of_log:
         return "it is of another log"
-    if look.position >= seen.position > 0 and look.at != seen.at:
+    if status.position >= seen.position > 0 and status.at != seen.at:
         return ANOTHER_PAST
     return None
 
@@ -99,24 +99,24 @@ class Standby(Background):
     async def _run(self) -> None:
         await self.store.open()
         while True:
-            self._update_reason(await self.look())
+            self._update_reason(await self.find_reason())
             await asyncio.sleep(EVERY)
 
-    async def look(self) -> str | None:
+    async def find_reason(self) -> str | None:
         """Why reads must not go there now; None where they may."""
         seen = SeenEvent(self.store.primary.seen.position, self.store.primary.seen.at)
         try:
             async with self.store.unchecked_reader() as connection:
-                cursor = await connection.execute(LOOK, (seen.position,), binary=True)
+                cursor = await connection.execute(READ_STATUS, (seen.position,), binary=True)
                 row = await cursor.fetchone()
         except Overloaded as error:
             return " ".join((self.store.outages.reason or repr(error.__cause__)).split())
         if row is None or seen.position == 0:
             return NOT_LOOKED
-        look = StandbyStatus(*row)
-        if (reason := reason_unusable(look, self._of_log, seen)) is not None:
+        status = StandbyStatus(*row)
+        if (reason := reason_unusable(status, self._of_log, seen)) is not None:
             return reason
-        self.lag.look(look.position, seen.position, monotonic())
+        self.lag.update(status.position, seen.position, monotonic())
         # Back only when it is well within the bound, so that one near to it does not come and go.
         most = MOST_LAG if self._reason is None else MOST_LAG / 2
         return None if self.lag.seconds <= most else "it lags"

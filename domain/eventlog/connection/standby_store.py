@@ -186,7 +186,7 @@ class StandbyStore(Store):
     ) -> dict[str, Versioned[Any]]:
         return await self.primary.load_all(streams, moment)
 
-    async def look(self, stream: str, until: int | datetime = NEWEST) -> LoadedState:
+    async def load_with_head(self, stream: str, until: int | datetime = NEWEST) -> LoadedState:
         key = (await self.keys([stream]))[stream]
         if isinstance(until, datetime):
             query, values = (

@@ -22,7 +22,7 @@ SINCE = """SELECT originator_id, erased FROM data_keys WHERE erased > %b
 class DestroyedKeys(Background):
     """Destroys keys in the keyring of a store, and so for all that hold them.
 
-    The place of an erasure is the position of its event, so none becomes visible behind it. The first look begins with
+    The position of an erasure is that of its event, so none becomes visible behind it. The first call begins with
     the latest 1 000 erasures, as keys may have been read before it. Make it before the listener is started, which wakes
     it at each commit.
     """
@@ -40,12 +40,12 @@ class DestroyedKeys(Background):
 
     async def _run(self) -> None:
         while True:
-            if not await self.look():
+            if not await self.destroy_next():
                 await asyncio.sleep(PAUSE)
                 await self._wake.wait(self._listener.poll)
 
-    async def look(self) -> bool:
-        """Destroy the keys that were destroyed elsewhere since the last look; whether there may be more.
+    async def destroy_next(self) -> bool:
+        """Destroy the keys that were destroyed elsewhere since the last call; whether there may be more.
 
         Raises:
             Overloaded: the database is away.

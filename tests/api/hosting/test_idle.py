@@ -156,7 +156,7 @@ async def test_log_that_was_used_longest_ago_rests_where_as_many_are_open_as_may
 async def test_log_that_is_needed_is_not_closed(
     many: LogRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hosted_logs, "LOOK", 0.01)
+    monkeypatch.setattr(hosted_logs, "POLL_INTERVAL", 0.01)
     hosted = HostedLogs(many, Fake().open, idle_after=0)
     hosted.start()
     hosted.read()

@@ -117,8 +117,8 @@ async def test_damaged_snapshot_is_made_again_by_the_first_long_read(database: s
     change(database, "UPDATE snapshots SET state = ''")
     store = sample_aggregate.store(database)
     async with running_bus(store):
-        await store.look("tally/a", 1_000)
-        await store.look("tally/a")
+        await store.load_with_head("tally/a", 1_000)
+        await store.load_with_head("tally/a")
     assert change(database, WHOLE_SNAPSHOTS) == [(1_000,)]
 
 

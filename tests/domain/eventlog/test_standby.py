@@ -58,5 +58,5 @@ def test_lag_is_the_time_since_a_standby_lacks_what_was_seen(
 ) -> None:
     lag = Lag()
     for now, (standby, primary) in enumerate(looks, 100):
-        lag.look(standby, primary, float(now))
+        lag.update(standby, primary, float(now))
     assert lag.seconds == seconds

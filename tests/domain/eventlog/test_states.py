@@ -58,7 +58,7 @@ def budget(seconds: float = 60) -> Budget:
 async def test_look_reads_a_state_with_the_head_of_the_log(
     either: Store, until: Any, version: int | None
 ) -> None:
-    versioned, position, at, erased = await either.look("tally/a", until)
+    versioned, position, at, erased = await either.load_with_head("tally/a", until)
     assert not erased
     assert (versioned.version if versioned else None) == version
     assert (position, at) == (4, NOON + 4 * SECOND)
@@ -67,7 +67,7 @@ async def test_look_reads_a_state_with_the_head_of_the_log(
 async def test_look_at_a_missing_stream_gives_no_state_and_the_head_of_the_log(
     either: Store,
 ) -> None:
-    assert await either.look("tally/nobody") == LoadedState(None, 4, NOON + 4 * SECOND)
+    assert await either.load_with_head("tally/nobody") == LoadedState(None, 4, NOON + 4 * SECOND)
 
 
 @pytest.mark.parametrize(

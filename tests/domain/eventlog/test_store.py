@@ -118,10 +118,10 @@ async def test_history_of_a_stream_is_its_own_events_in_order(store: Store) -> N
 async def test_times_lead_to_versions_and_positions(store: Store) -> None:
     written = await two_tallies(store)
     third = written[2].at
-    then = (await store.look("tally/a", third)).versioned
+    then = (await store.load_with_head("tally/a", third)).versioned
     assert then is not None
     assert then.version == 2
-    assert (await store.look("tally/a", NOON)).versioned is None
+    assert (await store.load_with_head("tally/a", NOON)).versioned is None
     assert await store.position_before(third) == 2
     assert await store.position_before(NOON) == 0
     assert await store.position_before(third + timedelta(days=1)) == 4

@@ -173,10 +173,10 @@ async def test_other_process_hears_of_a_destroyed_key(database: str) -> None:
         await noted(bus)
         held = (await second.keys([STREAM]))[STREAM]
         assert held is not None
-        await watch.look()
+        await watch.destroy_next()
         await bus.send(message("a", Erase()))
         before = held.destroyed
-        await watch.look()
+        await watch.destroy_next()
         assert (before, held.destroyed) == (False, True)
         assert (await second.keys([STREAM]))[STREAM] is None
         assert heard == [STREAM]
@@ -193,7 +193,7 @@ async def test_key_that_was_read_before_the_first_look_is_destroyed_by_it(databa
         held = (await second.keys([STREAM]))[STREAM]
         assert held is not None
         await bus.send(message("a", Erase()))
-        await watch.look()
+        await watch.destroy_next()
         assert held.destroyed
 
 

@@ -81,7 +81,7 @@ async def test_event_beside_those_of_another_process_takes_one_statement(
             )
             assert there == between.versioned.position
         assert not taken
-        read = await one._store.look("tally/a")
+        read = await one._store.load_with_head("tally/a")
         assert read.versioned == between.versioned
 
 
@@ -159,7 +159,7 @@ async def test_event_is_of_the_time_that_the_answer_says_although_another_clock_
             there = await other.send(message("b", Raise()))
             answer = await one.send(message("a", Raise()))
             assert answer.versioned.at >= there.versioned.at
-            assert (await one._store.look("tally/a")).versioned == answer.versioned
+            assert (await one._store.load_with_head("tally/a")).versioned == answer.versioned
         rows = await one._store.read(0, 100)
         assert [row.at for row in rows] == sorted(row.at for row in rows)
 
@@ -195,7 +195,7 @@ async def test_two_that_write_to_common_streams_agree_on_all_of_them(new_store: 
         sent = await asyncio.gather(write(one, "c"), write(other, "d"))
         for tally, total in (("a", sum(sent)), ("b", 0), ("c", 40), ("d", 40)):
             found = [await bus.send(message(tally, Raise(amount=0))) for bus in (one, other)]
-            read = await one._store.look(f"tally/{tally}")
+            read = await one._store.load_with_head(f"tally/{tally}")
             assert [each.versioned for each in found] == [read.versioned] * 2
             assert found[0].versioned.state.total == total
         rows = await one._store.read(0, 1_000)
@@ -250,7 +250,7 @@ async def test_commit_that_was_found_is_answered_although_nothing_can_be_read_an
             patched.setattr(one._store, "reader", away)
             answer = await one.send(message("a", Raise()))
         assert answer.versioned.position == there.versioned.position + 1
-        assert answer.versioned == (await one._store.look("tally/a")).versioned
+        assert answer.versioned == (await one._store.load_with_head("tally/a")).versioned
 
 
 def away() -> None:
@@ -300,7 +300,7 @@ async def test_state_whose_last_event_is_not_in_the_log_any_more_is_followed_by_
         answer = await one.send(message("a", Raise()))
         assert answer.versioned.version == lost.versioned.version
         assert answer.versioned.state.total == 1
-        assert answer.versioned == (await other._store.look("tally/a")).versioned
+        assert answer.versioned == (await other._store.load_with_head("tally/a")).versioned
 
 
 async def test_snapshot_is_sealed_with_the_key_of_its_stream_although_it_left_the_ring_meanwhile(

@@ -54,7 +54,7 @@ class World(FollowedLog):
     async def first(
         self, queue: ClaimQueue, wanted: ClaimFilter = ANY, number: int = 100
     ) -> list[str]:
-        await queue.look(self.connection)
+        await queue.catch_up(self.connection)
         return (await queue.first(self.connection, {wanted: number}, {}))[wanted]
 
 
@@ -109,7 +109,7 @@ async def test_queue_passes_over_what_was_handed_out(world: World) -> None:
     queue = ClaimQueue()
     for id_ in ("a", "b", "c"):
         await world.queue(id_)
-    await queue.look(world.connection)
+    await queue.catch_up(world.connection)
     passed = {"a": 1, "c": 2}
     assert await queue.first(world.connection, {ANY: 5}, passed) == {ANY: ["b"]}
 
@@ -122,7 +122,7 @@ async def test_queue_says_when_only_the_read_model_can_tell(world: World) -> Non
     assert (await world.first(queue), queue.settled) == (["a", "b"], True)
     urgent = UpdateExecution(priority=Priority.URGENT)
     await world.bus.send(Message("execution/b", urgent, "tester"))
-    await queue.look(world.connection)
+    await queue.catch_up(world.connection)
     assert not queue.settled
     await world.follow()
     assert (await world.first(queue), queue.settled) == (["b", "a"], True)

@@ -313,7 +313,7 @@ async def test_file_that_is_not_whole_is_named_and_costs_nothing_else(
         past.store.history("execution/e-0"),
         past.store.load("execution/e-0"),
         past.store.read(0, 4),
-        past.store.look("execution/e-0", 3),
+        past.store.load_with_head("execution/e-0", 3),
     ):
         with pytest.raises(Damaged) as refused:
             await read

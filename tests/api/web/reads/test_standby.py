@@ -133,7 +133,7 @@ def test_standby_with_another_event_where_one_was_seen_is_not_read_from_that_mom
     async def finds_nothing() -> None:
         return None
 
-    monkeypatch.setattr(server.system.sources.standby, "look", finds_nothing)
+    monkeypatch.setattr(server.system.sources.standby, "find_reason", finds_nothing)
     user = {"$id": "since-then", "name": "Ann", "kind": "person"}
     with servers.paused():
         position = ok(api.post("/users", json=user))["position"]

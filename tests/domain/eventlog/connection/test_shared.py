@@ -85,7 +85,7 @@ async def test_idle_connections_are_closed(
 ) -> None:
     for room in (pools, shared):
         monkeypatch.setattr(room, "IDLE", 0.2)
-    monkeypatch.setattr(shared, "LOOK", 0.05)
+    monkeypatch.setattr(shared, "POLL_INTERVAL", 0.05)
     databases = SharedDatabases(4)
     async with databases.of(database) as common:
         logs = [log(database, schema, common) for schema in ("executions", other_schema)]
