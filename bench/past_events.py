@@ -101,7 +101,7 @@ async def read_pages(store: Store, streams: list[str], *, fresh: bool) -> list[f
     history, taken = History(store), []
     for stream in streams:
         if fresh:
-            reader.KEPT = reader._Blocks()  # noqa: SLF001 - as another process finds it
+            reader.BLOCK_CACHE = reader._BlockCache()  # noqa: SLF001 - as another process finds it
         began = time.perf_counter()
         page = await history.events(stream)
         assert page.envelopes

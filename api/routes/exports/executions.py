@@ -38,7 +38,7 @@ class Form(NamedTuple):
     rows: Callable[[Iterable[bytes]], str]
 
 
-CSV = Form("csv", "text/csv; charset=utf-8", csv_text.headerer, csv_text.rows)
+CSV = Form("csv", "text/csv; charset=utf-8", csv_text.header, csv_text.rows)
 NDJSON = Form(
     "ndjson",
     "application/x-ndjson",

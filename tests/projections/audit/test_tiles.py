@@ -68,8 +68,8 @@ def test_tiles_have_the_roots_of_complete_subtrees(size: int) -> None:
         counts[level] = counts.get(level, 0) + len(hashes_of(tile))
     assert counts == {level: size >> 8 * level for level in range(3) if size >> 8 * level}
     last = dict(tiles_of(size))
-    for tile, held in tiles.items():
-        assert len(held) == (last[tile] * 32 if tile in last else TILE_BYTES)
+    for address, held in tiles.items():
+        assert len(held) == (last[address] * 32 if address in last else TILE_BYTES)
 
 
 @hypothesis.given(st.lists(st.integers(1, 1_500), min_size=1, max_size=12).map(sorted))
