@@ -21,7 +21,7 @@ from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.stored_log import StoredLog
 from api.streaming.log.tail import Tail
-from api.web.access.admission_control import new_access, new_admission_control
+from api.web.access.admission_control import new_access, new_admission
 from api.web.admission import AdmissionControl
 from api.web.body import Bodies
 from api.web.input.webhook_plans import WebhookParts
@@ -158,9 +158,7 @@ def build(
     access = new_access(settings, admin_token, keys, store, changes)
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log, sources=sources)
     positions, grants = PositionTracker(store, listener, schema), Grants(store, views[2], clock)
-    bus, log_line_notifier = _writer(
-        store, clock, directory, settings, hub=hub, positions=positions
-    )
+    bus, notifier = _writer(store, clock, directory, settings, hub=hub, positions=positions)
     asked = access, changes, access_log, grants
     return System(
         sources=sources,
@@ -170,13 +168,11 @@ def build(
         bus=bus,
         dispatcher=ClaimDispatcher(bus, store, positions),
         access_changes=changes,
-        admission=new_admission_control(
-            settings, *asked, directory=directory, attempts=common.attempts
-        ),
+        admission=new_admission(settings, *asked, directory=directory, attempts=common.attempts),
         listener=listener,
         positions=positions,
         hub=hub,
-        log_line_notifier=log_line_notifier,
+        log_line_notifier=notifier,
         signer=Signer(keys.secret, origin_of(of_log)),
         settings=settings,
         common=common,

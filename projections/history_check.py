@@ -211,11 +211,11 @@ class _Check:
         version = self.last.version if self.last else 0
         if row.version != version + 1:
             what = f"follows on version {version}: what was between them is missing"
-            self._add(LOG, _describe(row), what, row.position, "version")
+            self._add(LOG, _name(row), what, row.position, "version")
         if self.last and row.position <= self.last.position:
-            self._add(LOG, _describe(row), "has an earlier position", row.position, "position")
+            self._add(LOG, _name(row), "has an earlier position", row.position, "position")
         if self.last and row.at < self.last.at:
-            self._add(LOG, _describe(row), "has an earlier time", row.position, "time")
+            self._add(LOG, _name(row), "has an earlier time", row.position, "time")
 
     async def _prove(self, rows: Sequence[EventRow], tree: TreeReader, head: TreeHead) -> None:
         """Each of them is the leaf that the signed tree has at its position."""
@@ -230,12 +230,10 @@ class _Check:
         for row, proof in zip(rows, proofs, strict=True):
             hashed = leaf_hash(leaf_bytes(row))
             if hashed != proof.leaf_hash:
-                self._add(
-                    TREE, _describe(row), "is not the one that was signed", row.position, "leaf"
-                )
+                self._add(TREE, _name(row), "is not the one that was signed", row.position, "leaf")
             elif root_of_inclusion(row.position - 1, size, hashed, proof.path) != root:
                 what = "does not lead to the root that was signed"
-                self._add(TREE, _describe(row), what, row.position, "path")
+                self._add(TREE, _name(row), what, row.position, "path")
             else:
                 self.proven += 1
 
@@ -253,9 +251,7 @@ class _Check:
         except Exception as error:  # noqa: BLE001 - an event never refuses: something is not as it was
             why = error.members.get("reason", "") if isinstance(error, Damaged) else ""
             self._folds = False
-            self._add(
-                LOG, _describe(row), f"cannot be applied: {why or reason(error)}", row.position
-            )
+            self._add(LOG, _name(row), f"cannot be applied: {why or reason(error)}", row.position)
             return
         if self._unseen is None and row.version > self._stored.version:
             self._unseen = row
@@ -279,7 +275,7 @@ class _Check:
         self.faults.append(Fault(part, place, what, position, member))
 
 
-def _describe(row: EventRow) -> str:
+def _name(row: EventRow) -> str:
     return f"event {row.version} of {row.stream}"
 
 

@@ -37,7 +37,9 @@ async def test_service_that_cannot_look_after_one_thing_looks_after_the_others(
     error: Exception,
 ) -> None:
     sign, worker = Duties(error), Duties(error)
-    watch = service._watching(None, cast(AddressFile, sign), cast(WorkProcess, worker), Outages())
+    watch = service._each_second(
+        None, cast(AddressFile, sign), cast(WorkProcess, worker), Outages()
+    )
     with capture_logs() as logged:
         await watch()
         await watch()

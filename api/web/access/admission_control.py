@@ -27,7 +27,7 @@ from domain.eventlog.store import Store
 from workers.outbound.addresses import networks
 
 
-def new_admission_control(
+def new_admission(
     settings: Settings,
     access: Authenticator,
     changes: AccessChanges,
