@@ -1,4 +1,4 @@
-"""The writer of those who work in the background: it never holds the lock of the log."""
+"""The writer of background work: it decides without the lock of the log."""
 
 from __future__ import annotations
 
@@ -36,17 +36,19 @@ Conclude = Callable[[Sequence[WriteOutcome]], Message]
 
 
 class GuardedWriter:
-    """Decides commands on the states it reads, and appends what they lead to wherever the log is by then, if
-    each of the streams is still at the version that was read. If not, nothing is written, and all are
-    decided again.
+    """Decides commands on the states that it reads, and appends their events at the present head of the log, if each of
+    the streams still has the version that was read. If not, nothing is written, and all commands are decided again.
 
-    A process that has other work, such as views, may be kept from going on between two steps. The
-    bus would hold the lock meanwhile, and every other writer would wait. Here nobody does. It pays as
-    long as others hardly ever write to the same streams at the same moment. Commands that read other
-    streams, too, have an idempotency key, or lead to log lines or heartbeats are for the bus.
+    The event loop of a process with other work, such as views, may be busy for long between two statements. The bus
+    would hold the lock of the log for that time, and every other writer would wait. Here the statement that appends
+    is the only one that holds the lock, unless a message has `unless`: then the lock is taken one statement earlier,
+    to look for events of that type.
 
-    An answer has the time at which it was decided. The events are recorded later than that, where another process has
-    recorded one at a later time meanwhile.
+    That is faster as long as other processes hardly ever write to the same streams at the same moment. Commands that
+    read other streams, have an idempotency key, or lead to log lines or heartbeats are for the bus.
+
+    An answer has the time at which it was decided. Its events are recorded at a later time, if another process has
+    recorded an event at a later time meanwhile.
     """
 
     def __init__(
