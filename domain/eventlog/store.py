@@ -40,7 +40,7 @@ from domain.eventlog.queries import (
 from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.model import Versioned
 
-READ_BYTES, LOOKUP_TIMEOUT, LOOKUP_EVERY = 16 * 1024 * 1024, 3.0, 0.1
+LOOKUP_TIMEOUT, LOOKUP_EVERY, READ_BYTES = 3.0, 0.1, 16 * 1024 * 1024
 
 
 class Store:
