@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from domain.damage import reason
 from domain.errors import Damaged, Erased
 from domain.eventlog.encryption import KEY_BYTES, DamagedKey, DataKey, usable
+from domain.eventlog.schema_fingerprint import fingerprint
 from domain.json_forms import format_time
 from domain.model import (
     Aggregate,
@@ -197,11 +197,6 @@ class Codec:
                 version=row.version,
             ) from None
         return Versioned(state, row.version, row.position, row.at, len(row.state))
-
-
-def fingerprint(schemas: Any) -> str:
-    """A hash of a JSON schema, which changes when a field, its type or its default changes."""
-    return hashlib.sha256(orjson.dumps(schemas)).hexdigest()[:16]
 
 
 def _seal(key: DataKey | None, version: int, content: bytes) -> str:

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.errors import Damaged, Invalid
-from domain.eventlog.codec import Codec, fingerprint
+from domain.eventlog.codec import Codec
+from domain.eventlog.schema_fingerprint import fingerprint
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.lru import LruCache

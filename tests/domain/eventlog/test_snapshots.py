@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 
 from domain import registry
+from domain.catalog.service import Service
 from domain.eventlog.codec import Codec, Snapshot, encode_state
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
-from domain.model import Event
+from domain.model import Aggregate, Event
 from tests.support import sample_aggregate
 from tests.support.sample_aggregate import NOON, Begin, Raise, Tally, message, running_bus
 
@@ -27,6 +28,11 @@ class TallyOfLater(Tally):
     """The state as a later program has it: with one more field."""
 
     highest: int = 0
+
+
+def in_other_words(state: type[Aggregate]) -> type[Aggregate]:
+    """The same state, whose class has another docstring."""
+    return type(state.__name__, (state,), {"__doc__": "In other words.", "__module__": __name__})
 
 
 WHOLE_SNAPSHOTS = """SELECT originator_version FROM snapshots WHERE digest = snapshot_digest(
@@ -46,6 +52,14 @@ async def raised(store: Store, times: int, begin: Callable[[], Begin] | None = N
         answers = await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(times)))
     total: int = answers[-1].versioned.state.total
     return total
+
+
+def test_shape_changes_with_a_field_and_not_with_a_docstring() -> None:
+    def shape(state: type[Aggregate]) -> str:
+        return Codec([], {"tally": state}).shape
+
+    assert shape(in_other_words(Tally)) == shape(Tally) != shape(TallyOfLater)
+    assert shape(in_other_words(Service)) == shape(Service)  # it has a field `description`
 
 
 async def test_snapshot_of_another_shape_is_left_alone(database: str) -> None:
