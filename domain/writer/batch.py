@@ -1,4 +1,4 @@
-"""One batch of commands, decided in order on the states at hand. No I/O, no clock: all is given."""
+"""One batch of commands, decided in order on loaded states. The batch does no I/O and reads no clock."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ from domain.writer.message import Message
 from domain.writer.visible_states import VisibleStates, require_readable, require_visible
 
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
-"""Bytes that one stream may hold before it takes only what is small, such as its end."""
+"""Bytes of a stream (its snapshot and later events) above which it accepts only small commands, such as its end."""
 SMALL_COMMAND = 16 * 1024
+"""Bytes of events up to which a command is small."""
 TOO_LARGE_DETAIL = (
     "This holds as much as one can: keep large content elsewhere and name it here. "
     "Small commands are still taken."
@@ -55,7 +56,7 @@ TOO_LARGE_DETAIL = (
 
 
 class Repeat(NamedTuple):
-    """The answer was given before: it is the state of `stream` at `version`, and `before` the command it was at another."""
+    """An earlier answer to give again: the state of `stream` at `version`; before the command it was at version `before`."""
 
     stream: str
     version: int
@@ -64,7 +65,7 @@ class Repeat(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What became of a message that was not refused; `recorded`: it led to an event or a log line."""
+    """The outcome of an accepted message: the state after it. `recorded`: it led to an event or a log line."""
 
     versioned: Versioned[Any]
     created: bool
@@ -72,7 +73,7 @@ class Decided(NamedTuple):
 
 
 class NotLoaded(Exception):
-    """A message reads a stream that this batch has not loaded: it belongs in the next one."""
+    """A message reads a stream that this batch has not loaded: the next batch takes the message."""
 
 
 Loaded = dict[str, Versioned[Any] | None]
@@ -80,7 +81,7 @@ Loaded = dict[str, Versioned[Any] | None]
 
 @dataclass(slots=True)
 class Batch:
-    """Decides messages one by one; what they lead to is collected to be written in one go."""
+    """Decides messages one by one, and collects the rows that they lead to, for one append."""
 
     position: int
     now: datetime
@@ -91,15 +92,15 @@ class Batch:
     new_id: Callable[[str], str]
     random: Callable[[], float]
     damaged: Mapping[str, Unreadable] = field(default_factory=dict)
-    """What is wrong with the streams that cannot be read; their states are missing."""
+    """The errors of the streams that cannot be read; `states` has no state of them."""
     latest: Mapping[str, int] = field(default_factory=dict)
-    """Positions of the last events of the types that messages ask about."""
+    """The position of the last event of each type that an `unless` of a message names."""
     rows: list[EventRow] = field(default_factory=list)
     lines: list[LineRow] = field(default_factory=list)
     heartbeats: dict[str, datetime] = field(default_factory=dict)
     """Times of heartbeats, by the ids of their aggregates."""
     erased: set[str] = field(default_factory=set)
-    """Streams whose keys are destroyed by what was decided so far."""
+    """Streams whose data keys the batch destroys."""
     new_replies: list[Reply] = field(default_factory=list)
     due_snapshots: set[str] = field(default_factory=set)
     size: int = 0
@@ -109,9 +110,8 @@ class Batch:
         """Decide one message.
 
         Raises:
-            DomainError: it is refused, or reads a damaged stream; nothing of it remains, except the
-                refusal under its key.
-            NotLoaded: a stream it reads is missing from `states`.
+            DomainError: the message is refused, or reads a damaged stream; only its idempotency key keeps the refusal.
+            NotLoaded: `states` lacks a stream that the message reads.
         """
         if message.idempotency is None:
             return self._decide(message)
@@ -122,9 +122,9 @@ class Batch:
         try:
             decided = self._decide(message)
         except (Unreadable, Overtaken, Taken):
-            raise  # once that is mended, or with another in its place, the same request may be done
+            raise  # not stored: the same request may succeed once the cause has passed
         except DomainError as error:
-            self._remember(key, fingerprint, refusal(error))
+            self._add_reply(key, fingerprint, refusal(error))
             raise
         outcome = {
             "stream": message.stream,
@@ -132,14 +132,14 @@ class Batch:
             "before": former.version if former else 0,
             "created": decided.created,
         }
-        self._remember(key, fingerprint, outcome)
+        self._add_reply(key, fingerprint, outcome)
         return decided
 
     def snapshots(self) -> list[Snapshot]:
-        """The states worth keeping: one every 500 versions of a stream."""
-        return [self._frozen(stream) for stream in self.due_snapshots - self.erased]
+        """The snapshots that are due: one every 500 versions of a stream."""
+        return [self._take_snapshot(stream) for stream in self.due_snapshots - self.erased]
 
-    def _frozen(self, stream: str) -> Snapshot:
+    def _take_snapshot(self, stream: str) -> Snapshot:
         versioned = self.states[stream]
         assert versioned is not None
         snapshot = self.codec.take_snapshot(stream, versioned, self.keyring.get_or_create(stream))
@@ -154,18 +154,18 @@ class Batch:
         lines: list[LineRow] = []
         heartbeats: dict[str, datetime] = {}
         erased: set[str] = set()
-        for happened in outcome:
-            if isinstance(happened, LogEntry):
-                lines.append(self._line(message.stream, happened))
+        for recordable in outcome:
+            if isinstance(recordable, LogEntry):
+                lines.append(self._encode_line(message.stream, recordable))
                 continue
-            if isinstance(happened, HeartbeatEntry):
-                heartbeats[aggregate_id(message.stream)] = happened.at
+            if isinstance(recordable, HeartbeatEntry):
+                heartbeats[aggregate_id(message.stream)] = recordable.at
                 continue
-            stream, event = _stream_and_event(happened, message.stream)
+            stream, event = _stream_and_event(recordable, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
             if before is not None and stream != message.stream:
-                raise AlreadyExists  # it begins that stream, and the sender does not see what is there
-            recorded = self._record(message, stream, before, event, len(rows))
+                raise AlreadyExists  # the event begins a stream that exists, but not for the sender
+            recorded = self._envelop(message, stream, before, event, len(rows))
             key = self._sealing_key(stream) if event.sealed else None
             row = self.codec.encode(recorded, key)
             rows.append(row)
@@ -180,17 +180,17 @@ class Batch:
         self.lines += lines
         self.heartbeats |= heartbeats
         self.size += sum(len(line.sealed) for line in lines)
-        settled = changed.get(message.stream, versioned)
-        assert settled is not None
-        return Decided(settled, versioned is None, recorded=bool(rows or lines))
+        after_command = changed.get(message.stream, versioned)
+        assert after_command is not None
+        return Decided(after_command, versioned is None, recorded=bool(rows or lines))
 
     def _prepare(self, message: Message) -> tuple[Versioned[Any] | None, Context]:
         own = message.stream
         states: Mapping[str, Versioned[Any] | None] = self.states
-        self._require(message, own)
+        self._require_loaded(message, own)
         versioned = states[own]
         for stream in message.command.reads(versioned.state if versioned else None, states):
-            self._require(message, stream)
+            self._require_loaded(message, stream)
         if message.permits is not None:
             if not isinstance(message.command, Creation):
                 require_visible(message.permits, own, versioned)
@@ -205,13 +205,13 @@ class Batch:
             self.now, when, message.by, self.new_id, self.random, message.importing, states, own
         )
 
-    def _require(self, message: Message, stream: str) -> None:
+    def _require_loaded(self, message: Message, stream: str) -> None:
         if (error := self.damaged.get(stream)) is not None:
             require_readable(message, stream, error)
         if stream not in self.states:
             raise NotLoaded
 
-    def _record(
+    def _envelop(
         self, message: Message, stream: str, before: Versioned[Any] | None, event: Event, nth: int
     ) -> Recorded:
         customer, provider = before.state.parties if before else event.parties
@@ -234,19 +234,15 @@ class Batch:
             return make_destroyed_key(stream)
         return self.keyring.get_or_create(stream)
 
-    def _line(self, stream: str, entry: LogEntry) -> LineRow:
-        """Raises Erased where the key is missing: it is made with the first event, so it was destroyed."""
+    def _encode_line(self, stream: str, entry: LogEntry) -> LineRow:
+        """Raises Erased where the stream has no data key: its first event made one, so an erasure destroyed it."""
         key = self.keyring.get_stored_or_new(stream)
         if key is None or stream in self.erased:
             raise Erased
         return encode_line(stream, entry, self.now, key)
 
     def _adopt(self, rows: list[EventRow], changed: Loaded) -> None:
-        """Adopt the outcome of one message. Until here, a failure changes nothing.
-
-        Raises:
-            TooLarge: a stream would hold more than can be loaded in good time.
-        """
+        """Add the rows and states of one message. A failure before leaves the batch unchanged. Raises TooLarge."""
         size = sum(len(row.data) for row in rows)
         if size > SMALL_COMMAND and any(
             versioned and versioned.size > STREAM_SIZE_LIMIT for versioned in changed.values()
@@ -258,7 +254,7 @@ class Batch:
         self.states.update(changed)
         self.due_snapshots.update(row.stream for row in rows if row.version % SNAPSHOT_EVERY == 0)
 
-    def _remember(self, key: str, fingerprint: str, outcome: dict[str, Any]) -> None:
+    def _add_reply(self, key: str, fingerprint: str, outcome: dict[str, Any]) -> None:
         reply = Reply(key, fingerprint, orjson.dumps(outcome).decode())
         self.replies[key] = reply
         self.new_replies.append(reply)
@@ -271,28 +267,30 @@ def _require_permitted(message: Message, created: Versioned[Any] | None) -> None
 
 
 def streams_needed(message: Message, states: Loaded) -> list[str]:
-    """The streams that a message needs, as far as the states at hand can tell."""
+    """The streams that a message needs: its own, and those that its command reads by the loaded states."""
     versioned = states.get(message.stream)
     return [message.stream, *message.command.reads(versioned.state if versioned else None, states)]
 
 
-def _stream_and_event(happened: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
-    return (
-        (happened.stream, happened.event)
-        if isinstance(happened, OtherStreamEvent)
-        else (own, happened)
-    )
+def _stream_and_event(recordable: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
+    if isinstance(recordable, OtherStreamEvent):
+        return recordable.stream, recordable.event
+    return own, recordable
 
 
 def _apply(before: Versioned[Any] | None, recorded: Recorded, size: int) -> Versioned[Any]:
-    state, known = (before.state, before.size) if before else (None, 0)
+    state, size_before = (before.state, before.size) if before else (None, 0)
     after = recorded.event.apply(state, recorded)
-    return Versioned(after, recorded.version, recorded.position, recorded.at, known + size)
+    return Versioned(after, recorded.version, recorded.position, recorded.at, size_before + size)
 
 
 def repeat_of(reply: Reply, fingerprint: str) -> Repeat:
-    """What a reply says was answered. Raises as `outcome_of`."""
+    """The answer that a stored reply names.
+
+    Raises:
+        DomainError: as `outcome_of`: the stored refusal, or the key was used for another request.
+    """
     outcome = outcome_of(reply, fingerprint)
     version: int = outcome["version"]
-    before: int = outcome.get("before", version - 1)  # replies of earlier builds do not say it
+    before: int = outcome.get("before", version - 1)  # replies of earlier builds lack `before`
     return Repeat(outcome["stream"], version, before, outcome["created"])

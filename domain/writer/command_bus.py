@@ -1,4 +1,4 @@
-"""The writer: many commands, one commit, an answer for each."""
+"""The bus: it decides commands in batches, commits each batch at once, and answers every command."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ from domain.writer.state_cache import StateCache
 from domain.writer.visible_states import load_answered_state
 
 LARGEST_BATCH = 16 * 1024 * 1024
+"""Bytes of events and log lines after which a batch takes no further command."""
 QUEUE = 10_000
 GATHERING = 0.001
-"""Seconds that a batch waits at most until it is as large as the last one."""
+"""The longest time, in seconds, that the writer waits for a batch as large as the last one."""
 
 log = structlog.get_logger()
 Clock = Callable[[], datetime]
 
 
 class Answer(NamedTuple):
-    """What a command led to: the state it left, whether that is an earlier answer, and whether an event or a log line was recorded."""
+    """The state after a command. `replayed`: the answer was given before; `recorded`: an event or a log line was recorded."""
 
     versioned: Versioned[Any]
     created: bool = False
@@ -49,12 +50,12 @@ Outcomes = list[tuple[WaitingCommand, Outcome]]
 
 
 class Bus:
-    """Takes commands, decides them in batches, each one transaction, and answers each.
+    """Decides commands in batches, each in one transaction, and answers each command.
 
-    The refusal of one command does not affect the others of its batch. The commands of a batch that the database does not
-    commit are all refused, and nothing of it remains; a batch that fails for any other reason is tried again in smaller
-    parts, until the command at fault is alone. States of the last few thousand streams are cached, and brought up to date
-    in one query once another process has written. `lines_written` is called when log lines were committed.
+    The refusal of one command does not affect the others of its batch. If the database does not commit a batch, all its
+    commands are refused. A batch that fails for any other reason is tried again in smaller parts, until the command at
+    fault is alone. `lines_written` is called after each commit of log lines; `doubt` returns the present refusal of all
+    commands, or None.
     """
 
     def __init__(
@@ -75,23 +76,23 @@ class Bus:
         self._lines_written = lines_written
         self._doubt = doubt
         self._queue = CommandQueue(limit, store.outages)
-        self._known = StateCache(store.keyring, store.seen)
+        self._cache = StateCache(store.keyring, store.seen)
         self._background = BackgroundTasks(store, clock)
         self._task: asyncio.Task[None] | None = None
         self._stopping = True
 
     @property
     def waiting(self) -> int:
-        """How many commands wait for the next batch."""
+        """The number of commands in the queue."""
         return len(self._queue)
 
     def start(self) -> None:
-        """Begin to write; needs a running event loop."""
+        """Start the writer; needs a running event loop."""
         self._stopping = False
         self._task = asyncio.create_task(self._run(), name="writer")
 
     async def stop(self) -> None:
-        """Take no more, write what waits, and end."""
+        """Accept no more commands, write those in the queue, and end."""
         self._stopping = True
         self._queue.wake()
         if self._task is not None:
@@ -99,17 +100,17 @@ class Bus:
             await self._background.finish()
 
     async def send(self, message: Message) -> Answer:
-        """Record what a command leads to.
+        """Record the events of a command, and return the state after it.
 
         Raises:
             DomainError: the command was refused; nothing was recorded.
-            Overloaded: too many commands wait, or the database is away; nothing was recorded.
-            OutcomeUnknown: the database went away during the commit, and has not said within seconds whether it was done.
+            Overloaded: too many commands wait, or the database is unavailable; nothing was recorded.
+            OutcomeUnknown: the database failed during the commit, and did not report within seconds whether it was done.
         """
         return await self.submit(message)
 
     async def dry_run(self, message: Message) -> DryRun:
-        """Decide a command on the present states, beside the writer, and record nothing.
+        """Decide a command on the present states, without the writer, and record nothing.
 
         Raises:
             DomainError: the command would be refused.
@@ -117,22 +118,18 @@ class Bus:
         return await dry_run(message, self._store, self._clock(), self._new_id, self._random)
 
     def submit(self, message: Message) -> asyncio.Future[Answer]:
-        """`send` for a caller with many commands: they keep their order."""
+        """Queue a command, and return a future of its answer. Commands of one caller are decided in the order of the calls."""
         receiver = FutureReceiver()
         self.deliver(message, receiver)
         return receiver.future
 
     def deliver(self, message: Message, receiver: AnswerReceiver) -> None:
-        """`send` for a caller that does not wait: the receiver hears what became of the message.
-
-        Raises:
-            Overloaded: too many commands wait.
-        """
+        """Queue a command, and return at once; `receiver` gets its outcome. Raises Overloaded where too many wait."""
         self.require_room(1)
         self._queue.put(message, receiver)
 
     def require_room(self, commands: int) -> None:
-        """Raises Overloaded where so many more cannot wait, or the clock is in doubt."""
+        """Raises Overloaded where so many more commands cannot wait, the bus stops, or the clock is in doubt."""
         if self._stopping:
             raise Overloaded
         if (doubt := self._doubt()) is not None:
@@ -146,7 +143,9 @@ class Bus:
             while self._queue or not self._stopping:
                 if not self._queue:
                     await self._queue.wait_until_filled()
-                if gathered > 1:  # as many are on their way, and share the commit
+                if (
+                    gathered > 1
+                ):  # the callers of the last batch may send again, and can share a commit
                     await self._queue.gather(gathered, GATHERING)
                 if taken := self._queue.take():
                     gathered = len(taken)
@@ -160,16 +159,16 @@ class Bus:
         try:
             outcomes = await self._write(taken)
         except (Overloaded, OutcomeUnknown) as error:
-            self._known.forget()
-            self._queue.shrink(len(taken))  # perhaps it was too much for the time there is
+            self._cache.forget()
+            self._queue.shrink(len(taken))  # the batch may have been too large for the time limit
             for waiting in taken:
                 waiting.refuse(type(error)(error.detail))
-            if self._store.outages.current is None:  # else it is logged once
+            if self._store.outages.current is None:  # `Outages` logs the begin of an outage
                 reason = str(error.__cause__ or error).strip()
                 log.warning("batch refused", commands=len(taken), reason=reason)
             self._store.outages.refuse(len(taken))
-        except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
-            self._known.forget()
+        except Exception as error:  # noqa: BLE001 - every caller gets an answer after any exception
+            self._cache.forget()
             self._split_failed(taken, error)
         else:
             self._queue.widen()
@@ -179,17 +178,17 @@ class Bus:
 
     async def _write(self, taken: list[WaitingCommand]) -> Outcomes:
         # Stored replies do not move the head, so commands with keys need the lock.
-        known, locked = self._known, any(waiting.message.needs_lock for waiting in taken)
-        while known.alone and not locked:
+        cache, needs_lock = self._cache, any(waiting.message.needs_lock for waiting in taken)
+        while cache.alone and not needs_lock:
             try:
                 return await self._write_in(
-                    self._store.attempt(known.session, known.position, known.at), taken
+                    self._store.attempt(cache.session, cache.position, cache.at), taken
                 )
             except WrongGuess:
-                known.stop_guessing()
+                cache.stop_guessing()
             except HeadMoved:
-                known.other_process_wrote()
-        if not locked and (written := await self._write_guarded(taken)) is not None:
+                cache.other_process_wrote()
+        if not needs_lock and (written := await self._write_guarded(taken)) is not None:
             return written
         while True:
             try:
@@ -214,18 +213,18 @@ class Bus:
         except OutcomeLost as lost:
             await require_written(self._store, lost)
         at = batch.now if batch.rows else transaction.at
-        self._known.remember(batch.states, batch.position, at)
+        self._cache.remember(batch.states, batch.position, at)
         if batch.lines:
             self._lines_written()
         self._background.store_snapshots(snapshots)
         return outcomes
 
     async def _write_guarded(self, taken: list[WaitingCommand]) -> Outcomes | None:
-        store, known, messages = self._store, self._known, [each.message for each in taken]
-        if (states := known.cached_states(messages)) is None:
+        store, cache, messages = self._store, self._cache, [each.message for each in taken]
+        if (states := cache.cached_states(messages)) is None:
             return None
-        batch = self._batch(known.position, max(self._clock(), known.at), states)
-        written = await guarded_batch.write(store, known, batch, messages, LARGEST_BATCH)
+        batch = self._make_batch(cache.position, max(self._clock(), cache.at), states)
+        written = await guarded_batch.write(store, cache, batch, messages, LARGEST_BATCH)
         if written is None:
             return None
         decided, snapshots = written
@@ -233,7 +232,7 @@ class Bus:
         return Outcomes(zip(taken, decided, strict=True))
 
     def _split_failed(self, taken: list[WaitingCommand], error: Exception) -> None:
-        """Nothing of `taken` was written: its halves are tried, or its one command is at fault."""
+        """Try the halves of a failed batch; the command of a batch of one is at fault, and is refused."""
         if len(taken) > 1:
             self._queue.split_failed(taken)
             return
@@ -245,14 +244,14 @@ class Bus:
         keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
         replies = await transaction.replies(keys, now - REPLY_RETENTION) if keys else {}
         unless = [waiting.message.unless for waiting in taken if waiting.message.unless]
-        self._known.begin(transaction)
-        states = await self._known.load(transaction, [waiting.message for waiting in taken])
-        batch = self._batch(transaction.position, now, states)
-        batch.replies, batch.damaged = replies, self._known.damaged
+        self._cache.begin(transaction)
+        states = await self._cache.load(transaction, [waiting.message for waiting in taken])
+        batch = self._make_batch(transaction.position, now, states)
+        batch.replies, batch.damaged = replies, self._cache.damaged
         batch.latest = await transaction.latest(dict(unless))
         return batch
 
-    def _batch(self, position: int, now: datetime, states: Loaded) -> Batch:
+    def _make_batch(self, position: int, now: datetime, states: Loaded) -> Batch:
         store = self._store
         return Batch(
             position, now, states, {}, store.codec, store.keyring, self._new_id, self._random
@@ -267,7 +266,7 @@ class Bus:
             try:
                 outcomes.append((waiting, batch.take(waiting.message)))
             except DomainError as error:
-                if self._may_be_wrong(waiting.message, batch, error):
+                if self._may_be_wrong_guess(waiting.message, batch, error):
                     raise WrongGuess from error
                 outcomes.append((waiting, error))
             except NotLoaded:
@@ -275,14 +274,14 @@ class Bus:
                     raise
                 self._queue.put_back_from(taken, index)
                 break
-            except Exception as error:  # a mistake in one command is that command's alone
+            except Exception as error:  # an exception of one command does not affect the others
                 log.exception("command failed", command=waiting.message.command.wire_name)
                 outcomes.append((waiting, error))
         return outcomes
 
-    def _may_be_wrong(self, message: Message, batch: Batch, error: DomainError) -> bool:
-        """Whether a message was refused, perhaps, only because its stream was believed absent."""
-        if isinstance(error, Unreadable) or not self._known.is_guessed(message.stream):
+    def _may_be_wrong_guess(self, message: Message, batch: Batch, error: DomainError) -> bool:
+        """Whether a refusal may be due to the guess that the stream of the message is absent."""
+        if isinstance(error, Unreadable) or not self._cache.is_guessed(message.stream):
             return False
         return batch.states[message.stream] is None
 

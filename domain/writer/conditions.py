@@ -1,4 +1,4 @@
-"""The conditions that a message names: without them its command is not decided."""
+"""The conditions of a message: its command is decided only where all of them hold."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from domain.model import Versioned
 from domain.writer.message import Message, Unless
 
 DAY = timedelta(hours=24)
+"""How far back a sender without the right `import` may date a command by `occurredAt`."""
 
 
 def check_conditions(message: Message, versioned: Versioned[Any] | None, now: datetime) -> None:
-    """Check the version that a message needs, and the time that it names.
+    """Check `if_match` of a message, and `occurred_at` of its command.
 
     Raises:
         VersionMismatch: the stream has another version.
-        Invalid, Forbidden: it happened in the future, or too long ago for the sender.
+        Invalid: `occurredAt` lies in the future.
+        Forbidden: `occurredAt` lies more than 24 hours back, and the sender lacks the right `import`.
     """
     version = versioned.version if versioned else 0
     if message.if_match is not None and version not in message.if_match:
@@ -39,6 +41,10 @@ def check_conditions(message: Message, versioned: Versioned[Any] | None, now: da
 def require_not_overtaken(
     unless: Unless, latest: Mapping[str, int], rows: Iterable[EventRow]
 ) -> None:
-    """Raises Overtaken where such an event came after the position; `rows` are those of this batch."""
+    """Check that no event of the type of `unless` came after its position; `rows` are those of the batch so far.
+
+    Raises:
+        Overtaken: such an event came.
+    """
     if latest.get(unless.type, 0) > unless.after or any(row.type == unless.type for row in rows):
         raise Overtaken

@@ -1,4 +1,4 @@
-"""A command decided without the writer: no lock, no commit, keys that are thrown away."""
+"""A dry run: a command is decided without a lock or a commit, and its data keys are discarded."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from domain.writer.message import Message
 
 
 class DryRun(NamedTuple):
-    """The rows that would be appended, each with the key that opens it, the state after them, and the name of
-    the log, if it has one.
-    """
+    """The rows that would be appended, each with its data key, the state after them, and the name of the log, if any."""
 
     rows: list[tuple[EventRow, DataKey]]
     versioned: Versioned[Any]
@@ -32,10 +30,10 @@ async def dry_run(
     new_id: Callable[[str], str],
     random: Callable[[], float],
 ) -> DryRun:
-    """What a message would lead to, if it were decided on the states there are now.
+    """Decide a message on the present states, and record nothing.
 
     Raises:
-        DomainError: it would be refused.
+        DomainError: the message would be refused.
     """
     keyring = store.keyring.ephemeral()
     position, at = await store.head()
@@ -60,9 +58,9 @@ async def dry_run(
 async def load_wanted(
     messages: Sequence[Message], store: Store, damaged: dict[str, Unreadable]
 ) -> Loaded:
-    """The states of all streams that messages need, as they are now, read without the lock.
+    """Load the present states of all streams that messages need, without the lock.
 
-    Those that cannot be read are as if absent, and in `damaged`.
+    A stream that cannot be read is returned as absent (None), and its error is added to `damaged`.
     """
     states = Loaded()
     while missing := {

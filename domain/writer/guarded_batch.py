@@ -1,9 +1,9 @@
-"""A batch that is appended without the lock of the log, while other processes write, too. It takes one statement, with the
-lock three, and all callers wait for each of them.
+"""A batch that is appended without the lock of the log while other processes write, too. All callers wait for each
+statement: this way takes one, the way with the lock three.
 
-The batch is decided on cached states. Its statement appends at whatever position the head has by then, and fails if one
-of the streams has another version than the cached state. The version of its own stream does not guard every command: one
-that reads other streams, is refused, or leads to no event takes the lock.
+The batch is decided on cached states. Its statement appends at the present head of the log, and fails if a stream has
+another version than its cached state. That check does not cover a command that reads other streams, is refused, or leads
+to no event: a batch with such a command takes the lock.
 """
 
 from __future__ import annotations
@@ -24,31 +24,32 @@ from domain.writer.state_cache import StateCache
 
 log = structlog.get_logger()
 
-
 Positioned = TypeVar("Positioned", Versioned[Any], Snapshot)
 
 
 async def write(
-    store: Store, known: StateCache, batch: Batch, messages: Sequence[Message], largest: int
+    store: Store, cache: StateCache, batch: Batch, messages: Sequence[Message], largest: int
 ) -> tuple[list[Decided], list[Snapshot]] | None:
-    """Decide, append and remember messages, if an event of its own stream guards each of them, and all have so many bytes
-    at most; what became of each, and the snapshots that are due. None where nothing was written, as it takes the lock.
+    """Decide messages, append their events, and cache the states after them.
+
+    Return what became of each message, and the snapshots that are due. Return None, with nothing written, where the batch
+    needs the lock: a message leads to no event of its own stream, the events exceed `largest` bytes, or a stream has moved.
 
     Raises:
-        Overloaded: the database is away; nothing was written.
+        Overloaded: the database is unavailable; nothing was written.
         OutcomeUnknown: the connection broke during the commit.
     """
     if (decided := _decide(batch, messages, largest)) is None:
         store.keyring.discard_unsaved()
         return None
-    snapshots = snapshots_of(batch)  # while their keys are at hand
-    expected = known.position
-    if (before := await _append(store, known, batch)) is None:
+    snapshots = snapshots_of(batch)  # before the append, while the keyring has their keys
+    expected = cache.position
+    if (before := await _append(store, cache, batch)) is None:
         return None
     for stream, versioned in batch.states.items():
         batch.states[stream] = versioned and shift_position(versioned, expected, before)
-    known.begin_after(before)
-    known.remember(batch.states, before + len(batch.rows), batch.now)
+    cache.begin_after(before)
+    cache.remember(batch.states, before + len(batch.rows), batch.now)
     return (
         [
             each._replace(versioned=shift_position(each.versioned, expected, before))
@@ -65,7 +66,7 @@ def _decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Dec
             if streams_needed(message, batch.states) != [message.stream] or batch.size > largest:
                 return None
             outcome = batch.take(message)
-        except Exception:  # noqa: BLE001 - whatever it is, it shows again under the lock
+        except Exception:  # noqa: BLE001 - it is raised again when the batch is decided under the lock
             return None
         assert isinstance(outcome, Decided)
         decided.append(outcome)
@@ -76,41 +77,41 @@ def _decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Dec
     return decided
 
 
-async def _append(store: Store, known: StateCache, batch: Batch) -> int | None:
-    """The position before what was appended; None where others came first."""
+async def _append(store: Store, cache: StateCache, batch: Batch) -> int | None:
+    """The position before the appended events; None where another process wrote to one of the streams first."""
     try:
-        return await store.append(batch.rows, batch.now, session=known.session)
+        return await store.append(batch.rows, batch.now, session=cache.session)
     except HeadMoved:
-        known.stop_guessing()
+        cache.stop_guessing()
         return None
     except OutcomeLost as lost:
         return await require_written(store, lost) - len(batch.rows)
 
 
 def shift_position(each: Positioned, expected: int, before: int) -> Positioned:
-    """What a batch left that was expected to begin after one position, and begins after another."""
+    """Shift the position of a state or snapshot of a batch that was decided after `expected`, and appended after `before`."""
     if each.position <= expected:
         return each
     return each._replace(position=each.position - expected + before)
 
 
 async def require_written(store: Store, lost: OutcomeLost) -> int:
-    """The position of the last event of a commit during which the connection broke: it was done all the same.
+    """Find out whether a commit was done, during which the connection broke; return the position of its last event.
 
     Raises:
         Overloaded: nothing was written.
-        OutcomeUnknown: the database has not said within seconds whether it was.
+        OutcomeUnknown: the database did not report within seconds whether it was.
     """
     if (position := await store.find_written(lost.check)) is None:
         raise store.outages.refuse(0) from lost
-    log.warning("the database broke off after a commit; nothing is lost")
+    log.warning("the connection broke during a commit, which was done; nothing is lost")
     return position
 
 
 def snapshots_of(batch: Batch) -> list[Snapshot]:
-    """The snapshots that are due after a batch."""
+    """The snapshots that are due after a batch; none, and a line in the log, where they cannot be taken."""
     try:
         return batch.snapshots()
-    except Exception:  # they save time, later: no command fails for want of one
+    except Exception:  # snapshots only save time, so no command fails without them
         log.exception("no snapshots taken")
         return []

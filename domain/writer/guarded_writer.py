@@ -1,4 +1,4 @@
-"""The writer of background work: it decides without the lock of the log."""
+"""The writer of background workers: it decides without the lock of the log."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from domain.writer.guarded_batch import shift_position
 from domain.writer.message import Message
 
 TRIES = 5
-OUTDONE = "Others wrote to the same streams again and again. Send it once more."
+"""How often commands are decided, before they are refused because other processes wrote to their streams each time."""
+CONTENDED = "Others wrote to the same streams again and again. Send it once more."
 
 log = structlog.get_logger()
 
 
 class WriteOutcome(NamedTuple):
-    """What became of a message: its answer, or why it was refused."""
+    """The answer to a message, or the error with which it was refused."""
 
     answer: Answer | None = None
     refused: Exception | None = None
@@ -36,19 +37,16 @@ Conclude = Callable[[Sequence[WriteOutcome]], Message]
 
 
 class GuardedWriter:
-    """Decides commands on the states that it reads, and appends their events at the present head of the log, if each of
-    the streams still has the version that was read. If not, nothing is written, and all commands are decided again.
+    """Decides commands on states that it reads, and appends their events at the present head of the log, if each stream
+    still has the version that was read. Otherwise nothing is written, and all commands are decided again.
 
-    The event loop of a process with other work, such as views, may be busy for long between two statements. The bus
-    would hold the lock of the log for that time, and every other writer would wait. Here the statement that appends
-    is the only one that holds the lock, unless a message has `unless`: then the lock is taken one statement earlier,
-    to look for events of that type.
+    In a process with other work, such as views, much time may pass between reading and appending. The bus would hold the
+    lock for that time, and every other writer would wait. This writer takes no lock, which pays as long as two processes
+    hardly ever write to the only stream at once. Send commands that read other one, have an idempotency key, or lead
+    to log lines or heartbeats to the bus instead.
 
-    That is faster as long as other processes hardly ever write to the same streams at the same moment. Commands that
-    read other streams, have an idempotency key, or lead to log lines or heartbeats are for the bus.
-
-    An answer has the time at which it was decided. Its events are recorded at a later time, if another process has
-    recorded an event at a later time meanwhile.
+    Its time in an answer is the time of the decision. Its events have a later time if another process has recorded an
+    event with a later time in between.
     """
 
     def __init__(
@@ -64,13 +62,13 @@ class GuardedWriter:
         self._random = random
         self._writing = asyncio.Lock()
         self.appended = 0
-        """How many events this has appended."""
+        """The number of events that this writer has appended."""
 
     async def send(self, message: Message) -> Answer:
-        """Record what one command leads to.
+        """Record the events of one command.
 
         Raises:
-            DomainError: it was refused; nothing was recorded.
+            DomainError: the command was refused; nothing was recorded.
             Overloaded, OutcomeUnknown: as `send_all`.
         """
         (outcome,) = await self.send_all([message])
@@ -82,16 +80,15 @@ class GuardedWriter:
     async def send_all(
         self, messages: Sequence[Message], conclude: Conclude | None = None
     ) -> list[WriteOutcome]:
-        """Record what several lead to, in one commit; one that is refused spoils no other.
+        """Record the events of several commands in one commit. The refusal of one does not affect the others.
 
-        `conclude` makes one more message of what became of these; where that is refused, nothing is
-        recorded.
+        `conclude` makes one more message from the outcomes of `messages`. If that message is refused, nothing is recorded.
 
         Raises:
-            DomainError: the conclusion was refused.
-            Overloaded: the database is away, or others always came first; nothing was recorded.
+            DomainError: the message of `conclude` was refused.
+            Overloaded: the database is unavailable, or other processes wrote first in all tries; nothing was recorded.
             OutcomeUnknown: the connection broke during the commit.
-            ValueError: one of them leads to a log line or a heartbeat; nothing was recorded.
+            ValueError: a command leads to a log line or a heartbeat; nothing was recorded.
         """
         async with self._writing:
             for _ in range(TRIES):
@@ -101,7 +98,7 @@ class GuardedWriter:
                     continue
                 except OutcomeLost as lost:
                     raise OutcomeUnknown from lost
-            raise Overloaded(OUTDONE)
+            raise Overloaded(CONTENDED)
 
     async def _write(
         self, messages: Sequence[Message], conclude: Conclude | None
@@ -126,13 +123,13 @@ class GuardedWriter:
             batch.states |= await load_wanted([conclusion], store, damaged)
             batch.take(conclusion)
         if batch.lines or batch.heartbeats:
-            raise ValueError("log lines and heartbeats are for the bus: nothing was recorded")
+            raise ValueError("only the bus writes log lines and heartbeats: nothing was recorded")
         unless = dict(message.unless for message in messages if message.unless)
         before = (
             await store.append(batch.rows, batch.now, unless or None) if batch.rows else position
         )
         self.appended += len(batch.rows)
-        return [_move(outcome, position, before) for outcome in outcomes]
+        return [_move_outcome(outcome, position, before) for outcome in outcomes]
 
 
 def _decide(batch: Batch, message: Message) -> WriteOutcome:
@@ -141,15 +138,15 @@ def _decide(batch: Batch, message: Message) -> WriteOutcome:
         decided = batch.take(message)
     except DomainError as error:
         return WriteOutcome(refused=error)
-    except Exception as error:  # a mistake in one command is that command's alone
+    except Exception as error:  # an exception of one command does not affect the others
         log.exception("command failed", command=message.command.wire_name)
         return WriteOutcome(refused=error)
     assert isinstance(decided, Decided)
     return WriteOutcome(Answer(decided.versioned, decided.created, recorded=decided.recorded))
 
 
-def _move(outcome: WriteOutcome, expected: int, before: int) -> WriteOutcome:
-    """The position of the state after a command, now that it is known where its events are."""
+def _move_outcome(outcome: WriteOutcome, expected: int, before: int) -> WriteOutcome:
+    """Shift the position of the state in an outcome from the expected head of the log to the actual one."""
     if outcome.answer is None:
         return outcome
     versioned = shift_position(outcome.answer.versioned, expected, before)

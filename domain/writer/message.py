@@ -1,4 +1,4 @@
-"""A command on its way to the writer, with its conditions."""
+"""A command as it is sent to the writer, with its conditions."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from domain.eventlog.idempotency import IdempotencyKey
 from domain.model import Command, Versioned
 
 LARGEST_COMMAND = 1024 * 1024
-"""Bytes of JSON that one command may have; a longer body is many commands."""
-
+"""Bytes of JSON that one command may have. Larger bodies are for routes that take many commands."""
 
 Permits = Callable[[Versioned[Any]], bool]
-"""Tells of a state whether a sender reaches it."""
+"""Whether a state is visible to a sender."""
 
 
 class Unless(NamedTuple):
-    """That no event of a type was recorded after a position."""
+    """A condition: no event of `type` was recorded after position `after`."""
 
     type: str
     after: int
 
 
 class Message(NamedTuple):
-    """A command on its way: to which stream, from whom, and under which conditions.
+    """A command with the stream that it is for, its sender and its conditions.
 
-    `if_match` are versions, of which the stream must have one, 0 where there must be none yet;
-    `importing` is the right to date events more than 24 hours back. Where a `worker` names itself, the
-    stream must be its to work on. `permits` tells whether the sender reaches an execution or an order: others
-    do not exist for it, None where it reaches all. `unless` refuses what was decided on the log as it was.
+    - `by`: the actor.
+    - `if_match`: the stream must have one of these versions; 0 means that it must not exist yet.
+    - `importing`: the sender has the right to date events more than 24 hours back.
+    - `worker`: the name that a worker gave; that worker must hold the claim of the execution.
+    - `permits`: whether an execution or an order is visible to the sender; what is not does not exist for it. None: all are.
+    - `unless`: the command is refused if such an event was recorded after the sender read the log.
     """
 
     stream: str
@@ -46,5 +47,5 @@ class Message(NamedTuple):
 
     @property
     def needs_lock(self) -> bool:
-        """Whether it depends on more than streams: on what the head of the log cannot tell."""
+        """Whether the command depends on stored replies or on events of a type, which the versions of streams do not show."""
         return self.idempotency is not None or self.unless is not None

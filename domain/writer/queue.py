@@ -1,4 +1,4 @@
-"""The commands that wait for the writer, and their callers."""
+"""The queue of commands before the writer, each with the receiver of its answer."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from domain.outages import Outages
 from domain.writer.message import Message
 
 MOST_COMMANDS = 500
+"""The largest number of commands in one batch, which is one transaction."""
 LONGEST_WAIT = 4.0
-
+"""Seconds that a command waits for a batch before it is refused, so that a caller does not wait for an outage to end."""
 
 log = structlog.get_logger()
 
 
 class AnswerReceiver(Protocol):
-    """Takes what became of a message. Exactly one of its methods is called, once; it must not raise or block."""
+    """Receives the outcome of a message. Exactly one method is called, once. Neither may raise or block."""
 
     def answer(self, answer: Any) -> None:
-        """It was carried out."""
+        """Receive the answer to a command that was accepted."""
 
     def refuse(self, error: Exception) -> None:
-        """It was not."""
+        """Receive the error of a command that was refused or failed."""
 
 
 class FutureReceiver:
-    """A caller that awaits the answer, and may have gone."""
+    """Sets the outcome of a message as the result of a future, unless the caller has cancelled it."""
 
     __slots__ = ("future",)
 
@@ -40,80 +41,84 @@ class FutureReceiver:
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def answer(self, answer: Any) -> None:
-        """Let the caller have it, if it still waits."""
+        """Set the answer as the result of the future."""
         if not self.future.done():
             self.future.set_result(answer)
 
     def refuse(self, error: Exception) -> None:
-        """The same, when it went wrong."""
+        """Set the error as the exception of the future."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 class WaitingCommand(NamedTuple):
-    """A message, who receives its answer, and until when it may be taken."""
+    """A message in the queue, the receiver of its answer, and the latest monotonic time at which a batch may take it."""
 
     message: Message
     receiver: AnswerReceiver
     until: float
 
     def answer(self, answer: Any) -> None:
-        """Hand the answer over; a receiver that breaks harms no other caller."""
+        """Pass an answer to the receiver. An exception of the receiver is logged, so that other callers are still answered."""
         try:
             self.receiver.answer(answer)
         except Exception:
-            log.exception("an answer could not be handed over")
+            log.exception("an answer could not be delivered")
 
     def refuse(self, error: Exception) -> None:
-        """Hand over what went wrong, as well."""
+        """Pass an error to the receiver. An exception of the receiver is logged."""
         try:
             self.receiver.refuse(error)
         except Exception:
-            log.exception("a refusal could not be handed over")
+            log.exception("a refusal could not be delivered")
 
 
 class CommandQueue:
-    """Hands out batches in order. No command waits in it for longer than a few seconds."""
+    """A first-in, first-out queue that hands out batches. A command waits for `LONGEST_WAIT` at most."""
 
     def __init__(self, limit: int, outages: Outages) -> None:
         self._limit = limit
         self._outages = outages
         self._waiting: deque[WaitingCommand] = deque()
-        self._size = MOST_COMMANDS
+        self._batch_size = MOST_COMMANDS
         self._filled = asyncio.Event()
         self._gathered = asyncio.Event()
-        self._wanted = limit + 1
+        self._gather_until = limit + 1
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def require_room(self, commands: int) -> None:
-        """Raises Overloaded where so many more cannot wait."""
+        """Check that so many more commands can wait.
+
+        Raises:
+            Overloaded: they would exceed the limit of the queue.
+        """
         if len(self._waiting) + commands > self._limit:
             raise self._outages.current or Overloaded()
 
     def put(self, message: Message, receiver: AnswerReceiver) -> None:
-        """Let a message wait for the next batch."""
+        """Append a message to the queue."""
         self._waiting.append(WaitingCommand(message, receiver, monotonic() + LONGEST_WAIT))
         self._filled.set()
-        if len(self._waiting) >= self._wanted:
+        if len(self._waiting) >= self._gather_until:
             self._gathered.set()
 
     async def gather(self, commands: int, seconds: float) -> None:
-        """Wait until so many commands wait, or for so long."""
+        """Wait until the queue holds so many commands, for so many seconds at most."""
         if len(self._waiting) >= commands:
             return
         self._gathered.clear()
-        self._wanted = commands
+        self._gather_until = commands
         timer = asyncio.get_running_loop().call_later(seconds, self._gathered.set)
         try:
             await self._gathered.wait()
         finally:
-            self._wanted = self._limit + 1
+            self._gather_until = self._limit + 1
             timer.cancel()
 
     async def wait_until_filled(self) -> None:
-        """Wait until there may be something to take, or `wake` was called."""
+        """Wait until a command was put, or `wake` was called, since the last call."""
         await self._filled.wait()
         self._filled.clear()
 
@@ -122,10 +127,10 @@ class CommandQueue:
         self._filled.set()
 
     def take(self) -> list[WaitingCommand]:
-        """The next batch. Who has waited long is not kept waiting for an outage to end."""
+        """Remove and return the next batch. Commands that have waited for longer than `LONGEST_WAIT` are refused."""
         taken: list[WaitingCommand] = []
         now = monotonic()
-        while self._waiting and len(taken) < self._size:
+        while self._waiting and len(taken) < self._batch_size:
             waiting = self._waiting.popleft()
             if waiting.until < now:
                 waiting.refuse(self._outages.refuse())
@@ -134,29 +139,29 @@ class CommandQueue:
         return taken
 
     def put_back_from(self, taken: list[WaitingCommand], index: int) -> None:
-        """Take those from an index on out of a batch; they keep their order in the next one."""
+        """Move the commands from index `index` on from a batch back to the front of the queue, in order."""
         self.put_back(taken[index:])
         del taken[index:]
 
     def put_back(self, taken: Sequence[WaitingCommand]) -> None:
-        """They come first in the next batch."""
+        """Put commands back at the front of the queue, in order."""
         self._waiting.extendleft(reversed(taken))
 
     def split_failed(self, taken: Sequence[WaitingCommand]) -> None:
-        """A batch failed as a whole: it comes again in smaller parts, to find the one at fault."""
+        """Put a failed batch back, and halve the batch size, so that repeated failures isolate the command at fault."""
         self.put_back(taken)
         self.shrink(len(taken))
 
     def shrink(self, taken: int) -> None:
-        """A batch of so many failed: the next is half as large."""
-        self._size = max(1, taken // 2)
+        """Set the batch size to half of a batch that failed."""
+        self._batch_size = max(1, taken // 2)
 
     def widen(self) -> None:
-        """A batch went well: the next may be larger again."""
-        self._size = min(2 * self._size, MOST_COMMANDS)
+        """Double the batch size after a success, up to `MOST_COMMANDS`."""
+        self._batch_size = min(2 * self._batch_size, MOST_COMMANDS)
 
     def refuse(self, taken: Iterable[WaitingCommand] = ()) -> None:
-        """Refuse everyone in the queue, and those taken."""
+        """Refuse the taken commands and all commands in the queue."""
         for waiting in (*taken, *self._waiting):
             waiting.refuse(self._outages.current or Overloaded())
         self._waiting.clear()

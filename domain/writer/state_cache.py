@@ -1,4 +1,4 @@
-"""What the writer has cached of the log: its head, and the states of the streams that were used last."""
+"""The cache of the writer: the head of the log, and the states of the streams that were used last."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from domain.writer.batch import Loaded, streams_needed
 from domain.writer.message import Message
 
 ALONE_AFTER = 8
-"""After so many batches without another process writing, the lock is not taken in advance."""
+"""Batches without a write of another process, after which the writer appends without the lock."""
 GUESS_AGAIN_AFTER = 8
-"""Batches in which each stream is asked for, after one was not as it was believed to be."""
+"""Batches that load every stream, after a stream was not as it was cached or assumed to be."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class StateCache:
-    """The head as this process left it, in which session, and the states up to there.
+    """The session, position and time of the last write of this process, and cached states of streams up to that position.
 
-    When another process has written, a batch brings only its own streams up to date; the rest stay
-    behind until they are wanted.
+    After a write of another process a batch loads only the streams that it needs; the other cached states stay old until
+    a batch needs them.
     """
 
     def __init__(self, keyring: Keyring, seen: LastSeen) -> None:
@@ -39,10 +39,10 @@ class StateCache:
         self._batches_since_wrong_guess = GUESS_AGAIN_AFTER + 1
         self._guessed: set[str] = set()
         self.damaged: dict[str, Unreadable] = {}
-        """What is wrong with the streams that this batch cannot read."""
-        self._began: tuple[int, datetime] = 0, EPOCH
-        self._goes_on = False
-        """Whether what this session writes is known to go on with what was seen."""
+        """The errors of the streams that the present batch cannot read."""
+        self._batch_start: tuple[int, datetime] = 0, EPOCH
+        self._continues_seen_log = False
+        """Whether it is certain that this session writes to the log in which `seen` was seen."""
         self.session = -1
         self.position = -1
         self.at = EPOCH
@@ -50,46 +50,46 @@ class StateCache:
 
     @property
     def alone(self) -> bool:
-        """Whether nobody else has written for a while."""
+        """Whether no other process has written for `ALONE_AFTER` batches."""
         return self._batches_alone >= ALONE_AFTER
 
     def other_process_wrote(self) -> None:
-        """Another process has written."""
+        """Note that another process has written."""
         self._batches_alone = 0
 
     def is_guessed(self, stream: str) -> bool:
-        """Whether this batch believes, without having asked, that a stream is absent."""
+        """Whether the present batch assumes, without a query, that a stream is absent."""
         return stream in self._guessed
 
     def stop_guessing(self) -> None:
-        """A stream may not be as it was believed to be, or not absent: ask for a while."""
+        """Load every stream for `GUESS_AGAIN_AFTER` batches, as a stream was not as it was cached or assumed to be."""
         self._batches_since_wrong_guess = 0
         self._keyring.forget_absent()
 
     def begin(self, transaction: Transaction) -> None:
-        """Drop what does not hold any more where a transaction begins."""
+        """Drop the cached data that is out of date for a transaction."""
         if transaction.session != self.session or transaction.position < self.position:
             self.forget()
             self.session = transaction.session
-            self._goes_on = False
+            self._continues_seen_log = False
         else:
             self.begin_after(transaction.position)
-        self._began = transaction.position, transaction.at
+        self._batch_start = transaction.position, transaction.at
 
     def begin_after(self, position: int) -> None:
-        """The same in the session as before, after a position that is no lower."""
+        """Drop the cached data that is out of date for a batch of the same session after `position`, which has not fallen."""
         if position != self.position:
             self._batches_alone = 0
             self._current.clear()
             self._keyring.forget_absent()
-            self._began = position, EPOCH  # when that event came is not known
+            self._batch_start = position, EPOCH  # the time of that event is not known
         else:
             self._batches_alone += 1
-            self._began = position, self.at
+            self._batch_start = position, self.at
 
     def cached_states(self, messages: Iterable[Message]) -> Loaded | None:
-        """The states of the streams of messages as they were seen last, where all of them and their keys are at hand, and none
-        was otherwise of late.
+        """The cached states of the streams of messages; None where one of them or its key is not cached, or guessing is
+        stopped (`stop_guessing`).
         """
         if self._batches_since_wrong_guess <= GUESS_AGAIN_AFTER:
             return None
@@ -101,9 +101,8 @@ class StateCache:
     async def load(self, transaction: Transaction, messages: Sequence[Message]) -> Loaded:
         """The present states of all streams that the messages need.
 
-        In an optimistic transaction a stream that a message creates, and of which nothing is known,
-        is believed absent: to write to it fails where it is not. Streams that cannot be read are as if
-        absent, and in `damaged`.
+        In an optimistic transaction, a stream that a message creates and that is not cached is assumed to be absent: if it
+        exists, the append fails. Streams that cannot be read are returned as absent, with their errors in `damaged`.
         """
         self.damaged = {}
         self._batches_since_wrong_guess += 1
@@ -112,21 +111,23 @@ class StateCache:
         self._keyring.assume_absent(self._guessed)
         states = Loaded(dict.fromkeys(self._guessed))
         while missing := _missing(messages, states):
-            known = {stream: self._states.get(stream) for stream in missing}
-            stale = {s: versioned for s, versioned in known.items() if s not in self._current}
+            loaded = {stream: self._states.get(stream) for stream in missing}
+            stale = {s: versioned for s, versioned in loaded.items() if s not in self._current}
             if stale:
-                known.update(dict.fromkeys(stale) | await transaction.load(stale, self.damaged))
-            states.update(known)
-        # A key may have left the ring while its state stayed here; a second one must not be made.
+                loaded.update(dict.fromkeys(stale) | await transaction.load(stale, self.damaged))
+            states.update(loaded)
+        # The keyring may have dropped the key of a cached state; without this a second key would be made.
         await transaction.learn(states)
         return states
 
     def remember(self, states: Loaded, position: int, at: datetime) -> None:
-        """A batch was committed: the head is there, and these are the states."""
+        """Cache the states after a committed batch, and the position and time of its last event."""
         self.position, self.at = position, at
-        if position > self._began[0]:
-            self._goes_on = self._goes_on or self._seen.is_followed_by(*self._began)
-            if self._goes_on:
+        if position > self._batch_start[0]:
+            self._continues_seen_log = self._continues_seen_log or self._seen.is_followed_by(
+                *self._batch_start
+            )
+            if self._continues_seen_log:
                 self._seen.note(position, at)
         for stream, versioned in states.items():
             if versioned is not None and not self._keyring.is_destroyed(stream):
@@ -135,7 +136,7 @@ class StateCache:
         self._current.difference_update(self._states.trim())
 
     def _drop(self, streams: Iterable[str]) -> None:
-        """Drop the states of streams whose keys were destroyed: they have opened content."""
+        """Drop the states of streams whose keys were destroyed, as they hold decrypted content."""
         for stream in streams:
             self._states.pop(stream)
             self._current.discard(stream)
@@ -150,7 +151,7 @@ class StateCache:
         }
 
     def forget(self) -> None:
-        """After a failed commit, or on another server, nothing held in memory can be trusted."""
+        """Drop everything, as nothing cached is certain after a failed commit or on another server."""
         self._states.clear()
         self._current.clear()
         self.position = -1

@@ -13,11 +13,11 @@ from domain.model import Aggregate, Creation, Versioned
 from domain.writer.message import Message, Permits
 
 OWNED = ("execution/", "order/")
-"""The kinds that belong to a customer and a provider alone. Services, workflows and users are for all to name."""
+"""The stream prefixes of aggregates that only their parties may see. Every sender may name services, workflows and users."""
 
 
 class VisibleStates(Mapping[str, Versioned[Any] | None]):
-    """States without the executions and orders that are not visible to the sender."""
+    """States of streams, in which the executions and orders that the sender may not see are None."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class VisibleStates(Mapping[str, Versioned[Any] | None]):
 
 @dataclass(frozen=True)
 class PartiesOnly(Aggregate):
-    """Stands for a state that cannot be made, or is not: all that is known of it is whose it is."""
+    """Stands for a state that cannot be, or was not, loaded: only its parties are known."""
 
     customer: str | None
     provider: str | None
@@ -54,19 +54,23 @@ class PartiesOnly(Aggregate):
 
 
 def placeholder_of(damaged: Unreadable) -> Versioned[Any]:
-    """A state with the parties, or the maker, of what is damaged, by which a scope decides whether it is reached."""
+    """A state with the parties or the maker of a damaged aggregate, by which a scope decides whether it is visible."""
     return placeholder_of_parties(damaged.parties, damaged.maker)
 
 
 def placeholder_of_parties(
     parties: tuple[str | None, str | None], maker: str | None = None
 ) -> Versioned[Any]:
-    """Stands for the state of an aggregate of which no more is known than whose it is."""
+    """A state that has only parties and a maker, for an aggregate that is not loaded."""
     return Versioned(PartiesOnly("", *parties, maker), 0, 0, datetime.fromtimestamp(0, UTC))
 
 
 def require_visible(permits: Permits | None, stream: str, versioned: Versioned[Any] | None) -> None:
-    """Raises NotFound where the sender does not reach what is there: it does not exist for the sender."""
+    """Check that a stream is visible to the sender.
+
+    Raises:
+        NotFound: the stream exists, but not for this sender.
+    """
     if permits is not None and versioned is not None and not permits(versioned):
         raise NotFound.of(stream)
 
@@ -74,11 +78,13 @@ def require_visible(permits: Permits | None, stream: str, versioned: Versioned[A
 async def load_answered_state(
     store: Store, stream: str, version: int, before: int, permits: Permits | None
 ) -> Versioned[Any]:
-    """The state at a version, which an earlier answer to a sender showed, for who reached it then or at the version
-    before the command: a worker gets the answer to what ended its claim again.
+    """Load the state at `version` to repeat an earlier answer.
+
+    The sender must be allowed to see the state at `version`, or at `before`, the version before the command: so a worker
+    gets the answer again to the command that ended its claim.
 
     Raises:
-        NotFound, Forbidden: the sender reached neither, or might not do this with it.
+        NotFound, Forbidden: the sender may see neither.
     """
     found = await store.load(stream, version)
     assert found is not None
@@ -93,8 +99,10 @@ async def load_answered_state(
 
 
 def require_readable(message: Message, stream: str, damaged: Unreadable) -> None:
-    """Raises what is wrong, unless the sender does not reach the stream: then it is as if it were not there. What may
-    have to be created is said to be damaged in any case.
+    """Raise the error of a damaged stream, if the sender may know of it.
+
+    A stream that the sender may not see is treated as absent. A stream that the command may create is reported as damaged
+    to every sender, as it cannot be created.
     """
     own, permits = stream == message.stream, message.permits
     creates = isinstance(message.command, Creation) is own

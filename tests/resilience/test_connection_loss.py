@@ -90,7 +90,7 @@ async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothi
             for count in range(1, 6):
                 for _ in range(12):
                     await bus.send(message("a", Raise()))
-                assert bus._known.alone
+                assert bus._cache.alone
                 proxy.cut = cut
                 with found_out(cut):
                     await bus.send(message("a", Raise(amount=1_000)))

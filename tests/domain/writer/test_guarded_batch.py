@@ -77,7 +77,7 @@ async def test_event_beside_those_of_another_process_takes_one_statement(
             between = await one.send(message("a", Raise()))
             assert between.versioned.position == before.versioned.position + 1
             there = await other._store.append(
-                [raised("b", 2 + times)], clock(), session=other._known.session
+                [raised("b", 2 + times)], clock(), session=other._cache.session
             )
             assert there == between.versioned.position
         assert not taken

@@ -224,12 +224,12 @@ async def test_command_to_what_is_away_is_refused_alone(
     await archived(past, bucket)
     await past.pause("e-2")
     paused = len(await past.store.history("execution/e-2"))
-    past.bus._known.forget()  # as another process, which knows no state
+    past.bus._cache.forget()  # as another process, which knows no state
     with silent(bucket):
         names = ("e-0", "e-2", "e-1")
         sent = [past.bus.submit(Message(f"execution/{n}", USAGE, "tester")) for n in names]
         first, other, second = await asyncio.gather(*sent, return_exceptions=True)
-        past.bus._known.forget()
+        past.bus._cache.forget()
         with pytest.raises(NotFound):
             await past.bus.send(Message("execution/e-1", USAGE, "a stranger", permits=only_others))
         with pytest.raises(ArchiveAway):
