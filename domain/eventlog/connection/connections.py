@@ -1,5 +1,5 @@
-"""The connections to the log's database: one that writes, a pool of those that read, and a small pool
-of those that search, which clients may make as slow as they like.
+"""The connections to the database of a log: one that writes, a pool for reads, and a small pool for searches, whose speed
+depends on the filters of clients.
 """
 
 from __future__ import annotations
@@ -30,22 +30,21 @@ from domain.eventlog.connection.timeouts import OUTAGES, cut_after, is_closed_by
 from domain.eventlog.sessions import program, session_options
 from domain.outages import Outages
 
-# After so many seconds the connection to a database that hangs is cut.
-READ_TIMEOUT, WRITE_TIMEOUT = 5, 5
-LOOKUP_TIMEOUT = 2
+READ_TIMEOUT, WRITE_TIMEOUT, LOOKUP_TIMEOUT = 5, 5, 2
+"""Seconds after which a connection is cut, as its database hangs."""
 OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
-"""Of a transaction that has not ended. In one that has failed every further statement fails, too."""
+"""The statuses of a connection whose transaction has not ended."""
 END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity
     WHERE application_name = ANY(%s) AND pid <> pg_backend_pid()"""
 
 
 class Connections:
-    """Made again whenever they must be. `session` changes with the connection that writes."""
+    """Makes connections, and new ones for those that are lost. `session` numbers the connections that have written."""
 
     def __init__(
         self, conninfo: str, schema: str, readers: int, shared: SharedDatabase | None = None
     ) -> None:
-        """Pools of its own, with so many readers, or those of a database that is `shared` with other logs."""
+        """Make pools of its own, with so many `readers`, or use those of a database that is `shared` with other logs."""
         self.session = 0
         self._identity = token_hex(8)
         self.outages = Outages()
@@ -57,10 +56,9 @@ class Connections:
             "options": f"{session_options(schema)} {NO_WAIT}",
         }
         self.notifier: Notifier | None = None
-        """Goes to another database with the rest."""
+        """The notifier that `relocate` relocates, too."""
         self._writer: AsyncConnection | None = None
-        self._writer_of = ""
-        """Where it leads to."""
+        self._writer_conninfo = ""
         self._former_writer = ""
         self._writing = False
         if shared is None:
@@ -68,7 +66,7 @@ class Connections:
             self._searchers = self._pool(max(2, readers // 2), f" {SEARCHING}")
         else:
             self._readers, self._searchers = shared.readers, shared.searchers
-            self._turns = {
+            self._pool_limits = {
                 pool: asyncio.Semaphore(shared.of_one_log)
                 for pool in (shared.readers, shared.searchers)
             }
@@ -78,7 +76,7 @@ class Connections:
         return new_pool(self._conninfo, options, size, self._check_reachable, application_name=name)
 
     async def open(self) -> None:
-        """Start the pools; they connect in the background, and again whenever they must."""
+        """Start the pools, which connect and reconnect in the background."""
         if self._shared is not None:
             self._shared.on_away.add(self.outages.begin)
             return
@@ -86,11 +84,12 @@ class Connections:
         await self._searchers.open()
 
     async def relocate(self, conninfo: str) -> None:
-        """Connect to another database from now on; what is lent out ends where it is. Connections that are shared with other
-        logs lead nowhere else: such a log is closed, and opened where it is.
+        """Connect to another database from now on; connections that are lent out stay until they are returned.
+
+        Not for connections that are shared with other logs: such a log is closed, and opened in its new database.
         """
         if self._shared is not None:
-            raise RuntimeError("the connections of a database that logs share lead nowhere else")
+            raise RuntimeError("shared connections cannot be relocated: close the log, and open it")
         self._conninfo = conninfo
         if self.notifier is not None:
             self.notifier.relocate(conninfo)
@@ -109,12 +108,12 @@ class Connections:
 
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[AsyncConnection]:
-        """The one connection that writes; a transaction that is left open is rolled back.
+        """Lend the one connection that writes. A transaction that is open at the end of the block is rolled back.
 
         Raises:
-            Overloaded: the database is away or too slow.
-            OutcomeUnknown: no memory was left, perhaps when all was sent.
-            RuntimeError: another task writes on it; one log has one writer in a process.
+            Overloaded: the database is unavailable or too slow.
+            OutcomeUnknown: the server has no memory left; everything may have been sent.
+            RuntimeError: another task has the connection; one log has one writer in a process.
         """
         if self._writing:
             raise RuntimeError("two writers share a store: give each a store of its own")
@@ -137,27 +136,27 @@ class Connections:
             self._mark_writer_idle()
 
     def _mark_writer_idle(self) -> None:
-        """The connection that writes is idle; where others need its slot it is closed, and in a while anyway."""
+        """Let the writing connection be closed where another log needs its slot, or after a while."""
         if self._shared is not None and self._writer is not None:
             self._shared.writer_slots.mark_idle(self, self.drop_writer)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
-        """A pooled connection in autocommit, for a few seconds.
+        """Lend a pooled connection in autocommit for a few seconds.
 
         Raises:
-            Overloaded: the database is away or too slow, or every connection is busy for too long.
+            Overloaded: the database is unavailable or too slow, or every connection is busy for too long.
         """
         async with self._lent(self._readers) as connection:
             yield connection
 
     @asynccontextmanager
     async def searcher(self, indexed: Sequence[str]) -> AsyncIterator[AsyncConnection]:
-        """A pooled connection in autocommit whose statements have `SEARCH_TIMEOUT` milliseconds each.
+        """Lend a pooled connection in autocommit, each statement of which may take `SEARCH_TIMEOUT` milliseconds.
 
         Raises:
-            TooExpensive: one of them takes longer; names the fields that are `indexed`.
-            Overloaded: as with `reader`.
+            TooExpensive: a statement took longer; the error names the `indexed` fields.
+            Overloaded: the database is unavailable or too slow, or every connection is busy for too long.
         """
         async with self._lent(self._searchers) as connection:
             try:
@@ -167,8 +166,8 @@ class Connections:
 
     @asynccontextmanager
     async def _lent(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
-        async with self._noticing_outages(), self._turn(pool):
-            connection = await _living(pool)
+        async with self._noticing_outages(), self._limit_of_log(pool):
+            connection = await _take_open_connection(pool)
             try:
                 with cut_after(READ_TIMEOUT, connection):
                     if isinstance(connection, SharedConnection):
@@ -178,21 +177,21 @@ class Connections:
                 await pool.putconn(connection)
 
     @asynccontextmanager
-    async def _turn(self, pool: AsyncConnectionPool) -> AsyncIterator[None]:
-        """One of the connections that this log may have at once of a pool that others need, too."""
+    async def _limit_of_log(self, pool: AsyncConnectionPool) -> AsyncIterator[None]:
+        """Wait until this log has fewer connections of a shared pool than one log may have at once."""
         if self._shared is None:
             yield
             return
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            await self._turns[pool].acquire()
+            await self._pool_limits[pool].acquire()
         try:
             yield
         finally:
-            self._turns[pool].release()
+            self._pool_limits[pool].release()
 
     @asynccontextmanager
     async def _noticing_outages(self) -> AsyncIterator[None]:
-        """What comes of using the database is noted; that it is away is an `Overloaded`."""
+        """Report the success or failure of the block to `outages`; raise Overloaded where the database is unavailable."""
         try:
             yield
         except OUTAGES as error:
@@ -204,14 +203,14 @@ class Connections:
         self.outages.note_answer()
 
     async def _check_reachable(self, _: AsyncConnectionPool) -> None:
-        """A pool could not connect: see whether the database is away, and why."""
+        """Find out why a pool could not connect, and report an outage of the database."""
         if self.outages.current is None:
             reason = await reason_away(self._conninfo, options=self._options["options"])
             if reason is not None:
                 self.outages.begin(reason)
 
     async def drop_writer(self) -> None:
-        """Discard the connection that writes: the outcome of its last statement is unknown."""
+        """Close the connection that writes, as the outcome of its last statement is unknown."""
         writer, self._writer = self._writer, None
         if writer is not None:
             self._former_writer = self._name
@@ -221,26 +220,26 @@ class Connections:
 
     @asynccontextmanager
     async def after_former_writer(self) -> AsyncIterator[AsyncConnection]:
-        """A connection of its own on which everything shows that the writer before wrote: the server's
-        end of that one is gone.
+        """Lend a new connection after the server has ended the session of the former writing connection, so that everything
+        which that session wrote is visible.
 
         Raises:
-            Overloaded: the database is away or too slow, or that end does not go.
+            Overloaded: the database is unavailable or too slow, or that session does not end.
         """
-        # The ones that asked before may still wait for a standby: nobody else would end them.
+        # Earlier connections of this kind may still wait for a standby, and nothing else would end them.
         name = f"executions look-up {self._identity}"
         async with self.fresh(application_name=name) as connection:
             cursor = await connection.execute(END, ([self._former_writer, name],))
-            if any(not gone for (gone,) in await cursor.fetchall()):
-                raise TimeoutError("a connection of before is still at work")
+            if any(not ended for (ended,) in await cursor.fetchall()):
+                raise TimeoutError("the session of a former connection has not ended")
             yield connection
 
     @asynccontextmanager
     async def fresh(self, **options: Any) -> AsyncIterator[AsyncConnection]:
-        """A connection of its own in autocommit, made now: to where the database is by now.
+        """Lend a new connection in autocommit, to the present database of the log.
 
         Raises:
-            Overloaded: the database is away or too slow.
+            Overloaded: the database is unavailable or too slow.
         """
         async with self._noticing_outages():
             connection = await AsyncConnection.connect(
@@ -254,12 +253,12 @@ class Connections:
 
     async def _connect_writer(self) -> AsyncConnection:
         if self._writer is not None and (
-            self._writer_of != self._conninfo or is_closed_by_server(self._writer)
+            self._writer_conninfo != self._conninfo or is_closed_by_server(self._writer)
         ):
             await self.drop_writer()
         if self._writer is None:
             self.session += 1
-            self._writer_of = self._conninfo
+            self._writer_conninfo = self._conninfo
             options = {**self._options, "application_name": self._name}
             connecting = partial(
                 AsyncConnection.connect, self._conninfo, autocommit=True, **options
@@ -272,12 +271,12 @@ class Connections:
 
     @property
     def _name(self) -> str:
-        """How the server knows the connection that writes: no other has the same name."""
+        """The unique `application_name` of the connection that writes."""
         return f"executions writer {self._identity} {self.session}"
 
 
-async def _living(pool: AsyncConnectionPool) -> AsyncConnection:
-    # The pool's own check of what it gives away would wait a second after each dead one.
+async def _take_open_connection(pool: AsyncConnectionPool) -> AsyncConnection:
+    # The pool's own check of a connection would wait a second after each closed one.
     while is_closed_by_server(connection := await pool.getconn()):
         await connection.close()
         await pool.putconn(connection)

@@ -1,4 +1,4 @@
-"""When the last heartbeat of each execution came: kept beside the log, as heartbeats are no events."""
+"""The time of the last heartbeat of each execution, in a table beside the log, as heartbeats are no events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAST_HEARTBEATS = "SELECT execution, at FROM heartbeats WHERE execution = ANY(%b
 async def read_heartbeats(
     connection: AsyncConnection, executions: Iterable[str]
 ) -> dict[str, datetime]:
-    """When the last heartbeat of each execution came, where one ever did."""
+    """The times of the last heartbeats, by the ids of those executions that have had one."""
     cursor = await connection.execute(
         LAST_HEARTBEATS, (list(executions),), prepare=True, binary=True
     )

@@ -1,5 +1,5 @@
-"""One look a second at the head of the log, for all parts of a process that has no streams, whose tail would look:
-whether there is something new, and whether the log is another one than it was.
+"""Polls the head of the log once a second, for all parts of a process that has no tail: for new events, and for a new log
+id.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 
 POLL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 
 class LogMonitor(Background):
-    """Wakes those who listen for events where the log is not where it was at the last look, and calls `on_other_log`
-    once it has another id than at the first. It looks after so many seconds, and at once where `wake` is set.
+    """Wakes the listeners for events where the head has moved since the last poll, and calls `on_other_log` once the log has
+    another id than at the first poll. It polls every so many seconds, and at once when `wake` is set.
     """
 
     outages = (Overloaded,)
@@ -36,7 +36,7 @@ class LogMonitor(Background):
         self._on_other_log = on_other_log
         self._listener = listener
         self._position: int | None = None
-        self._of_log = ""
+        self._log_id = ""
 
     def tasks(self) -> Tasks:
         return {"log monitor": self._run}
@@ -45,8 +45,8 @@ class LogMonitor(Background):
         while True:
             async with self._store.reader() as connection:
                 head = await read_head_unchecked(connection)
-            self._of_log = self._of_log or head.log_id
-            if head.log_id != self._of_log:
+            self._log_id = self._log_id or head.log_id
+            if head.log_id != self._log_id:
                 self._on_other_log()
                 return True
             if not self._listener.is_listening:

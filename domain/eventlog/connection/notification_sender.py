@@ -1,4 +1,4 @@
-"""One connection that sends notifications of commits: those of one log, or of all logs of a database."""
+"""One connection that sends the notifications of commits of one log, or of all logs of a database."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from domain.eventlog.connection.timeouts import with_keepalives
 from domain.supervisor import Background, Tasks
 
 PAUSE = 0.005
-"""Seconds between two statements, at least: listeners read all that was committed meanwhile."""
+"""The least number of seconds between two statements; one notification covers all commits in between."""
 NOTIFY = "SELECT pg_notify(channel, '') FROM unnest(%b::text[]) AS channel"
-# A notification is on no disk, so its commit waits for none, and holds the lock for microseconds.
+# A notification is not stored, so its commit need not wait for the disk, and holds the lock for microseconds.
 NO_FLUSH = "-c synchronous_commit=off"
 
 
 class NotificationSender(Background):
-    """Notifies channels. What cannot be sent while the connection is lost is sent over the next one."""
+    """Sends notifications to channels. Those that fail as the connection is lost are sent over the next one."""
 
     outages = (psycopg.Error, OSError)
 

@@ -1,4 +1,4 @@
-"""One connection per process that receives notifications, for all parts that wait for them."""
+"""One connection of a process that receives notifications for all its parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LISTENING_POLL, DISCONNECTED_POLL = 1.0, 0.25
 
 
 class Wake:
-    """Wakes one task. What happened while the task did not wait wakes it at its next wait."""
+    """Wakes one task. A `set` while the task does not wait ends its next wait at once."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -29,17 +29,17 @@ class Wake:
         self._event.set()
 
     def clear(self) -> None:
-        """Forget what happened so far: the task is about to look at all of it."""
+        """Discard earlier calls of `set`, as the task is about to poll."""
         self._event.clear()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Wait until `set` was called, or the time is over; whether it was called."""
+        """Wait until `set` is called, for so many seconds at most; return whether it was called."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
-        happened = self._event.is_set()
+        was_set = self._event.is_set()
         self._event.clear()
-        return happened
+        return was_set
 
 
 class Listener(Background):
@@ -67,23 +67,23 @@ class Listener(Background):
 
     @property
     def channels(self) -> Mapping[str, Sequence[Callable[[str | None], None]]]:
-        """What is called for each channel."""
+        """The handlers of each channel."""
         return self._handlers
 
     def add_handler(self, channel: str, handle: Callable[[str | None], None]) -> None:
-        """Call with the payload of each notification, and with None after each connect."""
+        """Add a function that is called with the payload of each notification, and with None after each connect."""
         if self._running:
             raise RuntimeError("the listener has started: its channels are fixed")
         self._handlers.setdefault(channel, []).append(handle)
 
     def subscribe(self, channel: str) -> Wake:
-        """What is woken by each notification, and after each connect."""
+        """A `Wake` that is set by each notification, and after each connect."""
         wake = Wake()
         self.add_handler(channel, lambda _: wake.set())
         return wake
 
     def wake(self, channel: str) -> None:
-        """Wake the subscribers of a channel, as a poll has found what they may not have been notified of."""
+        """Wake the subscribers of a channel, as a poll has found events, and their notification may have been lost."""
         for handle in self._handlers.get(channel, ()):
             handle(None)
 

@@ -1,8 +1,8 @@
-"""Notifies of commits: within the statement that writes, or by a statement of its own after it.
+"""Sends notifications of commits: within the statement that writes, or by a statement of its own after the commit.
 
-PostgreSQL lets those who notify commit one after the other, in all its databases: each holds one lock until its commit
-is on the disk and, where it has to be, on a standby. One log commits so anyway; several on one server would wait for
-each other.
+A transaction that notifies takes one lock of the whole PostgreSQL server, and holds it until its commit is on the disk
+and, with synchronous replication, on a standby. The commits of one log come one after the other anyway; those of several
+logs on one server would wait for each other.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from domain.eventlog.connection.shared import SharedDatabase
 
 
 class Notifier:
-    """Notifies the channel of a log of what is committed; `apart` from the commits, on a connection of its own, once
-    it is started, or on the one of a database that is `shared`: so of a log with a name, as several of those may be on one server.
+    """Notifies the channel of a log of its commits.
 
-    What is committed while that connection is lost is notified of when it is there again, and those who
-    listen look by themselves now and then.
+    With `apart` or `shared` it notifies after the commits, over a connection of its own or over the one of the `shared`
+    database. This is for logs with a name, of which several may be on one server. Commits while that connection is lost
+    are notified of after the next connect; meanwhile listeners poll.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Notifier:
 
     @property
     def apart(self) -> bool:
-        """Whether a commit notifies of nothing by itself."""
+        """Whether notifications are sent after the commit, not by the statement that writes."""
         return self._sender is not None
 
     @contextmanager
     def notifying(self, events: Sequence[Any]) -> Iterator[None]:
-        """Notify once the block is over, where events were committed in it, or may have been."""
+        """Notify at the end of the block, which commits `events`, also after an error, as they may have been committed."""
         try:
             yield
         finally:
@@ -50,17 +50,17 @@ class Notifier:
                 self._sender.notify(self.channel)
 
     def start(self) -> None:
-        """Begin to notify, and to connect again whenever that is needed."""
+        """Start the connection of its own, if there is one."""
         if self._own is not None:
             self._own.start()
 
     async def stop(self) -> None:
-        """Stop notifying."""
+        """Close the connection of its own, if there is one."""
         if self._own is not None:
             await self._own.stop()
 
     def relocate(self, conninfo: str) -> None:
-        """Notify in another database from now on."""
+        """Send the next notifications to another database."""
         if self._own is not None:
             self._own.relocate(conninfo)
             self._own.notify(self.channel)

@@ -1,4 +1,4 @@
-"""Pools of connections to the log's database, in autocommit, that are made again whenever they must be."""
+"""Pools of connections to the database of a log, in autocommit, which reconnect by themselves."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from psycopg_pool import AsyncConnectionPool
 from domain.eventlog.connection.timeouts import OUTAGES
 
 CONNECT_TIMEOUT = 3
-"""Seconds after which the connection to a database that hangs is cut."""
+"""Seconds that connecting to a database, or waiting for a pooled connection, may take."""
 NO_WAIT = "-c lock_timeout=4s -c statement_timeout=5s"
+"""Options of sessions: no statement waits, or runs, for long."""
 SEARCH_TIMEOUT = 500
 """Milliseconds that the database may take for one statement of a search."""
-# Workers make one search faster and several slower; compiling takes longer than a search may.
+# Parallel workers make one search faster and several slower; JIT compilation takes longer than a search may.
 SEARCHING = (
     f"-c statement_timeout={SEARCH_TIMEOUT}ms -c max_parallel_workers_per_gather=0 -c jit=off"
 )
 IDLE = 10.0
-"""Seconds after which a connection is closed that no log has used, where several share them."""
+"""Seconds without use after which a connection is closed that several logs share."""
 OnFailed = Callable[[AsyncConnectionPool], Awaitable[None]]
 
 
@@ -32,13 +33,14 @@ def new_pool(
     kind: type[AsyncConnection] | None = None,
     **more: Any,
 ) -> AsyncConnectionPool:
-    """A pool that is not open yet. Connections of a `kind` are shared by logs: there are none while none is needed.
+    """Make a pool, which the caller opens.
 
-    `on_failed` is called where it could not connect; `more` are parameters of each connection.
+    With a class `kind`, its connections are shared by logs, and none is open while none is needed. `on_failed` is called
+    after the pool could not connect. `more` are parameters of each connection.
     """
-    kept: dict[str, Any] = {"min_size": 1}
+    sizes: dict[str, Any] = {"min_size": 1}
     if kind is not None:
-        kept = {"connection_class": kind, "min_size": 0, "max_idle": IDLE}
+        sizes = {"connection_class": kind, "min_size": 0, "max_idle": IDLE}
     return AsyncConnectionPool(
         conninfo,
         kwargs={"connect_timeout": CONNECT_TIMEOUT, "options": options, "autocommit": True, **more},
@@ -47,12 +49,12 @@ def new_pool(
         reconnect_timeout=0,
         reconnect_failed=on_failed,
         open=False,
-        **kept,
+        **sizes,
     )
 
 
 async def reason_away(conninfo: str, **options: Any) -> str | None:
-    """Why a database cannot be reached; None where it can."""
+    """The error with which a database cannot be reached; None where it can be."""
     try:
         connection = await AsyncConnection.connect(
             conninfo, connect_timeout=CONNECT_TIMEOUT, **options

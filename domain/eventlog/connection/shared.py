@@ -1,4 +1,4 @@
-"""The connections to one database that all its logs share in a process: an idle log has none."""
+"""The connections to one database that its logs share in a process, so that an idle log has none."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from domain.eventlog.sessions import program
 from domain.supervisor import Background, Tasks
 
 POLL_INTERVAL = 1.0
-"""Seconds between two looks at idle connections."""
-WAITS = 3.0
-"""Seconds that one waits for a connection that others have."""
+"""Seconds between two checks of idle connections."""
+SLOT_TIMEOUT = 3.0
+"""Seconds to wait for a slot that another log has."""
 TURN = "SELECT set_config('search_path', %s, false), set_config('application_name', %s, false)"
 
 Close = Callable[[], Awaitable[None]]
 
 
 class SharedConnection(AsyncConnection):
-    """A connection that is of one log at a time. Before it is of any it finds no table."""
+    """A connection that is used for one log at a time. A new one has no schema, and finds no table."""
 
     schema = ""
 
     async def turn_to(self, schema: str) -> None:
-        """See the tables of this log, and of no other."""
+        """Use the tables of the log with this schema."""
         if self.schema != schema:
-            self.schema = ""  # unknown, until it has answered
+            self.schema = ""  # unknown until the statement has succeeded
             await self.execute(TURN, (schema, program(schema)), prepare=True)
             self.schema = schema
 
 
 class WriterSlots(Background):
-    """Slots for connections that are a log's own: those that write. Where all are taken, the connection that is idle for
-    longest is closed; and each once it was idle for a while.
+    """Slots for the writing connections, of which each log has one of its own. Where all slots are taken, the connection
+    that has been idle for longest is closed. Every connection is closed that has been idle for `IDLE` seconds.
     """
 
     def __init__(self, number: int) -> None:
         self._free = number
         self._idle: dict[object, tuple[float, Close]] = {}
         self._changed = asyncio.Event()
-        """Set once a slot is free, or its connection is idle."""
+        """Set when a slot becomes free, or its connection idle."""
 
     def tasks(self) -> Tasks:
         return {"idle connections": self._close_unused}
 
     async def connect(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> AsyncConnection:
-        """A new connection in a slot, which `leave` gives back.
+        """Take a slot, which `leave` frees, and make a connection in it.
 
         Raises:
-            TimeoutError: no slot becomes free in time.
+            TimeoutError: no slot became free within `SLOT_TIMEOUT`.
             psycopg.Error: the database cannot be reached.
         """
-        async with asyncio.timeout(WAITS):
+        async with asyncio.timeout(SLOT_TIMEOUT):
             while not self._free:
                 if self._idle:
                     await self._close(next(iter(self._idle)))
@@ -74,17 +74,17 @@ class WriterSlots(Background):
             raise
 
     def leave(self, owner: object) -> None:
-        """The connection of an owner is closed."""
+        """Free the slot of an owner whose connection is closed."""
         self._idle.pop(owner, None)
         self._release()
 
     def mark_idle(self, owner: object, close: Close) -> None:
-        """The connection of an owner is idle, and may be closed."""
+        """Mark the connection of an owner as idle; `close` may be called from now on."""
         self._idle[owner] = monotonic(), close
         self._changed.set()
 
     def resume(self, owner: object) -> None:
-        """The connection of an owner is in use."""
+        """Mark the connection of an owner as used."""
         self._idle.pop(owner, None)
 
     def _release(self) -> None:
@@ -99,18 +99,18 @@ class WriterSlots(Background):
         while True:
             before = monotonic() - IDLE
             for owner in [owner for owner, (at, _) in self._idle.items() if at < before]:
-                if owner in self._idle:  # the one before took a moment to close
+                if owner in self._idle:  # it may have been used while another was closed
                     await self._close(owner)
             await asyncio.sleep(POLL_INTERVAL)
 
 
 class SharedDatabase:
-    """One connection that listens, one that notifies, pools of those that read and of those that search, and slots
-    for those that write.
+    """The connections of a process to one database: one that listens, one that notifies, pools for reads and searches, and
+    slots for writing connections.
     """
 
     def __init__(self, conninfo: str, connections: int) -> None:
-        """`connections`: those that read, at most; half as many more search, and as many may write."""
+        """`connections`: how many may read; as many may write, and half as many search."""
         self.users = 0
         self.listen_connection, self.sender = (
             ListenConnection(conninfo),
@@ -118,9 +118,9 @@ class SharedDatabase:
         )
         self.writer_slots = WriterSlots(connections)
         self.of_one_log = max(2, connections // 4)
-        """Connections of a pool that one log may have at once: so there are some for others."""
+        """The most connections of a pool that one log may have at once."""
         self.on_away: set[Callable[[str], object]] = set()
-        """What is called with the reason where the database cannot be reached."""
+        """Functions that are called with the reason when the database cannot be reached."""
         self._conninfo = conninfo
         options = f"{NO_SCHEMA} {NO_WAIT}"
         searching = f"{options} {SEARCHING}"
@@ -132,7 +132,7 @@ class SharedDatabase:
         )
 
     async def start(self) -> None:
-        """Begin to connect, as it is needed."""
+        """Start the parts; each connects when it needs to."""
         self.listen_connection.start()
         self.sender.start()
         self.writer_slots.start()
@@ -148,14 +148,14 @@ class SharedDatabase:
         await self.searchers.close()
 
     async def _check_reachable(self, _: AsyncConnectionPool) -> None:
-        """A pool could not connect: see whether the database is away, and why."""
+        """Find out why a pool could not connect, and report an outage of the database."""
         if (reason := await reason_away(self._conninfo)) is not None:
             for call in list(self.on_away):
                 call(reason)
 
 
 class SharedDatabases:
-    """The databases of the logs that a process has to do with, each there while a log uses it."""
+    """The shared connections to databases, made for the first log that uses a database, and closed after the last one."""
 
     def __init__(self, connections: int) -> None:
         self._connections = connections
@@ -163,7 +163,7 @@ class SharedDatabases:
 
     @asynccontextmanager
     async def of(self, conninfo: str) -> AsyncIterator[SharedDatabase]:
-        """That of a connection string, while the block runs."""
+        """The shared connections to the database of a connection string, for the block."""
         shared = self._used.get(conninfo)
         if shared is None:
             shared = self._used[conninfo] = SharedDatabase(conninfo, self._connections)

@@ -15,7 +15,7 @@ from domain.eventlog.connection.standby_store import StandbyStore
 from domain.supervisor import Background, Tasks
 
 EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 MOST_LAG = 2.0
 """Seconds that a standby may be behind the primary."""
 NOT_LOOKED = "it was not checked yet"
@@ -27,8 +27,8 @@ log = structlog.get_logger()
 
 
 class StandbyStatus(NamedTuple):
-    """The state of a standby: whether it is one, of which log, its position, and the time that the event seen last by
-    this process has there.
+    """A row of `LOOK`: whether a database is a standby, the id and position of its log, and the time of its event at the
+    position that this process has seen last.
     """
 
     is_standby: bool
@@ -45,26 +45,27 @@ class SeenEvent(NamedTuple):
 
 
 class Lag:
-    """For how long a standby may have lacked something that was seen on the primary.
+    """For how many seconds a standby may have lacked events that were seen on the primary.
 
-    What was seen at a time is marked: once the standby has the mark, it has all that was there then.
+    It notes a position of the primary and the time (the mark). Once the standby has reached that position, it has
+    everything that the primary had at that time.
     """
 
     def __init__(self) -> None:
         self.seconds = inf
-        self._whole_at = -inf
+        self._complete_at = -inf
         self._mark, self._marked_at = 0, -inf
 
     def update(self, standby: int, primary: int, now: float) -> None:
-        """Take the positions of both at a time, in seconds."""
+        """Update `seconds` by the positions of standby and primary at a monotonic time."""
         if standby >= self._mark:
-            self._whole_at = now if standby >= primary else self._marked_at
+            self._complete_at = now if standby >= primary else self._marked_at
             self._mark, self._marked_at = primary, now
-        self.seconds = now - self._whole_at
+        self.seconds = now - self._complete_at
 
 
 def reason_unusable(status: StandbyStatus, of_log: str, seen: SeenEvent) -> str | None:
-    """Why a database must not be read from, whatever its position; None where it may be."""
+    """Why a database must not be read from, apart from its lag; None where it may be."""
     if not status.is_standby:
         return "it is no standby"
     if status.log_id != of_log:
@@ -86,7 +87,7 @@ class Standby(Background):
 
     @property
     def usable(self) -> bool:
-        """Whether reads may go there."""
+        """Whether reads may go to the standby."""
         return self._reason is None and self.store.outages.current is None
 
     def tasks(self) -> Tasks:
@@ -103,7 +104,7 @@ class Standby(Background):
             await asyncio.sleep(EVERY)
 
     async def find_reason(self) -> str | None:
-        """Why reads must not go there now; None where they may."""
+        """Query the standby: why reads must not go to it at present; None where they may."""
         seen = SeenEvent(self.store.primary.seen.position, self.store.primary.seen.at)
         try:
             async with self.store.unchecked_reader() as connection:
@@ -117,7 +118,7 @@ class Standby(Background):
         if (reason := reason_unusable(status, self._of_log, seen)) is not None:
             return reason
         self.lag.update(status.position, seen.position, monotonic())
-        # Back only when it is well within the bound, so that one near to it does not come and go.
+        # An unusable standby must be at half the bound, so that one near the bound does not change all the time.
         most = MOST_LAG if self._reason is None else MOST_LAG / 2
         return None if self.lag.seconds <= most else "it lags"
 

@@ -1,4 +1,4 @@
-"""The log as a standby of its PostgreSQL has it: to be read, and a little behind the primary."""
+"""Reads the log from a standby of PostgreSQL, which is a little behind the primary."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from domain.model import Versioned
 from domain.outages import AWAY, Outages
 
 CONNECTS_WITHIN, ANSWERS_WITHIN = 0.5, 2.0
-"""Seconds for a connection, and for what is read on it: the primary can be asked instead."""
+"""Seconds for connecting, and for reading: short, as the primary can be read instead."""
 ARRIVES_WITHIN, PAUSE = 0.05, 0.002
-"""Seconds that a read waits for what the primary has already, and between two looks."""
+"""Seconds that a read waits until the standby has what it needs, and between two checks of that."""
 NO_WAIT_FOR = 5.0
-"""Seconds without such waits after one that has failed."""
-NOT_THERE = "The standby has not got so far."
+"""Seconds without such waits after one has failed."""
+NOT_THERE = "The standby has not reached the position."
 SAME_LOG = """SELECT pg_is_in_recovery() AND log_id = %b AND NOT EXISTS (
     SELECT FROM events WHERE notification_id = %b AND at <> %b) FROM head"""
-"""Whether a standby is one of this log, and has no other event where one was seen on the primary."""
+"""Whether a database is a standby of this log, and has no other event at the position that was seen last."""
 LOG_REACHES = "SELECT position >= %b FROM head"
 
 
@@ -46,7 +46,7 @@ class StandbyCondition(NamedTuple):
     values: tuple[Any, ...]
 
     def and_also(self, other: StandbyCondition | None) -> StandbyCondition:
-        """Both, of one moment."""
+        """The condition that both hold at one moment."""
         if other is None:
             return self
         return StandbyCondition(
@@ -55,7 +55,7 @@ class StandbyCondition(NamedTuple):
 
 
 class StandbyOutages(Outages):
-    """Knows why the standby is away. `Standby` logs that."""
+    """Stores why the standby is unavailable. `Standby` logs the reason."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class StandbyConnections(Connections):
             async with super()._lent(pool) as connection:
                 with cut_after(ANSWERS_WITHIN, connection):
                     yield connection
-        except psycopg.Error as error:  # such as a table of which it has an older form
+        except psycopg.Error as error:  # such as a table that has an older form there
             raise Overloaded(AWAY) from error
 
 
@@ -113,14 +113,14 @@ class CatchUpWait:
         return ARRIVES_WITHIN if monotonic() >= self._none_until else 0.0
 
     def disable_for_a_while(self) -> None:
-        """A wait has failed: let no read wait for `NO_WAIT_FOR` seconds."""
+        """Let no read wait for the next `NO_WAIT_FOR` seconds, as a wait has failed."""
         self._none_until = monotonic() + NO_WAIT_FOR
 
 
 class StandbyStore(Store):
-    """Reads from a standby. Data keys are the primary's alone: a standby that lags still has some that were destroyed.
+    """Reads from a standby. Data keys come from the primary, as a standby that lags still has keys that were destroyed.
 
-    Every method that reads raises Overloaded, too, where the standby cannot answer, or not soon.
+    Every method that reads also raises Overloaded where the standby does not answer soon.
     """
 
     connections_of = StandbyConnections
@@ -137,17 +137,19 @@ class StandbyStore(Store):
         self.reached: StandbyCondition | None = None
 
     async def open(self) -> None:
-        """Start to connect. Nothing is notified from here: a standby cannot."""
+        """Start to connect, without a notifier: a standby cannot notify."""
         await self._connections.open()
 
     def once(self, reached: StandbyCondition) -> StandbyStore:
-        """The same, each connection of which is lent only once this holds on it, so whichever standby it leads to."""
+        """A copy of the store that lends a connection only once the condition `reached` holds on it, as connections may lead
+        to different standbys.
+        """
         store = copy(self)
         store.reached = reached
         return store
 
     def unchecked_reader(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection to whatever is there, to look what that is."""
+        """Lend a connection without checking that it leads to a usable standby."""
         return super().reader()
 
     @asynccontextmanager
@@ -163,7 +165,7 @@ class StandbyStore(Store):
             yield connection
 
     async def _wait_for_condition(self, connection: AsyncConnection) -> None:
-        """Whichever standby it leads to, and whatever has become of that since it was looked after."""
+        """Wait until the standby of a connection is one of this log, and the condition of the store holds."""
         seen = self.primary.seen
         wanted = StandbyCondition(SAME_LOG, (self._of_log, seen.position, seen.at)).and_also(
             self.reached

@@ -1,4 +1,4 @@
-"""Notices in time that the database is away or hangs, and raises one error for it."""
+"""Notices in time that the database is unavailable or hangs, and turns such errors into `Overloaded`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from domain.errors import Overloaded
 from domain.outages import AWAY, MOVING, Outages
 
 FENCED = "the log is being moved"
-"""What the fence of a log says that moves."""
+"""What the error of the fence says while a log is moved (`domain/eventlog/moving/fence.py`)."""
 NO_SPACE = "No space left on device"
 OF_CONNECTIONS = ("08", "57P", "53300")
-"""SQLSTATEs of connections that cannot be made or are lost. One that broke has none at all."""
+"""SQLSTATEs of connections that cannot be made or are ended. The error of a connection that broke has no SQLSTATE."""
 OUTAGES = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -33,7 +33,7 @@ OUTAGES = (
 
 @asynccontextmanager
 async def available() -> AsyncIterator[None]:
-    """A database that is away or too slow is an `Overloaded`, whatever psycopg calls it."""
+    """Turn the errors of a database that is unavailable or too slow into `Overloaded`."""
     try:
         yield
     except OUTAGES as error:
@@ -41,7 +41,7 @@ async def available() -> AsyncIterator[None]:
 
 
 def note_outage(error: Exception, outages: Outages) -> Overloaded:
-    """Tell `outages` of an error, where it means that the database is away or full; returns the refusal for the caller."""
+    """Report an error to `outages`, if it means that the database is unavailable or full. Return the error for the caller."""
     if isinstance(error, psycopg.errors.ObjectInUse) and FENCED in str(error):
         return Overloaded(MOVING)
     if isinstance(error, psycopg.errors.DiskFull) or NO_SPACE in str(error):
@@ -61,10 +61,10 @@ def _is_of_connection(error: Exception) -> bool:
 
 @contextmanager
 def cut_after(seconds: float, connection: AsyncConnection) -> Iterator[None]:
-    """Shut the connection down when the time is over: a pending call gets an error.
+    """Shut the connection down after so many seconds, which ends a pending call with an error.
 
-    Not `asyncio.timeout`: psycopg answers a cancellation by asking the server to cancel the query,
-    and waits up to ten seconds for a server that hangs.
+    Not `asyncio.timeout`: after a cancellation psycopg asks the server to cancel the query, and waits up to ten seconds for
+    a server that hangs.
     """
     timer = asyncio.get_running_loop().call_later(seconds, _cut, connection)
     try:
@@ -86,7 +86,7 @@ def is_closed_by_server(connection: AsyncConnection) -> bool:
 
 
 def _cut(connection: AsyncConnection) -> None:
-    # Closed it must not be here: its waiter still has the descriptor in the event loop.
+    # Shut down, not closed: the pending call still has the descriptor in the event loop.
     with (
         suppress(OSError, psycopg.Error),
         socket.socket(fileno=os.dup(connection.fileno())) as line,
@@ -95,11 +95,11 @@ def _cut(connection: AsyncConnection) -> None:
 
 
 def with_keepalives(conninfo: str) -> str:
-    """The connection string with keepalives: a connection to a host that is gone is noticed within seconds."""
+    """Add keepalives to a connection string, so that the loss of the host is noticed within seconds."""
     return make_conninfo(
         conninfo,
         keepalives_idle=5,
         keepalives_interval=2,
         keepalives_count=3,
-        tcp_user_timeout=15_000,  # the same, for one that has gone with a question unanswered
+        tcp_user_timeout=15_000,  # for a host that is lost while a query is unanswered
     )

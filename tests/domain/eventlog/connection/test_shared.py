@@ -176,7 +176,7 @@ async def notify(database: str, channel: str, query: str = "SELECT pg_notify(%s,
 async def test_slot_of_the_connection_that_is_idle_for_longest_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shared, "WAITS", 0.05)
+    monkeypatch.setattr(shared, "SLOT_TIMEOUT", 0.05)
     slots, closed = WriterSlots(2), []
 
     async def connect() -> psycopg.AsyncConnection:
