@@ -1,4 +1,4 @@
-"""Appends one batch of events: under the log's lock, or optimistically without it."""
+"""Appends a batch of events: under the lock of the log, or optimistically without it."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ log = structlog.get_logger()
 
 
 class Transaction:
-    """One batch, under the lock of the log. `position` and `at` are those of its last event.
+    """Writes one batch under the lock of the log. `position` and `at` are those of the last event of the log.
 
-    `session` changes with the connection. What was learned under another session is void: after a
-    failover this server may lack its last commits. `notifier` says that events were committed.
+    `session` is another number for each connection that writes. What was read in another session is void, as after a
+    failover this server may lack the last commits of the former one. `notifier` notifies of committed events.
     """
 
     locked: ClassVar[bool] = True
@@ -68,13 +68,13 @@ class Transaction:
         self.at = at
 
     async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
-        """What was answered under these idempotency keys since a time."""
-        # Never prepared: a plan made while the table was empty reads all of it for long.
+        """The replies that were stored under these idempotency keys since a time."""
+        # Not prepared: a plan made while the table was empty would read the whole table for a long time.
         cursor = await self._connection.execute(REPLIES, (keys, since), prepare=False, binary=True)
         return {row[0]: Reply(*row) for row in await cursor.fetchall()}
 
     async def latest(self, asked: Mapping[str, int]) -> dict[str, int]:
-        """Of these types the positions of the last events, where such came after the position of each."""
+        """For each type of event in `asked`, the position of its last event, if that is after the given position."""
         return await latest(self._connection, asked)
 
     async def load(
@@ -82,13 +82,13 @@ class Transaction:
         known: Mapping[str, Versioned[Any] | None],
         damaged: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
-        """`StateLoader.load` for the writer: the present states of streams."""
+        """The present states of streams, as `StateLoader.load` returns them; `known` has cached older states."""
         load = self._states.load
-        return await load(self._connection, known, believe_absent=True, damaged=damaged)
+        return await load(self._connection, known, use_absent=True, damaged=damaged)
 
     async def learn(self, streams: Iterable[str]) -> None:
-        """Load the data keys of these streams; those without one are remembered as absent."""
-        await self._states.learn(self._connection, streams, believe_absent=True)
+        """Load the data keys of streams into the keyring, which also caches which streams have none."""
+        await self._states.learn(self._connection, streams, use_absent=True)
 
     async def append(
         self,
@@ -98,14 +98,14 @@ class Transaction:
         lines: Sequence[LineRow] = (),
         heartbeats: Heartbeats = NO_HEARTBEATS,
     ) -> None:
-        """Write and commit. Positions and versions are the caller's to give.
+        """Write rows and commit.
 
-        Positions follow on `position`, and all the events were recorded `at` the same time.
+        The caller has numbered the events: positions from `position` + 1 on, versions in each stream. All have the time `at`.
 
         Raises:
             HeadMoved: another request stored one of the idempotency keys in the meantime.
-            Overloaded: the database has not stored what it was sent.
-            OutcomeLost: the connection broke when all was sent.
+            Overloaded: the database has not stored the rows.
+            OutcomeLost: the connection broke after everything was sent.
         """
         run = self._connection.execute
         if replies and not await store_replies(self._connection, replies, at):
@@ -119,7 +119,7 @@ class Transaction:
         keys.note_written(self._states.keyring)
 
     async def confirm(self) -> None:
-        """Nothing to check: the lock guarantees that the head has not moved."""
+        """Do nothing, as the lock guarantees that the head has not moved."""
 
     def _statement(
         self,
@@ -129,7 +129,7 @@ class Transaction:
         lines: Sequence[LineRow],
         heartbeats: Heartbeats,
     ) -> tuple[str, list[Any]]:
-        """The statement that writes everything, and its values."""
+        """The one statement that writes a batch, and its values."""
         values: list[Any] = [self.position]
         if events:
             assert self.position + len(events) == events[-1].position
@@ -160,21 +160,21 @@ class Transaction:
 
 @contextmanager
 def _committing(commit: Commit, notifier: Notifier) -> Iterator[None]:
-    """Notify of what is committed. Refuse what the database has not stored, although it reported no error of its own:
-    something in it keeps the row of a head from being moved. Nothing of the transaction remains.
+    """Notify of events that the block commits. Raises Overloaded where the statement of the block divides by zero, as a
+    trigger or a rule in the database has kept it from moving a head; then nothing is committed.
     """
     try:
         with detect_lost_commit(commit), notifier.notifying(commit.events):
             yield
     except DivisionByZero as error:
-        log.error(
-            "the database has not stored what was appended: a trigger or a rule is in the way"
-        )
+        log.error("the database has not stored appended events: a trigger or a rule prevents it")
         raise Overloaded(NOT_STORED) from error
 
 
 async def latest(connection: AsyncConnection, asked: Mapping[str, int]) -> dict[str, int]:
-    """`Transaction.latest`, called by the holder of the lock."""
+    """For each type of event in `asked`, the position of its last event, if that is after the given position. The caller
+    holds the lock of the log.
+    """
     if not asked:
         return {}
     cursor = await connection.execute(LATEST, (list(asked), min(asked.values())))
@@ -183,17 +183,15 @@ async def latest(connection: AsyncConnection, asked: Mapping[str, int]) -> dict[
 
 
 class HeadMoved(Exception):
-    """Another process has written since, or another request has stored one of the idempotency keys; nothing
-    of this attempt was written.
-    """
+    """Another process has written, or another request has stored one of the idempotency keys; nothing was written."""
 
 
 class WrongGuess(HeadMoved):
-    """A stream that was believed absent may be there; nothing of the attempt remains."""
+    """A stream that was assumed to be absent may exist; nothing was written."""
 
 
 class StreamMoved(HeadMoved):
-    """A stream has an event of that version already; nothing was written."""
+    """A stream already has an event of the same version; nothing was written."""
 
 
 async def append_guarded(
@@ -206,15 +204,16 @@ async def append_guarded(
     unless: Mapping[str, int] | None = None,
     exact: bool = False,
 ) -> int:
-    """Append events wherever the log is, if each of their streams is where they follow on it; the position before them,
-    which is decided only here. Their time is that of the last event of the log where that is later, unless it is `exact`:
-    then they come no earlier than they are numbered, either. For `unless` (see `latest`) the lock is taken first.
+    """Append events at the present head of the log, if their versions are the next of their streams; return the position before.
+
+    Their time is `at`, or that of the last event if it is later. With `exact` they are appended only at `at`, and at no lower
+    positions than they have; with `unless` under the lock, and only if no event of such a type came after its position.
 
     Raises:
-        StreamMoved: one of the streams went on, or one of those events came.
-        HeadMoved: the last event is later than the exact time, or the log went back.
-        Overloaded: the database has not stored what it was sent.
-        OutcomeLost: the connection broke when all was sent.
+        StreamMoved: a stream has new events, or an event of a type in `unless` came.
+        HeadMoved: with `exact`, the last event is later, or the head is lower.
+        Overloaded: the database has not stored the events.
+        OutcomeLost: the connection broke after everything was sent.
     """
     keys = NewKeys.of(events, states)
     values: list[Any] = [len(events), at, *([at, events[0].position - 1] if exact else [])]
@@ -249,9 +248,9 @@ def _arrays(rows: Sequence[EventRow]) -> list[Any]:
 
 
 class OptimisticTransaction(Transaction):
-    """One batch without the lock: its caller knows the head, and believes that no other process writes.
+    """Writes one batch without the lock, for a caller that has cached the head and assumes that no other process writes.
 
-    Whether that is so shows when it is written, in the one statement that does it.
+    The one statement of `append` checks that assumption.
     """
 
     locked: ClassVar[bool] = False
@@ -264,13 +263,13 @@ class OptimisticTransaction(Transaction):
         lines: Sequence[LineRow] = (),
         heartbeats: Heartbeats = NO_HEARTBEATS,
     ) -> None:
-        """As `Transaction.append`; replies take the lock, so there are none.
+        """Write rows and commit, as `Transaction.append`; `replies` must be empty, as they need the lock.
 
         Raises:
-            HeadMoved: the head was elsewhere.
-            WrongGuess: a stream that was believed absent is there.
-            Overloaded: the database has not stored what it was sent.
-            OutcomeLost: the connection broke when all was sent.
+            HeadMoved: the head of the log is at another position.
+            WrongGuess: a stream that was assumed to be absent exists.
+            Overloaded: the database has not stored the rows.
+            OutcomeLost: the connection broke after everything was sent.
         """
         assert not replies
         keys = NewKeys.of(events, self._states)
@@ -288,7 +287,7 @@ class OptimisticTransaction(Transaction):
         """Check that the head has not moved.
 
         Raises:
-            HeadMoved: the head was elsewhere.
+            HeadMoved: the head has another position or time.
         """
         cursor = await self._connection.execute(HEAD)
         if await cursor.fetchone() != (self.position, self.at):

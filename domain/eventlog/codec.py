@@ -1,4 +1,4 @@
-"""Events, states and log lines as stored, and back. Sealing happens here, before anything is stored."""
+"""Encodes events, states and log lines as rows, and decodes them. Sealed fields are encrypted here, before they are stored."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from domain.sealing import Ciphertext, Opening, Sealing
 
 
 class Snapshot(NamedTuple):
-    """One row of the snapshots: the state after `version` events, sealed fields as tokens.
+    """A row of the table `snapshots`: the state after `version` events, its sealed fields as tokens.
 
-    `shape` says of which form the state is: a program whose states look otherwise leaves it alone.
+    `shape` is the fingerprint of the state classes that wrote it; a program with another fingerprint does not read it.
     """
 
     stream: str
@@ -44,7 +44,7 @@ class Snapshot(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """One row of the log: `data` is the event's wire JSON with sealed fields as tokens."""
+    """A row of the log: `data` is the event as wire JSON, with its sealed fields as tokens."""
 
     position: int
     version: int
@@ -67,21 +67,23 @@ class LineRow(NamedTuple):
 
 
 UNSEALED_VERSION = 0
-"""Tokens name the version they are sealed for; that of a log line is no event's."""
+"""The version in the tokens of log lines. Other tokens have the version of their event, from 1."""
 SNAPSHOT_EVERY = 500
 """Versions of a stream from one snapshot to the next."""
 SEALED_ONLY = Opening()
-NOTHING_OPEN = Sealing(lambda content: _seal(None, 0, content))
+"""The validation context that opens no token."""
+ALREADY_SEALED = Sealing(lambda content: _seal(None, 0, content))
+"""The serialisation context of content that is sealed already: open content raises LookupError."""
 
 
 def opening(key: DataKey | None) -> Opening:
-    """The context that opens what `key` sealed; without a key everything stays sealed."""
+    """The validation context that opens tokens by `key`; without a key all stay sealed."""
     key = usable(key)
     return SEALED_ONLY if key is None else Opening(key.open_or_report)
 
 
 class Codec:
-    """Knows each event by its public name and each state by the kind of its stream."""
+    """Encodes and decodes the events of a set of classes, and snapshots of the states of each kind of stream."""
 
     def __init__(
         self, events: Iterable[type[Event]], states: Mapping[str, type[Aggregate]]
@@ -93,11 +95,11 @@ class Codec:
         self.shape = fingerprint([s.json_schema(by_alias=False) for s in self._states.values()])
 
     def encode(self, recorded: Recorded, key: DataKey | None) -> EventRow:
-        """The row of an event; a type with sealed fields needs the stream's key.
+        """Encode an event as a row; `key` is needed for a type with sealed fields.
 
         Raises:
-            WrongKey: that key is damaged.
-            Erased: it was destroyed, and the event has something to seal.
+            WrongKey: the key is damaged.
+            Erased: the key was destroyed, and a sealed field of the event is set.
         """
         event = recorded.event
         if event.sealed and key is not None and (key.destroyed or isinstance(key, DamagedKey)):
@@ -117,15 +119,14 @@ class Codec:
         )
 
     def decode(self, row: EventRow, key: DataKey | None = None) -> Recorded:
-        """The event of a row. Without a key its sealed fields stay `Ciphertext`, and so does with one
-        what cannot be opened.
+        """Decode the event of a row. Fields that `key` does not open, and without a key all sealed fields, stay `Ciphertext`.
 
         Raises:
-            Damaged: its bytes are not what its type says, or this program does not know the type.
+            Damaged: the bytes do not fit the type, or the type is unknown to this program.
         """
         try:
             return self._decode(row, key)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it quotes content
+        except Exception as error:  # noqa: BLE001 - its text may quote content
             raise Damaged(
                 f"Event {row.version} of {row.stream}, at position {row.position}, cannot be read.",
                 reason=reason(error)
@@ -136,7 +137,7 @@ class Codec:
             ) from None
 
     def knows(self, type_: str) -> bool:
-        """Whether there is an event with this public name."""
+        """Whether there is an event class with this public name."""
         return type_ in self._events
 
     def _decode(self, row: EventRow, key: DataKey | None) -> Recorded:
@@ -163,7 +164,7 @@ class Codec:
     def take_snapshot(
         self, stream: str, versioned: Versioned[Any], key: DataKey | None
     ) -> Snapshot:
-        """A state as a row; what was opened is sealed again."""
+        """Encode a state as a snapshot; opened fields are sealed again by `key`."""
         adapter = self._states[stream.partition("/")[0]]
         context = Sealing(partial(_seal, key, versioned.version))
         state = adapter.dump_json(
@@ -174,22 +175,22 @@ class Codec:
         )
 
     def close(self, stream: str, versioned: Versioned[Any]) -> Versioned[Any]:
-        """A state whose sealed fields nobody can open."""
-        lost = DataKey(urandom(KEY_BYTES), stream)
-        return self.restore(self.take_snapshot(stream, versioned, lost))._replace(
+        """A copy of a state whose sealed fields are `Ciphertext` under a random key that is thrown away."""
+        random_key = DataKey(urandom(KEY_BYTES), stream)
+        return self.restore(self.take_snapshot(stream, versioned, random_key))._replace(
             size=versioned.size
         )
 
     def restore(self, row: Snapshot, key: DataKey | None = None) -> Versioned[Any]:
-        """The state of a row. Without a key its sealed fields stay `Ciphertext`.
+        """Decode the state of a snapshot. Without a key its sealed fields stay `Ciphertext`.
 
         Raises:
-            Damaged: its bytes are no such state.
+            Damaged: the bytes are not a state of that kind of stream.
         """
         try:
             adapter = self._states[row.stream.partition("/")[0]]
             state = adapter.validate_json(row.state, strict=False, context=opening(key))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it quotes content
+        except Exception as error:  # noqa: BLE001 - its text may quote content
             raise Damaged(
                 f"The state of {row.stream} that is kept at version {row.version} cannot be read.",
                 reason=reason(error),
@@ -206,7 +207,7 @@ def _seal(key: DataKey | None, version: int, content: bytes) -> str:
 
 
 def _require_nothing_to_seal(event: Event, key: DataKey) -> None:
-    """Before it is encoded: pydantic would wrap what is raised while it serialises."""
+    """Check an event before it is encoded, as pydantic would wrap an exception that is raised while it serialises."""
     if isinstance(key, DamagedKey):
         raise key.error()
     found: list[bytes] = []
@@ -236,33 +237,35 @@ def _meta(recorded: Recorded) -> str:
 
 
 def to_sealed_json(value: Any) -> bytes:
-    """JSON of what was not opened: each `Ciphertext` as its token, for `open_json`."""
-    return orjson.dumps(value, _as_shown)
+    """Encode a value with sealed content as JSON: each `Ciphertext` as its token, which `open_json` opens, and amounts with
+    all their digits.
+    """
+    return orjson.dumps(value, _to_exact_json)
 
 
 def encode_state(state: Aggregate) -> bytes:
-    """`Codec.take_snapshot` of a state that was decoded without a key, in a fraction of the time.
+    """Encode a state that was decoded without a key: the bytes of `Codec.take_snapshot`, in a fraction of the time.
 
-    It seals nothing: what was opened stands open in it.
+    It encrypts nothing, so opened fields would be stored in the clear.
     """
     kind: Any = type(state)
     members = dict(state.__dict__)
     for name, default in defaults(kind).items():
         if members[name] == default:
             del members[name]
-    return orjson.dumps(members, _as_stored)
+    return orjson.dumps(members, _to_stored_json)
 
 
-def _as_shown(value: object) -> Any:
-    return exact(value) if isinstance(value, Decimal) else _as_stored(value)
+def _to_exact_json(value: object) -> Any:
+    return exact(value) if isinstance(value, Decimal) else _to_stored_json(value)
 
 
 def exact(amount: Decimal) -> orjson.Fragment:
-    """An amount with all its digits, which no float has."""
+    """An amount as a JSON number with all its digits, which a float may lack."""
     return orjson.Fragment(format(amount, "f"))
 
 
-def _as_stored(value: object) -> Any:
+def _to_stored_json(value: object) -> Any:
     if isinstance(value, Ciphertext):
         return {value.mark: value.token}
     if isinstance(value, Decimal):
@@ -270,17 +273,17 @@ def _as_stored(value: object) -> Any:
     if isinstance(value, timedelta):
         return _iso_duration(value)
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_unset=True, context=NOTHING_OPEN)
+        return value.model_dump(mode="json", exclude_unset=True, context=ALREADY_SEALED)
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def _iso_duration(value: timedelta) -> str:
-    """To the microsecond, which seconds as a fraction would not always be."""
+    """An ISO 8601 duration, exact to the microsecond; a float of seconds would be rounded."""
     seconds, rest = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
     return f"{'-' if value < timedelta() else ''}PT{seconds}.{rest:06}S"
 
 
 def encode_line(stream: str, entry: LogEntry, at: datetime, key: DataKey) -> LineRow:
-    """The row of a log line that was recorded at a time."""
+    """Encode a log line that was recorded at time `at` as a row."""
     sealed = key.seal(orjson.dumps(entry.content), UNSEALED_VERSION)
     return LineRow(aggregate_id(stream), entry.occurred_at, at, entry.level, entry.step, sealed)

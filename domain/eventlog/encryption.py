@@ -1,4 +1,4 @@
-"""One data key per stream, wrapped by a master key: seals and opens fields."""
+"""Data keys, one for each stream, which seal and open fields, and the master key, which wraps data keys."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from domain.errors import Damaged
 
 NONCE_BYTES, KEY_BYTES = 12, 32
 CONSTANT = b"executions check"
-_made_ready = lru_cache(maxsize=512)(AESGCM)  # one that is ready takes 2.7 KB; to make it so, 4 µs
+"""What a master key wraps as its check value."""
+_cached_cipher = lru_cache(maxsize=512)(AESGCM)  # a cipher takes 2.7 KB of memory, and 4 µs to make
 
 
 class WrongKey(Damaged):
-    """The master key, or the data key, does not fit what it should open."""
+    """The master key, or the data key, does not open this."""
 
 
 class DataKey:
@@ -40,16 +41,16 @@ class DataKey:
 
     @property
     def destroyed(self) -> bool:
-        """Whether it opens nothing any more, for everything that holds it."""
+        """Whether the key was destroyed, so that it opens and seals nothing for any holder of this object."""
         return not self.material
 
     def destroy(self) -> None:
-        """Open and seal nothing any more."""
+        """Delete the key material: from now on this object opens and seals nothing."""
         self.material = b""
-        _made_ready.cache_clear()
+        _cached_cipher.cache_clear()
 
     def seal(self, content: bytes, version: int) -> str:
-        """The token of `content` in the event with this version."""
+        """Encrypt `content` for the event with this version; return the token."""
         nonce = urandom(NONCE_BYTES)
         sealed = nonce + self._cipher().encrypt(
             nonce, content, self._authenticated_data(str(version))
@@ -57,10 +58,10 @@ class DataKey:
         return f"{version}.{urlsafe_b64encode(sealed).decode()}"
 
     def open(self, token: str) -> bytes:
-        """The content of a token.
+        """Decrypt a token.
 
         Raises:
-            WrongKey: the token was made by another key, for another place, or was changed.
+            WrongKey: the token was made by another key, for another stream or version, or was changed.
         """
         version, _, text = token.partition(".")
         try:
@@ -74,7 +75,7 @@ class DataKey:
             ) from error
 
     def open_or_report(self, token: str) -> bytes | None:
-        """The content of a token, None where it cannot be opened: one stops nobody."""
+        """Decrypt a token; None, and a report of damage, where that fails."""
         try:
             return self.open(token)
         except WrongKey as error:
@@ -86,33 +87,33 @@ class DataKey:
     def _cipher(self) -> AESGCM:
         if self.destroyed:
             raise WrongKey(f"the data key of {self._stream} was destroyed")
-        return _made_ready(self.material)
+        return _cached_cipher(self.material)
 
     def _authenticated_data(self, version: str) -> bytes:
         return f"{self._stream}@{version}".encode()
 
 
 def make_destroyed_key(stream: str) -> DataKey:
-    """Stands for the key of a stream whose content was erased."""
+    """A data key that stands for the destroyed key of an erased stream."""
     key = DataKey(bytes(KEY_BYTES), stream)
     key.destroy()
     return key
 
 
 def usable(key: DataKey | None) -> DataKey | None:
-    """The key, None where it was destroyed."""
+    """The key; None if it was destroyed or there is none."""
     return None if key is None or key.destroyed else key
 
 
 class DamagedKey(DataKey):
-    """Stands for a data key that cannot be unwrapped: it opens and seals nothing."""
+    """Stands for a data key that cannot be unwrapped. It opens and seals nothing."""
 
     def __init__(self, stream: str) -> None:
         self._stream = stream
 
     @property
     def destroyed(self) -> bool:
-        """False: it was never meant to go."""
+        """False, as a damaged key was not destroyed by an erasure."""
         return False
 
     def seal(self, content: bytes, version: int) -> str:
@@ -124,23 +125,23 @@ class DamagedKey(DataKey):
         raise self.error()
 
     def open_or_report(self, token: str) -> bytes | None:
-        """None; the key itself was reported."""
+        """None, without a report: `Vault.unwrap_or_report` has reported the key."""
         return None
 
     def error(self) -> WrongKey:
-        """What to raise where the key is needed."""
+        """The error to raise where the key is needed."""
         return WrongKey(f"the data key of {self._stream} is damaged")
 
 
 class KeyCheck(NamedTuple):
-    """The id of a master key, and a constant that it wrapped."""
+    """The check value of a master key: its id, and `CONSTANT` wrapped by it."""
 
     id: str
     wrapped: bytes
 
 
 class Vault:
-    """Makes and unwraps data keys. The master key is 32 bytes and never leaves it."""
+    """Makes, wraps and unwraps data keys by a master key of 32 bytes, which it never returns."""
 
     def __init__(self, master_key: bytes) -> None:
         if len(master_key) != KEY_BYTES:
@@ -149,35 +150,39 @@ class Vault:
 
     @property
     def id(self) -> str:
-        """A name for the master key, which tells nothing of it."""
+        """The id of the master key: the first 16 digits of a hash, from which the key cannot be found."""
         return sha256(b"executions master key\n" + self._master).hexdigest()[:16]
 
     @property
     def check(self) -> KeyCheck:
-        """What is kept of the master key, to know it again."""
+        """The check value of the master key, which a log stores to recognize the key."""
         return KeyCheck(self.id, aes_key_wrap(self._master, CONSTANT))
 
     def require(self, check: KeyCheck) -> None:
-        """Raises WrongKey where a check is of another master key."""
+        """Compare a stored check value with that of this master key.
+
+        Raises:
+            WrongKey: the check value is of another master key.
+        """
         if check != self.check:
             raise WrongKey(f"the log has the master key {check.id}, and this is {self.id}")
 
     @property
     def secret_of_earlier_logs(self) -> bytes:
-        """The secret of a log that began before it was stored: HKDF-Extract of the master key, which tells
-        nothing of that. What follows from it is what followed from the master key before.
+        """The secret of a log that was made before logs stored a secret: HKDF-Extract (RFC 5869) of the master key. So keys
+        that such a log derived from its master key stay the same.
         """
         return digest(bytes(KEY_BYTES), self._master, "sha256")
 
     def wrap_secret(self, secret: bytes) -> bytes:
-        """The secret of a log as it may be stored."""
+        """Wrap the secret of a log (RFC 3394), so that it may be stored."""
         return aes_key_wrap(self._master, secret)
 
     def unwrap_secret(self, wrapped: bytes) -> bytes:
-        """The secret of a stored wrapped one.
+        """Unwrap the stored secret of a log.
 
         Raises:
-            WrongKey: it was wrapped by another master key.
+            WrongKey: it is damaged, or was wrapped by another master key.
         """
         try:
             return aes_key_unwrap(self._master, bytes(wrapped))
@@ -187,19 +192,19 @@ class Vault:
             ) from error
 
     def wrap(self, key: DataKey) -> bytes:
-        """A data key as it may be stored (RFC 3394)."""
+        """Wrap a data key (RFC 3394), so that it may be stored."""
         return aes_key_wrap(self._master, key.material)
 
     def make(self, stream: str) -> tuple[DataKey, bytes]:
-        """A new data key and its wrapped form (RFC 3394), which may be stored."""
+        """Make a new data key for a stream; return it and its wrapped form (RFC 3394)."""
         key = urandom(KEY_BYTES)
         return DataKey(key, stream), aes_key_wrap(self._master, key)
 
     def unwrap(self, wrapped: bytes, stream: str) -> DataKey:
-        """The data key of a stored wrapped one.
+        """Unwrap the stored data key of a stream.
 
         Raises:
-            WrongKey: it was wrapped by another master key.
+            WrongKey: it is damaged, or was wrapped by another master key.
         """
         try:
             return DataKey(aes_key_unwrap(self._master, wrapped), stream)
@@ -209,7 +214,7 @@ class Vault:
             ) from error
 
     def unwraps(self, wrapped: bytes, stream: str) -> bool:
-        """Whether it is the master key of a wrapped data key, which is not damaged."""
+        """Whether a wrapped data key can be unwrapped: it is not damaged, and this master key wrapped it."""
         try:
             self.unwrap(wrapped, stream)
         except WrongKey:
@@ -217,7 +222,7 @@ class Vault:
         return True
 
     def unwrap_or_report(self, wrapped: bytes, stream: str) -> DataKey:
-        """The same; a `DamagedKey` where it cannot be unwrapped: one stops nobody."""
+        """Unwrap the stored data key of a stream; a `DamagedKey`, and a report of damage, where that fails."""
         try:
             return self.unwrap(wrapped, stream)
         except WrongKey as error:

@@ -1,4 +1,4 @@
-"""What was answered under an idempotency key, for what is written beside the log."""
+"""Replies: the answers to requests with an idempotency key, stored beside the log."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from domain.errors import DomainError, IdempotencyKeyReused
 from domain.eventlog.connection.pg_arrays import columns
 
 REPLY_RETENTION = timedelta(hours=24)
+"""How long a reply is stored, and its key may not be used for another request."""
 
 CLAIM = """INSERT INTO idempotency_keys AS kept (key, fingerprint, at, outcome)
     VALUES (%b, %b, %b, %b) ON CONFLICT (key) DO UPDATE SET
@@ -25,6 +26,7 @@ STORE = """INSERT INTO idempotency_keys AS kept
 FORGET = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
     SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
 FORGOTTEN_AT_ONCE = 5_000
+"""Replies that one statement deletes at most, so that it is short."""
 ARRAYS = ("text", "text", "timestamptz", "text")
 REPLY = "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = %b"
 
@@ -32,19 +34,20 @@ REPLY = "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = %b"
 async def claim(
     connection: AsyncConnection, once: IdempotencyKey, outcome: dict[str, Any], at: datetime
 ) -> Reply | None:
-    """None where the key is free: it is kept with the outcome, if the transaction of `connection` is
-    committed. Else what was answered. Who comes with a key at the same time waits for the other.
+    """Store an outcome under a key, if none is stored, and return None; otherwise return the stored reply.
+
+    Of two transactions with the same key, the second waits until the first has ended.
     """
     row = (*once, at, orjson.dumps(outcome).decode(), at - REPLY_RETENTION)
     if await (await connection.execute(CLAIM, row)).fetchone() is not None:
         return None
     kept = await read_reply(connection, once)
-    assert kept is not None  # the claim has seen it
+    assert kept is not None  # the insert has found the row
     return kept
 
 
 async def read_reply(connection: AsyncConnection, once: IdempotencyKey) -> Reply | None:
-    """What was answered under a key; None where nothing was."""
+    """The reply that is stored under a key, or None."""
     kept = await (await connection.execute(REPLY, (once.key,))).fetchone()
     return None if kept is None else Reply(*kept)
 
@@ -52,27 +55,27 @@ async def read_reply(connection: AsyncConnection, once: IdempotencyKey) -> Reply
 async def store_replies(
     connection: AsyncConnection, replies: Sequence[Reply], at: datetime
 ) -> bool:
-    """Keep what was answered, if the transaction is committed. False where one of the keys is used already."""
+    """Store replies in the transaction of `connection`. Return False where one of their keys has a reply already."""
     rows = [(reply.key, reply.fingerprint, at, reply.outcome) for reply in replies]
     kept = await connection.execute(STORE, (*columns(ARRAYS, rows), at - REPLY_RETENTION))
     return kept.rowcount == len(replies)
 
 
 async def forget_some(connection: AsyncConnection, until: datetime) -> bool:
-    """Drop some of what was answered up to a time; whether there may be more."""
-    gone = await connection.execute(FORGET, (until, until, FORGOTTEN_AT_ONCE))
-    return gone.rowcount == FORGOTTEN_AT_ONCE
+    """Delete `FORGOTTEN_AT_ONCE` replies up to a time, at most. Return whether there may be more."""
+    deleted = await connection.execute(FORGET, (until, until, FORGOTTEN_AT_ONCE))
+    return deleted.rowcount == FORGOTTEN_AT_ONCE
 
 
 class IdempotencyKey(NamedTuple):
-    """A key, made unique to its caller, and the fingerprint of the request that came with it."""
+    """An idempotency key, made unique to its caller, and the fingerprint of its request."""
 
     key: str
     fingerprint: str
 
 
 class Reply(NamedTuple):
-    """What was answered under an idempotency key: the state at a version, or a refusal."""
+    """A row of `idempotency_keys`; `outcome` is JSON: the stream and version that was the answer, or a refusal."""
 
     key: str
     fingerprint: str
@@ -80,16 +83,16 @@ class Reply(NamedTuple):
 
 
 def refusal(error: DomainError) -> dict[str, Any]:
-    """A refusal as the outcome of a reply."""
+    """A refusal, as the outcome of a reply has it."""
     return {"code": error.code, "detail": error.detail, "members": error.members}
 
 
 def outcome_of(reply: Reply, fingerprint: str) -> dict[str, Any]:
-    """The outcome of a reply.
+    """The outcome of a reply to the request with this fingerprint.
 
     Raises:
-        IdempotencyKeyReused: it was the reply to another request, with another method, path or body.
-        DomainError: it was a refusal.
+        IdempotencyKeyReused: the reply was to a request with another method, path or body.
+        DomainError: the outcome is a refusal.
     """
     if reply.fingerprint != fingerprint:
         raise IdempotencyKeyReused

@@ -1,4 +1,4 @@
-"""The data keys at hand. A key is made when the first sealed field of its stream is written."""
+"""A cache of data keys. The key of a stream is made when its first sealed field is written."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from domain.eventlog.encryption import DataKey, Vault, make_destroyed_key
 from domain.lru import LruCache
 
 CAPACITY = 4_096
+"""Data keys that a keyring caches."""
 DESTROYED = 65_536
-"""Streams whose keys were destroyed that are remembered: what was read before may come after."""
+"""Streams with destroyed keys that a keyring caches: a query that began before the erasure may still return their keys."""
 
 Destroyed = Callable[[Iterable[str]], object]
-"""Is called with streams whose keys were destroyed: their opened content must be dropped."""
+"""A callback with the streams whose keys were destroyed; it drops their opened content."""
 
 
 class Keyring:
-    """A bounded cache of unwrapped keys; the ones used last are kept.
+    """A bounded cache of unwrapped data keys, which drops those that were used least recently.
 
-    `absent` holds streams that are known to have no key. Only the writer may believe it, and only
-    while no other process has written: `forget_absent` is called when one has.
+    It also caches which streams have no key (`use_absent`). Only the writer may use that, and only until another process
+    writes; then `forget_absent` is called.
 
-    There is one object for each key in all of the process as long as anything holds it: so `destroy` ends
-    what every holder can do with it. `on_destroyed` are called.
+    A process has one object for each key as long as anything refers to it, so `destroy` affects every holder. The callbacks
+    in `on_destroyed` are called then.
     """
 
     def __init__(self, vault: Vault, capacity: int = CAPACITY) -> None:
@@ -37,18 +38,20 @@ class Keyring:
         self._unsaved: dict[str, tuple[DataKey, bytes]] = {}
 
     def ephemeral(self) -> Keyring:
-        """A keyring without keys, whose keys are never stored."""
+        """An empty keyring with the same master key, for keys that are never stored."""
         return Keyring(self._vault)
 
     def get(self, stream: str) -> DataKey | None:
-        """The key of a stream, if it is at hand."""
+        """The cached key of a stream, or None."""
         return self._keys.get(stream)
 
     def known_keys(
-        self, streams: Iterable[str], *, believe_absent: bool
+        self, streams: Iterable[str], *, use_absent: bool
     ) -> tuple[dict[str, DataKey], list[str]]:
-        """The keys at hand, and those of `streams` whose key has to be looked up."""
-        absent = self._absent if believe_absent else ()
+        """The cached keys of `streams`, and the streams whose keys must be queried. With `use_absent` those that are cached
+        as having no key are in neither.
+        """
+        absent = self._absent if use_absent else ()
         known, unknown = {}, []
         for stream in streams:
             if (key := self._keys.get(stream)) is not None:
@@ -58,14 +61,14 @@ class Keyring:
         return known, unknown
 
     def assume_absent(self, streams: Iterable[str]) -> None:
-        """Believe that these have no key, as they are new; `forget_absent` where that was wrong."""
+        """Cache that streams have no key, as they are assumed to be new."""
         self.learn((), absent=streams)
 
     def learn(
         self, rows: Iterable[tuple[str, bytes]], *, absent: Iterable[str] = ()
     ) -> dict[str, DataKey]:
-        """Cache the keys that a query returned. Of `absent` it asked for all: those not returned have no key.
-        One that was destroyed is empty.
+        """Cache the wrapped keys that a query returned; an empty one was destroyed. `absent` are streams that the query was
+        about: those that it did not return are cached as having no key. Return the unwrapped keys.
         """
         if len(self._absent) > self._capacity:
             self._absent.clear()
@@ -83,29 +86,29 @@ class Keyring:
 
     @property
     def master_key_id(self) -> str:
-        """The name of the master key by which data keys are wrapped."""
+        """The id of the master key that wraps data keys."""
         return self._vault.id
 
     def destroy(self, streams: Iterable[str]) -> None:
-        """The keys of these streams are no more: nothing that has one can use it, and none is made again."""
-        gone = [stream for stream in streams if stream not in self._destroyed]
-        for stream in gone:
+        """Destroy the keys of streams: every holder of one loses it, and no new one is made."""
+        newly_destroyed = [stream for stream in streams if stream not in self._destroyed]
+        for stream in newly_destroyed:
             if (key := self._alive.pop(stream, None)) is not None:
                 key.destroy()
             self._keys.pop(stream)
             self._absent.discard(stream)
             self._destroyed.put(stream, True)
         self._destroyed.trim()
-        for call in self.on_destroyed if gone else ():
-            call(gone)
+        for call in self.on_destroyed if newly_destroyed else ():
+            call(newly_destroyed)
 
     def is_destroyed(self, stream: str) -> bool:
-        """Whether the key of a stream is known to be destroyed."""
+        """Whether it is cached that the key of a stream was destroyed."""
         return stream in self._destroyed
 
     def get_or_create(self, stream: str) -> DataKey:
-        """The key of a stream, made now where there is none; `unsaved_keys` hands it to the store. Where it was
-        destroyed, one that seals nothing.
+        """The key of a stream. A new one is made where none is cached; `unsaved_keys` returns it for storing. Where the key
+        was destroyed, the result is a key that seals nothing.
         """
         if stream in self._destroyed:
             return make_destroyed_key(stream)
@@ -116,30 +119,30 @@ class Keyring:
         return self._unsaved[stream][0]
 
     def get_stored_or_new(self, stream: str) -> DataKey | None:
-        """The key of a stream, stored or not; None where it has none (any more)."""
-        made = self._unsaved.get(stream)
-        return self._keys.get(stream) if made is None else made[0]
+        """The cached key of a stream, stored or not yet; None where there is none, as after an erasure."""
+        unsaved = self._unsaved.get(stream)
+        return self._keys.get(stream) if unsaved is None else unsaved[0]
 
     def unsaved_keys(self, streams: Iterable[str]) -> dict[str, bytes]:
-        """The wrapped keys that were made for these streams and have not been stored."""
+        """The wrapped keys of these streams that were made and are not stored yet."""
         return {stream: self._unsaved[stream][1] for stream in streams if stream in self._unsaved}
 
     def note_stored(self, streams: Iterable[str]) -> None:
-        """The new keys of these streams are in the database now."""
+        """Cache the new keys of these streams, as they are in the database now."""
         for stream in streams:
             if stream in self._unsaved:
                 self._put(stream, self._unsaved.pop(stream)[0])
 
     def discard_unsaved(self) -> None:
-        """Keys that were made and not stored never existed: nothing may be sealed with them."""
+        """Drop the keys that were made and not stored, so that nothing is sealed by them."""
         self._unsaved.clear()
 
     def forget_absent(self) -> None:
-        """Another process has written: a stream without a key may have one by now."""
+        """Drop which streams have no key: another process has written, and may have made keys."""
         self._absent.clear()
 
     def forget(self) -> None:
-        """Drop everything."""
+        """Drop everything except which keys were destroyed."""
         self._keys.clear()
         self._absent.clear()
         self._unsaved.clear()

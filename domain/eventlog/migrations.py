@@ -1,4 +1,4 @@
-"""Makes the log's tables, and looks whether they are there."""
+"""Makes the tables of a log, and settles its master key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from domain.eventlog.setup.log_lines import migrate_log_lines
 ROOMS = ("moving", ".", "archive", "access")
 SCHEMAS = (*(f"{room}/schema.sql" for room in ROOMS), "setup/log_lines.sql")
 
-# Nothing while the log may be changed: then it is migrated again, which forbids it.
+# The form of the last migration. No row where the trigger that forbids changes of events is off: a migration turns it on.
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
     WHERE tgrelid = to_regclass('events') AND tgname = 'append_only' AND tgenabled = 'A'"""
 
@@ -32,11 +32,11 @@ STORE_KEY_CHECK = "INSERT INTO master_key (id, wrapped, secret) VALUES (%s, %s, 
 FILL_IN = "UPDATE master_key SET secret = %s WHERE secret IS NULL"
 READ_ONLY = "The database takes no writes: it is a standby, or read-only. Name the primary."
 SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE wrapped <> '' LIMIT 100"
-"""One of them may be damaged: that is no reason not to open the others."""
+"""A sample of many, as some data keys may be damaged."""
 
 
 def migrate_log(database: str | Connection[Any], schema: str) -> None:
-    """Create what is missing of the log's tables; safe to run at every start, by many at once.
+    """Create the tables of the log that are missing. Every start calls this; several processes may call it at once.
 
     Raises:
         Overloaded: the database cannot be reached, takes no writes, or the log is being moved.
@@ -48,10 +48,10 @@ def migrate_log(database: str | Connection[Any], schema: str) -> None:
         if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
             raise Overloaded(READ_ONLY)
         require_open(connection)
-        # Of the session: the log lines are migrated in several transactions.
+        # A lock of the session, as log lines are migrated in several transactions.
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)))
-        # Even DDL that changes nothing waits for a backup or a VACUUM, and every writer behind it.
+        # DDL that changes nothing would still wait for a backup or a VACUUM, and all writers would wait behind it.
         if connection.execute(FORM).fetchone() != (form,):
             for part in log:
                 connection.execute(part)
@@ -68,16 +68,15 @@ def settle_master_key(
     known: Callable[[], bytes],
     made: Callable[[], bytes] | None = None,
 ) -> None:
-    """Check that a master key is the log's; a log that has none yet gets it, and the secret of the log.
+    """Check that a master key is the one of the log. A log that has none yet gets the key, and its secret.
 
-    `known` gives the key that is there already; `made` that, or a new one: it is asked only where
-    nothing was sealed and no server has ever started. Without `made` such a log stays as it is. All of
-    it is done under the lock of the migration, so of two first servers one has the key, and the other
-    is refused.
+    `known` returns the configured key; `made` does, too, or makes a new one. `made` is called only where nothing was sealed
+    and no server has ever started; without `made` such a log is left unchanged. This runs under the lock of the migration,
+    so if two first servers have different keys, one of them is refused.
 
     Raises:
-        WrongKey: the log was sealed with another one.
-        RotationUnderWay: it is being changed.
+        WrongKey: the log was sealed with another master key.
+        RotationUnderWay: the master key is being changed.
     """
     with session(database, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))

@@ -1,7 +1,7 @@
-"""The SQL of the log: what reads and writes events, states and keys.
+"""The SQL that reads and writes events, states and data keys.
 
-`COLUMNS` are those of `EventRow`, in order. A version is a place in one stream, a position a place in
-the whole log, both from 1; a page ends before the event that makes it too large, and has one at least.
+`COLUMNS` are those of `EventRow`, in order. A version numbers the events of a stream, a position those of the whole log,
+both from 1. A page ends before the event that would make it too large, but has at least one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import cache
 
 COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
 NEWEST = 2**62
-"""Later than any version and any position."""
+"""Greater than any version and any position."""
 
 HEAD = "SELECT position, at FROM head"
 BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
@@ -20,19 +20,19 @@ LINE_ARRAYS = ("text", "timestamptz", "timestamptz", "text", "text", "text")
 HEARTBEAT_ARRAYS = ("text", "timestamptz")
 ERASED_ARRAYS = ("text", "bigint")
 BEGUN_ARRAYS = ("text", "bigint")
-_WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
+_MOVE_EXPECTED_HEAD = """UPDATE head SET position = %b, at = %b WHERE position = %b
     RETURNING at, %b::bigint AS before"""
-_WHEREVER_IT_IS = """UPDATE head SET position = position + %b, at = greatest(at, %b)
+_MOVE_ANY_HEAD = """UPDATE head SET position = position + %b, at = greatest(at, %b)
     RETURNING at, position - %b AS before"""
-_UNLESS_LATER = """UPDATE head SET position = position + %b, at = %b WHERE at <= %b AND position >= %b
+_MOVE_EARLIER_HEAD = """UPDATE head SET position = position + %b, at = %b WHERE at <= %b AND position >= %b
     RETURNING at, position - %b AS before"""
 _ADVANCED = """advanced AS ({moved}), appended AS (INSERT INTO events ({columns})
         SELECT advanced.before + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
         FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
             WITH ORDINALITY AS e (version, stream, type, meta, data, place))"""
 _UNMOVED = "advanced AS (SELECT at, position AS before FROM head WHERE position = %b)"
-# What an append must have moved, as a number that is 0 where it has not: a division by it undoes all of it.
-# That each event was inserted is not counted: it costs a quarter more, and shows as a hole in the positions.
+# How many heads a statement has moved. It divides by that number: where that is 0, it fails, and nothing is written.
+# The inserted events are not counted: that would cost a quarter more, and a missing one shows as a hole in the positions.
 _MOVED = "(SELECT count(*) FROM advanced)"
 _COUNTED = "(SELECT count(*) FROM numbered)"
 _ERASED = """erased AS (INSERT INTO data_keys (originator_id, wrapped, erased, swept)
@@ -67,18 +67,23 @@ def append_statement(
     begun: bool = False,
     notify: bool = True,
 ) -> str:
-    """One statement for all that a batch writes: each more costs the writer as much as ten events.
+    """The one statement that writes a batch: each further statement would cost the writer as much as ten events.
 
-    Its values are, in order: of `events` the new position, its time, the position before, twice, and
-    arrays as `EVENT_ARRAYS`; without them the position before; of `keys` the id of the master key and two arrays; of `erased` arrays as
-    `ERASED_ARRAYS`, streams and which of the events erased each, from 1; of `lines` how many, twice, and
-    arrays as `LINE_ARRAYS`; of `heartbeats` arrays as `HEARTBEAT_ARRAYS`, in the order of the ids, as two processes
-    may write them at once; of `events` the channel to `notify`, unless that is
-    done apart; of what is `begun` arrays as `BEGUN_ARRAYS`. Where the head is not at the position
-    before, it does nothing and returns no row; where its row is `locked`, that cannot be, and it fails: it
-    divides by zero there, and where the ids of lines have not moved.
+    Its values are, in order:
+
+    - with `events`: the new position, its time, the position before, twice, and arrays as `EVENT_ARRAYS`; without: the
+      position before;
+    - with `keys`: the id of the master key, streams, and their wrapped keys;
+    - with `erased`: arrays as `ERASED_ARRAYS`: streams, and the index, from 1, of the event that erases each;
+    - with `lines`: their number, twice, and arrays as `LINE_ARRAYS`;
+    - with `heartbeats`: arrays as `HEARTBEAT_ARRAYS`, in the order of the ids, as two processes may write them at once;
+    - with `events` and `notify`: the channel;
+    - with `begun`: arrays as `BEGUN_ARRAYS`.
+
+    Where the head is not at the position before, the statement writes nothing and returns no row. Under the lock, with
+    `locked`, that is an error: it divides by zero, as it does where the ids of log lines have not moved.
     """
-    advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
+    advanced = _ADVANCED.format(moved=_MOVE_EXPECTED_HEAD, columns=COLUMNS) if events else _UNMOVED
     more = {
         "lines": lines,
         "heartbeats": heartbeats,
@@ -93,15 +98,18 @@ def append_statement(
 def append_guarded_statement(
     *, keys: bool, erased: bool = False, notify: bool = True, exact: bool = False
 ) -> str:
-    """The same for events that go to wherever the head is; returns the position before them.
+    """The statement that appends events at the present head of the log, and returns the position before them.
 
-    Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` the id of the master key and two
-    arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to `notify`, unless that is done apart; and arrays as
-    `BEGUN_ARRAYS`, with each stream and the version that it is to have. It fails where one of the streams has an event
-    of the same version, and divides by zero where the head has not moved. Where the time is to be `exact`, it is there
-    twice, and then a position: if the last event is later, or before that, nothing is done, and no row returned.
+    Its values are, in order: the number of events; their time; with `exact` the time again and a position; the number of
+    events; arrays as `EVENT_ARRAYS`; with `keys` the id of the master key, streams and their wrapped keys; with `erased`
+    arrays as `ERASED_ARRAYS`; with `notify` the channel; arrays as `BEGUN_ARRAYS`: streams, and the first new version of
+    each.
+
+    It fails where one of the streams has an event of the same version, and divides by zero where the head has not moved.
+    With `exact` it writes nothing and returns no row where the last event is later than the time, or the head is below the
+    position.
     """
-    moved = _UNLESS_LATER if exact else _WHEREVER_IT_IS
+    moved = _MOVE_EARLIER_HEAD if exact else _MOVE_ANY_HEAD
     advanced = _ADVANCED.format(moved=moved, columns=COLUMNS)
     more = {"keys": keys, "erased": erased, "locked": not exact, "begun": True}
     return _statement(advanced, notify=notify, **more)
@@ -140,7 +148,7 @@ READ = f"""SELECT {COLUMNS} FROM (
             AND %b >= (SELECT coalesce(max(last), 0) FROM event_archives)
         ORDER BY notification_id LIMIT %b) AS page
     WHERE before < %b ORDER BY notification_id"""
-"""With the position twice: nothing where what follows on it is in files of the archive."""
+"""The values have the position twice. No rows where events after the position are in files of the archive."""
 SPAN = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b"
 IN_ORDER = " ORDER BY notification_id"
 OF_TYPES = " AND topic = ANY(%b::text[])"
@@ -151,7 +159,7 @@ TOO_MANY = """SELECT min(notification_id) FROM (
         FROM events WHERE notification_id > %b AND notification_id <= %b
             AND octet_length(state) > %b) AS large
     WHERE size > %b"""
-"""The first event of a span with which its large events have too many bytes together."""
+"""The first event of a span at which the sum of the bytes of its large events exceeds a limit."""
 
 # --- single streams ----------------------------------------------------------
 
@@ -166,7 +174,7 @@ PAGE = f"""SELECT found, {COLUMNS} FROM (
                 AND (%b::text[] IS NULL OR topic LIKE ANY (%b::text[]))
             ORDER BY originator_version {{direction}} LIMIT %b) AS page) AS sized
     WHERE before < %b ORDER BY originator_version {{direction}}"""
-"""With each event how many there are up to the limit, also those that are left out as too large."""
+"""Each row has the number of events up to the limit, including those that are left out as the page is too large."""
 FORWARDS, BACKWARDS = PAGE.format(direction="ASC"), PAGE.format(direction="DESC")
 FOLLOWING = f"""SELECT wanted.nth, {COLUMNS} FROM unnest(%b::text[], %b::bigint[])
     WITH ORDINALITY AS wanted (stream, after, nth) CROSS JOIN LATERAL (
@@ -186,15 +194,13 @@ WITH_TYPES = """SELECT DISTINCT originator_id FROM events
 
 WHOLE = """s.position = e.notification_id AND s.digest = snapshot_digest(
     s.originator_id, s.originator_version, s.position, s.shape, s.state)"""
-"""A snapshot `s` is as it was kept, and of the event `e` that is in the log."""
+"""The condition that a snapshot `s` is undamaged, and of the event `e` in the log."""
 
-# What a state is made of comes as rows with the columns of an event: the nearest snapshot (without a
-# type), the events after it, and where it is `locked` the wrapped data key (version 0). One statement
-# sees one moment, so no event comes without the key that was stored with it. The branches of the
-# union must keep their conditions on `wanted`: then each is an index scan for each stream, whatever
-# the planner believes about tables that were empty when it first saw them. Snapshots are put in order
-# before any is looked at (`OFFSET 0` keeps the planner from doing otherwise): the digest of one that is not
-# needed is not computed, however large they are.
+# The parts of a state come as rows with the columns of an event: the nearest snapshot (without a type), the events after
+# it, and, where `locked`, the wrapped data key (version 0). One statement reads one moment, so no event comes without the
+# key that was stored with it. The branches of the union must keep their conditions on `wanted`, so that each is an index
+# scan for each stream, even where the planner has statistics of empty tables. Snapshots are sorted before their digests
+# are computed (`OFFSET 0` forces that order of the planner), so that only digests that are needed are computed.
 _PARTS = f"""SELECT part.* FROM {{wanted}} AS wanted (stream, after, until, locked)
     LEFT JOIN LATERAL (
         SELECT e.notification_id AS position, s.originator_version, e.at, s.state
@@ -218,12 +224,12 @@ _AS_OF = """(SELECT w.stream, w.after, (
         WHERE originator_id = w.stream AND {moment}), w.locked
     FROM unnest(%b::text[], %b::bigint[], %b::boolean[]) AS w (stream, after, locked) OFFSET 0)"""
 LOAD = _PARTS.format(wanted="unnest(%b::text[], %b::bigint[], %b::bigint[], %b::boolean[])")
-"""At versions: (streams, known versions or -1, versions to reach, whether the key is needed, shape)."""
+"""At versions. Values: streams, cached versions or -1, versions to reach, whether each key is needed, shape."""
 LOAD_AT_POSITION = _PARTS.format(wanted=_AS_OF.format(moment="notification_id <= %b"))
 LOAD_AT_TIME = _PARTS.format(wanted=_AS_OF.format(moment="at <= %b"))
-"""As of a position or a time: (it, streams, -1 for each, whether the key is needed, shape)."""
+"""As of a position or a time. Values: the position or time, streams, -1 for each, whether each key is needed, shape."""
 WITH_HEAD = "SELECT position, -1::bigint, at, '', NULL, NULL, ''::bytea FROM head UNION ALL "
-"""Before one of these: the head of the log in a row of its own, with the version -1."""
+"""Prepended to one of these: the head of the log in a row of its own, with the version -1."""
 
 KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
 SNAPSHOT_COLUMNS = ("text", "bigint", "bigint", "timestamptz", "bytea", "text")
@@ -236,4 +242,4 @@ STORE_SNAPSHOTS = """INSERT INTO snapshots AS s
         digest = excluded.digest
     WHERE s.position <> excluded.position OR s.digest IS DISTINCT FROM snapshot_digest(
         s.originator_id, s.originator_version, s.position, s.shape, s.state)"""
-"""One that is kept already stays, unless it is damaged or of another past."""
+"""A snapshot that is stored already is replaced only if it is damaged, or of another past of the log."""

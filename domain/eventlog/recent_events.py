@@ -1,4 +1,4 @@
-"""The newest events of the log in memory. An event is decoded once, when it is first needed."""
+"""A cache of the newest events of the log. Each event is decoded once, when it is first needed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from domain.eventlog.codec import Codec, EventRow
 from domain.model import Recorded
 
 MOST_EVENTS, MOST_BYTES = 5_000, 16 * 1024 * 1024
-"""How much is kept in memory; a reader that is further behind reads from the database."""
+"""Events, and bytes of events, that are cached; a reader that is further behind reads from the database."""
 
 
 class LogEvent:
-    """One event of the log: its row, and what the row says once somebody asks."""
+    """An event of the log: its row, and the event in it, decoded when it is first read."""
 
     __slots__ = ("_codec", "_recorded", "row")
 
@@ -26,7 +26,7 @@ class LogEvent:
         """The event, its sealed fields as `Ciphertext`.
 
         Raises:
-            Exception: whatever makes the row unreadable to this program.
+            Damaged: this program cannot read the row.
         """
         if self._recorded is None:
             self._recorded = self._codec.decode(self.row)
@@ -34,30 +34,30 @@ class LogEvent:
 
 
 class HoleInLog(Exception):
-    """Positions have no holes: a reader that meets one stops, rather than skip an event."""
+    """A position of the log is missing. Positions have no holes, so the reader must not skip it."""
 
 
 class RecentEvents:
-    """The newest events that were read, without a hole: the last few thousand."""
+    """The last few thousand events of the log that were read, without a hole."""
 
     def __init__(self, codec: Codec) -> None:
         self.head = 0
-        """The position up to which they go."""
+        """The position of the newest event."""
         self._codec = codec
         self._events: list[LogEvent] = []
         self._size = 0
 
     def begin_after(self, position: int) -> None:
-        """Forget them all, and go on after a position."""
+        """Drop all events; the next one must follow on `position`."""
         self._events.clear()
         self._size = 0
         self.head = position
 
     def append(self, rows: Sequence[EventRow]) -> None:
-        """Keep the events that follow, and drop the oldest where they are too many.
+        """Add the next events, and drop the oldest ones that exceed the limits.
 
         Raises:
-            HoleInLog: they do not follow.
+            HoleInLog: the events do not follow on `head`.
         """
         if rows[0].position != self.head + 1 or rows[-1].position != self.head + len(rows):
             raise HoleInLog(f"the log has a hole after position {self.head}")
@@ -73,13 +73,13 @@ class RecentEvents:
         self.head = rows[-1].position
 
     def drop_passed(self, position: int, spared: int = 1_000) -> None:
-        """Keep no more than the newest `spared` of the events up to a position that every reader has passed."""
+        """Drop the events up to a position that every reader has passed, except for the newest `spared`."""
         passed = self._events[: max(min(position - self.head, -spared) + len(self._events), 0)]
         self._size -= sum(len(event.row.data) for event in passed)
         del self._events[: len(passed)]
 
     def covers(self, position: int) -> bool:
-        """Whether all events after a position, up to the head, are here."""
+        """Whether all events after a position, up to `head`, are cached."""
         return position >= self.head or (
             bool(self._events) and self._events[0].row.position <= position + 1
         )

@@ -1,4 +1,4 @@
-"""Sessions with the log's database: their settings, and how other programs find it."""
+"""Sessions of the database of a log: their settings, and the environment of other programs that use the database."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from psycopg.pq import Conninfo
 from domain.errors import Overloaded
 
 KEEPALIVE = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-"""For connections that hold a lock: one whose client has vanished is lost within seconds."""
+"""Options of sessions that hold a lock: the server ends a session within seconds after its client is lost."""
 
 
 def session_options(schema: str) -> str:
-    """The settings of every session: its schema, UTC, and no wait without an end."""
+    """The options of every session: its schema, UTC, and time limits for waiting on locks and for idle transactions."""
     return (
         f"-c search_path={schema} -c timezone=UTC -c lock_timeout=5s"
         " -c idle_in_transaction_session_timeout=10s"
@@ -24,7 +24,7 @@ def session_options(schema: str) -> str:
 
 
 def program(schema: str) -> str:
-    """What the sessions of servers call themselves (`application_name`)."""
+    """The `application_name` of the sessions of servers of a log."""
     return f"executions {schema}"
 
 
@@ -39,8 +39,8 @@ def connect(conninfo: str, schema: str) -> psycopg.Connection:
 def session(
     database: str | psycopg.Connection[Any], schema: str
 ) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to a log for the block, which commits at its end: a new one, or the one that is given, which stays
-    open. One that is given is of no use after an error.
+    """A connection to a log for the block, which is committed at its end. A connection string opens a new one; a given
+    connection stays open, and must not be used after an error.
 
     Raises:
         Overloaded: the database cannot be reached.
@@ -54,7 +54,7 @@ def session(
 
 
 def user_of(conninfo: str) -> str:
-    """The user of a connection string, as the database knows it.
+    """The database user of a connection string.
 
     Raises:
         Overloaded: the database cannot be reached.
@@ -64,9 +64,9 @@ def user_of(conninfo: str) -> str:
 
 
 def variables(conninfo: str, schema: str) -> dict[str, str]:
-    """The environment in which PostgreSQL's own programs find the log.
+    """The environment variables by which programs of PostgreSQL connect to the log.
 
-    Not their command line: that is shown to every user of the machine, and a password is in here.
+    They may hold a password, so they must not be on a command line, which every user of the machine can read.
     """
     environment = {
         option.envvar.decode(): option.val.decode()

@@ -1,4 +1,4 @@
-"""What a state is made of, as the rows of one query: a snapshot, the events after it, a data key."""
+"""The parts of a state, as rows of one query: a data key, a snapshot, and the events after it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from domain.model import Recorded, Versioned, replay
 log = structlog.get_logger()
 
 Part = tuple[Any, ...]
-"""A row with the columns of an event; a snapshot has no type, nor has a wrapped key, of version 0."""
+"""A row with the columns of an event. A snapshot has no type; a wrapped key has no type, and version 0."""
 VERSION, STREAM, TYPE, META, DATA = 1, 3, 4, 5, 6
 BY_VERSION = itemgetter(VERSION)
 PAGE_BYTES = 1024 * 1024
-"""A page of a stream ends with the event that reaches this."""
+"""Bytes of events in a page of a stream; the page ends with the event that reaches them."""
 
 
 def question_columns(
     streams: Iterable[str], locked: Iterable[str], *numbers: Iterable[int]
 ) -> tuple[Array, ...]:
-    """The columns of a question: streams, numbers of each, and whether its key is wanted."""
+    """The values of a query for parts: streams, numbers for each, and whether to return its key, for those in `locked`."""
     streams, without_key = list(streams), set(locked)
     return (
         array("text", streams),
@@ -46,7 +46,7 @@ def question_columns(
 
 
 def by_stream(parts: Iterable[Part]) -> dict[str, list[Part]]:
-    """The parts of each stream, in their order."""
+    """The parts grouped by stream, in their order."""
     found: dict[str, list[Part]] = {}
     for part in parts:
         found.setdefault(part[STREAM], []).append(part)
@@ -56,13 +56,13 @@ def by_stream(parts: Iterable[Part]) -> dict[str, list[Part]]:
 def wrapped_keys_of(
     parts: Mapping[str, Sequence[Part]], streams: Iterable[str]
 ) -> list[tuple[str, bytes]]:
-    """The keys among the parts, which come before all others, with their streams."""
+    """The wrapped keys among the parts, with their streams. A key is the first part of its stream."""
     firsts = ((stream, parts[stream][0]) for stream in streams if parts.get(stream))
     return [(stream, part[DATA]) for stream, part in firsts if part[VERSION] == 0]
 
 
 def destroy_erased(parts: Mapping[str, Sequence[Part]], codec: Codec, keyring: Keyring) -> set[str]:
-    """The streams that were erased, by what was read of them: their keys are gone here, too."""
+    """Destroy the keys of streams among whose parts is an erasing event; return these streams."""
     erasing = codec.erasing
     erased = {s for s, found in parts.items() if any(part[TYPE] in erasing for part in found)}
     if erased:
@@ -71,12 +71,12 @@ def destroy_erased(parts: Mapping[str, Sequence[Part]], codec: Codec, keyring: K
 
 
 def event(part: Part) -> EventRow | None:
-    """The row of an event, if it is one."""
+    """The part as the row of an event; None for other parts."""
     return None if part[TYPE] is None else EventRow(*part)
 
 
 def snapshot(part: Part) -> Snapshot | None:
-    """The snapshot, if it is one."""
+    """The part as a snapshot; None for other parts."""
     position, version, at, stream, type_, _, state = part
     if type_ is not None or not version:
         return None
@@ -90,9 +90,9 @@ async def store_missing_snapshots(
     states: Mapping[str, Versioned[Any]],
     keys: Mapping[str, DataKey],
 ) -> None:
-    """Keep a snapshot of each state that took many events: none was there, or none that is whole.
+    """Store a snapshot of each state that took `SNAPSHOT_EVERY` events or more, as an undamaged one was missing.
 
-    Not within a transaction of the caller's, which an error would undo.
+    Does nothing within a transaction of the caller, which an error would abort.
     """
     long = [s for s, found in parts.items() if len(found) >= SNAPSHOT_EVERY and s in states]
     if not long or connection.info.transaction_status != TransactionStatus.IDLE:
@@ -102,7 +102,7 @@ async def store_missing_snapshots(
             codec.take_snapshot(stream, states[stream], keys.get(stream)) for stream in long
         ]
         await connection.execute(STORE_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
-    except Exception as error:  # noqa: BLE001 - they save time, later: no read fails for want of one
+    except Exception as error:  # noqa: BLE001 - snapshots only save time, so no read fails without them
         log.warning("no snapshots kept", streams=long, reason=reason(error))
 
 
@@ -116,8 +116,10 @@ async def read_parts(
     cold: bool = True,
     unreadable: dict[str, Unreadable] | None = None,
 ) -> list[Part]:
-    """What a query about streams found, in the order of versions, which the statement does not promise; `cold` where none
-    of them is known. Of a stream that is `unreadable` nothing is found.
+    """Run a query for the parts of streams; return them sorted by version.
+
+    `cold`: no state of any of the streams is cached. Then the archive is not queried where the table has the first event of
+    each stream. Streams whose archived events cannot be read are added to `unreadable`, and left out.
     """
     values = (*values, codec.shape)
     whole = partial(_have_beginnings, streams) if cold else None
@@ -128,7 +130,7 @@ async def read_parts(
 
 
 def _have_beginnings(streams: Collection[str], parts: Iterable[Part]) -> bool:
-    """Whether the first event of each stream is among the parts."""
+    """Whether the parts have the first event of each stream."""
     begun = {part[STREAM] for part in parts if part[VERSION] == 1 and part[TYPE] is not None}
     return begun.issuperset(streams)
 
@@ -139,23 +141,31 @@ async def read_following(
     limit: int,
     unreadable: dict[str, Unreadable] | None = None,
 ) -> dict[tuple[str, int], list[EventRow]]:
-    """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`. Of what is `unreadable`
-    something may be missing.
+    """For each stream and version, the events after that version: at most `limit`, and none after `PAGE_BYTES`.
+
+    Streams whose archived events cannot be read are added to `unreadable`, and some of their events may be missing.
     """
-    asked = list(dict.fromkeys(stream_versions))
-    streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
-    values, bounds = (streams, versions, limit, PAGE_BYTES), bounds_after(asked, limit)
-    found: dict[tuple[str, int], list[EventRow]] = {stream_version: [] for stream_version in asked}
+    distinct = list(dict.fromkeys(stream_versions))
+    streams, versions = [stream for stream, _ in distinct], [after for _, after in distinct]
+    values, bounds = (streams, versions, limit, PAGE_BYTES), bounds_after(distinct, limit)
+    found: dict[tuple[str, int], list[EventRow]] = {
+        stream_version: [] for stream_version in distinct
+    }
     for nth, *row in await fetch_of_streams(
         connection, FOLLOWING, values, streams, versions=bounds, unreadable=unreadable
     ):
-        found[asked[nth - 1]].append(EventRow(*row))
+        found[distinct[nth - 1]].append(EventRow(*row))
     return found
 
 
 def fold_parts(
     codec: Codec, versioned: Versioned[Any] | None, parts: Iterable[Part], key: DataKey | None
 ) -> Versioned[Any] | None:
+    """Fold the parts of one stream onto a cached state, or None.
+
+    Raises:
+        Damaged: a part cannot be read; the error has the parties and the maker of the stream.
+    """
     before, parts, events = versioned, list(parts), []
     try:
         for part in parts:
@@ -171,16 +181,16 @@ def fold_parts(
 
 
 def _parties(parts: Iterable[Part]) -> tuple[str | None, str | None]:
-    """The customer and the provider that one of the events names; each names both."""
+    """The customer and the provider, from the first event whose `meta` can be read: all events name both."""
     for part in parts:
-        with suppress(TypeError, ValueError, AttributeError):  # not what it should be
+        with suppress(TypeError, ValueError, AttributeError):  # damaged, or not an event
             meta = orjson.loads(part[META])
             return meta.get("customer"), meta.get("provider")
     return None, None
 
 
 def _maker(parts: Sequence[Part]) -> str | None:
-    """Who began a stream that is of no party, if its first event can be read."""
+    """The actor of the first event of a stream without parties, if that event can be read."""
     if _parties(parts) != (None, None):
         return None
     for part in parts:
@@ -193,14 +203,14 @@ def _maker(parts: Sequence[Part]) -> str | None:
 def apply_events(
     versioned: Versioned[Any] | None, events: Sequence[Recorded]
 ) -> Versioned[Any] | None:
-    """The state after events of one stream.
+    """Apply events of one stream to a state.
 
     Raises:
-        Damaged: they do not follow on each other, as one before them is missing or was changed.
+        Damaged: an event does not fit the state, as one before it is missing or was changed.
     """
     try:
         return replay(versioned, events)
-    except Exception as error:  # noqa: BLE001 - an event never refuses: something is not as it was
+    except Exception as error:  # noqa: BLE001 - `apply` never refuses an undamaged event
         stream, version = events[-1].stream, events[-1].version
         raise Damaged(
             f"The events of {stream} up to version {version} do not follow on each other.",
@@ -211,7 +221,7 @@ def apply_events(
 
 
 def runs(versions: Sequence[int]) -> Iterator[list[int]]:
-    """Versions that grow, in parts of which each has no gap in which a snapshot lies."""
+    """Split ascending versions into runs without a gap of more than `SNAPSHOT_EVERY`, within which a snapshot lies."""
     run: list[int] = []
     for version in versions:
         if run and version - run[-1] > SNAPSHOT_EVERY:

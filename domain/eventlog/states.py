@@ -1,4 +1,4 @@
-"""States from snapshots and events: now, at a version, as of a moment, one or many, in one query."""
+"""Loads states from snapshots and events: at present, at a version, or as of a position or time; several in one query."""
 
 from __future__ import annotations
 
@@ -41,17 +41,18 @@ from domain.eventlog.state_parts import (
 from domain.model import Recorded, Versioned
 
 EVENTS_AT_ONCE = 200
+"""Events that `StateLoader.along` reads in one page."""
 COLD = -1
-"""The known version of a stream of which nothing is known."""
+"""The cached version of a stream without a cached state."""
 
 PositionOrTime = int | datetime
 Reader = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
-"""Gives a connection for a few seconds."""
+"""Lends a connection for a few seconds."""
 
 
 class LoadedState(NamedTuple):
-    """A state or None, position and time of the last event of the log then, and whether its content is
-    `erased` by now.
+    """A state or None, the position and time of the last event of the log when it was read, and whether the content of the
+    state is erased at present.
     """
 
     versioned: Versioned[Any] | None
@@ -61,14 +62,14 @@ class LoadedState(NamedTuple):
 
 
 class StateAfter(NamedTuple):
-    """A state on a way through the versions, and the event that led to it; None at the beginning."""
+    """A state, and the event that led to it; None for the first state that `StateLoader.along` yields."""
 
     versioned: Versioned[Any]
     event: Recorded | None
 
 
 class StateLoader:
-    """Makes states of what the tables hold. It has no connection: each call is given one."""
+    """Loads states from the tables over a connection of the caller."""
 
     def __init__(self, codec: Codec, keyring: Keyring) -> None:
         self.codec = codec
@@ -80,34 +81,36 @@ class StateLoader:
         known: Mapping[str, Versioned[Any] | None],
         *,
         until: int = NEWEST,
-        believe_absent: bool = False,
+        use_absent: bool = False,
         damaged: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
-        """The states of those streams that exist, at a version at most, what is sealed opened.
+        """The states of those streams that exist, at version `until` at most, their sealed fields opened.
 
-        Where an older state is known, only the events after it are read. `believe_absent` is for
-        the writer: see `Keyring`. What is wrong with streams that cannot be read is put into `damaged`.
+        `known` has an older state of a stream, or None; only the events after it are read. `use_absent` is for the writer
+        (see `Keyring`). The errors of streams that cannot be read are added to `damaged`.
 
         Raises:
-            Damaged, ArchiveAway: there is such a stream, and `damaged` was left out.
+            Damaged, ArchiveAway: a stream cannot be read, and `damaged` was left out.
         """
         if not known:
             return {}
-        keys, unknown = self.keyring.known_keys(known, believe_absent=believe_absent)
+        keys, unknown = self.keyring.known_keys(known, use_absent=use_absent)
         versions = [versioned.version if versioned else COLD for versioned in known.values()]
         query, values = LOAD, question_columns(known, unknown, versions, [until] * len(known))
-        cold = not believe_absent and not any(known.values())
+        cold = not use_absent and not any(known.values())
         found = await read_parts(
             connection, self.codec, query, values, known, cold=cold, unreadable=damaged
         )
         parts = by_stream(found)
-        absent = unknown if believe_absent else ()
+        absent = unknown if use_absent else ()
         keys |= self.keyring.learn(wrapped_keys_of(parts, unknown), absent=absent)
         erased = destroy_erased(parts, self.codec, self.keyring)
-        if any(known[stream] for stream in erased):  # that is open: the whole of it is read again
+        if any(
+            known[stream] for stream in erased
+        ):  # a known state has opened content: read it again
             known = {**known, **dict.fromkeys(erased)}
             return await self.load(
-                connection, known, until=until, believe_absent=believe_absent, damaged=damaged
+                connection, known, until=until, use_absent=use_absent, damaged=damaged
             )
         states = self._states(parts, keys, known, damaged)
         await store_missing_snapshots(connection, self.codec, parts, states, keys)
@@ -116,9 +119,9 @@ class StateLoader:
     async def read(
         self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
     ) -> LoadedState:
-        """One stream at a version or a time, and how far the log was; what is sealed is opened."""
-        keys, unknown = self.keyring.known_keys([stream], believe_absent=False)
-        query, values = _reading(stream, unknown, until)
+        """The state of one stream at a version or a time, its sealed fields opened, and the head of the log."""
+        keys, unknown = self.keyring.known_keys([stream], use_absent=False)
+        query, values = _query_with_head(stream, unknown, until)
         head, *parts = await read_parts(connection, self.codec, query, values, [stream])
         found = {stream: parts}
         keys |= self.keyring.learn(wrapped_keys_of(found, unknown))
@@ -130,12 +133,10 @@ class StateLoader:
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: PositionOrTime
     ) -> dict[str, Versioned[Any]]:
-        """Those streams that existed at a moment and can be read, as they were then; what is sealed is
-        opened.
-        """
+        """The states, as of a moment, of those streams that existed then and can be read, their sealed fields opened."""
         if not (streams := list(streams)):
             return {}
-        keys, unknown = self.keyring.known_keys(streams, believe_absent=False)
+        keys, unknown = self.keyring.known_keys(streams, use_absent=False)
         query = LOAD_AT_TIME if isinstance(moment, datetime) else LOAD_AT_POSITION
         values = [moment, *question_columns(streams, unknown, [COLD] * len(streams))]
         parts = by_stream(await read_parts(connection, self.codec, query, values, streams))
@@ -148,11 +149,11 @@ class StateLoader:
         versions: Mapping[str, int],
         unreadable: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
-        """The state of each stream at a version of its own, sealed fields as `Ciphertext`; of those that are `unreadable`
-        as their events are archived none.
+        """The state of each stream at its version in `versions`, sealed fields as `Ciphertext`. Streams whose archived events
+        cannot be read are added to `unreadable`, and left out.
 
         Raises:
-            Damaged: there is no such state, because of what one of the streams holds.
+            Damaged: a stream holds an event that cannot be read.
         """
         if not versions:
             return {}
@@ -161,8 +162,8 @@ class StateLoader:
         parts = await read_parts(
             connection, self.codec, LOAD, values, versions, unreadable=unreadable
         )
-        for stream, of_it in by_stream(parts).items():
-            state = fold_parts(self.codec, None, of_it, None)
+        for stream, its_parts in by_stream(parts).items():
+            state = fold_parts(self.codec, None, its_parts, None)
             assert state is not None
             found[stream] = state
         return found
@@ -177,20 +178,20 @@ class StateLoader:
         budget: Budget,
         key: DataKey | None = None,
     ) -> AsyncIterator[StateAfter]:
-        """The states of a stream from one version to a later one, as far as they exist.
+        """The states of a stream after each version from `first` to `last`, as far as they exist.
 
-        Without a key what is sealed stays `Ciphertext`.
+        Without a key, sealed fields stay `Ciphertext`.
 
         Raises:
-            TooExpensive: it takes more than the budget has.
-            Damaged: there is no such state, because of what the stream holds.
+            TooExpensive: the budget is used up.
+            Damaged: the stream holds an event that cannot be read.
         """
-        versioned = await budget.wait(self._first(reader, stream, first, key))
+        versioned = await budget.wait(self._load_at_version(reader, stream, first, key))
         if versioned is None or versioned.version != first:
             return
         yield StateAfter(versioned, None)
         while versioned.version < last:
-            rows = await budget.wait(self._next(reader, stream, versioned.version))
+            rows = await budget.wait(self._read_page(reader, stream, versioned.version))
             for row in rows[: last - versioned.version]:
                 recorded = self.codec.decode(row, key)
                 after = apply_events(versioned, [recorded])
@@ -206,17 +207,17 @@ class StateLoader:
     ) -> dict[int, Versioned[Any]]:
         """The state of a stream after each of some versions, sealed fields as `Ciphertext`.
 
-        Where they lie far apart it begins again at a snapshot, so that no version costs more events
-        than there are between two of those. States that cannot be read are left out.
+        Between versions that are far apart, loading continues from a snapshot, so that each version costs at most
+        `SNAPSHOT_EVERY` events. States that cannot be read are left out.
         """
-        asked = set(versions)
+        wanted = set(versions)
         found: dict[int, Versioned[Any]] = {}
-        for run in runs(sorted(asked)):
+        for run in runs(sorted(wanted)):
             try:
                 async for versioned, _ in self.along(
                     reader, stream, run[0], run[-1], budget=budget
                 ):
-                    if versioned.version in asked:
+                    if versioned.version in wanted:
                         found[versioned.version] = versioned
             except Damaged as error:
                 report(error)
@@ -225,22 +226,22 @@ class StateLoader:
     async def versions_at(
         self, connection: AsyncConnection, stream_positions: Iterable[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:
-        """For each stream and position of the log the version it had there, 0 before its first event."""
-        asked = list(dict.fromkeys(stream_positions))
-        streams, positions = [stream for stream, _ in asked], [position for _, position in asked]
+        """For each stream and position of the log, the version of the stream at that position; 0 before its first event."""
+        distinct = list(dict.fromkeys(stream_positions))
+        streams, positions = [stream for stream, _ in distinct], [at for _, at in distinct]
         rows = await fetch_of_streams(connection, VERSIONS_AT, (streams, positions), streams)
         return {(row[0], row[1]): row[2] for row in rows}
 
     async def learn(
-        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool = False
+        self, connection: AsyncConnection, streams: Iterable[str], *, use_absent: bool = False
     ) -> dict[str, DataKey]:
-        """The keys of streams, as far as they have one."""
-        keys, unknown = self.keyring.known_keys(streams, believe_absent=believe_absent)
+        """The data keys of those streams that have one; they are cached in the keyring."""
+        keys, unknown = self.keyring.known_keys(streams, use_absent=use_absent)
         if unknown:
-            # Never prepared: a plan made while the table was empty reads all of it for long.
+            # Not prepared: a plan made while the table was empty would read the whole table for a long time.
             cursor = await connection.execute(KEYS, (unknown,), prepare=False, binary=True)
             rows = await cursor.fetchall()
-            keys |= self.keyring.learn(rows, absent=unknown if believe_absent else ())
+            keys |= self.keyring.learn(rows, absent=unknown if use_absent else ())
         return keys
 
     def _states(
@@ -265,7 +266,7 @@ class StateLoader:
                 states |= {stream: state} if state is not None else {}
         return states
 
-    async def _first(
+    async def _load_at_version(
         self, reader: Reader, stream: str, version: int, key: DataKey | None
     ) -> Versioned[Any] | None:
         async with reader() as connection:
@@ -273,14 +274,14 @@ class StateLoader:
                 return (await self.states_at(connection, {stream: version})).get(stream)
             return (await self.load(connection, {stream: None}, until=version)).get(stream)
 
-    async def _next(self, reader: Reader, stream: str, after: int) -> list[EventRow]:
+    async def _read_page(self, reader: Reader, stream: str, after: int) -> list[EventRow]:
         async with reader() as connection:
             return (await read_following(connection, [(stream, after)], EVENTS_AT_ONCE))[
                 stream, after
             ]
 
 
-def _reading(
+def _query_with_head(
     stream: str, locked: Sequence[str], until: int | datetime
 ) -> tuple[str, Sequence[Any]]:
     if isinstance(until, datetime):

@@ -1,7 +1,7 @@
-"""The event store: append, load, read.
+"""The event store: it appends events, loads states and reads the log.
 
-The row `head` is lock and counter in one: its holder appends, positions are `1, 2, 3, …` without holes, and commit
-order is position order, so a reader that has seen position n has seen everything before it.
+The row `head` is both the lock and the counter of the log: who holds the lock appends, positions are `1, 2, 3, …` without
+holes, and commit order is position order. So a reader that has seen position n has seen every event before it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from domain.eventlog.queries import (
 from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.model import Versioned
 
-LOOKUP_TIMEOUT, LOOKUP_EVERY, READ_BYTES = 3.0, 0.1, 16 * 1024 * 1024
+READ_BYTES, LOOKUP_TIMEOUT, LOOKUP_PAUSE = 16 * 1024 * 1024, 3.0, 0.1
+"""Bytes of a page of the log; seconds to find out whether a lost commit was done, and between two tries."""
 
 
 class Store:
@@ -67,16 +68,16 @@ class Store:
 
     @property
     def codec(self) -> Codec:
-        """How events and states are stored."""
+        """The codec of events and states."""
         return self.states.codec
 
     @property
     def keyring(self) -> Keyring:
-        """The data keys at hand."""
+        """The cache of data keys."""
         return self.states.keyring
 
     async def open(self) -> None:
-        """Start to connect; what is away is connected to when it comes back."""
+        """Start to connect; an unavailable database is connected to once it is available again."""
         await self._connections.open()
         self._notifier.start()
 
@@ -87,26 +88,26 @@ class Store:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """Take the lock of the log; it is given back by `append`, or by leaving without it.
+        """Take the lock of the log. `append`, or the end of the block, releases it.
 
         Raises:
-            Overloaded: the database is away, or another process holds the lock too long.
+            Overloaded: the database is unavailable, or another process holds the lock for too long.
         """
         async with self._writing() as connection:
             cursor = await connection.execute(BEGIN, prepare=False)
             cursor.nextset()
-            session, head = self._connections.session, await _one(cursor)
+            session, head = self._connections.session, await _fetch_row(cursor)
             yield Transaction(connection, self.states, session, *head, notifier=self._notifier)
 
     @asynccontextmanager
     async def attempt(
         self, session: int, position: int, at: datetime
     ) -> AsyncIterator[OptimisticTransaction]:
-        """Write without the lock, where the head is believed to be as a session left it.
+        """Write without the lock, on the assumption that the head of the log is as a session left it.
 
         Raises:
-            HeadMoved: another process has written, or the session is over; nothing was written.
-            Overloaded: the database is away.
+            HeadMoved: another process has written, or the session has ended; nothing was written.
+            Overloaded: the database is unavailable.
         """
         async with self._writing() as connection:
             if session != self._connections.session:
@@ -123,15 +124,15 @@ class Store:
         *,
         session: int | None = None,
     ) -> int:
-        """Append events wherever the log is by now; the position before them. The lock is taken only
-        where `unless` names types of events, none of which may have come after the position of each. With a `session`,
-        they are appended in that alone, at that time, and not before where their positions say.
+        """Append events at the present head of the log (see `append_guarded`); return the position before them.
+
+        With a `session`, they are appended only in it, exactly at the time `at`, and at no lower positions than they have.
 
         Raises:
-            StreamMoved: a stream has an event of the same version, or such an event came; nothing was written.
-            HeadMoved: the session is over, the last event is later, or the log went back; nothing was written.
-            OutcomeLost: the connection broke when all was sent.
-            Overloaded: the database is away.
+            StreamMoved: a stream has an event of the same version, or an event of `unless` came; nothing was written.
+            HeadMoved: the session has ended, the last event is later, or the head is lower; nothing was written.
+            OutcomeLost: the connection broke after everything was sent.
+            Overloaded: the database is unavailable.
         """
         async with self._writing() as connection:
             if (exact := session is not None) and session != self._connections.session:
@@ -153,10 +154,10 @@ class Store:
             self.keyring.discard_unsaved()
 
     async def find_written(self, check: CommitCheck) -> int | None:
-        """What the check of an `OutcomeLost` finds, None where nothing was written. After this it never will be.
+        """Find out whether a lost commit was done: the result of its check, or None where it was not, and never will be.
 
         Raises:
-            OutcomeUnknown: the database could not be asked in time.
+            OutcomeUnknown: the database did not answer within `LOOKUP_TIMEOUT`.
         """
         deadline = monotonic() + LOOKUP_TIMEOUT
         while monotonic() < deadline:
@@ -164,27 +165,26 @@ class Store:
                 async with self._connections.after_former_writer() as connection:
                     return await find_written(connection, check)
             except Overloaded:
-                await asyncio.sleep(LOOKUP_EVERY)
+                await asyncio.sleep(LOOKUP_PAUSE)
         raise OutcomeUnknown
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in autocommit, for a few seconds.
+        """Lend a connection in autocommit for a few seconds.
 
         Raises:
-            Overloaded: the database is away or too slow, or every connection is busy for too long.
+            Overloaded: the database is unavailable or too slow, or every connection is busy for too long.
         """
         async with self._connections.reader() as connection:
             yield connection
 
     @asynccontextmanager
     async def searcher(self, indexed: Sequence[str]) -> AsyncIterator[AsyncConnection]:
-        """A connection in autocommit for what clients ask for in their own words: each statement has
-        half a second. Few are there, so searches do not hold up other readers.
+        """Lend one of a few connections in autocommit for filters of clients. Each statement may take half a second.
 
         Raises:
-            TooExpensive: a statement took longer; names the fields that are `indexed`.
-            Overloaded: the database is away, or every connection is busy for too long.
+            TooExpensive: a statement took longer; the error names the `indexed` fields.
+            Overloaded: the database is unavailable, or every connection is busy for too long.
         """
         async with self._connections.searcher(indexed) as connection:
             yield connection
@@ -192,11 +192,11 @@ class Store:
     async def head(self) -> tuple[int, datetime]:
         """Position and time of the last event; `(0, epoch)` while there is none."""
         async with self.reader() as connection:
-            position, at = await _one(await connection.execute(HEAD, binary=True))
+            position, at = await _fetch_row(await connection.execute(HEAD, binary=True))
             return position, at
 
     async def read(self, after: int, limit: int) -> list[EventRow]:
-        """The next events of the log, in order: at most `limit`, and none after `READ_BYTES`."""
+        """The events of the log after a position, in order: at most `limit`, and none after `READ_BYTES`."""
         async with self.reader() as connection:
             return await archived_queries.next_events(connection, after, limit, READ_BYTES)
 
@@ -208,9 +208,9 @@ class Store:
         types: Sequence[str] | None = None,
         share: tuple[int, int] | None = None,
     ) -> list[EventRow]:
-        """The events in (after, until], of some types or of all, on a connection of the caller's.
+        """The events with positions in (after, until], of all types or of some, over a connection of the caller.
 
-        A `share` (n, i) has the streams of the i-th of n shares, from 0; each stream is in one.
+        With a `share` (n, i), only the events of streams in the i-th of n shares, from 0. Each stream is in one share.
         """
         return await archived_queries.events_between(connection, after, until, types, share)
 
@@ -222,9 +222,9 @@ class Store:
             return await archived_queries.history_of(connection, stream, after, until, limit)
 
     async def position_before(self, at: datetime) -> int:
-        """The position of the last event recorded before a time, found by halving: `at` never falls."""
+        """The position of the last event recorded before a time. A binary search: the times of events never fall."""
         async with self.reader() as connection:
-            low, high = 0, int((await _one(await connection.execute(HEAD, binary=True)))[0])
+            low, high = 0, int((await _fetch_row(await connection.execute(HEAD, binary=True)))[0])
             while low < high:
                 middle = (low + high + 1) // 2
                 [(then,)] = await archived_queries.fetch_of_span(
@@ -237,14 +237,14 @@ class Store:
             return low
 
     async def load(self, stream: str, version: int = NEWEST) -> Versioned[Any] | None:
-        """The state of a stream, now or as of a version; None where it has no events."""
+        """The state of a stream, at present or at a version; None where the stream has no events."""
         async with self.reader() as connection:
             return (await self.states.load(connection, {stream: None}, until=version)).get(stream)
 
     async def load_all(
         self, streams: Iterable[str], moment: PositionOrTime | None = None
     ) -> dict[str, Versioned[Any]]:
-        """The states of those streams that have events and can be read, now or as of a position or a time."""
+        """The states of those streams that have events and can be read, at present or as of a position or a time."""
         unreadable: dict[str, Unreadable] = {}
         async with self.reader() as connection:
             if moment is not None:
@@ -255,45 +255,45 @@ class Store:
         return found
 
     async def load_with_head(self, stream: str, until: int | datetime = NEWEST) -> LoadedState:
-        """The state of a stream now, at a version or a time, and how far the log is: in one query."""
+        """The state of a stream, at present, at a version or a time, and the head of the log, in one query."""
         async with self.reader() as connection:
             return await self.states.read(connection, stream, until)
 
     async def keys(self, streams: Iterable[str]) -> dict[str, DataKey | None]:
-        """The data keys of streams, for readers of stored JSON; None where there is none (any more)."""
+        """The data keys of streams, for readers of stored JSON; None for a stream without a key, as after an erasure."""
         streams = set(streams)
-        keys, unknown = self.keyring.known_keys(streams, believe_absent=False)
+        keys, unknown = self.keyring.known_keys(streams, use_absent=False)
         if unknown:
             async with self.reader() as connection:
                 keys |= await self.states.learn(connection, unknown)
         return {stream: keys.get(stream) for stream in streams}
 
     async def store_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
-        """Keep states of versions that are committed, to load later ones from."""
+        """Store snapshots of committed versions, from which later states are loaded faster."""
         async with self.reader() as connection:
             await connection.execute(STORE_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
 
     async def claim(
         self, once: IdempotencyKey, outcome: dict[str, Any], at: datetime
     ) -> Reply | None:
-        """Keep an outcome under a key, where it is free (then None), or tell what is kept there."""
+        """Store an outcome under an idempotency key and return None, or return the reply that is stored already."""
         async with self.reader() as connection:
             return await claim(connection, once, outcome, at)
 
     async def reply(self, once: IdempotencyKey) -> Reply | None:
-        """What is kept under a key; None where nothing is."""
+        """The reply that is stored under an idempotency key, or None."""
         async with self.reader() as connection:
             return await read_reply(connection, once)
 
     async def forget_replies(self, until: datetime) -> None:
-        """Drop what was answered under idempotency keys up to a time, little by little."""
+        """Delete the replies up to a time, in several short statements."""
         more = True
         while more:
             async with self.reader() as connection:
                 more = await forget_some(connection, until)
 
 
-async def _one(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:
+async def _fetch_row(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:
     row = await cursor.fetchone()
     if row is None:
         raise psycopg.InterfaceError("a row that must exist does not")

@@ -95,7 +95,7 @@ class StateCache:
             return None
         streams = {message.stream for message in messages}
         states = {stream: self._states.get(stream) for stream in streams}
-        _, unknown = self._keyring.known_keys(streams, believe_absent=True)
+        _, unknown = self._keyring.known_keys(streams, use_absent=True)
         return None if unknown or None in states.values() else states
 
     async def load(self, transaction: Transaction, messages: Sequence[Message]) -> Loaded:

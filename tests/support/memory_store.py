@@ -74,10 +74,10 @@ class MemoryStateLoader(StateLoader):
         known: Mapping[str, Versioned[Any] | None],
         *,
         until: int = NEWEST,
-        believe_absent: bool = False,
+        use_absent: bool = False,
         damaged: dict[str, Unreadable] | None = None,
     ) -> dict[str, Versioned[Any]]:
-        keys = await self.learn(connection, known, believe_absent=believe_absent)
+        keys = await self.learn(connection, known, use_absent=use_absent)
         if erased := {s for s in known if any(self._erases(event) for event in self.log.of(s))}:
             self.keyring.destroy(erased)
             known = {**known, **dict.fromkeys(erased)}
@@ -116,11 +116,11 @@ class MemoryStateLoader(StateLoader):
         return loaded
 
     async def learn(
-        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool = False
+        self, connection: AsyncConnection, streams: Iterable[str], *, use_absent: bool = False
     ) -> dict[str, DataKey]:
-        keys, unknown = self.keyring.known_keys(streams, believe_absent=believe_absent)
+        keys, unknown = self.keyring.known_keys(streams, use_absent=use_absent)
         rows = [(stream, self.log.keys[stream]) for stream in unknown if stream in self.log.keys]
-        return keys | self.keyring.learn(rows, absent=unknown if believe_absent else ())
+        return keys | self.keyring.learn(rows, absent=unknown if use_absent else ())
 
     def _at(
         self, stream: str, versioned: Versioned[Any] | None, until: int, key: DataKey | None

@@ -45,10 +45,10 @@ class RelayedLog:
 
     async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
         streams = set(streams)
-        keys, unknown = self.keyring.known_keys(streams, believe_absent=False)
+        keys, unknown = self.keyring.known_keys(streams, use_absent=False)
         if unknown:
             await self._link.keys(unknown)
-            keys, _ = self.keyring.known_keys(streams, believe_absent=False)
+            keys, _ = self.keyring.known_keys(streams, use_absent=False)
         return {stream: keys.get(stream) for stream in streams}
 
     async def states(self, versions: Mapping[str, int]) -> Mapping[str, Versioned[Any]]:

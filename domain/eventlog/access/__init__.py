@@ -1,1 +1,1 @@
-"""The access log: who read what of executions, in a chain that shows what was changed."""
+"""The access log: who read what of executions, as a hash chain in which any change can be detected."""

@@ -1,7 +1,7 @@
-"""Records reads, many in one commit. Who waits for it may show what it reads.
+"""Records reads in the access log, many in one commit. A read is answered only after it was recorded.
 
-There is one chain of entries for all writers: the row `access_head` has the last hash, and who adds entries holds
-it until the commit. A process that finds it as it left it needs one round trip, else it takes the row first.
+All writers add to one chain of entries: the row `access_head` has the last hash, and a writer locks it until its commit. A
+process whose cached head is still the last one needs one round trip; otherwise it locks the row first.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from domain.eventlog.sessions import session_options
 from domain.supervisor import cancel
 
 MOST_AT_ONCE = 500
+"""Entries in one commit."""
 MOST_WAITING = 20_000
+"""Reads that wait to be recorded; further ones are refused."""
 CONNECT_TIMEOUT, WRITE_TIMEOUT = 3, 5
+"""Seconds for connecting, and for writing a batch."""
 GATHER = 0.001
-"""Seconds that a batch waits for the rest, where the last one had several: so they share a commit."""
+"""Seconds to wait for more reads before a commit, if the last batch had several."""
 RETRY_AFTER = 0.2
-"""Seconds after a failure in which reads are refused at once: the database is not asked by each of them."""
+"""Seconds before the next batch after a failure, so that the database is not queried for each read."""
 TAKE = "BEGIN; SELECT id, at, hash FROM access_head FOR UPDATE"
 ARRAYS = ("bigint", "timestamptz", *["text"] * 8, "bytea")
 ADD = f"""WITH moved AS (
@@ -58,7 +61,7 @@ class AccessHead(NamedTuple):
 
 
 class AccessLog:
-    """Takes reads to record; one task writes all that wait, and then lets them go on."""
+    """Queues reads; one task writes them in batches, and wakes the callers once theirs are recorded."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class AccessLog:
         clock: Callable[[], datetime],
         shared: SharedDatabase | None = None,
     ) -> None:
-        """In a database that is `shared` with other logs its connection takes a slot."""
+        """With a `shared` database its connection takes one of the writer slots."""
         self._slots = None if shared is None else shared.writer_slots
         self._conninfo = conninfo
         self._options = f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s"
@@ -76,15 +79,15 @@ class AccessLog:
         self._wake = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._head: AccessHead | None = None
-        """As this process left it; None where another one has written since."""
+        """The last entry, if this process wrote it; None where another process may have written since."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the task that writes."""
         self._task = asyncio.create_task(self._run(), name="access log")
 
     async def stop(self) -> None:
-        """Write no more; those who still wait are refused."""
+        """End the task, and refuse the reads that still wait."""
         if self._task is not None:
             await cancel(self._task)
         self._refuse(self._waiting)
@@ -96,10 +99,10 @@ class AccessLog:
         await self._disconnect()
 
     async def record(self, access: Access) -> None:
-        """Return once a read is recorded, durably.
+        """Return once a read is recorded durably.
 
         Raises:
-            Overloaded: it cannot be recorded.
+            Overloaded: the read cannot be recorded.
         """
         if len(self._waiting) >= MOST_WAITING or self._task is None or self._task.done():
             raise Overloaded(UNRECORDED)
@@ -109,29 +112,29 @@ class AccessLog:
         await done
 
     async def _run(self) -> None:
-        together = 1
+        last_size = 1
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                if together > 1:
+                if last_size > 1:
                     await asyncio.sleep(GATHER)
                 batch, self._waiting = (
                     self._waiting[:MOST_AT_ONCE],
                     self._waiting[MOST_AT_ONCE:],
                 )
-                together = len(batch)
-                await self._settle(batch)
+                last_size = len(batch)
+                await self._record_batch(batch)
             self._mark_idle()
 
     def _mark_idle(self) -> None:
         if self._slots is not None and self._connection is not None:
             self._slots.mark_idle(self, self._disconnect)
 
-    async def _settle(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
+    async def _record_batch(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
         try:
             await self._write([access for access, _ in batch])
-        except Exception as error:  # whatever it is, what is not recorded is not shown
+        except Exception as error:  # no read is answered that is not recorded
             if isinstance(error, OUTAGES):
                 log.warning("reads cannot be recorded, and are refused", reason=str(error).strip())
             else:
@@ -159,18 +162,18 @@ class AccessLog:
             if head is not None and (after := await self._add(connection, head, accesses)):
                 self._head = after
                 return
-            found = await _take(connection)
-            after = await self._add(connection, found, accesses)
-            if after is None:  # although the row is held
+            locked_head = await _lock_head(connection)
+            after = await self._add(connection, locked_head, accesses)
+            if after is None:  # although the row is locked
                 raise LookupError("the database has not stored the entries of the access log")
             await connection.execute("COMMIT")
-            # Where another process writes, too, the next try without the row would be in vain.
-            self._head = after if head is None or head.id == found.id else None
+            # If another process writes, too, a try with a cached head would fail again.
+            self._head = after if head is None or head.id == locked_head.id else None
 
     async def _add(
         self, connection: AsyncConnection, head: AccessHead, accesses: Sequence[Access]
     ) -> AccessHead | None:
-        """The last entry afterwards; None where `head` was no more the last one, and nothing was added."""
+        """Add entries after `head`; return the new last entry, or None where `head` is not the last one any more."""
         at, before = max(self.clock(), head.at), head.hash
         rows = []
         for number, access in enumerate(accesses, head.id + 1):
@@ -209,7 +212,7 @@ class AccessLog:
                 self._slots.leave(self)
 
 
-async def _take(connection: AsyncConnection) -> AccessHead:
+async def _lock_head(connection: AsyncConnection) -> AccessHead:
     cursor = await connection.execute(TAKE, prepare=False)
     cursor.nextset()
     row = await cursor.fetchone()

@@ -1,6 +1,6 @@
 """The partitions of the access log, one for each day."""
 
 MAKE_DAYS = "SELECT make_access_day(%s::date + ahead) FROM generate_series(0, 7) AS ahead"
-"""Those of a day and of the week after it, as far as they are missing."""
+"""Makes the missing partitions of a day and of the week after it."""
 RETIRE_DAY = "SELECT retire_access_day(%s)"
-"""Drops a day, where the log of events says that its entries were retired, or where it has none."""
+"""Drops the partition of a day that has no entries, or whose entries were retired by an event."""

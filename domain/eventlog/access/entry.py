@@ -1,4 +1,4 @@
-"""An entry of the access log, and the hash by which it follows on the one before."""
+"""An entry of the access log, and its hash, which covers the hash of the entry before."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import NamedTuple
 NUMBERS = struct.Struct(">Bqq")
 LENGTH = struct.Struct(">I")
 FORM = 1
+"""The version of the form of `entry_bytes`."""
 BEFORE_ALL = b""
-"""What stands for the hash before the first entry."""
+"""The hash before the first entry."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 MICROSECOND = timedelta(microseconds=1)
 SEPARATOR = "\n"
-"""Between the ids of executions: no id has one."""
+"""Stands between the ids of executions; no id contains it."""
 
 
 class Access(NamedTuple):
-    """A read: by whom with which credential, what it showed, from where, what for. No content is in here.
+    """A read: actor, credential, operation, the executions that it showed, address and purpose. It has no content of theirs.
 
-    `detail` is JSON: what was asked for, and of a stream where it begins or ended. What is not known is empty.
+    `detail` is JSON: the parameters of the request, and the begin or end of a stream. Unknown texts are empty.
     """
 
     actor: str
@@ -44,9 +45,10 @@ class AccessEntry(NamedTuple):
 
 
 def entry_bytes(number: int, at: datetime, access: Access) -> bytes:
-    """An entry as bytes, framed so that no two have the same, all of it big-endian: the byte 1 (the version of this
-    form), id and time in microseconds since 1970 with 8 bytes each; then the texts of `Access` in their order, each
-    after its length in 4, the ids of executions with a line feed between them.
+    """Encode an entry; no two entries have the same bytes.
+
+    All numbers are big-endian: the byte 1 (`FORM`), the id and the time in microseconds since 1970 in 8 bytes each; then
+    the texts of `Access` in their order, each after its length in 4 bytes, the ids of executions joined by line feeds.
     """
     names = SEPARATOR.join(access.executions)
     texts = (*access[:3], names, *access[4:])
@@ -56,5 +58,5 @@ def entry_bytes(number: int, at: datetime, access: Access) -> bytes:
 
 
 def chain_hash(before: bytes, content: bytes) -> bytes:
-    """The hash of an entry with this content, after the one with the hash `before`."""
+    """The hash of an entry with this content that follows on an entry with the hash `before`."""
     return sha256(before + content).digest()

@@ -1,4 +1,4 @@
-"""Whose an execution is, which its first event says for ever."""
+"""The parties of an execution, which its first event names and which never change."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ NAMES = ("customer", "provider")
 
 
 class Parties(NamedTuple):
-    """The customer and the provider; None for one that it has not."""
+    """The customer and the provider, each of which may be None."""
 
     customer: str | None
     provider: str | None
 
 
 async def parties_of(store: Store, stream: str) -> Parties | None:
-    """The parties of a stream; None where there is none. It takes as long for a large one as for a small one.
+    """The parties of a stream, read from its first event alone; None where the stream does not exist.
 
     Raises:
         Damaged: its first event cannot be read.
-        Overloaded: the database is away.
+        Overloaded: the database is unavailable.
     """
     async with store.reader() as connection:
         cursor = await connection.execute(FIRST, (stream, stream), binary=True)
@@ -41,7 +41,9 @@ async def parties_of(store: Store, stream: str) -> Parties | None:
 
 
 def parties_in(meta: str | None) -> str | None:
-    """What is kept of them once a first event is archived, of what stands beside it; that itself where it cannot be read."""
+    """The parties in the `meta` of an event, as JSON, to be stored when the event is archived; `meta` itself where it cannot
+    be read.
+    """
     if meta is None:
         return None
     try:

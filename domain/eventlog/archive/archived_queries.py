@@ -1,8 +1,8 @@
-"""Queries on events of which some are in files of the archive: they are answered as if all were in the table.
+"""Runs queries about events of which some are in files of the archive, as if all were in the table.
 
-A query names the table `events`, and returns whole rows of its own. It is first asked as it is. Where it concerns events that
-have left the table, it is asked again with those as values, which stand in the place of the table beside it. What has
-left it never comes back, so it is enough to look after the query whether that was so.
+A query names the table `events`. It is run as it is first. If it concerns events that have left the table, it is run again
+with the rows of the archive as values beside those of the table. Archived events never return to the table, so it is enough
+to find out after the query which ones have left.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ Rows = list[tuple[Any, ...]]
 
 
 class Versions(NamedTuple):
-    """The versions in (after, until], or the `last` so many of those, that a query needs of a stream."""
+    """The versions in (after, until] of a stream that a query needs, or only the `last` so many of them."""
 
     after: int
     until: int
     last: int = 2**62
 
     def among(self, first: int, positions: Sequence[int]) -> Sequence[int]:
-        """Of the positions of versions from the first one on those that are needed."""
-        found = positions[max(self.after + 1 - first, 0) : max(self.until + 1 - first, 0)]
-        return found[-self.last :]
+        """The needed ones of `positions`, which are those of the versions from `first` on."""
+        needed = positions[max(self.after + 1 - first, 0) : max(self.until + 1 - first, 0)]
+        return needed[-self.last :]
 
 
 NO_BOUNDS: Mapping[str, Versions] = {}
 
 
 def bounds_after(stream_versions: Sequence[tuple[str, int]], limit: int) -> Mapping[str, Versions]:
-    """Of each stream the next versions, unless one is asked for twice."""
+    """The bounds of a query for `limit` events after a version of each stream; none where a stream is named twice."""
     bounds = {stream: Versions(after, after + limit) for stream, after in stream_versions}
     return bounds if len(bounds) == len(stream_versions) else NO_BOUNDS
 
@@ -71,30 +71,32 @@ async def fetch_of_streams(
     are_whole: Callable[[Rows], bool] | None = None,
     unreadable: dict[str, Unreadable] | None = None,
 ) -> Rows:
-    """The rows of a query that concerns events of these streams alone, and of some of them certain `versions` alone.
+    """Run a query that concerns only events of these streams, and, for streams in `versions`, only those versions.
 
-    Where `are_whole` says that rows of the table are all there is, nothing else is asked; it sees a stream's first
-    event, which is the first to leave. What is wrong with a stream that cannot be read is put into `unreadable`, and its
-    rows are no more than those of the table.
+    If `are_whole` returns True for the rows from the table, nothing of these streams is archived, and the archive is not
+    queried: events leave the table in order, so the first event of a stream shows that. The errors of streams that cannot
+    be read are added to `unreadable`, and only their rows from the table are returned.
 
     Raises:
-        Damaged: a file is missing or damaged; `file` names it. `unreadable` was left out.
-        ArchiveAway: the archive cannot be reached; as before.
+        Damaged: a file is missing or damaged, and `unreadable` was left out; `file` names the file.
+        ArchiveAway: the archive cannot be reached, and `unreadable` was left out.
     """
-    asked = array("text", list(dict.fromkeys(streams)))
+    stream_array = array("text", list(dict.fromkeys(streams)))
     if are_whole is None:
-        rows, archived = await _fetch_with_archived(connection, query, values, asked, prepare)
+        rows, archived = await _fetch_with_archived(
+            connection, query, values, stream_array, prepare
+        )
     else:
         found = await connection.execute(query.encode(), values, prepare=prepare, binary=True)
         if are_whole(rows := await found.fetchall()):
             return rows
-        found = await connection.execute(OF_STREAMS, (asked,), binary=True)
+        found = await connection.execute(OF_STREAMS, (stream_array,), binary=True)
         archived = await found.fetchall()
     while archived:
-        events = await _events_of(connection, archived, versions, unreadable)
-        wanted = with_archived_events(query, values, events)
+        events = await _read_archived(connection, archived, versions, unreadable)
+        extended = with_archived_events(query, values, events)
         before = archived
-        rows, archived = await _fetch_with_archived(connection, *wanted, asked, False)
+        rows, archived = await _fetch_with_archived(connection, *extended, stream_array, False)
         if archived == before:
             break
     return rows
@@ -103,7 +105,7 @@ async def fetch_of_streams(
 async def fetch_of_span(
     connection: AsyncConnection, query: str, values: Values, after: int, until: int
 ) -> Rows:
-    """The rows of a query that concerns events with positions in (after, until] alone.
+    """Run a query that concerns only events with positions in (after, until].
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
@@ -125,7 +127,7 @@ async def fetch_of_span(
 async def next_events(
     connection: AsyncConnection, after: int, limit: int, size: int
 ) -> list[EventRow]:
-    """The next events of the log, as `READ` has them.
+    """The next events of the log, as the query `READ` returns them.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
@@ -166,7 +168,7 @@ async def events_between(
     types: Sequence[str] | None,
     share: tuple[int, int] | None,
 ) -> list[EventRow]:
-    """The events in (after, until], of some types or of all, of all streams or of one of n shares of them.
+    """The events with positions in (after, until], of all types or of some, of all streams or of one of n shares of them.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
@@ -196,13 +198,13 @@ async def events_between(
 
 
 async def read_horizon(connection: AsyncConnection) -> int:
-    """The position up to which all events are in files; some of them are in the table, too."""
+    """The horizon: the position up to which files have all events. Some of these events are in the table, too."""
     [(horizon,)] = await (await connection.execute(HORIZON, binary=True)).fetchall()
     return int(horizon)
 
 
 async def events_at(connection: AsyncConnection, positions: Sequence[int]) -> list[EventRow]:
-    """The events at positions that grow, each of which is in a file.
+    """The archived events at ascending positions.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
@@ -216,23 +218,23 @@ async def events_at(connection: AsyncConnection, positions: Sequence[int]) -> li
 
 
 def positions_among(archived: Rows, versions: Mapping[str, Versions] = NO_BOUNDS) -> Iterator[int]:
-    """Which positions are needed of what `OF_STREAMS` has found.
+    """The positions that are needed of rows of `OF_STREAMS`.
 
     Raises:
-        Damaged: it is not what was written.
+        Damaged: the positions in a row cannot be decoded.
     """
     for stream, first, last, encoded in archived:
         positions = _positions(stream, last - first + 1, encoded)
         yield from versions[stream].among(first, positions) if stream in versions else positions
 
 
-async def _events_of(
+async def _read_archived(
     connection: AsyncConnection,
     archived: Rows,
     versions: Mapping[str, Versions],
     unreadable: dict[str, Unreadable] | None,
 ) -> list[EventRow]:
-    """The events of what `OF_STREAMS` has found, of one stream after the other where not all can be read."""
+    """The events that rows of `OF_STREAMS` name; after an error each stream is read by itself, to find those at fault."""
     try:
         return await events_at(connection, sorted(positions_among(archived, versions)))
     except Unreadable as error:
@@ -243,13 +245,13 @@ async def _events_of(
             error.parties = await _parties(connection, streams[0][0][0])
             unreadable[streams[0][0][0]] = error
             return []
-    found = [await _events_of(connection, rows, versions, unreadable) for rows in streams]
+    found = [await _read_archived(connection, rows, versions, unreadable) for rows in streams]
     return sorted(chain(*found))
 
 
 async def _parties(connection: AsyncConnection, stream: str) -> tuple[str | None, str | None]:
     row = await (await connection.execute(PARTIES, (stream,), binary=True)).fetchone()
-    with suppress(TypeError, ValueError, AttributeError):  # not what it should be
+    with suppress(TypeError, ValueError, AttributeError):  # damaged
         known = orjson.loads(row[0]) if row else {}
         return known.get("customer"), known.get("provider")
     return None, None
@@ -260,7 +262,7 @@ def _positions(stream: str, number: int, encoded: bytes) -> list[int]:
         if len(positions := positions_of(encoded)) == number:
             return positions
     raise Damaged(
-        f"Where the archived events of {stream} are cannot be read.",
+        f"The positions of the archived events of {stream} cannot be read.",
         reason="the table has other versions of them than positions",
         stream=stream,
     )
@@ -269,7 +271,7 @@ def _positions(stream: str, number: int, encoded: bytes) -> list[int]:
 async def _fetch_with_archived(
     connection: AsyncConnection, query: str, values: Values, streams: Array, prepare: bool | None
 ) -> tuple[Rows, Rows]:
-    """The rows of a query, and which events of these streams had left the table by the end of it."""
+    """The rows of a query, and the rows of `OF_STREAMS` after it: which events of the streams have left the table."""
     async with connection.pipeline():
         found = await connection.execute(query.encode(), values, prepare=prepare, binary=True)
         archived = await connection.execute(OF_STREAMS, (streams,), binary=True)

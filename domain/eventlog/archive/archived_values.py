@@ -1,5 +1,5 @@
-"""Events from archive files as values of a query: a common table expression puts them beside the rows of the table, or in
-their place.
+"""Adds events from archive files to a query as values: a common table expression `events` unites them with the rows of the
+table, or replaces rows by them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ Values = Sequence[Any] | Mapping[str, Any]
 def with_archived_events(
     query: str, values: Values, events: Sequence[EventRow], *, beyond: int | None = None
 ) -> tuple[str, Values]:
-    """The query and its values with events from files beside those of the table, or instead of those that are not
-    `beyond` a position.
+    """Add archived events to a query; return the new query and its values.
+
+    With `beyond`, the events replace the rows of the table up to that position; otherwise they are added to all rows.
     """
     columns = event_arrays(events)
     named = isinstance(values, Mapping)
@@ -43,6 +44,6 @@ def with_archived_events(
 
 
 def event_arrays(events: Sequence[EventRow]) -> list[Array]:
-    """The columns of events, of which there may be none."""
+    """Encode the columns of events as arrays; there may be no events."""
     columns = list(zip(*events, strict=True)) or [()] * len(KINDS)
     return [array(kind, column) for kind, column in zip(KINDS, columns, strict=True)]

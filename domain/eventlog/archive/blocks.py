@@ -1,9 +1,9 @@
-"""Events as bytes of a file of the archive: blocks of 128 events that follow on each other, each packed by itself.
+"""Encodes events as a file of the archive: blocks of 128 consecutive events, each packed by itself (`packing.py`).
 
-A file begins with `MAGIC`; each block stands after its length, in 4 bytes. A block says how many events it has, and the
-position of the first one; then come versions, times in microseconds, each as its distance from the one before, and of
-streams, types, metas and states the lengths and then all the bytes. All numbers are little-endian. Values that are alike
-stand side by side, as that takes half of the room.
+A file begins with `MAGIC`; before each block is its length in 4 bytes. An unpacked block has the number of its events, the
+position of the first one, all versions, all times in microseconds, each as the difference from the one before, the lengths
+of all streams, types, metas and states, and then their bytes. All numbers are little-endian. Values of one column are side
+by side, as that halves the size.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from domain.eventlog.archive.packing import pack, unpack
 from domain.eventlog.codec import EventRow
 
 MAGIC = b"executions events 2\n"
-"""Of the same length in all forms: those of form 1 have blocks that are compressed as a whole."""
+"""The first bytes of a file, of the same length in all forms. Blocks of form 1 are compressed as a whole."""
 EVENTS = 128
-"""Of each block but the last one of a file."""
+"""The number of events in each block except the last one of a file."""
 LENGTH = Struct("<I")
 HEAD = Struct("<Iq")
 DIGEST_BYTES = 32
 ENTRY = LENGTH.size + DIGEST_BYTES
-"""Bytes of what is kept of each block: its length and its SHA-256."""
+"""Bytes of an entry of the index of a file: the length and the SHA-256 of a block. The table stores the index."""
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 UNREADABLE = (zlib.error, struct.error, ValueError, IndexError, OverflowError)
 
 
 class Block(NamedTuple):
-    """Where a block is in its file, how long it is, and its SHA-256."""
+    """The offset of a block in its file, its length, and its SHA-256."""
 
     start: int
     length: int
@@ -42,13 +42,13 @@ class Block(NamedTuple):
 
 
 def blocks_of(index: bytes) -> list[Block]:
-    """The blocks of a file, of what is kept of them.
+    """The blocks of a file, by its index.
 
     Raises:
-        ValueError: that is not whole.
+        ValueError: the index is cut short.
     """
     if len(index) % ENTRY:
-        raise ValueError("what is kept of its blocks is cut short")
+        raise ValueError("the index of its blocks is cut short")
     found, start = [], len(MAGIC)
     for offset in range(0, len(index), ENTRY):
         start += LENGTH.size
@@ -59,7 +59,7 @@ def blocks_of(index: bytes) -> list[Block]:
 
 
 def file_of(rows: Sequence[EventRow]) -> tuple[bytes, bytes]:
-    """A file with these events, whose positions follow on each other, and what is to be kept of its blocks."""
+    """Encode events with consecutive positions as a file; return its bytes and its index."""
     parts, index = [MAGIC], []
     for start in range(0, len(rows), EVENTS):
         block = pack(_encode(rows[start : start + EVENTS]))
@@ -69,10 +69,10 @@ def file_of(rows: Sequence[EventRow]) -> tuple[bytes, bytes]:
 
 
 def events_of(block: bytes, wanted: Iterable[int] | None = None) -> Iterator[EventRow]:
-    """The events of an unpacked block, or those at some places in it, from 0.
+    """The events of an unpacked block: all, or those at the indexes in `wanted`, from 0.
 
     Raises:
-        ValueError: it is no such block.
+        ValueError: it is not an unpacked block.
     """
     try:
         yield from _decode(block, wanted)
@@ -81,10 +81,10 @@ def events_of(block: bytes, wanted: Iterable[int] | None = None) -> Iterator[Eve
 
 
 def events_in(content: bytes, index: bytes) -> Iterator[EventRow]:
-    """All events of a file, whose blocks are those that are kept of it.
+    """All events of a file, each block of which is compared with the index.
 
     Raises:
-        ValueError: it has other blocks, or one that has no events.
+        ValueError: a block is not the one in the index, or cannot be read.
     """
     for block in blocks_of(index):
         part = content[block.start : block.start + block.length]
@@ -94,10 +94,10 @@ def events_in(content: bytes, index: bytes) -> Iterator[EventRow]:
 
 
 def open_block(block: bytes) -> bytes:
-    """A block, unpacked.
+    """Unpack a block.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a block.
     """
     try:
         return unpack(block)
@@ -106,7 +106,7 @@ def open_block(block: bytes) -> bytes:
 
 
 def _encode(rows: Sequence[EventRow]) -> tuple[bytes, bytes, bytes]:
-    """Numbers, streams, and all the rest."""
+    """The three parts of a block: numbers, streams, and all other texts."""
     count, times = len(rows), [(row.at - EPOCH) // MICROSECOND for row in rows]
     steps = [after - before for before, after in zip([0, *times], times, strict=False)]
     texts = [
@@ -148,7 +148,7 @@ def _decode(block: bytes, wanted: Iterable[int] | None) -> Iterator[EventRow]:
 
 
 def encode_positions(positions: Sequence[int]) -> bytes:
-    """Positions that grow, in a few bytes each."""
+    """Encode ascending positions as differences in LEB128, of a few bytes each."""
     found = bytearray()
     for before, position in zip([0, *positions], positions, strict=False):
         step = position - before
@@ -160,10 +160,10 @@ def encode_positions(positions: Sequence[int]) -> bytes:
 
 
 def positions_of(encoded: bytes) -> list[int]:
-    """The positions that were encoded.
+    """Decode positions that `encode_positions` has encoded.
 
     Raises:
-        ValueError: the last one is not whole.
+        ValueError: the last one is cut short.
     """
     found: list[int] = []
     position = step = shift = 0

@@ -1,6 +1,6 @@
-"""Where the files of the archive are: a folder, or a bucket of an object store.
+"""The files of the archive, in a folder or in a bucket of an object store. A file is written once and never changed.
 
-A file is written once and never changed. It needs the libraries of the extra `archive`.
+Reading from a bucket, and writing, need the libraries of the extra `archive`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from domain.errors import ArchiveAway, Damaged, DomainError
 
 LIBRARIES = ("duckdb", "obstore")
 CHUNK = 8 * 1024 * 1024
+"""Bytes of a file that are downloaded at once."""
 QUERY = re.compile(r"(\w+://[^\s?]*)\?\S*")
 RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
-"""Of a bucket that does not answer: somebody may wait for a page of lines."""
+"""Retries of a bucket that does not answer: few, as a client may wait for a page of log lines."""
 CLIENT = {"connect_timeout": "5s", "allow_http": True}
-"""An endpoint without TLS is one of its own network, and stands in the environment as such."""
+"""HTTP is allowed, as an endpoint in the same network may have no TLS; the operator configures it."""
 READING: dict[str, Any] = {
     "client_options": {**CLIENT, "read_timeout": "10s", "timeout": "10m"},
     "retry_config": RETRIES,
@@ -34,20 +35,24 @@ WRITING: dict[str, Any] = {
     "client_options": {**CLIENT, "timeout": "30m"},
     "retry_config": RETRIES,
 }
-"""A file is one request, and its answer comes when all of it has been sent."""
+"""A file is written by one request, which is answered after all of it was sent: hence the long timeout."""
 
 
 class ArchiveFailed(Exception):
-    """Lines could not be brought into the archive, or taken out of the table; the message says why."""
+    """Rows could not be archived, or not be removed from their table; the message says why."""
 
 
 def is_installed() -> bool:
-    """Whether the libraries of the extra `archive` are there."""
+    """Whether the libraries of the extra `archive` are installed."""
     return all(find_spec(name) is not None for name in LIBRARIES)
 
 
 def require_installed() -> None:
-    """Raises ArchiveFailed where a library is missing."""
+    """Check that the libraries of the extra `archive` are installed.
+
+    Raises:
+        ArchiveFailed: one is missing.
+    """
     if not is_installed():
         raise ArchiveFailed(
             f"{' and '.join(LIBRARIES)} are not installed: they are in executions[archive]"
@@ -61,13 +66,14 @@ def digest_of(path: Path) -> str:
 
 
 class ArchiveFiles:
-    """The files under a URL: `file:`, `s3:`, `gs:` or `az:`. Nothing here waits on the event loop: call
-    it in a thread. `reading` is how long a bucket is waited for that is read from.
+    """The files under a URL: `file:`, `s3:`, `gs:` or `az:`. Its methods block, so call them in a thread.
+
+    `reading`: options of reads from a bucket, with timeouts; `READING` where it is left out.
     """
 
     def __init__(self, url: str, reading: Mapping[str, Any] | None = None) -> None:
         self.url = url
-        self._how = reading
+        self._reading_options = reading
         parts = urlsplit(url)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
         self._readable: Any = None
@@ -75,20 +81,20 @@ class ArchiveFiles:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a folder of this machine."""
+        """Whether the archive is a folder of this machine."""
         return self._folder is not None
 
     @property
     def location(self) -> str:
-        """The URL, written in one way."""
+        """The URL in a normal form."""
         return self.url.rstrip("/") if self._folder is None else self._folder.resolve().as_uri()
 
     def is_made(self) -> bool:
-        """Whether the folder is there; a bucket always is."""
+        """Whether the folder exists; True for a bucket."""
         return self._folder is None or self._folder.is_dir()
 
     def has(self, file: str) -> bool:
-        """Whether a file is there.
+        """Whether a file exists.
 
         Raises:
             ArchiveFailed: a library is missing.
@@ -108,21 +114,21 @@ class ArchiveFiles:
         return True
 
     def size(self, file: str) -> int | None:
-        """Bytes of a file in a folder of this machine; None where it is not there."""
+        """The size in bytes of a file in a folder of this machine; None where the file does not exist."""
         path = self._folder and self._folder / file
         return path.stat().st_size if path and path.is_file() else None
 
     def put(self, file: str, content: bytes) -> bool:
-        """Write a file where there is none; whether there was none.
+        """Write a file, unless it exists; return whether it was written.
 
         Raises:
-            ArchiveFailed: it cannot be written.
+            ArchiveFailed: the file cannot be written.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            # As bytes it takes half of the time that it takes as a file: all of it is one request, anyway.
+            # Bytes take half the time of a file object: the content is one request anyway.
             obstore.put(self._writing(), file, content, mode="create")
         except AlreadyExistsError:
             return False
@@ -133,7 +139,7 @@ class ArchiveFiles:
         return True
 
     def read_parts(self, file: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Parts of a file, each from a byte on and so many bytes long. One that goes beyond the end is shorter.
+        """Read parts of a file, each given by its offset and its length. A part beyond the end of the file is shorter.
 
         Raises:
             Damaged: there is no such file.
@@ -156,10 +162,10 @@ class ArchiveFiles:
 
     @contextmanager
     def local(self, file: str, work: Path) -> Iterator[Path]:
-        """The file on this machine: itself, or a copy in `work` while the block runs.
+        """The local path of a file: of the file itself, or of a copy in `work` for the block.
 
         Raises:
-            Damaged: there is none.
+            Damaged: there is no such file.
             ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
@@ -178,10 +184,10 @@ class ArchiveFiles:
             copy.unlink(missing_ok=True)
 
     def fetch(self, file: str, digest: str, cache: Path) -> Path:
-        """The file on this machine for longer: itself, or a copy in `cache` that is named by the digest.
+        """The local path of a file: of the file itself, or of a copy in the folder `cache`, which stays.
 
         Raises:
-            Damaged: there is none, or it is not what was written.
+            Damaged: there is no such file, or it has another digest.
             ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
@@ -213,7 +219,7 @@ class ArchiveFiles:
             raise unreachable(first_line(error)) from error
 
     def _reading(self) -> Any:
-        self._readable = self._readable or self._bucket(self._how or READING)
+        self._readable = self._readable or self._bucket(self._reading_options or READING)
         return self._readable
 
     def _writing(self) -> Any:
@@ -231,22 +237,26 @@ class ArchiveFiles:
 
 
 def missing(file: str) -> DomainError:
-    """What is raised where an archive file is not there."""
+    """The error for an archive file that does not exist."""
     return Damaged(f"The archive file `{file}` is missing.", reason="it is not there", file=file)
 
 
 def damaged_file(file: str, reason: str) -> DomainError:
-    """What is raised where an archive file is not what was written."""
+    """The error for an archive file that was changed after it was written."""
     return Damaged(f"The archive file `{file}` is not what was written.", reason=reason, file=file)
 
 
 def unreachable(reason: str) -> ArchiveAway:
-    """What is raised where nobody can say whether a file is there."""
+    """The error for an archive that cannot be reached."""
     return ArchiveAway(reason=reason)
 
 
 def require_digest(file: str, path: Path, digest: str) -> None:
-    """Raises Damaged where a file is not what was written."""
+    """Check the SHA-256 of a file.
+
+    Raises:
+        Damaged: the file has another digest.
+    """
     if digest_of(path) != digest:
         raise damaged_file(file, "its bytes have another digest")
 
@@ -257,7 +267,7 @@ def _part(source: BinaryIO, start: int, length: int) -> bytes:
 
 
 def _make_durable(folder: Path, file: Path) -> None:
-    """Lines leave the table once they are in the file: it has to survive the loss of power, too."""
+    """Flush a file and its folders to the disk, as rows leave their table once they are in the file."""
     for path in (file, *file.parents):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -269,6 +279,6 @@ def _make_durable(folder: Path, file: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, without its advice, and without the query of a URL: it may be signed."""
+    """The first line of the error of a library, without the query of a URL, which may be a signature."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return QUERY.sub(r"\1", line)

@@ -1,8 +1,8 @@
-"""How the bytes of a block are stored: each of its parts is compressed by itself, as they have little in common, and ciphertext,
-which cannot be compressed, stands behind them as it is.
+"""Packs a block of events: each of its three parts is compressed by itself, as they have little in common.
 
-What is sealed stands in events as base64, which takes a third more room than the bytes, and spoils the compression of the
-words around it. So these bytes are taken out, where base64 makes the same text of them again.
+Sealed content is base64 in events, which takes a third more bytes than the ciphertext, and spoils the compression of the
+text around it. So the ciphertext is taken out, decoded, and put behind the compressed parts. It stays in the text where
+encoding the decoded bytes would not give the same base64.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ from struct import Struct
 
 LEVEL = 9
 KIND = b"\x02"
-"""What a block begins with; one of an earlier form is compressed as a whole, and begins with another byte."""
+"""The first byte of a block. A block of the earlier form is compressed as a whole, and has another first byte."""
 LENGTHS = Struct("<3I")
-"""Of the compressed parts: numbers, streams, and all the rest."""
+"""The lengths of the compressed parts: numbers, streams, and all other texts."""
 LENGTH = Struct("<I")
 TOKEN = re.compile(rb'({"\$(?:sealed|secret)":"\d+\.)([\w-]{4,}={0,2})(?="})')
 TAKEN_OUT, NOTHING = b"\0", LENGTH.pack(0)
-"""Stands where bytes were taken out, before their length; where it stood by itself, it is followed by no length."""
+"""The mark of ciphertext that was taken out, followed by its length. The same byte in the text itself is followed by the
+length 0.
+"""
 PLACEHOLDER = re.compile(rb"\0(.{4})", re.DOTALL)
 
 
 def pack(parts: Sequence[bytes]) -> bytes:
-    """A block of three parts, the last of which may have sealed content."""
+    """Pack a block of three parts; sealed content is taken out of the last one."""
     ciphertext: list[bytes] = []
 
     def take_out(found: re.Match[bytes]) -> bytes:
         before, text = found.groups()
-        content = _bytes_of(text)
+        content = _decode_base64(text)
         if not content:
             return found[0]
         ciphertext.append(content)
@@ -43,10 +45,10 @@ def pack(parts: Sequence[bytes]) -> bytes:
 
 
 def unpack(block: bytes) -> bytes:
-    """The parts of a block, one behind the other.
+    """Unpack a block; return its parts joined.
 
     Raises:
-        ValueError, zlib.error, struct.error: it is no block.
+        ValueError, zlib.error, struct.error: it is not a block.
     """
     if not block.startswith(KIND):
         return zlib.decompress(block)
@@ -70,8 +72,8 @@ def unpack(block: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _bytes_of(text: bytes) -> bytes:
-    """What it is the base64 of; nothing where it is that of none."""
+def _decode_base64(text: bytes) -> bytes:
+    """The decoded bytes; empty where encoding them would not give the same text."""
     try:
         content = urlsafe_b64decode(text)
     except ValueError:

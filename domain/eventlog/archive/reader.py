@@ -1,6 +1,6 @@
-"""Reads events from files of the archive. Nothing here waits on the event loop: call it in a thread.
+"""Reads events from files of the archive. Its functions block, so call them in a thread.
 
-A block is compared with its digest when it is read, so a file may be read in parts.
+Each block is compared with its digest, so a part of a file can be read and verified.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from domain.eventlog.codec import EventRow
 from domain.lru import LruCache
 
 CACHED = 32 * 1024 * 1024
-"""Bytes of blocks that are kept at hand, decompressed."""
-
+"""Bytes of unpacked blocks that are cached."""
 
 RANGES = """SELECT first, last, file, blocks, (SELECT url FROM log_archive_place)
     FROM event_archives WHERE last >= %b AND first <= %b ORDER BY first"""
-"""The files of the positions from one to another, as `read_events` wants them."""
+"""The files with the positions in a range: the rows that `read_events` takes."""
 
 
 class _Range(NamedTuple):
-    """A file with the events of a range of positions, where its blocks are, and the archive."""
+    """A row of `RANGES`: a file with the events of a range of positions, the index of its blocks, and the archive."""
 
     first: int
     last: int
@@ -40,7 +39,7 @@ class _Range(NamedTuple):
 
 
 class _BlockCache:
-    """Blocks that were read, by their digests, so it is all the same of which log they are."""
+    """Unpacked blocks of all logs, by their digests."""
 
     def __init__(self) -> None:
         self._blocks = LruCache[bytes, bytes](CACHED, len)
@@ -60,7 +59,7 @@ BLOCK_CACHE = _BlockCache()
 
 
 def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list[EventRow]:
-    """The events at positions that grow; the rows are what `RANGES` finds of the first and the last.
+    """The events at ascending positions; `rows` are the rows of `RANGES` from the first to the last position.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
@@ -75,7 +74,7 @@ def read_events(rows: Sequence[Sequence[Any]], positions: Sequence[int]) -> list
                 f"Event {wanted[-1]} cannot be read.",
                 reason="it is neither in the table nor in a file of the archive",
             )
-        found += _read(ranges[nth], wanted)
+        found += _read_file(ranges[nth], wanted)
     return found
 
 
@@ -84,14 +83,14 @@ def _archive(location: str) -> LimitedArchive:
     return LimitedArchive(location)
 
 
-def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
+def _read_file(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
     by_block = {
         nth: [position - range_.first - nth * EVENTS for position in group]
         for nth, group in groupby(positions, key=lambda p: (p - range_.first) // EVENTS)
     }
     try:
         blocks = blocks_of(range_.blocks)
-        contents = _contents(
+        contents = _read_blocks(
             _archive(str(range_.location)), range_.file, [blocks[nth] for nth in by_block]
         )
         for (nth, indexes), content in zip(by_block.items(), contents, strict=True):
@@ -104,15 +103,17 @@ def _read(range_: _Range, positions: Sequence[int]) -> Iterator[EventRow]:
         raise damaged_file(range_.file, str(error)) from error
 
 
-def _contents(archive: LimitedArchive, file: str, blocks: Sequence[Block]) -> list[bytes]:
-    kept = {block.digest: content for block in blocks if (content := BLOCK_CACHE.get(block.digest))}
-    missing = [block for block in blocks if block.digest not in kept]
+def _read_blocks(archive: LimitedArchive, file: str, blocks: Sequence[Block]) -> list[bytes]:
+    unpacked = {
+        block.digest: content for block in blocks if (content := BLOCK_CACHE.get(block.digest))
+    }
+    missing = [block for block in blocks if block.digest not in unpacked]
     if missing:
         with archive.read_slot() as files:
             parts = files.read_parts(file, [block[:2] for block in missing])
         for block, part in zip(missing, parts, strict=True):
             if sha256(part).digest() != block.digest:
                 raise ValueError("its bytes have another digest")
-            kept[block.digest] = open_block(part)
-            BLOCK_CACHE.put(block.digest, kept[block.digest])
-    return [kept[block.digest] for block in blocks]
+            unpacked[block.digest] = open_block(part)
+            BLOCK_CACHE.put(block.digest, unpacked[block.digest])
+    return [unpacked[block.digest] for block in blocks]

@@ -1,1 +1,1 @@
-"""What becomes of stored data keys: others destroy them, and a new master key wraps them again."""
+"""Changes of stored data keys: they are made, destroyed by erasures, and wrapped again by a new master key."""

@@ -1,8 +1,8 @@
-"""Whether the master key at hand is the log's, looked at once connections are open, and again and again.
+"""Checks that the master key of this process is still that of the log, once connections are open and from time to time.
 
-It was checked when the program started, but a change of the master key that began between then and the opening of
-the connections has not seen this process, nor one that was cut off then. If it went on, it would take the data keys
-that were wrapped again for damaged.
+The key was checked when the program started. But a change of the master key that began before its connections were open,
+or while they were lost, did not find this process. Without this check, the process would report the data keys that were
+wrapped again as damaged.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ CURRENT = "SELECT id, former IS NOT NULL FROM master_key"
 
 
 async def require_current_key(store: Store) -> None:
-    """Let a process begin only with the master key that the log has now. Where the database is away, that was
-    checked before, and no change can begin.
+    """Check that the log still has the master key of this process. Passes where the database is unavailable, as then no
+    change can begin either.
 
     Raises:
         RotationUnderWay: the master key is being changed.
-        WrongKey: it was changed meanwhile.
+        WrongKey: the master key was changed.
     """
     try:
         async with store.reader() as connection:
@@ -41,10 +41,10 @@ async def require_current_key(store: Store) -> None:
 
 @asynccontextmanager
 async def open_with_current_key(store: Store) -> AsyncIterator[Store]:
-    """The store is open while the block runs, which it does not with a master key that the log has no more.
+    """Open a store for the block, after a check of its master key.
 
     Raises:
-        RotationUnderWay, WrongKey: as `require_current_key` does; the store is closed then.
+        RotationUnderWay, WrongKey: as `require_current_key`; the store is closed.
     """
     await store.open()
     try:

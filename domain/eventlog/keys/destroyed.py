@@ -1,4 +1,4 @@
-"""Keys that other processes have destroyed: this process destroys its own copies within a moment."""
+"""Destroys the copies in this process of data keys that other processes have destroyed, within a moment."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 
 PAUSE = 0.25
-"""Seconds between two looks while events are recorded."""
+"""Seconds between two queries while events are recorded."""
 AT_ONCE = 1_000
+"""Erasures that one query returns at most."""
 
 LATEST = """SELECT erased FROM data_keys WHERE erased IS NOT NULL
     ORDER BY erased DESC OFFSET %b LIMIT 1"""
@@ -20,11 +21,11 @@ SINCE = """SELECT originator_id, erased FROM data_keys WHERE erased > %b
 
 
 class DestroyedKeys(Background):
-    """Destroys keys in the keyring of a store, and so for all that hold them.
+    """Destroys keys in the keyring of a store, and so for all holders.
 
-    The position of an erasure is that of its event, so none becomes visible behind it. The first call begins with
-    the latest 1 000 erasures, as keys may have been read before it. Make it before the listener is started, which wakes
-    it at each commit.
+    Erasures are numbered by the positions of their events, so none becomes visible behind one that was read. The first
+    query begins with the latest 1 000 erasures, as keys may have been read before it. Create this before the listener is
+    started, which wakes it at each commit.
     """
 
     outages = (Overloaded,)
@@ -45,10 +46,10 @@ class DestroyedKeys(Background):
                 await self._wake.wait(self._listener.poll)
 
     async def destroy_next(self) -> bool:
-        """Destroy the keys that were destroyed elsewhere since the last call; whether there may be more.
+        """Destroy the keys that were destroyed elsewhere since the last call; return whether there may be more.
 
         Raises:
-            Overloaded: the database is away.
+            Overloaded: the database is unavailable.
         """
         async with self._store.reader() as connection:
             if self._after is None:

@@ -1,4 +1,4 @@
-"""Whether the master key of the log is still the one that this process has."""
+"""Watches whether the log still has the master key of this process."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks
 
 POLL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 CHANGED = "the master key of this log was changed, or is being changed, while this process runs"
 
 log = structlog.get_logger()
 
 
 class KeyMonitor(Background):
-    """Calls `on_changed` once the log has another master key, or is on its way to one: data keys that are wrapped by it
-    would look damaged from then on. It looks after so many seconds, and at once where `wake` is set.
+    """Calls `on_changed` once the master key of the log was changed, or is being changed, as this process would report data
+    keys that are wrapped by the new one as damaged. It checks every so many seconds, and at once when `wake` is set.
     """
 
     outages = (Overloaded,)

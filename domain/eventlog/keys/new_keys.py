@@ -1,4 +1,4 @@
-"""What becomes of data keys in the commit of a batch."""
+"""The changes of data keys that are committed with a batch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ KEY_ARRAYS = ("text", "bytea")
 
 
 class NewKeys(NamedTuple):
-    """The data keys that a batch makes, wrapped, and those that it destroys: of which streams, and by which of
-    its events, from 1.
+    """The changes of data keys by a batch: the wrapped new keys, by stream, and for each stream whose key is destroyed the
+    index, from 1, of the event that destroys it.
     """
 
     made: Mapping[str, bytes]
@@ -26,17 +26,17 @@ class NewKeys(NamedTuple):
 
     @classmethod
     def of(cls, events: Sequence[EventRow], states: StateLoader) -> Self:
-        """What becomes of keys by some events."""
+        """The changes of keys by the events of a batch."""
         erasing, unsaved = states.codec.erasing, states.keyring.unsaved_keys
         streams = {event.stream for event in events}
-        if erasing.isdisjoint(map(TYPE, events)):  # as always, but for the rarest of batches
+        if erasing.isdisjoint(map(TYPE, events)):  # the fast path of nearly all batches
             return cls(unsaved(streams), {})
         erased = {row.stream: nth for nth, row in enumerate(events, 1) if row.type in erasing}
         return cls(unsaved(streams - erased.keys()), erased)
 
     def values(self, states: StateLoader) -> list[Any]:
-        """As a statement wants them that appends: by which master key those that are new were wrapped, and these; and
-        those that are erased.
+        """The values of an append statement: for new keys the id of the master key and two arrays; for destroyed ones two
+        arrays.
         """
         values: list[Any] = []
         if self.made:
@@ -46,6 +46,6 @@ class NewKeys(NamedTuple):
         return values
 
     def note_written(self, keyring: Keyring) -> None:
-        """All of it is committed."""
+        """Update the keyring after the commit."""
         keyring.note_stored(self.made)
         keyring.destroy(self.erased)

@@ -1,8 +1,8 @@
-"""The master key of those who open nothing."""
+"""A master key for programs that open no sealed content."""
 
 from __future__ import annotations
 
 from domain.eventlog.encryption import KEY_BYTES, Vault
 
 NO_KEY = Vault(bytes(KEY_BYTES))
-"""For those who keep what is sealed as it is: no data key is ever asked for."""
+"""The vault of programs that leave sealed content sealed: they never use a data key."""

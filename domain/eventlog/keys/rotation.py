@@ -1,7 +1,7 @@
-"""A new master key for a log: the data keys are wrapped again, and no event is touched.
+"""Changes the master key of a log: the data keys are wrapped again, and no event changes.
 
-From `begin` to `finish` the log says which master key was the one before, and no server opens it. Broken off
-anywhere, it can be begun again with the same two keys.
+From `begin` to `finish` the log stores the id of the former master key, and no server opens the log. A change that was
+interrupted is run again with the same two keys.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ CHECK = "SELECT id, wrapped, secret, former FROM master_key FOR UPDATE"
 BEGIN = "UPDATE master_key SET id = %s, wrapped = %s, secret = %s, former = %s"
 FINISH = "UPDATE master_key SET former = NULL WHERE id = %s"
 KEYS_WRITTEN = "SELECT pg_advisory_xact_lock(hashtext(%s))"
-"""Waits for those who are keeping data keys, wrapped by the key before; who comes later sees the new one."""
+"""Waits for transactions that store data keys wrapped by the former master key; later ones are refused
+(`require_master_key` in schema.sql).
+"""
 NEXT = """SELECT originator_id, wrapped FROM data_keys
     WHERE originator_id > %s AND wrapped <> ''::bytea ORDER BY originator_id LIMIT %s"""
 REWRAP = """UPDATE data_keys AS k SET wrapped = n.after
@@ -30,7 +32,7 @@ REWRAP = """UPDATE data_keys AS k SET wrapped = n.after
     WHERE k.originator_id = n.stream AND k.wrapped = n.before"""
 
 OnProgress = Callable[[int], object]
-"""Is called with how many data keys are done."""
+"""A callback with the number of data keys that are done."""
 
 
 class NoMasterKey(Damaged):
@@ -42,19 +44,19 @@ class RotationUnderWay(Damaged):
 
 
 class Rewrapped(NamedTuple):
-    """How many data keys are wrapped by the new master key now, and how many neither key opens."""
+    """The number of data keys that are wrapped by the new master key now, and of those that neither master key opens."""
 
     keys: int
     damaged: int
 
 
 def begin(conninfo: str, schema: str, before: Vault, after: Vault) -> bool:
-    """Have the log know the new master key; whether there is anything to do still.
+    """Store the new master key's check value in the log; return False where the change is finished already.
 
     Raises:
-        NoMasterKey: there is none to change.
-        WrongKey: the log has another one than `before`.
-        RotationUnderWay: the log is on its way to another one than `after`, or from another one.
+        NoMasterKey: the log has no master key.
+        WrongKey: the log has another master key than `before`.
+        RotationUnderWay: a change between other master keys is under way.
     """
     with _connect_and_lock(conninfo, schema) as connection:
         connection.execute(KEYS_WRITTEN, (f"master key {schema}",))
@@ -69,8 +71,8 @@ def begin(conninfo: str, schema: str, before: Vault, after: Vault) -> bool:
         if id_ == after.id:
             return False
         before.require(KeyCheck(id_, wrapped))
-        known = before.secret_of_earlier_logs if secret is None else before.unwrap_secret(secret)
-        connection.execute(BEGIN, (*after.check, after.wrap_secret(known), before.id))
+        opened = before.secret_of_earlier_logs if secret is None else before.unwrap_secret(secret)
+        connection.execute(BEGIN, (*after.check, after.wrap_secret(opened), before.id))
     return True
 
 
@@ -81,7 +83,7 @@ def rewrap(
     after: Vault,
     on_progress: OnProgress = lambda _: None,
 ) -> Rewrapped:
-    """Wrap every data key by the new master key; those that are already stay as they are."""
+    """Wrap every data key by the new master key, except those that it wraps already."""
     last, keys, damaged = "", 0, 0
     with connect(conninfo, schema) as connection:
         while rows := connection.execute(NEXT, (last, AT_ONCE)).fetchall():
@@ -113,7 +115,7 @@ def _connect_and_lock(conninfo: str, schema: str) -> Connection[Any]:
 def _rewrap(
     stream: str, wrapped: bytes, before: Vault, after: Vault
 ) -> tuple[str, bytes, bytes] | None:
-    """A stream with its wrapped key as it is and as it will be; None where neither master key opens it."""
+    """A stream, its wrapped key, and the key wrapped by `after`; None where neither master key unwraps it."""
     if after.unwraps(wrapped, stream):
         return stream, wrapped, wrapped
     if before.unwraps(wrapped, stream):

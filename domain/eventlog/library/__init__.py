@@ -1,9 +1,8 @@
 """The log as a persistence module of the library `eventsourcing`: `PERSISTENCE_MODULE=domain.eventlog.library`.
 
-The columns are the library's, a position is its notification id, and one log is one schema. What
-differs is the reason for this module: the row `head` is lock and counter in one, where the library
-takes a table lock and a sequence, so positions have no holes, also after a conflict; and a
-subscription listens before it reads and also looks by itself, so no event waits for the next one.
+The columns are the library's, a position is its notification id, and one log is one schema. Two things differ. The row
+`head` is both lock and counter, where the library takes a table lock and a sequence: so positions have no holes, even after
+a conflict. And a subscription listens before it reads, and also polls: so no event is delayed until the next one.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-# Modules, not classes: the library takes any class of a factory that it finds in here for ours.
+# Modules, not classes: the library uses any factory class that it finds in this module.
 from eventsourcing import persistence, postgres
 from eventsourcing.utils import Environment, EnvType, strtobool
 from psycopg.conninfo import conninfo_to_dict
@@ -70,7 +69,7 @@ class Factory(postgres.PostgresFactory):
                 raise OSError(f"{name} cannot be {given!r} with this log: {reason}")
         super().__init__(env)
         schema = self.datastore.schema if env.get(self.POSTGRES_SCHEMA) else env.name.lower()
-        _fit(self.datastore, schema or "eventsourcing", located)
+        _set_schema(self.datastore, schema or "eventsourcing", located)
 
     def aggregate_recorder(self, purpose: str = "events") -> persistence.AggregateRecorder:
         if purpose == "events":
@@ -79,7 +78,7 @@ class Factory(postgres.PostgresFactory):
 
 
 def log_recorder(conninfo: str, schema: str) -> LogRecorder:
-    """A recorder of a log that exists, for callers without an environment of the library's."""
+    """A recorder of an existing log, for callers without an environment of the library."""
     part = conninfo_to_dict(conninfo)
     datastore = postgres.PostgresDatastore(
         *(str(part.pop(name, "")) for name in PARTS),
@@ -87,11 +86,13 @@ def log_recorder(conninfo: str, schema: str) -> LogRecorder:
         max_overflow=9,
         connect_timeout=3,
     )
-    _fit(datastore, schema, part)
+    _set_schema(datastore, schema, part)
     return LogRecorder(datastore)
 
 
-def _fit(datastore: postgres.PostgresDatastore, schema: str, more: Mapping[str, Any]) -> None:
+def _set_schema(
+    datastore: postgres.PostgresDatastore, schema: str, more: Mapping[str, Any]
+) -> None:
     if not NAME.fullmatch(schema):
         raise OSError(
             f"{schema!r} cannot be the schema of a log: a to z, 0 to 9 and _ are allowed, at most 48 "

@@ -1,4 +1,4 @@
-"""Events that are in files of the archive, for the recorders: as `archive.archived_queries`, for a thread that waits."""
+"""Runs queries of the recorders about events of which some are archived: `archive.archived_queries` for blocking code."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from domain.eventlog.archive.reader import RANGES, read_events
 from domain.eventlog.codec import EventRow
 
 AT_ONCE = 4_096
-"""Positions that are looked through together."""
+"""Archived positions that one query is about."""
 
 
 def select_of_streams(
     cursor: Cursor[tuple[Any, ...]], query: str, values: Sequence[Any], streams: Iterable[str]
 ) -> Rows:
-    """The rows of a query that concerns events of these streams alone.
+    """The rows of a query that concerns only events of these streams.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
         ArchiveAway: the archive cannot be reached.
     """
-    asked = (list(streams),)
+    stream_values = (list(streams),)
     rows = cursor.execute(query.encode(), values, prepare=True).fetchall()
-    archived = cursor.execute(OF_STREAMS, asked).fetchall()
+    archived = cursor.execute(OF_STREAMS, stream_values).fetchall()
     while archived:
         positions = sorted(positions_among(archived))
         again, bound = with_archived_events(query, values, _events_at(cursor, positions))
         rows = cursor.execute(again.encode(), bound, prepare=False).fetchall()
-        before, archived = archived, cursor.execute(OF_STREAMS, asked).fetchall()
+        before, archived = archived, cursor.execute(OF_STREAMS, stream_values).fetchall()
         if archived == before:
             break
     return rows
@@ -45,7 +45,7 @@ def select_of_log(
     more: Sequence[Any],
     limit: int,
 ) -> Rows:
-    """The first rows, `limit` at most, of a query whose values are a span of positions, `more` and a limit.
+    """The first `limit` rows of a query whose values are two positions (after, until), `more` and a limit.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.

@@ -46,7 +46,7 @@ TRACK = """INSERT INTO trackings VALUES ({}, %(application_name)s, %(notificatio
 TRACKED = """SELECT max(notification_id) FROM trackings
     WHERE consumer = {} AND application_name = %s"""
 SERVED = "SELECT to_regclass('bookmarks') IS NOT NULL"
-"""Whether a service follows this log with views: then it alone appends."""
+"""Whether the log is of a service, which has bookmarks of views: then only the service may append."""
 
 FIRST, NEWEST = -(2**62), 2**62
 NOT_OURS = (
@@ -57,31 +57,29 @@ application a schema of its own by POSTGRES_SCHEMA; it may follow the log of the
 
 @dataclass(frozen=True)
 class RecordedNotification(Notification):
-    """A stored event with the rest of its row: `at`, when it was recorded, and `meta`, JSON that
-    says by whom.
-    """
+    """A stored event with two more columns of its row: `at`, the time of recording, and `meta`, JSON with the actor."""
 
     at: datetime
     meta: str
 
 
 FIELDS = ("originator_id", "originator_version", "topic", "state", "id", "at", "meta")
-"""Of a `RecordedNotification`, as `SELECT` has them."""
+"""The fields of a `RecordedNotification`, in the order of `SELECT`."""
 
 
 class _Recorder(postgres.PostgresRecorder):
-    """Its tables are those of `schema.sql`, besides what a subclass adds to `sql_create_statements`."""
+    """A recorder on the tables of `schema.sql`; a subclass may add tables to `sql_create_statements`."""
 
     def create_table(self) -> None:
         migrate_log(conninfo_of(self.datastore), self.datastore.schema)
         postgres.PostgresRecorder.create_table(self)
 
     def _create_table(self, curs: Cursor[DictRow]) -> None:
-        postgres.PostgresRecorder._create_table(self, curs)  # noqa: SLF001 - ours knows no older form
+        postgres.PostgresRecorder._create_table(self, curs)  # noqa: SLF001 - our tables have no older form
 
 
 class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
-    """Appends and reads stored events. The name of the table that the library gives is ignored."""
+    """Appends and reads stored events. The table name that the library passes is ignored."""
 
     def __init__(
         self,
@@ -98,15 +96,15 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
     ) -> Sequence[int] | None:
-        """Append events in one transaction, and a `tracking` with them if a process recorder is
-        given one; their positions follow on each other.
+        """Append events in one transaction, with consecutive positions. A process recorder may be given a `tracking`, which
+        is written in the same transaction.
 
         Raises:
             IntegrityError: a version is taken, or the tracking is not ahead; nothing was written.
             ProgrammingError: the schema is the log of a service.
         """
         if stored_events and not self._may_append:
-            # Before the transaction: the library commits what precedes an error of Python's in it.
+            # Before the transaction, as the library commits what was written before a Python exception.
             self._require_own_log()
         positions: Sequence[int] | None = super().insert_events(stored_events, **kwargs)
         return positions
@@ -139,7 +137,7 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
         limit: int | None = None,
     ) -> Sequence[RecordedNotification]:
         order = " DESC" if desc else ""
-        bounds = (_or(gt, FIRST), _or(lte, NEWEST), _or(limit, NEWEST))
+        bounds = (_value_or(gt, FIRST), _value_or(lte, NEWEST), _value_or(limit, NEWEST))
         query, stream = f"{SELECT}{OF_STREAM}{order} LIMIT %b", str(originator_id)
         return self._select(select_of_streams, query, (stream, *bounds), [stream])
 
@@ -147,8 +145,8 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
     def select_first_events(
         self, originator_ids: Sequence[str], lte: int
     ) -> Sequence[RecordedNotification]:
-        """The first events of several streams, up to a version: a query for each costs ten times as
-        much where streams are short.
+        """The events of several streams, up to a version, in one query: where streams are short, a query for each would take
+        ten times as long.
         """
         streams = list(originator_ids)
         return self._select(select_of_streams, SELECT + OF_STREAMS, (streams, lte), streams)
@@ -163,27 +161,27 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[RecordedNotification]:
-        after = _or(start, FIRST) - inclusive_of_start
+        after = _value_or(start, FIRST) - inclusive_of_start
         of_topics = " AND topic = ANY(%b)" if topics else ""
         query = f"{SELECT}{OF_LOG}{of_topics} ORDER BY notification_id LIMIT %b"
         more = [list(topics)] if topics else []
-        return self._select(select_of_log, query, (after, _or(stop, NEWEST)), more, limit)
+        return self._select(select_of_log, query, (after, _value_or(stop, NEWEST)), more, limit)
 
     def _select(
-        self, select: Callable[..., Sequence[tuple[Any, ...]]], *asked: Any
+        self, select: Callable[..., Sequence[tuple[Any, ...]]], *arguments: Any
     ) -> list[RecordedNotification]:
         with self.datastore.get_connection() as connection:
             cursor = connection.cursor(binary=True, row_factory=tuple_row)
-            return [_event(row) for row in select(cursor, *asked)]
+            return [_make_notification(row) for row in select(cursor, *arguments)]
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> LogSubscription:
         return LogSubscription(self, gt, topics)
 
 
 class LogTrackingRecorder(_Recorder, postgres.PostgresTrackingRecorder):
-    """Keeps how far a consumer is, in one table for all consumers.
+    """Stores the position of each consumer, in one table for all consumers.
 
-    The consumer is the name that the library puts before `_tracking`: that of the projection.
+    The name of a consumer is the name of the projection, which the library puts before `_tracking`.
     """
 
     def __init__(
@@ -205,7 +203,7 @@ class LogProcessRecorder(LogTrackingRecorder, LogRecorder, postgres.PostgresProc
 
 
 class SnapshotRecorder(_Recorder, postgres.PostgresAggregateRecorder):
-    """Keeps the snapshots of an application's aggregates, beside those of the service."""
+    """Stores the snapshots of the aggregates of an application, in another table than those of the service."""
 
     def __init__(
         self, datastore: postgres.PostgresDatastore, *, events_table_name: str = SNAPSHOTS
@@ -223,8 +221,8 @@ class SnapshotRecorder(_Recorder, postgres.PostgresAggregateRecorder):
         return found
 
 
-def _event(row: tuple[Any, ...]) -> RecordedNotification:
-    """Makes the event without `__init__`, which takes three times as long for a frozen dataclass."""
+def _make_notification(row: tuple[Any, ...]) -> RecordedNotification:
+    """Make a notification without `__init__`, which takes three times as long for a frozen dataclass."""
     made = object.__new__(RecordedNotification)
     object.__setattr__(made, "__dict__", dict(zip(FIELDS, row, strict=True)))
     return made
@@ -235,5 +233,5 @@ def _columns(events: Sequence[StoredEvent]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _or(value: int | None, otherwise: int) -> int:
+def _value_or(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value

@@ -1,4 +1,4 @@
-"""Following the log through the library: woken by notifications, and polling in case one is lost."""
+"""Follows the log through the library: notifications wake it, and it polls in case one is lost."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.sql import SQL, Identifier
 
 PAGE = 500
+"""Events in one page."""
 POLL = 1.0
-"""Seconds after which a subscription looks by itself."""
+"""Seconds between two polls of a subscription."""
 TICK = 0.1
-"""Seconds after which it notices that it was stopped, and tries to listen again."""
+"""Seconds within which a subscription notices that it was stopped, and between two tries to listen."""
 STANDBY_POLL = 60.0
-"""Seconds after which it tries to listen again at a standby, which nobody can: it may have been promoted."""
+"""Seconds between two tries to listen at a standby: they fail until it is promoted."""
 FAULTS = (InterfaceError, OperationalError)
 
 
 class LogSubscription(Subscription[PostgresApplicationRecorder]):
-    """Yields what follows a position, then waits for more, in the thread that iterates.
+    """Yields the events after a position, and then waits for further ones, in the thread that iterates.
 
-    A database that is away is waited for; of a standby it is asked again and again. To `stop` it from another thread takes effect within
-    `TICK` seconds, or the time a query takes.
+    It waits while the database is unavailable, and polls a standby, which cannot be listened to. A `stop` from another
+    thread takes effect within `TICK` seconds, or after the present query.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class LogSubscription(Subscription[PostgresApplicationRecorder]):
 
     def _read(self) -> bool:
         try:
-            # With topics the end of the log is a place to go on from, though nothing matched there.
+            # With topics, the next page begins after the end of the log, even where no event there has such a topic.
             head = (self._recorder.max_notification_id() or 0) if self._topics else None
             page = self._recorder.select_notifications(
                 self._after, PAGE, head, self._topics, inclusive_of_start=False
@@ -96,7 +97,7 @@ class LogSubscription(Subscription[PostgresApplicationRecorder]):
             return
         channel = Identifier(self._recorder.channel_name)
         try:
-            # Not one of the pool's: those are few, and this one is kept.
+            # Not a connection of the pool, which has few: this one stays open.
             self._listen_connection = psycopg.connect(
                 conninfo_of(self._recorder.datastore), autocommit=True, connect_timeout=3
             )
@@ -113,14 +114,14 @@ class LogSubscription(Subscription[PostgresApplicationRecorder]):
 
 
 def options_of(datastore: PostgresDatastore) -> dict[str, Any]:
-    """With what each connection of its pool is made."""
+    """The keyword arguments with which the pool of a datastore makes connections."""
     kwargs = datastore.pool.kwargs
     assert isinstance(kwargs, dict)
     return kwargs
 
 
 def conninfo_of(datastore: PostgresDatastore) -> str:
-    """Where its database is, for a connection that is none of its pool's."""
+    """The connection string of the database of a datastore, for a connection outside its pool."""
     known = dict(options_of(datastore))
     if (password := datastore.pool.get_password_func) is not None:
         known["password"] = password()

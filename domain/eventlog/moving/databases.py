@@ -1,4 +1,4 @@
-"""Both databases of a log that moves: what each step does in them."""
+"""The old and the new database of a log that is moved, and what each step does in them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ from domain.eventlog.moving.tables import (
 from domain.eventlog.sessions import session_options
 
 SHOWN = "-c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1"
-"""How values are printed, so that equal ones are equal texts in both databases."""
+"""Options that make equal values equal texts in both databases, for comparing."""
 ON_DISK = "-c synchronous_commit=on"
-"""What the end of the log is judged by is on the disk, with all that was committed before it, whatever the server does else."""
+"""Commits of this session flush the write-ahead log to the disk, whatever the default of the server. `wait_for_all` relies on
+that.
+"""
 OWN = "SELECT pg_try_advisory_lock(hashtext('move ' || current_schema()))"
 THERE = "SELECT to_regnamespace(%s) IS NOT NULL"
 MAKE_SCHEMA = SQL("CREATE SCHEMA IF NOT EXISTS {}")
@@ -42,18 +44,19 @@ DROP_SCHEMA = SQL("DROP SCHEMA IF EXISTS {} CASCADE")
 NOTIFY = "SELECT pg_notify(%s, '')"
 HANDED_OVER = "UPDATE log_move SET moved = true WHERE id = %s"
 BEGIN_AGAIN = "DELETE FROM bookmarks WHERE view = ANY(%s)"
-"""A view without a bookmark is made again from the log."""
+"""Deletes bookmarks: a view without one is built again from the log."""
 LOOK_EVERY = 0.2
+"""Seconds between two checks of the progress."""
 NEAR = 1024 * 1024
-"""Bytes of the write-ahead log that may be on their way when commands begin to wait."""
+"""Bytes of the write-ahead log that the new database may lack when commands begin to wait."""
 
 
 class Busy(Exception):
-    """Another command moves this log just now."""
+    """Another command is moving this log."""
 
 
 class MoveTimeouts(NamedTuple):
-    """Seconds that commands may wait, and within which the new database must have come near."""
+    """Seconds that commands may wait, and seconds within which the lag of the new database must fall below `NEAR`."""
 
     pause: float = 5.0
     near: float = 600.0
@@ -61,8 +64,8 @@ class MoveTimeouts(NamedTuple):
 
 @dataclass
 class MoveProgress:
-    """Who is called with how far a move is: with what is under way, and how much of how much is done; and with each step
-    that is done.
+    """Callbacks: `reached` is called with the work under way, how much of it is done, and how much there is; `noted` with
+    each step that is done.
     """
 
     reached: Callable[[str, int, int], object] = lambda *_: None
@@ -71,8 +74,10 @@ class MoveProgress:
 
 @dataclass
 class MoveDatabases:
-    """The connections of the owners of both databases, in the schema of the log; `source` is how the new database reaches the
-    old one, `migrate` makes the tables in the new one, and `views` says of which view a table is.
+    """The operations of a move on both databases, over connections of the owners, in the schema of the log.
+
+    `source` is the connection string by which the new database reaches the old one, `migrate` makes the tables in the new one,
+    and `views` has the view of each table of a view.
     """
 
     old: Connection[Any]
@@ -85,10 +90,10 @@ class MoveDatabases:
     timeouts: MoveTimeouts
     progress: MoveProgress
     then: Callable[[], object] = lambda: None
-    """Is called once the new database takes commands."""
+    """Is called once the new database accepts commands."""
     compared: Compared | None = None
     pause: float | None = None
-    """Seconds for which commands waited, in the run that let them wait."""
+    """Seconds for which commands waited; None in a run that did not stop them."""
     _closed_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -148,21 +153,19 @@ class MoveDatabases:
         self.progress.reached("copy", copied.done, copied.tables)
 
     def compare_past(self) -> None:
-        self._come_near()
+        self._wait_until_near()
         found = {name: table for name, table in self._in_both().items() if not table.parted}
         self.comparison.compare_past(
             found, lambda done, total: self.progress.reached("compare", done, total)
         )
-        self._come_near()
+        self._wait_until_near()
 
-    def _come_near(self) -> None:
+    def _wait_until_near(self) -> None:
         deadline = monotonic() + self.timeouts.near
         while (lag := self.replication.lag()) > NEAR:
             self.progress.reached("follow", 0, lag)
             if monotonic() > deadline:
-                raise Broken(
-                    "the new database does not come near: it is slower than what is recorded"
-                )
+                raise Broken("the new database does not catch up: it applies changes too slowly")
             sleep(LOOK_EVERY)
 
     def close(self) -> None:
@@ -173,7 +176,7 @@ class MoveDatabases:
         self.replication.wait_for_all(self.timeouts.pause / 2)
 
     def compare_remaining(self) -> None:
-        """Also what became of whole tables meanwhile: days were dropped, or made, and views made again."""
+        """Compare the rest, after tables that were dropped or made since the copy began: days, and views that were rebuilt."""
         old, new = tables(self.old), tables(self.new)
         for name in new.keys() - old.keys():
             drop(self.new, name)
@@ -234,7 +237,7 @@ class MoveDatabases:
         journal.forget(self.old, self.move)
 
     def _in_both(self) -> Mapping[str, MovedTable]:
-        """The tables of the old database that the new one has, too."""
+        """The tables of the old database that the new database has, too."""
         new = tables(self.new)
         return {name: table for name, table in tables(self.old).items() if name in new}
 
@@ -257,10 +260,10 @@ def connect_for_move(conninfo: str, schema: str) -> Connection[Any]:
 
 
 def own(connection: Connection[Any]) -> None:
-    """Let no other command move this log while the connection lasts.
+    """Take the lock of moves of this log, for as long as the connection is open.
 
     Raises:
-        Busy: one does.
+        Busy: another command has the lock.
     """
     if connection.execute(OWN).fetchone() != (True,):
         raise Busy

@@ -1,4 +1,4 @@
-"""What both databases have, held against each other: counts of rows, and sums over the hashes of all their columns."""
+"""Compares the tables of both databases: counts of rows, and sums of the hashes of rows over all columns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from domain.eventlog.moving.tables import MovedTable
 
 NUMBERED = {"events": "notification_id", "log_lines": "id", "access_log": "id"}
-"""Rows that are only added, each with a higher number than those before; in partitions, too."""
+"""Append-only tables and their partitions, with the column that numbers the rows in ascending order."""
 AT_ONCE = 50_000
+"""Rows of an append-only table that one query compares."""
 LARGEST = 32 * 1024 * 1024
-"""Bytes of a table that is compared while commands wait. That of what is only added is compared before."""
+"""Bytes of a table up to which it is compared while commands wait. Append-only tables are compared before."""
 DIGEST = SQL(
     """SELECT {name} AS name, count(*),
         coalesce(sum(hashtextextended(CAST(ROW({columns}) AS text), 0)::numeric), 0) FROM {table}{where}"""
@@ -31,11 +32,11 @@ OnProgress = Callable[[int, int], object]
 
 
 class Different(Exception):
-    """The new database has something else than the old one; the message says in which table."""
+    """The databases differ; the message names the table."""
 
 
 class Compared(NamedTuple):
-    """The position of the last event, how many rows were compared, and which tables were too large for it."""
+    """The position of the last event, the number of compared rows, and the tables that were too large to compare."""
 
     position: int
     rows: int
@@ -43,18 +44,18 @@ class Compared(NamedTuple):
 
 
 class Comparison:
-    """Compares both databases, each on a thread of its own."""
+    """Compares both databases, with a thread for the query to each."""
 
     def __init__(self, old: Connection[Any], new: Connection[Any]) -> None:
         self._databases = old, new
         self._done: dict[str, int] = {}
-        """Up to which number the rows of a table are compared."""
+        """For each append-only table, the number up to which its rows are compared."""
 
     def compare_past(self, tables: Mapping[str, MovedTable], reached: OnProgress) -> int:
-        """Compare what is only ever added to, as far as the new database is; how many rows.
+        """Compare the append-only tables as far as the new database has them; return the number of rows.
 
         Raises:
-            Different: something is not the same.
+            Different: the rows of a table differ.
         """
         wanted = {name: number for name in tables if (number := _number(tables[name])) is not None}
         bounds = {name: self._bounds(name, number) for name, number in wanted.items()}
@@ -67,10 +68,10 @@ class Comparison:
         return rows
 
     def compare_remaining(self, tables: Mapping[str, MovedTable]) -> Compared:
-        """Compare all else, while nothing is written.
+        """Compare the heads, the other tables, and the new rows of append-only tables, while nothing is written.
 
         Raises:
-            Different: something is not the same.
+            Different: the heads, or the rows of a table, differ.
         """
         heads = [each.execute(HEAD).fetchone() for each in self._databases]
         if heads[0] != heads[1] or heads[0] is None:
@@ -88,28 +89,28 @@ class Comparison:
         return _between(number, self._done.get(name, 0))
 
     def copy_sequences(self) -> None:
-        """Let the sequences of the new database go on where those of the old one are: they are not replicated."""
+        """Set the sequences of the new database to the values of the old one, as sequences are not replicated."""
         old, new = self._databases
         for name, value in old.execute(SEQUENCES).fetchall():
             new.execute(SET_SEQUENCE, (name, value))
 
     def _bounds(self, table: str, number: str) -> tuple[int, int]:
-        """Before the first number in either database, and the last one in the new database."""
+        """One less than the first number in either database, and the last number in the new database."""
         query = BOUNDS.format(number=Identifier(number), table=Identifier(table))
         [[(first, _)], [(also_first, last)]] = self._both(query)
         begins = [each for each in (first, also_first) if each is not None]
         return (min(begins), last) if last is not None else (0, 0)
 
     def _compare(self, tables: Mapping[str, MovedTable], wheres: Mapping[str, Composable]) -> int:
-        """Compare those rows of tables, in one query to each database; how many there are."""
+        """Compare rows of tables, by one query to each database; return the number of rows."""
         digests = [_digest(table, wheres.get(name, ALL)) for name, table in tables.items()]
         old, new = self._both(SQL(" UNION ALL ").join(digests))
-        for (name, has, _), (_, should, _) in (
+        for (name, new_count, _), (_, old_count, _) in (
             pair for pair in zip(sorted(new), sorted(old), strict=True) if pair[0] != pair[1]
         ):
             raise Different(
-                f"of the table {name} {should} rows that were compared are in the old database, {has} in the new one"
-                if has != should
+                f"of the table {name} {old_count} rows that were compared are in the old database, {new_count} in the new one"
+                if new_count != old_count
                 else f"rows of the table {name} differ"
             )
         return sum(count for _, count, _ in old)

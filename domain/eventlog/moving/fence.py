@@ -1,9 +1,9 @@
-"""The fence around a log that moves: once it is closed, no statement of any process changes anything in its schema,
-whatever program that is and however long its transaction has been open.
+"""The fence around a log that is moved: once it is closed, no statement of any process changes a row in its schema, even in a
+transaction that was open before.
 
-It is a trigger on each table, which the database itself looks after, so it holds for programs that know nothing of it, for
-those that connect again and for those that wake up late. It opens by itself after some seconds, unless it is sealed: where the
-program that moves the log dies, commands are taken again in the old database.
+The fence is a trigger on each table, so it also holds for programs without code for it, and for those that reconnect or
+resume late. It opens by itself after some seconds, unless it is sealed: if the program that moves the log dies, the old
+database accepts commands again.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ NOBODY_WRITES = "SELECT pg_try_advisory_xact_lock(hashtext('fence ' || current_s
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('fence ' || current_schema()))"
 SEAL = f"{CLOSE_FOR_GOOD} AND clock_timestamp() < fenced_until"
 LOOK_EVERY = 0.002
+"""Seconds between two checks whether a transaction still writes."""
 BEING_MOVED = "The log is being moved to another database. Start again in a moment."
 IS_CLOSED = "SELECT FROM log_move WHERE clock_timestamp() < fenced_until"
 
 
 class StillWriting(Exception):
-    """A transaction that writes does not end."""
+    """A transaction that writes does not end in time."""
 
 
 class Expired(Exception):
@@ -44,20 +45,20 @@ class Expired(Exception):
 
 
 def build(connection: Connection[Any], tables: Iterable[str]) -> None:
-    """Put the fence around these tables, open as it is. Writers wait for moments only."""
+    """Put an open fence around these tables. Writers wait only for moments."""
     execute_with_retries(connection, (BUILD.format(Identifier(table)) for table in tables))
 
 
 def remove(connection: Connection[Any], tables: Iterable[str]) -> None:
-    """Take it away."""
+    """Remove the fence from these tables."""
     execute_with_retries(connection, (REMOVE.format(Identifier(table)) for table in tables))
 
 
 def close(connection: Connection[Any], move: str, seconds: float, timeout: float) -> None:
-    """Let nothing be written for so many seconds; return once no transaction that writes is open.
+    """Close the fence for so many seconds; return once no transaction that has written is open.
 
     Raises:
-        StillWriting: one is open after `timeout`, in seconds; the fence is open again.
+        StillWriting: such a transaction is open after `timeout` seconds; the fence is open again.
     """
     connection.execute(CLOSE, (seconds, move))
     deadline = monotonic() + timeout
@@ -69,29 +70,33 @@ def close(connection: Connection[Any], move: str, seconds: float, timeout: float
 
 
 def seal(connection: Connection[Any], move: str) -> None:
-    """Let the fence stay closed for good, if it has been closed all the time.
+    """Close the fence for good, if it has been closed without interruption.
 
     Raises:
-        Expired: it has opened by itself.
+        Expired: the fence has opened by itself.
     """
     with connection.transaction():
-        connection.execute(LOCK)  # who writes since it has opened holds it
+        connection.execute(LOCK)  # a transaction that writes since the fence has opened holds it
         if connection.execute(SEAL, (move,)).rowcount != 1:
             raise Expired
 
 
 def close_for_good(connection: Connection[Any], move: str) -> None:
-    """Let nothing be written where nothing was yet."""
+    """Close the fence of a new database for good, before anything was written there."""
     connection.execute(CLOSE_FOR_GOOD, (move,))
 
 
 def lift(connection: Connection[Any], move: str) -> bool:
-    """Open the fence; whether that move is known here."""
+    """Open the fence; return whether this database has a row of the move."""
     return connection.execute(LIFT, (move,)).rowcount == 1
 
 
 def require_open(connection: Connection[Any]) -> None:
-    """Raises Overloaded where the log is being moved: it would refuse even to be looked after."""
+    """Check that the log is not being moved: its closed fence would refuse even a migration.
+
+    Raises:
+        Overloaded: it is being moved.
+    """
     found = connection.execute("SELECT to_regclass('log_move')").fetchone()
     if found != (None,) and connection.execute(IS_CLOSED).fetchone() is not None:
         raise Overloaded(BEING_MOVED)

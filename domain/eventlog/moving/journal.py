@@ -1,4 +1,4 @@
-"""The row that says in both databases how far the move of a log is."""
+"""The journal of a move: a row in both databases that has the last step that is done."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BEGIN = """INSERT INTO log_move (id, step, target, follow) VALUES (%s, %s, %s, %
 NOTE = "UPDATE log_move SET step = %s WHERE id = %s"
 FORGET = "DELETE FROM log_move WHERE id = %s"
 LOCATION = ("host", "hostaddr", "port", "dbname")
-"""Where a database is, of what a connection string says."""
+"""The parameters of a connection string that locate a database."""
 OF_HOST = (*LOCATION, "service", "target_session_attrs", "load_balance_hosts")
-"""Parameters of a connection string that say nothing about another database."""
+"""The parameters of a connection string that do not hold for another database."""
 
 
 class Journal(NamedTuple):
-    """How far a move is: its id, the last step that is done, the location it goes to, whether the fence is closed or was
-    closed for a while, whether the log is at the target now, and whether servers go there by themselves.
+    """A row of the journal: the id of the move, the last step that is done, the location it moves to, whether the fence is or
+    was closed, whether the log is at the target now, and whether servers follow it there by themselves.
     """
 
     id: str
@@ -38,12 +38,12 @@ class Journal(NamedTuple):
 
 
 def schema() -> bytes:
-    """What makes the table of the row."""
+    """The SQL that makes the table of the journal."""
     return files("domain.eventlog").joinpath("moving/schema.sql").read_bytes()
 
 
 def read(connection: Connection[Any]) -> Journal | None:
-    """What the row says; None where there is none."""
+    """The row of the journal, or None."""
     if connection.execute(EXISTS).fetchone() != (True,):
         return None
     with connection.cursor(row_factory=class_row(Journal)) as cursor:
@@ -51,37 +51,37 @@ def read(connection: Connection[Any]) -> Journal | None:
 
 
 def read_from(conninfo: str, schema: str) -> Journal | None:
-    """What the row says in a database.
+    """The row of the journal in a database, or None.
 
     Raises:
-        Overloaded: it cannot be reached.
+        Overloaded: the database cannot be reached.
     """
     with connect(conninfo, schema) as connection:
         return read(connection)
 
 
 def begin(connection: Connection[Any], move: str, step: str, target: str, *, follow: bool) -> None:
-    """A move begins here; what was of a former one is replaced."""
+    """Write the row of a new move, in place of that of a former one."""
     connection.execute(BEGIN, (move, step, target, follow))
 
 
 def note(connection: Connection[Any], move: str, step: str) -> None:
-    """A step is done."""
+    """Store a step as the last one that is done."""
     connection.execute(NOTE, (step, move))
 
 
 def forget(connection: Connection[Any], move: str) -> None:
-    """There was no such move."""
+    """Delete the row of a move."""
     connection.execute(FORGET, (move,))
 
 
 def location_of(conninfo: str) -> str:
-    """Host, port and database of a connection string: what others may read."""
+    """The host, port and database of a connection string, without user and password, so that it may be shown."""
     parts = conninfo_to_dict(conninfo)
     return make_conninfo("", **{key: parts[key] for key in LOCATION if parts.get(key)})
 
 
 def conninfo_at(conninfo: str, location: str) -> str:
-    """The connection string of the same user, with the same password, at another location."""
+    """A connection string for another location, with the same user and password."""
     own = {key: value for key, value in conninfo_to_dict(conninfo).items() if key not in OF_HOST}
     return make_conninfo("", **{**own, **conninfo_to_dict(location)})

@@ -1,4 +1,4 @@
-"""Statements that change tables while they are used: each waits for moments only, as all who come later wait behind it."""
+"""Executes statements that lock tables in use: each waits only for moments, as later statements wait behind it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from psycopg.sql import SQL, Composed, Literal
 
 SHORT, USUAL, LONG = "200ms", "5s", "60s"
 TRIES, PAUSE = 60, 0.2
-"""Longer, together, than a session may be idle in a transaction."""
+"""Tries to get a lock, and seconds between two: together longer than a session may be idle in a transaction."""
 SET = SQL("SET lock_timeout = {}")
 
 
 def execute_with_retries(connection: Connection[Any], statements: Iterable[Composed]) -> None:
-    """Execute each, in a transaction of its own, again and again until it gets its lock at once.
+    """Execute statements, each in a transaction of its own; a statement that does not get its lock soon is tried again.
 
     Raises:
-        LockNotAvailable: one has not got it for long.
+        LockNotAvailable: a statement did not get its lock in `TRIES` tries.
     """
     with lock_timeout(connection, SHORT):
         for statement in statements:
@@ -29,11 +29,11 @@ def execute_with_retries(connection: Connection[Any], statements: Iterable[Compo
 
 
 def _execute(connection: Connection[Any], statement: Composed) -> None:
-    for tried in range(1, TRIES + 1):
+    for nth_try in range(1, TRIES + 1):
         try:
             connection.execute(statement)
         except LockNotAvailable:
-            if tried == TRIES:
+            if nth_try == TRIES:
                 raise
             sleep(PAUSE)
         else:
@@ -42,7 +42,7 @@ def _execute(connection: Connection[Any], statement: Composed) -> None:
 
 @contextmanager
 def lock_timeout(connection: Connection[Any], timeout: str) -> Iterator[None]:
-    """Wait so long for a lock while the block runs."""
+    """Set the lock timeout of a session for the block."""
     connection.execute(SET.format(Literal(timeout)))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which database a log is in, for servers and commands that know only the one from which it was moved."""
+"""Finds the database of a log, for servers and commands that are configured with one from which the log was moved."""
 
 from __future__ import annotations
 
@@ -20,44 +20,45 @@ from domain.supervisor import Background, Tasks
 MOVED = "SELECT target FROM log_move WHERE moved AND follow"
 EXISTS = "SELECT to_regclass('log_move') IS NOT NULL"
 MOST_MOVES = 8
-"""How many moves are followed from the first database of a log."""
+"""The number of moves that are followed from the first database of a log."""
 POLL = 1.0
-"""Seconds between two looks of a log that has its connections for itself."""
+"""Seconds between two polls for a log that does not share its connections."""
 
 log = structlog.get_logger()
 
 
 def channel_of_moves(schema: str) -> str:
-    """Is notified of once the log of a schema has moved."""
+    """The channel that is notified once the log of a schema has moved."""
     return f"{schema}_moved"
 
 
 def find_move_target(
     conninfo: str, schema: str, connection: Connection[Any] | None = None
 ) -> str | None:
-    """The location to which a log has moved from there, if any; a `connection` to there spares one.
+    """The location to which a log has moved from a database; None where it has not moved. `connection`: one to that database
+    that may be used.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    location, asked = None, connection or conninfo
+    location, database = None, connection or conninfo
     for _ in range(MOST_MOVES):
-        with session(asked, schema) as there:
-            if there.execute(EXISTS).fetchone() != (True,):
+        with session(database, schema) as connected:
+            if connected.execute(EXISTS).fetchone() != (True,):
                 return location
-            row = there.execute(MOVED).fetchone()
+            row = connected.execute(MOVED).fetchone()
         if row is None:
             return location
         location = str(row[0])
-        asked = conninfo = conninfo_at(conninfo, location)
+        database = conninfo = conninfo_at(conninfo, location)
     return location
 
 
 def locate(
     conninfo: str, schema: str, *others: str, connection: Connection[Any] | None = None
 ) -> tuple[str, ...]:
-    """A connection string, and others of the same database, as they are where the log is by now. Where the database
-    cannot be asked, they stay as they are. A `connection` to the first of them spares one.
+    """Connection strings of one database, changed to the database where the log is now. They are returned unchanged where
+    the database cannot be reached. `connection`: one to the first of them that may be used.
     """
     location = None
     with suppress(Overloaded):
@@ -78,8 +79,8 @@ async def relocate_listener(listener: Listener, conninfo: str) -> None:
 
 
 class MoveMonitor(Background):
-    """Leads parts of a process to where the log of a store has moved, each by a call with the connection string there,
-    and goes on looking. `on_moved` is called then, too. Make it before the listener is started.
+    """Watches whether the log of a store has moved. After a move it calls each function in `relocate`, and then `on_moved`,
+    with the connection string of the new database. Create it before the listener is started.
     """
 
     outages = (Overloaded, psycopg.Error)
@@ -94,7 +95,7 @@ class MoveMonitor(Background):
         *,
         poll: float = POLL,
     ) -> None:
-        """`poll`: seconds between two looks, unless the end of a move is notified of."""
+        """`poll`: seconds between two polls; a notification of a move wakes it earlier."""
         self._store = store
         self.wake = listener.subscribe(channel_of_moves(store.schema))
         self._conninfo = conninfo
@@ -102,7 +103,7 @@ class MoveMonitor(Background):
         self.on_moved = on_moved
         self._poll = poll
         self.moved = False
-        """Whether the log has moved while it was watched."""
+        """Whether the log has moved since the watch was started."""
 
     def tasks(self) -> Tasks:
         return {"move monitor": self._run}
@@ -112,10 +113,10 @@ class MoveMonitor(Background):
             async with self._store.reader() as connection:
                 row = await (await connection.execute(MOVED)).fetchone()
             if row is not None:
-                await self._go_to(str(row[0]))
+                await self._follow_to(str(row[0]))
             await self.wake.wait(self._poll)
 
-    async def _go_to(self, location: str) -> None:
+    async def _follow_to(self, location: str) -> None:
         log.warning("the log has moved", location=location)
         self.moved = True
         self._conninfo = conninfo_at(self._conninfo, location)

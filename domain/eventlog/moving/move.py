@@ -1,4 +1,4 @@
-"""A move of a log: found where it was broken off, or begun, if nothing is in its way."""
+"""A move of a log to another database: it is begun, or resumed where it was interrupted, or taken back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from domain.eventlog.moving.tables import stored_tables, tables
 
 
 class MoveRefused(Exception):
-    """It cannot be done as things are; nothing was changed. Each of `reasons` says what to do."""
+    """The move cannot be done; nothing was changed. Each of `reasons` says what to do."""
 
     def __init__(self, *reasons: str) -> None:
         super().__init__("; ".join(reasons))
@@ -33,8 +33,9 @@ class MoveRefused(Exception):
 
 
 class WantedMove(NamedTuple):
-    """Which move is wanted: the connection strings of the owners in both databases, the schema, how the new database reaches
-    the old one, the role of the servers where it is not the owner's, and whether servers go there by themselves.
+    """The parameters of a move: the connection strings of the owners of both databases, the schema, the connection string
+    (`source`) by which the new database reaches the old one, the role of the servers if it is not the owner, and whether
+    servers follow the log by themselves.
     """
 
     old: str
@@ -46,8 +47,12 @@ class WantedMove(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """What others do for a move: make the tables in the old database, which may be of an earlier program, and in the new one;
-    say of which view a table is; look how far it is; and what is done once the new database takes commands.
+    """What the caller does for a move.
+
+    - `migrate_old`, `migrate_new`: make the tables in each database; those of the old one may be of an earlier program.
+    - `views`: the view of each table of a view.
+    - `progress`: has functions that are called with the progress.
+    - `then`: is called once the new database accepts commands.
     """
 
     migrate_old: Callable[[], object]
@@ -58,7 +63,7 @@ class Hooks(NamedTuple):
 
 
 class Move:
-    """A move while its connections are open; no other command moves the log meanwhile."""
+    """A move. Its connection to the old database holds a lock, so that no other command moves the log."""
 
     def __init__(self, wanted: WantedMove, hooks: Hooks, timeouts: MoveTimeouts) -> None:
         self._wanted = wanted
@@ -67,14 +72,14 @@ class Move:
         self._old = connect_for_move(wanted.old, wanted.schema)
         own(self._old)
         self.begun = journal.read(self._old)
-        """How far it was, where it was begun before."""
+        """The journal of a move that was begun before, or None."""
 
     def close(self) -> None:
-        """Close the connections to the old database."""
+        """Close the connection to the old database."""
         self._old.close()
 
     def objections(self) -> list[str]:
-        """What is in its way; nothing is changed."""
+        """The reasons why the move cannot be done; empty where it can be. Nothing is changed."""
         if self.begun is not None:
             return self._other_move(self.begun)
         schema, role = self._wanted.schema, self._wanted.role
@@ -93,11 +98,11 @@ class Move:
         return []
 
     def run(self) -> MoveDatabases:
-        """Move the log, from where that was broken off.
+        """Move the log, or resume a move that was interrupted.
 
         Raises:
-            MoveRefused: something is in the way.
-            Broken, ReplicationLate, StillWriting, Expired, Different: it stopped, and the old database takes commands.
+            MoveRefused: the move cannot be done.
+            Broken, ReplicationLate, StillWriting, Expired, Different: the move stopped; the old database accepts commands.
         """
         if reasons := self.objections():
             raise MoveRefused(*reasons)
@@ -116,10 +121,10 @@ class Move:
         return databases
 
     def abort(self, *, new_is_lost: bool = False) -> None:
-        """Take the move back; `new_is_lost` says that the new database is gone for good, and cannot be asked.
+        """Take the move back. `new_is_lost`: the new database is lost for good, so nothing is removed there.
 
         Raises:
-            MoveRefused: there is nothing to take back, or the new database takes commands already.
+            MoveRefused: the log is not being moved, or the new database accepts commands already.
         """
         if self.begun is None:
             raise MoveRefused("the log is not being moved")

@@ -1,7 +1,7 @@
-"""PostgreSQL's logical replication of the tables of a log, from the old database to the new one.
+"""The logical replication of PostgreSQL of the tables of a log, from the old database to the new one.
 
-The slot is made apart from the subscription, so that both databases may be of one server. Every table is named in
-the publication: one that is made meanwhile, as by a rebuild, does not break the replication off.
+The slot is made apart from the subscription, so that both databases may be of one server. The publication names
+every table, so that a table that is made later, as by a rebuild, does not end the replication.
 """
 
 from __future__ import annotations
@@ -36,23 +36,25 @@ SUBSCRIBE = SQL(
 COPIED = """SELECT count(*), count(*) FILTER (WHERE srsubstate = 'r'), coalesce(sum(pg_relation_size(srrelid)), 0)::bigint
     FROM pg_subscription_rel WHERE srsubid = (SELECT oid FROM pg_subscription WHERE subname = %s)"""
 FLUSH = "SELECT pg_logical_emit_message(true, 'executions', '')"
-"""A commit: what was committed before it without waiting for the disk is there, too."""
+"""A commit that flushes earlier asynchronous commits to the disk, too."""
 END = "SELECT pg_current_wal_flush_lsn()::text"
 NOWHERE = "0/0"
 LOOK_EVERY = 0.01
+"""Seconds between two checks."""
 DETACHED_WITHIN = 10.0
+"""Seconds within which the new database must have released the slot."""
 
 
 class Broken(Exception):
-    """The replication has ended, and does not go on by itself; the message says why and what to do."""
+    """The move cannot continue by itself, as when the replication has ended; the message says why and what to do."""
 
 
 class ReplicationLate(Exception):
-    """What was committed has not arrived in time."""
+    """The new database did not receive all commits in time."""
 
 
 class Copied(NamedTuple):
-    """How many tables there are, how many of them are copied, and the bytes in the new database."""
+    """The number of tables, how many of them are copied, and their bytes in the new database."""
 
     tables: int
     done: int
@@ -60,7 +62,7 @@ class Copied(NamedTuple):
 
 
 class Replication:
-    """From one database to another; all that it makes in them has one name."""
+    """The replication from one database to another. Everything that it makes in them has the same name."""
 
     def __init__(self, name: str, old: Connection[Any], new: Connection[Any]) -> None:
         self._name = name
@@ -72,13 +74,13 @@ class Replication:
         return self._name, f"{self._name}_appended"
 
     def publish(self, found: Mapping[str, MovedTable]) -> None:
-        """Make publications and slot, as far as they are missing."""
+        """Make the publications and the slot, if they are missing."""
         whole, appended = self._publications
         self._publication(whole, [name for name, each in found.items() if not each.appended], "")
         rows = " WITH (publish = 'insert')"
         self._publication(appended, [name for name, each in found.items() if each.appended], rows)
-        if self._slot() is None:  # it must not be older than the publications
-            with lock_timeout(self._old, LONG):  # it waits for all transactions that are open
+        if self._slot() is None:  # made last: it must not be older than the publications
+            with lock_timeout(self._old, LONG):  # making it waits for all open transactions
                 self._old.execute(MAKE_SLOT, (self._name,))
 
     def _publication(self, name: str, names: Iterable[str], rows: LiteralString) -> None:
@@ -88,15 +90,15 @@ class Replication:
         self._old.execute(SQL("CREATE PUBLICATION {} FOR TABLE {}{}").format(*words))
 
     def published_tables(self) -> set[str]:
-        """The tables that are replicated: not those that were made meanwhile."""
+        """The names of the replicated tables; those made after `publish` are not among them."""
         found = self._old.execute(PUBLISHED_TABLES, (list(self._publications),)).fetchall()
         return {name for (name,) in found}
 
     def subscribe(self, conninfo: str) -> None:
-        """Begin to copy, and to follow. `conninfo` is how the new database reaches the old one.
+        """Begin to copy and to follow. `conninfo` is the connection string by which the new database reaches the old one.
 
         Raises:
-            Broken: it does not.
+            Broken: the new database cannot reach the old one.
         """
         if self._new.execute(SUBSCRIBED, (self._name,)).fetchone() is not None:
             return
@@ -112,7 +114,7 @@ class Replication:
             raise Broken(f"the new database cannot follow the old one: {_line(error)}") from None
 
     def copy_progress(self) -> Copied:
-        """How far the first copy is.
+        """The progress of the first copy.
 
         Raises:
             Broken: the replication has ended.
@@ -123,7 +125,7 @@ class Replication:
         return Copied(*row)
 
     def lag(self) -> int:
-        """How many bytes of the write-ahead log have not arrived.
+        """The bytes of the write-ahead log that the new database has not received.
 
         Raises:
             Broken: the replication has ended.
@@ -133,10 +135,10 @@ class Replication:
         return 0 if slot is None else int(slot[3])
 
     def wait_for_all(self, seconds: float) -> None:
-        """Return once all that is committed by now is in the new database, and on its disk.
+        """Return once the new database has all present commits on its disk.
 
         Raises:
-            ReplicationLate: it takes longer.
+            ReplicationLate: that takes longer than so many seconds.
             Broken: the replication has ended.
         """
         self._old.execute(FLUSH)
@@ -153,19 +155,19 @@ class Replication:
             sleep(LOOK_EVERY)
 
     def unsubscribe(self) -> None:
-        """End it, and leave nothing of it in the new database."""
+        """End the replication, and remove the subscription from the new database."""
         if self._new.execute(SUBSCRIBED, (self._name,)).fetchone() is None:
             return
         name = Identifier(self._name)
         self._new.execute(SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
         try:
             self._new.execute(SQL("DROP SUBSCRIPTION {}").format(name))
-        except psycopg.Error:  # the old database is away, or has no slot any more
+        except psycopg.Error:  # the old database is unavailable, or lacks the slot
             self._new.execute(SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
             self._new.execute(SQL("DROP SUBSCRIPTION {}").format(name))
 
     def unpublish(self) -> None:
-        """Leave nothing of it in the old database.
+        """Remove the slot and the publications from the old database.
 
         Raises:
             Broken: the new database is still connected.

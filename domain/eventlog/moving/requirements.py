@@ -1,4 +1,4 @@
-"""What keeps a log from being moved: said before anything is changed, each with what to do about it."""
+"""The requirements of a move, checked before anything is changed; each unmet one is reported with what to do about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from domain.eventlog.moving.tables import MovedTable
 
 
 class Requirement(NamedTuple):
-    """A query that answers whether it is met, and what is said where it is not."""
+    """A query that returns whether a requirement is met, and the text for the operator where it is not."""
 
     query: LiteralString
     otherwise: str
@@ -86,7 +86,7 @@ ENCODING = (
 
 
 def of_old(old: Connection[Any], schema: str, found: Iterable[MovedTable]) -> Iterator[str]:
-    """What is wrong with the database where the log is, and with its tables."""
+    """The unmet requirements of the old database and of its tables."""
     yield from _unmet(old, (*OF_BOTH, *OF_OLD), which="old", schema=schema)
     for table in found:
         if not table.replicable:
@@ -97,12 +97,12 @@ def of_old(old: Connection[Any], schema: str, found: Iterable[MovedTable]) -> It
 
 
 def of_new(new: Connection[Any], schema: str, role: str | None) -> Iterator[str]:
-    """What is wrong with the database where it is to go; `role` is that of the servers, where it is not the owner's."""
+    """The unmet requirements of the new database; `role` is the role of the servers, if it is not the owner."""
     yield from _unmet(new, (*OF_BOTH, *OF_NEW), which="new", schema=schema, role=role)
 
 
 def of_both(old: Connection[Any], new: Connection[Any], role: str | None) -> Iterator[str]:
-    """What does not go together."""
+    """The unmet requirements that concern both databases together."""
     if role is None and old.info.user != new.info.user:
         yield (
             f"servers come as {old.info.user}, who owns the tables in the old database, so --to must be of that user, too"

@@ -1,5 +1,5 @@
-"""The steps of a move, in order. Each can be done again, so a move that was broken off anywhere goes on behind the last one
-that is noted; until the new database is opened, it can be taken back.
+"""The steps of a move, in order. Each can be repeated, so a move that was interrupted is resumed after the last step that is
+noted. Until the new database is opened, the move can be taken back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from typing import NamedTuple, Protocol
 
 
 class Done(StrEnum):
-    """How far a move is: what is noted in the old database once a step is done, or before it is taken back."""
+    """The last step of a move that is done, as the journal of the old database has it. `TAKEN_BACK` is noted before a move is
+    taken back.
+    """
 
     TAKEN_BACK = "taken back"
     BEGUN = "begun"
@@ -25,7 +27,7 @@ class Done(StrEnum):
 
 
 class NoWayBack(Exception):
-    """The new database takes commands already: the move can only be finished."""
+    """The new database accepts commands already: the move can only be finished."""
 
 
 class TakenBack(Exception):
@@ -33,70 +35,70 @@ class TakenBack(Exception):
 
 
 class MoveOperations(Protocol):
-    """Both databases of a log. Whatever is done already, is not done again."""
+    """The operations of a move on both databases. Each can be repeated."""
 
     def prepare(self) -> None:
-        """Make the tables in the new database, empty and fenced in."""
+        """Make the tables in the new database, empty and behind a closed fence."""
 
     def publish(self) -> None:
-        """Build the fence of the old database, open, and publish its tables."""
+        """Build an open fence around the old database, and publish its tables."""
 
     def copy(self) -> None:
-        """Copy all rows; return once the new database follows."""
+        """Copy all rows; return once the new database follows the old one."""
 
     def compare_past(self) -> None:
-        """Compare what does not change any more, and wait until the new database is near."""
+        """Compare the rows that no longer change, and wait until the lag of the new database is small."""
 
     def close(self) -> None:
-        """Let nothing be written in the old database for some seconds, and no transaction be open that has."""
+        """Close the fence of the old database for some seconds; return once no transaction that has written is open."""
 
     def wait_for_all(self) -> None:
-        """Return once the new database has all that was committed in the old one."""
+        """Return once the new database has all commits of the old one."""
 
     def compare_remaining(self) -> None:
-        """Compare what was not compared before."""
+        """Compare the rows that were not compared before."""
 
     def seal(self) -> None:
-        """Let nothing be written in the old database for good, if nothing was since it was closed."""
+        """Close the fence of the old database for good, if it has been closed without interruption."""
 
     def lift(self) -> None:
-        """Let the old database take commands."""
+        """Open the fence of the old database, so that it accepts commands."""
 
     def open(self) -> None:
-        """Let the new database take commands, if it is still that of this move."""
+        """Open the fence of the new database, if it is still the database of this move."""
 
     def is_open(self) -> bool:
-        """Whether the new database takes commands."""
+        """Whether the new database accepts commands."""
 
     def hand_over(self) -> None:
-        """Say in the old database where the log is now."""
+        """Store in the old database that the log is in the new one, and notify servers."""
 
     def finish(self) -> None:
-        """End the replication, and take away what the move has made in the new database besides the log."""
+        """End the replication, and remove everything of the move from the new database."""
 
     def remove_new(self) -> None:
-        """Take away all that the move has made in the new database."""
+        """Remove the log and everything of the move from the new database."""
 
     def remove_old(self) -> None:
-        """Take away all that the move has made in the old database; it takes commands again."""
+        """Remove everything of the move from the old database, which accepts commands again."""
 
     @property
     def done(self) -> Done:
-        """The last step that is noted."""
+        """The last step in the journal of the old database."""
 
     def note(self, done: Done) -> None:
-        """Note that a step is done."""
+        """Store a step as the last one that is done."""
 
 
 class MoveStep(NamedTuple):
-    """What is done, and what is noted then."""
+    """A function, and the step that is noted after it."""
 
     do: Callable[[MoveOperations], None]
     done: Done
 
 
 def _switch(sides: MoveOperations) -> None:
-    """Commands wait only while this runs. Where it fails, the old database takes them again."""
+    """Close the old database. Commands wait only while this runs; after an error the old database accepts them again."""
     sides.close()
     try:
         sides.wait_for_all()
@@ -119,14 +121,14 @@ STEPS = (
 )
 ORDER = list(Done)
 TAKEN_AGAIN = {Done.COMPARED: Done.COPIED}
-"""Where a move goes on that was broken off before commands waited: what was recorded since is compared, too."""
+"""The step after which an interrupted move is resumed, where it is not the last one: rows since then are compared, too."""
 
 
 def run(sides: MoveOperations) -> None:
-    """Do what is left of a move.
+    """Run the steps of a move that are not done.
 
     Raises:
-        TakenBack: it is being taken back.
+        TakenBack: the move is being taken back.
     """
     if sides.done == Done.TAKEN_BACK:
         raise TakenBack
@@ -138,10 +140,10 @@ def run(sides: MoveOperations) -> None:
 
 
 def abort(sides: MoveOperations) -> None:
-    """Take a move back: first the new database, so that a command of before that wakes up finds nothing there to open.
+    """Take a move back. The new database is removed first, so that an earlier command that resumes late finds nothing to open.
 
     Raises:
-        NoWayBack: the new database takes commands.
+        NoWayBack: the new database accepts commands.
     """
     if ORDER.index(sides.done) >= ORDER.index(Done.OPENED) or sides.is_open():
         raise NoWayBack

@@ -1,4 +1,6 @@
-"""The tables of a log, as both databases must have them, and by what a change of a row says which one it is of."""
+"""The tables of a log, which must be equal in both databases, and their replica identities: how a replicated change names its
+row.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,17 @@ DROP = SQL("DROP TABLE {}")
 EMPTY = SQL("TRUNCATE {}")
 IS_EMPTY = SQL("SELECT NOT EXISTS (SELECT FROM {})")
 ONLY_APPENDED = frozenset({"access_log"})
-"""Whose partitions have no key: of them rows are published as they are added, and no other change."""
+"""Tables whose partitions have no key: only inserts are published of them."""
 NEVER_EMPTIED = "events"
-"""A trigger refuses it, also where it is empty."""
+"""The table that is not truncated: a trigger refuses that, even where it is empty."""
 
 
 class MovedTable(NamedTuple):
-    """A table: whether it is `parted`, what it is a partition of and of which rows, its columns with their types by
-    name, whether it has a key, or a unique index that may be one, and its bytes.
+    """A table of a log.
+
+    `parted`: whether it has partitions; `parent` and `bound`: of which table, and of which rows, it is a partition;
+    `columns`: its columns with their types, sorted by name; `keyed`: whether it has a primary key or a replica identity;
+    `unique_index`: an index that may serve as one; `size`: its bytes.
     """
 
     name: str
@@ -54,28 +59,28 @@ class MovedTable(NamedTuple):
 
     @property
     def appended(self) -> bool:
-        """Whether rows are only ever added to it."""
+        """Whether it is append-only and has no key, so that only inserts are published."""
         return self.parent in ONLY_APPENDED and not self.keyed
 
     @property
     def replicable(self) -> bool:
-        """Whether each change can say which row it is of."""
+        """Whether each replicated change can name its row."""
         return self.parted or self.keyed or self.unique_index is not None or self.appended
 
 
 def tables(connection: Connection[Any]) -> dict[str, MovedTable]:
-    """The tables of the schema, by name; not the one of the move itself."""
+    """The tables of the schema, by name, without the journal of the move."""
     with connection.cursor(row_factory=class_row(MovedTable)) as cursor:
         return {table.name: table for table in cursor.execute(TABLES)}
 
 
 def stored_tables(found: Mapping[str, MovedTable]) -> dict[str, MovedTable]:
-    """Those that rows are in."""
+    """The tables that store rows: those without partitions."""
     return {name: table for name, table in found.items() if not table.parted}
 
 
 def identify(connection: Connection[Any], found: Iterable[MovedTable]) -> None:
-    """Have changes of tables without a primary key name their row by the unique index."""
+    """Let replicated changes of tables without a primary key name their row by the unique index."""
     execute_with_retries(
         connection,
         (
@@ -87,15 +92,15 @@ def identify(connection: Connection[Any], found: Iterable[MovedTable]) -> None:
 
 
 def differences(old: Mapping[str, MovedTable], new: Mapping[str, MovedTable]) -> list[str]:
-    """What keeps rows from going from one database to another: tables that are not there, or have other columns."""
-    wanted = {name for name, table in old.items() if table.parent is None}
-    found = [f"it lacks the table {name}" for name in sorted(wanted - new.keys())]
+    """The differences of the new database that prevent the replication: missing tables, and tables with other columns."""
+    needed = {name for name, table in old.items() if table.parent is None}
+    found = [f"it lacks the table {name}" for name in sorted(needed - new.keys())]
     other = (name for name in sorted(old.keys() & new.keys()) if _differ(old[name], new[name]))
     return found + [f"its table {name} has other columns" for name in other]
 
 
 def empty(connection: Connection[Any], found: Mapping[str, MovedTable]) -> None:
-    """Take out what a new log begins with: the rows come from the old database."""
+    """Delete the rows of a new log, as all rows come from the old database."""
     names = [Identifier(name) for name in found if name != NEVER_EMPTIED]
     connection.execute(EMPTY.format(SQL(", ").join(names)))
 
@@ -103,7 +108,7 @@ def empty(connection: Connection[Any], found: Mapping[str, MovedTable]) -> None:
 def align_partitions(
     connection: Connection[Any], old: Mapping[str, MovedTable], new: Mapping[str, MovedTable]
 ) -> None:
-    """Have the same partitions in a new database, where all are empty, as in the old one."""
+    """Make the partitions of a new database, which are all empty, those of the old one."""
     for name in new.keys() - old.keys():
         connection.execute(DROP.format(Identifier(name)))
     for name in sorted(old.keys() - new.keys()):
@@ -117,7 +122,7 @@ def align_partitions(
 
 
 def is_empty(connection: Connection[Any], name: str) -> bool:
-    """Whether a table has no row."""
+    """Whether a table has no rows."""
     return connection.execute(IS_EMPTY.format(Identifier(name))).fetchone() == (True,)
 
 

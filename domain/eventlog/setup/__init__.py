@@ -1,1 +1,1 @@
-"""What is set up around a log: who may do what in the database, and which log it is."""
+"""The setup of a log: its database, roles, id, name, secret, and the partitions of log lines."""

@@ -23,13 +23,13 @@ COLUMN = """SELECT FROM information_schema.columns
 SECRETS = frozenset(
     {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}
 )
-"""Parameters of a connection string that nobody may read."""
+"""Parameters of a connection string that must not be shown."""
 LOG = """SELECT log_name, position, at, pg_database_size(current_database()) FROM head"""
 
 
 class FoundLog(NamedTuple):
-    """A log: its name, if it has one, its database, the position and the time of its last event, and the bytes of
-    the whole database.
+    """A log: its name, if it has one, its database, the position and time of its last event, and the bytes of the whole
+    database.
     """
 
     name: str | None
@@ -40,23 +40,23 @@ class FoundLog(NamedTuple):
 
 
 def database_of(name: str) -> str:
-    """What the database of a log with this name is called."""
+    """The name of the database for a log with this name."""
     return f"executions_{name.replace('-', '_')}"
 
 
 def database_in(conninfo: str) -> str:
-    """The name of the database of a connection string, '' where it names none."""
+    """The name of the database in a connection string; '' where it names none."""
     return str(conninfo_to_dict(conninfo).get("dbname") or "")
 
 
 def in_database(conninfo: str, database: str) -> str:
-    """The same server and user, and another database."""
+    """The connection string with another database."""
     return make_conninfo(conninfo, dbname=database)
 
 
 def databases_with_log(conninfo: str, schema: str, name: str) -> list[str]:
-    """The connection strings of the databases in which a log of this name is, on the same server: that of the
-    connection string alone, where it is there. While a log moves, and after that, there may be two.
+    """The connection strings of the databases of a server that have a log of this name. Only the database of `conninfo`, if
+    it has the log; otherwise there may be two while a log is moved, and afterwards.
 
     Raises:
         Overloaded: the server cannot be reached.
@@ -75,21 +75,21 @@ def names_database(conninfo: str) -> bool:
 
 
 def same_database(conninfo: str, other: str) -> str:
-    """The same server and user, and the database of another connection string."""
+    """The connection string with the database of another one."""
     return in_database(conninfo, database_in(other))
 
 
 def without_secrets(conninfo: str) -> str:
-    """A connection string as it may be shown."""
+    """The connection string without its secrets, so that it may be shown."""
     parts = {key: part for key, part in conninfo_to_dict(conninfo).items() if key not in SECRETS}
     return make_conninfo("", **parts)
 
 
 def make_database(conninfo: str, database: str) -> bool:
-    """Make a database on the server; whether there was none.
+    """Make a database on the server; return False where it exists already.
 
     Raises:
-        Overloaded: the server cannot be reached, or the user may make none.
+        Overloaded: the server cannot be reached, or the user may not make databases.
     """
     try:
         with connect(conninfo, "public") as connection:
@@ -103,11 +103,11 @@ def make_database(conninfo: str, database: str) -> bool:
 
 
 def drop_log(conninfo: str, schema: str, maintenance: str) -> str:
-    """Drop the database of a log, by a connection to another one, or, where there is more in it, its schema; what was
-    dropped.
+    """Drop the database of a log over a connection to the database of `maintenance`, or only the schema of the log, if the
+    database has other tables or is that of `maintenance`. Return what was dropped.
 
     Raises:
-        Overloaded: the server cannot be reached, the user may not, or others are connected.
+        Overloaded: the server cannot be reached, the user may not drop it, or others are connected.
     """
     database = database_in(conninfo)
     try:
@@ -125,7 +125,7 @@ def drop_log(conninfo: str, schema: str, maintenance: str) -> str:
 
 
 def logs_on(conninfo: str, schema: str) -> list[FoundLog]:
-    """The logs in this schema of the databases of a server, as far as the user may look.
+    """The logs in this schema of all databases of a server that the user may read.
 
     Raises:
         Overloaded: the server cannot be reached.
@@ -137,7 +137,7 @@ def logs_on(conninfo: str, schema: str) -> list[FoundLog]:
 
 
 def log_at(conninfo: str, schema: str) -> FoundLog | None:
-    """The log in a schema of the database that a connection string names; None where there is none."""
+    """The log in a schema of the database of a connection string; None where there is none."""
     return _log_in(conninfo, database_in(conninfo), schema)
 
 

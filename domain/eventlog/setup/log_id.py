@@ -1,4 +1,4 @@
-"""Which log there is, if any: an id that a restore renews."""
+"""The id of a log, which is renewed after a restore; whether there is a log, and whether it is served."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def log_exists(conninfo: str, schema: str) -> bool:
 
 
 def log_id(database: str | Connection[Any], schema: str) -> str:
-    """Which log there is in this schema: a random id, another one after a restore.
+    """The id of the log in this schema: random, and another one after a restore.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
     with session(database, schema) as connection:
-        [made] = connection.execute("SELECT log_id FROM head").fetchone() or [""]
-        return str(made)
+        [found] = connection.execute("SELECT log_id FROM head").fetchone() or [""]
+        return str(found)
 
 
 def is_served(conninfo: str, schema: str) -> bool:
-    """Whether a server or a work process runs on the log, by itself or among others.
+    """Whether a server or a work process is running for the log, for it alone or for several logs.
 
     Raises:
         Overloaded: the database cannot be reached.
@@ -49,7 +49,7 @@ def is_served(conninfo: str, schema: str) -> bool:
 
 
 def renew_log_id(conninfo: str, schema: str) -> str:
-    """Give the log another id, and return it. No server may run on it: it would go on with the old one.
+    """Give the log a new id, and return it. No server may be running, as it would continue with the old id.
 
     Raises:
         Overloaded: the database cannot be reached.

@@ -1,4 +1,4 @@
-"""The table of log lines of a log from before each day had a partition: it becomes the first partition."""
+"""Migrates the table of log lines. A table of an earlier build, which has no partitions, becomes the first partition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Literal
 
 AHEAD = timedelta(days=2)
-"""Until then new lines go into the table of before: other servers may write while this one migrates."""
+"""For how long new lines go into the former table, as other servers may write during the migration."""
 
 IS_PLAIN = "SELECT relkind = 'r' FROM pg_class WHERE oid = to_regclass('log_lines')"
 LIMITED = SQL(
@@ -29,18 +29,18 @@ ATTACHED = SQL(
 
 NUMBERED = """UPDATE log_head SET id = last.id FROM (SELECT max(id) AS id FROM log_lines) AS last
     WHERE last.id > log_head.id"""
-"""The last id, where an earlier build had the table only: `log_head` was made beside an empty one."""
+"""Sets `log_head`, which the schema makes with 0, to the last id of an earlier table."""
 
 MAKE_DAYS = "SELECT make_log_day(%s::date + ahead) FROM generate_series(0, 7) AS ahead"
-"""The partitions of a day and of the week after it, as far as they are missing."""
+"""Makes the missing partitions of a day and of the week after it."""
 
 
 def migrate_log_lines(connection: Connection[Any], sql: bytes) -> None:
-    """Apply the schema of the log lines, and commit. A table without partitions becomes the one of all
-    days up to the day after tomorrow.
+    """Apply the schema of the log lines, and commit. A table without partitions becomes the partition of all days up to
+    tomorrow.
 
-    Writers wait for moments only: that its lines are of no later time is checked while they go on.
-    Broken off anywhere, it can be begun again.
+    Writers wait only for moments: the check that the table has no later lines runs while they write. An interrupted
+    migration can be run again.
     """
     plain = connection.execute(IS_PLAIN).fetchone() == (True,)
     today = datetime.now(UTC).date()

@@ -1,4 +1,4 @@
-"""The name of a log among others of one service, kept in the log itself."""
+"""The name of a log among the logs of one service, stored in the log itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GIVE = "UPDATE head SET log_name = %s WHERE log_name IS NULL"
 
 
 class OtherName(Exception):
-    """The log has another name than the one that is wanted."""
+    """The log has another name than the expected one."""
 
     def __init__(self, name: str, wanted: str) -> None:
         super().__init__(f"this log is named `{name}`, not `{wanted}`; a name is for ever")
@@ -22,10 +22,10 @@ class OtherName(Exception):
 def settle_log_name(
     database: str | Connection[Any], schema: str, wanted: str | None = None
 ) -> str | None:
-    """The name of the log in this schema, if any; one that has none yet gets the one that is wanted, for ever.
+    """The name of the log in this schema, or None. A log without a name gets the `wanted` one, for ever.
 
     Raises:
-        OtherName: it has another one.
+        OtherName: the log has another name than `wanted`.
         Overloaded: the database cannot be reached.
     """
     with session(database, schema) as connection:

@@ -1,4 +1,4 @@
-"""The secret of a log, from which its signing key and its like follow. It survives every master key."""
+"""The secret of a log, from which its signing key and other keys are derived. It stays the same when the master key changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRAPPED = "SELECT secret FROM master_key"
 
 
 class LogKeys(NamedTuple):
-    """What a server of a log holds: the master key, and the secret of the log. 32 bytes each."""
+    """The keys of a server of a log: the master key and the secret of the log, 32 bytes each."""
 
     master: bytes
     secret: bytes
@@ -25,7 +25,7 @@ def log_secret(database: str | Connection[Any], schema: str, vault: Vault) -> by
     """The secret of a log: 32 bytes, stored wrapped by the master key.
 
     Raises:
-        WrongKey: it was wrapped by another master key, or is damaged.
+        WrongKey: the secret was wrapped by another master key, or is damaged.
         Overloaded: the database cannot be reached.
     """
     with session(database, schema) as connection:
@@ -34,5 +34,5 @@ def log_secret(database: str | Connection[Any], schema: str, vault: Vault) -> by
 
 
 def derive(secret: bytes, purpose: str) -> bytes:
-    """A key of 32 bytes for one purpose, which tells nothing of the secret (HKDF-Expand, RFC 5869)."""
+    """Derive a key of 32 bytes for one purpose (HKDF-Expand, RFC 5869). The secret cannot be found from it."""
     return HKDFExpand(SHA256(), KEY_BYTES, info=purpose.encode()).derive(secret)

@@ -36,7 +36,7 @@ GRANT = SQL("""
 
 
 def make_role(conninfo: str, role: str, password: str) -> None:
-    """Make the role that serves a log, where it is missing, and let it log in by this password.
+    """Make the role that serves a log, if it is missing, and set its password.
 
     Raises:
         Overloaded: the database cannot be reached.
@@ -50,8 +50,8 @@ def make_role(conninfo: str, role: str, password: str) -> None:
 
 
 def grant(database: str | Connection[Any], schema: str, role: str) -> None:
-    """Let a role read and write the tables of a log, those of rebuilds to come included; of the events and
-    the access log it may only read them, and add to them, and of where the log is only read.
+    """Let a role read and write the tables of a log, and those that later rebuilds make. It may only read and insert events
+    and entries of the access log, and only read the journal of a move and the tables of archived events.
 
     Raises:
         Overloaded: the database cannot be reached.

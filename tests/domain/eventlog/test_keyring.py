@@ -38,7 +38,7 @@ def test_unstored_data_key_is_discarded() -> None:
     keys = ring()
     keys.get_or_create("a")
     assert keys.get("a") is None
-    assert keys.known_keys(["a"], believe_absent=False) == ({}, ["a"])
+    assert keys.known_keys(["a"], use_absent=False) == ({}, ["a"])
     keys.discard_unsaved()
     assert keys.unsaved_keys(["a"]) == {}
 
@@ -47,7 +47,7 @@ def test_stored_data_key_is_cached() -> None:
     keys = ring()
     made = keys.get_or_create("a")
     keys.note_stored(["a"])
-    assert keys.known_keys(["a"], believe_absent=False) == ({"a": made}, [])
+    assert keys.known_keys(["a"], use_absent=False) == ({"a": made}, [])
 
 
 async def test_states_of_more_streams_than_the_ring_holds_are_open(database: str) -> None:
