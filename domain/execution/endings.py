@@ -1,4 +1,4 @@
-"""What the end of an attempt, or of the whole execution, does to its clocks and its steps."""
+"""The changes of a state by the end of an attempt or of the execution: its working time, attempts and steps."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Steps = dict[str, Step]
 def stop_clock(
     state: Execution, status: Status, recorded: Recorded, **changes: object
 ) -> Execution:
-    """The execution in a status in which no working time passes."""
+    """The execution in a status in which no working time is counted."""
     active = state.worked_until(recorded.when)
     rest = {"pause": None, "active": active, "active_since": None, **changes}
     return state.enter(status, recorded, **rest)
 
 
 def finish(state: Execution, status: Status, recorded: Recorded, **changes: Any) -> Execution:
-    """The execution in a status in which it has ended. Steps that are open are skipped."""
+    """The execution in a final status. Its open steps are skipped."""
     at = recorded.when
     steps = skip_open(changes.pop("steps", state.steps), at)
     return stop_clock(
@@ -35,7 +35,7 @@ def finish(state: Execution, status: Status, recorded: Recorded, **changes: Any)
 def attempt_ended(
     state: Execution, at: datetime, outcome: Outcome, error: ExecutionError | None
 ) -> Execution:
-    """The execution with its last attempt ended, where it has one that goes on; no worker holds it."""
+    """The execution with its last attempt ended, if that had not ended, and without a claim."""
     if not state.attempts or state.attempts[-1].outcome:
         return state
     *before, last = state.attempts
@@ -44,7 +44,7 @@ def attempt_ended(
 
 
 def with_failed(steps: Steps, error: ExecutionError, at: datetime) -> Steps:
-    """The steps, of which the one that the error names, if it is open, failed with the attempt."""
+    """The steps, with the step that the error names failed, if it is open."""
     step = steps.get(error.step) if error.step else None
     if step is None or step.status not in OPEN:
         return steps
@@ -54,19 +54,19 @@ def with_failed(steps: Steps, error: ExecutionError, at: datetime) -> Steps:
 
 
 def skip_open(steps: Steps, at: datetime) -> Steps:
-    """The steps, of which those that are open were cut short by an end."""
+    """The steps, with the open ones skipped and marked as `cut_short`."""
     return _replace_steps(
         steps, lambda step: step.status in OPEN, lambda step: _cut_short(step, at)
     )
 
 
 def waiting_again(steps: Steps) -> Steps:
-    """The steps, of which those that run are to be done again, as a retry follows at once."""
+    """The steps, with the running ones pending again, as a retry follows."""
     return _replace_steps(steps, lambda step: step.status is StepStatus.RUNNING, _pending)
 
 
 def reopen(steps: Steps) -> Steps:
-    """The steps, of which those that an end had cut short are to be done after all."""
+    """The steps, with those that the end of the execution had cut short pending again."""
     return _replace_steps(steps, lambda step: step.cut_short, _pending)
 
 
@@ -82,8 +82,8 @@ def _pending(step: Step) -> Step:
 
 
 def _replace_steps(
-    steps: Steps, which: Callable[[Step], bool], by: Callable[[Step], Step]
+    steps: Steps, condition: Callable[[Step], bool], replace: Callable[[Step], Step]
 ) -> Steps:
-    if not any(map(which, steps.values())):
+    if not any(map(condition, steps.values())):
         return steps
-    return {step.id: by(step) if which(step) else step for step in steps.values()}
+    return {step.id: replace(step) if condition(step) else step for step in steps.values()}

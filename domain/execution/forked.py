@@ -1,4 +1,4 @@
-"""What an execution that was forked from another brings along, as it stands in its first event."""
+"""The steps and checkpoints that a fork takes over from its source, as its first event has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CarriedStatus = Literal[StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIP
 
 
 class CarriedStep(Value):
-    """What a step had come to."""
+    """The result of a step in the execution from which a fork was made."""
 
     step: str
     status: CarriedStatus
@@ -26,7 +26,7 @@ class CarriedStep(Value):
     reason: Sealed[str] | None = None
 
     def onto(self, step: Step) -> Step:
-        """The step, done elsewhere; it may be started again here."""
+        """The step of the fork with this result; it may be started again."""
         return step.evolve(
             status=self.status,
             started_at=self.started_at,
@@ -39,7 +39,7 @@ class CarriedStep(Value):
 
 
 class CarriedCheckpoint(Value):
-    """A place to go on from that was kept elsewhere."""
+    """A checkpoint that was saved in the execution from which a fork was made."""
 
     checkpoint: str
     at: Time
@@ -48,12 +48,12 @@ class CarriedCheckpoint(Value):
     progress: float = 0
 
     def checkpoint_of(self) -> Checkpoint:
-        """The checkpoint."""
+        """The checkpoint of the fork."""
         return Checkpoint(self.checkpoint, self.at, self.state, self.step, self.progress)
 
 
 def plan_of(step: Step) -> StepPlan:
-    """A step as it would be declared."""
+    """The declaration of a step."""
     members = {
         "parent": step.parent,
         "kind": step.kind,
@@ -64,19 +64,19 @@ def plan_of(step: Step) -> StepPlan:
 
 
 def carry_steps(execution: Execution) -> tuple[CarriedStep, ...]:
-    """The steps that are done with. What an end has cut short is not."""
+    """The results of the closed steps, without those that the end of the execution has cut short."""
     closed = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
     steps = execution.steps.values()
     return tuple(_carry(step) for step in steps if step.status in closed and not step.cut_short)
 
 
 def carry_checkpoints(execution: Execution) -> tuple[CarriedCheckpoint, ...]:
-    """All its checkpoints."""
+    """All checkpoints of an execution."""
     return tuple(
         CarriedCheckpoint(
-            checkpoint=kept.id, at=kept.at, state=kept.state, step=kept.step, progress=kept.progress
+            checkpoint=each.id, at=each.at, state=each.state, step=each.step, progress=each.progress
         )
-        for kept in execution.checkpoints
+        for each in execution.checkpoints
     )
 
 

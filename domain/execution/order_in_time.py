@@ -1,4 +1,4 @@
-"""When a client may say that something happened: never before the start of what it ends."""
+"""Checks the `occurredAt` of commands: what a command ends must not have begun later."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from domain.model import Context
 
 
 def require_after_status(execution: Execution, context: Context) -> None:
-    """Raise `Invalid` where the present status would end before it began."""
+    """Check that the present status of the execution does not end before it began. Raises Invalid."""
     require_not_before(context, execution.since, f"when the execution became `{execution.status}`")
 
 
 def require_after_steps(execution: Execution, context: Context) -> None:
-    """Raise `Invalid` where a running step would end before it began, or the present status would."""
+    """Check that neither the present status nor a running step ends before it began. Raises Invalid."""
     require_after_status(execution, context)
     if context.when < context.now:
         for step in execution.steps.values():
@@ -27,15 +27,19 @@ def require_after_steps(execution: Execution, context: Context) -> None:
 
 
 def require_after_step(step: Step, context: Context) -> None:
-    """Raise `Invalid` where the present status of a step would end before it began."""
+    """Check that the present status of a step does not end before it began. Raises Invalid."""
     began = step.completed_at or step.started_at
     if began is not None:
         require_not_before(context, began, f"when the step `{step.id}` became `{step.status}`")
 
 
 def require_not_before(context: Context, earliest: datetime, what: str) -> None:
-    """Raise `Invalid` where a command says that it happened earlier; `what` ends the sentence that says so."""
-    # Clients know times to the millisecond.
+    """Check the `occurredAt` of a command; `what` ends the text of the error.
+
+    Raises:
+        Invalid: it is earlier than `earliest`.
+    """
+    # Clients get times in milliseconds.
     earliest = earliest.replace(microsecond=earliest.microsecond // 1000 * 1000)
     if context.when < earliest:
         given = format_time(context.when)

@@ -1,4 +1,4 @@
-"""What an execution is made of: steps, checkpoints, attempts, and what was used up."""
+"""The parts of an execution: steps, checkpoints, attempts, and the usage."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from domain.types import EXACT, Percent, StepAssignee
 
 NO_TIME = timedelta()
 ELSEWHERE = -1
+"""The `attempt` of a step of a fork that was last started in the execution from which the fork was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What was used up so far."""
+    """The sums of the recorded usage."""
 
     tokens_used: int = 0
     cost: Decimal = Decimal(0)
     api_calls: int = 0
 
     def plus(self, usage: Usage) -> Totals:
-        """The totals after some more was used."""
+        """The totals with further usage added."""
         return Totals(
             self.tokens_used + usage.tokens_used,
             EXACT.add(self.cost, usage.cost),
@@ -35,16 +36,16 @@ class Totals:
 
 NOTHING = Totals()
 
-
 CACHED_JSON = "_json"
-"""Where a step may keep its JSON; what begins with `_` is neither compared nor stored."""
+"""The attribute in which the JSON of a step is cached; attributes with `_` are neither compared nor stored."""
 
 
 @dataclass(frozen=True)
 class Step(State):
-    """One piece of the work. `attempt` is the attempt that started it last, `ELSEWHERE` if that was
-    one of the execution that this one was forked from; `parent` is the id of the step it is part of;
-    `cut_short` says that it was open when the execution ended, and is skipped for that alone.
+    """A step of the work.
+
+    `attempt`: the number of the attempt that started it last, or `ELSEWHERE`; `parent`: the id of the step of which it is a
+    part; `cut_short`: it is skipped only because the execution ended while it was open.
     """
 
     id: str
@@ -64,7 +65,7 @@ class Step(State):
     cut_short: bool = False
 
     def evolve(self, **changes: object) -> Self:
-        """As `State.evolve`, without what was kept of the step as it was shown."""
+        """A copy of the step with `changes`, without its cached JSON."""
         new = super().evolve(**changes)
         new.__dict__.pop(CACHED_JSON, None)
         return new
@@ -72,7 +73,7 @@ class Step(State):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A place to go on from."""
+    """A saved state of the work, from which it can be resumed."""
 
     id: str
     at: datetime
@@ -83,7 +84,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """Who ended it, when, and why."""
+    """Who cancelled the execution, when, and why."""
 
     by: str
     at: datetime
@@ -92,7 +93,7 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Who stopped it for a while, when, and why."""
+    """Who paused the execution, when, and why."""
 
     by: str
     at: datetime
@@ -101,7 +102,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Who had its content erased, when, and why."""
+    """Who erased the content of the execution, when, and why."""
 
     by: str
     at: datetime
@@ -110,7 +111,7 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Which worker holds the execution, and for how long each sign of life keeps it."""
+    """The worker that holds the execution, and the lease: for how long it does after each sign of life."""
 
     worker: str
     lease: timedelta
@@ -121,8 +122,10 @@ Outcome = Literal["completed", "failed", "cancelled", "released"]
 
 @dataclass(frozen=True)
 class Attempt(State):
-    """One try. `delay` is the wait before the next one, `active_before` the work before this one,
-    `worker` the one that had claimed it.
+    """One try of the execution.
+
+    `delay`: the wait before the next attempt; `active_before`: the working time before this one; `worker`: the worker that
+    had claimed it.
     """
 
     number: int

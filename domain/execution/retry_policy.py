@@ -1,4 +1,4 @@
-"""How long to wait before an attempt; nothing else."""
+"""The retry policy of an execution, and the delay before a retry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain.model import Value
 
 DAY = 86_400_000
 LARGEST_EXPONENT = 40
-"""2^40 times the shortest delay is beyond the longest; more would only make large numbers."""
+"""The largest exponent of the backoff: 2^40 times the shortest delay exceeds the longest one."""
 
 Delay = Annotated[timedelta, Milliseconds(0, DAY)]
 

@@ -1,4 +1,4 @@
-"""Steps within steps: who may be whose parent."""
+"""Checks the parents of steps, which form a tree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain.execution.types import StepPlan
 
 
 def check_parents(plans: Sequence[StepPlan], known: Container[str] = ()) -> None:
-    """The parent of a planned step is another step, planned with it or there already.
+    """Check that the parent of each declared step is another step, declared with it or before.
 
     Raises:
         Invalid: there is no such step, or a step would be part of itself.
@@ -21,16 +21,16 @@ def check_parents(plans: Sequence[StepPlan], known: Container[str] = ()) -> None
         path = f"steps.{index}.parent"
         if plan.parent is not None and plan.parent not in parents:
             check_parent(path, plan.id, plan.parent, known)
-        elif _goes_round(plan.id, parents, sound):
+        elif _is_in_circle(plan.id, parents, sound):
             message = f"makes a circle: `{plan.id}` would be part of itself through `{plan.parent}`"
             raise Invalid.field(path, message)
 
 
 def check_parent(path: str, step: str, parent: str | None, known: Container[str]) -> None:
-    """The parent of a new step is a step that is there already.
+    """Check that the parent of a new step is an existing step.
 
     Raises:
-        Invalid: it is not; `path` is the field that names it.
+        Invalid: it is not; the error is about the field `path`.
     """
     if parent == step:
         raise Invalid.field(path, f"makes a circle: `{step}` would be part of itself")
@@ -39,10 +39,10 @@ def check_parent(path: str, step: str, parent: str | None, known: Container[str]
 
 
 def check_same_place(step: Step, given: Mapping[str, str | None]) -> None:
-    """A step that is there stays what it is, and where: `given` are its kind and parent, if any.
+    """Check that a command names no other kind and no other parent than an existing step has.
 
     Raises:
-        Invalid: one of them is another.
+        Invalid: one of them, in `given`, differs.
     """
     for name, value in given.items():
         present = getattr(step, name)
@@ -51,14 +51,14 @@ def check_same_place(step: Step, given: Mapping[str, str | None]) -> None:
             raise Invalid.field(name, f"`{value}`: the step `{step.id}` was declared {declared}")
 
 
-def _goes_round(step: str, parents: Mapping[str, str | None], sound: set[str]) -> bool:
-    """Whether the way up from a step comes back; `sound` are steps whose way is known to end."""
-    way: dict[str, None] = {}
+def _is_in_circle(step: str, parents: Mapping[str, str | None], sound: set[str]) -> bool:
+    """Whether the ancestors of a step form a circle. `sound` collects the steps whose ancestors form none."""
+    visited: dict[str, None] = {}
     at: str | None = step
     while at is not None and at not in sound:
-        if at in way:
+        if at in visited:
             return True
-        way[at] = None
+        visited[at] = None
         at = parents.get(at)
-    sound.update(way)
+    sound.update(visited)
     return False

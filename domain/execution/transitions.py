@@ -1,9 +1,11 @@
-"""The tables of legal moves: which command in which status, and the status afterwards.
+"""The tables of legal moves: for each command and status, the status after the command.
 
-`=` is a repeat: it changes nothing where the payload is equal, and is refused where it differs.
-`.` is refused, `ok` leaves the status as it is, `failed/retry` depends on the retries left (`end_by_error` in
-`commands/lifecycle.py`), and `running?` is possible where the execution can be resumed: it was released, and has a
-checkpoint. The command `retry` asks for no retries left: it leads out of `failed` each time.
+- `.`: the command is refused.
+- `=`: the command is a repeat. It changes nothing if its content is equal, and is refused if that differs.
+- `ok`: the status stays the same.
+- `failed/retry`: the status depends on the retries left (`end_by_error` in `commands/lifecycle.py`). The command `retry`
+  needs no retries left: it is always possible in `failed`.
+- `running?`: the command is possible where the execution is resumable: it was released, and has a checkpoint.
 """
 
 from __future__ import annotations
@@ -44,8 +46,9 @@ stall           .          .             ok            .          .          .  
 release         .          queued/retry  queued/retry  .          .          .          .          .
 configure       ok         ok            ok            ok         .          ok         .          ok
 """
-"""Not in anyone's `allowedCommands`. `release` leads to `queued`, or where too many leases were lost, as `fail`
-does; `configure` is an `update` of more than tags and metadata."""
+"""The moves of commands of the server, which `allowedCommands` never has. `release` leads to `queued`, or, after too many lost
+leases, to the same as `fail`. `configure` stands for an `update` of more than tags and metadata.
+"""
 
 STEP_MOVES = """
                 pending    running       completed     failed     skipped
@@ -70,7 +73,7 @@ STEP_TRANSITIONS = _read(STEP_MOVES, StepStatus)
 
 
 def move(command: str, status: Status, *, resumable: bool) -> str:
-    """The cell of a command in a status, without a question mark."""
+    """The cell of a command in a status; a cell with `?` without the mark, or `.` if the execution is not resumable."""
     cell = TRANSITIONS[command][status]
     if cell.endswith("?"):
         return cell[:-1] if resumable else "."

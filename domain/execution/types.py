@@ -1,4 +1,4 @@
-"""The values that commands carry, in the form they have on the wire."""
+"""The types of the fields of executions and of their commands, as in JSON."""
 
 from __future__ import annotations
 
@@ -33,25 +33,24 @@ SERVER_OWNED = frozenset({"createdAt", "updatedAt", "startedAt", "completedAt"})
 
 Timeout = Annotated[timedelta, Milliseconds(1, DAY)]
 TimeoutPlan = Annotated[timedelta, Milliseconds(0, DAY)]
-"""As a client asks for it: 0 is no limit, which is None in events and states."""
-
+"""A timeout as a client sends it: 0 means no limit, which is None in events and states."""
 
 Lease = Annotated[timedelta, Milliseconds(1_000, HOUR)]
 DEFAULT_LEASE = timedelta(minutes=1)
 LEASE_LOST = "LEASE_LOST"
 """The code of the error of an execution that has lost too many leases in a row."""
 MOST_LOST = 5
-"""So many, if nothing else is set."""
+"""The number of leases lost in a row after which an execution fails, unless the setting is another."""
 Silence = Annotated[timedelta, Milliseconds(1_000, DAY)]
-"""How long a running execution may give no sign of life before it is stalled."""
+"""How long a running execution may give no sign of life before it counts as stalled."""
 OnLeaseLost = Literal["restart", "resume"]
-"""What the next worker begins with when a lease was lost: with the start, or the last checkpoint."""
+"""Whether the next worker after a lost lease begins at the start, or at the last checkpoint."""
 
 LogLevel = Literal["debug", "info", "warn", "error"]
 
 
 class Status(StrEnum):
-    """Where an execution stands."""
+    """The status of an execution."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -64,7 +63,7 @@ class Status(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where a step stands."""
+    """The status of a step."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -74,7 +73,7 @@ class StepStatus(StrEnum):
 
 
 class ExecutionResult(Value):
-    """What came out. `success` is the outcome of the business, not of the run."""
+    """The result of an execution. `success`: whether the purpose was reached; a run that ended normally may have missed it."""
 
     success: bool
     output: Json
@@ -82,7 +81,7 @@ class ExecutionResult(Value):
     artifacts: Annotated[tuple[Text, ...], Field(max_length=1_000)] | None = None
 
     def same(self, other: object) -> bool:
-        """Whether the other is a result that says the same."""
+        """Whether the other is an equal result, with its output compared as JSON."""
         if not isinstance(other, ExecutionResult) or not same_json(self.output, other.output):
             return False
         compared = ("success", "summary", "artifacts")
@@ -94,7 +93,7 @@ MentionedStep = Annotated[str, Field(max_length=255, pattern=NO_CONTROLS)]
 
 
 class ExecutionError(Value):
-    """What went wrong. `retryCount` is the client's own count; the server keeps its own."""
+    """The error of an attempt or a step. `retryCount` is the count of the client; the server has its own."""
 
     code: Label
     message: Sealed[LongText]
@@ -104,16 +103,16 @@ class ExecutionError(Value):
     retry_count: Count = 0
 
     def same(self, other: ExecutionError | None) -> bool:
-        """Whether both tell of the same failure; counts may differ."""
-        return other is not None and _members(self) == _members(other)
+        """Whether both are equal, apart from their counts."""
+        return other is not None and _compared_members(self) == _compared_members(other)
 
 
-def _members(error: ExecutionError) -> tuple[object, ...]:
+def _compared_members(error: ExecutionError) -> tuple[object, ...]:
     return error.code, error.message, error.stack, error.step, error.recoverable
 
 
 class Usage(Value):
-    """What was used up, to be added to what was used before."""
+    """Usage that is added to the earlier usage of an execution, or of a step."""
 
     tokens_used: Count = 0
     cost: Cost = Decimal(0)
@@ -123,11 +122,11 @@ class Usage(Value):
 
 
 StepKind = Literal["task", "agent", "tool", "model", "human"]
-"""What a step is: a piece of work, an agent's turn, a call of a tool or of a model, a person's work."""
+"""The kind of a step: a piece of work, a turn of an agent, a call of a tool or of a model, or the work of a person."""
 
 
 class StepPlan(Value):
-    """A step as it is declared before it starts. `parent` is the id of the step it is part of."""
+    """The declaration of a step before it is started. `parent` is the id of the step of which it is a part."""
 
     id: Label
     name: Name
@@ -139,7 +138,7 @@ class StepPlan(Value):
 
 
 class ForkedFrom(Value):
-    """An execution, and the version of it whose state a fork begins with."""
+    """The execution from which a fork was made, and the version of it with whose state the fork began."""
 
     execution: str
     version: int
@@ -171,13 +170,13 @@ Metadata = Annotated[
         }
     ),
 ]
-"""`environment`, `version` and free attributes; the times in it are the server's."""
+"""`environment`, `version` and free attributes. The names of times are reserved for the server."""
 Tags = Annotated[tuple[Label, ...], Field(max_length=MOST_TAGS)]
 StepPlans = Annotated[tuple[StepPlan, ...], Field(max_length=MOST_STEPS)]
 
 
 class MetricsPlan(Value):
-    """How many steps there will be; more may come."""
+    """The number of planned steps; more may be added later."""
 
     steps_total: Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(whole)] = 0
     steps_completed: Annotated[int, Field(ge=0, le=0), BeforeValidator(whole)] = 0
@@ -187,13 +186,13 @@ V = TypeVar("V", bound=Value)
 
 
 def copy_set_fields(source: Value, kind: type[V], **more: object) -> V:
-    """A `kind` with those fields that were set in `source` and that it has, and `more`."""
+    """Make a value of class `kind` from the fields of `source` that were set and that `kind` has, and from `more`."""
     given = source.model_fields_set & kind.model_fields.keys()
     return kind(**{name: getattr(source, name) for name in given} | more)
 
 
 def merge_patch(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """`before` with a merge patch (RFC 7396) applied: null removes, objects merge, all else replaces."""
+    """Apply a merge patch (RFC 7396): null removes a member, objects are merged, any other value replaces a member."""
     after = dict(before)
     for name, value in patch.items():
         if value is None:

@@ -1,4 +1,4 @@
-"""A webhook as it is stored, and as a client asks for it."""
+"""A webhook as it is stored (`Webhook`), and as a client sends it (`WebhookPlan`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESERVED = frozenset(
         *("x-webhook-signature", "x-webhook-signature-previous"),
     }
 )
-"""Headers that a webhook cannot set: they are the caller's own."""
+"""Headers that a webhook cannot set, as the service sets them."""
 HEADER_VALUE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
 
 
@@ -46,8 +46,8 @@ EventNames = Annotated[tuple[Label, ...], Field(min_length=1, max_length=100)]
 
 
 class Webhook(Value):
-    """Where to call, and for which events. Where the URL holds secrets, `url` has `***` in their places,
-    and `full_url` is the whole one.
+    """A webhook: the URL to call, and the names of the events to call it with. If the URL may have secrets, `url` has `***` for
+    them, and `full_url` is the whole URL.
     """
 
     id: Id
@@ -59,7 +59,7 @@ class Webhook(Value):
 
     @property
     def target(self) -> str:
-        """The URL to call; a `Ciphertext` where it was not opened."""
+        """The whole URL; a `Ciphertext` where it was not opened."""
         return self.full_url or self.url
 
 
@@ -69,10 +69,10 @@ def _require_known_events(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class WebhookPlan(Value):
-    """A webhook as a client asks for it.
+    """A webhook as a client sends it.
 
-    With the `id` of one that is there, it replaces that one. A header whose value is `***` keeps the value
-    it has, and a URL with `***` that is as it was shown keeps what stands there.
+    With the `id` of an existing webhook it replaces that one. A header with the value `***` keeps its present value, and a
+    URL that equals the shown URL with `***` keeps the present URL.
     """
 
     id: Id | None = None
@@ -82,10 +82,10 @@ class WebhookPlan(Value):
     format: Format | None = None
 
     def to_webhook(self, hook_id: str, before: Webhook | None, path: str = "") -> Webhook:
-        """The webhook as a client asked for it, in place of the one before. `path` is where it stands in the body.
+        """Make the webhook, which replaces the one before, if any. `path` is its path in the body of the request.
 
         Raises:
-            Invalid: `***` stands where no value is known, or the URL leads to another origin.
+            Invalid: `***` stands where there is no value to keep, or the URL has another origin.
         """
         within = f"{path}." if path else ""
         target = _target(self.url, before, within)
@@ -95,8 +95,8 @@ class WebhookPlan(Value):
         changes: dict[str, object] = {} if shown == target else {"full_url": target}
         if self.headers:
             same = before is not None and endpoint(before.url) == endpoint(target)
-            known = before.headers or {} if before is not None and same else {}
-            changes["headers"] = _unmask(self.headers, known, within)
+            present = before.headers or {} if before is not None and same else {}
+            changes["headers"] = _unmask(self.headers, present, within)
         return hook.model_copy(update=changes) if changes else hook
 
 
@@ -113,11 +113,11 @@ def _target(url: str, before: Webhook | None, path: str) -> str:
     return url
 
 
-def _unmask(headers: dict[str, str], known: dict[str, str], path: str) -> dict[str, str]:
+def _unmask(headers: dict[str, str], present: dict[str, str], path: str) -> dict[str, str]:
     for name, value in headers.items():
-        if value == MASKED and name not in known:
+        if value == MASKED and name not in present:
             raise Invalid.field(
                 f"{path}headers.{name}",
                 "must be given anew: `***` keeps a value only where there is one, for the same origin",
             )
-    return {name: known[name] if value == MASKED else value for name, value in headers.items()}
+    return {name: present[name] if value == MASKED else value for name, value in headers.items()}

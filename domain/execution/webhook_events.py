@@ -1,4 +1,4 @@
-"""The names of events that a webhook may ask for, and which of them an event has."""
+"""The names of events for webhooks, and the globs that select them."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ CHANGES_STATUS = {
     "execution.step.skipped": False,
     "execution.usage": False,
 }
-"""Every type of event, and whether the status is another afterwards."""
+"""Every type of event, and whether it changes the status."""
 
 
 def names(type_: str, *, final: bool = True) -> frozenset[str]:
-    """What an event is called: its type, its short name, and `status_changed` where that is so.
+    """The names of an event: its type, its short name, and `status_changed` if it changes the status.
 
-    A failure that is not `final`, as a retry follows, is not called `failed`, as for watchers.
+    A failure that is not `final`, as a retry follows, does not have the short name `failed`; nor has it for watchers.
     """
     found = {type_}
     if type_ != FAILED or final:
@@ -54,17 +54,17 @@ def names(type_: str, *, final: bool = True) -> frozenset[str]:
 
 @lru_cache(maxsize=4_096)
 def matches(patterns: tuple[str, ...], type_: str, *, final: bool = True) -> bool:
-    """Whether one of the names or globs (`step.*`) names an event."""
+    """Whether one of the names or globs (`step.*`) matches a name of an event."""
     found = names(type_, final=final)
     return any(fits(pattern, name) for pattern in patterns for name in found)
 
 
 def require_known(patterns: Iterable[str], types: Iterable[str] = tuple(CHANGES_STATUS)) -> None:
-    """Raises ValueError where no event of these types has one of the names or globs, whatever happens."""
-    known = tuple(types)
+    """Check that each name or glob matches an event of one of these types. Raises ValueError."""
+    all_types = tuple(types)
     for pattern in patterns:
-        if not any(matches((pattern,), type_) for type_ in known):
-            names = [STATUS_CHANGED, *(type_.removeprefix(PREFIX) for type_ in known)]
+        if not any(matches((pattern,), type_) for type_ in all_types):
+            names = [STATUS_CHANGED, *(type_.removeprefix(PREFIX) for type_ in all_types)]
             near = meant(pattern.removeprefix(PREFIX), {name: name for name in names})
             raise ValueError(
                 "must be names of events, such as `completed`, `status_changed` or `step.*`, "

@@ -1,4 +1,4 @@
-"""The URLs of webhooks: what of them may be shown, and which endpoint they lead to."""
+"""The URLs of webhooks: their check, their form without secrets, and their endpoint."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from domain.sealing import MASKED
 
 TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9._~%-]{20,}")
-"""A part of a path that may be a secret, as in the URLs of Slack: long, of letters and digits."""
+"""A segment of a path that may be a secret, as in URLs of Slack: at least 20 characters, with letters and digits."""
 
 
 def require_url(url: str) -> str:
-    """The URL itself. Raises ValueError where it has no host, or a port that is none."""
+    """Check that a URL has a host and a valid port, and return it. Raises ValueError."""
     try:
         parts = urlsplit(url)
         valid = bool(parts.hostname) and parts.port != 0
@@ -24,9 +24,7 @@ def require_url(url: str) -> str:
 
 
 def mask(url: str) -> str:
-    """The URL with `***` for its user and password, the values of its query, and parts of its path
-    that may be secrets.
-    """
+    """The URL with `***` for its user and password, the values of its query, and segments of its path that may be secrets."""
     try:
         parts = urlsplit(url)
     except ValueError:  # stored before URLs were checked
@@ -40,7 +38,7 @@ def mask(url: str) -> str:
 
 
 def endpoint(url: str) -> str:
-    """Scheme, host and port of a URL, without what may be secret in it; empty where it is no URL."""
+    """The scheme, host and port of a URL, without user and password; empty where the text is no URL."""
     try:
         parts = urlsplit(url)
     except ValueError:

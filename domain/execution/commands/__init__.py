@@ -1,4 +1,4 @@
-"""Every command to an execution, by its word."""
+"""All commands to an execution, by wire name."""
 
 from __future__ import annotations
 
@@ -91,4 +91,4 @@ SERVER_COMMANDS: dict[str, type[Command[Execution]]] = {
     command.wire_name: command
     for command in (TimeOutExecution, StartRetry, AutoCheckpoint, ReleaseExecution, StallExecution)
 }
-"""What the server itself sends; never accepted from a client."""
+"""The commands that only the server sends; they are never accepted from a client."""

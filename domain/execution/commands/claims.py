@@ -1,4 +1,4 @@
-"""The commands by which workers take executions from the queue, keep them, and lose them."""
+"""The commands of claims: a worker claims an execution and sends heartbeats; the server releases it, or marks it as stalled."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from domain.types import Label, Reference, WorkerName
 
 
 class ClaimExecution(Command[Execution]):
-    """Take a queued execution, and start it; where its policy says so, from its last checkpoint.
+    """Claim a queued execution, and start it; with `onLeaseLost: resume` after a lost lease from its last checkpoint.
 
-    `lease` is how long it stays claimed without a sign of life. `service` and `assignee`, the id of
-    one, are what the worker asked for.
+    `lease`: how long the claim lasts without a sign of life; `service`, `assignee`: the service and the id of the assignee that
+    the worker requires.
 
     Raises:
-        Taken: it is not queued any more, or not what the worker asked for.
+        Taken: the execution is not queued any more, or of another service or assignee.
     """
 
     wire_name: ClassVar[str] = "claim"
@@ -51,7 +51,7 @@ class ClaimExecution(Command[Execution]):
     lease: Lease = DEFAULT_LEASE
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        if execution.status is not Status.QUEUED or not self._asks_for(execution):
+        if execution.status is not Status.QUEUED or not self._accepts(execution):
             raise Taken
         require_after_status(execution, context)
         yield ExecutionClaimed(worker=self.worker, lease=self.lease)
@@ -62,16 +62,16 @@ class ClaimExecution(Command[Execution]):
         else:
             yield ExecutionStarted()
 
-    def _asks_for(self, execution: Execution) -> bool:
+    def _accepts(self, execution: Execution) -> bool:
         assigned = execution.assignee.id if execution.assignee else None
         return self.service in (None, execution.service) and self.assignee in (None, assigned)
 
 
 class HeartbeatExecution(Command[Execution]):
-    """Say that the work goes on. It is no event, except where the execution was stalled.
+    """Report that the work continues. This leads to an event only where the execution was stalled.
 
     Raises:
-        LeaseLost: the worker that is named does not hold the execution.
+        LeaseLost: the named worker does not hold the execution.
     """
 
     wire_name: ClassVar[str] = "heartbeat"
@@ -80,7 +80,7 @@ class HeartbeatExecution(Command[Execution]):
     _at: datetime | None = PrivateAttr(default=None)
 
     def received_at(self, at: datetime) -> Self:
-        """The same command with the time at which it came, so that its answer can show `leaseUntil`."""
+        """A copy of the command with the time of its arrival, so that the answer can have `leaseUntil`."""
         command = self.model_copy()
         command._at = at  # noqa: SLF001 - its own: the copy is of this class
         return command
@@ -95,11 +95,11 @@ class HeartbeatExecution(Command[Execution]):
 
 
 class ReleaseExecution(Command[Execution]):
-    """Queue an execution again whose worker has lost its lease. Comes from the server alone.
+    """Queue an execution again whose lease is over. Only the server sends this.
 
-    One that has lost `most_lost` leases in a row, and has nothing to show for them, may be what its workers
-    die of: it fails, and its retry policy decides. `heard_at` is when the last heartbeat came: heartbeats
-    are not part of the state.
+    An execution that has lost `most_lost` leases in a row, without a new checkpoint or step, may be the cause of the death of
+    its workers: its attempt fails, and its retry policy decides. `heard_at`: the time of the last heartbeat, which is not
+    part of the state.
     """
 
     wire_name: ClassVar[str] = "release"
@@ -124,19 +124,21 @@ class ReleaseExecution(Command[Execution]):
 
 
 def _count_lost_in_a_row(execution: Execution) -> int:
-    """How many leases were lost, with the one that is lost now, since a checkpoint was kept or a step was
-    completed, or an attempt ended otherwise.
+    """The number of leases lost in a row, including the present one, since the last checkpoint or completed step, and since the
+    last attempt that did not end with a lost lease.
     """
     steps = (step.completed_at for step in execution.steps.values() if step.status in DONE)
-    kept = (checkpoint.at for checkpoint in execution.checkpoints[-1:])
-    last = max((at for at in (*steps, *kept) if at is not None), default=None)
-    *before, now = execution.attempts
-    in_vain = takewhile(lambda attempt: attempt.outcome == "released", reversed(before))
-    return sum(last is None or attempt.started_at > last for attempt in (now, *in_vain))
+    checkpoints = (checkpoint.at for checkpoint in execution.checkpoints[-1:])
+    last_progress = max((at for at in (*steps, *checkpoints) if at is not None), default=None)
+    *before, present = execution.attempts
+    lost = takewhile(lambda attempt: attempt.outcome == "released", reversed(before))
+    return sum(
+        last_progress is None or attempt.started_at > last_progress for attempt in (present, *lost)
+    )
 
 
 class StallExecution(Command[Execution]):
-    """Mark a running execution that has been silent for too long. Comes from the server alone."""
+    """Mark a running execution as stalled that has given no sign of life for too long. Only the server sends this."""
 
     wire_name: ClassVar[str] = "stall"
 

@@ -1,4 +1,4 @@
-"""How an execution comes to be."""
+"""The command that creates an execution."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from domain.types import Assignee, Percent, Priority, Reference
 
 
 class CreateExecution(Creation[Execution]):
-    """Create an execution of an ordered service, queued, or at once running.
+    """Create an execution of an ordered service, which is queued, or running at once.
 
     Raises:
         UnknownReference: the order or the service does not exist.
@@ -106,10 +106,10 @@ class CreateExecution(Creation[Execution]):
 
 
 def parse_timeout(timeout: timedelta, context: Context) -> timedelta | None:
-    """A timeout as events have it. An execution without a limit is history, not work.
+    """A timeout as in events, where None means no limit. Only imported executions may have no limit.
 
     Raises:
-        Invalid: there is no limit, and this is no import.
+        Invalid: the timeout is 0, and the sender lacks the right `import`.
     """
     if timeout:
         return timeout
@@ -121,7 +121,7 @@ def parse_timeout(timeout: timedelta, context: Context) -> timedelta | None:
 
 
 def check_steps(steps: Sequence[StepPlan], known: Container[str] = ()) -> None:
-    """Raise `Invalid` where two steps have the same id, or one has no fit parent among them and `known`."""
+    """Check that the ids of steps are unique, and that each parent is among the steps or `known`. Raises Invalid."""
     seen = set[str]()
     for index, step in enumerate(steps):
         if step.id in seen:

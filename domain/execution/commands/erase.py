@@ -1,4 +1,4 @@
-"""The end of an execution's content: its data key is destroyed, and nothing that it sealed opens again."""
+"""The command that erases the content of an execution: its data key is destroyed, so that its content cannot be decrypted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHER_REASON = "This execution was erased already, for another reason."
 
 
 class EraseExecution(Command[Execution]):
-    """Erase what people wrote in it. One that has not ended is cancelled, as no work goes on without.
+    """Erase the content of an execution. An execution that has not ended is cancelled, as its work needs the content.
 
     Raises:
         Erased: it was erased before, for another reason.

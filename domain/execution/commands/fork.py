@@ -1,4 +1,4 @@
-"""How an execution begins where another one was at an earlier version."""
+"""The command that forks an execution: a new one begins with the state of another at a version."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ NEWEST = 2**53 - 1
 
 
 class ForkExecution(Creation[Execution]):
-    """Create an execution that begins with the state of another one at a version of it.
+    """Create an execution that begins with the state of another one at one of its versions.
 
-    It is queued. Steps that were completed, failed or skipped stay so, the others are pending;
-    checkpoints, settings, tags and metadata are those of that version. It begins without attempts,
-    usage, result, error and webhooks: a copy costs nothing yet, and calls nobody.
+    The new execution is queued. Completed, failed and skipped steps stay as they are, all other steps are pending. It has the
+    checkpoints, settings, tags and metadata of that version, but no attempts, usage, result, error or webhooks.
 
     Raises:
         Invalid: the content of that version was erased.
@@ -42,7 +41,7 @@ class ForkExecution(Creation[Execution]):
     _source: Execution | None = PrivateAttr(default=None)
 
     def of(self, source: Execution) -> Self:
-        """The command with the state of the other execution at that version, its content opened."""
+        """A copy of the command with the state of the other execution at that version, its content opened."""
         command = self.model_copy()
         command._source = source  # noqa: SLF001 - its own: the copy is of this class
         return command
@@ -79,7 +78,7 @@ class ForkExecution(Creation[Execution]):
             customer=source.customer,
             provider=source.provider,
             priority=source.priority,
-            # Without a limit is for what is imported; a fork is work.
+            # Only an import may have no limit.
             timeout=source.timeout or (None if context.importing else DEFAULT_TIMEOUT),
             forked_from=ForkedFrom(execution=source.id, version=self.version),
             **_progress(source),
@@ -88,7 +87,7 @@ class ForkExecution(Creation[Execution]):
 
 
 def _progress(source: Execution) -> dict[str, Any]:
-    """The progress that was reported, but for the 100 of a completion."""
+    """The reported progress; none of a completed execution, whose completion has set it to 100."""
     progress = source.explicit_progress
     return {} if progress is None or source.status is Status.COMPLETED else {"progress": progress}
 
@@ -100,7 +99,7 @@ def _require_content(
     *,
     erased: bool,
 ) -> None:
-    """Raises Invalid where content is not there any more, or was read before the source was `erased`."""
+    """Check that no content of the source was erased, neither before it was read nor since (`erased`). Raises Invalid."""
     content: list[Any] = [step.input for step in source.steps.values()]
     content += [checkpoint.state for checkpoint in checkpoints]
     for step in steps:

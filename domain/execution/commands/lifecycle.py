@@ -1,4 +1,4 @@
-"""The commands that move an execution through its statuses."""
+"""The commands that change the status of an execution."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from domain.types import Id, Json, JsonObject, Text
 
 
 class StartExecution(Command[Execution]):
-    """Start the work; from `retry`, without waiting any longer.
+    """Start the work. In the status `retry` this does not wait for the delay.
 
-    With `async` it stays `starting`: who does the work sends `start` once more.
+    With `async` the status becomes `starting`; the worker sends `start` once more when the work begins.
     """
 
     wire_name: ClassVar[str] = "start"
@@ -52,7 +52,7 @@ class StartExecution(Command[Execution]):
 
 
 class PauseExecution(Command[Execution]):
-    """Stop for a while, at a checkpoint: of `state`, or of the last state that was given."""
+    """Pause the work at a new checkpoint, with `state`, or with the state of the last checkpoint."""
 
     wire_name: ClassVar[str] = "pause"
 
@@ -68,15 +68,17 @@ class PauseExecution(Command[Execution]):
         yield copy_set_fields(self, ExecutionPaused, checkpoint=checkpoint.checkpoint)
 
     def _equals(self, execution: Execution) -> bool:
-        pause, kept = execution.pause, execution.checkpoints
+        pause, checkpoints = execution.pause, execution.checkpoints
         if pause is None or self.reason != pause.reason:
             return False
-        return self.state is None or bool(kept and same_json(self.state, kept[-1].state))
+        if self.state is None:
+            return True
+        return bool(checkpoints) and same_json(self.state, checkpoints[-1].state)
 
 
 class ResumeExecution(Command[Execution]):
-    """Go on after a pause, from the latest checkpoint or from another; also with one that is queued
-    again, as its worker was lost.
+    """Resume the work from the latest checkpoint, or from another one: after a pause, or when it is queued again after a lost
+    lease.
 
     Raises:
         Invalid: there is no such checkpoint.
@@ -91,9 +93,9 @@ class ResumeExecution(Command[Execution]):
         if execution.check_transition(self.wire_name, equal=equal):
             return
         require_after_status(execution, context)
-        known = [checkpoint.id for checkpoint in execution.checkpoints]
-        chosen = self.checkpoint_id or known[-1]
-        if chosen not in known:
+        ids = [checkpoint.id for checkpoint in execution.checkpoints]
+        chosen = self.checkpoint_id or ids[-1]
+        if chosen not in ids:
             raise Invalid.field(
                 "checkpointId",
                 f"must be the id of a checkpoint of this execution, but is `{chosen}`",
@@ -104,7 +106,7 @@ class ResumeExecution(Command[Execution]):
 
 
 class CompleteExecution(ExecutionResult, Command[Execution]):
-    """End the run normally, with what came out."""
+    """Complete the execution, with its result."""
 
     wire_name: ClassVar[str] = "complete"
 
@@ -122,7 +124,7 @@ class CompleteExecution(ExecutionResult, Command[Execution]):
 
 
 class FailExecution(ExecutionError, Command[Execution]):
-    """End an attempt with an error; a recoverable one is retried as the policy says."""
+    """End an attempt with an error. A recoverable error leads to a retry by the retry policy."""
 
     wire_name: ClassVar[str] = "fail"
 
@@ -135,10 +137,10 @@ class FailExecution(ExecutionError, Command[Execution]):
 
 
 class RetryExecution(Command[Execution]):
-    """Try a failed execution again, whether or not the policy would; in `retry`, at once.
+    """Retry a failed execution, even where its retry policy has no retries left. In the status `retry`, start it at once.
 
     Raises:
-        Erased: what it worked with is gone.
+        Erased: the content of the execution was erased.
     """
 
     wire_name: ClassVar[str] = "retry"
@@ -149,15 +151,15 @@ class RetryExecution(Command[Execution]):
             raise Erased
         require_after_status(execution, context)
         if execution.status is Status.FAILED:
-            yield _schedule(execution, context)
+            yield _schedule_retry(execution, context)
         else:
             yield ExecutionStarting()
             yield ExecutionStarted()
 
 
 class StartRetry(Command[Execution]):
-    """Begin the retry whose delay is over; one that was claimed is queued, for any worker. Comes from the
-    server alone.
+    """Start the retry whose delay is over. An execution that was claimed is queued instead, for any worker. Only the server sends
+    this.
     """
 
     wire_name: ClassVar[str] = "startRetry"
@@ -174,7 +176,7 @@ class StartRetry(Command[Execution]):
 
 
 class CancelExecution(Command[Execution]):
-    """End it before it is done."""
+    """Cancel an execution before its end."""
 
     wire_name: ClassVar[str] = "cancel"
 
@@ -189,7 +191,7 @@ class CancelExecution(Command[Execution]):
 
 
 class TimeOutExecution(Command[Execution]):
-    """End an attempt that has worked for longer than it may. Comes from the server alone."""
+    """End an attempt that has worked for longer than its timeout. Only the server sends this."""
 
     wire_name: ClassVar[str] = "timeOut"
 
@@ -210,18 +212,19 @@ class TimeOutExecution(Command[Execution]):
 def end_by_error(
     execution: Execution, command: str, error: ExecutionError, context: Context
 ) -> Iterator[Event]:
-    """The end of an attempt, and its retry: where the error is recoverable, the policy has retries left, and the command
-    may lead to one. Else the execution has failed, and only the command `retry` leads on.
+    """The events of an attempt that ends with an error: the failure, and a retry, if the error is recoverable, the retry policy
+    has retries left, and the command may lead to one. Otherwise the execution has failed, and only `retry` leads out of that.
     """
     policy = execution.retry_policy
-    left = policy is not None and execution.retries < policy.max_retries
-    retry = left and error.recoverable and "retry" in TRANSITIONS[command][execution.status]
+    has_retries_left = policy is not None and execution.retries < policy.max_retries
+    may_lead_to_retry = "retry" in TRANSITIONS[command][execution.status]
+    retry = has_retries_left and error.recoverable and may_lead_to_retry
     yield ExecutionFailed(error=error, final=not retry, will_retry=retry)
     if retry:
-        yield _schedule(execution, context)
+        yield _schedule_retry(execution, context)
 
 
-def _schedule(execution: Execution, context: Context) -> RetryScheduled:
+def _schedule_retry(execution: Execution, context: Context) -> RetryScheduled:
     retry, policy = execution.retries + 1, execution.retry_policy
     delay = policy.delay(retry, context.random) if policy else NO_TIME
     return RetryScheduled(

@@ -1,4 +1,4 @@
-"""Log lines of an execution, as clients send them, and the command that keeps them."""
+"""Log lines of an execution as clients send them, and the command that stores them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from domain.model import Command, Context, LogEntry, Recordable, Value
 from domain.types import JsonObject, Label, LongText
 
 CLOCKS_DIFFER = timedelta(minutes=1)
-"""How far ahead of ours a worker's clock may be."""
+"""How far the clock of a worker may be ahead of the clock of the server."""
 
 
 class LogLine(Value):
-    """One line as a client sends it; without a time it is of the moment it arrives.
-
-    The time is the line's `timestamp`, or, as commands call it, its `occurredAt`.
-    """
+    """A log line as a client sends it. Its time is `timestamp`, or `occurredAt`, as in commands, or the time of its arrival."""
 
     level: LogLevel
     message: LongText
@@ -32,15 +29,15 @@ class LogLine(Value):
 
     @property
     def when(self) -> datetime | None:
-        """The time it is of, as far as the client said."""
+        """The time that the client gave, or None."""
         return self.timestamp or self.occurred_at
 
 
 class AppendLogLines(Command[Execution]):
-    """Keep log lines of an execution, whatever its status.
+    """Store log lines of an execution, in every status.
 
     Raises:
-        Invalid: a line is of the future.
+        Invalid: the time of a line lies in the future.
     """
 
     wire_name: ClassVar[str] = "log"

@@ -1,4 +1,4 @@
-"""The commands that tell how far the work has come and what it took."""
+"""The commands that report progress and usage, and save checkpoints."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from domain.model import Command, Context, Event
 from domain.types import LARGEST_COST, JsonObject, Percent
 
 LARGEST_COUNT = 2**53 - 1
-"""What every JSON reader can still count exactly."""
+"""The largest integer that every JSON parser reads exactly (RFC 8259, section 6)."""
 
 
 class UpdateProgress(Command[Execution]):
-    """Tell how far the work has come, from 0 to 100; it may also fall."""
+    """Report the progress, from 0 to 100; it may also fall."""
 
     wire_name: ClassVar[str] = "updateProgress"
 
@@ -31,7 +31,7 @@ class UpdateProgress(Command[Execution]):
 
 
 class RecordUsage(Usage, Command[Execution]):
-    """Add to what was used up, by the execution or by one of its steps."""
+    """Add usage, of the execution or of one of its steps."""
 
     wire_name: ClassVar[str] = "recordUsage"
 
@@ -41,7 +41,7 @@ class RecordUsage(Usage, Command[Execution]):
 
 
 class SaveCheckpoint(Command[Execution]):
-    """Keep a state to go on from."""
+    """Save a checkpoint: a state from which the work can be resumed."""
 
     wire_name: ClassVar[str] = "checkpoint"
 
@@ -54,7 +54,7 @@ class SaveCheckpoint(Command[Execution]):
 
 
 class AutoCheckpoint(Command[Execution]):
-    """Keep the last state that was given, once more, where that is due. Comes from the server alone."""
+    """Save an automatic checkpoint with the state of the last one, if one is due. Only the server sends this."""
 
     wire_name: ClassVar[str] = "autoCheckpoint"
 
@@ -69,10 +69,10 @@ class AutoCheckpoint(Command[Execution]):
 def record_usage(
     execution: Execution, usage: Usage, step: str | None = None
 ) -> Iterator[UsageRecorded]:
-    """The event of some usage, none where it is nothing.
+    """The event that records usage; none where all amounts are 0.
 
     Raises:
-        Invalid: the totals would grow beyond what can be counted.
+        Invalid: a total would exceed its largest value.
     """
     if not (usage.tokens_used or usage.cost or usage.api_calls):
         return
@@ -93,7 +93,7 @@ def record_usage(
 def save_checkpoint(
     execution: Execution, state: dict[str, Any] | None, step: str | None = None
 ) -> CheckpointSaved:
-    """A checkpoint of a state, or else of the last one that was given."""
+    """The event of a checkpoint with `state`, or, if that is None, with the state of the last checkpoint."""
     if state is None:
         state = execution.checkpoints[-1].state if execution.checkpoints else {}
     return CheckpointSaved(

@@ -35,14 +35,14 @@ from domain.model import Command, Context, Event
 from domain.types import Json, Label, Name, StepAssignee, Text
 
 SETTINGS = ("name", "parent", "kind", "assignee")
-"""What a command may say of a step besides its content."""
+"""The members of a step that a command may have besides its content."""
 
 
 class DeclareSteps(Command[Execution]):
-    """Add steps at the end of those there are. One that is there just so already stays as it is.
+    """Add steps after the existing ones. A step that exists with the same declaration is left as it is.
 
     Raises:
-        AlreadyExists: a step of that id is there, and it is another.
+        AlreadyExists: a step with the same id exists, with another declaration.
     """
 
     wire_name: ClassVar[str] = "declareSteps"
@@ -59,10 +59,10 @@ class DeclareSteps(Command[Execution]):
 
 
 class StartStep(Command[Execution]):
-    """Begin with a step: a new one, a declared one, or one that failed, once more.
+    """Start a step: a new one, a declared one, or a failed one again.
 
-    In a later attempt of the execution every step may be started again. Its `parent` and `kind` are
-    those it was declared with; a new one may bring them.
+    In a later attempt of the execution every step may be started again. `parent` and `kind` are for a new step; those of a
+    declared step cannot be changed.
     """
 
     wire_name: ClassVar[str] = "startStep"
@@ -80,26 +80,26 @@ class StartStep(Command[Execution]):
         if step is None:
             _check_room(execution, 1)
             check_parent("parent", self.step, self.parent, execution.steps)
-        elif self._repeats(execution, step):
+        elif self._is_repeat(execution, step):
             return
         else:
             check_same_place(step, {"parent": self.parent, "kind": self.kind})
             require_after_step(step, context)
         yield copy_set_fields(self, StepStarted)
 
-    def _repeats(self, execution: Execution, step: Step) -> bool:
+    def _is_repeat(self, execution: Execution, step: Step) -> bool:
         this_attempt = step.attempt in (0, len(execution.attempts))
         return this_attempt and execution.check_step_transition(
             self.wire_name, step, equal=self._equals(step)
         )
 
     def _equals(self, step: Step) -> bool:
-        given = (getattr(self, name) in (None, getattr(step, name)) for name in SETTINGS)
-        return all(given) and (self.input is None or same_json(self.input, step.input))
+        same = (getattr(self, name) in (None, getattr(step, name)) for name in SETTINGS)
+        return all(same) and (self.input is None or same_json(self.input, step.input))
 
 
 class CompleteStep(Command[Execution]):
-    """End a step that did what it should."""
+    """Complete a step."""
 
     wire_name: ClassVar[str] = "completeStep"
 
@@ -119,7 +119,7 @@ class CompleteStep(Command[Execution]):
 
 
 class FailStep(ExecutionError, Command[Execution]):
-    """End a step that did not do what it should; the execution goes on."""
+    """End a step with an error; the execution continues."""
 
     wire_name: ClassVar[str] = "failStep"
 
@@ -133,7 +133,7 @@ class FailStep(ExecutionError, Command[Execution]):
 
 
 class SkipStep(Command[Execution]):
-    """Leave a step out."""
+    """Skip a step: it will not be done."""
 
     wire_name: ClassVar[str] = "skipStep"
 

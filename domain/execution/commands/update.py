@@ -38,13 +38,15 @@ from domain.model import Command, Context, Event, Recorded
 from domain.types import Assignee, Percent, Priority
 
 ALWAYS = frozenset({"tags", "metadata"})
+"""The settings that can be changed in every status."""
 PLAIN = ("assignee", "retry_policy", "heartbeat_timeout")
+"""The settings whose new value is the value in the command."""
 
 
 class UpdateExecution(Command[Execution]):
-    """Change settings: what is absent stays, `null` clears, `metadata` is merged (RFC 7396).
+    """Change settings. Absent members stay, `null` clears a member, `metadata` is merged (RFC 7396).
 
-    A `status` does what the command would do that leads to it, before anything else.
+    A `status` is applied first: it has the effect of the command that leads to that status.
     """
 
     wire_name: ClassVar[str] = "update"
@@ -62,7 +64,7 @@ class UpdateExecution(Command[Execution]):
             "progress",
         }
     )
-    """The fields in which null is no absence."""
+    """The fields in which null differs from absence: it clears them."""
 
     assignee: Assignee | None = None
     priority: Priority | None = None
@@ -77,18 +79,18 @@ class UpdateExecution(Command[Execution]):
     status: Status = Field(default=Status.QUEUED)
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        for event in self._moves(execution, context):
+        for event in self._status_events(execution, context):
             yield event
-            execution = _after(execution, event, context)
+            execution = _apply(execution, event, context)
         changes = self._changes(execution, context)
         if TRANSITIONS["configure"][execution.status] == ".":
-            _require(changes.keys() <= ALWAYS, execution)
+            _require_configurable(changes.keys() <= ALWAYS, execution)
         if changes:
             yield ExecutionUpdated(**changes)
         if self.progress is not None:
             yield from UpdateProgress(progress=self.progress).decide(execution, context)
 
-    def _moves(self, execution: Execution, context: Context) -> list[Any]:
+    def _status_events(self, execution: Execution, context: Context) -> list[Any]:
         if "status" not in self.model_fields_set or self.status is execution.status:
             return []
         match self.status, execution.status:
@@ -102,7 +104,9 @@ class UpdateExecution(Command[Execution]):
                 command = CancelExecution()
             case Status.RETRY, _:
                 command = RetryExecution()
-            case _:  # to complete or fail takes more than a word, and the rest is not for clients
+            case (
+                _
+            ):  # completing and failing need more members, and other statuses are set by the server
                 raise _refusal(
                     execution, f"`update` cannot lead from {execution.status} to {self.status}."
                 )
@@ -136,7 +140,7 @@ class UpdateExecution(Command[Execution]):
         }
 
 
-def _require(allowed: bool, execution: Execution) -> None:
+def _require_configurable(allowed: bool, execution: Execution) -> None:
     if not allowed:
         raise _refusal(
             execution,
@@ -145,14 +149,14 @@ def _require(allowed: bool, execution: Execution) -> None:
 
 
 def _refusal(execution: Execution, detail: str) -> IllegalTransition:
-    """Without `update` among the allowed commands: it is this one that was not."""
+    """The error for an `update` that is not possible; its `allowedCommands` lack `update`."""
     members = execution.refusal(UpdateExecution.wire_name).members
     allowed = [word for word in members["allowedCommands"] if word != UpdateExecution.wire_name]
     return IllegalTransition(detail, **{**members, "allowedCommands": allowed})
 
 
-def _after(execution: Execution, event: Event, context: Context) -> Execution:
-    """The state that an event will lead to: what follows in the same command is decided on it."""
+def _apply(execution: Execution, event: Event, context: Context) -> Execution:
+    """The state after an event, on which the rest of the same command is decided."""
     envelope = Recorded("", 0, 0, context.now, event, context.by, occurred_at=context.when)
     state: Execution = event.apply(execution, envelope)
     return state

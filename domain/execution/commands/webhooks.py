@@ -1,4 +1,4 @@
-"""The webhooks that an execution keeps."""
+"""The webhooks among the settings of an execution."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from domain.execution.webhook import Webhook, WebhookPlan
 def webhooks_from(
     plans: Iterable[WebhookPlan], before: Iterable[Webhook], new_id: Callable[[str], str]
 ) -> tuple[Webhook, ...]:
-    """The webhooks that a client asked for, in that order; new ones get an id of their own.
+    """Make the webhooks that a client has sent, in the same order. New ones get an id.
 
     Raises:
-        Invalid: an id is not that of a webhook before, or there twice; or `***` stands for nothing.
+        Invalid: an id is not that of an existing webhook, or is used twice; or there is no value that `***` could keep.
     """
-    known = {hook.id: hook for hook in before}
+    existing = {hook.id: hook for hook in before}
     hooks = []
     for index, plan in enumerate(plans):
         path = f"webhooks.{index}"
         if plan.id is None:
             hooks.append(plan.to_webhook(new_id("wh"), None, path))
-        elif plan.id in known:
-            hooks.append(plan.to_webhook(plan.id, known.pop(plan.id), path))
+        elif plan.id in existing:
+            hooks.append(plan.to_webhook(plan.id, existing.pop(plan.id), path))
         else:
             raise Invalid.field(
                 f"{path}.id",

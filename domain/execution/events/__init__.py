@@ -1,4 +1,4 @@
-"""What happens to an execution. Each event says what the state is afterwards.
+"""The events of an execution. The `apply` of each returns the state after it.
 
 A new event is a class in one of these files and a name in `EVENTS`.
 """

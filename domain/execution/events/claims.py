@@ -1,4 +1,4 @@
-"""What happens between an execution and the workers that claim it."""
+"""The events of claims: an execution is claimed by a worker, released, stalled, and recovered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain.model import Recorded
 
 
 class ExecutionClaimed(ExecutionEvent):
-    """A worker took it from the queue. Each sign of life keeps it for `lease` milliseconds."""
+    """A worker claimed the execution. Each sign of life extends the claim to `lease` milliseconds from then."""
 
     type: ClassVar[str] = "execution.claimed"
     worker: str
@@ -25,7 +25,7 @@ class ExecutionClaimed(ExecutionEvent):
 
 
 class ExecutionReleased(ExecutionEvent):
-    """It is queued again, for any worker: the lease was lost, or a retry of a claimed one is due."""
+    """The execution is queued again, for any worker: its lease was lost, or its retry is due after an attempt under a claim."""
 
     type: ClassVar[str] = "execution.released"
     worker: str
@@ -43,7 +43,7 @@ class ExecutionReleased(ExecutionEvent):
 
 
 class ExecutionStalled(ExecutionEvent):
-    """It runs, but gave no sign of life since a time, for longer than its `heartbeatTimeout`."""
+    """The execution is running, but has given no sign of life since a time, for longer than its `heartbeatTimeout`."""
 
     type: ClassVar[str] = "execution.stalled"
     since: Time
@@ -53,7 +53,7 @@ class ExecutionStalled(ExecutionEvent):
 
 
 class ExecutionRecovered(ExecutionEvent):
-    """A heartbeat came of one that was stalled. Other heartbeats are no events."""
+    """A stalled execution got a heartbeat. Other heartbeats are no events."""
 
     type: ClassVar[str] = "execution.recovered"
 

@@ -1,4 +1,4 @@
-"""An execution is created, or its settings are changed."""
+"""The events of settings: an execution is created, or its settings are changed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from domain.types import Assignee, Percent, Priority
 
 
 class ExecutionCreated(ExecutionEvent):
-    """An execution of a service was ordered, or forked from another.
+    """An execution was created for an order, or forked from another execution.
 
-    Of a fork, `carried` is what its `steps` had come to there.
+    `carried`: the results of `steps` in the execution from which it was forked.
     """
 
     type: ClassVar[str] = "execution.created"
@@ -88,7 +88,7 @@ class ExecutionCreated(ExecutionEvent):
 
 
 class ExecutionUpdated(ExecutionEvent):
-    """Settings were changed: exactly those that are there, to what they are there.
+    """Settings were changed. The event has exactly the changed ones, with their new values.
 
     A `progress` here is always null: what was reported is withdrawn, and the steps count again.
     """
@@ -113,4 +113,4 @@ class ExecutionUpdated(ExecutionEvent):
 
 
 FIELDS = {"progress": "explicit_progress"}
-"""Members of the event whose fields in the state are called otherwise."""
+"""The names in the state of members of `ExecutionUpdated` that have another name there."""

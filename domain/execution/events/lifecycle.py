@@ -1,4 +1,4 @@
-"""An attempt begins, pauses, resumes or ends, and the execution with it."""
+"""The events of attempts: an attempt begins, pauses, resumes or ends, and the execution with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ExecutionStarted(ExecutionEvent):
 
 
 class ExecutionPaused(ExecutionEvent):
-    """The work stopped for a while, at a checkpoint."""
+    """The work was paused, at a checkpoint."""
 
     type: ClassVar[str] = "execution.paused"
     checkpoint: str
@@ -59,7 +59,7 @@ class ExecutionPaused(ExecutionEvent):
 
 
 class ExecutionResumed(ExecutionEvent):
-    """The work went on from a checkpoint. Nothing else of the state goes back to what it was then: the worker takes up the
+    """The work was resumed from a checkpoint. Steps and progress stay as they are: the worker takes up the
     checkpoint's `state` by itself.
     """
 
@@ -77,7 +77,7 @@ class ExecutionResumed(ExecutionEvent):
 
 
 class ExecutionCompleted(ExecutionEvent):
-    """The run ended normally; `success` says whether it brought what was wanted."""
+    """The run ended normally. `success`: whether it reached its purpose."""
 
     type: ClassVar[str] = "execution.completed"
     success: bool
@@ -97,7 +97,7 @@ class ExecutionCompleted(ExecutionEvent):
 
 
 class ExecutionFailed(ExecutionEvent):
-    """An attempt went wrong. Where `final` is false, a retry follows in the same commit.
+    """An attempt failed. Where `final` is false, a retry is scheduled in the same commit.
 
     The open step that the error names fails with it. The others are skipped where this is the end,
     and pending again where it is not.
@@ -142,7 +142,7 @@ class RetryScheduled(ExecutionEvent):
 
 
 class ExecutionCancelled(ExecutionEvent):
-    """Someone ended it before it was done."""
+    """The execution was cancelled before its end."""
 
     type: ClassVar[str] = "execution.cancelled"
     reason: Sealed[str] | None = None
@@ -154,7 +154,7 @@ class ExecutionCancelled(ExecutionEvent):
 
 
 class ExecutionErased(ExecutionEvent):
-    """Its data key was destroyed in the commit of this event. The reason is not sealed."""
+    """The content of the execution was erased: its data key was destroyed in the commit of this event. The reason is not sealed."""
 
     type: ClassVar[str] = "execution.erased"
     erases: ClassVar[bool] = True

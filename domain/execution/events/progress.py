@@ -1,4 +1,4 @@
-"""What a worker tells of an execution on its way: how far it has come, and where to go on from."""
+"""The events of progress: a worker reports progress, or saves a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain.types import Percent
 
 
 class ProgressUpdated(ExecutionEvent):
-    """The worker said how far it has come."""
+    """The worker reported progress."""
 
     type: ClassVar[str] = "execution.progress"
     progress: Percent
@@ -23,7 +23,7 @@ class ProgressUpdated(ExecutionEvent):
 
 
 class CheckpointSaved(ExecutionEvent):
-    """A place to go on from was kept."""
+    """A checkpoint was saved, by the worker or automatically."""
 
     type: ClassVar[str] = "execution.checkpoint"
     checkpoint: str

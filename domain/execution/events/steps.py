@@ -1,4 +1,4 @@
-"""What happens to the steps of an execution."""
+"""The events of the steps of an execution, and of its usage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain.types import StepAssignee
 
 
 class StepsAdded(ExecutionEvent):
-    """Steps were declared, in this order."""
+    """Steps were declared; they are added in this order."""
 
     type: ClassVar[str] = "execution.steps.added"
     steps: tuple[StepPlan, ...]
@@ -24,7 +24,7 @@ class StepsAdded(ExecutionEvent):
 
 
 class StepStarted(ExecutionEvent):
-    """Work on a step began; one that nobody declared is added."""
+    """Work on a step began; a step that was not declared is added."""
 
     type: ClassVar[str] = "execution.step.started"
     step: str
@@ -58,7 +58,7 @@ class StepStarted(ExecutionEvent):
 
 
 class StepCompleted(ExecutionEvent):
-    """A step did what it should."""
+    """A step was completed."""
 
     type: ClassVar[str] = "execution.step.completed"
     step: str
@@ -71,7 +71,7 @@ class StepCompleted(ExecutionEvent):
 
 
 class StepFailed(ExecutionEvent):
-    """A step did not do what it should; it may be started again."""
+    """A step failed; it may be started again."""
 
     type: ClassVar[str] = "execution.step.failed"
     step: str
@@ -82,7 +82,7 @@ class StepFailed(ExecutionEvent):
 
 
 class StepSkipped(ExecutionEvent):
-    """A step is not going to be done."""
+    """A step was skipped: it will not be done."""
 
     type: ClassVar[str] = "execution.step.skipped"
     step: str
@@ -93,7 +93,7 @@ class StepSkipped(ExecutionEvent):
 
 
 class UsageRecorded(Usage, ExecutionEvent):
-    """Something was used up, by the whole execution or by one step of it."""
+    """Usage was recorded, of the whole execution or of one step."""
 
     type: ClassVar[str] = "execution.usage"
 
@@ -117,7 +117,7 @@ STEP_EVENTS: tuple[type[ExecutionEvent], ...] = (
 
 
 def steps_of_plans(plans: tuple[StepPlan, ...]) -> dict[str, Step]:
-    """Steps, pending, by their ids."""
+    """Pending steps by their ids, from declarations."""
     return {
         plan.id: Step.make(
             id=plan.id,
@@ -132,7 +132,7 @@ def steps_of_plans(plans: tuple[StepPlan, ...]) -> dict[str, Step]:
 
 
 def with_step(state: Execution, recorded: Recorded, step: Step, **changes: object) -> Execution:
-    """The execution with one step put in the place of the one with its id, or added."""
+    """The execution with one step replaced, or added."""
     return state.change(recorded, steps={**state.steps, step.id: step}, **changes)
 
 
