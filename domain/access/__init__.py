@@ -1,1 +1,1 @@
-"""Who may come in and see what, and what the log says of those who looked."""
+"""API keys, sessions and grants, and the events about the access log."""

@@ -1,4 +1,4 @@
-"""The chain of the access log as the log of events knows it: how far it went, and what it was."""
+"""Anchors of the access log: events with the hashes of its chain, so that later changes of the chain are detected."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from domain.model import Aggregate, Context, Event, Recorded, aggregate_id
 from domain.recording import Recording
 
 STREAM = "anchor/access-log"
-"""There is one: the access log is one chain."""
+"""The only stream of its kind, as the access log is one chain."""
 
 
 @dataclass(frozen=True)
 class AccessAnchors(Aggregate):
-    """The entry that was anchored last, and its hash in hexadecimal."""
+    """The id of the entry that was anchored last, and its hash in hexadecimal."""
 
     last: int
     hash: str
 
 
 class AccessAnchored(Event):
-    """The entries of the access log from `first` to `last` are there.
+    """The access log has the entries from `first` to `last`.
 
-    `hash` is that of the last, which covers all before it; `root` is that of a Merkle tree (RFC 9162) over the hashes of
-    these entries. Both are in hexadecimal. All of them are of one `day`, in UTC; without it, as earlier builds wrote it,
-    they may be of several.
+    `hash`: the hash of the last entry, which covers all entries before; `root`: the root of a Merkle tree (RFC 9162) over the
+    hashes of these entries; both in hexadecimal. `day`: the day of all these entries, in UTC. Earlier builds wrote no `day`,
+    and the entries may be of several days.
     """
 
     type: ClassVar[str] = "access.anchored"
@@ -43,10 +43,10 @@ class AccessAnchored(Event):
 
 
 class AnchorAccess(Recording[AccessAnchors]):
-    """Record how far the access log goes. Clients cannot send it. What was anchored before changes nothing.
+    """Anchor entries of the access log. Only the server sends this. Entries that are anchored already lead to no event.
 
     Raises:
-        IllegalTransition: other entries come before these, and are not anchored.
+        IllegalTransition: entries before these are not anchored.
     """
 
     wire_name: ClassVar[str] = "anchorAccess"
@@ -60,9 +60,9 @@ class AnchorAccess(Recording[AccessAnchors]):
     def decide(self, state: AccessAnchors | None, context: Context) -> Iterator[Event]:
         if state is not None and self.first <= state.last:
             return
-        if self.first != (following := 1 if state is None else state.last + 1):
+        if self.first != (next_entry := 1 if state is None else state.last + 1):
             raise IllegalTransition(
-                f"The next entry of the access log to anchor is {following}, not {self.first}.",
+                f"The next entry of the access log to anchor is {next_entry}, not {self.first}.",
                 status="anchored",
                 allowedCommands=[],
             )

@@ -28,10 +28,11 @@ from domain.types import JsonObject, Label, Reference
 Purpose = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$")]
 Executions = Annotated[tuple[Reference, ...], Field(min_length=1, max_length=1_000)]
 NAMED = {"order": "order", "service": "service"}
-"""What a grant may be of besides single executions and a filter, and the kind of stream that each names."""
+"""The members of a grant that name one aggregate, and the kind of its stream."""
 ALTERNATIVES = ("executions", *NAMED, "filter")
+"""The members of which a grant must have exactly one."""
 MOST_OPEN = 1_000
-"""Grants that one party may have open: each is looked at with every read of its auditor."""
+"""Open grants of one party at most, as every read of an auditor evaluates all of its grants."""
 
 
 class TooManyGrants(DomainError):
@@ -42,9 +43,9 @@ class TooManyGrants(DomainError):
 
 @dataclass(frozen=True)
 class Grant(Aggregate):
-    """It is of some executions, or of all of an order, of a service, or that meet a filter.
+    """A grant for some executions, or for all of an order, of a service, or that meet a filter.
 
-    `within` is a filter, too: what the granter reached. Nothing outside of it is granted.
+    `within`: a filter of what its maker could see; the auditor can see nothing outside of it.
     """
 
     auditor: str
@@ -63,16 +64,16 @@ class Grant(Aggregate):
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
-        """The customer or the provider whose grant it is; neither, where the administrator made it."""
+        """The customer or the provider that made the grant; neither, if the administrator did."""
         return self.customer, self.provider
 
     def is_live(self, now: datetime) -> bool:
-        """Whether its auditor may read by it."""
+        """Whether the grant is neither revoked nor expired at a time."""
         return self.revocation is None and now < self.expires_at
 
 
 class GrantCreated(Event):
-    """From here on an auditor may read some executions."""
+    """An auditor may read some executions from now on."""
 
     type: ClassVar[str] = "grant.created"
     auditor: str
@@ -109,7 +110,7 @@ class GrantCreated(Event):
 
 
 class GrantRevoked(Event):
-    """Its auditor may not read by it any more."""
+    """The grant was revoked: its auditor may not read by it any more."""
 
     type: ClassVar[str] = "grant.revoked"
 
@@ -118,7 +119,7 @@ class GrantRevoked(Event):
 
 
 class GrantRequest(Value):
-    """Let an auditor read some executions, or those of an order, of a service, or that meet a filter."""
+    """Let an auditor read some executions, or all of an order, of a service, or that meet a filter."""
 
     auditor: Label
     executions: Executions | None = None
@@ -130,13 +131,14 @@ class GrantRequest(Value):
 
 
 class CreateGrant(GrantRequest, Creation[Grant]):
-    """A request with what its maker reaches, of which no more is granted, and how many grants its maker has
-    open. Clients cannot send it.
+    """Create a grant from a request. Only the server sends this.
+
+    `within`: a filter of what its maker can see; `open_before`: the number of open grants of its maker.
 
     Raises:
-        Invalid: it is of nothing, or of more than one thing, or is over already.
-        TooManyGrants: its maker has as many open as it may have.
-        UnknownReference: what it is of does not exist for its maker.
+        Invalid: it names nothing, or more than one of the alternatives, or `expiresAt` is not in the future.
+        TooManyGrants: its maker has the largest number of open grants.
+        UnknownReference: what it names does not exist for its maker.
     """
 
     wire_name: ClassVar[str] = "createGrant"
@@ -167,7 +169,7 @@ class CreateGrant(GrantRequest, Creation[Grant]):
         yield GrantCreated.model_validate(members)
 
     def _named_things(self) -> Iterator[tuple[str, str, str]]:
-        """Field, kind and id of each thing that it names."""
+        """The field, kind and id of each aggregate that the grant names."""
         for identity in self.executions or ():
             yield "executions", "execution", identity
         for field, kind in NAMED.items():
@@ -176,7 +178,7 @@ class CreateGrant(GrantRequest, Creation[Grant]):
 
 
 class RevokeGrant(Command[Grant]):
-    """Take a grant back; at once, and for streams that are open, too."""
+    """Revoke a grant. This takes effect at once, and also ends open streams."""
 
     wire_name: ClassVar[str] = "revokeGrant"
 

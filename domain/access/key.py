@@ -1,4 +1,4 @@
-"""An API key: whose it is and what it may do, until it is revoked or expires. The key itself is not kept."""
+"""An API key: its role, party and rights, until it is revoked or expires. The text of the key is not stored."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from domain.types import Id, Label
 
 KeyRole = Literal["admin", "operator", "customer", "provider", "assignee", "auditor"]
 OF_NOBODY = frozenset({"admin", "operator"})
-"""Roles that are nobody's in particular: their keys have no party."""
+"""Roles whose keys have no party."""
 OF_USERS = frozenset({"customer", "provider"})
-"""Roles whose party is a user that exists."""
+"""Roles whose party is the id of an existing user."""
 
 
 class KeyStatus(StrEnum):
-    """Whether a key opens anything. `expired` follows from the time: no event says so."""
+    """Whether a key is valid. `expired` follows from the present time, without an event."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -42,8 +42,10 @@ class KeyStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Key(Aggregate):
-    """One key. `digest` is an HMAC of its text; `rights` narrow those of its role, None leaves them all. What an
-    assignee reaches `customer` and `provider` narrow, where they are given.
+    """An API key.
+
+    `digest`: an HMAC of its text; `rights`: which rights of its role it has, None for all; `customer`, `provider`: the key of
+    an assignee reaches only executions of these parties, where they are given.
     """
 
     role: str
@@ -60,13 +62,13 @@ class Key(Aggregate):
 
     @property
     def status(self) -> KeyStatus:
-        """Whether it was revoked."""
+        """`active` or `revoked`, as the events say; whether the key is expired depends on the time."""
         return KeyStatus.ACTIVE if self.revocation is None else KeyStatus.REVOKED
 
 
 class KeyCreated(Event):
-    """The holder of the key may do what its role may with what is its party's, and that of `customer` and `provider`
-    as well, where they are named.
+    """A key was created. Its holder has the rights of its role for what belongs to its party, and also to `customer` and
+    `provider`, where they are given.
     """
 
     type: ClassVar[str] = "key.created"
@@ -96,7 +98,7 @@ class KeyCreated(Event):
 
 
 class KeyRevoked(Event):
-    """It opens nothing any more."""
+    """The key was revoked: it is not valid any more."""
 
     type: ClassVar[str] = "key.revoked"
 
@@ -105,10 +107,11 @@ class KeyRevoked(Event):
 
 
 class CreateKey(Creation[Key]):
-    """Let somebody in, by a key of which only the `digest` is kept.
+    """Create a key, of which only the `digest` is stored.
 
     Raises:
-        Invalid: the role needs a party or has none, is not narrowed by others, or the key would have expired already.
+        Invalid: the role needs a party, or has none; only keys of assignees have `customer` or `provider`; or the key would
+            be expired already.
         UnknownReference: the customer or the provider does not exist.
     """
 
@@ -125,7 +128,7 @@ class CreateKey(Creation[Key]):
 
     @property
     def _users(self) -> dict[str, str]:
-        """The members that name users, with whom."""
+        """The members that name users, with the ids of the users."""
         party = self.party if self.role in OF_USERS else None
         named = {"party": party, "customer": self.customer, "provider": self.provider}
         return {member: user for member, user in named.items() if user is not None}
@@ -161,7 +164,7 @@ class CreateKey(Creation[Key]):
 
 
 class RevokeKey(Command[Key]):
-    """Lock out the holder of the key. To do it again changes nothing."""
+    """Revoke a key. A repeat changes nothing."""
 
     wire_name: ClassVar[str] = "revokeKey"
 

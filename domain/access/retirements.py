@@ -1,4 +1,4 @@
-"""The days that were taken out of the access log: which entries they had, and how the chain goes on behind them."""
+"""Retired days of the access log: the entries of a day are deleted, and an event has the hashes that continue the chain."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from domain.model import (
 from domain.recording import Recording
 
 STREAM = "retirement/access-log"
-"""There is one: the access log is one chain."""
+"""The only stream of its kind, as the access log is one chain."""
 LEAST_DAYS, DEFAULT_DAYS = 30, 3_650
-"""No entry is retired sooner, whatever is set; and when it is where nothing is set."""
+"""The least number of days for which entries are kept, whatever the setting, and the default of the setting."""
 
 
 @dataclass(frozen=True)
 class Gap(State):
-    """Entries that were retired, from `first` to `last`; the hash before the first, and that of the last."""
+    """The retired entries from `first` to `last`, with the hash before the first, and the hash of the last."""
 
     first: int
     last: int
@@ -36,21 +36,21 @@ class Gap(State):
 
 @dataclass(frozen=True)
 class AccessRetirements(Aggregate):
-    """All entries that were retired, neighbours together, and the last day of them."""
+    """All retired entries, as gaps that do not adjoin each other, and the last retired day."""
 
     gaps: tuple[Gap, ...] = ()
     last_day: date = date.min
 
     def has(self, first: int, last: int) -> bool:
-        """Whether all entries from the first to the last were retired."""
+        """Whether all entries from `first` to `last` were retired."""
         return any(gap.first <= first and last <= gap.last for gap in self.gaps)
 
 
 class AccessRetired(Event):
-    """The entries of a day, from `first` to `last`, are kept no longer.
+    """The entries of a day, from `first` to `last`, were retired: they are deleted after this event.
 
-    `before` is the hash of the entry before them, empty where there was none, and `hash` that of the last: the chain
-    goes on with it. Both are in hexadecimal.
+    `before`: the hash of the entry before them, empty if there was none; `hash`: the hash of the last of them, with which the
+    chain continues. Both are in hexadecimal.
     """
 
     type: ClassVar[str] = "access.retired"
@@ -73,10 +73,10 @@ class AccessRetired(Event):
 
 
 class RetireAccesses(Recording[AccessRetirements]):
-    """Record that the entries of a day are kept no longer. Clients cannot send it.
+    """Retire the entries of a day. Only the server sends this.
 
     Raises:
-        IllegalTransition: they are not old enough.
+        IllegalTransition: the day is less than `LEAST_DAYS` days ago.
     """
 
     wire_name: ClassVar[str] = "retireAccesses"

@@ -1,4 +1,4 @@
-"""That something was taken back, by whom and when: a key, a grant."""
+"""The revocation of a key or a grant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain.model import State
 
 @dataclass(frozen=True)
 class Revocation(State):
-    """Who took it back, and when."""
+    """Who revoked a key or a grant, and when."""
 
     by: str
     at: datetime

@@ -1,4 +1,4 @@
-"""A session of a browser: whose it is, until it ends or expires. The cookie itself is not kept."""
+"""A session of a browser: its name, roles and parties, until it ends or expires. The cookie itself is not stored."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from domain.model import Aggregate, Command, Context, Creation, Event, Recorded,
 
 @dataclass(frozen=True)
 class Session(Aggregate):
-    """One session. `digest` is an HMAC of its cookie, `credential` what it began with; `rights` narrow those
-    of its roles, None leaves them all.
+    """A session.
+
+    `digest`: an HMAC of its cookie; `credential`: the credential with which it was started; `rights`: which rights of its
+    roles it has, None for all.
     """
 
     digest: str
@@ -30,7 +32,7 @@ class Session(Aggregate):
 
 
 class SessionStarted(Event):
-    """Somebody came in by a browser."""
+    """A session was started: somebody has signed in with a browser."""
 
     type: ClassVar[str] = "session.started"
     digest: str
@@ -59,7 +61,7 @@ class SessionStarted(Event):
 
 
 class SessionEnded(Event):
-    """They left."""
+    """The session was ended: somebody has signed out."""
 
     type: ClassVar[str] = "session.ended"
 
@@ -68,7 +70,7 @@ class SessionEnded(Event):
 
 
 class StartSession(Creation[Session]):
-    """Let a browser in as somebody. A session that there was is none that could be made again."""
+    """Start a session. The id of an earlier session cannot be used again."""
 
     wire_name: ClassVar[str] = "startSession"
 
@@ -88,7 +90,7 @@ class StartSession(Creation[Session]):
 
 
 class EndSession(Command[Session]):
-    """Let it in no more. To do it again changes nothing."""
+    """End a session. A repeat changes nothing."""
 
     wire_name: ClassVar[str] = "endSession"
 

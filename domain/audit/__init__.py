@@ -1,1 +1,1 @@
-"""What the background auditor has found, as the log says it."""
+"""The faults that the background auditor has found, as events of the log."""

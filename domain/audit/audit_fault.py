@@ -1,4 +1,4 @@
-"""Something that is stored and does not fit, from when the auditor found it until it is not there any more."""
+"""A fault in stored data, from when the auditor has found it until it has gone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain.recording import Recording
 
 @dataclass(frozen=True)
 class AuditFault(Aggregate):
-    """In which part it is, where, and what it is; at which event, and in which member, if of one alone."""
+    """A fault: its part, place and text, and, if it concerns one event or one member, the position and the member."""
 
     part: str
     place: str
@@ -30,7 +30,7 @@ class AuditFault(Aggregate):
 
 
 class FaultFound(Event):
-    """The auditor has found that something does not fit."""
+    """The auditor has found a fault."""
 
     type: ClassVar[str] = "audit.fault.found"
     part: str
@@ -45,7 +45,7 @@ class FaultFound(Event):
 
 
 class FaultGone(Event):
-    """The auditor has looked there again, and all fits."""
+    """The auditor has checked the place of a fault again, and the fault has gone."""
 
     type: ClassVar[str] = "audit.fault.gone"
 
@@ -54,7 +54,7 @@ class FaultGone(Event):
 
 
 class ReportFault(Recording[AuditFault]):
-    """Record what does not fit, once. Clients cannot send it."""
+    """Report a fault, once. Only the server sends this."""
 
     wire_name: ClassVar[str] = "reportFault"
 
@@ -71,7 +71,7 @@ class ReportFault(Recording[AuditFault]):
 
 
 class WithdrawFault(Command[AuditFault]):
-    """Record that a fault is not there any more. Clients cannot send it."""
+    """Report that a fault has gone. Only the server sends this."""
 
     wire_name: ClassVar[str] = "withdrawFault"
 

@@ -1,4 +1,4 @@
-"""Confirming an order: the one command that changes an order and begins an execution."""
+"""The command that confirms an order, and creates its execution in the same commit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from domain.types import Id
 
 
 class ConfirmOrder(Command[Order]):
-    """Begin the execution of an order, with the steps of its service's workflow.
+    """Create the execution of an order, with the steps of the workflow of its service.
 
-    There is one execution for an order: a repeat changes nothing.
+    An order has one execution by confirmation: a repeat changes nothing.
 
     Raises:
-        AlreadyExists: the chosen execution is there, or the order has another.
+        AlreadyExists: the chosen execution exists, or the order has another one.
         IllegalTransition: the order was cancelled.
         Invalid: it would be confirmed before it was created.
     """
@@ -57,12 +57,12 @@ class ConfirmOrder(Command[Order]):
         if self.execution and context.state(f"execution/{self.execution}"):
             raise AlreadyExists
         execution = self.execution or context.new_id("exec")
-        # The order's event comes last: its position, which is answered, includes the execution's.
-        yield OtherStreamEvent(f"execution/{execution}", _execution_of(order, context))
+        # The event of the order comes last, as its position is in the answer, and so covers the event of the execution.
+        yield OtherStreamEvent(f"execution/{execution}", _execution_created(order, context))
         yield OrderConfirmed(execution=execution)
 
 
-def _execution_of(order: Order, context: Context) -> ExecutionCreated:
+def _execution_created(order: Order, context: Context) -> ExecutionCreated:
     service: Service = context.require("service", "service", order.service)
     created = ExecutionCreated(
         order=order.id,

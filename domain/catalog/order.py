@@ -1,4 +1,4 @@
-"""A service that a customer wants done. How it is confirmed is in `domain.catalog.confirm_order`."""
+"""An order of a service by a customer. The command that confirms it is in `domain.catalog.confirm_order`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from domain.types import JsonObject, Priority, Reason, Reference, Text
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands."""
+    """The status of an order."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -35,7 +35,7 @@ class OrderStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Order(Aggregate):
-    """One order; `execution` is the one that its confirmation began, `since` is when it became what it is."""
+    """An order. `execution`: the id of the execution that its confirmation created; `since`: when its status began."""
 
     service: str
     customer: str
@@ -54,7 +54,7 @@ class Order(Aggregate):
         return self.customer, self.provider
 
     def refusal(self, command: str) -> IllegalTransition:
-        """What to answer where a command is not legal."""
+        """The error for a command that the status does not allow."""
         return IllegalTransition(
             f"`{command}` is not possible: the order is {self.status}.",
             status=self.status,
@@ -63,20 +63,20 @@ class Order(Aggregate):
 
 
 def require_after_status(order: Order, context: Context) -> None:
-    """Raise `Invalid` where the present status would end before it began."""
+    """Check that the present status of the order does not end before it began. Raises Invalid."""
     if order.since is not None:
         require_not_before(context, order.since, f"when the order became `{order.status}`")
 
 
 class OrderCreated(Event):
-    """A customer asked for a service."""
+    """A customer ordered a service."""
 
     type: ClassVar[str] = "order.created"
     service: str
     customer: str
     provider: str
     params: Sealed[dict[str, Any]] | None = None
-    """In the clear in the oldest events."""
+    """Not sealed in the oldest events."""
     priority: Priority = Priority.NORMAL
 
     @property
@@ -96,7 +96,7 @@ class OrderCreated(Event):
 
 
 class OrderConfirmed(Event):
-    """The order is going to be done, by this execution."""
+    """The order was confirmed, and this execution was created for it."""
 
     type: ClassVar[str] = "order.confirmed"
     execution: str
@@ -108,7 +108,7 @@ class OrderConfirmed(Event):
 
 
 class OrderCancelled(Event):
-    """The order is not wanted any more; executions of it go on."""
+    """The order was cancelled; its executions are not affected."""
 
     type: ClassVar[str] = "order.cancelled"
     reason: Sealed[str] | None = None
@@ -118,7 +118,7 @@ class OrderCancelled(Event):
 
 
 class OrderErased(Event):
-    """Its data key was destroyed in the commit of this event. The reason is not sealed."""
+    """The content of the order was erased: its data key was destroyed in the commit of this event. The reason is not sealed."""
 
     type: ClassVar[str] = "order.erased"
     erases: ClassVar[bool] = True
@@ -129,7 +129,7 @@ class OrderErased(Event):
 
 
 class CreateOrder(Creation[Order]):
-    """Ask for a service.
+    """Order a service.
 
     Raises:
         UnknownReference: the service or the customer does not exist.
@@ -160,7 +160,7 @@ class CreateOrder(Creation[Order]):
 
 
 class CancelOrder(Command[Order]):
-    """Take an order back, whether or not it was confirmed; its executions are untouched.
+    """Cancel an order, whether or not it was confirmed; its executions are not affected.
 
     Raises:
         IllegalTransition: it was cancelled for another reason.
@@ -181,7 +181,7 @@ class CancelOrder(Command[Order]):
 
 
 class EraseOrder(Command[Order]):
-    """Erase what people wrote in it. One that is pending is cancelled; its executions are untouched.
+    """Erase the content of an order. A pending order is cancelled; its executions are not affected.
 
     Raises:
         Erased: it was erased before, for another reason.
@@ -209,4 +209,4 @@ ALLOWED: dict[OrderStatus, list[str]] = {
     OrderStatus.CONFIRMED: ["cancel"],
     OrderStatus.CANCELLED: [],
 }
-"""The commands that change something in a status."""
+"""The commands that an order accepts in each status."""

@@ -1,4 +1,4 @@
-"""What can be ordered, from whom, and how it is usually done."""
+"""A service that can be ordered: its name, provider and usual workflow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Service(Aggregate):
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
-        """No customer; the provider."""
+        """The provider, without a customer."""
         return None, self.provider
 
 

@@ -1,4 +1,4 @@
-"""A person or an organization: who orders, who provides."""
+"""A user: a person or an organization, which can be a customer and a provider."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Kind = Literal["person", "organization"]
 
 @dataclass(frozen=True)
 class User(Aggregate):
-    """Someone who can be a customer or a provider."""
+    """A person or an organization, which can be a customer and a provider."""
 
     name: str
     kind: Kind
 
 
 class UserCreated(Event):
-    """Someone became known."""
+    """A user was created."""
 
     type: ClassVar[str] = "user.created"
     name: str
@@ -32,7 +32,7 @@ class UserCreated(Event):
 
 
 class CreateUser(Creation[User]):
-    """Make someone known."""
+    """Create a user."""
 
     wire_name: ClassVar[str] = "createUser"
 

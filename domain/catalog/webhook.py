@@ -1,7 +1,7 @@
-"""A webhook of the whole log, from its creation on; and what became of a webhook of an execution.
+"""The streams of webhooks: of those of the whole log, and of those of executions.
 
-An execution keeps its own webhooks among its settings. What happens to one of them beyond that, such as a
-new secret, is in a stream named for it, which begins with the first such event.
+The settings of the webhooks of an execution are in the stream of the execution. Other events of such a webhook, such as a new
+secret, are in a stream of its own, which begins with the first of them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from domain.model import Aggregate, Event, Recorded, aggregate_id
 from domain.sealing import Secret
 
 Reason = Literal["gone", "failing", "asked"]
-"""Why a webhook is not called any more: it answered 410, it failed for days, or a client asked for it."""
+"""Why a webhook was disabled: it answered 410, its calls failed for days, or a client disabled it."""
 
 
 @dataclass(frozen=True)
 class Hook(Aggregate):
-    """One webhook. `settings` are those of a webhook of the whole log; one of an `execution` has its
-    settings there. `after` is the position after which events are owed to it, None: its creation. `scope` is
-    what its maker could see when it was made, as a filter; None: everything.
+    """A webhook of the whole log, or of an execution.
+
+    `settings`: those of a webhook of the whole log; a webhook of an `execution` has its settings there. `after`: the position
+    after which events are delivered, None for its creation. `scope`: a filter of what its maker could see when it was made,
+    None for everything.
     """
 
     execution: str | None = None
@@ -41,30 +43,30 @@ class Hook(Aggregate):
     disabled: Reason | None = None
     failing_since: datetime | None = None
     generation: int = 0
-    """How often its secret was rotated."""
+    """The number of rotations of its secret."""
     overlap_until: datetime | None = None
-    """Until then calls are signed with the secret before this one, too."""
+    """Until then calls are also signed with the former secret."""
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
-        """Those of the execution that it belongs to."""
+        """The customer and the provider of its execution; neither for a webhook of the whole log."""
         return self.customer, self.provider
 
     @property
     def maker(self) -> str | None:
-        """Who made it; None for one of an execution, which is for its parties."""
+        """The actor that made it; None for a webhook of an execution, which belongs to the parties."""
         return self.made_by
 
     @property
     def stays_disabled(self) -> bool:
-        """Whether it is known to be disabled. One of an execution is called again when that sets it anew,
-        which its own stream does not say.
+        """Whether it is certainly disabled: only webhooks of the whole log are. A webhook of an execution is called again when
+        the execution is updated with it, which the stream of the webhook does not show.
         """
         return self.disabled is not None and self.execution is None
 
 
 class HookEvent(Event):
-    """Something that happened to a webhook. Where it begins a stream, it says whose webhook that is."""
+    """An event of a webhook. The first event in the stream of a webhook of an execution names the execution and its parties."""
 
     execution: str | None = None
     customer: str | None = None
@@ -87,7 +89,7 @@ class HookEvent(Event):
 
 
 class WebhookSettings(HookEvent):
-    """All settings of the webhook from now on."""
+    """An event with all settings of the webhook."""
 
     url: str
     full_url: Secret[str] | None = None
@@ -97,7 +99,7 @@ class WebhookSettings(HookEvent):
     filter: dict[str, Any] | None = None
 
     def settings(self, webhook: str) -> Webhook:
-        """The webhook with this id and these settings."""
+        """The settings as a webhook with this id."""
         names = self.model_fields_set & Webhook.model_fields.keys()
         members = {name: getattr(self, name) for name in names}
         return Webhook.model_construct(_fields_set={"id", *names}, id=webhook, **members)
@@ -107,7 +109,7 @@ class WebhookSettings(HookEvent):
 
 
 class WebhookCreated(WebhookSettings):
-    """A webhook for all events that its maker may see."""
+    """A webhook of the whole log was created; it gets events that its maker may see."""
 
     type: ClassVar[str] = "webhook.created"
     after: int | None = None
@@ -118,13 +120,13 @@ class WebhookCreated(WebhookSettings):
 
 
 class WebhookUpdated(WebhookSettings):
-    """Its settings have changed. A webhook that was disabled is called again."""
+    """The settings of the webhook were changed. A disabled webhook is called again."""
 
     type: ClassVar[str] = "webhook.updated"
 
 
 class WebhookRemoved(HookEvent):
-    """It is called no more, and its name is not used again."""
+    """The webhook was removed: it is not called any more, and its id is not used again."""
 
     type: ClassVar[str] = "webhook.removed"
 
@@ -133,7 +135,7 @@ class WebhookRemoved(HookEvent):
 
 
 class WebhookFailing(HookEvent):
-    """Its calls have failed more than once, since a time."""
+    """The calls of the webhook have failed more than once, since a time."""
 
     type: ClassVar[str] = "webhook.failing"
     since: Time
@@ -144,7 +146,7 @@ class WebhookFailing(HookEvent):
 
 
 class WebhookRecovered(HookEvent):
-    """It takes events again."""
+    """The webhook accepts events again."""
 
     type: ClassVar[str] = "webhook.recovered"
 
@@ -153,7 +155,7 @@ class WebhookRecovered(HookEvent):
 
 
 class WebhookDisabled(HookEvent):
-    """It is not called any more, until it is enabled, or its settings change."""
+    """The webhook was disabled: it is not called until it is enabled, or its settings change."""
 
     type: ClassVar[str] = "webhook.disabled"
     reason: Reason
@@ -163,7 +165,7 @@ class WebhookDisabled(HookEvent):
 
 
 class WebhookEnabled(HookEvent):
-    """It is called again, with what happens from now on."""
+    """The webhook was enabled: it is called with events from now on."""
 
     type: ClassVar[str] = "webhook.enabled"
 
@@ -172,7 +174,7 @@ class WebhookEnabled(HookEvent):
 
 
 class WebhookSecretRotated(HookEvent):
-    """It has a new secret; the one before signs beside it for a while."""
+    """The webhook has a new secret. Until `overlapUntil`, calls are also signed with the former one."""
 
     type: ClassVar[str] = "webhook.secret.rotated"
     generation: int = Field(ge=1)

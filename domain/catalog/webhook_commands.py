@@ -1,4 +1,4 @@
-"""The commands to webhooks: to those of the whole log, and to those of executions."""
+"""The commands to webhooks of the whole log and of executions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from domain.types import JsonObject
 Parties = tuple[str | None, str | None]
 """A customer and a provider."""
 DAY = 86_400_000
+"""Milliseconds of a day."""
 OVERLAP = timedelta(hours=24)
+"""For how long calls are signed with both secrets after a rotation, by default."""
 BEGINS = {
     "description": "`start`, `now`, a position or a time",
     "anyOf": [
@@ -40,12 +42,12 @@ BEGINS = {
     ],
 }
 NEW = "new"
-"""Stands for the id of a webhook that has none yet."""
+"""The id of a webhook that has none yet."""
 MISSING = "There is no such webhook."
 
 
 def beginning(value: object) -> str | None:
-    """Where to begin, as text: a position may come as a number, too. Raises ValueError for all else."""
+    """The member `from` as text; a position may be a number in JSON, too. Raises ValueError for other values."""
     if value is None or isinstance(value, str):
         return value
     if type(value) is int:
@@ -54,11 +56,10 @@ def beginning(value: object) -> str | None:
 
 
 class CreateWebhook(Creation[Hook]):
-    """Call a URL with all events that its maker may see and that it asks for, from now on or `from` an
-    earlier position or time.
+    """Call a URL with the selected events that its maker may see, from now on, or `from` an earlier position or time.
 
     Raises:
-        Invalid: `***` stands in the URL or as the value of a header.
+        Invalid: the URL has `***`, or a header has the value `***`.
     """
 
     wire_name: ClassVar[str] = "createWebhook"
@@ -77,7 +78,7 @@ class CreateWebhook(Creation[Hook]):
     _scope: dict[str, Any] | None = PrivateAttr(None)
 
     def within(self, scope: dict[str, Any] | None) -> Self:
-        """The same command, of a sender who sees what meets a filter; None for one who sees everything."""
+        """Set the filter of what the sender may see, None for everything; return the command."""
         self._scope = scope
         return self
 
@@ -91,12 +92,12 @@ class CreateWebhook(Creation[Hook]):
 
 
 class UpdateWebhook(Command[Hook]):
-    """Change the settings of a webhook of the whole log; what is absent stays, null clears. A webhook that
-    was disabled is called again.
+    """Change settings of a webhook of the whole log. Absent members stay, null clears a member. A disabled webhook is called
+    again.
 
     Raises:
-        NotFound: it was removed.
-        IllegalTransition: it belongs to an execution.
+        NotFound: the webhook was removed.
+        IllegalTransition: the webhook belongs to an execution.
     """
 
     wire_name: ClassVar[str] = "updateWebhook"
@@ -125,11 +126,11 @@ class UpdateWebhook(Command[Hook]):
 
 
 class RemoveWebhook(Command[Hook]):
-    """Call a webhook of the whole log no more.
+    """Remove a webhook of the whole log, so that it is not called any more.
 
     Raises:
-        NotFound: it was removed.
-        IllegalTransition: it belongs to an execution.
+        NotFound: the webhook was removed.
+        IllegalTransition: the webhook belongs to an execution.
     """
 
     wire_name: ClassVar[str] = "removeWebhook"
@@ -140,7 +141,7 @@ class RemoveWebhook(Command[Hook]):
 
 
 class HookCommand(Command[Hook]):
-    """A command to any webhook; `of` says to whose.
+    """A command to a webhook of the whole log, or of the execution that `of` sets.
 
     Raises:
         NotFound: there is no such webhook.
@@ -150,8 +151,8 @@ class HookCommand(Command[Hook]):
     _parties: Parties | None = PrivateAttr(None)
 
     def of(self, execution: str | None, parties: Parties | None = None) -> Self:
-        """The same command, to a webhook that belongs to an execution, or to the log. A caller that knows the
-        customer and the provider of the execution gives them as `parties`; else the command reads them.
+        """A copy of the command for a webhook of an execution, or, with None, of the whole log. The command reads the parties of
+        the execution, unless they are given.
         """
         copy = self.model_copy()
         copy._execution, copy._parties = execution, parties  # noqa: SLF001 - of its own class
@@ -160,19 +161,19 @@ class HookCommand(Command[Hook]):
     def reads(
         self, state: Hook | None, states: Mapping[str, Versioned[Any] | None]
     ) -> Iterable[str]:
-        known = self._execution is None or self._parties is not None
-        return () if known else (f"execution/{self._execution}",)
+        needs_parties = self._execution is not None and self._parties is None
+        return (f"execution/{self._execution}",) if needs_parties else ()
 
     def outcome(self, state: Hook | None, context: Context) -> list[Recordable]:
-        whose: dict[str, Any] = {}
+        owner: dict[str, Any] = {}
         if state is None and self._execution is not None:
             customer, provider = self._parties or self._read_parties(context)
-            whose = {"execution": self._execution, "customer": customer, "provider": provider}
+            owner = {"execution": self._execution, "customer": customer, "provider": provider}
             state = Hook("", self._execution, customer, provider)
         if state is None or state.removed:
             raise NotFound(MISSING)
-        happened = list(self.decide(state, context))
-        return [event.model_copy(update=whose) for event in happened] if whose else [*happened]
+        events = list(self.decide(state, context))
+        return [event.model_copy(update=owner) for event in events] if owner else [*events]
 
     def _read_parties(self, context: Context) -> Parties:
         execution = context.state(f"execution/{self._execution}")
@@ -186,7 +187,7 @@ class HookCommand(Command[Hook]):
 
 
 class DisableWebhook(HookCommand):
-    """Do not call it any more."""
+    """Disable a webhook, so that it is not called."""
 
     wire_name: ClassVar[str] = "disableWebhook"
 
@@ -196,7 +197,7 @@ class DisableWebhook(HookCommand):
 
 
 class EndWebhook(HookCommand):
-    """Disable it, as its calls fail. Only the service sends this."""
+    """Disable a webhook, as its calls fail. Only the service sends this."""
 
     wire_name: ClassVar[str] = "endWebhook"
 
@@ -208,7 +209,7 @@ class EndWebhook(HookCommand):
 
 
 class EnableWebhook(HookCommand):
-    """Call it again."""
+    """Enable a webhook, so that it is called again."""
 
     wire_name: ClassVar[str] = "enableWebhook"
 
@@ -218,7 +219,7 @@ class EnableWebhook(HookCommand):
 
 
 class RotateSecret(HookCommand):
-    """Give it a new secret. For the time of `overlap`, in milliseconds, calls are signed with both."""
+    """Give a webhook a new secret. For `overlap` milliseconds, calls are signed with both secrets."""
 
     wire_name: ClassVar[str] = "rotateSecret"
 
@@ -230,7 +231,7 @@ class RotateSecret(HookCommand):
 
 
 class ReportFailing(HookCommand):
-    """Say that its calls fail, since a time. Only the service sends this."""
+    """Report that the calls of a webhook have failed since a time. Only the service sends this."""
 
     wire_name: ClassVar[str] = "reportFailing"
 
@@ -244,7 +245,7 @@ class ReportFailing(HookCommand):
 
 
 class ReportRecovered(HookCommand):
-    """Say that it takes events again. Only the service sends this."""
+    """Report that a webhook accepts events again. Only the service sends this."""
 
     wire_name: ClassVar[str] = "reportRecovered"
 
@@ -254,12 +255,7 @@ class ReportRecovered(HookCommand):
 
 
 def _settings(hook: Hook) -> Webhook:
-    """The settings of a webhook of the whole log.
-
-    Raises:
-        NotFound: it was removed.
-        IllegalTransition: it belongs to an execution.
-    """
+    """The settings of a webhook of the whole log. Raises NotFound, or IllegalTransition for a webhook of an execution."""
     if hook.removed:
         raise NotFound(MISSING)
     if hook.settings is None:
@@ -272,7 +268,7 @@ def _settings(hook: Hook) -> Webhook:
 def _plan(
     url: str, events: tuple[str, ...], headers: dict[str, str] | None, format_: Format | None
 ) -> WebhookPlan:
-    """A plan whose events are any: those of executions are not all that the log has."""
+    """A plan without a check of its events, as the whole log has other events than executions have."""
     return WebhookPlan.model_construct(url=url, events=events, headers=headers, format=format_)
 
 
@@ -281,7 +277,7 @@ def _mask(headers: Mapping[str, Any] | None) -> dict[str, str] | None:
 
 
 def _members(settings: Webhook, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The members of an event, those that are there."""
+    """The members of an event with these settings, without those that were not set."""
     names = settings.model_fields_set - {"id"}
     members = {name: getattr(settings, name) for name in names}
     return {**members, "filter": wanted} if wanted is not None else members

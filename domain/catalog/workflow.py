@@ -1,4 +1,4 @@
-"""The steps in which a service is usually done."""
+"""A workflow: the usual steps of a service."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class WorkflowStep(Value):
 
 @dataclass(frozen=True)
 class Workflow(Aggregate):
-    """Steps in their order."""
+    """A workflow: its steps in their order."""
 
     name: str
     steps: tuple[WorkflowStep, ...]
 
 
 class WorkflowCreated(Event):
-    """A workflow was described."""
+    """A workflow was created."""
 
     type: ClassVar[str] = "workflow.created"
     name: str
@@ -50,7 +50,7 @@ class WorkflowCreated(Event):
 
 
 class CreateWorkflow(Creation[Workflow]):
-    """Describe a workflow.
+    """Create a workflow.
 
     Raises:
         Invalid: two of its steps have the same id.

@@ -1,1 +1,1 @@
-"""Long work on many aggregates, done by a worker: what is asked, how far it is, what came of it."""
+"""Jobs: commands for many aggregates, carried out by a worker, with their progress and result."""

@@ -1,4 +1,4 @@
-"""One command for many executions: the job, which goes through them page by page."""
+"""A job: one command for many executions, which a worker sends to them page by page."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from domain.sealing import Sealed
 from domain.types import Text
 
 SHOWN_REFUSALS = 100
-"""Refusals that the state keeps: the first ones. All of them stand in the events."""
+"""Refusals in the state: the first so many. The events have all of them."""
 BulkCommand = Literal["start", "pause", "resume", "retry", "cancel"]
-"""What anyone with the right to send commands may have sent to many."""
+"""The commands of jobs that every caller may create who may send the command itself."""
 JobCommand = Literal["start", "pause", "resume", "retry", "cancel", "erase"]
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -30,8 +30,8 @@ class JobStatus(StrEnum):
 
 
 class Refusal(Value):
-    """An execution, or an order, that did not take the command, and why: the code of the problem, its text, and
-    the legal holds that keep it.
+    """An execution or an order that refused the command, with the code and the text of the problem, and the legal holds that
+    prevent an erasure.
     """
 
     execution: str | None = None
@@ -43,11 +43,11 @@ class Refusal(Value):
 
 @dataclass(frozen=True)
 class Job(Aggregate):
-    """What is to be done, and how far it is. `cursor` is the page that comes next.
+    """A job, and its progress.
 
-    `scope` is what its maker could send the command to when it was created, as a filter; None: everything.
-    `matching` is how many executions met both filters then, and of an erasure how many orders. `done` counts
-    commands that were taken, also those that changed nothing. `error` says why it failed.
+    `cursor`: the cursor of the next page; `scope`: a filter of the executions to which its maker could send the command when
+    the job was created, None for all; `matching`: the number of executions that met both filters then, and, of an erasure, of
+    orders; `done`: the number of accepted commands, including those that changed nothing; `error`: why the job failed.
     """
 
     command: str
@@ -68,12 +68,12 @@ class Job(Aggregate):
 
     @property
     def maker(self) -> str:
-        """Who created it, and alone may see it."""
+        """The actor that created the job. Only this actor may see it."""
         return self.created_by
 
 
 class JobCreated(Event):
-    """A command is to be sent to every execution that meets a filter."""
+    """A job was created: a command will be sent to every execution that meets a filter."""
 
     type: ClassVar[str] = "job.created"
     command: JobCommand
@@ -98,8 +98,9 @@ class JobCreated(Event):
 
 
 class JobProgressed(Event):
-    """A page of executions, or of orders, got the command, in the same commit as this event. `erased` and
-    `erased_orders` are those that an erasure erased.
+    """The command was sent to a page of executions, or of orders, in the same commit as this event.
+
+    `erased`, `erased_orders`: the executions and orders that an erasure has erased.
     """
 
     type: ClassVar[str] = "job.progressed"
@@ -120,7 +121,7 @@ class JobProgressed(Event):
 
 
 class JobCompleted(Event):
-    """Every execution that met the filter got the command."""
+    """The job has sent the command to every execution that met the filter."""
 
     type: ClassVar[str] = "job.completed"
 
@@ -129,7 +130,7 @@ class JobCompleted(Event):
 
 
 class JobCancelled(Event):
-    """The rest of the executions do not get the command."""
+    """The job was cancelled: it sends the command to no further execution."""
 
     type: ClassVar[str] = "job.cancelled"
 
@@ -138,7 +139,7 @@ class JobCancelled(Event):
 
 
 class JobFailed(Event):
-    """It cannot go on, and says why; what is done stays done."""
+    """The job failed, with an error. Executions that got the command are not affected."""
 
     type: ClassVar[str] = "job.failed"
     error: str
@@ -165,7 +166,7 @@ class CreateJob(Creation[Job]):
 
 
 class CancelJob(Command[Job]):
-    """Stop a job; what is done stays done."""
+    """Cancel a job. Executions that got the command are not affected."""
 
     wire_name: ClassVar[str] = "cancelJob"
 
@@ -177,9 +178,9 @@ class CancelJob(Command[Job]):
 
 
 class AdvanceJob(Command[Job]):
-    """Note what became of a page, in the commit of its commands. Comes from the server alone.
+    """Record the outcomes of a page, in the commit of its commands. Only the server sends this.
 
-    `after` is the cursor of the page, `cursor` that of the next one; None ends the job.
+    `after`: the cursor of the page; `cursor`: the cursor of the next page; None completes the job.
     """
 
     wire_name: ClassVar[str] = "advanceJob"
@@ -204,7 +205,7 @@ class AdvanceJob(Command[Job]):
 
 
 class FailJob(Command[Job]):
-    """End a job that cannot go on. Comes from the server alone."""
+    """Record that a job failed. Only the server sends this."""
 
     wire_name: ClassVar[str] = "failJob"
 

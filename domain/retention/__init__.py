@@ -1,1 +1,1 @@
-"""How long what is kept stays where it is: archives of log lines, and legal holds."""
+"""Retention: archived log lines, archived events, and legal holds."""

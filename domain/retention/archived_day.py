@@ -1,4 +1,4 @@
-"""A day whose log lines are in archive files: what the log says of each file."""
+"""A day whose log lines are archived, and the archive files that have them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from domain.recording import Recording
 
 @dataclass(frozen=True)
 class ArchiveFile(State):
-    """Log lines in one file: ids in [first, last], and the SHA-256 of its bytes in hexadecimal.
+    """An archive file of log lines with ids in [first, last].
 
-    `file` is its path in the archive.
+    `file`: its path in the archive; `digest`: the SHA-256 of its bytes in hexadecimal.
     """
 
     file: str
@@ -33,13 +33,13 @@ class ArchiveFile(State):
     digest: str
 
     def overlaps(self, other: ArchiveFile) -> bool:
-        """Whether both have lines of the same ids."""
+        """Whether both ranges of ids overlap."""
         return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(frozen=True)
 class ArchivedDay(Aggregate):
-    """The files of one day, in the order of their ids. The id is the day: 2026-10-28."""
+    """The archive files of one day, in the order of their first ids. The id is the day, such as 2026-10-28."""
 
     files: tuple[ArchiveFile, ...] = ()
 
@@ -54,12 +54,12 @@ class _Written(Value):
 
     @property
     def written(self) -> ArchiveFile:
-        """What is said of the file."""
+        """The members as an `ArchiveFile`."""
         return ArchiveFile(self.file, self.first, self.last, self.lines, self.bytes, self.digest)
 
 
 class LogsArchived(_Written, Event):
-    """Log lines of a day are in a file. It stands for any former one with the same lines."""
+    """Log lines of a day were archived in a file. The file replaces earlier ones with the same lines."""
 
     type: ClassVar[str] = "logs.archived"
 
@@ -72,7 +72,7 @@ class LogsArchived(_Written, Event):
 
 
 class ArchiveLogs(_Written, Recording[ArchivedDay]):
-    """Record that log lines of a day are in a file. Clients cannot send it."""
+    """Record that log lines of a day are in an archive file. Only the server sends this."""
 
     wire_name: ClassVar[str] = "archiveLogs"
 

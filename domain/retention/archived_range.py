@@ -1,4 +1,4 @@
-"""A range of positions whose events are in a file of the archive: what the log says of it."""
+"""A range of positions whose events are archived, and the archive file that has them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from domain.recording import Recording
 
 @dataclass(frozen=True)
 class EventFile(State):
-    """All events with positions in [first, last] in one file: the SHA-256 of its bytes, and the root of the Merkle tree
-    (RFC 9162) of these events alone, both in hexadecimal. `file` is its path in the archive.
+    """An archive file of all events with positions in [first, last].
+
+    `file`: its path in the archive; `digest`: the SHA-256 of its bytes; `root`: the root of the Merkle tree (RFC 9162) over
+    these events alone; both in hexadecimal.
     """
 
     file: str
@@ -41,12 +43,12 @@ class _Written(Value):
 
     @property
     def written(self) -> EventFile:
-        """What is said of the file."""
+        """The members as an `EventFile`."""
         return EventFile(self.file, self.first, self.last, self.bytes, self.digest, self.root)
 
 
 class EventsArchived(_Written, Event):
-    """The events of a range are in a file. It stands for any former one of the same range."""
+    """The events of a range were archived in a file. The file replaces an earlier one of the same range."""
 
     type: ClassVar[str] = "events.archived"
 
@@ -55,7 +57,7 @@ class EventsArchived(_Written, Event):
 
 
 class ArchiveEvents(_Written, Recording[ArchivedRange]):
-    """Record that the events of a range are in a file. Clients cannot send it."""
+    """Record that the events of a range are in an archive file. Only the server sends this."""
 
     wire_name: ClassVar[str] = "archiveEvents"
 

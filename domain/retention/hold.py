@@ -1,4 +1,4 @@
-"""A legal hold: what it is of stays as it is, until it is released."""
+"""A legal hold: until it is released, its executions are neither archived nor erased."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from domain.types import Reason, Reference
 
 Executions = Annotated[tuple[Reference, ...], Field(min_length=1, max_length=1_000)]
 SCOPES = {"order": "order", "service": "service", "customer": "user"}
-"""What a hold may be of besides single executions, and the kind of stream that each names."""
+"""The members of a hold that name one aggregate, and the kind of its stream."""
 
 
 class HoldStatus(StrEnum):
-    """Whether a hold keeps anything."""
+    """The status of a hold."""
 
     ACTIVE = "active"
     RELEASED = "released"
@@ -47,7 +47,7 @@ class Release(State):
 
 @dataclass(frozen=True)
 class Hold(Aggregate):
-    """It is of some executions, or of all of an order, a service or a customer."""
+    """A hold on some executions, or on all of an order, a service or a customer."""
 
     reason: str
     by: str
@@ -60,12 +60,12 @@ class Hold(Aggregate):
 
     @property
     def status(self) -> HoldStatus:
-        """Whether it keeps anything."""
+        """`active` until the hold is released."""
         return HoldStatus.ACTIVE if self.release is None else HoldStatus.RELEASED
 
 
 class HoldPlaced(Event):
-    """From here on what it is of is neither archived nor erased."""
+    """A hold was placed: from now on its executions are neither archived nor erased."""
 
     type: ClassVar[str] = "hold.placed"
     executions: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ class HoldPlaced(Event):
 
 
 class HoldReleased(Event):
-    """It keeps nothing any more."""
+    """The hold was released: it has no effect any more."""
 
     type: ClassVar[str] = "hold.released"
     reason: str
@@ -98,11 +98,11 @@ class HoldReleased(Event):
 
 
 class PlaceHold(Creation[Hold]):
-    """Keep what is recorded of some executions, or of those of an order, a service or a customer.
+    """Place a hold on some executions, or on all of an order, a service or a customer.
 
     Raises:
-        Invalid: it is of nothing, or of more than one thing.
-        UnknownReference: what it is of does not exist.
+        Invalid: it names nothing, or more than one of the alternatives.
+        UnknownReference: what it names does not exist.
     """
 
     wire_name: ClassVar[str] = "placeHold"
@@ -132,7 +132,7 @@ class PlaceHold(Creation[Hold]):
             yield HoldPlaced.model_validate({named[0][0]: named[0][2], "reason": self.reason})
 
     def _named_things(self) -> Iterator[tuple[str, str, str]]:
-        """Field, kind and id of each thing that it is of."""
+        """The field, kind and id of each aggregate that the hold names."""
         for identity in self.executions or ():
             yield "executions", "execution", identity
         for field, kind in SCOPES.items():
@@ -141,10 +141,10 @@ class PlaceHold(Creation[Hold]):
 
 
 class ReleaseHold(Command[Hold]):
-    """Let go of what was held.
+    """Release a hold.
 
     Raises:
-        IllegalTransition: it was released for another reason.
+        IllegalTransition: the hold was released before, for another reason.
     """
 
     wire_name: ClassVar[str] = "releaseHold"
