@@ -1,1 +1,1 @@
-"""The write side: what may happen, and the record of what did."""
+"""The write side: the rules of commands and events, and the event log."""

@@ -1,4 +1,4 @@
-"""Long work on the event loop: it lets others run in between, and ends when it took too much."""
+"""A CPU budget for long work on the event loop, which lets other tasks run in between."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TypeVar
 from domain.errors import TooExpensive
 
 SLICE = 0.005
-"""Seconds of work, after which others may run."""
+"""Seconds of work after which other tasks may run."""
 
 T = TypeVar("T")
 
 
 class Budget:
-    """So many seconds of CPU for one read. What else the thread does meanwhile does not count.
+    """The seconds of CPU that one read may use. Other work of the thread in between does not count.
 
-    `cheaper` is the refusal, which says what would take less.
+    `cheaper` is the error when the budget is used up; it says what would take less time.
     """
 
     def __init__(
@@ -30,28 +30,28 @@ class Budget:
         self._left = seconds
         self._cheaper = cheaper
         self._clock = clock
-        self._since = clock()
+        self._resumed_at = clock()
 
     async def let_others_run(self) -> None:
-        """Let others run, if this has worked long enough since they did.
+        """Let other tasks run, if this one has worked for `SLICE` seconds since they last did.
 
         Raises:
-            TooExpensive: the seconds are used up.
+            TooExpensive: the budget is used up.
         """
-        if self._clock() - self._since >= SLICE:
+        if self._clock() - self._resumed_at >= SLICE:
             await self.wait(asyncio.sleep(0))
 
     async def wait(self, other: Awaitable[T]) -> T:
-        """The result of what takes no CPU of this read, such as a query.
+        """Await something that takes no CPU of this read, such as a query, and return its result.
 
         Raises:
-            TooExpensive: the seconds are used up.
+            TooExpensive: the budget is used up.
         """
-        self._left -= self._clock() - self._since
+        self._left -= self._clock() - self._resumed_at
         try:
             result = await other
         finally:
-            self._since = self._clock()
+            self._resumed_at = self._clock()
         if self._left < 0:
             raise self._cheaper
         return result

@@ -1,6 +1,5 @@
-"""Stored data that cannot be read: reported once for each event, however often it is read.
-
-What is reported names the place and the kind of fault, never the content.
+"""Reports stored data that cannot be read, once for each place. A report names the place and the kind of fault, and never
+quotes content.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ log = structlog.get_logger()
 K = TypeVar("K", bound=Hashable)
 
 REMEMBERED = 100_000
+"""Places, and streams, that are cached as reported."""
 MOST_FAULTS = 5
-"""Of one event; a report of all of them would tell no more."""
+"""Validation errors of one event that a report names."""
 
 
 class DamageReports:
-    """Logs the first fault of each stream, and counts the events that have one."""
+    """Logs the first damage of each stream, and counts the damaged places."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -32,28 +32,28 @@ class DamageReports:
         self._streams: LruCache[tuple[str, str], bool] = LruCache(REMEMBERED)
 
     def report(self, what: str, stream: str, version: int, error: Exception) -> None:
-        """Something of a stream cannot be read; version 0 is that of no event."""
+        """Report that a part of a stream cannot be read: the event with this version, or, with 0, something else."""
         if _is_new(self._reported, (stream, version)):
             self.count += 1
         if _is_new(self._streams, (what, stream)):
             log.error(what, stream=stream, version=version, reason=reason(error))
 
     def forget(self) -> None:
-        """Report everything again."""
+        """Forget what was reported, so that it is reported again."""
         self._reported.clear()
         self._streams.clear()
 
 
 REPORTS = DamageReports()
-"""Those of the process."""
+"""The reports of this process."""
 
 
 def reason(error: Exception) -> str:
-    """What is wrong, without a word of the content in which it is wrong."""
+    """The kind of an error, without any content."""
     match error:
         case ValidationError():
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            faults = [f"{'.'.join(map(str, one['loc']))} {one['type']}" for one in found]
+            faults = [f"{'.'.join(map(str, each['loc']))} {each['type']}" for each in found]
             return "; ".join(faults[:MOST_FAULTS])
         case Damaged():
             return str(error)
@@ -62,7 +62,7 @@ def reason(error: Exception) -> str:
 
 
 def report(error: Damaged) -> None:
-    """Report a stream that cannot be read to its end."""
+    """Report an event that cannot be read."""
     members = error.members
     REPORTS.report(
         "an event cannot be read", members.get("stream", ""), members.get("version", 0), error
@@ -70,13 +70,13 @@ def report(error: Damaged) -> None:
 
 
 def report_if_damaged(error: Unreadable) -> None:
-    """Report what is damaged; an archive that is away says so itself."""
+    """Report an error, if it is damage; `LimitedArchive` logs an archive that is unavailable."""
     if isinstance(error, Damaged):
         report(error)
 
 
 def report_damaged(unreadable: Mapping[str, Unreadable]) -> None:
-    """Report what is damaged of some streams; raises what is wrong with one that is not."""
+    """Report the damaged ones among streams that cannot be read. Raises an error that is no damage."""
     for stream, error in unreadable.items():
         if not isinstance(error, Damaged):
             raise error

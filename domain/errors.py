@@ -1,4 +1,4 @@
-"""The refusals of the write side. The docstring is the sentence that the caller reads."""
+"""The errors of the write side. The docstring of an error is the text that clients get."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LONGEST_SHOWN = 100
-"""Characters of a value that a refusal shows: it may be logged."""
+"""Characters of a value that an error shows at most, as errors may be logged."""
 KINDS: tuple[tuple[type, str], ...] = (
     (bool, "true or false"),
     (int, "a number"),
@@ -31,7 +31,7 @@ class DomainError(Exception):
 
     @classmethod
     def again(cls, code: str, detail: str, members: dict[str, Any]) -> DomainError:
-        """A refusal that was given before, under the same idempotency key."""
+        """The refusal that is stored under the idempotency key of a request."""
         error = cls(detail, **members)
         error.code, error.replayed = code, True
         return error
@@ -44,7 +44,7 @@ class NotFound(DomainError):
 
     @classmethod
     def of(cls, stream: str) -> NotFound:
-        """That there is no aggregate in a stream, or none of a kind: reads and commands say it alike, to strangers too."""
+        """The error that a stream does not exist. Reads and commands raise it, also for a caller who may not see the stream."""
         return cls(f"There is no such {stream.partition('/')[0]}.")
 
 
@@ -101,7 +101,7 @@ class Invalid(DomainError):
 
     @classmethod
     def field(cls, path: str, message: str) -> Invalid:
-        """One field's refusal."""
+        """The error of one field."""
         return cls(errors=[{"path": path, "message": message}])
 
 
@@ -112,23 +112,23 @@ class ReadOnly(Invalid):
 
 
 def summary(errors: Sequence[Mapping[str, str]]) -> str:
-    """The first of some errors as a sentence, and how many more there are."""
+    """The first of some errors as a sentence, and the number of further ones."""
     path, message = errors[0]["path"], errors[0]["message"]
     sentence = f"`{path}` {message}" if path else f"The body {message}"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    said = f"{sentence}{more}"
-    return said if said.endswith("?") else f"{said}."
+    text = f"{sentence}{more}"
+    return text if text.endswith("?") else f"{text}."
 
 
 def kind_of(value: object) -> str:
-    """What kind of JSON a value is: `a list`."""
+    """The kind of a JSON value, as a noun phrase such as `a list`."""
     if value is None:
         return "null"
     return next((name for kind, name in KINDS if isinstance(value, kind)), "something else")
 
 
 def describe(value: object) -> str:
-    """A short value as it is, of others their kind: content is not for refusals."""
+    """A short value itself, in backticks; for longer ones their kind, as errors must not quote content."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
@@ -139,15 +139,15 @@ def describe(value: object) -> str:
 
 
 def but_is(value: object) -> str:
-    """What a value is that does not fit, where that can be shown: that text is `text` says nothing."""
-    said = describe(value)
-    return "" if isinstance(value, str) and said == kind_of(value) else f", but is {said}"
+    """The end of the error of a field with a bad value: `, but is …`. Empty for a long text, which is not shown."""
+    shown = describe(value)
+    return "" if isinstance(value, str) and shown == kind_of(value) else f", but is {shown}"
 
 
 def instead(value: object) -> str:
-    """What a value is that is of another kind than asked for."""
-    said = describe(value)
-    return f", but is {'the text ' if said.startswith('`') else ''}{said}"
+    """The end of the error of a field with a value of the wrong kind: `, but is …`."""
+    shown = describe(value)
+    return f", but is {'the text ' if shown.startswith('`') else ''}{shown}"
 
 
 class UnknownReference(DomainError):
@@ -196,21 +196,21 @@ NO_MEMORY = (
     "The server has no memory left for this: whether it was recorded is unknown. Read it first, or send it "
     "again with the same Idempotency-Key."
 )
-"""The detail of an `OutcomeUnknown`."""
+"""The detail of an `OutcomeUnknown` after a `MemoryError`."""
 
 
 class Unreadable(DomainError):
     """What is stored here cannot be read, or not now."""
 
     parties: tuple[str | None, str | None] = (None, None)
-    """The customer and the provider whose it is, as far as that can be read."""
+    """The customer and the provider of the stream, as far as they can be read."""
     maker: str | None = None
-    """Who made it, where it names no party."""
+    """The actor that made the stream, if the stream has no parties."""
 
     def __init__(self, detail: str | None = None, *, reason: str = "", **members: Any) -> None:
         super().__init__(detail, **members)
         self.reason = reason
-        """What is wrong, for those who run the server alone; it quotes no content."""
+        """What is wrong, for the log of the server only; it quotes no content."""
 
     def __str__(self) -> str:
         return f"{self.detail} ({self.reason})" if self.reason else self.detail
@@ -233,5 +233,5 @@ class TooExpensive(DomainError):
 
     @classmethod
     def field(cls, path: str, message: str) -> TooExpensive:
-        """What would make it cheaper, and where."""
+        """The error of a field that makes a request too expensive; the message says what would be cheaper."""
         return cls(errors=[{"path": path, "message": message}])

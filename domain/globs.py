@@ -1,4 +1,4 @@
-"""The names of events: globs over them (`*` stands for any characters, also for none), and which one was meant."""
+"""Globs over names of events, in which `*` stands for any number of characters, and suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 LONGEST_MEANT = 100
-"""Characters of a name by which others that are like it are looked for."""
+"""Characters of a mistyped name that are compared with other names."""
 
 
 def fits(glob: str, text: str) -> bool:
     """Whether a glob matches a text.
 
-    Each part between two stars is looked for once, from the left. As a regular expression a glob
-    with many stars takes longer than the service lives.
+    Each part between two stars is searched once, from the left. A regular expression with many stars would backtrack for an
+    exponential time.
     """
     first, *rest = glob.split("*")
     if not rest:
@@ -30,9 +30,9 @@ def fits(glob: str, text: str) -> bool:
 
 
 def meant(word: str, names: Mapping[str, str]) -> str:
-    """The question whether one of the names that are like a mistyped one was meant; empty where none is.
+    """A question such as `; did you mean …?` with the names that are similar to a mistyped one; empty where none is.
 
-    `names` has what to show of each. How words are parted, and which letters are capitals, tells none apart.
+    `names` maps each name to the form to show. Case, `_` and `-` are ignored.
     """
     plain = {_plain(name): shown for name, shown in names.items()}
     near = [f"`{plain[name]}`" for name in get_close_matches(_plain(word), plain, 3, cutoff=0.7)]

@@ -1,4 +1,4 @@
-"""Whether two JSON values are the same value. Python's `==` takes `True` for `1`; JSON does not."""
+"""Compares JSON values. In Python `True == 1` is true, but in JSON `true` and `1` differ."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def same_json(one: Any, other: Any, unknown: tuple[type, ...] = ()) -> bool:
-    """Whether two JSON values are equal, at any depth: `1` and `1.0` are, `true` and `1` are not.
+    """Whether two JSON values are equal, at any depth: `1` equals `1.0`, but not `true`.
 
-    Objects are equal whatever the order of their members. Content that stays sealed is equal to
-    itself alone. Values of the types in `unknown` may be any value: they differ from none.
+    The order of the members of objects does not matter. Sealed content equals only itself. Values of the types in `unknown`
+    equal every value.
     """
     pending = [(one, other)]
     while pending:  # not recursive: clients choose the depth

@@ -1,4 +1,4 @@
-"""Times, durations and counts in JSON."""
+"""The JSON forms of times, durations and counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 def parse_time(value: object) -> datetime:
-    """RFC 3339 text, or an aware datetime, as UTC with milliseconds."""
+    """Parse an RFC 3339 text, or take an aware datetime; return it in UTC, cut to milliseconds."""
     if isinstance(value, str):
         value = _read_time(value)
     if not isinstance(value, datetime) or value.tzinfo is None:
@@ -53,7 +53,7 @@ def _read_time(text: str) -> datetime:
 
 @lru_cache(8_192)
 def format_time(value: datetime) -> str:
-    """`2026-11-22T08:00:00.000Z`."""
+    """Format a time in UTC as `2026-11-22T08:00:00.000Z`."""
     return value.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
@@ -66,13 +66,13 @@ Time = Annotated[
 
 
 def in_milliseconds(value: timedelta) -> int:
-    """A duration as it stands on the wire."""
+    """A duration in whole milliseconds, as in JSON."""
     return value // MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Milliseconds:
-    """Makes `Annotated[timedelta, Milliseconds(1, 1000)]` a whole number of ms on the wire."""
+    """Makes `Annotated[timedelta, Milliseconds(1, 1000)]` a whole number of milliseconds within bounds in JSON."""
 
     at_least: int
     at_most: int
@@ -104,9 +104,9 @@ class Milliseconds:
 
 
 def whole(value: object) -> object:
-    """JSON Schema counts 6.0 as an integer; so do we."""
+    """Turn a float without a fraction into an int, as 6.0 is an integer by JSON Schema; return other values unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-# Bounds before the validator: behind it they would be missing from the JSON schema.
+# The bounds come before the validator, as otherwise they would be missing from the JSON schema.
 Count = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]

@@ -1,4 +1,4 @@
-"""A bounded cache: it drops what was not used for longest."""
+"""A bounded cache that drops the values that were used least recently."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ V = TypeVar("V")
 class LruCache(Generic[K, V]):
     """Maps keys to values, up to a capacity.
 
-    `weigh` says how much of the capacity a value takes when it is put; by default each takes one.
-    Nothing is dropped before `trim` is called, so that a caller that puts several values can still read
-    them all. The newest `spared` values are never dropped.
+    `weigh` returns how much of the capacity a value takes when it is put; by default each takes 1. Values are dropped only
+    by `trim`, so that a caller can still read all values that it has put. The newest `spared` values are never dropped.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class LruCache(Generic[K, V]):
         return len(self._values)
 
     def get(self, key: K) -> V | None:
-        """The value of a key, which counts as used now; None where there is none."""
+        """The value of a key, or None. The key counts as used now."""
         found = self._values.get(key)
         if found is None:
             return None
@@ -42,23 +41,23 @@ class LruCache(Generic[K, V]):
         return found[0]
 
     def peek(self, key: K) -> V | None:
-        """The value of a key, which does not count as used."""
+        """The value of a key, or None. The key does not count as used."""
         found = self._values.get(key)
         return None if found is None else found[0]
 
     def put(self, key: K, value: V) -> None:
-        """Add a value, or replace the one of its key."""
+        """Add a value, or replace the value of its key."""
         self.pop(key)
         weight = self._weigh(value)
         self._values[key] = value, weight
         self._weight += weight
 
     def replace(self, key: K, value: V) -> None:
-        """Have another value, of the same weight, for a key that is there. It does not count as used."""
+        """Replace the value of an existing key by one of the same weight. The key does not count as used."""
         self._values[key] = value, self._values[key][1]
 
     def pop(self, key: K) -> V | None:
-        """Remove a key; answers its value, None where there was none."""
+        """Remove a key; return its value, or None."""
         found = self._values.pop(key, None)
         if found is None:
             return None
@@ -67,12 +66,12 @@ class LruCache(Generic[K, V]):
         return value
 
     def remove(self, condition: Callable[[V], bool]) -> None:
-        """Remove all whose value meets a condition."""
+        """Remove all keys whose values meet a condition."""
         for key in [key for key, (value, _) in self._values.items() if condition(value)]:
             self.pop(key)
 
     def trim(self) -> list[K]:
-        """Drop what exceeds the capacity, and answer which keys."""
+        """Drop the values that exceed the capacity; return their keys."""
         dropped = []
         while self._weight > self._capacity and len(self._values) > self._spared:
             key, (_, weight) = self._values.popitem(last=False)

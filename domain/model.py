@@ -1,4 +1,4 @@
-"""The words every aggregate is written in: values, commands, events, and what may go wrong."""
+"""The base classes of all aggregates: values, states, events and commands, and the envelope of an event."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.sealing import holds_sealed
 
 
 class Value(BaseModel):
-    """A frozen, strict value; snake_case inside, camelCase on the wire; unknown members are refused."""
+    """A frozen, strict model. Its fields are snake_case in Python, and camelCase in JSON; unknown members are refused."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -34,28 +34,28 @@ class Value(BaseModel):
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
-        """From the wire, which knows members by their camelCase names alone."""
+        """Validate JSON, in which members have their camelCase names only."""
         return super().model_validate_json(json_data, by_alias=True, by_name=False, **how)
 
 
 @dataclass(frozen=True)
 class State:
-    """An aggregate or a part of one. Changed only by `evolve`, which copies.
+    """An aggregate or a part of one. It is changed only by `evolve`, which copies it.
 
-    Deliberately without slots: `dataclasses.replace` of a slotted state with 34 fields costs 34 µs,
-    copying its `__dict__` 2 µs, and every event of the log pays it.
+    Deliberately without slots: `dataclasses.replace` of a slotted state with 34 fields takes 34 µs, copying its `__dict__`
+    2 µs, and every event of the log does that.
     """
 
     @classmethod
     def make(cls, **members: object) -> Self:
-        """The same as the constructor, in an eighth of the time. Members whose default a factory makes must be given."""
+        """Make a state in an eighth of the time of the constructor. Members with a default factory must be given."""
         kind: Any = cls
         new = object.__new__(cls)
         object.__setattr__(new, "__dict__", {**_blank(kind), **members})
         return new
 
     def evolve(self, **changes: object) -> Self:
-        """The same state with `changes`; nothing is validated, as what happened has happened."""
+        """A copy of the state with `changes`, which are not validated, as an event is never refused."""
         new = object.__new__(type(self))
         object.__setattr__(new, "__dict__", {**self.__dict__, **changes})
         return new
@@ -63,19 +63,19 @@ class State:
 
 @cache
 def _blank(kind: Any) -> dict[str, Any]:
-    """All members of a kind of state in their order, in which equal states are stored: defaults, or None."""
+    """All members of a class of states, as defaults or None, in the order of its fields: equal states are stored as equal bytes."""
     return {field.name: None for field in fields(kind)} | defaults(kind)
 
 
 @cache
 def defaults(kind: type[Any]) -> dict[str, Any]:
-    """The members of a kind of state that have a default, which is not made by a factory."""
+    """The members of a class of states that have a default, without those with a default factory."""
     return {field.name: field.default for field in fields(kind) if field.default is not MISSING}
 
 
 @dataclass(frozen=True)
 class Aggregate(State):
-    """The state that the events of one stream lead to."""
+    """The state that the events of a stream lead to."""
 
     id: str
 
@@ -85,26 +85,27 @@ class Aggregate(State):
         return None, None
 
     def require_worker(self, worker: str) -> None:
-        """Raises LeaseLost where a worker that names itself does not hold this aggregate."""
+        """Check that a worker holds the claim of this aggregate. Raises LeaseLost where it does not."""
 
     @property
     def weight(self) -> int:
-        """How many parts it has, each of which takes a kilobyte or two of memory."""
+        """The number of its parts, each of which takes one or two kilobytes of memory."""
         return 1
 
 
 S = TypeVar("S", bound=Aggregate)
 
 LARGE_CONTENT = 64 * 1024
-"""Bytes of content that take as much room in a cache as one more part."""
+"""Bytes of content that weigh as much in a cache as one part."""
 CACHED_PARTS = 8_192
-"""Room for the states of one cache: some 16 MB."""
+"""The capacity of a cache of states in parts, some 16 MB."""
 
 
 class Context(NamedTuple):
-    """What a command may know besides its state: time, actor, rights, chance, other states.
+    """The input of `decide` besides the state: time, actor, rights, randomness, other states.
 
-    `now` is the time of recording, `when` the time the client says it happened (else `now`); `stream` is its own.
+    `now`: the time of recording; `when`: the time that the client gave, or `now`; `by`: the actor; `importing`: whether the
+    sender has the right `import`; `states`: the states of the streams that the command `reads`; `stream`: its own stream.
     """
 
     now: datetime
@@ -117,12 +118,12 @@ class Context(NamedTuple):
     stream: str
 
     def state(self, stream: str) -> Any:
-        """The state of a stream that the command `reads`; None where there is no such aggregate."""
+        """The state of a stream that the command `reads`; None where the stream does not exist."""
         versioned = self.states[stream]
         return versioned.state if versioned else None
 
     def require(self, field: str, kind: str, identity: str) -> Any:
-        """The state of the aggregate that `field` of a command names; the command `reads` it.
+        """The state of an aggregate that `field` of the command names, and that the command `reads`.
 
         Raises:
             UnknownReference: there is no such aggregate.
@@ -134,8 +135,10 @@ class Context(NamedTuple):
 
 
 class Event(Value):
-    """Something that happened to one aggregate. `type` is its stored and its public name, for ever.
-    `sealed`: a field is, so it needs the data key of its stream; one that `erases` destroys that.
+    """Something that happened to one aggregate.
+
+    `type`: its stored and public name, which never changes; `sealed`: it has a sealed or secret field, so that encoding it
+    needs the data key of its stream; `erases`: its commit destroys that data key.
     """
 
     type: ClassVar[str]
@@ -148,11 +151,11 @@ class Event(Value):
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
-        """Customer and provider, where this event begins a stream that has them."""
+        """The customer and the provider, if this event begins a stream with parties."""
         return None, None
 
     def apply(self, state: Any, recorded: Recorded) -> Any:
-        """The state afterwards. Never refuses: checks belong in `Command.decide`."""
+        """The state after this event. It never refuses: checks belong in `Command.decide`."""
         raise NotImplementedError
 
 
@@ -166,9 +169,7 @@ class OtherStreamEvent:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A log line that a command adds to its own stream, in the same commit. It is no event: it has no
-    position, changes no state, and its `content` is stored sealed.
-    """
+    """A log line that a command adds to its own stream, in the same commit; its `content` is stored sealed. It is no event."""
 
     occurred_at: datetime
     level: str
@@ -178,19 +179,19 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatEntry:
-    """A heartbeat of the worker of a stream. It is no event; the last one is kept beside the log."""
+    """A heartbeat of the worker of an execution. It is no event; only the last one is stored, beside the log."""
 
     at: datetime
 
 
 Recordable = Event | OtherStreamEvent | LogEntry | HeartbeatEntry
-"""What a command may lead to."""
+"""The possible outcomes of a command."""
 
 
 class Command(Value, Generic[S]):
-    """A wish to change one aggregate. `wire_name` is what `POST /commands` calls it.
+    """A request to change one aggregate. `wire_name` is its name in `POST /commands`.
 
-    `occurred_at` is when it happened by the client's clock, where that differs from now.
+    `occurred_at`: the time by the client's clock, if it differs from the time of recording.
     """
 
     wire_name: ClassVar[str]
@@ -198,15 +199,15 @@ class Command(Value, Generic[S]):
     occurred_at: Time | None = None
 
     def reads(self, state: S | None, states: Mapping[str, Versioned[Any] | None]) -> Iterable[str]:
-        """The other streams that `decide` will ask for, as far as the states at hand can tell."""
+        """The other streams whose states `decide` needs, as far as the loaded `states` show them."""
         return ()
 
     def decide(self, state: S, context: Context) -> Iterator[Recordable]:
-        """The events that follow, none if nothing changes. Raises a `DomainError` to refuse."""
+        """Yield the events that the command leads to; none if nothing changes. Raise a `DomainError` to refuse it."""
         raise NotImplementedError
 
     def outcome(self, state: S | None, context: Context) -> list[Recordable]:
-        """`decide` on an aggregate that must exist.
+        """The result of `decide` on an aggregate that must exist.
 
         Raises:
             NotFound: there is no such aggregate.
@@ -220,11 +221,11 @@ class Creation(Command[S]):
     """A command that begins a stream."""
 
     def create(self, context: Context) -> Iterator[Recordable]:
-        """The first events of the stream."""
+        """Yield the first events of the stream."""
         raise NotImplementedError
 
     def outcome(self, state: S | None, context: Context) -> list[Recordable]:
-        """`create` on an aggregate that must not exist.
+        """The result of `create` for an aggregate that must not exist.
 
         Raises:
             AlreadyExists: the identity is taken.
@@ -235,11 +236,10 @@ class Creation(Command[S]):
 
 
 class Recorded(NamedTuple):
-    """The envelope: one event, where it stands, when and through whom it came.
+    """The envelope of an event: its stream, version, position, time and actor.
 
-    `version` is its place in its stream, `position` its place in the whole log, both from 1;
-    `occurred_at` is the time a client gave, `at` the time it was recorded (never falling in the log),
-    `size` the bytes that the event takes in the log.
+    `version`: its place in its stream, from 1; `position`: its place in the whole log, from 1; `at`: the time of recording,
+    which never falls in the log; `occurred_at`: the time that a client gave; `size`: its bytes in the log.
     """
 
     stream: str
@@ -262,9 +262,9 @@ class Recorded(NamedTuple):
 
 
 class Versioned(NamedTuple, Generic[S]):
-    """A state with the place of its last event in its stream, in the log, and in time.
+    """A state with the version, position and time of its last event.
 
-    `size` is about how many bytes it takes: those of the snapshot and the events it was made from.
+    `size`: the bytes of the snapshot and the events from which it was made, as an estimate of its memory.
     """
 
     state: S
@@ -275,15 +275,15 @@ class Versioned(NamedTuple, Generic[S]):
 
     @property
     def weight(self) -> int:
-        """The room it takes in a cache: one for each part, and more for large content.
+        """Its weight in a cache: 1 for each part, and more for large content.
 
-        Small events add nothing: of a thousand reports of progress the state keeps one.
+        Small events add nothing, as a state does not grow with them: of a thousand reports of progress it has the last one.
         """
         return self.state.weight + self.size // LARGE_CONTENT
 
 
 def replay(versioned: Versioned[Any] | None, events: Iterable[Recorded]) -> Versioned[Any] | None:
-    """Fold `events`, in order, onto `versioned`."""
+    """Fold events, in order, onto a state, or onto None; return the state after them."""
     state, size = (versioned.state, versioned.size) if versioned else (None, 0)
     last = None
     for last in events:
@@ -295,5 +295,5 @@ def replay(versioned: Versioned[Any] | None, events: Iterable[Recorded]) -> Vers
 
 
 def aggregate_id(stream: str) -> str:
-    """`exec_1` of `execution/exec_1`."""
+    """The id of the aggregate of a stream: `exec_1` of `execution/exec_1`."""
     return stream.partition("/")[2]

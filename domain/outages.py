@@ -1,4 +1,4 @@
-"""Whether the database is away, or its disk full: known to all who ask, logged when it begins and ends."""
+"""The outages of a database: whether it is unavailable, or its disk is full. Their begin and end are logged."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FULL = (
 )
 MOVING = "The log is being moved to another database. Send it again, with the same Idempotency-Key if it had one."
 BELIEVED = 10.0
-"""Seconds for which a disk is taken for full after the last sign of it: no error says when there is room again."""
+"""Seconds for which the disk counts as full after the last error: nothing reports when there is room again."""
 
 log = structlog.get_logger()
 
 
 class Outages:
-    """What is known of the database of one log, by what came of using it."""
+    """The present outages of the database of one log, by the results of using it."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -31,36 +31,36 @@ class Outages:
 
     @property
     def current(self) -> Overloaded | None:
-        """The refusal of whatever needs the database now; None where it answers."""
+        """The error for callers that need the database now; None where there is no outage."""
         if self._is_full():
             return Overloaded(FULL)
         return None if self._since is None else Overloaded(AWAY)
 
     def refuse(self, commands: int = 1) -> Overloaded:
-        """The refusal of commands that the database has kept waiting; an outage counts them."""
+        """Count refused commands, if there is an outage; return the error for their callers."""
         current = self.current
         if current is not None:
             self._refused += commands
         return current or Overloaded(AWAY)
 
     def begin(self, reason: str) -> None:
-        """The database is away."""
+        """Note that the database is unavailable."""
         if self._since is None:
             self._since = monotonic()
-            log.warning("the database is away", reason=_line(reason))
+            log.warning("the database is away", reason=_in_one_line(reason))
 
     def note_answer(self) -> None:
-        """The database has answered."""
+        """Note that the database has answered."""
         if self._since is not None:
             self._end("the database is back", self._since)
             self._since = None
 
     def disk_is_full(self, reason: str) -> None:
-        """There is no room on its disk."""
+        """Note that the disk of the database is full."""
         self._full_until = monotonic() + BELIEVED
         if not self._full:
             self._full = True
-            log.error("the disk of the database is full", reason=_line(reason))
+            log.error("the disk of the database is full", reason=_in_one_line(reason))
 
     def _is_full(self) -> bool:
         if self._full and monotonic() > self._full_until:
@@ -74,5 +74,5 @@ class Outages:
         self._refused = 0
 
 
-def _line(reason: str) -> str:
+def _in_one_line(reason: str) -> str:
     return " ".join(reason.split())

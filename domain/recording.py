@@ -1,4 +1,4 @@
-"""Commands on an aggregate that may not exist yet."""
+"""Commands to an aggregate that may not exist yet."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ S = TypeVar("S", bound=Aggregate)
 
 
 class Recording(Command[S]):
-    """A command that records something of an aggregate, and begins it where there is none."""
+    """A command that records something of an aggregate, and begins its stream where it does not exist."""
 
     def decide(self, state: S | None, context: Context) -> Iterator[Recordable]:
-        """The events that follow; without a state they are the first of the stream."""
+        """Yield the events that the command leads to; without a state they begin the stream."""
         raise NotImplementedError
 
     def outcome(self, state: S | None, context: Context) -> list[Recordable]:

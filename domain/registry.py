@@ -1,4 +1,4 @@
-"""The one table of the write side: every event, every state and every command there is."""
+"""The tables of the write side: all states, all events and all commands of clients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STATES: dict[str, type[Aggregate]] = {
     "fault": audit_fault.AuditFault,
     "session": session.Session,
 }
-"""Each state by the kind of its stream: the part of its name before the slash."""
+"""The classes of states by the kind of stream, which is the part of its name before the slash."""
 EVENTS: tuple[type[Event], ...] = (
     *events.EVENTS,
     *service.EVENTS,
@@ -64,10 +64,10 @@ COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "webhook": {**webhook_commands.COMMANDS},
     "grant": {**grant.COMMANDS},
 }
-"""What clients may send, by kind of stream and by word."""
+"""The commands that clients may send, by kind of stream and by wire name."""
 
 
 @cache
 def codec() -> Codec:
-    """Knows every event and every state. It takes 30 ms to make, and nothing changes it: all share one."""
+    """The codec of all events and states. It is made once, in 30 ms, and shared, as it never changes."""
     return Codec(EVENTS, STATES)

@@ -1,4 +1,4 @@
-"""Sealed content in models and in JSON: which fields are encrypted, and how a token looks."""
+"""Sealed content in models and in JSON: the types of encrypted fields, and the form of their tokens."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SEALED_JSON = re.compile(rb'{"\$sealed":"([^"]*)"}')
 are escaped, free attributes refuse keys with `$`, and all other content is itself sealed."""
 SECRET = "$secret"  # noqa: S105 - the mark of a secret, not one
 SECRET_JSON = re.compile(rb'{"\$secret":"[^"]*"}')
-"""The same, of what is never shown to a reader at all."""
+"""A secret value in stored JSON, which is never shown to readers."""
 MASKED = "***"
-"""What a reader sees in its place."""
+"""What readers get in place of a secret value."""
 
 
 class Ciphertext(NamedTuple):
-    """Content that stays sealed: in stored JSON `token` stands under `mark`.
+    """Content that is still sealed: in stored JSON it is an object with the one member `mark`, whose value is `token`.
 
-    `damaged`: it was to be opened, and could not be.
+    `damaged`: opening it has failed.
     """
 
     token: str
@@ -42,15 +42,15 @@ class Ciphertext(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
-    """Serialisation context: sealed fields leave through `seal` (JSON bytes to token)."""
+    """The serialization context of stored JSON: `seal` turns the JSON bytes of a sealed field into a token."""
 
     seal: Callable[[bytes], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Validation context of stored JSON: tokens go through `open` (token to JSON bytes), or stay
-    `Ciphertext` where it is missing (the key was destroyed), or answers None (one is damaged).
+    """The validation context of stored JSON: `open` turns a token into JSON bytes. A token stays `Ciphertext` where `open` is
+    None, as there is no key, or returns None, as the token is damaged.
     """
 
     open: Callable[[str], bytes | None] | None = None

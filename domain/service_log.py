@@ -1,4 +1,4 @@
-"""The service's own log for followers and projections of the library `eventsourcing`: to read only."""
+"""The log of the service for followers and projections of the library `eventsourcing`, which may only read it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from domain.model import Event, Recorded
 
 
 class UnknownEvent(Event):
-    """An event of a type that this program does not know: a newer one wrote it."""
+    """An event of a type that is unknown to this program, as a newer program wrote it."""
 
     type: ClassVar[str] = ""
     topic: str
@@ -37,7 +37,7 @@ class UnknownEvent(Event):
 
 
 class ServiceMapper(Mapper[str]):
-    """Decodes stored events of the service to `Recorded`; what is sealed stays `Ciphertext`."""
+    """Decodes stored events of the service to `Recorded`; sealed fields stay `Ciphertext`."""
 
     def __init__(
         self,
@@ -49,15 +49,15 @@ class ServiceMapper(Mapper[str]):
         self._codec = registry.codec()
 
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[str]:
-        """The event in its envelope, a `Recorded`; an `UnknownEvent` in it if its type is not known.
+        """Decode an event to a `Recorded`, with an `UnknownEvent` in it if its type is unknown.
 
         Raises:
-            Damaged: the stored bytes are no such event.
+            Damaged: the stored bytes do not fit the type.
         """
         return cast(DomainEventProtocol[str], self.decode(stored_event))
 
     def decode(self, stored_event: StoredEvent) -> Recorded:
-        """The same, by its real type."""
+        """Decode an event as `to_domain_event`; this method has the precise return type."""
         assert isinstance(stored_event, RecordedNotification)
         row = row_of(stored_event)
         return self._codec.decode(row) if self._codec.knows(row.type) else _unknown(row)
@@ -75,16 +75,16 @@ OF_SERVICE = {
 
 
 class ServiceLog(Application[str]):
-    """The log of the service that `EXECUTIONS_DATABASE_URL` and `EXECUTIONS_SCHEMA` name.
-
-    For its `notification_log`, or a `ProjectionRunner`. The library's own variables, and
-    `DATABASE_URL`, also say where the database is.
+    """The log of the service in the database `EXECUTIONS_DATABASE_URL` and the schema `EXECUTIONS_SCHEMA`, for its
+    `notification_log` or a `ProjectionRunner`. The variables of the library, and `DATABASE_URL`, may name the database, too.
     """
 
     name = "executions"
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
-        """The environment, whose variables for no application by name are those of others."""
+        """The environment of the application. The settings of the service are under its own prefix, so that unprefixed
+        variables may configure other applications.
+        """
         made = super().construct_env(name, env)
         for variable, value in OF_SERVICE.items():
             made[f"EXECUTIONS_{variable}"] = value
@@ -93,7 +93,7 @@ class ServiceLog(Application[str]):
 
 
 def row_of(event: RecordedNotification) -> EventRow:
-    """The row of the log that a stored event is."""
+    """The row of the log of a stored event."""
     return EventRow(
         event.id,
         event.originator_version,

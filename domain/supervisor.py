@@ -1,7 +1,4 @@
-"""Keeps tasks running, and ends them.
-
-An error is logged, and the task starts again after a pause that grows.
-"""
+"""Supervises tasks: after an error a task is started again, after a pause that grows, and it is cancelled at the end."""
 
 from __future__ import annotations
 
@@ -15,10 +12,12 @@ import structlog
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
-"""Seconds between two starts: doubled after each failure, until one run has lasted this long."""
+"""Seconds of the first and the longest pause before a restart. The pause doubles after each failure, and is reset after a run
+longer than `LONGEST_PAUSE`.
+"""
 
 CANCEL_AGAIN = 0.5
-"""Seconds after which a task that goes on is cancelled once more."""
+"""Seconds after which a task that is still running is cancelled again."""
 
 Tasks = Mapping[str, Callable[[], Awaitable[object]]]
 
@@ -26,41 +25,41 @@ log = structlog.get_logger()
 
 
 class ProcessPart(Protocol):
-    """What runs in a process beside its requests."""
+    """A part of a process that runs in the background."""
 
     def start(self) -> object:
-        """Begin; needs a running event loop."""
+        """Start; needs a running event loop."""
 
     async def stop(self) -> object:
-        """End, in good order."""
+        """End in an orderly way."""
 
 
 class Background:
-    """A part that does its work in supervised tasks, from `start` until `stop`."""
+    """A part that works in supervised tasks, from `start` until `stop`."""
 
     outages: ClassVar[tuple[type[Exception], ...]] = ()
-    """What interrupts the work without a fault of its own."""
+    """Exceptions that are no fault of the work, such as a lost connection: they are logged for debugging only."""
     _running: tuple[asyncio.Task[None], ...] = ()
 
     def tasks(self) -> Tasks:
-        """What it runs: a name for each task, and what `supervise` runs again and again."""
+        """The functions that `supervise` runs again and again, by the names of their tasks."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Begin; needs a running event loop."""
+        """Start the tasks; needs a running event loop."""
         self._running = tuple(
             asyncio.create_task(supervise(name, run, self.outages), name=name)
             for name, run in self.tasks().items()
         )
 
     async def stop(self) -> None:
-        """End every task. What was sent to the database is committed whole, or not at all."""
+        """Cancel every task, and wait for its end. A transaction that was interrupted is either committed or not."""
         await cancel(*self._running)
 
 
 @asynccontextmanager
 async def run_parts(parts: Sequence[ProcessPart]) -> AsyncIterator[None]:
-    """The parts run while the block does: started in order, and stopped in the opposite one."""
+    """Run parts for the block: they are started in order, and stopped in reverse order."""
     for part in parts:
         part.start()
     try:
@@ -75,10 +74,10 @@ async def supervise(
     run: Callable[[], Awaitable[object]],
     outages: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Run `run` again and again, until it answers True or this is cancelled.
+    """Run `run` again and again, until it returns True or this task is cancelled.
 
-    One of the `outages` (a connection that is lost, a database that is away) is worth no more than a
-    line for debugging, once in a series; any other exception is logged with its traceback each time.
+    The first of a series of `outages` (a lost connection, an unavailable database) is logged for debugging. Any other
+    exception is logged with its traceback each time.
     """
     pause = SHORTEST_PAUSE
     while True:
@@ -90,7 +89,7 @@ async def supervise(
             if pause == SHORTEST_PAUSE:
                 reason = str(error.__cause__ or error).strip()
                 log.debug("task lost the database", task=name, error=reason)
-        except Exception:  # a task that ended would stop its work unseen
+        except Exception:  # a task that ended here would stop its work unnoticed
             log.exception("task failed, and starts again", task=name)
         if monotonic() - started > LONGEST_PAUSE:
             pause = SHORTEST_PAUSE
@@ -99,10 +98,10 @@ async def supervise(
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks until they have ended; how they ended does not matter any more.
+    """Cancel tasks until they have ended; their results and exceptions are ignored.
 
-    Once is not enough: in Python 3.11 `asyncio.wait_for`, in which a task waits for a connection of
-    the pool, loses a cancellation that comes together with what it waits for.
+    One cancellation is not enough: in Python 3.11 `asyncio.wait_for`, in which a task waits for a connection of the pool,
+    loses a cancellation that arrives together with its result.
     """
     running = set(tasks)
     while running:

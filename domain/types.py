@@ -1,4 +1,4 @@
-"""The small words of the wire: ids, names, references, amounts, free JSON. Each checks itself."""
+"""The types of JSON fields: ids, names, references, amounts of money, free JSON. Each validates its values."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from domain.model import Value
 
 ID = r"^[A-Za-z0-9._~:-]{1,255}$"
 NO_NUL = r"^[^\x00]*$"
-"""PostgreSQL stores no NUL in text; sealed content may have it, what stands in the clear may not."""
+"""PostgreSQL stores no NUL in text, so text that is stored in the clear may have none; sealed content may."""
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 INT64 = 2**63
 LARGEST_COST = 10**9
 MOST_COST_DECIMALS = 30
-"""As many as a small number computed in binary fractions comes with."""
+"""Decimal places of a cost: enough for a small number that was computed in binary floating point."""
 EXACT = Context(prec=64)
-"""Adds costs without rounding: 10 digits before the point, 30 behind, and room for sums."""
+"""The context that adds costs without rounding: 10 digits before the point, 30 behind it, and spare digits for sums."""
 
 Id = Annotated[str, Field(pattern=ID)]
 Name = Annotated[str, Field(min_length=1, max_length=1_000, pattern=NO_NUL)]
-"""What people call something: a step, a service, an assignee."""
+"""A name for people: of a step, a service, an assignee."""
 Label = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROLS)]
-"""The id of a step, a tag, a code: free, but one line."""
+"""A free text of one line: the id of a step, a tag, a code."""
 WorkerName = Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
-"""What a worker calls itself: as it also stands in the header `X-Worker`."""
+"""The name of a worker: visible ASCII, as it also stands in the header `X-Worker`."""
 Text = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
 Reason = Annotated[str, Field(min_length=1, max_length=10_000, pattern=NO_NUL)]
-"""Why something is kept or erased: it has to be said."""
+"""The reason of a hold or an erasure, which is required."""
 LongText = Annotated[str, Field(max_length=200_000)]
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Makes `Annotated[float, Number(0, 100)]` a number within bounds; a whole one stays whole.
+    """Makes `Annotated[float, Number(0, 100)]` a number within bounds; a whole number stays an int.
 
-    One error for what is none: a plain `int | float` would tell one for each of the two.
+    A bad value gets one error; with a plain `int | float` it would get one for each of the two types.
     """
 
     at_least: int
@@ -83,7 +83,7 @@ TYPES_OF_REFERENCES = {
     "customer": "User",
     "provider": "User",
 }
-"""The `$type` of what each reference leads to."""
+"""The `$type` of the object that each reference leads to."""
 
 
 def _reference(value: object, info: ValidationInfo) -> object:
@@ -115,14 +115,14 @@ Reference = Annotated[
         }
     ),
 ]
-"""An id, `{"$id": …}`, or a whole object that has a `$id`; the id is kept."""
+"""An id, `{"$id": …}`, or a whole object with a `$id`; only the id is used."""
 
 
 def _cost(value: object, info: ValidationInfo) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError(f"must be a number from 0 to {LARGEST_COST}{instead(value)}")
     amount = value if isinstance(value, Decimal) else Decimal(str(value))
-    if info.context is not None:  # it is stored: what was recorded is never refused
+    if info.context is not None:  # stored JSON: a recorded value is never refused
         return amount
     if not (amount.is_finite() and 0 <= amount <= LARGEST_COST):
         raise ValueError(f"must be a number from 0 to {LARGEST_COST}, but is {value}")
@@ -133,7 +133,7 @@ def _cost(value: object, info: ValidationInfo) -> Decimal:
 
 
 def plain_number(amount: Decimal) -> int | float | Decimal:
-    """A number for JSON: whole ones have no fraction; a decimal that no float equals stays one."""
+    """An amount as a JSON number: an int if it is whole, a float if one equals it, else the decimal itself."""
     if amount == amount.to_integral_value():
         return int(amount)
     nearest = float(amount)
@@ -168,7 +168,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _storable(value: Any) -> Any:
-    """Refuses what could not be read back as it is: numbers that are too large."""
+    """Refuse numbers that could not be read back unchanged: NaN, infinite ones, and integers beyond 64 bits."""
     if value is None or isinstance(value, str):
         return value
     for part in _parts(value):
@@ -186,7 +186,7 @@ def _short(number: int) -> str:
 
 
 def _clear(value: dict[str, Any]) -> dict[str, Any]:
-    """`$` begins the marks of our own in stored JSON."""
+    """Refuse keys that begin with `$`, as our own marks in stored JSON do, empty keys, and NUL."""
     for part in _parts(value):
         if isinstance(part, str) and "\0" in part:
             raise ValueError("must have no text with the character NUL (\\u0000)")
@@ -204,7 +204,7 @@ ClearObject = Annotated[dict[str, Any], AfterValidator(_storable), AfterValidato
 
 
 class Priority(StrEnum):
-    """What should be worked on first."""
+    """The priority of an execution in the queue."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -216,7 +216,7 @@ AssigneeType = Literal["ai-agent", "human", "hybrid", "system"]
 
 
 class Assignee(Value):
-    """Who or what executes."""
+    """Who or what works on an execution."""
 
     type: AssigneeType
     id: Label
@@ -225,7 +225,7 @@ class Assignee(Value):
 
 
 class StepAssignee(Value):
-    """Who or what executes a step; what is left out is that of the execution's assignee."""
+    """Who or what works on a step. Members that are left out are those of the assignee of the execution."""
 
     type: AssigneeType
     id: Label | None = None

@@ -1,1 +1,1 @@
-"""What is stored, held against itself: the log, its keys, and what is derived from its events."""
+"""Checks of stored data: the log, its data keys, its archive, its log lines and its snapshots."""

@@ -1,4 +1,4 @@
-"""Which streams the log says were erased."""
+"""Finds the streams that have an erasing event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ERASED = """SELECT DISTINCT originator_id FROM events
 
 
 async def find_erased(store: Store, streams: Iterable[str]) -> set[str]:
-    """Those of the streams of which an event says so."""
+    """The streams among `streams` that have an erasing event."""
     if not (wanted := list(streams)):
         return set()
     async with store.reader() as connection:

@@ -1,5 +1,5 @@
-"""Archive files of events held against what the log and the table say of them. That their events are right is checked with the
-log: it reads them from there.
+"""Compares the archive files of events with the log and with the table `event_archives`. The events in the files are checked
+with the log, as they are read from the files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILES = "SELECT first, last, file, bytes, digest, blocks FROM event_archives ORD
 STRAY = """SELECT DISTINCT originator_id, 'has events in the table that are archived, too'
     FROM event_archive_streams AS s JOIN events AS e USING (originator_id)
     WHERE e.originator_version >= s.first_version AND e.originator_version <= s.last_version"""
-# Executions that rest are in the table where a hold keeps them, or kept them: those that the table of files names.
+# An execution at rest is in the table only if a hold keeps or kept it: then `event_archives` names it in `kept`.
 MISPLACED_BY_HOLDS = """WITH kept AS (SELECT unnest(kept) AS stream FROM event_archives),
     resting AS (SELECT DISTINCT originator_id AS stream FROM events AS e, (SELECT max(last) AS last FROM event_archives) AS a
         WHERE notification_id <= a.last AND originator_id LIKE 'execution/%' AND NOT EXISTS (SELECT FROM events AS l
@@ -35,7 +35,7 @@ MISPLACED_BY_HOLDS = """WITH kept AS (SELECT unnest(kept) AS stream FROM event_a
 
 
 class CheckedFile(NamedTuple):
-    """What is wrong with a file, if anything; and whether it could be reached."""
+    """The faults of a file, and whether the file could be reached."""
 
     faults: list[Fault]
     reached: bool
@@ -49,15 +49,16 @@ class _Archived(NamedTuple):
     digest: str
     blocks: bytes
 
-    def is_as_said(self, said: EventFile | None) -> bool:
-        """Whether the log says the same of it."""
-        if said is None:
+    def equals(self, recorded: EventFile | None) -> bool:
+        """Whether the row equals the file in the event of the log."""
+        if recorded is None:
             return False
-        return self[:5] == (said.first, said.last, said.file, said.bytes, said.digest)
+        members = ("first", "last", "file", "bytes", "digest")
+        return self[:5] == tuple(getattr(recorded, name) for name in members)
 
 
 async def check_event_files(store: Store, files: ArchiveFiles) -> AsyncIterator[CheckedFile]:
-    """Each file of events: what the log and the table say of it, and its bytes."""
+    """Check each file of events: its row against the log, and its bytes against the row."""
     async with store.reader() as connection:
         rows = await (await connection.execute(FILES)).fetchall()
         stray = await (
@@ -73,16 +74,16 @@ async def check_event_files(store: Store, files: ArchiveFiles) -> AsyncIterator[
             faults.append(Fault(PART, archived.file, what))
         next_position = archived.last + 1
         known = await store.load(f"range/{archived.first}")
-        if not archived.is_as_said(known and known.state.file):
+        if not archived.equals(known and known.state.file):
             faults.append(Fault(PART, archived.file, "is not what the log says that was archived"))
-        checked, streams = await asyncio.to_thread(_compare, files, archived, faults)
+        checked, streams = await asyncio.to_thread(_check_bytes, files, archived, faults)
         if streams:
             found = await find_position_faults(store, archived.first, archived.last, streams)
             checked = checked._replace(faults=[*checked.faults, *found])
         yield checked
 
 
-def _compare(
+def _check_bytes(
     files: ArchiveFiles, archived: _Archived, faults: list[Fault]
 ) -> tuple[CheckedFile, dict[str, Filed]]:
     try:

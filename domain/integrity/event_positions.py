@@ -1,6 +1,4 @@
-"""What the database says of streams whose events are archived, held against the file that has them: at which positions they
-are, and whose.
-"""
+"""Compares the rows of streams with archived events with the file that has the events: their positions and parties."""
 
 from __future__ import annotations
 
@@ -23,15 +21,15 @@ PositionByVersion = dict[int, int]
 
 
 class Filed(NamedTuple):
-    """What a file has of a stream."""
+    """The events of a stream in a file."""
 
     positions: PositionByVersion
     meta: str | None
-    """What stands beside its first event, if that is there."""
+    """The `meta` of its first event, if the file has that event."""
 
 
 def positions_in_file(events: Iterable[EventRow]) -> dict[str, Filed]:
-    """The streams of a file."""
+    """The events of a file by stream."""
     found: dict[str, Filed] = {}
     for row in events:
         stream = found.get(row.stream, Filed({}, None))
@@ -43,32 +41,32 @@ def positions_in_file(events: Iterable[EventRow]) -> dict[str, Filed]:
 async def find_position_faults(
     store: Store, first: int, last: int, streams: Mapping[str, Filed]
 ) -> list[Fault]:
-    """What is wrong with what the database says of the streams of a file with these positions."""
+    """The faults of the rows of the streams in a file with the positions from `first` to `last`."""
     async with store.reader() as connection:
         rows = await (await connection.execute(ROWS, (list(streams),))).fetchall()
         kept = await (await connection.execute(IN_TABLE, (first, last))).fetchall()
-    there, said = {position for (position,) in kept}, dict[str, list[Sequence[Any]]]()
+    in_table, by_stream = {position for (position,) in kept}, dict[str, list[Sequence[Any]]]()
     for stream, *row in rows:
-        said.setdefault(stream, []).append(row)
+        by_stream.setdefault(stream, []).append(row)
     found: list[Fault] = []
     for stream, of_file in streams.items():
-        if fault := _fault(of_file, said.get(stream, ()), there, (first, last)):
+        if fault := _fault(of_file, by_stream.get(stream, ()), in_table, (first, last)):
             found.append(Fault(PART, stream, fault))
     return found
 
 
 def _fault(
-    of_file: Filed, rows: Sequence[Sequence[Any]], there: set[int], bounds: tuple[int, int]
+    of_file: Filed, rows: Sequence[Sequence[Any]], in_table: set[int], bounds: tuple[int, int]
 ) -> str | None:
     by_version, parties = PositionByVersion(), None
     for first_version, last_version, positions, owner, first_position in rows:
-        known = _decode_positions(positions)
-        if len(known) != last_version - first_version + 1 or known[:1] != [first_position]:
+        decoded = _decode_positions(positions)
+        if len(decoded) != last_version - first_version + 1 or decoded[:1] != [first_position]:
             return "has other versions in the table of what is archived than positions"
-        by_version |= dict(zip(range(first_version, last_version + 1), known, strict=True))
+        by_version |= dict(zip(range(first_version, last_version + 1), decoded, strict=True))
         parties = owner if first_version == 1 else parties
     inside = {v: at for v, at in by_version.items() if bounds[0] <= at <= bounds[1]}
-    if inside != {v: at for v, at in of_file.positions.items() if at not in there}:
+    if inside != {v: at for v, at in of_file.positions.items() if at not in in_table}:
         return "is archived at other positions than the table says"
     if 1 in inside and parties != parties_in(of_file.meta):
         return "has other parties in the table than its first event says"

@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""A fault that a check of stored data has found."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 
 class Fault(NamedTuple):
-    """Something that is not as it must be: in which part, where in it, and what it is.
+    """A fault in stored data: its part, its place in the part, and a text.
 
-    A part is `log`, `keys`, `snapshots`, `archive`, `audit` (the tree and its head) or the name of a view. Where
-    it is about one event or one member alone, `position` and `member` name them. No content is quoted.
+    A part is `log`, `keys`, `snapshots`, `archive`, `audit` (the tree and its head), `log lines` or the name of a view. If
+    the fault concerns one event or one member, `position` and `member` name it. The text quotes no content.
     """
 
     part: str
@@ -22,5 +22,5 @@ class Fault(NamedTuple):
         return f"{self.part}: {self.place}: {self.what}"
 
     def members(self) -> dict[str, Any]:
-        """As JSON: without what it is not about."""
+        """The fault as JSON, without the members that are None."""
         return {name: value for name, value in self._asdict().items() if value is not None}

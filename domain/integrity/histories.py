@@ -1,4 +1,4 @@
-"""Whole streams, for who looks at all of them: read through the library, in a thread beside."""
+"""Reads whole streams for checks of the whole log, through the library and in a thread."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from domain.outages import AWAY
 from domain.service_log import row_of
 
 EVENTS = 500
-"""Of a page, at most: an event may be large."""
+"""Events of a page at most, as an event may be large."""
 STREAMS, FIRST = 10, 50
-"""So many streams are begun together, with so many events of each; most have no more."""
+"""Streams whose first events are read in one query, and events of each; most streams have no more."""
 
 
 class Histories:
-    """Reads the events of streams, as far as a position of the log.
+    """Reads the events of streams up to a position of the log.
 
     Raises:
-        Overloaded: the database is away.
+        Overloaded: the database is unavailable.
     """
 
     def __init__(self, conninfo: str, schema: str) -> None:
@@ -41,12 +41,12 @@ class Histories:
     async def pages(
         self, streams: Sequence[str], until: int = NEWEST
     ) -> AsyncGenerator[Sequence[EventRow]]:
-        """The events of the streams up to a position, page by page, those of each stream in order.
+        """The events of streams up to a position, in pages, those of each stream in order.
 
-        One page is read ahead. Close this iterator before its owner.
+        One page is read ahead. Close this iterator before the `Histories`.
 
         Raises:
-            Overloaded: the database is away.
+            Overloaded: the database is unavailable.
         """
         source = _gather(self._read(streams, until))
         ahead = asyncio.ensure_future(asyncio.to_thread(next, source, None))
@@ -78,7 +78,7 @@ class Histories:
 
 
 def _gather(pages: Iterator[list[RecordedNotification]]) -> Iterator[list[RecordedNotification]]:
-    """In fewer pages: each is handed from one thread to another."""
+    """Join small pages, as each page is passed from one thread to another."""
     gathered: list[RecordedNotification] = []
     for page in pages:
         gathered += page

@@ -1,4 +1,4 @@
-"""Every data key held against the master key, and what is destroyed against the events that say so."""
+"""Checks every data key: whether the master key unwraps it, and whether a destroyed one has an erasing event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 
 KEYS_AT_ONCE = 1_000
-GONE = "it was destroyed, and no event says that its content was erased"
+DESTROYED = "it was destroyed, and no event says that its content was erased"
 MISMARKED = "its mark of an erasure is not the place of the event that erased its content"
 NEXT = """SELECT originator_id, wrapped, erased FROM data_keys
     WHERE originator_id > %b ORDER BY originator_id LIMIT %b"""
@@ -19,30 +19,31 @@ ERASURES = """SELECT originator_id, min(notification_id) FROM events
 
 
 async def key_faults(store: Store, vault: Vault) -> AsyncIterator[Fault | None]:
-    """For each data key what is wrong with it, or None."""
+    """For each data key its fault, or None."""
     last = ""
     while True:
         async with store.reader() as connection:
             cursor = await connection.execute(NEXT, (last, KEYS_AT_ONCE), binary=True)
             rows = await cursor.fetchall()
-            gone = [stream for stream, wrapped, erased in rows if erased is not None or not wrapped]
-            values = gone, sorted(store.codec.erasing)
-            said = {
-                row[0]: row[1] for row in await fetch_of_streams(connection, ERASURES, values, gone)
-            }
+            destroyed = [
+                stream for stream, wrapped, mark in rows if mark is not None or not wrapped
+            ]
+            values = destroyed, sorted(store.codec.erasing)
+            found = await fetch_of_streams(connection, ERASURES, values, destroyed)
+            erasures = {row[0]: row[1] for row in found}
         if not rows:
             return
-        for stream, wrapped, erased in rows:
-            what = _wrong(vault, stream, wrapped, erased, said.get(stream))
+        for stream, wrapped, mark in rows:
+            what = _fault(vault, stream, wrapped, mark, erasures.get(stream))
             yield Fault("keys", stream, what) if what else None
         last = rows[-1][0]
 
 
-def _wrong(vault: Vault, stream: str, wrapped: bytes, erased: int | None, event: int | None) -> str:
-    """`erased` is the mark beside the key, `event` where the log says so."""
+def _fault(vault: Vault, stream: str, wrapped: bytes, mark: int | None, event: int | None) -> str:
+    """The fault of a key, or ''. `mark`: the position of the erasure beside the key; `event`: the one in the log."""
     if not wrapped and event is None:
-        return GONE
-    if erased != event and not (erased is None and not wrapped):
+        return DESTROYED
+    if mark != event and not (mark is None and not wrapped):
         return MISMARKED
     if wrapped and not vault.unwraps(wrapped, stream):
         return "the master key does not unwrap it"

@@ -1,4 +1,4 @@
-"""The log held against its own rules: no holes, versions in order, a head that fits, bytes that open."""
+"""Checks the rules of the log: no holes, versions in order, a head that fits the last event, and bytes that can be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain.integrity.fault import Fault
 
 PART = "log"
 SPAN = 1_000
-"""Events whose predecessors are looked up in one statement: on a slow disk each may take long."""
+"""Events whose predecessors one statement looks up: on a slow disk each look-up may take long."""
 STILL_THERE = "says that the content was erased, and the data key is still there"
 TOKEN = re.compile(rb'{"\$(?:sealed|secret)":"([^"]*)"}')
 
@@ -36,7 +36,7 @@ MISPLACED = """SELECT position, stream, version, at < earlier FROM (
         SELECT FROM events AS p WHERE p.originator_id = e.stream
             AND p.originator_version = e.version - 1 AND p.notification_id < e.position))
     ORDER BY position"""
-"""Events that do not follow on the version before theirs, or were recorded before their predecessor."""
+"""Events that do not follow on the version before, or have an earlier time than the event before."""
 FOLLOWS = """SELECT e.position
     FROM unnest(%b::bigint[], %b::text[], %b::bigint[]) AS e (position, stream, version)
     JOIN events AS p ON p.originator_id = e.stream AND p.originator_version = e.version - 1
@@ -48,11 +48,11 @@ HOLES = """SELECT before + 1, position - 1 FROM (
                 WHERE notification_id > %b AND notification_id <= %b
             UNION ALL SELECT %b::bigint + 1 WHERE %b) AS e) AS found
     WHERE position > before + 1 ORDER BY position"""
-"""What is missing before the events of a span; before its end, too, where the log should end there."""
+"""The missing positions before events of a span, and before its end, if the log should end there."""
 
 
 class Ends(NamedTuple):
-    """Where the log ends by its head and by its last event, and its log lines by theirs."""
+    """The end of the log by its head and by its last event, and the end of the log lines by their head and their last line."""
 
     head: int | None
     head_at: datetime | None
@@ -63,19 +63,19 @@ class Ends(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The last position that there is, or should be."""
+        """The last position by the head or by the last event, whichever is greater."""
         return max(self.head or 0, self.last or 0)
 
 
 async def ends(store: Store) -> Ends:
-    """Where the log ends now, in one moment."""
+    """The present ends of the log, read in one query."""
     async with store.reader() as connection:
         [row] = await (await connection.execute(ENDS, binary=True)).fetchall()
     return Ends(*row)
 
 
 def head_faults(found: Ends) -> Iterator[Fault]:
-    """What is wrong with the heads."""
+    """The faults of the heads."""
     if found.head is None:
         yield Fault(PART, "head", "there is none: nothing can be written")
     elif found.head != (found.last or 0):
@@ -88,9 +88,7 @@ def head_faults(found: Ends) -> Iterator[Fault]:
 
 
 async def order_faults(store: Store, after: int, until: int, end: int) -> list[Fault]:
-    """What is wrong with the positions, versions and times of the events in (after, until] of a log that
-    should go to `end`.
-    """
+    """The faults in positions, versions and times of the events in (after, until] of a log that should end at `end`."""
     async with store.reader() as connection:
         values = (after, after, until, until, until == end)
         rows = await fetch_of_span(connection, HOLES, values, after - 1, until)
@@ -103,12 +101,12 @@ async def order_faults(store: Store, after: int, until: int, end: int) -> list[F
 
 
 async def content_faults(store: Store, events: Sequence[LogEvent], *, opening: bool) -> list[Fault]:
-    """Which events cannot be read; `opening` opens what is sealed in them."""
-    closed = await _find_unopenable(store, [event.row for event in events]) if opening else {}
+    """The faults of events that cannot be read. With `opening`, sealed content is opened, too."""
+    unopenable = await _find_unopenable(store, [event.row for event in events]) if opening else {}
     return [
         _fault(event.row.position, event.row.version, event.row.stream, what)
         for event in events
-        if (what := _unreadable(event) or closed.get(event.row.position, ""))
+        if (what := _why_unreadable(event) or unopenable.get(event.row.position, ""))
     ]
 
 
@@ -117,16 +115,18 @@ def _fault(position: int, version: int, stream: str, what: str) -> Fault:
 
 
 async def find_misplaced(store: Store, after: int, until: int) -> list[Fault]:
-    """The events in (after, until] that do not follow on those before them."""
+    """The faults of events in (after, until] that do not follow on the version before, or have an earlier time than the event
+    before.
+    """
     async with store.reader() as connection:
         span = (after, until, after)
         rows = await fetch_of_span(connection, MISPLACED, span, after - 1, until)
-        # Those may follow on an event that is in a file, or on a page before.
-        asked = [row[:3] for row in rows if not row[3]]
-        streams = [stream for _, stream, _ in asked]
-        values = ([row[0] for row in asked], streams, [row[2] for row in asked])
-        found = await fetch_of_streams(connection, FOLLOWS, values, streams) if asked else []
-    follow = {position for (position,) in found}
+        # The version before may be archived, or be before the span.
+        unclear = [row[:3] for row in rows if not row[3]]
+        streams = [stream for _, stream, _ in unclear]
+        values = ([row[0] for row in unclear], streams, [row[2] for row in unclear])
+        found = await fetch_of_streams(connection, FOLLOWS, values, streams) if unclear else []
+    following = {position for (position,) in found}
     early, loose = (
         "was recorded before the event before it",
         "does not follow on the version before it",
@@ -134,11 +134,11 @@ async def find_misplaced(store: Store, after: int, until: int) -> list[Fault]:
     return [
         _fault(position, version, stream, early if is_early else loose)
         for position, stream, version, is_early in rows
-        if is_early or position not in follow
+        if is_early or position not in following
     ]
 
 
-def _unreadable(event: LogEvent) -> str:
+def _why_unreadable(event: LogEvent) -> str:
     try:
         _ = event.recorded
     except Damaged as error:
@@ -147,7 +147,9 @@ def _unreadable(event: LogEvent) -> str:
 
 
 async def _find_unopenable(store: Store, rows: Sequence[EventRow]) -> dict[int, str]:
-    """What cannot be opened of events, by their positions; of an erased stream nothing may be."""
+    """Why the sealed content of events cannot be opened, by position. Content of erased streams is left out, as it must not
+    open.
+    """
     erasing = store.codec.erasing
     rows = [row for row in rows if row.type in erasing or TOKEN.search(row.data)]
     keys = await store.keys(row.stream for row in rows)
@@ -160,7 +162,7 @@ async def _find_unopenable(store: Store, rows: Sequence[EventRow]) -> dict[int, 
 
 
 def _why_unopenable(row: EventRow, key: DataKey | None) -> str:
-    """What cannot be opened of it; a damaged key is a fault of its own."""
+    """Why the sealed content of an event cannot be opened, or ''. A damaged key is reported as a fault of its own."""
     if isinstance(key, DamagedKey):
         return ""
     if key is None:

@@ -1,4 +1,4 @@
-"""Every log line that is not archived: whether its content opens."""
+"""Checks that the content of every log line that is not archived can be opened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEXT = """SELECT id, 'execution/' || execution, sealed FROM log_lines WHERE id >
 
 
 async def line_faults(store: Store) -> AsyncIterator[Fault | None]:
-    """For each line what is wrong with it, or None. Of an erased execution none opens, and none has to."""
+    """For each log line its fault, or None. Lines of erased executions have no fault, although they cannot be opened."""
     last = 0
     while True:
         async with store.reader() as connection:
@@ -27,13 +27,13 @@ async def line_faults(store: Store) -> AsyncIterator[Fault | None]:
         keys = await store.keys({stream for _, stream, _ in rows})
         erased = await find_erased(store, (name for name, key in keys.items() if key is None))
         for id_, stream, sealed in rows:
-            what = "" if stream in erased else _wrong(keys[stream], sealed)
+            what = "" if stream in erased else _why_unopenable(keys[stream], sealed)
             yield Fault(PART, f"line {id_} of {stream}", what) if what else None
         last = rows[-1][0]
 
 
-def _wrong(key: DataKey | None, sealed: str) -> str:
-    if isinstance(key, DamagedKey):  # a fault of its own
+def _why_unopenable(key: DataKey | None, sealed: str) -> str:
+    if isinstance(key, DamagedKey):  # reported as a fault of its own
         return ""
     if key is None:
         return "there is no data key that opens it"

@@ -1,4 +1,4 @@
-"""Snapshots held against the events, and made anew from them."""
+"""Compares snapshots with the events, and makes them again from the events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from domain.model import Versioned
 PART = "snapshots"
 STREAMS = 500
 
-# Those of an earlier build have no digest: they are left alone, and so no fault.
+# Snapshots of an earlier build have no digest: they are never read, and so are no fault.
 NEXT = f"""SELECT s.originator_id, s.originator_version, e.notification_id IS NOT NULL
         AND s.position = e.notification_id, coalesce({WHOLE}, false)
     FROM snapshots AS s LEFT JOIN events AS e USING (originator_id, originator_version)
@@ -34,13 +34,13 @@ LONG = """SELECT originator_id FROM events WHERE originator_version = %b AND ori
 FORGET = "DELETE FROM snapshots"
 
 OnProgress = Callable[[int], None]
-"""Is called with how many streams are done."""
+"""A callback with the number of streams that are done."""
 
 
 async def snapshot_faults(store: Store, histories: Histories) -> AsyncIterator[Fault | None]:
-    """For each snapshot what is wrong with it, or None: of itself, or beside the events."""
+    """For each snapshot its fault, or None: it is damaged, or differs from the events."""
     last: tuple[str, int] = ("", 0)
-    stream, whole = "", list[int]()
+    stream, undamaged = "", list[int]()
     while True:
         async with store.reader() as connection:
             values = (store.codec.shape, *last, STREAMS)
@@ -49,18 +49,18 @@ async def snapshot_faults(store: Store, histories: Histories) -> AsyncIterator[F
             rows = await fetch_of_streams(connection, NEXT, values, streams)
         for name, version, placed, intact in rows:
             if name != stream:
-                async for fault in _compare_stream(store, histories, stream, whole):
+                async for fault in _compare_stream(store, histories, stream, undamaged):
                     yield fault
-                stream, whole = name, []
+                stream, undamaged = name, []
             if intact:
-                whole.append(version)
+                undamaged.append(version)
             else:
                 what = "is not as it was kept" if placed else "is of no event that is in the log"
                 yield Fault(PART, f"{name} at version {version}", what)
         if not rows:
             break
         last = rows[-1][:2]
-    async for fault in _compare_stream(store, histories, stream, whole):
+    async for fault in _compare_stream(store, histories, stream, undamaged):
         yield fault
 
 
@@ -71,12 +71,12 @@ async def _compare_stream(
     if not wanted:
         return
     key = (await store.keys([stream]))[stream]
-    # What a destroyed key has sealed opens no more, so nothing can be compared.
+    # Content of a destroyed key cannot be opened, so nothing can be compared.
     if store.keyring.is_destroyed(stream):
         for _ in wanted:
             yield None
         return
-    async with aclosing(_along(store, histories, stream, key)) as states:
+    async with aclosing(_fold_stream(store, histories, stream, key)) as states:
         async for versioned in states:
             if versioned.version in wanted:
                 wanted.discard(versioned.version)
@@ -109,10 +109,10 @@ async def _compare(
 async def rebuild_snapshots(
     store: Store, histories: Histories, on_progress: OnProgress = lambda _: None
 ) -> int:
-    """Drop all snapshots, and make them again from the events; answers for how many streams.
+    """Drop all snapshots, and make them again from the events; return the number of streams.
 
-    The service goes on meanwhile: where there is no snapshot it folds the events. What is sealed
-    stays sealed, so no key is needed. A stream that is damaged has none.
+    The service may be running meanwhile, and folds events where there is no snapshot. Sealed fields stay sealed, so no key
+    is needed. A damaged stream gets no snapshot after its damage.
     """
     async with store.reader() as connection:
         await connection.execute(FORGET)
@@ -124,7 +124,7 @@ async def rebuild_snapshots(
         if not streams:
             return done
         for stream in streams:
-            async with aclosing(_along(store, histories, stream, None)) as states:
+            async with aclosing(_fold_stream(store, histories, stream, None)) as states:
                 async for versioned in states:
                     if versioned.version % SNAPSHOT_EVERY == 0:
                         await store.store_snapshots([_snapshot(store, stream, versioned)])
@@ -133,10 +133,10 @@ async def rebuild_snapshots(
         last = streams[-1]
 
 
-async def _along(
+async def _fold_stream(
     store: Store, histories: Histories, stream: str, key: DataKey | None
 ) -> AsyncGenerator[Versioned[Any]]:
-    """The states of a stream, event by event, until one cannot be read."""
+    """The states of a stream after each event, up to the first event that cannot be read."""
     versioned: Versioned[Any] | None = None
     async with aclosing(histories.pages([stream])) as pages:
         async for page in pages:
