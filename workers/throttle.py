@@ -1,9 +1,8 @@
-"""How fast timers fire that are due at once: as fast as they can while only they write, and in small commits with pauses
-between them while others do, so that who waits for an answer does not wait longer.
+"""Limits the rate of firing timers while others use the log: then commits are small, with pauses between them, so that callers
+of the API do not wait longer.
 
-Callers of the API leave traces in the database, on whatever machine the server is that answers: a command appends
-events, a log line gets an id, a read of an execution is an entry of the access log. So these three grow while somebody
-is there.
+Other users are noticed by their writes, whichever server they call: a command appends events, a log line gets an id, and a read
+of an execution is an entry of the access log.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from time import monotonic
 from psycopg import AsyncConnection
 
 ALONE, BESIDE_OTHERS = 100, 20
-"""Commands in one commit: others who write wait for no more of them."""
+"""Commands in one commit, alone and beside other writers, who may have to wait for the commit."""
 REMEMBERED = 0.5
-"""Seconds for which others are taken to be there after they have written."""
+"""Seconds after a write of others for which they count as present."""
 PAUSE_FACTOR = 3.0
 """Seconds of pause beside others, for each second that a commit took."""
 LONGEST_PAUSE = 0.1
-"""Seconds; so it never stops, however long a commit takes."""
+"""The longest pause in seconds, however long a commit took."""
 WRITTEN = """SELECT (SELECT position FROM head) + (SELECT id FROM log_head)
     + (SELECT id FROM access_head)"""
 
 
 async def all_written(connection: AsyncConnection) -> int:
-    """How many events, log lines and entries of the access log there are, of anybody."""
+    """The number of events, log lines and entries of the access log that were ever written, by anybody."""
     cursor = await connection.execute(WRITTEN, prepare=True, binary=True)
     row = await cursor.fetchone()
     assert row is not None
@@ -35,7 +34,7 @@ async def all_written(connection: AsyncConnection) -> int:
 
 
 class Throttle:
-    """How many commands go into one commit, and how long the pause after it is, by what others write meanwhile."""
+    """The number of commands in one commit, and the pause after it, by the writes of others."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -43,18 +42,18 @@ class Throttle:
         self._others_until = -inf
 
     def note(self, by_others: int) -> None:
-        """So much was written by others, from the beginning of the log."""
+        """Note the number of writes of others since the beginning of the log."""
         if self._by_others is not None and by_others > self._by_others:
             self._others_until = self._clock() + REMEMBERED
         self._by_others = by_others
 
     @property
     def commands(self) -> int:
-        """How many may be in one commit."""
+        """The largest number of commands in the next commit."""
         return BESIDE_OTHERS if self._beside_others else ALONE
 
     def pause_after(self, seconds: float) -> float:
-        """The seconds of pause after a commit that took so many."""
+        """The seconds of pause after a commit that took so many seconds."""
         return min(PAUSE_FACTOR * seconds, LONGEST_PAUSE) if self._beside_others else 0.0
 
     @property

@@ -1,8 +1,7 @@
-"""Fires timers: begins retries, ends attempts that last too long, keeps automatic checkpoints.
+"""Fires timers: starts retries, ends attempts that last too long, saves automatic checkpoints.
 
-A due timer becomes a command that checks for itself whether it is still right, so to fire it late, twice
-or from two processes changes nothing. One process at a time fires, the one that holds an advisory lock;
-when it dies, another that stands by takes over.
+A due timer becomes a command that checks whether it is still due, so firing late, twice or from two processes does no harm. One
+process at a time fires timers, the one that holds an advisory lock; when it dies, another process takes over.
 """
 
 from __future__ import annotations
@@ -32,27 +31,29 @@ from workers.throttle import Throttle, all_written
 
 ACTOR = "system"
 AGAIN = 1.0
-"""Seconds between two looks at most while something is due."""
+"""The longest time in seconds between two looks while a timer is due."""
 GATHERS = 0.1
-"""Seconds between two looks at least, unless more is due than fires at once."""
+"""The shortest time in seconds between two looks, unless more timers are due than one look finds."""
 TIMERS_AT_ONCE = 200
-"""Timers that are looked for at once."""
+"""Timers that one look finds."""
 FARTHEST_BEHIND = 10_000
-"""Events that the read model may be behind: what it shows as due then may long have happened."""
+"""Events that the read model may be behind; otherwise no timer is fired, as those that it shows may have been fired long ago."""
 SETTLE_TIME = timedelta(seconds=5)
-"""Time in which the read model sees what firing has led to; until then a timer is not fired again."""
+"""The time after which the read model has the events of a fired timer; until then the timer is not fired again."""
 DAY_EVERY, ALL_EVERY = timedelta(seconds=10), timedelta(hours=1)
+"""The time between two looks at all timers of the last day, and between two looks at all timers."""
 LONGEST_LATE = CHECKPOINT_LATE + CHECKPOINT_EVERY
+"""How long ago a timer of the last day may be due."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 Due = tuple[Timer, Command[Any]]
-"""A timer that is due, and the command that it becomes."""
+"""A due timer, and its command."""
 
 log = structlog.get_logger()
 
 
 class TimerWorker(OwnedWork):
-    """Fires what is due."""
+    """Fires the timers of a log."""
 
     work: ClassVar[str] = "timers"
     follows: ClassVar[str | None] = Timers.name
@@ -63,16 +64,16 @@ class TimerWorker(OwnedWork):
         super().__init__(conninfo, schema)
         self._writer = writer
         self._clock = clock
-        self._passed: dict[tuple[str, datetime | None], datetime] = {}
-        self._forgets_from = 0
-        self._looked_at = self._day_at = self._all_at = EPOCH
+        self._fired: dict[tuple[str, datetime | None], datetime] = {}
+        self._forget_at_size = 0
+        self._last_look_at = self._day_at = self._all_at = EPOCH
         self._looked_until = EPOCH, ""
         self._found = self._more = False
         self._throttle = Throttle()
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Fire what is due, again and again."""
-        self._passed.clear()
+        """Fire timers until cancelled."""
+        self._fired.clear()
         self._all_at = EPOCH
         while True:
             await self.fire(connection)
@@ -83,13 +84,11 @@ class TimerWorker(OwnedWork):
             await self._wait_until_next(connection)
 
     async def next_due_at(self, connection: AsyncConnection) -> datetime | None:
-        """When the first timer is due that was not at the last look; or when those of a day are looked at, if that look
-        was not at them.
-        """
-        known = [await next_due(connection, self._looked_at)]
-        if self._looked_at > self._day_at - DAY_EVERY:
-            known.append(self._day_at)
-        return min(filter(None, known), default=None)
+        """When the next timer is due, or the next look at all timers of the last day; None for neither."""
+        times = [await next_due(connection, self._last_look_at)]
+        if self._last_look_at > self._day_at - DAY_EVERY:
+            times.append(self._day_at)
+        return min(filter(None, times), default=None)
 
     async def _wait_until_next(self, connection: AsyncConnection) -> None:
         at = await self.next_due_at(connection)
@@ -100,13 +99,13 @@ class TimerWorker(OwnedWork):
         )
 
     async def fire(self, connection: AsyncConnection) -> int:
-        """Fire what is due now, `TIMERS_AT_ONCE` at most; how many that were."""
-        now = self._looked_at = self._clock()
-        self._forget_passed(now)
-        found = await due(connection, self._begin(now), now, TIMERS_AT_ONCE)
+        """Fire the timers that are due, `TIMERS_AT_ONCE` at most; return their number."""
+        now = self._last_look_at = self._clock()
+        self._forget_fired(now)
+        found = await due(connection, self._look_from(now), now, TIMERS_AT_ONCE)
         self._found = bool(found)
-        fresh = [timer for timer in found if self._not_before(timer) <= now]
-        commands = [(timer, command) for timer in fresh if (command := _command(timer, now))]
+        not_fired = [timer for timer in found if self._fire_again_at(timer) <= now]
+        commands = [(timer, command) for timer in not_fired if (command := _command(timer, now))]
         self._more = len(found) == TIMERS_AT_ONCE
         if commands and not await self._fire(connection, commands, now):
             self._more = False
@@ -120,37 +119,37 @@ class TimerWorker(OwnedWork):
     async def _fire(
         self, connection: AsyncConnection, commands: Sequence[Due], now: datetime
     ) -> bool:
-        """Send commands, unless the read model is too far behind the log; whether they were sent."""
-        left = list(commands)
-        while left:
+        """Send commands, unless the read model is too far behind the log; return whether they were sent."""
+        unsent = list(commands)
+        while unsent:
             began = time.monotonic()
             if (view := await read_view_position(connection, Timers.name)).lag > FARTHEST_BEHIND:
                 return False
             self._throttle.note(await all_written(connection) - self._writer.appended)
-            part, left = left[: self._throttle.commands], left[self._throttle.commands :]
+            part, unsent = unsent[: self._throttle.commands], unsent[self._throttle.commands :]
             for (timer, _), outcome in zip(part, await self._send(part), strict=True):
-                idle = outcome.answer is not None and outcome.answer.versioned.position <= view.head
-                self._passed[timer.execution, timer.due] = now + (
-                    CHECKPOINT_EVERY if idle else SETTLE_TIME
+                answer = outcome.answer
+                had_no_effect = answer is not None and answer.versioned.position <= view.head
+                self._fired[timer.execution, timer.due] = now + (
+                    CHECKPOINT_EVERY if had_no_effect else SETTLE_TIME
                 )
             await asyncio.sleep(self._throttle.pause_after(time.monotonic() - began))
         return True
 
-    def _not_before(self, timer: Timer) -> datetime:
-        """Until when it is not fired again."""
-        return self._passed.get((timer.execution, timer.due), EPOCH)
+    def _fire_again_at(self, timer: Timer) -> datetime:
+        """The time before which a timer is not fired again."""
+        return self._fired.get((timer.execution, timer.due), EPOCH)
 
-    def _forget_passed(self, now: datetime) -> None:
-        """Forget what may be fired again, now and then: thousands are kept while thousands are fired."""
-        if len(self._passed) >= self._forgets_from:
-            self._passed = {key: until for key, until in self._passed.items() if until > now}
-            self._forgets_from = 2 * len(self._passed) + TIMERS_AT_ONCE
+    def _forget_fired(self, now: datetime) -> None:
+        """Forget the timers that may be fired again, once their number has doubled."""
+        if len(self._fired) >= self._forget_at_size:
+            self._fired = {key: until for key, until in self._fired.items() if until > now}
+            self._forget_at_size = 2 * len(self._fired) + TIMERS_AT_ONCE
 
-    def _begin(self, now: datetime) -> tuple[datetime, str]:
-        """From where to look for what is due: mostly only what has become due in the last seconds.
+    def _look_from(self, now: datetime) -> tuple[datetime, str]:
+        """The time and id after which to look for due timers: usually those that became due in the last seconds.
 
-        Events may be of the past, so now and then all of the last day is looked at, and every hour all
-        there is.
+        Events may be dated back, so every `DAY_EVERY` all timers of the last day are looked at, and every `ALL_EVERY` all timers.
         """
         if now >= self._all_at:
             self._all_at, self._day_at = now + ALL_EVERY, now + DAY_EVERY
@@ -161,7 +160,7 @@ class TimerWorker(OwnedWork):
         return self._looked_until
 
     async def _send(self, commands: Sequence[Due]) -> list[WriteOutcome]:
-        """What became of commands that are due. Where the database is away, all is looked at again soon."""
+        """Send commands, and return their outcomes. Where the database is unavailable, all timers are looked at again soon."""
         messages = [
             Message(f"execution/{timer.execution}", command, ACTOR, correlation="timer")
             for timer, command in commands
@@ -178,7 +177,7 @@ class TimerWorker(OwnedWork):
 
 
 def _command(timer: Timer, now: datetime) -> Command[Any] | None:
-    """What is due. A checkpoint that is very late comes no more."""
+    """The command of a due timer; None for an automatic checkpoint that is more than `CHECKPOINT_LATE` late."""
     if timer.retry_at is not None and timer.retry_at <= now:
         return StartRetry()
     if (times_out := timer.times_out_at) is not None and times_out <= now:
