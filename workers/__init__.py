@@ -1,1 +1,1 @@
-"""Acts when something is due: a projection says what, a worker does it."""
+"""Workers: background tasks that do what is due, as the tables of projections show it."""

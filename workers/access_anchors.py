@@ -1,8 +1,8 @@
-"""Anchors the access log in the log of events every minute in which it moved, and makes the partitions of days to come.
+"""Anchors new entries of the access log in the event log, once a minute, and makes the partitions of the next days.
 
-An anchor says what the chain was: from then on nothing before it can be changed, left out or put in another order
-unseen. What was anchored is never anchored again, so entries that are lost stop it instead. An anchor is of one day,
-in UTC, and names it, so that it stays whole, or goes as a whole and with no other day, where days are retired.
+An anchor has the hash of the last entry: from then on, a change, gap or reordering of earlier entries is detected. Anchored
+entries are never anchored again, so lost entries stop the anchoring. The entries of an anchor are of one day, in UTC, which
+the anchor names: so all of them are retired together, with that day.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from projections.audit.access.segments import MOST, AccessSegment, hashes_betwee
 from workers.ownership import OwnedWork
 
 EVERY = timedelta(minutes=1)
+"""The time from one anchor to the next."""
 STOPPED = 10.0
-"""Seconds between two looks after a fault: somebody may have mended it."""
+"""Seconds between two tries after a fault, which an operator may repair."""
 HEAD = "SELECT id FROM access_head"
 LAST_OF_DAY = """SELECT max(id), CAST(max(at) AT TIME ZONE 'UTC' AS date) FROM access_log WHERE id > %(after)s AND id <= %(until)s AND at < (
     SELECT date_trunc('day', at, 'UTC') + interval '24 hours' FROM access_log WHERE id = %(after)s + 1)"""
@@ -53,17 +54,17 @@ class AccessAnchorer(OwnedWork):
         self._writer = writer
         self._store = store
         self._clock = clock
-        self._next = clock() + EVERY
-        self._made: date | None = None
+        self._next_at = clock() + EVERY
+        self._days_made_on: date | None = None
         self._fault = ""
-        self._all_until = -1
-        """The last entry, where all are anchored."""
-        self._waits = False
-        """Whether there are entries that are to be anchored once it is time."""
+        self._all_anchored_until = -1
+        """The last entry, if all entries up to it are anchored."""
+        self._has_waiting = False
+        """Whether entries wait for the next anchor."""
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Look again and again."""
-        self._all_until = -1
+        """Anchor entries until cancelled."""
+        self._all_anchored_until = -1
         while True:
             try:
                 more = await self.anchor(connection)
@@ -80,35 +81,35 @@ class AccessAnchorer(OwnedWork):
                     await self.wait_for_work(connection, due_in=self._due_in)
 
     async def anchor(self, connection: AsyncConnection) -> bool:
-        """Anchor what is due; whether there is more.
+        """Anchor the entries that are due; return whether there are more.
 
         Raises:
             LookupError: entries are missing, some of which may have been anchored.
         """
         now = self._clock()
-        if self._made != now.date():
+        if self._days_made_on != now.date():
             await connection.execute(MAKE_DAYS, (now.date(),))
-            self._made = now.date()
+            self._days_made_on = now.date()
         head = await _head(connection)
-        if head == self._all_until:
-            self._waits = False
+        if head == self._all_anchored_until:
+            self._has_waiting = False
             return False
         anchored = await self._read_anchored()
         if head < anchored:
             raise LookupError(f"{anchored} entries were anchored, but the last one is {head}")
         if head == anchored:
-            self._all_until = head
-        self._waits = head > anchored
-        if not self._waits or (now < self._next and head - anchored < MOST):
+            self._all_anchored_until = head
+        self._has_waiting = head > anchored
+        if not self._has_waiting or (now < self._next_at and head - anchored < MOST):
             return False
-        self._waits = False
+        self._has_waiting = False
         until, day = await _last_of_day(connection, anchored, min(head, anchored + MOST))
         await self._anchor(connection, anchored, until, day)
-        self._next = now + EVERY
+        self._next_at = now + EVERY
         return until < head
 
     def _due_in(self) -> float:
-        return (self._next - self._clock()).total_seconds() if self._waits else inf
+        return (self._next_at - self._clock()).total_seconds() if self._has_waiting else inf
 
     async def _anchor(self, connection: AsyncConnection, after: int, until: int, day: date) -> None:
         hashes = await hashes_between(connection, after, until)
@@ -134,10 +135,10 @@ async def _head(connection: AsyncConnection) -> int:
 
 
 async def _last_of_day(connection: AsyncConnection, after: int, until: int) -> tuple[int, date]:
-    """The last entry in (after, until] that is of the day of the first, and that day.
+    """The last entry in (after, until] of the same day as the first one, and that day.
 
     Raises:
-        LookupError: that one is missing.
+        LookupError: the first one is missing.
     """
     cursor = await connection.execute(LAST_OF_DAY, {"after": after, "until": until})
     row = await cursor.fetchone()

@@ -1,9 +1,8 @@
-"""Takes days out of the access log that need not be kept any longer, the oldest first.
+"""Deletes the days of the access log that need not be kept any longer, the oldest first.
 
-What goes is recorded in the event log (`access.retired`): which entries they were, and the hashes by which the chain
-goes on behind them. Only then is the partition dropped; a process that goes on after a crash drops it. A day that a
-legal hold keeps stays until the last moment, recorded or not, and so does one that was not anchored 30 days ago, or that
-does not fit: what was changed is not let go.
+First an event (`access.retired`) records the entries of a day, and the hashes with which the chain continues. Then the
+partition is dropped, after a crash by the next process. Up to the drop a legal hold keeps the day. A day also stays if it was
+anchored less than 30 days ago, or has a fault, as changed entries must not be deleted.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from workers.ownership import ownership
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'"
-"""For the connection of the owner: it reads whole days."""
+"""The time limit of the connection of the owner, which reads whole days."""
 ANCHORED_LATE = f"it was anchored less than {LEAST_DAYS} days ago"
 
 log = structlog.get_logger()
@@ -51,13 +50,13 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class RetiredDay(DayOutcome):
-    """What became of a day: how many entries went, or why they stay."""
+    """The outcome of a day: how many entries were deleted, or why they stay."""
 
     entries: int = 0
 
 
 class AccessRetirer(RetentionWorker):
-    """Retires what is older than so many days, one process at a time."""
+    """Retires the days that are older than so many days, one process at a time."""
 
     def __init__(
         self,
@@ -80,17 +79,19 @@ class AccessRetirer(RetentionWorker):
         return {each.day for each in await self.retire(days) if each.outcome == "waiting"}
 
     async def retire(self, days: Collection[date] | None = None) -> list[RetiredDay]:
-        """Retire the days that are past, or some of them; what became of each."""
+        """Retire all old days, or some of them; return the outcome of each."""
         async with ownership(
             self._conninfo, self._schema, "access retirement", self.slots and self.slots.slow
         ) as connection:
             await connection.execute(AT_LENGTH)
             past = await days_of_access(connection, self._clock().date() - self._days)
             return [
-                await self._report(connection, day) for day in past if days is None or day in days
+                await self._retire_and_report(connection, day)
+                for day in past
+                if days is None or day in days
             ]
 
-    async def _report(self, connection: AsyncConnection, day: date) -> RetiredDay:
+    async def _retire_and_report(self, connection: AsyncConnection, day: date) -> RetiredDay:
         report = RetiredDay(day)
         with reporting(report, connection, "the access log of a day stays"):
             report.entries = await self._retire(connection, Day(day, ""))
@@ -100,10 +101,10 @@ class AccessRetirer(RetentionWorker):
         return report
 
     async def _retire(self, connection: AsyncConnection, day: Day) -> int:
-        """How many entries went.
+        """Retire a day; return the number of its entries.
 
         Raises:
-            NotRemoved: none may go yet.
+            NotRemoved: the day may not be deleted yet.
         """
         span = await entries_of(connection, day.bounds)
         checked = await holds_of(connection, self._store, day, OF_READS)
@@ -119,7 +120,7 @@ class AccessRetirer(RetentionWorker):
         return 0 if span is None else span[1] - span[0] + 1
 
     async def _is_recorded(self, first: int, last: int) -> bool:
-        """Whether the log has it already: the process was cut off before the drop, or a hold kept the day."""
+        """Whether an event has retired these entries already: a process was interrupted before the drop, or a hold kept the day."""
         versioned = await self._store.load(STREAM)
         state: AccessRetirements | None = versioned and versioned.state
         return state is not None and state.has(first, last)
@@ -127,11 +128,11 @@ class AccessRetirer(RetentionWorker):
     async def _record(
         self, connection: AsyncConnection, day: date, span: tuple[int, int], position: int
     ) -> None:
-        """Record what goes, unless a hold was placed after a position.
+        """Record the retirement of a day, unless a hold was placed after a position.
 
         Raises:
-            LookupError: something in it does not fit.
-            NotRemoved: a hold was placed, or the database is away.
+            LookupError: the entries have a fault.
+            NotRemoved: a hold was placed, or the database is unavailable.
         """
         first, last = span
         before = await hash_before(connection, first)

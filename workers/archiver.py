@@ -1,9 +1,9 @@
-"""Moves the log lines of past days from the table into the archive, and makes partitions for days to come.
+"""Moves the log lines of past days from the table into the archive, and makes partitions for the next days.
 
-For each day: its lines are written to files, each is read back and compared with the table, and recorded
-in the event log. Only then do they leave the table, in one transaction with the rows that say where they
-are now. So readers see each line once, and a process that goes on after a crash begins with the first step that
-was not done. A legal hold keeps a day until the last moment: no hold can be placed while it leaves.
+The lines of a day are written to files; each file is read back, compared with the table, and recorded in the event log. Then
+the lines are deleted from the table, in one transaction with the rows that name their files. So readers see each line once,
+and after a crash the next process continues with the first step that was not done. A legal hold keeps a day up to its
+deletion: no hold can be placed during the deletion.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from workers.ownership import ownership
 
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
-"""For the connection of the owner: it reads whole days, and waits for files."""
+"""The time limits of the connection of the owner, which reads whole days, and waits for files."""
 FAILURE = "log lines cannot be archived"
 
 log = structlog.get_logger()
@@ -56,19 +56,19 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class DayReport(DayOutcome):
-    """What became of a day, or would: its lines, its files, the holds that keep it, or why it stays."""
+    """The outcome of a day, also of a dry run: its lines, its files, the holds that keep it, or why it stays."""
 
     lines: int = 0
     files: list[str] = field(default_factory=list)
     bytes: int = 0
     holds: dict[str, int] = field(default_factory=dict)
-    """Each hold, and how many executions it keeps."""
+    """The number of executions that each hold keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineRetention:
-    """Where archived lines go, and for how many days they stay in the table; `work` is for files on
-    their way. And for how many days the access log is kept.
+    """The retention settings: the URL of the archive, a folder for files that are being written, and for how many days log
+    lines stay in their table, entries of the access log are kept, and events stay in their table.
     """
 
     url: str
@@ -76,7 +76,7 @@ class LineRetention:
     work: Path
     access_days: int = DEFAULT_DAYS
     event_days: int | None = None
-    """And for how many days events stay in the table at least; None: for ever."""
+    """None: events are never archived."""
 
     def first_retained_day(self, now: datetime) -> date:
         """The first day that stays in the table."""
@@ -84,7 +84,7 @@ class LineRetention:
 
 
 class Archiver(RetentionWorker):
-    """Archives what is past, one process at a time."""
+    """Archives the log lines of past days, one process at a time."""
 
     def __init__(
         self,
@@ -127,14 +127,14 @@ class Archiver(RetentionWorker):
         counts: bool = True,
         patience: float | None = None,
     ) -> list[DayReport]:
-        """Archive the days that are past, or some of them, the oldest first, or only say what would become of them.
+        """Archive all past days, or some of them, the oldest first; with `dry_run` only report the outcomes.
 
-        Without `counts`, the lines of days that stay are not counted. With `moves`, the archive may be at another place
-        than before, if its files are there, too.
+        Without `counts`, the lines of days that stay are not counted. With `moves`, the archive may have another location than
+        before, if its files are there, too.
 
         Raises:
-            TimeoutError: for so many seconds another process has been archiving.
-            ArchiveFailed: the archive of this log is at another place.
+            TimeoutError: another process has been archiving for `patience` seconds.
+            ArchiveFailed: the archive of this log has another location.
         """
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(patience):
@@ -159,7 +159,7 @@ class Archiver(RetentionWorker):
             ]
 
     async def _make_days(self, connection: AsyncConnection, today: date) -> None:
-        """Make partitions for a week to come, and drop that of before once it is empty."""
+        """Make the partitions of the next week, and drop the table of an earlier build once it is empty."""
         try:
             async with connection.transaction():
                 await connection.execute(SHORT_LOCK_TIMEOUT)
@@ -196,7 +196,7 @@ class Archiver(RetentionWorker):
             log.info("log lines archived", day=str(day.day), lines=report.lines, bytes=report.bytes)
 
     async def _write_files(self, connection: AsyncConnection, day: Day) -> list[ArchiveFile]:
-        """Files with all lines that the table has of a day, each of them recorded."""
+        """Write all lines of a day in the table to files, and record each file in the event log; return the files."""
         stream = f"archive/{day.day}"
         versioned = await self._store.load(stream)
         state: ArchivedDay | None = versioned and versioned.state
@@ -223,10 +223,10 @@ class Archiver(RetentionWorker):
     async def _take_out(
         self, connection: AsyncConnection, day: Day, files: list[ArchiveFile], checked: Checked
     ) -> None:
-        """Take the lines out of the table.
+        """Delete the lines of a day from the table.
 
         Raises:
-            NotRemoved: they are still there, as a hold was placed, or a line came.
+            NotRemoved: they were not deleted, as a hold was placed, or a line was added.
         """
         try:
             async with connection.transaction():
@@ -234,4 +234,4 @@ class Archiver(RetentionWorker):
                 drop = partial(table.drop, connection, day)
                 await drop_unless_held(connection, checked.position, drop)
         except Changed:
-            raise NotRemoved("waiting", "a line came meanwhile") from None
+            raise NotRemoved("waiting", "a line was added meanwhile") from None

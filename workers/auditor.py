@@ -1,9 +1,8 @@
-"""Walks through the log, slowly, and reports what does not fit.
+"""Checks the whole log slowly, in rounds, and reports faults.
 
-A step looks at the events of one tile: each against its leaf in the tree, its version against the one before, and
-the executions that begin there against what the lists have of them. A round goes as far as the signed tree did when
-it began. What does not fit is looked at once more, after a moment, before it is reported: in the log, once, and
-once more when it is gone.
+A step checks the events of one tile: each event against its leaf in the tree, its version against the version before, and the
+executions that begin there against their rows in the lists. A round ends at the size that the signed tree had when the round
+began. A fault is confirmed by a second check after a moment. Then an event reports it, and another event that it has gone.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ from workers.ownership import OwnedWork
 
 ACTOR = "system"
 EVERY = timedelta(hours=1)
-"""From the beginning of a round to that of the next, at least."""
+"""The least time from the beginning of a round to the beginning of the next one."""
 IDLE = 30.0
-"""Seconds between two looks whether the next round is due."""
+"""Seconds between two checks whether the next round is due."""
 AGAIN = 2.0
-"""Seconds after which what does not fit is looked at once more."""
+"""Seconds before a fault is checked again."""
 TOGETHER = 16
-"""Executions that are read together, of each up to a page: one by one, most of the work was to ask for each."""
+"""Executions whose first pages are read in one query: with a query for each, most of the time would be spent on queries."""
 AT_LENGTH = "SET statement_timeout = '60s'"
-"""For the connection of the owner: 256 events may have 256 MiB to hash."""
+"""The time limit of the connection of the owner: 256 events may have 256 MiB to hash."""
 Look = Callable[[], Awaitable[list[Fault]]]
 
 log = structlog.get_logger()
@@ -76,7 +75,7 @@ class Auditor(OwnedWork):
         self._check = HistoryCheck(store, Executions(store.codec), pace=self._pace)
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Take one step after the other."""
+        """Check the log until cancelled."""
         while True:
             await connection.execute(AT_LENGTH)
             while await self.step(connection):
@@ -84,31 +83,31 @@ class Auditor(OwnedWork):
             await self.wait_for_work(connection, IDLE)
 
     async def step(self, connection: AsyncConnection) -> bool:
-        """Look at the next events, or begin a round that is due; whether there was anything to do."""
+        """Check the next events, or begin a round that is due; return False where neither was possible."""
         found = await walk.walk_of(connection)
         if found is None:
-            log.error("the auditor does not know where it is", reason="its row is lost")
+            log.error("the auditor cannot continue", reason="the row of its position is lost")
             return False
         head = await head_of(connection)
         if head is not None and head.origin == found.origin and found.position < found.until:
-            await self._page(connection, found.position, found.until)
-        elif await self._has_tree(connection, head) and (
+            await self._check_page(connection, found.position, found.until)
+        elif await self._may_begin_round(connection, head) and (
             self._clock() >= found.began_at + EVERY or (head and head.origin != found.origin)
         ):
-            await self._begin(connection)
+            await self._begin_round(connection)
         else:
             return False
-        await self._report(connection)
+        await self._report_faults(connection)
         return True
 
     @staticmethod
-    async def _has_tree(connection: AsyncConnection, head: TreeHead | None) -> bool:
-        """Not before the first head is signed, of a new log or of one that has another id by now."""
+    async def _may_begin_round(connection: AsyncConnection, head: TreeHead | None) -> bool:
+        """Whether a head is signed for the present id of the log; or there is no row of a head, which a round reports."""
         log_id, _ = await log_of(connection)
         return head is None or head.origin == origin_of(log_id)
 
-    async def _begin(self, connection: AsyncConnection) -> None:
-        """Begin a round: where the log ends, and whether its head is signed."""
+    async def _begin_round(self, connection: AsyncConnection) -> None:
+        """Begin a round with a check of the signed head."""
 
         async def look() -> list[Fault]:
             found = await start(connection)
@@ -123,22 +122,24 @@ class Auditor(OwnedWork):
         if not until:
             await self._end_round(connection)
 
-    async def _page(self, connection: AsyncConnection, after: int, until: int) -> None:
+    async def _check_page(self, connection: AsyncConnection, after: int, until: int) -> None:
         until = min(after - after % WIDTH + WIDTH, until)
-        faults = await self._confirm(lambda: self._events(connection, after, until))
-        begun = await read_begun(connection, after, until)
-        for first in range(0, len(begun), TOGETHER):
-            of_some = partial(self._check.faults_of, begun[first : first + TOGETHER])
-            faults += await self._confirm(of_some)
+        faults = await self._confirm(lambda: self._check_events(connection, after, until))
+        executions = await read_begun(connection, after, until)
+        for first in range(0, len(executions), TOGETHER):
+            check = partial(self._check.faults_of, executions[first : first + TOGETHER])
+            faults += await self._confirm(check)
         await walk.reach(connection, until, await self._store_faults(connection, faults))
         await self._pace(until - after)
         found = await walk.walk_of(connection)
         if found is not None and found.position >= found.until:
             await self._end_round(connection)
 
-    async def _events(self, connection: AsyncConnection, after: int, until: int) -> list[Fault]:
+    async def _check_events(
+        self, connection: AsyncConnection, after: int, until: int
+    ) -> list[Fault]:
         head = await head_of(connection)
-        if head is None or head.size < until:  # it is another log by now
+        if head is None or head.size < until:  # the log has another id now
             return []
         return [
             *await page_faults(connection, after, until),
@@ -146,32 +147,32 @@ class Auditor(OwnedWork):
         ]
 
     async def _confirm(self, look: Look) -> list[Fault]:
-        """What is found twice, with a moment between."""
+        """The faults that are found twice, with a pause of `AGAIN` seconds between."""
         faults = await look()
         if not faults:
             return []
         await asyncio.sleep(AGAIN)
-        places = {walk.fault_id(fault) for fault in faults}
-        return [fault for fault in await look() if walk.fault_id(fault) in places]
+        first_ids = {walk.fault_id(fault) for fault in faults}
+        return [fault for fault in await look() if walk.fault_id(fault) in first_ids]
 
     async def _pace(self, events: int) -> None:
         await asyncio.sleep(events / self._rate)
 
     async def _store_faults(self, connection: AsyncConnection, faults: list[Fault]) -> int:
-        """Note what was found; how many faults."""
+        """Store faults in the table, and log the new ones; return their number."""
         for fault in faults:
             if await walk.store_fault(connection, fault):
-                log.error("what is stored does not fit", fault=str(fault))
+                log.error("stored data has a fault", fault=str(fault))
         return len(faults)
 
-    async def _report(self, connection: AsyncConnection) -> None:
-        """Say in the log what it does not say yet."""
+    async def _report_faults(self, connection: AsyncConnection) -> None:
+        """Record the faults that no event reports yet."""
         for id_, fault in await walk.read_unreported(connection):
             if await self._send(id_, ReportFault(**fault.members())):
                 await walk.mark_reported(connection, id_)
 
     async def _end_round(self, connection: AsyncConnection) -> None:
-        """Say which faults of before are gone."""
+        """Record which earlier faults were not found any more in this round."""
         for id_ in await walk.stale(connection):
             if await self._send(id_, WithdrawFault()):
                 log.info("a fault is gone", fault=id_)
@@ -182,6 +183,6 @@ class Auditor(OwnedWork):
         try:
             await self._writer.send(message)
         except DomainError as error:
-            log.warning("the log cannot say what the auditor found", reason=error.detail)
+            log.warning("a finding of the auditor cannot be recorded", reason=error.detail)
             return False
         return True

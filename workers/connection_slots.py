@@ -1,4 +1,4 @@
-"""A limit to the connections that the work of many logs of one process holds at once. Work that is idle holds none."""
+"""Limits how many connections the work of all logs of a process has open. Idle work has no connection."""
 
 from __future__ import annotations
 
@@ -10,25 +10,22 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 POLL_INTERVAL = 3_600.0
-"""Seconds after which work is looked for although nothing woke it, of one log among many."""
+"""Seconds between two polls for the work of one of many logs, unless something wakes the work."""
 CLOCK_INTERVAL = 30.0
-"""Seconds between two looks at the clock while it waits until something is due."""
+"""Seconds between two checks of the clock while work waits until something is due."""
 SHORTEST_WAIT = 5.0
-"""Seconds that it waits at least without its connection."""
-
+"""Seconds that work waits at least once its connection is closed."""
 
 SPREAD = Random()  # noqa: S311 - no secret
 
 
 def poll_interval() -> float:
-    """`POLL_INTERVAL`, or down to half of it: logs whose work began together are not looked at together again."""
+    """A random time between half of `POLL_INTERVAL` and all of it, so that logs are not polled at the same time."""
     return POLL_INTERVAL * SPREAD.uniform(0.5, 1.0)
 
 
 class ConnectionSlots(NamedTuple):
-    """How many kinds of work, of all logs together, may hold a connection at once: work that follows logs for views,
-    work that takes moments, and work that takes long.
-    """
+    """Slots for the connections of the work of all logs: for followers of views, for work that is quick, and for slow work."""
 
     views: asyncio.Semaphore
     quick: asyncio.Semaphore
@@ -36,13 +33,13 @@ class ConnectionSlots(NamedTuple):
 
     @classmethod
     def of(cls, number: int) -> ConnectionSlots:
-        """So many for quick work, as many for views, and a quarter as many for slow work."""
+        """Slots for a number of connections of quick work, as many of views, and a quarter as many of slow work."""
         quick = max(2, number)
         return cls(*(asyncio.Semaphore(most) for most in (quick, quick, max(1, number // 4))))
 
 
 class ReleasableConnection:
-    """A connection that holds the lock of some work. It is closed while the work is idle, and opened again after."""
+    """A connection that holds the lock of some work. It is closed while the work is idle, and opened again afterwards."""
 
     def __init__(
         self, connect: Callable[[], Awaitable[AsyncConnection]], slot: asyncio.Semaphore
@@ -60,7 +57,7 @@ class ReleasableConnection:
         """Wait for a slot, and connect.
 
         Raises:
-            psycopg.Error: the database is away.
+            psycopg.Error: the database is unavailable.
         """
         await self._slot.acquire()
         try:

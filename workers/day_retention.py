@@ -35,15 +35,14 @@ from workers.connection_slots import ConnectionSlots
 CHECK_INTERVAL, RETRY_INTERVAL = 3600.0, 30.0
 """Seconds between two checks of all past days, and of those that wait for something."""
 SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
-"""To wait for the table: all that come later, writers too, wait behind."""
+"""The time limit for the lock of a table: short, as later readers and writers wait behind it."""
 SPREAD = Random()  # noqa: S311 - no secret
 MOST_ATTEMPTS, LONGEST_PAUSE = 20, 2.0
-"""How often it tries to drop a day while no other connection uses the table or the log, and at most how many seconds lie
-between two tries.
+"""Tries to drop a day, each of which needs a moment when no other connection uses the table or the log, and the longest
+pause, in seconds, between two tries.
 """
 CheckDays = Callable[[Collection[date] | None], Awaitable[Collection[date]]]
-"""Checks some days, or all past days; returns those that wait for something."""
-
+"""A function that checks some days, or all past days, and returns those that wait for something."""
 
 FAILURES = (ArchiveFailed, DomainError, LookupError, OSError, psycopg.Error)
 
@@ -52,7 +51,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class DayOutcome:
-    """What became of a day, or would, and why it stays."""
+    """The outcome of a day, also of a dry run, and why it stays."""
 
     day: date
     outcome: str = "due"
@@ -60,11 +59,11 @@ class DayOutcome:
 
 
 class RetentionWorker(Background):
-    """Takes out of a table what is old, one process at a time."""
+    """Deletes old rows from a table, one process at a time."""
 
     outages = OUTAGES
     slots: ConnectionSlots | None = None
-    """Limits the connections of the work of all logs, if there are others."""
+    """The slots for the connections of the work of all logs; None where the process works for one log."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class RetentionWorker(Background):
 
 
 class NotRemoved(Exception):
-    """A day, or a range of events, is not removed: the outcome (`waiting`: it is checked again soon), and why."""
+    """A day, or a range of events, is not removed. `outcome`: `waiting` if it is checked again soon, or another word."""
 
     def __init__(self, outcome: str, reason: str) -> None:
         super().__init__(outcome, reason)
@@ -106,25 +105,25 @@ def reporting(report: DayOutcome, connection: AsyncConnection, failure: str) -> 
 
 
 def require_no_hold(checked: Checked) -> None:
-    """Raises NotRemoved where a hold keeps a day, or may keep it."""
+    """Check that no hold keeps a day, or may keep it. Raises NotRemoved."""
     require_known(checked)
     if checked.holds:
         raise NotRemoved("on hold", describe_holds(checked.holds))
 
 
 def require_known(checked: Checked) -> None:
-    """Raises NotRemoved where what holds keep cannot be said yet."""
+    """Check that it is known what holds keep. Raises NotRemoved."""
     if checked.unknown:
         raise NotRemoved("waiting", checked.unknown)
 
 
 def describe_holds(holds: Sequence[Holding]) -> str:
-    """Holds, and how many executions each keeps."""
+    """A text with the holds, and the number of executions that each keeps."""
     return ", ".join(f"{each.hold} (executions: {each.executions})" for each in holds)
 
 
 async def check_periodically(check: CheckDays) -> None:
-    """Check all days every hour, and meanwhile, twice a minute, those that wait, until cancelled."""
+    """Check all days every hour, and those that wait every `RETRY_INTERVAL` seconds in between, until cancelled."""
     while True:
         due = monotonic() + CHECK_INTERVAL
         waiting = await check(None)
@@ -139,31 +138,31 @@ async def drop_unless_held(
 ) -> None:
     """Drop a day at a moment when no other connection writes, unless a hold was placed after a position.
 
-    Writers lock the log before the table or after it, so to wait for both could wait for ever: this
-    waits for the table, tries the log, and lets go of both where it is busy.
+    Some writers lock the log before the table, others after it, so waiting for both locks could be a deadlock: this waits for
+    the table, tries the lock of the log, and releases both where that is taken.
 
     Raises:
         NotRemoved: a hold was placed.
-        LockNotAvailable: there was no such moment.
+        LockNotAvailable: there was no such moment in `MOST_ATTEMPTS` tries.
     """
-    # Most of what was recorded meanwhile is looked through now, while others may write.
-    position = await _unless_held(connection, position)
-    for tried in range(1, MOST_ATTEMPTS + 1):
+    # Most of the new events are searched for holds here, while others may write.
+    position = await _require_no_new_hold(connection, position)
+    for attempt in range(1, MOST_ATTEMPTS + 1):
         try:
             async with connection.transaction():
                 await connection.execute(SHORT_LOCK_TIMEOUT)
                 await drop()
                 await lock_log(connection)
-                await _unless_held(connection, position)
+                await _require_no_new_hold(connection, position)
             return
         except BUSY:
-            if tried == MOST_ATTEMPTS:
+            if attempt == MOST_ATTEMPTS:
                 raise
             await asyncio.sleep(SPREAD.uniform(0, LONGEST_PAUSE))
 
 
-async def _unless_held(connection: AsyncConnection, position: int) -> int:
-    """The head of the log, if no hold was placed after a position."""
+async def _require_no_new_hold(connection: AsyncConnection, position: int) -> int:
+    """Check that no hold was placed after a position; return the head of the log. Raises NotRemoved."""
     placed, head = await is_placed_since(connection, position)
     if placed:
         raise NotRemoved("waiting", "a hold was placed meanwhile")

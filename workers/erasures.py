@@ -1,4 +1,4 @@
-"""What the erasure of a customer goes through, executions and then orders, and what legal holds keep of it."""
+"""The pages of an erasure of a customer, first of executions and then of orders, and the holds that keep some of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from projections.log_lines.archive.holds_on import holds_on, holds_on_orders
 
 NONE: Mapping[str, Sequence[str]] = {}
 ORDERS = "orders:"
-"""What the cursor of a job begins with once its executions are done; the last order follows."""
+"""The prefix of the cursor of a job whose executions are done; the cursor of the list of orders follows it."""
 IN_TIME = """SELECT originator_id FROM events WHERE originator_id = ANY(%s::text[])
     AND originator_version = 1 AND notification_id <= %s"""
 
 
 class ErasurePage(NamedTuple):
-    """A page of what a job goes through: things of one kind, where the next page begins, and a position of the
-    log up to which this one goes.
+    """A page of a job: the ids of aggregates of one kind, the cursor of the next page, and the position of the log up to which
+    the list was complete.
     """
 
     kind: str
@@ -33,14 +33,14 @@ class ErasurePage(NamedTuple):
 
 
 class ErasureHolds(NamedTuple):
-    """The holds on things, by their ids, as of a position; no hold may be placed after it meanwhile."""
+    """The holds on executions or orders, by their ids, as of a position. `unless` refuses commands if a hold was placed since."""
 
     holds: Mapping[str, Sequence[str]] = NONE
     position: int = 0
     unless: Unless | None = None
 
     def refusals(self, kind: str) -> tuple[Refusal, ...]:
-        """Each thing that is kept, as one that did not take the command."""
+        """The refusals of the executions or orders that holds keep."""
         return tuple(
             refusal(kind, id_, OnHold.code, OnHold().detail, tuple(holds))
             for id_, holds in self.holds.items()
@@ -53,13 +53,13 @@ NO_HOLDS = ErasureHolds()
 def refusal(
     kind: str, id_: str, code: str, detail: str, holds: tuple[str, ...] | None = None
 ) -> Refusal:
-    """An execution or an order that did not take the command."""
+    """The refusal of an execution or an order."""
     named = {kind: id_} if holds is None else {kind: id_, "holds": holds}
     return Refusal.model_validate({**named, "code": code, "detail": detail})
 
 
 async def orders_of(store: Store, catalog: Catalog, job: Job, limit: int) -> ErasurePage:
-    """The next orders of the customer that an erasure is of, of those that there were when it was asked for."""
+    """The next page of an erasure: orders of its customer that existed when the job was created."""
     after, wanted = (job.cursor or "").removeprefix(ORDERS), {"customer": job.filter["customer"]}
     async with store.reader() as connection:
         page = await catalog.list(connection, "order", wanted, limit=limit, cursor=after)
@@ -71,11 +71,11 @@ async def orders_of(store: Store, catalog: Catalog, job: Job, limit: int) -> Era
 
 
 async def find_erasure_holds(store: Store, part: ErasurePage) -> ErasureHolds:
-    """Which of some executions, or orders, legal holds keep.
+    """Find the legal holds on the executions or orders of a page.
 
     Raises:
-        Damaged: what is held cannot be said.
-        Overloaded: the database is away.
+        Damaged: a hold cannot be read.
+        Overloaded: the database is unavailable.
     """
     found = await store.load_all(f"{part.kind}/{id_}" for id_ in part.ids)
     states = [versioned.state for versioned in found.values()]
@@ -86,6 +86,6 @@ async def find_erasure_holds(store: Store, part: ErasurePage) -> ErasureHolds:
 
 
 def ids_erased(ids: Sequence[str], outcomes: Sequence[WriteOutcome]) -> tuple[str, ...]:
-    """Those of the ids whose content was erased, now or before for the same reason."""
+    """The ids whose content was erased, now, or before for the same reason."""
     pairs = zip(ids, outcomes, strict=True)
     return tuple(id_ for id_, outcome in pairs if outcome.answer is not None)

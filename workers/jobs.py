@@ -1,7 +1,7 @@
-"""Works off jobs: one command for many executions, page by page.
+"""Carries out jobs: one command for many executions, page by page.
 
-A page of commands and the note of how far the job is are one commit, so a job goes on after a crash
-where it was, and no execution gets its command twice.
+The commands of a page and the progress of the job are one commit, so after a crash a job continues where it was, and no
+execution gets the command twice.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ from workers.ownership import POLL_INTERVAL, OwnedWork
 
 ACTOR = "system"
 SOON = 2.0
-"""Seconds between two looks while a job waits to be tried again."""
+"""Seconds between two polls while a job waits to be tried again."""
 BEHIND = 0.05
-"""Seconds to wait for the list of executions, where it is not yet as far as the job."""
+"""Seconds between two polls while the list of executions is behind the position at which a job was created."""
 AGAIN = timedelta(seconds=10)
-"""Time after which a job that failed is tried again."""
+"""The time after which a job that has failed is tried again."""
 PAGE = 100
-"""Executions in one commit: others who write come between two of them."""
+"""Executions in one commit. Other writers can commit between two pages."""
 RUNNING = {"status": JobStatus.RUNNING}
 OLDEST_FIRST = "metadata.createdAt"
-MISTAKE = "The command failed for a reason that the log of the service tells."
+MISTAKE = "The command failed; the diagnostic log of the service has the reason."
 
 log = structlog.get_logger()
 
 
 class JobWorker(OwnedWork):
-    """Works off the jobs of its log; each open job in turn gets a page."""
+    """Carries out the jobs of a log; each open job in turn gets a page."""
 
     work: ClassVar[str] = "jobs"
     follows: ClassVar[str | None] = Catalog.name
@@ -79,11 +79,11 @@ class JobWorker(OwnedWork):
         self._executions = executions
         self._catalog = catalog
         self._clock = clock
-        self._failed: dict[str, datetime] = {}
-        """When each job that failed is tried again."""
+        self._retry_at: dict[str, datetime] = {}
+        """When each job that has failed is tried again."""
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Do a page of each open job, again and again."""
+        """Carry out jobs until cancelled."""
         while True:
             if seconds := await self.advance_all(connection):
                 await self.wait_for_work(connection, seconds)
@@ -91,17 +91,19 @@ class JobWorker(OwnedWork):
                 await asyncio.sleep(0)
 
     async def advance_all(self, connection: AsyncConnection) -> float:
-        """Do a page of each open job; the seconds until the next call."""
+        """Do a page of each open job; return the seconds until the next call."""
         now = self._clock()
-        self._failed = {id_: again_at for id_, again_at in self._failed.items() if again_at > now}
-        open_jobs = [id_ for id_ in await self._open(connection) if id_ not in self._failed]
+        self._retry_at = {
+            id_: again_at for id_, again_at in self._retry_at.items() if again_at > now
+        }
+        open_jobs = [id_ for id_ in await self._list_open(connection) if id_ not in self._retry_at]
         advanced = [await self._advance(id_) for id_ in open_jobs]
         if any(advanced):
             return 0
-        behind = any(id_ not in self._failed for id_ in open_jobs)
-        return BEHIND if behind else SOON if self._failed else POLL_INTERVAL
+        behind = any(id_ not in self._retry_at for id_ in open_jobs)
+        return BEHIND if behind else SOON if self._retry_at else POLL_INTERVAL
 
-    async def _open(self, connection: AsyncConnection) -> list[str]:
+    async def _list_open(self, connection: AsyncConnection) -> list[str]:
         found, cursor = list[str](), None
         while True:
             page = await self._catalog.list(connection, "job", RUNNING, cursor=cursor)
@@ -110,29 +112,29 @@ class JobWorker(OwnedWork):
                 return found
 
     async def _advance(self, id_: str) -> bool:
-        """`advance` that lets no job hold up another."""
+        """Do the next page of a job; after an exception it is tried again later, so that other jobs are not delayed."""
         try:
             return await self.advance(id_)
         except (Overloaded, OutcomeUnknown):
-            self._failed[id_] = self._clock() + timedelta(seconds=SOON)
+            self._retry_at[id_] = self._clock() + timedelta(seconds=SOON)
             return False
         except Exception:
             log.exception("job failed, and is tried again", job=id_, after=str(AGAIN))
-            self._failed[id_] = self._clock() + AGAIN
+            self._retry_at[id_] = self._clock() + AGAIN
             return False
 
     async def advance(self, id_: str) -> bool:
-        """Send the commands of the next page of a job; whether there was something to do.
+        """Send the commands of the next page of a job; return whether there was something to do.
 
         Raises:
-            Overloaded, OutcomeUnknown: the database is away; the next call goes on.
+            Overloaded, OutcomeUnknown: the database is unavailable; the next call continues.
         """
         versioned = await self._store.load(f"job/{id_}")
         if versioned is None or versioned.state.status is not JobStatus.RUNNING:
             return False
         job: Job = versioned.state
         try:
-            page = await self._page(job)
+            page = await self._read_page(job)
         except Invalid as error:
             await self._fail(job, error)
             return True
@@ -146,13 +148,13 @@ class JobWorker(OwnedWork):
             await self._send(job, page, on_hold)
         except (Overloaded, OutcomeUnknown):
             raise
-        except DomainError as error:  # it was cancelled, or advanced by another process
+        except DomainError as error:  # the job was cancelled, or another process has advanced it
             log.info("a page of a job is not done", job=id_, reason=error.code)
             return False
         return True
 
     async def _send(self, job: Job, page: ErasurePage, on_hold: ErasureHolds) -> None:
-        """Send the commands of a page, and note it."""
+        """Send the commands of a page, and the command that records the progress of the job."""
         ids = [id_ for id_ in page.ids if id_ not in on_hold.holds]
         command = _command(job, page.kind)
         messages = [
@@ -176,9 +178,9 @@ class JobWorker(OwnedWork):
 
         await self._writer.send_all(messages, conclude)
 
-    async def _page(self, job: Job) -> ErasurePage:
-        """What comes next; after the executions of an erasure the orders. Raises Invalid where the filter, or the
-        cursor, cannot be read any more.
+    async def _read_page(self, job: Job) -> ErasurePage:
+        """The next page of a job; in an erasure orders follow the executions. Raises Invalid where this program cannot read the
+        filter or the cursor of the job.
         """
         if _erases(job) and (job.cursor or "").startswith(ORDERS):
             return await orders_of(self._store, self._catalog, job, PAGE)
@@ -202,12 +204,12 @@ class JobWorker(OwnedWork):
 
 
 def condition_of(job: Job) -> Condition:
-    """Which executions get the command: those that meet the filter, that the maker of the job could send it to
-    when it was made, and that were there before it.
+    """The condition of the executions that get the command: they meet the filter, the maker of the job could send the command to
+    them when the job was created, and they existed then.
     """
     before = {OLDEST_FIRST: {"$lte": format_time(job.created_at)}}
     wanted: Iterable[Mapping[str, Any]] = (job.scope or {}, job.filter, before)
-    return And(tuple(parser.from_json(one, field) for one in wanted if one))
+    return And(tuple(parser.from_json(each, field) for each in wanted if each))
 
 
 def _erases(job: Job) -> bool:
@@ -229,7 +231,7 @@ def _refusals(kind: str, ids: Sequence[str], outcomes: Sequence[WriteOutcome]) -
     refused: list[Refusal] = []
     for id_, outcome in zip(ids, outcomes, strict=True):
         if isinstance(error := outcome.refused, ArchiveAway):
-            raise error  # what is away now is there later
+            raise error  # not a refusal: the archive may be available later
         if isinstance(error, DomainError):
             refused.append(refusal(kind, id_, error.code, error.detail))
         elif error is not None:

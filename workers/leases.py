@@ -1,12 +1,12 @@
-"""Releases executions whose workers have lost their leases, and marks those that are silent for too long.
+"""Releases executions whose leases are over, and marks running executions without a sign of life as stalled.
 
-The read model has the candidates: executions whose last change of status is longer ago than lease or silence
-allow. The last event and the last heartbeat, which are read here, decide. Then a command is sent that checks
-once more. Each is looked at again when its next lease or silence may be over, not before. One process at a
-time looks, the one that holds an advisory lock.
+The read model has the candidates: executions whose status changed longer ago than their lease or their heartbeat timeout. The
+last event and the last heartbeat, which are read here, decide which of them are due. Those get a command, which checks again.
+Each candidate is checked again when its lease or timeout may be over next. One process at a time does this, the one that holds
+an advisory lock.
 
-While no server ran, no heartbeat could arrive. So silence counts at the earliest from when this process
-became the owner, and from the last leap of the clock.
+While no server was running, no heartbeat could arrive. So silence is counted from when this process became the owner, or from
+the last leap of the clock, at the earliest.
 """
 
 from __future__ import annotations
@@ -36,31 +36,35 @@ from workers.ownership import OwnedWork
 
 ACTOR = "system"
 PAUSE = 1.0
-"""Seconds between two looks at least: a lease is lost, and a stall is marked, so much late at most."""
+"""The least number of seconds between two looks: by so much, at most, commands are late."""
 AT_ONCE = 200
+"""Candidates of one look."""
 FARTHEST_BEHIND = 10_000
-"""Events that the read model may be behind."""
+"""Events that the read model may be behind; otherwise no command is sent."""
 SETTLES = timedelta(seconds=2)
-"""Time in which the read model sees what a command has led to."""
+"""The time after which the read model has the events of a command."""
 LEAP = timedelta(seconds=1)
-"""By how much more time of day than time must have passed between two looks for it to be a leap."""
+"""How much more the time of day must have advanced than the monotonic clock between two looks, to count as a leap."""
 ALL_EVERY = timedelta(seconds=10)
-"""An execution may become due in the past: its silence is watched from now on, or the read model was late."""
+"""The time from one look at all candidates to the next: some become due in the past, as when a heartbeat timeout is set, or
+the read model was behind.
+"""
 EPOCH = datetime.fromtimestamp(0, UTC)
 CLEAN_EVERY, RETENTION = timedelta(hours=1), timedelta(days=1)
+"""The time between two deletions of the heartbeats of ended executions, and how old these are at least."""
 
 log = structlog.get_logger()
 
 
 class DueCommand(NamedTuple):
-    """The command that an execution is due now, if any, and when to look at it again."""
+    """The command that is due for an execution now, if any, and when to check the execution again."""
 
     command: Command[Any] | None
     again_at: datetime
 
 
 class LeaseWorker(OwnedWork):
-    """Looks after leases and silences."""
+    """Releases and stalls the executions of a log."""
 
     work: ClassVar[str] = "leases"
     follows: ClassVar[str | None] = Claims.name
@@ -81,13 +85,13 @@ class LeaseWorker(OwnedWork):
         self._clock = clock
         self._most_lost = most_lost
         self._steady = steady
-        self._looks_again: dict[str, datetime] = {}
-        self._counts_from = self._clean_at = self._all_at = EPOCH
+        self._check_again_at: dict[str, datetime] = {}
+        self._silence_counts_from = self._clean_at = self._all_at = EPOCH
         self._looked_until = EPOCH, ""
-        self._looked = self._clock(), self._steady()
+        self._last_look_at = self._clock(), self._steady()
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Send what is due, again and again."""
+        """Send due commands until cancelled."""
         self.take_over()
         while True:
             if await self.send_due(connection):
@@ -104,26 +108,27 @@ class LeaseWorker(OwnedWork):
         )
 
     async def next_due_at(self, connection: AsyncConnection) -> datetime | None:
-        """When the first lease or silence may be over that was not at the last call of `send_due`; or when all are
-        asked for, if that call was not for all.
-        """
-        known = [await next_silent(connection, self._looked[0]), *self._looks_again.values()]
-        if self._looked[0] > self._all_at - ALL_EVERY:
-            known.append(self._all_at)
-        return min(filter(None, known), default=None)
+        """When the next lease or timeout may be over, or the next look at all candidates is due; None for neither."""
+        times = [
+            await next_silent(connection, self._last_look_at[0]),
+            *self._check_again_at.values(),
+        ]
+        if self._last_look_at[0] > self._all_at - ALL_EVERY:
+            times.append(self._all_at)
+        return min(filter(None, times), default=None)
 
     def take_over(self) -> None:
-        """Count silence from now on: for an unknown time no heartbeat could arrive."""
-        self._looked = self._clock(), self._steady()
-        self._begin_anew(self._looked[0])
+        """Count silence from now on, as for an unknown time no heartbeat could arrive."""
+        self._last_look_at = self._clock(), self._steady()
+        self._count_silence_from(self._last_look_at[0])
 
-    def _begin_anew(self, now: datetime) -> None:
-        self._counts_from = now
-        self._looks_again.clear()
+    def _count_silence_from(self, now: datetime) -> None:
+        self._silence_counts_from = now
+        self._check_again_at.clear()
         self._all_at = EPOCH
 
     async def send_due(self, connection: AsyncConnection) -> bool:
-        """Send what is due now, for `AT_ONCE` executions at most, and as many that are looked at again;
+        """Send the commands that are due, for `AT_ONCE` new candidates and as many that are checked again, at most; return
         whether there may be more.
         """
         now = self._now()
@@ -131,67 +136,75 @@ class LeaseWorker(OwnedWork):
         if now >= self._all_at:
             self._all_at, self._looked_until = now + ALL_EVERY, (EPOCH, "")
         found = await silent(connection, self._looked_until, now, AT_ONCE)
-        fresh = [one for one in found if one.execution not in self._looks_again]
-        again = [key for key, at in self._looks_again.items() if at <= now][:AT_ONCE]
+        candidates = [each for each in found if each.execution not in self._check_again_at]
+        again = [key for key, at in self._check_again_at.items() if at <= now][:AT_ONCE]
         if again:
-            fresh += await silent_of(connection, again, now)
-        if fresh and (await read_view_position(connection, Claims.name)).lag > FARTHEST_BEHIND:
+            candidates += await silent_of(connection, again, now)
+        if candidates and (await read_view_position(connection, Claims.name)).lag > FARTHEST_BEHIND:
             return False
-        over = len(found) < AT_ONCE
-        self._looked_until = (now - SETTLES, "") if over else found[-1].sort_key
+        is_last_page = len(found) < AT_ONCE
+        self._looked_until = (now - SETTLES, "") if is_last_page else found[-1].sort_key
         for execution in again:
-            del self._looks_again[execution]
-        if without := self._without_sign(fresh, now):
-            await self._send(await self._messages(without, now))
-        return not over or len(again) == AT_ONCE
+            del self._check_again_at[execution]
+        if without_heartbeat := self._select_without_heartbeat(candidates, now):
+            await self._send(await self._due_messages(without_heartbeat, now))
+        return not is_last_page or len(again) == AT_ONCE
 
-    def _without_sign(
-        self, fresh: Sequence[SilentExecution], now: datetime
+    def _select_without_heartbeat(
+        self, candidates: Sequence[SilentExecution], now: datetime
     ) -> list[SilentExecution]:
-        """Those whose last heartbeat is long ago, too; notes when each of the others is looked at again."""
-        without = []
-        for one in fresh:
-            silent_at = one.silent_at(max(one.heard_at or self._counts_from, self._counts_from))
+        """The candidates whose last heartbeat is also too long ago; notes when to check the others again."""
+        selected = []
+        for each in candidates:
+            silent_at = each.silent_at(self._silent_since(each))
             if silent_at > now:
-                self._looks_again[one.execution] = silent_at
+                self._check_again_at[each.execution] = silent_at
             else:
-                without.append(one)
-        return without
+                selected.append(each)
+        return selected
+
+    def _silent_since(self, candidate: SilentExecution) -> datetime:
+        """The time of the last heartbeat, or from when silence is counted, whichever is later."""
+        counts_from = self._silence_counts_from
+        return max(candidate.heard_at or counts_from, counts_from)
 
     async def _clean(self, connection: AsyncConnection, now: datetime) -> None:
-        """Now and then drop the heartbeats of executions that have ended."""
+        """Delete the heartbeats of ended executions, once per `CLEAN_EVERY`."""
         if now < self._clean_at:
             return
         self._clean_at = now + CLEAN_EVERY
         if not (await read_view_position(connection, Claims.name)).lag:
             await forget_ended(connection, now - RETENTION)
 
-    async def _messages(self, fresh: Sequence[SilentExecution], now: datetime) -> list[Message]:
-        """The commands that are due; notes when each execution is looked at again."""
-        states = await self._store.load_all(f"execution/{one.execution}" for one in fresh)
+    async def _due_messages(
+        self, candidates: Sequence[SilentExecution], now: datetime
+    ) -> list[Message]:
+        """The commands that are due; notes when to check each execution again."""
+        states = await self._store.load_all(f"execution/{each.execution}" for each in candidates)
         messages = []
-        for one in fresh:
-            stream = f"execution/{one.execution}"
-            due = self._due(states[stream].state, one, now) if stream in states else None
-            self._looks_again[one.execution] = due.again_at if due else now + SETTLES
+        for each in candidates:
+            stream = f"execution/{each.execution}"
+            due = self._due_command(states[stream].state, each, now) if stream in states else None
+            self._check_again_at[each.execution] = due.again_at if due else now + SETTLES
             if due and due.command:
                 messages.append(Message(stream, due.command, ACTOR, correlation="lease"))
         return messages
 
     def _now(self) -> datetime:
-        """The time of day; a leap of it counts as a sign of life of every execution."""
+        """The time of day. After a leap of the clock silence is counted anew."""
         now, steady = self._clock(), self._steady()
-        passed = timedelta(seconds=steady - self._looked[1])
-        if now - self._looked[0] > passed + LEAP:
+        passed = timedelta(seconds=steady - self._last_look_at[1])
+        if now - self._last_look_at[0] > passed + LEAP:
             log.warning("the clock leapt: leases begin anew")
-            self._begin_anew(now)
-        self._looked = now, steady
+            self._count_silence_from(now)
+        self._last_look_at = now, steady
         return now
 
-    def _due(self, execution: Execution, one: SilentExecution, now: datetime) -> DueCommand:
-        heard_at = one.heard_at
-        counts_from = max(heard_at or self._counts_from, self._counts_from)
-        lost_at, stalls_at = execution.lease_until(counts_from), execution.stalls_at(counts_from)
+    def _due_command(
+        self, execution: Execution, candidate: SilentExecution, now: datetime
+    ) -> DueCommand:
+        heard_at, since = candidate.heard_at, self._silent_since(candidate)
+        lost_at, stalls_at = execution.lease_until(since), execution.stalls_at(since)
         if lost_at is not None and execution.claim is not None and lost_at <= now:
             release = ReleaseExecution(
                 worker=execution.claim.worker, heard_at=heard_at, most_lost=self._most_lost
@@ -210,7 +223,7 @@ class LeaseWorker(OwnedWork):
         try:
             outcomes = await self._writer.send_all(messages)
         except (Overloaded, OutcomeUnknown):
-            return  # they are due still, and looked at again
+            return  # the executions are checked again
         for message, outcome in zip(messages, outcomes, strict=True):
             if outcome.refused is not None:
                 log.debug("nothing to do", stream=message.stream, reason=str(outcome.refused))

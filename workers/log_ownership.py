@@ -1,6 +1,6 @@
-"""One process at a time does all work of a log among many: the one whose connection holds the advisory lock of that
-log. One connection has the locks of all logs of a database, and no other is needed while they are idle: over it they are
-watched, too.
+"""The ownership of logs by processes that work for many logs: all work of a log is done by the process whose connection holds
+the advisory lock of the log. One connection holds the locks of all logs of a database, and also watches them, so that idle logs
+need no other connection.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from domain.eventlog.sessions import KEEPALIVE
 from domain.supervisor import Background, Tasks
 
 CHECK_EVERY = 1.0
-"""Seconds between two looks whether the connection is there, and at the locks that another process has."""
+"""Seconds between two checks of the connection, and between two tries to get locks that another process holds."""
 CHECK_INTERVAL = 60.0
-"""Seconds between two looks whether something has changed in a log of which no notification came."""
+"""Seconds between two checks for changes of which no notification came."""
 TOGETHER = 100
-"""Logs that are looked at in one statement."""
+"""Logs that one statement checks."""
 OWN = """SELECT schema FROM unnest(%s::text[]) AS schema
     WHERE pg_try_advisory_lock(hashtext('all work of ' || schema), hashtext('all work'))"""
 LEAVE = """SELECT pg_advisory_unlock(hashtext('all work of ' || schema), hashtext('all work'))
@@ -37,14 +37,14 @@ STATE = """SELECT {name}, concat(
     (SELECT CAST(id AS text) FROM {schema}.access_head),
     (SELECT CAST((id, former IS NOT NULL) AS text) FROM {schema}.master_key),
     (SELECT target FROM {schema}.log_move WHERE moved AND follow))"""
-"""Which log it is, how far it and its access log are, under which master key it is, and where it has moved to."""
+"""The state of a log as a text: its id, its position, that of its access log, its master key, and its new location, if any."""
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class OwnedLog:
-    """What is called where the lock of a log is lost, and where its state is not the one that was read last."""
+    """A log whose lock is held. `on_lost` is called when the lock is lost, `on_changed` when the state of the log has changed."""
 
     on_lost: Callable[[], object]
     on_changed: Callable[[], object]
@@ -52,7 +52,7 @@ class OwnedLog:
 
 
 class LogOwnership(Background):
-    """Holds the locks of the logs that this process works for, in one database, and looks after them."""
+    """Holds the locks of the logs of one database for which this process works, and watches these logs."""
 
     outages = OUTAGES
 
@@ -60,7 +60,7 @@ class LogOwnership(Background):
         self._conninfo = conninfo
         self._wanted: dict[str, asyncio.Future[None]] = {}
         self._owned: dict[str, OwnedLog] = {}
-        self._left: set[str] = set()
+        self._to_release: set[str] = set()
         self._wake = Wake()
 
     def tasks(self) -> Tasks:
@@ -73,8 +73,8 @@ class LogOwnership(Background):
         on_lost: Callable[[], object],
         on_changed: Callable[[], object] = lambda: None,
     ) -> AsyncIterator[None]:
-        """Wait to own a log, and own it while the block runs; `on_lost` is called where the lock is lost before,
-        `on_changed` where the log has changed, in a minute at the latest.
+        """Wait for the lock of a log, and hold it for the block. `on_lost` is called if the lock is lost before the end of the
+        block, `on_changed` within a minute after a change of the log.
         """
         own = self._wanted[schema] = asyncio.get_running_loop().create_future()
         self._wake.set()
@@ -85,7 +85,7 @@ class LogOwnership(Background):
         finally:
             self._wanted.pop(schema, None)
             if self._owned.pop(schema, None) is not None or own.done():
-                self._left.add(schema)
+                self._to_release.add(schema)
                 self._wake.set()
 
     async def _run(self) -> None:
@@ -96,35 +96,35 @@ class LogOwnership(Background):
             ) as connection:
                 check_at = monotonic() + CHECK_INTERVAL
                 while not is_closed_by_server(connection):
-                    await self._settle(connection)
+                    await self._update_locks(connection)
                     if monotonic() >= check_at:
                         await self._check(connection)
                         check_at = monotonic() + CHECK_INTERVAL
                     await self._wake.wait(CHECK_EVERY)
         finally:
-            self._left.clear()
+            self._to_release.clear()
             for owned in list(self._owned.values()):
                 owned.on_lost()
 
     async def _check(self, connection: AsyncConnection) -> None:
         schemas = list(self._owned)
         for start in range(0, len(schemas), TOGETHER):
-            asked = schemas[start : start + TOGETHER]
+            page = schemas[start : start + TOGETHER]
             try:
-                states = await _states(connection, asked)
-            except ProgrammingError:  # one of them is gone: let each look for itself
+                states = await _read_states(connection, page)
+            except ProgrammingError:  # a log was dropped: treat all as changed
                 states = {}
-            for schema in asked:
+            for schema in page:
                 state = states.get(schema)
                 if (owned := self._owned.get(schema)) and (state is None or state != owned.state):
                     owned.state = state
                     owned.on_changed()
 
-    async def _settle(self, connection: AsyncConnection) -> None:
-        """Leave what is not needed any more, and try what is wanted."""
-        if self._left:
-            left, self._left = self._left, set()
-            await connection.execute(LEAVE, (list(left),))
+    async def _update_locks(self, connection: AsyncConnection) -> None:
+        """Release the locks that are not needed any more, and try to get those that are wanted."""
+        if self._to_release:
+            schemas, self._to_release = self._to_release, set()
+            await connection.execute(LEAVE, (list(schemas),))
         if not (wanted := [name for name, own in self._wanted.items() if not own.done()]):
             return
         cursor = await connection.execute(OWN, (wanted,))
@@ -132,10 +132,10 @@ class LogOwnership(Background):
             if (own := self._wanted.get(schema)) is not None and not own.done():
                 own.set_result(None)
             else:
-                self._left.add(schema)  # nobody waits for it any more
+                self._to_release.add(schema)  # its caller does not wait any more
 
 
-async def _states(connection: AsyncConnection, schemas: Sequence[str]) -> dict[str, str]:
+async def _read_states(connection: AsyncConnection, schemas: Sequence[str]) -> dict[str, str]:
     """The state of each log, as a text."""
     each = [
         SQL(STATE).format(name=Literal(schema), schema=Identifier(schema)) for schema in schemas

@@ -1,6 +1,6 @@
-"""One process at a time does a kind of work on a log: the one whose connection holds an advisory lock.
+"""The ownership of a kind of work on a log: one process at a time does it, the one whose connection holds an advisory lock.
 
-When it dies its connection is lost, and another that stands by takes over within seconds.
+When the process dies, its connection is lost, and another process gets the lock within seconds.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from workers.connection_slots import ConnectionSlots, ReleasableConnection
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
 POLL_INTERVAL = 10.0
-"""Seconds after which an owner looks for work although nothing woke it."""
+"""Seconds between two polls of an owner for work, unless something wakes it."""
 CHECK_EVERY = 1.0
-"""Seconds between two looks at the clock and the connection while it waits, which ask the database nothing."""
+"""Seconds between two checks of the clock and the connection while an owner waits; they need no query."""
 SHORT = 1.5
-"""Seconds of a wait during which a connection is kept that others wait for."""
+"""Seconds up to which a wait is short, so that the connection and its slot are not released."""
 WORK = ("timers", "leases", "webhooks", "jobs", "audit", "erasures", "access")
-"""The kinds of work that should have an owner at all times. Views have one each; the archive has one while lines
-are archived.
+"""The kinds of work that should always have an owner, besides the views, each of which has an owner of its own. Archiving has
+one only while it is done.
 """
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
 
@@ -46,17 +46,16 @@ OWNED = """SELECT work FROM unnest(%s::text[]) AS work, CAST(%s AS text) AS sche
                 hashtext(work)::bigint & 4294967295),
             (hashtext('all work of ' || schema)::bigint & 4294967295,
                 hashtext('all work')::bigint & 4294967295)))"""
-"""One kind of work has an owner, or all of a log among many has one, who does it."""
-
+"""The kinds of work that have an owner: the lock of the work is held, or the lock of all work of the log."""
 
 log = structlog.get_logger()
 
 
 class OwnedWork(Background):
-    """Does a kind of work for as long as this process owns it on a log.
+    """Does a kind of work on a log while this process owns it.
 
-    `follows` is the view from which it reads what there is to do: when that has moved, `wake` is set, and wakes
-    it. Where nobody sets it, it looks by itself, now and then.
+    `follows`: the view from which it reads what is due. `wake` is set when that view has moved, and wakes the work; without
+    that it polls.
     """
 
     outages = (*OUTAGES, Overloaded, OutcomeUnknown)
@@ -66,7 +65,7 @@ class OwnedWork(Background):
     slow: ClassVar[bool] = False
     """Whether it may hold its slot for long."""
     slots: ConnectionSlots | None = None
-    """Limits the connections of the work of all logs; None where this work keeps its connection."""
+    """The slots for the connections of the work of all logs; None where the work keeps its connection open."""
 
     def __init__(self, conninfo: str, schema: str) -> None:
         self._conninfo = conninfo
@@ -88,11 +87,10 @@ class OwnedWork(Background):
         *,
         needs: bool = True,
     ) -> None:
-        """Return once something is due, `wake` is set, or the connection is lost; after so many seconds (`POLL_INTERVAL`) anyway.
+        """Return once something is due, `wake` is set, or the connection is lost, and after so many seconds (`POLL_INTERVAL`) anyway.
 
-        `due_in` says in how many seconds of the clock something is due. It is asked again and again, as a clock
-        may leap, unless nothing is. With slots, the connection is closed meanwhile, unless the wait is short and the
-        work `needs` it.
+        `due_in` returns the seconds until something is due, or inf. It is called repeatedly, as a clock may leap. With slots, the
+        connection is closed during the wait, unless the wait is short and the work `needs` the connection.
         """
         seconds = POLL_INTERVAL if seconds is None else seconds
         if isinstance(connection, ReleasableConnection) and not (
@@ -107,12 +105,12 @@ class OwnedWork(Background):
             check_every = connection_slots.CLOCK_INTERVAL if due_in() < inf else inf
             await self._wait(seconds, due_in, check_every)
             await connection.acquire()
-            self.wake.clear()  # of what came while it waited for its turn
+            self.wake.clear()  # the work polls now, so an earlier wake is not needed
         else:
             await self._wait(seconds, due_in, CHECK_EVERY, connection)
 
     async def pause(self, connection: AsyncConnection, seconds: float) -> None:
-        """Do nothing for so many seconds, whatever happens."""
+        """Wait for so many seconds; neither `wake` nor due work ends the wait."""
         if isinstance(connection, ReleasableConnection):
             await connection.release()
             await asyncio.sleep(seconds)
@@ -128,17 +126,17 @@ class OwnedWork(Background):
         connection: AsyncConnection | None = None,
     ) -> None:
         end = monotonic() + seconds
-        while (left := min(end - monotonic(), due_in())) > 0:
-            happened = await self.wake.wait(min(left, check_every))
-            if happened or (connection is not None and is_closed_by_server(connection)):
+        while (remaining := min(end - monotonic(), due_in())) > 0:
+            woken = await self.wake.wait(min(remaining, check_every))
+            if woken or (connection is not None and is_closed_by_server(connection)):
                 return
 
     async def _own_and_run(self) -> None:
         slot = self.slots and (self.slots.slow if self.slow else self.slots.quick)
         async with ownership(self._conninfo, self._schema, self.work, slot) as connection:
-            say = log.info if slot is None else log.debug
-            say("this process is the owner", work=self.work)
-            self.wake.clear()  # of what came before its first look
+            write_log = log.info if slot is None else log.debug
+            write_log("this process is the owner", work=self.work)
+            self.wake.clear()  # the work polls first, so an earlier wake is not needed
             await self.run(connection)
 
 
@@ -146,15 +144,15 @@ class OwnedWork(Background):
 async def ownership(
     conninfo: str, schema: str, work: str, slot: asyncio.Semaphore | None = None
 ) -> AsyncIterator[AsyncConnection]:
-    """Wait to become the owner of some work on a log; the connection that holds its lock. With a `slot`, for which it
-    waits, too, the connection may be closed while the work is idle.
+    """Wait until this process owns some work on a log; yield the connection that holds the lock. With a `slot`, it also waits for
+    the slot, and the connection may be released while the work is idle.
     """
-    owned = partial(_connect_and_own, conninfo, schema, work)
+    connect = partial(_connect_and_own, conninfo, schema, work)
     if slot is None:
-        async with await owned() as connection:
+        async with await connect() as connection:
             yield connection
         return
-    releasable = ReleasableConnection(owned, slot)
+    releasable = ReleasableConnection(connect, slot)
     await releasable.acquire()
     try:
         yield cast(AsyncConnection, releasable)
@@ -163,11 +161,11 @@ async def ownership(
 
 
 async def _connect_and_own(conninfo: str, schema: str, work: str) -> AsyncConnection:
-    """A connection that has the lock."""
+    """Open a connection, and wait until it has the lock."""
     options = f"{session_options(schema)} -c statement_timeout=5s {KEEPALIVE}"
     connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
     try:
-        while not await _own(connection, f"{work} of {schema}", work):  # noqa: ASYNC110 - no signal for it
+        while not await _try_lock(connection, f"{work} of {schema}", work):  # noqa: ASYNC110 - no signal for it
             await asyncio.sleep(TAKE_OVER)
     except BaseException:
         await connection.close()
@@ -175,14 +173,14 @@ async def _connect_and_own(conninfo: str, schema: str, work: str) -> AsyncConnec
     return connection
 
 
-async def _own(connection: AsyncConnection, *names: str) -> bool:
+async def _try_lock(connection: AsyncConnection, *names: str) -> bool:
     cursor = await connection.execute(OWN, names)
     row = await cursor.fetchone()
     return row is not None and bool(row[0])
 
 
 async def without_owner(connection: AsyncConnection, schema: str) -> list[str]:
-    """The kinds of work on a log that no process does now."""
+    """The kinds of work on a log that have no owner at present."""
     cursor = await connection.execute(OWNED, (list(WORK), schema))
     owned = {row[0] for row in await cursor.fetchall()}
     return [work for work in WORK if work not in owned]

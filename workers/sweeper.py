@@ -1,7 +1,7 @@
-"""Sweeps up after erasures: what is kept elsewhere of content whose key was destroyed.
+"""Deletes what remains of erased content after its data key was destroyed.
 
-That is the answers of webhook receivers, which may quote what they were sent; snapshots, whose tokens nothing
-opens any more; and the row of the destroyed key, of which PostgreSQL keeps the former version until it is vacuumed.
+These are: the answers of webhook receivers, which may quote what was sent to them; snapshots, whose tokens cannot be opened any
+more; and the former version of the row of the destroyed key, which stays in the table until PostgreSQL vacuums it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from workers.ownership import OwnedWork
 
 AT_ONCE = 100
+"""Streams in one transaction."""
 
 UNSWEPT = "SELECT originator_id FROM data_keys WHERE NOT swept LIMIT %s"
 FORGET = (
@@ -25,20 +26,20 @@ FORGET = (
     "UPDATE data_keys SET swept = true WHERE originator_id = ANY(%(streams)s)",
 )
 SETTLING = "SELECT FROM webhook_head FOR UPDATE"
-"""A request that keeps an answer holds this row: it is there by then, or sees that the key was destroyed."""
+"""Waits for transactions that store answers, as they lock this row. Later ones see that the key was destroyed."""
 TIMEOUT = "SET statement_timeout = %d"
 VACUUM = "VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF, SKIP_LOCKED) data_keys"
-"""Takes the bytes of former rows out of their pages, and leaves the indexes, which hold no key."""
+"""Removes former versions of rows from their pages, without cleaning up the indexes, which have no keys."""
 
 
 class Sweeper(OwnedWork):
-    """Sweeps within a moment of each erasure."""
+    """Deletes the remains of erased content within a moment of each erasure."""
 
     work: ClassVar[str] = "erasures"
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Sweep what is left, again and again; vacuum when there is no more. At first, too: the owner before may have ended
-        between the two.
+        """Sweep until cancelled, and vacuum after each sweep. It also vacuums at the start, as a former owner may have ended
+        between sweep and vacuum.
         """
         swept = True
         while True:
@@ -50,7 +51,7 @@ class Sweeper(OwnedWork):
                 await self.wait_for_work(connection)
 
     async def sweep(self, connection: AsyncConnection) -> bool:
-        """Sweep for some streams, in one transaction; whether there were any."""
+        """Delete the remains of some streams, in one transaction; return whether there were any."""
         cursor = await connection.execute(UNSWEPT, (AT_ONCE,))
         streams = [row[0] for row in await cursor.fetchall()]
         if not streams:
@@ -62,7 +63,7 @@ class Sweeper(OwnedWork):
         return True
 
     async def vacuum(self, connection: AsyncConnection) -> None:
-        """Have PostgreSQL take the former rows of destroyed keys out of their pages."""
+        """Remove the former versions of the rows of destroyed keys."""
         await connection.execute(TIMEOUT % 60_000)
         try:
             await connection.execute(VACUUM)

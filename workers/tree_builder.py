@@ -1,8 +1,8 @@
-"""Appends the events of the log to the tree that proves them, and signs its head.
+"""Appends the events of the log to its Merkle tree, and signs the head of the tree.
 
-Tiles and head are one commit, on the connection that holds the lock: a former owner cannot write after the
-next one. What was signed is never written again: where the log, the tiles or the head do not follow on it,
-the tree grows no more. A log with another id, as after a restore, has a tree of its own.
+Tiles and head are committed together, over the connection that holds the lock, so a former owner cannot write after the next one.
+A signed part of the tree is never changed: if the log, the tiles or the head do not fit the last signed head, the tree stops
+growing. A log with a new id, as after a restore, gets a new tree.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from workers.ownership import OwnedWork
 PAGE = 5_000
 """Events in one commit."""
 GATHERS = 0.25
-"""Seconds in which events gather for the next page, while there is no full one."""
+"""Seconds to wait for more events before the next page, unless more than a page is there."""
 STOPPED = 10.0
-"""Seconds between two looks after a fault: somebody may have mended it."""
+"""Seconds between two tries after a fault, which an operator may repair."""
 LOG = "SELECT log_id, position FROM head"
 NEWS = """SELECT head.log_id, head.position, tree.origin, tree.size, tree.fault
     FROM head CROSS JOIN audit_head AS tree"""
@@ -45,11 +45,11 @@ log = structlog.get_logger()
 
 
 class TreeFault(Exception):
-    """What is stored does not follow on what was signed."""
+    """The log, the tiles or the head do not fit the last signed head."""
 
 
 class TreeBuilder(OwnedWork):
-    """Grows the tree of its log. A page under way is committed whole, or not at all."""
+    """Appends events to the tree of a log, each page in one commit."""
 
     work: ClassVar[str] = "audit"
 
@@ -60,17 +60,17 @@ class TreeBuilder(OwnedWork):
         self._secret = secret
         self._clock = clock
         self._signer = Signer(secret, "")
-        self._tree: Tree | None = None  # the one of the head that was signed here last
+        self._tree: Tree | None = None  # the tree of the head that this process signed last
         self._fault: str | None = None
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Append what is new and sign it, again and again."""
+        """Append and sign new events until cancelled."""
         self._tree = self._fault = None
         while True:
             try:
                 more = await _has_new_events(connection) and await self.grow(connection)
             except TreeFault as fault:
-                await self._note(connection, str(fault))
+                await self._store_fault(connection, str(fault))
                 await self.pause(connection, STOPPED)
             else:
                 self._fault = None
@@ -78,19 +78,19 @@ class TreeBuilder(OwnedWork):
                 if not more:
                     await self.wait_for_work(connection)
 
-    async def _note(self, connection: AsyncConnection, fault: str) -> None:
+    async def _store_fault(self, connection: AsyncConnection, fault: str) -> None:
         if fault != self._fault:
             log.error("the tree of the log has stopped to grow", reason=fault)
         self._fault = fault
         await connection.execute(STORE_FAULT, (fault, fault))
 
     async def grow(self, connection: AsyncConnection) -> bool:
-        """Append the next page of events, and sign; whether there are more.
+        """Append the next page of events, and sign the head; return whether there are more events.
 
         Raises:
-            TreeFault: the log, the tiles or the head do not follow on what was signed. Nothing is written.
+            TreeFault: the log, the tiles or the head do not fit the last signed head. Nothing was written.
         """
-        tree, self._tree = self._tree, None  # it counts again once all is committed
+        tree, self._tree = self._tree, None  # cached again after the commit
         async with connection.transaction():
             log_id, position = await _log(connection)
             if self._signer.origin != (origin := origin_of(log_id)):
@@ -116,9 +116,9 @@ class TreeBuilder(OwnedWork):
     async def _continue(
         self, connection: AsyncConnection, head: TreeHead, position: int, tree: Tree | None
     ) -> Tree:
-        """The tree of the head, which is that of a log that ends at a position."""
+        """The tree of the signed head, after a check that it fits a log that ends at a position. Raises TreeFault."""
         if not head.origin:
-            if await _some_tile(connection):
+            if await _has_tiles(connection):
                 raise TreeFault("there are tiles, but the head that was signed for them is lost")
             return Tree()
         if head.origin != self._signer.origin:
@@ -145,7 +145,7 @@ class TreeBuilder(OwnedWork):
 
 
 async def _has_new_events(connection: AsyncConnection) -> bool:
-    """Whether the head is not that of the log as it is now: the one query of a look while all is quiet."""
+    """Whether the signed head differs from the head of the log, by one query, the only one while there are no new events."""
     row = await (await connection.execute(NEWS)).fetchone()
     if row is None:
         return True
@@ -160,7 +160,7 @@ async def _log(connection: AsyncConnection) -> tuple[str, int]:
     return str(row[0]), int(row[1])
 
 
-async def _some_tile(connection: AsyncConnection) -> bool:
+async def _has_tiles(connection: AsyncConnection) -> bool:
     return await (await connection.execute(SOME_TILE)).fetchone() == (True,)
 
 
@@ -175,8 +175,8 @@ async def _read_tree(connection: AsyncConnection, head: TreeHead) -> Tree:
 
 async def _next_hashes(connection: AsyncConnection, size: int, position: int) -> list[bytes]:
     found = await hashes_after(connection, size, position, PAGE)
-    for expected, (place, _) in enumerate(found, size + 1):
-        if place != expected:
+    for expected, (actual, _) in enumerate(found, size + 1):
+        if actual != expected:
             raise TreeFault(f"the log has no event at position {expected}")
     if not found and size < position:
         raise TreeFault(f"the log has no event at position {size + 1}")

@@ -210,8 +210,7 @@ async def append_guarded(
     positions than they have; with `unless` under the lock, and only if no event of such a type came after its position.
 
     Raises:
-        StreamMoved: a stream has new events, or an event of a type in `unless` came.
-        HeadMoved: with `exact`, the last event is later, or the head is lower.
+        StreamMoved, HeadMoved: a stream has new events, or one of `unless` came; with `exact`, the head does not fit.
         Overloaded: the database has not stored the events.
         OutcomeLost: the connection broke after everything was sent.
     """

@@ -1,4 +1,4 @@
-"""The writer of background workers: it decides without the lock of the log."""
+"""The writer of background work: it decides without the lock of the log."""
 
 from __future__ import annotations
 
@@ -37,16 +37,19 @@ Conclude = Callable[[Sequence[WriteOutcome]], Message]
 
 
 class GuardedWriter:
-    """Decides commands on states that it reads, and appends their events at the present head of the log, if each stream
-    still has the version that was read. Otherwise nothing is written, and all commands are decided again.
+    """Decides commands on the states that it reads, and appends their events at the present head of the log, if each of
+    the streams still has the version that was read. If not, nothing is written, and all commands are decided again.
 
-    In a process with other work, such as views, much time may pass between reading and appending. The bus would hold the
-    lock for that time, and every other writer would wait. This writer takes no lock, which pays as long as two processes
-    hardly ever write to the only stream at once. Send commands that read other one, have an idempotency key, or lead
-    to log lines or heartbeats to the bus instead.
+    The event loop of a process with other work, such as views, may be busy for long between two statements. The bus
+    would hold the lock of the log for that time, and every other writer would wait. Here the statement that appends
+    is the only one that holds the lock, unless a message has `unless`: then the lock is taken one statement earlier,
+    to look for events of that type.
 
-    Its time in an answer is the time of the decision. Its events have a later time if another process has recorded an
-    event with a later time in between.
+    That is faster as long as other processes hardly ever write to the same streams at the same moment. Commands that
+    read other streams, have an idempotency key, or lead to log lines or heartbeats are for the bus.
+
+    An answer has the time at which it was decided. Its events are recorded at a later time, if another process has
+    recorded an event at a later time meanwhile.
     """
 
     def __init__(

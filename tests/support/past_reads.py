@@ -62,7 +62,7 @@ class PastReads:
         [(head,)] = await self.past.query("SELECT id FROM access_head")
         anchored = 0
         while anchored < head:
-            self.anchorer._next = self.past.now
+            self.anchorer._next_at = self.past.now
             await self.anchorer.anchor(self.past.connection)
             latest = await latest_anchor(self.past.connection)
             assert latest is not None

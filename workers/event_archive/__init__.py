@@ -1,1 +1,1 @@
-"""Events of past positions leave the table for files of the archive."""
+"""Moves old events from their table to files of the archive."""

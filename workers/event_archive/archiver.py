@@ -1,9 +1,9 @@
-"""Moves the events of past positions out of the table into the archive, range by range.
+"""Moves old events from their table into the archive, range by range.
 
-Of each range all events are written to a file, which is read back and compared with the table and with the tree, and
-recorded in the log. Only then those of executions that have come to rest, and are on no hold, leave the table, in one transaction with the
-rows that say where they are now. So readers see each event once, and a process that goes on after a crash begins with
-the first step that was not done. Events of others stay in the table, too, as do those of an execution that goes on.
+All events of a range are written to a file, which is read back, compared with the table and the tree, and recorded in the log.
+Then the events of executions at rest that no hold keeps are deleted from the table, in one transaction with the rows that name
+the file. So readers see each event once, and after a crash the next process continues with the first step that was not done.
+The events of active executions, and of other aggregates, stay in the table, too.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from workers.event_archive.range_file import RangeFile, tiles_under, write
 from workers.ownership import ownership
 
 EVENTS = 65_536
-"""Of a range."""
+"""Events of a range."""
 EVERY = 600.0
-"""Seconds between two looks."""
+"""Seconds between two checks whether a range is due."""
 TAKE_OUT = """SELECT take_out_events(%(first)s, %(last)s, %(file)s, %(bytes)s, %(digest)s, %(blocks)s,
     %(streams)s, %(firsts)s::bigint[], %(lasts)s::bigint[], %(places)s::bytea[], %(owners)s::text[], %(begins)s::bigint[])"""
 LOCK = "SELECT FROM head FOR UPDATE"
@@ -57,8 +57,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class RangeReport:
-    """What became of a range, or would: how many of its events have left the table with those of before of the same
-    executions, how many executions holds have kept there, its file, and why it stays, or which holds these are.
+    """The outcome of a range, also of a dry run.
+
+    `taken`: the number of events that are deleted from the table, with earlier ones of the same executions; `kept`: the number
+    of executions that holds keep in the table; `reason`: why the range stays, or which holds keep executions.
     """
 
     first: int
@@ -72,7 +74,7 @@ class RangeReport:
 
 
 class EventArchiver(RetentionWorker):
-    """Archives events that are old, one process at a time. Where no time is set it does nothing."""
+    """Archives old events, one process at a time. It does nothing where `event_days` is not set."""
 
     def __init__(
         self,
@@ -90,11 +92,9 @@ class EventArchiver(RetentionWorker):
         self._files = ArchiveFiles(retention.url)
 
     def tasks(self) -> Tasks:
-        return (
-            {}
-            if self._retention.event_days is None
-            else {"archive of events": self._archive_periodically}
-        )
+        if self._retention.event_days is None:
+            return {}
+        return {"archive of events": self._archive_periodically}
 
     async def _archive_periodically(self) -> None:
         if not is_installed():
@@ -110,12 +110,12 @@ class EventArchiver(RetentionWorker):
     async def archive(
         self, *, dry_run: bool = False, moves: bool = False, patience: float | None = None
     ) -> list[RangeReport]:
-        """Archive the ranges that are due, the oldest first, up to one that has to stay; or say what would become of the
-        next one. With `moves`, the archive may be at another place than before, if its files are there, too.
+        """Archive the ranges that are due, the oldest first, up to one that has to stay; with `dry_run` only report the outcome
+        of the next one. With `moves`, the archive may have another location than before, if its files are there, too.
 
         Raises:
-            TimeoutError: for so many seconds another process has been archiving.
-            ArchiveFailed: the archive of this log is at another place.
+            TimeoutError: another process has been archiving for `patience` seconds.
+            ArchiveFailed: the archive of this log has another location.
         """
         reports: list[RangeReport] = []
         if self._retention.event_days is None:
@@ -131,15 +131,15 @@ class EventArchiver(RetentionWorker):
             while (range_ := await next_range(connection, self._events, before)) is not None:
                 report = RangeReport(*range_)
                 reports.append(report)
-                await self._report(connection, range_, report, dry_run=dry_run)
+                await self._archive_range(connection, range_, report, dry_run=dry_run)
                 if report.outcome != "archived":
                     break
         return reports
 
-    async def _report(
+    async def _archive_range(
         self, connection: AsyncConnection, range_: Range, report: RangeReport, *, dry_run: bool
     ) -> None:
-        """Only the loss of the connection is raised."""
+        """Archive a range, and put the outcome into the report. Only the loss of the connection is raised."""
         try:
             await require_read(connection, range_)
             quiet = await quiet_streams(connection, range_)
@@ -190,10 +190,10 @@ async def take_out(
     streams: Sequence[Quiet],
     position: int,
 ) -> None:
-    """Take the events of these streams out of the table.
+    """Delete the events of these streams from the table.
 
     Raises:
-        NotRemoved: they are still there, as a hold was placed.
+        NotRemoved: they were not deleted, as a hold was placed.
     """
     values = {
         **vars(written.file),
@@ -207,7 +207,7 @@ async def take_out(
     }
     async with connection.transaction():
         await connection.execute(TAKE_OUT, values)
-        # Last, and until the commit: who appends after it knows what has left the table.
+        # The lock comes last, and is held until the commit: a later append sees which events have left the table.
         await connection.execute(LOCK)
         placed, _ = await is_placed_since(connection, position)
         if placed:

@@ -1,5 +1,5 @@
-"""Whether a range of positions may be archived: all in it is old, and all have read it; and what of it leaves the table: what
-rests, unless a legal hold keeps it.
+"""The conditions for archiving a range of positions: its events are old, and every reader has read it. And the executions whose
+events may then leave the table: those at rest that no legal hold keeps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workers.day_retention import NotRemoved, require_known
 NEXT = """SELECT a.last + 1, e.at, head.position FROM head,
         (SELECT coalesce(max(last), 0) AS last FROM event_archives) AS a
     LEFT JOIN events AS e ON e.notification_id = a.last + %(events)s"""
-# Who has not read the whole range yet. What is read of it later comes from the file.
+# A reader that has not read the whole range yet. Later reads of the range are served from the file.
 BEHIND = """SELECT 'the view ' || view FROM bookmarks WHERE position < %(last)s
     UNION ALL SELECT 'what calls webhooks' FROM webhook_head WHERE position < %(last)s
     UNION ALL SELECT 'the webhook ' || webhook FROM webhook_progress WHERE position < %(last)s
@@ -27,8 +27,8 @@ BEHIND = """SELECT 'the view ' || view FROM bookmarks WHERE position < %(last)s
     UNION ALL SELECT 'the tree' FROM audit_head WHERE size < %(last)s
     UNION ALL SELECT 'a move of the log' FROM log_move WHERE step NOT IN ('finished', 'taken back')
     LIMIT 1"""
-# The executions that have an event in a range, or were kept in a former one, and none after it, with all their events that are
-# in the table.
+# The executions that have an event in the range, or were kept in the table by an earlier one, and have no event after it, with
+# all their events in the table.
 QUIET = """SELECT e.originator_id, min(e.originator_version), max(e.originator_version),
         array_agg(e.notification_id ORDER BY e.originator_version),
         min(e.meta) FILTER (WHERE e.originator_version = 1)
@@ -40,20 +40,20 @@ QUIET = """SELECT e.originator_id, min(e.originator_version), max(e.originator_v
 
 
 class Range(NamedTuple):
-    """Positions from the first to the last one."""
+    """The positions from `first` to `last`."""
 
     first: int
     last: int
 
     @property
     def values(self) -> dict[str, int]:
-        """As statements name them."""
+        """The values of the statements about a range."""
         return self._asdict()
 
 
 class Quiet(NamedTuple):
-    """A stream that had its last event in the range: the versions that are in the table, their positions, and what stands
-    beside the first event, if that is among them.
+    """A stream without an event after the range: the first and the last version in the table, the positions of its events there,
+    and the `meta` of its first event, if that is among them.
     """
 
     stream: str
@@ -64,12 +64,12 @@ class Quiet(NamedTuple):
 
     @property
     def parties(self) -> str | None:
-        """Whose it is, of what the first event says."""
+        """The parties in the `meta` of its first event, as JSON."""
         return parties_in(self.meta)
 
 
 async def next_range(connection: AsyncConnection, events: int, before: datetime) -> Range | None:
-    """The next range of so many events, if all of them were recorded before a time."""
+    """The next range of so many events, if all its events were recorded before a time; else None."""
     row = await (await connection.execute(NEXT, {"events": events})).fetchone()
     if row is None or row[1] is None or row[1] >= before or row[2] < row[0] + events:
         return None
@@ -77,14 +77,14 @@ async def next_range(connection: AsyncConnection, events: int, before: datetime)
 
 
 async def require_read(connection: AsyncConnection, range_: Range) -> None:
-    """Raises NotRemoved where somebody has not read all of a range yet."""
+    """Check that every reader has read all of a range. Raises NotRemoved."""
     row = await (await connection.execute(BEHIND, range_.values)).fetchone()
     if row is not None:
         raise NotRemoved("waiting", f"{row[0]} is not beyond it")
 
 
 async def quiet_streams(connection: AsyncConnection, range_: Range) -> list[Quiet]:
-    """The streams that leave the table with a range.
+    """The streams without an event after a range, which may leave the table with it.
 
     Raises:
         LookupError: a stream lacks an event.
@@ -98,7 +98,7 @@ async def quiet_streams(connection: AsyncConnection, range_: Range) -> list[Quie
 
 
 class Leaving(NamedTuple):
-    """The streams that no hold keeps, as of a position of the log, and which holds keep others."""
+    """The streams that no hold keeps, as of a position of the log, and the holds that keep other streams."""
 
     streams: Sequence[Quiet]
     position: int
@@ -106,10 +106,10 @@ class Leaving(NamedTuple):
 
 
 async def leaving(connection: AsyncConnection, range_: Range, streams: Sequence[Quiet]) -> Leaving:
-    """Which of some streams may leave the table with a range.
+    """Find out which streams no hold keeps.
 
     Raises:
-        NotRemoved: that cannot be said yet.
+        NotRemoved: it is not known yet what holds keep.
     """
     ids = [aggregate_id(stream.stream) for stream in streams]
     values: dict[str, Any] = {"executions": ids}

@@ -1,4 +1,4 @@
-"""The file of a range: written, and read back before any event leaves the table. It takes long: call it in a thread."""
+"""Writes the archive file of a range, and reads it back. Its functions block for long, so call them in a thread."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from projections.audit.tiles import WIDTH, Tile, Tiles, Tree, hashes_of
 
 FOLDER = "events"
 MOST_NAMES = 100
-"""Files of others that may be where one of ours would be."""
+"""Names that are tried for a file, as other files may have the first ones."""
 
 
 class RangeFile(NamedTuple):
-    """A file as it is in the archive, and what is kept of its blocks."""
+    """A file in the archive, and the index of its blocks."""
 
     file: EventFile
     blocks: bytes
 
 
 def tiles_under(first: int, last: int) -> list[Tile]:
-    """The tiles with the leaves of positions."""
+    """The tiles that have the leaves of the positions from `first` to `last`."""
     return [(0, index) for index in range((first - 1) // WIDTH, (last - 1) // WIDTH + 1)]
 
 
 def write(files: ArchiveFiles, rows: Sequence[EventRow], signed: Tiles) -> RangeFile:
-    """A file with events that follow on each other, if each is the one that is in the tree, of which `signed` are the tiles.
+    """Write a file with events of consecutive positions, after a comparison of each event with its leaf in the tree.
+
+    `signed`: the tiles of the tree that have these leaves.
 
     Raises:
-        ArchiveFailed: one is not, or the file cannot be written, or has not what was written.
+        ArchiveFailed: an event differs from its leaf, or the file cannot be written, or differs when it is read back.
     """
     leaves = [leaf_hash(leaf_bytes(row)) for row in rows]
     for row, leaf in zip(rows, leaves, strict=True):
@@ -59,7 +61,7 @@ def write(files: ArchiveFiles, rows: Sequence[EventRow], signed: Tiles) -> Range
 def _has(
     files: ArchiveFiles, name: str, content: bytes, rows: Sequence[EventRow], blocks: bytes
 ) -> bool:
-    """Whether a file has just this content, and that has just these events, as they are read later."""
+    """Whether a file, read back, has exactly this content, and the content exactly these events."""
     with suppress(Damaged):
         [found] = files.read_parts(name, [(0, len(content) + 1)])
         return found == content and list(events_in(found, blocks)) == list(rows)
@@ -67,7 +69,7 @@ def _has(
 
 
 def _names(first: int, last: int) -> Iterator[str]:
-    """Where the file may be: what is there already and is not ours is left alone."""
+    """The names that are tried for a file, in order, as an existing file with other content is never replaced."""
     name = f"{FOLDER}/{first}-{last}"
     yield f"{name}.events"
     for number in range(2, MOST_NAMES + 1):

@@ -1,1 +1,1 @@
-"""Calls to URLs that others have chosen."""
+"""Calls to URLs that clients or operators have chosen."""

@@ -1,4 +1,4 @@
-"""Which addresses a URL may lead to that others have chosen. The table names what only machines near the server should reach."""
+"""Checks the addresses of URLs that others have chosen. A table has the ranges that only machines near the server should reach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ipaddress import (
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 SETTING = "EXECUTIONS_WEBHOOK_ALLOW"
-"""What allows networks to webhooks, as others do to other calls."""
+"""The setting that allows networks for webhooks; other calls have settings of their own."""
 
 RULES: dict[str, tuple[str, ...]] = {
     "loopback": ("127.0.0.0/8", "::1/128"),
@@ -34,26 +34,26 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "reserved": ("192.0.0.0/24", "240.0.0.0/4", "100::/64", "2001:10::/28", "5f00::/16"),
 }
-"""A name for each range that is refused; the first that fits is named."""
+"""The refused ranges by the names of their rules. An error names the first rule that matches."""
 _RULES = [(name, ip_network(text)) for name, texts in RULES.items() for text in texts]
 _GLOBAL_6 = IPv6Network("2000::/3")
 
 
 class AddressRefused(Exception):
-    """This host may not be reached; the message names it, the rule and the setting, and no address that it has."""
+    """A host may not be called. The message names the host, the rule and the setting, but none of its addresses."""
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """The networks of the setting: CIDRs with commas between them.
+    """Parse a setting: networks in CIDR notation, separated by commas.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: a part is not a network.
     """
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def plain(address: Address) -> Address:
-    """The address that an IPv4 address in the form of IPv6 is; any other as it is."""
+    """The IPv4 address of an IPv4-mapped IPv6 address; any other address unchanged."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
@@ -61,12 +61,12 @@ def plain(address: Address) -> Address:
 def check(
     host: str, addresses: Iterable[str], allowed: Sequence[Network], setting: str = SETTING
 ) -> None:
-    """Let a host pass whose addresses may all be reached.
+    """Check that all addresses of a host may be called.
 
-    An IPv4 address in the form of IPv6 (`::ffff:10.0.0.1`) is judged as the address that it is.
+    An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is checked as its IPv4 address.
 
     Raises:
-        AddressRefused: one may not; names the `setting` of the networks that are allowed.
+        AddressRefused: an address may not be called; the message names the `setting` that allows networks.
     """
     for address in addresses:
         if (rule := _rule_against(plain(ip_address(address)), allowed)) is not None:

@@ -1,7 +1,7 @@
-"""Reads a small document from a URL that others have chosen: vetted addresses, no redirects, no proxies.
+"""Fetches a small document from a URL that others have chosen, without redirects and proxies.
 
-The host is looked up once, every address that it has is vetted, and a vetted one is called by number: so no second
-look-up can lead elsewhere.
+The host is looked up once, all its addresses are checked, and the call goes to one of these addresses, so that no second look-up
+can return another one.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from workers.outbound.addresses import AddressRefused, Network, check
 from workers.outbound.look_up import look_up
 
 TIMEOUT = 5.0
-"""Seconds for a call from beginning to end."""
+"""Seconds that a whole call may take."""
 
 
 class FetchFailed(Exception):
-    """There is no document; the message says why."""
+    """The document could not be fetched; the message says why."""
 
 
 async def fetch(url: str, limit: int, allowed: Sequence[Network], setting: str) -> bytes:
-    """The body of the answer, of at most `limit` bytes. `setting` names what allows networks.
+    """Fetch a document of at most `limit` bytes. `setting` is the name of the setting that allows networks.
 
     Raises:
-        FetchFailed: it did not come, the address is refused, or the answer is another than 200.
+        FetchFailed: there was no answer, the address is refused, or the status is not 200.
     """
     try:
         async with asyncio.timeout(TIMEOUT):

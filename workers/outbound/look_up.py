@@ -9,11 +9,13 @@ from contextlib import suppress
 from threading import Thread
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host, as texts. Raises OSError where there are none."""
+"""A function that returns the addresses of a host and port, as texts. Raises OSError where there are none."""
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host. A look-up cannot be broken off: its thread keeps no program from ending."""
+    """The addresses of a host. A look-up cannot be cancelled, so it runs in a daemon thread, which does not delay the end of the
+    program.
+    """
     loop = asyncio.get_running_loop()
     found: asyncio.Future[Sequence[str]] = loop.create_future()
 
@@ -32,7 +34,7 @@ async def look_up(host: str, port: int) -> Sequence[str]:
             addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
         except (OSError, UnicodeError) as error:
             failed = error
-        with suppress(RuntimeError):  # the loop is closed by now
+        with suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(answer, addresses, failed)
 
     Thread(target=work, name=f"look up {host}", daemon=True).start()

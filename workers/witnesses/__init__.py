@@ -1,1 +1,1 @@
-"""Shows signed heads to others, who keep them: then nobody here can take one back."""
+"""Publishes signed heads to witnesses, who store them, so that no operator of this log can deny a head later."""

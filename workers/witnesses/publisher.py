@@ -1,4 +1,6 @@
-"""Shows the newest signed head to each witness, now and then. That one fails stops nothing; it is tried again."""
+"""Sends the newest signed head to each witness at its interval. A witness that fails does not affect the others, and is tried
+again.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,10 @@ from workers.ownership import OwnedWork
 from workers.witnesses.witness_types import NotKept, Witness
 
 POLL = 10.0
-"""Seconds between two looks for a new head."""
+"""Seconds between two polls for a new head."""
 ANSWER_TIMEOUT = 30.0
-"""Seconds after which one that does not answer, such as a file on a machine that is gone, holds up the others no longer. It
-is shown no other head until it has answered.
+"""Seconds to wait for the answer of a witness, such as a file on a machine that does not respond. The witness gets no other
+head before it has answered.
 """
 NO_ANSWER = f"no answer within {ANSWER_TIMEOUT:g} s"
 
@@ -34,7 +36,7 @@ log = structlog.get_logger()
 
 
 class HeadPublisher(OwnedWork):
-    """One process at a time publishes heads."""
+    """Publishes the heads of a log, one process at a time."""
 
     work: ClassVar[str] = "witness"
 
@@ -50,10 +52,10 @@ class HeadPublisher(OwnedWork):
         self._witnesses = witnesses
         self._clock = clock
         self._under_way: dict[str, tuple[TreeHead, asyncio.Task[str | None]]] = {}
-        """By the ids of witnesses: the heads that they are shown now."""
+        """By the ids of witnesses: the head that is being sent to each, and the task that sends it."""
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Show what is new, again and again."""
+        """Publish new heads until cancelled."""
         await forget_others(connection, [witness.id for witness in self._witnesses])
         while True:
             await self.publish(connection)
@@ -64,13 +66,13 @@ class HeadPublisher(OwnedWork):
         await cancel(*(task for _, task in self._under_way.values()))
 
     async def publish(self, connection: AsyncConnection) -> None:
-        """Show the head to those witnesses that want one by now."""
+        """Send the newest head to those witnesses that are due."""
         head = await head_of(connection)
         if head is None or not head.origin or not head.size:
             return
-        known = {each.id: each for each in await read_witnesses(connection)}
+        rows = {each.id: each for each in await read_witnesses(connection)}
         now = self._clock()
-        due = [each for each in self._witnesses if _wants(each, known.get(each.id), head, now)]
+        due = [each for each in self._witnesses if _is_due(each, rows.get(each.id), head, now)]
         for witness in due:
             if witness.id not in self._under_way:
                 task = asyncio.create_task(_keep(witness, head), name=f"witness {witness.name}")
@@ -80,12 +82,12 @@ class HeadPublisher(OwnedWork):
                 [self._under_way[each.id][1] for each in due], timeout=ANSWER_TIMEOUT
             )
         for witness in due:
-            before = known.get(witness.id)
+            before = rows.get(witness.id)
             failed = before is not None and before.failing_since is not None
-            shown, why = self._outcome(witness.id)
+            sent, why = self._outcome(witness.id)
             if why is None:
-                place = shown.origin, shown.size
-                await note_kept(connection, witness.id, witness.name, place, now)
+                identity = sent.origin, sent.size
+                await note_kept(connection, witness.id, witness.name, identity, now)
                 if failed:
                     log.info("a witness keeps heads again", witness=witness.name)
             else:
@@ -94,27 +96,27 @@ class HeadPublisher(OwnedWork):
                     log.warning("a witness does not keep heads", witness=witness.name, reason=why)
 
     def _outcome(self, witness: str) -> tuple[TreeHead, str | None]:
-        """The head that a witness was shown, and why it has not kept that."""
-        shown, task = self._under_way[witness]
+        """The head that was sent to a witness, and why it was not stored; None if it was."""
+        sent, task = self._under_way[witness]
         if not task.done():
-            return shown, NO_ANSWER
+            return sent, NO_ANSWER
         del self._under_way[witness]
-        return shown, task.result()
+        return sent, task.result()
 
 
 async def _keep(witness: Witness, head: TreeHead) -> str | None:
-    """Why it was not kept, if it was not."""
+    """Send a head to a witness; return why it was not stored, or None."""
     try:
         await witness.keep(head)
     except NotKept as error:
         return str(error)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is one witness that fails
+    except Exception as error:  # noqa: BLE001 - any exception is the failure of one witness
         return f"{type(error).__name__}: {error}"
     return None
 
 
-def _wants(witness: Witness, before: Witnessed | None, head: TreeHead, now: datetime) -> bool:
-    """Whether a head is new to a witness, and it was long enough since the last one."""
+def _is_due(witness: Witness, before: Witnessed | None, head: TreeHead, now: datetime) -> bool:
+    """Whether a head is to be sent to a witness: the last one failed, or a new head is there after the interval."""
     if before is None or before.kept_at is None or before.failing_since is not None:
         return True
     if before.origin == head.origin and before.size == head.size:

@@ -1,4 +1,4 @@
-"""Where signed heads are kept: in a file, at a URL, or with the time-stamp of an authority (RFC 3161)."""
+"""The types of witnesses that store signed heads: a file, a URL, and a time-stamp authority (RFC 3161)."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from projections.audit.tables import TreeHead
 from workers.webhooks.http_client import CallFailed, HttpClient
 
 STAMPS = "tsa+"
-"""What the URL of a time-stamp authority begins with."""
+"""The prefix of the URL of a time-stamp authority."""
 TEXT, QUERY = "text/plain; charset=utf-8", "application/timestamp-query"
 NOT_INSTALLED = "needs the extra `timestamps`: pip install 'executions[timestamps]'"
 
 
 class NotKept(Exception):
-    """A witness has not kept a head; the message says why."""
+    """A witness has not stored a head; the message says why."""
 
 
 class Witness(Protocol):
-    """Keeps heads. `id` is another one for each, `name` has no secrets, `every` is how often it wants one."""
+    """A witness. `id`: unique; `name`: without secrets, for logs; `every`: the least time between two heads."""
 
     id: str
     name: str
     every: ClassVar[timedelta]
 
     async def keep(self, head: TreeHead) -> None:
-        """Raises NotKept."""
+        """Store a head. Raises NotKept."""
 
 
 def witnesses(text: str, client: HttpClient, folder: Path) -> list[Witness]:
-    """Those of the setting, with commas between their URLs. What an authority answers is kept in the folder."""
+    """The witnesses of a setting, which is a list of URLs, separated by commas. The answers of authorities are stored in `folder`."""
     return [_witness(url.strip(), client, folder) for url in text.split(",") if url.strip()]
 
 
@@ -51,13 +51,13 @@ def _id(url: str) -> str:
 
 
 def _name(url: str) -> str:
-    """Without user, password and query, which may be secret."""
+    """The URL without user, password and query, which may be secret."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 class FileWitness:
-    """A file to which heads are appended: on another machine, or one that can only be appended to."""
+    """A file to which heads are appended, such as one on another machine, or one that is append-only."""
 
     every: ClassVar[timedelta] = timedelta(minutes=1)
 
@@ -66,7 +66,7 @@ class FileWitness:
         self._path = Path(unquote(urlsplit(url).path))
 
     async def keep(self, head: TreeHead) -> None:
-        """Append it, and wait until it is on the disk."""
+        """Append a head, and wait until it is on the disk. Raises NotKept."""
         try:
             await asyncio.to_thread(self._append, head.note.encode())
         except OSError as error:
@@ -80,7 +80,7 @@ class FileWitness:
 
 
 class UrlWitness:
-    """Somebody who takes heads by POST, as text."""
+    """A URL that accepts heads by POST, as text."""
 
     every: ClassVar[timedelta] = timedelta(minutes=1)
 
@@ -90,12 +90,12 @@ class UrlWitness:
         self._client = client
 
     async def keep(self, head: TreeHead) -> None:
-        """Send it; any 2xx says that it is kept."""
+        """Send a head; any status 2xx means that it is stored. Raises NotKept."""
         await _post(self._client, self._url, TEXT, head.note.encode())
 
 
 class StampingAuthority:
-    """Says when it has seen the hash of a head. Head and stamp are kept beside each other, here."""
+    """A time-stamp authority, which signs the hash of a head and the time. Head and stamp are stored in a local folder."""
 
     every: ClassVar[timedelta] = timedelta(hours=1)
 
@@ -106,7 +106,7 @@ class StampingAuthority:
         self._folder = folder
 
     async def keep(self, head: TreeHead) -> None:
-        """Have it stamped, and keep `head-<size>.txt` and `head-<size>.txt.tsr`."""
+        """Get a time-stamp for a head, and store `head-<size>.txt` and `head-<size>.txt.tsr`. Raises NotKept."""
         if find_spec("rfc3161_client") is None:
             raise NotKept(NOT_INSTALLED)
         from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
@@ -124,14 +124,14 @@ class StampingAuthority:
         folder = self._folder / head.origin.rpartition("/")[2]
         folder.mkdir(parents=True, exist_ok=True)
         name = f"head-{head.size:015}.txt"
-        for place, content in ((name, head.note.encode()), (f"{name}.tsr", stamp)):
-            part = folder / f".{place}.part"
+        for file, content in ((name, head.note.encode()), (f"{name}.tsr", stamp)):
+            part = folder / f".{file}.part"
             part.write_bytes(content)
-            part.replace(folder / place)
+            part.replace(folder / file)
 
 
 def _require_stamp(answer: bytes, note: bytes, nonce: int | None) -> None:
-    """Raises NotKept where it is no stamp of this note. Who has signed it is for `audit verify` to say."""
+    """Check that an answer is a time-stamp of this note; `audit verify` checks its signature. Raises NotKept."""
     from rfc3161_client import decode_timestamp_response
 
     try:
