@@ -371,7 +371,7 @@ async def test_archive_whose_folder_is_gone_cannot_be_reached(past: PastLines) -
     with capture_logs() as logged, pytest.raises(ArchiveAway):
         await read(past, "e-1")
     assert [(entry["event"], entry["reason"]) for entry in logged] == [
-        ("the archive of log lines is away", f"there is no folder {past.folder / 'archive'}")
+        ("the archive of log lines is unavailable", f"there is no folder {past.folder / 'archive'}")
     ]
     found = [each async for each in check_archive(past.store, ArchiveFiles(past.retention.url))]
     assert [(each.faults, each.reached) for each in found] == [([], False)]

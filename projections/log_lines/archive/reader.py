@@ -1,4 +1,4 @@
-"""Reads archived lines of one execution, by the time that they are of."""
+"""Reads the archived lines of one execution in the order of their times."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from projections.log_lines.archive.parquet import duckdb_in, lines_in
 from projections.log_lines.model import LineSortKey, LogFilter, StoredLine
 
 AT_ONCE = 2
-"""Pages that are read: each has a thread and some megabytes."""
+"""Pages that are read at the same time: each takes a thread and some megabytes."""
 CACHED = 2 * 1024**3
-"""Bytes of copies that are kept of files that are elsewhere."""
+"""Bytes of local copies that are kept of files in a remote archive."""
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 FILES = """SELECT a.file, a.digest, l.earliest, l.latest FROM log_archive_lines AS l
     JOIN log_archives AS a USING (file) WHERE l.execution = %s"""
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class FileOfLines(NamedTuple):
-    """A file that has lines of an execution, and the times of the first and the last of them."""
+    """A file with lines of an execution, and the times of the first and the last of them."""
 
     file: str
     digest: str
@@ -38,7 +38,7 @@ class FileOfLines(NamedTuple):
 
 
 class LineQuery(NamedTuple):
-    """Which lines to read: `limit` of those beyond a sort key that pass a filter."""
+    """The lines to read: the first `limit` lines after a sort key that pass a filter."""
 
     execution: str
     only: LogFilter
@@ -48,62 +48,64 @@ class LineQuery(NamedTuple):
 
 
 async def files_of(connection: AsyncConnection, execution: str) -> list[FileOfLines]:
-    """The files with lines of an execution."""
+    """Return the files with lines of an execution."""
     cursor = await connection.execute(FILES, (execution,))
     return [FileOfLines(*row) for row in await cursor.fetchall()]
 
 
 class ArchivedLines:
-    """Reads from the files of an archive, or from copies of them in `cache`. Each is compared with its digest when it is first read."""
+    """Reads lines from the files of an archive, or from copies of remote files in `cache`. The digest of a file is checked
+    when the file is first read.
+    """
 
     def __init__(self, url: str, cache: Path) -> None:
         self._files = ArchiveFiles(url)
         self._cache = cache
         self._paths: dict[str, tuple[Path, int]] = {}
-        """Where the file with a digest is, and the time of its last change when it was compared."""
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self._away = False
+        """By digest: the local path of the file, and its modification time when the digest was checked."""
+        self._readers = asyncio.Semaphore(AT_ONCE)
+        self._is_unavailable = False
 
     async def lines(self, files: Sequence[FileOfLines], reading: LineQuery) -> list[StoredLine]:
-        """The first lines of some files together, by time, and perhaps more.
+        """Return at least the first lines of several files together that meet the query, in the order of time.
 
         Raises:
             Damaged: a file is missing or damaged; `file` names it.
             ArchiveAway: the archive cannot be reached.
         """
-        asked = list(_in_order(files, reading))
-        if not asked:
+        needed = list(_in_order(files, reading))
+        if not needed:
             return []
         if not is_installed():
             raise Damaged(
                 "Archived log lines cannot be read: the server has been set up without its extra "
                 "`archive`.",
                 reason="executions[archive] is not installed",
-                file=asked[0].file,
+                file=needed[0].file,
             )
-        over = Event()
-        async with self._room:
+        cancelled = Event()
+        async with self._readers:
             try:
-                found = await asyncio.to_thread(self._read, asked, reading, over)
+                found = await asyncio.to_thread(self._read, needed, reading, cancelled)
             except ArchiveAway as error:
-                if not self._away:
-                    log.warning("the archive of log lines is away", reason=error.reason)
-                self._away = True
+                if not self._is_unavailable:
+                    log.warning("the archive of log lines is unavailable", reason=error.reason)
+                self._is_unavailable = True
                 raise
             finally:
-                over.set()
-        self._away = False
+                cancelled.set()
+        self._is_unavailable = False
         return found
 
     def _read(
-        self, files: Sequence[FileOfLines], reading: LineQuery, over: Event
+        self, files: Sequence[FileOfLines], reading: LineQuery, cancelled: Event
     ) -> list[StoredLine]:
-        """Read one file after the other, until nobody waits for them any more."""
+        """Read one file after the other, until the query is answered or cancelled."""
         condition, values = _condition(reading)
         found: list[StoredLine] = []
         with duckdb_in(self._cache, 1) as connection:
             for file in files:
-                if over.is_set() or _is_whole(found, file, reading):
+                if cancelled.is_set() or _is_complete(found, file, reading):
                     break
                 found += lines_in(
                     connection,
@@ -119,8 +121,8 @@ class ArchivedLines:
         return found
 
     def _path(self, file: FileOfLines) -> Path:
-        path, compared = self._paths.get(file.digest, (None, 0))
-        if path is not None and path.is_file() and path.stat().st_mtime_ns == compared:
+        path, checked_at = self._paths.get(file.digest, (None, 0))
+        if path is not None and path.is_file() and path.stat().st_mtime_ns == checked_at:
             return path
         path = self._files.fetch(file.file, file.digest, self._cache)
         self._paths[file.digest] = path, path.stat().st_mtime_ns
@@ -130,7 +132,7 @@ class ArchivedLines:
 
 
 def _in_order(files: Sequence[FileOfLines], reading: LineQuery) -> Iterator[FileOfLines]:
-    """Those that may have lines beyond the sort key, the first first."""
+    """Yield the files that may have lines for a query, in the order in which they are read."""
     since, until, at = reading.only.since, reading.only.until, reading.sort_key.at
     ordered = sorted(files, key=lambda file: file.latest if reading.descending else file.earliest)
     for file in reversed(ordered) if reading.descending else ordered:
@@ -143,8 +145,8 @@ def _in_order(files: Sequence[FileOfLines], reading: LineQuery) -> Iterator[File
             yield file
 
 
-def _is_whole(found: Sequence[StoredLine], file: FileOfLines, reading: LineQuery) -> bool:
-    """Whether a page has its lines, and none of a file, or of those after it, can be before the last one."""
+def _is_complete(found: Sequence[StoredLine], file: FileOfLines, reading: LineQuery) -> bool:
+    """Whether the page is full, and neither `file` nor a later file can have a line that comes before its last one."""
     if len(found) < reading.limit:
         return False
     last = found[reading.limit - 1].occurred_at
@@ -182,7 +184,7 @@ def _microseconds(time: datetime) -> int:
 
 
 def _trim(cache: Path, newest: Path) -> None:
-    """Drop the copies that were fetched longest ago, beyond `CACHED` bytes."""
+    """Delete the oldest copies of files beyond `CACHED` bytes."""
     copies = sorted(cache.glob("*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
     size = 0
     for path in copies:
