@@ -1,4 +1,4 @@
-"""Lets one projection follow the log: its rows and its bookmark move in one transaction."""
+"""Lets one projection follow the log: its rows and its bookmark change in one transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ log = structlog.get_logger()
 
 PAGE = 1_000
 LARGEST_PAGE = 5_000
+"""Positions that a page covers: at the head of the log, and at most while the projection is behind."""
 YIELD_EVERY = 200
+"""Events that are decoded before the event loop runs other tasks."""
 
 BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
     WHERE b.view = {} FOR UPDATE OF b""")
@@ -38,8 +40,9 @@ Apply = Callable[[AsyncConnection, Sequence[LogEvent]], Awaitable[None]]
 
 
 class Bounds(NamedTuple):
-    """How a page begins and ends. They are sent together with the statements beside them: a round
-    trip costs as much as ten events.
+    """The statements with which the transaction of a page begins, ends, and is undone.
+
+    Each is sent in one round trip with the statement next to it: a round trip costs as much as ten events.
     """
 
     begin: SQL
@@ -48,9 +51,9 @@ class Bounds(NamedTuple):
 
     @classmethod
     def on(cls, connection: AsyncConnection) -> Bounds:
-        """A transaction of its own, or a part of the one that the caller has begun."""
-        alone = connection.info.transaction_status == TransactionStatus.IDLE
-        return TRANSACTION if alone else SAVEPOINT
+        """Return the bounds of a transaction, or of a savepoint in the transaction that the caller has begun."""
+        idle = connection.info.transaction_status == TransactionStatus.IDLE
+        return TRANSACTION if idle else SAVEPOINT
 
 
 TRANSACTION = Bounds(SQL("BEGIN"), SQL("COMMIT"), SQL("ROLLBACK"))
@@ -60,16 +63,16 @@ SAVEPOINT = Bounds(
 
 
 class BookmarkState(NamedTuple):
-    """How far a view is, and in which of its builds."""
+    """The position of a view, and its generation: a number that each rebuild raises."""
 
     position: int
     generation: int
 
 
 class Follower:
-    """Brings one view up to the log, or a part of it, page by page, on a connection of its own.
+    """Brings one view up to the head of the log, or to the end of a part of it, page by page.
 
-    `behind` says whether there was more in the log than the last page, `moved` how long that was.
+    After each page, `behind` is whether the log had more, and `moved` the number of positions that the page passed.
     """
 
     def __init__(
@@ -78,9 +81,9 @@ class Follower:
         pages: Pages,
         page: int = PAGE,
         part: LogPart | None = None,
-        left: BookmarkState | None = None,
+        cached_at: BookmarkState | None = None,
     ) -> None:
-        """`left` is where what the view keeps between pages is from, if that is known."""
+        """`cached_at` is the bookmark at which the states that the view caches were current; None if unknown."""
         self.view = view
         self.parked = 0
         self.behind = False
@@ -88,13 +91,13 @@ class Follower:
         self._pages = pages
         self._part = part
         self._bookmark = part.bookmark(view.name) if part else view.name
-        self.left = left
+        self.cached_at = cached_at
         self._page = self._smallest = page
 
     @property
     def position(self) -> int:
-        """How far the bookmark is known to be, whichever process moved it."""
-        return self.left.position if self.left else 0
+        """The position of the view's bookmark as this follower last saw it; 0 if unknown."""
+        return self.cached_at.position if self.cached_at else 0
 
     async def catch_up(
         self,
@@ -102,16 +105,16 @@ class Follower:
         page: int | None = None,
         progress_channel: str | None = None,
     ) -> BookmarkState | None:
-        """Apply the next page, of so many events at most; None when there was none.
+        """Apply the next page, of at most `page` positions, and return the new bookmark; None if there were no events.
 
-        The channel `progress_channel` hears how far the view is.
+        Notifies the channel `progress_channel`, if given, of the new position.
         """
         page = page or self._page
         try:
             return await self._process_page(connection, page, progress_channel, self._apply)
         except (*OUTAGES, Overloaded):
             raise
-        except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
+        except Exception:  # noqa: BLE001 - the page is applied again one by one, to find the event that fails
             self.view.forget()
             return await self._process_page(
                 connection, page, progress_channel, self._apply_one_by_one
@@ -122,31 +125,31 @@ class Follower:
     ) -> BookmarkState | None:
         view, bounds = self.view, Bounds.on(connection)
         async with undone_by_errors(connection, bounds):
-            bookmark, head = await _bookmark(connection, bounds, self._bookmark)
+            bookmark, head = await _lock_bookmark(connection, bounds, self._bookmark)
             head = min(head, self._part.until) if self._part else head
-            if bookmark != self.left:
+            if bookmark != self.cached_at:
                 view.forget()
             until = min(bookmark.position + page, head)
-            if until <= bookmark.position:  # less where `head` was read before a wait for the row
+            if until <= bookmark.position:  # less if `head` was read before a wait for the row lock
                 self.behind, self.moved = False, 0
                 await connection.execute(bounds.end)
-                self.left = bookmark
+                self.cached_at = bookmark
                 return None
             until, events = await self._pages.read(connection, bookmark.position, until, head)
             self.behind, self.moved = until < head, until - bookmark.position
-            self.left = None
-            self._fit()
+            self.cached_at = None
+            self._adapt_page_size()
             if events:
                 await apply(connection, events)
-            moved = MOVE.format(until, self._bookmark)
+            move = MOVE.format(until, self._bookmark)
             if progress_channel:
-                moved += NOTIFY.format(progress_channel, f"{view.name} {until}")
-            await connection.execute(moved + bounds.end)
-        self.left = BookmarkState(until, bookmark.generation)
-        return self.left
+                move += NOTIFY.format(progress_channel, f"{view.name} {until}")
+            await connection.execute(move + bounds.end)
+        self.cached_at = BookmarkState(until, bookmark.generation)
+        return self.cached_at
 
-    def _fit(self) -> None:
-        """The further behind, the larger the pages: rows are written once a page."""
+    def _adapt_page_size(self) -> None:
+        """Double the page size while the view is behind: each row is written once a page, so large pages cost less."""
         largest = max(LARGEST_PAGE, self._smallest)
         self._page = min(2 * self._page, largest) if self.behind else self._smallest
 
@@ -156,14 +159,14 @@ class Follower:
     async def _apply_one_by_one(
         self, connection: AsyncConnection, events: Sequence[LogEvent]
     ) -> None:
-        """One by one; the event that fails is undone alone, and parked."""
+        """Apply the events one by one; an event that fails is undone by itself and parked."""
         for event in events:
             try:
                 async with connection.transaction():
                     await self._apply(connection, [event])
             except OUTAGES:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever an event does, the view goes on
+            except Exception as error:  # noqa: BLE001 - no event may stop the view
                 self.view.forget()
                 await self._park(connection, event.row, error)
 
@@ -177,7 +180,7 @@ class Follower:
 
 @asynccontextmanager
 async def undone_by_errors(connection: AsyncConnection, bounds: Bounds) -> AsyncIterator[None]:
-    """Undo what was begun where an exception ends it."""
+    """Undo the transaction that the block has begun if the block raises."""
     try:
         yield
     except Exception:
@@ -186,7 +189,7 @@ async def undone_by_errors(connection: AsyncConnection, bounds: Bounds) -> Async
         raise
 
 
-async def _bookmark(
+async def _lock_bookmark(
     connection: AsyncConnection, bounds: Bounds, view: str
 ) -> tuple[BookmarkState, int]:
     cursor = await connection.execute(bounds.begin + BOOKMARK.format(view))
@@ -198,7 +201,7 @@ async def _bookmark(
 
 
 async def decode(events: Sequence[LogEvent]) -> list[Recorded]:
-    """What the events say; a long page yields to the loop now and then."""
+    """Decode events, and let other tasks run after every `YIELD_EVERY` events."""
     decoded: list[Recorded] = []
     for start in range(0, len(events), YIELD_EVERY):
         if start:

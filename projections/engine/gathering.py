@@ -1,5 +1,7 @@
-"""When a view applies its next page. A page of many events costs little more than a page of one, so
-events gather for a moment: the busier the log, the longer.
+"""Decides when a view applies its next page.
+
+A page of many events costs little more than a page of one, so events gather for a moment: the busier the log, the
+longer.
 """
 
 from __future__ import annotations
@@ -9,14 +11,14 @@ from math import inf
 
 PER_EVENT = 0.001
 LONGEST_GATHER = 0.1
-"""Seconds that follow on a page: for each event of it, and at most."""
+"""Seconds of pause after a page, in addition to `gathers`: for each event of the page, and at most."""
 
 
 class Gathering:
     """The times at which views are due, in seconds of a monotonic clock.
 
-    A view is due when there is something new and its events have gathered long enough, or at once
-    where a reader waits for it. `gathers` has the seconds that each takes at least.
+    A view is due when the log may have new events and these have gathered long enough: for at least the seconds that
+    `gathers` has for the view. It is due at once if a reader waits for it.
     """
 
     def __init__(self, gathers: Mapping[str, float]) -> None:
@@ -26,30 +28,32 @@ class Gathering:
         self._hurried: set[str] = set()
 
     def expect_events(self) -> None:
-        """There may be something new in the log."""
+        """Note that the log may have new events."""
         self._pending.update(self._gathers)
 
     def hurry(self, view: str) -> None:
-        """A reader waits for the view."""
+        """Make a view due at once, because a reader waits for it."""
         if view in self._gathers:
             self._hurried.add(view)
 
     def take_due(self, views: Iterable[str], now: float) -> list[str]:
-        """Those of the views that are to apply a page now. What comes meanwhile makes them due again."""
+        """Return the views that are due, which the caller then applies a page to. Events noted from now on make them
+        due again.
+        """
         due = [view for view in views if self._due_at(view) <= now]
         self._pending.difference_update(due)
         self._hurried.difference_update(due)
         return due
 
     def note_applied(self, view: str, moved: int, now: float, *, behind: bool) -> None:
-        """The view has applied so many events; `behind` if there are more in the log."""
+        """Note that a view has moved by `moved` positions; `behind` if the log has more."""
         pause = min(moved * PER_EVENT, LONGEST_GATHER)
         self._ready_at[view] = now if behind else now + self._gathers[view] + pause
         if behind:
             self._pending.add(view)
 
     def next_at(self, views: Iterable[str]) -> float:
-        """When the first of these views is due, as far as is known; infinite while nothing is new."""
+        """Return the time at which the first of these views is due; infinite if no new events are known."""
         return min(map(self._due_at, views), default=inf)
 
     def _due_at(self, view: str) -> float:

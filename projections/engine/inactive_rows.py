@@ -1,7 +1,7 @@
-"""When a projection may put rows elsewhere that have not changed for a while.
+"""Decides when a projection may move rows to another table that have not changed for a while.
 
-How long ago an event was applied is known by where the projection was at which time, not by the times of
-events: those may be years old where a log is followed from its beginning.
+How long ago an event was applied follows from the positions of the projection over time. The times of the events
+themselves may be years old, when a log is followed from its beginning.
 """
 
 from __future__ import annotations
@@ -19,48 +19,52 @@ from projections.engine.projection import MovesInactiveRows, Projection
 log = structlog.get_logger()
 
 EVERY, MORE = 5.0, 0.02
-"""Seconds between two looks, and where there was more than was done at once."""
+"""Seconds between two rounds of moving: normally, and while the last round left rows to move."""
 A_WHILE = 60.0
-"""Seconds. An execution whose row is put elsewhere and changes again costs PostgreSQL as much as two to four events:
-in a minute a busy one has more of them, and the rows that changed within it are still few."""
+"""Seconds for which a row must not have changed to be moved. A row that is moved and changes again costs PostgreSQL as
+much as two to four events. A busy execution has more events than that in a minute, and the rows that changed within a
+minute are still few."""
 POSITION = "SELECT position FROM bookmarks WHERE view = %s"
 HOLD = "SELECT FROM bookmarks WHERE view = %s FOR UPDATE SKIP LOCKED"
 
 
 class PositionTimes:
-    """Where a projection was at which time."""
+    """The positions of a projection over time, by the monotonic clock."""
 
     def __init__(self) -> None:
         self._times: deque[tuple[float, int]] = deque()
 
     def add(self, position: int, now: float) -> None:
-        """It is at a position now."""
+        """Add the position of the projection at the time `now`."""
         if self._times and position < self._times[-1][1]:
-            self._times.clear()  # it began again
+            self._times.clear()  # the projection began again
         if not self._times or position > self._times[-1][1]:
             self._times.append((now, position))
 
     def before(self, moment: float) -> int:
-        """Up to where it was by a moment; 0 where that is not known. Later moments alone are asked for from now on."""
+        """Return the position reached by a moment; 0 if it is unknown. Drops earlier positions, so later calls must
+        not ask for an earlier moment.
+        """
         while len(self._times) > 1 and self._times[1][0] <= moment:
             self._times.popleft()
         return self._times[0][1] if self._times and self._times[0][0] <= moment else 0
 
 
 class InactiveRowMover:
-    """Has a projection move its inactive rows now and then, between two of its pages. Does nothing for one that need not."""
+    """Lets a projection move its inactive rows now and then, between two pages, if it is a `MovesInactiveRows`."""
 
     def __init__(self, view: Projection) -> None:
         self._view = view
         self._passed = PositionTimes()
         self._next_at = 0.0
-        self._done = 0
+        self._moved_until = 0
         self.more_at = inf
-        """When it goes on with what it has begun, by the monotonic clock."""
+        """The time of the next round, by the monotonic clock, if the last round left rows to move; else infinite."""
 
     async def move(self, connection: AsyncConnection) -> None:
-        """Let it, if it is time, in a transaction of its own. What goes wrong is logged, and
-        tried again once the projection has gone on.
+        """Move inactive rows of the projection if a round is due, in a transaction of its own.
+
+        A failure is logged; the next attempt follows once the projection has applied more events.
         """
         view, now = self._view, monotonic()
         if not isinstance(view, MovesInactiveRows) or now < self._next_at:
@@ -69,14 +73,14 @@ class InactiveRowMover:
         row = await (await connection.execute(POSITION, (self._view.name,))).fetchone()
         self._passed.add(row[0] if row else 0, now)
         until = self._passed.before(now - A_WHILE)
-        if until != self._done:
-            self._done = until
+        if until != self._moved_until:
+            self._moved_until = until
             if await self._move(connection, view, until):
-                self._done = 0
+                self._moved_until = 0
                 self._next_at = self.more_at = monotonic() + MORE
 
     async def _move(self, connection: AsyncConnection, view: MovesInactiveRows, until: int) -> bool:
-        """Whether there is more. While a rebuild, or another process, holds the bookmark, nothing is done."""
+        """Move some rows; return whether there may be more. Does nothing while another process locks the bookmark."""
         try:
             async with connection.transaction():
                 cursor = await connection.execute(HOLD, (self._view.name,))

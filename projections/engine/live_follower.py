@@ -1,5 +1,5 @@
-"""How the views that are up to the log follow it together: a page of events is read and decoded once,
-and applied to all of them in one transaction.
+"""Lets the views that are near the head of the log follow it together: a page of events is read and decoded once,
+and applied to all of these views in one transaction.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from projections.engine.projection import Projection
 log = structlog.get_logger()
 
 SLOW = 1.0
-"""Seconds that a view may take for its part of a page: the others wait for it."""
+"""Seconds that one view may take to apply a page. The other views wait meanwhile, so a slower one follows apart."""
 
-# A bookmark that is locked belongs to a rebuild, which others need not wait for.
+# A rebuild locks the bookmark of its view. SKIP LOCKED lets the other views go on without waiting for the rebuild.
 BOOKMARKS = SQL("""; SELECT b.view, b.position, b.generation, head.position FROM bookmarks AS b, head
     WHERE b.view = ANY({}) FOR UPDATE OF b SKIP LOCKED""")
 MOVE = SQL("""WITH moved AS (UPDATE bookmarks SET position = {until} WHERE view = ANY({views})
@@ -40,7 +40,7 @@ MOVE = SQL("""WITH moved AS (UPDATE bookmarks SET position = {until} WHERE view 
 
 
 class LivePage(NamedTuple):
-    """How many events a page had, whether there are more, and which views must follow by themselves."""
+    """The number of positions that a page passed, whether the log has more, and the views that must follow apart."""
 
     moved: int
     behind: bool
@@ -48,64 +48,64 @@ class LivePage(NamedTuple):
 
 
 class _ViewFailed(Exception):
-    """A view could not apply its part of a page; the page was undone."""
+    """A view could not apply a page; the page was undone for all views."""
 
 
 class LiveFollower:
-    """Brings several views up to the log, page by page.
+    """Brings several views up to the head of the log, page by page, and notifies `channel` of each view's position.
 
-    A view must follow by itself that is too far behind the others, that fails, that is slow, or whose
-    bookmark is locked: so none holds up another. The channel `channel` hears how far each view is.
+    A view must follow apart, with a `Follower`, if it is too far behind the others, fails, is slow, or has a locked
+    bookmark. So no view delays another.
     """
 
     def __init__(self, store: Store, channel: str, page: int = PAGE) -> None:
         self._channel = channel
         self._recent = RecentEvents(store.codec)
-        self._began = False
-        self._left: dict[str, BookmarkState] = {}
+        self._has_begun = False
+        self._cached_at: dict[str, BookmarkState] = {}
+        """The bookmarks at which the states that the views cache were current."""
         self._page = self._smallest = page
-        self._concerned: dict[str, frozenset[str] | None] = {}
+        self._types_by_view: dict[str, frozenset[str] | None] = {}
 
     def covers(self, position: int) -> bool:
         """Whether a view at this position can follow together with the others."""
         return self._recent.covers(position)
 
     def bookmark_of(self, view: str) -> BookmarkState | None:
-        """Where it left a view, and what that keeps between pages; None where it did not come so far."""
-        return self._left.get(view)
+        """Return the bookmark at which the cached states of a view were current; None if it is unknown."""
+        return self._cached_at.get(view)
 
-    def take_back(self, view: str, left: BookmarkState | None) -> None:
-        """Go on with a view where another follower left it."""
-        if left is not None:
-            self._left[view] = left
+    def take_back(self, view: str, cached_at: BookmarkState | None) -> None:
+        """Continue with a view whose cached states another follower has brought to the bookmark `cached_at`."""
+        if cached_at is not None:
+            self._cached_at[view] = cached_at
 
     async def catch_up(self, connection: AsyncConnection, views: Sequence[Projection]) -> LivePage:
-        """Apply to each view what follows on its bookmark, all up to one position."""
-        left = {view.name: self._left.pop(view.name, None) for view in views}
+        """Apply to each view the events after its bookmark, to all views up to the same position."""
+        cached_at = {view.name: self._cached_at.pop(view.name, None) for view in views}
         try:
             async with undone_by_errors(connection, TRANSACTION):
-                return await self._process_page(connection, views, left)
+                return await self._process_page(connection, views, cached_at)
         except _ViewFailed as failed:
             [name] = failed.args
-            log.warning("view follows by itself", view=name, error=repr(failed.__cause__))
+            log.warning("view follows the log apart", view=name, error=repr(failed.__cause__))
             return LivePage(0, behind=True, apart=frozenset([name]))
 
     async def _process_page(
         self,
         connection: AsyncConnection,
         views: Sequence[Projection],
-        left: Mapping[str, BookmarkState | None],
+        cached_at: Mapping[str, BookmarkState | None],
     ) -> LivePage:
-        bookmarks, head = await self._bookmarks(connection, views)
+        bookmarks, head = await self._lock_bookmarks(connection, views)
         self._begin(bookmarks, head)
-        until = await self._read(
-            connection, head
-        )  # which drops the oldest: then it shows who is near
+        # Reading drops the oldest events, so which views are near is known only afterwards.
+        until = await self._read_page(connection, head)
         near = [v for v in views if v.name in bookmarks and self.covers(bookmarks[v.name].position)]
         apart = {view.name for view in views} - {view.name for view in near}
         behind = [view for view in near if bookmarks[view.name].position < until]
         for view in near:
-            if bookmarks[view.name] != left[view.name]:
+            if bookmarks[view.name] != cached_at[view.name]:
                 view.forget()
         for view in behind:
             apart |= await self._apply(connection, view, bookmarks[view.name].position, until)
@@ -115,12 +115,12 @@ class LiveFollower:
         await connection.execute(move + TRANSACTION.end)
         for name in names:
             bookmarks[name] = bookmarks[name]._replace(position=until)
-        self._left |= {view.name: bookmarks[view.name] for view in near}
-        if self._left:
-            self._recent.drop_passed(min(bookmark.position for bookmark in self._left.values()))
+        self._cached_at |= {view.name: bookmarks[view.name] for view in near}
+        if self._cached_at:
+            self._recent.drop_passed(min(state.position for state in self._cached_at.values()))
         return LivePage(moved, until < head, frozenset(apart))
 
-    async def _bookmarks(
+    async def _lock_bookmarks(
         self, connection: AsyncConnection, views: Sequence[Projection]
     ) -> tuple[dict[str, BookmarkState], int]:
         names = [view.name for view in views]
@@ -131,15 +131,17 @@ class LiveFollower:
         return bookmarks, rows[0][3] if rows else 0
 
     def _begin(self, bookmarks: Mapping[str, BookmarkState], head: int) -> None:
-        """Those follow together that are near the one that is farthest, unless it is ahead of the log."""
+        """Begin to read after the foremost bookmark: the views near it follow together. A bookmark ahead of the log
+        counts as the head.
+        """
         positions = (min(bookmark.position, head) for bookmark in bookmarks.values())
-        farthest = max(positions, default=0)
-        if not self._began or farthest > self._recent.head + self._page:
-            self._recent.begin_after(farthest)
-        self._began = self._began or bool(bookmarks)
+        foremost = max(positions, default=0)
+        if not self._has_begun or foremost > self._recent.head + self._page:
+            self._recent.begin_after(foremost)
+        self._has_begun = self._has_begun or bool(bookmarks)
 
-    async def _read(self, connection: AsyncConnection, head: int) -> int:
-        """Read what follows; the position that all go to. The further behind, the larger the pages."""
+    async def _read_page(self, connection: AsyncConnection, head: int) -> int:
+        """Read the next page and return the position at its end. Pages double in size while the log has more."""
         after = self._recent.head
         if after >= head:
             return after
@@ -152,8 +154,8 @@ class LiveFollower:
     async def _apply(
         self, connection: AsyncConnection, view: Projection, after: int, until: int
     ) -> set[str]:
-        """The view's name, if that took it too long."""
-        types = self._types(view)
+        """Apply the events in (after, until] to a view; return its name in a set if that took longer than `SLOW`."""
+        types = self._types_of(view)
         events = [
             e for e in self._recent.after(after, until) if types is None or e.row.type in types
         ]
@@ -168,7 +170,7 @@ class LiveFollower:
             raise _ViewFailed(view.name) from error
         return {view.name} if monotonic() - began > SLOW else set()
 
-    def _types(self, view: Projection) -> frozenset[str] | None:
-        if view.name not in self._concerned:
-            self._concerned[view.name] = None if view.types is None else frozenset(view.types)
-        return self._concerned[view.name]
+    def _types_of(self, view: Projection) -> frozenset[str] | None:
+        if view.name not in self._types_by_view:
+            self._types_by_view[view.name] = None if view.types is None else frozenset(view.types)
+        return self._types_by_view[view.name]

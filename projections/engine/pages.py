@@ -1,4 +1,4 @@
-"""Reads pages of the log for a projection that follows by itself."""
+"""Reads pages of the log for a projection that follows the log apart from the others."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from domain.eventlog.recent_events import LogEvent
 from domain.eventlog.store import Store
 
 PAGE_BYTES = 8 * 1024 * 1024
+"""Bytes of stored events that one page has at most, except that it has at least one event."""
 LARGE = 2_000
-"""Bytes from which on an event counts: any page of smaller ones fits into memory."""
+"""Bytes of an event from which on its size is added up: a page of smaller events always fits into memory."""
 ALWAYS_READ = 16
-"""So few events fit, however large they are."""
+"""Events that fit into memory at any size: a page of so few is read without adding up their sizes."""
 
 
 class ProjectionPage(NamedTuple):
-    """The events that concern a projection, up to a position of the log."""
+    """The events up to the position `until` that a projection applies."""
 
     until: int
     events: Sequence[LogEvent]
 
 
 class LogPart(NamedTuple):
-    """A part of the log: the streams of one share of several, from 0, up to a position."""
+    """A part of the log: the streams of share `number` of `shares`, counted from 0, up to the position `until`."""
 
     shares: int
     number: int
     until: int
 
     def bookmark(self, view: str) -> str:
-        """The name of the bookmark of a follower of this part alone."""
+        """Return the name of the bookmark of a follower that applies only this part to a view."""
         return f"{view}/{self.number}"
 
 
@@ -44,14 +45,14 @@ class Pages(Protocol):
     async def read(
         self, connection: AsyncConnection, after: int, until: int, head: int
     ) -> ProjectionPage:
-        """The events in (after, until], or in less where those are too many bytes.
+        """Return the events in (after, until], or fewer if those have more than `PAGE_BYTES`.
 
-        At least one position is passed. `head` is the end of the log, as far as the caller knows.
+        The page ends after at least one position. `head` is the end of the log as the caller knows it.
         """
 
 
 class LogPages:
-    """Reads from the database, on the connection of the caller."""
+    """Reads pages from the database on the connection of the caller."""
 
     def __init__(
         self, store: Store, types: Sequence[str] | None, part: LogPart | None = None
@@ -63,14 +64,14 @@ class LogPages:
     async def read(
         self, connection: AsyncConnection, after: int, until: int, head: int
     ) -> ProjectionPage:
-        """As `Pages.read`."""
-        until = await self._end(connection, after, until)
+        """Return the page that `Pages.read` describes."""
+        until = await self._end_of_page(connection, after, until)
         rows = await self.store.span(connection, after, until, self._types, self._share)
         return ProjectionPage(until, [LogEvent(row, self.store.codec) for row in rows])
 
-    async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
+    async def _end_of_page(self, connection: AsyncConnection, after: int, until: int) -> int:
         if until - after <= ALWAYS_READ:
             return until
         values = after, until, LARGE, PAGE_BYTES
-        [(first,)] = await fetch_of_span(connection, TOO_MANY, values, after, until)
-        return until if first is None else max(after + 1, int(first) - 1)
+        [(first_beyond,)] = await fetch_of_span(connection, TOO_MANY, values, after, until)
+        return until if first_beyond is None else max(after + 1, int(first_beyond) - 1)

@@ -1,7 +1,7 @@
-"""Views built by several processes: each applies the streams of its share to the same new tables.
+"""Fills the tables of views with several processes: each applies the streams of its share to the same new tables.
 
-A process reads its share from standard input, which then stays open: its parent may die in
-any way, and the process ends. How far it is stands in its bookmark, and its end in its exit status.
+A process reads its share from standard input, which then stays open: when the parent dies, in whatever way, standard
+input closes and the process ends. Its bookmark shows its progress, and its exit status whether it succeeded.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from projections.engine.projection import Projection
 from projections.engine.verification.log_check import LogCheck
 
 LOOK_EVERY = 0.05
-"""Seconds between two looks at how far the parts are."""
+"""Seconds between two reads of the bookmarks of the parts, and of the state of the processes."""
 NO_IDLE_TIMEOUT = "-c idle_in_transaction_session_timeout=0"
-"""No other process writes the rows of a part, so none waits while this one is denied the processor."""
+"""No other process waits for the rows of a part, so a transaction may be idle while the machine is busy."""
 
 REACHED = SQL("SELECT sum(position)::bigint / count(*) FROM bookmarks WHERE view = ANY({})")
 ALL_REACHED = SQL("UPDATE bookmarks SET position = {} WHERE view = {}")
 
 
 OnProgress = Callable[[int, int], None]
-"""Is called with the position reached and the position to reach."""
+"""Called with the position reached and the position to reach."""
 
 
 def unseen(_: int, __: int) -> None:
-    """An `OnProgress` that nobody looks at."""
+    """Ignore the progress: an `OnProgress` for callers that show none."""
 
 
 class PartFailed(Exception):
-    """A process of a rebuild has ended before its share was applied."""
+    """A process of a rebuild ended before it had applied its share."""
 
 
 class Processes(NamedTuple):
-    """How many may work at one rebuild, and how one is started: its command and its environment, which
-    is that of this process where none is named.
+    """The number of processes for one rebuild, and the command and environment of each; None for this process's
+    environment.
     """
 
     number: int
@@ -57,9 +57,10 @@ class Processes(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one process gets: the tables, by the options of a session, and the streams of the share `number` of
-    `shares`, from 0, for each view up to a position of the log. Up to `log` it checks the log, too; by the master
-    `key`, in base64, it opens what is sealed there.
+    """The work of one process: it applies the streams of share `number` of `shares`, counted from 0, to each view in
+    `until`, up to the position given there. The session `options` select the schema of the tables.
+
+    The process also checks the log up to the position `log`. With the master `key`, in base64, it opens sealed fields.
     """
 
     conninfo: str
@@ -74,31 +75,31 @@ class Share(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The last position that is of interest."""
+        """The last position that the process has to read."""
         return max((self.log, *self.until.values()))
 
     def part(self, view: str) -> LogPart:
-        """What is to be applied to a view."""
+        """Return the part of the log that the process applies to a view."""
         return LogPart(self.shares, self.number, self.until[view])
 
     def bookmarks(self) -> list[str]:
-        """How far each view is."""
+        """Return the names of the bookmarks of this share, one for each view."""
         return [self.part(view).bookmark(view) for view in self.until]
 
     def encode(self) -> bytes:
-        """The line that `parse` understands."""
+        """Return the share as a line that `parse` reads."""
         return json.dumps(self).encode() + b"\n"
 
     @classmethod
     def parse(cls, line: bytes) -> Share:
-        """A share from its line. Raises ValueError where the line is cut off."""
+        """Return the share in a line. Raises ValueError if the line is incomplete."""
         return cls(*json.loads(line))
 
 
 async def apply(
     share: Share, views: Sequence[Projection], store: Store, on_progress: OnProgress = unseen
 ) -> None:
-    """Bring the tables from the share's bookmarks to its ends. An event is decoded once for all views."""
+    """Apply a share to its views, from their bookmarks to its end. Each event is decoded once for all views."""
     views = [view for view in views if view.name in share.until]
     options = f"{share.options} {NO_IDLE_TIMEOUT}"
     whole = LogPart(share.shares, share.number, share.end)
@@ -120,7 +121,7 @@ async def apply(
                 ),
             )
         with collecting_rarely():
-            while followers:  # those that have more, each page in turn
+            while followers:  # those that have more to apply; each applies a page in turn
                 followers = [
                     follower
                     for follower in followers
@@ -135,7 +136,7 @@ def _types_of(view: Projection) -> frozenset[str] | None:
 
 
 def _types(views: Sequence[Projection]) -> Sequence[str] | None:
-    """All that some views are shown."""
+    """Return the event types that the views apply, sorted; None for all."""
     types: set[str] = set()
     for view in views:
         if view.types is None:
@@ -145,7 +146,7 @@ def _types(views: Sequence[Projection]) -> Sequence[str] | None:
 
 
 async def _catch_up(follower: LogCheck | Follower, connection: AsyncConnection) -> object:
-    """A page; once more where it was undone, as two processes added to the same sums in another order."""
+    """Apply a page, again if it was undone by a deadlock of two processes that add to the same sums."""
     while True:
         with suppress(DeadlockDetected):
             return await follower.catch_up(connection)
@@ -157,19 +158,21 @@ async def apply_all(
     workers: Processes,
     on_progress: OnProgress,
 ) -> None:
-    """Have each share applied by a process of its own, and move the bookmarks of the views there.
+    """Apply each share with a process of its own, then move the bookmarks of the views to the end of the shares.
+
+    All processes have ended when this returns or raises.
 
     Raises:
-        PartFailed: a process failed or was killed. No process is left, whatever is raised.
+        PartFailed: a process failed or was killed.
     """
     until = shares[0].end
-    bookmarks = await _begin(connection, shares)
-    with _start(shares, workers) as processes:
-        while _going_on(processes):
+    bookmarks = await _create_bookmarks(connection, shares)
+    with _processes(shares, workers) as processes:
+        while _are_running(processes):
             cursor = await connection.execute(REACHED.format(bookmarks))
             on_progress((await cursor.fetchall())[0][0] or 0, until)
             await asyncio.sleep(LOOK_EVERY)
-    await _end(connection, shares)
+    await _move_bookmarks(connection, shares)
 
 
 async def apply_here(
@@ -179,30 +182,33 @@ async def apply_here(
     store: Store,
     on_progress: OnProgress,
 ) -> None:
-    """The same for a share that is the whole log, by this process."""
-    await _begin(connection, [share])
+    """Apply a share that is the whole log in this process, then move the bookmarks of the views to its end."""
+    await _create_bookmarks(connection, [share])
     await apply(share, views, store, on_progress)
-    await _end(connection, [share])
+    await _move_bookmarks(connection, [share])
 
 
-async def _begin(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]:
+async def _create_bookmarks(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]:
     bookmarks = [bookmark for share in shares for bookmark in share.bookmarks()]
     for bookmark in bookmarks:
         await connection.execute(BEGIN_BOOKMARK, (bookmark,))
     return bookmarks
 
 
-async def _end(connection: AsyncConnection, shares: Sequence[Share]) -> None:
+async def _move_bookmarks(connection: AsyncConnection, shares: Sequence[Share]) -> None:
     for view, position in shares[0].until.items():
         await connection.execute(ALL_REACHED.format(position, view))
 
 
 @contextmanager
-def _start(shares: Sequence[Share], workers: Processes) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _processes(
+    shares: Sequence[Share], workers: Processes
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start a process for each share; kill and reap all of them when the block ends."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for share in shares:
-            # A session of its own: Ctrl-C is for the one who started it, and who ends it.
+            # A session of its own, so that Ctrl-C reaches only the parent, which then ends the process.
             process = subprocess.Popen(
                 workers.command,
                 stdin=subprocess.PIPE,
@@ -212,7 +218,9 @@ def _start(shares: Sequence[Share], workers: Processes) -> Iterator[list[subproc
             )
             processes.append(process)
             assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it has failed already, which its status tells
+            with suppress(
+                BrokenPipeError
+            ):  # the process has already failed, as its exit status shows
                 process.stdin.write(share.encode())
         yield processes
     finally:
@@ -223,7 +231,8 @@ def _start(shares: Sequence[Share], workers: Processes) -> Iterator[list[subproc
                 pass
 
 
-def _going_on(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
+def _are_running(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
+    """Return whether any process is still running; raise `PartFailed` if one has failed."""
     statuses = [process.poll() for process in processes]
     for number, status in enumerate(statuses, 1):
         if status:

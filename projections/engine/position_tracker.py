@@ -1,4 +1,4 @@
-"""Tracks how far each projection is, whichever process applies it."""
+"""Tracks the position of each projection, also of those that other processes follow."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from projections.engine.channels import hurry_channel, progress_channel
 from projections.engine.progress import AppliedPositions, ViewProgress, progress_of
 
 POLL = 0.25
-"""Seconds after which a waiting reader looks at the bookmarks, and asks for haste once more."""
+"""Seconds after which a waiting reader reads the bookmarks, and sends another request to hurry."""
 SHORTEST_PAUSE = 0.005
-"""Seconds between two requests for haste, however many readers wait."""
+"""Seconds between two requests to hurry a view, for any number of waiting readers."""
 
 POSITIONS = "SELECT view, position FROM bookmarks"
-# Nothing waits for the disk: a request that a crash loses is made again.
+# The commit need not wait for the disk: a request that a crash loses is sent again.
 HURRY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
 
 
 class PositionTracker(Background):
-    """Learns the positions from notifications, and by looking. Make it before the listener is started."""
+    """Keeps the known positions up to date from notifications, and by polling the bookmarks. Make it before the
+    listener is started.
+    """
 
     outages = (Overloaded,)
 
@@ -40,39 +42,40 @@ class PositionTracker(Background):
         return {"view positions": self._run}
 
     def position(self, view: str) -> int:
-        """How far a view is, as far as this process knows."""
+        """Return the position of a view as this process knows it."""
         return self._applied[view]
 
     async def wait(self, view: str, position: int, seconds: float) -> bool:
-        """Whether a view's rows reach a position within the time. The view hurries meanwhile.
+        """Have a view hurry, and wait until it reaches `position`; return whether it did within `seconds`.
 
         Raises:
-            Overloaded: the database is away.
+            Overloaded: the database is unavailable.
         """
         end = monotonic() + seconds
         while self._applied[view] < position:
-            left = end - monotonic()
-            if left <= 0:
+            seconds_left = end - monotonic()
+            if seconds_left <= 0:
                 return False
             pause = await self._hurry(view)
-            if not await self._applied.wait(view, position, min(pause, left)) and pause == POLL:
+            reached = await self._applied.wait(view, position, min(pause, seconds_left))
+            if not reached and pause == POLL:
                 await self._read_bookmarks()
         return True
 
     async def wait_beyond(self, view: str, beyond: int, seconds: float) -> bool:
-        """Whether a view's rows go beyond a position within the time; it does not hurry for that."""
+        """Wait until a view passes the position `beyond`, without hurrying it; return whether it did within `seconds`."""
         return await self._applied.wait(view, beyond + 1, seconds)
 
     async def progress(self) -> list[ViewProgress]:
-        """Every view of the log, and what it has parked.
+        """Return the bookmark and the number of parked events of every view of the log.
 
         Raises:
-            Overloaded: the database is away.
+            Overloaded: the database is unavailable.
         """
         return await progress_of(self._store)
 
     async def _hurry(self, view: str) -> float:
-        """Have the view followed at once; the seconds until that may be asked for again."""
+        """Ask the process that follows a view to apply a page at once; return the seconds until the next request."""
         since = monotonic() - self._hurried_at[view]
         if since < SHORTEST_PAUSE:
             return SHORTEST_PAUSE - since

@@ -1,4 +1,4 @@
-"""The known position of each projection, and waiting for one."""
+"""Reads how far each view has followed the log, and lets readers wait until a view reaches a position."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ VIEW_POSITION = """SELECT head.position, coalesce((SELECT position FROM bookmark
 
 
 class ViewPosition(NamedTuple):
-    """The position of the log, and that of a view."""
+    """The last position of the log, and the bookmark of a view."""
 
     head: int
     position: int
 
     @property
     def lag(self) -> int:
-        """How many events the view is behind."""
+        """The number of positions that the view is behind the log."""
         return self.head - self.position
 
 
 async def read_view_position(connection: AsyncConnection, view: str) -> ViewPosition:
-    """Where the log and a view are, in one moment."""
+    """Return the last position of the log and the bookmark of a view, read in one statement."""
     cursor = await connection.execute(VIEW_POSITION, (view,), binary=True)
     row = await cursor.fetchone()
     assert row is not None
@@ -38,7 +38,7 @@ async def read_view_position(connection: AsyncConnection, view: str) -> ViewPosi
 
 
 class ViewProgress(NamedTuple):
-    """How far a view is, and how many events it could not apply."""
+    """The bookmark of a view, and the number of its parked events."""
 
     view: str
     position: int
@@ -46,10 +46,10 @@ class ViewProgress(NamedTuple):
 
 
 async def progress_of(store: Store) -> list[ViewProgress]:
-    """Every view of a log.
+    """Return the progress of every view of a log.
 
     Raises:
-        Overloaded: the database is away.
+        Overloaded: the database is unavailable.
     """
     async with store.reader() as connection:
         rows = await (await connection.execute(PROGRESS)).fetchall()
@@ -57,21 +57,25 @@ async def progress_of(store: Store) -> list[ViewProgress]:
 
 
 class AppliedPositions:
-    """Positions grow, unless a table was restored; a waiting reader is woken when it is reached."""
+    """The position up to which each view is known to be applied. Wakes a reader when the position it waits for is
+    reached.
+
+    A position only grows, unless the bookmark was restored to a lower one.
+    """
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
-        self._waiting: defaultdict[str, set[tuple[int, asyncio.Future[None]]]] = defaultdict(set)
+        self._waiters: defaultdict[str, set[tuple[int, asyncio.Future[None]]]] = defaultdict(set)
 
     def __getitem__(self, view: str) -> int:
         return self._positions.get(view, 0)
 
     def positions(self) -> dict[str, int]:
-        """How far each view is known to be."""
+        """Return a copy of the known positions by view."""
         return dict(self._positions)
 
     def update(self, found: Mapping[str, int], known: Mapping[str, int]) -> None:
-        """The bookmarks as they were read after `known`: one that is lower, or lost, has moved back."""
+        """Take over bookmarks that were read after the copy `known`: a lower or missing one has moved back."""
         for view, position in known.items():
             if found.get(view, 0) < position:
                 self._positions[view] = found.get(view, 0)
@@ -79,23 +83,23 @@ class AppliedPositions:
             self.reach(view, position)
 
     def reach(self, view: str, position: int) -> None:
-        """The rows of a view go at least this far."""
+        """Raise the known position of a view to at least `position`, and wake the readers that wait for it."""
         if position <= self[view]:
             return
         self._positions[view] = position
-        for wanted, waiter in self._waiting[view]:
+        for wanted, waiter in self._waiters[view]:
             if wanted <= position and not waiter.done():
                 waiter.set_result(None)
 
     async def wait(self, view: str, position: int, seconds: float) -> bool:
-        """Whether the position is reached within the time."""
+        """Wait until a view reaches `position`; return whether it did within `seconds`."""
         if self[view] >= position:
             return True
         waiter = asyncio.get_running_loop().create_future()
         entry = (position, waiter)
-        self._waiting[view].add(entry)
+        self._waiters[view].add(entry)
         try:
             await asyncio.wait([waiter], timeout=seconds)
         finally:
-            self._waiting[view].discard(entry)
+            self._waiters[view].discard(entry)
         return self[view] >= position

@@ -11,48 +11,51 @@ from domain.model import Recorded
 
 
 class Projection(Protocol):
-    """One read model. `schema` creates its tables and names no schema: a rebuild runs the same SQL
-    in a schema of its own. Sealed fields reach it as `Ciphertext` and are stored as they are.
-    """
+    """One read model, kept in its own tables. Sealed fields reach it as `Ciphertext` and are stored sealed."""
 
     name: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
     types: ClassVar[Sequence[str] | None]
-    """The only events it is shown; None for all."""
+    """The event types that the projection applies; None for all."""
     compared: ClassVar[Mapping[str, str]]
-    """The tables whose rows follow from the events alone, so that a second building has the same; and
-    which rows those are, as a condition: one of totals that counts nothing may be there or not."""
+    """The tables whose rows follow from the events alone, each with an SQL condition for the rows that verification
+    compares. A total of zero, for example, may be stored or not, so it is not compared."""
     gathers: ClassVar[float]
-    """Seconds in which events may gather to a page: what is asked for at once gathers briefly."""
+    """Seconds for which the runner gathers events into one page. Short for views that are read right after a write."""
 
     @property
     def schema(self) -> str:
-        """SQL that is another whenever the rows are of another form, be it by a comment alone."""
+        """SQL that creates the tables, without a schema name: a rebuild runs it in a schema of its own.
+
+        The text must change whenever the form of the rows changes, if only in a comment: then the view begins again.
+        """
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        """Bring the tables from before `page` to after it, in the transaction of `connection`.
+        """Apply the events of `page` to the tables, in the transaction of `connection`.
 
-        Several processes may do so at once, each with streams of its own. So a row follows from one stream
-        alone, or adds up what streams say; such sums are written last, in the order of their keys.
+        Several processes may apply events at once, each those of its own streams. So a row must follow from one
+        stream alone, or be a sum over streams. Sums are written last and in the order of their keys, which prevents
+        deadlocks.
 
-        May keep states between pages. Whatever it raises undoes the page; then the events come one
-        by one, and the one that fails is parked.
+        The projection may cache states between pages. If it raises, the page is undone; the events are then applied
+        one by one, and the event that fails is parked.
         """
 
     def forget(self) -> None:
-        """Drop what is kept between pages: the tables have changed under it, or a page was undone."""
+        """Drop the cached states, because the tables were changed by another process or a page was undone."""
 
 
 @runtime_checkable
 class MovesInactiveRows(Protocol):
-    """A projection whose rows are put elsewhere once they have not changed for a while. Where a row is changes
-    nothing of what it says.
+    """A projection that moves rows to another table once they have not changed for a while. Readers see the same rows
+    in either table.
     """
 
     async def move_inactive(self, connection: AsyncConnection, until: int) -> bool:
-        """Put some rows where they belong that have not changed for a while, in the caller's transaction, which no
-        page shares: those that the events up to a position were the last to change. Whether there may be more.
+        """Move some rows whose last change is an event up to the position `until`; return whether more may be left.
+
+        Runs in a transaction of its own, in which no page is applied.
         """
 
     async def move_all_inactive(self, connection: AsyncConnection) -> None:
-        """Put all rows there, while nothing else uses the tables."""
+        """Move all rows, while nothing else uses the tables."""

@@ -1,7 +1,7 @@
-"""Makes a view's tables again beside the ones that serve, then puts them in their place.
+"""Rebuilds a view: fills new tables beside those that serve, then replaces those.
 
-The view runs unchanged: in a schema of its own, in front of the log's on the search path, its
-tables, `bookmarks` and `parked` are the new ones while `events` and `head` are the log's.
+The code of the view runs unchanged. The new tables are in a schema of their own, which stands before the schema of the
+log on the search path: so the view finds the new `bookmarks` and `parked` there, and `events` and `head` in the log's.
 """
 
 from __future__ import annotations
@@ -26,19 +26,22 @@ from projections.engine.projection import MovesInactiveRows, Projection
 
 REBUILD = "rebuild"
 PAGE = 10_000
+"""Positions that a page of a rebuild covers."""
 SHARED = 20_000
-"""Of fewer events one process is done before others have started."""
+"""Events from which on several processes share a rebuild: a smaller log is done before the processes have started."""
 MOST_SWITCHES = 200
+"""Attempts to replace the tables. The last attempt raises its error."""
 PAUSE = 1.5
+"""Seconds between two attempts to replace the tables."""
 SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
-"""While a switch waits for a lock, every reader of the view waits behind it."""
+"""Short, because every reader of the view queues behind a switch that waits for a lock."""
 ASYNC_COMMIT = "-c synchronous_commit=off"
 
 RUNNING = "{purpose}s of {schema}"
-"""The lock that says so, with the view's name."""
+"""The first key of the advisory lock that a rebuild holds; the second key is the name of the view."""
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
 HEAD = "SELECT position FROM head"
-MAKE_SURE = SQL(
+INSERT_BOOKMARK = SQL(
     "INSERT INTO {main}.bookmarks (view, position) VALUES (%s, 0) ON CONFLICT DO NOTHING"
 )
 HOLD = SQL("SELECT position FROM {main}.bookmarks WHERE view = %s FOR UPDATE")
@@ -48,7 +51,7 @@ REPLACE = SQL(
 ADVANCE = SQL("""UPDATE {main}.bookmarks AS old
     SET position = new.position, generation = old.generation + 1, form = %s
     FROM {scratch}.bookmarks AS new WHERE old.view = new.view AND new.view = %s""")
-FORGIVE = SQL("DELETE FROM {main}.parked WHERE view = %s")
+UNPARK = SQL("DELETE FROM {main}.parked WHERE view = %s")
 PARK = SQL("INSERT INTO {main}.parked SELECT * FROM {scratch}.parked WHERE view = %s")
 INDEXES = """SELECT indexname, indexdef FROM pg_indexes
     WHERE schemaname = %s AND indexdef NOT LIKE 'CREATE UNIQUE%%'"""
@@ -57,11 +60,11 @@ CREATE = SQL("CREATE SCHEMA {scratch}")
 
 
 class RebuildUnderWay(Exception):
-    """Another process is rebuilding this view."""
+    """Another process is rebuilding or verifying this view."""
 
 
 class Rebuilt(NamedTuple):
-    """How far the new tables went when they took over, and how many events they could not apply."""
+    """The position of the new tables when they replaced the old ones, and the number of events parked on the way."""
 
     position: int
     parked: int
@@ -76,14 +79,14 @@ async def rebuild(
     *,
     processes: Processes | None = None,
 ) -> Rebuilt:
-    """Replace the tables of a view by what the whole log says, while everything else goes on.
+    """Replace the tables of a view by new ones filled from the whole log, while readers and writers continue.
 
-    `view` is an instance that nothing else uses. What an interrupted rebuild left behind is
-    dropped by the next one. Where the log is long, other `processes` apply what is in it now, and this one
-    what is written meanwhile.
+    `view` must be an instance that nothing else uses. The next rebuild drops what an interrupted one has left. If the
+    log is long, other `processes` apply the events that are in it now, and this process those that are written
+    meanwhile.
 
     Raises:
-        RebuildUnderWay: another process is at it.
+        RebuildUnderWay: another process is rebuilding the view.
         PartFailed: one of the processes failed or was killed.
     """
     scratch = ScratchSchema(conninfo, schema, view.name)
@@ -92,7 +95,7 @@ async def rebuild(
         reading_ahead(store, view.types, PAGE) as pages,
     ):
         follower = Follower(view, pages, PAGE)
-        async with _indexes_later(connection, scratch, view):
+        async with _indexes_created_last(connection, scratch, view):
             head = await _number(connection, HEAD)
             if processes and processes.number > 1 and head >= SHARED:
                 shares = shares_of(scratch, {view.name: head}, processes.number)
@@ -101,16 +104,15 @@ async def rebuild(
                 await _catch_up(connection, follower, on_progress)
         for table in view.tables:
             await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
-        await _catch_up(
-            connection, follower, on_progress
-        )  # what was written while indexes were made
+        # Apply what was written while the indexes were created.
+        await _catch_up(connection, follower, on_progress)
         rebuilt = await _switch_patiently(connection, follower, names, on_progress)
         on_progress(rebuilt.position, rebuilt.position)
         return rebuilt
 
 
 def shares_of(scratch: ScratchSchema, until: Mapping[str, int], count: int) -> list[Share]:
-    """The log in so many shares, for the new tables of some views, each up to a position."""
+    """Divide the log into `count` shares for the new tables of several views, each view up to its position."""
     share = Share(scratch.conninfo, scratch.options, scratch.schema, until, count * PAGE, count, 0)
     return [share._replace(number=number) for number in range(count)]
 
@@ -137,31 +139,33 @@ async def _switch_patiently(
 
 
 async def _switch(connection: AsyncConnection, follower: Follower, names: Names) -> Rebuilt:
-    """From the lock of the bookmark to the end, the follower of the view waits."""
+    """Replace the tables in one transaction. The live follower of the view waits meanwhile for the bookmark's lock."""
     view = follower.view
     async with connection.transaction():
-        await connection.execute(MAKE_SURE.format(**names), (view.name,))
-        passed = await _number(connection, HOLD.format(**names), view.name)
+        await connection.execute(INSERT_BOOKMARK.format(**names), (view.name,))
+        served = await _number(connection, HOLD.format(**names), view.name)
         position = await _position(connection, names, view)
-        while position < passed:
+        while position < served:
             if (progress := await follower.catch_up(connection)) is None:
-                break  # the bookmark was ahead of the log
+                break  # the bookmark of the old tables was ahead of the log
             position = progress.position
         await connection.execute(SHORT_LOCK_TIMEOUT)
         for table in view.tables:
             await connection.execute(REPLACE.format(table=Identifier(table), **names))
         await connection.execute(ADVANCE.format(**names), (form_of(view), view.name))
-        await connection.execute(FORGIVE.format(**names), (view.name,))
+        await connection.execute(UNPARK.format(**names), (view.name,))
         parked = await connection.execute(PARK.format(**names), (view.name,))
         await connection.execute(DROP.format(**names))
     return Rebuilt(position, parked.rowcount)
 
 
 @asynccontextmanager
-async def _indexes_later(
+async def _indexes_created_last(
     connection: AsyncConnection, scratch: ScratchSchema, view: Projection
 ) -> AsyncIterator[None]:
-    """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
+    """Drop the indexes of the new tables, and create them again when the block ends: tables without them are filled
+    twice as fast. Unique indexes stay, because a view finds its rows by them.
+    """
     definitions = await drop_indexes(connection, scratch.own)
     yield
     if isinstance(view, MovesInactiveRows):
@@ -169,14 +173,14 @@ async def _indexes_later(
     async with await AsyncConnection.connect(
         scratch.conninfo, autocommit=True, options=scratch.options
     ) as other:
-        # Not a TaskGroup: one error is one error, not a group of them.
+        # Not a TaskGroup, which would raise an ExceptionGroup instead of the error itself.
         await asyncio.gather(
             _create(definitions[::2], connection), _create(definitions[1::2], other)
         )
 
 
 async def drop_indexes(connection: AsyncConnection, schema: str) -> list[str]:
-    """Drop those indexes of a schema that are not unique; answers their definitions."""
+    """Drop the indexes of a schema that are not unique, and return their definitions."""
     indexes = await (await connection.execute(INDEXES, (schema,))).fetchall()
     for name, _ in indexes:
         await connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
@@ -192,12 +196,12 @@ Names = dict[str, Identifier]
 
 
 def scratch_schema(schema: str, name: str, purpose: str = REBUILD) -> str:
-    """Where the new tables of a view are made."""
+    """Return the name of the schema in which the new tables of a view are created."""
     return f"{schema}_{purpose}_{name}"
 
 
 class ScratchSchema(NamedTuple):
-    """Where new tables are made: of which log, and for which view, or what stands for several."""
+    """The schema for new tables: its log, the name of the view or of a group of views, and its purpose."""
 
     conninfo: str
     schema: str
@@ -211,7 +215,7 @@ class ScratchSchema(NamedTuple):
 
     @property
     def options(self) -> str:
-        """Of a session that finds them before those that serve."""
+        """Options of a session that finds the new tables before those that serve."""
         return f"{session_options(f'{self.own},{self.schema}')} {ASYNC_COMMIT}"
 
 
@@ -219,10 +223,10 @@ class ScratchSchema(NamedTuple):
 async def open_scratch(
     scratch: ScratchSchema, views: Sequence[Projection]
 ) -> AsyncIterator[tuple[AsyncConnection, Names]]:
-    """A connection that finds new, empty tables of views.
+    """Create new, empty tables of views, and yield a connection that finds them, with the names of both schemas.
 
     Raises:
-        RebuildUnderWay: another process has some of this name for the same purpose.
+        RebuildUnderWay: another process uses new tables of the same name and purpose.
     """
     names = {"main": Identifier(scratch.schema), "scratch": Identifier(scratch.own)}
     async with await AsyncConnection.connect(

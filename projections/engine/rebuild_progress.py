@@ -1,4 +1,4 @@
-"""How far each view is, and each rebuild of one, whichever process is at it."""
+"""Reads the position of each view, and of each rebuild, whichever process runs it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from domain.eventlog.store import Store
 from projections.engine.progress import progress_of
 from projections.engine.rebuild import RUNNING, scratch_schema
 
-# A rebuild holds this lock from its first to its last moment, and loses it if its process dies.
+# A rebuild holds this advisory lock while it runs; PostgreSQL releases the lock if the process dies.
 UNDER_WAY = """SELECT name FROM unnest(%s::text[]) AS name WHERE EXISTS (
     SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND classid::bigint = hashtext(%s)::bigint & 4294967295
         AND objid::bigint = hashtext(name)::bigint & 4294967295)"""
-# First the parts move, each through its share of the streams; then the view's own bookmark does.
+# First the bookmarks of the parts move, each through its share of the streams; then the view's own bookmark moves.
 REACHED = SQL("""SELECT coalesce(greatest(
         max(position) FILTER (WHERE view = {view}),
         (avg(position) FILTER (WHERE view <> {view}))::bigint), 0)
@@ -27,9 +27,7 @@ REACHED = SQL("""SELECT coalesce(greatest(
 
 
 class ProjectionProgress(NamedTuple):
-    """A view's position, how many events it could not apply, and the position that a rebuild of it
-    has reached, if one is under way.
-    """
+    """The position of a view, the number of its parked events, and the position that a running rebuild has reached."""
 
     view: str
     position: int
@@ -38,17 +36,17 @@ class ProjectionProgress(NamedTuple):
 
 
 class RebuildProgress:
-    """Asks the database how far the views are."""
+    """Reads the positions of the views and of their rebuilds from the database."""
 
     def __init__(self, store: Store, views: Sequence[str]) -> None:
         self._store = store
         self._views = list(views)
 
     async def now(self) -> list[ProjectionProgress]:
-        """Every view of the log.
+        """Return the progress of every view of the log.
 
         Raises:
-            Overloaded: the database is away.
+            Overloaded: the database is unavailable.
         """
         views = await progress_of(self._store)
         schema = self._store.schema
@@ -64,5 +62,5 @@ async def _read_reached(connection: AsyncConnection, schema: str, view: str) -> 
     try:
         [(position,)] = await (await connection.execute(query)).fetchall()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return 0  # it has only begun, or is just over
+        return 0  # the rebuild has just begun or just ended
     return int(position)

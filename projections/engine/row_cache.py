@@ -1,4 +1,4 @@
-"""A cache of the rows of executions that a projection changes; it reads those that it lacks."""
+"""Caches the rows of executions that a projection changes, and reads the rows that are not cached."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from domain.model import Recorded, aggregate_id
 R = TypeVar("R")
 
 After = Callable[[R | None, Recorded], R | None]
-"""The row of an execution after an event; None where there is none any more."""
+"""Returns the row of an execution after an event; None if the execution has no row any more."""
 Read = Callable[[Sequence[tuple[Any, ...]]], Mapping[str, R]]
-"""Makes of rows of the database what is kept, by the id of the execution."""
+"""Converts database rows to cached rows, by the id of the execution."""
 
 
 class Folded(NamedTuple, Generic[R]):
-    """What a page made of the rows that it touches: all of them, to `put` into the cache once what follows is written;
-    those that it changed, and the ids of those that it ended.
+    """The rows of the executions in a page, after the page: all of them, to `put` into the cache once they are written; those that
+    changed; and the ids of the executions whose row was removed.
     """
 
     rows: dict[str, R | None]
@@ -29,7 +29,7 @@ class Folded(NamedTuple, Generic[R]):
 
 
 class RowCache(Generic[R]):
-    """Keeps what was used last. `query` selects the rows of some ids, an array."""
+    """Caches the most recently used rows. `query` selects the rows of an array of ids."""
 
     def __init__(self, capacity: int, query: str, read: Read[R]) -> None:
         self._rows: LruCache[str, R] = LruCache(capacity)
@@ -37,16 +37,16 @@ class RowCache(Generic[R]):
         self._read = read
 
     def clear(self) -> None:
-        """Keep nothing."""
+        """Drop all cached rows."""
         self._rows.clear()
 
     async def load(self, connection: AsyncConnection, page: Sequence[Recorded]) -> dict[str, R]:
-        """The rows, by id, of those executions in a page that began before it."""
+        """Return the rows, by id, of the executions in a page that were created before the page."""
         begun = {event.stream for event in page if event.version == 1}
         ids = {aggregate_id(event.stream) for event in page if event.stream not in begun}
         found = {key: row for key in ids if (row := self._rows.get(key)) is not None}
         if missing := [key for key in ids if key not in found]:
-            # Never prepared: a plan made while the table was empty would read all of it for long.
+            # Not prepared: a plan made while the table was empty would scan the whole table later.
             cursor = await connection.execute(self._query, (missing,), prepare=False, binary=True)
             found |= self._read(await cursor.fetchall())
         return found
@@ -54,7 +54,7 @@ class RowCache(Generic[R]):
     async def fold(
         self, connection: AsyncConnection, page: Sequence[Recorded], after: After[R]
     ) -> Folded[R]:
-        """The rows that a page touches, after its events."""
+        """Apply the events of a page to the rows of their executions, and return the result."""
         before = await self.load(connection, page)
         rows: dict[str, R | None] = dict(before)
         for recorded in page:
@@ -65,7 +65,7 @@ class RowCache(Generic[R]):
         return Folded(rows, changed, ended)
 
     def put(self, rows: Mapping[str, R | None]) -> None:
-        """Keep rows for the next page; those that are None are gone."""
+        """Cache rows for the next page. A row that is None is removed from the cache."""
         for key, row in rows.items():
             if row is None:
                 self._rows.pop(key)

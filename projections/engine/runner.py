@@ -1,4 +1,6 @@
-"""Runs the projections of a log: in one process at a time, together where they are near each other."""
+"""Runs the projections of a log. Each projection is followed by one process at a time; projections that are near
+the head of the log share their pages.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,14 @@ from projections.engine.pages import LogPages
 from projections.engine.projection import Projection
 
 TAKE_OVER = 1.0
-"""Seconds between two tries to own what another process follows."""
+"""Seconds between two attempts to take over views that another process follows."""
 IDLE_AFTER = 0.5
-"""Seconds without anything to follow after which its connection is closed, where others need one."""
+"""Seconds without new events after which the connection is closed, if it must be shared with other logs."""
 BREAK = 0.02
-"""Seconds between two pages of a view that follows by itself and has come to the end of the log."""
-# Rows and bookmark are lost together in a crash, and made again from the log: nothing waits for disk.
+"""Seconds between two pages of a view that follows apart and has reached the head of the log."""
+# A crash loses rows and bookmark together, and both are made again from the log: a commit need not wait for the disk.
 ASYNC_COMMIT = "-c synchronous_commit=off"
-# A view whose table is locked follows by itself: the others wait for it no longer than this.
+# A view whose table is locked follows apart: the other views wait for the lock no longer than this.
 SHORT_LOCK_TIMEOUT = "-c lock_timeout=500ms"
 
 OWN = """SELECT name FROM unnest(%s::text[]) AS name
@@ -43,7 +45,7 @@ log = structlog.get_logger()
 
 
 class Runner(Background):
-    """Follows the views that no other process follows. Make it before the listener is started."""
+    """Applies the log to the views that no other process follows. Make a runner before the listener is started."""
 
     outages = (*OUTAGES, OSError)
 
@@ -57,8 +59,8 @@ class Runner(Background):
         schema: str,
         slot: asyncio.Semaphore | None = None,
     ) -> None:
-        """With a `slot`, for which it waits, it has a connection only while there is something to follow: other logs
-        need some, too.
+        """With a `slot`, the runner waits for the semaphore and holds it, with its connection, only while the log has
+        new events: runners of other logs share the semaphore.
         """
         self._slot = slot
         self._views = {view.name: view for view in views}
@@ -72,7 +74,7 @@ class Runner(Background):
         self._owned: set[str] = set()
         self._apart: dict[str, asyncio.Task[None]] = {}
         self._apart_cached_at: dict[str, BookmarkState | None] = {}
-        """Of a view that is about to follow by itself: where what it keeps between pages is from."""
+        """The bookmarks at which the cached states of views that are about to follow apart were current."""
         listener.add_handler(schema, self._on_events)
         listener.add_handler(hurry_channel(schema), self._on_hurry)
 
@@ -95,7 +97,7 @@ class Runner(Background):
             await self._wake.wait(self._listener.poll)
 
     async def _follow(self) -> None:
-        """Follow the log, for ever, or, where other logs need the slot, until there is nothing to follow for a while."""
+        """Follow the log: without a slot for ever, with a slot until there were no new events for `IDLE_AFTER`."""
         async with await self._connect(SHORT_LOCK_TIMEOUT) as connection:
             self._gathering.expect_events()
             try:
@@ -116,7 +118,7 @@ class Runner(Background):
                 ownership_tried_at = monotonic()
                 await self._own(connection)
             await self._apply(connection, live)
-            for name in self._together():
+            for name in self._names_together():
                 await self._row_movers[name].move(connection)
             pause = self._pause()
             yields_connection = self._slot is not None and pause > IDLE_AFTER and not self._apart
@@ -129,14 +131,14 @@ class Runner(Background):
         wanted = [name for name in self._views if name not in self._owned]
         cursor = await connection.execute(OWN, (wanted, f"views of {self._schema}"))
         if owned := [row[0] for row in await cursor.fetchall()]:
-            say = log.info if self._slot is None else log.debug
-            say("views are followed by this process", views=owned)
+            write = log.info if self._slot is None else log.debug
+            write("views are followed by this process", views=owned)
             self._owned.update(owned)
 
     async def _apply(self, connection: AsyncConnection, live: LiveFollower) -> None:
-        """Apply a page to the views that are due."""
+        """Apply a page to the views that are due, and let those follow apart that cannot keep up."""
         now = monotonic()
-        due = [self._views[name] for name in self._gathering.take_due(self._together(), now)]
+        due = [self._views[name] for name in self._gathering.take_due(self._names_together(), now)]
         if not due:
             return
         page = await live.catch_up(connection, due)
@@ -150,32 +152,32 @@ class Runner(Background):
                 supervise(f"view {name}", follow, self.outages), name=f"view {name}"
             )
 
-    def _together(self) -> list[str]:
+    def _names_together(self) -> list[str]:
         return [name for name in self._views if name in self._owned and name not in self._apart]
 
     def _pause(self) -> float:
-        """The seconds until a view is due, or has more rows to move, or until it is time to look whether there is something new."""
-        together = self._together()
+        """Return the seconds until a view is due or has more rows to move, or until the next poll of the log."""
+        together = self._names_together()
         at = min(
             [self._gathering.next_at(together), *(self._row_movers[n].more_at for n in together)]
         )
         return max(min(at - monotonic(), self._listener.poll), 0)
 
     async def _follow_apart(self, view: Projection, live: LiveFollower) -> bool:
-        """Bring a view up to the others on a connection of its own; it parks what it cannot apply."""
+        """Bring a view up to the others on a connection of its own; events that it cannot apply are parked."""
         async with await self._connect() as connection:
             await begin_again_without_bookmark(connection, view)
-            left = self._apart_cached_at.pop(view.name, None)
-            follower = Follower(view, LogPages(self._store, view.types), left=left)
-            well = False
-            while not (well and live.covers(follower.position)):
+            cached_at = self._apart_cached_at.pop(view.name, None)
+            follower = Follower(view, LogPages(self._store, view.types), cached_at=cached_at)
+            keeps_up = False
+            while not (keeps_up and live.covers(follower.position)):
                 parked, began = follower.parked, monotonic()
                 await follower.catch_up(connection, progress_channel=progress_channel(self._schema))
-                well = follower.parked == parked and monotonic() - began < SLOW
+                keeps_up = follower.parked == parked and monotonic() - began < SLOW
                 await self._row_movers[view.name].move(connection)
                 await asyncio.sleep(0 if follower.behind else BREAK)
         del self._apart[view.name]
-        live.take_back(view.name, follower.left)
+        live.take_back(view.name, follower.cached_at)
         self._gathering.expect_events()
         self._wake.set()
         return True

@@ -1,13 +1,13 @@
--- What every view needs besides its own tables. Applied whole, idempotent.
+-- The tables that all views share. The file is applied as a whole, and may be applied again.
 
 CREATE TABLE IF NOT EXISTS bookmarks (
     view       text   PRIMARY KEY,
     position   bigint NOT NULL,
-    generation bigint NOT NULL DEFAULT 1,  -- one more after each rebuild: what is cached is void
-    form       text   NOT NULL DEFAULT ''  -- of the rows: those of another program may be of another
+    generation bigint NOT NULL DEFAULT 1,  -- raised by each rebuild, so that followers drop cached states
+    form       text   NOT NULL DEFAULT ''  -- `form_of` the rows: another version of the program may write another form
 );
 
--- Events that a view could not apply: it went on without them.
+-- Events that a view could not apply and skipped.
 CREATE TABLE IF NOT EXISTS parked (
     view     text        NOT NULL,
     position bigint      NOT NULL,

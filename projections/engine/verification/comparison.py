@@ -1,7 +1,7 @@
-"""A table beside its second building, portion by portion, in the order of the keys.
+"""Compares a table that serves with the same table built anew, portion by portion, in the order of the keys.
 
-PostgreSQL compares them: rows of the same bytes are equal, and only the others come here. Of those each
-column is looked at, as equal values may have other bytes: an amount with more zeros behind its point.
+PostgreSQL compares the rows and returns only those whose bytes differ. Their columns are compared here, because equal
+values may have different bytes: `1.5` and `1.50`, for example.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Composable, Identifier
 from projections.representations.packing import LARGEST, same
 
 ROWS = 5_000
-"""Of a portion, at most."""
+"""Rows that a portion has at most in either table."""
 COLUMNS = """SELECT a.attname, t.typcategory, t.typname, a.attnum = ANY(i.indkey)
     FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
     LEFT JOIN pg_partitioned_table AS parted ON parted.partrelid = a.attrelid
@@ -24,7 +24,8 @@ COLUMNS = """SELECT a.attname, t.typcategory, t.typname, a.attnum = ANY(i.indkey
         ORDER BY indisprimary DESC LIMIT 1) AS i ON true
     WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped
         AND (a.attnum = ANY(parted.partattrs)) IS NOT TRUE ORDER BY a.attnum"""
-"""In which part of a table a row is kept does not follow from the events."""
+"""The columns of a table: name, category, type, and whether it belongs to the key. The columns of the partition key are
+left out, because the partition in which a row is stored does not follow from the events."""
 LAST = SQL("SELECT {key} FROM {table} WHERE {where} ORDER BY {key} OFFSET {before} LIMIT 1")
 COUNT = SQL("SELECT count(*) FROM {table} WHERE {where}")
 DIFFERENT = SQL("""SELECT {names}, serving IS NULL, expected IS NULL, {read}
@@ -39,15 +40,15 @@ Row = tuple[Any, ...]
 
 
 class Difference(NamedTuple):
-    """A key, and how the rows differ that have it."""
+    """The key of a row, and how the row differs in the two tables."""
 
     key: Row
     what: str
 
 
 class Portion(NamedTuple):
-    """How many rows there are of the table that serves, where they differ, and the key up to which that goes;
-    None where it goes to the end.
+    """The number of rows compared in the table that serves, their differences, and the last key compared; None at
+    the end of the table.
     """
 
     rows: int
@@ -56,13 +57,15 @@ class Portion(NamedTuple):
 
 
 class ComparedTable(NamedTuple):
-    """A table in two schemas, those that serve and its own, and which of its rows are compared."""
+    """A table in two schemas: `main`, which serves, and `own`, which was built anew. `condition` selects the rows
+    that are compared.
+    """
 
     main: Composable
     own: Composable
     key: Sequence[str]
     texts: Sequence[bool]
-    """Which columns of the key are texts: those are in the order in which they are here, too."""
+    """Which columns of the key are texts. Those are ordered by bytes, which is also the order of texts in Python."""
     others: Sequence[str]
     read: Sequence[Composable]
     condition: str
@@ -76,7 +79,7 @@ class ComparedTable(NamedTuple):
         own: Identifier,
         condition: str,
     ) -> ComparedTable:
-        """The table with its columns, which are those of the second building."""
+        """Return the table of a name, with the columns that it has in the schema `own`."""
         serving, expected = (
             SQL("{}.{}").format(schema, Identifier(name)) for schema in (main, own)
         )
@@ -90,13 +93,17 @@ class ComparedTable(NamedTuple):
             [column[0] for column in key],
             [column[1] == "S" for column in key],
             [column[0] for column in others],
-            [_read(side, *column[:3]) for side in ("serving", "expected") for column in others],
+            [
+                _column_sql(side, *column[:3])
+                for side in ("serving", "expected")
+                for column in others
+            ],
             condition,
         )
 
     async def compare(self, connection: AsyncConnection, after: Row | None) -> Portion:
-        """The portion that follows on a key, within the caller's transaction."""
-        last = await self._last(connection, after)
+        """Compare the portion after the key `after`, in the caller's transaction. None begins at the first row."""
+        last = await self._find_last_key(connection, after)
         where, values = self._between(after, last)
         query = COUNT.format(table=self.main, where=where)
         [(rows,)] = await (await connection.execute(query, values, prepare=False)).fetchall()
@@ -121,8 +128,8 @@ class ComparedTable(NamedTuple):
             for name, text in columns
         )
 
-    async def _last(self, connection: AsyncConnection, after: Row | None) -> Row | None:
-        """The key up to which neither has more than a portion; None where neither has as much."""
+    async def _find_last_key(self, connection: AsyncConnection, after: Row | None) -> Row | None:
+        """Return the key up to which neither table has more than `ROWS` rows; None if both have fewer rows left."""
         where, values = self._between(after, None)
         found: list[Row] = []
         for table in (self.main, self.own):
@@ -131,7 +138,7 @@ class ComparedTable(NamedTuple):
         return min(found, default=None)
 
     def _between(self, after: Row | None, last: Row | None) -> tuple[Composable, Row]:
-        """The rows that are compared, from behind a key up to another one: a condition and its values."""
+        """Return the SQL condition for the compared rows after the key `after`, up to the key `last`, and its values."""
         conditions: list[Composable] = [SQL(self.condition)]
         values: Row = ()
         for operator, bound in ((">", after), ("<=", last)):
@@ -144,10 +151,10 @@ class ComparedTable(NamedTuple):
     def _differences(self, rows: Sequence[Row]) -> Iterator[Difference]:
         size, columns = len(self.key), len(self.others)
         for row in rows:
-            key, (lost, unfounded), read = row[:size], row[size : size + 2], row[size + 2 :]
-            if lost:
+            key, (missing, unexpected), read = row[:size], row[size : size + 2], row[size + 2 :]
+            if missing:
                 yield Difference(key, "there is no row")
-            elif unfounded:
+            elif unexpected:
                 yield Difference(key, "there is a row, but no events lead to it")
             else:
                 pairs = zip(self.others, read[:columns], read[columns:], strict=False)
@@ -155,8 +162,10 @@ class ComparedTable(NamedTuple):
                     yield Difference(key, f"differs in {', '.join(differing)}")
 
 
-def _read(side: str, name: str, category: str, type_: str) -> Composable:
-    """A column, or a digest of it where it is large, or may be: equal texts are equal values there."""
+def _column_sql(side: str, name: str, category: str, type_: str) -> Composable:
+    """Return SQL for a column, or for a digest of its text if its values may be large: there, values are equal only
+    if their texts are.
+    """
     column = SQL("{}.{}").format(Identifier(side), Identifier(name))
     if type_ == "bytea":
         return PACKED.format(column=column, largest=LARGEST)

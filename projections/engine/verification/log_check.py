@@ -1,4 +1,4 @@
-"""Checks the events of the log against its rules, page by page, while the views are compared."""
+"""Checks the events of the log against its rules, page by page, while the tables of the views are filled anew."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ FOUND = "SELECT position, place, what FROM log_faults ORDER BY position, what"
 
 
 class LogCheck:
-    """Checks one of `shares` of the log up to its `end`, and keeps the faults in a table. It goes on like a
-    `Follower`: the content of the streams of its share, and of each page an equal part of the order.
+    """Checks one share of the log up to the position `end`, page by page like a `Follower`, and stores the faults in
+    a table.
+
+    `share` is the number of shares and the number of this one, from 0. This check covers the content of the streams
+    of its share, and the order of an equal part of the positions of each page. `opening`: sealed fields are opened.
     """
 
     def __init__(
@@ -47,32 +50,32 @@ class LogCheck:
         self._opening = opening
 
     async def catch_up(self, connection: AsyncConnection) -> int | None:
-        """Check the next page; None when there was none."""
+        """Check the next page and return the position at its end; None if there was no page left."""
         after = self.position
         if after >= self._end:
             self.behind = False
             return None
-        asked = min(after + self._page, self._end)
-        until, events = await self._pages.read(connection, after, asked, self._end)
+        wanted = min(after + self._page, self._end)
+        until, events = await self._pages.read(connection, after, wanted, self._end)
         first, last = (
             after + (until - after) * number // self._shares
             for number in (self._number, self._number + 1)
         )
         faults = await order_faults(self._store, first, last, self._end)
         faults += await content_faults(self._store, events, opening=self._opening)
-        await _write(connection, faults)
+        await _store_faults(connection, faults)
         self.position, self.behind = until, until < self._end
         return until
 
 
-async def _write(connection: AsyncConnection, faults: Sequence[Fault]) -> None:
+async def _store_faults(connection: AsyncConnection, faults: Sequence[Fault]) -> None:
     rows = [(fault.position, fault.place, fault.what) for fault in faults]
     if rows:
         await connection.execute(STORE, columns(ARRAYS, rows))
 
 
 async def read_faults(connection: AsyncConnection) -> AsyncIterator[Fault]:
-    """The faults of all shares, by position."""
+    """Yield the stored faults of all shares, in the order of their positions."""
     async with connection.transaction(), connection.cursor(name="log_faults") as cursor:
         await cursor.execute(FOUND)
         async for position, place, what in cursor:

@@ -1,10 +1,10 @@
 """Verifies the log against its rules, and every column of every row of the projections against its events.
 
-The projections are built again in a schema of their own, as by a rebuild: the log is read and decoded once for
-all of them and for its own check, by several processes where it is long. Then both are read side by side, in the order of their keys.
-Each portion is compared in one short transaction that sees one moment: it reads how far the rows that serve
-claim to go, brings the new ones there, and compares. So what is written meanwhile does no harm, and the cost is
-that of a rebuild and of one pass over the tables.
+The tables of the projections are built anew in a schema of their own, as by a rebuild. The log is read and decoded
+once for all of them and for its own check, by several processes if it is long. Then the old and the new tables are
+read side by side, in the order of their keys. Each portion is compared in one short transaction on one snapshot: it
+reads the bookmark of the tables that serve, brings the new tables to that position, and compares. So events may be
+written meanwhile, and the cost is that of a rebuild and of one pass over the tables.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ from projections.engine.verification.log_check import SCHEMA as LOG_FAULTS
 from projections.engine.verification.log_check import read_faults
 
 PURPOSE, ALL = "verify", "views"
+"""The purpose and the name of the new tables, which stand for all views at once."""
 NO_IDLE_TIMEOUT = "SET idle_in_transaction_session_timeout = 0"
 UNLOGGED = SQL("ALTER TABLE {scratch}.{table} SET UNLOGGED")
 PLAIN = """SELECT relname FROM pg_class
     WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND relname = ANY(%s)"""
-"""What is built again to be compared need not survive anything."""
+"""The new tables that can be made unlogged: not partitioned ones. They need not survive a crash."""
 BOOKMARK_AND_HEAD = SQL("""SELECT b.position, b.generation, b.form, coalesce(head.position, 0)
     FROM (VALUES (1)) AS one LEFT JOIN head ON true
     LEFT JOIN {main}.bookmarks AS b ON b.view = {view}""")
@@ -62,16 +63,16 @@ HOLD = SQL("LOCK TABLE {tables} IN ACCESS SHARE MODE")
 PARKED = SQL(
     "SELECT position, stream, error FROM {own}.parked WHERE view = {view} ORDER BY position"
 )
-THERE = "SELECT to_regclass(%s) IS NOT NULL"
+TABLE_EXISTS = "SELECT to_regclass(%s) IS NOT NULL"
 
 
 class MadeAnew(Exception):
-    """The view was rebuilt, or began again, while it was verified."""
+    """The view was rebuilt, or began again with no rows, while it was verified."""
 
 
 @dataclass(slots=True)
 class VerifiedView:
-    """How many rows of a view were compared, up to which position, and where the log was then."""
+    """The number of rows of a view that were compared, their position, and the last position of the log then."""
 
     view: str
     position: int = 0
@@ -81,15 +82,15 @@ class VerifiedView:
 
 @dataclass(slots=True)
 class LogVerification:
-    """How many events were checked, and how far each view was compared."""
+    """The number of events that were checked, and the views that were compared."""
 
     events: int = 0
     views: list[VerifiedView] = field(default_factory=list)
 
 
 class Work(NamedTuple):
-    """Which views are verified, instances that nothing else uses; by which processes where the log is long; and the
-    master key, by which all is opened that is sealed in the log: nothing is without.
+    """The views to verify, which must be instances that nothing else uses; the processes that share a long log; and
+    the master key with which sealed fields are opened. Without the key, sealed fields are not opened.
     """
 
     views: Sequence[Projection]
@@ -104,13 +105,13 @@ async def verify(
     verification: LogVerification,
     on_progress: OnProgress = unseen,
 ) -> AsyncIterator[Fault]:
-    """Everything that is wrong with the log, by position, and every difference between the rows of projections and
-    their events, as far as the rows claim to go.
+    """Yield the faults of the log in the order of their positions, then each difference between the rows of the
+    projections and their events, up to the bookmarks of the projections.
 
-    The database needs room for the tables of the views once more.
+    The database needs room for a second copy of the tables of the views.
 
     Raises:
-        MadeAnew: another process has made the rows of a view again meanwhile.
+        MadeAnew: another process has rebuilt a view meanwhile, or a view began again.
         RebuildUnderWay: another process is verifying.
         PartFailed: one of the processes failed or was killed.
     """
@@ -129,9 +130,9 @@ async def verify(
             await _build(connection, shares, work, store, on_progress)
             async for fault in read_faults(connection):
                 yield fault
-            for view, its in zip(views, faults, strict=True):
+            for view, found_first in zip(views, faults, strict=True):
                 verification.views.append(view.verified)
-                async for fault in view.compare(its):
+                async for fault in view.compare(found_first):
                     yield fault
         finally:
             with suppress(psycopg.Error):
@@ -139,9 +140,9 @@ async def verify(
 
 
 def _shares(scratch: ScratchSchema, until: Mapping[str, int], end: int, work: Work) -> list[Share]:
-    many = work.processes.number if work.processes and end >= SHARED else 1
+    count = work.processes.number if work.processes and end >= SHARED else 1
     key = None if work.key is None else b64encode(work.key).decode()
-    return [share._replace(log=end, key=key) for share in shares_of(scratch, until, many)]
+    return [share._replace(log=end, key=key) for share in shares_of(scratch, until, count)]
 
 
 async def _build(
@@ -160,7 +161,7 @@ async def _build(
 async def _prepare(
     connection: AsyncConnection, scratch: ScratchSchema, names: Names, views: Sequence[Projection]
 ) -> None:
-    """The new tables grow faster without indexes that find no row by its key, and without a journal."""
+    """Prepare the new tables to be filled fast: without indexes that are not unique, and without a write-ahead log."""
     await connection.execute(NO_IDLE_TIMEOUT)
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     await connection.execute(LOG_FAULTS)
@@ -172,7 +173,7 @@ async def _prepare(
 
 
 class _Verifying:
-    """One view."""
+    """The verification of one view."""
 
     def __init__(
         self, connection: AsyncConnection, names: Names, view: Projection, store: Store
@@ -181,7 +182,7 @@ class _Verifying:
         self.verified = VerifiedView(view.name)
         self.comparable = True
         self.until = 0
-        """How far the rows claim to go."""
+        """The position up to which the rows are compared: that of the bookmark, but at most the head of the log."""
         self._connection = connection
         self._view = view
         self._names = {"main": names["main"], "own": names["scratch"]}
@@ -189,25 +190,25 @@ class _Verifying:
         self._generation: int | None = None
 
     async def begin(self) -> list[Fault]:
-        """Look how far the rows claim to go; what is wrong with the bookmark."""
+        """Read the bookmark of the view; return the faults of the bookmark, and one for each missing table."""
         position, self._generation, form, head = await self._read_bookmark_and_head()
         self.verified.head = head
         if position is None or form != form_of(self._view):
             self.comparable = False
-            lost = "there is none: the rows are made again at the next start, or by a rebuild"
-            old = "the rows are of another form: they are made again at the next start"
-            return [self._fault("bookmark", lost if position is None else old)]
-        missing = [name for name in self._view.tables if not await self._is_there(name)]
-        self.comparable = not missing
-        faults = [self._fault(name, "there is no such table") for name in missing]
+            missing = "there is none: the rows are made again at the next start, or by a rebuild"
+            other_form = "the rows are of another form: they are made again at the next start"
+            return [self._fault("bookmark", missing if position is None else other_form)]
+        absent = [name for name in self._view.tables if not await self._table_exists(name)]
+        self.comparable = not absent
+        faults = [self._fault(name, "there is no such table") for name in absent]
         if position > head:
             faults.append(self._fault("bookmark", f"is at {position}, and the log ends at {head}"))
         self.until = min(position, head)
         return faults
 
-    async def compare(self, begun: Sequence[Fault]) -> AsyncIterator[Fault]:
-        """What `begin` has found, what differs in the tables, and the events that cannot be applied."""
-        for fault in begun:
+    async def compare(self, found_first: Sequence[Fault]) -> AsyncIterator[Fault]:
+        """Yield the faults that `begin` has found, the differences in the tables, and the events that were parked."""
+        for fault in found_first:
             yield fault
         if not self.comparable:
             return
@@ -219,7 +220,7 @@ class _Verifying:
             yield self._fault(f"event at {position} of {stream}", f"cannot be applied: {error}")
 
     async def _compare(self, name: str, condition: str) -> AsyncIterator[Fault]:
-        """The rows of one table, portion by portion."""
+        """Compare the rows of one table, portion by portion, and yield a fault for each difference."""
         table = await ComparedTable.find(
             self._connection, name, self._names["main"], self._names["own"], condition
         )
@@ -237,11 +238,11 @@ class _Verifying:
             last = portion.last
 
     async def _catch_up(self) -> None:
-        """Within a transaction: see one moment, and bring the new rows to where the others are in it."""
+        """Bring the new tables to the bookmark of the tables that serve, as the caller's transaction sees it."""
         tables = [
             SQL("{}.{}").format(self._names["main"], Identifier(t)) for t in self._view.tables
         ]
-        # Before anything is seen: a rebuild replaces tables.
+        # Locked before the transaction takes its snapshot, because a rebuild may replace the tables.
         await self._connection.execute(HOLD.format(tables=SQL(", ").join(tables)))
         position, generation, _, head = await self._read_bookmark_and_head()
         if generation != self._generation or position is None:
@@ -261,15 +262,16 @@ class _Verifying:
         self.verified.position = position
 
     async def _read_bookmark_and_head(self) -> Sequence[Any]:
+        """Return the position, generation and form of the bookmark, None without one, and the head of the log."""
         query = BOOKMARK_AND_HEAD.format(view=self._view.name, main=self._names["main"])
         [row] = await (await self._connection.execute(query)).fetchall()
         return row
 
-    async def _is_there(self, name: str) -> bool:
+    async def _table_exists(self, name: str) -> bool:
         table = SQL("{}.{}").format(self._names["main"], Identifier(name))
-        cursor = await self._connection.execute(THERE, (table.as_string(self._connection),))
-        [(there,)] = await cursor.fetchall()
-        return bool(there)
+        cursor = await self._connection.execute(TABLE_EXISTS, (table.as_string(self._connection),))
+        [(exists,)] = await cursor.fetchall()
+        return bool(exists)
 
     def _fault(self, place: str, what: str) -> Fault:
         return Fault(self._view.name, place, what)

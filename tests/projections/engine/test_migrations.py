@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 LOSSES = {
     "its bookmark was lost": "DELETE FROM bookmarks",
     "its bookmark was ahead of the log": "UPDATE bookmarks SET position = position + 1",
-    "its rows were of another form": "UPDATE bookmarks SET form = 'other'",
+    "its rows had another form": "UPDATE bookmarks SET form = 'other'",
 }
 
 
