@@ -27,15 +27,15 @@ FOUND = f"""SELECT wanted.id, b.position, b.form, {", ".join(f"r.{name}" for nam
     LEFT JOIN LATERAL (SELECT * FROM executions WHERE id = wanted.id OFFSET 0) AS r ON true
     LEFT JOIN execution_documents AS d ON d.id = wanted.id
     LEFT JOIN execution_states AS s ON s.id = wanted.id"""
-"""Each is looked up by itself (`OFFSET 0`), however large the planner believes the tables to be."""
+"""`OFFSET 0` makes PostgreSQL look up each id by itself, whatever size the planner assumes for the tables."""
 MEMBERS = (*(column.field.path for column in COLUMNS), "tags", "metadata")
 
 
 class StoredExecution(NamedTuple):
-    """What the tables have of an execution in one moment, and how far the view claims to be then.
+    """What the tables have of an execution, and the bookmark of the view at the same moment.
 
-    `rows` are its rows, of which there must be one: the values of `MEMBERS`, then those of its document and of
-    its stored state. `readable`: the view is there, and of the form of this program.
+    `rows` are the rows of the execution, of which there must be one: the values of `MEMBERS`, then its document and
+    its stored state. `readable`: the rows of the view exist and have the form of this program.
     """
 
     id: str
@@ -45,14 +45,14 @@ class StoredExecution(NamedTuple):
 
     @property
     def version(self) -> int:
-        """Up to which version the row goes; 0 where there is none."""
+        """The version of the row; 0 if there is no row."""
         return int(self.rows[0][MEMBERS.index("version")]) if self.rows else 0
 
 
 async def read_stored(
     connection: AsyncConnection, view: Executions, ids: Sequence[str]
 ) -> dict[str, StoredExecution]:
-    """Read all there is of some executions, in one statement."""
+    """Read everything stored of some executions, in one statement; return it by id."""
     found = await (await connection.execute(FOUND, (list(ids),), binary=True)).fetchall()
     position, form = found[0][1:3]
     readable, rows = form == form_of(view), dict[str, list[tuple[Any, ...]]]()
@@ -62,20 +62,20 @@ async def read_stored(
 
 
 class ExpectedRows:
-    """What the view must have of an execution after each of its events, in order."""
+    """The rows that the view must have of an execution, after each of its events in order."""
 
     def __init__(self) -> None:
         self._cached: CachedState | None = None
         self._state: Versioned[Execution] | None = None
 
     def advance(self, recorded: Recorded) -> None:
-        """Go on to the next event, which was decoded without a key."""
+        """Apply the next event, which must have been decoded without a data key."""
         self._cached, stored = advance(self._cached, [referring(recorded)])
         if stored is not None or not self._cached.stored_version:
             self._state = stored
 
     def faults(self, stored: StoredExecution) -> Iterator[Fault]:
-        """What is otherwise in the tables, which are as far as the events are here."""
+        """Yield the differences between the expected and the stored rows, which must be of the same version."""
         if self._cached is None:
             return
         versioned = self._cached.versioned
@@ -96,12 +96,12 @@ class ExpectedRows:
         if not same(row[width], document) or row[width + 1] != checksum:
             yield _fault(stored, "document", "is not what its events say")
         state = self._state
-        rest = (
+        expected_state = (
             (None, None, None, None)
             if state is None
             else (state.version, state.position, state.at, encode_state(state.state))
         )
-        if row[width + 2 :] != rest:
+        if row[width + 2 :] != expected_state:
             yield _fault(stored, "state", "is not what its events say")
 
 

@@ -1,4 +1,4 @@
-"""The fields by which executions are filtered and sorted: one table, from the document to the columns."""
+"""The fields by which executions are filtered and sorted: for each, its path in the document and its column."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ ALIASES = {
 
 
 class Column(NamedTuple):
-    """A field and its value: the one that the document shows, in the clear and final."""
+    """A field, and the function that takes its value from a state: the value that the document shows. Only values that
+    are neither sealed nor growing with time have a column.
+    """
 
     field: Field
     value: Callable[[Versioned[Execution]], Any]
@@ -63,12 +65,14 @@ def _policy(member: str, name: str, kind: FieldKind, value: Callable[[RetryPolic
 
 
 def _from(value: Value | str) -> Value:
-    """A path is followed without a step of Python: a rebuild does it dozens of times a row."""
+    """Return a function for a value or an attribute path. `attrgetter` follows a path in C, which matters because a
+    rebuild reads dozens of values for each row.
+    """
     return attrgetter(value) if isinstance(value, str) else value
 
 
 def _time(value: datetime | None) -> datetime | None:
-    """As precise as the document: what a client reads there must find the row."""
+    """Cut a time to milliseconds, as in the document: the time that a client reads there must find the row."""
     if value is None or value.microsecond % 1000 == 0:
         return value
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
@@ -216,17 +220,17 @@ INDEXED = (
     "metadata.createdAt",
     "metadata.<free attribute>",
 )
-"""What the view has indexes for: rows are found fast by it."""
+"""The indexed fields, as refusals of expensive queries name them."""
 LISTED = {"tags": Field("tags", "tags", TAGS)}
 
 
 def field(path: str) -> Field | None:
-    """The field of a path in the document; `metadata.` also leads to free attributes."""
+    """Return the field of a path in the document; a path below `metadata` may be a free attribute."""
     return _find_field(path) or LISTED.get(ALIASES.get(path, path)) or _attribute(path)
 
 
 def sortable(path: str) -> Field | None:
-    """The field of a path where rows can be ordered by it: free attributes and tags have no column."""
+    """Return the field of a path if rows can be sorted by it. Free attributes and tags have no column to sort by."""
     return _find_field(path)
 
 
@@ -235,28 +239,28 @@ def _find_field(path: str) -> Field | None:
 
 
 def _unquote(path: str) -> str:
-    """The path without its quotes, where they change nothing."""
+    """Return a path without its quotes; an empty text if a quoted key has a dot, which needs the quotes."""
     keys = [segment.key for segment in segments(path)] if '["' in path else []
     return "" if any("." in key for key in keys) else ".".join(keys)
 
 
 def _attribute(path: str) -> Field | None:
     parts = segments(path)
-    rest = parts[1:]
-    if parts[:1] != (FieldSegment("metadata"),) or not rest:
+    below = parts[1:]
+    if parts[:1] != (FieldSegment("metadata"),) or not below:
         return None
     try:
-        text(path + "".join(segment.key for segment in rest))
+        text(path + "".join(segment.key for segment in below))
     except ValueError:
         return None
-    return Field(path, "metadata", ATTRIBUTE, key_paths=readings(rest))
+    return Field(path, "metadata", ATTRIBUTE, key_paths=readings(below))
 
 
 VALUES = {column.field.column: column.value for column in COLUMNS}
 
 
 def value_in(versioned: Versioned[Execution]) -> Callable[[Field], Any]:
-    """What each field has in a state: as the document shows it, None where it is missing."""
+    """Return a function that takes the value of a field from a state, as the document shows it; None if it is missing."""
 
     def value(field: Field) -> Any:
         if field.kind is TAGS:

@@ -1,4 +1,4 @@
-"""Facets: how many executions of a list have each value of a field."""
+"""Counts the executions of a list by the values of fields (facets)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from projections.query.sql import attribute, sql
 MOST_FACETS = 10
 MOST_VALUES = 50
 LONGEST_VALUE = 1_000
-"""Bytes of JSON that a free attribute may have to be a value: a list or a text may be huge."""
+"""Bytes of JSON that a value of a free attribute may have; longer values, which may be huge, count as missing."""
 
 COLUMNS = """SELECT grouping({columns}) AS mask, coalesce({texts}) AS value, count(*) AS n
     FROM executions WHERE {where} GROUP BY GROUPING SETS ({sets})"""
@@ -37,15 +37,15 @@ MOST_FREQUENT = """SELECT mask, value, n::bigint, kinds::bigint, total::bigint F
     WHERE ranked <= {most} ORDER BY mask, ranked"""
 
 Facet = dict[str, Any]
-"""`values`, the most frequent first, each `{value, count}`; `rest` where there are more: how many
-`values` those are, and their `count`."""
+"""`values` are the most frequent values, each `{value, count}`. `rest`, if there are more values, has the number of the
+other `values` and the `count` of their executions."""
 
 
 def parse_fields(names: Sequence[str]) -> dict[str, Field]:
-    """The fields to count by.
+    """Return the fields with these names.
 
     Raises:
-        Invalid: there is no such field, it comes twice, or its values are too many to be counted.
+        Invalid: there is no such field, a field is named twice, or a field may have too many values to be counted.
     """
     found: dict[str, Field] = {}
     for name in names:
@@ -69,15 +69,15 @@ def _countable(known: Field) -> bool:
 async def count_values(
     connection: AsyncConnection, fields: dict[str, Field], condition: Condition
 ) -> dict[str, Facet]:
-    """The facet of each field, over the rows that meet the condition."""
+    """Return the facet of each field over the rows that meet the condition."""
     scalar = [(n, f) for n, f in fields.items() if f.kind not in {TAGS, ATTRIBUTE}]
     groups = [[pair] for pair in fields.items() if pair not in scalar]
     facets: dict[str, Facet] = {}
     for group in [scalar, *groups] if scalar else groups:
         values: list[Any] = []
-        counting = _counting([known for _, known in group], condition, values)
-        query = MOST_FREQUENT.format(counted=counting, most=MOST_VALUES)
-        # Never prepared: the plan depends on how common a value is.
+        counted = _count_sql([known for _, known in group], condition, values)
+        query = MOST_FREQUENT.format(counted=counted, most=MOST_VALUES)
+        # Not prepared: the best plan depends on how common a value is.
         cursor = await connection.execute(query, values, prepare=False, binary=True)
         rows = await cursor.fetchall()
         for index, (name, known) in enumerate(group):
@@ -87,16 +87,16 @@ async def count_values(
 
 
 def of_counts(counts: Mapping[str, int]) -> Facet:
-    """The facet of a text field, of which is known how many rows have each value."""
+    """Return the facet of a text field from the number of rows of each value."""
     ordered = sorted(counts.items(), key=lambda count: (-count[1], count[0]))
-    shown, rest = ordered[:MOST_VALUES], ordered[MOST_VALUES:]
+    shown, others = ordered[:MOST_VALUES], ordered[MOST_VALUES:]
     facet: Facet = {"values": [{"value": value, "count": number} for value, number in shown]}
-    if rest:
-        facet["rest"] = {"values": len(rest), "count": sum(number for _, number in rest)}
+    if others:
+        facet["rest"] = {"values": len(others), "count": sum(number for _, number in others)}
     return facet
 
 
-def _counting(fields: Sequence[Field], condition: Condition, values: list[Any]) -> str:
+def _count_sql(fields: Sequence[Field], condition: Condition, values: list[Any]) -> str:
     if fields[0].kind is TAGS:
         return TAGGED.format(where=sql(condition, values))
     if fields[0].kind is ATTRIBUTE:

@@ -1,8 +1,8 @@
-"""What lists find rows by.
+"""The indexes by which lists find executions.
 
-An index costs an execution about 4 microseconds and up to a hundred bytes when it ends or comes to rest: its
-row hardly changes then. Those that are active are few, and read whole where they are not in the order of creation:
-all other indexes of them made half the work of PostgreSQL on an execution that ends within a minute.
+An index costs about 4 microseconds and up to a hundred bytes when an execution ends or comes to rest; after that its row
+hardly changes. The table of active executions is small and is scanned as a whole, except in the order of creation: more
+indexes on it made up half of PostgreSQL's work on an execution that ends within a minute.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from projections.executions.columns import FIELDS
 
 LISTED_BY = ("service", "customer", "provider", "order")
-"""Lists of one of these are in the order of creation, mostly."""
+"""Fields whose value selects a list that is mostly read in the order of creation."""
 SORTED_BY = (
     "position",
     "priority",
@@ -26,7 +26,7 @@ SORTED_BY = (
     "metadata.startedAt",
     "metadata.completedAt",
 )
-"""Lists are often in the order of these."""
+"""Fields by which lists are often sorted."""
 SELDOM_SET = (
     "nextRetryAt",
     "error.code",
@@ -41,32 +41,33 @@ SELDOM_SET = (
     "forkedFrom.execution",
     "forkedFrom.version",
 )
-"""Most executions have none of these, and are in no index of them. Those that have one are in the order of creation."""
+"""Fields that most executions lack. The index has only the executions that have the field, in the order of creation."""
 WITH_CREATION = ("status", *LISTED_BY)
+"""Fields whose index has the executions of one value in the order of creation."""
 UNLIKE = ("position", "metadata.updatedAt", "metadata.completedAt")
-"""Few executions have the same of these, and all that have ended have one or all that go on have none. So the index
-need not go on with the creation: those few are sorted when they are read, as in all indexes those of one value
-and one creation are, whose ids would be most of an entry."""
+"""Fields of which few executions share a value, and which in each table either all executions have or none. Their
+indexes leave out the time of creation: the few rows with equal values are sorted when they are read. All indexes leave
+out the id for the same reason, because it would be the largest part of an entry."""
 FILTERED_BY = tuple(
     path
     for path in FIELDS
     if path not in {"$id", "metadata.createdAt", *WITH_CREATION, *SORTED_BY, *SELDOM_SET}
 )
-"""Few values, each of which an index has once."""
+"""Other fields, which have few values: a B-tree stores each value only once."""
 
 
-def _index(table: str, path: str, rest: str, *, name: str = "") -> str:
+def _index(table: str, path: str, definition: str, *, name: str = "") -> str:
     name = f"{table}_by_{name or FIELDS[path].column}"
-    return f"CREATE INDEX IF NOT EXISTS {name} ON {table} {rest};"
+    return f"CREATE INDEX IF NOT EXISTS {name} ON {table} {definition};"
 
 
-def _rank(path: str) -> str:
+def _rank_sql(path: str) -> str:
     field = FIELDS[path]
     rank = field.kind.order(field.column)
     return f"({rank})" if field.kind.words else rank
 
 
-def _tie(path: str) -> str:
+def _tie_sql(path: str) -> str:
     return "" if path in UNLIKE else ", created_at"
 
 
@@ -85,9 +86,9 @@ def _of_lasting(table: str) -> list[str]:
             "USING gin (metadata jsonb_path_ops) WITH (fastupdate = off)",
             name="attribute",
         ),
-        *(_index(table, path, f"({_rank(path)}{_tie(path)})") for path in SORTED_BY),
-        _index(table, "", f"({_rank('priority')} DESC, created_at)", name="urgency"),
-        *(_index(table, path, f"({_rank(path)})") for path in FILTERED_BY),
+        *(_index(table, path, f"({_rank_sql(path)}{_tie_sql(path)})") for path in SORTED_BY),
+        _index(table, "", f"({_rank_sql('priority')} DESC, created_at)", name="urgency"),
+        *(_index(table, path, f"({_rank_sql(path)})") for path in FILTERED_BY),
         *(
             _index(
                 table, path, "({0}, created_at) WHERE {0} IS NOT NULL".format(FIELDS[path].column)

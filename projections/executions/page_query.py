@@ -1,8 +1,7 @@
-"""The statement that reads a page of rows with what is shown of them.
+"""Makes the statement that reads a page of rows with their stored documents or states.
 
-Where the first field of an order may be missing, the rows are read in two halves: those that have a
-value, along the index of the field, and behind them those that have none. One order by both would be
-that of no index.
+If the first field of the order may be missing, the rows are read in two halves: first those that have a value, along
+the index of the field, then those that have none. No index has both in a single order.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from projections.query.pagination import SortKey
 from projections.query.sql import sql
 
 MOST_BYTES = 8 * 1024 * 1024
-"""A page ends before the document that makes it larger, and has one at least."""
+"""Bytes of documents, content included, that a page may have. A page has at least one document of any size."""
 
 PAGE = f"""SELECT found, {STORED}, {{ranks}} FROM (
         SELECT r.*, count(*) OVER () AS found, sum(size.bytes) OVER (ORDER BY {{order}})
@@ -31,32 +30,35 @@ PAGE = f"""SELECT found, {STORED}, {{ranks}} FROM (
     WHERE before < {MOST_BYTES}"""
 HALF = "SELECT id, version, {ranks} FROM {rows} WHERE {where} ORDER BY {order} LIMIT {limit}"
 WALKED = 2_000
+"""Rows along the order that a walk reads."""
 WALK = f"(SELECT * FROM executions WHERE {{where}} ORDER BY {{order}} LIMIT {WALKED}) AS walked"
 LOOK_UP = "(SELECT * FROM {table} WHERE {where} OFFSET 0) AS hits"
-"""The planner does not look beyond the OFFSET: it does not read along the order."""
+"""OFFSET 0 keeps the planner from reading along the order instead."""
 HALVES = "SELECT * FROM ({halves}) AS halves ORDER BY {order} LIMIT {limit}"
 
 APART = ("executions_open", "executions_ended")
-"""Where one of these has all its values, and the other has none, together they would be read along the ids."""
+"""Tables that are read one by one for the rows without a value of an `UNLIKE` field. In one of them all rows have a
+value, in the other none: read as one table, the planner would read them in the order of ids."""
 
 SortValues = Sequence[Any]
-"""The values of a row by which it is ordered."""
+"""The sort values of a row: one for each key of the order."""
 
 
 class Way(Enum):
-    """How a page is read: as the planner sees fit; along the order, but its first `WALKED` rows alone, so that it is the
-    page only if it is full; or by looking up all that meets the condition.
-    """
+    """How the rows of a page are read."""
 
     PLANNED = auto()
+    """As PostgreSQL's planner decides."""
     WALK = auto()
+    """Along the order, but only the first `WALKED` rows: the result is the page only if it is full."""
     LOOK_UP = auto()
+    """By looking up all rows that meet the condition, and sorting them."""
 
 
 class Half(NamedTuple):
-    """Some of the rows: what limits them, by what they are ordered, and behind which sort values they begin.
+    """One part of the rows: the SQL condition that limits it, its order, and the sort values after which it begins.
 
-    `along` is put before the order, which it does not change, where it makes it the one of an index.
+    `along` is SQL before the order that does not change the order, but makes it that of an index.
     """
 
     limit: str
@@ -75,10 +77,10 @@ def page_query(
     *,
     way: Way = Way.PLANNED,
 ) -> str:
-    """The first rows that meet a condition, behind some sort values; not in their order.
+    """Return SQL for the first rows that meet a condition, after some sort values. The result itself is not ordered.
 
-    Its columns: how many rows there are up to the limit, `STORED`, the ranks. Rows
-    beyond `MOST_BYTES` are left out.
+    The columns are the number of rows up to the limit, `STORED`, and the sort values `rank_0`, `rank_1` etc. Rows beyond
+    `MOST_BYTES` are left out. Values to bind are appended to `values`.
     """
     order = order_of(keys)
     ranks = ", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys))
@@ -96,53 +98,55 @@ def page_query(
 
 
 def order_of(keys: Sequence[SortKey]) -> str:
-    """The order of a page, by its ranks."""
+    """Return SQL for the order of a page by its columns `rank_…`."""
     return ", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))
 
 
 def _half(condition: Condition, half: Half, values: list[Any], way: Way) -> dict[str, str]:
     order = half.along + ", ".join(key.clause for key in half.keys)
     if way is Way.WALK:
-        rows = WALK.format(where=_behind(half, values), order=order)
+        rows = WALK.format(where=_limit_sql(half, values), order=order)
         return {"rows": rows, "where": sql(condition, values), "order": order}
-    where = f"{sql(condition, values)} AND {_behind(half, values)}"
+    where = f"{sql(condition, values)} AND {_limit_sql(half, values)}"
     if way is Way.LOOK_UP:
         rows = LOOK_UP.format(table=half.table, where=where)
         return {"rows": rows, "where": "true", "order": order}
     return {"rows": half.table, "where": where, "order": order}
 
 
-def _behind(half: Half, values: list[Any]) -> str:
+def _limit_sql(half: Half, values: list[Any]) -> str:
     if half.after is None:
         return half.limit
     return f"{half.limit} AND {pagination.after(half.keys, half.after, values)}"
 
 
 def _halves(condition: Condition, keys: Sequence[SortKey], after: SortValues | None) -> list[Half]:
-    first, *rest = keys
+    first, *others = keys
     if not first.field.nullable:
         return [Half("true", keys, after)]
     halves = []
     if after is None or after[0] is not None:
         valued = replace(first, field=replace(first.field, nullable=False))
-        halves.append(Half(f"{first.field.column} IS NOT NULL", (valued, *rest), after))
+        halves.append(Half(f"{first.field.column} IS NOT NULL", (valued, *others), after))
     if not _requires(condition, first.field):
-        behind = after[1:] if after is not None and after[0] is None else None
+        after_others = after[1:] if after is not None and after[0] is None else None
         tables = APART if first.field.path in UNLIKE else ("executions",)
         lacking = f"{first.field.column} IS NULL"
-        halves += [Half(lacking, rest, behind, _along(first), table) for table in tables]
+        halves += [Half(lacking, others, after_others, _along(first), table) for table in tables]
     return halves or [Half("false", keys, None)]
 
 
 def _along(key: SortKey) -> str:
-    """PostgreSQL does not see that rows without a value are in the order of what follows in an index."""
+    """Return the `along` of the half without values. PostgreSQL does not see that an index has these rows in the order
+    of its further columns, unless ORDER BY names the first column, too.
+    """
     if key.field.path not in SORTED_BY or key.field.path in UNLIKE:
         return ""
     return f"{key.rank} DESC, " if key.descending else f"{key.rank}, "
 
 
 def _requires(condition: Condition, field: Field) -> bool:
-    """Whether what meets the condition has a value there."""
+    """Whether every row that meets the condition has a value in the field."""
     match condition:
         case And(parts):
             return any(_requires(part, field) for part in parts)
@@ -154,12 +158,12 @@ def _requires(condition: Condition, field: Field) -> bool:
 
 
 def within_bytes(listed: Iterable[Listed]) -> list[Listed]:
-    """The first documents that have at most `MOST_BYTES` together, content included; one at least."""
+    """Return the first documents, at least one, that together have at most `MOST_BYTES`, content included."""
     shown: list[Listed] = []
     size = 0
-    for one in listed:
-        size += full_size(one.document)
+    for each in listed:
+        size += full_size(each.document)
         if shown and size > MOST_BYTES:
             break
-        shown.append(one)
+        shown.append(each)
     return shown

@@ -1,9 +1,9 @@
-"""Lists as they were at a time, from the rows of now and the log.
+"""Lists executions as they were at an earlier time, from the present rows and the log.
 
-A row whose last event was recorded by then is as it was: SQL finds, sorts and counts those. What was touched since is
-folded back, from the log, to what it was, and meets the filter here or does not. So a list of the past costs what one of
-the present does, and as much again for each execution touched since. Fields that never change narrow those down first,
-in SQL, and so does a scope, which is held against what they are now.
+A row whose last event had been recorded by that time is unchanged: SQL filters, sorts and counts those rows. The states
+of executions that changed since are loaded from the log as they were, and filtered here. So a list of the past costs as
+much as one of the present, plus one state for each execution that changed since. SQL first narrows those executions
+down by the fields that never change, and by the scope, which applies to the present rows.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ from projections.query.sql import sql
 from projections.representations.execution import document
 
 MOST_FOLDED = 1_000
-"""More executions that were touched since are not folded back for one list."""
+"""Executions changed since whose states are loaded for one list. More are refused with `TooExpensive`."""
 TOO_MANY = f"""More than {MOST_FOLDED} executions that may be meant have changed since `at`: \
 choose a later time, or narrow the list by one of `indexedFields`."""
 STREAMS_AT_ONCE = 50
+"""Streams whose states are loaded in one statement."""
 FIRST_SORT_VALUE = 4 + len(StoredRow._fields)
-"""Where in a row its sort values begin: behind what stands in front of a page, and what is stored."""
+"""The index in a result row at which the sort values begin, after four columns of `QUERY` and the `StoredRow`."""
 LASTING = ("$id", "order", "service", "workflow", "customer", "provider", "metadata.createdAt")
-"""Fields that an execution keeps for ever."""
+"""Fields whose value never changes during the life of an execution."""
 
 QUERY = """WITH touched AS MATERIALIZED (
         SELECT coalesce(array_agg(id), '{{}}') AS ids FROM (
@@ -58,9 +59,7 @@ NO_COUNT = "SELECT NULL::bigint AS total"
 
 
 class PastQuery(NamedTuple):
-    """Which executions are meant, by what they were and by what they are now; how they are ordered, and behind which
-    sort values the page begins.
-    """
+    """A list of the past, after the sort values `after`. `condition` applies to past states, `scope` to present rows."""
 
     condition: Condition
     scope: Condition
@@ -72,23 +71,22 @@ class PastQuery(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A time, and the position of the last event that was recorded by then."""
+    """A time, and the position of the last event recorded by that time."""
 
     at: datetime
     position: int
 
 
 class Candidate(NamedTuple):
-    """An execution in the answer, and the values that it is sorted by."""
+    """An execution that may be on the page, and its sort values."""
 
     sort_values: SortValues
     listed: Listed
 
 
 class PastRows(NamedTuple):
-    """How far the view goes, what was touched since, and how many and which of the others are meant.
-
-    `cut` where not all of those are there that the page has room for, as they are too large.
+    """The position of the view, the ids of the executions changed since, and the unchanged ones that meet the condition,
+    with their `total` number. `cut`: some were left out, because together they are too large for a page.
     """
 
     position: int
@@ -99,14 +97,14 @@ class PastRows(NamedTuple):
 
 
 class PastLists:
-    """Answers with states of the past; needs no tables but those of the view of executions."""
+    """Lists executions as they were, from the log and the tables of the view of executions."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._shown = ShownRows(store.codec)
 
     async def moment(self, at: datetime) -> Moment:
-        """What was recorded by a time, that time included."""
+        """Return the moment of a time; events recorded at exactly that time belong to it."""
         return Moment(at, await self._store.position_before(at + timedelta(microseconds=1)))
 
     async def find(
@@ -123,50 +121,51 @@ class PastLists:
         choose: Choose = whole,
         scope: Condition = EVERYTHING,
     ) -> ExecutionPage:
-        """The executions that met `condition` at a moment which the view has reached, as they were, of those
-        that meet `scope` now.
+        """Return a page of the executions that met `condition` at a moment, and meet `scope` now, as they were then.
 
-        Durations of those that had not ended are counted until then, or until `now`. `choose` and the
-        size of a page are as in `Executions.find`.
+        The view must have reached the moment. Durations of executions that had not ended count until the moment, but
+        not beyond `now`. `choose` and the size of a page are those of `Executions.find`.
 
         Raises:
             Invalid: the sort, the limit or the cursor is not valid.
-            TooExpensive: too many that may be meant were touched since.
+            TooExpensive: more than `MOST_FOLDED` executions that may belong to the list have changed since.
         """
         if not 1 <= limit <= MOST_ROWS:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable, FIELDS)
-        bound = f"{sort} at {moment.at.isoformat()}"
-        asked = And((scope, condition))
-        sort_values = pagination.decode(cursor, bound, asked, keys) if cursor is not None else None
+        sort_at = f"{sort} at {moment.at.isoformat()}"
+        filtered = And((scope, condition))
+        sort_values = (
+            pagination.decode(cursor, sort_at, filtered, keys) if cursor is not None else None
+        )
         question = PastQuery(condition, scope, keys, sort_values, limit, count, choose)
         until = min(moment.at, now)
-        rows = await self._rows(connection, moment, question, until)
+        rows = await self._read_rows(connection, moment, question, until)
         folded, changed = await self._fold(connection, moment, question, rows.touched, until)
         found, more = _page([*rows.untouched, *folded], rows, question)
-        following = pagination.encode(bound, asked, found[-1].sort_values) if more else None
+        following = pagination.encode(sort_at, filtered, found[-1].sort_values) if more else None
         total = None if rows.total is None else rows.total + changed
         return ExecutionPage([one.listed for one in found], following, rows.position, total)
 
-    async def _rows(
+    async def _read_rows(
         self, connection: AsyncConnection, moment: Moment, question: PastQuery, until: datetime
     ) -> PastRows:
-        """In one statement, so of one instant."""
+        """Read the unchanged rows and the ids of the changed executions in one statement, so from one snapshot."""
         values: list[Any] = []
         query = _query(moment, question, values)
         cursor = await connection.execute(query, values, prepare=False, binary=True)
         rows = await cursor.fetchall()
-        position, _, total, there = rows[0][:4]
+        position, _, total, number = rows[0][:4]
         touched = next(row[1] for row in rows if row[1] is not None)
         if len(touched) > MOST_FOLDED:
             raise TooExpensive(TOO_MANY, indexedFields=list(LASTING))
-        stored = [StoredRow(*row[4:FIRST_SORT_VALUE]) for row in rows if there]
+        stored = [StoredRow(*row[4:FIRST_SORT_VALUE]) for row in rows if number]
         documents = await self._shown.list_rows(connection, stored, until)
         found = [
             Candidate(row[FIRST_SORT_VALUE:], one.choose(question.choose))
             for row, one in zip(rows, documents, strict=False)
         ]
-        cut = (there or 0) > len(rows)
+        cut = (number or 0) > len(rows)
         return PastRows(position, touched, total, _merge(found, question), cut)
 
     async def _fold(
@@ -177,16 +176,16 @@ class PastLists:
         ids: Sequence[str],
         until: datetime,
     ) -> tuple[list[Candidate], int]:
-        """Those of the page among the touched ones, and how many of these are meant in all."""
+        """Load the changed executions as they were; return the candidates among them, and how many met the condition."""
         streams = [STREAM + id_ for id_ in ids]
         versions = await self._store.states.versions_at(
-            connection, [(one, moment.position) for one in streams]
+            connection, [(stream, moment.position) for stream in streams]
         )
-        there = {stream: version for (stream, _), version in versions.items() if version}
+        existing = {stream: version for (stream, _), version in versions.items() if version}
         found: list[Candidate] = []
         total = 0
-        for some in _portions(there):
-            states = await self._readable(connection, some)
+        for portion in _portions(existing):
+            states = await self._load_states(connection, portion)
             for versioned in states.values():
                 if matches(question.condition, value_in(versioned)):
                     total += 1
@@ -195,10 +194,10 @@ class PastLists:
             await asyncio.sleep(0)
         return found, total
 
-    async def _readable(
+    async def _load_states(
         self, connection: AsyncConnection, versions: dict[str, int]
     ) -> dict[str, Versioned[Execution]]:
-        """The states at those versions; whether one that is damaged is meant is unknown."""
+        """Return the states at these versions, without damaged ones, which cannot be compared with the condition."""
         while True:
             unreadable: dict[str, Unreadable] = {}
             try:
@@ -213,8 +212,8 @@ class PastLists:
 def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
     values += [moment.position, moment.at]
     lasting = sql(And((question.scope, lasting_part(question.condition))), values)
-    by_then = Compare(FIELDS["position"], "$lte", (moment.position,))
-    untouched = And((by_then, question.scope, question.condition))
+    recorded_by = Compare(FIELDS["position"], "$lte", (moment.position,))
+    untouched = And((recorded_by, question.scope, question.condition))
     count = NO_COUNT
     if question.counts:
         count = COUNT.format(where=sql(untouched, values))
@@ -225,21 +224,21 @@ def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
 
 
 def lasting_part(condition: Condition) -> Condition:
-    """What a condition says of fields that never change: what does not meet this never met it all."""
+    """Return the part of a condition on fields that never change: what does not meet the part never met the condition."""
     match condition:
         case And(parts):
             return And(tuple(lasting_part(part) for part in parts))
-        case _ if _lasts(condition):
+        case _ if _is_lasting(condition):
             return condition
     return And()
 
 
-def _lasts(condition: Condition) -> bool:
+def _is_lasting(condition: Condition) -> bool:
     match condition:
         case And(parts) | Or(parts):
-            return all(map(_lasts, parts))
+            return all(map(_is_lasting, parts))
         case Not(part):
-            return _lasts(part)
+            return _is_lasting(part)
         case Compare(field):
             return field.path in LASTING
 
@@ -270,7 +269,7 @@ def _rank(key: SortKey, versioned: Versioned[Execution]) -> Any:
 def _page(
     candidates: Sequence[Candidate], rows: PastRows, question: PastQuery
 ) -> tuple[list[Candidate], bool]:
-    """Those of the page, and whether there are more behind them."""
+    """Return the candidates that the page shows, and whether more follow after the page."""
     found = _merge(candidates, question)
     if rows.cut:
         last = rows.untouched[-1].sort_values
@@ -280,7 +279,7 @@ def _page(
 
 
 def _merge(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
-    """In order, and no more than it takes to know whether there is another page."""
+    """Sort the candidates, and drop those beyond the first one after the page, which shows that another page exists."""
 
     def order(one: Candidate, other: Candidate) -> int:
         return compare(one.sort_values, other.sort_values, question.keys)
@@ -290,7 +289,7 @@ def _merge(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
 
 
 def compare(one: SortValues, other: SortValues, keys: Sequence[SortKey]) -> int:
-    """Below zero where one comes before the other: missing values last, as SQL orders."""
+    """Compare two rows by their sort values: below zero if `one` comes first. Missing values come last, as in SQL."""
     for key, left, right in zip(keys, one, other, strict=True):
         if left == right:
             continue

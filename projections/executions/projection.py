@@ -1,4 +1,4 @@
-"""The executions as they are now: one row each, to be listed, found and counted."""
+"""The view of executions as they are now: one row for each, by which lists find and count them."""
 
 from __future__ import annotations
 
@@ -48,35 +48,37 @@ from projections.representations.execution_schema import ServiceExecution
 from projections.representations.packing import FORM
 
 CAPACITY = 4_096
-"""Parts of states that are kept between pages, at some 2 KB each."""
+"""The capacity of the cache of states between pages, in parts of states, of about 2 KB each."""
 MOST_ACTIVE = 2_000
-"""So many rows are read within a millisecond, without an index. Where fewer executions go on, none is moved."""
+"""Rows that the table of active executions keeps: so many are scanned within a millisecond, without an index."""
 LARGE = 16 * 1024 * 1024
-"""Bytes that the table of active executions had for many, and keeps, mostly empty, for as long as one is in its last
-pages: then all rest that may, and the next vacuum makes it small again."""
+"""Bytes from which on the table of active executions is emptied as far as possible: after many executions were active it
+stays large, though mostly empty, while a row is in its last pages. The next vacuum then shrinks the table."""
 MOST_MOVED = 50
-"""At once: the next page, of all views, waits meanwhile."""
+"""Rows that are moved at once. The next page of all views waits meanwhile."""
 MOST_ROWS = 500
+"""Rows that a page of a list has at most."""
 FIRST_SORT_VALUE = 2 + len(StoredRow._fields)
-"""Where in a row of a page its sort values begin: behind the position, their number, and what is stored."""
+"""The index in a row of `WITH_POSITION` at which the sort values begin, after the view's position, the number of rows
+and the `StoredRow`."""
 
 
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
 
 
 class ExecutionPage(NamedTuple):
-    """Some executions, as of a position of the log."""
+    """A page of executions, as of a position of the log. `total` is the number of all that meet the filter."""
 
     data: list[Listed]
     next_cursor: str | None
     position: int
     total: int | None = None
     cursors: list[str] | None = None
-    """Behind each row, where they were asked for."""
+    """A cursor after each row, if requested."""
 
 
 class Executions:
-    """The view. An instance follows one set of tables; its queries may run beside it."""
+    """The view of executions. An instance applies events to one set of tables; its queries may run at the same time."""
 
     name: ClassVar[str] = "executions"
     tables: ClassVar[tuple[str, ...]] = TABLES
@@ -98,11 +100,11 @@ class Executions:
         self._shown = ShownRows(codec)
 
     def forget(self) -> None:
-        """Drop the states kept between pages."""
+        """Drop the states cached between pages."""
         self._cache.clear()
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        """Fold the page onto the states it touches, and write each of them once."""
+        """Apply the page to the states of its executions, and write each of them once."""
         tails: dict[str, list[Recorded]] = {}
         for event in page:
             tails.setdefault(event.stream, []).append(event)
@@ -113,22 +115,22 @@ class Executions:
         changed: list[Versioned[Execution]] = []
         due: list[Versioned[Execution]] = []
         created: list[Execution] = []
-        left: dict[str, list[str]] = {}
+        removed: dict[str, list[str]] = {}
         for stream, tail in tails.items():
             before = self._cache.get(stream)
             cached, stored = advance(before, tail)
             created += [] if before else [cached.versioned.state]
             for table in _tables_left(before, cached):
-                left.setdefault(table, []).append(cached.versioned.state.id)
+                removed.setdefault(table, []).append(cached.versioned.state.id)
             if cached.versioned.state.final:
-                self._cache.pop(stream)  # hardly ever does anything follow
+                self._cache.pop(stream)  # further events are rare
             else:
                 self._cache.put(stream, cached)
             changed.append(cached.versioned)
             due += [stored] if stored else []
             if len(changed) % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
-        for table, ids in left.items():
+        for table, ids in removed.items():
             await connection.execute(LEAVE.format(table=table), (ids,), prepare=False)
         await write(connection, changed)
         await write_states(connection, due)
@@ -139,7 +141,7 @@ class Executions:
         if not streams:
             return
         ids = list(map(aggregate_id, streams))
-        # Never prepared: a plan made while the table was empty reads all of it for long.
+        # Not prepared: a plan made while the table was empty would scan the whole table later.
         cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
         found = await cursor.fetchall()
         rows = [StoredRow(*row[1:])._replace(document=None) for row in found]
@@ -151,7 +153,9 @@ class Executions:
             self._cache.put(STREAM + row.id, state)
 
     async def move_inactive(self, connection: AsyncConnection, until: int) -> bool:
-        """Let executions rest that have had no event since a position, if many are active."""
+        """Move some executions without an event after the position `until` to the resting ones, if many are active;
+        return whether more may be left.
+        """
         values = (until, LARGE, MOST_ACTIVE, MOST_MOVED)
         cursor = await connection.execute(MOVE_TO_RESTING, values, prepare=False)
         moved = [STREAM + row[0] for row in await cursor.fetchall()]
@@ -161,7 +165,7 @@ class Executions:
         return len(moved) == MOST_MOVED
 
     async def move_all_inactive(self, connection: AsyncConnection) -> None:
-        """Let all executions rest that go on."""
+        """Move all executions that have not ended to the resting ones."""
         await connection.execute(MOVE_ALL_TO_RESTING)
         self.forget()
 
@@ -178,10 +182,11 @@ class Executions:
         choose: Choose = whole,
         cursors: bool = False,
     ) -> ExecutionPage:
-        """The rows that meet `condition`, a page of them; `count` adds their number, `cursors` one behind each.
+        """Return a page of the executions that meet `condition`. `count` adds their total number, `cursors` a cursor
+        after each row.
 
-        Durations of those that have not ended are counted until `now`. `choose` takes of a document what
-        is shown; the page ends before it has more than `MOST_BYTES`, content included.
+        Durations of executions that have not ended count until `now`. `choose` selects the parts of a document that
+        are shown. The page ends before its documents, content included, exceed `MOST_BYTES`.
 
         Raises:
             Invalid: the sort, the limit or the cursor is not valid.
@@ -191,23 +196,23 @@ class Executions:
         keys = pagination.order(sort, sortable, FIELDS)
         after = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
         found = await Search(condition, keys, after, limit + 1).rows(connection)
-        position, there = found[0][:2]
-        rows = [StoredRow(*row[2:FIRST_SORT_VALUE]) for row in found[:limit] if there]
+        position, number = found[0][:2]
+        rows = [StoredRow(*row[2:FIRST_SORT_VALUE]) for row in found[:limit] if number]
         documents = await self._shown.list_rows(connection, rows, now)
         shown = within_bytes(one.choose(choose) for one in documents)
         following, sort_values = None, [row[FIRST_SORT_VALUE:] for row in found[: len(shown)]]
-        if (there or 0) > len(shown):
+        if (number or 0) > len(shown):
             following = pagination.encode(sort, condition, sort_values[-1])
-        behind = pagination.encode_all(sort, condition, sort_values) if cursors else None
+        after_rows = pagination.encode_all(sort, condition, sort_values) if cursors else None
         total = await self.count(connection, condition) if count else None
-        return ExecutionPage(shown, following, position, total, behind)
+        return ExecutionPage(shown, following, position, total, after_rows)
 
     async def count(
         self,
         connection: AsyncConnection,
         condition: Condition = EVERYTHING,
     ) -> int:
-        """How many rows meet `condition`."""
+        """Return the number of rows that meet `condition`."""
         values: list[Any] = []
         query = f"SELECT count(*) FROM executions WHERE {sql(condition, values)}"
         cursor = await connection.execute(query, values, prepare=False)
@@ -215,15 +220,17 @@ class Executions:
 
 
 def _tables_left(before: CachedState | None, now: CachedState) -> list[str]:
-    """The tables that an execution leaves as it ends, or goes on after its end."""
+    """Return the tables from which an execution is deleted because it ends, becomes active again, or continues after
+    its end.
+    """
     if before is None:
         return []
-    left = ["execution_states"] if before.stored_version and not now.stored_version else []
-    ended, ends = before.versioned.state.final, now.versioned.state.final
+    tables = ["execution_states"] if before.stored_version and not now.stored_version else []
+    had_ended, has_ended = before.versioned.state.final, now.versioned.state.final
     if before.resting:
-        left.append("executions_resting")
-    elif ends and not ended:
-        left.append("executions_active")
-    if ended and not ends:
-        left += WHEN_GOING_ON
-    return left
+        tables.append("executions_resting")
+    elif has_ended and not had_ended:
+        tables.append("executions_active")
+    if had_ended and not has_ended:
+        tables += WHEN_GOING_ON
+    return tables

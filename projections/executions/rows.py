@@ -1,4 +1,4 @@
-"""Makes the rows of an execution, and what is stored beside them."""
+"""Writes the rows of executions, and the documents of those that have ended."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from projections.representations.execution import document
 from projections.representations.packing import pack
 
 YIELD_EVERY = 100
+"""Rows that are made before the event loop runs other tasks."""
 MOST_WRITTEN = 4 * 1024 * 1024
-"""Bytes that one statement writes, about: executions of thousands of steps take megabytes each."""
+"""Bytes that one statement writes, approximately: an execution of thousands of steps has megabytes."""
 
 Body = tuple[str, str, bytes | None, int | None]
-"""Tags, metadata, and of one that has ended the document and its checksum."""
+"""Tags, metadata, and the document and its checksum if the execution has ended."""
 
 
 async def write(connection: AsyncConnection, changed: Sequence[Versioned[Execution]]) -> None:
@@ -58,9 +59,7 @@ def _body(versioned: Versioned[Execution]) -> Body:
 
 
 def stored_document(versioned: Versioned[Execution]) -> tuple[bytes, int] | None:
-    """The document that lists show of one that has ended, as it is stored, and its checksum; None of one that
-    goes on.
-    """
+    """Return the packed document of an execution that has ended, and its checksum; None if it has not ended."""
     if not versioned.state.final:
         return None
     shown = to_sealed_json(document(versioned, versioned.at))
@@ -68,8 +67,9 @@ def stored_document(versioned: Versioned[Execution]) -> tuple[bytes, int] | None
 
 
 def _array(tags: Sequence[str]) -> str:
-    """The text of an array: an array of arrays cannot be bound, as in SQL those are rectangles.
+    """Return the tags as the text of an SQL array. An array of arrays cannot be bound, because SQL requires these to
+    have equal lengths.
 
-    JSON escapes quotes and backslashes as an array's text does, and a tag has nothing else to escape.
+    JSON escapes quotes and backslashes in the same way as the text of an array, and tags need no other escapes.
     """
     return "{" + orjson.dumps(tags).decode()[1:-1] + "}"

@@ -1,9 +1,10 @@
-"""Finds the rows of a page, by the way that costs least.
+"""Finds the rows of a page in the way that costs least.
 
-The planner knows how common the values of a field are on average, and nothing of those of free attributes. Where it
-expects too many, it reads along the order for a page that never becomes full; where it expects too few, it looks
-them all up. So a field with an index is asked first whether few rows have its values, and else the first rows of the
-order are tried, which have the page if the value is common. What neither answers is left to the planner.
+PostgreSQL's planner knows how common the values of a field are on average, and nothing about free attributes. If it
+expects too many rows, it reads along the order for a page that never becomes full; if it expects too few, it looks up
+all of them. So this first counts, up to a limit, the rows that have the wanted values of an indexed field, and looks
+them up if they are few. Else it tries the first rows in the order, which fill the page if the values are common. If
+neither gives the page, the planner decides.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from projections.query.pagination import TIES, SortKey
 from projections.query.sql import sql
 
 PLANNED_FOR = 10
-"""Seconds for which a plan is used: one made while the tables were small reads all of large ones."""
+"""Seconds for which a prepared plan is used: a plan made while the tables were small would scan large tables."""
 MOST_LOOKED_UP = 3_000
-"""Rows of which a page is made without an order: that takes as long as five walks."""
+"""Rows that are looked up and then sorted for a page: that takes as long as five walks along the order."""
 FEW_VALUES = 8
+"""Values of a field up to which the planner estimates the number of rows well enough."""
 ORDERED = frozenset(("metadata.createdAt", *SORTED_BY))
 LEADING = frozenset(("$id", "tags", *WITH_CREATION, *SELDOM_SET))
-"""The index of a value of one of these leads on along the order of creation, or to few rows."""
+"""Fields whose index has the rows of one value in the order of creation, or of which a value has few rows."""
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 COUNT = f"""SELECT count(*) FROM (
     SELECT FROM executions WHERE {{where}} LIMIT {MOST_LOOKED_UP + 1}) AS hits"""
@@ -39,7 +41,7 @@ Rows = list[tuple[Any, ...]]
 
 
 class Search:
-    """The rows that meet a condition, in an order, behind some sort values, up to a limit."""
+    """Finds the first `limit` rows that meet a condition, in the order of `keys`, after some sort values."""
 
     def __init__(
         self, condition: Condition, keys: Sequence[SortKey], after: SortValues | None, limit: int
@@ -50,8 +52,10 @@ class Search:
         self._limit = limit
 
     async def rows(self, connection: AsyncConnection) -> Rows:
-        """The rows of `page_query`, in order, behind the position of the view; where there are none, that alone."""
-        if self._walks:
+        """Return the rows of `page_query` in order, each after the position of the view. Without rows, a single row has
+        the position.
+        """
+        if self._may_walk:
             part = _find_indexed(self._condition)
             if part is not None and (found := await self._look_up(connection, part)) is not None:
                 return found
@@ -61,26 +65,27 @@ class Search:
         return await self._read(connection, Way.PLANNED)
 
     async def _look_up(self, connection: AsyncConnection, part: Compare) -> Rows | None:
-        """None where many rows have the values of that part."""
-        # The planner expects that most rows have one of many values, and would read them all.
+        """Look up the rows that have the values of `part`; return None if those are many."""
+        # For many values, the planner expects that most rows have one of them, and would scan the table.
         by_index = len(part.operands) > FEW_VALUES
         async with connection.transaction() if by_index else nullcontext():
             if by_index:
                 await connection.execute(BY_INDEX)
-            few = await _few(connection, part)
+            few = await _are_few(connection, part)
             return await self._read(connection, Way.LOOK_UP) if few else None
 
     @property
-    def _walks(self) -> bool:
+    def _may_walk(self) -> bool:
+        """Whether an index has the order, and the planner may misjudge the condition."""
         ordered = _has_index(self._keys)
-        return ordered and _by_value(self._condition) and not _leads(self._condition)
+        return ordered and _by_value(self._condition) and not _is_leading(self._condition)
 
     async def _read(self, connection: AsyncConnection, way: Way) -> Rows:
         values: list[Any] = []
-        asked = (self._condition, self._keys, self._after, self._limit)
-        page = page_query(*asked, values, way=way)
+        arguments = (self._condition, self._keys, self._after, self._limit)
+        page = page_query(*arguments, values, way=way)
         query = WITH_POSITION.format(page=page, order=order_of(self._keys))
-        # Where there are values, the best plan depends on how common they are.
+        # With values, the best plan depends on how common they are, so the statement is not prepared.
         prepare = not values
         if prepare:
             query += f" -- {int(monotonic() / PLANNED_FOR)}"
@@ -89,14 +94,16 @@ class Search:
 
 
 def _has_index(keys: Sequence[SortKey]) -> bool:
-    """Whether rows are in this order along an index: all one way, and in that of their creation where a field is equal."""
+    """Whether an index has this order: one direction for all keys, and ties in the order of creation."""
     paths = tuple(key.field.path for key in keys)
     one_way = len({key.descending for key in keys}) == 1
     return one_way and paths[0] in ORDERED and paths in {TIES, (paths[0], *TIES)}
 
 
 def _by_value(condition: Condition) -> bool:
-    """Whether how many are found depends on how common a value is, or on a free attribute. Of ranges the planner knows enough."""
+    """Whether the number of matching rows depends on how common certain values are, or on a free attribute. The planner
+    estimates ranges of other fields well enough.
+    """
     match condition:
         case And(parts) | Or(parts):
             return any(map(_by_value, parts))
@@ -106,17 +113,17 @@ def _by_value(condition: Condition) -> bool:
             return operator == "$in" or field.kind is ATTRIBUTE
 
 
-def _leads(condition: Condition) -> bool:
+def _is_leading(condition: Condition) -> bool:
     match condition:
         case And(parts):
-            return any(map(_leads, parts))
+            return any(map(_is_leading, parts))
         case Compare(field, "$in"):
             return field.path in LEADING
     return False
 
 
 def _find_indexed(condition: Condition) -> Compare | None:
-    """What all that is found must have in a field with an index, if there is such a field."""
+    """Return the comparison with an indexed field that every matching row must meet; None if there is none."""
     match condition:
         case And(parts):
             return next((found for part in parts if (found := _find_indexed(part))), None)
@@ -125,7 +132,7 @@ def _find_indexed(condition: Condition) -> Compare | None:
     return None
 
 
-async def _few(connection: AsyncConnection, part: Compare) -> bool:
+async def _are_few(connection: AsyncConnection, part: Compare) -> bool:
     values: list[Any] = []
     query = COUNT.format(where=sql(part, values))
     cursor = await connection.execute(query, values, prepare=False, binary=True)

@@ -1,7 +1,7 @@
-"""The states of executions that go on, which are stored only now and then.
+"""The stored states of executions that have not ended. A state is stored only now and then.
 
-A stored state is at most some events behind its row. Who needs the state applies those, which are in
-the log; so an event costs the view no copy of the state.
+A stored state is at most a few events behind its row. A reader applies those events from the log, so that an event
+does not cost the view a copy of the state.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from projections.representations.packing import unpack
 
 MOST_EVENTS = 8
 LARGE_EVENT = 2_048
-"""A state is stored after each event of so many bytes, when so many events have followed on the last one that was, and
-where a retry was scheduled: thousands of those may go on at once, long after their events were last in memory. So it
-depends on the events alone which state is stored, and not on how they came in pages."""
+"""A state is stored after an event of at least `LARGE_EVENT` bytes, `MOST_EVENTS` events after the last stored state,
+and when a retry is scheduled: thousands of retries may start at once, long after their states were dropped from memory.
+So the events alone decide which states are stored; the division into pages does not."""
 STORED_AFTER = f"{MOST_EVENTS} events, {LARGE_EVENT} bytes, {RetryScheduled.type}"
 
 
 RECENT = 4_096
-"""Room for the states that lists have shown, in parts."""
+"""The capacity of the cache of states that lists have shown, in parts of states (`Versioned.weight`)."""
 
 
 class StoredRow(NamedTuple):
-    """What the tables hold of an execution: its document where it has ended, else maybe a state."""
+    """What the tables have of an execution: its document if it has ended, else its stored state, if there is one."""
 
     id: str
     version: int
@@ -55,8 +55,8 @@ class StoredRow(NamedTuple):
 
 
 class CachedState(NamedTuple):
-    """A state, the version up to which it is stored, 0 where it is not, and whether its row is among those that
-    rest.
+    """A state, the version of the stored state (0 if none is stored), and whether the row is in the table of resting
+    executions.
     """
 
     versioned: Versioned[Execution]
@@ -65,18 +65,18 @@ class CachedState(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """The room it takes in a cache."""
+        """The share of the cache's capacity that the state takes."""
         return self.versioned.weight
 
 
 def advance(
     before: CachedState | None, events: Iterable[Recorded]
 ) -> tuple[CachedState, Versioned[Execution] | None]:
-    """The state after some events, and the newest on the way to it that is to be stored, if any."""
+    """Apply events to a state; return the new state, and the newest state on the way that must be stored, if any."""
     versioned, stored, _ = before or (None, 0, False)
     state, size = (versioned.state, versioned.size) if versioned else (None, 0)
     due = None
-    for recorded in events:  # as `replay` does: a rebuild comes here with each event of the log
+    for recorded in events:  # not `replay`: a rebuild runs this loop for each event of the log
         event = referring(recorded)
         state = event.event.apply(state, event)
         size += event.size
@@ -99,8 +99,9 @@ async def read_states(
     rows: Sequence[StoredRow],
     unreadable: dict[str, Unreadable] | None = None,
 ) -> dict[str, CachedState]:
-    """The states of those rows that go on, by id; not of those to which the log does not lead, or whose archived events
-    are `unreadable`.
+    """Return the states of the rows that have no document, by id. A state is left out if the log has no events for it.
+
+    Streams whose archived events cannot be read are left out and added to `unreadable`, if that is given.
     """
     rows = [row for row in rows if row.document is None]
     restored = {STREAM + row.id: _decode_state(codec, row) for row in rows if row.state is not None}
@@ -116,7 +117,7 @@ async def read_states(
 
 
 class ShownRows:
-    """Makes what lists show of rows. The states of those that go on are kept for the next list."""
+    """Makes the documents that lists show. Caches the states of executions that have not ended."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
@@ -125,8 +126,9 @@ class ShownRows:
     async def list_rows(
         self, connection: AsyncConnection, rows: Sequence[StoredRow], now: datetime
     ) -> list[Listed]:
-        """Each row; the durations of those that go on count until `now`. One that is damaged, or in an archive that is away,
-        spoils no other.
+        """Return the document of each row. Durations of executions that have not ended count until `now`.
+
+        A row that is damaged, or whose events are in an archive that is unavailable, is shown as unreadable.
         """
         states = {row.id: state for row in rows if (state := self._find_recent(row)) is not None}
         unknown = [row for row in rows if row.document is None and row.id not in states]
@@ -137,10 +139,10 @@ class ShownRows:
             self._recent.put(id_, cached.versioned)
         self._recent.trim()
         heard_at = await read_heartbeats(connection, states) if states else {}
-        away = {s for s, error in unreadable.items() if isinstance(error, ArchiveAway)}
+        archived = {s for s, error in unreadable.items() if isinstance(error, ArchiveAway)}
         return [
             Listed.unreadable(row.id)
-            if STREAM + row.id in away
+            if STREAM + row.id in archived
             else _list_row(row, states.get(row.id), now, heard_at.get(row.id))
             for row in rows
         ]
@@ -163,16 +165,17 @@ def _list_row(
 
 
 async def write_states(connection: AsyncConnection, due: Iterable[Versioned[Execution]]) -> None:
-    """Store states."""
+    """Write states to `execution_states`, in the caller's transaction."""
     rows = [
-        (one.state.id, one.version, one.position, one.at, encode_state(one.state)) for one in due
+        (state.state.id, state.version, state.position, state.at, encode_state(state.state))
+        for state in due
     ]
     if rows:
         await connection.execute(WRITE_STATES, columns(STATE_KINDS, rows), prepare=True)
 
 
 def _decode_state(codec: Codec, row: StoredRow) -> Versioned[Any] | None:
-    """The stored state; None where it is damaged, as the events lead there, too."""
+    """Return the stored state; None if it is damaged, because the events lead to the same state."""
     assert row.state is not None
     stored = (row.state_version, row.state_position, row.state_at, row.state)
     try:

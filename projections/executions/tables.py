@@ -1,8 +1,9 @@
 """The tables of the executions, and the statements that read and write their rows.
 
-Rows are narrow: they hold what executions are filtered and sorted by. What is shown is beside them, by
-id. Executions that are active have a table of their own: its rows change with each event. Those of ended ones,
-which are nearly all, hardly ever do, and those of executions that go on and rest do not until they are active again.
+Rows are narrow: they have the fields by which executions are filtered and sorted. The documents that lists show are in
+a table beside them, by id. Active executions have a table of their own, because their rows change with each event. The
+rows of ended executions, which are nearly all, hardly ever change; those of resting executions change when the execution
+becomes active again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from projections.query.field_types import REAL, TIME, WHOLE
 
 NAMES = tuple(column.field.column for column in COLUMNS)
 EIGHT_BYTES = (WHOLE, REAL, TIME)
-"""Kinds whose values begin at every eighth byte: side by side they leave no gaps between them."""
+"""Kinds whose values PostgreSQL aligns to eight bytes: next to each other they need no padding."""
 DECLARED = ",\n    ".join(
     f"{c.field.column} {c.field.kind.column}{'' if c.field.nullable else ' NOT NULL'}"
     for c in sorted(COLUMNS, key=lambda column: column.field.kind not in EIGHT_BYTES)
@@ -85,14 +86,15 @@ WRITE_STATES = """INSERT INTO execution_states SELECT * FROM unnest(
         at = excluded.at, state = excluded.state"""
 LEAVE = "DELETE FROM {table} WHERE id = ANY(%b::text[])"
 WHEN_GOING_ON = ("executions_ended", "execution_documents")
-"""What an execution leaves when it goes on after its end."""
+"""The tables from which an ended execution is deleted when it continues, by a retry for example."""
 MOVE_TO_RESTING = """UPDATE executions_open SET resting = true WHERE resting IS NULL AND id = ANY(ARRAY(
         SELECT id FROM executions_active WHERE position <= %b ORDER BY position LIMIT (
             SELECT greatest(least(count(*) - CASE WHEN pg_relation_size('executions_active') < %b
                 THEN %b ELSE 0 END, %b), 0) FROM executions_active)))
     RETURNING id"""
-"""Lets those rest whose last event is the oldest, up to a position, until only so many are active while their table
-is smaller than so many bytes, else all; so many at once."""
+"""Moves the active executions with the oldest last event to the resting ones. Values: the position up to which the last
+event may be; the size in bytes from which on the table keeps no active executions back; the number of executions that
+it keeps active below that size; the most executions to move at once."""
 MOVE_ALL_TO_RESTING = f"""INSERT INTO executions_resting ({", ".join(ROW)}, resting)
     SELECT {", ".join(ROW)}, true FROM executions_active ORDER BY created_at;
     TRUNCATE executions_active"""
@@ -104,9 +106,9 @@ BODIES = """document, checksum, s.version AS state_version, s.position AS state_
     LEFT JOIN execution_states AS s ON s.id = r.id"""
 OF_IDS = "(SELECT * FROM executions WHERE id = ANY(%b::text[]))"
 LOAD = f"SELECT r.resting, r.id, r.version, {BODIES.format(rows=OF_IDS)}"
-"""Whether an execution rests, and its `STORED`."""
+"""Whether each execution of an array of ids is resting, and its `STORED` columns."""
 BOOKMARK = "SELECT coalesce(max(position), 0) AS position FROM bookmarks WHERE view = 'executions'"
-"""How far the rows go; 0 where that was lost, and the view begins again."""
+"""The position of the view; 0 if the bookmark was lost, in which case the view begins again."""
 WITH_POSITION = f"""SELECT known.position, page.* FROM ({BOOKMARK}) AS known
     LEFT JOIN ({{page}}) AS page ON true ORDER BY {{order}}"""
-"""A page, each row with the position of the view in front; of no rows, that alone."""
+"""A page of rows, each after the position of the view. Without rows, a single row has the position."""

@@ -1,7 +1,7 @@
-"""How many executions there are of each service, customer, provider and day: totals that are stored, so that a count reads
-a few of them, and no rows.
+"""Stores the number of executions of each service, customer, provider and day, so that a count adds up a few totals
+instead of reading rows.
 
-None of these ever changes, so an execution moves the totals once, when it is created.
+None of these fields ever changes, so an execution changes the totals only once, when it is created.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS execution_totals (
 
 
 class TotalKind(NamedTuple):
-    """Which columns some totals tell apart, and whether they do so with days."""
+    """A kind of totals: one for each combination of values of these columns, and if `dated` of each day, too."""
 
     columns: frozenset[str]
     dated: bool
@@ -44,8 +44,8 @@ KINDS = {
     BY_CUSTOMER: TotalKind(frozenset({"service", "provider", "customer"}), dated=False),
     BY_DAY: TotalKind(frozenset({"service", "provider"}), dated=True),
 }
-"""From few totals to many. None of customers and days together: there would be one for nearly each execution of
-those that have one a day, and an index has the rows of a customer in the order of their creation."""
+"""The kinds, from few totals to many. None counts customers by day: a customer with one execution a day would have a
+total for each execution, and an index has the rows of a customer in the order of creation anyway."""
 
 NONE = ""
 ARRAYS = ("text", "text", "text", "text", "text", "bigint")
@@ -61,50 +61,51 @@ SUM = "SELECT value, sum(n)::bigint FROM ({parts}) AS counted GROUP BY value"
 
 
 async def add_created(connection: AsyncConnection, created: Iterable[Execution]) -> None:
-    """Count executions that were not there before, in the caller's transaction: last, as others wait for its end."""
-    cells: Counter[tuple[str, str, str, str, str]] = Counter()
-    for one in created:
-        parties = one.service, one.provider
-        cells[BY_SERVICE, NONE, NONE, *parties] += 1
-        cells[BY_CUSTOMER, one.customer, NONE, *parties] += 1
-        cells[BY_DAY, NONE, one.created_at.date().isoformat(), *parties] += 1
-    if cells:  # in the order of their keys: nobody waits in a circle
-        rows = [(*cell, number) for cell, number in sorted(cells.items())]
+    """Add new executions to the totals, as the last statement of the caller's transaction: other processes wait for the
+    locks of the totals until the transaction ends.
+    """
+    totals: Counter[tuple[str, str, str, str, str]] = Counter()
+    for execution in created:
+        parties = execution.service, execution.provider
+        totals[BY_SERVICE, NONE, NONE, *parties] += 1
+        totals[BY_CUSTOMER, execution.customer, NONE, *parties] += 1
+        totals[BY_DAY, NONE, execution.created_at.date().isoformat(), *parties] += 1
+    if totals:  # in the order of their keys, which prevents deadlocks
+        rows = [(*key, number) for key, number in sorted(totals.items())]
         await connection.execute(ADD, columns(ARRAYS, rows), prepare=True)
 
 
 async def count_by_totals(
     connection: AsyncConnection, condition: Condition, by: str | None = None
 ) -> dict[str, int] | None:
-    """How many executions meet a condition, for each value of the column `by`, or as the one value ''.
+    """Return the number of executions that meet a condition, for each value of the column `by`; without `by`, for the
+    single value ''.
 
-    Of days that a condition cuts, rows are counted. None where no totals are stored of what it means.
+    On days of which the condition covers only a part, rows are counted. None if no kind of totals fits the condition.
     """
     values: list[Any] = []
     try:
         query = _query(Limited.by(condition, CREATED), by, values)
-    except OverflowError:  # the last day that there is has no end
+    except OverflowError:  # 9999-12-31, the last day of `datetime`, has no end
         return None
     if query is None:
         return None
-    # Never prepared: the plan depends on how common the values are.
+    # Not prepared: the best plan depends on how common the values are.
     rows = await (await connection.execute(query, values, prepare=False)).fetchall()
     return {value: number for value, number in rows if number}
 
 
-def _query(meant: Limited, by: str | None, values: list[Any]) -> str | None:
-    told_apart = meant.columns | ({by} if by else set())
-    dated, days = meant.span != Span(), meant.span.whole_days()
-    kinds = (
-        name for name, kind in KINDS.items() if kind.dated is dated and told_apart <= kind.columns
-    )
+def _query(limited: Limited, by: str | None, values: list[Any]) -> str | None:
+    needed = limited.columns | ({by} if by else set())
+    dated, days = limited.span != Span(), limited.span.whole_days()
+    kinds = (name for name, kind in KINDS.items() if kind.dated is dated and needed <= kind.columns)
     kind = next(kinds, None)
     if kind is None or days is None:
         return None
     shown = by or "''"
-    where = f"{sql(meant.condition, values)} AND {between('day', days.days(), values)}"
+    where = f"{sql(limited.condition, values)} AND {between('day', days.days(), values)}"
     parts = [WHOLE.format(by=shown, kind=kind, where=where)]
-    for edge in meant.span.edges(days):
-        where = f"{sql(meant.condition, values)} AND {between(CREATED, edge, values)}"
+    for edge in limited.span.edges(days):
+        where = f"{sql(limited.condition, values)} AND {between(CREATED, edge, values)}"
         parts.append(ROWS.format(by=shown, where=where))
     return SUM.format(parts=" UNION ALL ".join(parts))

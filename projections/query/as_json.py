@@ -1,4 +1,4 @@
-"""Writes a condition as JSON that the parser reads as the same condition."""
+"""Writes a condition as a JSON filter that the parser reads as the same condition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from projections.query.ast import And, Compare, Condition, Not, Or
 
 
 def as_json(condition: Condition) -> dict[str, Any]:
-    """The filter, as a client would write it."""
+    """Return the condition as a JSON filter."""
     match condition:
         case And(parts):
             return {"$and": [as_json(part) for part in parts]} if parts else {}
@@ -19,11 +19,11 @@ def as_json(condition: Condition) -> dict[str, Any]:
         case Not(part):
             return {"$not": as_json(part)}
         case Compare(field, "$in", operands):
-            return {field.path: {"$in": [_operand(each) for each in operands]}}
+            return {field.path: {"$in": [_json_value(each) for each in operands]}}
         case Compare(field, operator, (operand,)):
-            return {field.path: {operator: _operand(operand)}}
+            return {field.path: {operator: _json_value(operand)}}
     raise TypeError(condition)
 
 
-def _operand(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return format_time(value) if isinstance(value, datetime) else value

@@ -1,4 +1,4 @@
-"""The conditions that a filter is made of: comparisons of fields, and, or, not."""
+"""The conditions of which a filter is made: comparisons of fields, and, or, not."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from projections.query.field_types import FieldKind
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A member of the document and the column that holds it.
+    """A member of the document, and the column that has its value.
 
-    A free attribute is at one of some `key_paths` inside its column, the keys to each of them; the
-    first that has a value counts.
+    A free attribute has several possible `key_paths` inside its column, each a sequence of keys; the first path with a
+    value counts.
     """
 
     path: str
@@ -26,7 +26,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """One field against operands: `$in` (None among them: missing), `$prefix`, or an order."""
+    """A comparison of a field with operands: `$in`, in which None stands for a missing value, `$prefix`, or one of `$gt`,
+    `$gte`, `$lt` and `$lte`.
+    """
 
     field: Field
     operator: str
@@ -35,21 +37,23 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of these; nothing at all is always true."""
+    """True if all parts are; always true without parts."""
 
     parts: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one of these."""
+    """True if at least one part is."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Not this. Never "unknown": what a missing value fails, its negation finds."""
+    """True if the part is not. A comparison with a missing value is false, not unknown as in SQL, so its negation is
+    true.
+    """
 
     part: Condition
 

@@ -1,8 +1,8 @@
-"""Paths into a document: `metadata.a.b`, and `metadata["a.b"]` for a key that has a dot in it.
+"""Parses paths into a document: `metadata.a.b`, and `metadata["a.b"]` for a key that has a dot.
 
-A dot without quotes either leads from an object to its member or belongs to a key: where both are
-there, the longest key counts. So `metadata.gen_ai.request.model` finds the key
-`gen_ai.request.model`, and without one `model` inside `request` inside `gen_ai`.
+A dot outside quotes either leads from an object to its member or belongs to a key. If the document has both, the longest
+key counts: `metadata.gen_ai.request.model` finds the key `gen_ai.request.model`, and if there is none, `model` inside
+`request` inside `gen_ai`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 MOST_KEYS = 128
+"""Segments that a path may have."""
 MOST_DOTS = 4
-"""Of more unquoted dots in a row either all lead to members, or all belong to one key."""
+"""Dots outside quotes for which all combinations of keys and members are tried. In a path with more dots, either all of
+them lead to members, or all belong to keys."""
 
 QUOTED = r'\["(?:[^"\\]|\\.)*"\]'
 TOKEN = re.compile(rf'(?P<quoted>{QUOTED})|(?:\A|\.)(?P<plain>(?:(?!\[")[^.])+)', re.DOTALL)
@@ -26,26 +28,26 @@ Keys = tuple[str, ...]
 
 
 class FieldSegment(NamedTuple):
-    """A part of a path; a quoted one is a whole key."""
+    """A segment of a path. A quoted segment is always a whole key."""
 
     key: str
     quoted: bool = False
 
 
 def split_operator(name: str) -> tuple[str, str]:
-    """The path at the beginning of a query parameter's name, and the rest, like `[gte]`."""
+    """Split the name of a query parameter into its path and what follows, such as `[gte]`."""
     found = BEFORE_OPERATOR.match(name)
     path = found[0] if found else ""
     return path, name[len(path) :]
 
 
 def split_list(text: str) -> list[str]:
-    """The paths in a comma-separated list; a comma in quotes belongs to its path."""
+    """Return the paths in a comma-separated list. A comma in quotes belongs to its path."""
     return ITEM.findall(text + ",")[:-1]
 
 
 def segments(path: str) -> tuple[FieldSegment, ...]:
-    """The parts of a path; none where it is not one."""
+    """Return the segments of a path; none if the text is not a valid path."""
     found: list[FieldSegment] = []
     end = 0
     for token in TOKEN.finditer(path):
@@ -58,10 +60,10 @@ def segments(path: str) -> tuple[FieldSegment, ...]:
 
 
 def readings(parts: Sequence[FieldSegment]) -> tuple[Keys, ...]:
-    """The keys that a path may mean, longest keys first."""
-    dots = sum(not (one.quoted or next_.quoted) for one, next_ in pairwise(parts))
+    """Return the sequences of keys that a path may mean, those with the longest keys first."""
+    dots = sum(not (part.quoted or following.quoted) for part, following in pairwise(parts))
     if dots <= MOST_DOTS:
-        return tuple(_ways(parts))
+        return tuple(_combinations(parts))
     return _join(parts), tuple(part.key for part in parts)
 
 
@@ -75,23 +77,23 @@ def _segment(token: re.Match[str]) -> FieldSegment | None:
     return FieldSegment(key, quoted=True) if key else None
 
 
-def _ways(parts: Sequence[FieldSegment]) -> Iterator[Keys]:
+def _combinations(parts: Sequence[FieldSegment]) -> Iterator[Keys]:
     if not parts:
         yield ()
-    for length in range(_run(parts), 0, -1):
+    for length in range(_longest_key(parts), 0, -1):
         key = ".".join(part.key for part in parts[:length])
-        for rest in _ways(parts[length:]):
-            yield (key, *rest)
+        for further_keys in _combinations(parts[length:]):
+            yield (key, *further_keys)
 
 
 def _join(parts: Sequence[FieldSegment]) -> Keys:
-    length = _run(parts)
+    length = _longest_key(parts)
     if not length:
         return ()
     return (".".join(part.key for part in parts[:length]), *_join(parts[length:]))
 
 
-def _run(parts: Sequence[FieldSegment]) -> int:
-    """How many of the first parts may be one key."""
+def _longest_key(parts: Sequence[FieldSegment]) -> int:
+    """Return how many of the first segments may together be one key."""
     plain = next((index for index, part in enumerate(parts) if part.quoted), len(parts))
     return plain or min(len(parts), 1)

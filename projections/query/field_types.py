@@ -12,12 +12,12 @@ from domain.errors import but_is, instead
 from domain.json_forms import parse_time
 
 SMALLEST_WHOLE, LARGEST_WHOLE = -(2**63), 2**63 - 1
-"""The bounds of whole numbers that can be stored, too."""
+"""The bounds of whole numbers, as of PostgreSQL's `bigint`."""
 NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?")
 
 
 def text(value: object) -> str:
-    """Text that PostgreSQL can hold, of any length: no NUL, no lone surrogate."""
+    """Return a text of any length that PostgreSQL can store: without NUL and without a lone surrogate."""
     if not isinstance(value, str):
         raise ValueError(f"must be text{instead(value)}")
     if "\0" in value or not _encodable(value):
@@ -26,7 +26,7 @@ def text(value: object) -> str:
 
 
 def number(value: object) -> int | float:
-    """A finite number; a whole one of 64 bits, as may be stored."""
+    """Return a finite number; a whole number must fit into 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a number{instead(value)}")
     if isinstance(value, int) and not SMALLEST_WHOLE <= value <= LARGEST_WHOLE:
@@ -38,14 +38,14 @@ def number(value: object) -> int | float:
 
 
 def boolean(value: object) -> bool:
-    """True or false."""
+    """Return a value that must be true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false{instead(value)}")
     return value
 
 
 def scalar(value: object) -> str | int | float | bool:
-    """What a free attribute may be compared with: it keeps its JSON type."""
+    """Return an operand for a free attribute, with its JSON type: text, a number, true or false."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -64,7 +64,7 @@ def _encodable(value: str) -> bool:
 
 
 def numeral(value: str) -> int | float:
-    """The number that a query parameter's text stands for."""
+    """Return the number that the text of a query parameter represents."""
     if not NUMBER.fullmatch(value):
         raise ValueError(f"must be a number{but_is(value)}")
     return int(value) if value.lstrip("-").isdigit() else float(value)
@@ -78,7 +78,9 @@ def _truth(value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FieldKind:
-    """`read` takes an operand out of JSON, `literal` first makes JSON of a query parameter's text."""
+    """The type of a field. `column` is the type in SQL, `read` checks an operand from JSON, `literal` converts the text
+    of a query parameter to JSON, and `words` are the possible values, if they are known.
+    """
 
     column: str
     read: Callable[[object], Any]
@@ -87,18 +89,18 @@ class FieldKind:
 
     @property
     def reads_numbers(self) -> bool:
-        """Whether its values are numbers."""
+        """Whether the values are numbers."""
         return self.read is number
 
     def order(self, column: str) -> str:
-        """The SQL by which values of this kind are ranked: words in the order they are declared."""
+        """Return the SQL by which values of this kind are sorted: words in the order of their declaration."""
         if not self.words:
             return column
         words = ", ".join(f"'{word}'" for word in self.words)
         return f"array_position(ARRAY[{words}], {column})"
 
     def rank(self, operand: Any) -> Any:
-        """An operand as it compares with `order`."""
+        """Return the value of an operand that compares with the values of `order`."""
         return self.words.index(operand) + 1 if self.words else operand
 
 
@@ -112,7 +114,7 @@ ATTRIBUTE = FieldKind("jsonb", scalar)
 
 
 def words(*allowed: str) -> FieldKind:
-    """Text of which every value is known."""
+    """Return the type of a text that has one of the allowed values."""
 
     def read(value: object) -> str:
         if value not in allowed:

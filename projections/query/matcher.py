@@ -1,4 +1,4 @@
-"""Whether an execution meets a condition of the filter language, by its state alone."""
+"""Decides whether an execution meets a condition of the filter language, from its state alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ PARTIES = frozenset({"customer", "provider"})
 
 
 def parties_suffice(condition: Condition, paths: frozenset[str] = PARTIES) -> bool:
-    """Whether customer and provider, which every event names, are all that is asked for; or other fields."""
+    """Whether a condition compares only the fields of `paths`: by default customer and provider, which every event
+    names.
+    """
     match condition:
         case And(parts) | Or(parts):
             return all(parties_suffice(part, paths) for part in parts)
@@ -25,8 +27,8 @@ def parties_suffice(condition: Condition, paths: frozenset[str] = PARTIES) -> bo
 
 
 def by_parties(condition: Condition) -> Condition:
-    """What of a condition customer and provider alone decide: of several that would do, those; where it
-    takes more than them, nothing meets it.
+    """Return a condition that customer and provider alone decide, and that implies the given one: of an `Or`, the
+    parts that compare only these; of another condition that compares other fields, one that is never true.
     """
     if isinstance(condition, Or):
         return Or(tuple(map(by_parties, condition.parts)))
@@ -36,8 +38,8 @@ def by_parties(condition: Condition) -> Condition:
 def find_required_values(
     condition: Condition, paths: frozenset[str] = PARTIES
 ) -> tuple[tuple[str, Any], ...]:
-    """Pairs of field and value of which everything that matches has one, the field being one of those with
-    these paths: a party, where nothing is said. Empty where none of them is restricted.
+    """Return pairs of a path and a value such that every match has at least one of these values at its path. Only fields
+    of `paths` are considered, by default customer and provider. Empty if the condition restricts none of them.
     """
     match condition:
         case And(parts):
@@ -51,7 +53,7 @@ def find_required_values(
 
 
 def matches(condition: Condition, value: Callable[[Field], Any]) -> bool:
-    """Whether the condition holds, `value` being what a field has."""
+    """Whether the condition is true; `value` returns the value of a field."""
     match condition:
         case And(parts):
             return all(matches(part, value) for part in parts)
@@ -67,7 +69,7 @@ def _compares(field: Field, operator: str, operands: tuple[Any, ...], found: Any
     if field.kind is TAGS:
         return _matches_list(operator, operands, found)
     if operator == "$in":
-        return any(_same(found, operand) for operand in operands)
+        return any(_equal(found, operand) for operand in operands)
     if found is None:
         return False
     if operator == "$prefix":
@@ -83,13 +85,13 @@ def _matches_list(operator: str, operands: tuple[Any, ...], tags: tuple[str, ...
     return any(operand in tags for operand in operands) or (None in operands and not tags)
 
 
-def _same(found: Any, operand: Any) -> bool:
-    """As JSON is equal: true is no number."""
+def _equal(found: Any, operand: Any) -> bool:
+    """Whether two JSON values are equal. In Python `True == 1`; in JSON true is not a number."""
     return isinstance(found, bool) == isinstance(operand, bool) and bool(found == operand)
 
 
 def _comparable(found: Any, operand: Any) -> bool:
-    """Whether the two have an order: a free attribute may hold anything."""
+    """Whether two values have an order. A free attribute may have a value of any type."""
     if isinstance(found, bool) or isinstance(operand, bool):
         return False
     numbers = isinstance(found, int | float) and isinstance(operand, int | float)

@@ -1,8 +1,8 @@
 """Sort orders and the keyset cursors that page through them.
 
-A page begins after the last row of the one before, by value, never by number: rows written
-meanwhile move nothing. Missing values come last in every direction. Ties are in the order of creation,
-which takes half of the room that ids take in an index; `$id` makes every order total.
+A page begins after the sort values of the last row of the previous page, not after a number of rows: so rows written
+meanwhile shift nothing. Missing values come last in both directions. Ties are in the order of creation, which takes
+half as much space in an index as ids; `$id` as the last key makes every order total.
 """
 
 from __future__ import annotations
@@ -27,41 +27,43 @@ DEFAULT_SORT = "-metadata.createdAt"
 MOST_KEYS = 5
 CREATION, IDENTITY = "metadata.createdAt", "$id"
 TIES = (CREATION, IDENTITY)
-"""The last fields of an order, unless it names them."""
+"""The fields that are added at the end of an order that does not name them."""
 
 Sortable = Callable[[str], Field | None]
-"""Finds a field by its path; None where rows cannot be ordered by it."""
+"""Returns the field of a path; None if rows cannot be sorted by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """One field to order by."""
+    """A field by which rows are sorted, and its direction."""
 
     field: Field
     descending: bool
 
     @property
     def rank(self) -> str:
-        """What stands in ORDER BY, without its direction."""
+        """The SQL expression that is sorted by."""
         return self.field.kind.order(self.field.column)
 
     @property
     def clause(self) -> str:
-        """The whole of it."""
+        """The SQL expression with its direction, for ORDER BY."""
         return self.ordering(self.rank)
 
     def ordering(self, rank: str) -> str:
-        """Its direction. NULLS LAST only where there can be any: it would keep an index out."""
+        """Return `rank` with the direction of this key. NULLS LAST only if the field may be missing, because an index
+        cannot be used with it.
+        """
         direction = " DESC" if self.descending else ""
         return rank + direction + (" NULLS LAST" if self.field.nullable else "")
 
 
 def order(sort: str, sortable: Sortable, names: Iterable[str]) -> tuple[SortKey, ...]:
-    """The keys of `-metadata.createdAt,priority`; ties are broken by the creation and by `$id`, in the last direction.
-    `names` are those of all fields that are `sortable`, for the refusal.
+    """Return the sort keys of a text such as `-metadata.createdAt,priority`, with the keys of `TIES` added in the
+    direction of the last key. `names` are all sortable fields, for the text of the refusal.
 
     Raises:
-        Invalid: a key names no field to sort by, comes twice, or there are too many.
+        Invalid: a key names no sortable field, a field is named twice, or there are too many keys.
     """
     keys: list[SortKey] = []
     for word in split_list(sort):
@@ -77,7 +79,7 @@ def order(sort: str, sortable: Sortable, names: Iterable[str]) -> tuple[SortKey,
 
 
 def _ties(keys: Sequence[SortKey], sortable: Sortable) -> Iterator[SortKey]:
-    """The keys that make an order total, as far as it is not."""
+    """Yield the keys of `TIES` that the order does not have; none after `$id`, which makes the order total."""
     named = {key.field.path for key in keys}
     for path in TIES:
         field = sortable(path)
@@ -96,15 +98,15 @@ def _unsortable(path: str, names: Iterable[str]) -> str:
 
 
 def after(keys: Sequence[SortKey], sort_values: Sequence[Any], values: list[Any]) -> str:
-    """The rows that come after `sort_values` (one for each key), as SQL; `values` are to be bound."""
+    """Return SQL for the rows that come after `sort_values`, one for each key. Values to bind are appended to `values`."""
     directions = {key.descending for key in keys}
     if len(directions) > 1 or any(key.field.nullable for key in keys):
         return _beyond(keys[0], sort_values[0], values, keys[1:], sort_values[1:])
     sign = "<" if keys[0].descending else ">"
     if len(keys) <= len(TIES):
         return _compare_sql(keys, sort_values, values, sign)
-    # An index has all but the id. The planner judges such a comparison by the first field alone: of one that all rows
-    # have in common it would expect hardly any beyond its value, and read all to sort those.
+    # An index has all keys but the id. The planner estimates a row comparison by its first field alone. If all rows had
+    # the same value there, it would expect hardly any rows beyond that value, and would read and sort all of them.
     reached = _compare_sql(keys[:-1], sort_values[:-1], values, f"{sign}=")
     values.extend(sort_values)
     return f"{reached} AND ({' OR '.join(f'{key.rank} {sign} %s' for key in keys)})"
@@ -119,62 +121,67 @@ def _compare_sql(
 
 
 def _beyond(
-    key: SortKey, value: Any, values: list[Any], rest: Sequence[SortKey], sort_values: Sequence[Any]
+    key: SortKey,
+    value: Any,
+    values: list[Any],
+    others: Sequence[SortKey],
+    sort_values: Sequence[Any],
 ) -> str:
+    """Return SQL for the rows after `value` by the first key, or equal by it and after `sort_values` by the other keys."""
     alternatives = []
     if value is not None:
         values.append(value)
         alternatives.append(f"{key.rank} {'<' if key.descending else '>'} %s")
         if key.field.nullable:
             alternatives.append(f"{key.rank} IS NULL")
-    if rest:
+    if others:
         equal = f"{key.rank} IS NULL"
         if value is not None:
             values.append(value)
             equal = f"{key.rank} = %s"
         alternatives.append(
-            f"({equal} AND {_beyond(rest[0], sort_values[0], values, rest[1:], sort_values[1:])})"
+            f"({equal} AND {_beyond(others[0], sort_values[0], values, others[1:], sort_values[1:])})"
         )
     return "(" + (" OR ".join(alternatives) or "false") + ")"
 
 
 def fingerprint(condition: Condition) -> str:
-    """A filter in few characters: a cursor says which filter it belongs to."""
+    """Return a short digest of a filter, by which a cursor names the filter that it belongs to."""
     values: list[Any] = []
     text = sql(condition, values)
     return blake2b(f"{text}{values}".encode(), digest_size=9).hexdigest()
 
 
 def encode(sort: str, condition: Condition, sort_values: Sequence[Any]) -> str:
-    """The cursor behind a row with these sort values: opaque, and of use only with the same sort and filter."""
+    """Return the cursor after a row with these sort values: opaque, and valid only with the same sort and filter."""
     return encode_all(sort, condition, [sort_values])[0]
 
 
 def encode_all(sort: str, condition: Condition, rows: Iterable[Sequence[Any]]) -> list[str]:
-    """The cursors behind several rows, by their sort values."""
-    beginning = [sort, fingerprint(condition)]
-    return [encode_cursor([*beginning, *map(_plain_value, sort_values)]) for sort_values in rows]
+    """Return the cursors after several rows, by their sort values."""
+    head = [sort, fingerprint(condition)]
+    return [encode_cursor([*head, *map(_json_value, sort_values)]) for sort_values in rows]
 
 
-def _plain_value(value: object) -> object:
+def _json_value(value: object) -> object:
     return format_time(value) if isinstance(value, datetime) else value
 
 
 def encode_cursor(content: object) -> str:
-    """A JSON value as a cursor."""
+    """Return a JSON value as a cursor: base64url without padding."""
     return urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> Any:
-    """The JSON value in a cursor. Raises ValueError where there is none."""
+    """Return the JSON value in a cursor. Raises ValueError if the text is no cursor."""
     return orjson.loads(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
 
 
 def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[SortKey]) -> list[Any]:
-    """The sort values in a cursor, one for each key.
+    """Return the sort values in a cursor: one for each key.
 
     Raises:
-        Invalid: it was not made here, or for another sort or filter.
+        Invalid: the text is no cursor, or a cursor of another sort or filter.
     """
     try:
         sorted_by, filtered, *sort_values = decode_cursor(cursor)

@@ -1,10 +1,10 @@
-"""The filter language, from query parameters or JSON to a condition.
+"""Parses the filter language, from query parameters or JSON, to a condition.
 
-In a query, `status=running,paused` and `status=running&status=paused` both mean "one of"; in
-brackets stands an operator, with or without its dollar: `metadata.createdAt[gte]=…`. A value that
-has a comma in it is written with `[eq]`; of several `tag=` each is one tag, commas included. In JSON
-a plain value means `$eq`, a plain array `$in`. A missing value is null: `$eq: null` finds it, `$ne`
-and `$nin` find it too, an order never does.
+In a query, `status=running,paused` and `status=running&status=paused` both mean "one of". An operator stands in
+brackets, with or without its dollar sign: `metadata.createdAt[gte]=…`. A value that has a comma is written with `[eq]`;
+if `tag=` is repeated, each is a single tag, commas included. In JSON, a plain value means `$eq`, a plain array `$in`.
+A missing value is null: `$eq: null` finds it, and so do `$ne` and `$nin` with other values; `$gt`, `$gte`, `$lt` and
+`$lte` never find it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT, number
 from projections.query.sql import COMPARED
 
 MOST_CONDITIONS = 100
+"""Comparisons that a filter may have."""
 MOST_LEVELS = 20
+"""Levels that a JSON filter may be nested."""
 MOST_OPERANDS = 1_000
+"""Values that the comparisons of a filter may have together."""
 OF_FILTERS = "$and, $or, $not"
+"""The operators that combine filters; they stand where a field may stand."""
 OF_FIELDS = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists, $prefix, $not"
-"""The operators that may stand in the place of a field, and those that a field may have."""
+"""The operators that a field may have."""
 
 Fields = Callable[[str], Field | None]
-"""Finds a field by its path in the document; None where there is none to filter by."""
+"""Returns the field of a path in the document; None if executions cannot be filtered by it."""
 
 
 def from_query(parameters: Iterable[tuple[str, str]], fields: Fields) -> Condition:
-    """The condition of query parameters.
+    """Return the condition of query parameters.
 
     Raises:
-        Invalid: a parameter names no field, or its value does not fit; the path is its name.
+        Invalid: a parameter names no field or has an invalid value; the error names the parameter.
     """
     reader = _Reader(fields)
     plain: dict[str, list[str]] = {}
@@ -54,10 +58,10 @@ def from_query(parameters: Iterable[tuple[str, str]], fields: Fields) -> Conditi
 
 
 def from_json(document: object, fields: Fields, path: str = "") -> Condition:
-    """The condition of a JSON filter, which stands at a path.
+    """Return the condition of a JSON filter. `path` is the path of the filter in the body, for errors.
 
     Raises:
-        Invalid: the path tells where, like `$or[1].status.$in`.
+        Invalid: the filter is invalid; the error names the path of the fault, such as `$or[1].status.$in`.
     """
     return _Reader(fields).filter(document, path, 1)
 
@@ -72,7 +76,7 @@ def _below(path: str, key: str) -> str:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads one filter and counts what is in it."""
+    """Reads one filter, and counts its conditions and operands."""
 
     fields: Fields
     conditions: int = 0
@@ -136,7 +140,7 @@ class _Reader:
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def compare(self, field: Field, operator: str, operand: Any, path: str) -> Condition:
-        """One operator of a field, its operand already JSON."""
+        """Return the condition of an operator of a field, with an operand from JSON."""
         match operator:
             case "$eq":
                 return self.member(field, [operand], path)
@@ -161,7 +165,7 @@ class _Reader:
     def member(
         self, field: Field, operands: list[Any], path: str, *, names_index: bool = False
     ) -> Condition:
-        """The field is one of these, or missing where None is among them."""
+        """Return the condition that a field has one of these operands; None stands for a missing value."""
         self._count(path, len(operands))
         read = [
             None
@@ -204,18 +208,18 @@ class _Reader:
             _refuse(path, f"must not bring the filter above {MOST_OPERANDS} values")
 
     def plain(self, field: Field, name: str, values: list[str]) -> Condition:
-        """One of the values of a parameter without an operator."""
-        whole = field.kind is TAGS and len(values) > 1
-        texts = values if whole else [part for value in values for part in value.split(",")]
+        """Return the condition that a field has one of the values of a parameter without an operator."""
+        repeated_tag = field.kind is TAGS and len(values) > 1
+        texts = values if repeated_tag else [part for value in values for part in value.split(",")]
         operands = [item for part in texts for item in self._literals(field, name, part)]
         return self.member(field, operands, name)
 
     def operands_of(self, field: Field, name: str, value: str) -> list[Any]:
-        """The operands in a query parameter's text, which commas part."""
+        """Return the comma-separated operands in the text of a query parameter."""
         return [item for part in value.split(",") for item in self._literals(field, name, part)]
 
     def compare_text(self, field: Field, operator: str, name: str, value: str) -> Condition:
-        """One operator of a field, its operand the text of a query parameter."""
+        """Return the condition of an operator of a field, with an operand from the text of a query parameter."""
         match operator:
             case "$eq" | "$in":
                 return self.member(field, self._operands(field, operator, name, value), name)
@@ -234,7 +238,9 @@ class _Reader:
         return self._literals(field, name, value)
 
     def _literals(self, field: Field, name: str, value: str) -> list[Any]:
-        """A free attribute's text is also tried as the number, true or false that it reads as."""
+        """Return the operand in a text. For a free attribute, return the text itself and also the number or boolean that
+        the text represents, if any, because the attribute may have either type.
+        """
         if field.kind is not ATTRIBUTE:
             try:
                 return [field.kind.literal(value)]

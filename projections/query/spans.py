@@ -1,4 +1,4 @@
-"""Splits a condition into a span of time on one field, and the rest."""
+"""Splits a condition into a span of time of one field, and the other comparisons."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ MILLISECOND, DAY = timedelta(milliseconds=1), timedelta(days=1)
 
 
 class Span(NamedTuple):
-    """Times from `since` on and before `until`, in UTC; None for no limit."""
+    """The times from `since` on and before `until`, in UTC; None for no limit."""
 
     since: datetime | None = None
     until: datetime | None = None
 
     def within(self, other: Span) -> Span:
-        """What both have in common."""
-        sinces = [one for one in (self.since, other.since) if one is not None]
-        untils = [one for one in (self.until, other.until) if one is not None]
+        """Return the intersection of two spans."""
+        sinces = [since for since in (self.since, other.since) if since is not None]
+        untils = [until for until in (self.until, other.until) if until is not None]
         return Span(max(sinces, default=None), min(untils, default=None))
 
     def whole_days(self) -> Span | None:
-        """The days that lie in it from beginning to end; None where there is none.
+        """Return the span of the days that lie wholly in this span; None if there is no such day.
 
         Raises:
-            OverflowError: it begins within the last day that there is.
+            OverflowError: the span begins after the start of 9999-12-31, the last day of `datetime`.
         """
         first, last = (limit and _midnight(limit) for limit in self)
         if first and first != self.since:
@@ -35,30 +35,30 @@ class Span(NamedTuple):
         return None if first and last and first >= last else Span(first, last)
 
     def edges(self, days: Span) -> Iterator[Span]:
-        """The parts of days with which it begins and ends, before and behind its whole days."""
+        """Yield the parts of days before and after the whole `days` of this span."""
         if self.since != days.since:
             yield Span(self.since, days.since)
         if self.until != days.until:
             yield Span(days.until, self.until)
 
     def days(self) -> tuple[str | None, str | None]:
-        """The days at whose midnights it begins and ends, as texts that compare like days."""
+        """Return the dates of both limits, which must be midnights, in ISO format: as texts they compare like dates."""
         since, until = (limit.date().isoformat() if limit else None for limit in self)
         return since, until
 
 
 class Limited(NamedTuple):
-    """What a condition means beside the span that it limits a field to, which it compares nowhere else."""
+    """A condition split in two: a span of times of one column, and the other comparisons."""
 
     condition: And
     span: Span
 
     @classmethod
     def by(cls, condition: Condition, column: str) -> Limited:
-        """The condition apart from its span of a column.
+        """Split the span of a column off a condition.
 
         Raises:
-            OverflowError: a span goes beyond the times that there are.
+            OverflowError: a limit lies beyond the range of `datetime`.
         """
         span, others = Span(), list[Condition]()
         for part in _parts(condition):
@@ -71,13 +71,13 @@ class Limited(NamedTuple):
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns that are compared beside the span."""
+        """The columns that the other comparisons use. It has the column of the span if the span could not be split off."""
         return frozenset(_compared_fields(self.condition))
 
 
 def between(column: str, limits: Sequence[Any], values: list[Any]) -> str:
-    """The condition that a column is not below the first limit, and below the second; None for no limit. What has
-    to be bound is appended to `values`.
+    """Return SQL for a column from the first limit on and below the second; None for no limit. Values to bind are
+    appended to `values`.
     """
     known = [(sign, limit) for sign, limit in zip((">=", "<"), limits, strict=True) if limit]
     values += [limit for _, limit in known]
@@ -85,7 +85,9 @@ def between(column: str, limits: Sequence[Any], values: list[Any]) -> str:
 
 
 def _limit(part: Condition, column: str) -> Span | None:
-    """The span that a comparison means; None where it means something else. Times have no parts of milliseconds."""
+    """Return the span of a comparison; None if it does not compare times of the column. Stored times are whole
+    milliseconds.
+    """
     if not isinstance(part, Compare) or part.field.column != column:
         return None
     match part.operator, part.operands[0]:

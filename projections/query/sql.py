@@ -1,4 +1,4 @@
-"""A condition as SQL with bound values."""
+"""Converts a condition to SQL with bound values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": l
 
 
 def sql(condition: Condition, values: list[Any]) -> str:
-    """The condition as SQL; what has to be bound is appended to `values`."""
+    """Return the condition as SQL; values to bind are appended to `values`."""
     match condition:
         case And(parts):
             return " AND ".join(sql(part, values) for part in parts) or "true"
@@ -47,35 +47,38 @@ def _not(part: Condition, values: list[Any]) -> str:
         and part.operands == (None,)
         and part.field.kind not in {ATTRIBUTE, TAGS}
     ):
-        return f"{part.field.column} IS NOT NULL"  # the very words of an index that has no others
+        return (
+            f"{part.field.column} IS NOT NULL"  # the same text as the condition of a partial index
+        )
     return f"({sql(part, values)}) IS NOT TRUE"
 
 
 def _in(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
-    found = [operand for operand in operands if operand is not None]
-    pieces = [_missing(field, values)] if len(found) < len(operands) else []
+    present = [operand for operand in operands if operand is not None]
+    pieces = [_missing_sql(field, values)] if len(present) < len(operands) else []
     if field.kind is WHOLE:
-        found = [int(operand) for operand in found if operand == int(operand) and _fits(operand)]
-    if field.kind is ATTRIBUTE and found:
-        pieces.append(_attribute_in(field, found, values))
-    elif field.kind is TAGS and found:
-        values.append(found)
-        pieces.append(f"{field.column} {'@>' if len(found) == 1 else '&&'} %s::text[]")
-    elif len(found) == 1:
-        values.append(found[0])
+        whole = (operand for operand in present if operand == int(operand))
+        present = [int(operand) for operand in whole if _in_range(operand)]
+    if field.kind is ATTRIBUTE and present:
+        pieces.append(_attribute_in(field, present, values))
+    elif field.kind is TAGS and present:
+        values.append(present)
+        pieces.append(f"{field.column} {'@>' if len(present) == 1 else '&&'} %s::text[]")
+    elif len(present) == 1:
+        values.append(present[0])
         pieces.append(f"{field.column} = %s")
-    elif found:
-        values.append(_alike(found))
+    elif present:
+        values.append(_of_one_type(present))
         pieces.append(f"{field.column} = ANY(%s)")
     return "(" + (" OR ".join(pieces) or "false") + ")"
 
 
-def _alike(operands: list[Any]) -> list[Any]:
-    """An array has one type: among real numbers whole ones are real, too."""
+def _of_one_type(operands: list[Any]) -> list[Any]:
+    """Return the operands as floats if any of them is a float, because an SQL array has a single type."""
     return [*map(float, operands)] if any(type(o) is float for o in operands) else operands
 
 
-def _missing(field: Field, values: list[Any]) -> str:
+def _missing_sql(field: Field, values: list[Any]) -> str:
     if field.kind is TAGS:
         return f"{field.column} = '{{}}'"
     if field.kind is ATTRIBUTE:
@@ -88,9 +91,9 @@ def _prefix(field: Field, operand: str, values: list[Any]) -> str:
         values.append(operand)
         return f"EXISTS (SELECT FROM unnest({field.column}) AS tag WHERE tag ^@ %s)"
     if field.kind is ATTRIBUTE:
-        place = _typed_sql(field, "string", values)
+        value = _typed_sql(field, "string", values)
         values.append(operand)
-        return f"({place} ^@ %s)"
+        return f"({value} ^@ %s)"
     values.append(operand)
     return f"{field.column} ^@ %s"
 
@@ -98,32 +101,33 @@ def _prefix(field: Field, operand: str, values: list[Any]) -> str:
 def _order_sql(field: Field, operator: str, operand: Any, values: list[Any]) -> str:
     if field.kind is ATTRIBUTE:
         if isinstance(operand, str):
-            place = _typed_sql(field, "string", values)
+            value = _typed_sql(field, "string", values)
             values.append(operand)
-            return f'({place} COLLATE "C" {COMPARED[operator]} %s)'
-        place = _typed_sql(field, "number", values)
+            return f'({value} COLLATE "C" {COMPARED[operator]} %s)'
+        value = _typed_sql(field, "number", values)
         values.append(str(operand))
-        return f"({place} {COMPARED[operator]} %s::jsonb)"
-    if field.kind.words:  # the words that are meant: an index finds them
-        place, words = field.kind.rank(operand), field.kind.words
-        values.append([word for rank, word in enumerate(words, 1) if ORDERS[operator](rank, place)])
+        return f"({value} {COMPARED[operator]} %s::jsonb)"
+    if field.kind.words:  # the words that fulfil the comparison, which an index finds
+        limit, words = field.kind.rank(operand), field.kind.words
+        values.append([word for rank, word in enumerate(words, 1) if ORDERS[operator](rank, limit)])
         return f"{field.column} = ANY(%s)"
     if field.kind is WHOLE and isinstance(operand, float):
-        if not _fits(operand):
-            holds = (operand > 0) is (operator in {"$lt", "$lte"})
-            return f"{field.column} IS NOT NULL" if holds else "false"
+        if not _in_range(operand):
+            always = (operand > 0) is (operator in {"$lt", "$lte"})
+            return f"{field.column} IS NOT NULL" if always else "false"
+        # Rounded to a whole number, because PostgreSQL finds none in an index by comparison with a fraction.
         operand = ceil(operand) if operator in {"$gte", "$lt"} else floor(operand)
     values.append(operand)
     return f"{field.column} {COMPARED[operator]} %s"
 
 
-def _fits(operand: float) -> bool:
-    """Whether there are whole numbers on both sides of it. Compared with a fraction, none is in an index."""
+def _in_range(operand: float) -> bool:
+    """Whether a number is within the range of `bigint`."""
     return SMALLEST_WHOLE <= operand <= LARGEST_WHOLE
 
 
 def _typed_sql(field: Field, name: str, values: list[Any]) -> str:
-    """The attribute where it has this JSON type, else null: nothing compares with it."""
+    """Return SQL for an attribute if it has the JSON type `name`, else for NULL, which no comparison finds."""
     kind = f"jsonb_typeof({attribute(field, values)}) = '{name}'"
     value = attribute(field, values)
     as_text = " #>> '{}'" if name == "string" else ""
@@ -131,28 +135,30 @@ def _typed_sql(field: Field, name: str, values: list[Any]) -> str:
 
 
 def _json_path(field: Field, keys: Keys, values: list[Any]) -> str:
-    """Key by key, not as one path (`#>`): a path would take `0` for a place in a list."""
+    """Return SQL that follows keys one by one. The path operator `#>` would take `0` for an index in a list."""
     values.extend(keys)
     return f"({field.column}{' -> %s::text' * len(keys)})"
 
 
 MOST_LOOKED_UP = 32
-"""So many values of a free attribute are looked up in its index; more are compared row by row."""
+"""Values of a free attribute that are looked up in its index. If there are more, they are compared row by row."""
 
 
 def _attribute_in(field: Field, operands: list[Any], values: list[Any]) -> str:
-    """One comparison for all operands: PostgreSQL hashes the array of `= ANY`. Few of them are looked
-    up in the index as well, which the condition of containment alone can use.
+    """Return SQL for an attribute that has one of the operands.
+
+    PostgreSQL hashes the array of `= ANY`, so a single comparison does for all operands. If there are few, the condition
+    `@>` is added, which is the only one that can use the index.
     """
-    holding = [_json(_nest(keys, one)) for one in operands for keys in field.key_paths]
-    if len(holding) == 1:
-        values.append(holding[0])
+    containing = [_json(_nest(keys, operand)) for operand in operands for keys in field.key_paths]
+    if len(containing) == 1:
+        values.append(containing[0])
         return f"{field.column} @> %s::jsonb"
     compared = f"{attribute(field, values)} = ANY(%s::jsonb[])"
     values.append([_json(operand) for operand in operands])
-    if len(holding) > MOST_LOOKED_UP:
+    if len(containing) > MOST_LOOKED_UP:
         return compared
-    values.append(holding)
+    values.append(containing)
     return f"({compared} AND {field.column} @> ANY(%s::jsonb[]))"
 
 
@@ -168,7 +174,7 @@ def _json(value: Any) -> str:
 
 
 def attribute(field: Field, values: list[Any]) -> str:
-    """A free attribute as JSON, null where it is missing, as SQL."""
+    """Return SQL for a free attribute as JSON; null if it is missing."""
     if len(field.key_paths) == 1:
         return _json_path(field, field.key_paths[0], values)
     found = [f"nullif({_json_path(field, keys, values)}, 'null')" for keys in field.key_paths]
