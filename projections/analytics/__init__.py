@@ -1,1 +1,1 @@
-"""Counts, rates, durations and cost of executions."""
+"""The view of analytics: counts, rates, durations and costs of executions and steps."""

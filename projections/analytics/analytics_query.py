@@ -1,4 +1,4 @@
-"""What is asked of analytics: which executions are meant, and what to group them by."""
+"""A question to analytics: which executions it covers, and by which keys they are grouped."""
 
 from __future__ import annotations
 
@@ -38,22 +38,23 @@ COLUMNS = {
     "errorCode": "error_code",
 }
 SLICED = frozenset({"service", "assignee", "assigneeType", "model", "customer", "provider", "day"})
+"""The keys for which running totals are kept. (`COLUMNS` has the SQL of all keys, for facts.)"""
 OF_STEPS = COLUMNS | {"day": "to_char(created_at, 'YYYY-MM-DD')"}
-"""The same of the runs of steps."""
+"""The SQL of the keys, for runs of steps."""
 OF_EXECUTIONS = ("order", "service", "customer", "provider")
-"""What is said of steps by the facts of their executions."""
+"""The keys that runs of steps take from the facts of their executions."""
 RANKED = SLICED | {"status"}
-"""What the durations are indexed by."""
+"""The keys for which an index has the durations in order."""
 Group = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnalyticsQuery:
-    """Which executions are meant, and how to group them.
+    """The executions that a question covers, and the keys by which they are grouped.
 
-    `by` is a key, two of them, or none; with `step` among them the runs of steps are meant, and their
-    status. `only` names service, order, customer, provider or status; `scope` the same, and holds as
-    well, whatever the caller asked. `since` (inclusive) and `until` (exclusive) limit the creation.
+    `by` is one key, two keys or None. If `step` is one of the keys, the question covers runs of steps, and `status` is
+    that of the run. `only` limits service, order, customer, provider or status, as the caller asked; `scope` limits the
+    same members to what the caller may see. `since` (inclusive) and `until` (exclusive) limit the time of creation.
     """
 
     by: By | tuple[By, ...] | None = None
@@ -64,27 +65,27 @@ class AnalyticsQuery:
 
     @property
     def keys(self) -> tuple[By, ...]:
-        """What to group by."""
+        """The keys of `by` as a tuple."""
         return self.by if isinstance(self.by, tuple) else (self.by,) if self.by else ()
 
     @property
     def steps(self) -> bool:
-        """Whether runs of steps are meant."""
+        """Whether the question covers runs of steps instead of executions."""
         return "step" in self.keys
 
     @property
     def conditions(self) -> list[tuple[str, str]]:
-        """Names and values that must all be equal."""
+        """The members of `only` and `scope` with the values that they must have."""
         return list(dict.fromkeys([*self.only.items(), *self.scope.items()]))
 
     @property
     def timed(self) -> bool:
-        """Whether the time of creation matters."""
+        """Whether the time of creation is limited."""
         return self.since is not None or self.until is not None
 
     @property
     def slice(self) -> tuple[str, str | None] | None:
-        """The slice of the totals that holds the answer; None where only the facts do."""
+        """The slice of the running totals that has the answer, as a key and a value; None if only the facts have it."""
         limits = [condition for condition in self.conditions if condition[0] != "status"]
         if self.timed or len(limits) > 1 or not {name for name, _ in limits} <= SLICED:
             return None
@@ -97,7 +98,7 @@ class AnalyticsQuery:
 
 
 def table(question: AnalyticsQuery) -> str:
-    """The rows that a question is about, as SQL: facts, or runs of steps, with what it needs of their executions."""
+    """Return SQL for the rows that a question covers: facts, or runs of steps joined with the facts that it needs."""
     if not question.steps:
         return "analytics_facts"
     named = {*question.keys, *(name for name, _ in question.conditions)}
@@ -109,20 +110,21 @@ def table(question: AnalyticsQuery) -> str:
 
 
 def columns(question: AnalyticsQuery, keys: Sequence[By]) -> tuple[str, str]:
-    """The keys as SQL, one and another; an empty text for what is not there."""
+    """Return the SQL of two keys; an empty SQL text for a missing one."""
     known = OF_STEPS if question.steps else COLUMNS
     one, other, *_ = [*(known[key] for key in keys), "''", "''"]
     return one, other
 
 
 def only_failed(keys: Sequence[By]) -> str:
-    """What is added to a condition where only failures have the key."""
+    """Return the SQL that limits a condition to failures if a key is `errorCode`; else an empty text."""
     return " AND status = 'failed'" if "errorCode" in keys else ""
 
 
 def where(question: AnalyticsQuery, values: list[Any]) -> str:
-    """Which rows are meant, as SQL; what has to be bound is appended to `values`."""
-    parts = ["run > 0"] if question.steps else []  # those of other executions count there
+    """Return the SQL condition for the rows that a question covers; values to bind are appended to `values`."""
+    # Run 0 of a forked execution was done, and is counted, in the execution from which it was forked.
+    parts = ["run > 0"] if question.steps else []
     parts += [f"{COLUMNS[name]} = %s" for name, _ in question.conditions]
     values += [value for _, value in question.conditions]
     for time, limit in ((question.since, "created_at >= %s"), (question.until, "created_at < %s")):

@@ -1,4 +1,4 @@
-"""When the first and the last execution of a group was created."""
+"""Reads the times at which the first and the last execution of each group were created."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from projections.analytics.tables import ENDED, OPEN
 
 FACTS = "analytics_facts"
 WITHOUT_INDEX = (None, "day", "status")
-"""By these facts of executions that go on are read whole, once for all groups."""
+"""Columns by which the facts of executions that have not ended have no index with the creation: those facts are all read,
+once for all groups."""
 
 MOST_LOOKED_UP = 1_000
-"""The ends of so many groups are looked up in an index; of more, all facts are read."""
+"""Groups whose first and last times are looked up in an index. For more groups, all facts are read."""
 SEEN = """SELECT {group}, min(created_at), max(created_at) FROM {table}
     WHERE {where} GROUP BY 1"""
 SEEN_EACH = """SELECT wanted.value,
@@ -27,13 +28,13 @@ OF_A_DAY = "created_at >= wanted.value::date AND created_at < wanted.value::date
 
 
 class CreationTimes(NamedTuple):
-    """The times of creation of the first and of the last."""
+    """The times of creation of the first and of the last execution; None without executions."""
 
     first: datetime | None = None
     last: datetime | None = None
 
     def members(self) -> dict[str, str | None]:
-        """As members of figures."""
+        """Return the times as members of an answer."""
         return {
             "firstSeen": format_time(self.first) if self.first else None,
             "lastSeen": format_time(self.last) if self.last else None,
@@ -41,7 +42,7 @@ class CreationTimes(NamedTuple):
 
     @classmethod
     def of(cls, several: Sequence[tuple[datetime | None, datetime | None]]) -> CreationTimes:
-        """From the first of them all to the last."""
+        """Return the earliest first and the latest last time of several groups."""
         firsts = [first for first, _ in several if first]
         lasts = [last for _, last in several if last]
         return cls(min(firsts, default=None), max(lasts, default=None))
@@ -50,7 +51,7 @@ class CreationTimes(NamedTuple):
 async def look_up(
     connection: AsyncConnection, column: str | None, values: Sequence[str]
 ) -> dict[str, CreationTimes]:
-    """For each value of a column that has an index together with the creation; of all for None."""
+    """Return the creation times for each value of a column that has an index with the creation; None: of all executions."""
     meant = "true" if column is None else f"{column} = wanted.value"
     table = ENDED if column in WITHOUT_INDEX else FACTS
     query = SEEN_EACH.format(table=table, meant=OF_A_DAY if column == "day" else meant)
@@ -58,10 +59,10 @@ async def look_up(
     found = {row[0]: CreationTimes(*row[1:]) for row in await cursor.fetchall()}
     if column not in WITHOUT_INDEX:
         return found
-    going_on = await read(connection, column or "''", "true", (), table=OPEN)
+    of_open = await read(connection, column or "''", "true", (), table=OPEN)
     return {
-        value: CreationTimes.of([ends, going_on.get(value, CreationTimes())])
-        for value, ends in found.items()
+        value: CreationTimes.of([of_ended, of_open.get(value, CreationTimes())])
+        for value, of_ended in found.items()
     }
 
 
@@ -72,7 +73,7 @@ async def read(
     values: Sequence[Any],
     table: str = FACTS,
 ) -> dict[str, CreationTimes]:
-    """For each group of the facts that meet a condition."""
+    """Return the creation times for each group of the facts that meet a condition."""
     query = SEEN.format(group=group, where=where, table=table)
     cursor = await connection.execute(query, values, prepare=False, binary=True)
     return {row[0]: CreationTimes(*row[1:]) for row in await cursor.fetchall()}

@@ -1,4 +1,4 @@
-"""The durations below which so many of a group are: exact, by rank where an index has their order."""
+"""Computes exact percentiles of durations: by rank along an index if there is one, else by sorting."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BY_SORTING = """SELECT {one}, {other},
 async def percentiles(
     connection: AsyncConnection, question: AnalyticsQuery, keys: Sequence[By]
 ) -> dict[Group, list[float]]:
-    """The durations at `SHARES`, of each group or of all; by rank where an index has their order."""
+    """Return the durations at `SHARES` for each group, or without keys for all rows together, in milliseconds."""
     limits = [*question.conditions, *((key, None) for key in keys)]
     ranked = not (question.timed or question.steps or len(limits) > 1)
     if not ranked or not {name for name, _ in limits} <= RANKED:
@@ -75,7 +75,9 @@ async def _by_sorting(
 
 
 def _ranks(octaves: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, int, float]]:
-    """For each share: where its octave begins, the rank in it, and how far on to the next rank."""
+    """Yield for each share the smallest duration of its octave, the rank in the octave, and the fraction of the way to the
+    next rank.
+    """
     before = [0, *accumulate(counts)]
     for share in SHARES:
         rank = share * (before[-1] - 1)

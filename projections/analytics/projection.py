@@ -1,11 +1,10 @@
-"""How the executions went: counts, rates, durations, cost, for all of them or group by group.
+"""The view of analytics: it keeps what counts, rates, durations and costs of executions are computed from.
 
-One narrow row per execution (`analytics_facts`), in one of two parts, and of these, running totals (`analytics_totals`)
-in slices: all executions, and those of one service, assignee, type of assignee, model, customer,
-provider or day. A question about one slice reads its few totals, however many executions there are.
-Beside them stands how many durations are in each octave (`analytics_spread`): so a rank is found in
-its octave and from there along an index, and percentiles are exact. Other questions read the facts
-they mean. Of steps there is a narrow row per run (`analytics_steps`).
+There is one narrow row for each execution (`analytics_facts`), in one of two partitions, and for each run of a step
+(`analytics_steps`). Running totals of the facts (`analytics_totals`) are kept in slices: all executions, and those of one
+service, assignee, type of assignee, model, customer, provider or day. A question about a slice reads only its few
+totals. The number of durations in each octave is kept as well (`analytics_spread`): a rank is found by its octave and
+from there along an index, so percentiles are exact. Other questions read the facts that they cover.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ from projections.analytics.tables import (
 from projections.engine.row_cache import RowCache
 
 CAPACITY, RUNS = 4_000, 3
-"""Facts that are kept between pages, and runs of steps for each of them, at some 400 bytes each."""
+"""Facts that are cached between pages, and runs of steps for each of them, of about 400 bytes each."""
 
 
 class Analytics:
-    """The view. What is asked of it is in `projections.analytics.queries`."""
+    """The view of analytics. `projections.analytics.queries` answers questions from it."""
 
     name: ClassVar[str] = "analytics"
     schema: ClassVar[str] = SCHEMA
@@ -56,12 +55,12 @@ class Analytics:
         self._runs = RunCache(RUNS * capacity)
 
     def forget(self) -> None:
-        """Drop what is kept between pages."""
+        """Drop the facts and runs cached between pages."""
         self._facts.clear()
         self._runs.clear()
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        """Fold the page onto the facts it touches; the totals move by the difference."""
+        """Apply the page to the facts of its executions, and add the differences to the totals."""
         before = await self._facts.load(connection, page)
         facts = dict(before)
         runs = await StepRuns.load(connection, page, self._runs, before)
@@ -79,7 +78,7 @@ class Analytics:
         await _write(connection, ADD, TOTAL_ARRAYS, totals)
         await _write(connection, SPREAD, SPREAD_ARRAYS, spread)
         ended = {key for key, fact in facts.items() if fact.status in FINAL}
-        # Hardly ever does anything follow an end.
+        # Ended executions are not cached, because further events are rare.
         self._facts.put({key: None if key in ended else fact for key, fact in facts.items()})
         runs.put_into(self._runs, ended)
 
@@ -91,13 +90,13 @@ def _facts(rows: Sequence[tuple[Any, ...]]) -> dict[str, Fact]:
 async def _leave(
     connection: AsyncConnection, before: Mapping[str, Fact], changed: Mapping[str, Fact]
 ) -> None:
-    """Delete the facts that go to the other part: those of executions that end, or go on after their end."""
-    left: dict[str, list[int]] = {}
+    """Delete the facts that change their partition, because the execution ended, or continues after its end."""
+    removed: dict[str, list[int]] = {}
     for key, fact in changed.items():
         if key in before and (table := part(before[key])) != part(fact):
-            left.setdefault(table, []).append(fact.created)
-    for table, keys in left.items():
-        # Never prepared: a plan made while the table was empty would read all of it for long.
+            removed.setdefault(table, []).append(fact.created)
+    for table, keys in removed.items():
+        # Not prepared: a plan made while the table was empty would scan the whole table later.
         await connection.execute(LEAVE.format(table=table), (keys,), prepare=False)
 
 

@@ -1,7 +1,7 @@
-"""What is asked of analytics, and the answer: figures for all that is meant, and for each group.
+"""Answers questions to analytics: with figures for all rows that a question covers, and for each group.
 
-Percentiles are those of `percentile_cont`: exact, and between two durations where the rank falls
-between two; a mean is the exact sum divided once. Both are rounded to whole milliseconds.
+Percentiles are exact, as those of PostgreSQL's `percentile_cont`: interpolated if the rank falls between two durations.
+A mean is the exact sum divided by the count. Both are rounded to whole milliseconds.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ JUDGED, NOT_JUDGED = "count(success), count(*) FILTER (WHERE success)", "0::bigi
 
 
 class AnalyticsResult(NamedTuple):
-    """Figures, ready for JSON (not to be changed), as of a position of the log."""
+    """The figures as a JSON document, which must not be changed, as of a position of the log."""
 
     document: dict[str, Any]
     position: int
 
 
 class Cell(NamedTuple):
-    """Sums over executions, or runs of steps, of one group that share status and error code."""
+    """Sums over the executions, or runs of steps, that share the group, the status and the error code."""
 
     key: str
     other: str
@@ -80,7 +80,7 @@ class Cell(NamedTuple):
 
 
 class AnalyticsQueries:
-    """Answers questions; what it answered holds until the view has moved on."""
+    """Answers questions, and caches the answers until the position of the view changes."""
 
     def __init__(self, capacity: int = 100) -> None:
         self._capacity = capacity
@@ -90,7 +90,7 @@ class AnalyticsQueries:
     async def answer(
         self, connection: AsyncConnection, question: AnalyticsQuery
     ) -> AnalyticsResult:
-        """The figures that answer a question; the connection must not be in a transaction."""
+        """Return the figures that answer a question. The connection must not be in a transaction."""
         asked = question.keys, frozenset(question.conditions), question.since, question.until
         async with connection.transaction():
             await connection.execute(SNAPSHOT)
@@ -162,7 +162,7 @@ async def _cells(connection: AsyncConnection, question: AnalyticsQuery) -> list[
 def _part(
     question: AnalyticsQuery, part: tuple[str, str | None], values: list[Any]
 ) -> tuple[str, str]:
-    """Group and condition that read the right part of the totals."""
+    """Return the SQL of the group and the condition that reads a slice of the totals; values are appended to `values`."""
     conditions = [("slice", COLUMNS.get(part[0], "")), ("value", part[1])]
     conditions += [limit for limit in question.conditions if limit[0] == "status"]
     known = [(column, bound) for column, bound in conditions if bound is not None]
@@ -178,7 +178,9 @@ async def _read_seen(
     keys: Sequence[By],
     groups: Mapping[Group, Sequence[Cell]],
 ) -> dict[Group, CreationTimes]:
-    """In the facts' own cells, by an index, or by reading all facts that are meant."""
+    """Return the creation times of each group: from the cells if these were read from facts, else by an index, or by
+    reading all facts that the question covers.
+    """
     if question.steps or question.slice is None:
         return {
             group: CreationTimes.of([(cell.first, cell.last) for cell in cells])
@@ -208,7 +210,7 @@ def _group(cells: Iterable[Cell], keys: Sequence[By]) -> dict[Group, list[Cell]]
 
 
 def _key(group: Group, keys: Sequence[By]) -> str | list[str | None] | None:
-    """The value of the one key, or the values of both."""
+    """Return the value of the only key, or the list of the values of both keys."""
     shown = [
         value or (UNKNOWN if key == "errorCode" else None)
         for value, key in zip(group, keys, strict=True)
@@ -242,7 +244,7 @@ def _figures(
 
 
 def rate(part: int, whole: int) -> float | None:
-    """A share of a whole, 0 and 1 without a fraction; None of nothing."""
+    """Return the share of a part in a whole, as an integer if it is 0 or 1; None if the whole is 0."""
     if not whole:
         return None
     return part / whole if 0 < part < whole else part // whole

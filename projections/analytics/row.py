@@ -1,4 +1,4 @@
-"""What analytics knows of one execution, and how events change it."""
+"""The fact of an execution: the row that analytics keeps of it, and how events change that row."""
 
 from __future__ import annotations
 
@@ -29,10 +29,7 @@ NONE = ""
 
 
 class Fact(NamedTuple):
-    """What analytics knows of one execution; a row of `analytics_facts`.
-
-    `created` is the position of its first event: the number by which analytics knows it.
-    """
+    """The row of one execution in `analytics_facts`. `created`, the position of its first event, is its key."""
 
     created: int
     order: str
@@ -55,7 +52,11 @@ class Fact(NamedTuple):
 
 
 def after(fact: Fact | None, recorded: Recorded) -> Fact:
-    """The fact after an event that is `COUNTED`."""
+    """Return the fact after an event of `COUNTED`.
+
+    Raises:
+        LookupError: the execution has no fact.
+    """
     event = recorded.event
     if isinstance(event, ExecutionCreated):
         return _create(event, recorded)
@@ -82,7 +83,7 @@ COUNTED: tuple[type[Event], ...] = (
     ExecutionUpdated,
     UsageRecorded,
 )
-"""The events that change a fact; most events of a log do not."""
+"""The events that change a fact. Most events of a log do not."""
 
 
 def _create(event: ExecutionCreated, recorded: Recorded) -> Fact:
@@ -107,7 +108,7 @@ def _create(event: ExecutionCreated, recorded: Recorded) -> Fact:
 
 
 def _assignee(event: ExecutionCreated | ExecutionUpdated) -> tuple[str, str, str]:
-    """Id, type and model."""
+    """Return the id, type and model of the assignee; empty texts for what is missing."""
     if event.assignee is None:
         return NONE, NONE, NONE
     return event.assignee.id, event.assignee.type, event.assignee.model or NONE
@@ -151,14 +152,14 @@ def _change_status(fact: Fact, event: Event, _: Recorded) -> Fact:
 
 
 def _end(fact: Fact, status: Status, recorded: Recorded, **changes: Any) -> Fact:
-    begun = fact.started_at
-    duration = None if begun is None else max(in_milliseconds(recorded.when - begun), 0)
+    started = fact.started_at
+    duration = None if started is None else max(in_milliseconds(recorded.when - started), 0)
     return _move(fact, status, duration=duration, **changes)
 
 
 def _move(fact: Fact, status: Status, **changes: Any) -> Fact:
-    unsettled: dict[str, Any] = {"error_code": NONE, "success": None, "duration": None}
-    return fact._replace(status=status, **(unsettled | changes))
+    without_end: dict[str, Any] = {"error_code": NONE, "success": None, "duration": None}
+    return fact._replace(status=status, **(without_end | changes))
 
 
 CHANGES: dict[type[Event], Callable[[Fact, Any, Recorded], Fact]] = {
@@ -170,4 +171,4 @@ CHANGES: dict[type[Event], Callable[[Fact, Any, Recorded], Fact]] = {
     ExecutionUpdated: _update,
     UsageRecorded: _add_usage,
 }
-"""The fact that an event makes of the one before."""
+"""The function that returns the fact after an event of each type."""

@@ -1,4 +1,4 @@
-"""How running totals move, slice by slice, when facts change."""
+"""Computes how the running totals of each slice change when facts change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _spread_slice_of = attrgetter(*SLICES, "status")
 
 
 def totals_moved(before: Iterable[Fact], now: Iterable[Fact]) -> list[tuple[Any, ...]]:
-    """The rows to add to `analytics_totals` where these facts take the place of those."""
+    """Return the rows to add to `analytics_totals` when the facts `before` are replaced by the facts `now`."""
     sums: dict[Cell, Amounts] = {}
     with localcontext(EXACT):
         for facts, sign in ((now, 1), (before, -1)):
@@ -34,9 +34,9 @@ def totals_moved(before: Iterable[Fact], now: Iterable[Fact]) -> list[tuple[Any,
 
 
 def spread_moved(before: Iterable[Fact], now: Collection[Fact]) -> list[tuple[Any, ...]]:
-    """The rows to add to `analytics_spread`.
+    """Return the rows to add to `analytics_spread` when the facts `before` are replaced by the facts `now`.
 
-    Durations from 2^(n-2) up to 2^(n-1) ms share the octave n; that of 0 ms is 1.
+    The octave n has the durations from 2^(n-2) ms up to, but not including, 2^(n-1) ms; 0 ms is in octave 1.
     """
     sums: dict[Cell, Amounts] = {}
     for facts, sign in ((now, 1), (before, -1)):
@@ -58,7 +58,7 @@ def _add(sums: dict[Cell, Amounts], cell: Cell, amounts: Amounts) -> None:
 
 
 def _rows(cells: dict[Cell, Amounts]) -> list[tuple[Any, ...]]:
-    """In the order of the cells: who adds to them waits for others, and must not wait in a circle."""
+    """Return the rows to add, in the order of their keys, which prevents deadlocks between processes."""
     return [(*cell, *amounts) for cell, amounts in sorted(cells.items()) if any(amounts)]
 
 

@@ -1,4 +1,4 @@
-"""What analytics knows of one run of a step, and how events change it."""
+"""A run of a step: the row that analytics keeps of it, and how events change that row."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from domain.types import EXACT, StepAssignee
 from projections.analytics.row import NONE, Fact
 
 ELSEWHERE = 0
-"""The run of a step that was done in the execution from which this one was forked."""
+"""The number of a run that was done in the execution from which this one was forked."""
 
 
 class StepRun(NamedTuple):
-    """One run of a step; a row of `analytics_steps`.
+    """The row of one run of a step in `analytics_steps`.
 
-    `created` is the position of the first event of its execution. `own`: the step has an assignee of its own, and does not follow its execution's.
+    `created` is the position of the first event of its execution. `own`: the step has an assignee of its own, else it has
+    that of its execution. `cut_short`: the run was skipped because its execution ended.
     """
 
     created: int
@@ -47,13 +48,13 @@ class StepRun(NamedTuple):
 
 
 def declare(fact: Fact, plan: StepPlan, elsewhere: StepStatus | None = None) -> StepRun:
-    """The run of a step that was declared; `elsewhere` is what a fork's had come to before."""
+    """Return the run of a declared step. `elsewhere` is the status that a forked execution took over for it, if any."""
     run = new(fact, plan.id, plan.name, plan.assignee, _kind(plan))
     return run if elsewhere is None else run._replace(run=ELSEWHERE, status=elsewhere)
 
 
 def after_end(run: StepRun, event: Event, when: datetime) -> StepRun:
-    """The run after an attempt or its execution has ended, or is to be tried again after all."""
+    """Return the run after its attempt or execution has ended, or a retry was scheduled."""
     if isinstance(event, RetryScheduled):
         return pending_again(run) if run.cut_short else run
     if run.status not in OPEN:
@@ -73,7 +74,8 @@ def _kind(source: StepPlan | StepStarted) -> str:
 
 
 def new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -> StepRun:
-    known = StepRun(
+    """Return the first run of a step, pending, with the assignee `own` or else that of its execution."""
+    run = StepRun(
         fact.created,
         step,
         1,
@@ -93,11 +95,11 @@ def new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -
         Decimal(0),
         Decimal(0),
     )
-    return known if own is None else known._replace(**_assignee(fact, own))
+    return run if own is None else run._replace(**_assignee(fact, own))
 
 
 def _assignee(fact: Fact, own: StepAssignee) -> dict[str, Any]:
-    """The execution's assignee fills in what the step's, of the same type, leaves out."""
+    """Return the assignee of a step; missing members come from the execution's assignee if that has the same type."""
     same = own.type == fact.assignee_type
     return {
         "own": True,
@@ -108,10 +110,11 @@ def _assignee(fact: Fact, own: StepAssignee) -> dict[str, Any]:
 
 
 def start(run: StepRun | None, fact: Fact, event: StepStarted, when: datetime) -> StepRun:
-    begun: dict[str, Any] = {"status": StepStatus.RUNNING, "started_at": when}
+    """Return the run after a step has started: its first run, its pending run, or a new run of a step that had ended."""
+    running: dict[str, Any] = {"status": StepStatus.RUNNING, "started_at": when}
     if run is None:
         name = event.name or event.step
-        return new(fact, event.step, name, event.assignee, _kind(event))._replace(**begun)
+        return new(fact, event.step, name, event.assignee, _kind(event))._replace(**running)
     kind = _kind(event) or run.kind
     started = new(fact, event.step, event.name or run.name, event.assignee, kind)
     if event.assignee is None and run.own:
@@ -119,23 +122,26 @@ def start(run: StepRun | None, fact: Fact, event: StepStarted, when: datetime) -
             own=True, assignee=run.assignee, assignee_type=run.assignee_type, model=run.model
         )
     if run.status != StepStatus.PENDING:
-        return started._replace(run=run.run + 1, **begun)
+        return started._replace(run=run.run + 1, **running)
     used: dict[str, Any] = {"cost": run.cost, "tokens": run.tokens, "api_calls": run.api_calls}
-    return started._replace(run=run.run, **used, **begun)
+    return started._replace(run=run.run, **used, **running)
 
 
 def end(run: StepRun, status: StepStatus, when: datetime, **changes: Any) -> StepRun:
-    begun = run.started_at
-    duration = None if begun is None else max(in_milliseconds(when - begun), 0)
-    plain: dict[str, Any] = {"error_code": NONE, "cut_short": False}
-    return run._replace(status=status, duration=duration, **(plain | changes))
+    """Return the run after it has ended with a status."""
+    started = run.started_at
+    duration = None if started is None else max(in_milliseconds(when - started), 0)
+    defaults: dict[str, Any] = {"error_code": NONE, "cut_short": False}
+    return run._replace(status=status, duration=duration, **(defaults | changes))
 
 
 def pending_again(run: StepRun) -> StepRun:
+    """Return the run as pending, as if it had not started; what it used is kept."""
     return run._replace(status=StepStatus.PENDING, started_at=None, duration=None, cut_short=False)
 
 
 def add_usage(run: StepRun, usage: UsageRecorded) -> StepRun:
+    """Return the run with the usage of an event added."""
     return run._replace(
         cost=EXACT.add(run.cost, usage.cost),
         tokens=run.tokens + usage.tokens_used,

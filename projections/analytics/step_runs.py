@@ -1,7 +1,7 @@
-"""What analytics knows of the runs of steps: one narrow row each, kept as events go by.
+"""Keeps the runs of steps, one narrow row each, up to date with the events.
 
-A step that was declared has a run that is pending; a step that is started again has another run.
-The steps that a fork brings along were run elsewhere, and are counted there.
+A declared step has a pending run; a step that is started again after its end has another run. Steps that a forked
+execution has taken over were run, and are counted, in the original execution.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ENDS = (
     ExecutionReleased,
     RetryScheduled,
 )
-"""The events that concern all steps of their execution that are open, or were cut short."""
+"""The events that change all open runs of their execution, or those that were cut short."""
 OF_STEPS: tuple[type[Event], ...] = (
     StepStarted,
     StepCompleted,
@@ -50,50 +50,51 @@ OF_STEPS: tuple[type[Event], ...] = (
     StepSkipped,
     StepsAdded,
 )
-"""The events that concern no more than steps."""
+"""The events that change only runs of steps."""
 
 Key = tuple[int, str, int]
-"""Of a run: the number of its execution, its step, and which run of it."""
+"""The key of a run: the position of the first event of its execution, the id of the step, the number of the run."""
 
 
 class RunCache:
-    """The last runs of all steps of executions that were seen from their beginning."""
+    """A cache of the last run of each step, for executions whose events were all applied by this process."""
 
     def __init__(self, capacity: int) -> None:
-        self._known: LruCache[str, dict[str, StepRun]] = LruCache(
+        self._runs: LruCache[str, dict[str, StepRun]] = LruCache(
             capacity, lambda runs: 1 + len(runs)
         )
 
     def __contains__(self, execution: object) -> bool:
-        return execution in self._known
+        return execution in self._runs
 
     def take(self, execution: str) -> dict[str, StepRun]:
-        """A copy of the runs of an execution, by step; none where they are not known."""
-        return dict(self._known.get(execution) or {})
+        """Return a copy of the runs of an execution, by step; empty if they are not cached."""
+        return dict(self._runs.get(execution) or {})
 
     def put(self, runs: Mapping[str, dict[str, StepRun] | None]) -> None:
-        """Keep the runs of executions, by step; forget those that are None."""
-        for execution, its in runs.items():
-            if its is None:
-                self._known.pop(execution)
+        """Cache the runs of executions, by step; drop the executions whose runs are None."""
+        for execution, by_step in runs.items():
+            if by_step is None:
+                self._runs.pop(execution)
             else:
-                self._known.put(execution, its)
-        self._known.trim()
+                self._runs.put(execution, by_step)
+        self._runs.trim()
 
     def clear(self) -> None:
-        """Forget all."""
-        self._known.clear()
+        """Drop all cached runs."""
+        self._runs.clear()
 
 
 class StepRuns:
-    """The runs that a page of events concerns: as far as they are there, loaded, folded, kept."""
+    """The runs that a page of events changes: loaded, changed by the events, written."""
 
-    def __init__(self, last: dict[str, dict[str, StepRun]], whole: set[str]) -> None:
+    def __init__(self, last: dict[str, dict[str, StepRun]], complete: set[str]) -> None:
         self._last = last
-        self._whole = whole
+        self._complete = complete
+        """The executions of which the last runs of all steps are in `last`."""
         self._changed: dict[Key, StepRun] = {}
-        self._left: dict[Key, str] = {}
-        """The tables that changed runs were in."""
+        self._stored_in: dict[Key, str] = {}
+        """The tables in which the changed runs are stored."""
 
     @classmethod
     async def load(
@@ -103,50 +104,50 @@ class StepRuns:
         cache: RunCache,
         facts: Mapping[str, Fact],
     ) -> StepRuns:
-        """The last runs of the steps that a page names, and all open ones of what ends in it; of executions with
-        these facts.
+        """Load the last runs of the steps that the events of a page name, and the open runs of the executions that end in
+        it. `facts` are the facts of the executions before the page.
         """
-        whole: set[str] = set()
+        complete: set[str] = set()
         named: dict[tuple[int, str], None] = {}
         ending: dict[int, None] = {}
         for recorded in page:
             id_ = aggregate_id(recorded.stream)
             if recorded.version == 1 or id_ in cache:
-                whole.add(id_)
-            if id_ in whole or id_ not in facts:
+                complete.add(id_)
+            if id_ in complete or id_ not in facts:
                 continue
             if (step := getattr(recorded.event, "step", None)) is not None:
                 named[facts[id_].created, step] = None
             if isinstance(recorded.event, ENDS):
                 ending[facts[id_].created] = None
-        last = {id_: cache.take(id_) for id_ in whole}
+        last = {id_: cache.take(id_) for id_ in complete}
         found = await _load(connection, list(named), list(ending))
         ids = {fact.created: id_ for id_, fact in facts.items()} if found else {}
         for run in found:
             last.setdefault(ids[run.created], {})[run.step] = run
-        return cls(last, whole)
+        return cls(last, complete)
 
     def put_into(self, cache: RunCache, ended: Container[str]) -> None:
-        """Keep the runs of executions that are known whole for the next page, but not of those that have ended."""
-        cache.put({id_: None if id_ in ended else self._last[id_] for id_ in self._whole})
+        """Cache the runs of executions that are complete here and have not ended."""
+        cache.put({id_: None if id_ in ended else self._last[id_] for id_ in self._complete})
 
     def apply(self, execution: str, fact: Fact, recorded: Recorded) -> None:
-        """Fold one event; `fact` is what is known of the execution after it."""
+        """Apply an event; `fact` is the fact of its execution after it."""
         if (change := CHANGES.get(type(recorded.event))) is not None:
             last = self._last.setdefault(execution, {})
             for run in change(last, fact, recorded.event, recorded):
                 self._set(last, run)
 
     async def write(self, connection: AsyncConnection) -> None:
-        """Store what has changed."""
-        left: dict[str, list[Key]] = {}
-        for key, table in self._left.items():
+        """Write the changed runs, and delete those that move to the other table from the table where they were."""
+        removed: dict[str, list[Key]] = {}
+        for key, table in self._stored_in.items():
             if table != step_tables.part(self._changed[key]):
-                left.setdefault(table, []).append(key)
-        for table, keys in left.items():
-            gone = columns(step_tables.KEY_KINDS, keys)
-            # Never prepared: a plan made while the table was empty would read all of it for long.
-            await connection.execute(step_tables.LEAVE.format(table=table), gone, prepare=False)
+                removed.setdefault(table, []).append(key)
+        for table, keys in removed.items():
+            values = columns(step_tables.KEY_KINDS, keys)
+            # Not prepared: a plan made while the table was empty would scan the whole table later.
+            await connection.execute(step_tables.LEAVE.format(table=table), values, prepare=False)
         if self._changed:
             rows = columns(step_tables.KINDS, self._changed.values())
             await connection.execute(step_tables.STORE, rows, prepare=True)
@@ -154,7 +155,7 @@ class StepRuns:
     def _set(self, last: dict[str, StepRun], run: StepRun) -> None:
         key, before = (run.created, run.step, run.run), last.get(run.step)
         if before is not None and before.run == run.run and key not in self._changed:
-            self._left[key] = step_tables.part(before)
+            self._stored_in[key] = step_tables.part(before)
         last[run.step] = self._changed[key] = run
 
 
@@ -207,14 +208,14 @@ CHANGES: dict[type[Event], Change] = {
     UsageRecorded: _use,
     **dict.fromkeys(ENDS, _end_all),
 }
-"""The runs that an event makes of the last ones; the fact is what is known of the execution after it."""
+"""The function for each event that returns the changed runs, from the last runs and the fact after the event."""
 
 
 async def _load(
     connection: AsyncConnection, named: Sequence[tuple[int, str]], ending: Sequence[int]
 ) -> list[StepRun]:
     rows: list[StepRun] = []
-    # Never prepared: a plan made while the table was empty would read all of it for long.
+    # Not prepared: a plan made while the table was empty would scan the whole table later.
     for query, values in (
         (step_tables.LOAD_NAMED, [list(column) for column in zip(*named, strict=True)]),
         (step_tables.LOAD_OPEN, [list(ending)] if ending else []),

@@ -1,7 +1,7 @@
 """The tables of the runs of steps, and the statements that read and write them.
 
-Runs that are open change; those that are done hardly ever do. What all runs of an execution have in common is said by its
-fact.
+Open runs change, finished ones hardly ever do, so the two are in separate partitions. What all runs of an execution have
+in common is in the fact of the execution.
 """
 
 from __future__ import annotations
@@ -70,5 +70,5 @@ LEAVE = f"""DELETE FROM {{table}} AS s USING unnest({placeholders(KEY_KINDS)}) A
 
 
 def part(run: StepRun) -> str:
-    """The table that a run is in."""
+    """Return the table in which a run is stored."""
     return OPEN if run.status in OPEN_STATUSES else DONE

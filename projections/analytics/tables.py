@@ -1,8 +1,8 @@
 """The tables of analytics, and the statements that read and write its facts.
 
-Facts of executions that go on change, so they are in no index of what changes: status and duration. Those of ended ones
-are written once, into every index. So it is with the runs of steps. What they are of is said by a number: the position of
-the first event of the execution, which the log knows.
+The facts of executions that have not ended change, so their partition has no index on status and duration. The facts of
+ended executions are written once, into all indexes. The same holds for the runs of steps. Facts and runs refer to their
+execution by a number, the position of its first event, from which the log gives its id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ DURATIONS = "\n".join(
     f" ON {ENDED} ({column}, duration) WHERE duration IS NOT NULL;"
     for column in (*SLICES, "status")
 )
-# None by the creation alone of those that go on: the first of a value that none of them has would be looked for along it.
+# The open partition has no index on the creation alone: PostgreSQL would search the whole of it for a value that no open
+# execution has.
 SEEN = "\n".join(
     f"CREATE INDEX IF NOT EXISTS {part}_of_{column} ON {part} ({column}, created_at);"
     for part in (OPEN, ENDED)
@@ -102,9 +103,8 @@ LOAD = f"""SELECT wanted.id, {", ".join(f"f.{name}" for name in COLUMNS.split(",
     CROSS JOIN LATERAL (SELECT notification_id FROM first_events
         WHERE originator_id = 'execution/' || wanted.id OFFSET 0) AS e
     JOIN analytics_facts AS f ON f.created = e.notification_id"""
-"""Of each execution by itself (`OFFSET 0`): in a join the planner takes the first event of every stream, and reads all of
-the log for a page of a few events.
-"""
+"""`OFFSET 0` makes PostgreSQL look up each execution by itself. In a plain join it would read the first event of every
+stream in the log, for a page of a few events."""
 FACT_ARRAYS = (
     "bigint",
     *("text",) * 10,
@@ -131,5 +131,5 @@ SPREAD = f"""INSERT INTO analytics_spread AS t SELECT * FROM unnest({placeholder
 
 
 def part(fact: Fact) -> str:
-    """The table that a fact is in."""
+    """Return the table in which a fact is stored."""
     return ENDED if fact.status in FINAL else OPEN

@@ -1,4 +1,4 @@
-"""How many executions lists are of, by the totals that are stored anyway: a few rows, however many there are."""
+"""Counts the executions of lists by the totals of analytics, which are a few rows for any number of executions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ READ = """SELECT t.value, t.status, sum(t.executions)::bigint FROM bookmarks AS 
         AND (%s::text[] IS NULL OR t.status = ANY(%s))
         AND (%s::text IS NULL OR t.value >= %s) AND (%s::text IS NULL OR t.value < %s)
     WHERE known.view = 'analytics' AND known.position = %s GROUP BY 1, 2"""
-"""No row where they go to another position; one without a status where they are there, and none is meant."""
+"""No row if the view is at another position; a row without a status if it is at this position and has no totals that
+match."""
 
 
 class Slice(NamedTuple):
-    """Executions of some values of one field, or of some days, and of some statuses; None for all of them."""
+    """The executions with certain values of one field, or of certain days, and with certain statuses; None for all."""
 
     field: str = ""
     values: tuple[str, ...] | None = None
@@ -31,12 +32,12 @@ class Slice(NamedTuple):
 
 
 def slice_of(condition: Condition) -> Slice | None:
-    """The slice that a condition means; None where it means another part of the executions."""
+    """Return the slice that a condition selects; None if it selects executions in another way."""
     try:
         limited = Limited.by(condition, CREATED)
         if limited.span != limited.span.whole_days():
             return None
-    except OverflowError:  # the last day that there is has no end
+    except OverflowError:  # 9999-12-31, the last day of `datetime`, has no end
         return None
     found = Slice("" if limited.span == Span() else DAY, days=limited.span)
     for part in limited.condition.parts:
@@ -54,21 +55,21 @@ def slice_of(condition: Condition) -> Slice | None:
 async def counts(
     connection: AsyncConnection, condition: Condition, by: str, position: int
 ) -> dict[str, int] | None:
-    """How many executions meet a condition for each value of a field of `COUNTED_BY`.
+    """Return the number of executions that meet a condition, for each value of the field `by`, one of `COUNTED_BY`.
 
-    None where no totals are stored of that, or where they are not those of this position of the log.
+    None if no such totals are stored, or if those that are stored are not as of this position of the log.
     """
-    meant = slice_of(condition)
-    if meant is None or by not in COUNTED_BY:
+    part = slice_of(condition)
+    if part is None or by not in COUNTED_BY:
         return None
-    if by != STATUS and meant.field not in ("", by):
+    if by != STATUS and part.field not in ("", by):
         return None
-    field = meant.field if by == STATUS else by
-    values = list(meant.values) if meant.values is not None else None
-    statuses = list(meant.statuses) if meant.statuses is not None else None
-    since, until = meant.days.days()
-    asked = (field, values, values, statuses, statuses, since, since, until, until, position)
-    rows = await (await connection.execute(READ, asked, prepare=False)).fetchall()
+    field = part.field if by == STATUS else by
+    values = list(part.values) if part.values is not None else None
+    statuses = list(part.statuses) if part.statuses is not None else None
+    since, until = part.days.days()
+    bound = (field, values, values, statuses, statuses, since, since, until, until, position)
+    rows = await (await connection.execute(READ, bound, prepare=False)).fetchall()
     found: Counter[str] = Counter()
     for value, status, number in rows:
         if status is not None:

@@ -1,1 +1,1 @@
-"""What workers may claim, and what they hold: the queue, leases, and executions that must not be silent."""
+"""The view of claims: the queue of executions, the leases of workers, and executions that may have stalled."""

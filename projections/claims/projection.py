@@ -1,4 +1,4 @@
-"""The read model of claims: one narrow row for each execution that may still go on, and two totals."""
+"""The read model of claims: one narrow row for each execution that has not ended for good, and two totals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from projections.claims.row import CONCERNED, Claimable, after
 from projections.engine.row_cache import RowCache
 
 CAPACITY = 5_000
-"""Rows that are kept between pages, at some 400 bytes each."""
+"""Rows that are cached between pages, of about 400 bytes each."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS claims (
@@ -63,7 +63,7 @@ CLAIMED, LOST = "claimed", "lost"
 
 
 class Claims:
-    """Follows the events that move an execution between the queue and its workers."""
+    """The view of claims: it applies the events by which executions move between the queue and the workers."""
 
     name: ClassVar[str] = "claims"
     schema: ClassVar[str] = SCHEMA
@@ -73,27 +73,27 @@ class Claims:
     compared: ClassVar[Mapping[str, str]] = {"claims": "true", "claim_totals": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._known = RowCache(
+        self._cache = RowCache(
             capacity, LOAD, lambda rows: {row[0]: Claimable(*row) for row in rows}
         )
 
     def forget(self) -> None:
-        """Drop what is kept between pages."""
-        self._known.clear()
+        """Drop the rows cached between pages."""
+        self._cache.clear()
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        """Fold the page onto the rows it touches."""
-        rows, changed, ended = await self._known.fold(connection, page, after)
+        """Apply the page to the rows of its executions, and to the totals."""
+        rows, changed, ended = await self._cache.fold(connection, page, after)
         if changed:
             await connection.execute(STORE, columns(ARRAYS, changed), prepare=True)
         if ended:
             await connection.execute(DROP, (ended,), prepare=True)
         await _count(connection, page)
-        self._known.put(rows)
+        self._cache.put(rows)
 
 
 def _is_loss(recorded: Recorded) -> bool:
-    """Whether a lease was lost; the last of too many is a failure."""
+    """Whether an event is the loss of a lease: a release, or after too many losses a failure."""
     match recorded.event:
         case ExecutionReleased(reason=reason):
             return reason == "lease-lost"

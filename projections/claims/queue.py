@@ -1,7 +1,7 @@
-"""The queue of claimable executions as one process knows it: the read model, and what the log has had since.
+"""The queue of claimable executions as one process knows it, from the read model and the newest events of the log.
 
-The read model is read again only when what was read is used up, when something has got another place in it, and every
-second. Of the log, each look reads what came since the last one.
+The read model is read again only when the executions read from it are used up, when an event has queued an execution
+again or changed its rank, and every second. Each look reads the events of the log since the previous look.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from domain.types import Priority
 from projections.claims.row import RANKS
 
 FARTHEST = 5_000
-"""Events that are read of the log at once, at most: what is older the read model will show."""
+"""Events of the log that a look reads at most. Older changes are found in the read model."""
 OFTEN = 0.5
-"""Seconds after which a look first asks where to begin."""
+"""Seconds since the previous look after which a look first reads the positions of the log and of the read model."""
 SPARE = 500
-"""Executions that are read of the read model beyond those that are asked for."""
+"""Executions that are read from the read model beyond those that were asked for."""
 MANY = 2_000
-"""Events by which it has gone on since it was read: what came or went with them, each look goes through."""
+"""Events that the read model may have applied since it was read. Every search goes through the executions that these
+events added or removed."""
 AGAIN = 1.0
-"""Seconds after which it is read again at least: it may have been made again."""
+"""Seconds after which the read model is read again, as a rebuild may have replaced it."""
 BOOKMARK_AND_HEAD = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'claims'), 0) AS position,
     head.position AS head FROM head"""
 TOPICS = (
@@ -47,7 +48,8 @@ SCAN = f"""SELECT position, head, NULL, NULL, NULL::bytea FROM ({BOOKMARK_AND_HE
     FROM (SELECT notification_id, topic, originator_id, state FROM events
         WHERE notification_id > %b ORDER BY notification_id LIMIT {FARTHEST}) AS new
     WHERE topic IN ({", ".join(f"'{event.type}'" for event in TOPICS)})"""
-"""The limit makes sure that an index is used: statistics may know nothing of the newest events yet."""
+"""The positions of the read model and of the log, and the events after a position. The inner LIMIT makes PostgreSQL use
+the index even if its statistics do not cover the newest events yet."""
 NEXT = """(SELECT {nth} AS nth, rank, created, execution FROM claims
     WHERE status = 'queued'{conditions} ORDER BY rank DESC, created LIMIT %b)"""
 READ = f"""SELECT NULL::int AS nth, NULL::bigint AS rank, position AS created, NULL AS execution
@@ -56,12 +58,13 @@ READ = f"""SELECT NULL::int AS nth, NULL::bigint AS rank, position AS created, N
 
 
 Owner = tuple[str, str]
-"""A column of `claims`, such as `provider`, and its value: whose an execution is."""
+"""A column of `claims` such as `provider`, and a value that an execution must have in it."""
 
 
 class ClaimFilter(NamedTuple):
-    """What a worker asks for: executions of a service, or of an assignee, by id; None for any. It may have those
-    that are of all owners of one of these groups, None: all.
+    """The executions that a worker asks for: of a service and of an assignee, by their ids; None for any.
+
+    The worker may claim an execution that has all values of at least one group of `owners`; None: any execution.
     """
 
     service: str | None = None
@@ -69,19 +72,19 @@ class ClaimFilter(NamedTuple):
     owners: tuple[tuple[Owner, ...], ...] | None = None
 
     def conditions(self, values: list[Any]) -> str:
-        """As SQL; what has to be bound is appended to `values`."""
-        asked = {"service": self.service, "assignee": self.assignee}
-        found = "".join(f" AND {name} = %b" for name, value in asked.items() if value is not None)
-        values += [value for value in asked.values() if value is not None]
+        """Return the filter as SQL that begins with AND; values to bind are appended to `values`."""
+        wanted = {"service": self.service, "assignee": self.assignee}
+        sql = "".join(f" AND {name} = %b" for name, value in wanted.items() if value is not None)
+        values += [value for value in wanted.values() if value is not None]
         if self.owners is None:
-            return found
+            return sql
         values += [value for group in self.owners for _, value in group]
         groups = (" AND ".join(f"{name} = %b" for name, _ in group) for group in self.owners)
-        return f"{found} AND ({' OR '.join(groups) or 'false'})"
+        return f"{sql} AND ({' OR '.join(groups) or 'false'})"
 
 
 class Queued(NamedTuple):
-    """An execution in the queue, in whose order these are: the most urgent, then the oldest, first."""
+    """An execution in the queue. As tuples these sort in the order of the queue: the most urgent first, then the oldest."""
 
     urgency: int
     created: int
@@ -89,7 +92,7 @@ class Queued(NamedTuple):
 
 
 class Created(NamedTuple):
-    """One that the read model may not know yet."""
+    """A created execution that the read model may not have yet."""
 
     queued: Queued
     service: str
@@ -98,9 +101,9 @@ class Created(NamedTuple):
     assignee: str | None
 
     def meets(self, wanted: ClaimFilter) -> bool:
-        """Whether it is what a worker asks for, and may have."""
-        asked = wanted.service in (None, self.service) and wanted.assignee in (None, self.assignee)
-        return asked and (
+        """Whether the execution meets a filter."""
+        fits = wanted.service in (None, self.service) and wanted.assignee in (None, self.assignee)
+        return fits and (
             wanted.owners is None
             or any(
                 all(getattr(self, name, None) == value for name, value in group)
@@ -110,45 +113,47 @@ class Created(NamedTuple):
 
 
 class ClaimQueue:
-    """Where the log is, `head`, and the read model, `position`, at the last look; and what is queued.
+    """The queued executions, the last position of the log (`head`) and the position of the read model (`position`), all
+    as of the last look.
 
-    `unsettled` is the last event that queued something again or may have given it another place, which
-    the read model alone can tell.
+    `unsettled` is the position of the last event that queued an execution again or may have changed its rank. Only the
+    read model shows its place in the queue then.
     """
 
     def __init__(self) -> None:
         self.head = self.position = self.unsettled = 0
-        self._scanned = 0
-        self._looked_at = -inf
+        self._scanned_until = 0
+        self._last_look_at = -inf
         self._created: dict[str, Created] = {}
-        self._gone: dict[str, int] = {}
+        self._dequeued: dict[str, int] = {}
+        """The position of the event that took each execution out of the queue."""
         self._read: dict[ClaimFilter, list[Queued]] = {}
-        self._whole: set[ClaimFilter] = set()
-        """Of these, all that are queued were read."""
-        self._read_at = -1
+        self._exhausted: set[ClaimFilter] = set()
+        """The filters for which the read model had no more executions than were read."""
+        self._read_position = -1
         self._read_time = -inf
         self._without_gap_from = 0
-        """The position from which on all events of the log were seen."""
+        """The position from which on all events of the log were read."""
 
     @property
     def settled(self) -> bool:
-        """Whether every place in it is known."""
+        """Whether the read model has applied all events that changed the order of the queue."""
         return self.unsettled <= self.position
 
     async def catch_up(self, connection: AsyncConnection) -> None:
-        """Learn what came since the last look."""
-        if monotonic() - self._looked_at > OFTEN:
+        """Read the events since the last look."""
+        if monotonic() - self._last_look_at > OFTEN:
             cursor = await connection.execute(BOOKMARK_AND_HEAD, binary=True)
             self.position, self.head = (await cursor.fetchall())[0]
-            begin = max(self._scanned, self.position, self.head - FARTHEST)
-            if begin > self._scanned:
-                self._scanned = self._without_gap_from = begin
+            begin = max(self._scanned_until, self.position, self.head - FARTHEST)
+            if begin > self._scanned_until:
+                self._scanned_until = self._without_gap_from = begin
         await self._scan(connection)
-        self._looked_at = monotonic()
+        self._last_look_at = monotonic()
 
     async def _scan(self, connection: AsyncConnection) -> None:
-        values = (self._scanned,)
-        # Never prepared: where to begin decides how it is best done.
+        values = (self._scanned_until,)
+        # Not prepared: the best plan depends on the position.
         cursor = await connection.execute(SCAN, values, prepare=False, binary=True)
         for position, head, topic, stream, state in await cursor.fetchall():
             if topic is None:
@@ -158,10 +163,10 @@ class ClaimQueue:
             elif topic in (ExecutionUpdated.type, ExecutionReleased.type):
                 self.unsettled = max(self.unsettled, position)
             else:
-                self._gone[aggregate_id(stream)] = position
-        if self.head > self._scanned + FARTHEST:
+                self._dequeued[aggregate_id(stream)] = position
+        if self.head > self._scanned_until + FARTHEST:
             self._without_gap_from = self.head
-        self._scanned = self.head
+        self._scanned_until = self.head
 
     async def first(
         self,
@@ -169,19 +174,19 @@ class ClaimQueue:
         wanted: Mapping[ClaimFilter, int],
         passed: Collection[str],
     ) -> dict[ClaimFilter, list[str]]:
-        """The first executions for each thing that is asked for, as many as it counts, without those `passed`."""
+        """Return the first queued executions for each filter, up to its number, without those in `passed`."""
         found = self._first(wanted, passed)
-        short = {one for one, number in wanted.items() if len(found[one]) < number}
-        if self._is_old() or wanted.keys() - self._read.keys() or short - self._whole:
+        short = {each for each, number in wanted.items() if len(found[each]) < number}
+        if self._is_old() or wanted.keys() - self._read.keys() or short - self._exhausted:
             await self._read_again(connection, wanted, SPARE + len(passed))
             found = self._first(wanted, passed)
         return found
 
     def _is_old(self) -> bool:
-        """Whether what was read does not tell, together with what was seen of the log, what is queued now."""
+        """Whether the rows that were read, together with the events read since, may not give the present queue."""
         return (
-            self._read_at < max(self.unsettled, self._without_gap_from)
-            or self.position > self._read_at + MANY
+            self._read_position < max(self.unsettled, self._without_gap_from)
+            or self.position > self._read_position + MANY
             or monotonic() - self._read_time > AGAIN
         )
 
@@ -189,15 +194,17 @@ class ClaimQueue:
         self, wanted: Mapping[ClaimFilter, int], passed: Collection[str]
     ) -> dict[ClaimFilter, list[str]]:
         found: dict[ClaimFilter, list[str]] = {}
-        for one, number in wanted.items():
-            created = sorted(each.queued for each in self._created.values() if each.meets(one))
+        for claim_filter, number in wanted.items():
+            created = sorted(
+                each.queued for each in self._created.values() if each.meets(claim_filter)
+            )
             chosen: list[str] = []
-            found[one] = chosen
-            for queued in merge(self._read.get(one, ()), created):
+            found[claim_filter] = chosen
+            for queued in merge(self._read.get(claim_filter, ()), created):
                 if len(chosen) == number:
                     break
-                known = queued.execution in passed or queued.execution in self._gone
-                if not known and queued.execution not in chosen[-1:]:
+                unavailable = queued.execution in passed or queued.execution in self._dequeued
+                if not unavailable and queued.execution not in chosen[-1:]:
                     chosen.append(queued.execution)
         return found
 
@@ -206,29 +213,29 @@ class ClaimQueue:
     ) -> None:
         values: list[Any] = []
         parts = []
-        for nth, (one, number) in enumerate(wanted.items()):
-            conditions = one.conditions(values)
+        for nth, (claim_filter, number) in enumerate(wanted.items()):
+            conditions = claim_filter.conditions(values)
             values.append(number + more)
             parts.append(NEXT.format(nth=nth, conditions=conditions))
         query = READ.format(found=" UNION ALL ".join(parts))
         cursor = await connection.execute(query, values, prepare=False, binary=True)
-        (_, _, self._read_at, _), *rows = await cursor.fetchall()
-        kinds = list(wanted)
-        self._read = {one: [] for one in kinds}
+        (_, _, self._read_position, _), *rows = await cursor.fetchall()
+        filters = list(wanted)
+        self._read = {each: [] for each in filters}
         for nth, rank, created, execution in rows:
-            self._read[kinds[nth]].append(Queued(-rank, created, execution))
-        self._whole = {one for one in kinds if len(self._read[one]) < wanted[one] + more}
+            self._read[filters[nth]].append(Queued(-rank, created, execution))
+        self._exhausted = {each for each in filters if len(self._read[each]) < wanted[each] + more}
         self._read_time = monotonic()
-        self.position = self._read_at
+        self.position = self._read_position
         self._created = {
-            execution: one
-            for execution, one in self._created.items()
-            if one.queued.created > self._read_at
+            execution: each
+            for execution, each in self._created.items()
+            if each.queued.created > self._read_position
         }
-        self._gone = {
+        self._dequeued = {
             execution: position
-            for execution, position in self._gone.items()
-            if position > self._read_at
+            for execution, position in self._dequeued.items()
+            if position > self._read_position
         }
 
 

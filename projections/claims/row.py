@@ -1,4 +1,4 @@
-"""The row of an execution in the queue, and how events change it."""
+"""The row of an execution in the view of claims, and how events change it."""
 
 from __future__ import annotations
 
@@ -41,16 +41,17 @@ CONCERNED: tuple[type[Event], ...] = (
     *ENDS,
 )
 RANKS = {priority: rank for rank, priority in enumerate(Priority)}
-"""The more urgent, the higher."""
+"""The rank of each priority: the more urgent, the higher."""
 MILLISECOND = timedelta(milliseconds=1)
 
 
 class Claimable(NamedTuple):
-    """An execution that may still go on; a row of `claims`, in its order.
+    """An execution that has not ended for good: a row of `claims`, with its columns in order.
 
-    `created` is its place in the queue: the position of its first event. `since` is when its status was
-    recorded. `worker` and `lease` are set while it is claimed. `silence` is its `heartbeatTimeout`;
-    both are milliseconds. `due` is when it would be lost or stalled if nothing came after `since`.
+    `created` is the position of its first event, which orders the queue within a rank. `since` is the time of the event
+    that gave it its status. `worker` and `lease` are set while it is claimed. `silence` is its `heartbeatTimeout`; both
+    are in milliseconds. `due` is the time at which its lease is lost, or it has stalled, if no sign of life follows
+    after `since`.
     """
 
     execution: str
@@ -68,7 +69,7 @@ class Claimable(NamedTuple):
     due: datetime | None
 
     def with_due(self) -> Claimable:
-        """The same, with `due` as the rest of it says."""
+        """Return the row with `due` computed from its other fields."""
         allowed = [self.lease] if self.status in {Status.STARTING, Status.RUNNING} else []
         allowed += [self.silence] if self.status == Status.RUNNING else []
         least = min((ms for ms in allowed if ms is not None), default=None)
@@ -76,11 +77,13 @@ class Claimable(NamedTuple):
 
 
 def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
-    """The row after an event that is `CONCERNED`; None where the execution has ended for good. One that has failed
-    has not: it may be tried again at any time, and that event does not say of whom and how urgent it is.
+    """Return the row after an event of `CONCERNED`; None if the execution has ended for good.
+
+    A failed execution keeps its row, because it may be retried at any time, and the event of the retry has neither its
+    parties nor its priority.
 
     Raises:
-        LookupError: the execution is not known.
+        LookupError: the execution has no row.
     """
     event = recorded.event
     if isinstance(event, ExecutionCreated):
@@ -88,7 +91,7 @@ def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
     if isinstance(event, ENDS):
         return None
     if row is None and isinstance(event, ExecutionUpdated):
-        return None  # tags and metadata may change after the end, too
+        return None  # tags and metadata may be updated after the end
     if row is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
     if isinstance(event, ExecutionUpdated):

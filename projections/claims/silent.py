@@ -1,4 +1,4 @@
-"""Finds executions that may have been silent for too long, by read model and heartbeats."""
+"""Finds executions that may have been silent for too long, from the read model and the heartbeats."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-# `due` counts from the last change of status. Events of the work are in the log alone, so the caller looks at the
-# states of these.
+# `due` counts from the last change of status. Other signs of life, events of the work, are only in the log, so the
+# caller checks the state of each execution that is found.
 FOUND = """SELECT c.due, c.execution, h.at, least(c.lease, c.silence)
     FROM claims AS c LEFT JOIN heartbeats AS h USING (execution)"""
 DUE = f"""{FOUND} WHERE (c.due, c.execution) > (%b, %b) AND c.due <= %b
@@ -22,8 +22,8 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 class SilentExecution(NamedTuple):
-    """An execution from which nothing may have come since its last change of status: when that is too long
-    ago, when its last heartbeat came, if ever, and for how many milliseconds it may be silent.
+    """An execution that may have been silent since its last change of status. `due` is the time at which that is too
+    long ago, `heard_at` the time of its last heartbeat, and `allowed` the milliseconds that it may be silent.
     """
 
     due: datetime
@@ -33,18 +33,18 @@ class SilentExecution(NamedTuple):
 
     @property
     def sort_key(self) -> tuple[datetime, str]:
-        """What these are ordered by."""
+        """The sort values of the execution among those that are found."""
         return self.due, self.execution
 
     def silent_at(self, sign: datetime) -> datetime:
-        """When it will have been silent for too long, if its last sign of life was at a time."""
+        """Return the time at which the execution is silent for too long after a last sign of life at `sign`."""
         return sign + self.allowed * MILLISECOND
 
 
 async def silent(
     connection: AsyncConnection, after: tuple[datetime, str], now: datetime, limit: int
 ) -> list[SilentExecution]:
-    """The executions after a sort key whose leases or silences may be over, the longest first."""
+    """Return executions, after a sort key, that may have been silent for too long by `now`; the earliest due first."""
     values = (*after, now, limit)
     cursor = await connection.execute(DUE, values, prepare=True, binary=True)
     return [SilentExecution(*row) for row in await cursor.fetchall()]
@@ -53,14 +53,14 @@ async def silent(
 async def silent_of(
     connection: AsyncConnection, executions: Sequence[str], now: datetime
 ) -> list[SilentExecution]:
-    """Those of some executions whose leases or silences may be over."""
+    """Return those of these executions that may have been silent for too long by `now`."""
     values = (list(executions), now)
     cursor = await connection.execute(OF_THESE, values, prepare=True, binary=True)
     return [SilentExecution(*row) for row in await cursor.fetchall()]
 
 
 async def next_silent(connection: AsyncConnection, after: datetime) -> datetime | None:
-    """When the first lease or silence after a time may be over; None where there is none."""
+    """Return the first time after `after` at which an execution may have been silent for too long; None if none will."""
     row = await (await connection.execute(FIRST, (after,), prepare=True, binary=True)).fetchone()
     assert row is not None
     at: datetime | None = row[0]
@@ -68,5 +68,5 @@ async def next_silent(connection: AsyncConnection, after: datetime) -> datetime 
 
 
 async def forget_ended(connection: AsyncConnection, before: datetime) -> None:
-    """Drop the heartbeats from before a time of executions that do not go on."""
+    """Delete the heartbeats, from before a time, of executions that have ended for good."""
     await connection.execute(CLEAN, (before,))

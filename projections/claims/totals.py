@@ -1,4 +1,4 @@
-"""Totals of claims and lost leases, and the age of the oldest queued execution."""
+"""Reads the totals of claims and lost leases, and the age of the oldest queued execution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOTALS = """SELECT
 
 
 class ClaimTotals(NamedTuple):
-    """How many claims and lost leases there were, and since when the first of the queue waits."""
+    """The number of claims and of lost leases, and since when the longest waiting execution has been queued."""
 
     claimed: int
     lost: int
@@ -24,7 +24,7 @@ class ClaimTotals(NamedTuple):
 
 
 async def claim_totals(connection: AsyncConnection) -> ClaimTotals:
-    """The metrics of claims for `/metrics`."""
+    """Return the metrics of claims for `/metrics`."""
     cursor = await connection.execute(TOTALS, binary=True)
     rows = await cursor.fetchall()
     return ClaimTotals(*rows[0])

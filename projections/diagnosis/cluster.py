@@ -1,4 +1,4 @@
-"""A cluster of PostgreSQL as it was found: what was measured in it, and what its Patroni says."""
+"""Measures a PostgreSQL cluster: the settings and standbys of its primary, and the configuration of Patroni."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ ME = "SELECT pg_is_in_recovery(), pg_backend_pid(), current_setting('search_path
 SEES = "SELECT pg_has_role('pg_monitor', 'USAGE')"
 NOT_ARCHIVED = """SELECT count(*) > 0 FROM pg_ls_archive_statusdir()
     WHERE name LIKE '%.ready' AND modification < now() - interval '10 minutes'"""
-"""Whether WAL waits for its archive. `pg_stat_archiver` counts no command that is not found."""
+"""Whether WAL files have waited for 10 minutes to be archived. `pg_stat_archiver` would not count a missing
+`archive_command` as a failure."""
 MANY_HOSTS = "target_session_attrs"
 Severity = Literal["unsafe", "unavailable"]
 
 
 class ClusterFinding(NamedTuple):
-    """What is wrong: that acknowledged commands may be lost (`unsafe`), or that the cluster is away for longer than
-    it must (`unavailable`); and what to do.
+    """A fault and the advice for it. `unsafe`: acknowledged commands may be lost. `unavailable`: the cluster may be
+    unavailable for longer than necessary.
     """
 
     severity: Severity
@@ -37,7 +38,7 @@ class ClusterFinding(NamedTuple):
 
 
 class ConnectedStandby(NamedTuple):
-    """A standby that is connected; commits wait for one that is `sync` or `quorum`."""
+    """A connected standby. Commits wait for standbys whose state is `sync` or `quorum`, which therefore count."""
 
     name: str
     state: str
@@ -48,7 +49,7 @@ class ConnectedStandby(NamedTuple):
 
 
 class ServedDatabase(NamedTuple):
-    """What the connection string of the servers leads to."""
+    """The database to which the connection string of the servers leads, and properties of the string itself."""
 
     settings: Mapping[str, str]
     standbys: Sequence[ConnectedStandby]
@@ -58,12 +59,12 @@ class ServedDatabase(NamedTuple):
     hosts: int = 1
     read_write: bool = True
     monitors: bool = True
-    """Whether the role may see standbys, and what waits for the archive."""
+    """Whether the role may see the standbys, and the WAL files that wait to be archived."""
     not_archived: bool = False
 
 
 class Patroni(NamedTuple):
-    """What one node says: its version, and the configuration of all."""
+    """The answer of Patroni on one node: its version, and the configuration of the cluster."""
 
     version: str
     configuration: Mapping[str, Any]
@@ -71,14 +72,14 @@ class Patroni(NamedTuple):
 
 
 class InspectedCluster(NamedTuple):
-    """All of it; no `patroni` where none was asked."""
+    """The measured database, and the answers of the Patroni nodes that were asked, if any."""
 
     database: ServedDatabase
     patroni: Sequence[Patroni] = ()
 
 
 def measure(conninfo: str, schema: str) -> ServedDatabase:
-    """Measure what a connection string leads to.
+    """Measure the database to which a connection string leads.
 
     Raises:
         Overloaded: the database cannot be reached.
@@ -92,7 +93,7 @@ def measure(conninfo: str, schema: str) -> ServedDatabase:
             [ConnectedStandby(*row) for row in _rows(connection, STANDBYS)],
             _rows(connection, SLOTS)[0][0],
             standby,
-            # A pooler has a backend of its own choice, and drops the options of a session.
+            # A pooler chooses another backend for each transaction, and drops the options of a session.
             pooled=pid != connection.info.backend_pid or path != schema,
             hosts=len(str(words.get("host") or "").split(",")),
             read_write=words.get(MANY_HOSTS) in {"read-write", "primary"},

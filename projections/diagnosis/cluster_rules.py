@@ -1,4 +1,4 @@
-"""What endangers acknowledged commands in a cluster of PostgreSQL, by a table of rules."""
+"""Finds faults in the configuration of a PostgreSQL cluster, by a table of rules."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from projections.diagnosis.cluster import ClusterFinding, InspectedCluster, Patroni, ServedDatabase
 
 LEAST_PATRONI = 4
+"""The first major version of Patroni with quorum commit."""
 LONGEST_TTL = 30
+"""Seconds that Patroni's `ttl` should not exceed."""
 LEAST_LAG = 2**30
-"""Bytes that are written while no standby confirms any, as views are, and yet no reason not to lead."""
+"""Bytes that `maximum_lag_on_failover` should have at least. Views are written without waiting for standbys, so a standby
+may lack so many bytes and still have every acknowledged commit."""
 
 
 def findings(cluster: InspectedCluster) -> list[ClusterFinding]:
-    """What all rules find: first what may lose commands."""
+    """Return the findings of all rules, those first that may lose commands."""
     found = [each for rule in OF_DATABASE for each in rule(cluster.database)]
     found += [each for node in cluster.patroni for rule in OF_PATRONI for each in rule(node)]
     return sorted(dict.fromkeys(found), key=lambda each: each.severity == "unavailable")

@@ -1,4 +1,4 @@
-"""What measurements mean: a table of rules, each of which may find something and says what to do."""
+"""Finds faults in the measurements of a log, by a table of rules, each with its advice."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from projections.diagnosis.measurements import Measurements
 
 Severity = Literal["damaged", "late", "large", "slow"]
 LATE = 10_000
-"""Events that a projection may be behind."""
+"""Events that a projection may be behind without a finding."""
 GIB = 1024**3
 LEAST_FREE = 2 * GIB
+"""Bytes that the disk of the data directory should have free."""
 MANY_ROWS = 10_000
-"""Tables with fewer rows are never worth a word."""
+"""Rows below which tables are too small for a finding."""
 DEAD_SHARE = 0.4
+"""Dead rows that a table may have for each live row."""
 LONG_TRANSACTION = 300.0
+"""Seconds that a transaction may be open."""
 NEARLY_WRAPPED = 1_500_000_000
-"""Transactions of the two thousand million that there are ids for."""
+"""The age of the oldest transaction id that gives a finding; PostgreSQL stops at about two thousand million."""
 EVENT_BYTES = 1_500
-"""Bytes an event, indexes and all else left out, that need a reason."""
+"""Bytes of an average event, without indexes, that give a finding."""
 MANY_EVENTS = 1_000_000
-"""In a shorter log the holes of an index are hardly worth the making of it again."""
+"""Events below which an index with much empty space is not worth rebuilding."""
 SPARSE = 1.4
-"""How much larger the key of the events may be than one that was just made."""
+"""The size of the index of events by stream, relative to a new index, that gives a finding."""
 LONG_WAIT = 60.0
 """Seconds that an event may wait for a webhook."""
 
 
 class Finding(NamedTuple):
-    """What is wrong, how, and what to do."""
+    """A fault: its severity, a description, and the advice for it."""
 
     severity: Severity
     what: str
@@ -40,7 +43,7 @@ Rule = Callable[[Measurements], Iterator[Finding]]
 
 
 def findings(measured: Measurements) -> list[Finding]:
-    """What all rules find, in the order of the rules: damage first."""
+    """Return the findings of all rules, in the order of the rules: damage first."""
     return [found for rule in RULES for found in rule(measured)]
 
 
@@ -219,7 +222,8 @@ def _event_size(measured: Measurements) -> Iterator[Finding]:
 def _sparse_key(measured: Measurements) -> Iterator[Finding]:
     if measured.head <= MANY_EVENTS or not measured.key.name_bytes:
         return
-    # A head of 8 bytes and a pointer of 4, the name up to the next eighth byte, the version; pages nine tenths full.
+    # An index entry: a header of 8 bytes, the name padded to eight bytes, a version of 8, a line pointer of 4. Pages are
+    # filled to nine tenths.
     entry = 8 + -(-measured.key.name_bytes // 8) * 8 + 8 + 4
     dense = round(entry / 0.9 * measured.head)
     if measured.key.bytes > SPARSE * dense:

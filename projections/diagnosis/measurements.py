@@ -1,4 +1,4 @@
-"""Asks PostgreSQL and the tables of a log how they are. Nothing here reads rows one by one."""
+"""Measures PostgreSQL and the tables of a log, without reading whole tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXPIRED = """SELECT count(*) FROM idempotency_keys WHERE at < now() - interval '
 
 
 class TableSize(NamedTuple):
-    """A table: bytes of its rows and of its indexes, rows and dead rows as PostgreSQL estimates."""
+    """A table: the bytes of its rows and of its indexes, and the numbers of live and dead rows as PostgreSQL estimates."""
 
     name: str
     rows_bytes: int
@@ -48,12 +48,12 @@ class TableSize(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Of everything."""
+        """The bytes of rows and indexes together."""
         return self.rows_bytes + self.index_bytes
 
 
 class ViewState(NamedTuple):
-    """How far a projection is, and how many events it has parked."""
+    """The position of a projection, and the number of its parked events."""
 
     name: str
     position: int
@@ -61,8 +61,9 @@ class ViewState(NamedTuple):
 
 
 class ServerState(NamedTuple):
-    """What PostgreSQL does: connections of clients, age of the oldest transaction in seconds, requests
-    for locks that wait, transactions until ids wrap around, failed checksums, idle replication slots.
+    """The state of PostgreSQL: the number of client connections, the age of the oldest transaction in seconds, the number
+    of waiting lock requests, the age of the oldest transaction id, and the numbers of failed checksums and of idle
+    replication slots.
     """
 
     connections: int
@@ -74,7 +75,7 @@ class ServerState(NamedTuple):
 
 
 class WebhookCalls(NamedTuple):
-    """How many events wait for webhooks, calls of how many webhooks fail, and for how many seconds the oldest
+    """The number of events that wait for webhooks, the number of failing webhooks, and the seconds for which the oldest
     event has waited.
     """
 
@@ -84,17 +85,18 @@ class WebhookCalls(NamedTuple):
 
 
 class KeySize(NamedTuple):
-    """Bytes of the index by stream and version, and of a stream's name on average; 0 where that is not known yet."""
+    """The bytes of the index of events by stream and version, and of an average stream name; 0 if not known yet."""
 
     bytes: int = 0
     name_bytes: int = 0
 
 
 class Measurements(NamedTuple):
-    """All of it. `overdue` is how many timers were due more than a minute ago, and since how many seconds
-    the first; `disk_free` are bytes, None where the database is elsewhere;
-    `archive_missing` are archive files that are not there, or not whole; `audit_faults` is how many faults
-    the auditor finds.
+    """All measurements of a log.
+
+    `overdue` is the number of timers that were due more than a minute ago, and the lateness of the first in seconds.
+    `disk_free` is in bytes; None if the database is on another machine. `archive_missing` are the archive files that are
+    missing or incomplete. `audit_faults` is the number of faults that the auditor has found.
     """
 
     head: int
@@ -111,12 +113,12 @@ class Measurements(NamedTuple):
     key: KeySize = KeySize()
 
     def table(self, name: str) -> TableSize:
-        """One table; an empty one where it is not there."""
+        """Return the size of a table; zeros if there is no such table."""
         return next((t for t in self.tables if t.name == name), TableSize(name, 0, 0, 0, 0))
 
     @property
     def bytes(self) -> int:
-        """Of all tables of the log."""
+        """The bytes of all tables of the log."""
         return sum(table.bytes for table in self.tables)
 
 
@@ -124,7 +126,7 @@ async def measure(store: Store) -> Measurements:
     """Measure a log and its server.
 
     Raises:
-        Overloaded: the database is away.
+        Overloaded: the database is unavailable.
     """
     head, _ = await store.head()
     async with store.reader() as connection:
@@ -145,6 +147,6 @@ async def _rows(connection: AsyncConnection, query: str) -> list[Any]:
 
 
 async def database_bytes(connection: AsyncConnection, *, of_log: bool = False) -> int:
-    """What the whole database takes on its disk, or the tables of the log alone."""
+    """Return the bytes that the database takes on its disk; with `of_log`, only those of the tables of the log."""
     [(size,)] = await _rows(connection, OF_LOG if of_log else OF_DATABASE)
     return int(size)

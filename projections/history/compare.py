@@ -1,7 +1,7 @@
-"""Compares two executions step by step: where they part, and what they took. No I/O.
+"""Compares two executions step by step: where they diverge, and how their durations and usage differ. No I/O.
 
-Steps belong together by their id; those that are left, by their name. A difference is the other's
-value less this one's.
+Steps are matched by their ids, and the remaining steps by their names. A difference is the value of the other execution
+minus the value of this one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from domain.types import plain_number
 Document = Mapping[str, Any]
 
 OUTCOME = ("name", "status", "input", "output", "error")
-"""The members of a step that say what happened; the others say when, who and how much."""
+"""The members of a step that describe its outcome. The other members are times, assignees and usage."""
 SHOWN = ("id", "name", "status", "duration")
 UNREADABLE = (Ciphertext,)
-"""What was erased is not compared."""
+"""Types of values that are not compared: erased content."""
 EXACT = Context(prec=80)
-"""More digits than two amounts have together."""
+"""More digits than the difference of two amounts can have."""
 METRICS = ("duration", "activeDuration", "cost", "tokensUsed", "apiCalls")
 
 
 class Pair(NamedTuple):
-    """A step of each; None where the other has none that belongs to it. `by` is what they share."""
+    """A step of each execution that belong together; None for a step without a match. `by` is the member by which they
+    were matched. `moved`: the two executions have the step in another order.
+    """
 
     this: Document | None
     other: Document | None
@@ -36,24 +38,24 @@ class Pair(NamedTuple):
 
 
 def compare(this: Document, other: Document) -> dict[str, Any]:
-    """The comparison of two documents of executions."""
+    """Return the comparison of the documents of two executions."""
     pairs = list(_pairs(this["steps"], other["steps"]))
     rows = [_row(pair) for pair in pairs]
-    parted = next((number for number, row in enumerate(rows) if row["differs"]), None)
+    diverged = next((number for number, row in enumerate(rows) if row["differs"]), None)
     return {
         "this": _summary(this),
         "with": _summary(other),
         "difference": _difference(this["metrics"], other["metrics"]),
-        "firstDivergence": None if parted is None else {"index": parted, **rows[parted]},
+        "firstDivergence": None if diverged is None else {"index": diverged, **rows[diverged]},
         "steps": rows,
     }
 
 
 def _pairs(these: Sequence[Document], others: Sequence[Document]) -> Iterator[Pair]:
-    """In the order of this one's steps; the other's own come where they came."""
+    """Yield the pairs in the order of `these`; unmatched steps of `others` come between the steps around them."""
     partners = _partners(these, others)
     indexes = {id(step): index for index, step in enumerate(others)}
-    taken = {id(other) for other, _ in partners.values()}
+    matched = {id(other) for other, _ in partners.values()}
     passed = farthest = 0
     for step in these:
         other, by = partners.get(step["id"], (None, None))
@@ -62,12 +64,12 @@ def _pairs(these: Sequence[Document], others: Sequence[Document]) -> Iterator[Pa
             continue
         index = indexes[id(other)]
         for between in others[passed:index]:
-            if id(between) not in taken:
+            if id(between) not in matched:
                 yield Pair(None, between, None)
         passed = max(passed, index)
         yield Pair(step, other, by, moved=index < farthest)
         farthest = max(farthest, index)
-    yield from (Pair(None, rest, None) for rest in others[passed:] if id(rest) not in taken)
+    yield from (Pair(None, other, None) for other in others[passed:] if id(other) not in matched)
 
 
 def _partners(
@@ -75,13 +77,13 @@ def _partners(
 ) -> dict[str, tuple[Document, str]]:
     by_id = {step["id"]: step for step in others}
     partners = {step["id"]: (by_id[step["id"]], "id") for step in these if step["id"] in by_id}
-    left: dict[str, list[Document]] = {}
+    unmatched: dict[str, list[Document]] = {}
     for step in reversed(others):
         if step["id"] not in partners:
-            left.setdefault(step["name"], []).append(step)
+            unmatched.setdefault(step["name"], []).append(step)
     for step in these:
-        if step["id"] not in partners and left.get(step["name"]):
-            partners[step["id"]] = (left[step["name"]].pop(), "name")
+        if step["id"] not in partners and unmatched.get(step["name"]):
+            partners[step["id"]] = (unmatched[step["name"]].pop(), "name")
     return partners
 
 
@@ -126,7 +128,7 @@ def _summary(execution: Document) -> dict[str, Any]:
 
 
 def _difference(this: Document, other: Document) -> dict[str, Any]:
-    """Only of what both have: what one has not is not nothing."""
+    """Return the differences of the numbers that both documents have. A missing number does not count as zero."""
     both = (name for name in METRICS if name in this and name in other)
     return {
         name: plain_number(EXACT.subtract(_exact(other[name]), _exact(this[name]))) for name in both
@@ -134,5 +136,5 @@ def _difference(this: Document, other: Document) -> dict[str, Any]:
 
 
 def _exact(number: float | Decimal) -> Decimal:
-    """The amount that was recorded: floats of two amounts differ by what neither has."""
+    """Return a number as the decimal that was recorded. The difference of two floats would have digits of neither."""
     return number if isinstance(number, Decimal) else Decimal(str(number))

@@ -1,7 +1,7 @@
-"""The differences between two versions of an execution, each with the event that made it. No I/O.
+"""Finds the differences between two versions of an execution, each with the event that caused it. No I/O.
 
-States share what an event did not touch: an unchanged step is the same object before and after. So
-only what differs is made into documents, and what a comparison costs follows from what changed.
+The states before and after an event share the objects that the event did not change, such as steps. So documents are
+made only of the steps that changed, and the cost of a comparison depends on the number of changes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Document = dict[str, Any]
 
 
 class Diff:
-    """Follows an execution from one version to a later one; `erased`: its key was destroyed."""
+    """The differences from one version of an execution to a later one. `erased`: the data key was destroyed."""
 
     def __init__(self, first: Versioned[Execution], *, erased: bool) -> None:
         self._erased = erased
@@ -37,7 +37,7 @@ class Diff:
         self._blame: Blame[Recorded] = Blame()
 
     def add(self, event: Recorded, after: Versioned[Execution]) -> None:
-        """The next event, and the state that it led to."""
+        """Add the next event and the state after it."""
         before, old, new = self._last, self._head, self._without_steps(after)
         changed = _changed_steps(before.state, after.state)
         old = old | {"steps": self._steps(before.state, changed)}
@@ -45,10 +45,10 @@ class Diff:
         self._last, self._head = after, new
 
     async def patch(self, budget: Budget) -> AsyncIterator[Caused[Recorded]]:
-        """The operations that lead from the first document to the last, in order.
+        """Yield the operations that change the first document to the last, in order.
 
         Raises:
-            TooExpensive: it takes more than the budget has.
+            TooExpensive: the budget is exceeded.
         """
         first, last = self._first.state, self._last.state
         same = first.assignee == last.assignee
@@ -57,15 +57,15 @@ class Diff:
         for number, step in enumerate(first.steps.values()):
             steps[step.id] = self._step(first, step)
             begin.append(steps[step.id])
-            await _at_times(budget, number)
+            await _yield_sometimes(budget, number)
         for number, step in enumerate(last.steps.values()):
             unchanged = same and first.steps.get(step.id) is step
             end.append(steps[step.id] if unchanged else self._step(last, step))
-            await _at_times(budget, number)
+            await _yield_sometimes(budget, number)
         before = self._without_steps(self._first) | {"steps": begin}
         for number, caused in enumerate(self._blame.patch(before, self._head | {"steps": end})):
             yield caused
-            await _at_times(budget, number)
+            await _yield_sometimes(budget, number)
 
     def _without_steps(self, versioned: Versioned[Execution]) -> Document:
         return self._open(document(versioned, versioned.at, steps=()))
@@ -83,15 +83,17 @@ class Diff:
         return opened
 
 
-async def _at_times(budget: Budget, number: int) -> None:
+async def _yield_sometimes(budget: Budget, number: int) -> None:
     if number % YIELD_EVERY == 0:
         await budget.let_others_run()
 
 
 def _changed_steps(before: Execution, after: Execution) -> Sequence[str]:
-    """The ids of the steps that are shown otherwise than before, or were not there: none ever goes."""
+    """Return the ids of the steps whose documents may differ, or that are new. Steps are never removed."""
     old, new = before.steps, after.steps
-    changed = map(is_not, new.values(), map(old.get, new))  # all in C: there may be thousands
-    if before.assignee != after.assignee:  # it fills in what those of the steps leave out
+    changed = map(
+        is_not, new.values(), map(old.get, new)
+    )  # in C, as there may be thousands of steps
+    if before.assignee != after.assignee:  # steps take members of their assignee from it
         changed = map(or_, changed, (step.assignee is not None for step in new.values()))
     return [*compress(new, changed)]

@@ -1,13 +1,13 @@
-"""RFC 6902 patches between JSON documents, each operation with its cause. No I/O.
+"""Makes RFC 6902 patches between JSON documents, each operation with its cause. No I/O.
 
-The patch between two versions of a document cannot tell which of the events between them changed
-what. So each event's own changes are noted first, by identity path, which names list items by identity
-(`id`) and not by index, because items that come and go move their neighbours' index. Then the
-difference of the two ends is taken once, and every operation looks up who was last at its path;
-what was added and changed later is split, so that each operation has one cause.
+A patch between two versions of a document does not show which event between them caused which operation. So the changes
+of each event are noted first, by identity path. It names list items by their identity (`id`), not by their index, because
+the index changes when other items are added or removed. Then the patch between the first and the last document is made,
+and the cause of each operation is looked up by its path. An added value of which parts were changed later is split into
+several operations, so that each has a single cause.
 
-Own code because the known library proposes `move` operations, which have two paths and so no
-single cause, and of which some lead elsewhere (python-json-patch issues 138, 160 and 179).
+This is our own code because the known library makes `move` operations, which have two paths and so no single cause, and
+some of which are wrong (python-json-patch issues 138, 160 and 179).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ C = TypeVar("C")
 
 
 class Change(NamedTuple):
-    """One operation: `path` is its JSON pointer, `identity_path` the same with list items by identity."""
+    """An operation. `path` is its JSON pointer, `identity_path` the same location with list items named by identity."""
 
     op: str
     path: str
@@ -31,14 +31,14 @@ class Change(NamedTuple):
 
 
 class Caused(NamedTuple, Generic[C]):
-    """An operation and what caused it."""
+    """An operation, and its cause."""
 
     change: Change
     cause: C
 
 
 class Blame(Generic[C]):
-    """Who changed which path last."""
+    """The last cause of a change at each path."""
 
     def __init__(self) -> None:
         self._latest: dict[IdentityPath, tuple[int, C]] = {}
@@ -46,9 +46,9 @@ class Blame(Generic[C]):
         self._count = 0
 
     def note(self, cause: C, before: Json, after: Json) -> None:
-        """The next event led from one document to the other.
+        """Note the changes that a cause made from one document to the next.
 
-        Parts that it left alone may be left out on both sides: of lists, whole items with an `id`.
+        Members, and list items with an `id`, that are equal in both documents may be left out of both.
         """
         self._count += 1
         last = (self._count, cause)
@@ -58,7 +58,7 @@ class Blame(Generic[C]):
                 self._inside[change.identity_path[:depth]] = last
 
     def patch(self, before: Json, after: Json) -> Iterator[Caused[C]]:
-        """The operations that lead from the first document to the last, in order."""
+        """Yield the operations that change the first document to the last, in order, each with its cause."""
         for change in changes(before, after):
             order, cause = self._last(change.identity_path)
             if change.op == "remove":
@@ -71,7 +71,7 @@ class Blame(Generic[C]):
     def _split(
         self, value: Json, path: str, identity_path: IdentityPath, order: int
     ) -> tuple[Json, list[Caused[C]]]:
-        """What was there when the path was filled, and the operations that brought the rest."""
+        """Return the part of a value that was there when the path was set, and the operations that added the rest."""
         if not isinstance(value, dict | list) or identity_path not in self._inside:
             return value, []
         kept: list[tuple[Key, Json]] = []
@@ -88,7 +88,7 @@ class Blame(Generic[C]):
         return (dict(kept) if isinstance(value, dict) else [item for _, item in kept]), later
 
     def _last(self, identity_path: IdentityPath) -> tuple[int, C]:
-        """The last who filled or emptied the path or one around it, else one inside it."""
+        """Return the number and cause of the last change of a path or of one around it; else of one inside it."""
         around = [identity_path[:depth] for depth in range(len(identity_path) + 1)]
         found = [self._latest[at] for at in around if at in self._latest]
         if found:
@@ -99,7 +99,7 @@ class Blame(Generic[C]):
 def changes(
     before: Json, after: Json, path: str = "", identity_path: IdentityPath = ()
 ) -> Iterator[Change]:
-    """The operations `add`, `remove` and `replace` that lead from one document to the other."""
+    """Yield the operations `add`, `remove` and `replace` that change one document to the other."""
     if before is after:
         return
     if isinstance(before, dict) and isinstance(after, dict):
@@ -145,7 +145,9 @@ def _between_lists(
 
 
 def _identities(items: list[Json]) -> list[Key]:
-    """What each item is known by: its `id`, or being a text; where that is not unique, its index."""
+    """Return the identity of each item: its `id`, or itself if it is a text; the indexes if identities are missing or not
+    unique.
+    """
     keys = [_identity(item) for item in items]
     named = [key for key in keys if key is not None]
     return named if len(set(named)) == len(items) else list(range(len(items)))

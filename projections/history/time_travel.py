@@ -1,4 +1,4 @@
-"""Time travel, straight from the log: any version, any instant, each event, and blame."""
+"""Reads executions from the log: at any version or time, event by event, and with the cause of each difference."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ from projections.history.json_patch import Caused
 from projections.representations.cloudevents import envelope
 
 FARTHEST = 1_000
+"""Versions over which a difference may extend."""
 CHEAPER = "ask for a shorter range of versions: so many changes take too long to compare"
 MOST_BYTES = 8 * 1024 * 1024
-"""A page of events ends with the one that brings it to so many bytes."""
+"""Bytes of envelopes after which a page of events ends."""
 LONGEST = 5.0
-"""Seconds of CPU that one difference, or one page of states, may take."""
+"""Seconds of CPU that a difference, or a page of events with states, may take."""
 SHORT = "execution."
+"""The beginning of event types that clients may leave out."""
 
 VersionOrTime = int | datetime
 
 
 def existing(reading: LoadedState, until: VersionOrTime | None = None) -> Versioned[Any]:
-    """The state that was read.
+    """Return the state that was read.
 
     Raises:
-        NotFound: there is none: the stream has no such version, or had no events by that time.
+        NotFound: the stream does not exist, has no such version, or had no events by that time.
     """
     versioned = reading.versioned
     if isinstance(until, datetime) and versioned is None:
@@ -51,37 +53,40 @@ def existing(reading: LoadedState, until: VersionOrTime | None = None) -> Versio
 
 
 class EventPage(NamedTuple):
-    """CloudEvents envelopes, each a JSON object in bytes, and the cursor of the next page, if any."""
+    """A page of CloudEvents envelopes, each a JSON object in bytes, and the cursor of the next page, if any."""
 
     envelopes: list[bytes]
     next_cursor: str | None
 
 
 class History:
-    """Reads the log itself, so it is always current and needs no tables."""
+    """Reads streams from the log itself, so answers are always current and depend on no view."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def read(self, stream: str, until: VersionOrTime | None = None) -> LoadedState:
-        """A stream now, or as of a version or a time, and how far the log goes: in one query.
+        """Return the state of a stream now, or at a version or time, with the last position of the log, by one query.
 
-        Beyond the newest version it is as it is now; `existing` tells.
+        For a version beyond the newest one, it returns the newest state; `existing` refuses that.
+
+        Raises:
+            NotFound: no stream can have such a version.
         """
         if isinstance(until, int) and not 0 < until < NEWEST:
             raise NotFound("There is no such version.", version=until)
         return await self._store.load_with_head(stream, NEWEST if until is None else until)
 
     async def last_heartbeat(self, execution: str) -> datetime | None:
-        """When the last heartbeat of an execution came, if ever; heartbeats are not in its history."""
+        """Return the time of the last heartbeat of an execution, if any. Heartbeats are not events of its history."""
         async with self._store.reader() as connection:
             return (await read_heartbeats(connection, [execution])).get(execution)
 
     async def at_version(self, stream: str, version: int) -> Versioned[Any]:
-        """The state after the event with this version.
+        """Return the state after the event with this version.
 
         Raises:
-            NotFound: the stream has, or had until now, no such version.
+            NotFound: the stream does not exist or has no such version.
         """
         return existing(await self.read(stream, version), version)
 
@@ -96,12 +101,12 @@ class History:
         with_states: bool = False,
         until: int = NEWEST,
     ) -> EventPage:
-        """One page of a stream's events, `types` with `*` for any characters and, if you like,
-        without `execution.`; `with_states` shows what the execution was after each.
+        """Return a page of the events of a stream. `types` may have `*` for any characters, and may omit `execution.`.
+        `with_states` adds the state of the execution after each event.
 
         Raises:
-            Overloaded: there is an event beyond the position `until`, which must not be shown.
-            Invalid: the cursor is not one of these pages.
+            Overloaded: an event is beyond the position `until`, so it must not be shown.
+            Invalid: the cursor is not that of such a page.
             NotFound: there is no such stream.
         """
         after, before = _bounds(cursor, descending=descending)
@@ -131,7 +136,7 @@ class History:
     async def _envelopes(
         self, stream: str, rows: Sequence[EventRow], *, with_states: bool
     ) -> list[bytes]:
-        """Of the first rows, as many as have `MOST_BYTES` together; of one at least."""
+        """Return the envelopes of the first rows, up to the one with which they reach `MOST_BYTES`."""
         key = (await self._store.keys([stream]))[stream]
         states: dict[int, Versioned[Any]] = {}
         if with_states:
@@ -154,14 +159,14 @@ class History:
     async def diff(
         self, stream: str, from_version: int, to_version: int, seconds: float = LONGEST
     ) -> list[dict[str, Any]]:
-        """The RFC 6902 patch from one version's document to a later one's, each operation with
-        the `event`, `actor` and `time` that caused it.
+        """Return the RFC 6902 patch from the document at one version to that at a later one. Each operation has the
+        `event` that caused it, and its `actor` and `time`.
 
         Raises:
-            Invalid: `to` is before `from`, or too far behind it.
+            Invalid: `to` is before `from`, or more than `FARTHEST` versions after it.
             NotFound: one of the versions does not exist.
-            TooExpensive: it takes more CPU than so many seconds.
-            Damaged: what is stored of an event between them cannot be read.
+            TooExpensive: the comparison takes more than `seconds` of CPU time.
+            Damaged: an event between the versions cannot be read.
         """
         if to_version < from_version:
             raise Invalid.field(

@@ -1,4 +1,4 @@
-"""Entries of the access log as clients see them."""
+"""The JSON of entries of the access log."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from domain.json_forms import format_time
 
 
 def access_document(entry: AccessEntry, *, only: str | None, whole: bool) -> dict[str, Any]:
-    """The entry. `only` is the execution that the reader asks about, and knows of; None shows all that were shown.
+    """Return an entry as clients see it. With `only`, the id of an execution that the caller may see, no other execution
+    of the entry is named; None names all of them.
 
-    What was asked for may name executions of others: that and the credential are shown where it is `whole`.
+    The request may name executions of other parties. So the request and the credential are included only if `whole`.
     """
     access = entry.access
     shown: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Services, workflows, orders, users, jobs, legal holds, grants, API keys and webhooks as clients see them."""
+"""The JSON of services, workflows, orders, users, jobs, legal holds, grants, API keys and webhooks."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from projections.representations.values import webhook_document
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
-    """The service, workflow, order, user, job, hold, grant, key or webhook, whichever it is.
+    """Return a state of any kind in `DOCUMENTS` as clients see it.
 
     Raises:
-        LookupError: it is none of these.
+        LookupError: the state is of another kind.
     """
     return DOCUMENTS[type(versioned.state)](versioned)
 
 
 def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
-    """The order as clients see it."""
+    """Return an order as clients see it."""
     order = versioned.state
     members = {
         "$type": "ServiceOrder",
@@ -50,7 +50,7 @@ def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
 
 
 def service_document(versioned: Versioned[Service]) -> dict[str, Any]:
-    """The service as clients see it."""
+    """Return a service as clients see it."""
     service = versioned.state
     members = {
         "$type": "Service",
@@ -64,7 +64,7 @@ def service_document(versioned: Versioned[Service]) -> dict[str, Any]:
 
 
 def user_document(versioned: Versioned[User]) -> dict[str, Any]:
-    """The user as clients see it."""
+    """Return a user as clients see it."""
     user = versioned.state
     members = {
         "$type": "User",
@@ -76,7 +76,7 @@ def user_document(versioned: Versioned[User]) -> dict[str, Any]:
 
 
 def hook_document(versioned: Versioned[Hook]) -> dict[str, Any]:
-    """The webhook as clients see it: no secrets. One of an execution has its settings there."""
+    """Return a webhook as clients see it, without secrets. The settings of an execution's webhook are in the execution."""
     hook = versioned.state
     settings = {} if hook.settings is None else webhook_document(hook.settings)
     members = {
@@ -96,7 +96,7 @@ def hook_document(versioned: Versioned[Hook]) -> dict[str, Any]:
 
 
 def workflow_document(versioned: Versioned[Workflow]) -> dict[str, Any]:
-    """The workflow as clients see it."""
+    """Return a workflow as clients see it."""
     workflow = versioned.state
     members = {
         "$type": "BusinessWorkflow",
@@ -111,7 +111,7 @@ def workflow_document(versioned: Versioned[Workflow]) -> dict[str, Any]:
 
 
 def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
-    """The job as clients see it, with its first refusals."""
+    """Return a job as clients see it, with its first refusals."""
     job = versioned.state
     members = {
         "$type": "Job",
@@ -134,7 +134,7 @@ def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
 
 
 def hold_document(versioned: Versioned[Hold]) -> dict[str, Any]:
-    """The legal hold as clients see it."""
+    """Return a legal hold as clients see it."""
     hold, release = versioned.state, versioned.state.release
     members = {
         "$type": "LegalHold",
@@ -154,7 +154,7 @@ def hold_document(versioned: Versioned[Hold]) -> dict[str, Any]:
 
 
 def grant_document(versioned: Versioned[Grant]) -> dict[str, Any]:
-    """The grant as clients see it, but for whether it has expired (`at_time`)."""
+    """Return a grant as clients see it, except that `at_time` must still mark it if it has expired."""
     grant, revocation = versioned.state, versioned.state.revocation
     members = {
         "$type": "Grant",
@@ -176,8 +176,8 @@ def grant_document(versioned: Versioned[Grant]) -> dict[str, Any]:
 
 
 def key_document(versioned: Versioned[Key]) -> dict[str, Any]:
-    """The API key as clients see it, but for whether it has expired (`at_time`): whose it is and what it may do,
-    not how it is known.
+    """Return an API key as clients see it: its party and rights, but neither token nor fingerprint. `at_time` must still
+    mark it if it has expired.
     """
     key, revocation = versioned.state, versioned.state.revocation
     members = {
@@ -199,13 +199,13 @@ def key_document(versioned: Versioned[Key]) -> dict[str, Any]:
 
 
 def at_time(shown: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """A grant or a key as it stands at a time: what is `active` and over by then is `expired`."""
-    over = "expiresAt" in shown and shown["expiresAt"] <= format_time(now)
-    return {**shown, "status": "expired"} if over and shown["status"] == "active" else shown
+    """Return a grant or a key with the status `expired` if it is active and its `expiresAt` is not after `now`."""
+    passed = "expiresAt" in shown and shown["expiresAt"] <= format_time(now)
+    return {**shown, "status": "expired"} if passed and shown["status"] == "active" else shown
 
 
 def _with_place(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any]:
-    """The members that there are, and where in its stream and in the log they are from."""
+    """Return the members that are not None, with the version and position of the state."""
     shown = {name: value for name, value in members.items() if value is not None}
     return {**shown, "version": versioned.version, "position": versioned.position}
 

@@ -1,4 +1,4 @@
-"""JSON for clients: what is sealed in it is opened, or null."""
+"""Makes JSON for clients: sealed content is opened, or null if it cannot be."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext
 
 ERASED = b',"erased":true}'
 WHOLE_URL = re.compile(rb',"fullUrl":{"\$secret":"[^"]*"}')
-"""The whole URL of a webhook, which no reader sees: beside it stands `url`, as far as it may be seen."""
+"""The full URL of a webhook, which no client may see: beside it is `url`, in which secret parts are masked."""
 
 
 def plain_json(value: Any) -> bytes:
-    """JSON of what was opened before; content whose key was destroyed reads as null, and a document says
-    `"erased": true` at its end.
+    """Return the JSON of values that were unsealed before. A remaining `Ciphertext` is written as null.
 
-    So does what is damaged; then it says `"unreadable": true`.
+    If the value is a document (it has `$id`), it ends with `"unreadable": true` if a `Ciphertext` was damaged, else with
+    `"erased": true`, because the key was destroyed.
     """
-    closed: set[bool] = set()
+    damaged: set[bool] = set()
 
     def as_null(value: object) -> Any:
         if isinstance(value, Ciphertext):
-            closed.add(value.damaged)
+            damaged.add(value.damaged)
         return _as_null(value)
 
     json = orjson.dumps(value, as_null)
-    if not closed or "$id" not in value:
+    if not damaged or "$id" not in value:
         return json
-    return mark_unreadable(json) if True in closed else mark_erased(json)
+    return mark_unreadable(json) if True in damaged else mark_erased(json)
 
 
 def with_nulls(entry: dict[str, Any]) -> dict[str, Any]:
-    """An object that is shown within another: `None` for content that is not open, and why at its end."""
+    """Return an object with None in place of each `Ciphertext`, and if there was any, with `unreadable` or `erased` as
+    the last member.
+    """
     found = {value.damaged for value in entry.values() if isinstance(value, Ciphertext)}
     if not found:
         return entry
@@ -47,12 +49,12 @@ def with_nulls(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def mark_unreadable(json: bytes) -> bytes:
-    """A JSON object, not an empty one, with `"unreadable": true` at its end."""
+    """Return a JSON object, which must not be empty, with `"unreadable": true` at its end."""
     return json[:-1] + b',"unreadable":true}'
 
 
 def mark_erased(json: bytes) -> bytes:
-    """A JSON object, not an empty one, with `"erased": true` at its end."""
+    """Return a JSON object, which must not be empty, with `"erased": true` at its end, once."""
     return json if json.endswith(ERASED) else json[:-1] + ERASED
 
 
@@ -65,9 +67,9 @@ def _as_null(value: object) -> Any:
 
 
 def open_json(sealed: bytes, key: DataKey | None) -> bytes:
-    """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed.
+    """Return stored JSON with its sealed tokens replaced by their content, or by `null` if the key was destroyed.
 
-    Secrets stay secrets: they read as `"***"`, and the whole URLs of webhooks are left out.
+    Secrets are not opened: they become `"***"`, and the full URLs of webhooks are left out.
     """
     if b'"$secret"' in sealed:
         sealed = SECRET_JSON.sub(b'"***"', WHOLE_URL.sub(b"", sealed))
@@ -79,8 +81,10 @@ def open_json(sealed: bytes, key: DataKey | None) -> bytes:
 
 
 def open_and_mark(sealed: bytes, key: DataKey | None) -> bytes:
-    """`open_json` of an object that is shown in spite of what cannot be opened in it: that is `null`,
-    and at its end stands `"unreadable": true`, or `"erased": true` where the key was destroyed.
+    """Return a stored JSON object with its sealed tokens replaced by their content, and `null` for what cannot be opened.
+
+    If anything could not be opened, the object ends with `"erased": true` if the key was destroyed, else with
+    `"unreadable": true`.
     """
     if usable(key) is None and SEALED_JSON.search(sealed):
         return mark_erased(open_json(sealed, None))

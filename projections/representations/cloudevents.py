@@ -1,4 +1,4 @@
-"""An event as clients see it: CloudEvents 1.0 in JSON, built without parsing the event's data."""
+"""The JSON of an event: CloudEvents 1.0, built around the stored data without making objects of it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EXTENSIONS = (
     ("correlation", "correlationid"),
     ("causation", "causationid"),
 )
-"""Members of a row's meta, and the extension attributes they become (CloudEvents: lower case only)."""
+"""Members of a row's `meta`, and the names of their extension attributes (lower case only, by CloudEvents 1.0)."""
 
 
 def source(stream: str, log: str | None = None) -> str:
-    """Where the events of a stream come from: a path of its own log, which begins with the log's name if it has one."""
+    """Return the CloudEvents `source` of a stream: its path in the API, after `/logs/<name>` if the log has a name."""
     kind, _, identity = stream.partition("/")
     path = f"/api/{kind}s/{identity}"
     return path if log is None else f"/logs/{log}{path}"
@@ -41,16 +41,16 @@ def envelope(
     after: Versioned[Any] | None = None,
     log: str | None = None,
 ) -> bytes:
-    """The CloudEvents envelope of a row of the log, what is sealed opened with `key`.
+    """Return the CloudEvents envelope of a row of the log, its sealed content opened with `key`.
 
-    Where the key was destroyed, sealed content reads as `null`, with `"erased": true`. `after` is the state of the execution
-    after the event, if that is to be shown: beside `data`, as some events' data has a `state`, too.
-    An event that is damaged has `"data": null, "unreadable": true`, and stops no other. `log` is the name of the log.
+    If the key was destroyed, sealed content is `null` and the envelope has `"erased": true`. If the event is damaged, the
+    envelope has `"data": null, "unreadable": true`. `after` is the state of the execution after the event, which is
+    added as `state`. `log` is the name of the log, if it has one.
     """
     try:
         return _open(row, key, after, log)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is reported
-        if not isinstance(key, DamagedKey):  # that was reported, once for all its events
+    except Exception as error:  # noqa: BLE001 - any damage is reported and must not stop other events
+        if not isinstance(key, DamagedKey):  # a damaged key was reported once for all its events
             REPORTS.report("an event cannot be opened", row.stream, row.version, error)
         return _unreadable(row, log)
 
@@ -58,7 +58,7 @@ def envelope(
 def _open(
     row: EventRow, key: DataKey | None, after: Versioned[Any] | None, log: str | None
 ) -> bytes:
-    orjson.loads(row.data)  # half a JSON text would spoil all that it is sent with
+    orjson.loads(row.data)  # raises on incomplete JSON, which would make the whole answer invalid
     head = orjson.dumps(_attributes(row, log))
     body = b'%b,"data":%b' % (head[:-1], open_json(row.data, key))
     if after is not None:
@@ -73,7 +73,7 @@ def _unreadable(row: EventRow, log: str | None) -> bytes:
     row = row._replace(data=b"null")
     try:
         shown = _open(row, None, None, log)
-    except Exception:  # noqa: BLE001 - its metadata is damaged, too
+    except Exception:  # noqa: BLE001 - the metadata is damaged, too
         shown = _open(row._replace(meta=NO_META), None, None, log)
     return mark_unreadable(shown)
 

@@ -1,4 +1,4 @@
-"""JSON of the service, read so that it is written again with all its digits."""
+"""Reads JSON without losing digits of numbers, so that writing it again gives the same numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import orjson
 
 DIGITS = bytes(ord("0") if chr(code) in "0123456789." else ord(" ") for code in range(256))
 LONG_NUMBER = b"0" * 16
-"""What perhaps has more digits than a float, once every digit and every point is a 0: found sooner than by a pattern."""
+"""A run of digits that may be too long for a float, after `DIGITS` has mapped each digit and point to `0`. Searching for
+it is faster than a regular expression."""
 LONGEST_INTEGER = 18
-"""Digits that every 64 bits hold."""
+"""Digits of an integer that always fit into 64 bits."""
 
 
 def exact_json(text: bytes) -> Any:
-    """The value of a JSON text. Numbers that no float, nor 64 bits, hold are decimals.
+    """Return the value of a JSON text. Numbers that neither a float nor a 64-bit integer represents exactly are decimals.
 
     Raises:
-        ValueError: it is not well-formed.
+        ValueError: the text is not well-formed JSON.
     """
     if LONG_NUMBER not in text.translate(DIGITS):
         return orjson.loads(text)

@@ -1,7 +1,7 @@
-"""An execution as clients see it: plain values, ready for JSON.
+"""The JSON document of an execution, as plain Python values.
 
-Every answer to a command is made here, so the functions look alike and do nothing twice. Content
-that is sealed stays a `Ciphertext` in its place: only so does it differ from what clients wrote.
+Every answer to a command has this document, so the functions are written for speed. Sealed content stays in its place as
+a `Ciphertext`, so that it cannot be confused with content that clients wrote.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from projections.representations.values import (
 )
 
 LATEST_CHECKPOINTS = 10
+"""Checkpoints that the document shows, the latest ones."""
 ERASED = {"erased": True}
 
 
@@ -43,10 +44,10 @@ def document(
     steps: Iterable[Step] | None = None,
     heard_at: datetime | None = None,
 ) -> dict[str, Any]:
-    """The whole execution; durations of one that has not ended are counted until `now`.
+    """Return the document of an execution. If it has not ended, its durations count until `now`.
 
-    `steps` are those of its steps that are shown, for readers that need not all of them; `heard_at` is
-    when its last heartbeat came, which no event says.
+    `steps` are the steps to include; None for all. `heard_at` is the time of the last heartbeat, which is not in the
+    state, because heartbeats are not events.
     """
     state = versioned.state
     shown_steps = state.steps.values() if steps is None else steps
@@ -76,7 +77,9 @@ def document(
     _add_settings(shown, state)
     shown["metadata"] = _metadata(versioned, started, completed)
     shown |= {"version": versioned.version, "position": versioned.position}
-    return shown if state.erasure is None else shown | ERASED  # at the end, where it is looked for
+    return (
+        shown if state.erasure is None else shown | ERASED
+    )  # last: `mark_erased` looks at the end
 
 
 def _add_origins(shown: dict[str, Any], state: Execution) -> None:
@@ -109,7 +112,9 @@ def _add_signs(shown: dict[str, Any], state: Execution, heard_at: datetime | Non
 
 
 def claim_document(state: Execution, heard_at: datetime | None) -> dict[str, str] | None:
-    """Whose an execution is by a claim, and until when, if a last heartbeat came then; None where it is nobody's."""
+    """Return the worker that has claimed an execution and the end of its lease, for a last heartbeat at `heard_at`; None
+    without a claim.
+    """
     if state.claim is None:
         return None
     until = state.lease_until(heard_at)
@@ -122,17 +127,19 @@ def execution_json(
     heard_at: datetime | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The JSON of an opened state at the time of its last event; `more` are members of webhooks, by id."""
-    state, known = versioned.state, more or {}
+    """Return the JSON of an unsealed state at the time of its last event. `more` has further members of the webhooks,
+    by their ids.
+    """
+    state, webhook_members = versioned.state, more or {}
     shown = document(versioned, versioned.at, (), heard_at)
     shown["steps"] = [step_json(step, state.assignee) for step in state.steps.values()]
     for hook in shown["webhooks"]:
-        hook.update(known.get(hook["id"], {}))
+        hook.update(webhook_members.get(hook["id"], {}))
     return plain_json(shown)
 
 
 def with_logs(shown: dict[str, Any], logs: list[dict[str, Any]], total: int) -> dict[str, Any]:
-    """A document with log lines, in their place after the metrics."""
+    """Return a document with log lines added after the metrics."""
     found: dict[str, Any] = {}
     for name, value in shown.items():
         found[name] = value
@@ -142,7 +149,7 @@ def with_logs(shown: dict[str, Any], logs: list[dict[str, Any]], total: int) -> 
 
 
 def checkpoint_document(checkpoint: Checkpoint) -> dict[str, Any]:
-    """A checkpoint."""
+    """Return a checkpoint as clients see it."""
     return {
         "id": checkpoint.id,
         "timestamp": format_time(checkpoint.at),
@@ -152,7 +159,7 @@ def checkpoint_document(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def attempt_document(attempt: Attempt) -> dict[str, Any]:
-    """An attempt."""
+    """Return an attempt as clients see it."""
     shown: dict[str, Any] = {
         "number": attempt.number,
         "startedAt": format_time(attempt.started_at),
@@ -170,7 +177,7 @@ def attempt_document(attempt: Attempt) -> dict[str, Any]:
 
 
 def _checkpoints(state: Execution) -> list[Checkpoint]:
-    """The latest ten, and before them the one that it was resumed from, where that is older."""
+    """Return the latest checkpoints, preceded by the one that the execution was resumed from, if that is older."""
     older, latest = (
         state.checkpoints[:-LATEST_CHECKPOINTS],
         state.checkpoints[-LATEST_CHECKPOINTS:],

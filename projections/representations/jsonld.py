@@ -1,4 +1,4 @@
-"""An execution as linked data: a schema.org Action in JSON-LD."""
+"""Converts the document of an execution to linked data: a schema.org Action in JSON-LD."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from domain.execution.types import Status
 
 SCHEMA_ORG = "https://schema.org"
 NAMES = "urn:executions:"
-"""Ids are names, not links: they are the same wherever the service is reached and the document is kept."""
+"""The prefix of ids. They are URNs, not URLs, so they do not depend on the address of the service."""
 OURS = f"{NAMES}term:"
 CONTEXT = (
     SCHEMA_ORG,
@@ -21,8 +21,8 @@ CONTEXT = (
         "additionalType": {"@id": "http://schema.org/additionalType", "@type": "@vocab"},
     },
 )
-"""Words that schema.org has not are our own, and some that it has for other things; a status and a type
-are words, too, not texts or paths."""
+"""The JSON-LD context. Members that schema.org lacks, or uses in another sense, are terms of our own vocabulary. A status
+and a type are terms, too, not texts or paths."""
 ACTION_STATUS = {
     Status.QUEUED: "PotentialActionStatus",
     Status.STARTING: "ActiveActionStatus",
@@ -43,7 +43,7 @@ AGENT_TYPE = {
 
 
 def to_jsonld(document: dict[str, Any]) -> dict[str, Any]:
-    """The document of an execution as a schema.org Action in JSON-LD."""
+    """Return the document of an execution as a schema.org Action in JSON-LD."""
     metrics, agent, error = document["metrics"], document.get("assignee"), document.get("error")
     shown = {
         "@context": CONTEXT,
@@ -60,7 +60,7 @@ def to_jsonld(document: dict[str, Any]) -> dict[str, Any]:
         "instrument": _thing("service", document["service"], "Service"),
         "customer": _party(document["customer"]),
         "provider": _party(document["provider"]),
-        "result": _expandable(document.get("result")),
+        "result": _result(document.get("result")),
         "startTime": metrics.get("startedAt"),
         "endTime": metrics.get("completedAt"),
         "error": error and {"@type": "Thing", "name": error["code"], **error},
@@ -73,7 +73,7 @@ def _name(kind: str, identity: str) -> str:
 
 
 def _thing(kind: str, related: Any, schema_type: str | None) -> dict[str, Any]:
-    """What an execution refers to, by its id or, expanded, whole."""
+    """Return a related object, which is given by its id or, if the client had it expanded, as a document."""
     known = related if isinstance(related, dict) else {"$id": related}
     shown = {
         "@type": schema_type,
@@ -91,20 +91,22 @@ def _party(related: Any) -> dict[str, Any]:
 
 
 def _agent(assignee: dict[str, Any]) -> dict[str, Any]:
-    """Without `id` and `type`: schema.org's context has them for other names of `@id` and `@type`."""
-    more = {name: value for name, value in assignee.items() if name not in ("id", "type")}
+    """Return an assignee as an agent. Its `id` and `type` are left out, because the context of schema.org defines these
+    as aliases of `@id` and `@type`.
+    """
+    members = {name: value for name, value in assignee.items() if name not in ("id", "type")}
     kind, identity = assignee["type"], assignee["id"]
     return {
         "@type": AGENT_TYPE[kind],
         "@id": _name("agent", identity),
         "additionalType": kind,
         "identifier": identity,
-        **more,
+        **members,
     }
 
 
-def _expandable(result: Any) -> Any:
-    """The client's output as a JSON literal: nothing in it is a word of linked data."""
+def _result(result: Any) -> Any:
+    """Return a result with its output as a JSON literal, so that no member of the output is read as a term."""
     if not (isinstance(result, dict) and isinstance(result["output"], dict | list)):
         return result
     return {**result, "output": {"@type": "@json", "@value": result["output"]}}

@@ -1,6 +1,6 @@
-"""Documents of executions in few bytes, as they are stored: most of one stands in every other, too.
+"""Compresses the documents of executions for storage, with a dictionary of the text that most documents share.
 
-What is stored of one depends on the release of zlib, so two are compared by what they are unpacked to.
+The compressed bytes depend on the version of zlib, so two documents are compared after they are unpacked.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import zlib
 
 MARK = b"\1"
-"""Begins what is packed: no JSON does."""
+"""The first byte of a packed document. JSON never begins with it."""
 LARGEST = 8 * 1024
-"""Bytes that are packed, at most: PostgreSQL compresses what is larger."""
+"""Bytes of a document up to which it is packed: PostgreSQL compresses larger ones by itself."""
 WINDOW, MEMORY, LEVEL = -13, 5, 3
-"""8 KiB without a header, and a small table: to make a large one takes longer than to pack a document."""
+"""Arguments of zlib: a window of 8 KiB without a header, and a small hash table. Allocating a large one would take longer
+than packing a document."""
 
 DICTIONARY = (
     b'"forkedFrom":{"execution":"exec_","version":"checkpoint":"timestamp":"state":{"'
@@ -41,15 +42,15 @@ DICTIONARY = (
     b'"startedAt":"2026-11-01T00:00:00.000Z","completedAt":"2026-12-01T00:00:00.000Z","environment":"production",'
     b'"version":"1.0"},"version":7,"position":1'
 )
-"""What a document has, in its order: what stands at the end, and is alike in most, is found in the fewest bits."""
+"""Text of typical documents, rare text first: references to text near the end of the dictionary take the fewest bits."""
 FORM = f"{zlib.crc32(DICTIONARY):08x}"
-"""Tells what is packed by this dictionary from what is packed by another."""
+"""Identifies the dictionary: documents packed with another one cannot be unpacked with this one."""
 
 _compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, WINDOW, MEMORY, zdict=DICTIONARY)
 
 
 def pack(document: bytes) -> bytes:
-    """The document as it is stored, with `MARK` before it unless it is large."""
+    """Return a document as it is stored: packed after `MARK`, or unchanged if it is larger than `LARGEST`."""
     if len(document) > LARGEST:
         return document
     compressor = _compressor.copy()
@@ -57,10 +58,10 @@ def pack(document: bytes) -> bytes:
 
 
 def unpack(stored: bytes) -> bytes:
-    """The document of what is stored.
+    """Return the document from its stored form.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the stored bytes are damaged.
     """
     if not stored.startswith(MARK):
         return stored
@@ -75,7 +76,7 @@ def unpack(stored: bytes) -> bytes:
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values that are stored are the same, packed or not."""
+    """Whether two stored values are equal; packed documents are unpacked and compared."""
     if one == other or not (isinstance(one, bytes) and isinstance(other, bytes)):
         return one == other
     try:

@@ -1,4 +1,4 @@
-"""A step as clients see it."""
+"""The JSON of a step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from projections.representations.client_json import plain_json
 from projections.representations.values import error_document, totals_document
 
 LARGEST_CACHED = 4 * 1024
-"""Bytes that the kept JSON of a step has at most."""
+"""Bytes that the JSON of a step may have to be cached with the step."""
 
 
 def step_document(step: Step, executing: Assignee | None = None) -> dict[str, Any]:
-    """A step; the execution's assignee fills in what the step's, of the same type, leaves out."""
+    """Return a step as clients see it. Members that its assignee lacks come from `executing`, the execution's assignee,
+    unless the two differ in other members.
+    """
     shown: dict[str, Any] = {"id": step.id, "name": step.name, "status": step.status._value_}
     if step.parent is not None:
         shown["parent"] = step.parent
@@ -36,13 +38,13 @@ def step_document(step: Step, executing: Assignee | None = None) -> dict[str, An
 
 
 def step_json(step: Step, executing: Assignee | None) -> orjson.Fragment:
-    """The JSON of `step_document`, of a step whose content was opened.
+    """Return the JSON of `step_document` for a step whose content is unsealed.
 
-    A small one is kept with its step: from one command to the next most steps stay as they are.
+    The JSON is cached with the step if it is small, because a command leaves most steps unchanged.
     """
-    kept: tuple[Assignee | None, orjson.Fragment] | None = step.__dict__.get(CACHED_JSON)
-    if kept is not None and kept[0] is executing:
-        return kept[1]
+    cached: tuple[Assignee | None, orjson.Fragment] | None = step.__dict__.get(CACHED_JSON)
+    if cached is not None and cached[0] is executing:
+        return cached[1]
     content = plain_json(step_document(step, executing))
     fragment = orjson.Fragment(content)
     if len(content) <= LARGEST_CACHED:
@@ -64,12 +66,12 @@ def _add_step_outcome(shown: dict[str, Any], step: Step) -> None:
 
 
 def _step_assignee(assignee: StepAssignee, executing: Assignee | None) -> dict[str, Any]:
-    fill = executing if executing and _agrees(assignee, executing) else assignee
+    default = executing if executing and _agrees(assignee, executing) else assignee
     shown = {
         "type": assignee.type,
-        "id": assignee.id or fill.id,
-        "name": assignee.name or fill.name,
-        "model": assignee.model or fill.model,
+        "id": assignee.id or default.id,
+        "name": assignee.name or default.name,
+        "model": assignee.model or default.model,
     }
     return {name: value for name, value in shown.items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""The frames of streams as models, for those who describe or check them."""
+"""The frames of streams as models, from which the documents of the API are made and by which tests check frames."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Position = Annotated[int, Field(ge=0)]
 
 
 class WatchFrame(Shown):
-    """What all frames of watchers have. `more`: another frame of the same event follows.
+    """The members of all frames for watchers. `more`: another frame of the same event follows.
 
-    `unreadable`: what is sealed in it cannot be opened, as its key or its ciphertext is damaged.
+    `unreadable`: sealed content of the frame cannot be opened, because its key or its ciphertext is damaged.
     """
 
     execution: str
@@ -36,19 +36,19 @@ class WatchFrame(Shown):
 
     @classmethod
     def kinds(cls) -> tuple[str, ...]:
-        """Its values of `type`."""
+        """Return the values that `type` may have."""
         return get_args(cls.model_fields["type"].annotation)
 
 
 class Progress(WatchFrame):
-    """How far it has come."""
+    """The progress of the execution has changed."""
 
     type: Literal["progress"]
     progress: Percent
 
 
 class StatusChanged(WatchFrame):
-    """It has another status; `final` is false with a failure that will be retried."""
+    """The status of the execution has changed; `final` is false with a failure that will be retried."""
 
     type: Literal["status_changed"]
     status: Status
@@ -56,21 +56,21 @@ class StatusChanged(WatchFrame):
 
 
 class Completed(WatchFrame):
-    """It has ended, with a result; null once that was erased."""
+    """The execution has completed with a result; null once the result was erased."""
 
     type: Literal["completed"]
     result: ShownResult | None
 
 
 class Failed(WatchFrame):
-    """It has failed for good."""
+    """The execution has failed and will not be retried."""
 
     type: Literal["failed"]
     error: ShownError
 
 
 class Cancelled(WatchFrame):
-    """Somebody ended it."""
+    """The execution was cancelled."""
 
     type: Literal["cancelled"]
     reason: str | None
@@ -78,7 +78,7 @@ class Cancelled(WatchFrame):
 
 
 class Paused(WatchFrame):
-    """It rests, at a checkpoint."""
+    """The execution was paused at a checkpoint."""
 
     type: Literal["paused"]
     checkpoint: str
@@ -86,14 +86,14 @@ class Paused(WatchFrame):
 
 
 class Resumed(WatchFrame):
-    """It goes on from a checkpoint."""
+    """The execution was resumed from a checkpoint."""
 
     type: Literal["resumed"]
     checkpoint: str
 
 
 class Retry(WatchFrame):
-    """It has failed and will be tried again; `delay` in milliseconds."""
+    """The execution has failed and will be retried after `delay` milliseconds."""
 
     type: Literal["retry"]
     retry: Count
@@ -103,14 +103,14 @@ class Retry(WatchFrame):
 
 
 class Claimed(WatchFrame):
-    """A worker took it."""
+    """A worker has claimed the execution."""
 
     type: Literal["claimed"]
     worker: str
 
 
 class Released(WatchFrame):
-    """It is queued again, and its worker holds it no longer."""
+    """The execution is queued again, and no longer claimed by its worker."""
 
     type: Literal["released"]
     worker: str
@@ -118,27 +118,27 @@ class Released(WatchFrame):
 
 
 class Stalled(WatchFrame):
-    """It runs, but gave no sign of life since a time, for longer than its `heartbeatTimeout`."""
+    """The execution runs, but has given no sign of life since a time, for longer than its `heartbeatTimeout`."""
 
     type: Literal["stalled"]
     since: Time
 
 
 class Recovered(WatchFrame):
-    """A heartbeat came of one that was stalled. Another sign of life brings a frame of its own, or none."""
+    """A stalled execution has sent a heartbeat. Other signs of life have frames of their own, or none."""
 
     type: Literal["recovered"]
 
 
 class StepFrame(WatchFrame):
-    """Something happened to a step."""
+    """A step was started, completed, failed or skipped."""
 
     type: Literal["step.started", "step.completed", "step.failed", "step.skipped"]
     step: ShownStep
 
 
 class Log(Shown):
-    """A line of its log, live, for those who ask for `log`; it has no position and moves no cursor."""
+    """A live line of the execution's log, for clients that ask for `log`. It has no position and moves no cursor."""
 
     type: Literal["log"]
     execution: str
@@ -153,10 +153,10 @@ class Log(Shown):
 
 
 class Envelope(Shown):
-    """An event as CloudEvents 1.0; extension attributes beside these.
+    """An event as CloudEvents 1.0, with extension attributes.
 
-    `state`, with `include=execution` only, is the execution after its event, and no attribute.
-    `unreadable`: the event cannot be opened, as its key or its ciphertext is damaged; `data` is null.
+    `state`, only with `include=execution`, is the execution after the event; it is not a CloudEvents attribute.
+    `unreadable`: the event cannot be opened, because its key or its ciphertext is damaged; `data` is null.
     """
 
     specversion: Literal["1.0"]
@@ -178,57 +178,57 @@ class Envelope(Shown):
 
 
 class ControlFrame(Value):
-    """About the stream itself. As a server-sent event its `type` stands in `event:` only."""
+    """A frame about the stream itself. As a server-sent event it has its `type` only in `event:`."""
 
     position: Position
 
     @classmethod
     def kind(cls) -> str:
-        """Its value of `type`."""
+        """Return the value of `type`."""
         kind: str = cls.model_fields["type"].default
         return kind
 
 
 class Checkpoint(ControlFrame):
-    """Nothing matched up to here: keep this cursor."""
+    """No event up to this position matched the filter: store this cursor."""
 
     type: Literal["checkpoint"] = "checkpoint"
 
 
 class CaughtUp(ControlFrame):
-    """The past is done; what follows happens now. Keep the id of the log with your cursor."""
+    """All past events were sent; the following ones are live. Store the id of the log with your cursor."""
 
     type: Literal["caught-up"] = "caught-up"
     log: str
 
 
 class FellBehind(ControlFrame):
-    """You read too slowly, and get events from the store until you are caught up; no log lines."""
+    """You read too slowly: until you have caught up, you get events from the store, and no log lines."""
 
     type: Literal["fell-behind"] = "fell-behind"
 
 
 class Closing(ControlFrame):
-    """The server ends; come back after so many milliseconds."""
+    """The server is stopping: reconnect after `retry` milliseconds."""
 
     type: Literal["closing"] = "closing"
     retry: Count
 
 
 class Pause(Value):
-    """Wait, or go on."""
+    """Pause the stream, or continue it."""
 
     pause: bool
 
 
 class Seek(Value):
-    """Go on from another position."""
+    """Continue from another position."""
 
     seek: Position
 
 
 class Speed(Value):
-    """Replay the past so many times faster; 0 is as fast as can be."""
+    """Replay the past `speed` times faster than it happened; 0 is as fast as possible."""
 
     speed: Annotated[float, Field(ge=0, le=1_000_000)]
 

@@ -1,4 +1,4 @@
-"""The parts of an execution that are alike wherever they are shown."""
+"""The JSON of parts that executions, steps and catalog entries share."""
 
 from __future__ import annotations
 

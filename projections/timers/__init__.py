@@ -1,1 +1,1 @@
-"""What is due to happen by itself: retries, timeouts and automatic checkpoints of executions."""
+"""The view of timers: when the retries, timeouts and automatic checkpoints of executions are due."""

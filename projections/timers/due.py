@@ -1,4 +1,4 @@
-"""Which timers are due, asked of the read model."""
+"""Reads from the read model which timers are due."""
 
 from __future__ import annotations
 
@@ -15,38 +15,37 @@ DUE = f"""SELECT {NAMES} FROM timers WHERE (due, execution) > (%b, %b) AND due <
     ORDER BY due, execution LIMIT %b"""
 FIRST = "SELECT min(due) FROM timers WHERE due > %b"
 SURE = "least(retry_at, active_since + (timeout - worked) * interval '1 millisecond')"
-"""When a retry or a timeout comes. A checkpoint comes only where something has happened, which the read model does not know."""
+"""SQL for the time at which a retry or a timeout is due. Checkpoints are left out: one is saved only if the execution has
+had events since the last one, which the read model does not know."""
 COMES = f"CASE WHEN due >= %b THEN due ELSE {SURE} END"
-"""When a timer comes: `due`, unless that is of a checkpoint that comes no more (`Timer.next`)."""
+"""SQL for the time at which a timer will fire: `due`, unless that is a checkpoint that is too late (`Timer.next`)."""
 LATE = f"SELECT count(*), min({SURE}) FROM timers WHERE due <= %b AND {SURE} <= %b"
 NEXT = f"""SELECT {NAMES} FROM (SELECT *, {COMES} AS comes FROM timers WHERE due IS NOT NULL) AS due
     WHERE comes IS NOT NULL ORDER BY comes LIMIT %b"""
 
 
 class LateTimers(NamedTuple):
-    """How many timers are due, and since when the oldest of them is."""
+    """The number of timers that are due, and the due time of the oldest."""
 
     number: int
     oldest: datetime | None
 
     def seconds(self, now: datetime) -> float:
-        """How late the oldest is."""
+        """Return how late the oldest timer is, in seconds."""
         return 0.0 if self.oldest is None else max(0.0, (now - self.oldest).total_seconds())
 
 
 async def due(
     connection: AsyncConnection, after: tuple[datetime, str], until: datetime, limit: int
 ) -> list[Timer]:
-    """The timers that are due until a time, the earliest first, from after one: when that is due, and the
-    execution that it is of.
-    """
+    """Return timers that are due by `until`, the earliest first, beginning after a due time and an execution."""
     values = (*after, until, limit)
     cursor = await connection.execute(DUE, values, prepare=True, binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]
 
 
 async def next_due(connection: AsyncConnection, after: datetime) -> datetime | None:
-    """When the first timer after a time is due; None where there is none."""
+    """Return the due time of the first timer after a time; None if there is none."""
     cursor = await connection.execute(FIRST, (after,), prepare=True, binary=True)
     row = await cursor.fetchone()
     assert row is not None
@@ -55,7 +54,7 @@ async def next_due(connection: AsyncConnection, after: datetime) -> datetime | N
 
 
 async def late(connection: AsyncConnection, now: datetime) -> LateTimers:
-    """The retries and timeouts that are due and were not fired, or of which the read model does not know yet that they were."""
+    """Return how many retries and timeouts are due and not fired yet, as far as the read model has followed the log."""
     cursor = await connection.execute(LATE, (now, now), binary=True)
     row = await cursor.fetchone()
     assert row is not None
@@ -63,6 +62,6 @@ async def late(connection: AsyncConnection, now: datetime) -> LateTimers:
 
 
 async def read_upcoming(connection: AsyncConnection, now: datetime, limit: int) -> list[Timer]:
-    """The timers that come next, the earliest first; those that are late come before them."""
+    """Return the timers that fire next, the earliest first, including those that are late."""
     cursor = await connection.execute(NEXT, (now - CHECKPOINT_LATE, limit), binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]

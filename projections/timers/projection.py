@@ -1,4 +1,4 @@
-"""The read model of what is due: one narrow row for each execution that may still go on."""
+"""The read model of timers: one narrow row for each execution that has not ended for good."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from projections.engine.row_cache import RowCache
 from projections.timers.timer import CONCERNED, Timer, after
 
 CAPACITY = 5_000
-"""Timers that are kept between pages, at some 300 bytes each."""
+"""Timers that are cached between pages, of about 300 bytes each."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS timers (
@@ -38,7 +38,7 @@ DROP = "DELETE FROM timers WHERE execution = ANY(%b::text[])"
 
 
 class Timers:
-    """Follows the events that move a timer. Who acts on it is `workers.timers`."""
+    """The view of timers. `workers.timers` fires them."""
 
     name: ClassVar[str] = "timers"
     schema: ClassVar[str] = SCHEMA
@@ -48,17 +48,17 @@ class Timers:
     compared: ClassVar[Mapping[str, str]] = {"timers": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._known = RowCache(capacity, LOAD, lambda rows: {row[0]: Timer(*row) for row in rows})
+        self._cache = RowCache(capacity, LOAD, lambda rows: {row[0]: Timer(*row) for row in rows})
 
     def forget(self) -> None:
-        """Drop what is kept between pages."""
-        self._known.clear()
+        """Drop the timers cached between pages."""
+        self._cache.clear()
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        """Fold the page onto the timers it touches."""
-        rows, changed, ended = await self._known.fold(connection, page, after)
+        """Apply the page to the timers of its executions."""
+        rows, changed, ended = await self._cache.fold(connection, page, after)
         if changed:
             await connection.execute(STORE, columns(ARRAYS, changed), prepare=True)
         if ended:
             await connection.execute(DROP, (ended,), prepare=True)
-        self._known.put(rows)
+        self._cache.put(rows)

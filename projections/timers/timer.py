@@ -1,4 +1,4 @@
-"""The next due time of an execution, and how events change it."""
+"""The timer of an execution, and how events change it."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ CONCERNED: tuple[type[Event], ...] = (
     ExecutionCompleted,
     ExecutionCancelled,
 )
-"""The events that move a timer; most events of a log do not."""
+"""The events that change a timer. Most events of a log do not."""
 MILLISECOND = timedelta(milliseconds=1)
 
 
 class Timer(NamedTuple):
-    """The clocks of one execution; a row of `timers`, in its order.
+    """The times that matter for one execution: a row of `timers`, with its columns in order.
 
-    `timeout` and `worked`, the working time of this attempt up to `active_since`, are milliseconds.
-    `active_since` is set while it works, `retry_at` while it waits for a retry. `due` is when the first
-    of retry, timeout and checkpoint is due; None where nothing is.
+    `timeout` and `worked` are in milliseconds; `worked` is the working time of the current attempt up to `active_since`.
+    `active_since` is set while the execution works, `retry_at` while it waits for a retry. `due` is the earliest due time
+    of retry, timeout and checkpoint; None if none is due at any time.
     """
 
     execution: str
@@ -62,20 +62,22 @@ class Timer(NamedTuple):
 
     @property
     def times_out_at(self) -> datetime | None:
-        """When this attempt will have worked for too long."""
+        """The time at which the current attempt exceeds its timeout; None without one, or while no time is counted."""
         if self.active_since is None or self.timeout is None:
             return None
         return self.active_since + (self.timeout - self.worked) * MILLISECOND
 
     @property
     def checkpoint_due(self) -> datetime | None:
-        """When it will have run for 15 minutes since its last checkpoint."""
+        """The time at which the next automatic checkpoint is due; None unless the execution is running."""
         if self.status != Status.RUNNING or self.active_since is None:
             return None
         return checkpoint_due(self.active_since, self.checkpoint_at)
 
     def next(self, now: datetime) -> tuple[str, datetime] | None:
-        """What comes first, and when: a retry, a timeout or a checkpoint. One that is very late comes no more."""
+        """Return the name and time of the earliest of retry, timeout and checkpoint. A checkpoint that is later than
+        `CHECKPOINT_LATE` is left out, because it is not saved any more.
+        """
         checkpoint = self.checkpoint_due
         if checkpoint is not None and checkpoint < now - CHECKPOINT_LATE:
             checkpoint = None
@@ -88,17 +90,19 @@ class Timer(NamedTuple):
         return min(known, key=itemgetter(1), default=None)
 
     def with_due(self) -> Timer:
-        """The same, with `due` as the rest of it says."""
+        """Return the timer with `due` computed from its other fields."""
         candidates = (self.retry_at, self.times_out_at, self.checkpoint_due)
         return self._replace(due=min(filter(None, candidates), default=None))
 
 
 def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
-    """The timer after an event that is `CONCERNED`; None where the execution has ended for good. One that has failed
-    has not: it may be tried again at any time, and that event does not say what its timeout is.
+    """Return the timer after an event of `CONCERNED`; None if the execution has ended for good.
+
+    A failed execution keeps its timer, because it may be retried at any time, and the event of the retry does not have
+    the timeout.
 
     Raises:
-        LookupError: the execution is not known.
+        LookupError: the execution has no timer.
     """
     event = recorded.event
     if isinstance(event, ExecutionCreated):
@@ -115,7 +119,7 @@ def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
     if isinstance(event, ExecutionCompleted | ExecutionCancelled):
         return None
     if timer is None and isinstance(event, ExecutionUpdated):
-        return None  # tags and metadata may change after the end, too
+        return None  # tags and metadata may be updated after the end
     if timer is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
     return _apply(timer, event, recorded.when).with_due()
@@ -147,7 +151,7 @@ def _apply(timer: Timer, event: Event, when: datetime) -> Timer:
 
 
 def _stop(timer: Timer, status: Status, when: datetime) -> Timer:
-    """In a status in which no working time passes."""
+    """Return the timer in a status in which no working time is counted."""
     worked = timer.worked
     if timer.active_since is not None:
         worked += in_milliseconds(max(when - timer.active_since, NO_TIME))
