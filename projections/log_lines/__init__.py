@@ -1,1 +1,1 @@
-"""Log lines of executions: telemetry beside the events."""
+"""The log lines of executions: telemetry that is stored beside the events."""

@@ -1,4 +1,4 @@
-"""A log line: as the tables have it, and as clients see it; and what the server notes of events."""
+"""A log line as it is stored and as clients see it, and the lines that the server derives from events (notes)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from domain.model import Event, Recorded
 from domain.sealing import Ciphertext
 
 OF_SERVER, OF_CLIENT = 0, 1
-"""Where a line is from: the server notes it of an event, or a worker sent it."""
+"""The origin of a line: the server derived it from an event, or a worker sent it."""
 NOTED_EVENTS = (
     ExecutionFailed.type,
     RetryScheduled.type,
@@ -31,9 +31,9 @@ NOTED_EVENTS = (
 
 
 class StoredLine(NamedTuple):
-    """A line as the tables have it: `said` in the clear, `sealed` the token of the rest.
+    """A line as it is stored. `said` is the part of the message that is not sealed, `sealed` the token of the rest.
 
-    The `id` of what the server noted is the position of the event; `at` is when it was recorded.
+    `at` is the time of the recording. The `id` of a line of the server is the position of the event.
     """
 
     occurred_at: datetime
@@ -47,7 +47,7 @@ class StoredLine(NamedTuple):
 
 
 class LineSortKey(NamedTuple):
-    """What the lines of an execution are ordered by: their time first."""
+    """The sort values of a line among the lines of its execution, which are ordered by time."""
 
     at: datetime
     origin: int
@@ -55,12 +55,12 @@ class LineSortKey(NamedTuple):
 
     @classmethod
     def of(cls, line: StoredLine) -> Self:
-        """That of a line."""
+        """Return the sort values of a line."""
         return cls(line.occurred_at, line.origin, line.id)
 
 
 class LogFilter(NamedTuple):
-    """Which lines: `since` is inclusive, `until` exclusive; `text` is somewhere in the message."""
+    """A filter for lines. `since` is inclusive, `until` exclusive; `text` must occur in the message."""
 
     level: Sequence[LogLevel] = ()
     step: str | None = None
@@ -70,7 +70,7 @@ class LogFilter(NamedTuple):
 
 
 def filter_sql(only: LogFilter) -> tuple[list[str], list[Any]]:
-    """The conditions of a filter, and their values in order; a text cannot be asked for in the table."""
+    """Return the SQL conditions of a filter, and their values in order. `text` is left out: messages are sealed in SQL."""
     parts: list[str] = []
     values: list[Any] = []
     limits = (
@@ -87,7 +87,7 @@ def filter_sql(only: LogFilter) -> tuple[list[str], list[Any]]:
 
 
 def line_document(line: StoredLine, key: DataKey | None) -> dict[str, Any]:
-    """A line as clients see it; where the key was destroyed, or is damaged, its content is null."""
+    """Return a line as clients see it; its content is null if the key was destroyed, or key or content are damaged."""
     found: dict[str, Any] = {
         "timestamp": format_time(line.occurred_at),
         "recordedAt": format_time(line.at),
@@ -114,7 +114,7 @@ def _content(line: StoredLine, key: DataKey | None) -> dict[str, Any]:
 
 
 def note_of(recorded: Recorded) -> StoredLine:
-    """What the server notes of one of `NOTED_EVENTS`, its sealed fields as `Ciphertext`."""
+    """Return the line that the server derives from an event of `NOTED_EVENTS`, whose sealed fields are `Ciphertext`."""
     level, step, said, token = _note(recorded.event)
     return StoredLine(
         recorded.when, OF_SERVER, recorded.position, recorded.at, level, step, said, token
@@ -122,7 +122,7 @@ def note_of(recorded: Recorded) -> StoredLine:
 
 
 def _note(event: Event) -> tuple[LogLevel, str | None, str, str | None]:
-    """Level, step, what stands in the clear, and the token of the rest."""
+    """Return the level, the step, the part of the message that is not sealed, and the token of the rest."""
     match event:
         case ExecutionFailed(error=error):
             return "error", error.step or None, f"{error.code}: ", _token(error.message)
@@ -138,14 +138,14 @@ def _note(event: Event) -> tuple[LogLevel, str | None, str, str | None]:
 
 
 def _retry(event: RetryScheduled) -> str:
-    """Which of the retries of the policy it is; one that goes beyond the policy somebody asked for."""
+    """Return the number of a retry of the policy; a retry beyond the policy was requested, so it is `manual`."""
     if event.max_retries is None or event.retry > event.max_retries:
         return "manual"
     return f"attempt {event.retry}/{event.max_retries}"
 
 
 def _token(content: object) -> str:
-    assert isinstance(content, Ciphertext)  # a view is never shown anything else
+    assert isinstance(content, Ciphertext)  # views get events with their fields sealed
     return content.token
 
 

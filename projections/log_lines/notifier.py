@@ -1,4 +1,4 @@
-"""Wakes those who follow the log lines of an execution when there are new ones: one query for all."""
+"""Wakes the followers of an execution's log lines when there are new lines, by one query for all followers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from projections.log_lines.model import NOTED_EVENTS
 from projections.log_lines.tail import LogLineTail
 
 POLL = 0.25
+"""Seconds between two looks for new lines, and before the next look after an outage."""
 GATHER = 0.02
+"""Seconds after a look in which further lines gather."""
 REPAIR = 1.0
+"""Seconds before the next look after an unexpected error."""
 KIND = "execution/"
 
 log = structlog.get_logger()
 
 
 class LineSubscription:
-    """Somebody who follows one execution. `noted` says that the server may have noted something."""
+    """A follower of one execution. `noted` is set when the server may have added lines of its own (notes)."""
 
     def __init__(self, wake: Wake) -> None:
         self.wake = wake
@@ -34,10 +37,10 @@ class LineSubscription:
 
 
 class LogLineNotifier:
-    """Looks for new lines, and for new notes of the server, while somebody follows any.
+    """Looks for new lines of workers and new notes of the server while there are followers.
 
-    `noted` is how far the view of the notes is. A wake is a hint, and what wakes too seldom is only
-    late: a follower reads by its own cursor, and now and then without being woken.
+    `noted` returns the position of the view of notes. A wake is only a hint: a follower reads by its own cursor, and now
+    and then without a wake, so a missed wake only delays lines.
     """
 
     def __init__(self, store: Store, noted: Callable[[], int]) -> None:
@@ -47,30 +50,30 @@ class LogLineNotifier:
         self._position = 0
         self._followers: defaultdict[str, set[LineSubscription]] = defaultdict(set)
         self._wake = Wake()
-        self._beginning = asyncio.Lock()
-        self._began = False
+        self._begin_lock = asyncio.Lock()
+        self._is_looking = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Look, while somebody follows."""
+        """Start the task that looks for new lines while there are followers."""
         self._task = asyncio.create_task(self._run(), name="log line notifier")
 
     async def stop(self) -> None:
-        """Stop looking."""
+        """Stop the task."""
         if self._task is not None:
             await cancel(self._task)
 
     def wake(self) -> None:
-        """Lines were appended by this process; those of others are found by looking."""
-        if self._began:
+        """Look at once, because this process has appended lines. Lines of other processes are found by polling."""
+        if self._is_looking:
             self._wake.set()
 
     @asynccontextmanager
     async def of(self, execution: str, wake: Wake) -> AsyncIterator[LineSubscription]:
-        """Woken by whatever comes to light from here on.
+        """Follow an execution until the block ends: `wake` is set whenever new lines are found from now on.
 
         Raises:
-            Overloaded: the database is away.
+            Overloaded: the database is unavailable.
         """
         follower = LineSubscription(wake)
         self._followers[execution].add(follower)
@@ -86,8 +89,8 @@ class LogLineNotifier:
     async def _run(self) -> None:
         while True:
             if not self._followers:
-                self._began = False
-            await self._wake.wait(POLL if self._began else None)
+                self._is_looking = False
+            await self._wake.wait(POLL if self._is_looking else None)
             try:
                 if self._followers:
                     await self._begin()
@@ -100,11 +103,11 @@ class LogLineNotifier:
                 await asyncio.sleep(REPAIR)
 
     async def _begin(self) -> None:
-        async with self._beginning:
-            if not self._began:
+        async with self._begin_lock:
+            if not self._is_looking:
                 self._position = self._noted()
                 await self._tail.begin()
-                self._began = True
+                self._is_looking = True
 
     async def _find_new_lines(self) -> None:
         self._wake_subscribers(await self._tail.executions(), noted=False)

@@ -1,4 +1,4 @@
-"""The log lines that the server itself writes: what follows from failures, retries and ends."""
+"""The view of notes: the log lines that the server derives from failures, retries, completions and cancellations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOTE = f"""INSERT INTO log_notes SELECT * FROM unnest({placeholders(ARRAYS)})
 
 
 class LogLineProjection:
-    """The view: what the server notes of failures, retries, completions and cancellations."""
+    """The view of notes."""
 
     name: ClassVar[str] = "logs"
     schema: ClassVar[str] = SCHEMA
@@ -41,10 +41,10 @@ class LogLineProjection:
     compared: ClassVar[Mapping[str, str]] = {"log_notes": "true"}
 
     def forget(self) -> None:
-        """There is nothing to forget."""
+        """Do nothing: no states are cached."""
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        """One line for each event."""
+        """Write one line for each event."""
         rows = [
             (aggregate_id(event.stream), line.occurred_at, line.id, *line[3:])
             for event, line in zip(page, map(note_of, page), strict=True)

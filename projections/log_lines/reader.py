@@ -1,9 +1,9 @@
-"""Log lines by the time they are of: what workers sent, and what the server notes on its own.
+"""Reads the log lines of an execution in the order of their times: those of workers, and the notes of the server.
 
-Lines are telemetry, not events. Those of workers are in `log_lines`, which the writer appends to and
-no rebuild touches, as they are nowhere else; the server's follow from events and are in `log_notes`,
-which is the projection. Those of workers of days that are past are in archive files. Readers get them by
-time. Messages and contexts are sealed: to search in them, lines are opened one after the other.
+Lines are telemetry, not events. Lines of workers are in the table `log_lines`, to which the writer appends; they exist
+nowhere else, so no rebuild touches them. Notes of the server follow from events, and are in the projection `log_notes`.
+Lines of workers of past days may be in archive files. Messages and contexts are sealed, so a search opens one line after
+the other.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from projections.log_lines.model import (
 )
 
 LATEST = 100
+"""Lines that an execution's document shows."""
 SEARCHED, SEARCHED_AT_ONCE = 5_000, 500
-"""Lines that one request for a text opens at most, and between two moments for other requests."""
+"""Lines that a search for a text opens: at most, and before it lets other requests run."""
 EARLIER = timedelta(days=1)
-"""No line of an execution was recorded so long before its creation, by whichever clock."""
+"""No line is recorded so long before the creation of its execution, even if clocks differ."""
 READ = """SELECT line.*, more.value FROM (SELECT {more} AS value) AS more LEFT JOIN (
         (SELECT occurred_at, 0 AS origin, id, at, level, step, said, sealed FROM log_notes
             WHERE {where} AND (occurred_at, 0, id) {beyond} (%s, %s, %s)
@@ -51,14 +52,14 @@ BEFORE_ALL, AFTER_ALL = LineSortKey(FIRST, -1, 0), LineSortKey(LAST, 2, 0)
 
 
 class LogLinePage(NamedTuple):
-    """Lines as clients see them, and the cursor of the next page, if any."""
+    """A page of lines as clients see them, and the cursor of the next page, if any."""
 
     data: list[dict[str, Any]]
     next_cursor: str | None
 
 
 class LogLinePages:
-    """Reads the lines of workers together with the server's."""
+    """Reads pages of lines of workers and notes of the server."""
 
     def __init__(self, store: Store, archive: ArchivedLines | None = None) -> None:
         self._store = store
@@ -75,26 +76,26 @@ class LogLinePages:
         archived: bool = False,
         created: datetime = FIRST,
     ) -> LogLinePage:
-        """A page of lines, by the time they are of. Whether the execution exists is not asked; `created`
-        is when that was, where it is known. Of a search the page ends where enough was searched, too.
+        """Return a page of lines in the order of their times. `created` is the time at which the execution was created,
+        if known; it need not exist. A page of a search for a text also ends after `SEARCHED` lines.
 
         Raises:
-            Invalid: the cursor is not one of these pages.
+            Invalid: the cursor is not that of such a page.
             Damaged: an archive file is missing or damaged.
-            Overloaded: the archive cannot be reached, or the database is away.
+            Overloaded: the archive or the database is unavailable.
         """
         sort_key = _decode_cursor(cursor) if cursor else AFTER_ALL if descending else BEFORE_ALL
         size = limit if only.text is None else max(limit, SEARCHED_AT_ONCE)
         stream = f"execution/{execution}"
         key = (await self._store.keys([stream]))[stream]
-        wanted = _search(only.text)
+        has_text = _search(only.text)
         found: list[dict[str, Any]] = []
         for _ in range(1 if only.text is None else SEARCHED // size):
             reading = LineQuery(execution, only, sort_key, size + 1, descending)
             lines = await self._lines(reading, created, archived=archived)
             for line in lines[:size]:
                 sort_key = LineSortKey.of(line)
-                if wanted(opened := line_document(line, key)):
+                if has_text(opened := line_document(line, key)):
                     found.append(opened)
                 if len(found) == limit:
                     break
@@ -107,7 +108,7 @@ class LogLinePages:
     async def latest(
         self, execution: str, limit: int = LATEST, created: datetime = FIRST
     ) -> tuple[list[dict[str, Any]], int]:
-        """The last lines that are not archived, oldest first, and how many there are in all."""
+        """Return the last lines that are not archived, oldest first, and the number of all lines, archived ones included."""
         reading = LineQuery(execution, LogFilter(), AFTER_ALL, limit + 1, descending=True)
         stream = f"execution/{execution}"
         key = (await self._store.keys([stream]))[stream]
@@ -124,7 +125,9 @@ class LogLinePages:
     async def _lines(
         self, reading: LineQuery, created: datetime, *, archived: bool
     ) -> list[StoredLine]:
-        """Lines in order, archived ones among them. A line that is on its way is in one of both."""
+        """Return lines in order, with archived ones if wanted. One snapshot is read, so a line that is being archived is
+        found either in the table or in a file.
+        """
         async with self._store.reader() as connection:
             if not archived:
                 return await _rows(connection, reading, created)
@@ -132,9 +135,9 @@ class LogLinePages:
                 await connection.execute(ONE_MOMENT)
                 rows = await _rows(connection, reading, created)
                 files = await files_of(connection, reading.execution)
-        return await self._together(rows, files, reading)
+        return await self._add_archived(rows, files, reading)
 
-    async def _together(
+    async def _add_archived(
         self, rows: list[StoredLine], files: list[FileOfLines], reading: LineQuery
     ) -> list[StoredLine]:
         if not files or self._archive is None:
@@ -151,19 +154,21 @@ async def _rows(
 
 
 def _lines_of(rows: Sequence[Sequence[Any]]) -> list[StoredLine]:
-    """Where there is no line, there is one row without."""
+    """Return the lines in rows. Without lines, there is a single row that has none."""
     return [StoredLine(*row[:-1]) for row in rows if row[0] is not None]
 
 
 def _page(reading: LineQuery, created: datetime, more: str = NOTHING_MORE) -> tuple[str, list[Any]]:
-    """A page of the tables, each row with one thing more. What the sort key says is said again in words
-    that an index understands, and from when on lines were recorded, so that few partitions are read.
+    """Return SQL for a page of lines, each row with the value of `more` at its end, and the values to bind.
+
+    The condition on the sort key is repeated as a condition on `occurred_at` alone, which an index can use, and a lower
+    limit on `at` is added, so that few partitions are read.
     """
     execution, only, sort_key, limit, descending = reading
     direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
     parts = ["execution = %s", f"occurred_at {beyond}= %s"]
     values: list[Any] = [execution, sort_key.at]
-    if created - FIRST > EARLIER:  # otherwise it is unknown, or there is no time so much earlier
+    if created - FIRST > EARLIER:  # else it is unknown, or the difference is out of range
         parts.append("at >= %s")
         values.append(created - EARLIER)
     chosen, filters = filter_sql(only)
@@ -176,7 +181,7 @@ def _page(reading: LineQuery, created: datetime, more: str = NOTHING_MORE) -> tu
 
 
 def _search(text: str | None) -> Callable[[dict[str, Any]], bool]:
-    """Whether a message has a text, in whichever case."""
+    """Return a function that tests whether the message of a line has a text, ignoring case."""
     if text is None:
         return lambda _: True
     folded = text.casefold()

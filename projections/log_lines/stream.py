@@ -1,4 +1,4 @@
-"""The log lines of one execution in the order in which they were recorded, from a cursor on."""
+"""Reads the log lines of one execution in the order of their recording, after a cursor."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from projections.log_lines.model import OF_SERVER, LogFilter, StoredLine, filter
 from projections.log_lines.tail import LARGEST, LAST
 
 PAGE = 500
+"""Lines that are read at a time."""
 IDS = 20_000
+"""Ids of lines that are read at a time."""
 NEAR = 20_000
-"""So many ids of all executions are looked through faster than all lines of one."""
+"""The number of newest lines, of all executions, up to which scanning them is faster than using the index of the
+execution."""
 CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 NOTES = """SELECT occurred_at, 0, id, at, level, step, said, sealed FROM log_notes
     WHERE execution = %s AND id > %s {only} ORDER BY id LIMIT %s"""
-# OFFSET 0 keeps PostgreSQL from reading the lines of all executions, by the index of the ids.
+# OFFSET 0 keeps PostgreSQL from reading the lines of all executions along the index of ids.
 AMONG_ALL = """SELECT id FROM (SELECT * FROM log_lines WHERE id > %s AND id <= %s OFFSET 0) AS near
     WHERE execution = %s {only} ORDER BY id LIMIT %s"""
 OF_ITS_OWN = """SELECT id FROM (SELECT id FROM log_lines
@@ -42,10 +45,9 @@ HEADS = f"SELECT (SELECT position FROM head), ({LAST})"
 
 
 class LogCursor(NamedTuple):
-    """A cursor: after the server's note of this position, and after the line with this id.
+    """A cursor: after the note of the server with this position, and after the line of a worker with this id.
 
-    Both only grow, and each becomes visible in its order, so what is behind a cursor is behind it for
-    good.
+    Notes and lines each become visible in the order of their numbers, so none is ever added before a cursor.
     """
 
     note: int = 0
@@ -56,34 +58,34 @@ class LogCursor(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> LogCursor:
-        """A cursor from its text. Raises ValueError."""
+        """Return the cursor from its text. Raises ValueError if the text is no cursor."""
         found = CURSOR.fullmatch(text)
         if found is None:
             raise ValueError("a cursor of log lines is like 17-3041")
         return cls(int(found[1]), int(found[2]))
 
     def after(self, line: StoredLine) -> LogCursor:
-        """The cursor after this one's next line."""
+        """Return the cursor after `line`, which is the next line after this cursor."""
         if line.origin == OF_SERVER:
             return self._replace(note=line.id)
         return self._replace(line=line.id)
 
 
 class RecordedLine(NamedTuple):
-    """A line as clients see it, and the cursor after it."""
+    """A line as clients see it, and the cursor after the line."""
 
     cursor: LogCursor
     line: dict[str, Any]
 
 
 class LogLineReader:
-    """Reads the lines of executions, those of workers and the server's, by their cursors."""
+    """Reads the lines of workers and the notes of the server by cursors."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def since(self, execution: str, at: datetime) -> LogCursor:
-        """The cursor before the first line that was recorded at a time or later."""
+        """Return the cursor before the first line that was recorded at a time or later."""
         notes, lines = await self._one(FIRST_SINCE, {"id": execution, "at": at})
         newest = await self.newest(execution)
         return LogCursor(
@@ -92,19 +94,19 @@ class LogLineReader:
         )
 
     async def exists(self, cursor: LogCursor) -> bool:
-        """Whether a cursor is of the past: not ahead of all that was ever recorded."""
+        """Whether a cursor may be genuine: it is not ahead of the newest event and line of the whole log."""
         note, line = await self._one(HEADS, {})
         return cursor.note <= int(note) and cursor.line <= int(line)
 
     async def newest(self, execution: str) -> LogCursor:
-        """The cursor after all lines that there are."""
+        """Return the cursor after all present lines of an execution."""
         notes, lines = await self._one(NEWEST, {"id": execution})
         return LogCursor(notes or 0, lines or 0)
 
     async def pages(
         self, execution: str, only: LogFilter, after: LogCursor
     ) -> AsyncGenerator[list[RecordedLine]]:
-        """The lines after a cursor that pass the filter, page by page, none of them empty."""
+        """Yield the lines after a cursor that pass the filter, in pages that are never empty."""
         stream = f"execution/{execution}"
         ids: list[int] = []
         more = True
@@ -121,7 +123,7 @@ class LogLineReader:
             more = more or len(notes) == PAGE
             key = (await self._store.keys([stream]))[stream]
             page: list[RecordedLine] = []
-            for line in merge(notes, lines, key=lambda one: one.at):
+            for line in merge(notes, lines, key=lambda each: each.at):
                 after = after.after(line)
                 page.append(RecordedLine(after, line_document(line, key)))
             if page:

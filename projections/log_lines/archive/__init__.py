@@ -1,1 +1,1 @@
-"""Log lines of days that are past: in files, and how they come there and are read from there."""
+"""The archive of log lines: files with the lines of past days, how they are written, read and verified."""

@@ -1,4 +1,4 @@
-"""Lines of a day, from the table into a file of the archive. It takes long: call it in a thread."""
+"""Exports lines of a day from the table into a file of the archive. This takes long: call it in a thread."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from projections.log_lines.archive import parquet
 from projections.log_lines.archive.days import EXPORTED, Day, content_of
 
 LARGEST = 256 * 1024 * 1024
-"""Bytes of lines, as the table has them, after which a file ends."""
+"""Bytes of exported CSV after which a file ends."""
 MOST_NAMES = 100
-"""Files of others that may be where one of ours would be."""
+"""Names that are tried for a file if the archive already has other files of these names."""
 FOLDER = "log-lines"
 
 
 class ExportedLines(NamedTuple):
-    """Lines that were exported: how many, their first and last id."""
+    """The number of exported lines, and their first and last id."""
 
     lines: int
     first: int
@@ -44,7 +44,7 @@ class ExportedLines(NamedTuple):
 
 
 class Exporter:
-    """Writes files, and reads back what was written. Temporary files are in `work`."""
+    """Writes files to the archive, and verifies them by reading them back. Temporary files are in `work`."""
 
     def __init__(self, conninfo: str, schema: str, files: ArchiveFiles, work: Path) -> None:
         self._conninfo = conninfo
@@ -53,10 +53,10 @@ class Exporter:
         self._work = work
 
     def export(self, day: Day, after: int) -> ArchiveFile:
-        """A file with the next lines of a day, after an id; there are some.
+        """Write the next lines of a day after an id, of which there must be some, to a file, and return the file.
 
         Raises:
-            ArchiveFailed: it cannot be written, or does not have what the table has.
+            ArchiveFailed: the file cannot be written, or does not have the lines of the table.
         """
         require_installed()
         with self._folder() as work:
@@ -71,16 +71,20 @@ class Exporter:
         raise ArchiveFailed(f"there are {MOST_NAMES} other files where {name} would be")
 
     def _write(self, day: Day, after: int, target: Path) -> tuple[ExportedLines, parquet.Content]:
-        """A file with the next lines, and what the table has of them, which it sums up by itself meanwhile."""
+        """Write the next lines to a local file, and return them with the content that the table has of them. PostgreSQL
+        computes that while the file is being sorted and written.
+        """
         with parquet.new_file(target) as lines:
-            with self._connect() as connection:  # its last query may be cancelled late
+            with (
+                self._connect() as connection
+            ):  # used only once, as its cancel request may arrive late
                 part = _export(connection, day, after, lines)
             lines.close()
             with self._connect() as connection:
                 return part, content_of(connection, day, part.first, part.last)
 
     def has_lines(self, day: Day, file: ArchiveFile) -> bool:
-        """Whether a file that was recorded is there, and has the lines that are in the table.
+        """Whether the archive has a recorded file, undamaged and with the lines that the table still has.
 
         Raises:
             ArchiveAway: the archive cannot be reached.
@@ -98,7 +102,7 @@ class Exporter:
     def _find(
         self, name: str, work: Path, expected: parquet.Content, part: ExportedLines
     ) -> ArchiveFile | None:
-        """A file as it was read back; None where it does not have the lines."""
+        """Read a file back from the archive and return it; None if it does not have the lines."""
         with suppress(Damaged), self._files.local(name, work) as path:
             if parquet.content(name, path) == expected:
                 size, digest = path.stat().st_size, digest_of(path)
@@ -107,7 +111,7 @@ class Exporter:
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:
-        """A folder for what is on its way; one that a crash has left is of nobody."""
+        """Yield a new temporary folder. A folder that a crash has left is never used again."""
         self._work.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self._work) as folder:
             yield Path(folder)
@@ -129,7 +133,7 @@ def _export(connection: Connection[Any], day: Day, after: int, target: BinaryIO)
         cursor.copy(EXPORTED, {**day.bounds, "after": after}) as copy,
     ):
         for data in rows_of(copy, connection.pgconn):
-            if size >= LARGEST:  # what is on its way is for the next file
+            if size >= LARGEST:  # rows that arrive after the cancel request belong to the next file
                 continue
             lines += 1
             size += target.write(data)
@@ -140,8 +144,8 @@ def _export(connection: Connection[Any], day: Day, after: int, target: BinaryIO)
 
 
 def rows_of(copy: Copy, connection: PGconn) -> Iterator[Buffer]:
-    """The rows of a COPY. Those that have arrived are taken as they are: to wait for each, as psycopg does, takes
-    several times as long.
+    """Yield the rows of a COPY. Rows that have already arrived are taken from libpq at once: psycopg would poll for each
+    row, which takes several times as long.
     """
     size = 0
     while not size and (row := copy.read()):
@@ -162,7 +166,7 @@ def _id(row: Buffer) -> int:
 
 
 def _names(day: Day, part: ExportedLines) -> Iterator[str]:
-    """Where the file may be: what is there already and is not ours is left alone."""
+    """Yield the names to try for a file, in order. An existing file with other lines is never replaced."""
     name = f"{FOLDER}/{day.day}/{part.first}-{part.last}"
     yield f"{name}.parquet"
     for number in range(2, MOST_NAMES + 1):

@@ -13,16 +13,16 @@ from domain.retention.hold import HoldPlaced
 from projections.log_lines.archive.days import Day
 
 BEHIND = 10_000
-"""Events between the view of the holds and the head that are looked through for further ones."""
+"""Events that the view of the catalog may be behind the log. `is_placed_since` finds holds in those events."""
 BUSY = LockNotAvailable
-"""What `lock_log` raises where somebody is writing."""
+"""The error of `lock_log` while another process is writing."""
 NOT_APPLIED = (
     "an event that says what is held could not be applied to `catalog` or `executions`: "
     "`executions projections` shows where, `executions rebuild VIEW` applies it"
 )
 TOO_LONG = "it takes too long to look through what there is of this day"
 COLUMNS = {"order": "order_id", "service": "service", "customer": "customer"}
-"""What a hold may be of, and the column that it is in of the view of executions."""
+"""The members by which a hold selects executions, and their columns in the view of executions."""
 
 VIEWS_AND_HEAD = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'catalog'), 0),
     coalesce((SELECT position FROM bookmarks WHERE view = 'executions'), 0),
@@ -37,7 +37,7 @@ OF_SCOPES = " UNION ALL ".join(
 )
 OF_LINES = "SELECT execution FROM log_lines WHERE at >= %(begin)s AND at < %(end)s"
 OF_READS = "SELECT unnest(executions) FROM access_log WHERE at >= %(begin)s AND at < %(end)s"
-"""The executions of a day: those with log lines, and those that were read."""
+"""SQL for the executions of a day: those with log lines recorded on it, and those that were read on it."""
 WITH_HELD = """WITH active AS (SELECT id, document FROM catalog
         WHERE kind = 'hold' AND document @> '{{"status": "active"}}'),
     kept AS (SELECT h.id AS hold, e.execution FROM active AS h,
@@ -58,14 +58,14 @@ PLACED_SINCE = """SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notific
 
 
 class Holding(NamedTuple):
-    """A hold, and how many executions of a day it keeps."""
+    """A hold, and the number of executions of a day that it keeps."""
 
     hold: str
     executions: int
 
 
 class Checked(NamedTuple):
-    """The holds that keep a day, as of a position of the log. Where that cannot be said yet, why."""
+    """The holds that keep a day, as of a position of the log. `unknown` is the reason if they cannot be determined yet."""
 
     holds: Sequence[Holding]
     position: int
@@ -75,7 +75,7 @@ class Checked(NamedTuple):
 async def holds_of(
     connection: AsyncConnection, store: Store, day: Day, of_day: LiteralString = OF_LINES
 ) -> Checked:
-    """Which holds keep a day. Each hold placed up to the position is seen, and each execution `of_day`."""
+    """Return the holds that keep any of the executions that the query `of_day` finds for a day."""
     needed = await store.position_before(day.bounds["end"])
     return await holds_among(connection, needed, of_day, day.bounds)
 
@@ -86,8 +86,8 @@ async def holds_among(
     executions_of: LiteralString,
     values: Mapping[str, Any],
 ) -> Checked:
-    """Which holds keep any of some executions, which a query finds, with its values. All of them were created up to a position
-    that is `needed` of the views.
+    """Return the holds that keep any of the executions that a query finds with its values. The executions were created up
+    to the position `needed`, which the view of executions must have reached.
     """
     cursor = await connection.execute(VIEWS_AND_HEAD)
     [(catalog, executions, head, parked, any_active)] = await cursor.fetchall()
@@ -105,7 +105,9 @@ async def holds_among(
 async def find_held(
     connection: AsyncConnection, executions_of: LiteralString, values: Mapping[str, Any]
 ) -> frozenset[str]:
-    """Which of some executions are kept by holds, of what `holds_among` has found to be known."""
+    """Return those of the executions that a query finds which are kept by holds. Call it only if `holds_among` has not
+    returned `unknown`.
+    """
     query = HELD.format(of_scopes=OF_SCOPES, of_day=executions_of)
     rows = await (await connection.execute(query, values)).fetchall()
     return frozenset(row[0] for row in rows)
@@ -114,7 +116,7 @@ async def find_held(
 async def holds_within(
     connection: AsyncConnection, store: Store, day: Day, of_day: LiteralString, seconds: float
 ) -> Checked:
-    """Which holds keep a day, as `holds_of` says; unknown where a statement takes so many seconds."""
+    """Return the holds that keep a day, as `holds_of` does; unknown if a statement takes longer than `seconds`."""
     try:
         async with connection.transaction():
             await connection.execute(TIMEOUT, (f"{seconds * 1000:.0f}",))
@@ -124,16 +126,16 @@ async def holds_within(
 
 
 async def is_placed_since(connection: AsyncConnection, position: int) -> tuple[bool, int]:
-    """Whether a hold was placed after a position, and up to which one that is so."""
+    """Return whether a hold was placed after a position, and the head of the log up to which that was checked."""
     cursor = await connection.execute(PLACED_SINCE, (HoldPlaced.type, position))
     [(placed, head)] = await cursor.fetchall()
     return bool(placed), int(head)
 
 
 async def lock_log(connection: AsyncConnection) -> None:
-    """Take the lock of the log: until the end of the transaction no event is recorded, so no hold is placed.
+    """Lock the log until the end of the caller's transaction: no event is recorded, and so no hold is placed.
 
     Raises:
-        LockNotAvailable: somebody is writing just now.
+        LockNotAvailable: another process is writing.
     """
     await connection.execute(LOCK)

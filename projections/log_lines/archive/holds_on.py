@@ -1,4 +1,4 @@
-"""Finds the legal holds that keep an execution or an order as it is."""
+"""Finds the legal holds that keep an execution or an order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ON_ORDERS = """WITH active AS (SELECT id, document FROM catalog
             OR h.document ->> 'service' = o.service OR h.document ->> 'customer' = o.customer
     UNION SELECT o.id, hold FROM of_executions AS o WHERE o.id = ANY(%s)
     ORDER BY 1, 2"""
-"""A hold of an execution keeps its order, too, which the first event of the execution names."""
+"""The holds on orders. A hold on an execution keeps its order, too, which the first event of the execution names."""
 HELD = """SELECT 'execution/' || jsonb_array_elements_text(document -> 'executions') FROM catalog
     WHERE kind = 'hold' AND document @> '{"status": "active"}'"""
 """The streams of executions that holds name."""
@@ -41,34 +41,34 @@ SCOPES = ("executions", "order", "service", "customer")
 
 
 class ActiveHold(NamedTuple):
-    """A hold, and what it is of: one member, or a list of executions."""
+    """An active hold. `of` has the member by which it selects executions, or the list of executions that it names."""
 
     id: str
     of: dict[str, Any]
 
 
 class HoldsOn(NamedTuple):
-    """The active holds on each thing that has any, by its id, as of a position of the log."""
+    """The ids of the active holds by the id of the execution or order that they keep, as of a position of the log."""
 
     holds: dict[str, list[str]]
     position: int
 
 
 async def holds_on(connection: AsyncConnection, executions: Iterable[Execution]) -> HoldsOn:
-    """Which active holds keep executions, as far as the view of the catalog goes.
+    """Return the active holds on executions, as of the position of the view of the catalog.
 
     Raises:
-        Damaged: that view has not applied every hold.
+        Damaged: an event of a hold is parked, so the view may lack a hold.
     """
     rows = [(e.id, e.order, e.service, e.customer) for e in executions]
     return await _holds(connection, ON, _columns(rows, 4))
 
 
 async def holds_on_orders(connection: AsyncConnection, orders: Iterable[Order]) -> HoldsOn:
-    """The same of orders.
+    """Return the active holds on orders, as of the position of the view of the catalog.
 
     Raises:
-        Damaged: that view has not applied every hold.
+        Damaged: an event of a hold is parked, so the view may lack a hold.
     """
     columns = _columns([(o.id, o.service, o.customer) for o in orders], 3)
     streams = [row[0] for row in await (await connection.execute(HELD)).fetchall()]
@@ -78,7 +78,7 @@ async def holds_on_orders(connection: AsyncConnection, orders: Iterable[Order]) 
 async def _holds(
     connection: AsyncConnection, query: str, values: Sequence[Any], streams: Sequence[str] = ()
 ) -> HoldsOn:
-    # How far the view is comes first: what is seen is at least as new.
+    # The position is read first, so that the holds are at least as new.
     [(position, parked)] = await (await connection.execute(CATALOG_PROGRESS)).fetchall()
     if parked:
         raise Damaged("What is held cannot be said.", reason=NOT_APPLIED)
@@ -93,7 +93,7 @@ def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[list[str]]:
 
 
 async def active_holds(connection: AsyncConnection) -> list[ActiveHold]:
-    """The first thousand holds that keep something."""
+    """Return the first thousand active holds."""
     rows = await (await connection.execute(ACTIVE)).fetchall()
     return [
         ActiveHold(id_, {name: document[name] for name in SCOPES if document.get(name)})

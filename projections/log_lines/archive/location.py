@@ -1,4 +1,6 @@
-"""The location of the archive of a log. The log keeps it: lines that went elsewhere could not be read by its server."""
+"""The location of the archive of a log. It is stored in the log, because a server with another setting could not read the
+files.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ CURE = "EXECUTIONS_ARCHIVE_URL must be the server's"
 
 
 async def read_location(connection: AsyncConnection) -> str | None:
-    """The URL of the archive of this log; None while nothing has settled it."""
+    """Return the URL of the archive of this log; None if none is stored yet."""
     row = await (await connection.execute(LOCATION)).fetchone()
     return None if row is None else str(row[0])
 
@@ -26,11 +28,11 @@ async def read_location(connection: AsyncConnection) -> str | None:
 async def settle_location(
     connection: AsyncConnection, files: ArchiveFiles, *, moves: bool, dry_run: bool
 ) -> None:
-    """Store the location of some files as that of the archive, if it has none yet; or, where it may move, if
-    the newest file is at the new location.
+    """Store the URL of `files` as that of the archive, if none is stored yet, or with `moves` instead of another one. The
+    newest archive file must be there.
 
     Raises:
-        ArchiveFailed: the archive is at another location, or the new one cannot be reached.
+        ArchiveFailed: another URL is stored, the newest file is missing at the new one, or that cannot be reached.
     """
     known = await read_location(connection)
     if known == files.location:

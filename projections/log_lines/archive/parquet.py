@@ -1,8 +1,7 @@
-"""Archive files: Parquet, compressed by zstd, ordered by execution and time. Content stays sealed in them.
+"""Reads and writes archive files: Parquet, compressed by zstd, ordered by execution and time. Content stays sealed.
 
-Columns are those of the table `log_lines`; times are in UTC, without a zone. DuckDB writes and reads
-them, with nothing that it would have to download. It sorts in threads of its own what is written to it,
-so the table is read meanwhile.
+The columns are those of the table `log_lines`; times are in UTC, without a zone. DuckDB writes and reads the files,
+without extensions that it would have to download. It sorts lines in threads of its own while the table is being read.
 """
 
 from __future__ import annotations
@@ -23,9 +22,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LONGEST_LINE = 64 * 1024 * 1024
+"""Bytes that a line may have in CSV."""
 BUFFER = 256 * 1024
+"""Bytes that are written to the pipe at a time."""
 ROW_GROUP = 50_000
-"""Lines that are skipped or read together: a page of one execution reads one such group."""
+"""Lines in a row group, which is read or skipped as a whole: a page of one execution reads one group."""
 
 COPIED = """COPY (SELECT id, execution, make_timestamp(occurred) AS occurred_at,
         make_timestamp(recorded) AS "at", level, step, sealed
@@ -37,7 +38,7 @@ COPIED = """COPY (SELECT id, execution, make_timestamp(occurred) AS occurred_at,
     ORDER BY execution, occurred_at, id)
     TO '{target}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 2, PARQUET_VERSION v2,
         ROW_GROUP_SIZE {group})"""
-"""Level 3 takes a fifth more time, and saves 0.1 bytes of 140."""
+"""Level 2, because level 3 takes a fifth more time and saves only 0.1 of 140 bytes a line."""
 CONTENT = """SELECT count(*), coalesce(sum(('0x' || md5(concat_ws('|', id,
         epoch_us(occurred_at), epoch_us("at"), execution, level, sealed, step))[:15])::BIGINT), 0) FROM read_parquet(?)"""
 COUNTS = """SELECT execution, count(*), epoch_us(min(occurred_at)), epoch_us(max(occurred_at))
@@ -47,8 +48,8 @@ LINES = """SELECT epoch_us(occurred_at), id, epoch_us("at"), level, step, sealed
 
 
 class Content(NamedTuple):
-    """How many lines there are, and the sum of a digest of each: the same in the table and in a file
-    that has the same lines.
+    """The number of lines, and the sum of the digests of the lines, which are equal for the same lines in the table and in a
+    file.
     """
 
     lines: int
@@ -57,7 +58,9 @@ class Content(NamedTuple):
 
 @contextmanager
 def duckdb_in(work: Path, threads: int = 2) -> Iterator[DuckDBPyConnection]:
-    """DuckDB, with its temporary files in a folder. To begin takes ten times as long as a small question."""
+    """Yield a new DuckDB connection with its temporary files in a folder. Starting DuckDB takes ten times as long as a small
+    query.
+    """
     import duckdb
 
     limits: dict[str, Any] = {
@@ -65,23 +68,23 @@ def duckdb_in(work: Path, threads: int = 2) -> Iterator[DuckDBPyConnection]:
         "memory_limit": "512MB",
         "temp_directory": str(work),
     }
-    alone: dict[str, Any] = {
-        "enable_external_file_cache": False,  # nothing is read twice
+    isolation: dict[str, Any] = {
+        "enable_external_file_cache": False,  # no file is read twice
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
-    with duckdb.connect(config={**limits, **alone}) as connection:
-        connection.execute(
-            "SET enable_progress_bar = false"
-        )  # it would be printed beside our answers
+    with duckdb.connect(config={**limits, **isolation}) as connection:
+        # The progress bar would be printed among the output of commands.
+        connection.execute("SET enable_progress_bar = false")
         yield connection
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[BinaryIO]:
-    """A stream for lines in CSV as PostgreSQL's COPY writes it: id, execution, microseconds of the time that
-    it is of and of its recording, level, step, sealed. Where the block is over, they are in the file. Once
-    the stream is closed, the rest of the block runs while they are sorted and written.
+    """Yield a stream whose lines are in the new file when the block ends.
+
+    The lines are CSV as PostgreSQL's COPY writes it: id, execution, the times of occurrence and of recording in
+    microseconds, level, step, sealed. After the stream is closed, the rest of the block runs while DuckDB sorts and writes.
 
     Raises:
         ArchiveFailed: the file cannot be written.
@@ -94,7 +97,7 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
             yield lines
             lines.close()
         except BrokenPipeError:
-            written.result()  # says why
+            written.result()  # raises the cause
             raise
         finally:
             with suppress(BrokenPipeError):
@@ -103,7 +106,7 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
 
 
 def _write(source: int, target: Path) -> None:
-    """Write what comes out of a pipe, and close that."""
+    """Write the lines from a pipe to the file, and close the pipe."""
     import duckdb
 
     query = COPIED.format(longest=LONGEST_LINE, target=_quote(target), group=ROW_GROUP)
@@ -117,10 +120,10 @@ def _write(source: int, target: Path) -> None:
 
 
 def content(file: str, path: Path) -> Content:
-    """What is in a file.
+    """Return the content of a file.
 
     Raises:
-        Damaged: it is no such file.
+        Damaged: it is not a readable archive file.
     """
     with duckdb_in(path.parent) as connection:
         [(lines, total)] = _rows(connection, file, CONTENT, [str(path)])
@@ -128,10 +131,10 @@ def content(file: str, path: Path) -> Content:
 
 
 def counts_in(file: str, path: Path) -> set[tuple[str, int, datetime, datetime]]:
-    """Of each execution in a file: how many lines there are, and the earliest and latest time of one.
+    """Return for each execution in a file its id, the number of its lines, and their earliest and latest time.
 
     Raises:
-        Damaged: it is no such file.
+        Damaged: it is not a readable archive file.
     """
     with duckdb_in(path.parent, 1) as connection:
         rows = _rows(connection, file, COUNTS, [str(path)])
@@ -149,10 +152,10 @@ def lines_in(
     limit: int,
     descending: bool,
 ) -> list[StoredLine]:
-    """The first lines of an execution, by time, that meet a condition with its values.
+    """Return the first lines of an execution, in the order of time, that meet an SQL condition with its values.
 
     Raises:
-        Damaged: it is no such file.
+        Damaged: it is not a readable archive file.
     """
     query = LINES.format(where=condition, direction="DESC" if descending else "ASC")
     rows = _rows(connection, file, query, [str(path), execution, *values, limit])
@@ -176,8 +179,8 @@ def _rows(
 
 
 def _time(microseconds: int) -> datetime:
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    seconds, microsecond = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microsecond)
 
 
 def _quote(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Checks archive files against what the log says of them, and tells how old the oldest line is that is not archived."""
+"""Verifies the archive files of log lines against the log, and reads how far archiving has come."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ WRITTEN = """(SELECT file, bytes FROM log_archives ORDER BY day, first_id)
 
 
 Counts = set[tuple[str, int, datetime, datetime]]
-"""Of each execution in a file: its lines, and the times of the earliest and the latest."""
+"""For each execution in a file: its id, the number of its lines, and the times of the earliest and the latest line."""
 
 
 class Ages(NamedTuple):
-    """When the oldest line was recorded that is not archived, and when lines last left for the archive; up to which position
-    events are archived, and how many bytes their files have.
+    """The times at which the oldest line that is not archived was recorded, and at which lines were last archived; the
+    position up to which events are archived, and the bytes of their files.
     """
 
     oldest_line: datetime | None
@@ -47,14 +47,16 @@ class Ages(NamedTuple):
 
 
 async def ages(store: Store) -> Ages:
-    """How far archiving is."""
+    """Return how far archiving has come."""
     async with store.reader() as connection:
         [row] = await (await connection.execute(AGES)).fetchall()
     return Ages(*row)
 
 
 async def missing_files(store: Store, files: ArchiveFiles) -> list[str]:
-    """Files that are not there, or of another size. Of a bucket none: it would have to be asked for each."""
+    """Return the files of a local archive that are missing or have another size than recorded. A bucket is not checked,
+    because that would take a request for each file.
+    """
     if not files.is_local:
         return []
     async with store.reader() as connection:
@@ -65,7 +67,7 @@ async def missing_files(store: Store, files: ArchiveFiles) -> list[str]:
 
 
 async def check_archive(store: Store, files: ArchiveFiles) -> AsyncIterator[CheckedFile]:
-    """Each file whose lines have left the table: what the log and the table say of it, and its bytes."""
+    """Check each file whose lines have been removed from the table, against the log, the stored counts and its digest."""
     async with store.reader() as connection:
         rows = await (await connection.execute(FILES)).fetchall()
         strange = await (await connection.execute(STRANGE)).fetchall()
@@ -86,7 +88,7 @@ async def check_archive(store: Store, files: ArchiveFiles) -> AsyncIterator[Chec
 async def _differences(store: Store, day: Any, file: ArchiveFile) -> AsyncIterator[str]:
     versioned = await store.load(f"archive/{day}")
     if versioned is None or file not in versioned.state.files:
-        yield "is not what the log says that was archived"
+        yield "is not what the log says was archived"
 
 
 def _content(
