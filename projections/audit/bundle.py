@@ -1,4 +1,4 @@
-"""The history of one execution as a zip that proves itself. The same head gives the same bytes."""
+"""Makes the history of one execution as a zip that verifies by itself. The same head gives the same bytes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from projections.audit.verify_bundle import ANCHORS, CHECKPOINT, KEY, KIND, LEAV
 from projections.audit.verify_readable import ACCESSES, EVENTS, REPORT
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""The time of all files in the zip, so that its bytes depend on the content alone."""
 READABLE_BY_ALL = 0o644 << 16
 PARTS = re.compile(r"^from projections\.audit\.(\w+) import (?:\([^)]*\)|.*)$\n?", re.MULTILINE)
 
 
 def verifier() -> bytes:
-    """The `verify.py` of a bundle: one file, which imports nothing of ours, with each part in the place of its import."""
+    """Return the `verify.py` of a bundle: one file, with the text of each of our modules in place of its import."""
     return PARTS.sub(lambda part: _part(part[1]), _text_of("verify_bundle")).encode()
 
 
@@ -48,7 +49,7 @@ VERIFIER = verifier()
 
 
 class ProvenEvent(NamedTuple):
-    """An event as it is stored, as it is shown (a CloudEvents envelope), and that it is in the tree."""
+    """An event as it is stored, its CloudEvents envelope, and the proof that it is in the tree."""
 
     row: EventRow
     envelope: bytes
@@ -56,7 +57,7 @@ class ProvenEvent(NamedTuple):
 
 
 class Reads(NamedTuple):
-    """Recorded reads, as far as anchors cover them, and these anchors, each as it is stored and in the tree."""
+    """Recorded reads that anchors cover, and these anchors, each as stored and with the proof that it is in the tree."""
 
     reads: Sequence[ProvenRead] = ()
     anchors: Sequence[tuple[EventRow, InclusionProof]] = ()
@@ -69,9 +70,9 @@ def bundle(
     signer: Signer,
     looked: Reads = Reads(),  # noqa: B008 - a constant
 ) -> bytes:
-    """The zip: all events of a stream, its reads, a head that covers them, the key, a report, and what verifies it.
+    """Return the zip: all events of a stream, its reads, a head that covers them, the public key, a report and the verifier.
 
-    Its manifest has the hashes of all other files, and is signed by the key of the head.
+    The manifest has the digests of all other files, and is signed by the key that signs heads.
     """
     content = {
         CHECKPOINT: head.note.encode(),

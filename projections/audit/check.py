@@ -1,6 +1,6 @@
 """Checks the whole log against its tree: every event, every tile, the root, and the signed heads.
 
-It may run beside a server: what is checked is the tree as it was when the check began.
+It may run beside a server: it checks the tree as it was when the check began.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from projections.audit.tiles import (
 
 PART = "audit"
 TILES_AT_ONCE = 16
+"""Tiles of events that are computed in one statement."""
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 LOG = "SELECT log_id, position FROM head"
 SURPLUS = """SELECT level, index FROM audit_tiles
@@ -41,11 +42,13 @@ SINGLE = f"""SELECT notification_id, {HASH} FROM events
     WHERE notification_id > %b AND notification_id <= %b ORDER BY 1"""
 
 OnProgress = Callable[[int, int], None]
-"""Is called with the position reached and the position to reach."""
+"""Called with the position reached and the position to reach."""
 
 
 class TreeSnapshot(NamedTuple):
-    """The tree in one moment: its head, the last tile of each level, and those that belong to none."""
+    """The tree at one moment: the log's id and last position, the head, the last tile of each level (`edge`), and the
+    stored tiles that do not belong to a tree of this size (`surplus`).
+    """
 
     log_id: str
     position: int
@@ -56,7 +59,7 @@ class TreeSnapshot(NamedTuple):
 
 @asynccontextmanager
 async def connect(conninfo: str, schema: str) -> AsyncIterator[AsyncConnection]:
-    """A connection to check on: hashing a page of large events may take long."""
+    """Yield a connection for a check. It has no time limit for statements, because hashing large events may take long."""
     options = session_options(schema)
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options=options
@@ -65,13 +68,13 @@ async def connect(conninfo: str, schema: str) -> AsyncIterator[AsyncConnection]:
 
 
 async def log_of(connection: AsyncConnection) -> tuple[str, int]:
-    """The id of the log and its last position; none where its row is lost."""
+    """Return the id of the log and its last position; an empty id and 0 if the row is lost."""
     row = await (await connection.execute(LOG)).fetchone()
     return ("", 0) if row is None else (row[0], row[1])
 
 
 async def start(connection: AsyncConnection) -> TreeSnapshot:
-    """The tree as it is now. The connection is in autocommit."""
+    """Return the tree as it is now. The connection must be in autocommit."""
     await connection.execute(BEGIN)
     try:
         log_id, position = await log_of(connection)
@@ -85,7 +88,7 @@ async def start(connection: AsyncConnection) -> TreeSnapshot:
 
 
 def head_faults(found: TreeSnapshot, public_key: str | None) -> Iterator[Fault]:
-    """What is wrong with the head; without a key its own is believed."""
+    """Yield the faults of the signed head. Without a `public_key`, the key stored with the head is accepted."""
     head = found.head
     if head is None or not head.origin:
         yield Fault(PART, "head", "there is no signed head")
@@ -129,10 +132,10 @@ async def tree_faults(
     on_progress: OnProgress,
     checked: list[bytes] | None = None,
 ) -> AsyncIterator[Fault]:
-    """What is wrong with the events and the tiles up to the head; of each tile the first position.
+    """Yield the faults of the events and tiles up to the head, for each tile the first one.
 
-    `checked` gets the hash of each full tile of events that was checked. A check that was interrupted goes on
-    after those in there.
+    `checked` collects the hash of each full tile of events that was checked. An interrupted check that is called again
+    with the same list continues after them.
     """
     if found.head is None:
         return
@@ -152,7 +155,7 @@ async def tree_faults(
 async def earlier_fault(
     connection: AsyncConnection, found: TreeSnapshot, note: str, public_key: str
 ) -> Fault | None:
-    """What does not follow on a head that somebody has kept."""
+    """Return the fault if the present tree does not extend the tree of a signed head that somebody has kept."""
     try:
         kept = checkpoint_of(note, public_key)
     except BadNote as error:
@@ -173,7 +176,7 @@ async def earlier_fault(
 
 
 class _TreeCheck:
-    """Computes each tile, from the events or from the tiles below, and compares."""
+    """Computes each tile, from the events or from the tiles below, and compares it with the stored tile."""
 
     def __init__(self, connection: AsyncConnection, found: TreeSnapshot, head: TreeHead) -> None:
         self._connection = connection
@@ -206,13 +209,15 @@ class _TreeCheck:
                 yield fault
 
     async def _read_tiles(self, tiles: list[Tile]) -> Tiles:
-        """Full ones never change; the last ones are those of the moment when the check began."""
+        """Read stored tiles. Full tiles never change; of the others, those from the beginning of the check are used."""
         return {**await tiles_of_tree(self._connection, tiles), **self._edge}
 
     async def _compare(
         self, computed: bytes, tile: Tile, stored: Tiles, above: list[bytes]
     ) -> Fault | None:
-        """What is wrong with a tile. The hash that stands for it above goes on with what is right."""
+        """Return the fault of a tile, if any. For a full tile, append its hash to `above`: that of the stored tile if the
+        tile above confirms it, else that of the computed one.
+        """
         level, index = tile
         full = (self._size >> 8 * level) // WIDTH > index
         kept = stored.get(tile, b"")
@@ -222,7 +227,7 @@ class _TreeCheck:
         tile_holds = await self._is_signed(tile, kept, full=full)
         if full:
             right = kept if tile_holds else computed
-            above.append(merkle.join(_whole(right)))
+            above.append(merkle.join(_padded(right)))
         first = (index * WIDTH << 8 * level) + 1
         if tile_holds and level == 0:
             return await self._event_fault(tile, kept)
@@ -230,7 +235,7 @@ class _TreeCheck:
         return Fault(PART, f"tile {level}/{index}", f"{what}, from position {first} on")
 
     async def _is_signed(self, tile: Tile, kept: bytes, *, full: bool) -> bool:
-        """Whether the tile above, or for one that is not full the signed root, says the same."""
+        """Whether the tile above has the hash of this tile; for a tile that is not full, whether the signed root fits."""
         if not full:
             return self._edge_holds
         above = tile[0] + 1, tile[1] // WIDTH
@@ -240,7 +245,7 @@ class _TreeCheck:
         return complete and index < len(entries) and entries[index] == merkle.join(hashes_of(kept))
 
     async def _event_fault(self, tile: Tile, kept: bytes) -> Fault:
-        """The first event of a tile that is not the one that was signed."""
+        """Return the fault of the first event of a tile that is not the signed one."""
         after = tile[1] * WIDTH
         signed = hashes_of(kept)
         span = after, after + len(signed)
@@ -256,6 +261,6 @@ class _TreeCheck:
         return Fault(PART, f"tile {tile[0]}/{tile[1]}", "changed while it was checked")
 
 
-def _whole(tile: bytes) -> list[bytes]:
-    """The hashes of a tile that should be full; a missing one is zeros, which are the hash of nothing."""
+def _padded(tile: bytes) -> list[bytes]:
+    """Return the hashes of a tile that should be full; missing hashes are zeros, which no content has as its hash."""
     return hashes_of(tile[: WIDTH * HASH_BYTES].ljust(WIDTH * HASH_BYTES, b"\0"))

@@ -1,4 +1,4 @@
-"""Checks that the signed head of another log is consistent with the heads that were kept of it. No I/O."""
+"""Checks that the signed head of somebody else's log is consistent with the heads that were kept of it. No I/O."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from projections.audit.proofs import roots_of_consistency
 
 
 class Contradiction(Exception):
-    """A log shows what it cannot show if it only ever appends."""
+    """A log shows a head that an append-only log cannot have."""
 
 
 def verified_head(note: str, shown_key: str, pinned_key: str) -> TreeCheckpoint:
-    """What the head says that a log shows with a key.
+    """Return the content of a head that a log shows together with a key.
 
     Raises:
-        Contradiction: the key is not the pinned one, or has not signed it.
+        Contradiction: the key is not the pinned one, or has not signed the head.
     """
     if shown_key != pinned_key:
         pinned, shown = pinned_key.partition("+")[0], shown_key.partition("+")[0]
@@ -33,10 +33,10 @@ def verified_head(note: str, shown_key: str, pinned_key: str) -> TreeCheckpoint:
 
 
 def needs_proof(kept: TreeCheckpoint, shown: TreeCheckpoint) -> bool:
-    """Whether a later head has to be proven to follow on a kept one; not if they are the same.
+    """Whether a consistency proof is needed from a kept head to the one that is shown: if that is larger.
 
     Raises:
-        Contradiction: it is an earlier one, or has another root at the same size.
+        Contradiction: the head that is shown is smaller, or has another root at the same size.
     """
     if shown.size < kept.size:
         raise Contradiction(
@@ -48,10 +48,10 @@ def needs_proof(kept: TreeCheckpoint, shown: TreeCheckpoint) -> bool:
 
 
 def require_consistent(kept: TreeCheckpoint, shown: TreeCheckpoint, path: Sequence[bytes]) -> None:
-    """The later tree has the earlier one in it, as a path of RFC 9162 shows.
+    """Check by a consistency path of RFC 9162 that the later tree contains the earlier one.
 
     Raises:
-        Contradiction: the path does not show it.
+        Contradiction: the path does not prove it.
     """
     try:
         roots = roots_of_consistency(kept.size, shown.size, path, kept.root)

@@ -1,7 +1,7 @@
-"""The Merkle tree of RFC 9162 (section 2.1) over any nodes at hand. No I/O.
+"""The Merkle tree of RFC 9162 (section 2.1), computed from the hashes of its nodes. No I/O.
 
-A subtree is complete if it has 2^level leaves and begins at a multiple of that; `(level, index)` names
-the one that begins at leaf `index · 2^level`. Hashes have 32 bytes.
+A subtree is complete if it has 2^level leaves and begins at a multiple of that number; `(level, index)` names the subtree
+that begins at leaf `index · 2^level`. Hashes have 32 bytes.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ from hashlib import sha256
 EMPTY_ROOT = sha256().digest()
 Node = tuple[int, int]
 GetNode = Callable[[Node], bytes]
-"""Gives the hash of a complete subtree."""
+"""Returns the hash of a complete subtree."""
 
 
 def leaf_hash(data: bytes) -> bytes:
-    """The hash of a leaf with this content."""
+    """Return the hash of a leaf with this content."""
     return sha256(b"\0" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of the node above two others."""
+    """Return the hash of the node above two nodes."""
     return pair_hash(left + right)
 
 
 def pair_hash(pair: bytes) -> bytes:
-    """The same, of both in a row."""
+    """Return the hash of the node above two nodes, whose hashes are concatenated in `pair`."""
     return sha256(b"\1" + pair).digest()
 
 
 def join(hashes: Sequence[bytes]) -> bytes:
-    """The hash above as many nodes as a power of two."""
+    """Return the hash of the node above several nodes, whose number must be a power of two."""
     while len(hashes) > 1:
         hashes = [node_hash(*pair) for pair in zip(hashes[::2], hashes[1::2], strict=True)]
     return hashes[0]
 
 
 def root(size: int, node: GetNode) -> bytes:
-    """The root of the tree of the first `size` leaves."""
+    """Return the root of the tree of the first `size` leaves."""
     return _of_range(0, size, node) if size else EMPTY_ROOT
 
 
 def inclusion_path(index: int, size: int, node: GetNode) -> list[bytes]:
-    """The hashes that lead from a leaf to the root of the first `size` leaves, from the leaf upwards.
+    """Return the inclusion path of a leaf in the tree of the first `size` leaves, from the leaf upwards.
 
     Raises:
         IndexError: there is no such leaf.
@@ -64,7 +64,7 @@ def inclusion_path(index: int, size: int, node: GetNode) -> list[bytes]:
 
 
 def consistency_path(first: int, second: int, node: GetNode) -> list[bytes]:
-    """The hashes that show that the tree of the first `first` leaves became that of `second`.
+    """Return the consistency path from the tree of the first `first` leaves to that of the first `second` leaves.
 
     Raises:
         IndexError: not 0 < first <= second.
@@ -87,7 +87,7 @@ def consistency_path(first: int, second: int, node: GetNode) -> list[bytes]:
 
 
 def _left_size(leaves: int) -> int:
-    """The leaves of the left subtree: the largest power of two below them all."""
+    """Return the number of leaves in the left subtree: the largest power of two below `leaves`."""
     return 1 << (leaves - 1).bit_length() - 1
 
 

@@ -1,7 +1,7 @@
-"""Signed tree heads: C2SP checkpoints, which are signed notes (Ed25519).
+"""Signs and verifies tree heads: C2SP checkpoints, which are signed notes (Ed25519).
 
-A note is a text, an empty line, and a line `— name base64(key id, signature)`. The text of a checkpoint is
-origin, size and root (base64), each on a line. The name of the key is the origin, too.
+A note is a text, an empty line, and a line `— name base64(key id, signature)`. The text of a checkpoint has three lines:
+origin, size and root (base64). The key has the origin as its name.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SIGNED = re.compile(r"\n\n— [^\n]*\n")
 
 
 class BadNote(ValueError):
-    """A note that is none, or whose signature is not that of the key."""
+    """A text that is not a signed note, or whose signature is not that of the key."""
 
 
 class TreeCheckpoint(NamedTuple):
-    """What a signed tree head says: the root of the first `size` leaves of the log `origin`."""
+    """The content of a signed tree head: the root of the first `size` leaves of the log `origin`."""
 
     origin: str
     size: int
@@ -35,17 +35,17 @@ class TreeCheckpoint(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is signed."""
+        """The text that is signed."""
         return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n"
 
 
 def origin_of(log_id: str) -> str:
-    """The name of a log, and of the key that signs its heads."""
+    """Return the origin of a log, which is also the name of the key that signs its heads."""
     return f"executions/{log_id}"
 
 
 class Signer:
-    """Signs for one log. Its key follows from the secret of the log, so a log has one."""
+    """Signs notes for one log. The key is derived from the secret of the log, so a log has only one."""
 
     def __init__(self, secret: bytes, origin: str) -> None:
         seed = derive(secret, f"tree heads of {origin}")
@@ -54,22 +54,22 @@ class Signer:
 
     @property
     def public_key(self) -> str:
-        """The key that verifies, as C2SP writes it: `name+key id+base64`."""
+        """The public key that verifies the notes, in the form of C2SP: `name+key id+base64`."""
         public = ED25519 + self._key.public_key().public_bytes_raw()
         return f"{self.origin}+{_key_id(self.origin, public).hex()}+{b64encode(public).decode()}"
 
     def sign(self, text: str) -> str:
-        """A text, which ends with a line, as a signed note."""
+        """Return a text, which must end with a newline, as a signed note."""
         public = ED25519 + self._key.public_key().public_bytes_raw()
         signature = _key_id(self.origin, public) + self._key.sign(text.encode())
         return _format_note(text, self.origin, signature)
 
 
 def parse_key(public_key: str) -> tuple[str, bytes]:
-    """The name in a public key, and the key itself.
+    """Return the name in a public key, and the key itself.
 
     Raises:
-        BadNote: it is none.
+        BadNote: the text is no public key of a log.
     """
     try:
         name, key_id, encoded = public_key.split("+", 2)
@@ -83,10 +83,10 @@ def parse_key(public_key: str) -> tuple[str, bytes]:
 
 
 def open_note(note: str, public_key: str) -> str:
-    """The text of a note that a key has signed.
+    """Return the text of a note that a key has signed.
 
     Raises:
-        BadNote: it is no note, the key is none, or has not signed it.
+        BadNote: the note or the key is malformed, or the key has not signed the note.
     """
     name, public = parse_key(public_key)
     known = _key_id(name, public)
@@ -96,7 +96,7 @@ def open_note(note: str, public_key: str) -> str:
         signature = b64decode(given, validate=True)
         if (signer, signature[:KEY_ID_BYTES]) != (name, known):
             raise BadNote("the note was signed by another key")
-        # Base64 has several forms of some bytes.
+        # Compared as a whole, because Base64 can write the same bytes in several ways.
         if note != _format_note(f"{text}\n", name, signature):
             raise BadNote("the note is not as a signer writes it")
         key = Ed25519PublicKey.from_public_bytes(public.removeprefix(ED25519))
@@ -125,7 +125,7 @@ def checkpoint_of(note: str, public_key: str) -> TreeCheckpoint:
 
 
 def notes_in(text: str) -> list[str]:
-    """The signed notes that stand in a text one after the other, as a witness keeps them."""
+    """Return the signed notes in a text that has them one after the other, as a witness keeps them."""
     notes, begin = [], 0
     for found in SIGNED.finditer(text):
         notes.append(text[begin : found.end()].lstrip("\n"))

@@ -1,4 +1,4 @@
-"""Checks proofs of RFC 9162 (sections 2.1.3.2 and 2.1.4.2), with nothing but the standard library."""
+"""Checks proofs of RFC 9162 (sections 2.1.3.2 and 2.1.4.2), with the standard library alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from hashlib import sha256
 
 
 def root_of_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes]) -> bytes:
-    """The root to which a path leads from the hash of a leaf; the proof holds where it is the known one.
+    """Return the root to which a path leads from the hash of a leaf. The proof is valid if it equals the known root.
 
     Raises:
-        ValueError: the path is not one of that leaf in a tree of that size.
+        ValueError: the path cannot belong to that leaf in a tree of that size.
     """
     if not 0 <= index < size:
         raise ValueError(f"a tree of {size} leaves has no leaf {index}")
@@ -23,10 +23,10 @@ def root_of_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes])
 def roots_of_consistency(
     first: int, second: int, path: Sequence[bytes], first_root: bytes
 ) -> tuple[bytes, bytes]:
-    """The two roots to which a path leads; the proof holds where both are the known ones.
+    """Return the two roots to which a path leads. The proof is valid if both equal the known roots.
 
     Raises:
-        ValueError: the path is not one between trees of these sizes.
+        ValueError: the path cannot belong to trees of these sizes.
     """
     hashes = _with_start(first, second, path, first_root)
     if first == second:
@@ -44,7 +44,7 @@ def roots_of_consistency(
 
 
 def _steps(index: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """The hashes of a path from the node with an index among `last` + 1 up to the root, and whether each stands to the left.
+    """Yield the hashes of a path from one of `last` + 1 nodes up to the root, and whether each is a left sibling.
 
     Raises:
         ValueError: the path is too long or too short.
@@ -62,7 +62,7 @@ def _steps(index: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes
 
 
 def _with_start(first: int, second: int, path: Sequence[bytes], first_root: bytes) -> list[bytes]:
-    """The path with the hash that both trees begin with, which it leaves out where that is known."""
+    """Return the path including its first hash, which paths omit if it is the root of the smaller tree (RFC 9162)."""
     if not 0 < first <= second:
         raise ValueError(f"{first} leaves do not come before {second}")
     if first == second and path:

@@ -1,4 +1,4 @@
-"""Reads the signed head, tiles, and proofs out of tiles."""
+"""Reads the signed head and tiles of the tree, and computes proofs from tiles."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from projections.audit.tiles import Tile, tiles_for
 
 T = TypeVar("T")
 TRIES = 3
+"""Reads of tiles for one proof, in case other proofs drop them from the cache meanwhile."""
 
 
 class InclusionProof(NamedTuple):
-    """That the event at a position is in a tree: the path leads from its hash to the root."""
+    """A proof that the event at a position is in a tree: the path leads from its hash to the root."""
 
     position: int
     leaf_hash: bytes
@@ -29,7 +30,7 @@ class InclusionProof(NamedTuple):
 
 
 class ConsistencyProof(NamedTuple):
-    """That a tree became a larger one by appending alone."""
+    """A proof that a tree grew to a larger one by appending only."""
 
     first: int
     first_root: bytes
@@ -39,15 +40,13 @@ class ConsistencyProof(NamedTuple):
 
 
 class Inclusions(NamedTuple):
-    """Proofs of inclusion, as a computation over nodes: of which positions, and in the tree of which size; 0 is
-    that of the head.
-    """
+    """The computation of inclusion proofs for several positions in the tree of a size; 0 stands for the size of the head."""
 
     positions: list[int]
     size: int = 0
 
     def walk(self, node: GetNode) -> tuple[bytes, list[tuple[bytes, list[bytes]]]]:
-        """The root, and for each position the hash of its leaf and the path from there."""
+        """Return the root, and for each position the hash of its leaf and the path from there, from the hashes of nodes."""
         return merkle.root(self.size, node), [
             (node((0, position - 1)), merkle.inclusion_path(position - 1, self.size, node))
             for position in self.positions
@@ -55,10 +54,10 @@ class Inclusions(NamedTuple):
 
 
 class TreeReader:
-    """Reads the tree of a log. What is asked for must be within its head.
+    """Reads the tree of a log. Positions and sizes must not exceed those of its head.
 
-    It keeps `capacity` upper tiles, and the lowest ones that were read last; none is for a check of the tiles as
-    they are stored now.
+    It caches `capacity` upper tiles, and the most recently read lowest tiles. A capacity of 0 disables the cache, to check
+    the tiles as they are stored now.
     """
 
     def __init__(self, store: Store, capacity: int = CAPACITY) -> None:
@@ -67,11 +66,11 @@ class TreeReader:
         self._head: tuple[str, int, bytes] = "", 0, b""
 
     async def head(self, ahead: Inclusions | None = None) -> TreeHead:
-        """The head that was signed last; without an origin, none was. The tiles for proofs that are going to be
-        asked for come along.
+        """Return the newest signed head; its origin is empty if none was signed. The tiles for the proofs `ahead`, which
+        the caller needs next, are read by the same statement.
 
         Raises:
-            Damaged: its row is lost.
+            Damaged: the row of the head is lost.
         """
         wanted = [] if ahead is None else self._missing(ahead)
         async with self._store.reader() as connection:
@@ -94,20 +93,24 @@ class TreeReader:
         return self._cache.missing(tiles_for(ahead._replace(size=size).walk))
 
     async def tile(self, tile: Tile) -> bytes | None:
-        """The hashes of a tile; None where there is none."""
+        """Return the hashes of a tile; None if there is no such tile."""
         async with self._store.reader() as connection:
             return (await tiles_of_tree(connection, [tile])).get(tile)
 
     async def inclusion(self, position: int, size: int) -> InclusionProof:
-        """The proof for one event in the tree of the first `size`.
+        """Return the proof for one event in the tree of the first `size` events.
 
         Raises:
-            Damaged: its tiles are not what they must be.
+            Damaged: tiles are missing or too short.
         """
         return (await self.inclusions([position], size))[0]
 
     async def inclusions(self, positions: list[int], size: int) -> list[InclusionProof]:
-        """The proofs for several events in one tree."""
+        """Return the proofs for several events in the tree of the first `size` events.
+
+        Raises:
+            Damaged: tiles are missing or too short.
+        """
         walk = Inclusions(positions, size).walk
         root, found = await self._walk(walk)
         if (size, root) != self._head[1:] and size == self._head[1]:
@@ -119,10 +122,10 @@ class TreeReader:
         ]
 
     async def consistency(self, first: int, second: int) -> ConsistencyProof:
-        """The proof that the tree of the first `first` events became that of the first `second`.
+        """Return the proof that the tree of the first `second` events extends that of the first `first` events.
 
         Raises:
-            Damaged: its tiles are not what they must be.
+            Damaged: tiles are missing or too short.
         """
 
         def walk(node: GetNode) -> tuple[bytes, bytes, list[bytes]]:
@@ -133,7 +136,7 @@ class TreeReader:
         return ConsistencyProof(first, first_root, second, second_root, path)
 
     async def _walk(self, walk: Callable[[GetNode], T]) -> T:
-        """What a computation over nodes gives; all tiles that are not kept come in one query."""
+        """Return the result of a computation over nodes; tiles that are not cached are read by one query."""
         try:
             return walk(cache(self._cache.node))
         except LookupError:
@@ -144,7 +147,7 @@ class TreeReader:
     async def _read_and_walk(self, walk: Callable[[GetNode], T]) -> T:
         needed = tiles_for(walk)
         async with self._store.reader() as connection:
-            for _ in range(TRIES):  # others may have dropped some meanwhile
+            for _ in range(TRIES):  # another proof may have dropped tiles meanwhile
                 if not (missing := self._cache.missing(needed)):
                     break
                 self._cache.put(await tiles_of_tree(connection, missing))

@@ -1,6 +1,6 @@
-"""The history of one execution as a page to read and print. It has no scripts, and loads nothing.
+"""Makes the history of one execution as an HTML page to read and print. It has no scripts and loads nothing.
 
-In a bundle this file is a part of `verify.py`, which makes the page again of what was proven, and compares.
+In a bundle this file is a part of `verify.py`, which makes the page again from the proven events and compares the two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ tree cannot show is whose the public key is: compare it with one that you have f
 
 
 class Signed(NamedTuple):
-    """The head of the log by which the page is proven: the root in hexadecimal."""
+    """The signed head that proves the page; the root is in hexadecimal."""
 
     origin: str
     size: int
@@ -41,11 +41,10 @@ def report(
     head: Signed,
     reads: Sequence[tuple[str, ...]] = (),
 ) -> str:
-    """The page: who did what in short, what is proven by which head, each event with all that it says, and who
-    read it.
+    """Return the page: a summary, the proof, each event with its content, and the reads.
 
-    `events` are CloudEvents, `said` the `data` of each as JSON to read; a read is its time, who, what, from where and
-    what for.
+    `events` are CloudEvents, `said` the `data` of each as indented JSON. A read is a tuple of its time, actor, operation,
+    address and purpose.
     """
     name, rows = escape(stream), _facts(events, head)
     table = "\n".join(map(_row, events, said))

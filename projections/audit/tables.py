@@ -1,4 +1,4 @@
-"""The tree in the database: its tiles, its signed head, and the hashes of events to come."""
+"""Reads and writes the tree in the database: its tiles, its signed head, and the hashes of events to be added."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from projections.audit.leaf import HASH
 from projections.audit.tiles import Tile
 
 READ_BYTES = 64 * 1024 * 1024
-"""A page of hashes ends with the event before the one that makes it as large as this."""
+"""Bytes of events that one statement hashes, approximately."""
 IS_THERE = "SELECT to_regclass('audit_witnesses') IS NOT NULL"
 HEAD = "SELECT size, root, origin, public_key, note, at, fault FROM audit_head"
 STORE_HEAD = """UPDATE audit_head
@@ -39,9 +39,9 @@ HASHES = f"""SELECT notification_id, {HASH} FROM (
 
 
 class TreeHead(NamedTuple):
-    """A tree head as it was signed: `note` is the checkpoint; without an origin there is none yet.
+    """A signed tree head; `note` is the checkpoint. The origin is empty if no head was signed yet.
 
-    `fault` says why the tree has stopped to grow.
+    `fault` is the reason if the tree has stopped growing.
     """
 
     size: int
@@ -54,7 +54,7 @@ class TreeHead(NamedTuple):
 
 
 def migrate_audit(database: str | Connection[Any], schema: str) -> None:
-    """Create what is missing of the tree's tables; safe to run at every start, by many at once.
+    """Create the missing tables of the tree. Safe to run at every start, by several processes at once.
 
     Raises:
         Overloaded: the database cannot be reached.
@@ -66,20 +66,20 @@ def migrate_audit(database: str | Connection[Any], schema: str) -> None:
 
 
 async def head_of(connection: AsyncConnection) -> TreeHead | None:
-    """The head that was signed last; None where its row is lost."""
+    """Return the newest signed head; None if its row is lost."""
     row = await (await connection.execute(HEAD, binary=True)).fetchone()
     return None if row is None else TreeHead(*row)
 
 
 async def tiles_of_tree(connection: AsyncConnection, wanted: Iterable[Tile]) -> dict[Tile, bytes]:
-    """Tiles as they are stored, without those that are not there."""
+    """Return the stored tiles, without those that do not exist."""
     return await _tiles(await connection.execute(TILES, _columns(wanted), binary=True))
 
 
 async def head_with_tiles(
     connection: AsyncConnection, wanted: Iterable[Tile]
 ) -> tuple[TreeHead | None, dict[Tile, bytes]]:
-    """The head that was signed last, and tiles as they were then, in one statement."""
+    """Return the newest signed head and the tiles at the same moment, by one statement."""
     cursor = await connection.execute(HEAD_WITH_TILES, _columns(wanted), binary=True)
     rows = await cursor.fetchall()
     tiles = {(level, index): bytes(hashes) for level, index, hashes, *_ in rows if hashes}
@@ -96,7 +96,7 @@ async def _tiles(cursor: AsyncCursor[Any]) -> dict[Tile, bytes]:
 
 
 async def store_tiles(connection: AsyncConnection, tiles: dict[Tile, bytes]) -> None:
-    """Store tiles that are new or longer."""
+    """Store new tiles, and tiles that have grown."""
     levels = [tile[0] for tile in tiles], [tile[1] for tile in tiles]
     await connection.execute(STORE_TILES, (*levels, list(tiles.values())))
 
@@ -104,7 +104,7 @@ async def store_tiles(connection: AsyncConnection, tiles: dict[Tile, bytes]) -> 
 async def hashes_after(
     connection: AsyncConnection, after: int, until: int, limit: int
 ) -> list[tuple[int, bytes]]:
-    """The positions and leaf hashes of the next events, at most `limit`."""
+    """Return the positions and leaf hashes of the next events, at most `limit`."""
     values = after, until, limit, READ_BYTES
     rows = await fetch_of_span(connection, HASHES, values, after, min(until, after + limit))
     return [(position, bytes(found)) for position, found in rows]

@@ -1,8 +1,8 @@
 """A cache of tiles, with all nodes in them.
 
-Nearly all of the hashing of a proof among millions of leaves is in the upper ones, and in the last of the lowest level,
-and it is the same for many proofs: an upper tile stands above 65 536 leaves. A tile only grows, so a kept one serves as
-far as it goes.
+Nearly all hashes that a proof among millions of leaves needs are in the upper tiles and in the last tile of the lowest
+level, and they are the same for many proofs: an upper tile covers 65 536 leaves or more. A tile only grows, so a cached
+tile stays valid for the hashes that it has.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from projections.audit.merkle import Node, pair_hash
 from projections.audit.tiles import BITS, Tile, Tiles
 
 CAPACITY = 256
-"""Upper tiles of 16 KB; so many have all that is above 16 million leaves."""
+"""Upper tiles that are cached, of 16 KB each: enough for 16 million leaves."""
 PAIR = 2 * HASH_BYTES
 LOWEST_BYTES = 16 * 1024 * 1024
-"""Of the lowest tiles, which take 16 KB, too."""
+"""Bytes of tiles of the lowest level that are cached, of 16 KB each."""
 
 
 class TileCache:
-    """The tiles that were used last. With a capacity of 0 none is kept from one proof to the next."""
+    """Caches the most recently used tiles. With a capacity of 0, no tile is kept from one proof to the next."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._upper: LruCache[Tile, list[bytes]] = LruCache(capacity, spared=0)
@@ -30,7 +30,7 @@ class TileCache:
         self._lowest: LruCache[Tile, list[bytes]] = LruCache(room, _bytes, spared=0)
 
     def missing(self, needed: Mapping[Tile, int]) -> list[Tile]:
-        """The tiles that must be read, of those of which so many hashes are needed."""
+        """Return the tiles that must be read, from the tiles that are needed and the number of hashes needed of each."""
         return [tile for tile, hashes in needed.items() if not self._has(tile, hashes)]
 
     def _has(self, tile: Tile, hashes: int) -> bool:
@@ -41,12 +41,12 @@ class TileCache:
         return self._upper if tile[0] else self._lowest
 
     def put(self, read: Tiles) -> None:
-        """Keep tiles that were just read, all of them until `trim`."""
+        """Cache tiles that were just read. None is dropped before `trim`."""
         for tile, hashes in read.items():
             self._of_level(tile).put(tile, _levels(hashes))
 
     def node(self, wanted: Node) -> bytes:
-        """The hash of a node. One that is in no tile that is kept is a LookupError."""
+        """Return the hash of a node. Raises LookupError if no cached tile has it."""
         level, number = divmod(wanted[0], BITS)
         index, begin = divmod(wanted[1], 1 << BITS - number)
         tile = level, index
@@ -57,12 +57,12 @@ class TileCache:
         return found
 
     def trim(self) -> None:
-        """Drop what was not used for longest."""
+        """Drop the least recently used tiles beyond the capacity."""
         self._upper.trim()
         self._lowest.trim()
 
     def clear(self) -> None:
-        """Drop all of them."""
+        """Drop all tiles."""
         self._upper.clear()
         self._lowest.clear()
 
@@ -72,7 +72,7 @@ def _bytes(levels: list[bytes]) -> int:
 
 
 def _levels(hashes: bytes) -> list[bytes]:
-    """The hashes of a tile, and above them those of each level of complete subtrees in it, in a row."""
+    """Return the concatenated hashes of each level of complete subtrees in a tile, from its own hashes upwards."""
     levels = [hashes]
     for _ in range(BITS - 1):
         below = levels[-1]

@@ -1,7 +1,7 @@
-"""The tree in tiles of 256 hashes (C2SP tlog-tiles), and how it grows. No I/O.
+"""Divides the tree into tiles of 256 hashes (C2SP tlog-tiles), and lets it grow. No I/O.
 
-Tile `(level, index)` has the hashes of complete subtrees of `256^level` leaves, one after the other, from
-number `256 · index` on. A full tile never changes; the last one of each level grows.
+Tile `(level, index)` has the hashes of the complete subtrees of `256^level` leaves with the numbers from `256 · index` on.
+A full tile never changes; the last tile of each level grows.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ BITS = 8
 WIDTH = 1 << BITS
 TILE_BYTES = WIDTH * HASH_BYTES
 Tile = tuple[int, int]
-"""The level of a tile, and its index in there."""
+"""The level of a tile, and its index within the level."""
 Tiles = Mapping[Tile, bytes]
 T = TypeVar("T")
 
 
 def hashes_of(tile: bytes) -> list[bytes]:
-    """The hashes of a tile, in order."""
+    """Return the hashes of a tile, in order."""
     return [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
 
 
 def tiles_of(size: int) -> Iterator[tuple[Tile, int]]:
-    """The last tile of each level of a tree that is not full, and how many hashes it has."""
+    """Yield the last tile of each level of a tree, unless it is full, and the number of its hashes."""
     level = 0
     while size:
         if size % WIDTH:
@@ -37,14 +37,14 @@ def tiles_of(size: int) -> Iterator[tuple[Tile, int]]:
 
 
 def locate(node: Node) -> tuple[Tile, int, int]:
-    """The tile that has a complete subtree, and from which of its hashes to which that follows."""
+    """Return the tile that has a complete subtree, and the range of the tile's hashes that are in the subtree."""
     level, width = node[0] // BITS, 1 << node[0] % BITS
     begin = node[1] * width
     return (level, begin // WIDTH), begin % WIDTH, begin % WIDTH + width
 
 
 def nodes_in(tiles: Tiles) -> GetNode:
-    """Gives nodes out of tiles. A tile, or a hash in one, that there is not is a LookupError."""
+    """Return a function that computes the hash of a node from tiles. It raises LookupError if a tile or hash is missing."""
 
     def node(wanted: Node) -> bytes:
         tile, begin, end = locate(wanted)
@@ -57,8 +57,8 @@ def nodes_in(tiles: Tiles) -> GetNode:
 
 
 def tiles_for(walk: Callable[[GetNode], T]) -> dict[Tile, int]:
-    """The tiles that a computation over nodes needs, like `lambda node: root(size, node)`, and how many of
-    the hashes of each.
+    """Return the tiles that a computation over nodes needs, such as `lambda node: root(size, node)`, and how many of the
+    first hashes of each.
     """
     needed: dict[Tile, int] = {}
 
@@ -72,22 +72,19 @@ def tiles_for(walk: Callable[[GetNode], T]) -> dict[Tile, int]:
 
 
 class Tree:
-    """A tree that grows: it holds the last tile of each level, and needs no other.
-
-    `edge` has those of `tiles_of(size)`.
-    """
+    """A growing tree. It needs only the last tile of each level: those of `tiles_of(size)`, which are in `edge`."""
 
     def __init__(self, size: int = 0, edge: Tiles | None = None) -> None:
         self.size = size
         self._edge = {tile[0]: bytes(hashes) for tile, hashes in (edge or {}).items()}
 
     def root(self) -> bytes:
-        """The root of all leaves."""
+        """Return the root of the tree."""
         edge = {tile: self._edge[tile[0]] for tile, _ in tiles_of(self.size)}
         return merkle.root(self.size, nodes_in(edge))
 
     def append(self, hashes: Sequence[bytes]) -> dict[Tile, bytes]:
-        """Add the hashes of leaves; the tiles that are new or longer, as they are now."""
+        """Add the hashes of leaves; return the tiles that are new or have grown, with their present content."""
         changed: dict[Tile, bytes] = {}
         self._extend(0, self.size, hashes, changed)
         self.size += len(hashes)
@@ -96,7 +93,7 @@ class Tree:
     def _extend(
         self, level: int, count: int, hashes: Sequence[bytes], changed: dict[Tile, bytes]
     ) -> None:
-        """Add hashes to a level that has `count` of them; a full tile is one hash of the next level."""
+        """Add hashes to a level that has `count` of them. Each tile that becomes full adds a hash to the next level."""
         above: list[bytes] = []
         index, begin = count // WIDTH, 0
         tile = self._edge.get(level, b"") if count % WIDTH else b""

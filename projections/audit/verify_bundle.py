@@ -34,14 +34,14 @@ from projections.audit.verify_readable import (
 MANIFEST, KEY, CHECKPOINT = "manifest.txt", "public-key.txt", "checkpoint.txt"
 LEAVES, ANCHORS = "leaves.ndjson", "anchors.ndjson"
 KIND = "executions bundle 2"
-"""Of bundles as this program checks them: 1 had another report."""
+"""The form of bundles that this program checks."""
 
 
 # --- the bundle --------------------------------------------------------------
 
 
 def read(path: Path) -> dict[str, bytes]:
-    """The files of a bundle."""
+    """Return the files of a bundle by their names, from a zip or a folder."""
     if path.is_dir():
         return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.is_file()}
     with zipfile.ZipFile(path) as archive:
@@ -52,7 +52,7 @@ def read(path: Path) -> dict[str, bytes]:
 
 
 def check_files(files: dict[str, bytes], public_key: str) -> str:
-    """The manifest is signed, and every file is as it says; the stream that the bundle is of."""
+    """Check that the manifest is signed, and lists the digests of exactly these files. Return the stream of the bundle."""
     if MANIFEST not in files:
         raise Wrong(f"the bundle has no {MANIFEST}")
     kind, stream, *lines = open_note(files[MANIFEST], public_key).split("\n")
@@ -70,7 +70,7 @@ def check_files(files: dict[str, bytes], public_key: str) -> str:
 
 
 def check_events(files: dict[str, bytes], stream: str, size: int, root: bytes) -> list[Any]:
-    """Every event is in the tree, and none is missing between the first and the last; their parts."""
+    """Check that every event is in the tree, and none is missing from the first to the last. Return their parts."""
     rows, last = [], (0, 0, -(2**63))
     for number, line in enumerate(files[LEAVES].splitlines(), 1):
         entry = json.loads(line)
@@ -95,8 +95,8 @@ def check_events(files: dict[str, bytes], stream: str, size: int, root: bytes) -
 def check_accesses(
     files: dict[str, bytes], stream: str, size: int, root: bytes
 ) -> list[tuple[str, ...]]:
-    """Every read that is listed is in the access log up to an anchor, which is in the tree; of each its time, who,
-    what, from where and what for.
+    """Check that every listed read is in the access log covered by an anchor, which is in the tree. Return the time, actor,
+    operation, address and purpose of each.
     """
     anchors = [_anchor(json.loads(line), size, root) for line in files[ANCHORS].splitlines()]
     last, reads = 0, list[tuple[str, ...]]()
@@ -144,7 +144,7 @@ def _texts_of(entry: bytes) -> tuple[int, int, int, list[str]]:
 
 
 def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
-    """What holds of a bundle, in sentences. Raises Wrong where something does not."""
+    """Return what was verified of a bundle, in sentences. Raises Wrong if a check fails."""
     found = files.get(KEY, b"").decode().strip()
     if public_key is not None and found != public_key:
         raise Wrong("the bundle was made with another public key than the one that was given")
@@ -178,7 +178,7 @@ def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Check the bundle that the arguments name, and say what holds."""
+    """Check the bundle that the arguments name, and print what was verified."""
     path = Path(arguments[0]) if arguments else Path(__file__).resolve().parent
     try:
         for sentence in check(read(path), arguments[1] if len(arguments) > 1 else None):
@@ -186,7 +186,7 @@ def main(arguments: list[str]) -> int:
     except Wrong as error:
         sys.stdout.write(f"DOES NOT HOLD: {error}.\n")
         return 1
-    except Exception as error:  # noqa: BLE001 - whatever it is, the bundle is not one
+    except Exception as error:  # noqa: BLE001 - any other error means that it is not a bundle
         sys.stdout.write(
             f"DOES NOT HOLD: the bundle cannot be read ({type(error).__name__}: {error}).\n"
         )

@@ -1,4 +1,4 @@
-"""Checks signatures and Merkle proofs with nothing but the standard library. In a bundle it is a part of `verify.py`."""
+"""Checks signatures and Merkle proofs with the standard library alone. In a bundle it is a part of `verify.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Wrong(Exception):
-    """Something that does not hold."""
+    """A check of the bundle has failed."""
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - Python 3.10 has no `UTC`
@@ -64,7 +64,7 @@ def _encode(point: Point) -> bytes:
 
 
 def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether an Ed25519 key has signed a message."""
+    """Whether a signature is that of an Ed25519 key for a message."""
     key, base = _decode(public), _decode(bytes([0x58]) + bytes([0x66]) * 31)
     number = int.from_bytes(signature[32:], "little")
     if key is None or base is None or len(signature) != 64 or number >= ORDER:
@@ -79,7 +79,7 @@ def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def open_note(note: bytes, public_key: str) -> str:
-    """The text of a note that this key has signed."""
+    """Return the text of a note that this key has signed."""
     name, key_id, encoded = public_key.split("+", 2)
     public = base64.b64decode(encoded, validate=True)
     known = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
@@ -98,7 +98,7 @@ def open_note(note: bytes, public_key: str) -> str:
 
 
 def root_of(index: int, size: int, leaf: bytes, path: list[bytes]) -> bytes:
-    """The root to which a path leads from a leaf."""
+    """Return the root to which a path leads from a leaf."""
     last, found = size - 1, hashlib.sha256(b"\0" + leaf).digest()
     for each in path:
         if last == 0:
@@ -116,7 +116,7 @@ def root_of(index: int, size: int, leaf: bytes, path: list[bytes]) -> bytes:
 
 
 def parts_of(leaf: bytes) -> tuple[int, int, int, str, str, Any, bytes]:
-    """Position, version, time in microseconds, stream, type, meta and state of an event."""
+    """Return the position, version, time in microseconds, stream, type, meta and state of an event from its leaf."""
     form, position, version, at = struct.unpack_from(">Bqqq", leaf)
     if form != 1:
         raise Wrong(f"a leaf has the form {form}, which is unknown here")

@@ -1,4 +1,4 @@
-"""Checks that what people read in a bundle is what was proven, and nothing else. In a bundle it is a part of `verify.py`."""
+"""Checks that the readable files of a bundle show exactly the proven events. In a bundle it is a part of `verify.py`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from projections.audit.verify_proofs import EPOCH, Wrong
 EVENTS, ACCESSES, REPORT = "events.ndjson", "accesses.ndjson", "report.html"
 SEALED, SECRET = {"$sealed"}, {"$secret"}
 WHY_NULL = ("erased", "unreadable")
-"""What stands beside data that is not shown."""
+"""The members of which one is true if data is null."""
 WHOLE_URL = "fullUrl"
-"""Of a webhook: where that is a secret it is left out, and `url` stands beside it."""
+"""A member of webhooks that is left out where it is a secret; `url` is beside it."""
 MISSING = "no such member"
 EXTENSIONS = {
     "occurredAt": "occurredat",
     "correlation": "correlationid",
     "causation": "causationid",
 }
-"""What an event has in its stored form, and what it is called where it is shown."""
+"""Members of the stored metadata, and the names of their CloudEvents attributes."""
 SOURCE = re.compile(r"(?:/logs/[^/]+)?(/.*)")
-"""Where an event is from: the name of the log, which it may begin with, is no part of the stored event."""
+"""The `source` of an event. It may begin with the name of the log, which is not a part of the stored event."""
 
 
 def load_json(text: str | bytes) -> Any:
-    """JSON in which no object has a member twice; the largest whole numbers are as the service reads them."""
-    return json.loads(text, object_pairs_hook=_members, parse_int=_whole)
+    """Return the value of JSON, in which no object may have a member twice. Whole numbers beyond 64 bits become floats, as
+    in the service.
+    """
+    return json.loads(text, object_pairs_hook=_members, parse_int=_whole_number)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -42,24 +44,24 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _whole(digits: str) -> int | float:
+def _whole_number(digits: str) -> int | float:
     return int(digits) if -(2**63) <= int(digits) < 2**64 else float(digits)
 
 
 def exact(value: Any) -> str:
-    """A text that equal JSON has in common, and other JSON has not: for Python 1 and true are equal."""
+    """Return a text that is the same for equal JSON values only. In Python, 1 and true would be equal."""
     return json.dumps(value, sort_keys=True)
 
 
 def time_of(at: int) -> str:
-    """Microseconds since 1970 as the service writes a time."""
+    """Return a time, given in microseconds since 1970, as the service writes it."""
     moment = EPOCH + timedelta(microseconds=at)
     return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def check_readable(files: dict[str, bytes], rows: list[Any]) -> tuple[int, int, int]:
-    """The readable events say what the proven ones do, and nothing else; how many sealed fields of them were opened,
-    how many are shown as erased, and how many events the service could not read.
+    """Check that the readable events are the proven ones. Return the number of opened sealed fields, of erased fields, and
+    of events that the service could not read.
     """
     lines = files[EVENTS].splitlines()
     if len(lines) != len(rows):
@@ -87,7 +89,7 @@ def check_readable(files: dict[str, bytes], rows: list[Any]) -> tuple[int, int, 
 
 
 def _check_attributes(row: Any, shown: dict[str, Any], *, damaged: bool) -> None:
-    """What stands around the data of an event is what is stored of it. Of one that is damaged this may be, too."""
+    """Check the attributes of an event against its stored row. If the event is damaged, its metadata may be, too."""
     position, version, at, stream, type_, meta, _ = row
     kind, _, identity = stream.partition("/")
     try:
@@ -117,7 +119,7 @@ def _check_attributes(row: Any, shown: dict[str, Any], *, damaged: bool) -> None
 
 
 def _fields_shown_as_sealed(stored: Any, shown: Any, version: int) -> list[Any]:
-    """What is shown in the place of each sealed field; secrets are shown by nobody."""
+    """Return the values that are shown in place of the sealed fields of an event, and check that all else is equal."""
     if isinstance(stored, dict) and set(stored) == SEALED:
         return [shown]
     if isinstance(stored, dict) and set(stored) == SECRET and shown == "***":
@@ -140,7 +142,7 @@ def _fields_shown_as_sealed(stored: Any, shown: Any, version: int) -> list[Any]:
 def check_report(
     files: dict[str, bytes], stream: str, head: Signed, reads: list[tuple[str, ...]]
 ) -> None:
-    """The page for people shows the readable events and the reads, and nothing else: it is made again of these."""
+    """Check that the page for people shows exactly the readable events and the reads, by making it again from these."""
     page = files[REPORT].decode()
     events = [load_json(line) for line in files[EVENTS].splitlines()]
     said = [unescape(part.partition("</pre>")[0]) for part in page.split("<pre>")[1:]]

@@ -1,4 +1,4 @@
-"""The newest signed head that each witness has kept, and since when one fails."""
+"""Stores the newest signed head that each witness has kept, and since when a witness has been failing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORGET = "DELETE FROM audit_witnesses WHERE NOT id = ANY(%b::text[])"
 
 
 class Witnessed(NamedTuple):
-    """What a witness has kept last: the head over so many events of a log."""
+    """The last head that a witness has kept: of the first `size` events of the log `origin`."""
 
     id: str
     name: str
@@ -30,7 +30,7 @@ class Witnessed(NamedTuple):
 
 
 async def read_witnesses(connection: AsyncConnection) -> list[Witnessed]:
-    """All witnesses that were shown a head."""
+    """Return all witnesses to which a head was sent, by name."""
     rows = await (await connection.execute(FIND, binary=True)).fetchall()
     return [Witnessed(*row) for row in rows]
 
@@ -38,15 +38,15 @@ async def read_witnesses(connection: AsyncConnection) -> list[Witnessed]:
 async def note_kept(
     connection: AsyncConnection, id_: str, name: str, head: tuple[str, int], at: datetime
 ) -> None:
-    """A witness has kept a head."""
+    """Store that a witness has kept a head."""
     await connection.execute(STORE_WITNESSED, (id_, name, *head, at))
 
 
 async def note_failed(connection: AsyncConnection, id_: str, name: str, at: datetime) -> None:
-    """A witness has not; whether it failed before is kept."""
+    """Store that a witness has failed; the time of its first failure in a row is kept."""
     await connection.execute(FAILED, (id_, name, at))
 
 
 async def forget_others(connection: AsyncConnection, ids: Sequence[str]) -> None:
-    """Only these are witnesses any more."""
+    """Delete all witnesses except these."""
     await connection.execute(FORGET, (list(ids),))

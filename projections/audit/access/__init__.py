@@ -1,1 +1,1 @@
-"""The access log read: by execution, beside what happened, held against its anchors, and proven."""
+"""Reads the access log: pages of it, its anchors and retirements, its check, and proofs of reads."""

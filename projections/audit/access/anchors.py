@@ -1,4 +1,4 @@
-"""The anchors of the access log: the events that say how far it went, and what its hash was."""
+"""Reads the anchors of the access log: events with the last entry and the last hash of the access log at their time."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ BEHIND = f"""SELECT {COLUMNS} FROM events WHERE originator_id = '{STREAM}' AND n
 
 
 class Anchor(NamedTuple):
-    """An anchor: its place in its stream and in the log, its time, and what it says of the entries from `first` to
-    `last`; those of an earlier build do not say their day.
+    """An anchor: its version, position and time, and its content. It covers the entries from `first` to `last`; `hash` is
+    that of the last entry, `root` that of the tree over them. Anchors of early builds have no `day`.
     """
 
     version: int
@@ -36,19 +36,19 @@ class Anchor(NamedTuple):
 
 
 async def anchors_after(connection: AsyncConnection, version: int, limit: int) -> list[Anchor]:
-    """The next anchors after a version of their stream."""
+    """Return the next anchors after a version of their stream."""
     rows = await (await connection.execute(AFTER, (version, limit))).fetchall()
     return [_anchor(*row) for row in rows]
 
 
 async def latest_anchor(connection: AsyncConnection) -> Anchor | None:
-    """The newest one; None where there is none yet."""
+    """Return the newest anchor; None if there is none yet."""
     row = await (await connection.execute(LATEST)).fetchone()
     return None if row is None else _anchor(*row)
 
 
 async def anchor_at(connection: AsyncConnection, position: int) -> Anchor | None:
-    """The newest one among the first `position` events of the log; None where there is none."""
+    """Return the newest anchor among the first `position` events of the log; None if there is none."""
     found = await latest_anchor(connection)
     while found is not None and found.position > position:
         row = await (await connection.execute(ONE, (found.version - 1,))).fetchone()
@@ -57,13 +57,17 @@ async def anchor_at(connection: AsyncConnection, position: int) -> Anchor | None
 
 
 async def anchor_behind(connection: AsyncConnection, position: int) -> Anchor | None:
-    """The first one behind a position of the log; None where there is none yet."""
+    """Return the first anchor after a position of the log; None if there is none yet."""
     row = await (await connection.execute(BEHIND, (position,))).fetchone()
     return None if row is None else _anchor(*row)
 
 
 async def anchor_of(connection: AsyncConnection, entry: int) -> Anchor | None:
-    """The anchor that covers an entry, found by halving: each covers later ones. None where none does yet."""
+    """Return the anchor that covers an entry, by binary search; None if none covers it yet.
+
+    Raises:
+        LookupError: an anchor is missing.
+    """
     latest = await latest_anchor(connection)
     if latest is None or latest.last < entry:
         return None

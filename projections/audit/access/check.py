@@ -1,4 +1,4 @@
-"""Checks the access log against itself and its anchors: every entry, every hash, the head of the chain."""
+"""Checks the access log: every entry and its hash, the anchors that cover them, and the end of the chain."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ from projections.audit.access.segments import AccessSegment
 
 PART = "access log"
 PAGE, ANCHORS = 5_000, 500
+"""Entries and anchors that are read at a time."""
 HEAD = "SELECT id, at, hash FROM access_head"
 NEXT = """SELECT id, at, hash, actor, credential, operation, executions, address, purpose, correlation, detail
     FROM access_log WHERE id > %b AND id <= %b ORDER BY id LIMIT %b"""
 ANY = "SELECT EXISTS (SELECT FROM access_log WHERE id >= %s AND id < %s)"
 SURPLUS = "SELECT min(id) FROM access_log WHERE id < 1 OR id > %b"
 OnProgress = Callable[[int, int], None]
-"""Is called with the entry reached and the entry to reach."""
+"""Called with the entry reached and the entry to reach."""
 
 
 class End(NamedTuple):
-    """The end of the chain as it was when the check began, and the number of its anchors: what is added meanwhile
-    is not looked at.
-    """
+    """The end of the chain and the number of its anchors when the check began. Later entries are not checked."""
 
     id: int
     at: datetime
@@ -44,8 +43,10 @@ class End(NamedTuple):
 
 
 async def end_of(connection: AsyncConnection) -> End | None:
-    """The end of the chain; None where its row is lost."""
-    latest = await latest_anchor(connection)  # first: the chain goes at least as far
+    """Return the present end of the chain; None if its row is lost."""
+    latest = await latest_anchor(
+        connection
+    )  # read first, so that the chain reaches at least as far
     row = await (await connection.execute(HEAD, binary=True)).fetchone()
     return (
         None if row is None else End(row[0], row[1], bytes(row[2]), latest.version if latest else 0)
@@ -55,9 +56,10 @@ async def end_of(connection: AsyncConnection) -> End | None:
 async def access_faults(
     connection: AsyncConnection, end: End | None, on_progress: OnProgress
 ) -> AsyncIterator[Fault]:
-    """What is wrong. After the first entry that does not fit nothing is said of the next ones but what their own
-    bytes say: the chain goes on with the hash that is stored, and behind entries that were retired with the one that
-    the log of events has of them. They may be retired while this goes on.
+    """Yield the faults of the access log up to `end`. Entries may be retired during the check.
+
+    After a fault, the chain continues with the stored hash of the entry, so that one fault does not lead to others. After
+    retired entries, it continues with the hash that the event of their retirement has.
     """
     if end is None:
         yield Fault(PART, "head", "the row `access_head` is lost")
@@ -72,7 +74,8 @@ async def access_faults(
 async def faults_between(
     connection: AsyncConnection, first: int, last: int, before: bytes
 ) -> AsyncIterator[Fault]:
-    """What is wrong with some entries, of which `before` is the hash before the first, and none was retired.
+    """Yield the faults of the entries from `first` to `last`, none of which was retired. `before` is the hash of the entry
+    before the first.
 
     Raises:
         LookupError: an anchor is missing.
@@ -92,26 +95,26 @@ class _Check:
         self._end = end
         self._crosses_gaps = crosses_gaps
         self._retired: list[Retired] = []
-        """What is known to be retired, in the order of the entries."""
+        """The retirements that were read so far, in the order of the entries."""
         self._reached = 0
         self._hash: bytes | None = BEFORE_ALL
-        """Of the entry that was reached; None where that is missing."""
+        """The hash of the entry that was reached; None if that entry is missing."""
         self._latest: datetime | None = None
-        """The time of the entry that was reached; None where that was retired."""
+        """The time of the entry that was reached; None if that entry was retired."""
         self._day = date.min
-        """The day of the entry that was reached, be it there or retired."""
+        """The day of the entry that was reached, even if it was retired."""
         self._anchors: list[Anchor] = []
         self._anchor: Anchor | None = None
-        """The last one that was reached."""
+        """The last anchor that was reached."""
         self._version = 0
         self._segment: list[bytes] = []
         self._anchor_is_partial = False
-        """Whether some entries of the next anchor were retired, so that its root cannot be computed any more."""
+        """Whether some entries of the next anchor were retired, so that its root cannot be computed."""
 
     def begin(self, reached: int, hashed: bytes, version: int) -> None:
-        """Begin behind an entry, and behind an anchor by its version."""
+        """Begin after an entry, and after the anchor with this version."""
         self._reached, self._hash, self._version = reached, hashed, version
-        self._anchor_is_partial = True  # perhaps the first anchor begins before that entry
+        self._anchor_is_partial = True  # the next anchor may begin before that entry
 
     async def entries(self, on_progress: OnProgress) -> AsyncIterator[Fault]:
         end = self._end
@@ -133,11 +136,11 @@ class _Check:
             on_progress(self._reached, end.id)
 
     async def _pass_over(self, until: int) -> AsyncIterator[Fault]:
-        """Entries that are not there: they were retired, or they are missing."""
+        """Pass over entries that are not stored, because they were retired or are missing; yield the faults of both."""
         while self._reached < until:
             first = self._reached + 1
             if (retired := await self._find_retired(first, until)) is not None:
-                async for fault in self._fits(retired):
+                async for fault in self._check_retired(retired):
                     yield fault
                 self._reached, self._hash = retired.last, retired.hash
             else:
@@ -146,8 +149,8 @@ class _Check:
                 yield _missing(first, self._reached)
 
     async def _find_retired(self, first: int, until: int) -> Retired | None:
-        """What was retired, and is gone, of the entries in [first, until], with the first of them. That may have
-        happened just now, and the entries before the first may have been looked at while they were there.
+        """Return the retirement that covers the entry `first` and ends by `until`, if there is one. It may have happened
+        during the check, after entries before `first` were checked.
         """
         found = self._find_known(first)
         if (found is None or found.last > until) and self._crosses_gaps:
@@ -168,8 +171,8 @@ class _Check:
         found = self._retired[index] if index >= 0 else None
         return found if found is not None and entry <= found.last else None
 
-    async def _fits(self, retired: Retired) -> AsyncIterator[Fault]:
-        """What was retired is in its place in the chain, is a whole day, and the anchors say the same."""
+    async def _check_retired(self, retired: Retired) -> AsyncIterator[Fault]:
+        """Check that retired entries fit into the chain, are those of a whole day, and agree with the anchors."""
         at = f"were retired at position {retired.position}"
         is_whole = retired.first == self._reached + 1
         if is_whole and self._hash is not None and retired.before != self._hash:
@@ -177,12 +180,12 @@ class _Check:
         if retired.day <= self._day if is_whole else retired.day != self._day:
             what = f"{at} as those of {retired.day}, behind entries of {self._day}"
             yield Fault(PART, retired.place, what)
-        async for fault in self._fits_anchors(retired, at):
+        async for fault in self._check_retired_anchors(retired, at):
             yield fault
         self._segment, self._latest, self._day = [], None, retired.day
 
-    async def _fits_anchors(self, retired: Retired, at: str) -> AsyncIterator[Fault]:
-        """The anchors, which nobody can add later, say how old it is, of which day, and what its last hash was."""
+    async def _check_retired_anchors(self, retired: Retired, at: str) -> AsyncIterator[Fault]:
+        """Check the age, the day and the last hash of retired entries against the anchors, which cannot be added later."""
         reached = self._anchor
         found = [reached] if reached is not None and reached.last >= retired.first else []
         while (anchor := await self._next_anchor()) is not None and anchor.first <= retired.last:
@@ -218,7 +221,7 @@ class _Check:
         self._reached, self._hash, self._latest, self._day = number, hashed, at, at.date()
 
     async def _check_anchors(self, number: int, hashed: bytes) -> AsyncIterator[Fault]:
-        """The anchors up to an entry say what is stored."""
+        """Check the anchors up to an entry against the stored entries."""
         if await self._next_anchor() is not None:
             self._segment.append(hashed)
         while (anchor := await self._next_anchor()) is not None and anchor.last <= number:
@@ -244,7 +247,7 @@ class _Check:
         return first if first is not None and first.version <= self._end.anchors else None
 
     def _take(self, anchor: Anchor) -> Iterator[Fault]:
-        """Go on to an anchor, the next one."""
+        """Take the next anchor as reached; yield a fault if it is earlier than the one before."""
         self._anchors.pop(0)
         if self._anchor is not None and anchor.at < self._anchor.at:
             place = f"entries {anchor.first} to {anchor.last}"

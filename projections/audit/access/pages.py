@@ -1,7 +1,8 @@
-"""Pages of the access log, and of the trail: what changed the status of executions, and who read them, in one order.
+"""Reads pages of the access log and of the trail: the events that changed the status of executions, merged with the reads
+of them in the order of time.
 
-Both have an order of their own that never changes: entries by id, events by position. A cursor of the trail has a position
-in each; what comes later follows behind both. Of two of one moment the event comes first.
+Events are ordered by position, entries of the access log by id. A cursor of the trail has a position in each. If an event and
+an entry have the same time, the event comes first.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ STATUS_CHANGES = (
     *("execution.resumed", "execution.completed", "execution.failed", "execution.retry"),
     *("execution.cancelled", "execution.released"),
 )
-"""The events that the trail has where no `action` asks for others."""
+"""The event types of the trail, unless an `action` selects others."""
 COLUMNS = (
     "id, at, hash, actor, credential, operation, executions, address, purpose, correlation, detail"
 )
@@ -33,7 +34,7 @@ EVENT_COLUMNS = "notification_id, originator_version, at, originator_id, topic, 
 
 
 class AccessRange(NamedTuple):
-    """What is asked for: of one execution or of all, by an actor, of some actions, in [since, until)."""
+    """A filter: an execution, an actor, actions, and times in [since, until); None or empty for all."""
 
     execution: str | None = None
     actor: str | None = None
@@ -43,22 +44,22 @@ class AccessRange(NamedTuple):
 
 
 class AccessCursor(NamedTuple):
-    """How far a reader is: behind an event, by its position, and behind an entry of the access log."""
+    """A cursor: after the event at a position, and after an entry of the access log."""
 
     event: int
     entry: int
 
     @property
     def text(self) -> str:
-        """As a cursor."""
+        """The cursor as clients see it."""
         return f"{self.event}-{self.entry}"
 
     @classmethod
     def read(cls, text: str | None, *, descending: bool) -> AccessCursor:
-        """The positions in a cursor; without one the beginning.
+        """Return the cursor of a text; without a text, the cursor of the first page.
 
         Raises:
-            Invalid: it is none.
+            Invalid: the text is no cursor.
         """
         if text is None:
             return cls(BEYOND, BEYOND) if descending else cls(0, 0)
@@ -69,7 +70,7 @@ class AccessCursor(NamedTuple):
 
 
 class StatusChange(NamedTuple):
-    """An event as the trail shows it: without content."""
+    """An event as the trail shows it, without its content."""
 
     position: int
     version: int
@@ -83,7 +84,7 @@ Item = StatusChange | AccessEntry
 
 
 class AccessPage(NamedTuple):
-    """Some items in order, and the cursor of the next ones."""
+    """A page of items, and the cursor of the next page, if any."""
 
     items: Sequence[Item]
     next_cursor: str | None
@@ -97,7 +98,7 @@ async def access_page(
     *,
     descending: bool,
 ) -> AccessPage:
-    """A page of the access log."""
+    """Return a page of the access log."""
     found = await _entries(connection, asked, cursor.entry, limit + 1, descending=descending)
     more = len(found) > limit
     return AccessPage(found[:limit], AccessCursor(0, found[limit - 1].id).text if more else None)
@@ -111,7 +112,7 @@ async def trail_page(
     *,
     descending: bool,
 ) -> AccessPage:
-    """A page of the trail."""
+    """Return a page of the trail."""
     events = await _events(connection, asked, cursor.event, limit + 1, descending=descending)
     entries = await _entries(connection, asked, cursor.entry, limit + 1, descending=descending)
     found: list[Item] = [*events, *entries]

@@ -1,4 +1,4 @@
-"""Pages of events out of the whole log, of which those of old positions are in files of the archive."""
+"""Reads pages of events from the whole log, of which old events are in files of the archive."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from domain.errors import TooExpensive
 from domain.eventlog.archive.archived_queries import Rows, fetch_of_span, read_horizon
 
 AT_ONCE = 8_192
-"""Positions in files that are looked through together."""
+"""Positions in archive files that are searched at a time."""
 SECONDS = 5.0
+"""Seconds that the search for a page may take."""
 BEYOND = 2**62
+"""A position after all others."""
 CHEAPER = "so far back are events in files of the archive: name an execution, or a shorter time"
 OUTSIDE = """SELECT coalesce(max(last) FILTER (WHERE last_at < %(since)s), 0),
     min(last) FILTER (WHERE last_at >= %(until)s) FROM event_archives"""
-"""Up to where all events are from before a time, and from where on all are from after another."""
+"""The last archived position whose events are all before `since`, and the first one whose events are not before `until`."""
 
 
 async def fetch_of_log(
     connection: AsyncConnection, query: str, values: dict[str, Any], *, descending: bool
 ) -> Rows:
-    """The first rows of a query that names the position `behind` which it begins, a `limit`, and the span `after`, `last`;
-    it may name `since` and `until`.
+    """Return the first rows of a query, which has the parameters `behind` (rows begin after it), `limit`, and `after` and
+    `last` (the span that is searched), and may have `since` and `until`.
 
     Raises:
-        TooExpensive: they would be looked for in too many files.
+        TooExpensive: the search takes longer than `SECONDS`.
         Damaged: a file is missing or damaged; `file` names it.
     """
     behind, limit, found = values["behind"], values["limit"], Rows()
@@ -56,7 +58,7 @@ async def _outside(
 
 
 def _spans(after: int, last: int, horizon: int, *, descending: bool) -> Iterator[tuple[int, int]]:
-    """The parts of a span, one of them with all that is in the table alone."""
+    """Return the parts in which a span is searched. One part has all positions after the horizon, which are in the table."""
     end = min(last, horizon)
     parts = [(begin, min(begin + AT_ONCE, end)) for begin in range(after, end, AT_ONCE)]
     if last > horizon:

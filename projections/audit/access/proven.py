@@ -1,4 +1,4 @@
-"""The reads of one execution, each with its proof up to an anchor in the log."""
+"""Reads the recorded reads of one execution, each with a proof that leads to an anchor in the log."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from projections.audit.access.retired import hash_before, read_retired
 from projections.audit.access.segments import AccessSegment, hashes_between
 
 MOST_READS, MOST_ANCHORS = 5_000, 300
-"""The newest ones that are proven."""
+"""The newest reads, and the anchors that cover them, that are proven at most."""
 OF_MANY = frozenset(
     {
         *("listExecutions", "findExecutions", "exportExecutions", "exportDocuments"),
         *("inbox", "readTrail", "readDeliveries"),
     }
 )
-"""Operations that show whichever executions meet what was asked for: that may name others, too."""
+"""Operations that show all executions that meet a filter. The recorded filter may name executions of other parties."""
 
 
 class ProvenRead(NamedTuple):
-    """A recorded read, the hash before it, the path from it to the root of its anchor, and which one of the anchors
-    that is.
+    """A recorded read, the hash of the entry before it, the path from it to the root of its anchor, and the index of the
+    anchor in `ProvenReads.anchors`.
     """
 
     entry: AccessEntry
@@ -37,7 +37,7 @@ class ProvenRead(NamedTuple):
 
 
 class ProvenReads(NamedTuple):
-    """Reads in their order, and the positions of the anchors that they lead to."""
+    """Proven reads in order, and the positions of their anchors."""
 
     anchors: list[int]
     reads: list[ProvenRead]
@@ -46,11 +46,13 @@ class ProvenReads(NamedTuple):
 async def proven_reads(
     connection: AsyncConnection, execution: str, head: int, party: str | None
 ) -> ProvenReads:
-    """The reads of an execution as far as the first `head` events anchor them; for a `party`, by its name, without
-    those that showed other executions, too, or by which others have asked for some with a filter.
+    """Return the reads of an execution that anchors among the first `head` events cover.
+
+    For a `party`, reads are left out that also showed other executions, and reads of other actors by a filter, because an
+    entry is shown as a whole and may name executions of others.
 
     Raises:
-        LookupError: the access log has holes where nothing was retired.
+        LookupError: entries of the access log are missing that were not retired.
     """
     last = await anchor_at(connection, head)
     found = ProvenReads([], [])
@@ -81,7 +83,7 @@ async def proven_reads(
 
 
 def _is_for(party: str | None, access: Access) -> bool:
-    """Whether a bundle may have an entry, which is whole there."""
+    """Whether a bundle for a party may have an entry, which is shown there as a whole."""
     if party is None:
         return True
     if len(access.executions) > 1:
@@ -90,7 +92,7 @@ def _is_for(party: str | None, access: Access) -> bool:
 
 
 async def _is_retired(connection: AsyncConnection, anchor: Anchor) -> bool:
-    """Whether entries of an anchor were retired, perhaps just now: then it proves the others no more."""
+    """Whether entries of an anchor were retired, perhaps just now: then its other entries cannot be proven any more."""
     retired = await read_retired(connection)
     return any(each.first <= anchor.last and anchor.first <= each.last for each in retired)
 

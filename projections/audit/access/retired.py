@@ -1,4 +1,4 @@
-"""What was retired from the access log: the events that say so, and the days that are still in it."""
+"""Reads the retirements of the access log (events), and the days that it still has."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SPAN = "SELECT min(id), max(id) FROM access_log WHERE at >= %(begin)s AND at < %
 
 
 class Retired(NamedTuple):
-    """Entries of a day that were retired: by which event, by its place in its stream and in the log, and when, and
-    the hashes before them and of the last.
+    """The retirement of the entries of a day: the version, position and time of its event, the first and the last entry, the
+    hash of the entry `before` the first, and the hash of the last.
     """
 
     version: int
@@ -42,12 +42,12 @@ class Retired(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The entries, as they are named."""
+        """The name of the entries in faults."""
         return f"entries {self.first} to {self.last}"
 
     def misfits(self, anchors: Sequence[Anchor], behind: Anchor | None) -> Iterator[str]:
-        """What is wrong with it by the anchors of these entries, and by the first one behind this event, as the event
-        alone could say any day and any time.
+        """Yield the contradictions to the anchors of these entries, and to the first anchor after this event. Without these
+        checks, the event could claim any day and time.
         """
         if not anchors or anchors[-1].last < self.last:
             yield "and had not been anchored"
@@ -63,7 +63,7 @@ class Retired(NamedTuple):
 
 
 async def read_retired(connection: AsyncConnection, version: int = 0) -> list[Retired]:
-    """All that was retired, or only what was after a version of the stream, in the order of the entries."""
+    """Return the retirements after a version of their stream, in the order of the entries."""
     cursor = await connection.execute(SAID, (version,))
     return sorted(
         (_from_row(*row) for row in await cursor.fetchall()), key=lambda retired: retired.first
@@ -78,10 +78,10 @@ def _from_row(version: int, position: int, at: datetime, state: bytes) -> Retire
 
 
 async def hash_before(connection: AsyncConnection, entry: int) -> bytes:
-    """The hash that an entry follows on: of the one before it, be it there or retired.
+    """Return the hash of the entry before an entry, even if it was retired.
 
     Raises:
-        LookupError: that one is missing.
+        LookupError: the entry before is missing.
     """
     if entry == 1:
         return BEFORE_ALL
@@ -95,7 +95,7 @@ async def hash_before(connection: AsyncConnection, entry: int) -> bytes:
 
 
 async def days_of_access(connection: AsyncConnection, until: date) -> list[date]:
-    """The days before another one that have a partition, or entries in the default partition."""
+    """Return the days before `until` that have a partition, or entries in the default partition."""
     names = [row[0] for row in await (await connection.execute(PARTITIONS)).fetchall()]
     days = {
         date.fromisoformat(name.removeprefix(PREFIX)) for name in names if name != DEFAULT_PARTITION
@@ -108,6 +108,6 @@ async def days_of_access(connection: AsyncConnection, until: date) -> list[date]
 async def entries_of(
     connection: AsyncConnection, bounds: dict[str, datetime]
 ) -> tuple[int, int] | None:
-    """The first and the last entry of a time, by their ids; None where it has none."""
+    """Return the ids of the first and the last entry between two times; None if there are none."""
     row = await (await connection.execute(SPAN, bounds)).fetchone()
     return None if row is None or row[0] is None else (row[0], row[1])

@@ -1,4 +1,4 @@
-"""The entries between two anchors: the hashes of their chain, and the Merkle tree over these."""
+"""The entries between two anchors: the hashes of their chain, and the Merkle tree over those hashes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from projections.audit import merkle
 from projections.audit.merkle import Node
 
 MOST = 32_768
-"""Entries of one segment."""
+"""Entries that a segment has at most."""
 HASHES = "SELECT id, hash FROM access_log WHERE id > %b AND id <= %b ORDER BY id"
 
 
 async def hashes_between(connection: AsyncConnection, after: int, until: int) -> list[bytes]:
-    """The hashes of the entries in (after, until], in order.
+    """Return the hashes of the entries in (after, until], in order.
 
     Raises:
-        LookupError: one of them is missing, or there are two of one id.
+        LookupError: an entry is missing, or there are two with the same id.
     """
     cursor = await connection.execute(HASHES, (after, until), binary=True)
     found: list[bytes] = []
@@ -32,7 +32,7 @@ async def hashes_between(connection: AsyncConnection, after: int, until: int) ->
 
 
 class AccessSegment:
-    """The tree over the hashes of some entries that follow on each other."""
+    """The Merkle tree over the hashes of consecutive entries."""
 
     def __init__(self, hashes: Sequence[bytes]) -> None:
         self._size = len(hashes)
@@ -43,11 +43,11 @@ class AccessSegment:
 
     @property
     def root(self) -> bytes:
-        """What the anchor says."""
+        """The root of the tree, as the anchor has it."""
         return merkle.root(self._size, self._node)
 
     def path(self, index: int) -> list[bytes]:
-        """The hashes that lead from the entry at an index, from 0, to the root."""
+        """Return the inclusion path of the entry at an index, counted from 0."""
         return merkle.inclusion_path(index, self._size, self._node)
 
     def _node(self, node: Node) -> bytes:

@@ -1,1 +1,1 @@
-"""What the auditor in the background looks at, how far it is in its round, and what it still finds."""
+"""The rounds of the auditor through the log: what it checks, its progress, and the faults that it has found."""

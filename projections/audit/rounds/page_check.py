@@ -1,6 +1,6 @@
-"""The events of one tile against the tree, and that tile against those above it: a step of a slow walk.
+"""Checks the events of one tile against the tree, and the tile against the tiles above it: one step of the auditor.
 
-A full tile, and of one that grows what is there already, never changes. So it may be read at any time.
+Hashes that are in a tile never change, so tiles may be read at any time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BEGUN = """SELECT originator_id FROM events WHERE notification_id > %b AND notif
 
 
 async def page_faults(connection: AsyncConnection, after: int, until: int) -> list[Fault]:
-    """What does not fit of the events in (after, until], which are of one tile; of each kind the first."""
+    """Return the first fault of the events in (after, until], which must be of one tile, or else of the tiles above it."""
     tile = 0, after // WIDTH
     kept = (await tiles_of_tree(connection, [tile])).get(tile, b"")
     found = [*await _event_faults(connection, after, until, hashes_of(kept))]
@@ -47,7 +47,7 @@ async def _event_faults(
 async def _faults_above(
     connection: AsyncConnection, tile: Tile, kept: bytes, until: int
 ) -> list[Fault]:
-    """The first tile above that does not have the hash of the one below it."""
+    """Return the fault of the first tile above that does not have the hash of the tile below it, if any."""
     while len(kept) == TILE_BYTES and until % WIDTH ** (tile[0] + 1) == 0:
         above = tile[0] + 1, tile[1] // WIDTH
         entry = tile[1] % WIDTH
@@ -60,6 +60,6 @@ async def _faults_above(
 
 
 async def read_begun(connection: AsyncConnection, after: int, until: int) -> list[str]:
-    """The ids of the executions whose first events are in (after, until]."""
+    """Return the ids of the executions whose first events are in (after, until]."""
     rows = await fetch_of_span(connection, BEGUN, (after, until), after, until)
     return [stream.partition("/")[2] for (stream,) in rows]

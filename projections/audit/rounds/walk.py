@@ -1,4 +1,4 @@
-"""The progress of the background auditor, and the faults that it has found."""
+"""Stores the progress of the auditor, and the faults that it has found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from domain.integrity.fault import Fault
 
 MOST_NAMED = 100
-"""Faults that are named; of more, as where a whole table is lost, only their number is known."""
+"""Faults that are stored. If there are more, as when a whole table is lost, only their number is stored."""
 WALK = "SELECT round, position, until, origin, began_at, found FROM audit_walk"
 BEGIN_ROUND = """UPDATE audit_walk SET round = round + 1, position = 0, until = %b, origin = %b,
     began_at = %b, found = 0"""
@@ -31,7 +31,7 @@ COUNT = """SELECT round, position, greatest(found, (SELECT count(*) FROM audit_f
 
 
 class Walk(NamedTuple):
-    """A round through the log of `origin`: the position reached, that to reach, and how many faults it has
+    """A round through the log of `origin`: the position reached, the position to reach (`until`), and the number of faults
     found so far.
     """
 
@@ -44,7 +44,7 @@ class Walk(NamedTuple):
 
 
 class AuditTotals(NamedTuple):
-    """Rounds that were begun, the position that this one has reached, and how many faults there are."""
+    """The number of rounds begun, the position that the present round has reached, and the number of faults."""
 
     rounds: int = 0
     position: int = 0
@@ -52,29 +52,29 @@ class AuditTotals(NamedTuple):
 
 
 def fault_id(fault: Fault) -> str:
-    """The same for one that is found again, whatever is wrong there by then."""
+    """Return an id that is the same whenever a fault is found again at the same place, even with another description."""
     named = "\n".join((fault.part, fault.place, fault.member or ""))
     return sha256(named.encode()).hexdigest()[:32]
 
 
 async def walk_of(connection: AsyncConnection) -> Walk | None:
-    """Where the auditor is; None where that is lost."""
+    """Return the progress of the auditor; None if its row is lost."""
     row = await (await connection.execute(WALK, binary=True)).fetchone()
     return None if row is None else Walk(*row)
 
 
 async def begin_round(connection: AsyncConnection, until: int, origin: str, at: datetime) -> None:
-    """Begin at the first event again."""
+    """Begin a new round at the first event."""
     await connection.execute(BEGIN_ROUND, (until, origin, at))
 
 
 async def reach(connection: AsyncConnection, position: int, found: int) -> None:
-    """Everything up to a position was looked at, with so many more faults."""
+    """Store that the log was checked up to a position, and add `found` to the number of faults of the round."""
     await connection.execute(REACH, (position, found))
 
 
 async def store_fault(connection: AsyncConnection, fault: Fault) -> bool:
-    """Note that a fault was found in this round; whether it is new, and one of those that are named."""
+    """Store that a fault was found in this round; return whether it is new and within `MOST_NAMED`."""
     id_ = fault_id(fault)
     row = await (
         await connection.execute(STORE_FAULT, (id_, *fault_values(fault), id_, MOST_NAMED))
@@ -83,33 +83,33 @@ async def store_fault(connection: AsyncConnection, fault: Fault) -> bool:
 
 
 def fault_values(fault: Fault) -> Sequence[object]:
-    """Its columns."""
+    """Return the values of a fault for its columns."""
     return fault.part, fault.place, fault.what, fault.position, fault.member
 
 
 async def read_unreported(connection: AsyncConnection) -> list[tuple[str, Fault]]:
-    """The faults that the log does not say yet, by id."""
+    """Return the faults, with their ids, that no event of the log reports yet."""
     rows = await (await connection.execute(UNREPORTED)).fetchall()
     return [(id_, Fault(*columns)) for id_, *columns in rows]
 
 
 async def mark_reported(connection: AsyncConnection, id_: str) -> None:
-    """The log says it."""
+    """Store that an event of the log reports a fault."""
     await connection.execute(REPORTED, (id_,))
 
 
 async def stale(connection: AsyncConnection) -> list[str]:
-    """Faults of earlier rounds that this one, which is over, has not found."""
+    """Return the ids of the faults of earlier rounds that the present round, which has ended, has not found."""
     rows = await (await connection.execute(STALE)).fetchall()
     return [id_ for (id_,) in rows]
 
 
 async def forget(connection: AsyncConnection, id_: str) -> None:
-    """The fault is not there any more, and the log says so."""
+    """Delete a fault that was not found again, after an event of the log has reported that."""
     await connection.execute(FORGET, (id_,))
 
 
 async def audit_totals(connection: AsyncConnection) -> AuditTotals:
-    """For metrics and readiness."""
+    """Return the totals of the auditor, for metrics and readiness."""
     row = await (await connection.execute(COUNT)).fetchone()
     return AuditTotals() if row is None else AuditTotals(*row)
