@@ -1,5 +1,5 @@
-"""Services, workflows, orders, users, jobs, legal holds, grants and API keys, to be listed. One alone is read from
-the log.
+"""The view of services, workflows, orders, users, jobs, legal holds, grants and API keys, for lists. A single entry is
+read from the log instead.
 """
 
 from __future__ import annotations
@@ -64,11 +64,12 @@ FIELDS = {
     "grant": {"auditor", "status", "executions", "order", "service", "expiresAt"},
     "key": {"status", "role", "party", "name", "expiresAt"},
 }
-"""What each kind can be filtered by."""
+"""The members by which entries of each kind can be filtered."""
 EXPIRING = {"grant", "key"}
-"""Kinds whose `status` is `expired` from a time on, which no event says."""
+"""Kinds whose `status` becomes `expired` at a time, without an event."""
 EXPIRED = """(document ->> 'expiresAt' COLLATE "C" <= %s) IS TRUE"""
 LISTS = {"executions"}
+"""Members that are lists: a filter on one selects the entries that have the value in their list."""
 LOAD = """SELECT c.kind || '/' || c.id, c.version, c.position, c.at, c.state
     FROM unnest(%b::text[], %b::text[]) AS wanted (kind, id) JOIN catalog AS c USING (kind, id)"""
 STORE = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, provider,
@@ -86,18 +87,18 @@ POSITION = "SELECT coalesce(max(position), 0) FROM bookmarks WHERE view = 'catal
 
 
 class CatalogEntry(NamedTuple):
-    """One entry: its id, and its JSON with sealed fields as tokens, for `open_json`."""
+    """The id of an entry, and its JSON with sealed fields as tokens, for `open_json`."""
 
     id: str
     document: bytes
 
     def at_time(self, now: datetime) -> CatalogEntry:
-        """As it stands at a time."""
+        """Return the entry with the status that it has at the time `now`."""
         return self._replace(document=orjson.dumps(at_time(orjson.loads(self.document), now)))
 
 
 class CatalogPage(NamedTuple):
-    """Some entries by id, as clients see them, as of a position of the log."""
+    """A page of entries in the order of their ids, as of a position of the log."""
 
     data: list[CatalogEntry]
     next_cursor: str | None
@@ -105,7 +106,7 @@ class CatalogPage(NamedTuple):
 
 
 class Catalog:
-    """The view. Entries change seldom, so it keeps nothing between pages."""
+    """The view of the catalog. Entries change seldom, so no states are cached between pages."""
 
     name: ClassVar[str] = "catalog"
     tables: ClassVar[tuple[str, ...]] = ("catalog",)
@@ -118,10 +119,10 @@ class Catalog:
         self._codec = codec
 
     def forget(self) -> None:
-        """There is nothing to forget."""
+        """Do nothing: no states are cached."""
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        """Fold the page onto the entries it touches."""
+        """Apply the page to the states of its entries, and write them."""
         tails: dict[str, list[Recorded]] = {}
         for event in page:
             tails.setdefault(event.stream, []).append(event)
@@ -148,17 +149,17 @@ class Catalog:
 
     def _row(self, stream: str, versioned: Versioned[Any]) -> tuple[Any, ...]:
         kind, _, identity = stream.partition("/")
-        whole = document(versioned)
-        members = {name: value for name, value in whole.items() if name in FIELDS[kind]}
-        found, shown = orjson.dumps(members).decode(), to_sealed_json(whole).decode()
-        version_position_time = versioned.version, versioned.position, versioned.at
+        shown = document(versioned)
+        members = {name: value for name, value in shown.items() if name in FIELDS[kind]}
         return (
             kind,
             identity,
-            *version_position_time,
+            versioned.version,
+            versioned.position,
+            versioned.at,
             *versioned.state.parties,
-            found,
-            shown,
+            orjson.dumps(members).decode(),
+            to_sealed_json(shown).decode(),
             encode_state(versioned.state),
         )
 
@@ -174,13 +175,13 @@ class Catalog:
         cursor: str | None = None,
         now: datetime | None = None,
     ) -> CatalogPage:
-        """A page of the entries of a kind whose members equal those of `only`.
+        """Return a page of the entries of a kind whose members equal those of `only`.
 
-        `scope` is a condition of `customer` and `provider` that they have to meet, whatever was asked; `ids` are
-        the only ones that there are for who asks. What expires is shown, and found, as it stands `now`.
+        `scope` is a condition on `customer` and `provider` that entries must meet to be visible to the caller; `ids`, if
+        given, are the only entries visible to the caller. Grants and keys are filtered and shown by their status at `now`.
 
         Raises:
-            Invalid: entries of this kind cannot be filtered by a member.
+            Invalid: `only` has a member by which entries of this kind cannot be filtered.
         """
         for name in only.keys() - FIELDS[kind]:
             raise Invalid.field(name, f"must be one of {', '.join(sorted(FIELDS[kind]))}")
@@ -202,7 +203,7 @@ class Catalog:
         return CatalogPage(entries, following, position)
 
     async def count(self, connection: AsyncConnection, kind: str, only: Mapping[str, str]) -> int:
-        """How many entries of a kind have members that equal those of `only`."""
+        """Return the number of entries of a kind whose members equal those of `only`."""
         members = orjson.dumps(_members(only)).decode()
         [(found,)] = await (await connection.execute(COUNT, (kind, members))).fetchall()
         return int(found)
@@ -214,14 +215,14 @@ class Catalog:
         provider: str | None,
         now: datetime,
     ) -> int:
-        """How many grants of a customer, a provider, or who is both, are neither revoked nor over."""
+        """Return the number of grants of a customer and a provider, None where a grant has none, that are in force."""
         values = (format_time(now), customer, provider)
         [(found,)] = await (await connection.execute(OPEN_GRANTS, values)).fetchall()
         return int(found)
 
 
 def _expiry(only: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
-    """What a `status` that is asked for takes besides what is stored: a condition, and what is stored."""
+    """Translate the `status` in a filter: return an SQL condition on the expiry, and the filter on stored members."""
     match only.get("status"):
         case "active":
             return f"NOT ({EXPIRED})", only
@@ -231,5 +232,5 @@ def _expiry(only: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
 
 
 def _members(only: Mapping[str, str]) -> dict[str, Any]:
-    """What the document of an entry has that is asked for: of a list, one of its items."""
+    """Return the filter as JSON that the document of an entry must contain."""
     return {name: [value] if name in LISTS else value for name, value in only.items()}

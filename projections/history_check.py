@@ -1,7 +1,7 @@
-"""Checks all that is stored of one execution: its events against each other and against the tree,
-and what is made of them against the events.
+"""Checks everything stored of one execution: its events against each other and against the tree, and its snapshot and
+rows against its events.
 
-What is made of the events is read first, so the events go as far, at least.
+Snapshots and rows are read before the events, so the events go at least as far.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from projections.executions.projection import Executions
 from projections.executions.references import STREAM
 
 PAGE, PAGE_BYTES = 50, 4 * 1024 * 1024
+"""Events of a stream, and bytes of them, that are read at a time."""
 LOG, TREE, KEYS, SNAPSHOTS = "log", "audit", "keys", "snapshots"
 
 
 Pace = Callable[[int], Awaitable[None]]
-"""Is awaited after so many events, by who is in no hurry."""
+"""Awaited with the number of events just checked: a pause, for checks that run in the background."""
 
 
 class HistoryVerification(NamedTuple):
-    """What was found of an execution: how many events it has, how many of them a signed head covers, how
-    far the view of it goes, and what does not fit.
+    """The result for an execution: the number of its events, how many of them were proven against the signed head, the
+    version of its row and the position of the view, and the faults.
 
-    `unknown`: it has an event of a type that this program does not know, from which on nothing was folded.
+    `unknown`: an event has a type that this program does not know; the events after it were not applied.
     """
 
     id: str
@@ -58,10 +59,10 @@ class HistoryVerification(NamedTuple):
 
 
 class HistoryCheck:
-    """Verifies executions, one by one; `public_key` is that of the log.
+    """Verifies executions. `public_key` is the key of the log that signs tree heads.
 
-    Without a tree no leaves are looked at, and nothing is opened: neither data keys nor snapshots, whose content
-    is sealed anew. `pace` is for `faults_of`.
+    Without a tree, no leaves are checked, and neither are data keys and snapshots: sealed content is not opened, and
+    snapshots, whose content is sealed anew, cannot be compared without that. `pace` is used by `faults_of`.
     """
 
     def __init__(
@@ -80,10 +81,10 @@ class HistoryCheck:
         self._pace = pace
 
     async def verify(self, id_: str) -> HistoryVerification | None:
-        """All that does not fit of an execution; None where nothing is stored of it.
+        """Verify an execution; return None if nothing is stored of it.
 
         Raises:
-            Overloaded: the database is away.
+            Overloaded: the database is unavailable.
         """
         stream = STREAM + id_
         async with self._store.reader() as connection:
@@ -93,47 +94,47 @@ class HistoryCheck:
             key = (await self._store.keys([stream]))[stream]
             served = await self._load_as_served(stream) if key is not None else None
             head = await self._tree.head()
-        work = _Check(self._store.codec, stored, head, key, served)
-        work.check_head(self._public_key)
+        check = _Check(self._store.codec, stored, head, key, served)
+        check.check_head(self._public_key)
         async for rows in _pages(self._store, stream):
-            await work.take(rows, self._tree)
-        work.finish()
-        if not work.events and not stored.rows:
+            await check.take(rows, self._tree)
+        check.finish()
+        if not check.events and not stored.rows:
             return None
         return HistoryVerification(
-            *(id_, work.events, work.last.position if work.last else 0, work.proven, head),
-            *(stored.version, stored.position, work.faults, work.unknown),
+            *(id_, check.events, check.last.position if check.last else 0, check.proven, head),
+            *(stored.version, stored.position, check.faults, check.unknown),
         )
 
     async def faults_of(self, ids: Sequence[str]) -> list[Fault]:
-        """What does not fit of some executions, which are read together; of their tree nothing.
+        """Return the faults of several executions, which are read together. The tree is not checked.
 
         Raises:
-            Overloaded: the database is away.
+            Overloaded: the database is unavailable.
         """
         async with self._store.reader() as connection:
             found = await read_stored(connection, self._view, ids)
         codec = self._store.codec
-        works = {STREAM + id_: _Check(codec, found[id_], None, None, None) for id_ in ids}
-        versions = dict.fromkeys(works, 0)
+        checks = {STREAM + id_: _Check(codec, found[id_], None, None, None) for id_ in ids}
+        versions = dict.fromkeys(checks, 0)
         while versions:
             async with self._store.reader() as connection:
                 pages = await read_following(connection, versions.items(), PAGE)
             versions = {}
             for (stream, _), rows in pages.items():
-                await works[stream].take(rows, None)
-                if _may_go_on(rows):
+                await checks[stream].take(rows, None)
+                if _may_have_more(rows):
                     versions[stream] = rows[-1].version
             if self._pace is not None:
                 await self._pace(sum(map(len, pages.values())))
-        for work in works.values():
-            work.finish()
-        return [fault for work in works.values() for fault in work.faults]
+        for check in checks.values():
+            check.finish()
+        return [fault for check in checks.values() for fault in check.faults]
 
     async def _load_as_served(self, stream: str) -> Versioned[Any] | None:
-        """The state as readers get it, by way of snapshots; None where it cannot be read.
+        """Return the state as readers get it, with the help of snapshots; None if it cannot be read.
 
-        Not asked for where the data key was destroyed: what snapshots have sealed is in no event.
+        Not called if the data key was destroyed: then the sealed content of snapshots is in no event.
         """
         try:
             return await self._store.load(stream)
@@ -142,7 +143,7 @@ class HistoryCheck:
 
 
 class _Check:
-    """Goes through the events of one execution, in order."""
+    """The check of one execution: takes its events in order, and collects faults."""
 
     def __init__(
         self,
@@ -161,16 +162,16 @@ class _Check:
         self._head = head
         self._key = key
         self._served = served
-        self._folds = True
+        self._can_fold = True
         self._folded: Versioned[Any] | None = None
         self._expected = ExpectedRows()
-        self._unseen: EventRow | None = None
-        """The first event that the view has not seen."""
+        self._first_unapplied: EventRow | None = None
+        """The first event that the stored row of the view does not include."""
         if isinstance(key, DamagedKey):
             self._add(KEYS, STREAM + stored.id, "the data key cannot be unwrapped")
 
     def check_head(self, public_key: str) -> None:
-        """The head is signed, and says what stands beside it."""
+        """Check that the head is signed by the key of the log, and that its stored size and root are the signed ones."""
         if not (head := self._head) or not head.origin:
             return
         try:
@@ -182,28 +183,28 @@ class _Check:
                 self._add(TREE, "head", "says something else than was signed")
 
     async def take(self, rows: Sequence[EventRow], tree: TreeReader | None) -> None:
-        """The next events."""
+        """Check the next events: their proofs, their order, and the states that follow from them."""
         if tree is not None and (head := self._head):
             await self._prove([row for row in rows if row.position <= head.size], tree, head)
         for row in rows:
             self._check_order(row)
             self.events, self.last = self.events + 1, row
-            if self._folds:
+            if self._can_fold:
                 self._fold(row)
             await asyncio.sleep(0)
 
     def finish(self) -> None:
-        """The row of the view is as far as it claims to be, and says what the events say."""
-        if not self._folds or not self._stored.readable:
+        """Check that the row of the view includes all events up to the view's position, and has the expected values."""
+        if not self._can_fold or not self._stored.readable:
             return
         stored, version = self._stored, self._folded.version if self._folded else 0
         if stored.version > version:
             what = f"is at version {stored.version}, and the events end at {version}"
             self._add(Executions.name, STREAM + stored.id, what, None, "version")
-        elif self._unseen and self._unseen.position <= stored.position:
+        elif self._first_unapplied and self._first_unapplied.position <= stored.position:
             what = f"is at version {stored.version}, although the view is at {stored.position}"
             place = STREAM + stored.id
-            self._add(Executions.name, place, what, self._unseen.position, "version")
+            self._add(Executions.name, place, what, self._first_unapplied.position, "version")
         else:
             self.faults += self._expected.faults(stored)
 
@@ -218,7 +219,7 @@ class _Check:
             self._add(LOG, _name(row), "has an earlier time", row.position, "time")
 
     async def _prove(self, rows: Sequence[EventRow], tree: TreeReader, head: TreeHead) -> None:
-        """Each of them is the leaf that the signed tree has at its position."""
+        """Check that each event is the leaf that the signed tree has at its position."""
         if not rows:
             return
         size, root = head.size, head.root
@@ -239,7 +240,7 @@ class _Check:
 
     def _fold(self, row: EventRow) -> None:
         self.unknown = not self._codec.knows(row.type)
-        self._folds = not self.unknown
+        self._can_fold = not self.unknown
         if self.unknown:
             return
         try:
@@ -248,13 +249,14 @@ class _Check:
             if row.version <= self._stored.version:
                 closed = recorded if self._key is None else self._codec.decode(row)
                 self._expected.advance(closed)
-        except Exception as error:  # noqa: BLE001 - an event never refuses: something is not as it was
-            why = error.members.get("reason", "") if isinstance(error, Damaged) else ""
-            self._folds = False
-            self._add(LOG, _name(row), f"cannot be applied: {why or reason(error)}", row.position)
+        except Exception as error:  # noqa: BLE001 - events can always be applied, so this one was changed
+            known = error.members.get("reason", "") if isinstance(error, Damaged) else ""
+            cause = known or reason(error)
+            self._can_fold = False
+            self._add(LOG, _name(row), f"cannot be applied: {cause}", row.position)
             return
-        if self._unseen is None and row.version > self._stored.version:
-            self._unseen = row
+        if self._first_unapplied is None and row.version > self._stored.version:
+            self._first_unapplied = row
         self._compare_served(row)
 
     def _compare_served(self, row: EventRow) -> None:
@@ -279,13 +281,13 @@ def _name(row: EventRow) -> str:
     return f"event {row.version} of {row.stream}"
 
 
-def _may_go_on(rows: Sequence[EventRow]) -> bool:
-    """Whether there may be more behind what followed: it was as much as comes at once."""
+def _may_have_more(rows: Sequence[EventRow]) -> bool:
+    """Whether the stream may have more events after a page: the page was full, by number or by bytes."""
     return len(rows) == PAGE or sum(len(row.data) for row in rows) >= FOLLOWING_BYTES
 
 
 async def _pages(store: Store, stream: str) -> AsyncIterator[list[EventRow]]:
-    """The events of a stream, page by page."""
+    """Yield the events of a stream, page by page."""
     after, more = 0, True
     while more:
         async with store.reader() as connection:

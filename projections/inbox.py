@@ -1,7 +1,7 @@
-"""The inbox: open steps that wait for people, and executions that are paused.
+"""Reads the inbox: open steps that wait for people, and paused executions.
 
-It is read from two views: the runs of steps from analytics, the rest from the list of executions. Its position
-is that of the one which is less far.
+Open steps come from the view of analytics, executions from the view of executions. The position of a page is the lower
+one of the two views.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ITS_OWNER = f"CASE WHEN e.assignee_type IN {PEOPLE} THEN e.assignee_{{what}} END
 SHOWN_STEP = """s.step, s.name, s.status AS step_status, nullif(s.kind, '') AS kind,
     coalesce(s.started_at, e.created_at) AS since"""
 
-# First events are looked up one by one (`OFFSET 0`), and by text collated as the log's: else all of the log is read for them.
-# Steps with an assignee of their own, and those that are people's by their kind.
+# `OFFSET 0` and the collation of the log make PostgreSQL look up first events one by one: else it would read the whole log.
+# Steps that have an assignee of their own, and steps of the kind `human`.
 OWN = f"""SELECT {EXECUTION},
         CASE WHEN s.own THEN s.assignee_type ELSE {ITS_OWNER.format(what="type")} END AS who,
         CASE WHEN s.own THEN nullif(s.assignee, '') ELSE {ITS_OWNER.format(what="id")} END AS assignee,
@@ -40,7 +40,7 @@ OWN = f"""SELECT {EXECUTION},
         SELECT originator_id FROM first_events WHERE notification_id = s.created OFFSET 0) AS first
     JOIN executions_open AS e ON e.id = substr(first.originator_id, {len(STREAM) + 1})
     WHERE (s.own AND s.assignee_type IN {PEOPLE}) OR s.kind = 'human'"""
-# Those that follow their execution's assignee.
+# Steps that have the assignee of their execution.
 FOLLOWING = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, {SHOWN_STEP}
     FROM executions_open AS e
     CROSS JOIN LATERAL (SELECT notification_id FROM first_events
@@ -58,7 +58,7 @@ PAGE = f"""SELECT known.position, page.* FROM (SELECT coalesce(min(position), 0)
 
 
 class Item(NamedTuple):
-    """A step, or where `step` is empty a paused execution, that waits for a person since a time."""
+    """A step that waits for a person, or if `step` is empty a paused execution, and the time since when it waits."""
 
     execution: str
     rank: int
@@ -75,7 +75,7 @@ class Item(NamedTuple):
     since: datetime
 
     def document(self) -> dict[str, Any]:
-        """The item as clients see it."""
+        """Return the item as clients see it."""
         shown: dict[str, Any] = {
             "type": "step" if self.step else "paused",
             "execution": self.execution,
@@ -96,7 +96,7 @@ class Item(NamedTuple):
 
 
 class InboxPage(NamedTuple):
-    """Some items, as of a position of the log, at least."""
+    """A page of items, as of at least a position of the log."""
 
     items: list[Item]
     next_cursor: str | None
@@ -110,11 +110,11 @@ async def inbox(
     cursor: str | None = None,
     scope: Condition = EVERYTHING,
 ) -> InboxPage:
-    """The items of an assignee, or of all people: the most urgent, then those that wait longest, first. Those of
-    executions that meet the `scope`.
+    """Return a page of the items of an assignee, or of all people, whose executions meet `scope`: the most urgent first,
+    then those that have waited longest.
 
     Raises:
-        Invalid: the cursor is not that of a page of it.
+        Invalid: the cursor is not that of a page of the inbox.
     """
     conditions, values = ["true"], list[Any]()
     if assignee is not None:

@@ -1,4 +1,4 @@
-"""When API keys were last used. No event says so: each process notes it once a minute."""
+"""Stores the times at which API keys were last used. A use is not an event; each process stores its uses once a minute."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FIND = "SELECT key, at FROM key_uses WHERE key = ANY(%b::text[])"
 
 
 async def store_uses(connection: AsyncConnection, uses: Mapping[str, datetime]) -> None:
-    """Note when keys were used; a later time stays."""
+    """Store when keys were used. A later time that is already stored is kept."""
     await connection.execute(STORE, (list(uses), list(uses.values())))
 
 
 async def last_uses(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, datetime]:
-    """When some keys were last used; those that never were are left out."""
+    """Return when these keys were last used, without those that never were."""
     rows = await (await connection.execute(FIND, (list(keys),))).fetchall()
     return dict(rows)

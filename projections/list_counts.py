@@ -1,7 +1,7 @@
-"""A page of executions with its total and facets: from totals that are stored, where those suffice.
+"""Lists a page of executions with its total number and facets, which are read from stored totals where these suffice.
 
-What never changes of executions is counted beside their rows. Statuses are counted by analytics, which follows the log on its
-own: its totals count where both go equally far.
+The totals of fields that never change are kept by the view of executions. Those of statuses are kept by analytics, which
+follows the log separately: they are used only if both views have the same position.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def find_and_count(
     count: bool,
     **options: Any,
 ) -> tuple[ExecutionPage, dict[str, Facet] | None]:
-    """What `Executions.find` answers with these options, and the facets of the fields, if any."""
+    """Return the page that `Executions.find` returns for these options, and the facets of `fields`, if any."""
     page = await executions.find(connection, now, condition, **options)
     if count:
         page = page._replace(total=await total(executions, connection, condition, page.position))
@@ -42,7 +42,7 @@ async def find_and_count(
 async def total(
     executions: Executions, connection: AsyncConnection, condition: Condition, position: int
 ) -> int:
-    """How many executions meet a condition; `position` is how far the list beside it goes."""
+    """Return the number of executions that meet a condition; `position` is that of the list shown with it."""
     kept = await _count_by_totals(connection, condition, position)
     if kept is not None:
         return sum(kept.values())
@@ -52,7 +52,7 @@ async def total(
 async def facets_of(
     connection: AsyncConnection, fields: Mapping[str, Field], condition: Condition, position: int
 ) -> dict[str, Facet]:
-    """How many executions that meet a condition have each value of some fields."""
+    """Return the facet of each field over the executions that meet a condition."""
     found: dict[str, Facet] = {}
     for name, field in fields.items():
         kept = await _count_by_totals(connection, condition, position, field)
@@ -66,7 +66,9 @@ async def facets_of(
 async def _count_by_totals(
     connection: AsyncConnection, condition: Condition, position: int, field: Field | None = None
 ) -> dict[str, int] | None:
-    """How many have each value of a field, or any one, by totals that are stored, where some are."""
+    """Return the number of executions for each value of a field, or for each of any values that add up to the total; None
+    if no stored totals fit the condition.
+    """
     kept = await count_by_totals(connection, condition, field.column if field else None)
     if kept is None:
         path = field.path if field else totals.STATUS

@@ -1,4 +1,4 @@
-"""Detects that another log took the place of the known one: by a failover that lost commits, or a restore."""
+"""Detects that the database has another log than before: after a failover that lost commits, or a restore."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from projections.audit.tables import head_of as tree_of
 
 
 class OtherLog(NamedTuple):
-    """The log is another one than it was: where it ends, its id, and how far the one before was `seen`, where
-    what was seen there is not in this one.
+    """The log that replaced the known one: its last position and its id. `seen` is the last position that this process has
+    seen of the known log, if the new one lacks events up to there.
     """
 
     position: int
@@ -28,19 +28,18 @@ class OtherLog(NamedTuple):
 
     @property
     def shown(self) -> dict[str, Any]:
-        """What operators are shown of it: how far the log went back."""
+        """The members for log lines: from which position to which the log went back, if it did."""
         return {} if self.seen is None else {"wentBack": {"from": self.seen, "to": self.position}}
 
 
 async def other_log(store: Store, of_log: str) -> OtherLog | None:
-    """The log that there is, if it is another one than that of this id, or lacks what was seen; looked at on a
-    new connection, as an old one may lead to a server that was replaced.
+    """Return the present log if its id is not `of_log`, or if it lacks events that this process has seen; else None.
 
-    A log that lacks what was seen gets another id here. But not one that lacks what its own tree covers: who takes
-    events out of a log must not be rid of the evidence by that.
+    A new connection is used, because an old one may lead to a server that was replaced. A log that lacks events gets a new
+    id here, except if its own tree covers the missing events: removing events from a log must not remove the evidence.
 
     Raises:
-        Overloaded: the database is away.
+        Overloaded: the database is unavailable.
     """
     async with store.fresh() as connection:
         lost = await _is_lost(connection, store.seen)

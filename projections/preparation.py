@@ -1,4 +1,4 @@
-"""Makes the tables of a log, its projections and its proofs, and grants the serving role its rights."""
+"""Creates the tables of a log, of its projections and of its proofs, and grants the serving role its rights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from projections.registry import all_projections
 
 
 class ReadyLog(NamedTuple):
-    """How a log is reached where it is by now, its keys, and its id."""
+    """The connection string of a log after all its moves, its keys, and its id."""
 
     conninfo: str
     keys: LogKeys
@@ -30,7 +30,7 @@ class ReadyLog(NamedTuple):
 
 
 def migrate(database: str | Connection[Any], schema: str, *, begin_again: bool = True) -> None:
-    """Create what is missing in the database; safe to run at every start, by many at once.
+    """Create the missing tables of a log. Safe to run at every start, by several processes at once.
 
     `begin_again`: see `migrate_projections`.
     """
@@ -41,7 +41,7 @@ def migrate(database: str | Connection[Any], schema: str, *, begin_again: bool =
 
 
 def prepare_tables(owner: str, serving: str, schema: str, *, begin_again: bool = True) -> None:
-    """The same as the `owner` of the tables, where another user is `serving` the log.
+    """Create the missing tables as their `owner`, and grant rights to the user of `serving` if that is another one.
 
     Raises:
         Overloaded: the database cannot be reached.
@@ -53,7 +53,7 @@ def prepare_tables(owner: str, serving: str, schema: str, *, begin_again: bool =
 def prepare_tables_for(
     owner: str | Connection[Any], role: str | None, schema: str, *, begin_again: bool = True
 ) -> None:
-    """The same where a role serves the log, if that is not the owner's; it need not be able to come in yet.
+    """Create the missing tables as their `owner`, and grant rights to `role`, if any, which need not be able to log in yet.
 
     Raises:
         Overloaded: the database cannot be reached.
@@ -64,26 +64,28 @@ def prepare_tables_for(
 
 
 def make_ready(owner: str, serving: str, schema: str, name: str, master_key: bytes) -> ReadyLog:
-    """Make what is missing of a log with a name, where it is by now: by one connection where one user owns and serves
-    it in the place that is named, else by two in the place where it is.
+    """Create the missing tables of a named log in the database to which it has moved, if it has, and return its keys.
+
+    Uses a single connection if the log has not moved and its owner also serves it.
 
     Raises:
         Overloaded: the database cannot be reached.
         DomainError: the log has another master key.
-        OtherName: it has another name.
+        OtherName: the log has another name.
     """
     with connect(owner, schema) as connection:
-        there, by = locate(owner, schema, serving, connection=connection)
-        if (there, by) == (owner, serving):
-            return _make_ready(connection, (there, by), schema, name, master_key)
-    with connect(there, schema) as connection:
-        return _make_ready(connection, (there, by), schema, name, master_key)
+        now_owner, now_serving = locate(owner, schema, serving, connection=connection)
+        conninfos = now_owner, now_serving
+        if conninfos == (owner, serving):
+            return _make_ready(connection, conninfos, schema, name, master_key)
+    with connect(now_owner, schema) as connection:
+        return _make_ready(connection, conninfos, schema, name, master_key)
 
 
 def _make_ready(
-    owning: Connection[Any], users: tuple[str, str], schema: str, name: str, master_key: bytes
+    owning: Connection[Any], conninfos: tuple[str, str], schema: str, name: str, master_key: bytes
 ) -> ReadyLog:
-    owner, serving = users
+    owner, serving = conninfos
     with nullcontext(owning) if owner == serving else connect(serving, schema) as connection:
         role = None if connection is owning else connection.info.user
         prepare_tables_for(owning, role, schema)

@@ -1,8 +1,8 @@
-"""Chooses where a read is answered: by a standby that has what is asked for, else by the primary.
+"""Chooses the database that answers a read: a standby that has the wanted data, else the primary.
 
-A view never has an event that the primary has not acknowledged, so its rows are safe to show wherever they are. The log itself is
-another matter: a standby may have events that the primary has not acknowledged, and that are lost with it. So what
-is read of it is bounded by what the primary shows.
+A view never includes an event that the primary has not acknowledged, so its rows may be shown from any database. The log
+on a standby may have events that the primary has not acknowledged, and that would be lost in a failover. So reads of the
+log on a standby end at the head that the primary shows.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from domain.eventlog.store import Store
 
 T = TypeVar("T")
 Read = Callable[[Store], Awaitable[T]]
-"""Reads from a store. It may be called a second time, with another one."""
+"""Reads from a store. It may be called a second time, with another store."""
 LogRead = Callable[[Store, int], Awaitable[T]]
-"""The same of the log, up to a position. Raises Overloaded where it comes upon an event beyond."""
+"""Reads the log from a store, up to a position. Raises Overloaded if it finds an event beyond the position."""
 VIEW_REACHES = "SELECT position >= %b FROM bookmarks WHERE view = %b"
 
 
 class ReadSources:
-    """The primary, and a standby if there is one. What a read raises on the primary, its caller gets."""
+    """The primary, and a standby if there is one. Only errors of reads from the primary are raised to the caller."""
 
     def __init__(self, primary: Store, standby: Standby | None = None) -> None:
         self.primary = primary
         self.standby = standby
 
     async def of_view(self, view: str, position: int, read: Read[T]) -> T:
-        """What is read of a view whose rows go at least to a position, which those of the primary do."""
+        """Read from a view that has reached a position, as the view on the primary has."""
         reached = StandbyCondition(VIEW_REACHES, (position, view)) if position else None
         return await self._first(reached, read)
 
     async def of_log(self, position: int, read: LogRead[T]) -> T:
-        """What is read of the log, at least up to a position that the primary shows, which bounds a standby."""
+        """Read the log at least up to a position that the primary shows; from a standby, up to exactly that position."""
 
         async def read_bounded(store: Store) -> T:
             return await read(store, NEWEST if store is self.primary else position)
@@ -49,8 +49,8 @@ class ReadSources:
     async def of_past(
         self, position: int, read: Read[LoadedState], settled: Callable[[LoadedState], bool]
     ) -> LoadedState | None:
-        """A state of the past as the standby has it, where its log goes at least to a position and that state is
-        `settled`: it will never be another. None where the primary must be asked.
+        """Read a past state from the standby, if its log has reached `position` and the state is `settled`, so that later
+        events cannot change the answer. None if the state must be read from the primary.
         """
         if self.standby is None or not self.standby.usable:
             return None

@@ -15,7 +15,7 @@ Views = tuple[Executions, Analytics, Catalog, LogLineProjection, Timers, Deliver
 
 
 def all_projections(codec: Codec) -> Views:
-    """Every view there is."""
+    """Return a new instance of every view."""
     return (
         Executions(codec),
         Analytics(),
