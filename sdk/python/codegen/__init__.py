@@ -1,1 +1,1 @@
-"""Makes the generated files of the Python SDK: its models, and its synchronous half."""
+"""Generates files of the Python SDK: its models, and its synchronous half."""

@@ -1,4 +1,4 @@
-"""`python -m codegen [--check] < openapi.json`: writes the generated files, or says which are not up to date."""
+"""`python -m codegen [--check] < openapi.json`: writes the generated files, or reports which are not up to date."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from codegen.synchronous import synchronous
 
 PACKAGE = Path(__file__).parents[1] / "service_executions"
 BY_HAND = {"__init__.py", "runtime.py"}
-"""What the two halves have each for itself."""
+"""Files that each half has for itself, written by hand."""
 
 
 def generate(document: dict[str, Any]) -> dict[Path, str]:
-    """Each generated file with what belongs in it, formatted. `document` is the OpenAPI document."""
+    """Return the formatted text of each generated file, from an OpenAPI document."""
     files = {PACKAGE / "models.py": models(document)}
     for file in sorted((PACKAGE / "_async").glob("*.py")):
         if file.name not in BY_HAND:
@@ -29,7 +29,7 @@ def generate(document: dict[str, Any]) -> dict[Path, str]:
 
 
 def format_source(text: str, file: Path) -> str:
-    """As `ruff` leaves it: imports in order, none unused."""
+    """Return a text as `ruff` formats it, with imports sorted and unused ones removed."""
     ruff = [sys.executable, "-m", "ruff"]
     name = ["--stdin-filename", str(file), "-"]
     for step in (["check", "--quiet", "--fix-only", "--select", "I,F401,UP"], ["format"]):

@@ -1,7 +1,6 @@
-"""Models of the documents that the service shows, made of its OpenAPI document.
+"""Generates the models of the service's documents from its OpenAPI document.
 
-They take what a newer service says: members that are not known here are kept, values of an
-enumeration that are not known pass.
+The models accept documents of a newer service: unknown members are kept, and unknown values of an enumeration are accepted.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Schemas = Mapping[str, Schema]
 
 
 def models(document: Mapping[str, Any]) -> str:
-    """The module, unformatted, for a whole OpenAPI document."""
+    """Return the unformatted text of the module for an OpenAPI document."""
     schemas: Schemas = document["components"]["schemas"]
     names = sorted(reachable(schemas), key=lambda name: (not _is_enum(schemas[name]), name))
     parts = [_alias(name, schemas[name]) for name in names if _is_enum(schemas[name])]
@@ -38,7 +37,7 @@ def models(document: Mapping[str, Any]) -> str:
 
 
 def reachable(schemas: Schemas) -> set[str]:
-    """The names of all schemas that the roots lead to."""
+    """Return the names of all schemas to which `ROOTS` refer, directly or indirectly."""
     found: set[str] = set()
     waiting = list(ROOTS)
     while waiting:
@@ -65,7 +64,7 @@ def _is_enum(schema: Schema) -> bool:
 
 
 def _public_name(name: str) -> str:
-    """As the API reference calls it: `ShownStep` is an `ExecutionStep`."""
+    """Return the public name of a schema: `ShownStep` becomes `ExecutionStep`."""
     return re.sub("^Shown", "Execution", name)
 
 

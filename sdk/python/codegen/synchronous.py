@@ -1,4 +1,4 @@
-"""The synchronous half of the SDK, made of the asynchronous one, which is written by hand."""
+"""Generates the synchronous half of the SDK from the asynchronous half, which is written by hand."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ NAMES = {
     "StopAsyncIteration": "StopIteration",
 }
 UNWRAPPED = {"Awaitable": 0, "Coroutine": 2}
-"""What stands for its value's type alone: the argument that is kept."""
+"""Types of awaitables, and the index of the argument that is the type of the value."""
 HEADER = '"""Made by scripts/sdk of the file of this name in `_async`: do not edit."""\n'
 WORD = re.compile(r"\b(Async|async |await )(?=\w)")
 
 
 def synchronous(source: str) -> str:
-    """The module, unformatted."""
+    """Return the unformatted synchronous module of an asynchronous one."""
     tree = _Synchronous().visit(ast.parse(source))
     return HEADER + ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
 def rename(name: str) -> str:
-    """A name as the synchronous half has it: `AsyncClient` is `Client` there."""
+    """Return a name as in the synchronous half: `AsyncClient` becomes `Client`."""
     parts = (NAMES.get(part, part) for part in name.split("."))
     return ".".join(re.sub(r"^(_?)Async(?=[A-Z])", r"\1", part) for part in parts)
 
 
 class _Synchronous(ast.NodeTransformer):
     def visit_Module(self, node: ast.Module) -> Any:
-        """Drop the docstring: the header stands in its place."""
+        """Drop the docstring, which the header replaces."""
         if ast.get_docstring(node) is not None:
             node.body = node.body[1:]
         self.generic_visit(node)
@@ -100,7 +100,7 @@ class _Synchronous(ast.NodeTransformer):
         return node
 
     def visit_Constant(self, node: ast.Constant) -> Any:
-        """Texts and docstrings speak of the names that there are."""
+        """Replace names in texts and docstrings by those of the synchronous half."""
         if isinstance(node.value, str):
             node.value = WORD.sub("", NAMES.get(node.value, node.value))
         return node

@@ -1,4 +1,4 @@
-"""Where the service is, and with which token: said, in the environment, or that of this machine."""
+"""Finds the address of the service and the token: from arguments, the environment, or the service on this machine."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ TOKEN = re.compile(r"[!-~]+")
 
 
 class Address(NamedTuple):
-    """Where a service is, without `/api`, and what to show it."""
+    """The address of a service, without `/api`, and the token for it."""
 
     url: str
     token: str | None
 
     @property
     def api(self) -> str:
-        """The address below which all paths are."""
+        """The address to which all paths are appended."""
         return f"{self.url}/api"
 
 
 def find(
     url: str | None = None, token: str | None = None, data_dir: str | Path | None = None
 ) -> Address:
-    """The service: `url`, else `EXECUTIONS_URL`, else the one that runs on this machine.
+    """Return the address and the token of the service: of `url`, else of `EXECUTIONS_URL`, else of the service on this
+    machine.
 
-    The token is `token`, else `EXECUTIONS_TOKEN`; for a service of this machine, else its administrator's,
-    where its file can be read. That one is never sent anywhere else. `data_dir` is the data directory of the
-    service on this machine, where it has another one than usual.
+    The token is `token`, else `EXECUTIONS_TOKEN`, else, only for a service on this machine, the administrator's token, if
+    its file can be read. `data_dir` is the data directory of the service on this machine, if it is not the default one.
 
     Raises:
-        SetupError: it is no address, or that is no token.
+        SetupError: the address or the token is invalid.
     """
     url = url or os.environ.get("EXECUTIONS_URL")
     token = token or os.environ.get("EXECUTIONS_TOKEN") or None
@@ -69,7 +69,7 @@ def _host(url: str) -> str:
 
 
 def _check_token(token: str) -> str:
-    """The token without what clings to it when it is pasted; never shown, whatever it is."""
+    """Return a token without surrounding whitespace. Errors never show it."""
     stripped = token.strip()
     if not TOKEN.fullmatch(stripped):
         raise SetupError(
@@ -80,11 +80,11 @@ def _check_token(token: str) -> str:
 
 
 def _data_dir() -> Path:
-    """The data directory of the service that runs on this machine without further settings."""
-    if said := os.environ.get("EXECUTIONS_DATA_DIR"):
-        return Path(said)
-    if kept := os.environ.get("XDG_DATA_HOME"):
-        return Path(kept) / "executions"
+    """Return the default data directory of a service on this machine."""
+    if own := os.environ.get("EXECUTIONS_DATA_DIR"):
+        return Path(own)
+    if of_user := os.environ.get("XDG_DATA_HOME"):
+        return Path(of_user) / "executions"
     if os.geteuid() == 0:
         return Path("/var/lib/executions")
     return Path.home() / ".local" / "share" / "executions"
@@ -96,7 +96,7 @@ def _usual() -> str:
 
 
 def read_published(file: Path) -> str | None:
-    """The address in a file that its service keeps locked while it runs; None where none does."""
+    """Return the address in a file that a running service keeps locked; None if no service is running."""
     with suppress(OSError), file.open() as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)

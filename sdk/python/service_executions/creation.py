@@ -1,4 +1,4 @@
-"""What a new execution begins with."""
+"""The members of a new execution."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from service_executions.values import JSON, Assignee, Retry, Step, Webhook, body
 
 
 class NewExecution(CommandOptions, total=False):
-    """What may be said of a new execution, besides its order and its service."""
+    """The optional members of a new execution, besides its order and service."""
 
     status: str
-    """`queued`, or `running` to be at work at once."""
+    """`queued`, or `running` to start it at once."""
     progress: float
     assignee: Assignee | Mapping[str, Any] | None
     steps: Sequence[Step | Mapping[str, Any]]
     steps_total: int
-    """How many steps there will be, where not all are declared."""
+    """The expected number of steps, if not all are declared."""
     priority: str
     timeout: int | timedelta
-    """For one attempt, in milliseconds."""
+    """The time that one attempt may take, in milliseconds."""
     retry_policy: Retry | Mapping[str, Any] | None
     webhooks: Sequence[Webhook | Mapping[str, Any]]
     tags: Sequence[str]
     metadata: Mapping[str, Any]
     heartbeat_timeout: int | timedelta
-    """Silence after which a running execution shows as stalled, in milliseconds."""
+    """The time without a sign of life after which a running execution counts as stalled, in milliseconds."""
     on_lease_lost: str
-    """`restart` or `resume`."""
+    """`restart` or `resume`: how the next worker begins after a lost lease."""
 
 
 def creation(id: str, order: Any, service: Any, members: NewExecution) -> JSON:
-    """The body of a creation."""
-    said: dict[str, Any] = {
+    """Return the body of a creation."""
+    optional: dict[str, Any] = {
         name: value for name, value in members.items() if name not in CommandOptions.__annotations__
     }
-    if "steps_total" in said:
-        said["metrics"] = {"stepsTotal": said.pop("steps_total")}
-    named = {"$id": id, "order": reference(order), "service": reference(service)}
-    return with_time({**named, **body(**said)}, members)
+    if "steps_total" in optional:
+        optional["metrics"] = {"stepsTotal": optional.pop("steps_total")}
+    required = {"$id": id, "order": reference(order), "service": reference(service)}
+    return with_time({**required, **body(**optional)}, members)
 
 
 def reference(named: Any) -> str:
-    """The id of something that is named by it, or by what was read of it."""
+    """Return an id that is given as such, or as an object that has it."""
     return named if isinstance(named, str) else str(named.id)

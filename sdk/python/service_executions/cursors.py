@@ -1,4 +1,4 @@
-"""Where a listener goes on: kept in memory, or in a file, so that it outlives the process."""
+"""Cursors: they store how far a stream was handled, so that the next process can continue there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 
 class Place(NamedTuple):
-    """A position, and the id of the log that it is of; or the `cursor` of a stream of several logs."""
+    """A position and the id of its log; or the `cursor` of a stream of several logs."""
 
     position: int
     log: str | None = None
@@ -17,28 +17,28 @@ class Place(NamedTuple):
 
 
 class Cursor(Protocol):
-    """Where a place is kept: `FileCursor`, or what you make of it."""
+    """A store for a place: `FileCursor`, or a class of your own."""
 
     def load(self) -> Place | None:
-        """The place that was saved last."""
+        """Return the place that was saved last; None if none was."""
         ...
 
     def save(self, place: Place) -> None:
-        """Keep a place."""
+        """Save a place."""
         ...
 
 
 class FileCursor:
-    """A place in a file. It is written whole or not at all; only one listener may use it at a time."""
+    """Stores a place in a file, atomically. Only one listener may use the file at a time."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
 
     def load(self) -> Place | None:
-        """The place that was saved last; None where there is no file.
+        """Return the place that was saved last; None if there is no file.
 
         Raises:
-            ValueError: the file is not one that a cursor wrote.
+            ValueError: the file was not written by a cursor.
         """
         try:
             text = self._path.read_text()
@@ -51,12 +51,12 @@ class FileCursor:
             raise ValueError(f"{self._path} is not the file of a cursor") from None
 
     def save(self, place: Place) -> None:
-        """Keep a place in the stead of the last one."""
+        """Save a place instead of the last one."""
         unfinished = self._path.with_name(f"{self._path.name}.new")
         unfinished.write_text(json.dumps(place._asdict()))
         unfinished.replace(self._path)
 
 
 def to_cursor(cursor: Cursor | str | None) -> Cursor | None:
-    """A cursor, also where only its file was named."""
+    """Return a cursor, made from a path if that is given instead."""
     return FileCursor(cursor) if isinstance(cursor, str) else cursor

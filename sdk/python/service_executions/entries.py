@@ -1,4 +1,4 @@
-"""What executions refer to: users, services, workflows, orders. And jobs, figures and what waits for people."""
+"""The documents besides executions: users, services, workflows, orders, jobs, inbox items, figures and changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service_executions.models import ExecutionAssignee, Priority, ServiceExecut
 
 
 class Entry(Model):
-    """What all of them have."""
+    """The members that all entries of the catalog have."""
 
     type: str = Field(alias="$type")
     id: str = Field(alias="$id")
@@ -28,7 +28,7 @@ class User(Entry):
 
 
 class Service(Entry):
-    """What is offered, and by whom."""
+    """A service, and its provider."""
 
     name: str
     provider: str
@@ -45,7 +45,7 @@ class WorkflowStep(Model):
 
 
 class Workflow(Entry):
-    """Steps that belong together."""
+    """A sequence of steps for executions."""
 
     name: str
     steps: list[WorkflowStep]
@@ -63,7 +63,7 @@ class Order(Entry):
 
 
 class Job(Entry):
-    """One command for many executions, and how far it is."""
+    """One command for many executions, and its progress."""
 
     command: str
     status: str
@@ -74,7 +74,7 @@ class Job(Entry):
 
 
 class Preview(Model):
-    """What a command would do to the executions that meet a filter."""
+    """The numbers of executions that a bulk command would change, leave unchanged and refuse."""
 
     matching: int
     would_change: int = Field(alias="wouldChange")
@@ -84,7 +84,7 @@ class Preview(Model):
 
 
 class Waiting(Model):
-    """What waits for a person: a step, or an execution that is paused."""
+    """An inbox item: a step that waits for a person, or a paused execution."""
 
     type: str
     execution: str
@@ -99,7 +99,7 @@ class Waiting(Model):
 
 
 class Durations(Model):
-    """Milliseconds, of executions that have ended."""
+    """The durations of executions that have ended, in milliseconds."""
 
     count: int
     mean: float | None = None
@@ -110,7 +110,7 @@ class Durations(Model):
 
 
 class Figures(Model):
-    """Counts, rates, durations and cost; with `groups` where they were asked for by something."""
+    """Counts, rates, durations and costs; with `groups` if they were grouped by a key."""
 
     total: int
     statuses: dict[str, int]
@@ -127,24 +127,24 @@ class Figures(Model):
     groups: list[Figures] = Field(default_factory=lambda: list[Figures]())  # noqa: PLW0108 - not known yet
 
 
-ServiceExecution.model_rebuild()  # its parts stand behind it: a class that follows on it needs them
+ServiceExecution.model_rebuild()  # resolves its parts, which a subclass needs
 
 
 class CellExecution(ServiceExecution):
-    """An execution of one of several logs: `cell` is the name of the log."""
+    """An execution in one of several logs; `cell` is the name of the log."""
 
     cell: str
 
 
 class CellFigures(Figures):
-    """The figures of several logs: how far each went, and which were away, and why."""
+    """The figures of several logs: `cells` are the positions of the logs, `missing` those that were unavailable and why."""
 
     cells: dict[str, dict[str, int]]
     missing: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
 
 
 class Cause(Model):
-    """The event that a change follows from."""
+    """The event that caused a change."""
 
     type: str
     version: int
@@ -152,7 +152,7 @@ class Cause(Model):
 
 
 class Change(Model):
-    """One operation of a patch (RFC 6902), and what caused it."""
+    """An operation of a patch (RFC 6902), and its cause."""
 
     op: str
     path: str

@@ -1,4 +1,4 @@
-"""What can go wrong, a class for each kind of problem that the service answers."""
+"""The errors of this package: a class for each problem code of the service, and those of the client itself."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any, ClassVar, cast
 
 
 class ExecutionsError(Exception):
-    """All errors of this package."""
+    """The base of all errors of this package."""
 
 
 class SetupError(ExecutionsError):
-    """The client cannot be made as things are: no address, or a token that cannot be one."""
+    """The client cannot be made: the address or the token is invalid."""
 
 
 class NotLoaded(ExecutionsError):
-    """The execution is a handle that has not been read: call `refresh()` first."""
+    """The document of the execution was not read yet: call `refresh()` first."""
 
 
 class ConnectionFailed(ExecutionsError):
-    """The service gave no answer. `maybe_recorded`: a command may have been carried out all the same."""
+    """The service gave no answer. `maybe_recorded`: a command may have been recorded nevertheless."""
 
     def __init__(self, message: str, *, maybe_recorded: bool, is_passing: bool = True) -> None:
         super().__init__(message)
         self.maybe_recorded = maybe_recorded
         self.is_passing = is_passing
-        """Whether the same may succeed a little later."""
+        """Whether the same request may succeed later."""
 
 
 class ApiError(ExecutionsError):
-    """The service refused. `problem` is the whole problem document (RFC 9457)."""
+    """The service refused a request. `problem` is the problem document (RFC 9457)."""
 
     code: ClassVar[str] = ""
 
@@ -40,7 +40,7 @@ class ApiError(ExecutionsError):
         self.title = str(problem.get("title", ""))
         self.detail = str(problem.get("detail", ""))
         self.retry_after: float | None = None
-        """Seconds after which the service asks to be tried again."""
+        """Seconds after which the service asks for the request to be repeated."""
         self.attempts = 1
         """How often the request was sent."""
         super().__init__(self.detail or self.title or f"the service answers {status}")
@@ -50,13 +50,13 @@ class ApiError(ExecutionsError):
 
 
 class Malformed(ApiError):
-    """What was sent cannot be read."""
+    """The request is malformed."""
 
     code = "malformed"
 
 
 class Unauthenticated(ApiError):
-    """No token, or one that is not known."""
+    """The request has no token, or an unknown one."""
 
     code = "unauthenticated"
 
@@ -86,25 +86,25 @@ class MethodNotAllowed(ApiError):
 
 
 class NotAcceptable(ApiError):
-    """Nothing that was asked for can be made here."""
+    """The service cannot answer in any of the accepted media types."""
 
     code = "not-acceptable"
 
 
 class TooSlow(ApiError):
-    """The request did not come whole in time."""
+    """The request was not complete in time."""
 
     code = "too-slow"
 
 
 class IllegalTransition(ApiError):
-    """The status does not allow the command, or it was done already with other content."""
+    """The status does not allow the command, or the command was already done with other content."""
 
     code = "illegal-transition"
 
     @property
     def current_status(self) -> str | None:
-        """The status that the execution has."""
+        """The present status of the execution."""
         return cast("str | None", self._member("currentStatus"))
 
     @property
@@ -120,12 +120,12 @@ class LeaseLost(ApiError):
 
     @property
     def claimed_by(self) -> Any:
-        """Whose it is now, if anybody's."""
+        """The claim that the execution has now, if any."""
         return self._member("claimedBy")
 
 
 class TooManyGrants(ApiError):
-    """The party has as many open grants as it may have."""
+    """The party has the largest allowed number of open grants."""
 
     code = "too-many-grants"
 
@@ -137,7 +137,7 @@ class Erased(ApiError):
 
 
 class KeptByHold(ApiError):
-    """A legal hold keeps it as it is."""
+    """A legal hold forbids the change."""
 
     code = "held"
 
@@ -149,18 +149,18 @@ class AlreadyExists(ApiError):
 
 
 class OtherLog(ApiError):
-    """The cursor is of another log: this one was restored from a backup, or is another service's."""
+    """The cursor belongs to another log: the log was restored from a backup, or the cursor is from another service."""
 
     code = "other-log"
 
     @property
     def log(self) -> str | None:
-        """The id of the log that there is."""
+        """The id of the present log."""
         return cast("str | None", self._member("log"))
 
 
 class Misdirected(ApiError):
-    """The id is of another `log`, at `url` if the service knows that. Nothing follows there by itself: make a client."""
+    """The id belongs to another `log`, at `url` if the service knows it. Make a client for that address."""
 
     code = "misdirected"
 
@@ -171,13 +171,13 @@ class Misdirected(ApiError):
 
 
 class StreamsOnly(Misdirected):
-    """This is an edge, which sends streams alone: the server of the log, at `url`, answers this."""
+    """This server is an edge, which only sends streams. The server of the log, at `url`, answers other requests."""
 
     code = "streams-only"
 
 
 class VersionMismatch(ApiError):
-    """Something else was recorded since the version in `if_match`."""
+    """The execution has changed since the version in `if_match`."""
 
     code = "version-mismatch"
 
@@ -188,7 +188,7 @@ class VersionMismatch(ApiError):
 
 
 class TooLarge(ApiError):
-    """The body has too many bytes, or the execution holds as much as one can."""
+    """The body is too large, or the execution would become too large."""
 
     code = "too-large"
 
@@ -200,52 +200,52 @@ class UnsupportedMediaType(ApiError):
 
 
 class Invalid(ApiError):
-    """Members, parameters or headers are not what they must be."""
+    """Members, parameters or headers are invalid."""
 
     code = "invalid"
 
     @property
     def errors(self) -> list[dict[str, str]]:
-        """For each its `path` and a `message`."""
+        """The faults, each with a `path` and a `message`."""
         return list(self._member("errors") or ())
 
 
 class ReadOnly(Invalid):
-    """Members were changed that only the service sets."""
+    """The request changes members that only the service sets."""
 
     code = "read-only"
 
 
 class UnknownReference(ApiError):
-    """What is named does not exist."""
+    """The request names something that does not exist."""
 
     code = "unknown-reference"
 
     @property
     def field(self) -> str | None:
-        """Where it is named."""
+        """The member that names it."""
         return cast("str | None", self._member("field"))
 
 
 class IdempotencyKeyReused(ApiError):
-    """The key came with another request within 24 hours."""
+    """The idempotency key was used for another request within the last 24 hours."""
 
     code = "idempotency-key-reused"
 
 
 class TooExpensive(ApiError):
-    """The answer would take longer than one request may."""
+    """The answer would take too much time."""
 
     code = "too-expensive"
 
     @property
     def indexed_fields(self) -> list[str]:
-        """The fields whose comparison makes the query fast."""
+        """The fields by which the query can be narrowed to become fast."""
         return list(self._member("indexedFields") or ())
 
 
 class RateLimited(ApiError):
-    """More requests or connections than are allowed."""
+    """The caller sends more requests, or has more connections, than allowed."""
 
     code = "rate-limited"
 
@@ -257,36 +257,36 @@ class HeadTooLarge(ApiError):
 
 
 class Damaged(ApiError):
-    """What is stored of this cannot be read."""
+    """The stored data cannot be read."""
 
     code = "damaged"
 
 
 class InternalError(ApiError):
-    """Something failed in the service that should not."""
+    """The service failed unexpectedly."""
 
     code = "internal"
 
 
 class Overloaded(ApiError):
-    """The service has too much to do, or its database is away."""
+    """The service is overloaded, or its database is unavailable."""
 
     code = "overloaded"
 
 
 class CellAway(ApiError):
-    """One of several logs does not answer."""
+    """One of several logs is unavailable."""
 
     code = "cell-away"
 
 
 class OutcomeUnknown(ApiError):
-    """The command may have been recorded or not."""
+    """It is unknown whether the command was recorded."""
 
     code = "outcome-unknown"
 
 
 class NotYetVisible(ApiError):
-    """The data has not reached the position that was asked for."""
+    """The data did not reach the requested position in time."""
 
     code = "not-yet-visible"

@@ -1,4 +1,4 @@
-"""What streams say: flat frames of watchers, and events of the log."""
+"""The items of streams: flat frames for watchers, and events of the log."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from service_executions.models import (
 
 
 class Frame(Model):
-    """Something that happened to an execution. `type` is `progress`, `status_changed`, `completed`, `failed`,
-    `step.started`, `log` and the like; of the other members those are there that belong to it.
+    """A frame: something that happened to an execution. `type` is `progress`, `status_changed`, `completed`, `failed`,
+    `step.started`, `log` or another type; the members that the type does not have are None.
     """
 
     type: str
@@ -34,7 +34,7 @@ class Frame(Model):
     error: ExecutionError | None = None
     step: ExecutionStep | None = None
     step_id: str | None = None
-    """The step that a log line is of."""
+    """The id of the step to which a log line belongs."""
     level: str | None = None
     message: str | None = None
     timestamp: datetime | None = None
@@ -69,12 +69,12 @@ class Event(Model):
 
 
 class CellEvent(Event):
-    """An event of one of several logs: `cell` is the name of the log."""
+    """An event of one of several logs; `cell` is the name of the log."""
 
     cell: str
 
 
 class CellFrame(Frame):
-    """A frame of one of several logs: `cell` is the name of the log."""
+    """A frame of one of several logs; `cell` is the name of the log."""
 
     cell: str

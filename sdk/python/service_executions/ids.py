@@ -1,4 +1,4 @@
-"""Ids that nobody else makes: ULIDs, which begin with their time, so they sort by it."""
+"""Makes unique ids: ULIDs, which begin with the time of their creation and so sort by it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def new_id(prefix: str) -> str:
-    """A new id, such as `exec_01JD8V6T2M9C3R0K4W7Y5N1ZQX`."""
+    """Return a new id, such as `exec_01JD8V6T2M9C3R0K4W7Y5N1ZQX`."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     digits = (ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
     return f"{prefix}_{''.join(digits)}"

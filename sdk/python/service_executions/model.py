@@ -1,4 +1,4 @@
-"""What all documents have in common: they take what a newer service says."""
+"""The base of all documents. It accepts members that a newer service adds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Model(BaseModel):
-    """A document as the service shows it. Members that are not known here are in `model_extra`."""
+    """A document of the service. Members that this version does not know are in `model_extra`."""
 
     model_config = ConfigDict(
         extra="allow", frozen=True, populate_by_name=True, protected_namespaces=()

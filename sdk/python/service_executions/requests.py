@@ -1,4 +1,4 @@
-"""Requests, and the commands among them: where each goes, and whether a repeat does harm."""
+"""Requests and commands: their paths and bodies, and what a repeat of a command would do."""
 
 from __future__ import annotations
 
@@ -21,37 +21,38 @@ JSON_TYPE = {"Content-Type": "application/json"}
 
 
 class CommandOptions(TypedDict, total=False):
-    """What every command takes besides its own members."""
+    """The options of every command, besides its own members."""
 
     idempotency_key: str
-    """A repeat with the same key, within 24 hours, gets the same answer."""
+    """A repeat with the same key within 24 hours gets the same answer."""
     if_match: int
-    """Only at this version, else `VersionMismatch`."""
+    """The version that the execution must have; else `VersionMismatch` is raised."""
     occurred_at: datetime
-    """When it happened, where that is not now."""
+    """The time at which it happened, if that is not now."""
     correlation_id: str
-    """Kept with the events."""
+    """An id that is stored with the events."""
 
 
 class Repeat(Enum):
-    """What a repeat of a command would do, where its first answer was lost."""
+    """What a repeat of a command would do if the first one was recorded but its answer lost."""
 
     HARMLESS = auto()
-    """Nothing: an equal command that was done is answered and recorded no more."""
+    """Nothing: the service answers an equal command again, and does not record it."""
     GUARDED = auto()
-    """It could undo what another has done since: first look, then send at the version that was seen."""
+    """It could undo a later command of somebody else. So the execution is read first, and the command is sent again for
+    the version that was read."""
     KEYED = auto()
-    """It would count twice: it has an idempotency key from the start."""
+    """It would be recorded twice. So the command has an idempotency key from the start."""
 
 
 class Command(NamedTuple):
-    """A command to an execution: its word in `/commands`, its path, and what a repeat would do."""
+    """A command to an execution: its name in `/commands`, its path, and what a repeat would do."""
 
     name: str
     path: str
     repeat: Repeat = Repeat.HARMLESS
     of: str | None = None
-    """The member of `/commands` that says what stands in the path here."""
+    """The member of `/commands` that has the id which is in the path here."""
 
 
 START = Command("start", "start")
@@ -71,14 +72,14 @@ LOG = Command("log", "logs", Repeat.KEYED)
 
 
 def of_step(verb: str, step: str, *, keyed: bool = False) -> Command:
-    """A command to a step: `start`, `complete`, `fail` or `skip`."""
+    """Return a command to a step: `start`, `complete`, `fail` or `skip`."""
     repeat = Repeat.KEYED if keyed else Repeat.HARMLESS
     return Command(f"{verb}Step", f"steps/{segment(step)}/{verb}", repeat, "step")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request, to be sent once or several times."""
+    """A request, which may be sent several times."""
 
     method: str
     path: str
@@ -86,36 +87,36 @@ class Request:
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     follows: bool = False
-    """Whether it reads what follows the log with a delay, and so waits for the session's position."""
+    """Whether it reads data that follows the log with a delay, so that it should wait for the session's position."""
     timeout: float | None = None
-    """Seconds, where it takes longer than others."""
+    """Seconds to wait for the answer; None for the default."""
 
     def with_method(self, method: str) -> Request:
-        """The same by another method."""
+        """Return the request with another method."""
         return replace(self, method=method)
 
     def following(self, query: Mapping[str, Any] | None = None) -> Request:
-        """The same, with a query, to be answered once the session's position is reached."""
+        """Return the request with a query, marked to wait for the session's position."""
         return replace(self, query=parameters(query or {}), follows=True)
 
     def lasting(self, timeout: float) -> Request:
-        """The same, with so many seconds for the answer."""
+        """Return the request with another timeout, in seconds."""
         return replace(self, timeout=timeout)
 
 
 def post(path: str, members: Any, headers: Mapping[str, str] | None = None) -> Request:
-    """A `POST` with a body of JSON."""
+    """Return a `POST` request with a JSON body."""
     return Request("POST", path, content=encode(members), headers={**JSON_TYPE, **(headers or {})})
 
 
 def read(path: str, query: Mapping[str, Any] | None = None, *, follows: bool = False) -> Request:
-    """A `GET`."""
+    """Return a `GET` request."""
     return Request("GET", path, parameters(query or {}), follows=follows)
 
 
 def parameters(given: Mapping[str, Any]) -> dict[str, str]:
-    """A query. What is None is left out; a list has commas between its parts, and the operators of a condition
-    stand in brackets: `{"at": {"$gte": 1}}` as `at[$gte]=1`.
+    """Return query parameters. None is left out, the parts of a list are separated by commas, and the operators of a
+    condition are in brackets: `{"at": {"$gte": 1}}` becomes `at[$gte]=1`.
     """
     found: dict[str, str] = {}
     for name, value in given.items():
@@ -130,10 +131,10 @@ def parameters(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def parameter(value: Any) -> str:
-    """A value as it stands in a query.
+    """Return a value as the text of a query parameter.
 
     Raises:
-        TypeError: it stands in none, such as the conditions of an `$or`.
+        TypeError: the value cannot be written in a query, such as the conditions of an `$or`.
     """
     shown = wire(value)
     if isinstance(shown, bool):
@@ -146,7 +147,7 @@ def parameter(value: Any) -> str:
 
 
 def encode(members: Any) -> bytes:
-    """JSON. Raises TypeError where something in it cannot stand in JSON."""
+    """Return members as JSON. Raises TypeError if a value cannot be written in JSON."""
     try:
         text = to_json(members, inf_nan_mode="constants")
         if b"NaN" in text or b"Infinity" in text:
@@ -161,7 +162,7 @@ def _refuse(constant: str) -> None:
 
 
 def option_headers(options: CommandOptions) -> dict[str, str]:
-    """The headers that say a command's options."""
+    """Return the headers of a command's options."""
     headers: dict[str, str] = {}
     if "idempotency_key" in options:
         headers["Idempotency-Key"] = options["idempotency_key"]
@@ -173,17 +174,17 @@ def option_headers(options: CommandOptions) -> dict[str, str]:
 
 
 def with_time(members: dict[str, Any], options: CommandOptions) -> dict[str, Any]:
-    """A command's members, with when it happened."""
+    """Return the members of a command with its `occurredAt`, if given."""
     if "occurred_at" in options:
         return {**members, "occurredAt": time_text(options["occurred_at"])}
     return members
 
 
 def segment(text: str) -> str:
-    """A name as one segment of a path.
+    """Return a name as a segment of a path.
 
     Raises:
-        ExecutionsError: clients change the names `.` and `..` in a path, so they cannot be asked for.
+        ExecutionsError: the name is empty, `.` or `..`, which HTTP clients would remove from the path.
     """
     if text in {"", ".", ".."}:
         raise ExecutionsError(f"`{text}` cannot stand in a path: send it with `client.send`")
@@ -191,7 +192,7 @@ def segment(text: str) -> str:
 
 
 def refusal(response: httpx2.Response, attempts: int) -> ApiError:
-    """The error that an answer says, whatever sent it."""
+    """Return the error of an answer, which may also come from a proxy instead of the service."""
     problem: Any = None
     with suppress(ValueError):
         problem = from_json(response.content)
@@ -213,6 +214,6 @@ BY_CODE = _all(ApiError)
 
 
 def api_error(status: int, problem: Mapping[str, Any]) -> ApiError:
-    """The error for an answer. A code that is not known here is an `ApiError` itself."""
+    """Return the error of a problem document. An unknown code gives an `ApiError`."""
     code = str(problem.get("type", "")).rpartition("/")[2]
     return BY_CODE.get(code, ApiError)(status, problem)

@@ -1,4 +1,4 @@
-"""Where a stream stands: what came, what was handled, and with what to come back."""
+"""The progress of a stream: which frames were received and handled, and from where it reconnects."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from service_executions.cursors import Cursor, Place
 
 LOG = logging.getLogger("service_executions")
 SILENCE = 45.0
-"""Seconds without even a heartbeat, after which the connection is taken for lost."""
+"""Seconds without a byte, not even a heartbeat, after which the connection counts as lost."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
+"""Seconds before a reconnection: after the first failure, and at most."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses of temporary failures, after which a stream reconnects."""
 OF_STREAM = frozenset({"checkpoint", "caught-up", "fell-behind", "closing", "away", "back"})
-"""Frames about the stream itself."""
+"""The types of frames about the stream itself."""
 
 
 @dataclass
 class LastEvent:
-    """The last event of a log some of whose frames came."""
+    """The last event of a log of which frames were received."""
 
     position: int = 0
     came: int = 0
-    """How many of its frames came over this connection."""
+    """The number of its frames that were received over the present connection."""
     passed: int = 0
-    """How many were let through over all."""
+    """The number of its frames that were delivered, over all connections."""
 
 
 class Resumption:
-    """Where one stream goes on. Each frame is let through once, however often the connection is lost."""
+    """The progress of one stream over all its connections. Each frame is delivered once."""
 
     def __init__(self, start: str | None, cursor: Cursor | None, *, several: bool = False) -> None:
         self.caught_up = False
-        """Whether the past is done, and what comes happens now."""
+        """Whether all past frames have been received."""
         self.goodbye: float | None = None
-        """Seconds after which a service that ends asks to be tried again."""
+        """Seconds after which a stopping service asks clients to reconnect."""
         self.away: set[str] = set()
-        """The logs that do not answer, of several."""
+        """The names of the unavailable logs, of a stream of several."""
         self._several = several
-        """Whether the stream is of several logs: its cursor, which the service makes, says all."""
+        """Whether the stream is of several logs: then only the cursor of the service has the positions."""
         self._start = start
         self._cursor = cursor
         kept = cursor.load() if cursor else None
@@ -50,20 +52,20 @@ class Resumption:
         self._handled: str = (kept.cursor or str(kept.position)) if kept else ""
         self._done = kept.position if kept else 0
         self._events: dict[str, LastEvent] = {}
-        """By the name of the log, where there are several."""
+        """The last events by the name of the log; the name is empty for a single log."""
         self._failures = 0
 
     def query(self) -> dict[str, str]:
-        """The parameters of the next connection."""
+        """Return the query parameters of the next connection."""
         start = {} if self._handled or self._start is None else {"from": self._start}
         return {**start, **({"log": self._log} if self._log else {})}
 
     def headers(self) -> dict[str, str]:
-        """The headers of the next connection: a service that has nothing more says so to those who resume."""
+        """Return the headers of the next connection. A service without further frames answers a resumption with 204."""
         return {"Last-Event-ID": self._handled} if self._handled else {}
 
     def note_opened(self, headers: httpx2.Headers) -> None:
-        """Take what the answer says that opens a connection."""
+        """Note the headers of the answer that opens a connection."""
         for event in self._events.values():
             event.came = 0
         self.away.clear()
@@ -75,7 +77,7 @@ class Resumption:
             self._handled = headers.get("log-position", "")
 
     def pause(self, reason: str | None) -> float:
-        """Seconds to wait after a connection that was lost for a reason, or has ended as it should."""
+        """Return the seconds to wait before the next connection; `reason` is None if the last one ended normally."""
         if reason is None:
             return SHORTEST_PAUSE * random.random()  # noqa: S311 - no secret
         if self.goodbye is not None:
@@ -88,11 +90,11 @@ class Resumption:
         return wait
 
     def farewell(self, url: str) -> str | None:
-        """Why a connection has ended without a fault: the service is going away; None where it may end."""
+        """Return the reason if the service has announced that it is stopping; else None: the connection ended normally."""
         return None if self.goodbye is None else f"{url} is going away"
 
     def about_stream(self, sent: httpx2.ServerSentEvent) -> None:
-        """Take a frame about the stream itself."""
+        """Handle a frame about the stream itself."""
         self._failures = 0
         if sent.event == "closing":
             self.goodbye = (sent.retry or 1_000) / 1_000
@@ -111,8 +113,8 @@ class Resumption:
             self.away.discard(about["cell"])
 
     def is_new(self, position: int, cell: str = "") -> bool:
-        """Whether a frame of the event at a position, of a log among several, has not been let through before. 0 is
-        no event's.
+        """Whether a frame of the event at a position was not delivered before; `cell` is the name of the log, if the stream
+        is of several. A frame with position 0 belongs to no event and is always new.
         """
         self._failures = 0
         if not position:
@@ -129,7 +131,7 @@ class Resumption:
         return True
 
     def note_handled(self, id_: str) -> None:
-        """What came up to here is done with: a later connection, or process, begins behind it."""
+        """Note that all frames up to this id were handled: the next connection, or process, begins after it."""
         if not id_ or id_ == self._handled:
             return
         self._handled = id_

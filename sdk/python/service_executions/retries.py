@@ -1,4 +1,4 @@
-"""Which failures are passing ones, and how long to wait before a request is sent again."""
+"""Decides which failures are temporary, and how long to wait before a request is sent again."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from service_executions.errors import (
 )
 
 PASSING = frozenset({408, 429, 502, 503, 504})
-"""Never 409, 412 or 422: these say that something is decided, and asking again would not change it."""
+"""Statuses of temporary failures. 409, 412 and 422 are final: the same request would be refused again."""
 BROKEN = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
-"""How a connection fails that may be made again."""
+"""Errors of a connection after which another attempt may succeed."""
 UNSENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -28,19 +28,19 @@ UNSENT = (
     httpx2.UnsupportedProtocol,
     httpx2.LocalProtocolError,
 )
-"""How it fails before anything was sent."""
+"""Errors before any part of the request was sent."""
 SHORTEST, LONGEST, LONGEST_ASKED = 0.25, 8.0, 120.0
-"""Seconds: the first pause of our own, the longest one, and the longest one that a service may ask for."""
+"""Seconds: the first pause, the longest pause, and the longest `Retry-After` of the service that is obeyed."""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """At most so many retries of one request, with pauses that grow."""
+    """Retries of one request, at most `most`, with growing pauses."""
 
     most: int
 
     def pause(self, attempt: int, failure: Exception) -> float | None:
-        """Seconds to wait after a failed attempt, counted from 0; None where it was the last one."""
+        """Return the seconds to wait after a failed attempt, counted from 0; None if it was the last attempt."""
         if attempt >= self.most or not passing(failure):
             return None
         asked = failure.retry_after if isinstance(failure, ApiError) else None
@@ -50,21 +50,21 @@ class Retries:
 
 
 def passing(failure: Exception) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Whether a failure is temporary, so that the same request may succeed later."""
     if isinstance(failure, ApiError):
         return failure.status in PASSING and not isinstance(failure, NotYetVisible)
     return isinstance(failure, ConnectionFailed) and failure.is_passing
 
 
 def maybe_recorded(failure: Exception) -> bool:
-    """Whether a request that failed in passing may have been carried out all the same."""
+    """Whether a command may have been recorded although its request failed temporarily."""
     if isinstance(failure, ConnectionFailed):
         return failure.maybe_recorded
     return not isinstance(failure, Overloaded | RateLimited | TooSlow)
 
 
 def require_service(url: str, response: httpx2.Response) -> None:
-    """Let an answer pass that the service may have given: none of those is text, or a page for people.
+    """Check that an answer may be from the service, whose answers are never text or HTML.
 
     Raises:
         ConnectionFailed: something else answers at this address.
@@ -79,7 +79,7 @@ def require_service(url: str, response: httpx2.Response) -> None:
 
 
 def connection_failed(url: str, error: httpx2.TransportError) -> ConnectionFailed:
-    """The error to raise for a connection that broke."""
+    """Return the error to raise for a failed connection."""
     reason = str(error) or type(error).__name__
     return ConnectionFailed(
         f"{url} gave no answer ({reason})",

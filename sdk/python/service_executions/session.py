@@ -1,4 +1,4 @@
-"""What a client remembers between requests, so that its reads follow on its writes."""
+"""The session of a client: the position that it has seen, so that its reads include its writes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass
 class Session:
-    """The highest position of the log that the client has seen, and which log it is of."""
+    """The highest position that the client has seen, and the id of the log."""
 
     log: str | None = None
     position: int = 0
 
     def note(self, headers: Mapping[str, str]) -> None:
-        """Take what an answer says."""
+        """Note the position in the headers of an answer."""
         position = headers.get("log-position")
         if position is None or not position.isdecimal():
             return
@@ -24,11 +24,11 @@ class Session:
         self.position = max(self.position, int(position))
 
     def query(self) -> dict[str, str]:
-        """The parameters that let a read wait for what was seen."""
+        """Return the query parameters that let a read wait for the position."""
         if not self.position:
             return {}
         return {"minPosition": str(self.position), **({"log": self.log} if self.log else {})}
 
     def forget(self) -> None:
-        """Begin again, as the log is another one."""
+        """Forget the position, because the log was replaced by another one."""
         self.log, self.position = None, 0

@@ -1,4 +1,4 @@
-"""What one says of executions: assignees, steps, policies, webhooks, results. And how it stands in JSON."""
+"""The values that clients send: assignees, steps, policies, webhooks, results and usage; and how they become JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from service_executions.model import Model
 
 JSON = dict[str, Any]
 SCALARS = frozenset({str, bool, int, float})
+"""Types that are the same in JSON."""
 
 
 @dataclass(frozen=True)
 class Assignee:
-    """Who or what executes. Of an execution it needs id and name; of a step it needs neither."""
+    """Who or what does the work. The assignee of an execution needs an id and a name, that of a step needs neither."""
 
     id: str | None = None
     name: str | None = None
@@ -54,8 +55,8 @@ class System(Assignee):
 
 @dataclass(frozen=True)
 class Step:
-    """A step as it is declared. `parent` is the id of the step it is part of, `kind` is `task`, `agent`,
-    `tool`, `model` or `human`.
+    """A declared step. `parent` is the id of the step of which it is a part; `kind` is `task`, `agent`, `tool`, `model` or
+    `human`.
     """
 
     id: str
@@ -68,7 +69,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Retry:
-    """When and how often a recoverable failure is tried again. Delays in milliseconds, or as `timedelta`."""
+    """A retry policy: when and how often a recoverable failure is retried. Delays are `timedelta` or milliseconds."""
 
     max_retries: int
     backoff: str = "exponential"
@@ -79,7 +80,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where events are to be sent."""
+    """A webhook: the URL to which events of these types are sent."""
 
     url: str
     events: Sequence[str]
@@ -90,7 +91,7 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out."""
+    """The result of an execution."""
 
     success: bool = True
     output: Any = None
@@ -100,7 +101,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Usage:
-    """What was used up, to be added. `cost` may be a number, or a decimal as text, which is kept exactly."""
+    """Usage to add. `cost` is a number, or a decimal as text, which is recorded exactly."""
 
     tokens_used: int = 0
     cost: float | Decimal | str = 0
@@ -110,20 +111,21 @@ class Usage:
 
 
 def body(**members: Any) -> JSON:
-    """Members as they stand in JSON: in camelCase, without those that are None."""
+    """Return members as they are in JSON: in camelCase, without those that are None."""
     return {camel(name): wire(value) for name, value in members.items() if value is not None}
 
 
 def wire(value: Any) -> Any:
-    """A value as it stands in JSON. Times are RFC 3339, durations milliseconds.
+    """Return a value as it is in JSON. Times become RFC 3339 texts, durations milliseconds.
 
-    What is above has the names of the service; all else keeps its own, and every None that it has.
+    The classes above are written with the names of the service, without members that are None. Other values keep their
+    names and every None.
     """
     if value is None or type(value) in SCALARS:
         return value
-    for kinds, written in WRITTEN.items():
+    for kinds, write in WRITTEN.items():
         if isinstance(value, kinds):
-            return written(value)
+            return write(value)
     if is_dataclass(value) and not isinstance(value, type):
         return wire(_members(value))
     return value
@@ -137,7 +139,7 @@ WRITTEN: dict[type | tuple[type, ...], Callable[[Any], Any]] = {
     Mapping: lambda members: {str(name): wire(member) for name, member in members.items()},
     (list, tuple, set, frozenset): lambda parts: [wire(part) for part in parts],
     Assignee: lambda who: body(type=who.type, **_members(who)),
-    (Step, Retry, Webhook): lambda said: body(**_members(said)),
+    (Step, Retry, Webhook): lambda value: body(**_members(value)),
     Result: lambda result: body(**_members(result)) | {"output": wire(result.output)},
     Usage: lambda usage: body(**_members(usage) | {"cost": number(usage.cost)}),
     datetime: lambda time: time_text(time),  # noqa: PLW0108 - it is defined below
@@ -147,14 +149,14 @@ WRITTEN: dict[type | tuple[type, ...], Callable[[Any], Any]] = {
     Model: lambda shown: shown.model_dump(mode="json", by_alias=True, exclude_none=True),
     BaseModel: lambda model: model.model_dump(mode="json", by_alias=True),
 }
-"""How values are written that JSON has no word for. What the service showed leaves out what it did not have."""
+"""Functions that write values of types which JSON does not have. Documents of the service leave out members that are None."""
 
 
 def number(value: float | Decimal | str) -> float | int:
-    """A decimal number as JSON has it, exactly.
+    """Return a decimal as a number that JSON represents exactly.
 
     Raises:
-        ValueError: it has more digits than a double holds.
+        ValueError: the decimal has more digits than a double-precision number can represent.
     """
     if isinstance(value, int | float):
         return value
@@ -168,10 +170,10 @@ def number(value: float | Decimal | str) -> float | int:
 
 
 def time_text(time: datetime) -> str:
-    """A time as RFC 3339, in UTC with milliseconds; one without a zone is local time."""
+    """Return a time as an RFC 3339 text in UTC, with milliseconds. A time without a zone is local time."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def camel(name: str) -> str:
-    """`initial_delay` as `initialDelay`."""
+    """Return a name in camelCase: `initial_delay` becomes `initialDelay`."""
     return re.sub(r"_([a-z])", lambda found: found[1].upper(), name.rstrip("_"))

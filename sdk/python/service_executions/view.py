@@ -1,4 +1,4 @@
-"""The members of an execution, as its client last saw them."""
+"""The members of an execution, as of its last document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from service_executions.models import (
 
 
 class View:
-    """An execution by its id, and its document, once it was read. A command refreshes it."""
+    """An execution: its id, and its document after that was read. Commands refresh the document."""
 
     def __init__(self, id: str, document: ServiceExecution | None = None) -> None:
         self.id = id
@@ -38,17 +38,17 @@ class View:
 
     @property
     def document(self) -> ServiceExecution:
-        """The whole document, with the members that stand nowhere below.
+        """The whole document, which has more members than the properties of this class.
 
         Raises:
-            NotLoaded: it was not read yet.
+            NotLoaded: the document was not read yet.
         """
         if self._document is None:
             raise NotLoaded(f"{self.id} was not read yet: call refresh() first")
         return self._document
 
     def _move(self, answer: bytes) -> None:
-        """Take over where it stands from an answer that says no more; nothing where it was not read yet."""
+        """Take over status and version from a minimal answer, if the document was read before."""
         if self._document is not None:
             now = json.loads(answer)
             changed = {"status": now["status"], "version": now["version"]}
@@ -61,12 +61,12 @@ class View:
 
     @property
     def is_ended(self) -> bool:
-        """Whether it was completed, has failed for good, or was cancelled."""
+        """Whether the execution was completed, has failed for good, or was cancelled."""
         return self.status in {"completed", "failed", "cancelled"}
 
     @property
     def progress(self) -> float:
-        """From 0 to 100."""
+        """The progress, from 0 to 100."""
         return self.document.progress
 
     @property
@@ -96,47 +96,47 @@ class View:
 
     @property
     def assignee(self) -> ExecutionAssignee | None:
-        """Who or what executes."""
+        """Who or what does the work."""
         return self.document.assignee
 
     @property
     def result(self) -> ExecutionResult | None:
-        """What came out, once it is completed."""
+        """The result, after the execution was completed."""
         return self.document.result
 
     @property
     def error(self) -> ExecutionError | None:
-        """What went wrong last."""
+        """The last error."""
         return self.document.error
 
     @property
     def steps(self) -> list[ExecutionStep]:
-        """The steps, in declared order."""
+        """The steps, in the order of their declaration."""
         return self.document.steps
 
     @property
     def checkpoints(self) -> list[ExecutionCheckpoint]:
-        """The latest ten."""
+        """The latest ten checkpoints."""
         return self.document.checkpoints
 
     @property
     def attempts(self) -> list[ExecutionAttempt]:
-        """One for each try."""
+        """The attempts, one for each try."""
         return self.document.attempts
 
     @property
     def next_retry_at(self) -> datetime | None:
-        """When it is tried again, while its status is `retry`."""
+        """The time of the next attempt, while the status is `retry`."""
         return self.document.next_retry_at
 
     @property
     def claimed_by(self) -> ExecutionClaim | None:
-        """Which worker holds it."""
+        """The worker that has claimed the execution, and its lease."""
         return self.document.claimed_by
 
     @property
     def metrics(self) -> ExecutionMetrics:
-        """How long it took, and what it used up."""
+        """The durations and the usage."""
         return self.document.metrics
 
     @property
@@ -146,35 +146,35 @@ class View:
 
     @property
     def timeout(self) -> int | None:
-        """Milliseconds that one attempt may take; None is no limit."""
+        """The milliseconds that one attempt may take; None for no limit."""
         return self.document.timeout
 
     @property
     def webhooks(self) -> list[ExecutionWebhook]:
-        """Where events are sent; a secret is shown in the answer that makes it, and nowhere later."""
+        """The webhooks. A secret is shown only in the answer to the command that creates it."""
         return self.document.webhooks
 
     @property
     def tags(self) -> list[str]:
-        """Its tags."""
+        """The tags."""
         return self.document.tags
 
     @property
     def metadata(self) -> ExecutionMetadata:
-        """Times, and what clients noted."""
+        """The times, and the attributes that clients have set."""
         return self.document.metadata
 
     @property
     def version(self) -> int:
-        """The place of its last event in its own history."""
+        """The version: the place of the last event in the history of the execution."""
         return self.document.version
 
     @property
     def position(self) -> int:
-        """The place of its last event in the whole log."""
+        """The position: the place of the last event in the whole log."""
         return self.document.position
 
 
 def _id(reference: Any) -> str:
-    """The id, also where `expand` put the object in its place."""
+    """Return the id of a reference, which is an object if the client had it expanded."""
     return reference if isinstance(reference, str) else str(reference["$id"])

@@ -1,4 +1,4 @@
-"""For those whom webhooks call: whether a call is from the service, and what it says."""
+"""Verifies the calls of webhooks, for their receivers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from service_executions.errors import ExecutionsError
 from service_executions.frames import Event
 
 TOLERANCE = 300.0
-"""Seconds by which the time of a call may differ from ours."""
+"""Seconds by which the time of a call may differ from the receiver's clock."""
 
 
 class NotVerified(ExecutionsError):
-    """The call is not from the service, is too old, or was changed on its way."""
+    """The call is not from the service, is too old, or was changed on the way."""
 
 
 def verify(
@@ -27,9 +27,9 @@ def verify(
     tolerance: float = TOLERANCE,
     now: float | None = None,
 ) -> Event:
-    """The event of a call that was signed with the webhook's secret (Standard Webhooks).
+    """Return the event of a call that was signed with the webhook's secret (Standard Webhooks).
 
-    `body` is what came, byte for byte. While a secret is rotated, either one verifies.
+    `body` must be the received bytes, unchanged. While a secret is rotated, both the old and the new one verify.
 
     Raises:
         NotVerified: the signature is missing, wrong, or older than `tolerance` seconds.

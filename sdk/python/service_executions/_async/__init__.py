@@ -1,1 +1,1 @@
-"""The asynchronous half: written by hand, and the source of the other one."""
+"""The asynchronous half of the SDK. It is written by hand; `scripts/sdk` makes the synchronous half from it."""

@@ -1,4 +1,4 @@
-"""The client: where the service is, and everything that can be asked of it."""
+"""The client: the address of the service, and all that can be asked of it."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ Consistency = Literal["session", "eventual"]
 
 
 class AsyncClient:
-    """A service, as the holder of a token sees it.
+    """A client of one service, with the rights of a token.
 
     Args:
-        url: where the service is; else `EXECUTIONS_URL`, else the service of this machine.
-        token: else `EXECUTIONS_TOKEN`; for the service of this machine its administrator's.
+        url: the address of the service; by default `EXECUTIONS_URL`, else the service on this machine.
+        token: the token; by default `EXECUTIONS_TOKEN`, else for the service on this machine its administrator's.
         timeout: seconds to wait for an answer.
-        max_retries: how often a request that failed in passing is sent again; 0 for never.
-        consistency: with `"session"` lists and figures wait until they have what this client wrote or saw.
-        worker: the name of the worker whose commands these are; refused where its lease was lost.
-        purpose: what an auditor reads for; it is noted with each read.
-        spool: the folder in which recorded commands wait while the service is away; else one of the user's.
-        data_dir: the data directory of the service of this machine, where that is not the usual one.
-        http_client: an `httpx2` client of your own. It is not closed.
+        max_retries: how often a request is sent again after a temporary failure; 0 for never.
+        consistency: with `"session"`, lists and figures include all that this client has written or seen.
+        worker: the name of the worker that sends the commands; they are refused if its lease was lost.
+        purpose: the purpose for which an auditor reads; it is recorded with each read.
+        spool: the folder in which recorded commands wait while the service is unavailable; by default one of the user's.
+        data_dir: the data directory of the service on this machine, if it is not the default one.
+        http_client: an `httpx2` client of your own, which this client does not close.
 
     Raises:
-        SetupError: that is no address, or no token.
+        SetupError: the address or the token is invalid.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class AsyncClient:
         }
         self._address = address.find(url, token, data_dir)
         self._http = http_client or HttpClient(limits=LIMITS)
-        self._owned = http_client is None
+        self._owns_http = http_client is None
         self._is_root = True
         self._session = Session()
         self._buffers: list[Buffer] = []
         self._make_parts()
 
     def _make_parts(self) -> None:
-        named = {"X-Worker": self._options["worker"], "X-Purpose": self._options["purpose"]}
-        self._named = {name: value for name, value in named.items() if value}
+        headers = {"X-Worker": self._options["worker"], "X-Purpose": self._options["purpose"]}
+        self._headers = {name: value for name, value in headers.items() if value}
         self.transport = transport = AsyncTransport(
             self._address,
             self._http,
@@ -103,7 +103,7 @@ class AsyncClient:
             Retries(self._options["max_retries"]),
             timeout=self._options["timeout"],
             consistent=self._options["consistency"] == "session",
-            headers=self._named,
+            headers=self._headers,
         )
         self.executions = AsyncExecutions(transport)
         self.users = AsyncCatalog(transport, "/users", User)
@@ -115,7 +115,7 @@ class AsyncClient:
 
     @property
     def url(self) -> str:
-        """Where the service is."""
+        """The address of the service."""
         return self._address.url
 
     def with_options(
@@ -127,7 +127,7 @@ class AsyncClient:
         worker: str | None = None,
         purpose: str | None = None,
     ) -> Self:
-        """The same client with some options changed; connections and what it has seen are shared."""
+        """Return a client with some options changed, which shares the connections and the session of this one."""
         changes = {
             "timeout": timeout,
             "max_retries": max_retries,
@@ -140,7 +140,7 @@ class AsyncClient:
             **self._options,
             **{name: value for name, value in changes.items() if value is not None},
         }
-        other._owned = other._is_root = False
+        other._owns_http = other._is_root = False
         other._make_parts()
         return other
 
@@ -153,16 +153,15 @@ class AsyncClient:
         on_error: OnError = "raise",
         **members: Unpack[NewExecution],
     ) -> AsyncTracking:
-        """Record work while it is done: a `with` around it, or a decorator of the function that does it.
+        """Record work while it is done: use it as a `with` block around the work, or as a decorator of a function.
 
-        The execution is created and started at the beginning. An exception fails it and goes on; a
-        cancellation, Ctrl-C and SIGTERM cancel it. With `on_error="buffer"` nothing that goes wrong with
-        the recording disturbs the work: what is recorded is sent by a thread, with its times, and waits in files
-        while the service is away.
+        The execution is created and started at the beginning. An exception fails it, and is raised again; a cancellation,
+        Ctrl-C and SIGTERM cancel it. With `on_error="buffer"`, no failure of the recording disturbs the work: a thread
+        sends the recorded commands with their times, and stores them in files while the service is unavailable.
         """
-        said = creation(id or "", order, service, members)
-        del said["$id"]
-        return AsyncTracking(self._recorder(on_error), id, said)
+        body = creation(id or "", order, service, members)
+        del body["$id"]
+        return AsyncTracking(self._recorder(on_error), id, body)
 
     def step(
         self,
@@ -174,7 +173,7 @@ class AsyncClient:
         kind: str | None = None,
         capture: bool = False,
     ) -> AsyncStepRecording:
-        """A step of the run within which it begins; where there is none, nothing is recorded."""
+        """Return a step of the run inside which it begins. Outside of a run, nothing is recorded."""
         declared = StepDeclaration(id, name, assignee, kind, None)
         return AsyncStepRecording(declared, input=input, capture=capture, run=None)
 
@@ -188,22 +187,24 @@ class AsyncClient:
 
     @property
     def buffer(self) -> Buffer:
-        """What is recorded with `on_error="buffer"`, on its way; `buffer.refused` is what was not taken."""
+        """The commands recorded with `on_error="buffer"` that are not sent yet; `buffer.refused` has those that the service
+        refused.
+        """
         if not self._buffers:
             http, own = self._connection_of_buffer()
             spool: str | None = self._options["spool"]
             self._buffers.append(
-                buffer(self._address, http, self._session, spool, self._named, closes=own)
+                buffer(self._address, http, self._session, spool, self._headers, closes=own)
             )
         return self._buffers[0]
 
     async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - a thread waits
-        """Wait until all that is buffered was sent, at most so many seconds; whether it was."""
+        """Wait until all buffered commands are sent, for at most `timeout` seconds; return whether they are."""
         return await in_thread(self.buffer.flush, timeout)
 
     async def send(self, commands: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Up to 1 000 commands in one request, as `POST /commands` takes them: each is answered in order, by
-        its own `status`; one refusal does not stop the rest.
+        """Send up to 1 000 commands in one request (`POST /commands`). Return an outcome for each, in order, with a `status`
+        of its own: a refusal does not stop the others.
         """
         request = post("/commands", wire(list(commands)), {"Idempotency-Key": new_id("key")})
         outcomes: list[dict[str, Any]] = from_json((await self.transport.send(request)).content)
@@ -218,30 +219,30 @@ class AsyncClient:
         on_lost: Lost | None = None,
         **filters: Any,
     ) -> AsyncStream[Event]:
-        """Events of the whole log, from now on, or from `start` (`"start"`, a position, a time).
+        """Return a stream of the events of the whole log, from now on, or from `start` (`"start"`, a position, a time).
 
-        With a `cursor`, as a path or an object, the next process goes on where this one was: each event is
-        handled at least once. Filters are `service`, `order`, `customer`, `provider`, `tag`, `status`.
+        With a `cursor`, a path or an object, the next process continues where this one ended: each event is handled at
+        least once. Filters are `service`, `order`, `customer`, `provider`, `tag` and `status`.
         """
         query = {"types": types, "from": start, **filters}
         return AsyncStreams(self.transport).listen(query, to_cursor(cursor), on_lost)
 
     def inbox(self, assignee: str | None = None) -> AsyncQuery[Waiting]:
-        """What waits for a person, or for all people, the most urgent first."""
+        """Return the steps and executions that wait for a person, or for any person, the most urgent first."""
         request = read("/inbox", {"assignee": assignee}, follows=True)
         return AsyncQuery(self.transport, request, Waiting.model_validate)
 
     async def job(self, id: str) -> Job:
-        """How far a job is."""
+        """Return a job with its progress."""
         answer = await self.transport.send(read(f"/jobs/{segment(id)}"))
         return Job.model_validate_json(answer.content)
 
     async def aclose(self) -> None:
-        """Send what is buffered, and close the connections."""
+        """Send the buffered commands, and close the connections."""
         if self._is_root:
             for each in self._buffers:
                 await in_thread(each.close)
-        if self._owned:
+        if self._owns_http:
             await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -257,15 +258,16 @@ class AsyncClient:
 
 
 class AsyncAnalytics:
-    """Figures."""
+    """The figures of the service."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
     async def executions(self, *, by: str | Sequence[str] | None = None, **filters: Any) -> Figures:
-        """Counts, rates, durations and cost of executions, in all and by up to two keys.
+        """Return counts, rates, durations and costs of executions, in total and grouped by up to two keys.
 
-        Filters are `service`, `order`, `customer`, `provider`, `status`, and creation `from_` and before `to`.
+        Filters are `service`, `order`, `customer`, `provider` and `status`, and the time of creation: `from_` (inclusive)
+        and `to` (exclusive).
         """
         given = {name.rstrip("_"): value for name, value in filters.items()}
         request = read("/analytics/executions", {**given, "by": by}, follows=True)

@@ -1,4 +1,4 @@
-"""One execution: its commands, which return and refresh the same object, and its reads."""
+"""An execution: its commands, which refresh and return the same object, and its reads."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Who = Assignee | Mapping[str, Any]
 
 
 class AsyncExecution(AsyncReads):
-    """An execution. Every command returns this very object, with the state after the command."""
+    """An execution. Every command returns this same object, with the document after the command."""
 
     def __init__(
         self, transport: AsyncTransport, id: str, document: ServiceExecution | None = None
@@ -60,16 +60,16 @@ class AsyncExecution(AsyncReads):
         super().__init__(transport, id, document)
         self._commands = AsyncCommands(transport)
 
-    async def _tell(self, command: Command, members: JSON, options: CommandOptions) -> Self:
+    async def _command(self, command: Command, members: JSON, options: CommandOptions) -> Self:
         answer = await self._commands.send(self.id, command, members, options)
         self._document = ServiceExecution.model_validate_json(answer)
         return self
 
-    # --- its life ---------------------------------------------------------------------------------
+    # --- status -----------------------------------------------------------------------------------
 
     async def start(self, **options: Unpack[CommandOptions]) -> Self:
-        """Begin with it: `queued` → `running`."""
-        return await self._tell(START, {}, options)
+        """Start the execution: `queued` → `running`."""
+        return await self._command(START, {}, options)
 
     async def pause(
         self,
@@ -78,14 +78,14 @@ class AsyncExecution(AsyncReads):
         state: JSON | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Stop for a while, and keep a checkpoint: `running` → `paused`."""
-        return await self._tell(PAUSE, body(reason=reason, state=state), options)
+        """Pause the execution with a checkpoint: `running` → `paused`."""
+        return await self._command(PAUSE, body(reason=reason, state=state), options)
 
     async def resume(
         self, checkpoint: str | None = None, **options: Unpack[CommandOptions]
     ) -> Self:
-        """Go on from a checkpoint, by default the last one: `paused` → `running`."""
-        return await self._tell(RESUME, body(checkpoint_id=checkpoint), options)
+        """Resume the execution from a checkpoint, by default the last one: `paused` → `running`."""
+        return await self._command(RESUME, body(checkpoint_id=checkpoint), options)
 
     async def complete(
         self,
@@ -94,9 +94,9 @@ class AsyncExecution(AsyncReads):
         usage: Usage | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """End it normally, with what came out."""
+        """Complete the execution with a result."""
         given = wire(result if result is not None else Result())
-        return await self._tell(COMPLETE, {**given, **body(usage=usage)}, options)
+        return await self._command(COMPLETE, {**given, **body(usage=usage)}, options)
 
     async def fail(
         self,
@@ -109,7 +109,7 @@ class AsyncExecution(AsyncReads):
         retry_count: int | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """End this attempt with an error. A recoverable one is tried again, as the policy says."""
+        """End the attempt with an error. After a recoverable error the execution is retried by its retry policy."""
         error = body(
             code=code,
             message=message,
@@ -118,21 +118,21 @@ class AsyncExecution(AsyncReads):
             stack=stack,
             retry_count=retry_count,
         )
-        return await self._tell(FAIL_RECOVERABLY if recoverable else FAIL, error, options)
+        return await self._command(FAIL_RECOVERABLY if recoverable else FAIL, error, options)
 
     async def retry(self, **options: Unpack[CommandOptions]) -> Self:
-        """Try a failed one again, or do not wait for its next attempt."""
-        return await self._tell(RETRY, {}, options)
+        """Retry a failed execution, or begin the next attempt without waiting for its time."""
+        return await self._command(RETRY, {}, options)
 
     async def cancel(self, reason: str | None = None, **options: Unpack[CommandOptions]) -> Self:
-        """End it, as it is not wanted any more."""
-        return await self._tell(CANCEL, body(reason=reason), options)
+        """Cancel the execution."""
+        return await self._command(CANCEL, body(reason=reason), options)
 
-    # --- what happens meanwhile -------------------------------------------------------------------
+    # --- work -------------------------------------------------------------------------------------
 
     async def update_progress(self, progress: float, **options: Unpack[CommandOptions]) -> Self:
-        """Say how far it is, from 0 to 100."""
-        return await self._tell(PROGRESS, {"progress": progress}, options)
+        """Report the progress of the execution, from 0 to 100."""
+        return await self._command(PROGRESS, {"progress": progress}, options)
 
     async def update(
         self,
@@ -147,7 +147,7 @@ class AsyncExecution(AsyncReads):
         clear: Sequence[str] = (),
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Change what the client owns; what is not given stays, what `clear` names is taken away."""
+        """Change members of the execution. Members that are not given stay; those named in `clear` are removed."""
         changes = body(
             assignee=assignee,
             priority=priority,
@@ -173,7 +173,7 @@ class AsyncExecution(AsyncReads):
         at: datetime | None = None,
         **options: Unpack[CommandOptions],
     ) -> None:
-        """Add a line to its log."""
+        """Add a line to the execution's log."""
         line = body(level=level, message=message, step=step, context=context, timestamp=at)
         await self._commands.send(self.id, LOG, line, options)
 
@@ -187,32 +187,34 @@ class AsyncExecution(AsyncReads):
         step: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Add to what it has used up."""
-        return await self._tell(USAGE, wire(Usage(tokens, cost, api_calls, model, step)), options)
+        """Add to the usage of the execution, or of one of its steps."""
+        return await self._command(
+            USAGE, wire(Usage(tokens, cost, api_calls, model, step)), options
+        )
 
     async def checkpoint(
         self, state: JSON, *, step: str | None = None, **options: Unpack[CommandOptions]
     ) -> Self:
-        """Keep a state to go on from."""
-        return await self._tell(CHECKPOINT, body(state=state, step=step), options)
+        """Save a state from which the execution can be resumed."""
+        return await self._command(CHECKPOINT, body(state=state, step=step), options)
 
     async def heartbeat(self, worker: str | None = None, **options: Unpack[CommandOptions]) -> Self:
-        """Say that the work goes on. Refreshes the status and the version, and reads nothing else of it.
+        """Report that the work continues. Of the document, only status and version are refreshed.
 
         Raises:
-            LeaseLost: it is another worker's by now.
+            LeaseLost: the worker does not hold the execution any more.
         """
         members = body(worker=worker)
         self._move(await self._commands.send(self.id, HEARTBEAT, members, options, minimal=True))
         return self
 
-    # --- its steps --------------------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------------------
 
     async def declare_steps(
         self, steps: Sequence[Step | Mapping[str, Any]], **options: Unpack[CommandOptions]
     ) -> Self:
-        """Say which steps there will be."""
-        return await self._tell(DECLARE_STEPS, body(steps=steps), options)
+        """Declare steps, which are then pending."""
+        return await self._command(DECLARE_STEPS, body(steps=steps), options)
 
     async def start_step(
         self,
@@ -225,9 +227,9 @@ class AsyncExecution(AsyncReads):
         kind: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Begin with a step; one that was not declared is added."""
+        """Start a step; one that was not declared is added."""
         step = body(name=name, assignee=assignee, input=input, parent=parent, kind=kind)
-        return await self._tell(of_step("start", id), step, options)
+        return await self._command(of_step("start", id), step, options)
 
     async def complete_step(
         self,
@@ -237,8 +239,10 @@ class AsyncExecution(AsyncReads):
         usage: Usage | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """End a step, with what came out."""
-        return await self._tell(of_step("complete", id), body(output=output, usage=usage), options)
+        """Complete a step with its output."""
+        return await self._command(
+            of_step("complete", id), body(output=output, usage=usage), options
+        )
 
     async def fail_step(
         self,
@@ -250,9 +254,9 @@ class AsyncExecution(AsyncReads):
         stack: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """End a step with an error."""
+        """Fail a step with an error."""
         error = body(code=code, message=message, recoverable=recoverable, stack=stack)
-        return await self._tell(of_step("fail", id, keyed=recoverable), error, options)
+        return await self._command(of_step("fail", id, keyed=recoverable), error, options)
 
     async def skip_step(
         self,
@@ -260,8 +264,8 @@ class AsyncExecution(AsyncReads):
         reason: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Leave a step out."""
-        return await self._tell(of_step("skip", id), body(reason=reason), options)
+        """Skip a step."""
+        return await self._command(of_step("skip", id), body(reason=reason), options)
 
     async def fork(
         self,
@@ -270,7 +274,7 @@ class AsyncExecution(AsyncReads):
         id: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> AsyncExecution:
-        """A new execution that begins where this one was at a version."""
+        """Create a new execution that begins with the state of this one at a version."""
         chosen = id or new_id("exec")
         members = with_time({"version": version, "$id": chosen}, options)
         request = post(f"{self._path}/fork", members, option_headers(options))

@@ -1,4 +1,4 @@
-"""The executions of a service: created, found, claimed, and what to ask of all of them."""
+"""The executions of a service: create, find, claim and watch them, and send commands to many of them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from service_executions.values import body, wire
 from service_executions.view import View
 
 MARGIN = 10.0
-"""Seconds that an answer may take longer than the wait that was asked for."""
+"""Seconds that the answer to a claim may take longer than its `wait`."""
 
 
 class AsyncExecutions:
-    """All executions that the token reaches."""
+    """The executions that the token may see."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -42,9 +42,9 @@ class AsyncExecutions:
     async def create(
         self, *, order: Any, service: Any, id: str | None = None, **members: Unpack[NewExecution]
     ) -> AsyncExecution:
-        """A new execution of an ordered service: `queued`, or with `status="running"` at work at once.
+        """Create an execution of an ordered service: `queued`, or with `status="running"` started at once.
 
-        `order` and `service` are ids, or what was read of them. Without an `id` one is made.
+        `order` and `service` are ids or entries of the catalog. Without an `id`, a new one is made.
 
         Raises:
             AlreadyExists: the id is taken.
@@ -64,23 +64,23 @@ class AsyncExecutions:
         at: datetime | None = None,
         expand: Sequence[str] | None = None,
     ) -> AsyncExecution:
-        """An execution as it is now, or as it was at a version or a time.
+        """Return an execution as it is now, or as it was at a version or a time.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is no such execution, version or past state.
         """
         query = {"version": version, "at": at, "expand": expand and list(expand)}
         answer = await self._transport.send(read(f"/executions/{segment(id)}", query))
         return self._execution(answer.content)
 
     def __getitem__(self, id: str) -> AsyncExecution:
-        """A handle: nothing is read. A command, or `refresh()`, brings the document."""
+        """Return a handle of an execution without reading it. A command, or `refresh()`, reads the document."""
         return AsyncExecution(self._transport, id)
 
     def list(
         self, filter: Mapping[str, Any] | None = None, **fields: Any
     ) -> AsyncQuery[AsyncExecution]:
-        """All executions, or those with these fields: `list(status="running", service="sdr")`."""
+        """Return all executions, or those with these fields: `list(status="running", service="sdr")`."""
         return self.find({**(filter or {}), **fields})
 
     def find(
@@ -92,13 +92,13 @@ class AsyncExecutions:
         at: datetime | None = None,
         expand: Sequence[str] | None = None,
     ) -> AsyncQuery[AsyncExecution]:
-        """Those that meet a filter (`{"status": "failed", "metadata.createdAt": {"$gte": …}}`), page by page.
+        """Return the executions that meet a filter, such as `{"status": "failed", "metadata.createdAt": {"$gte": …}}`.
 
-        `limit` is how many a page has, `at` a time whose list is meant, `sort` like `-metadata.createdAt`.
+        `sort` is a text such as `-metadata.createdAt`, `limit` the size of a page. `at` gives the list as it was at a time.
         """
-        asked = {"sort": sort, "limit": limit, "at": at, "expand": expand}
+        options = {"sort": sort, "limit": limit, "at": at, "expand": expand}
         request = post("/executions/find", {"filter": wire(dict(query or {}))})
-        return AsyncQuery(self._transport, request.following(asked), self._from_list)
+        return AsyncQuery(self._transport, request.following(options), self._from_list)
 
     def watch(
         self,
@@ -110,10 +110,10 @@ class AsyncExecutions:
         on_lost: Lost | None = None,
         **filters: Any,
     ) -> AsyncStream[Frame]:
-        """What happens to one execution until it has ended, or to all that meet the filters, from now on.
+        """Return a stream of what happens to one execution until it has ended, or to all that meet the filters, from now on.
 
-        `start` is `"start"`, `"now"`, a position or a time; `cursor` is where the place of a stream of all is
-        kept, as a path or an object. Filters are `service`, `order`, `customer`, `provider`, `tag`, `status`.
+        `start` is `"start"`, `"now"`, a position or a time. `cursor`, a path or an object, stores how far a stream of all
+        executions was read. Filters are `service`, `order`, `customer`, `provider`, `tag` and `status`.
         """
         streams = AsyncStreams(self._transport)
         query = {"types": types, "from": start, **filters}
@@ -121,8 +121,8 @@ class AsyncExecutions:
             return streams.watch_all(query, to_cursor(cursor), on_lost)
         if filters or cursor is not None:
             raise TypeError("the stream of one execution has neither filters nor a cursor")
-        named = execution if isinstance(execution, str) else execution.id
-        return streams.watch(named, query, on_lost)
+        watched = execution if isinstance(execution, str) else execution.id
+        return streams.watch(watched, query, on_lost)
 
     async def claim(
         self,
@@ -133,9 +133,9 @@ class AsyncExecutions:
         lease: int | timedelta | None = None,
         wait: float = 0,
     ) -> AsyncExecution | None:
-        """The queued execution of the highest priority, now this worker's; None where there is none.
+        """Claim the queued execution with the highest priority for a worker; return None if there is none.
 
-        `wait` is for how many seconds the service waits for one, at most 60.
+        `wait` is the number of seconds that the service waits for an execution, at most 60.
         """
         members = body(
             worker=worker,
@@ -156,14 +156,14 @@ class AsyncExecutions:
         *,
         reason: str | None = None,
     ) -> Job:
-        """Send one command to all that meet a filter: the job that does it."""
+        """Send a command to all executions that meet a filter; return the job that does it."""
         members = {**body(command=command, reason=reason), "filter": wire(dict(filter))}
         headers = {"Idempotency-Key": new_id("key")}
         answer = await self._transport.send(post("/executions/bulk", members, headers))
         return Job.model_validate_json(answer.content)
 
     async def preview(self, command: str, filter: Mapping[str, Any]) -> Preview:
-        """What `bulk` would do, counted."""
+        """Return the numbers of executions that `bulk` would change and refuse."""
         members = {"command": command, "filter": wire(dict(filter)), "preview": True}
         answer = await self._transport.send(post("/executions/bulk", members).following())
         return Preview.model_validate(from_json(answer.content))

@@ -1,4 +1,4 @@
-"""Lists that are read as one goes: a page at a time, none before it is needed."""
+"""Lists that are read page by page, each page when it is needed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class AsyncPage(Generic[Item]):
-    """A part of a list. `next_cursor` leads to the next one; `total` was asked for, or is None. `missing` are the logs
-    that were away, each with a `cell` and a `reason`, where several were asked.
+    """A page of a list. `next_cursor` is that of the next page; `total` is None unless it was asked for. `missing`, of a list
+    of several logs, are the logs that were unavailable, each with a `cell` and a `reason`.
     """
 
     data: list[Item]
@@ -29,7 +29,7 @@ class AsyncPage(Generic[Item]):
 
 
 class AsyncQuery(Generic[Item]):
-    """A list that was asked for and not read yet. Iterate over it, and its pages come as they are needed."""
+    """A list that is read when it is used. Iterating over it reads its pages as they are needed."""
 
     def __init__(
         self, transport: AsyncTransport, request: Request, item: Callable[[Any], Item]
@@ -56,9 +56,11 @@ class AsyncQuery(Generic[Item]):
         count: bool = False,
         facets: list[str] | None = None,
     ) -> AsyncPage[Item]:
-        """One page: the first, or the one behind a cursor. `count` adds the total, `facets` counts by value."""
-        asked = {"cursor": cursor, "limit": limit, "count": count or None, "facets": facets}
-        given = {name: parameter(value) for name, value in asked.items() if value is not None}
+        """Return the first page, or the page after a cursor. `count` adds the total, `facets` the number of items for each
+        value of these fields.
+        """
+        options = {"cursor": cursor, "limit": limit, "count": count or None, "facets": facets}
+        given = {name: parameter(value) for name, value in options.items() if value is not None}
         request = replace(self._request, query={**self._request.query, **given})
         page = from_json((await self._transport.send(request)).content)
         return AsyncPage(
@@ -71,11 +73,11 @@ class AsyncQuery(Generic[Item]):
         )
 
     async def first(self) -> Item | None:
-        """The first one; None where there is none."""
+        """Return the first item; None if the list is empty."""
         return next(iter((await self.page(limit=1)).data), None)
 
     async def all(self, limit: int | None = None) -> list[Item]:
-        """All of them, or the first so many."""
+        """Return all items, or the first `limit` items."""
         found: list[Item] = []
         if limit is not None and limit < 1:
             return found
@@ -86,6 +88,6 @@ class AsyncQuery(Generic[Item]):
         return found
 
     async def count(self) -> int:
-        """How many there are now."""
+        """Return the present number of items."""
         total = (await self.page(limit=1, count=True)).total
         return 0 if total is None else total

@@ -1,4 +1,4 @@
-"""Where recorded commands go: at once to the service, or to the buffer."""
+"""Recorders: they send recorded commands to the service at once, or put them into the buffer."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class AsyncRecorder(Protocol):
     """Takes the commands of recorded work."""
 
     is_tolerant: bool
-    """Whether what goes wrong is passed over."""
+    """Whether errors of the recording are logged instead of raised."""
 
     async def create(self, execution: str, members: JSON) -> None:
-        """Create an execution that is at work."""
+        """Create a running execution."""
         ...
 
     async def send(self, execution: str, command: Command, members: JSON) -> None:
-        """Send a command to it."""
+        """Send a command to an execution."""
         ...
 
 
 class AsyncDirectRecorder:
-    """Sends each command at once, and says when it cannot."""
+    """Sends each command at once, and raises errors."""
 
     is_tolerant = False
 
@@ -48,7 +48,7 @@ class AsyncDirectRecorder:
 
 
 class AsyncBufferedRecorder:
-    """Hands each command to the buffer, with the time at which it happened. Never raises."""
+    """Puts each command into the buffer, with the time at which it happened."""
 
     is_tolerant = True
 
@@ -62,5 +62,5 @@ class AsyncBufferedRecorder:
         self._add(command.name, execution, members)
 
     def _add(self, name: str, execution: str, members: dict[str, Any]) -> None:
-        said = {"command": name, "execution": execution, **members, "occurredAt": now()}
-        self._buffer.add(said)
+        command = {"command": name, "execution": execution, **members, "occurredAt": now()}
+        self._buffer.add(command)

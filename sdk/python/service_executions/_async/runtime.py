@@ -1,4 +1,4 @@
-"""What the asynchronous half needs of its world."""
+"""The parts of the asynchronous half that differ from the synchronous one: waiting, threads and decorators."""
 
 from __future__ import annotations
 
@@ -24,55 +24,55 @@ __all__ = [
 
 HttpClient = httpx2.AsyncClient
 CANCELLED: tuple[type[BaseException], ...] = (CancelledError, KeyboardInterrupt, SystemExit)
-"""What ends work without being its failure."""
+"""The exceptions that cancel work instead of failing it."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 Done = TypeVar("Done")
 
 
 class Recording(Protocol):
-    """What a function may be decorated with."""
+    """A recording that can decorate a function."""
 
     capture: bool
     output: Any
 
     def again(self) -> Any:
-        """One like it, for one call."""
+        """Return a new recording with the same settings, for one call of the function."""
         ...
 
 
-def http_of_buffer(http: HttpClient) -> tuple[httpx2.Client, bool]:  # noqa: ARG001 - the other half takes it
-    """The client of the thread that sends what is buffered, and whether it is the thread's own."""
+def http_of_buffer(http: HttpClient) -> tuple[httpx2.Client, bool]:  # noqa: ARG001 - the synchronous half uses it
+    """Return the HTTP client for the thread that sends buffered commands, and whether the buffer must close it."""
     return httpx2.Client(), True
 
 
 async def to_the_end(work: Callable[..., Awaitable[None]], *args: Any) -> None:
-    """Call what waits, and let it end though this task is cancelled meanwhile."""
+    """Call a coroutine function, and let the call end even if this task is cancelled meanwhile."""
     await shield(ensure_future(work(*args)))
 
 
 async def in_thread(work: Callable[..., Done], *args: Any) -> Done:
-    """What a function returns that waits, called beside the event loop."""
+    """Call a blocking function in a thread, and return its result."""
     return await to_thread(work, *args)
 
 
 def decorate(recording: Recording, function: Function) -> Function:
-    """A coroutine function each of whose calls is recorded.
+    """Return a coroutine function each of whose calls is recorded.
 
     Raises:
-        TypeError: it is no coroutine function: only `Client` records those.
+        TypeError: `function` is no coroutine function; `Client` records other functions.
     """
     if not inspect.iscoroutinefunction(function):
         raise TypeError(f"{function!r} is no coroutine function: decorate it with a `Client`")
 
     @wraps(function)
     async def wrapper(*args: Any, **named: Any) -> Any:
-        one = recording.again()
-        if one.capture:
-            one.input = capture(function, args, named)
-        async with one:
+        of_call = recording.again()
+        if of_call.capture:
+            of_call.input = capture(function, args, named)
+        async with of_call:
             result = await function(*args, **named)
-            if one.capture:
-                one.output = result
+            if of_call.capture:
+                of_call.output = result
             return result
 
     return wrapper  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Work that is recorded while it is done: an execution around it, and steps within it."""
+"""Records work while it is done: as an execution, with steps inside it."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ DONE = Result(True, None, "Done")
 
 
 class AsyncRun:
-    """An execution that this process is doing. What is said here is recorded of it."""
+    """An execution whose work this process does and records."""
 
     def __init__(self, id: str, recorder: AsyncRecorder) -> None:
         self.id = id
         self.result: Result | Mapping[str, Any] | None = None
-        """What came out; without one it is a success that says nothing."""
+        """The result of the work; None for a success without output."""
         self.error: JSON | None = None
         self.recorder = recorder
-        self._named: dict[str, int] = {}
+        self._step_counts: dict[str, int] = {}
 
     def fail(self, code: str, message: str, *, recoverable: bool = False) -> None:
-        """Say that the work has failed, where no exception says so: its end is recorded as a failure."""
+        """Record the end of the work as a failure, although no exception is raised."""
         self.error = body(code=code, message=message, recoverable=recoverable)
 
     def unique(self, step: str) -> str:
-        """An id of a step that this run has not had: `send`, then `send-2`."""
-        number = self._named[step] = self._named.get(step, 0) + 1
+        """Return an id for a step that is new in this run: `send`, then `send-2`."""
+        number = self._step_counts[step] = self._step_counts.get(step, 0) + 1
         return step if number == 1 else f"{step}-{number}"
 
     def step(
@@ -66,30 +66,32 @@ class AsyncRun:
         parent: str | None = None,
         capture: bool = False,
     ) -> AsyncStepRecording:
-        """A step: a `with` around its work, or a decorator of the function that does it.
+        """Return a step: use it as a `with` block around its work, or as a decorator of a function.
 
-        It is part of the step within which it begins. One that begins again under the same id is another
-        one (`send-2`). With `capture` a decorator records arguments and result.
+        A step that begins inside another step becomes part of it. A step that begins again gets another id (`send-2`).
+        With `capture`, a decorator records the arguments and the result.
         """
         declared = StepDeclaration(id, name, assignee, kind, parent)
         return AsyncStepRecording(declared, input=input, capture=capture, run=self)
 
     async def record(self, command: Command, members: Callable[[], JSON]) -> None:
-        """Send a command, or pass over what goes wrong with it, as was chosen."""
+        """Send a command. If the recorder is tolerant, errors are logged instead of raised."""
         with tolerate(is_tolerant=self.recorder.is_tolerant):
             await self.recorder.send(self.id, command, members())
 
     async def progress(self, progress: float) -> None:
-        """Say how far it is, from 0 to 100."""
+        """Report the progress of the work, from 0 to 100."""
         await self.record(PROGRESS, lambda: {"progress": progress})
 
     async def log(
         self, message: str, level: str = "info", *, context: Mapping[str, Any] | None = None
     ) -> None:
-        """Add a line to its log, of the step within which it is said."""
+        """Add a line to the log of the execution, for the step inside which this is called, if any."""
         step: AsyncStepRecording | None = STEP.get()
-        of = step and step.id
-        await self.record(LOG, lambda: body(level=level, message=message, context=context, step=of))
+        step_id = step and step.id
+        await self.record(
+            LOG, lambda: body(level=level, message=message, context=context, step=step_id)
+        )
 
     async def usage(
         self,
@@ -100,16 +102,16 @@ class AsyncRun:
         model: str | None = None,
         step: str | None = None,
     ) -> None:
-        """Add to what it has used up."""
+        """Add to the usage of the execution, or of one of its steps."""
         await self.record(USAGE, lambda: wire(Usage(tokens, cost, api_calls, model, step)))
 
     async def checkpoint(self, state: JSON) -> None:
-        """Keep a state to go on from."""
+        """Save a state from which the execution can be resumed."""
         await self.record(CHECKPOINT, lambda: body(state=state))
 
 
 class _AsyncRecording:
-    """Something that is recorded from its beginning to its end."""
+    """A recording of work from its beginning to its end."""
 
     capture = False
     input: Any = None
@@ -131,23 +133,23 @@ class _AsyncRecording:
         raise NotImplementedError
 
     def __call__(self, function: Function) -> Function:
-        """Record each call of a function."""
+        """Decorate a function so that each call is recorded."""
         return decorate(self, function)
 
     async def finish(self, error: BaseException | None) -> None:
-        """End it. What cannot be recorded never hides what has happened to the work."""
+        """Record the end. A failure to record it never hides an exception of the work."""
         self.deactivate()
         if error is None:
             await self.end(None)
             return
         try:
             await to_the_end(self.end, error)
-        except Exception as own:  # noqa: BLE001 - the error of the work goes on
-            LOGGER.warning("the end of the work could not be recorded: %s", own)
+        except Exception as failed:  # noqa: BLE001 - the exception of the work is raised
+            LOGGER.warning("the end of the work could not be recorded: %s", failed)
 
 
 class AsyncStepRecording(_AsyncRecording):
-    """A step from its beginning to its end. `output` is what came out."""
+    """A recording of a step. Set `output` to its result."""
 
     def __init__(
         self, declared: StepDeclaration, *, input: Any, capture: bool, run: AsyncRun | None
@@ -186,12 +188,12 @@ class AsyncStepRecording(_AsyncRecording):
 
     @property
     def run(self) -> AsyncRun | None:
-        """The run that it is a step of; None where nothing is recorded."""
+        """The run to which the step belongs; None if nothing is recorded."""
         return self._run
 
     async def end(self, error: BaseException | None) -> None:
         if self._run is None or isinstance(error, CANCELLED):
-            return  # the end of the run ends its steps
+            return  # the end of the run also ends its steps
         verb = "complete" if error is None else "fail"
 
         def members() -> JSON:
@@ -209,7 +211,7 @@ class AsyncStepRecording(_AsyncRecording):
         api_calls: int = 0,
         model: str | None = None,
     ) -> None:
-        """Add to what it has used up."""
+        """Add to the usage of the step."""
         if self._run is not None:
             await self._run.usage(
                 tokens=tokens, cost=cost, api_calls=api_calls, model=model, step=self.id
@@ -238,7 +240,7 @@ class AsyncStepRecording(_AsyncRecording):
 
 
 class AsyncTracking(_AsyncRecording):
-    """An execution around work: a `with` around it, or a decorator of the function that does it."""
+    """A recording of an execution: a `with` block around the work, or a decorator of a function."""
 
     def __init__(self, recorder: AsyncRecorder, id: str | None, members: JSON) -> None:
         self._recorder = recorder

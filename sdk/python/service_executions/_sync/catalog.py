@@ -16,7 +16,7 @@ Kind = TypeVar("Kind", bound=Entry)
 
 
 class Catalog(Generic[Kind]):
-    """Entries of one kind."""
+    """The entries of one kind."""
 
     def __init__(self, transport: Transport, path: str, model: type[Kind]) -> None:
         self._transport = transport
@@ -24,7 +24,7 @@ class Catalog(Generic[Kind]):
         self._model = model
 
     def create(self, id: str, **members: Any) -> Kind:
-        """A new entry.
+        """Create an entry.
 
         Raises:
             AlreadyExists: the id is taken.
@@ -35,36 +35,36 @@ class Catalog(Generic[Kind]):
         return self._model.model_validate_json(answer.content)
 
     def get(self, id: str) -> Kind:
-        """An entry. Raises NotFound where there is none."""
+        """Return an entry. Raises NotFound if there is none."""
         answer = self._transport.send(read(f"{self._path}/{segment(id)}"))
         return self._model.model_validate_json(answer.content)
 
     def list(self, **fields: Any) -> Query[Kind]:
-        """All entries, or those with these fields."""
+        """Return all entries, or those with these fields."""
         request = read(self._path, fields, follows=True)
         return Query(self._transport, request, self._model.model_validate)
 
 
 class Orders(Catalog[Order]):
-    """Orders, which are also confirmed and cancelled."""
+    """The orders, which can also be confirmed and cancelled."""
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport, "/orders", Order)
 
     def confirm(self, id: str, **members: Any) -> Order:
         """Confirm an order: its execution is created, and named by `execution`."""
-        return self._tell(id, "confirm", _members(members))
+        return self._command(id, "confirm", _members(members))
 
     def cancel(self, id: str, reason: str | None = None) -> Order:
-        """Cancel an order; its executions go on."""
-        return self._tell(id, "cancel", body(reason=reason))
+        """Cancel an order; its executions continue."""
+        return self._command(id, "cancel", body(reason=reason))
 
-    def _tell(self, id: str, command: str, members: JSON) -> Order:
+    def _command(self, id: str, command: str, members: JSON) -> Order:
         path = f"{self._path}/{segment(id)}/{command}"
         return Order.model_validate_json(self._transport.send(post(path, members)).content)
 
 
 def _members(given: Mapping[str, Any]) -> JSON:
-    """Members as they stand in JSON; what was read of an entry stands for its id."""
-    named = {name: value.id if isinstance(value, Entry) else value for name, value in given.items()}
-    return body(**named)
+    """Return members as they are in JSON, with the id in place of an entry."""
+    by_id = {name: value.id if isinstance(value, Entry) else value for name, value in given.items()}
+    return body(**by_id)

@@ -18,7 +18,7 @@ Names = str | Sequence[str]
 
 
 class Cells:
-    """All logs that the service has in its map, or those that are named as `cells`. Each of them has to know the token."""
+    """All logs that the service knows, or those named by `cells`. The token must be valid for each of them."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -33,17 +33,17 @@ class Cells:
         limit: int | None = None,
         **fields: Any,
     ) -> Query[CellExecution]:
-        """The executions of several logs in one order: all, or those with these fields.
+        """Return the executions of several logs in one order: all, or those with these fields.
 
-        A condition may have operators (`{"status": {"$in": [...]}}`), but for `$and`, `$or` and `$not`.
+        A condition may have operators (`{"status": {"$in": [...]}}`), except `$and`, `$or` and `$not`.
 
-        With `partial` a log that is away is left out, and stands in `missing` of a page; without, it is an error.
+        With `partial`, a log that is unavailable is left out and named in `missing` of a page; else it is an error.
 
         Raises:
-            CellAway: a log does not answer.
+            CellAway: a log is unavailable.
         """
-        asked = {"cells": cells, "partial": partial, "sort": sort, "limit": limit}
-        request = read("/cells/executions", {**(filter or {}), **fields, **asked})
+        options = {"cells": cells, "partial": partial, "sort": sort, "limit": limit}
+        request = read("/cells/executions", {**(filter or {}), **fields, **options})
         return Query(self._transport, request, CellExecution.model_validate)
 
     def analytics(
@@ -54,14 +54,14 @@ class Cells:
         partial: bool | None = None,
         **filters: Any,
     ) -> CellFigures:
-        """The figures of several logs together, by the same keys and filters as those of one.
+        """Return the figures of several logs together, with the same keys and filters as for one log.
 
         Raises:
-            CellAway: a log does not answer.
+            CellAway: a log is unavailable.
         """
         given = {name.rstrip("_"): value for name, value in filters.items()}
-        asked = {**given, "by": by, "cells": cells, "partial": partial}
-        answer = self._transport.send(read("/cells/analytics/executions", asked))
+        query = {**given, "by": by, "cells": cells, "partial": partial}
+        answer = self._transport.send(read("/cells/analytics/executions", query))
         return CellFigures.model_validate_json(answer.content)
 
     def events(
@@ -74,10 +74,10 @@ class Cells:
         on_lost: Lost | None = None,
         **filters: Any,
     ) -> Stream[CellEvent]:
-        """Events of several logs as they arrive, from now on, or from `start` (`"start"`, a time, a cursor).
+        """Return a stream of the events of several logs, from now on, or from `start` (`"start"`, a time, a cursor).
 
-        Those of one log come in order; `away` of the stream names logs that do not answer. With a `cursor`, as a path
-        or an object, the next process goes on where this one was, in each log.
+        The events of each log come in order; `away` of the stream has the names of unavailable logs. With a `cursor`, a
+        path or an object, the next process continues where this one ended, in each log.
         """
         query = {"types": types, "cells": cells, "from": start, **filters}
         return Streams(self._transport).events_of_cells(query, to_cursor(cursor), on_lost)
@@ -92,6 +92,8 @@ class Cells:
         on_lost: Lost | None = None,
         **filters: Any,
     ) -> Stream[CellFrame]:
-        """What happens to the executions of several logs, in flat frames; all else is as for `events`."""
+        """Return a stream of what happens to the executions of several logs, as flat frames. The arguments are those of
+        `events`.
+        """
         query = {"types": types, "cells": cells, "from": start, "format": "watch", **filters}
         return Streams(self._transport).frames_of_cells(query, to_cursor(cursor), on_lost)

@@ -27,11 +27,11 @@ from service_executions.retries import maybe_recorded, passing
 from service_executions.values import JSON
 
 AT_ONCE = 100
-"Events of a page that is looked through for one of our own."
+"Events in a page of the history that is searched for an event of our own command."
 
 
 class Commands:
-    """Sends commands, each as its kind of repeat asks for."""
+    """Sends commands, and repeats each after a lost answer in the way that its `Repeat` requires."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -45,11 +45,11 @@ class Commands:
         *,
         minimal: bool = False,
     ) -> bytes:
-        """The document after a command, as JSON; a `minimal` one says only where the execution stands.
+        """Send a command and return the document after it, as JSON; a `minimal` one has only status, version and position.
 
         Raises:
             ApiError: the service refused.
-            ConnectionFailed: it gave no answer.
+            ConnectionFailed: the service gave no answer.
         """
         path = f"/executions/{segment(execution)}/{command.path}"
         request = post(path, with_time(members, options), option_headers(options))
@@ -63,8 +63,8 @@ class Commands:
         return self._transport.send(request).content
 
     def _send_once(self, execution: str, request: Request) -> bytes:
-        """Send once; before a repeat look whether it was recorded, and let it through only where nothing
-        else was recorded since that look.
+        """Send a command. Before a repeat, check whether it was recorded, and repeat it on the condition that nothing was
+        recorded since that check.
         """
         causation = new_id("try")
         request = _with(request, "X-Causation-Id", causation)
@@ -84,13 +84,15 @@ class Commands:
             request = _with(request, "If-Match", f'''"{from_json(seen.content)["version"]}"''')
 
     def _pause(self, attempt: int, failure: ExecutionsError) -> float | None:
-        """As for all requests; a version that is another than the one seen leads to another look."""
+        """Return the seconds to wait before a repeat; None for no repeat. A version mismatch after a check leads to another
+        check at once.
+        """
         if attempt and isinstance(failure, VersionMismatch):
             return 0.0 if attempt < self._transport.retries.most else None
         return self._transport.retries.pause(attempt, failure) if passing(failure) else None
 
     def _is_recorded(self, execution: str, causation: str) -> bool:
-        """Looks from the last event back to the first: any number may have been recorded since."""
+        """Whether an event has this causation id, searched from the last event back to the first."""
         path = f"/executions/{segment(execution)}/events"
         cursor: str | None = None
         while True:
@@ -104,10 +106,10 @@ class Commands:
 
 
 def create(transport: Transport, request: Request, where: str) -> httpx2.Response:
-    """The answer to a creation. One whose answer was lost is looked for: what has its id by then is that one.
+    """Send a creation and return the answer. If an answer was lost, read `where`: an object with the id is then ours.
 
     Raises:
-        AlreadyExists: another creation has taken the id.
+        AlreadyExists: the id is taken.
     """
     attempt, is_lost = (0, False)
     while True:

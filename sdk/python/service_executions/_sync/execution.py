@@ -52,7 +52,7 @@ Who = Assignee | Mapping[str, Any]
 
 
 class Execution(Reads):
-    """An execution. Every command returns this very object, with the state after the command."""
+    """An execution. Every command returns this same object, with the document after the command."""
 
     def __init__(
         self, transport: Transport, id: str, document: ServiceExecution | None = None
@@ -60,14 +60,14 @@ class Execution(Reads):
         super().__init__(transport, id, document)
         self._commands = Commands(transport)
 
-    def _tell(self, command: Command, members: JSON, options: CommandOptions) -> Self:
+    def _command(self, command: Command, members: JSON, options: CommandOptions) -> Self:
         answer = self._commands.send(self.id, command, members, options)
         self._document = ServiceExecution.model_validate_json(answer)
         return self
 
     def start(self, **options: Unpack[CommandOptions]) -> Self:
-        """Begin with it: `queued` → `running`."""
-        return self._tell(START, {}, options)
+        """Start the execution: `queued` → `running`."""
+        return self._command(START, {}, options)
 
     def pause(
         self,
@@ -76,12 +76,12 @@ class Execution(Reads):
         state: JSON | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Stop for a while, and keep a checkpoint: `running` → `paused`."""
-        return self._tell(PAUSE, body(reason=reason, state=state), options)
+        """Pause the execution with a checkpoint: `running` → `paused`."""
+        return self._command(PAUSE, body(reason=reason, state=state), options)
 
     def resume(self, checkpoint: str | None = None, **options: Unpack[CommandOptions]) -> Self:
-        """Go on from a checkpoint, by default the last one: `paused` → `running`."""
-        return self._tell(RESUME, body(checkpoint_id=checkpoint), options)
+        """Resume the execution from a checkpoint, by default the last one: `paused` → `running`."""
+        return self._command(RESUME, body(checkpoint_id=checkpoint), options)
 
     def complete(
         self,
@@ -90,9 +90,9 @@ class Execution(Reads):
         usage: Usage | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """End it normally, with what came out."""
+        """Complete the execution with a result."""
         given = wire(result if result is not None else Result())
-        return self._tell(COMPLETE, {**given, **body(usage=usage)}, options)
+        return self._command(COMPLETE, {**given, **body(usage=usage)}, options)
 
     def fail(
         self,
@@ -105,7 +105,7 @@ class Execution(Reads):
         retry_count: int | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """End this attempt with an error. A recoverable one is tried again, as the policy says."""
+        """End the attempt with an error. After a recoverable error the execution is retried by its retry policy."""
         error = body(
             code=code,
             message=message,
@@ -114,19 +114,19 @@ class Execution(Reads):
             stack=stack,
             retry_count=retry_count,
         )
-        return self._tell(FAIL_RECOVERABLY if recoverable else FAIL, error, options)
+        return self._command(FAIL_RECOVERABLY if recoverable else FAIL, error, options)
 
     def retry(self, **options: Unpack[CommandOptions]) -> Self:
-        """Try a failed one again, or do not wait for its next attempt."""
-        return self._tell(RETRY, {}, options)
+        """Retry a failed execution, or begin the next attempt without waiting for its time."""
+        return self._command(RETRY, {}, options)
 
     def cancel(self, reason: str | None = None, **options: Unpack[CommandOptions]) -> Self:
-        """End it, as it is not wanted any more."""
-        return self._tell(CANCEL, body(reason=reason), options)
+        """Cancel the execution."""
+        return self._command(CANCEL, body(reason=reason), options)
 
     def update_progress(self, progress: float, **options: Unpack[CommandOptions]) -> Self:
-        """Say how far it is, from 0 to 100."""
-        return self._tell(PROGRESS, {"progress": progress}, options)
+        """Report the progress of the execution, from 0 to 100."""
+        return self._command(PROGRESS, {"progress": progress}, options)
 
     def update(
         self,
@@ -141,7 +141,7 @@ class Execution(Reads):
         clear: Sequence[str] = (),
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Change what the client owns; what is not given stays, what `clear` names is taken away."""
+        """Change members of the execution. Members that are not given stay; those named in `clear` are removed."""
         changes = body(
             assignee=assignee,
             priority=priority,
@@ -167,7 +167,7 @@ class Execution(Reads):
         at: datetime | None = None,
         **options: Unpack[CommandOptions],
     ) -> None:
-        """Add a line to its log."""
+        """Add a line to the execution's log."""
         line = body(level=level, message=message, step=step, context=context, timestamp=at)
         self._commands.send(self.id, LOG, line, options)
 
@@ -181,20 +181,20 @@ class Execution(Reads):
         step: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Add to what it has used up."""
-        return self._tell(USAGE, wire(Usage(tokens, cost, api_calls, model, step)), options)
+        """Add to the usage of the execution, or of one of its steps."""
+        return self._command(USAGE, wire(Usage(tokens, cost, api_calls, model, step)), options)
 
     def checkpoint(
         self, state: JSON, *, step: str | None = None, **options: Unpack[CommandOptions]
     ) -> Self:
-        """Keep a state to go on from."""
-        return self._tell(CHECKPOINT, body(state=state, step=step), options)
+        """Save a state from which the execution can be resumed."""
+        return self._command(CHECKPOINT, body(state=state, step=step), options)
 
     def heartbeat(self, worker: str | None = None, **options: Unpack[CommandOptions]) -> Self:
-        """Say that the work goes on. Refreshes the status and the version, and reads nothing else of it.
+        """Report that the work continues. Of the document, only status and version are refreshed.
 
         Raises:
-            LeaseLost: it is another worker's by now.
+            LeaseLost: the worker does not hold the execution any more.
         """
         members = body(worker=worker)
         self._move(self._commands.send(self.id, HEARTBEAT, members, options, minimal=True))
@@ -203,8 +203,8 @@ class Execution(Reads):
     def declare_steps(
         self, steps: Sequence[Step | Mapping[str, Any]], **options: Unpack[CommandOptions]
     ) -> Self:
-        """Say which steps there will be."""
-        return self._tell(DECLARE_STEPS, body(steps=steps), options)
+        """Declare steps, which are then pending."""
+        return self._command(DECLARE_STEPS, body(steps=steps), options)
 
     def start_step(
         self,
@@ -217,9 +217,9 @@ class Execution(Reads):
         kind: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """Begin with a step; one that was not declared is added."""
+        """Start a step; one that was not declared is added."""
         step = body(name=name, assignee=assignee, input=input, parent=parent, kind=kind)
-        return self._tell(of_step("start", id), step, options)
+        return self._command(of_step("start", id), step, options)
 
     def complete_step(
         self,
@@ -229,8 +229,8 @@ class Execution(Reads):
         usage: Usage | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """End a step, with what came out."""
-        return self._tell(of_step("complete", id), body(output=output, usage=usage), options)
+        """Complete a step with its output."""
+        return self._command(of_step("complete", id), body(output=output, usage=usage), options)
 
     def fail_step(
         self,
@@ -242,20 +242,20 @@ class Execution(Reads):
         stack: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> Self:
-        """End a step with an error."""
+        """Fail a step with an error."""
         error = body(code=code, message=message, recoverable=recoverable, stack=stack)
-        return self._tell(of_step("fail", id, keyed=recoverable), error, options)
+        return self._command(of_step("fail", id, keyed=recoverable), error, options)
 
     def skip_step(
         self, id: str, reason: str | None = None, **options: Unpack[CommandOptions]
     ) -> Self:
-        """Leave a step out."""
-        return self._tell(of_step("skip", id), body(reason=reason), options)
+        """Skip a step."""
+        return self._command(of_step("skip", id), body(reason=reason), options)
 
     def fork(
         self, version: int, *, id: str | None = None, **options: Unpack[CommandOptions]
     ) -> Execution:
-        """A new execution that begins where this one was at a version."""
+        """Create a new execution that begins with the state of this one at a version."""
         chosen = id or new_id("exec")
         members = with_time({"version": version, "$id": chosen}, options)
         request = post(f"{self._path}/fork", members, option_headers(options))

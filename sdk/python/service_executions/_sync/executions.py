@@ -25,11 +25,11 @@ from service_executions.values import body, wire
 from service_executions.view import View
 
 MARGIN = 10.0
-"Seconds that an answer may take longer than the wait that was asked for."
+"Seconds that the answer to a claim may take longer than its `wait`."
 
 
 class Executions:
-    """All executions that the token reaches."""
+    """The executions that the token may see."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -37,9 +37,9 @@ class Executions:
     def create(
         self, *, order: Any, service: Any, id: str | None = None, **members: Unpack[NewExecution]
     ) -> Execution:
-        """A new execution of an ordered service: `queued`, or with `status="running"` at work at once.
+        """Create an execution of an ordered service: `queued`, or with `status="running"` started at once.
 
-        `order` and `service` are ids, or what was read of them. Without an `id` one is made.
+        `order` and `service` are ids or entries of the catalog. Without an `id`, a new one is made.
 
         Raises:
             AlreadyExists: the id is taken.
@@ -59,21 +59,21 @@ class Executions:
         at: datetime | None = None,
         expand: Sequence[str] | None = None,
     ) -> Execution:
-        """An execution as it is now, or as it was at a version or a time.
+        """Return an execution as it is now, or as it was at a version or a time.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is no such execution, version or past state.
         """
         query = {"version": version, "at": at, "expand": expand and list(expand)}
         answer = self._transport.send(read(f"/executions/{segment(id)}", query))
         return self._execution(answer.content)
 
     def __getitem__(self, id: str) -> Execution:
-        """A handle: nothing is read. A command, or `refresh()`, brings the document."""
+        """Return a handle of an execution without reading it. A command, or `refresh()`, reads the document."""
         return Execution(self._transport, id)
 
     def list(self, filter: Mapping[str, Any] | None = None, **fields: Any) -> Query[Execution]:
-        """All executions, or those with these fields: `list(status="running", service="sdr")`."""
+        """Return all executions, or those with these fields: `list(status="running", service="sdr")`."""
         return self.find({**(filter or {}), **fields})
 
     def find(
@@ -85,13 +85,13 @@ class Executions:
         at: datetime | None = None,
         expand: Sequence[str] | None = None,
     ) -> Query[Execution]:
-        """Those that meet a filter (`{"status": "failed", "metadata.createdAt": {"$gte": …}}`), page by page.
+        """Return the executions that meet a filter, such as `{"status": "failed", "metadata.createdAt": {"$gte": …}}`.
 
-        `limit` is how many a page has, `at` a time whose list is meant, `sort` like `-metadata.createdAt`.
+        `sort` is a text such as `-metadata.createdAt`, `limit` the size of a page. `at` gives the list as it was at a time.
         """
-        asked = {"sort": sort, "limit": limit, "at": at, "expand": expand}
+        options = {"sort": sort, "limit": limit, "at": at, "expand": expand}
         request = post("/executions/find", {"filter": wire(dict(query or {}))})
-        return Query(self._transport, request.following(asked), self._from_list)
+        return Query(self._transport, request.following(options), self._from_list)
 
     def watch(
         self,
@@ -103,10 +103,10 @@ class Executions:
         on_lost: Lost | None = None,
         **filters: Any,
     ) -> Stream[Frame]:
-        """What happens to one execution until it has ended, or to all that meet the filters, from now on.
+        """Return a stream of what happens to one execution until it has ended, or to all that meet the filters, from now on.
 
-        `start` is `"start"`, `"now"`, a position or a time; `cursor` is where the place of a stream of all is
-        kept, as a path or an object. Filters are `service`, `order`, `customer`, `provider`, `tag`, `status`.
+        `start` is `"start"`, `"now"`, a position or a time. `cursor`, a path or an object, stores how far a stream of all
+        executions was read. Filters are `service`, `order`, `customer`, `provider`, `tag` and `status`.
         """
         streams = Streams(self._transport)
         query = {"types": types, "from": start, **filters}
@@ -114,8 +114,8 @@ class Executions:
             return streams.watch_all(query, to_cursor(cursor), on_lost)
         if filters or cursor is not None:
             raise TypeError("the stream of one execution has neither filters nor a cursor")
-        named = execution if isinstance(execution, str) else execution.id
-        return streams.watch(named, query, on_lost)
+        watched = execution if isinstance(execution, str) else execution.id
+        return streams.watch(watched, query, on_lost)
 
     def claim(
         self,
@@ -126,9 +126,9 @@ class Executions:
         lease: int | timedelta | None = None,
         wait: float = 0,
     ) -> Execution | None:
-        """The queued execution of the highest priority, now this worker's; None where there is none.
+        """Claim the queued execution with the highest priority for a worker; return None if there is none.
 
-        `wait` is for how many seconds the service waits for one, at most 60.
+        `wait` is the number of seconds that the service waits for an execution, at most 60.
         """
         members = body(
             worker=worker,
@@ -143,14 +143,14 @@ class Executions:
         return None if answer.status_code == 204 else self._execution(answer.content)
 
     def bulk(self, command: str, filter: Mapping[str, Any], *, reason: str | None = None) -> Job:
-        """Send one command to all that meet a filter: the job that does it."""
+        """Send a command to all executions that meet a filter; return the job that does it."""
         members = {**body(command=command, reason=reason), "filter": wire(dict(filter))}
         headers = {"Idempotency-Key": new_id("key")}
         answer = self._transport.send(post("/executions/bulk", members, headers))
         return Job.model_validate_json(answer.content)
 
     def preview(self, command: str, filter: Mapping[str, Any]) -> Preview:
-        """What `bulk` would do, counted."""
+        """Return the numbers of executions that `bulk` would change and refuse."""
         members = {"command": command, "filter": wire(dict(filter)), "preview": True}
         answer = self._transport.send(post("/executions/bulk", members).following())
         return Preview.model_validate(from_json(answer.content))

@@ -18,11 +18,11 @@ from service_executions.requests import read, segment
 from service_executions.view import View
 
 Start = str | int | datetime
-"Where a stream begins: `start`, `now`, a position, or a time."
+'Where a stream begins: `"start"`, `"now"`, a position, or a time.'
 
 
 class Reads(View):
-    """An execution that can be read: as it is, as it was, and what happens to it."""
+    """An execution that can be read: its present and past documents, its history and its streams."""
 
     def __init__(
         self, transport: Transport, id: str, document: ServiceExecution | None = None
@@ -35,13 +35,13 @@ class Reads(View):
         return f"/executions/{segment(self.id)}"
 
     def refresh(self) -> Self:
-        """Read it as it is now."""
+        """Read the present document of the execution."""
         answer = self._transport.send(read(self._path))
         self._document = ServiceExecution.model_validate_json(answer.content)
         return self
 
     def at(self, version: int | None = None, time: datetime | None = None) -> ServiceExecution:
-        """The document as it was at a version, or at a time."""
+        """Return the document as it was at a version or at a time."""
         answer = self._transport.send(read(self._path, {"version": version, "at": time}))
         return ServiceExecution.model_validate_json(answer.content)
 
@@ -56,7 +56,7 @@ class Reads(View):
         archived: bool | None = None,
         order: str | None = None,
     ) -> Query[ExecutionLog]:
-        """Its log lines, by the time that they are of."""
+        """Return the log lines of the execution in the order of their times."""
         request = read(
             f"{self._path}/logs",
             {
@@ -79,7 +79,7 @@ class Reads(View):
         start: Start | None = None,
         on_lost: Lost | None = None,
     ) -> Stream[Frame]:
-        """What happens to it, from its first event or from `start` on, until it has ended."""
+        """Return a stream of what happens to the execution, from its first event or from `start`, until it has ended."""
         query = {"types": types, "from": start}
         return Streams(self._transport).watch(self.id, query, on_lost)
 
@@ -91,25 +91,29 @@ class Reads(View):
         start: Start | None = None,
         on_lost: Lost | None = None,
     ) -> Stream[ExecutionLog]:
-        """Its log lines in the order in which they were recorded, then as they come, until it has ended."""
+        """Return a stream of the log lines in the order of their recording, then as they arrive, until the execution has
+        ended.
+        """
         query = {"level": level, "step": step, "from": start}
         return Streams(self._transport).logs(self.id, query, on_lost)
 
     def events(
         self, types: str | Sequence[str] | None = None, *, order: str | None = None
     ) -> Query[Event]:
-        """Its history, from the first event, or with `order="desc"` from the last."""
+        """Return the events of the execution from the first one, or with `order="desc"` from the last one."""
         request = read(f"{self._path}/events", {"types": types, "order": order})
         return Query(self._transport, request, Event.model_validate)
 
     def diff(self, start: int, end: int) -> list[Change]:
-        """What has changed from one version to a later one, and what caused it."""
+        """Return the changes from one version to a later one, each with its cause."""
         path = f"{self._path}/diff"
         answer = self._transport.send(read(path, {"from": start, "to": end}))
         return [Change.model_validate(change) for change in from_json(answer.content)]
 
     def compare(self, other: str | View) -> dict[str, Any]:
-        """Both step by step: the first divergence, the differences of duration, cost and tokens."""
+        """Compare the execution with another one, step by step: the first divergence, and the differences of durations,
+        costs and tokens.
+        """
         query = {"with": other if isinstance(other, str) else other.id}
         answer = self._transport.send(read(f"{self._path}/compare", query))
         found: dict[str, Any] = from_json(answer.content)

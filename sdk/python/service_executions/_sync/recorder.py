@@ -18,19 +18,19 @@ class Recorder(Protocol):
     """Takes the commands of recorded work."""
 
     is_tolerant: bool
-    "Whether what goes wrong is passed over."
+    "Whether errors of the recording are logged instead of raised."
 
     def create(self, execution: str, members: JSON) -> None:
-        """Create an execution that is at work."""
+        """Create a running execution."""
         ...
 
     def send(self, execution: str, command: Command, members: JSON) -> None:
-        """Send a command to it."""
+        """Send a command to an execution."""
         ...
 
 
 class DirectRecorder:
-    """Sends each command at once, and says when it cannot."""
+    """Sends each command at once, and raises errors."""
 
     is_tolerant = False
 
@@ -48,7 +48,7 @@ class DirectRecorder:
 
 
 class BufferedRecorder:
-    """Hands each command to the buffer, with the time at which it happened. Never raises."""
+    """Puts each command into the buffer, with the time at which it happened."""
 
     is_tolerant = True
 
@@ -62,5 +62,5 @@ class BufferedRecorder:
         self._add(command.name, execution, members)
 
     def _add(self, name: str, execution: str, members: dict[str, Any]) -> None:
-        said = {"command": name, "execution": execution, **members, "occurredAt": now()}
-        self._buffer.add(said)
+        command = {"command": name, "execution": execution, **members, "occurredAt": now()}
+        self._buffer.add(command)

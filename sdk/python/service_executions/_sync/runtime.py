@@ -1,4 +1,4 @@
-"""What the synchronous half needs of its world."""
+"""The parts of the synchronous half that differ from the asynchronous one: waiting, threads and decorators."""
 
 from __future__ import annotations
 
@@ -29,76 +29,79 @@ CANCELLED: tuple[type[BaseException], ...] = (
     KeyboardInterrupt,
     SystemExit,
 )
-"""What ends work without being its failure."""
+"""The exceptions that cancel work instead of failing it."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 Done = TypeVar("Done")
 
 
 class Recording(Protocol):
-    """What a function may be decorated with."""
+    """A recording that can decorate a function."""
 
     capture: bool
     output: Any
 
     def again(self) -> Any:
-        """One like it, for one call."""
+        """Return a new recording with the same settings, for one call of the function."""
         ...
 
 
 def http_of_buffer(http: HttpClient) -> tuple[httpx2.Client, bool]:
-    """The client of the thread that sends what is buffered, and whether it is the thread's own."""
+    """Return the HTTP client for the thread that sends buffered commands, and whether the buffer must close it."""
     return http, False
 
 
 def to_the_end(work: Callable[..., None], *args: Any) -> None:
-    """Call what waits."""
+    """Call a function."""
     work(*args)
 
 
 def in_thread(work: Callable[..., Done], *args: Any) -> Done:
-    """What a function returns that waits."""
+    """Call a blocking function, and return its result."""
     return work(*args)
 
 
 def decorate(recording: Recording, function: Function) -> Function:
-    """A function each of whose calls is recorded, also a coroutine function."""
+    """Return a function each of whose calls is recorded. A coroutine function stays one."""
     if inspect.iscoroutinefunction(function):
         return _coroutine(recording, function)
 
     @wraps(function)
     def wrapper(*args: Any, **named: Any) -> Any:
-        one = recording.again()
-        if one.capture:
-            one.input = capture(function, args, named)
-        with one:
+        of_call = recording.again()
+        if of_call.capture:
+            of_call.input = capture(function, args, named)
+        with of_call:
             result = function(*args, **named)
-            if one.capture:
-                one.output = result
+            if of_call.capture:
+                of_call.output = result
             return result
 
     return wrapper  # type: ignore[return-value]
 
 
 def _coroutine(recording: Recording, function: Function) -> Function:
-    """The event loop goes on while a thread sends; the context is set where the function runs."""
+    """Return a coroutine function each of whose calls is recorded.
+
+    A thread sends the commands, so that the event loop is not blocked. The context is set in the task of the function.
+    """
 
     @wraps(function)
     async def wrapper(*args: Any, **named: Any) -> Any:
-        one = recording.again()
-        if one.capture:
-            one.input = capture(function, args, named)
-        await asyncio.to_thread(one.begin)
-        one.activate()
+        of_call = recording.again()
+        if of_call.capture:
+            of_call.input = capture(function, args, named)
+        await asyncio.to_thread(of_call.begin)
+        of_call.activate()
         try:
             result = await function(*args, **named)
-            if one.capture:
-                one.output = result
+            if of_call.capture:
+                of_call.output = result
         except BaseException as error:
-            one.deactivate()
-            await asyncio.shield(asyncio.to_thread(one.finish, error))
+            of_call.deactivate()
+            await asyncio.shield(asyncio.to_thread(of_call.finish, error))
             raise
-        one.deactivate()
-        await asyncio.to_thread(one.finish, None)
+        of_call.deactivate()
+        await asyncio.to_thread(of_call.finish, None)
         return result
 
     return wrapper  # type: ignore[return-value]

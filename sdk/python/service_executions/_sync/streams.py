@@ -21,17 +21,18 @@ from service_executions.retries import connection_failed
 
 Item = TypeVar("Item")
 MOST_BYTES = 64 << 20
-"Of one frame: an execution holds 32 MiB."
+"Bytes that one frame may have: an execution may have 32 MiB."
 OF_CELLS = "/cells/events"
 Lost = Callable[[str, float], None]
+"Called when a connection is lost, with the reason and the seconds until the next attempt."
 Query = dict[str, Any]
 
 
 class Stream(Generic[Item]):
-    """What a service sends as it happens. Iterate over it; leave its `with`, or close it, to end it.
+    """A stream of events or frames. Iterate over it; end it by leaving its `with` block, or by closing it.
 
-    A lost connection is made again and goes on where it was: nothing is missed, nothing comes twice. With
-    a cursor, what is being handled while the process ends comes once more to the next one.
+    After a lost connection the stream reconnects and continues: no item is missed, and none comes twice. With a cursor,
+    the next process continues too; it gets the item again that was being handled when the previous process ended.
     """
 
     def __init__(
@@ -51,17 +52,17 @@ class Stream(Generic[Item]):
         self._query = query
         self._model = model
         self._resumption = Resumption(start, cursor, several=several)
-        self._lost = on_lost
+        self._on_lost = on_lost
         self._items: Generator[Item] = self._follow()
 
     @property
     def caught_up(self) -> bool:
-        """Whether the past is done, and what comes happens now."""
+        """Whether all past items have been received, so that the following ones are live."""
         return self._resumption.caught_up
 
     @property
     def away(self) -> frozenset[str]:
-        """Names of the logs that do not answer, of a stream of several."""
+        """The names of the logs that are unavailable, of a stream of several logs."""
         return frozenset(self._resumption.away)
 
     def __iter__(self) -> Self:
@@ -82,7 +83,7 @@ class Stream(Generic[Item]):
         self.close()
 
     def close(self) -> None:
-        """End it."""
+        """End the stream."""
         self._items.close()
 
     def _follow(self) -> Generator[Item]:
@@ -92,7 +93,7 @@ class Stream(Generic[Item]):
                 with self._open() as response:
                     if response.status_code == 204:
                         return
-                    for item in self._visit(response):
+                    for item in self._read_items(response):
                         yield item
             except httpx2.TransportError as error:
                 failed = connection_failed(self._transport.address.url, error)
@@ -106,8 +107,8 @@ class Stream(Generic[Item]):
                 self._resumption.goodbye = error.retry_after
             reason = reason or self._resumption.farewell(self._transport.address.url)
             pause = self._resumption.pause(reason)
-            if self._lost is not None and reason is not None:
-                self._lost(reason, pause)
+            if self._on_lost is not None and reason is not None:
+                self._on_lost(reason, pause)
             sleep(pause)
 
     @contextmanager
@@ -129,8 +130,8 @@ class Stream(Generic[Item]):
             self._resumption.note_opened(response.headers)
             yield response
 
-    def _visit(self, response: httpx2.Response) -> Generator[Item]:
-        """What comes over one connection."""
+    def _read_items(self, response: httpx2.Response) -> Generator[Item]:
+        """Yield the items of one connection."""
         resumption = self._resumption
         for sent in httpx2.EventSource(response, max_event_size=MOST_BYTES):
             if sent.event in OF_STREAM:
@@ -144,13 +145,13 @@ class Stream(Generic[Item]):
 
 
 class Streams:
-    """The streams of a service, opened when they are first read from."""
+    """The streams of a service. A stream connects when it is first read."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def watch(self, execution: str, query: Query, on_lost: Lost | None) -> Stream[Frame]:
-        """What happens to one execution, from its first event, until it has ended."""
+        """Return a stream of what happens to one execution, from its first event, until it has ended."""
         path = f"/executions/{segment(execution)}/watch"
         start = _start(query)
         return Stream(
@@ -158,24 +159,24 @@ class Streams:
         )
 
     def watch_all(self, query: Query, cursor: Cursor | None, on_lost: Lost | None) -> Stream[Frame]:
-        """What happens to all executions."""
+        """Return a stream of what happens to all executions."""
         return self._of_many("/executions/watch", query, _frame, cursor, on_lost)
 
     def listen(self, query: Query, cursor: Cursor | None, on_lost: Lost | None) -> Stream[Event]:
-        """Events of the whole log."""
+        """Return a stream of the events of the whole log."""
         return self._of_many("/events", query, _event, cursor, on_lost)
 
     def events_of_cells(
         self, query: Query, cursor: Cursor | None, on_lost: Lost | None
     ) -> Stream[CellEvent]:
-        """Events of several logs."""
+        """Return a stream of the events of several logs."""
         model = CellEvent.model_validate_json
         return self._of_many(OF_CELLS, query, model, cursor, on_lost)
 
     def frames_of_cells(
         self, query: Query, cursor: Cursor | None, on_lost: Lost | None
     ) -> Stream[CellFrame]:
-        """What happens to the executions of several logs."""
+        """Return a stream of what happens to the executions of several logs."""
         model = CellFrame.model_validate_json
         return self._of_many(OF_CELLS, query, model, cursor, on_lost)
 
@@ -187,7 +188,7 @@ class Streams:
         cursor: Cursor | None,
         on_lost: Lost | None,
     ) -> Stream[Item]:
-        """A stream that begins now unless it is asked otherwise, and goes on by a cursor."""
+        """Return a stream that begins at the present unless the query has `from`, and continues from a stored cursor."""
         start = _start(query, "now")
         return Stream(
             self._transport,
@@ -201,16 +202,16 @@ class Streams:
         )
 
     def logs(self, execution: str, query: Query, on_lost: Lost | None) -> Stream[ExecutionLog]:
-        """The log lines of one execution, until it has ended."""
+        """Return a stream of the log lines of one execution, until it has ended."""
         path = f"/executions/{segment(execution)}/logs"
         start = _start(query)
         return Stream(self._transport, path, parameters(query), _line, start=start, on_lost=on_lost)
 
 
-def _start(query: Query, usually: str | None = None) -> str | None:
-    """Where a stream begins; what it reaches takes its place."""
+def _start(query: Query, default: str | None = None) -> str | None:
+    """Remove `from` from a query, because a reconnection begins at the cursor instead; return its value."""
     start = query.pop("from", None)
-    return usually if start is None else parameter(start)
+    return default if start is None else parameter(start)
 
 
 def _frame(data: str) -> Frame:

@@ -19,13 +19,13 @@ USER_AGENT = (
     f"service-executions/0.1.0 python/{platform.python_version()} httpx2/{httpx2.__version__}"
 )
 LONGEST_WAIT = 30
-"Seconds that the service lets a read wait for a position, at most."
+"Seconds for which the service lets a read wait for a position, at most."
 LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
-"Each stream has a connection of its own: no number of them may keep commands from theirs."
+"No limit on connections, because each stream has its own, and streams must not block commands."
 
 
 class Transport:
-    """Sends requests to one service. What it needs to share is the connection and the session."""
+    """Sends requests to one service. Several transports may share a connection pool and a session."""
 
     def __init__(
         self,
@@ -51,11 +51,11 @@ class Transport:
         self._prefer = {"Prefer": f"wait={max(1, min(LONGEST_WAIT, int(timeout / 2)))}"}
 
     def send(self, request: Request) -> httpx2.Response:
-        """The answer to a request. A passing failure lets it be sent again, as often as is allowed.
+        """Send a request and return the answer. After a temporary failure, send it again, as often as is allowed.
 
         Raises:
             ApiError: the service refused.
-            ConnectionFailed: it gave no answer.
+            ConnectionFailed: the service gave no answer.
         """
         attempt = 0
         while True:
@@ -71,16 +71,16 @@ class Transport:
             attempt += 1
 
     def once(self, request: Request, attempt: int = 1) -> httpx2.Response:
-        """The answer to a request that is sent once."""
+        """Send a request once and return the answer. A read that follows the log waits for the session's position."""
         if not (request.follows and self._consistent and ("minPosition" not in request.query)):
             return self._send(request, attempt)
-        asked = replace(
+        waiting = replace(
             request,
             query={**request.query, **self.session.query()},
             headers={**request.headers, **self._prefer},
         )
         try:
-            return self._send(asked, attempt)
+            return self._send(waiting, attempt)
         except OtherLog:
             self.session.forget()
             return self._send(request, attempt)

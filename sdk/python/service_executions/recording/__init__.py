@@ -1,1 +1,1 @@
-"""Recording work as it happens, without getting in its way."""
+"""Recording of work while it happens, without disturbing it."""

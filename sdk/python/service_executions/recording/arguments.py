@@ -1,4 +1,4 @@
-"""The arguments of a call, where they are to be recorded."""
+"""Captures the arguments of a call that is recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def capture(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """The arguments of a call by their names."""
+    """Return the arguments of a call by their names."""
     bound = inspect.signature(function).bind(*args, **named)
     bound.apply_defaults()
     return dict(bound.arguments)

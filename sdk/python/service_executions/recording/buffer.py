@@ -1,6 +1,6 @@
-"""Commands that are sent in batches by a thread of their own, so that recording waits for nothing.
+"""The buffer: a thread sends recorded commands in batches, so that recording never delays the work.
 
-While the service is away they wait, in files, so that they outlive the process.
+While the service is unavailable, the batches are stored in files, so that they survive the end of the process.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ from service_executions.resumption import LOG
 from service_executions.retries import LONGEST, PASSING, Retries, passing
 
 GATHER = 0.05
-"""Seconds in which commands gather for one call."""
+"""Seconds for which commands gather to a batch."""
 AWAY = 0.25
-"""Seconds between two writes of what came meanwhile, while the service is away."""
+"""Seconds between two writes of new commands to files, while the service is unavailable."""
 MOST_REFUSED = 1_000
+"""Refused commands that are kept in `Buffer.refused`."""
 AT_EXIT = 5.0
-"""Seconds that the end of the process waits for the service."""
+"""Seconds for which the end of the process waits for the service."""
 ENDLESS = Retries(1_000)
 Post = Callable[[bytes, str], list[dict[str, Any]]]
-"""Sends the body of `/commands` under a key, once; its answer."""
+"""Sends a body to `/commands` once, with an idempotency key, and returns the outcomes."""
 
 
 class Refused(NamedTuple):
-    """A command that the service did not take, and its problem."""
+    """A command that the service refused, and the problem document."""
 
     command: dict[str, Any]
     problem: dict[str, Any]
 
 
 class Buffer:
-    """Takes commands at any rate, and brings each of them once."""
+    """Accepts commands at any rate, and has each recorded once."""
 
     def __init__(self, post: Post, spool: Spool, closed: Callable[[], None] = lambda: None) -> None:
         self.refused: deque[Refused] = deque(maxlen=MOST_REFUSED)
-        """The latest commands that the service did not take."""
+        """The latest commands that the service refused."""
         self._post = post
         self._closed = closed
         self._spool = spool
@@ -59,10 +60,10 @@ class Buffer:
         self._thread: threading.Thread | None = None
 
     def add(self, command: dict[str, Any]) -> None:
-        """Take a command. What cannot stand in JSON is written as Python shows it, and letters that no JSON holds as `?`.
+        """Add a command. Values that JSON does not have are written as their `repr`, and lone surrogates as `?`.
 
         Raises:
-            ValueError: it holds itself.
+            ValueError: the command contains itself.
         """
         encoded = _encode(command)
         with self._changed:
@@ -74,14 +75,14 @@ class Buffer:
                 self._changed.notify_all()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all was sent, at most so many seconds; whether it was."""
+        """Wait until all commands are sent, for at most `timeout` seconds; return whether they are."""
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
             return self._changed.wait_for(lambda: not self._busy, timeout)
 
     def close(self, timeout: float = AT_EXIT) -> None:
-        """Send what can be sent in so many seconds, and leave the rest in files."""
+        """Send commands for at most `timeout` seconds, and store the remaining ones in files."""
         atexit.unregister(self.close)
         with self._changed:
             thread, self._deadline = self._thread, time.monotonic() + timeout
@@ -89,7 +90,7 @@ class Buffer:
         if thread is not None:
             thread.join(timeout + 1)
             with self._changed:
-                self._keep()  # also what is on its way still: under its key it counts once
+                self._store()  # also a batch that is being sent: by its key it is recorded only once
         self._spool.close()
         self._closed()
 
@@ -112,7 +113,7 @@ class Buffer:
             self._spool.done(batch)
 
     def _gather(self) -> bool:
-        """Whether there is a batch to send; waits for one until the end."""
+        """Wait until there is a batch to send; return False if the buffer is closed first."""
         with self._changed:
             while not self._batches:
                 if self._waiting:
@@ -132,7 +133,7 @@ class Buffer:
         return len(self._waiting) >= MOST_COMMANDS or self._hurry or self._deadline is not None
 
     def _batch(self) -> None:
-        """Put all that waits into batches."""
+        """Put all waiting commands into batches."""
         while self._waiting:
             line = self._waiting.popleft()
             if not (self._batches and self._batches[-1].takes(line)):
@@ -140,7 +141,7 @@ class Buffer:
             self._batches[-1].add(line)
 
     def _deliver(self, batch: Batch) -> bool:
-        """Send a batch until it is answered; False where the time is up before."""
+        """Send a batch until it is answered; return False if the buffer is closed first."""
         with self._changed:
             batch.is_sent = True
         for attempt in count():
@@ -151,24 +152,24 @@ class Buffer:
                 if isinstance(error, ApiError) and not _may_succeed(error):
                     self._refuse(batch, error)
                     return True
-                why = str(error)
+                reason = str(error)
                 pause = max(AWAY, ENDLESS.pause(min(attempt, 8), error) or LONGEST)
             else:
                 if not any(outcome["status"] in PASSING for outcome in outcomes):
                     self._settle(batch, outcomes)
                     return True
-                why = "the service has too much to do"
-            if not self._away(why, pause):
+                reason = "the service has too much to do"
+            if not self._wait(reason, pause):
                 break
         return False
 
-    def _away(self, why: str, pause: float) -> bool:
-        """Wait, and keep in files what there is; False where the time is up."""
-        LOG.warning("%s; what is recorded waits, and is sent again in %.1f s", why, pause)
+    def _wait(self, reason: str, pause: float) -> bool:
+        """Store all batches in files and wait; return False if the buffer is closed meanwhile."""
+        LOG.warning("%s; what is recorded waits, and is sent again in %.1f s", reason, pause)
         end = time.monotonic() + pause
         with self._changed:
             while True:
-                self._keep()
+                self._store()
                 now = time.monotonic()
                 if self._deadline is not None and now >= self._deadline:
                     self._thread = None
@@ -178,7 +179,8 @@ class Buffer:
                     return True
                 self._changed.wait(min(AWAY, end - now))
 
-    def _keep(self) -> None:
+    def _store(self) -> None:
+        """Store all batches in files."""
         self._batch()
         try:
             for batch in self._batches:
@@ -187,7 +189,9 @@ class Buffer:
             LOG.warning("what is recorded cannot be kept in a file: %s", error)
 
     def _settle(self, batch: Batch, outcomes: list[dict[str, Any]]) -> None:
-        """Note what was refused; what only our clock was wrong about is sent again without its time."""
+        """Note the refused commands. Commands that were refused only because our clock is fast are sent again without their
+        time.
+        """
         if all(outcome["status"] < 400 for outcome in outcomes):
             return
         again: list[bytes] = []
@@ -220,13 +224,13 @@ class Buffer:
 def _encode(command: dict[str, Any]) -> bytes:
     try:
         return to_json(command, fallback=repr, inf_nan_mode="null", bytes_mode="base64")
-    except ValueError:  # such as the name of a file that is no UTF-8
+    except ValueError:  # for a file name that is not valid UTF-8, for example
         text = json.dumps(command, default=repr, ensure_ascii=False).encode(errors="replace")
         return to_json(json.loads(text), inf_nan_mode="null")
 
 
 def _may_succeed(error: ApiError) -> bool:
-    """Whether the same call may be answered otherwise once somebody has done something about it."""
+    """Whether the same request may succeed later, perhaps after somebody has changed a token or a setting."""
     return passing(error) or error.status in {401, 403, 404} or error.status >= 500
 
 

@@ -1,4 +1,4 @@
-"""What is being recorded where this code runs: also in tasks and threads that have copied the context."""
+"""The run and the step that are being recorded in the present context, which tasks and some threads copy."""
 
 from __future__ import annotations
 

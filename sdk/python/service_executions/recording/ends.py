@@ -1,4 +1,4 @@
-"""How recorded work has ended, as the service is to know it."""
+"""Describes how recorded work has ended: the error of an exception, or the reason of a cancellation."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from service_executions.values import JSON, time_text
 
 START = time_ns() - monotonic_ns()
 MOST_TEXT = 200_000
+"""Characters of a message or a stack trace that are recorded."""
 
 
 def now() -> str:
-    """The time, which never goes back while this process runs."""
+    """Return the present time, which never goes backwards while this process runs."""
     seconds = (START + monotonic_ns()) // 1_000_000 / 1_000
     return time_text(datetime.fromtimestamp(seconds, UTC))
 
 
 def failure(error: BaseException) -> JSON:
-    """An exception as an error: its class is the code."""
+    """Return an exception as an error, with the name of its class as the code."""
     trace = "".join(traceback.format_exception(error))
     return {
         "code": type(error).__name__,
@@ -31,20 +32,22 @@ def failure(error: BaseException) -> JSON:
 
 
 def _message(error: BaseException) -> str:
-    """What an exception says, or, where it cannot, the words of Python's own traceback."""
+    """Return the text of an exception; if its `__str__` fails, the text that Python's traceback shows then."""
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the failure is recorded
+    except Exception:  # noqa: BLE001 - the failure must be recorded in any case
         return "<exception str() failed>"
 
 
 def _writable(text: str) -> str:
-    """The text with `?` for what no JSON holds: the bytes of a file's name that were no UTF-8."""
+    """Return a text with `?` in place of lone surrogates, which JSON cannot have: Python uses them in file names that are
+    not valid UTF-8.
+    """
     return text.encode(errors="replace").decode()
 
 
 def reason(error: BaseException) -> str:
-    """Why work was ended that has not failed."""
+    """Return the reason why work was cancelled."""
     if isinstance(error, Terminated):
         return "The process was asked to end (SIGTERM)"
     if isinstance(error, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""The buffer of one client: what sends its batches, and where they wait."""
+"""Makes the buffer of a client: with the transport that sends its batches, and the folder in which they wait."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def buffer(
     *,
     closes: bool,
 ) -> Buffer:
-    """A buffer that sends to a service; its batches wait in `spool`, or in a folder of the user's.
+    """Return a buffer that sends to a service. Its batches wait in the folder `spool`, or by default in one of the user's.
 
-    At its end it `closes` a connection that is its own.
+    With `closes`, the buffer closes the HTTP client when it is closed.
     """
     transport = Transport(
         address,

@@ -1,4 +1,4 @@
-"""A SIGTERM while something is recorded ends it like an exception, so that its end is recorded, too."""
+"""Turns a SIGTERM during a recording into an exception, so that the end of the work is recorded."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from types import FrameType
 
 
 class Terminated(SystemExit):
-    """The process was asked to end (SIGTERM)."""
+    """The process received a SIGTERM."""
 
 
 class Active:
-    """How many recordings of this process are to end with a SIGTERM. It has one handler for all."""
+    """The number of recordings that a SIGTERM ends. They share one handler."""
 
     count = 0
 
 
 def begin() -> bool:
-    """Take over SIGTERM, where nobody else has, and this is the main thread; whether it was counted."""
+    """Handle SIGTERM for one more recording, if this is the main thread and nobody else handles SIGTERM; return whether it
+    was counted.
+    """
     if threading.current_thread() is not threading.main_thread():
         return False
     if Active.count == 0:
@@ -30,7 +32,7 @@ def begin() -> bool:
 
 
 def end() -> None:
-    """Give it back with the last one that was counted."""
+    """End the handling for one recording that was counted; after the last one, restore the default handler."""
     Active.count -= 1
     if Active.count == 0 and signal.getsignal(signal.SIGTERM) is _terminate:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

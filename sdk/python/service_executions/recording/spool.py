@@ -1,4 +1,4 @@
-"""Batches of commands in files, while the service is away; also those of processes that have ended."""
+"""Stores batches of commands in files while the service is unavailable, and adopts those of processes that have ended."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ SUFFIX = ".batch"
 
 
 MOST_COMMANDS, MOST_BYTES = 1_000, 8 << 20
+"""Commands, and bytes of them, that a batch may have."""
 
 
 @dataclass
 class Batch:
-    """The commands of one call, each a line of JSON, and its idempotency key; and its file, once it has one."""
+    """The commands of one request, each a line of JSON, with an idempotency key, and a file if they were stored."""
 
     key: str
     lines: list[bytes] = field(default_factory=list[bytes])
     size: int = 0
     is_sent: bool = False
-    """Whether it was tried: then nothing may be added, as its key is that of these very lines."""
+    """Whether it was sent: then no line may be added, because the idempotency key belongs to exactly these lines."""
     file: Path | None = None
     written: int = 0
+    """The number of lines that are in the file."""
 
     @property
     def body(self) -> bytes:
-        """All lines."""
+        """The body of the request: all lines."""
         return b"\n".join(self.lines)
 
     def takes(self, line: bytes) -> bool:
-        """Whether there is room for another command."""
+        """Whether another command may be added."""
         fits = len(self.lines) < MOST_COMMANDS and self.size + len(line) <= MOST_BYTES
         return not self.lines or (fits and not self.is_sent)
 
@@ -47,17 +49,17 @@ class Batch:
 
 
 class Spool:
-    """A folder of this process's own, beside those of others that write to the same service."""
+    """A folder with the batches of this process, beside those of other processes that send to the same service."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._folder = root / new_id("spool")
         self._lock: IO[bytes] | None = None
         self._adopted: list[IO[bytes]] = []
-        """Locks that are held until this process ends, so that no other takes the same batches."""
+        """The locks of adopted folders, held until this process ends, so that no other process adopts the same batches."""
 
     def adopt(self) -> Iterator[Batch]:
-        """The batches that processes left here which have ended, in the order of each."""
+        """Yield the batches that ended processes have left, those of each process in their order."""
         for folder in sorted(self._root.glob("spool_*")) if self._root.is_dir() else ():
             lock = None if folder == self._folder else _lock(folder)
             if lock is not None:
@@ -68,7 +70,7 @@ class Spool:
                     _remove(folder)
 
     def keep(self, batch: Batch) -> None:
-        """Write to a batch's file what is not in it yet. Raises OSError."""
+        """Write the lines of a batch to its file that are not in it yet. Raises OSError if that fails."""
         if batch.written == len(batch.lines):
             return
         if self._lock is None:
@@ -83,14 +85,14 @@ class Spool:
         batch.file, batch.written = file, len(batch.lines)
 
     def done(self, batch: Batch) -> None:
-        """Remove what was sent."""
+        """Remove the file of a batch that was sent."""
         if batch.file is not None:
             batch.file.unlink(missing_ok=True)
             if not any(batch.file.parent.glob(f"*{SUFFIX}")) and batch.file.parent != self._folder:
                 _remove(batch.file.parent)
 
     def close(self) -> None:
-        """Leave what was not sent to another process."""
+        """Release the folders, so that another process can adopt the batches that were not sent."""
         while self._adopted:
             self._adopted.pop().close()
         if self._lock is not None:
@@ -101,14 +103,14 @@ class Spool:
 
 
 def default_root(url: str) -> Path:
-    """Where batches for a service wait, unless another place is named."""
+    """Return the default folder for batches to a service."""
     state = os.environ.get("XDG_STATE_HOME")
     base = Path(state) if state else Path.home() / ".local" / "state"
     return base / "service-executions" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def _lock(folder: Path) -> IO[bytes] | None:
-    """The lock of a folder; None where the process lives that it is of."""
+    """Lock a folder; return None if the process to which it belongs is still running."""
     with suppress(OSError):
         file = (folder / "lock").open("ab")
         try:
@@ -121,7 +123,7 @@ def _lock(folder: Path) -> IO[bytes] | None:
 
 
 def _read(file: Path) -> Batch:
-    """A batch from its file, without a line of which the last process did not write the end."""
+    """Return the batch in a file, without a last line that the process did not finish writing."""
     lines = file.read_bytes().split(b"\n")[:-1]
     batch = Batch(file.name.removesuffix(SUFFIX), is_sent=True, file=file)
     for line in lines:

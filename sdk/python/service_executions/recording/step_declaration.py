@@ -1,4 +1,4 @@
-"""What is said of a step before it begins."""
+"""The declaration of a recorded step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service_executions.values import Assignee
 
 @dataclass(frozen=True)
 class StepDeclaration:
-    """What is said of a step where it is made."""
+    """The members of a recorded step that are known before it begins."""
 
     id: str
     name: str | None

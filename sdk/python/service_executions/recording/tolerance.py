@@ -1,4 +1,4 @@
-"""Where recording may not disturb the work, what goes wrong with it is said and passed over."""
+"""Logs errors of the recording instead of raising them, where recording must not disturb the work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from service_executions.resumption import LOG
 
 @contextmanager
 def tolerate(*, is_tolerant: bool) -> Generator[None]:
-    """Let no mistake out of the block, if that is wanted: a cost that is no number, an output that holds itself."""
+    """If `is_tolerant`, log an exception of the block instead of raising it: an invalid cost, or an output that contains
+    itself, for example.
+    """
     try:
         yield
     except Exception as error:

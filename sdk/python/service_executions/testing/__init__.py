@@ -1,4 +1,4 @@
-"""For tests of programs that record: a client without a service, and a service of the test's own."""
+"""Helpers for testing programs that record executions: clients without a service, and a real service for a test."""
 
 from service_executions.testing.fake import AsyncFakeClient, FakeClient
 from service_executions.testing.recorded import Recorded

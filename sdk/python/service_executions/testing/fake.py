@@ -1,4 +1,4 @@
-"""Clients without a service: they take every command, and keep it."""
+"""Clients without a service, which accept every command and keep it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NOWHERE = "http://executions.invalid"
 
 
 class FakeClient(Client):
-    """A `Client` whose commands are in `commands`, in order. No connection is made.
+    """A `Client` that makes no connection and keeps its commands in `commands`, in order.
 
-    Executions show what was said of them; no rule is checked, nothing happens by itself, and there are
-    neither streams nor figures. What was buffered is there after `flush()`.
+    Executions show the members that were sent. No rule is checked, nothing happens by itself, and there are neither streams
+    nor figures. Buffered commands appear after `flush()`.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class FakeClient(Client):
 
 
 class AsyncFakeClient(AsyncClient):
-    """An `AsyncClient` like `FakeClient`."""
+    """An `AsyncClient` that makes no connection and keeps its commands in `commands`, as `FakeClient` does."""
 
     def __init__(self) -> None:
         self._service = MemoryService()

@@ -1,4 +1,4 @@
-"""A service in memory that takes every command, and shows executions as far as a test of a client needs."""
+"""A service in memory, which accepts every command and shows executions as far as tests of clients need."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ ENTRIES = {
 
 @dataclass(frozen=True)
 class Recorded:
-    """A command as the service would take it: its word, its execution, its members."""
+    """A command as the service would receive it: its name, its execution, and its members."""
 
     command: str
     execution: str | None
@@ -82,7 +82,7 @@ class Recorded:
 
 
 class MemoryService:
-    """Answers the requests of a client. It refuses nothing: what may happen, only the real service knows."""
+    """Answers the requests of a client. It refuses nothing, because only the real service has the rules."""
 
     def __init__(self) -> None:
         self.commands: list[Recorded] = []
@@ -91,7 +91,7 @@ class MemoryService:
         self._lock = threading.Lock()
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer to a request."""
+        """Answer a request."""
         with self._lock:
             answer = self._answer(request)
         answer.headers["Log-Position"] = str(self._position)
@@ -163,7 +163,7 @@ def _body(request: httpx2.Request) -> Any:
 
 
 def _named(method: str, path: str, body: Any) -> tuple[str | None, JSON]:
-    """The word of a command and its members, as `/commands` has them."""
+    """Return the name of a command and its members, as `/commands` has them; None as the name if there is no command."""
     if method in ("PUT", "PATCH"):
         return "update", body
     if found := STEP.fullmatch(path):

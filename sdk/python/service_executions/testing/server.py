@@ -1,4 +1,4 @@
-"""A real service for a test: a process with a database of its own, which leaves nothing behind."""
+"""A real service for a test: a process with a database of its own, whose files are deleted at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = 0
 
 
 class Server:
-    """The service, while the `with` lasts: `url`, `token`, and clients of it.
+    """A service that runs inside a `with` block, with its `url`, its `token`, and clients of it.
 
     It needs the distribution `executions` in the environment of this process.
     """
@@ -37,11 +37,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def client(self) -> Client:
-        """A client of the administrator's."""
+        """Return a client with the administrator's token."""
         return Client(self.url, self.token)
 
     def async_client(self) -> AsyncClient:
-        """The same, to be awaited."""
+        """Return an asynchronous client with the administrator's token."""
         return AsyncClient(self.url, self.token)
 
     def __enter__(self) -> Self:
