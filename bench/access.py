@@ -1,6 +1,6 @@
-"""What the access log costs: the same reads by a server that records them and by one that does not, in turns.
+"""Measures the cost of the access log: the same reads by a server that records them and by one that does not, in turns.
 
-Both serve one log in one database. The one without is made for this measurement alone (`bench/unrecorded.py`).
+Both servers serve the same log. The one without the access log is made only for this measurement (`bench/unrecorded.py`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ PAGE = 50
 
 
 class Reads(NamedTuple):
-    """A kind of read, and how many connections send it at once."""
+    """A kind of read, and the number of connections that send it."""
 
     name: str
     path: str
     connections: int
     bounded: bool = True
-    """Whether its ratio has a limit: one reader alone waits for one commit, whatever that takes."""
+    """Whether the loss has a target. A single reader waits for a commit for each read, so its loss has none."""
 
 
 READS = (
@@ -42,7 +42,7 @@ READS = (
 
 
 class Servers(NamedTuple):
-    """The server that records, the one that does not, and the executions that both serve."""
+    """The server that records reads, the one that does not, and the executions that both serve."""
 
     recording: Server
     bare: Server
@@ -51,7 +51,7 @@ class Servers(NamedTuple):
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Each kind of read by both servers in turn."""
+    """Measure each kind of read on both servers in turns."""
     server = stand.serve(conninfo := stand.database("access"))
     service = Service(server.port, stand.token)
     uvloop.run(service.prepare())

@@ -1,23 +1,23 @@
-"""The program `executions` without the access log and without sealing, to measure what these cost. It is no setting of
-the product: a log that it has written is worth nothing.
+"""The program `executions` without the access log and without sealing, to measure their costs. It is not a setting of the
+product: other programs cannot read a log that it has written.
 """
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
-import bench.unrecorded  # noqa: F401 - takes the access log away
+import bench.unrecorded  # noqa: F401 - disables the access log
 from api.cli.main import main
 from domain.eventlog.encryption import DataKey
 
 
 def plain(_: DataKey, content: bytes, version: int) -> str:
-    """A token that hides nothing."""
+    """Return content as a token without encrypting it."""
     return f"{version}.{urlsafe_b64encode(content).decode()}"
 
 
 def readable(_: DataKey, token: str) -> bytes:
-    """What such a token holds."""
+    """Return the content of such a token."""
     return urlsafe_b64decode(token.partition(".")[2])
 
 

@@ -1,8 +1,8 @@
-"""The bus alone, in a process of its own: callers that send a command and await its answer.
+"""Measures the bus alone, in a process of its own: callers send commands and await the answers.
 
     python -m bench.callers CALLERS SECONDS POSTGRES_PID <<< CONNINFO
 
-Each caller tells the progress of an execution of its own, again and again. Prints one JSON object.
+Each caller updates the progress of an execution of its own, again and again. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BEGINNING = (
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What the callers saw: commands a second, seconds each, CPU each."""
+    """The result: commands per second, latencies in seconds, and the CPU time of a command as text."""
 
     rate: float
     p50: float
@@ -54,7 +54,7 @@ class Called:
 
 
 async def measure(conninfo: str, callers: int, seconds: float, postgres: int) -> Called:
-    """Let so many callers send for so long."""
+    """Let so many callers send commands for `seconds`."""
     store = Store(conninfo, SCHEMA, registry.codec(), Keyring(Vault(os.urandom(32))))
     bus = Bus(store, lambda: datetime.now(UTC), str, random.random)
     streams = [f"execution/exec_{os.getpid()}_{number}" for number in range(callers)]
@@ -69,7 +69,7 @@ async def measure(conninfo: str, callers: int, seconds: float, postgres: int) ->
 
 
 async def begin(store: Store, streams: list[str]) -> None:
-    """Record executions that run, as nothing but their first three events."""
+    """Append the first three events of running executions."""
     async with store.transaction() as transaction:
         positions = count(transaction.position + 1)
         now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What to measure, how long, and how to show it."""
+"""The command line of the benchmarks: which sections to measure, for how long, and how to print the results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path
 
 
 def common(command: F) -> F:
-    """The options of every section."""
+    """Add the options that every section has."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables."),
         click.option("--repetitions", type=click.IntRange(1), help="How often each load runs."),
@@ -233,7 +233,7 @@ def run(
     seconds: float | None,
     repetitions: int | None,
 ) -> None:
-    """Measure sections on one stand, and print what came out, also when interrupted."""
+    """Measure sections on one stand, and print the measurements, also after an interruption."""
     plan, report = QUICK if quick else Plan(), Report()
     plan = replace(
         plan,

@@ -1,6 +1,6 @@
-"""A load generator that costs little: raw protocols, requests made before the clock starts.
+"""A load generator of low cost: it uses raw protocols, and makes requests before the clock starts.
 
-Answers are separated by Content-Length only; whatever else a server sends is an error here.
+Answers must have a Content-Length, or a status without a body; anything else is an error here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ANSWER_TIMEOUT = 60.0
 
 
 def request(method: str, path: str, body: object = None, token: str | None = None) -> bytes:
-    """The bytes of one request; `body` becomes JSON."""
+    """Return the bytes of a request; `body` becomes JSON."""
     content = b"" if body is None else orjson.dumps(body)
     lines = [f"{method} {path} HTTP/1.1", "host: bench", f"content-length: {len(content)}"]
     if content:
@@ -34,7 +34,7 @@ def request(method: str, path: str, body: object = None, token: str | None = Non
 
 
 class Answer(NamedTuple):
-    """What came back, and how long after the request was sent, in seconds."""
+    """An answer, and the seconds from the sending of the request to its arrival."""
 
     status: int
     head: bytes
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection with one request under way; an answer goes to `answered`."""
+    """A keep-alive connection with at most one pending request; calls `answered` with each answer."""
 
     def __init__(self) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._parts, self._missing = [data], missing
 
     def answered(self, data: bytes, body: int, seconds: float) -> None:
-        """`data` is a whole answer whose body begins at `body`."""
+        """Handle a complete answer, whose body begins at the index `body` of `data`."""
         raise NotImplementedError
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -113,17 +113,17 @@ def _length(data: bytes, end: int) -> int:
 
 
 class Caller(Connection):
-    """A connection for one call after the other, each awaited."""
+    """A connection for calls that are awaited one after the other."""
 
     def __init__(self) -> None:
         super().__init__()
         self._answer: asyncio.Future[Answer] | None = None
 
     async def call(self, request: bytes, expect: int | None = 200) -> Answer:
-        """The answer to a request.
+        """Send a request and return the answer.
 
         Raises:
-            RuntimeError: its status is not the expected one.
+            RuntimeError: the status of the answer is not the expected one.
         """
         self._answer = asyncio.get_running_loop().create_future()
         self.send(request)
@@ -155,7 +155,9 @@ async def caller(port: int) -> AsyncIterator[Caller]:
 
 @dataclass(slots=True)
 class Load:
-    """What a load did: latencies in seconds, in order of size, of the answers that were 200."""
+    """The result of a load: the sorted latencies, in seconds, of the answers with status 200; the number of other answers
+    by status; and the sum of what `Inspect` counted.
+    """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
@@ -171,16 +173,16 @@ class Load:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which `share` of `ordered` lie; 0 where there is none."""
+    """Return the value below which a share of the sorted values is; 0 if there are none."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 Inspect = Callable[[bytes], int]
-"""Counts what an answer's body says; or raises, which ends the load."""
+"""Returns a count from the body of an answer; an exception ends the load."""
 
 
 class Client(Connection):
-    """Sends the next request as soon as the last is answered, until `stop` in monotonic time."""
+    """Sends the next request as soon as the last one is answered, until the time `stop` of `perf_counter`."""
 
     def __init__(
         self,
@@ -227,7 +229,7 @@ async def run_load(
     warm_up: float = 1.0,
     inspect: Inspect | None = None,
 ) -> Load:
-    """One connection for each (port, requests) of the plan; what the warm-up brings is not counted."""
+    """Run a load with a connection for each (port, requests) of the plan. Answers during the warm-up are not counted."""
     loop, load = asyncio.get_running_loop(), Load(seconds)
     start = time.perf_counter() + warm_up
     clients: list[Client] = []

@@ -1,4 +1,4 @@
-"""The dashboard with one execution of 10 000 steps and 50 000 events: how soon it is there, and how it scrolls."""
+"""Measures the dashboard with an execution of 10 000 steps and 50 000 events: how soon it is shown, and how it scrolls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WATCH = """
     };
     requestAnimationFrame(look);
 """
-"""Keeps when the first row was there, in milliseconds since the navigation began."""
+"""Stores the time at which the first row is shown, in milliseconds since the navigation began."""
 SCROLL = """async (seconds) => {
     const rows = document.querySelector(".rows");
     const found = { frames: 0, longest: 0, rows: 0 };
@@ -40,11 +40,11 @@ SCROLL = """async (seconds) => {
     }
     return found;
 }"""
-"""Scrolls by most of a page in each frame, and takes the longest time between two frames."""
+"""Scrolls by most of a page in each frame, and measures the longest time between two frames."""
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Each tab of that execution, in a new browser context each time."""
+    """Measure each tab of the execution, each time in a new browser context."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
@@ -59,7 +59,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         for tab, name in TABS.items():
             with _page(browser, stand.token, f"{url}/ui/executions/large?tab={tab}"):
-                pass  # the server has read it once
+                pass  # so that the server has read the page once before it is measured
             tries = [_try(browser, stand, plan, url, tab) for _ in range(plan.repetitions)]
             report.add(f"The dashboard: {name}", _measurements(tries))
         browser.close()
@@ -88,7 +88,7 @@ def _measurements(tries: Sequence[dict[str, float]]) -> list[Measurement]:
 
 @contextmanager
 def _page(browser: Any, token: str, address: str) -> Iterator[Any]:
-    """A page on which the first rows are."""
+    """Yield a page after its first rows are shown."""
     context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {token}"})
     context.add_init_script(WATCH)
     page = context.new_page()
@@ -125,5 +125,5 @@ def _fill(client: Client) -> None:
 
 
 def _step(nth: int) -> Step:
-    """Every tenth has the next nine below it."""
+    """Return the nth step; each tenth step is the parent of the nine steps after it."""
     return Step(f"s-{nth}", f"Step {nth}", parent=f"s-{nth - nth % 10}" if nth % 10 else None)

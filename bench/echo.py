@@ -1,8 +1,8 @@
-"""The limit for single commands over HTTP: Starlette that parses JSON, and answers with JSON.
+"""The limit for single commands over HTTP: a Starlette application that parses JSON and answers with JSON.
 
     python -m bench.echo PORT ANSWER
 
-ANSWER is the JSON file that every request is answered with, plus what the request held.
+Every request is answered with the JSON in the file ANSWER, plus the body of the request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 PATHS = ("/{id}/progress", "", "/{id}/{word}", "/{id}/steps/{step}/{word}")
-"""Those of an execution's commands and log lines; the most frequent comes first, as with the service."""
+"""The paths of an execution's commands and log lines; the most frequent comes first, as in the service."""
 
 
 def app(answer: dict[str, object]) -> Starlette:

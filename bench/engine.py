@@ -1,6 +1,4 @@
-"""What happens by itself: timers, claims, log lines and their archive, webhooks, and what the work process
-costs while nothing happens.
-"""
+"""Measures timers, claims, log lines and their archive, webhooks, and the cost of an idle work process."""
 
 from __future__ import annotations
 
@@ -18,6 +16,6 @@ PARTS = (
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Each part on a database of its own, one after the other."""
+    """Measure each part on a database of its own, one after the other."""
     for part in PARTS:
         part(stand, plan, report)

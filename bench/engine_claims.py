@@ -1,8 +1,7 @@
-"""Claims: how fast queued executions are handed to workers that ask at once, and what heartbeats cost.
+"""Measures how fast queued executions are handed to workers that claim at the same time, and the cost of heartbeats.
 
-Beside them, in the same run, what limits both: the same connections start queued executions that they name
-themselves, which records two events of the three that a claim records, and looks for nothing. A heartbeat
-records none.
+The limit of both is measured in the same run: the same connections start queued executions by their ids, which records two
+of the three events of a claim, and searches nothing. A heartbeat records no event.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from bench.stand import Stand
 
 WORKERS = 64
 MOST = 6_000
-"""Executions that may be claimed or started a second, at most: so many are queued."""
+"""Executions that are queued for each second of a load, more than are claimed or started."""
 PRIORITIES = ("low", "normal", "high", "urgent")
 WARM_UP = 1.0
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Starts, claims and heartbeats in turn, so that what else the machine does hits all."""
+    """Measure starts, claims and heartbeats in turns, so that other load of the machine affects all of them."""
     conninfo = stand.database("claims")
     server = stand.serve(conninfo)
     service = Service(server.port, stand.token)
@@ -60,7 +59,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
 
 
 def _run(port: int, requests: Iterable[Iterator[bytes]], plan: Plan, *, claims: bool) -> Load:
-    """One load. Raises RuntimeError where an execution was claimed twice."""
+    """Run one load. Raises RuntimeError if an execution was claimed twice."""
     seen: list[str] = []
 
     def inspect(body: bytes) -> int:
@@ -122,7 +121,7 @@ def _creation(name: str, number: int) -> Item:
 
 
 async def _cancel(service: Service, names: list[str]) -> None:
-    """What is left is not for the next repetition."""
+    """Cancel the remaining executions, so that they are not claimed in the next repetition."""
     async with service.connect() as connection:
         for first in range(0, len(names), 1_000):
             part = [

@@ -1,11 +1,10 @@
-"""Log lines: how fast they are appended, read among millions of others, and archived.
+"""Measures log lines: how fast they are appended, read among millions of others, and archived.
 
-Lines are appended over HTTP by 64 connections, in batches and one by one, in turns with a bare echo that
-gets the same requests. Then lines of one day that is past are filled in by COPY, and the last 100 of one
-execution are read again and again. At last `executions archive` archives that day, beside a plain COPY of
-the same lines out of the table. The day was vacuumed, as one that is long past: the first to read a row marks it as
-committed, which is written to the journal, too. What is sealed is random and cannot be made smaller, so the bytes of a line
-count beside it.
+Lines are appended over HTTP by 64 connections, in batches and one by one, in turns with a bare echo that gets the same
+requests. Then the lines of one past day are filled in by COPY, and the last 100 lines of single executions are read. At
+the end `executions archive` archives that day, beside a plain COPY of the same lines out of the table. The table is
+vacuumed before, as that of a past day would be: otherwise the first reader would mark the rows as committed, which writes
+to the WAL. Sealed content is random and cannot be compressed, so only the bytes of a line beside it are counted.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from bench.write import load_measurements, run
 from domain.eventlog.encryption import DataKey, Vault
 
 AMONG = 10_000_000
-"""Lines in all."""
+"""Lines in the table."""
 EXECUTIONS = 2_000
 A_BATCH, CONNECTIONS = 100, 64
 MESSAGE = "Wrote the e-mail to the next lead of the campaign, as it was asked for"
 PAST = timedelta(days=40)
 DAY = 86_400_000
-"""Milliseconds."""
+"""The milliseconds of a day."""
 STARTED = "with the start of the program"
 KEY = "SELECT wrapped FROM data_keys WHERE originator_id = %s"
 FILL = "COPY log_lines (execution, occurred_at, id, at, level, step, sealed) FROM STDIN"
@@ -45,7 +44,7 @@ ARCHIVED = "SELECT sum(lines)::bigint, sum(bytes)::bigint FROM log_archives"
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """All of it, on one log."""
+    """Measure appends, reads and the archive, on one log."""
     conninfo = stand.database("log_lines")
     server = stand.serve(conninfo)
     service = Service(server.port, stand.token)
@@ -107,14 +106,14 @@ def _reads(service: Service, names: list[str]) -> Iterator[bytes]:
 
 
 class LinesTable:
-    """The table of log lines, and what is sealed in it."""
+    """The table of log lines, and the vault that seals their content."""
 
     def __init__(self, conninfo: str, vault: Vault) -> None:
         self.conninfo = conninfo
         self._vault = vault
 
     def fill(self, names: list[str], lines: int) -> int:
-        """Lines of executions, mixed, over a day that is past; returns the bytes of their content."""
+        """Fill in the lines of a past day, of executions in random order; return the bytes of their content."""
         begin = datetime.combine((datetime.now(UTC) - PAST).date(), datetime.min.time(), UTC)
         content = f'{{"message":"{MESSAGE}","context":null}}'.encode()
         draw, sealed = Random(3), 0  # noqa: S311 - which has which line is no secret
@@ -137,7 +136,7 @@ class LinesTable:
         return sealed
 
     def copy(self) -> float:
-        """Seconds that a plain COPY of all lines takes, in the order of their ids."""
+        """Read all lines with a plain COPY, in the order of their ids; return the seconds that it took."""
         begin = time.perf_counter()
         with (
             self.connect() as connection,
@@ -149,7 +148,7 @@ class LinesTable:
         return time.perf_counter() - begin
 
     def count_archived(self) -> tuple[int, int]:
-        """Lines and bytes of the archive."""
+        """Return the number of archived lines, and the bytes of their files."""
         with self.connect() as connection:
             [(lines, size)] = connection.execute(ARCHIVED).fetchall()
         return lines or 0, size or 0

@@ -1,12 +1,11 @@
-"""Timers: how fast those fire that are due at once, and what that does to the API's commands.
+"""Measures timers: how fast they fire if many are due at once, and how that affects the commands of the API.
 
-Executions fail with a retry that is due at once. A work process follows the log, but may not fire: a
-connection of ours owns the timers, as another process would. Then it may. How many it fires a second is read
-from the times in the log, between its first and its last. That is done twice. At first nobody else calls. Then
-commands arrive at a steady pace; they are counted where they were answered between those two times, and compared
-with a while in which nothing fired. One after the other, retries are due later on while nothing else happens: how
-late they are is in the log, too. At last nothing happens: what the process costs then, and what it costs while its
-auditor walks through the log.
+Many executions fail with a retry that is due immediately. A work process follows the log, but cannot fire timers while
+this program holds their lock. After the lock is released, the rate is read from the times in the log, between the first
+and the last timer that fires. This is done twice: without other calls, and with commands at a steady rate, whose
+latencies between the first and the last timer are compared with those before. Then single retries come due while nothing
+else happens, and their lateness is read from the log. At the end the CPU time of the idle process is measured, without
+and with the auditor.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ from bench.stand import Server, Stand
 TIMERS = 100_000
 PACED = 16
 PACE = 0.05
-"""Seconds from one command of a connection to its next."""
+"""Seconds from one command of a connection to the next."""
 PUNCTUAL = 40
 LATER = 700
-"""Milliseconds until a retry of those that are due one after the other."""
+"""Milliseconds until the retries come due that are measured one by one."""
 IDLE = 10.0
 SETTLES = 8.0
-"""Seconds until a work process has started, and fired what was due meanwhile."""
+"""Seconds after which a work process has started and fired the timers that were due."""
 RATE = "100"
-"""Events that are audited a second, as the setting has it."""
+"""The events that the auditor checks each second, as a setting."""
 PATIENCE = 600.0
 HEAD = "SELECT position FROM executions.head"
 FIRED = """SELECT count(*), min(at), max(at) FROM executions.events
     WHERE topic = 'execution.started' AND notification_id > %s AND notification_id <= %s"""
-"""Of what came since the last look: to count all of it again and again would be what is measured."""
+"""The timers that fired between two positions. Counting all of them each time would take a large part of the CPU time."""
 OWN = "SELECT pg_advisory_lock(hashtext('timers of executions'), hashtext('timers'))"
 LATE = """SELECT extract(epoch FROM started.at
         - (convert_from(retry.state, 'UTF8')::jsonb ->> 'nextRetryAt')::timestamptz)
@@ -58,7 +57,7 @@ LATE = """SELECT extract(epoch FROM started.at
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """How many timers have fired, and when the first and the last of them did."""
+    """The number of timers that fired, and the times of the first and the last."""
 
     count: int
     first: datetime
@@ -70,14 +69,14 @@ class Fired:
 
 
 class Call(NamedTuple):
-    """When a command was answered, and how many seconds that took."""
+    """The time at which a command was answered, and the seconds that it took."""
 
     at: float
     seconds: float
 
 
 class Burst(NamedTuple):
-    """What fired, what that cost, and the calls before it and meanwhile."""
+    """The timers that fired, their costs, and the calls before and meanwhile."""
 
     fired: Fired
     costs: str
@@ -86,7 +85,7 @@ class Burst(NamedTuple):
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """All of it: the due timers of a log fire only once, so each part has its own."""
+    """Measure all parts on one log. Timers fire only once, so each part has executions of its own."""
     conninfo = stand.database("timers")
     server = stand.serve(conninfo, "--no-work")
     service = Service(server.port, stand.token)
@@ -144,7 +143,7 @@ def _idle_measurements(late: list[float], idle: float, audits: float) -> list[Me
 
 
 class TimersLog:
-    """A log with a server, and processes that work."""
+    """A log with a server, on which work processes are started."""
 
     def __init__(self, stand: Stand, plan: Plan, conninfo: str, server: Server) -> None:
         self._stand = stand
@@ -154,7 +153,7 @@ class TimersLog:
         self._service = Service(server.port, stand.token)
 
     def burst(self, prefix: str, amount: int, called: list[str]) -> Burst:
-        """Let so many timers fire, all due before the first does, while these executions are called."""
+        """Let so many timers fire, which are all due before the first one fires, while commands are sent to executions."""
         with _owning_timers(self._conninfo):
             work = self._stand.work(self._conninfo)
             last = uvloop.run(_fill(self._service, prefix, amount))
@@ -171,7 +170,7 @@ class TimersLog:
 
 
 async def _fill(service: Service, prefix: str, amount: int) -> int:
-    """Executions whose retry is due; the position of the last event."""
+    """Create executions whose retry is due; return the position of the last event."""
     last = await service.send(item for number in range(amount) for item in _failing(number, prefix))
     await service.visible(last)
     return last
@@ -179,7 +178,7 @@ async def _fill(service: Service, prefix: str, amount: int) -> int:
 
 @contextmanager
 def _owning_timers(conninfo: str) -> Iterator[None]:
-    """No other process fires timers while the block runs."""
+    """Keep other processes from firing timers until the block ends."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(OWN)
         yield
@@ -261,7 +260,7 @@ def _late(conninfo: str) -> list[float]:
 
 
 def _share(stand: Stand, conninfo: str, rate: str) -> float:
-    """CPU seconds a second of a process that has nothing to do but to audit so many events a second."""
+    """Return the share of a core that an idle work process takes whose auditor checks `rate` events per second."""
     work = stand.work(conninfo, AUDITOR_RATE=rate)
     time.sleep(SETTLES)
     before = cpu_seconds(work.pid)
@@ -272,5 +271,5 @@ def _share(stand: Stand, conninfo: str, rate: str) -> float:
 
 
 def _p99(calls: list[Call]) -> float:
-    """In milliseconds."""
+    """Return the 99th percentile of the latencies, in milliseconds."""
     return percentile(sorted(call.seconds for call in calls), 0.99) * 1000

@@ -1,9 +1,8 @@
-"""Webhooks: how many events a second one process sends to a receiver, beside a client that sends the same bytes.
+"""Measures how many events per second one process sends to the receiver of a webhook, beside a bare client.
 
-Executions report their progress while nothing works. Then a work process is started beside the server, and
-sends what a webhook of the whole log is owed. The receiver answers at once, and notes when calls come; the rate is
-that between its first and its last. Then a bare client, a process of its own as well, posts the same bodies to it,
-as many at once.
+Executions report their progress while no work process is running. Then one is started, and sends the events to a webhook of
+the whole log. The receiver answers at once and notes the times of the calls; the rate is that between the first and the
+last call. Then a bare client, also a process of its own, posts the same bodies with as many connections.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Received(asyncio.Protocol):
-    """One connection of the receiver: it answers each call, and keeps what came."""
+    """A connection of the receiver: it answers each call, and keeps its time and body."""
 
     def __init__(self, calls: list[tuple[float, bytes]]) -> None:
         self._calls = calls
@@ -54,7 +53,7 @@ class Received(asyncio.Protocol):
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """All of it, once."""
+    """Measure the webhook and the bare client, once."""
     amount = plan.count(EVENTS)
     sent, bare = uvloop.run(_measure(stand, stand.database("webhooks"), amount))
     report.add(

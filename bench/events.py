@@ -1,4 +1,4 @@
-"""Events as they are stored on average: the size of the payload, the usual envelope."""
+"""The content of an average stored event: a payload of the average size, and the usual metadata."""
 
 from __future__ import annotations
 

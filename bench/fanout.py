@@ -1,9 +1,9 @@
-"""The limit for streams: bare sockets, each written the same bytes, and nothing else.
+"""The limit for streams: a server that only writes the same bytes to all its sockets.
 
     python -m bench.fanout PORT
 
-`GET /` opens a stream of HTTP chunks; `POST /?FRAMES` sends so many frames to all, in one write
-each. A frame is a CloudEvents envelope as the service sends it, with the time it was sent.
+`GET /` opens a stream of HTTP chunks; `POST /?FRAMES` sends so many frames to all streams, in one write for each stream. A
+frame is a CloudEvents envelope as the service sends it, with the time at which it was sent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AT_ONCE = 100
 
 
 class Stream(asyncio.Protocol):
-    """A consumer, or what says what to send."""
+    """A connection: a stream of a consumer, or a request to send frames to all streams."""
 
     open: ClassVar[set[asyncio.WriteTransport]] = set()
 

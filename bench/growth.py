@@ -1,4 +1,4 @@
-"""How much the log grows by an event of average size, all indexes included."""
+"""Measures how much the log grows by an event of average size, including all indexes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZE = f"SELECT pg_total_relation_size('{SCHEMA}.events')::float8 / count(*) FRO
 
 
 async def bytes_per_event(conninfo: str, events: int) -> float:
-    """Append so many events, of executions that live 20 events long, 256 of them at a time."""
+    """Append events of executions with 20 events each, of which 256 are active at a time; return the bytes per event."""
     migrate_log(conninfo, SCHEMA)
     store = Store(conninfo, SCHEMA, registry.codec(), Keyring(Vault(os.urandom(32))))
     await store.open()
@@ -45,7 +45,7 @@ async def bytes_per_event(conninfo: str, events: int) -> float:
 
 
 def _rows(store: Store) -> Iterator[EventRow]:
-    """Each execution in turn gets its next event; one that has had its last makes room."""
+    """Yield the next event of each execution in turn; an execution that has ended is replaced by a new one."""
     living = [_start(nth) for nth in range(AT_ONCE)]
     position = 0
     while True:
@@ -56,7 +56,7 @@ def _rows(store: Store) -> Iterator[EventRow]:
 
 
 def _start(nth: int) -> tuple[str, int]:
-    return _stream(), 1 + nth % LIFE  # they are not all of the same age
+    return _stream(), 1 + nth % LIFE  # so that they do not all end at the same time
 
 
 def _stream() -> str:

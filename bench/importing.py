@@ -1,4 +1,4 @@
-"""Import of a process log into a running service, on an empty database each time."""
+"""Measures the import of a process log into a running service, each time on an empty database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OFTEN = 0.05
 
 
 class Imported(NamedTuple):
-    """One import: how long, the most memory of both sides, the totals it reported."""
+    """An import: its seconds, the peak memory of importer and server in bytes, and the totals that it reported."""
 
     seconds: float
     importer: int
@@ -30,7 +30,7 @@ class Imported(NamedTuple):
 
 
 def section(log: Path, mapping: Path) -> Callable[[Stand, Plan, Report], None]:
-    """The measurement of this log."""
+    """Return the section for a log and its mapping."""
 
     def measure(stand: Stand, plan: Plan, report: Report) -> None:
         runs = []
@@ -69,9 +69,9 @@ def run_import(stand: Stand, server: Server, log: Path, mapping: Path) -> Import
 
 
 def _watch(process: subprocess.Popen[bytes]) -> int:
-    """The most memory that a process took, until it ended.
+    """Wait for the end of a process; return its peak memory in bytes.
 
-    Looked at now and then: what the kernel tells at the end (`ru_maxrss`) begins with our own.
+    The memory is polled, because `ru_maxrss` of a child process begins with the memory of this one.
     """
     most = 0
     while process.poll() is None:

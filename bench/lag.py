@@ -1,8 +1,8 @@
-"""How far the views are behind, while events are written at a steady rate.
+"""Measures how far the views are behind the log while events are written at a steady rate.
 
-Whole lives of executions arrive in calls of 500 commands, whatever the views do. Twenty times a
-second the positions of the log and of the views are read. A view is as many seconds behind as have
-passed since the log had its next event.
+Whole lives of executions are sent in calls of 500 commands, without waiting for the views. Twenty times a second the
+positions of the log and of the views are read. The lag of a view is the time since the log got the event after the view's
+position.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from bench.stand import Server, Stand
 Section = Callable[[Stand, Plan, Report], None]
 
 COMMANDS = 7_800
-"""A second: they are about 10 000 events."""
+"""Commands per second, which are about 10 000 events."""
 LASTED = timedelta(hours=2)
-"""Longer than any life: none ends in the future."""
+"""The time before now at which lives begin: longer than any life, so that none ends in the future."""
 LEAST_SECONDS = 20.0
 LOOKS = 20
 POSITIONS = """SELECT (SELECT position FROM executions.head), view, position
@@ -38,7 +38,7 @@ POSITIONS = """SELECT (SELECT position FROM executions.head), view, position
 
 
 class Lags:
-    """What was seen of the log and the views."""
+    """The positions of the log over time, and the lags of the views."""
 
     def __init__(self) -> None:
         self.over = False
@@ -65,7 +65,7 @@ class Lags:
             self.behind.setdefault(view, []).append(late)
 
     def farthest(self, half: slice) -> float:
-        """The most seconds that any view was behind in a half of the time."""
+        """Return the largest lag of any view in a half of the time, in seconds."""
         return max(max(each[half], default=0.0) for each in self.behind.values())
 
     @property
@@ -75,7 +75,7 @@ class Lags:
 
 
 def section(beside: Path | None) -> Section:
-    """The section, with the service of another checkout `beside` this one's, one after the other."""
+    """Return the section; with `beside`, the service of another checkout is measured after this one."""
 
     def measure(stand: Stand, plan: Plan, report: Report) -> None:
         for name, checkout in (("service", None), ("beside", beside)):
@@ -119,7 +119,7 @@ async def _write(service: Service, conninfo: str, seconds: float) -> Lags:
 
 
 def _calls(begin: float, end: float) -> Iterator[tuple[float, list[Item]]]:
-    """When each call is due, and its commands."""
+    """Yield each call with the time at which it is due and its commands."""
     numbers, due, part = count(), begin, list[dict[str, Any]]()
     while max(due, time.perf_counter()) < end:
         part += life(next(numbers), datetime.now(UTC) - LASTED)

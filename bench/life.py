@@ -1,4 +1,4 @@
-"""Whole lives of executions, request by request: what one worker sends from beginning to end."""
+"""Measures whole lives of executions: all requests that a worker sends for one execution, one after the other."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ WARM_UP = 1.0
 PATIENCE = 60.0
 LOG = "log"
 Request = tuple[str, bytes]
-"""What it is, and its bytes."""
+"""The kind of a request, and its bytes."""
 Section = Callable[[Stand, Plan, Report], None]
 
 
 @dataclass(slots=True)
 class Lives:
-    """What a load did: seconds of each request by what it is, and how many lives were lived."""
+    """The result of a load: the seconds of each request, by the kind of the request."""
 
     start: float
     stop: float
@@ -45,12 +45,12 @@ class Lives:
 
     @property
     def rate(self) -> float:
-        """Lives a second."""
+        """The lives that were completed each second."""
         return len(self.latencies) / REQUESTS / (self.stop - self.start)
 
 
 def life(service: Service, identity: str) -> Iterator[Request]:
-    """The requests of one execution: 12 in all, 3 steps and 2 log lines among them."""
+    """Yield the requests of one execution: 12, with 3 steps and 2 log lines."""
     below = f"/executions/{identity}"
     created = {
         "$id": identity,
@@ -73,7 +73,7 @@ def life(service: Service, identity: str) -> Iterator[Request]:
 
 
 class Worker(Connection):
-    """One connection that sends the requests of one life after the other."""
+    """A connection that sends the requests of one life after another."""
 
     def __init__(self, service: Service, lives: Lives) -> None:
         super().__init__()
@@ -82,8 +82,8 @@ class Worker(Connection):
         self._requests: Iterator[Request] = iter(())
         self._kind = ""
 
-    def go_on(self) -> None:
-        """Send the next request, of a new life where one has ended."""
+    def send_next(self) -> None:
+        """Send the next request of the present life, or the first one of a new life."""
         following = next(self._requests, None)
         if following is None:
             self._requests = life(self._service, uuid4().hex)
@@ -98,13 +98,13 @@ class Worker(Connection):
         if self._lives.start <= now < self._lives.stop:
             self._lives.seconds[self._kind].append(seconds)
         if now < self._lives.stop:
-            self.go_on()
+            self.send_next()
         else:
             self.close()
 
 
 async def live(service: Service, connections: int, seconds: float) -> Lives:
-    """Let so many workers live lives for so long."""
+    """Run a load of lives with so many connections, for `seconds`."""
     begin = time.perf_counter() + WARM_UP
     lives = Lives(begin, begin + seconds)
     loop = asyncio.get_running_loop()
@@ -113,14 +113,14 @@ async def live(service: Service, connections: int, seconds: float) -> Lives:
         for _ in range(connections)
     ]
     for worker in workers:
-        worker.go_on()
+        worker.send_next()
     closed = asyncio.gather(*(worker.closed for worker in workers))
     await asyncio.wait_for(closed, WARM_UP + seconds + PATIENCE)
     return lives
 
 
 def section(beside: Path | None) -> Section:
-    """The section, with the service of another checkout `beside` this one's, in turns."""
+    """Return the section; with `beside`, the service of another checkout is measured in turns with this one."""
 
     def measure(stand: Stand, plan: Plan, report: Report) -> None:
         servers = {"service": stand.serve(stand.database("life"))}

@@ -1,4 +1,4 @@
-"""What lists are asked for among a million executions: filters with hits and without, and orders."""
+"""The lists that are measured among a million executions: filters with and without hits, and orders."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ FACETS = (
 
 
 def deep() -> Iterator[Query]:
-    """Lists of which the thousandth page is asked for, too."""
+    """Yield the lists of which the thousandth page is measured, too."""
     yield Query("list", "GET", "/executions")
     yield Query("list of a service", "GET", f"/executions?service={SERVICES[3]}")
     yield Query("list by duration", "GET", "/executions?sort=-metrics.duration")
@@ -76,7 +76,7 @@ def deep() -> Iterator[Query]:
 
 
 def others() -> Iterator[Query]:
-    """Each filter and order by itself, and some together."""
+    """Yield a list for each filter and each order, and for some combinations."""
     for path, value in FOUND.items():
         yield Query(f"{path}, with hits", "POST", "/executions/find", {path: value})
     for path, known in FIELDS.items():

@@ -1,4 +1,4 @@
-"""Consumers that cost little: they count frames and sample latencies, and parse nothing else."""
+"""Consumers of low cost: they count frames and sample latencies, and parse nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar, cast
 
 STAMP = b'"model":"'
-"""Events of this benchmark carry the time they were sent, in nanoseconds of the machine's clock."""
+"""The text before the time in an event: events of this benchmark have the time at which they were sent, in nanoseconds of
+`perf_counter`."""
 FRAME = b'"specversion"'
 CAUGHT_UP = b"caught-up"
 CONNECTING = 250
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 
 class Tally:
-    """What all listeners of one measurement saw."""
+    """The counts and latencies of all listeners of a measurement."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -28,10 +29,10 @@ class Tally:
         self.first = 0.0
         self.last = 0.0
         self.latencies: list[tuple[int, float]] = []
-        """The stamp of a frame, and seconds from there to its arrival."""
+        """The time in a sampled frame, and the seconds from then to its arrival."""
 
     def reset(self) -> None:
-        """Begin a new stretch of time."""
+        """Begin a new period."""
         self.frames, self.first, self.last, self.latencies = 0, 0.0, 0.0, []
 
 
@@ -84,7 +85,7 @@ class Listener(asyncio.Protocol):
 async def listening(
     port: int, requests: Sequence[bytes], tally: Tally
 ) -> AsyncIterator[list[Listener]]:
-    """So many open streams, opened by the hundreds."""
+    """Yield a listener for each request, opened by the hundreds."""
     loop, made = asyncio.get_running_loop(), list[Listener]()
     for begin in range(0, len(requests), CONNECTING):
         connecting = [
@@ -105,7 +106,7 @@ async def listening(
 
 
 async def until(reached: Callable[[], bool], seconds: float) -> bool:
-    """Whether something came true in time."""
+    """Wait until a condition is true; return whether it is within `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         if reached() or time.monotonic() > deadline:
@@ -114,7 +115,7 @@ async def until(reached: Callable[[], bool], seconds: float) -> bool:
 
 
 async def at_rate(rate: float, seconds: float, act: Callable[[], Awaitable[T]]) -> list[T]:
-    """Act so often a second, whatever becomes of it; returns what came of it."""
+    """Call `act` at a fixed rate without waiting for its results; return the results."""
     start, tasks = time.perf_counter(), list[asyncio.Future[T]]()
     for nth in range(round(rate * seconds)):
         await asyncio.sleep(start + nth / rate - time.perf_counter())
@@ -124,7 +125,7 @@ async def at_rate(rate: float, seconds: float, act: Callable[[], Awaitable[T]]) 
 
 @contextmanager
 def many_files() -> Iterator[None]:
-    """As many sockets as the system grants."""
+    """Raise the limit of open files to the highest allowed one until the block ends."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

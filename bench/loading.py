@@ -1,4 +1,4 @@
-"""A long stream from cold: its nearest snapshot, and up to 499 events after it."""
+"""Measures the loading of a long stream that is not cached: its nearest snapshot and up to 499 events after it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from domain.writer.command_bus import Bus
 from domain.writer.message import Message
 
 SCHEMA = "executions"
-EVENTS = 10_496  # the last of them as far from a snapshot as can be
+EVENTS = 10_496  # so that the last event is as far from a snapshot as possible
 LOADS = 200
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Streams of as many events: one of progress alone, one of very many steps."""
+    """Measure two streams of as many events: one with updates of the progress only, one with very many steps."""
     events = plan.count(EVENTS)
     progress = [UpdateProgress(progress=number % 100) for number in range(events)]
     steps = [

@@ -1,4 +1,4 @@
-"""What processes cost, as the kernel counts it in /proc."""
+"""Reads the CPU time and the memory of processes from /proc."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ PROC = Path("/proc")
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process, its living descendants, and those of its dead that it has reaped."""
+    """Return the CPU time of a process, of its running descendants, and of the ended children that it has reaped."""
     return sum(map(_own_seconds, [pid, *_descendants(pid)]))
 
 
 def own_cpu_seconds() -> float:
-    """CPU time of this process alone."""
+    """Return the CPU time of this process alone."""
     times = os.times()
     return times.user + times.system
 
 
 def busy_seconds() -> float:
-    """CPU time that the whole machine has spent, ours and all others'."""
+    """Return the CPU time that all processes of the machine have used."""
     user, nice, system, _, _, irq, softirq, steal = _machine_ticks()
     return (user + nice + system + irq + softirq + steal) / TICKS
 
 
 def peak_memory(pid: int) -> int:
-    """The most memory a process ever had resident, in bytes."""
+    """Return the peak resident memory of a process, in bytes."""
     return _memory(pid, "VmHWM:")
 
 
 def resident_memory(pid: int) -> int:
-    """The memory that a process has resident now, in bytes."""
+    """Return the resident memory of a process, in bytes."""
     return _memory(pid, "VmRSS:")
 
 
 def shared_memory(pid: int) -> int:
-    """The memory of a process, in bytes; of pages that several have, each has a part (PSS)."""
+    """Return the memory of a process, in bytes; shared pages are divided among the processes that have them (PSS)."""
     return _kilobytes(PROC / str(pid) / "smaps_rollup", "Pss:") * 1024
 
 
 def children(pid: int) -> list[int]:
-    """The living descendants of a process."""
+    """Return the ids of the running descendants of a process."""
     return list(_descendants(pid))
 
 
 def command_line(pid: int) -> str:
-    """What a process was started with."""
+    """Return the command line of a process."""
     return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
@@ -72,7 +72,7 @@ def _machine_ticks() -> list[int]:
 
 
 def _fields(pid: int | str) -> list[str]:
-    # The second field is the program's name in brackets, and may hold anything.
+    # The second field is the program's name in brackets, which may have any characters.
     return (PROC / str(pid) / "stat").read_text().rpartition(") ")[2].split()
 
 
@@ -97,24 +97,21 @@ def _descendants(pid: int) -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU seconds of each named process over a stretch of time, and of everybody else."""
+    """The CPU seconds of each named process during a period, those of all other processes, and the length of the period."""
 
     of: dict[str, float]
     others: float
     elapsed: float
 
     def per(self, count: int) -> str:
-        """`CPU each: server 84, PostgreSQL 31, client 12 µs; others took 2 % of the machine`."""
+        """Return a text such as `CPU each: server 84, PostgreSQL 31, client 12 µs; others took 2 % of the machine`."""
         parts = (f"{name} {seconds / max(count, 1) * 1e6:.0f}" for name, seconds in self.of.items())
         share = self.others / self.elapsed / (os.cpu_count() or 1)
         return f"CPU each: {', '.join(parts)} µs; others took {share:.0%} of the machine"
 
 
 class Meter:
-    """Reads the CPU time of named processes at its making, and again at `costs`.
-
-    This process is `client`.
-    """
+    """Measures the CPU time of named processes from its creation to the call of `costs`. This process is added as `client`."""
 
     def __init__(self, **pids: int | Iterable[int]) -> None:
         self._pids = {

@@ -1,4 +1,4 @@
-"""A great many executions that differ in all that lists are filtered and sorted by."""
+"""Commands for very many executions, which differ in all fields by which lists are filtered and sorted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST_DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 async def prepare(service: Service) -> None:
-    """The users, services and orders that the executions refer to."""
+    """Create the users, services and orders to which the executions refer."""
     for user in (*CUSTOMERS, *PROVIDERS):
         given = {"$id": user, "name": user, "kind": "organization"}
         await service.call("POST", "/users", given, 201)
@@ -33,7 +33,7 @@ async def prepare(service: Service) -> None:
 
 
 def lives(first: int, until: int, total: int) -> Iterator[Item]:
-    """The commands of the executions with these numbers, of so many over 60 days."""
+    """Yield the commands of the executions with these numbers, of `total` executions over 60 days."""
     every = timedelta(days=DAYS) / total
     for number in range(first, until):
         yield from _vary(life(number, FIRST_DAY + number * every), number)
@@ -49,9 +49,9 @@ def _vary(items: list[Item], number: int) -> Iterator[Item]:
 
 
 def creation(number: int) -> Item:
-    """In what the creation of the execution with a number differs from others."""
+    """Return the members in which the creation of the execution with a number differs from others."""
     service = SERVICES[number % len(SERVICES)]
-    # By another measure than the service: each customer has executions of each.
+    # By another divisor than the service, so that each customer has executions of each service.
     customer = CUSTOMERS[number * 7 // 11 % len(CUSTOMERS)]
     made: dict[str, Any] = {
         "order": _order(service, customer),

@@ -1,4 +1,4 @@
-"""What was measured, beside what it should reach: as a table, and as JSON."""
+"""Measurements and their targets, printed as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 class Target(NamedTuple):
-    """A bound to reach: `Target("≥", 25_000)`."""
+    """A bound that a measurement should meet, such as `Target("≥", 25_000)`."""
 
     compare: Literal["≥", "≤"]
     bound: float
@@ -25,7 +25,7 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measured quantity: a sample for each repetition, whose median counts."""
+    """A measured quantity, with a sample for each repetition; the median is its value."""
 
     name: str
     unit: str
@@ -56,7 +56,7 @@ class Measurement:
 
 @dataclass(slots=True)
 class Report:
-    """The measurements of one run, by section."""
+    """The measurements of a run, by section."""
 
     sections: dict[str, list[Measurement]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ def _table(name: str, measurements: Sequence[Measurement]) -> Table:
 
 
 def number(value: float) -> str:
-    """Three digits that mean something: `12 345`, `84.1`, `0.52`."""
+    """Return a number as text with about three significant digits: `12 345`, `84.1`, `0.52`."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

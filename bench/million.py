@@ -1,4 +1,4 @@
-"""A service with a great many executions: how fast it fills, what lists take then, and how large it is.
+"""Measures a service with a million executions: how fast it fills, the times of lists, and its size.
 
 Unlike the other sections it measures no limit beside the product, and each list is loaded once: figures
 of two runs compare only where both had the machine to themselves.
@@ -25,9 +25,9 @@ from bench.stand import Server, Stand
 TENTHS = 10
 A_PAGE = 50
 SMALLEST = 20_000
-"""Of fewer executions a list of a service has not a thousand pages."""
+"""The executions below which the list of a service would have less than a thousand pages."""
 SHORT = 0.2
-"""Of the seconds of a load: there are more than a hundred."""
+"""The share of a load's seconds for which each list is loaded, because there are more than a hundred lists."""
 FAR = "SELECT head.position - min(b.position), head.position FROM executions.head, executions.bookmarks AS b GROUP BY 2"
 SIZES = """SELECT CASE WHEN c.relname LIKE 'executions%' THEN 'rows of the view of executions'
         WHEN c.relname LIKE 'execution%' THEN 'documents and states of it'
@@ -38,7 +38,7 @@ SIZES = """SELECT CASE WHEN c.relname LIKE 'executions%' THEN 'rows of the view 
 
 
 def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
-    """The section for so many executions."""
+    """Return the section for so many executions."""
 
     def measure(stand: Stand, plan: Plan, report: Report) -> None:
         count = max(plan.count(executions), SMALLEST)
@@ -79,7 +79,7 @@ def _fill(service: Service, conninfo: str, count: int) -> list[Measurement]:
 
 
 def _far(conninfo: str) -> tuple[int, int]:
-    """How far the slowest view is behind, and how long the log is."""
+    """Return the lag of the slowest view in events, and the last position of the log."""
     with psycopg.connect(conninfo) as connection:
         row = connection.execute(FAR).fetchone()
     assert row is not None
@@ -96,7 +96,7 @@ def _sizes(connection: psycopg.Connection, count: int) -> list[Measurement]:
 
 
 def _memory(server: Server) -> list[Measurement]:
-    """What the service takes after all that was written, process by process."""
+    """Measure the memory of the service after all commands, for each process and in total."""
     work = [pid for pid in children(server.pid) if "api.work_process" in command_line(pid)]
     sizes = {"server": [server.pid], "work process": work, "service": [server.pid, *work]}
     return [

@@ -1,9 +1,10 @@
-"""What old events take in files of the archive, and how long it takes to read them from there.
+"""Measures the size of old events in files of the archive, and the time to read them from there.
 
     python -m bench.past_events EVENTS [sealed] [URL]
 
-Executions live 20 events long, 256 of them at a time, each event with 240 bytes of JSON: words and numbers that differ, or,
-`sealed`, half of it ciphertext. The archive is a folder, or the empty bucket of a URL. Prints one JSON object. It needs the libraries of the extra `archive`.
+Executions have 20 events each, and 256 executions are active at a time. An event has 240 bytes of JSON with different
+words and numbers; with `sealed`, half of it is ciphertext. The archive is a folder, or the empty bucket of a URL. Prints
+one JSON object. The libraries of the extra `archive` are needed.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ SIZES = """SELECT pg_total_relation_size('events'), pg_total_relation_size('even
 
 
 def payload(chance: random.Random, version: int, *, sealed: bool) -> bytes:
-    """JSON of 240 bytes, like that of a step that was completed."""
+    """Return 240 bytes of JSON, like those of a completed step."""
     output: Any = {"found": chance.randrange(10_000), "score": round(chance.random(), 4)}
     if sealed:
         ciphertext = urlsafe_b64encode(chance.randbytes(PAYLOAD * 3 // 8)).decode()
@@ -82,7 +83,7 @@ def payload(chance: random.Random, version: int, *, sealed: bool) -> bytes:
 
 
 async def append(store: Store, events: int, *, sealed: bool) -> list[str]:
-    """Append so many events; the executions that have ended."""
+    """Append so many events; return the streams of the executions that have ended."""
     chance = random.Random(7)  # noqa: S311 - the same each time
     rows: Iterable[EventRow] = (
         row._replace(data=payload(chance, row.version, sealed=sealed))
@@ -97,11 +98,13 @@ async def append(store: Store, events: int, *, sealed: bool) -> list[str]:
 
 
 async def read_pages(store: Store, streams: list[str], *, fresh: bool) -> list[float]:
-    """The milliseconds of pages of histories; `fresh`: with nothing at hand."""
+    """Return the milliseconds that pages of histories take; with `fresh`, the cache of archived blocks is emptied before
+    each.
+    """
     history, taken = History(store), []
     for stream in streams:
         if fresh:
-            reader.BLOCK_CACHE = reader._BlockCache()  # noqa: SLF001 - as another process finds it
+            reader.BLOCK_CACHE = reader._BlockCache()  # noqa: SLF001 - an empty cache, as in a new process
         began = time.perf_counter()
         page = await history.events(stream)
         assert page.envelopes
@@ -110,7 +113,7 @@ async def read_pages(store: Store, streams: list[str], *, fresh: bool) -> list[f
 
 
 async def catch_up(store: Store, until: int) -> float:
-    """Events a second of somebody who reads the log from its beginning."""
+    """Read the log from its beginning to a position; return the events per second."""
     began, after = time.perf_counter(), 0
     while after < until:
         after = (await store.read(after, PAGE))[-1].position
@@ -120,7 +123,7 @@ async def catch_up(store: Store, until: int) -> float:
 async def measure(
     conninfo: str, url: str, folder: Path, events: int, *, sealed: bool
 ) -> dict[str, Any]:
-    """All of it."""
+    """Append events, measure reads, archive the events, and measure reads again."""
     migrate_log(conninfo, SCHEMA)
     preparation.migrate(conninfo, SCHEMA)
     store = Store(conninfo, SCHEMA, registry.codec(), Keyring(Vault(os.urandom(32))))
@@ -147,7 +150,7 @@ async def measure(
 
 
 async def archive(conninfo: str, url: str, folder: Path, store: Store) -> dict[str, Any]:
-    """Archive what can be, and say what that took."""
+    """Archive all events that may be archived; return sizes and times."""
     async with await psycopg.AsyncConnection.connect(
         conninfo, autocommit=True, options=session_options(SCHEMA)
     ) as connection:
@@ -175,7 +178,7 @@ async def archive(conninfo: str, url: str, folder: Path, store: Store) -> dict[s
 
 
 def percentiles(taken: list[float]) -> dict[str, float]:
-    """In milliseconds."""
+    """Return the median and the 99th percentile of times in milliseconds."""
     return {f"p{share}": round(percentile(sorted(taken), share / 100), 2) for share in (50, 99)}
 
 

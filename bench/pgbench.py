@@ -1,8 +1,8 @@
-"""The limit for recording: PostgreSQL's own load generator, one row a transaction.
+"""The limit for recording: PostgreSQL's own load generator with one row per transaction.
 
-It inserts what the service inserts: same table, same indexes, same trigger, rows of the same
-size. `free` takes positions from a sequence, which leaves holes and lets readers lose events: no
-store can be faster. `dense` takes them from the row `head`, as the service does.
+It inserts rows of the same size as the service into the same table, with the same indexes and trigger. `free` takes
+positions from a sequence, which leaves gaps and lets readers miss events: no store can be faster. `dense` takes them from
+the row `head`, as the service does.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from domain.eventlog.migrations import migrate_log
 SCHEMA = "executions"
 PASSWORD = "bench"  # noqa: S105 - of a database that lives for minutes, behind a private socket
 CHEAP_LOGIN = f"SET scram_iterations = 1; CREATE ROLE bench SUPERUSER LOGIN PASSWORD '{PASSWORD}'"
-"""Hundreds of clients would spend seconds proving that they know a good password."""
+"""A cheap password check: hundreds of clients would else spend seconds of CPU time on logging in."""
 CONNECTING = 3
-"""Seconds that its clients take to connect: part of the time it runs, not of its rate."""
+"""Seconds that the clients take to connect. pgbench counts them as part of its time, but not of its rate."""
 ROW = """:position, :version, now(), 'execution/exec_' || :run || '_' || :client_id,
     'execution.progress', :meta, convert_to(:payload, 'UTF8')"""
 INSERT = "INSERT INTO events (notification_id, originator_version, at, originator_id, topic, meta, state)"
@@ -47,7 +47,7 @@ TPS = re.compile(r"tps = ([\d.]+)")
 
 
 class PgBench:
-    """pgbench on a database that has the log's tables."""
+    """Runs pgbench on a database with the tables of the log."""
 
     def __init__(self, conninfo: str, folder: Path) -> None:
         migrate_log(conninfo, SCHEMA)
@@ -63,7 +63,7 @@ class PgBench:
         self._runs = 0
 
     def rate(self, kind: Kind, clients: int, seconds: float) -> float:
-        """Transactions per second."""
+        """Run pgbench; return the transactions per second."""
         self._runs += 1
         variables = {"version": "0", "run": str(self._runs), "meta": META, "payload": PAYLOAD}
         done = subprocess.run(

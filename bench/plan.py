@@ -1,4 +1,4 @@
-"""How long and how often."""
+"""The plan of a run: how long and how often each load runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Executions to measure on, made over HTTP like any client makes them."""
+"""Creates the executions that are measured, over HTTP as any client does."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from bench.client import Answer, Caller, caller, request
 from bench.events import CUSTOMER, PROVIDER
 
 A_CALL = 500
+"""Commands in a call of `POST /commands`."""
 CALLS_AT_ONCE = 3
 SERVICES = [f"service-{number}" for number in range(10)]
 DAYS = 60
+"""Days over which the executions are created."""
 STEPS = ("collect", "decide")
 FATES = ("complete", "complete", "complete", "complete", "complete", "fail", "fail", "cancel", None)
-"""What becomes of an execution, by its number."""
+"""The commands that end executions, by their number; None: the execution keeps running."""
 Item = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service, as a client sees it."""
+    """A client's view of a running service: its port and a token."""
 
     port: int
     token: str
@@ -40,7 +42,7 @@ class Service:
             yield connection
 
     async def call(self, method: str, path: str, body: object = None, expect: int = 200) -> Answer:
-        """One call on a connection of its own."""
+        """Send a request on a connection of its own, and return the answer."""
         async with self.connect() as connection:
             return await connection.call(self.request(method, path, body), expect)
 
@@ -48,7 +50,7 @@ class Service:
         return self.request("POST", f"/executions/{execution}/progress", {"progress": value})
 
     async def prepare(self) -> None:
-        """The users, services and orders that the executions refer to."""
+        """Create the users, services and orders to which the executions refer."""
         for user in (CUSTOMER, PROVIDER):
             given = {"$id": user, "name": user, "kind": "organization"}
             await self.call("POST", "/users", given, 201)
@@ -59,20 +61,20 @@ class Service:
             await self.call("POST", "/orders", given, 201)
 
     async def running(self, prefix: str, count: int) -> list[str]:
-        """So many executions that run; returns their ids."""
+        """Create `count` running executions; return their ids."""
         made = [f"{prefix}-{number}" for number in range(count)]
         await self.send(_creation(name, number) for number, name in enumerate(made))
         return made
 
     async def populate(self, count: int) -> int:
-        """Whole lives of so many executions over 60 days; returns the last position."""
+        """Record whole lives of `count` executions, spread over `DAYS`; return the last position."""
         start = datetime.now(UTC) - timedelta(days=DAYS + 1)
         every = timedelta(days=DAYS) / count
         lives = (life(number, start + number * every) for number in range(count))
         return await self.send(item for items in lives for item in items)
 
     async def send(self, items: Iterator[Item]) -> int:
-        """Send commands by the hundreds; returns the last position. Raises where one is refused."""
+        """Send commands in calls of about `A_CALL`; return the last position. Raises RuntimeError if one is refused."""
         calls, last = _calls(items), 0
 
         async def work(connection: Caller) -> None:
@@ -90,25 +92,25 @@ class Service:
         return last
 
     async def visible(self, position: int) -> None:
-        """Wait until the lists and the analytics go as far as a position."""
+        """Wait until the lists and the analytics have reached a position."""
         async with self.connect() as connection:
             for path in ("/executions?limit=1", "/analytics/executions?"):
                 wanted = self.request("GET", f"{path}&minPosition={position}")
                 while (await connection.call(wanted, None)).status == 504:
-                    pass  # the service has waited for some seconds already
+                    pass  # the service itself waits for some seconds before it answers
 
 
 def check_all(body: bytes, expected: int) -> int:
-    """How many commands of a call were taken. Raises where not all of them were."""
-    taken = body.count(b'"status":20')
-    if taken != expected:
+    """Return the number of recorded commands in an answer. Raises RuntimeError if it is not the expected one."""
+    recorded = body.count(b'"status":20')
+    if recorded != expected:
         refused = [item for item in orjson.loads(body) if item["status"] >= 300]
         raise RuntimeError(f"{len(refused)} of {expected} commands were refused: {refused[:1]}")
-    return taken
+    return recorded
 
 
 def life(number: int, begun: datetime) -> list[Item]:
-    """The commands of one execution, most of them to its end."""
+    """Return the commands of one execution; most executions end."""
     name, fate = f"execution-{number:06}", FATES[number % len(FATES)]
     ended = begun + timedelta(seconds=60 + number % 3_600)
     items = [_creation(name, number, begun)]
@@ -158,7 +160,7 @@ def _text(at: datetime) -> str:
 
 
 def _calls(items: Iterator[Item]) -> Iterator[list[Item]]:
-    # A call ends where an execution's commands end: calls are under way side by side.
+    # A call has all commands of its executions, because several calls are sent at the same time.
     part: list[Item] = []
     for item in items:
         if len(part) >= A_CALL and item["command"] == "create":

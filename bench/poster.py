@@ -1,4 +1,4 @@
-"""A bare client: `python -m bench.poster URL FILE` posts each text of a JSON list, as many at once as the service."""
+"""A bare client: `python -m bench.poster URL FILE` posts each text of a JSON list, over as many connections as the service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADERS = [("content-type", "application/json")]
 
 
 async def post(url: str, bodies: list[str]) -> None:
-    """Post them all."""
+    """Post all bodies."""
     waiting = iter(bodies)
 
     async def some(pool: httpcore.AsyncConnectionPool) -> None:

@@ -1,4 +1,4 @@
-"""Lists, searches and analytics over 100 000 executions, by four clients at once."""
+"""Measures lists, searches and analytics over 100 000 executions, with four clients."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ EXECUTIONS = 100_000
 CLIENTS = 4
 LAST_PAGE = 1_000
 AROUND = 8
-"""So many pages before the last are asked for in turn, so that no single one is always warm."""
+"""Pages up to the last one that are requested in turn, so that not the same page is always cached."""
 ENDED = {"status": {"$in": ["completed", "failed"]}}
 LATER = {"metadata.createdAt": {"$gte": "2000-01-01T00:00:00.000Z"}}
 FREE = {"metadata.number": {"$gte": 100}}
 
 
 class Query(NamedTuple):
-    """A list that can be paged."""
+    """A list that is read page by page."""
 
     name: str
     method: str
@@ -38,8 +38,8 @@ class Query(NamedTuple):
 
     def request(self, service: Service, limit: int, cursor: str | None) -> bytes:
         joint = "&" if "?" in self.path else "?"
-        rest = f"&cursor={quote(cursor)}" if cursor else ""
-        return service.request(self.method, f"{self.path}{joint}limit={limit}{rest}", self.body)
+        after = f"&cursor={quote(cursor)}" if cursor else ""
+        return service.request(self.method, f"{self.path}{joint}limit={limit}{after}", self.body)
 
 
 QUERIES = (
@@ -52,7 +52,7 @@ ANALYTICS = ("", "?by=status", "?by=day", f"?service={SERVICES[0]}&by=assignee")
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """First and thousandth page of each query, then the analytics."""
+    """Measure the first and the thousandth page of each query, then the analytics."""
     service, server = stand.once("lives", lambda: populate(stand, plan))
     limit = plan.count(50)  # as many pages, whatever the number of executions
     measurements: list[Measurement] = []
@@ -69,7 +69,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
 
 
 def populate(stand: Stand, plan: Plan) -> tuple[Service, Server]:
-    """A service that has lived through all those executions."""
+    """Start a service and record all those executions."""
     service, server = prepare(stand, "lives")
 
     async def live() -> None:
@@ -80,7 +80,7 @@ def populate(stand: Stand, plan: Plan) -> tuple[Service, Server]:
 
 
 async def pages(service: Service, query: Query, limit: int) -> tuple[bytes, list[bytes]]:
-    """The requests of the first page and of the pages up to the thousandth, following cursors."""
+    """Return the request of the first page, and those of the last pages up to the thousandth, by following cursors."""
     first = query.request(service, limit, None)
     requests = [first]
     async with service.connect() as connection:

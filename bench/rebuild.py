@@ -1,4 +1,4 @@
-"""Rebuild of a view from the whole log, while the service goes on."""
+"""Measures the rebuild of a view from the whole log, while the service is running."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVENTS = "SELECT position FROM executions.head"
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """The whole command, from its start to its end."""
+    """Measure the command `executions rebuild`, from its start to its end."""
     stand.once("lives", lambda: populate(stand, plan))
     conninfo = stand.conninfo("lives")
     with psycopg.connect(conninfo) as connection:

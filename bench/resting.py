@@ -1,4 +1,4 @@
-"""Many idle logs in one process: how long it takes to begin, what they cost, and what the first request to one costs."""
+"""Measures many idle logs in one process: the time of a start, their costs, and the time of the first request to one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from bench.stand import Server, Stand
 LOGS = 1_000
 MAKES_WITHIN, STARTS_WITHIN = 7_200.0, 600.0
 IDLE_AFTER = 80.0
-"""Seconds: what was open is closed by then, and connections that nothing uses are gone."""
+"""Seconds after which open logs and unused connections are closed."""
 AWAKE = 20
-"""Logs that are asked for, one after the other."""
+"""Logs that are requested, one after the other."""
 MB = 1e6
 OWNED = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
     AND objid = (hashtext('all work')::bigint & 4294967295)::oid"""
@@ -30,7 +30,7 @@ CONNECTIONS = """SELECT count(*) FROM pg_stat_activity
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """With no log beside that of the settings, and with many."""
+    """Measure a server with a single log, and one with many logs beside it."""
     count = plan.count(LOGS)
     names = [f"log-{number:04}" for number in range(count)]
     file, conninfo = stand.folder / "logs.json", stand.database("resting")
@@ -63,7 +63,7 @@ def _begin(stand: Stand, conninfo: str) -> Server:
 
 
 def _until_owned(conninfo: str, count: int, within: float) -> float:
-    """How long it takes until so many logs are worked for."""
+    """Wait until so many logs have a process that does their work; return the seconds that it took."""
     begun = time.perf_counter()
     with psycopg.connect(conninfo, autocommit=True) as connection:
         while (owned := _number(connection, OWNED)) < count:
@@ -83,7 +83,7 @@ def _number(connection: psycopg.Connection, query: str) -> int:
 def _cost(
     server: Server, conninfo: str, count: int, before: float = 0.0
 ) -> tuple[float, Sequence[Measurement]]:
-    """The memory of server and work process, and measurements."""
+    """Return the memory of server and work process together in MB, and the measurements of an idle period."""
     works = next(pid for pid in children(server.pid) if "api.work_process" in command_line(pid))
     pids = {"server": server.pid, "work process": works}
     memory = {name: shared_memory(pid) / MB for name, pid in pids.items()}
@@ -115,7 +115,7 @@ def _cost(
 
 
 def _own(pid: int, works: int) -> float:
-    """The seconds of a process; those of the work process are no part of the server's."""
+    """Return the CPU seconds of a process; those of the work process are not counted as the server's."""
     return cpu_seconds(pid) - (cpu_seconds(works) if pid != works else 0.0)
 
 

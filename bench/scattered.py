@@ -1,4 +1,4 @@
-"""One list of two logs, each with a server of its own, beside the list of one of them."""
+"""Measures one list of two logs, each with a server of its own, beside the list of one of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LISTS = {ONE: "/executions?limit=50", BOTH: "/cells/executions?limit=50"}
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Both lists in turns, asked of the first server."""
+    """Measure both lists in turns; both are requested from the first server."""
     ports = [free_port() for _ in LOGS]
     cells = ",".join(
         f"{log}=http://127.0.0.1:{port}" for log, port in zip(LOGS, ports, strict=True)

@@ -1,8 +1,8 @@
-"""The list of a customer to whom one of a hundred executions belongs, beside the same list of the administrator.
+"""Measures the list of a customer who has one of a hundred executions, beside the same list of the administrator.
 
-The newest executions are made over HTTP: they are created as they run, and all but every ninth are cancelled. The others are
-copies of the rows of those that have ended, each of an earlier time, in the table that lists search: no page that is asked
-for shows them, but they are filtered, sorted and counted.
+The newest executions are created over HTTP as running ones, and all but every ninth are cancelled. The others are copies
+of the rows of ended executions, with earlier times, in the table that lists search. No requested page shows the copies,
+but they are filtered, sorted and counted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LISTS = {
 
 
 class Caller(NamedTuple):
-    """Who asks which server, and the parameters that it adds."""
+    """A server, a client of it with its token, and the query parameters that the client adds."""
 
     server: Server
     service: Service
@@ -51,7 +51,7 @@ class Caller(NamedTuple):
 
 
 def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
-    """The section for so many executions."""
+    """Return the section for so many executions."""
 
     def measure(stand: Stand, plan: Plan, report: Report) -> None:
         conninfo = stand.database("scoped")
@@ -79,7 +79,7 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
 
 
 def _fill(service: Service, conninfo: str, count: int) -> tuple[int, list[Measurement]]:
-    """How many there are then, and how long that took."""
+    """Create the executions; return their number, and the measurements of the time that it took."""
     made = min(MADE, count)
     uvloop.run(many_lives.prepare(service))
     started = time.perf_counter()
@@ -107,7 +107,7 @@ def _lives(count: int) -> Iterator[Item]:
 
 
 def _number(conninfo: str) -> int:
-    """How many executions the customer has."""
+    """Return the number of executions of the customer."""
     with psycopg.connect(conninfo) as connection:
         row = connection.execute(OWN, (CUSTOMER,)).fetchone()
     assert row is not None

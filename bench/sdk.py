@@ -1,6 +1,6 @@
-"""The Python SDK: single commands beside bare httpx2, buffered steps, and what a watcher costs.
+"""Measures the Python SDK: single commands beside bare httpx2, buffered steps, and the memory of a watcher.
 
-All run in one process beside the service, one request after the other, as a program's own calls do.
+All run in this process, one request after the other, as the calls of a program would.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAGE = resource.getpagesize()
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """All of it, on one service."""
+    """Measure commands, steps and watchers on one service."""
     server = stand.serve(stand.database("sdk"))
     url = f"http://127.0.0.1:{server.port}"
     with Client(url, stand.token, spool=str(stand.folder / "spool")) as client:
@@ -40,7 +40,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
 
 
 def _commands(stand: Stand, plan: Plan, client: Client, url: str) -> list[Measurement]:
-    """Progress of one execution, in turns by each."""
+    """Measure updates of one execution's progress, by httpx2 and by the SDK in turns."""
     run = client.executions.create(order="order-1", service="sdr", status="running")
     headers = {"Authorization": f"Bearer {stand.token}", "Content-Type": "application/json"}
     bare, ours = list[Pace](), list[Pace]()
@@ -75,7 +75,7 @@ def _commands(stand: Stand, plan: Plan, client: Client, url: str) -> list[Measur
 
 
 class Pace(NamedTuple):
-    """Commands a second, and the microseconds of CPU time that one takes here."""
+    """The commands per second, and the microseconds of this process's CPU time for each."""
 
     rate: float
     cpu: float
@@ -92,7 +92,7 @@ def _pace(call: Callable[[int], None], seconds: float) -> Pace:
 
 
 def _steps(plan: Plan, client: Client) -> list[Measurement]:
-    """Steps of executions of a hundred each: recorded, and until the service has them."""
+    """Measure buffered steps, a hundred per execution: how fast they are recorded, and until the service has them."""
     amount = plan.count(STEPS)
     recorded, sent = list[float](), list[float]()
     for _ in range(plan.repetitions):
@@ -125,7 +125,7 @@ def _watchers(stand: Stand, plan: Plan, client: Client, url: str) -> list[Measur
 
 
 async def _watcher(stand: Stand, client: Client, url: str) -> float:
-    """What each of many watchers adds to this process, once each has had its first frame."""
+    """Return the memory that each of many watchers adds to this process, after each has received its first frame, in KB."""
     run = client.executions.create(order="order-1", service="sdr", id=f"watched-{uuid4()}")
     async with AsyncClient(url, stand.token) as watching:
         streams = [watching.executions.watch(run.id)]

@@ -1,7 +1,7 @@
-"""What a measurement stands on: a PostgreSQL, databases, and servers as processes of their own.
+"""The stand of the benchmarks: a PostgreSQL, its databases, and servers as processes of their own.
 
-All live in one temporary folder. Whatever happens, the processes are ended by their ids and the
-folder is removed.
+All files are in one temporary folder. At the end, also after errors, the processes are ended by their ids and the folder
+is removed.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ BIN = Path(sys.executable).parent
 STARTS_WITHIN = 60.0
 ENDS_WITHIN = 30.0
 CONNECTIONS = {"max_connections": "400"}
-"""The one parameter that differs from the product's: pgbench takes a connection for each client."""
+"""The only PostgreSQL setting that differs from the product's: pgbench needs a connection for each client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process that answers HTTP on a port of this machine."""
+    """A process that serves HTTP on a local port."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -49,7 +49,7 @@ class Server:
 
 
 class Stand:
-    """One PostgreSQL with default durability, and what is started beside it."""
+    """One PostgreSQL with default durability, and the processes that are started beside it."""
 
     def __init__(self, folder: Path, postgres: EmbeddedPostgres, stack: ExitStack) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Stand:
         self._made: dict[str, Any] = {}
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What several sections share: made by the first that needs it."""
+        """Return an object that several sections share; the first call makes it."""
         if name not in self._made:
             self._made[name] = make()
         made: T = self._made[name]
@@ -72,22 +72,22 @@ class Stand:
         return running.pid
 
     def database(self, name: str) -> str:
-        """Make an empty database; returns how to connect to it."""
+        """Create an empty database; return its connection string."""
         with psycopg.connect(self._postgres.conninfo(), autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         return self.conninfo(name)
 
     def conninfo(self, name: str) -> str:
-        """How to connect to a database made before."""
+        """Return the connection string of a database that was created before."""
         return self._postgres.conninfo(name)
 
     def checkpoint(self) -> None:
-        """Write out what is dirty, so that no measurement pays for the one before."""
+        """Write dirty pages to the disk, so that a measurement does not include the work of the previous one."""
         with psycopg.connect(self._postgres.conninfo(), autocommit=True) as connection:
             connection.execute("CHECKPOINT")
 
     def environment(self, conninfo: str, data_dir: str = "service") -> dict[str, str]:
-        """What the service's programs need to find this database."""
+        """Return the environment in which the programs of the service use this database."""
         given = {
             "DATA_DIR": str(self.folder / data_dir),
             "DATABASE_URL": conninfo,
@@ -106,9 +106,11 @@ class Stand:
         port: int | None = None,
         **settings: str,
     ) -> Server:
-        """Start the service on a database, and wait until it is ready; that of another `checkout`
-        in its own environment, or a `module` in the place of the program. Settings are such as `LOG`: a log with a
-        name has a data directory of its own.
+        """Start the service on a database, and wait until it is ready.
+
+        `checkout` is another checkout, whose program is started in its own environment; `module` is a module that is
+        started instead of the program. Settings are given without their prefix, such as `LOG`; a log with a name has a
+        data directory of its own.
         """
         port = port or free_port()
         program = BIN if checkout is None else checkout / ".venv" / "bin"
@@ -123,9 +125,7 @@ class Stand:
         return self._start(command, port, "/readyz", environment, checkout or ROOT)
 
     def work(self, conninfo: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Start a process that keeps the views, fires timers and calls webhooks, with settings such as
-        `AUDITOR_RATE`.
-        """
+        """Start a work process (`executions work`), with settings such as `AUDITOR_RATE`."""
         process = subprocess.Popen(
             (str(BIN / "executions"), "work"),
             env=self.environment(conninfo) | _variables(settings),
@@ -138,7 +138,7 @@ class Stand:
         return process
 
     def run(self, conninfo: str, *arguments: str) -> float:
-        """Run one of the service's programs to its end; how many seconds it took."""
+        """Run a command of the program to its end; return the seconds that it took."""
         started = time.perf_counter()
         done = subprocess.run(
             [BIN / "executions", *arguments],
@@ -154,7 +154,7 @@ class Stand:
         return time.perf_counter() - started
 
     def echo(self, answer: bytes) -> Server:
-        """Start the bare echo; it answers with this JSON."""
+        """Start the bare echo, which answers with this JSON."""
         file, port = self.folder / "answer.json", free_port()
         file.write_bytes(answer)
         command = (sys.executable, "-P", "-m", "bench.echo", str(port), str(file))
@@ -167,11 +167,11 @@ class Stand:
         return self._start(command, port, "/", dict(os.environ))
 
     def stop(self, server: Server) -> None:
-        """End a server before the end of everything."""
+        """Stop a server before the end of the stand."""
         end(server.process)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        """End another process before the end of everything."""
+        """End another process before the end of the stand."""
         end(process)
 
     def _start(
@@ -187,8 +187,8 @@ class Stand:
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # ours may be JSON
-            start_new_session=True,  # Ctrl-C reaches us alone, and we end it
+            stdout=subprocess.DEVNULL,  # the benchmark itself may print JSON
+            start_new_session=True,  # so that Ctrl-C reaches only this process, which then ends the server
         )
         self._stack.callback(end, process)
         _wait_until_ready(process, port, path)
@@ -197,7 +197,7 @@ class Stand:
 
 @contextmanager
 def stand() -> Iterator[Stand]:
-    """Set everything up, and clear it away."""
+    """Yield a new stand, and remove it at the end."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="bench-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -208,7 +208,7 @@ def stand() -> Iterator[Stand]:
             yield Stand(folder, postgres, stack)
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # nothing interrupts the clearing away
+                signal.signal(number, signal.SIG_IGN)  # the removal must not be interrupted
 
 
 def _variables(settings: Mapping[str, str]) -> dict[str, str]:
@@ -216,14 +216,14 @@ def _variables(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port that was free just now."""
+    """Return a port that is free at present."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and insist in the end."""
+    """Terminate a process, and kill it if it does not end in time."""
     process.terminate()
     try:
         process.wait(ENDS_WITHIN)
@@ -245,7 +245,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str) ->
 
 
 def _answers(port: int, path: str) -> bool:
-    """Whether it is up: anything but an error of the server counts, as the echo knows no `/`."""
+    """Whether the server answers with a status other than 5xx; the echo has no `/`, so 404 counts, too."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n".encode())
         return client.recv(12)[9:10] in (b"2", b"4")

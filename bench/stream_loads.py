@@ -1,4 +1,4 @@
-"""The loads that streams are measured under."""
+"""The loads under which streams are measured."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SOCKET = (
 
 
 class Delivered(NamedTuple):
-    """One load: deliveries a second, latencies in milliseconds, CPU in microseconds each.
+    """The result of a load: deliveries per second, latencies in milliseconds, and the microseconds of CPU of a delivery.
 
-    A latency begins when the command was sent; `after_answer` where its sender had the answer.
+    A latency begins when the command is sent; `after_answer` begins when its sender gets the answer.
     """
 
     rate: float
@@ -42,14 +42,14 @@ class Delivered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A server to listen to, and a way to make it send events."""
+    """A server whose streams are measured, and the requests that make it send events."""
 
     server: Server
     token: str
     name: str = ""
 
     def stream(self, path: str = "/api/events", *, socket: bool = False, after: int = -1) -> bytes:
-        """The bytes that open a stream."""
+        """Return the request that opens a stream."""
         lines = [
             f"GET {path} HTTP/1.1",
             "host: bench",
@@ -61,7 +61,7 @@ class Ground:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     def events(self, count: int, stamp: int) -> bytes:
-        """The request that makes so many events, all at once."""
+        """Return the request that makes so many events at once."""
         if not self.name:
             return request("POST", f"/?{count}")
         usage = {"tokensUsed": 1, "model": str(stamp)}
@@ -76,7 +76,7 @@ class Ground:
 async def senders(
     ground: Ground, count: int = 16
 ) -> AsyncIterator[Callable[[int], Awaitable[tuple[int, float]]]]:
-    """A way to send events on a few connections."""
+    """Yield a function that sends events on one of a few connections, and returns their time and the latency."""
     async with AsyncExitStack() as stack:
         pool: asyncio.Queue[Caller] = asyncio.Queue()
         for _ in range(count):
@@ -94,7 +94,7 @@ async def senders(
 async def steady(
     ground: Ground, streams: int, rate: float, seconds: float, *, socket: bool = False
 ) -> Delivered:
-    """So many events a second, one by one, to so many streams."""
+    """Send so many events per second, one by one, to so many streams."""
     tally = Tally()
     requests = [ground.stream(socket=socket)] * streams
     if socket:
@@ -113,7 +113,7 @@ async def steady(
 
 
 async def burst(ground: Ground, streams: int, bursts: int) -> Delivered:
-    """All at once to so many streams, again and again."""
+    """Send bursts of events to so many streams."""
     tally, rates = Tally(), list[float]()
     before = cpu_seconds(ground.server.pid)
     requests = [ground.stream()] * streams
@@ -121,7 +121,9 @@ async def burst(ground: Ground, streams: int, bursts: int) -> Delivered:
         await until(lambda: tally.caught_up >= streams, PATIENCE)
         for _ in range(bursts):
             tally.reset()
-            async with senders(ground, 1) as send:  # a new one: the service hangs up on who is idle
+            async with senders(
+                ground, 1
+            ) as send:  # a new connection, as the service closes idle ones
                 await send(BURST)
             await until(lambda: tally.frames >= BURST * streams, PATIENCE)
             rates.append(tally.frames / (tally.last - tally.first))
@@ -145,7 +147,7 @@ def _deliver(tally: Tally, cpu: float, answered: dict[int, float]) -> Delivered:
 async def idle(
     ground: Ground, streams: int, seconds: float, *, socket: bool = False
 ) -> tuple[float, float]:
-    """KiB that an idle stream takes, and the share of a core that all of them take."""
+    """Return the KiB that an idle stream takes, and the percentage of a core that all of them take."""
     tally = Tally()
     before = resident_memory(ground.server.pid)
     requests = [ground.stream(socket=socket)] * streams
@@ -160,7 +162,7 @@ async def idle(
 
 
 async def measure_watching(ground: Ground, names: list[str], events: int) -> float:
-    """Microseconds of CPU that an event costs while each of these executions has a watcher."""
+    """Return the microseconds of CPU for an event while each of these executions has a watcher."""
     tally = Tally()
     requests = [ground.stream(f"/api/executions/{name}/watch") for name in names]
     async with listening(ground.server.port, requests, tally), senders(ground) as send:
@@ -172,7 +174,7 @@ async def measure_watching(ground: Ground, names: list[str], events: int) -> flo
 
 
 async def catch_up(ground: Ground, events: int) -> float:
-    """Events a second that one stream gets from the store."""
+    """Return the events per second that one stream gets from the store."""
     tally = Tally()
     began = time.perf_counter()
     async with listening(ground.server.port, [ground.stream(after=0)], tally):
@@ -183,7 +185,7 @@ async def catch_up(ground: Ground, events: int) -> float:
 
 
 async def beside_catch_up(ground: Ground, seconds: float) -> Delivered:
-    """100 live streams, while another reads the past again and again."""
+    """Measure 100 live streams while another stream reads the past again and again."""
 
     async def reading() -> None:
         while True:
@@ -199,14 +201,14 @@ async def beside_catch_up(ground: Ground, seconds: float) -> Delivered:
 
 
 async def newest(ground: Ground) -> int:
-    """The last position of the log."""
+    """Return the last position of the log."""
     async with caller(ground.server.port) as connection:
         answer = await connection.call(request("GET", "/readyz"))
     return int(str(answer.json()["position"]))
 
 
 async def reconnects(ground: Ground, streams: int) -> float:
-    """Seconds until so many, who come at once and are 100 events behind, have all of it."""
+    """Return the seconds until so many streams, opened at once and 100 events behind, have caught up."""
     tally, head = Tally(), await newest(ground)
     began = time.perf_counter()
     requests = [ground.stream(after=head - 100)] * streams
@@ -218,7 +220,7 @@ async def reconnects(ground: Ground, streams: int) -> float:
 
 
 async def fill(service: Service, name: str, events: int) -> int:
-    """A log of so many events; returns its last position."""
+    """Record so many events; return the last position of the log."""
     commands = [{"command": "recordUsage", "execution": name, "tokensUsed": 1}] * 1_000
     async with service.connect() as connection:
         for _ in range(-(-events // len(commands))):

@@ -1,8 +1,8 @@
-"""Streams beside a bare fan-out of the same bytes: what is delivered, how soon, and what it costs.
+"""Measures streams beside a bare fan-out of the same bytes: rates, latencies and costs of deliveries.
 
-Servers, PostgreSQL and the listeners share the machine, so the same load runs on the bare fan-out
-and on the service in turn. An event carries the time when its command was sent: a latency holds the
-command, the commit and the delivery.
+Servers, PostgreSQL and the listeners share the machine, so the same load runs on the bare fan-out and on the service in
+turns. Each event has the time at which its command was sent, so a latency includes the command, the commit and the
+delivery.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Load = Callable[[], Coroutine[Any, Any, Delivered]]
 
 
 class Row(NamedTuple):
-    """What of a load is shown, and how."""
+    """A row of the report: which value of which load it shows, and its name, unit and target."""
 
     load: str
     what: str
@@ -70,7 +70,7 @@ ROWS = (
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Every measurement in turn."""
+    """Measure the costs of streams, then deliveries, then reads of the past."""
     service, server = prepare(stand, "streams")
     names = uvloop.run(service.running("streams", plan.count(5_000)))
     head = uvloop.run(fill(service, names[0], plan.count(100_000)))
@@ -78,7 +78,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     server = stand.serve(stand.conninfo("streams"))
     ground, bare = Ground(server, stand.token, names[0]), Ground(stand.fanout(), "")
     with many_files():
-        # Memory first: what others have freed would be counted as nothing.
+        # Memory first: memory that other loads have freed would be used again and not be counted.
         report.add("Streams: what they cost", _costs(ground, names, plan))
         report.add("Streams: deliveries", _deliveries(ground, bare, plan))
         report.add("Streams: the past", _past(ground, head, plan))
@@ -106,7 +106,7 @@ def _deliveries(ground: Ground, bare: Ground, plan: Plan) -> list[Measurement]:
 
 
 def _loads(ground: Ground, bare: Ground, seconds: float) -> dict[str, Load]:
-    """By name, in the order in which they run: each beside the bare one."""
+    """Return the loads by name, in the order in which they run: each next to that of the bare fan-out."""
     return {
         "bare": partial(steady, bare, STREAMS, RATE, seconds),
         "sse": partial(steady, ground, STREAMS, RATE, seconds),

@@ -1,4 +1,4 @@
-"""What it costs to know whose a token is: at its first use, and after that."""
+"""Measures the verification of tokens: at their first use, and later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TARGET = Target("≤", 30)
 
 
 def tokens(plan: Plan) -> list[Measurement]:
-    """Microseconds for a token of each kind of key, beside one HMAC of it, which is the least."""
+    """Measure the microseconds for a token of each kind of key, beside one HMAC of the token, which is the lower limit."""
     private: tuple[Any, ...] = (
         new_rsa(65_537, 2_048),
         new_ec(SECP256R1()),

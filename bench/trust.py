@@ -1,8 +1,8 @@
-"""Proofs: how fast the tree grows and the log is checked, and what a proof among many leaves takes.
+"""Measures how fast the tree grows and the log is checked, and the time of a proof among many leaves.
 
-The builder reads the rows of a log that is there and writes tiles and signed heads, as the work process
-does. Its limit, on the same rows, is PostgreSQL that computes their hashes alone, in pages of the same size.
-For proofs among millions of leaves the tree is made of arbitrary hashes, without a log under it.
+The builder reads the rows of an existing log and writes tiles and signed heads, as the work process does. Its limit is
+PostgreSQL computing only the hashes of the same rows, in pages of the same size. For proofs among millions of leaves, the
+tree is made of arbitrary hashes, without a log.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MOVE = "UPDATE head SET position = %s, at = now()"
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """The tree of a log, once for each repetition; then proofs in a large tree; and whose a token is."""
+    """Measure the verification of tokens, the tree of a log, and proofs in a large tree."""
     report.add("Whose a token is", tokens(plan))
     report.add("The tree of a log", _growth(stand, plan))
     report.add("Proofs in a large tree", _proofs(stand, plan))
@@ -162,7 +162,7 @@ def _proofs(stand: Stand, plan: Plan) -> list[Measurement]:
 
 
 async def _plant(conninfo: str, amount: int) -> None:
-    """A tree of arbitrary leaves."""
+    """Store a tree of arbitrary leaves, with a signed head."""
     tree, signer = Tree(), Signer(SECRET, origin_of(log_id(conninfo, SCHEMA)))
     async with connect(conninfo, SCHEMA) as connection:
         while tree.size < amount:

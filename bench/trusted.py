@@ -1,7 +1,7 @@
-"""What rights, scope, sealing and the access log cost together: the same load on two services, in turns.
+"""Measures the cost of rights, scope, sealing and the access log together: the same load on two services, in turns.
 
-One is the product, and the caller has a key of a provider. The other neither seals nor records reads (`bare`), and the
-caller is its administrator, whom no scope limits. Each has a log of its own with the same executions.
+One service is the product, and the caller has the key of a provider. The other one neither seals content nor records
+reads (`bare`), and the caller is its administrator, who has no scope. Each has a log of its own with the same executions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAMES = ("commands", "read")
 
 
 class Side(NamedTuple):
-    """A service, who asks it, and its executions: those that are commanded, and those that are read."""
+    """A service, the client with the caller's token, and the executions that get commands and that are read."""
 
     server: Server
     caller: Service
@@ -36,7 +36,9 @@ class Side(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A kind of request: the requests of one execution, by how many connections, and which share may be lost."""
+    """A kind of request: its requests for one execution, the number of connections, and the percentage of the rate that may
+    be lost.
+    """
 
     name: str
     requests: Callable[[Service, str], list[bytes]]
@@ -71,7 +73,7 @@ KINDS = (
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """Each kind of request, on both in turn."""
+    """Measure each kind of request on both services in turns."""
     ours, bare = _side(stand, "trusted", None), _side(stand, "bare", "bench.bare")
     measurements = [
         measurement for kind in KINDS for measurement in _compare(stand, plan, (bare, ours), kind)
@@ -106,7 +108,7 @@ def _work(execution: str) -> list[dict[str, object]]:
 
 
 class Taken(NamedTuple):
-    """Requests a second, the seconds of CPU that the server took for one, and the costs in words."""
+    """The requests per second, the server's CPU seconds for each, and the costs as text."""
 
     rate: float
     cpu: float
@@ -144,7 +146,7 @@ def _take(stand: Stand, plan: Plan, side: Side, kind: Kind) -> Taken:
 
 
 def _each(side: Side, kind: Kind) -> list[tuple[int, cycle[bytes]]]:
-    """For each connection: commands to executions of its own, reads of all in another order."""
+    """Return the requests of each connection: commands to executions of its own, or reads of all in different orders."""
     names = side.read if kind.is_read else side.commanded
     port, requests = side.caller.port, [kind.requests(side.caller, name) for name in names]
     if not kind.is_read:

@@ -1,4 +1,4 @@
-"""The program `executions` without the access log, to measure what that costs. It is no setting of the product."""
+"""The program `executions` without the access log, to measure its cost. It is not a setting of the product."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from domain.eventlog.access.entry import Access
 
 
 async def skip_recording(self: AccessLog, access: Access) -> None:
-    """Let a read go on at once."""
+    """Record nothing."""
 
 
 AccessLog.record = skip_recording  # type: ignore[method-assign]

@@ -1,9 +1,8 @@
-"""From a command to its effect in the list, while 500 commands arrive each second.
+"""Measures the time from a command to its effect in the list, while 500 commands arrive each second.
 
-A command counts from the moment it was due. One in ten is followed up: its answer names a
-position, and the list is asked for that very execution with `minPosition`, on another connection.
-The command is visible when the list has answered with the value that was sent, so the measurement
-holds the command, the view and the query.
+The time begins when the command is due. One command in ten is followed up: its answer names a position, and another
+connection reads the execution in the list with `minPosition`. The command is visible when the list answers at that
+position, so the time includes the command, the view and the query.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Seen:
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """The stream of commands runs once for each repetition."""
+    """Send the commands and follow them up, once for each repetition."""
     service, server = prepare(stand, "visible")
     names = uvloop.run(service.running("visible", EXECUTIONS))
     runs: list[Seen] = []
@@ -85,7 +84,7 @@ Pool = asyncio.Queue[Caller]
 
 @dataclass(slots=True)
 class Watch:
-    """Sends commands on some connections, and follows them up on others."""
+    """Sends commands on connections of one pool, and follows them up on those of another."""
 
     service: Service
     names: Sequence[str]
@@ -94,7 +93,7 @@ class Watch:
     seen: Seen = field(default_factory=Seen)
 
     async def one(self, nth: int, due: float, *, followed: bool) -> None:
-        """The nth command: each execution's progress goes to and fro."""
+        """Send the nth command, which changes the progress of an execution between two values; follow it up if wanted."""
         name, value = self.names[nth % len(self.names)], 40 + nth // len(self.names) % 2
         async with borrow(self.senders) as connection:
             answer = await connection.call(self.service.progress(name, value))
@@ -116,7 +115,7 @@ class Watch:
 
 
 async def watch(service: Service, names: Sequence[str], seconds: float) -> Seen:
-    """Send at the given rate whatever the answers do, and follow up one command in ten."""
+    """Send commands at a fixed rate, without waiting for answers, and follow up one command in ten."""
     tasks = set[asyncio.Task[None]]()
     async with connections(service) as senders, connections(service) as watchers:
         watch = Watch(service, names, senders, watchers)

@@ -1,4 +1,4 @@
-"""Recording: rows in PostgreSQL, the bus alone, commands over HTTP."""
+"""Measures recording: rows in PostgreSQL, commands to the bus alone, and commands over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Requests = tuple[int, Iterator[bytes]]
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """All of it, one after the other."""
+    """Measure all parts, one after the other."""
     report.add("Log", [growth(stand, plan)])
     report.add("Recording, in process", alone(stand, plan))
     service, server = prepare(stand, "single")
@@ -40,7 +40,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
 
 
 def prepare(stand: Stand, database: str) -> tuple[Service, Server]:
-    """A running service with a catalog, on an empty database."""
+    """Start a service on an empty database, and create its catalog."""
     server = stand.serve(stand.database(database))
     service = Service(server.port, stand.token)
     uvloop.run(service.prepare())
@@ -53,7 +53,7 @@ def growth(stand: Stand, plan: Plan) -> Measurement:
 
 
 def alone(stand: Stand, plan: Plan) -> list[Measurement]:
-    """Run pgbench and the bus in turn, so that what else the machine does hits both."""
+    """Measure pgbench and the bus in turns, so that other load of the machine affects both."""
     bench, conninfo = PgBench(stand.database("pgbench"), stand.folder), stand.database("bus")
     rates: dict[str, list[float]] = {}
     called: dict[int, list[Called]] = {clients: [] for clients in ALONE}
@@ -97,7 +97,7 @@ def _bus_measurements(
 
 
 def over_http(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Measurement]:
-    """The bare echo and the service in turn, with the same requests."""
+    """Measure the bare echo and the service in turns, with the same requests."""
     executions = uvloop.run(service.running("single", CONNECTIONS))
     requests = [[service.progress(name, value) for value in (40, 60)] for name in executions]
     sample = uvloop.run(
@@ -120,7 +120,7 @@ def over_http(stand: Stand, plan: Plan, service: Service, server: Server) -> lis
 
 
 def many(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Measurement]:
-    """`POST /commands`, each call with a command for each of 500 executions of its own."""
+    """Measure `POST /commands`; each call has a command for each of 500 executions of its own."""
     names = uvloop.run(service.running("many", A_CALL * MANY_CONNECTIONS))
 
     def body(nth: int, progress: int) -> bytes:
@@ -145,7 +145,7 @@ def many(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Mea
 
 
 def measure_shared(stand: Stand, plan: Plan) -> list[Measurement]:
-    """Two processes on one database; every connection writes to all of the executions in turn."""
+    """Measure two servers on one database; every connection sends commands to all of the executions in turn."""
     service, first = prepare(stand, "shared")
     second = stand.serve(stand.conninfo("shared"))
     names = uvloop.run(service.running("shared", CONNECTIONS))
@@ -166,7 +166,7 @@ def turns(*servers: Server) -> Iterator[tuple[int, Server]]:
 
 
 def shared_requests(service: Service, names: Sequence[str], nth: int) -> Iterator[bytes]:
-    """Values that no other connection sends, so that every command changes something."""
+    """Return requests with values that no other connection sends, so that every command changes something."""
     order = [*names[nth:], *names[:nth]]
     return cycle([service.progress(name, nth + half) for half in (0, 0.5) for name in order])
 
@@ -174,16 +174,16 @@ def shared_requests(service: Service, names: Sequence[str], nth: int) -> Iterato
 def run(
     stand: Stand, plan: Plan, each: Sequence[Requests], servers: Sequence[Server]
 ) -> tuple[Load, str]:
-    """One load, and the CPU that an answer took."""
+    """Run one load; return it with the CPU time of an answer as text."""
     meter = Meter(server=[server.pid for server in servers], PostgreSQL=stand.postgres_pid)
     load = uvloop.run(run_load(each, plan.seconds))
     refuse_others(load)
-    # The meter also counts the warm-up of a second, in which as many answers a second come.
+    # The meter also counts the warm-up of a second, which is assumed to have the same rate of answers.
     return load, meter.costs().per(round(load.rate * (plan.seconds + 1)))
 
 
 def refuse_others(load: Load) -> None:
-    """Measurements count only where every answer was the right one."""
+    """Raise RuntimeError if a load had answers other than 200: then its measurements do not count."""
     if load.others:
         raise RuntimeError(f"answers other than 200: {dict(load.others)}")
 
