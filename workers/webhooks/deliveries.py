@@ -9,7 +9,6 @@ other's room (see `endpoints`).
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
@@ -159,7 +158,7 @@ class DeliveryWorker:
         room, now = AT_ONCE - len(self._under_way), self._clock()
         if room <= 0:
             return 0
-        full = list(self._endpoints.full(now))
+        full = self._endpoints.full(now)
         # Those that are under way are due, too.
         limit = room + len(self._under_way)
         due = await self._queue.due(now, full, 2 * OF_AN_ENDPOINT, limit)
@@ -176,14 +175,11 @@ class DeliveryWorker:
 
     def _choose(self, due: Sequence[DueLane], room: int, now: datetime) -> list[DueLane]:
         chosen: list[DueLane] = []
-        taken: Counter[str] = Counter()
+        of_endpoints = self._endpoints.room(now)
         for each in due:
             if len(chosen) == room:
                 break
-            if each.lane not in self._under_way and self._endpoints.has_room(
-                each.endpoint, now, taken[each.endpoint]
-            ):
-                taken[each.endpoint] += 1
+            if each.lane not in self._under_way and of_endpoints.take(each.endpoint):
                 chosen.append(each)
         return chosen
 

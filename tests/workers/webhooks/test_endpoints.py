@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
 import orjson
@@ -14,6 +15,7 @@ from tests.support.followed_log import NOON
 from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import deliveries, endpoints
 from workers.webhooks.caller import Outcome
+from workers.webhooks.endpoints import Endpoints
 from workers.webhooks.http_client import CallFailed
 from workers.webhooks.http_connection import Response
 from workers.webhooks.retry_schedule import LONGEST_WISH
@@ -138,5 +140,67 @@ async def test_event_that_cannot_be_sent_says_nothing_of_its_endpoint(world: Wor
     world.store.keyring.forget()
     await world.call(worker)
     assert "cannot be read" in str((await world.health()).error)
-    assert list(worker._endpoints.full(world.now)) == []
-    assert worker._endpoints.has_room("https://a.example", world.now, 1)
+    assert worker._endpoints.full(world.now) == []
+    room = worker._endpoints.room(world.now)
+    assert [room.take("https://a.example") for _ in range(2)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Outcome(None, 15_000, error="no answer within 15 s"),
+        Outcome(200, endpoints.SLOW),
+        Outcome(503, 0, error="answered 503", retry_after="1"),
+    ],
+)
+def test_endpoints_that_are_slow_leave_places_for_the_others(
+    monkeypatch: pytest.MonkeyPatch, bad: Outcome
+) -> None:
+    monkeypatch.setattr(endpoints, "OF_SLOW", 4)
+    known, hosts = Endpoints(), [f"https://slow-{number}.example" for number in range(9)]
+    for host in hosts:
+        known.note(host, bad, NOON)
+    later = NOON + MINUTE
+    room = known.room(later)
+    assert [room.take(host) for host in hosts] == [True] * 4 + [False] * 5
+    for host in hosts[:4]:
+        known.begin(host)
+    assert set(known.full(later)) == set(hosts)
+    assert known.room(later).take("https://a.example")
+    known.end(hosts[0])
+    assert known.room(later).take(hosts[8])
+    for host in hosts:
+        known.note(host, Outcome(200, 10), later)
+    assert known.full(later) == []
+
+
+async def test_endpoints_that_do_not_answer_take_no_more_than_their_part_of_all_places(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "AT_ONCE", 10)
+    monkeypatch.setattr(endpoints, "OF_SLOW", 5)
+    released = asyncio.Event()
+    worker, dead = world.worker(), [f"https://dead-{number}.example/" for number in range(12)]
+
+    class Silent:
+        async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+            if url in dead:
+                await released.wait()
+                raise CallFailed("no answer")
+            return await world.client.post(url, headers, body)
+
+    worker = world.worker(Silent())
+    for url in dead:
+        worker._endpoints.note(url[:-1], Outcome(None, 0, error="no answer"), world.now)
+        for number in range(2):
+            await world.begin_hooked(f"{url[8:15]}-{number}", hook(url, "started"))
+    await world.begin_hooked("live", hook("https://a.example/", "started"))
+    await world.follow()
+    await worker._dispatcher.step()
+    async with asyncio.timeout(30):
+        while not world.client.sent:
+            await worker.begin()
+            await asyncio.sleep(0)
+    released.set()
+    await worker.settle()
+    assert world.client.received() == [(3, "started")]
