@@ -156,4 +156,4 @@ def _since(began: float) -> int:
 
 def _text(text: str) -> str:
     """Without what PostgreSQL's texts cannot hold."""
-    return text.replace("\0", "")
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

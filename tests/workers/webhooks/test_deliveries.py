@@ -131,6 +131,22 @@ async def test_call_without_an_answer_is_kept_with_its_reason(world: World) -> N
     assert (health.status, health.error) == (None, "127.0.0.1 is refused (loopback)")
 
 
+async def test_reason_that_is_no_text_for_the_database_holds_up_no_other_webhook(
+    world: World,
+) -> None:
+    def failing(url: str) -> Response:
+        if url == "https://a.example/":
+            raise CallFailed("no\0 \udcff")
+        return OK
+
+    world.client.answer = failing
+    await world.begin_hooked("e", hook("https://a.example/", "started"))
+    await world.begin_hooked("f", hook("https://b.example/", "started"))
+    await world.call(world.worker())
+    assert (await world.health()).error == "no ?"
+    assert (await world.health("f")).state == "delivered"
+
+
 async def test_events_that_were_imported_are_not_sent(world: World) -> None:
     await world.begin_hooked("e", hook(), occurred_at=NOON - timedelta(days=2))
     await world.begin_hooked("f", hook(), occurred_at=NOON - timedelta(hours=2))
