@@ -16,7 +16,8 @@ from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
 from projections.deliveries.owed_queries import EVENT_ROW
-from projections.deliveries.queue import LOCK, Owed, enter
+from projections.deliveries.queue import Owed, enter
+from projections.deliveries.queue_queries import LOCK
 from projections.engine.channels import WAKE
 from projections.representations.cloudevents import source
 
