@@ -8,7 +8,7 @@ that no statement of a former owner comes after one of the next, and the servers
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from domain.damage import report_if_damaged
 from domain.errors import Unreadable
 from domain.eventlog.archive.archived_queries import fetch_of_streams
-from domain.eventlog.connection.pg_arrays import columns
+from domain.eventlog.connection.pg_arrays import array, columns
 from projections.deliveries import queue_queries as sql
 
 
@@ -102,10 +102,14 @@ class DeliveryQueue:
         async with self._turn:
             return bool(await self._one(sql.READ_HAS_MORE))
 
-    async def waits(self) -> bool:
-        """Whether anything waits, now or for later."""
+    async def next_due(self, held: Mapping[str, datetime]) -> datetime | None:
+        """When the next lane is due, of some endpoints not before a time."""
+        endpoints, times = sql.HELD
+        values = array(endpoints, list(held)), array(times, list(held.values()))
         async with self._turn:
-            return bool(await self._one(sql.WAITS))
+            cursor = await self._connection.execute(sql.NEXT, values, binary=True)
+            [(at,)] = await cursor.fetchall()
+        return at  # type: ignore[no-any-return]  # a time, or NULL
 
     @asynccontextmanager
     async def entering(self) -> AsyncIterator[tuple[AsyncConnection, int, int]]:

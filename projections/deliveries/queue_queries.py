@@ -13,7 +13,6 @@ LOCK = "SELECT position FROM webhook_head FOR UPDATE"
 SEEN = "SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries'), 0)"
 READ_HAS_MORE = f"""SELECT position < ({SEEN}) OR EXISTS (
     SELECT FROM webhook_progress WHERE position IS NOT NULL) FROM webhook_head"""
-WAITS = "SELECT EXISTS (SELECT FROM webhook_lanes)"
 OWED = ("text", "bigint", "text", "bigint", "text")
 ENTER = f"""WITH owed AS (SELECT * FROM unnest({placeholders(OWED)})
         AS o (webhook, position, stream, version, endpoint)),
@@ -26,15 +25,22 @@ ENTER = f"""WITH owed AS (SELECT * FROM unnest({placeholders(OWED)})
 
 # An index scan for each endpoint, whatever waits there: so a dead one, however much waits for it, costs others
 # nothing. Those of a lane that is being called are found, too.
-DUE = """WITH RECURSIVE known (endpoint) AS (
+ENDPOINTS = """WITH RECURSIVE known (endpoint) AS (
         (SELECT endpoint FROM webhook_lanes ORDER BY endpoint LIMIT 1)
         UNION ALL SELECT (SELECT l.endpoint FROM webhook_lanes AS l
             WHERE l.endpoint > known.endpoint ORDER BY l.endpoint LIMIT 1)
-        FROM known WHERE known.endpoint IS NOT NULL)
+        FROM known WHERE known.endpoint IS NOT NULL)"""
+DUE = f"""{ENDPOINTS}
     SELECT due.* FROM known CROSS JOIN LATERAL (
         SELECT webhook, stream, endpoint, next_at FROM webhook_lanes AS l
         WHERE l.endpoint = known.endpoint AND l.next_at <= %b ORDER BY l.next_at LIMIT %b) AS due
     WHERE NOT known.endpoint = ANY(%b::text[]) ORDER BY due.next_at LIMIT %b"""
+HELD = ("text", "timestamptz")
+NEXT = f"""{ENDPOINTS}
+    SELECT min(greatest(held.until, (SELECT min(l.next_at) FROM webhook_lanes AS l
+        WHERE l.endpoint = known.endpoint)))
+    FROM known LEFT JOIN unnest({placeholders(HELD)}) AS held (endpoint, until) USING (endpoint)
+    WHERE known.endpoint IS NOT NULL"""
 LOAD = f"""SELECT wanted.webhook, wanted.stream, w.execution, w.stream, w.version,
         coalesce(s.generation, 0), s.overlap_until, d.position, d.version, d.attempts, e.at, e.topic,
         e.meta, CASE WHEN octet_length(e.state) <= {SMALL} THEN e.state END

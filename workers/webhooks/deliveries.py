@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from math import inf
 from time import monotonic
 from typing import ClassVar
 
@@ -33,7 +34,7 @@ from workers.webhooks.outcome_writer import OutcomeWriter
 from workers.webhooks.retry_schedule import next_attempt_at
 
 SOON = 1.0
-"""Seconds between two looks while something waits that is not due."""
+"""Seconds between two looks while something is called."""
 AT_ONCE = 200
 """Lanes that are called at once."""
 LOOK_AGAIN = timedelta(seconds=10)
@@ -79,10 +80,19 @@ class WebhookWorker(OwnedWork):
         try:
             while True:
                 if not await calls.step():
-                    seconds = SOON if await calls.waits() else None
-                    await self.wait_for_work(connection, seconds, needs=calls.under_way)
+                    await self._wait_until_due(connection, calls)
         finally:
             await calls.break_off()
+
+    async def _wait_until_due(self, connection: AsyncConnection, calls: DeliveryWorker) -> None:
+        """Wait until a call is due, or one that is under way may have ended."""
+        if calls.under_way:
+            await self.wait_for_work(connection, SOON)
+            return
+        at = await calls.next_due_at()
+        await self.wait_for_work(
+            connection, due_in=lambda: inf if at is None else (at - self._clock()).total_seconds()
+        )
 
     def calls(self, queue: DeliveryQueue) -> DeliveryWorker:
         """The calls that are made by the owner of a queue."""
@@ -137,9 +147,9 @@ class DeliveryWorker:
         """Whether anything is called now."""
         return bool(self._under_way)
 
-    async def waits(self) -> bool:
-        """Whether anything is called now, or later."""
-        return bool(self._under_way) or await self._queue.waits()
+    async def next_due_at(self) -> datetime | None:
+        """When the next call is due."""
+        return await self._queue.next_due(self._endpoints.held(self._clock()))
 
     async def break_off(self) -> None:
         """End what is under way."""
