@@ -187,6 +187,17 @@ class DeliveryQueue:
         async with self._turn:
             await self._connection.execute(sql.ANNOUNCE, (failing, over, webhook))
 
+    async def sweep(self, after: str, limit: int) -> str:
+        """Drop how webhooks stand that were removed, among as many as `limit` that follow on one; the last of these,
+        or nothing after the last one.
+        """
+        async with self.entering() as (connection, head, seen):
+            if seen < head:  # the read model is made again
+                return after
+            cursor = await connection.execute(sql.SWEEP, (after, limit))
+            [(last,)] = await cursor.fetchall()
+        return last or ""
+
     async def forget(self, until: datetime, limit: int) -> int:
         """Drop what was settled before a time, so many at most; how many that were."""
         async with self._turn:

@@ -100,3 +100,9 @@ FORGET = """WITH gone AS (DELETE FROM webhook_deliveries WHERE (webhook, positio
         WHERE p.webhook = gone.webhook AND p.last_at = gone.at AND p.answer <> '')
     SELECT count(*) FROM gone"""
 """The last answer goes with its delivery: by that an erasure finds what may quote its content."""
+SWEEP = """WITH page AS (SELECT webhook FROM webhook_progress WHERE webhook > %b
+        ORDER BY webhook LIMIT %b),
+    gone AS (DELETE FROM webhook_progress AS p USING page WHERE p.webhook = page.webhook
+        AND NOT EXISTS (SELECT FROM webhooks AS w WHERE w.webhook = p.webhook))
+    SELECT max(webhook) FROM page"""
+"""A call that was under way when its webhook was removed may leave a row, too."""

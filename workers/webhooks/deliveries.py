@@ -134,6 +134,7 @@ class DeliveryWorker:
         self._endpoints = Endpoints()
         self._wake = wake
         self._forget_at = clock()
+        self._swept = ""
 
     async def step(self) -> bool:
         """Enter what is owed, and call what is due, a page of both; whether there was anything."""
@@ -266,4 +267,5 @@ class DeliveryWorker:
         if now >= self._forget_at:
             gone = await self._queue.forget(now - RETENTION, FORGOTTEN_AT_ONCE)
             self._forget_at = now if gone == FORGOTTEN_AT_ONCE else now + FORGET_EVERY
+            self._swept = await self._queue.sweep(self._swept, FORGOTTEN_AT_ONCE)
             self._endpoints.forget(now)
