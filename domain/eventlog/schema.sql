@@ -182,12 +182,17 @@ CREATE TABLE IF NOT EXISTS webhook_progress (
     status        integer,
     latency       integer,
     answer        text,
-    error         text
+    error         text,
+    rewinds       integer NOT NULL DEFAULT 0,     -- how often it was rewound
+    fault         text                            -- why nothing is entered for it now
 );
+ALTER TABLE webhook_progress ADD COLUMN IF NOT EXISTS rewinds integer NOT NULL DEFAULT 0;
+ALTER TABLE webhook_progress ADD COLUMN IF NOT EXISTS fault text;
 CREATE INDEX IF NOT EXISTS webhook_progress_behind ON webhook_progress (webhook)
     WHERE position IS NOT NULL;
 CREATE INDEX IF NOT EXISTS webhook_progress_failing ON webhook_progress (failing_since)
     WHERE failing_since IS NOT NULL;
+CREATE INDEX IF NOT EXISTS webhook_progress_faults ON webhook_progress (webhook) WHERE fault IS NOT NULL;
 
 -- Up to where what webhooks are owed was entered there, and the lock of all who enter something. What is older
 -- than this table is not delivered.

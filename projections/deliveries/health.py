@@ -19,15 +19,15 @@ HEALTH = f"""SELECT w.webhook, (SELECT count(*) FROM (SELECT FROM webhook_delive
         (SELECT max(attempts) FROM (SELECT attempts FROM webhook_deliveries AS d
             WHERE d.webhook = w.webhook AND d.state = 'waiting' LIMIT {MOST_COUNTED}) AS found),
         (SELECT min(next_at) FROM webhook_lanes AS l WHERE l.webhook = w.webhook),
-        coalesce((SELECT position FROM webhook_head) - p.position, 0),
-        p.failing_since, p.last_at, p.status, p.latency, p.answer, p.error
+        greatest((SELECT position FROM webhook_head) - p.position, 0),
+        p.fault, p.failing_since, p.last_at, p.status, p.latency, p.answer, p.error
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
     LEFT JOIN webhook_progress AS p USING (webhook) WHERE w.webhook = ANY(%b::text[])"""
 STATES = ("idle", "waiting", "delivered", "failing", "disabled")
 
 
 class WebhookHealth(NamedTuple):
-    """A row of the query, without its webhook; counts go up to `MOST_COUNTED`."""
+    """A row of the query, without its webhook; counts go up to `MOST_COUNTED`. `fault` says why no event is entered."""
 
     waiting: int
     given_up: int
@@ -35,6 +35,7 @@ class WebhookHealth(NamedTuple):
     attempts: int | None
     next_at: datetime | None
     behind: int
+    fault: str | None
     failing_since: datetime | None
     last_at: datetime | None
     status: int | None
@@ -44,12 +45,12 @@ class WebhookHealth(NamedTuple):
 
     @property
     def state(self) -> str:
-        """`disabled`, `failing` since a call failed, `waiting` while events wait, `delivered` if the last
-        call was taken, else `idle`.
+        """`disabled`, `failing` since a call failed or what it asks for could not be read, `waiting` while events
+        wait, `delivered` if the last call was taken, else `idle`.
         """
         if self.disabled:
             return "disabled"
-        if self.failing_since is not None:
+        if self.failing_since is not None or self.fault is not None:
             return "failing"
         if self.waiting or self.behind:
             return "waiting"
@@ -67,7 +68,7 @@ class WebhookHealth(NamedTuple):
             "lastStatus": self.status,
             "lastLatency": self.latency,
             "lastAnswer": self.answer or None,
-            "lastError": self.error,
+            "lastError": self.fault or self.error,
         }
         return {
             "state": self.state,

@@ -48,7 +48,7 @@ class Owed(NamedTuple):
 
 class WaitingDelivery(NamedTuple):
     """An event that waits: the webhook's `execution`, the event that set it (`set_by`, `set_at`), its
-    secret, and the event's own row; `data` is None where that is large.
+    secret, how often it was rewound, and the event's own row; `data` is None where that is large.
     """
 
     lane: Lane
@@ -57,6 +57,7 @@ class WaitingDelivery(NamedTuple):
     set_at: int
     generation: int
     overlap_until: datetime | None
+    rewinds: int
     position: int
     version: int
     attempts: int
@@ -68,7 +69,7 @@ class WaitingDelivery(NamedTuple):
 
 class Settled(NamedTuple):
     """What came of a call. `status` is None where there was no answer, `latency` in milliseconds, `answer` the first
-    KiB. `next_at` is when the lane is called again, None: at once.
+    KiB. `next_at` is when the lane is called again, None: at once. `rewinds` is how often the webhook had been rewound.
     """
 
     webhook: str
@@ -81,13 +82,15 @@ class Settled(NamedTuple):
     answer: str
     error: str | None
     next_at: datetime | None
+    rewinds: int
 
 
 class Standing(NamedTuple):
-    """Since when a webhook fails, and whether the log says so."""
+    """Since when a webhook fails, whether the log says so, and how often it was rewound."""
 
     failing_since: datetime | None
     announced: bool
+    rewinds: int
 
 
 class DeliveryQueue:
@@ -110,6 +113,11 @@ class DeliveryQueue:
             cursor = await self._connection.execute(sql.NEXT, values, binary=True)
             [(at,)] = await cursor.fetchall()
         return at  # type: ignore[no-any-return]  # a time, or NULL
+
+    async def note_fault(self, webhook: str, fault: str) -> None:
+        """Keep why nothing is entered for a webhook that is behind."""
+        async with self._turn:
+            await self._connection.execute(sql.FAULT, (fault, webhook, fault))
 
     @asynccontextmanager
     async def entering(self) -> AsyncIterator[tuple[AsyncConnection, int, int]]:
@@ -152,11 +160,12 @@ class DeliveryQueue:
         return {lane: waits for lane, waits in found.items() if lane.stream not in unreadable}
 
     async def is_changed(self, waiting: WaitingDelivery) -> bool:
-        """Whether the webhook has other settings than those by which it was called, or was removed."""
+        """Whether the webhook has other settings, or another secret, than those by which it was called, or was
+        removed.
+        """
+        values = waiting.lane.webhook, waiting.set_by, waiting.set_at, waiting.generation
         async with self._turn:
-            return not await self._one(
-                sql.SET, (waiting.lane.webhook, waiting.set_by, waiting.set_at)
-            )
+            return not await self._one(sql.SET, values)
 
     async def postpone(self, lanes: Sequence[Lane], later: datetime) -> None:
         """Look at these lanes later."""
@@ -175,7 +184,9 @@ class DeliveryQueue:
             await connection.execute(sql.REMOVE_EMPTY_LANES, columns(sql.LANES, lanes))
 
     async def settle(self, settled: Sequence[Settled]) -> dict[str, Standing]:
-        """Keep what came of calls; how the webhooks stand after them."""
+        """Keep what came of calls; how the webhooks stand after them. Of what was sent before a webhook was rewound,
+        nothing is kept.
+        """
         async with self._turn, self._connection.transaction():
             await self._one(sql.LOCK)
             values = columns(sql.SETTLED, settled)

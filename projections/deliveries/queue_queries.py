@@ -42,18 +42,20 @@ NEXT = f"""{ENDPOINTS}
     FROM known LEFT JOIN unnest({placeholders(HELD)}) AS held (endpoint, until) USING (endpoint)
     WHERE known.endpoint IS NOT NULL"""
 LOAD = f"""SELECT wanted.webhook, wanted.stream, w.execution, w.stream, w.version,
-        coalesce(s.generation, 0), s.overlap_until, d.position, d.version, d.attempts, e.at, e.topic,
+        coalesce(s.generation, 0), s.overlap_until, coalesce(p.rewinds, 0), d.position, d.version, d.attempts, e.at, e.topic,
         e.meta, CASE WHEN octet_length(e.state) <= {SMALL} THEN e.state END
     FROM unnest(%b::text[], %b::text[]) AS wanted (webhook, stream)
     JOIN webhooks AS w ON w.webhook = wanted.webhook
     LEFT JOIN webhook_states AS s ON s.webhook = wanted.webhook
+    LEFT JOIN webhook_progress AS p ON p.webhook = wanted.webhook
     CROSS JOIN LATERAL (SELECT position, version, attempts FROM webhook_deliveries
         WHERE webhook = wanted.webhook AND stream = wanted.stream AND state = 'waiting'
         ORDER BY position LIMIT {IN_A_ROW}) AS d
     JOIN events AS e ON e.originator_id = wanted.stream AND e.originator_version = d.version
     WHERE s.disabled_at IS NULL OR s.disabled_at < w.position
     ORDER BY wanted.webhook, wanted.stream, d.position"""
-SET = "SELECT EXISTS (SELECT FROM webhooks WHERE webhook = %b AND stream = %b AND version = %b)"
+SET = """SELECT EXISTS (SELECT FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
+    WHERE w.webhook = %b AND w.stream = %b AND w.version = %b AND coalesce(s.generation, 0) = %b)"""
 LANES = ("text", "text")
 GONE = f"""UPDATE webhook_deliveries AS d SET state = 'failed', at = coalesce(d.at, now()),
         error = 'not called: the webhook was disabled or removed'
@@ -71,13 +73,15 @@ POSTPONE = f"""UPDATE webhook_lanes AS l SET next_at = %b
 
 SETTLED = (
     *("text", "text", "bigint", "text", "timestamptz", "bigint", "bigint", "text", "text"),
-    "timestamptz",
+    *("timestamptz", "bigint"),
 )
-# The answer to what was erased meanwhile may quote it: it is not kept.
+# What was sent before a rewind was not sent after it. The answer to what was erased meanwhile may quote it: it is not kept.
 SETTLE = f"""WITH o AS (SELECT o.*, CASE WHEN k.wrapped IS DISTINCT FROM ''::bytea THEN said END AS answer
         FROM unnest({placeholders(SETTLED)}) WITH ORDINALITY
-            AS o (webhook, stream, position, state, at, status, latency, said, error, next_at, nth)
-        LEFT JOIN data_keys AS k ON k.originator_id = o.stream),
+            AS o (webhook, stream, position, state, at, status, latency, said, error, next_at, rewinds, nth)
+        LEFT JOIN data_keys AS k ON k.originator_id = o.stream
+        LEFT JOIN webhook_progress AS r USING (webhook)
+        WHERE o.rewinds = coalesce(r.rewinds, 0)),
     kept AS (UPDATE webhook_deliveries AS d SET state = o.state, attempts = d.attempts + 1, at = o.at,
             status = o.status, latency = o.latency, answer = o.answer, error = o.error
         FROM o WHERE d.webhook = o.webhook AND d.position = o.position AND d.state = 'waiting'),
@@ -90,7 +94,7 @@ SETTLE = f"""WITH o AS (SELECT o.*, CASE WHEN k.wrapped IS DISTINCT FROM ''::byt
         latency = excluded.latency, answer = excluded.answer, error = excluded.error,
         failing_since = CASE WHEN excluded.error IS NOT NULL
             THEN coalesce(p.failing_since, excluded.failing_since) END
-    RETURNING webhook, failing_since, announced"""
+    RETURNING webhook, failing_since, announced, rewinds"""
 ANNOUNCE = """UPDATE webhook_progress SET announced = %b,
     failing_since = CASE WHEN %b THEN NULL ELSE failing_since END WHERE webhook = %b"""
 FORGET = """WITH gone AS (DELETE FROM webhook_deliveries WHERE (webhook, position) IN (
@@ -100,6 +104,8 @@ FORGET = """WITH gone AS (DELETE FROM webhook_deliveries WHERE (webhook, positio
         WHERE p.webhook = gone.webhook AND p.last_at = gone.at AND p.answer <> '')
     SELECT count(*) FROM gone"""
 """The last answer goes with its delivery: by that an erasure finds what may quote its content."""
+FAULT = """UPDATE webhook_progress SET fault = %b WHERE webhook = %b AND position IS NOT NULL
+    AND fault IS DISTINCT FROM %b"""
 SWEEP = """WITH page AS (SELECT webhook FROM webhook_progress WHERE webhook > %b
         ORDER BY webhook LIMIT %b),
     gone AS (DELETE FROM webhook_progress AS p USING page WHERE p.webhook = page.webhook

@@ -6,23 +6,20 @@ that process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.archived_queries import fetch_of_streams
-from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
-from projections.deliveries.owed_queries import EVENT_ROW
 from projections.deliveries.queue import Owed, enter
 from projections.deliveries.queue_queries import LOCK
 from projections.engine.channels import WAKE
 from projections.representations.cloudevents import source
 
 VIEW = "deliveries"
-FIND = """SELECT w.execution, w.endpoint, w.events, coalesce(s.disabled_at > w.position, false)
+FIND = """SELECT w.execution, coalesce(s.disabled_at > w.position, false)
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook) WHERE w.webhook = %b"""
 OF_LOG = """SELECT webhook FROM webhooks WHERE execution IS NULL AND webhook > %b
         AND (%b::text IS NULL OR maker = %b) ORDER BY webhook LIMIT %b"""
@@ -42,27 +39,22 @@ AGAIN = """UPDATE webhook_lanes SET next_at = %b WHERE webhook = %b AND stream =
 DROP = """DELETE FROM webhook_deliveries
     WHERE webhook = %b AND position > %b AND state = 'waiting'"""
 DROP_LANES = "DELETE FROM webhook_lanes WHERE webhook = %b"
-REWIND = """INSERT INTO webhook_progress (webhook, position) VALUES (%b, %b)
-    ON CONFLICT (webhook) DO UPDATE SET position = excluded.position, answer = NULL"""
-"""What waits is dropped, and the last answer with it, as an erasure finds answers by their deliveries."""
+REWIND = """INSERT INTO webhook_progress AS p (webhook, position, rewinds) VALUES (%b, %b, 1)
+    ON CONFLICT (webhook) DO UPDATE SET position = least(p.position, excluded.position),
+        rewinds = p.rewinds + 1, answer = NULL"""
+"""One that is behind already stays there, so nothing is passed over. What waits is dropped, and the last answer with it, as
+an erasure finds answers by their deliveries.
+"""
 STORE_LANES = """INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
     SELECT DISTINCT d.webhook, d.stream, w.endpoint, %b::timestamptz FROM webhook_deliveries AS d
         JOIN webhooks AS w USING (webhook) WHERE d.webhook = %b AND d.state = 'waiting'
     ON CONFLICT DO NOTHING"""
 
 
-OF_STREAM = f"""{EVENT_ROW} WHERE originator_id = %b AND notification_id > %b
-    ORDER BY originator_version"""
-
-
 class KnownHook(NamedTuple):
-    """A webhook as the read model knows it: the `execution` that it belongs to, or None, where it leads,
-    the events that it asks for, and whether it is disabled.
-    """
+    """A webhook as the read model knows it: the `execution` that it belongs to, or None, and whether it is disabled."""
 
     execution: str | None
-    endpoint: str
-    events: list[str]
     disabled: bool
 
 
@@ -139,42 +131,17 @@ async def redeliver_failed(
         return await _again(connection, webhook, FAILED, (webhook, since, MOST_AT_ONCE), now)
 
 
-async def events_after(connection: AsyncConnection, stream: str, position: int) -> list[EventRow]:
-    """The events of a stream after a position, without the states that do not decide who gets them."""
-    rows = await fetch_of_streams(connection, OF_STREAM, (stream, position), [stream])
-    return [EventRow(*row) for row in rows]
-
-
-async def rewind_log_webhook(
-    connection: AsyncConnection, webhook: str, position: int, now: datetime
-) -> None:
-    """Have a webhook of the whole log get everything after a position, again or for the first time."""
-    async with connection.transaction():
-        await connection.execute(LOCK)
-        await connection.execute(DROP, (webhook, position))
-        await _make_due(connection, webhook, now)
-        await connection.execute(REWIND, (webhook, position))
-        await connection.execute(WAKE, (VIEW,))
-
-
-async def send_again(
-    connection: AsyncConnection, webhook: str, owed: Sequence[Owed], now: datetime
-) -> None:
-    """Have a webhook of an execution get these events again, or for the first time.
-
-    What waits for it besides stays: it may have been recorded since these were read.
+async def rewind(connection: AsyncConnection, webhook: str, position: int, now: datetime) -> None:
+    """Have a webhook get everything after a position, again or for the first time. The process that calls enters it, page
+    by page.
     """
     async with connection.transaction():
         await connection.execute(LOCK)
-        await _make_due(connection, webhook, now)
-        await enter(connection, owed, now)
+        await connection.execute(DROP, (webhook, position))
+        await connection.execute(DROP_LANES, (webhook,))
+        await connection.execute(STORE_LANES, (now, webhook))
+        await connection.execute(REWIND, (webhook, position))
         await connection.execute(WAKE, (VIEW,))
-
-
-async def _make_due(connection: AsyncConnection, webhook: str, now: datetime) -> None:
-    """Have all that waits for a webhook sent now."""
-    await connection.execute(DROP_LANES, (webhook,))
-    await connection.execute(STORE_LANES, (now, webhook))
 
 
 async def _again(

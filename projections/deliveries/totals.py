@@ -11,7 +11,8 @@ from psycopg import AsyncConnection
 MOST_COUNTED = 100_000
 FAILED = """webhook_progress AS p JOIN webhooks AS w USING (webhook)
     LEFT JOIN webhook_states AS s USING (webhook)
-    WHERE p.failing_since IS NOT NULL AND (s.disabled_at IS NULL OR s.disabled_at < w.position)"""
+    WHERE (p.failing_since IS NOT NULL OR p.fault IS NOT NULL)
+        AND (s.disabled_at IS NULL OR s.disabled_at < w.position)"""
 """One that is disabled, or was removed, is not called any more: it does not fail."""
 TOTALS = f"""SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries
             WHERE state = 'waiting' LIMIT {MOST_COUNTED}) AS found),
@@ -37,7 +38,7 @@ WAITING = f"""SELECT w.webhook, (SELECT count(*) FROM (SELECT FROM webhook_deliv
 
 
 class DeliveryTotals(NamedTuple):
-    """How many events wait, up to `MOST_COUNTED`, how many webhooks fail, and for how many seconds the
+    """How many events wait, up to `MOST_COUNTED`, how many webhooks fail or wait for what cannot be read, and for how many seconds the
     oldest event has waited. `lags` are these seconds for some of the webhooks, the longest first.
     """
 

@@ -51,10 +51,10 @@ class World(FollowedLog):
     client: FakeClient = field(default_factory=FakeClient)
 
     async def begin_hooked(
-        self, id_: str, *hooks: Webhook, occurred_at: datetime | None = None
+        self, id_: str, *hooks: Webhook, occurred_at: datetime | None = None, **fields: Any
     ) -> None:
         """An execution that runs and has webhooks."""
-        await self.begin(id_, occurred_at=occurred_at, webhooks=hooks)
+        await self.begin(id_, occurred_at=occurred_at, webhooks=hooks, **fields)
 
     def worker(self, client: Client | None = None) -> DeliveryWorker:
         caller = WebhookCaller(self.store, client or self.client)

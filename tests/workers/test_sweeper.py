@@ -61,7 +61,7 @@ async def test_answer_that_comes_after_the_sweep_is_not_kept(
 ) -> None:
     await Sweeper(database, SCHEMA).sweep(connection)
     settled = Settled(
-        "wh_1", "execution/a", 3, "delivered", NOON, 200, 5, "Sesame", None, next_at=None
+        "wh_1", "execution/a", 3, "delivered", NOON, 200, 5, "Sesame", None, None, rewinds=0
     )
     await DeliveryQueue(connection).settle([settled])
     for query in ("SELECT * FROM webhook_deliveries", "SELECT * FROM webhook_progress"):

@@ -149,8 +149,9 @@ class DeliveryWorker:
         return bool(self._under_way)
 
     async def next_due_at(self) -> datetime | None:
-        """When the next call is due."""
-        return await self._queue.next_due(self._endpoints.held(self._clock()))
+        """When the next call is due, or what of the past could not be read is tried again."""
+        due = await self._queue.next_due(self._endpoints.held(self._clock()))
+        return min(filter(None, (due, self._dispatcher.retry_at)), default=None)
 
     async def break_off(self) -> None:
         """End what is under way."""
@@ -230,6 +231,8 @@ class DeliveryWorker:
             return False
         settled = self._settle(event, outcome)
         standing = await self._outcome_writer.write(settled)
+        if standing is None:
+            return False
         await self._health_reports.consider(event, settled, standing)
         return settled.error is None and not self._endpoints.is_held(endpoint, self._clock())
 
@@ -260,6 +263,7 @@ class DeliveryWorker:
             outcome.answer,
             outcome.error,
             next_at,
+            event.rewinds,
         )
 
     async def _forget(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from domain.damage import report
-from domain.errors import Damaged
+from domain.errors import Damaged, Unreadable
 from domain.eventlog.codec import EventRow
 from domain.eventlog.state_parts import read_following
 from domain.eventlog.store import Store
@@ -20,6 +20,13 @@ AT_ONCE = 500
 States = dict[tuple[str, int], Versioned[Any]]
 
 
+class FoundStates(NamedTuple):
+    """States, and the streams of which some are not known now, as their archive is away."""
+
+    states: States
+    away: set[str]
+
+
 class EventStates:
     """Folds events onto the states before them; those used last are kept."""
 
@@ -27,14 +34,14 @@ class EventStates:
         self._store = store
         self._known: LruCache[str, Versioned[Any]] = LruCache(CAPACITY, lambda state: state.weight)
 
-    async def of(self, rows: Iterable[EventRow]) -> States:
+    async def of(self, rows: Iterable[EventRow]) -> FoundStates:
         """The state after each event, by its stream and version, sealed fields as `Ciphertext`. One that
-        cannot be read is left out.
+        is damaged is left out.
         """
         wanted: dict[str, list[int]] = {}
         for row in rows:
             wanted.setdefault(row.stream, []).append(row.version)
-        found: States = {}
+        found = FoundStates({}, set())
         pending = await self._begin(wanted, found)
         while pending := {
             s: known for s, known in pending.items() if known.version < wanted[s][-1]
@@ -44,7 +51,7 @@ class EventStates:
         return found
 
     async def _begin(
-        self, wanted: dict[str, list[int]], found: States
+        self, wanted: dict[str, list[int]], found: FoundStates
     ) -> dict[str, Versioned[Any]]:
         """A state of each stream that is not later than the first one wanted."""
         begun = {}
@@ -53,32 +60,42 @@ class EventStates:
             if known is not None and known.version <= versions[0]:
                 begun[stream] = known
         missing = {s: versions[0] for s, versions in wanted.items() if s not in begun}
-        begun |= await self._load(missing)
+        begun |= await self._load(missing, found)
         for stream, state in begun.items():
-            self._put(stream, state, wanted, found)
+            self._put(stream, state, wanted, found.states)
         return begun
 
-    async def _load(self, versions: dict[str, int]) -> dict[str, Versioned[Any]]:
+    async def _load(
+        self, versions: dict[str, int], found: FoundStates
+    ) -> dict[str, Versioned[Any]]:
+        unreadable: dict[str, Unreadable] = {}
         async with self._store.reader() as connection:
             try:
-                return await self._store.states.states_at(connection, versions)
+                states = await self._store.states.states_at(connection, versions, unreadable)
             except Damaged as error:
                 if len(versions) == 1:
                     report(error)
                     return {}
-        states: dict[str, Versioned[Any]] = {}
+            else:
+                _note(unreadable, found)
+                return states
+        states = {}
         for stream, version in versions.items():
-            states |= await self._load({stream: version})
+            states |= await self._load({stream: version}, found)
         return states
 
     async def _advance(
-        self, pending: dict[str, Versioned[Any]], wanted: dict[str, list[int]], found: States
+        self, pending: dict[str, Versioned[Any]], wanted: dict[str, list[int]], found: FoundStates
     ) -> dict[str, Versioned[Any]]:
         stream_versions = [(stream, known.version) for stream, known in pending.items()]
+        unreadable: dict[str, Unreadable] = {}
         async with self._store.reader() as connection:
-            pages = await read_following(connection, stream_versions, AT_ONCE)
+            pages = await read_following(connection, stream_versions, AT_ONCE, unreadable)
+        _note(unreadable, found)
         after: dict[str, Versioned[Any]] = {}
         for (stream, _), rows in pages.items():
+            if stream in unreadable:
+                continue
             state = pending[stream]
             try:
                 for row in rows:
@@ -87,7 +104,7 @@ class EventStates:
                     advanced = replay(state, [self._store.codec.decode(row)])
                     assert advanced is not None
                     state = advanced
-                    self._put(stream, state, wanted, found)
+                    self._put(stream, state, wanted, found.states)
             except Damaged as error:
                 report(error)
             else:
@@ -100,3 +117,12 @@ class EventStates:
         self._known.put(stream, state)
         if state.version in wanted[stream]:
             found[stream, state.version] = state
+
+
+def _note(unreadable: dict[str, Unreadable], found: FoundStates) -> None:
+    """Report what is damaged; what is not may be read later."""
+    for stream, error in unreadable.items():
+        if isinstance(error, Damaged):
+            report(Damaged(error.detail, reason=error.reason, stream=stream))
+        else:
+            found.away.add(stream)

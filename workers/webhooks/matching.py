@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,6 +33,10 @@ IMPORTED = timedelta(days=1)
 """An event recorded so long after it happened was imported: it is history, and is sent to nobody."""
 
 
+class UnreadableHook(Damaged):
+    """What this webhook asks for cannot be read by this version of the service."""
+
+
 @dataclass(frozen=True)
 class HookFilter:
     """A webhook of the whole log, and what it asks for; events after `since` are owed to it. Its maker may see
@@ -56,9 +61,18 @@ class HookFilter:
         *,
         scope: str | None = None,
     ) -> HookFilter:
-        """From a row of the table `webhooks`."""
-        asked = condition_of(filter_)
-        return cls(webhook, since, endpoint, tuple(events), asked, condition_of(scope))
+        """From a row of the table `webhooks`.
+
+        Raises:
+            UnreadableHook: this program cannot read it: another one wrote it, or it is damaged.
+        """
+        try:
+            asked, seen = condition_of(filter_), condition_of(scope)
+            read = cls(webhook, since, endpoint, tuple(events), asked, seen)
+            HookIndex([read])
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+            raise UnreadableHook(reason=reason(error), stream=f"webhook/{webhook}") from None
+        return read
 
     @property
     def types(self) -> list[str]:
@@ -84,11 +98,15 @@ class HookFilter:
     def _of_orders(self) -> Condition:
         return by_parties(self.scope)
 
-    def wants(self, event: LoggedEvent, after: Versioned[Any] | None) -> bool:
-        """Whether an event of a type that it asks for is owed to it. Its own are not."""
+    def asks_for(self, event: LoggedEvent) -> bool:
+        """Whether it asks for an event of a type of its own, whatever else it asks for. Its own are not sent."""
         if event.row.position <= self.since or event.row.stream == f"webhook/{self.webhook}":
             return False
-        if not event.final and not names_match(self.events, event.row.type, final=False):
+        return event.final or names_match(self.events, event.row.type, final=False)
+
+    def wants(self, event: LoggedEvent, after: Versioned[Any] | None) -> bool:
+        """Whether an event of a type that it asks for is owed to it."""
+        if not self.asks_for(event):
             return False
         if not event.row.stream.startswith(EXECUTION):
             return event.parties_meet(self._of_orders)
@@ -179,9 +197,14 @@ class _HooksOfType:
             for name in BY_STATE:
                 yield from self.by_state.get((name, getattr(after.state, name)), ())
 
+    def undecided(self, event: LoggedEvent) -> Iterator[HookFilter]:
+        """The candidates for an event, whatever the state after it is."""
+        yield from self.candidates(event, None)
+        yield from chain(*self.by_state.values())
+
 
 class HookIndex:
-    """All webhooks of the whole log. An event costs only those that it may concern."""
+    """Webhooks of the whole log. An event costs only those that it may concern."""
 
     def __init__(self, hooks: Iterable[HookFilter] = ()) -> None:
         self._types: dict[str, _HooksOfType] = {}
@@ -198,6 +221,14 @@ class HookIndex:
         """Whether deciding takes the state after an event."""
         found = self._types.get(event.row.type)
         return found is not None and found.needs_states and event.row.stream.startswith(EXECUTION)
+
+    def undecided(self, event: LoggedEvent) -> list[HookFilter]:
+        """The webhooks of which nobody can say whether an event is owed to them, as the state after it is not known."""
+        found = self._types.get(event.row.type)
+        if found is None or event.imported:
+            return []
+        candidates = {hook.webhook: hook for hook in found.undecided(event)}
+        return [hook for hook in candidates.values() if hook.needs_states and hook.asks_for(event)]
 
     def find(self, event: LoggedEvent, after: Versioned[Any] | None) -> list[HookFilter]:
         """The webhooks that an event is owed to."""

@@ -12,12 +12,14 @@ class OutcomeWriter:
 
     def __init__(self, queue: DeliveryQueue) -> None:
         self._queue = queue
-        self._waiting: list[tuple[Settled, asyncio.Future[Standing]]] = []
+        self._waiting: list[tuple[Settled, asyncio.Future[Standing | None]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def write(self, settled: Settled) -> Standing:
-        """Write an outcome; how the webhook stands after it, once that is committed."""
-        kept: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+    async def write(self, settled: Settled) -> Standing | None:
+        """Write an outcome; how the webhook stands after it, once that is committed. None where it was rewound
+        meanwhile: the outcome is not kept then, as the event is sent again.
+        """
+        kept: asyncio.Future[Standing | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((settled, kept))
         if self._task is None:
             self._task = asyncio.create_task(self._write_all(), name="webhook outcomes")
@@ -35,5 +37,7 @@ class OutcomeWriter:
                 continue
             for settled, kept in taken:
                 if not kept.done():
-                    kept.set_result(standing[settled.webhook])
+                    after = standing.get(settled.webhook)
+                    of_now = after is not None and after.rewinds == settled.rewinds
+                    kept.set_result(after if of_now else None)
         self._task = None  # here and not later: who comes next starts another

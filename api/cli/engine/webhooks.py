@@ -88,7 +88,11 @@ def _table(found: DeliveryTotals, health: dict[str, WebhookHealth]) -> Table:
     )
     for webhook, lag in found.lags.items():
         if (of_it := health.get(webhook)) is not None:
-            last = of_it.error or ("" if of_it.status is None else f"answered {of_it.status}")
+            last = (
+                of_it.fault
+                or of_it.error
+                or ("" if of_it.status is None else f"answered {of_it.status}")
+            )
             numbers = (str(of_it.waiting), str(of_it.given_up), f"{lag:.0f} s")
             table.add_row(webhook, of_it.state, *numbers, last)
     return table

@@ -31,7 +31,6 @@ from projections.deliveries import requests
 from projections.deliveries.hooks import id_of
 from projections.representations.cloudevents import source
 from workers.webhooks.caller import Client, call
-from workers.webhooks.dispatcher import find_owed
 from workers.webhooks.message import message_headers
 
 EXECUTION = "execution/"
@@ -156,23 +155,11 @@ class WebhookActions:
             raise Invalid.field("from", "must be `start`, a position or a time, but is `now`")
         known = await self._find_enabled(request)
         position = await self._webhooks.position(begins)
-        await self._rewound(known, position)
-        return responses.json({"from": position}, status=202)
-
-    async def _rewound(self, known: FoundWebhook, position: int) -> None:
-        webhook, now = known.webhook, self._clock()
         async with self._store.reader() as connection:
-            found = await requests.find(connection, webhook)
-            if found is None:
+            if await requests.find(connection, known.webhook) is None:
                 raise NotFound("This webhook is not known to the read model yet.")
-            if found.execution is None:
-                await requests.rewind_log_webhook(connection, webhook, position, now)
-                return
-            stream = f"execution/{found.execution}"
-            rows = await requests.events_after(connection, stream, position)
-            hook = (webhook, position, found.endpoint, found.events)
-            owed = [each for row in rows if (each := find_owed(*hook, row=row)) is not None]
-            await requests.send_again(connection, webhook, owed, now)
+            await requests.rewind(connection, known.webhook, position, self._clock())
+        return responses.json({"from": position}, status=202)
 
 
 def _test_event(webhook: str, message: str, time: str, log: str | None) -> dict[str, Any]:

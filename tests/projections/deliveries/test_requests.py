@@ -22,8 +22,7 @@ async def test_request_wakes_who_follows_the_view(database_with_views: str) -> N
         for asked in (
             requests.redeliver(connection, "wh-1", 1, NOON),
             requests.redeliver_failed(connection, "wh-1", NOON, NOON),
-            requests.rewind_log_webhook(connection, "wh-1", 0, NOON),
-            requests.send_again(connection, "wh-1", [], NOON),
+            requests.rewind(connection, "wh-1", 0, NOON),
         ):
             await asked
             heard = [one.payload async for one in connection.notifies(timeout=5, stop_after=1)]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
 from standardwebhooks import Webhook as Verifier
 
+from domain.catalog.webhook_commands import RotateSecret
 from domain.execution.commands import CompleteExecution, UpdateExecution, UpdateProgress
+from domain.writer.message import Message
 from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
 from projections.deliveries.queue import DeliveryQueue, Lane
-from projections.deliveries.requests import rewind_log_webhook
+from projections.deliveries.requests import rewind
 from projections.deliveries.secrets import format_secret, signing_secret
 from tests.support.followed_log import NOON
 from tests.support.hooked_log import OK, World, hook
@@ -275,5 +277,27 @@ async def test_last_answer_of_what_was_dropped_by_a_rewind_is_kept_no_longer(wor
     await world.begin_hooked("e", hook())
     await world.call(world.worker())
     assert (await world.health()).answer == "brken"
-    await rewind_log_webhook(world.connection, "e/wh-1", 0, world.now)
+    await rewind(world.connection, "e/wh-1", 0, world.now)
     assert (await world.health()).answer is None
+
+
+async def test_call_that_fails_with_a_secret_that_was_changed_meanwhile_is_made_again_at_once(
+    world: World,
+) -> None:
+    await world.begin_hooked("e", hook("https://a.example/", "started", id="wh_1"))
+    signed: list[str] = []
+
+    class Rotating:
+        async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+            signed.append(headers["webhook-signature"])
+            if len(signed) > 1:
+                return OK
+            command = RotateSecret(overlap=timedelta()).of("e")
+            await world.bus.send(Message("webhook/wh_1", command, "tester"))
+            await world.follow()
+            return Response(401, b"", None)
+
+    worker = world.worker(Rotating())
+    await world.call(worker)
+    assert len(set(signed)) == 2
+    assert (await world.health(webhook="wh_1")).state == "delivered"

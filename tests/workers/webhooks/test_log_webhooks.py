@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,24 +17,15 @@ from domain.catalog.webhook_commands import (
     RemoveWebhook,
     UpdateWebhook,
 )
-from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
+from domain.execution.commands import CompleteExecution, UpdateProgress
 from domain.model import Command
 from domain.writer.message import Message
 from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
-from projections.deliveries.requests import (
-    events_after,
-    find,
-    of_log,
-    redeliver_failed,
-    rewind_log_webhook,
-    send_again,
-)
+from projections.deliveries.requests import of_log, redeliver_failed
 from projections.deliveries.totals import delivery_totals, waiting_for
 from tests.support.hooked_log import OK, World, hook
-from tests.support.past_events import archive_first
-from workers.webhooks import deliveries, dispatcher
-from workers.webhooks.dispatcher import find_owed
+from workers.webhooks import catch_up, deliveries
 from workers.webhooks.health_reports import DISABLE_AFTER
 from workers.webhooks.http_client import CallFailed
 from workers.webhooks.http_connection import Response
@@ -69,12 +59,6 @@ def came(world: World, url: str = URL) -> list[str]:
     return [f"{event['subject']} {event['type'].removeprefix('execution.')}" for event in events]
 
 
-def by_stream(world: World) -> list[list[str]]:
-    """What came to two webhooks, in the order of the events of a stream: those of several come at once."""
-    received = (came(world), came(world, "https://v.example/"))
-    return [sorted(each, key=lambda line: line.partition(" ")[0]) for each in received]
-
-
 async def log_types(world: World, stream: str) -> list[str]:
     return [row.type for row in await world.store.history(stream)]
 
@@ -93,8 +77,8 @@ async def test_webhook_gets_what_happens_after_its_creation_in_all_streams(world
 async def test_webhook_that_begins_in_the_past_gets_all_of_it_in_order(
     world: World, monkeypatch: pytest.MonkeyPatch, begins: int
 ) -> None:
-    monkeypatch.setattr(dispatcher, "PAGE", 2)
-    monkeypatch.setattr(dispatcher, "PAST", 4)
+    monkeypatch.setattr(catch_up, "PAGE", 2)
+    monkeypatch.setattr(catch_up, "PAST", 4)
     worker = world.worker()
     await world.begin("e-0", "e-1", "e-2")
     await world.call(worker)
@@ -226,17 +210,6 @@ async def test_events_that_wait_are_counted_for_each_webhook_by_one_query(world:
     assert waiting == {"a": 1, "b": 2, "unknown": 0}
 
 
-async def test_rewound_execution_is_read_from_its_position_on_and_without_states(
-    world: World,
-) -> None:
-    await world.begin("e")
-    await world.send("e", FailExecution(code="E", message="m"))
-    rows = await world.store.history("execution/e")
-    found = await events_after(world.connection, "execution/e", rows[0].position)
-    assert [row[:6] for row in found] == [row[:6] for row in rows[1:]]
-    assert [row.type for row in found if row.data] == ["execution.failed"]
-
-
 async def test_removed_webhook_does_not_count_as_failing_and_takes_no_place_in_lists(
     world: World,
 ) -> None:
@@ -318,56 +291,6 @@ async def test_change_of_the_url_sends_what_waits_there_at_once(world: World) ->
     await command(world, "webhook/w", UpdateWebhook(url="https://b.example/"))
     await world.call(worker)
     assert came(world, "https://b.example/") == ["e started"]
-
-
-async def test_rewound_webhook_gets_what_is_archived(world: World, tmp_path: Path) -> None:
-    worker = world.worker()
-    wanted = [await hooked(world, "w", events=["execution.*"])]
-    wanted.append(await hooked(world, "v", "https://v.example/", filter={"customer": "c"}))
-    await world.begin("e", "f")
-    await world.call(worker)
-    before = by_stream(world)
-    of_e = await events_after(world.connection, "execution/e", wanted[-1] + 1)
-    world.client.sent.clear()
-    of_log = world.store, world.connection, world.guarded_writer
-    await archive_first(*of_log, tmp_path, wanted[-1] + 6)
-    assert await events_after(world.connection, "execution/e", wanted[-1] + 1) == of_e
-    for webhook in ("w", "v"):
-        await rewind_log_webhook(world.connection, webhook, 1, world.now)
-    await world.enter(worker)
-    totals = await delivery_totals(world.connection, world.now + DAY, 9)
-    assert totals.oldest == DAY.total_seconds()
-    await world.call(worker)
-    assert by_stream(world) == before
-
-
-async def test_rewound_webhook_gets_everything_again_in_order(world: World) -> None:
-    worker = world.worker()
-    await hooked(world, events=["execution.*"])
-    await world.begin("e")
-    await world.call(worker)
-    await world.send("e", UpdateProgress(progress=5))
-    await rewind_log_webhook(world.connection, "w", 2, world.now)
-    await world.call(worker)
-    assert came(world)[3:] == ["e starting", "e started", "e progress"]
-
-
-async def test_event_recorded_while_a_webhook_of_an_execution_is_rewound_is_sent(
-    world: World,
-) -> None:
-    worker = world.worker()
-    await world.begin_hooked("e", hook(URL, "started", "progress", id="wh_1"))
-    await world.call(worker)
-    found = await find(world.connection, "wh_1")
-    assert found is not None
-    rows = await world.store.history("execution/e")
-    wanted = ("wh_1", 0, found.endpoint, found.events)
-    owed = [each for row in rows if (each := find_owed(*wanted, row=row)) is not None]
-    await world.send("e", UpdateProgress(progress=5))
-    await world.enter(worker)  # it is new since the history was read
-    await send_again(world.connection, "wh_1", owed, world.now)
-    await world.call(worker)
-    assert [line.split()[1] for line in came(world)] == ["started", "started", "progress"]
 
 
 async def test_failed_deliveries_are_sent_again_since_a_time(world: World) -> None:

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
-from domain.catalog.webhook_commands import CreateWebhook
+from domain.catalog.webhook_commands import CreateWebhook, UpdateWebhook
+from domain.damage import REPORTS
 from domain.eventlog.archive import limited_archive, reader
+from domain.execution.commands import UpdateProgress
 from domain.writer.message import Message
+from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
-from projections.deliveries.requests import rewind_log_webhook
+from projections.deliveries.requests import rewind
+from projections.deliveries.totals import delivery_totals
 from tests.support.hooked_log import World, hook
 from tests.support.past_events import archive_first
 from workers.webhooks.deliveries import LOOK_AGAIN, DeliveryWorker
@@ -65,7 +70,7 @@ async def test_webhook_whose_past_is_in_an_archive_that_is_away_waits_and_no_oth
     worker = world.worker()
     await archived(world, tmp_path, worker)
     take_away(tmp_path)
-    await rewind_log_webhook(world.connection, "w", 0, world.now)
+    await rewind(world.connection, "w", 0, world.now)
     await world.begin_hooked("f", hook(OTHER))
     await world.call(worker)
     assert came(world, OTHER) == ["f 1", "f 2", "f 3"]
@@ -80,7 +85,7 @@ async def test_lane_whose_events_are_in_an_archive_that_is_away_waits_and_no_oth
 ) -> None:
     worker = world.worker()
     await archived(world, tmp_path, worker)
-    await rewind_log_webhook(world.connection, "w", 0, world.now)
+    await rewind(world.connection, "w", 0, world.now)
     await world.enter(worker)
     take_away(tmp_path)
     await world.begin_hooked("f", hook(OTHER))
@@ -107,3 +112,108 @@ async def test_event_whose_metadata_is_damaged_is_passed_over_and_no_other_is(
     await world.call(world.worker())
     for url in (URL, OTHER):
         assert sorted(came(world, url)) == ["e 1", "e 3", "f 1", "f 2", "f 3"]
+
+
+UNREADABLE = "What this webhook asks for cannot be read by this version of the service."
+FILTERS = {
+    "of a later version": ("filter", '{"notYet": 7}'),
+    "no JSON": ("filter", "{"),
+    "no filter": ("filter", "7"),
+    "another operator": ("filter", '{"service": {"$like": "s"}}'),
+    "scope": ("scope", '{"notYet": 7}'),
+    "events": ("events", "{NULL}"),
+}
+
+
+async def damage(world: World, column: str, value: str | None) -> None:
+    """Have the row of webhook `w` be another."""
+    change = f"UPDATE webhooks SET {column} = %s WHERE webhook = 'w'"  # noqa: S608 - a test's own
+    await world.connection.execute(change.encode(), (value,))
+
+
+@pytest.mark.parametrize("damaged", FILTERS)
+async def test_webhook_whose_filter_cannot_be_read_waits_and_no_other_does(
+    world: World, damaged: str
+) -> None:
+    column, value = FILTERS[damaged]
+    for identity, url in (("w", URL), ("v", OTHER)):
+        settings = orjson.dumps({"url": url, "events": ["execution.*"]})
+        command = CreateWebhook.model_validate_json(settings)
+        await world.bus.send(Message(f"webhook/{identity}", command, "tester"))
+    await world.begin("e")
+    await world.call(world.worker())
+    await damage(world, column, value)
+    with capture_logs() as logs:
+        REPORTS.forget()
+        worker = world.worker()
+        for name in ("f", "g"):
+            await world.begin_hooked(name, hook("https://c.example/"))
+            await world.call(worker, MINUTE)
+    assert len(came(world, OTHER)) == 9
+    assert len(came(world, "https://c.example/")) == 6
+    assert came(world, URL) == ["e 1", "e 2", "e 3"]
+    assert [line["stream"] for line in logs if line["log_level"] == "error"] == ["webhook/w"]
+    health = (await health_of(world.connection, ["w"]))["w"]
+    assert (health.state, health.document()["lastError"]) == ("failing", UNREADABLE)
+    assert (await delivery_totals(world.connection, world.now, 9)).failing == 1
+
+
+@pytest.mark.parametrize("by_event", [True, False])
+async def test_webhook_whose_filter_can_be_read_again_gets_what_it_has_missed(
+    world: World, by_event: bool
+) -> None:
+    settings = b'{"url": "https://a.example/", "events": ["execution.*"]}'
+    command = CreateWebhook.model_validate_json(settings)
+    await world.bus.send(Message("webhook/w", command, "tester"))
+    worker = world.worker()
+    await world.call(worker)
+    await damage(world, "filter", '{"notYet": 7}')
+    worker = world.worker()
+    await world.begin("e")
+    await world.call(worker)
+    if by_event:
+        change = UpdateWebhook(filter={"service": "s"})
+        await world.bus.send(Message("webhook/w", change, "tester"))
+    else:
+        await damage(world, "filter", None)
+    await world.call(worker)
+    await world.begin("f")
+    await world.call(worker)
+    assert came(world, URL) == ["e 1", "e 2", "e 3", "f 1", "f 2", "f 3"]
+    health = (await health_of(world.connection, ["w"]))["w"]
+    assert (health.state, health.behind, health.fault) == ("delivered", 0, None)
+
+
+async def test_webhook_that_needs_a_state_that_is_archived_waits_alone_while_the_archive_is_away(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_states = {
+        "https://s.example/": {"status": "running"},
+        "https://t.example/": {"tag": "eu"},
+        "https://other.example/": {"$and": [{"customer": "another"}, {"tag": "eu"}]},
+    }
+    for number, (url, wanted) in enumerate(of_states.items()):
+        settings = orjson.dumps({"url": url, "events": ["execution.*"], "filter": wanted})
+        command = CreateWebhook.model_validate_json(settings)
+        await world.bus.send(Message(f"webhook/s{number}", command, "tester"))
+    await archived(world, tmp_path, world.worker())
+    await world.send("e", UpdateProgress(progress=5))
+    take_away(tmp_path)
+    worker = world.worker()  # one that knows no state
+    await world.begin_hooked("f", hook(OTHER), tags=("eu",))
+    await world.call(worker)
+    assert came(world, OTHER) == ["f 1", "f 2", "f 3"]
+    assert came(world, URL)[:3] == ["f 1", "f 2", "f 3"]
+    assert not any(came(world, url) for url in of_states)
+    behind = "SELECT webhook FROM webhook_progress WHERE position IS NOT NULL ORDER BY webhook"
+    rows = await (await world.connection.execute(behind)).fetchall()
+    assert rows == [("s0",), ("s1",)]  # what asks for another party needs no state
+    health = (await health_of(world.connection, ["s0"]))["s0"]
+    assert "archive" in str(health.document()["lastError"])
+    assert worker._dispatcher.retry_at is not None
+    bring_back(tmp_path, monkeypatch)
+    await world.call(worker)
+    assert sorted(came(world, "https://s.example/")) == ["e 4", "f 3"]
+    assert came(world, "https://t.example/") == ["f 1", "f 2", "f 3"]
+    assert await (await world.connection.execute(behind)).fetchall() == []
+    assert worker._dispatcher.retry_at is None

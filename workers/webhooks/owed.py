@@ -1,0 +1,122 @@
+"""Finds which webhooks the events of the log are owed to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.damage import report
+from domain.errors import Damaged
+from domain.eventlog.archive.archived_queries import fetch_of_span, fetch_of_streams
+from domain.eventlog.codec import EventRow
+from domain.eventlog.store import Store
+from domain.execution.webhook_events import matches as names_match
+from projections.deliveries import owed_queries as sql
+from projections.deliveries.queue import Owed
+from workers.webhooks.event_states import EventStates, FoundStates
+from workers.webhooks.matching import HookFilter, HookIndex, LoggedEvent
+
+
+class FoundOwed(NamedTuple):
+    """What webhooks are owed by events, and the `undecided` webhooks, of which nobody can say now, as a state that
+    they ask for is in an archive that is away. Nothing is said to be owed to those.
+    """
+
+    owed: list[Owed]
+    undecided: set[str]
+
+
+class ExecutionHook(NamedTuple):
+    """A webhook of an execution, and what it asks for; events after `since` are owed to it."""
+
+    webhook: str
+    since: int
+    endpoint: str
+    events: Sequence[str]
+
+    def owed(self, row: EventRow) -> Owed | None:
+        """What it is owed by an event of its execution, if it is. Raises Damaged where that cannot be read."""
+        event = LoggedEvent.read(row)
+        if event.imported or row.position <= self.since:
+            return None
+        if not names_match(tuple(self.events), row.type, final=event.final):
+            return None
+        return Owed(self.webhook, row.position, row.stream, row.version, self.endpoint)
+
+
+class OwedFinder:
+    """Finds the webhooks of the whole log that events are owed to."""
+
+    def __init__(self, store: Store) -> None:
+        self._states = EventStates(store)
+
+    async def find(self, index: HookIndex, rows: Iterable[EventRow]) -> FoundOwed:
+        """What the webhooks of an index are owed by events."""
+        events = list(_events(rows))
+        folded = [event.row for event in events if index.needs_state(event)]
+        states = await self._states.of(folded) if folded else FoundStates({}, set())
+        undecided = {
+            hook.webhook
+            for event in events
+            if event.row.stream in states.away
+            for hook in index.undecided(event)
+        }
+        owed = [
+            _owed(hook, row)
+            for event in events
+            for row in (event.row,)
+            for hook in index.find(event, states.states.get((row.stream, row.version)))
+            if hook.webhook not in undecided
+        ]
+        return FoundOwed(owed, undecided)
+
+
+def _owed(hook: HookFilter, row: EventRow) -> Owed:
+    return Owed(hook.webhook, row.position, row.stream, row.version, hook.endpoint)
+
+
+def _events(rows: Iterable[EventRow]) -> Iterator[LoggedEvent]:
+    """Those that can be read: nobody can say whom the others concern."""
+    for row in rows:
+        try:
+            yield LoggedEvent.read(row)
+        except Damaged as error:
+            report(error)
+
+
+async def rows_of_types(
+    connection: AsyncConnection, after: int, until: int, types: Sequence[str], limit: int
+) -> list[EventRow]:
+    """The events in (after, until] of some types, and those of webhooks; as many at most."""
+    values = (after, until, list(types), limit)
+    rows = await fetch_of_span(connection, sql.OF_TYPES, values, after, until)
+    return [EventRow(*row) for row in rows]
+
+
+async def rows_of_stream(
+    connection: AsyncConnection, stream: str, after: int, until: int, limit: int
+) -> list[EventRow]:
+    """The events of a stream in (after, until], as many at most."""
+    values = (stream, after, until, limit)
+    rows = await fetch_of_streams(connection, sql.OF_STREAM, values, [stream])
+    return [EventRow(*row) for row in rows]
+
+
+async def owed_to_executions(connection: AsyncConnection, after: int, until: int) -> list[Owed]:
+    """What the webhooks of executions are owed by the events in (after, until], those left out that are behind."""
+    cursor = await connection.execute(sql.OF_EXECUTIONS, (after, until), prepare=False, binary=True)
+    rows = await cursor.fetchall()
+    return owed_to((ExecutionHook(*row[:4]), EventRow(*row[4:])) for row in rows)
+
+
+def owed_to(pairs: Iterable[tuple[ExecutionHook, EventRow]]) -> list[Owed]:
+    """What webhooks of executions are owed by an event each."""
+    owed = []
+    for hook, row in pairs:
+        try:
+            owed.append(hook.owed(row))
+        except Damaged as error:
+            report(error)
+    return [found for found in owed if found is not None]
