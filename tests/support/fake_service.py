@@ -20,6 +20,7 @@ EVENTS = {
     "complete": "execution.completed",
     "fail": "execution.failed",
     "cancel": "execution.cancelled",
+    "checkpoint": "execution.checkpoint",
 }
 STEP_MOVES: dict[str, tuple[set[str | None], str]] = {
     "startStep": ({None, "pending"}, "running"),
@@ -69,7 +70,7 @@ class Folded:
             before, after = STEP_MOVES[name]
             assert self.steps.get(command["step"]) in before
             self.steps[command["step"]] = after
-        else:
+        elif name in ENDS:
             self._end(ENDS[name], datetime.fromisoformat(command["occurredAt"]))
         self.events.append(event(EVENTS[name], command["occurredAt"], command))
 
@@ -79,8 +80,14 @@ class Folded:
             if now in {"pending", "running"}:
                 self.steps[step] = "skipped"
 
+    def keep_checkpoint(self, at: str) -> None:
+        """What the service does by itself, every 15 minutes of running."""
+        self.events.append(event(EVENTS["checkpoint"], at, {"state": {}, "automatic": True}))
+
     def shown(self) -> JSON:
-        return {"version": self.version, "status": self.status, "order": self.order}
+        kept = [{"id": "cp"} for each in self.events if each["type"] == EVENTS["checkpoint"]]
+        shown = {"version": self.version, "status": self.status, "order": self.order}
+        return {**shown, "checkpoints": kept}
 
 
 def event(kind: str, at: str, data: JSON) -> JSON:

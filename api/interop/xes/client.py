@@ -30,7 +30,7 @@ FIRST_RETRIES = 4
 """The same of a service that has not answered yet: perhaps nothing runs there."""
 TIMEOUT = 60.0
 """Seconds for one answer."""
-FIND = "/executions/find?limit=500&fields=$id,order,status,version"
+FIND = "/executions/find?limit=500&fields=$id,order,status,version,checkpoints.id"
 OPTIONS: JSON = {"max_retries": FIRST_RETRIES, "timeout": TIMEOUT, "consistency": "eventual"}
 """Of the client. The import looks itself whether a list has what it wrote."""
 

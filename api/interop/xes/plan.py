@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from api.interop.xes.lifecycle import COMPLETE, PI_ABORT, StepCommands, transition_of
 from api.interop.xes.mapping import Mapping
@@ -39,9 +39,18 @@ class Plan:
     def version(self) -> int:
         return len(self.commands) + CREATED - 1
 
-    def after(self, version: int) -> list[bytes]:
-        """The commands still to be sent to an execution of this version (0 = not there)."""
-        return self.commands[version - CREATED + 1 :] if version else self.commands
+    def after(self, events: int, others: int = 0) -> list[bytes]:
+        """The commands still to be sent to an execution that has so many events of this plan (0 = it is not there), and so
+        many others beside them.
+        """
+        rest = self.commands[events - CREATED + 1 :] if events else self.commands
+        return [_expect_later(command, others) for command in rest] if others else rest
+
+
+def _expect_later(command: bytes, events: int) -> bytes:
+    """A command that expects a version which is later by so many events."""
+    item = from_json(command)
+    return to_json({**item, "ifMatch": item["ifMatch"] + events})
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Whether an execution is the import's own work, and how far it got."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,6 +19,7 @@ EVENTS = {
     "cancel": "execution.cancelled",
 }
 CREATION = ("execution.created", "execution.starting", "execution.started")
+CHECKPOINT = "execution.checkpoint"
 
 Outline = list[tuple[str, str | None, str | None]]
 """Event types, each with the step it concerns and the log's time."""
@@ -28,31 +29,49 @@ class Conflict(Exception):
     """Something else wrote to this execution."""
 
 
-def own_version(plan: Plan, row: JSON | None, service: ServiceClient) -> int:
-    """The version an import may continue from; raises `Conflict` where others wrote."""
+class Progress(NamedTuple):
+    """How far an import got: so many events of its own, and how many the service made by itself beside them."""
+
+    events: int
+    checkpoints: int = 0
+
+
+def own_progress(plan: Plan, row: JSON | None, service: ServiceClient) -> Progress:
+    """From where an import may continue; raises `Conflict` where others wrote."""
     if row is None:
-        return 0
-    version: int = row["version"]
+        return Progress(0)
     if (order := _id(row["order"])) != plan.order:
         raise Conflict(f"it belongs to the order {order}")
-    if version > plan.version:
-        raise Conflict(f"it has {version - plan.version} more events than the log makes")
-    if version < plan.version:
-        return _recognise(plan, _outline_of_history(service, plan))
+    version: int = row["version"]
+    if version < plan.version or row["checkpoints"]:
+        return _recognise(plan, service.history(plan.execution))
+    _refuse_more(plan, version)
     if row["status"] != plan.status:
         raise Conflict(f"it is {row['status']}; by the log it would be {plan.status}")
-    return version
+    return Progress(version)
 
 
 def _id(reference: Any) -> Any:
     return reference["$id"] if isinstance(reference, dict) else reference
 
 
-def _recognise(plan: Plan, made: Outline) -> int:
+def _refuse_more(plan: Plan, events: int) -> None:
+    if events > plan.version:
+        raise Conflict(f"it has {events - plan.version} more events than the log makes")
+
+
+def _recognise(plan: Plan, history: list[JSON]) -> Progress:
     """The history may be ahead of the row it is asked for: its length is the version."""
+    made = [_outline(event) for event in history if not _is_automatic(event)]
+    _refuse_more(plan, len(made))
     if made != _outline_of_plan(plan)[: len(made)]:
         raise Conflict("its history is not what the log makes")
-    return len(made) if len(made) >= CREATED else 0
+    return Progress(len(made), len(history) - len(made)) if len(made) >= CREATED else Progress(0)
+
+
+def _is_automatic(event: JSON) -> bool:
+    """Whether the service made an event by itself: of an execution that runs, every 15 minutes."""
+    return event["type"] == CHECKPOINT and bool(event["data"].get("automatic"))
 
 
 def _outline_of_plan(plan: Plan) -> Outline:
@@ -61,9 +80,8 @@ def _outline_of_plan(plan: Plan) -> Outline:
     return created + [(EVENTS[c["command"]], _step(c), c["occurredAt"]) for c in others]
 
 
-def _outline_of_history(service: ServiceClient, plan: Plan) -> Outline:
-    history = service.history(plan.execution)
-    return [(event["type"], _step(event["data"]), event.get("occurredat")) for event in history]
+def _outline(event: JSON) -> tuple[str, str | None, str | None]:
+    return event["type"], _step(event["data"]), event.get("occurredat")
 
 
 def _step(data: JSON) -> str | None:

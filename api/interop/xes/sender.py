@@ -9,7 +9,7 @@ from api.interop.xes.client import JSON, ServiceClient, problem_code, problem_te
 from api.interop.xes.mapping import Mapping
 from api.interop.xes.names import order_id
 from api.interop.xes.plan import Plan
-from api.interop.xes.resume import Conflict, own_version
+from api.interop.xes.resume import Conflict, Progress, own_progress
 
 MOST_COMMANDS = 1000
 MOST_BYTES = 8 << 20
@@ -47,14 +47,19 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class ImportTask:
-    """A plan and the version its execution has: 0 where it does not exist yet."""
+    """A plan, and how far its execution is."""
 
     plan: Plan
-    version: int
+    made: Progress
 
     @property
     def commands(self) -> list[bytes]:
-        return self.plan.after(self.version)
+        return self.plan.after(*self.made)
+
+    @property
+    def fared(self) -> str:
+        """How it fared, once it is whole."""
+        return "resumed" if self.made.events else "imported"
 
 
 def prepare(service: ServiceClient, mapping: Mapping, log: str) -> None:
@@ -131,14 +136,14 @@ def _compare(window: list[Plan], service: ServiceClient) -> tuple[list[ImportTas
     tasks, known = [], Result()
     for plan in window:
         try:
-            version = own_version(plan, there.get(plan.execution), service)
+            made = own_progress(plan, there.get(plan.execution), service)
         except Conflict as conflict:
             _refuse(known, plan, str(conflict))
             continue
-        if version == plan.version:
+        if made.events == plan.version:
             known.fared["unchanged"] += 1
         else:
-            tasks.append(ImportTask(plan, version))
+            tasks.append(ImportTask(plan, made))
     return tasks, known
 
 
@@ -191,7 +196,7 @@ def _send(
                 troubled.setdefault(task.plan.execution, (task, answer["problem"]))
     for task in tasks:
         if task.plan.execution not in troubled:
-            result.fared["resumed" if task.version else "imported"] += 1
+            result.fared[task.fared] += 1
     return list(troubled.values())
 
 
@@ -217,11 +222,11 @@ def _look_again(
         _refuse(result, task.plan, f"{problem['status']} {problem_text(problem)}")
         return None
     try:
-        version = own_version(task.plan, service.execution(task.plan.execution), service)
+        made = own_progress(task.plan, service.execution(task.plan.execution), service)
     except Conflict as conflict:
         _refuse(result, task.plan, str(conflict))
         return None
-    if version < task.plan.version:
-        return ImportTask(task.plan, version)
-    result.fared["resumed" if task.version else "imported"] += 1
+    if made.events < task.plan.version:
+        return ImportTask(task.plan, made)
+    result.fared[task.fared] += 1
     return None

@@ -25,6 +25,7 @@ from tests.support.fake_service import FakeService
 from tests.support.paths import DATA
 
 ORDERS, CAKES = DATA / "orders.xes", DATA / "orders.mapping.json"
+CHECKPOINT = "execution.checkpoint"
 Import = Callable[..., Result]
 
 
@@ -158,6 +159,43 @@ def test_interrupted_import_continues_where_it_stopped(
     assert said["import"]["refused"] == 0
 
 
+def test_checkpoints_that_the_service_made_by_itself_change_nothing(
+    imported: FakeService, import_xes: Import
+) -> None:
+    for execution in imported.executions.values():
+        execution.keep_checkpoint("2024-03-01T12:00:00Z")
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert said["import"] == {"imported": 0, "resumed": 0, "unchanged": 4, "refused": 0}
+    assert said["commands"] == 0
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_interrupted_import_continues_behind_checkpoints_of_the_service(
+    import_xes: Import, service: FakeService, call: int
+) -> None:
+    service.troubles[call] = "stop"
+    assert import_xes().exit_code == 1
+    kept = list(service.executions.values())
+    for execution in kept:
+        execution.keep_checkpoint("2024-03-01T12:00:00Z")
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert said["import"]["refused"] == 0
+    for execution in kept:
+        execution.events.pop([event["type"] for event in execution.events].index(CHECKPOINT))
+    assert states(service) == WHOLE
+
+
+def test_checkpoint_does_not_stand_for_an_event_that_is_missing(
+    imported: FakeService, import_xes: Import
+) -> None:
+    running = imported.executions[f"{id_part('Cakes to order')}:cake-4"]
+    running.events.pop()
+    running.steps.clear()
+    running.keep_checkpoint("2024-03-01T12:00:00Z")
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert (said["import"]["resumed"], said["commands"]) == (1, 1)
+
+
 @pytest.mark.parametrize("call", range(4))
 def test_answer_that_gets_lost_makes_nothing_twice(
     import_xes: Import, service: FakeService, call: int
@@ -218,6 +256,7 @@ OTHERS: list[tuple[str, dict[str, object], str]] = [
         {"command": "completeStep", "step": "Bake"},
         "it has 1 more events than the log makes",
     ),
+    ("cake-4", {"command": "checkpoint"}, "it has 1 more events than the log makes"),
 ]
 
 
