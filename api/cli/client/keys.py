@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 SPAN = re.compile(r"(\d{1,6})([mhdw])")
 PARTIES = (Role.CUSTOMER, Role.PROVIDER, Role.ASSIGNEE, Role.AUDITOR)
-"""Roles that are somebody's: their keys name whose."""
+"""Roles that are somebody's: their keys name a party."""
 OF_USERS = (Role.CUSTOMER, Role.PROVIDER)
-OF_ONE = "With --role assignee: only what is theirs."
 STATUSES = ("active", "expired", "revoked")
 PAGE = 500
 
@@ -32,12 +31,13 @@ PAGE = 500
 CREATE_HELP = """Make a key and print it, and nothing else. It is shown this once: what is kept of it is an HMAC.
 
 \b
-  executions keys create --role customer --customer acme
-  executions keys create --role provider --provider outreach --name ci --expires 90d
-  executions keys create --role assignee --assignee worker-7 --provider outreach --right executions.read
+  executions keys create --role customer --party acme
+  executions keys create --role provider --party outreach --name ci --expires 90d
+  executions keys create --role assignee --party worker-7 --provider outreach --right executions.read
 
 Names of assignees and workers are of the whole log: anybody may choose the same. So narrow the key of an
-assignee by --provider, --customer or both to executions that are theirs.
+assignee by --provider, --customer or both to executions that are theirs. The words are those of `POST /keys`; the
+party may also be named by the option that is called like the role.
 """
 
 
@@ -49,8 +49,8 @@ def keys_group() -> None:
 def parties(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command with an option for each role whose keys are somebody's."""
     for role in reversed(PARTIES):
-        more = f" {OF_ONE}" if role in OF_USERS else ""
-        whose = f"Whose, with --role {role}.{more}"
+        narrows = "With --role assignee: only what is theirs. " if role in OF_USERS else ""
+        whose = f"{narrows}With --role {role}: the same as --party."
         command = click.option(f"--{role}", metavar="ID", help=whose)(command)
     return command
 
@@ -62,6 +62,11 @@ def parties(command: Callable[..., Any]) -> Callable[..., Any]:
     required=True,
     help="What the key is good for.",
 )
+@click.option(
+    "--party",
+    metavar="ID",
+    help=f"Whose key it is. Needed with --role {', '.join(PARTIES[:-1])} and {PARTIES[-1]}.",
+)
 @parties
 @click.option("--name", help="Shown behind its party in the history, as in provider:acme/ci.")
 @click.option("--expires", help="When it ends: 90d, 12h, 30m, 4w or a time. Else it has no end.")
@@ -71,6 +76,7 @@ def create(
     at: At,
     *,
     role: str,
+    party: str | None,
     name: str | None,
     expires: str | None,
     rights: tuple[str, ...],
@@ -78,16 +84,9 @@ def create(
 ) -> None:
     from domain.json_forms import format_time
 
-    given = {other: party for other, party in named.items() if party is not None}
-    narrowed: tuple[Role, ...] = OF_USERS if role == Role.ASSIGNEE else ()
-    if given.keys() - {role, *narrowed}:
-        raise click.UsageError(f"--role {role} goes with --{role} alone")
-    if role in PARTIES and role not in given:
-        raise click.UsageError(f"--role {role} needs --{role}: whose key it is")
     wanted = {
         "role": role,
-        "party": given.get(role),
-        **{party.value: given.get(party.value) for party in narrowed},
+        **_whose_key(role, party, {other: id_ for other, id_ in named.items() if id_ is not None}),
         "name": name,
         "rights": list(rights) or None,
         "expiresAt": None if expires is None else format_time(_time(expires)),
@@ -95,6 +94,23 @@ def create(
     body = {member: value for member, value in wanted.items() if value is not None}
     with open_client(at) as client:
         click.echo(send_request(client, "POST", "/keys", body)["key"])
+
+
+def _whose_key(role: str, party: str | None, named: dict[str, str]) -> dict[str, str]:
+    """The members of a key that say whose it is, and to whose executions it is narrowed."""
+    narrowed = OF_USERS if role == Role.ASSIGNEE else ()
+    if strange := sorted(named.keys() - {role, *narrowed}):
+        raise click.UsageError(
+            f"--{strange[0]} does not go with --role {role}: --party says whose key it is"
+        )
+    if party is not None and role in named:
+        raise click.UsageError(f"--party and --{role} are the same: give --party alone")
+    party = named.pop(role, party)
+    if role in PARTIES and party is None:
+        raise click.UsageError(f"--role {role} needs --party: whose key it is")
+    if role not in PARTIES and party is not None:
+        raise click.UsageError(f"--role {role} is nobody's in particular: leave out --party")
+    return named if party is None else {"party": party, **named}
 
 
 @keys_group.command("list")

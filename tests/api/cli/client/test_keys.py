@@ -25,7 +25,7 @@ def test_new_key_is_printed_alone(server: Serving, catalog: Catalog) -> None:
     words = (
         "--role",
         "provider",
-        "--provider",
+        "--party",
         catalog.provider,
         "--name",
         "ci",
@@ -74,7 +74,7 @@ def test_list_without_keys_says_so_and_is_no_table(server: Serving) -> None:
 
 
 def test_key_of_an_assignee_is_narrowed_and_listed_so(server: Serving, catalog: Catalog) -> None:
-    words = ("--role", "assignee", "--assignee", "worker-7", "--provider", catalog.provider)
+    words = ("--role", "assignee", "--party", "worker-7", "--provider", catalog.provider)
     assert keys(server, "create", *words).exit_code == 0
     listed = listed_once(server, '"role": "assignee"', "--json")
     [key] = [found for found in map(json.loads, listed.splitlines()) if found["role"] == "assignee"]
@@ -85,10 +85,12 @@ def test_key_of_an_assignee_is_narrowed_and_listed_so(server: Serving, catalog: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--role", "provider"), "needs --provider"),
-        (("--role", "assignee", "--provider", "acme"), "needs --assignee"),
-        (("--role", "provider", "--provider", "acme", "--customer", "acme"), "--provider alone"),
-        (("--role", "provider", "--customer", "acme"), "--provider alone"),
+        (("--role", "provider"), "--role provider needs --party"),
+        (("--role", "assignee", "--provider", "acme"), "--role assignee needs --party"),
+        (("--role", "provider", "--party", "acme", "--customer", "acme"), "--customer does not go"),
+        (("--role", "provider", "--customer", "acme"), "--party says whose key it is"),
+        (("--role", "provider", "--party", "acme", "--provider", "acme"), "give --party alone"),
+        (("--role", "operator", "--party", "acme"), "leave out --party"),
         (("--role", "operator", "--expires", "soon"), "90d"),
         (("--role", "operator", "--expires", "999999w"), "90d"),
         (("--role", "customer", "--customer", "no-such"), "no-such"),
