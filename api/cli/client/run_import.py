@@ -12,6 +12,7 @@ import click
 
 from api.cli.options import At
 from api.cli.progress_bar import progress
+from api.cli.terminal import plain
 from api.interop.xes.client import OPTIONS, ServiceAway, ServiceClient, ServiceFailed
 from api.interop.xes.mapping import MappingError, load_mapping
 from api.interop.xes.reader import XesError
@@ -31,7 +32,7 @@ def run(
     try:
         found, result = run_import(file, mapping_file, connect())
     except XesError as error:
-        raise click.ClickException(f"{file}: {error}") from None
+        raise click.ClickException(plain(f"{file}: {error}")) from None
     except (MappingError, SetupError) as error:
         raise click.ClickException(str(error)) from None
     except ServiceFailed as error:
@@ -39,7 +40,7 @@ def run(
     except KeyboardInterrupt:
         raise click.ClickException("interrupted. Run it again to continue.") from None
     totals = summary(found, result, time.monotonic() - started)
-    click.echo(json.dumps(totals) if as_json else in_words(totals))
+    click.echo(json.dumps(totals) if as_json else plain(in_words(totals)))
     if result.refused:
         sys.exit(1)
 

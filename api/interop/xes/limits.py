@@ -11,7 +11,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from api.interop.xes.plan import Plan
-from api.interop.xes.reader import RESOURCE, XesError, XesEvent, XesTrace
+from api.interop.xes.reader import RESOURCE, XesError, XesEvent, XesTrace, quoted
 from domain.execution.commands import COMMANDS
 from domain.execution.types import MOST_STEPS
 from domain.types import NO_CONTROLS, Label, Name
@@ -49,9 +49,10 @@ def _wrong_event(event: XesEvent, now: datetime) -> str | None:
     return None
 
 
-def check_plan(plan: Plan) -> None:
-    """Raise `XesError` for the first command that is more than an execution takes."""
+def check_plan(plan: Plan, trace: str) -> None:
+    """Raise `XesError` for the first command that is more than the execution of this trace takes."""
     steps, stored = set[str](), 0
+    whole = f'with this event the trace "{quoted(trace)}"'
     for line, command in zip(plan.lines, plan.commands, strict=True):
         if len(command) > LARGEST_COMMAND:
             raise XesError(
@@ -59,14 +60,13 @@ def check_plan(plan: Plan) -> None:
             )
         steps.update(_check_command(line, command))
         if len(steps) > MOST_STEPS:
-            raise XesError(line, f"with this event the trace has more than {MOST_STEPS} steps")
+            raise XesError(line, f"{whole} has more than {MOST_STEPS} steps")
         size = _estimate_stored_size(command)
         stored += size
         if stored > STREAM_SIZE_LIMIT and size > SMALL_COMMAND:
             raise XesError(
                 line,
-                f"with this event the trace holds more than {STREAM_SIZE_LIMIT} bytes as they are stored, "
-                "encrypted",
+                f"{whole} holds more than {STREAM_SIZE_LIMIT} bytes as they are stored, encrypted",
             )
 
 

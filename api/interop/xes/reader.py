@@ -1,6 +1,6 @@
 """A streaming reader of IEEE 1849 (XES) event logs, plain or gzip.
 
-Memory holds one trace at a time and the trace names. A document type declaration is
+Memory holds one trace at a time, of a bounded size, and a digest of each trace's name. A document type declaration is
 refused, and with it every entity that could expand or reach outside the file.
 """
 
@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import BinaryIO
 from xml.parsers import expat
 
@@ -23,7 +24,10 @@ TRANSITION, RESOURCE = "lifecycle:transition", "org:resource"
 CHUNK = 1 << 16
 LONGEST_TAG = 8 << 20
 """Bytes without a single complete tag after which a file is refused, so that memory stays bounded."""
+MOST_EVENTS, LARGEST_TRACE = 100_000, 64 << 20
+"""Events of a trace, and bytes, unpacked, with which it is refused while it is read: an execution takes far fewer."""
 DEEPEST = 100
+LONGEST_QUOTE = 80
 
 OUTSIDE, LOG, TRACE, EVENT = range(4)
 # Standard parts of a log that hold no values of its traces: globals declare defaults for tools
@@ -80,9 +84,10 @@ class XesLog:
         self._event: Attributes = {}
         self._current = self._log
         self._trace_line = self._event_line = 0
+        self._trace_start = 0
         self._events: list[XesEvent] = []
         self._ready: list[XesTrace] = []
-        self._seen: set[str] = set()
+        self._seen: set[bytes] = set()
         self.nan_values = 0
 
     @property
@@ -125,6 +130,21 @@ class XesLog:
             raise self._error(f"unreadable encoding: {error}") from None
         if self._fed - parser.CurrentByteIndex > LONGEST_TAG:
             raise self._error(f"a single tag or text is longer than {LONGEST_TAG} bytes")
+        if self._level >= TRACE:
+            self._check_size()
+
+    def _check_size(self) -> None:
+        if len(self._events) > MOST_EVENTS:
+            raise self._error(
+                f"with this event {self._this_trace} has more than {MOST_EVENTS} events"
+            )
+        if self._parser.CurrentByteIndex - self._trace_start > LARGEST_TRACE:
+            raise self._error(f"{self._this_trace} is longer than {LARGEST_TRACE} bytes")
+
+    @property
+    def _this_trace(self) -> str:
+        name = self._text(self._trace, NAME)
+        return f'the trace "{quoted(name)}"' if name else f"the trace of line {self._trace_line}"
 
     def _error(self, reason: str, line: int | None = None) -> XesError:
         return XesError(self._parser.CurrentLineNumber if line is None else line, reason)
@@ -151,11 +171,11 @@ class XesLog:
         if key is None or text is None:
             raise self._error(f"<{kind}> without {'key' if key is None else 'value'}")
         if key in self._current:
-            raise self._error(f'the attribute "{key}" is there twice')
+            raise self._error(f'the attribute "{quoted(key)}" is there twice')
         try:
             value = parse_value(kind, text)
         except (ValueError, OverflowError):
-            raise self._error(f'"{key}": not a valid {kind}: "{text[:80]}"') from None
+            raise self._error(f'"{quoted(key)}": not a valid {kind}: "{quoted(text)}"') from None
         if value is None:
             self.nan_values += 1
         else:
@@ -166,19 +186,20 @@ class XesLog:
         if level == OUTSIDE and kind != "log":
             is_page = kind.lower() == "html"
             raise self._error(
-                f"not an XES log: {f'it is {WEB_PAGE}' if is_page else f'the root element is <{kind}>'}"
+                f"not an XES log: {f'it is {WEB_PAGE}' if is_page else f'the root element is <{quoted(kind)}>'}"
             )
         if level == OUTSIDE:
             self._level = LOG
         elif level == LOG and kind == "trace":
             self._level, self._trace_line = TRACE, line
+            self._trace_start = self._parser.CurrentByteIndex
             self._current = self._trace = {}
             self._events = []
         elif level == TRACE and kind == "event":
             self._level, self._event_line = EVENT, line
             self._current = self._event = {}
         elif kind not in WITHOUT_VALUE:
-            raise self._error(f"<{kind}> is out of place")
+            raise self._error(f"<{quoted(kind)}> is out of place")
 
     def _close(self, _: str) -> None:
         if self._depth == self._level:
@@ -200,15 +221,17 @@ class XesLog:
             raise self._error(f"{TIME} is not a <date>", line)
         self._events.append(XesEvent(line, activity, at, event))
         self._current = self._trace
+        self._check_size()
 
     def _close_trace(self) -> None:
         line = self._trace_line
         name = self._text(self._trace, NAME)
         if not name:
             raise self._error(f"a trace without {NAME}", line)
-        if name in self._seen:
-            raise self._error(f'a second trace named "{name}"', line)
-        self._seen.add(name)
+        digest = sha256(name.encode()).digest()
+        if digest in self._seen:
+            raise self._error(f'a second trace named "{quoted(name)}"', line)
+        self._seen.add(digest)
         self._ready.append(XesTrace(line, name, self._trace, self._events))
         self._current = self._log
 
@@ -217,3 +240,8 @@ class XesLog:
         """Names may be written as numbers: some exporters do."""
         value = attributes.get(key)
         return value if value is None or isinstance(value, str) else str(value)
+
+
+def quoted(text: str) -> str:
+    """A text of the file, as much of it as a message has room for."""
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

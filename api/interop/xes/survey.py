@@ -52,7 +52,7 @@ def survey(path: Path, mapping: Mapping, now: datetime, progress: Callable[[int]
             check_events(trace, now)
             unused.difference_update(event.activity for event in trace.events)
             plan = plan_trace(trace, mapping, "log")
-            check_plan(plan)
+            check_plan(plan, trace.name)
             found.count(plan)
             progress(file.tell())
     found.nan_values = log.nan_values

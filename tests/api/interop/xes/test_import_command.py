@@ -301,6 +301,14 @@ def test_broken_log_is_refused_before_anything_is_sent(
     assert "broken.xes: line 106: malformed XML: no element found" in result.stderr
 
 
+def test_nothing_in_a_log_steers_the_terminal(import_xes: Import, tmp_path: Path) -> None:
+    log = tmp_path / "steering.xes"
+    log.write_text(ORDERS.read_text().replace("Cakes to order", "\x9b31m"))
+    assert import_xes(log).stdout.startswith("\N{REPLACEMENT CHARACTER}31m: 13 events")
+    log.write_text(log.read_text().replace("cake-1", "\x9b2J").replace("cake-3", "\x9b2J"))
+    assert 'a second trace named "\N{REPLACEMENT CHARACTER}2J"' in import_xes(log).stderr
+
+
 def unconnected(*options: str) -> Result:
     """The command, connected to nothing but what its options say."""
     return CliRunner().invoke(

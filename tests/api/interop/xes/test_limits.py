@@ -53,7 +53,7 @@ def test_trace_has_at_most_as_many_steps_as_an_execution(
     assert surveyed(log_file(events)).steps["completed"] == 100
     with pytest.raises(XesError) as refused:
         surveyed(log_file([*events, event("Deliver")]))
-    assert str(refused.value) == "line 103: with this event the trace has more than 100 steps"
+    assert str(refused.value) == 'line 103: with this event the trace "t" has more than 100 steps'
 
 
 def test_trace_holds_at_most_as_much_content_as_an_execution(
@@ -76,10 +76,10 @@ def test_every_command_goes_through_the_domain(monkeypatch: pytest.MonkeyPatch) 
     at = datetime(2024, 3, 1, tzinfo=UTC)
     trace = XesTrace(2, "t", {}, [XesEvent(3, "Bake", at, {})])
     plan = plan_trace(trace, CAKES, "log")
-    limits.check_plan(plan)
+    limits.check_plan(plan, "t")
     monkeypatch.setitem(COMMANDS, "completeStep", COMMANDS["pause"])
     with pytest.raises(XesError, match="line 3: the service would refuse `step`: "):
-        limits.check_plan(plan)
+        limits.check_plan(plan, "t")
 
 
 def test_longest_names_of_a_log_make_legal_commands(log_file: LogFile) -> None:

@@ -218,6 +218,47 @@ def test_tag_without_end_is_refused_before_it_fills_the_memory(
         read(log_of(f"<string key='{'k' * (1 << 20)}' value='v'/>"))
 
 
+def read_with(monkeypatch: pytest.MonkeyPatch, limit: str, size: int, inner: str) -> str:
+    """How a log is refused of which a trace is over a limit; what follows that limit is never read."""
+    monkeypatch.setattr(reader, limit, size)
+    endless = io.BytesIO(f"<log>\n{inner}{EVENT * 20_000}".encode())
+    with pytest.raises(XesError) as refused:
+        list(XesLog(endless))
+    assert endless.tell() == reader.CHUNK
+    return str(refused.value)
+
+
+def test_trace_of_too_many_events_is_refused_by_name_while_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = read_with(monkeypatch, "MOST_EVENTS", 3, f"<trace>{NAME}\n{EVENT * 3}\n")
+    assert said == 'line 4: with this event the trace "x" has more than 3 events'
+    three = trace_of(EVENT * 3)
+    assert len(read(three)[1][0].events) == 3
+
+
+def test_trace_that_is_too_long_is_refused_by_name_while_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = "<string key='k' value='v'/>"
+    said = read_with(monkeypatch, "LARGEST_TRACE", 300, f"<trace>{value}\n")
+    assert said == "line 3: the trace of line 2 is longer than 300 bytes"
+    monkeypatch.setattr(reader, "LARGEST_TRACE", 1 << 16)
+    values = "".join(f"<int key='{n}' value='1'/>" for n in range(10_000))
+    with pytest.raises(XesError, match='line 3: the trace "x" is longer than 65536 bytes'):
+        read(log_of(f"<trace>{NAME}{values}</trace>"))
+
+
+def test_long_text_of_the_file_is_cut_where_a_message_quotes_it() -> None:
+    with pytest.raises(XesError) as refused:
+        read(log_of(f"<trace><string key='{'k' * 300}'/><{'t' * 300}/></trace>"))
+    assert len(str(refused.value)) < 200
+    name = NAME.replace("x", "n" * 300)
+    with pytest.raises(XesError) as refused:
+        read(log_of(f"<trace>{name}</trace><trace>{name}</trace>"))
+    assert str(refused.value) == f'line 3: a second trace named "{"n" * 80}…"'
+
+
 def test_memory_does_not_grow_with_the_log() -> None:
     trace = "<trace><string key='concept:name' value='{}'/>" + EVENT * 50 + "</trace>"
     content = gzip.compress(log_of("".join(map(trace.format, range(300)))).encode())
