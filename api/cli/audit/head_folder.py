@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from api.cli.audit.whole_file import write_whole
 from projections.audit.note import BadNote, TreeCheckpoint, checkpoint_of, parse_key
 
-KEY, HEAD, CONTRADICTION = "key.txt", "head-{:015}.txt", "contradiction-{:015}.txt"
+KEY, HEAD, CONTRADICTION = "key.txt", "head-{:015}.txt", "contradiction-{:015}-{}.txt"
 
 
 class HeadFolder:
@@ -57,8 +58,9 @@ class HeadFolder:
         self._write(HEAD.format(size), note)
 
     def keep_contradiction(self, note: str, size: int) -> Path:
-        """Keep a head that does not: it is signed, and so is the evidence."""
-        return self._write(CONTRADICTION.format(size), note)
+        """Keep a head that does not, beside those of before: it is signed, and so is the evidence."""
+        digest = sha256(note.encode()).hexdigest()[:16]
+        return self._write(CONTRADICTION.format(size, digest), note)
 
     def _write(self, name: str, text: str) -> Path:
         file = self._path / name

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from api.cli.audit.head_folder import HeadFolder
 from api.cli.main import main
 from projections.audit.note import Signer
 from tests.support.api_client import Executions, ok
@@ -68,7 +69,7 @@ def test_service_that_was_rolled_back_or_forked_is_found_out(database: str, tmp_
         done = follow(running.url, folder)
         assert done.exit_code == 1
         assert "contradicts itself: it was rolled back: it has signed 6 events" in done.output
-        assert list(folder.glob("contradiction-*3.txt"))
+        assert list(folder.glob("contradiction-*3-*.txt"))
     with tampered(database, FORKED), serving(database) as running, running.client() as api:
         grown(api, 6)
         done = follow(running.url, folder)
@@ -81,6 +82,15 @@ def test_service_that_was_rolled_back_or_forked_is_found_out(database: str, tmp_
         done = follow(running.url, other_folder)
         assert done.exit_code == 1
         assert "does not prove that the 6 events that it has signed are the first" in done.output
+
+
+def test_second_contradiction_of_one_size_is_kept_beside_the_first(tmp_path: Path) -> None:
+    folder = HeadFolder(tmp_path, None)
+    shown = ["executions/a\n6\nroot\n", "executions/a\n6\nanother root\n"]
+    places = [folder.keep_contradiction(note, 6) for note in (*shown, shown[0])]
+    assert places[0] == places[2]
+    assert [place.read_text() for place in places[:2]] == shown
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_log_with_another_id_or_key_is_not_the_pinned_one(
