@@ -6,10 +6,12 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,7 +29,8 @@ ROOT = 0
 class Server:
     """A service that runs inside a `with` block, with its `url`, its `token`, and clients of it.
 
-    It needs the distribution `executions` in the environment of this process.
+    It needs the distribution `executions` in the environment of this process. One that does not end within 30 seconds is
+    killed, and a `RuntimeWarning` says so.
     """
 
     def __init__(self) -> None:
@@ -56,16 +59,23 @@ class Server:
                 env={**others, "EXECUTIONS_ADMIN_TOKEN": self.token},
                 stdout=file,
                 stderr=file,
+                process_group=0,  # of its own, so that it can be killed whole
             )
-        self._wait_until_it_listens(self._process, log)
+        try:
+            self._wait_until_it_listens(self._process, log)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def _wait_until_it_listens(self, process: subprocess.Popen[bytes], log: Path) -> None:
         end = time.monotonic() + STARTS_WITHIN
         while not (found := LISTENING.search(said := log.read_text())):
-            if process.poll() is not None or time.monotonic() > end:
-                self.__exit__(None, None, None)
-                raise SetupError(f"the service does not start: {said[-2_000:]}")
+            if process.poll() is not None:
+                raise SetupError(f"the service has ended: {said[-2_000:]}")
+            if time.monotonic() > end:
+                within = f"within {STARTS_WITHIN:.0f} s"
+                raise SetupError(f"the service did not start {within}: {said[-2_000:]}")
             time.sleep(0.05)
         self.url = found[1]
 
@@ -75,7 +85,24 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(ENDS_WITHIN)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            ended = self._process is None or _end(self._process)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if not ended:
+            said = f"the service did not end within {ENDS_WITHIN:.0f} s, and was killed"
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+
+
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """End a process; False where it had to be killed, with all that is in its group."""
+    process.terminate()
+    try:
+        process.wait(ENDS_WITHIN)
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return True
