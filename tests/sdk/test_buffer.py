@@ -6,8 +6,10 @@ import json
 import os
 import threading
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -17,6 +19,7 @@ from service_executions.recording.buffer import Buffer
 from service_executions.recording.spool import MOST_COMMANDS, Spool
 from service_executions.requests import api_error
 from service_executions.retries import Retries
+from service_executions.values import wire
 
 JSON = dict[str, Any]
 
@@ -77,6 +80,37 @@ def test_commands_come_in_order_and_in_batches(tmp_path: Path) -> None:
     assert len(service.calls) < 50
     assert max(len(commands) for _, commands in service.calls) <= MOST_COMMANDS
     buffer.close()
+
+
+STRANGE = os.fsdecode(b"caf\xe9.txt")
+"""The name of a file that is no UTF-8."""
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [
+        (b"\xff", "/w=="),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Path("/reports/1"), "/reports/1"),
+        (date(2026, 11, 30), "2026-11-30"),
+        ({1}, [1]),
+        (float("nan"), None),
+        ({2: ()}, {"2": []}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_value_has_one_form_whatever_text_is_beside_it(
+    tmp_path: Path, value: Any, form: Any
+) -> None:
+    service = Commands()
+    buffer = made(service, tmp_path)
+    for beside in ("text", STRANGE):
+        buffer.add(wire(command(1, value=value, beside=beside)))
+    assert buffer.flush(10)
+    buffer.close()
+    sent = [each for _, commands in service.calls for each in commands]
+    assert [each["value"] for each in sent] == [form, form]
+    assert [each["beside"] for each in sent] == ["text", "caf?.txt"]
 
 
 def test_broken_call_comes_again_under_its_key(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ from service_executions.errors import ExecutionsError
 from service_executions.ids import ALPHABET, new_id
 from service_executions.requests import encode, parameters, segment
 from service_executions.values import body, number, wire
+
+
+class Colour(Enum):
+    """A name of a member that is no text."""
+
+    RED = "red"
+
 
 EAST = timezone(timedelta(hours=2))
 FORMS: list[tuple[Any, Any]] = [
@@ -43,6 +51,10 @@ FORMS: list[tuple[Any, Any]] = [
     (datetime(2026, 11, 22, 10, tzinfo=EAST), "2026-11-22T08:00:00.000Z"),
     ({"$gte": datetime(2026, 1, 1, tzinfo=UTC)}, {"$gte": "2026-01-01T00:00:00.000Z"}),
     ((1, {2}), [1, [2]]),
+    (b"\xff\xfe>>?", "//4+Pj8="),
+    (bytearray(b"text"), "dGV4dA=="),
+    (memoryview(b"text"), "dGV4dA=="),
+    ({b"key": 1, Colour.RED: 2}, {"a2V5": 1, "red": 2}),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -116,7 +117,7 @@ def body(**members: Any) -> JSON:
 
 
 def wire(value: Any) -> Any:
-    """Return a value as it is in JSON. Times become RFC 3339 texts, durations milliseconds.
+    """Return a value as it is in JSON. Times become RFC 3339 texts, durations milliseconds, bytes base64.
 
     The classes above are written with the names of the service, without members that are None. Other values keep their
     names and every None.
@@ -136,7 +137,7 @@ def _members(value: Any) -> JSON:
 
 
 WRITTEN: dict[type | tuple[type, ...], Callable[[Any], Any]] = {
-    Mapping: lambda members: {str(name): wire(member) for name, member in members.items()},
+    Mapping: lambda members: {str(wire(name)): wire(member) for name, member in members.items()},
     (list, tuple, set, frozenset): lambda parts: [wire(part) for part in parts],
     Assignee: lambda who: body(type=who.type, **_members(who)),
     (Step, Retry, Webhook): lambda value: body(**_members(value)),
@@ -145,6 +146,7 @@ WRITTEN: dict[type | tuple[type, ...], Callable[[Any], Any]] = {
     datetime: lambda time: time_text(time),  # noqa: PLW0108 - it is defined below
     timedelta: lambda time: round(time / timedelta(milliseconds=1)),
     Decimal: lambda decimal: number(decimal),  # noqa: PLW0108 - the same
+    (bytes, bytearray, memoryview): lambda content: b64encode(content).decode(),
     Enum: lambda member: wire(member.value),
     Model: lambda shown: shown.model_dump(mode="json", by_alias=True, exclude_none=True),
     BaseModel: lambda model: model.model_dump(mode="json", by_alias=True),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json, to_json, to_jsonable_python
 
 from service_executions.errors import ApiError, ExecutionsError
 from service_executions.ids import new_id
@@ -225,8 +225,13 @@ def _encode(command: dict[str, Any]) -> bytes:
     try:
         return to_json(command, fallback=repr, inf_nan_mode="null", bytes_mode="base64")
     except ValueError:  # for a file name that is not valid UTF-8, for example
-        text = json.dumps(command, default=repr, ensure_ascii=False).encode(errors="replace")
+        text = json.dumps(command, default=_plain, ensure_ascii=False).encode(errors="replace")
         return to_json(json.loads(text), inf_nan_mode="null")
+
+
+def _plain(value: Any) -> Any:
+    """Convert a value that `json` cannot write as `to_json` does. Characters that JSON cannot hold stay in it."""
+    return to_jsonable_python(value, fallback=repr, bytes_mode="base64")
 
 
 def _may_succeed(error: ApiError) -> bool:
