@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from api.cli.open_log import run_on_log
+from api.cli.tables import plain_console, print_table
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import read
 from domain.eventlog.archive.files import ArchiveFiles
@@ -25,6 +26,7 @@ from projections.log_lines.archive.verify import missing_files
 
 LARGEST_SHOWN = 8
 MOST_WEBHOOKS = 50
+NOTHING = "Nothing is slow, large, late or damaged. `executions verify` compares every row."
 COLORS = {"damaged": "red", "late": "yellow", "large": "cyan", "slow": "magenta"}
 
 
@@ -87,18 +89,15 @@ def _json(measured: Measurements, found: list[Finding]) -> dict[str, object]:
 
 
 def _print(measured: Measurements, found: list[Finding]) -> None:
-    console = Console()
-    console.print(_summary(measured))
-    console.print(_tables(measured))
+    console = plain_console()
+    console.print(_summary(measured), soft_wrap=True)
+    print_table(_tables(measured))
     for finding in found:
-        color = COLORS[finding.severity]
-        console.print(
-            f"[{color}]{finding.severity}[/{color}] {finding.what}.\n  → {finding.advice}."
-        )
+        severity = finding.severity, COLORS[finding.severity]
+        said = f" {finding.what}.\n  → {finding.advice}."
+        console.print(Text.assemble(severity, said), soft_wrap=True)
     if not found:
-        console.print(
-            "Nothing is slow, large, late or damaged. `executions verify` compares every row."
-        )
+        console.print(NOTHING, soft_wrap=True)
 
 
 def _summary(measured: Measurements) -> str:

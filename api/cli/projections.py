@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from api.cli import rebuild_worker
 from api.cli.open_log import run_on_log
 from api.cli.progress_bar import progress
+from api.cli.tables import print_table
 from api.settings import environment_of_children
 from domain import registry
 from domain.eventlog.store import Store
@@ -38,7 +38,7 @@ def show_projections(data_dir: Path | None, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps([{**row._asdict(), "lag": head - row.position} for row in rows]))
         else:
-            Console().print(_table(rows, head))
+            print_table(_table(rows, head))
 
     run_on_log(data_dir, work)
 

@@ -20,5 +20,10 @@ def print_table(table: Table) -> None:
     """Print a table as wide as the terminal; elsewhere, as in a pipe, nothing in it is cut. One without rows says nothing."""
     if not table.row_count:
         return
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDEST)).print(table)
+    console = plain_console()
+    (console if console.is_terminal else plain_console(width=WIDEST)).print(table)
+
+
+def plain_console(width: int | None = None) -> Console:
+    """A console that shows each text as it is: `[b]` in a name is no markup, and `:bug:` in an id no picture."""
+    return Console(width=width, markup=False, emoji=False, highlight=False)
