@@ -90,7 +90,9 @@ class GuardedWriter:
         Raises:
             DomainError: the message of `conclude` was refused.
             Overloaded: the database is unavailable, or other processes wrote first in all tries; nothing was recorded.
-            OutcomeUnknown: the connection broke during the commit.
+            OutcomeUnknown: the connection broke during the commit. Unlike the bus, this writer does not look whether the
+                events were written: their time may have been moved later, so it cannot find them by it. Every caller reads
+                the log again before it continues.
             ValueError: a command leads to a log line or a heartbeat; nothing was recorded.
         """
         async with self._writing:
