@@ -26,6 +26,8 @@ CREATION = 1.0
 OUTPUT_GRACE = 2.0
 """Seconds for the rest of the output, once the command has ended: what it left in the background may write on for days."""
 FLUSH = 10.0
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+"""Exit codes, as shells have them, of a command that cannot be started."""
 MOST_SHOWN = 1_000
 """Characters of the command in the metadata."""
 
@@ -74,7 +76,7 @@ def _run(run: Run, command: tuple[str, ...]) -> int:
     except OSError as error:
         click.echo(f"{command[0]}: {error.strerror}", err=True)
         run.fail("NOT_STARTED", f"{command[0]}: {error.strerror}")
-        return 127
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
     with _copy_output(run, process):
         try:
             process.wait()

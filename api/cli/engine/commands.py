@@ -13,7 +13,7 @@ ROWS = click.IntRange(1, 10_000)
 
 @click.command("timers")
 @DATA_DIR
-@click.option("--limit", type=ROWS, default=20, show_default=True)
+@click.option("--limit", type=ROWS, default=20, show_default=True, help="How many to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
     """Show which retries, timeouts and checkpoints come next, the earliest first.
@@ -29,7 +29,7 @@ def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
 
 @click.command("webhooks")
 @DATA_DIR
-@click.option("--limit", type=ROWS, default=50, show_default=True)
+@click.option("--limit", type=ROWS, default=50, show_default=True, help="How many to show.")
 @click.option("--redeliver", "webhook", help="Send again what was given up for this webhook.")
 @click.option("--since", help="Since then alone, with --redeliver.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -91,11 +91,16 @@ def test_run_ends_although_its_command_has_left_a_process_in_the_background(
     assert ("info", done.stdout.strip()) in lines(client.executions.get("left"))
 
 
-def test_command_that_does_not_exist_is_a_failure(
-    client: Client, server: Serving, tmp_path: Path
+@pytest.mark.parametrize(("kind", "code"), [("absent", 127), ("no program", 126)])
+def test_command_that_cannot_be_started_is_a_failure_as_shells_have_it(
+    client: Client, server: Serving, tmp_path: Path, kind: str, code: int
 ) -> None:
-    assert ran(server.url, "none", "/no/such/program", state=tmp_path).returncode == 127
-    run = client.executions.get("none")
+    program = tmp_path / "program"
+    if kind == "no program":
+        program.write_text("")
+    identity = kind.replace(" ", "-")
+    assert ran(server.url, identity, str(program), state=tmp_path).returncode == code
+    run = client.executions.get(identity)
     assert run.error is not None
     assert run.error.code == "NOT_STARTED"
 
