@@ -14,8 +14,11 @@ from workers.ownership import OwnedWork
 
 AT_ONCE = 100
 """Streams in one transaction."""
+MOST = 10_000
+"""Streams before one vacuum."""
 
-UNSWEPT = "SELECT originator_id FROM data_keys WHERE NOT swept LIMIT %s"
+UNSWEPT = """SELECT originator_id FROM data_keys WHERE NOT swept AND originator_id > %s
+    ORDER BY originator_id LIMIT %s"""
 FORGET = (
     """UPDATE webhook_progress AS p SET answer = NULL FROM webhook_deliveries AS d
         WHERE d.stream = ANY(%(streams)s) AND d.answer <> '' AND p.webhook = d.webhook
@@ -23,13 +26,13 @@ FORGET = (
     """UPDATE webhook_deliveries SET answer = NULL
         WHERE stream = ANY(%(streams)s) AND answer <> ''""",
     "DELETE FROM snapshots WHERE originator_id = ANY(%(streams)s)",
-    "UPDATE data_keys SET swept = true WHERE originator_id = ANY(%(streams)s)",
 )
 SETTLING = "SELECT FROM webhook_head FOR UPDATE"
 """Waits for transactions that store answers, as they lock this row. Later ones see that the key was destroyed."""
 TIMEOUT = "SET statement_timeout = %d"
 VACUUM = "VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF, SKIP_LOCKED) data_keys"
 """Removes former versions of rows from their pages, without cleaning up the indexes, which have no keys."""
+SWEPT = "UPDATE data_keys SET swept = true WHERE originator_id = ANY(%s)"
 
 
 class Sweeper(OwnedWork):
@@ -38,29 +41,28 @@ class Sweeper(OwnedWork):
     work: ClassVar[str] = "erasures"
 
     async def run(self, connection: AsyncConnection) -> None:
-        """Sweep until cancelled, and vacuum after each sweep. It also vacuums at the start, as a former owner may have ended
-        between sweep and vacuum.
-        """
-        swept = True
+        """Sweep until cancelled."""
         while True:
-            more = await self.sweep(connection)
-            if swept and not more:
-                await self.vacuum(connection)
-            swept = more
-            if not more:
+            if not await self.sweep(connection):
                 await self.wait_for_work(connection)
 
     async def sweep(self, connection: AsyncConnection) -> bool:
-        """Delete the remains of some streams, in one transaction; return whether there were any."""
-        cursor = await connection.execute(UNSWEPT, (AT_ONCE,))
-        streams = [row[0] for row in await cursor.fetchall()]
-        if not streams:
-            return False
-        async with connection.transaction():
-            await connection.execute(SETTLING)
-            for query in FORGET:
-                await connection.execute(query, {"streams": streams})
-        return True
+        """Sweep for erased streams, vacuum, and mark them as swept. Return whether there were any.
+
+        They are marked last, so the next owner repeats what this one did not finish, and no vacuum runs where no key was
+        destroyed.
+        """
+        streams: list[str] = []
+        while len(streams) < MOST and (found := await _unswept(connection, streams)):
+            async with connection.transaction():
+                await connection.execute(SETTLING)
+                for query in FORGET:
+                    await connection.execute(query, {"streams": found})
+            streams += found
+        if streams:
+            await self.vacuum(connection)
+            await connection.execute(SWEPT, (streams,))
+        return bool(streams)
 
     async def vacuum(self, connection: AsyncConnection) -> None:
         """Remove the former versions of the rows of destroyed keys."""
@@ -69,3 +71,9 @@ class Sweeper(OwnedWork):
             await connection.execute(VACUUM)
         finally:
             await connection.execute(TIMEOUT % 5_000)
+
+
+async def _unswept(connection: AsyncConnection, before: list[str]) -> list[str]:
+    """The next unswept streams after those in `before`, in the order of their names."""
+    cursor = await connection.execute(UNSWEPT, (before[-1] if before else "", AT_ONCE))
+    return [row[0] for row in await cursor.fetchall()]

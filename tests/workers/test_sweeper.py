@@ -75,26 +75,70 @@ async def test_former_row_of_a_destroyed_key_leaves_its_page(
     database: str, connection: AsyncConnection
 ) -> None:
     await connection.execute(
-        "UPDATE data_keys SET wrapped = '' WHERE originator_id = 'execution/b'"
+        "UPDATE data_keys SET wrapped = '', swept = false WHERE originator_id = 'execution/b'"
     )
     await connection.execute("CREATE EXTENSION pageinspect SCHEMA public")
     page = """SELECT count(*) FROM public.heap_page_items(public.get_raw_page('data_keys', 0))
         WHERE encode(t_data, 'escape') LIKE '%wrapped%'"""
     assert await ask(connection, page) == [(1,)]
-    await Sweeper(database, SCHEMA).vacuum(connection)
+    await Sweeper(database, SCHEMA).sweep(connection)
     assert await ask(connection, page) == [(0,)]
 
 
-async def test_new_owner_vacuums_after_one_that_ended_before_it_did(
+async def test_streams_are_swept_in_portions_and_vacuumed_once(
+    database: str, connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erased = """INSERT INTO data_keys
+        SELECT 'order/' || n, '', 8, false FROM generate_series(1, 25) AS n"""
+    await connection.execute(erased.encode())
+    monkeypatch.setattr("workers.sweeper.AT_ONCE", 10)
+    sweeper = Sweeper(database, SCHEMA)
+    vacuums = counted_vacuums(sweeper, monkeypatch)
+    assert await sweeper.sweep(connection)
+    assert len(vacuums) == 1
+    assert await ask(connection, "SELECT FROM data_keys WHERE NOT swept") == []
+
+
+def counted_vacuums(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    vacuums: list[None] = []
+
+    async def vacuum(_: AsyncConnection) -> None:
+        vacuums.append(None)
+
+    monkeypatch.setattr(sweeper, "vacuum", vacuum)
+    return vacuums
+
+
+async def test_next_owner_vacuums_after_one_that_ended_before_it_did(
     database: str, connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Sweeper(database, SCHEMA), Sweeper(database, SCHEMA)
-    assert await first.sweep(connection)
-    vacuumed = asyncio.Event()
 
-    async def vacuum(_: AsyncConnection) -> None:
-        vacuumed.set()
+    async def ended(_: AsyncConnection) -> None:
+        raise asyncio.CancelledError
 
-    monkeypatch.setattr(second, "vacuum", vacuum)
-    async with asyncio.timeout(60), run_parts([second]):
-        await vacuumed.wait()
+    monkeypatch.setattr(first, "vacuum", ended)
+    with pytest.raises(asyncio.CancelledError):
+        await first.sweep(connection)
+    assert await vacuums_of_a_start(second, monkeypatch) == 1
+
+
+async def test_owner_of_a_log_without_destroyed_keys_vacuums_nothing(
+    database: str, connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await Sweeper(database, SCHEMA).sweep(connection)
+    assert await vacuums_of_a_start(Sweeper(database, SCHEMA), monkeypatch) == 0
+
+
+async def vacuums_of_a_start(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often it vacuums before it waits for work."""
+    vacuums, waited = counted_vacuums(sweeper, monkeypatch), asyncio.Event()
+
+    async def wait(_: AsyncConnection) -> None:
+        waited.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(sweeper, "wait_for_work", wait)
+    async with asyncio.timeout(60), run_parts([sweeper]):
+        await waited.wait()
+    return len(vacuums)
