@@ -31,10 +31,10 @@ ATTRIBUTED = """SELECT 0 AS mask, known.value::text AS value, count(*) AS n
     WHERE {where} GROUP BY known.value"""
 MOST_FREQUENT = """SELECT mask, value, n::bigint, kinds::bigint, total::bigint FROM (
         SELECT mask, value, n, row_number() OVER (
-                PARTITION BY mask ORDER BY n DESC, value COLLATE "C" NULLS LAST) AS ranked,
+                PARTITION BY mask ORDER BY n DESC, value COLLATE "C" NULLS LAST) AS nth,
             count(*) OVER (PARTITION BY mask) AS kinds, sum(n) OVER (PARTITION BY mask) AS total
         FROM ({counted}) AS counted) AS ranked
-    WHERE ranked <= {most} ORDER BY mask, ranked"""
+    WHERE nth <= {most} ORDER BY mask, nth"""
 
 Facet = dict[str, Any]
 """`values` are the most frequent values, each `{value, count}`. `rest`, if there are more values, has the number of the
