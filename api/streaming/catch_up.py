@@ -11,7 +11,7 @@ from api.streaming.subscriber import RESTART, Subscriber
 
 
 async def catch_up(feed: Feed, subscriber: Subscriber) -> None:
-    """Write to a subscriber all that its feed has published after its cursor, and make it live."""
+    """Write to a subscriber all that the feed has published after the cursor, then make the subscriber live."""
     await feed.wait_until(subscriber.cursor)
     await subscriber.writable()
     async with aclosing(feed.after(subscriber)) as runs:
@@ -19,7 +19,7 @@ async def catch_up(feed: Feed, subscriber: Subscriber) -> None:
             await _deliver(subscriber, entries)
             if feed.shared.closing:
                 break
-        # Nothing is awaited between the last look of the loop and this: no event comes in between.
+        # Nothing is awaited between the last check of `feed.after` and `arrive`: no event is published in between.
         if feed.shared.closing:
             subscriber.end(RESTART)
         else:

@@ -6,10 +6,11 @@ import asyncio
 from time import monotonic
 
 LONGEST_TURN = 0.002
+"""Seconds of work after which the event loop runs other tasks."""
 
 
 class Cooperative:
-    """Call `pause` between small pieces of work: it yields to the loop every `LONGEST_TURN` seconds."""
+    """Yields to the event loop every `LONGEST_TURN` seconds: call `pause` between small pieces of work."""
 
     def __init__(self) -> None:
         self._due = monotonic() + LONGEST_TURN

@@ -14,29 +14,31 @@ from domain.lru import LruCache
 
 TEXT, PING = 0x81, b"\x89\x00"
 LARGEST_CACHED = 4 * 1024
+"""Bytes of the largest frame that is cached."""
 FRAME_BYTES, CHUNK_BYTES = 4 * 1024 * 1024, 8 * 1024 * 1024
 """Bytes of frames and of chunks that each encoder caches."""
 OVERHEAD = 100
-"""Bytes that a cached frame takes beside itself."""
+"""Bytes of memory that a cached frame takes in addition to its own."""
 FLUSH_AT = 64 * 1024
+"""Bytes of frames from which on they are sent in one write."""
 SEPARATORS = re.compile("[\u0085\u2028\u2029]")
 
 
 class Wire(Protocol):
-    """How one transport writes frames."""
+    """The encoding of frames for one kind of transport."""
 
     heartbeat: bytes
 
     def frame(self, position: int | None, name: str, data: bytes) -> bytes:
-        """One frame; its position, if given, is the cursor of a consumer that has handled it."""
+        """Encode a frame. The position, if given, is the cursor of a client that has handled the frame."""
         ...
 
     def control(self, name: str, position: int, more: dict[str, Any]) -> bytes:
-        """A frame about the stream itself, ready to be written."""
+        """Encode a frame about the stream, ready to be written."""
         ...
 
     def pack(self, frames: Sequence[bytes]) -> bytes:
-        """Frames in one write."""
+        """Join frames into the bytes of one write."""
         ...
 
 
@@ -64,15 +66,15 @@ class ServerSentEvents:
 
 
 def _in_one_line(data: bytes) -> bytes:
-    """The same JSON for clients that, against the standard, end a line at every character that
-    Unicode calls a line separator, as Python's do.
+    """Escape the line separators of Unicode in JSON: some clients, those of Python among them, end a line there,
+    against the standard of server-sent events.
     """
     text = SEPARATORS.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode())
     return text.encode()
 
 
 class WebSocketFrames:
-    """WebSocket: one text message a frame. A server's frames are not masked, so all share them."""
+    """WebSocket, one text message a frame. Frames of a server are not masked, so subscribers share the bytes."""
 
     heartbeat = PING
 
@@ -98,33 +100,33 @@ def _bytes_of(chunks: list[Chunk]) -> int:
 
 
 class Encoder:
-    """One format on one wire. It caches what it made, so that subscribers share the bytes."""
+    """Encodes entries in one format for one wire, and caches the bytes for all subscribers."""
 
     def __init__(self, format_: Format, wire: Wire) -> None:
         self.format = format_
         self.wire = wire
         self._frames: LruCache[int, bytes] = LruCache(
-            FRAME_BYTES, lambda made: len(made) + OVERHEAD
+            FRAME_BYTES, lambda encoded: len(encoded) + OVERHEAD
         )
         self._chunks: LruCache[tuple[int, int], list[Chunk]] = LruCache(CHUNK_BYTES, _bytes_of)
 
     def frame(self, entry: Entry) -> bytes:
-        """All frames of an entry, cached; empty where it has none."""
-        made = self._frames.get(entry.serial)
-        if made is None:
-            made = self.encode(entry)
-            if len(made) <= LARGEST_CACHED:
-                self._frames.put(entry.serial, made)
+        """The cached bytes of all frames of an entry; empty where the entry has no frame."""
+        encoded = self._frames.get(entry.serial)
+        if encoded is None:
+            encoded = self.encode(entry)
+            if len(encoded) <= LARGEST_CACHED:
+                self._frames.put(entry.serial, encoded)
                 self._frames.trim()
-        return made
+        return encoded
 
     def forget(self) -> None:
-        """Keep nothing of what was made."""
+        """Clear the caches."""
         self._frames.clear()
         self._chunks.clear()
 
     def encode(self, entry: Entry) -> bytes:
-        """All frames of an entry. Only the last carries its position."""
+        """Encode all frames of an entry. Only the last frame carries the position."""
         frames, wire = self.format.frames(entry), self.wire
         if not frames:
             return b""
@@ -134,7 +136,7 @@ class Encoder:
         return b"".join([*(wire.frame(None, *frame) for frame in frames[:-1]), last])
 
     def chunks(self, entries: Sequence[Entry]) -> list[Chunk]:
-        """All frames of entries that follow each other in the log, cached."""
+        """The cached chunks of entries that follow each other in the log."""
         key = entries[0].serial, entries[-1].serial
         chunks = self._chunks.get(key)
         if chunks is None:
@@ -145,10 +147,10 @@ class Encoder:
 
 
 def join(wire: Wire, frames: Iterable[tuple[bytes | None, int]]) -> Iterator[Chunk]:
-    """Frames in as few writes as possible, each of at least `FLUSH_AT` bytes.
+    """Join frames into as few chunks as possible, each of at least `FLUSH_AT` bytes.
 
-    Each comes with the cursor after it, and is None or empty where nothing is sent. The last chunk may
-    be smaller, or hold nothing but the last cursor.
+    Each frame comes with the cursor after it, and is None or empty where nothing is sent. The last chunk may
+    be smaller, or have no data and only move the cursor.
     """
     parts: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""The two feeds of a log: the raw one, and one that wraps it and knows the states around events."""
+"""The two feeds of a log: the raw feed of events, and the folded feed, which adds the states around them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
 
 WRITES_PER_PAUSE = 100
+"""Subscribers that are written to between two pauses for other tasks."""
 PUBLISHED_AT_ONCE = 100
-"""Entries that are published in one go."""
+"""Entries that are published together."""
 STRIDE = 64
-"""Pages are read in runs that end at multiples of this, so that readers share the chunks."""
+"""Subscribers that catch up read runs of entries that end at multiples of this position, so that they share
+encoded chunks.
+"""
 
 FAILED = "a page of a stream could not be read"
 
@@ -31,14 +34,14 @@ log = structlog.get_logger()
 
 
 Observe = Callable[[Sequence[Entry]], Awaitable[None]]
-"""Called with what is published, before the subscribers are."""
+"""A callback that gets the published entries before the subscribers do."""
 
 
 class Feed:
     """The events of the log in order, and those who subscribe to them.
 
-    Live subscribers are written to right here, which wakes no task. One that cannot take what comes
-    falls behind, and reads it `after` its cursor later.
+    Live subscribers are written to in the task that publishes, which wakes no other task. A subscriber whose
+    transport takes no more falls behind, and reads the entries `after` its cursor later.
     """
 
     def __init__(self, loader: Loader, shared: HubState) -> None:
@@ -47,36 +50,36 @@ class Feed:
         self.pages = PageCache(self._load)
         self._loader = loader
         self.shared = shared
-        self._moved = asyncio.Event()
+        self._published_more = asyncio.Event()
 
     def begin(self, head: int) -> None:
-        """Without subscribers: what is published next is what follows this position."""
+        """Begin after a position, while there are no subscribers: the next entry to be published follows it."""
         self.pages.begin(head)
         self.published.head = self.published.swept = head
-        self._moved.set()
+        self._published_more.set()
 
     def forget(self) -> None:
-        """Drop all that was read."""
+        """Drop the cached entries."""
         self.pages.forget()
 
     async def wait_for_more(self) -> None:
-        """Until more is published."""
-        self._moved.clear()
-        await self._moved.wait()
+        """Wait until more is published."""
+        self._published_more.clear()
+        await self._published_more.wait()
 
     async def wait_until(self, position: int) -> None:
-        """Until everything up to a position is published."""
+        """Wait until everything up to a position is published."""
         while self.published.head < position:
             await self.wait_for_more()
 
     def join(self, topic: Topic) -> Group:
-        """The group of a topic, with one member more; `index.leave` takes it away again."""
+        """Add a member to the group of a topic, and return the group; `index.leave` removes the member."""
         return self.index.join(topic)
 
     # --- live subscribers
 
     async def publish(self, entries: Sequence[Entry]) -> None:
-        """Hand out entries, little by little; those that were published before are left out."""
+        """Publish entries in small parts; entries that were published before are left out."""
         for start in range(0, len(entries), PUBLISHED_AT_ONCE):
             head = self.published.head
             new = [
@@ -90,31 +93,31 @@ class Feed:
             self.forget()
         self.pages.append(entries)
         self.published.head = entries[-1].position
-        # From here on nothing may fail: who is live would never get these entries.
-        concerned = self.index.entries_by_group(entries)
-        for group, its in concerned.items():
-            group.latest = its[-1].position
-            group.note(its)
-        self._moved.set()
+        # From here on nothing may fail: live subscribers would never receive these entries.
+        by_group = self.index.entries_by_group(entries)
+        for group, selected in by_group.items():
+            group.latest = selected[-1].position
+            group.note(selected)
+        self._published_more.set()
         await self._observe(entries)
-        await self._sweep_all(concerned)
+        await self._write_to_groups(by_group)
         self.published.swept = max(self.published.swept, entries[-1].position)
 
     async def _observe(self, entries: Sequence[Entry]) -> None:
-        """Called before subscribers hear that their execution has ended here."""
+        """Called before subscribers are told that their execution has ended."""
 
-    async def _sweep_all(self, concerned: Mapping[Group, Sequence[Entry]]) -> None:
+    async def _write_to_groups(self, by_group: Mapping[Group, Sequence[Entry]]) -> None:
         cooperative = Cooperative()
-        for group, entries in concerned.items():
+        for group, entries in by_group.items():
             try:
-                await self._sweep(group, entries, cooperative)
+                await self._write_to_group(group, entries, cooperative)
             except Exception:
                 log.exception("events cannot be published to a group", stream=group.topic.stream)
                 for subscriber in list(group.live):
                     subscriber.return_to_catch_up()
             await cooperative.pause()
 
-    async def _sweep(
+    async def _write_to_group(
         self, group: Group, entries: Sequence[Entry], cooperative: Cooperative
     ) -> None:
         live = list(group.live)
@@ -130,7 +133,7 @@ class Feed:
     # --- subscribers that are behind
 
     def after(self, subscriber: Subscriber) -> AsyncGenerator[Sequence[Entry], None]:
-        """Runs of the entries after a cursor, of the whole log or of the one stream.
+        """Runs of the entries after a subscriber's cursor, of the whole log or of its topic's stream.
 
         Ends when everything that was published has been handed out.
         """
@@ -157,7 +160,7 @@ class Feed:
             cursor = until
 
     async def _stream_after(self, subscriber: Subscriber) -> AsyncGenerator[Sequence[Entry], None]:
-        """From the rows of the stream; what is published meanwhile is seen by its group."""
+        """Read the rows of the stream; `group.latest` shows whether more was published meanwhile."""
         group, cursor, at_end = subscriber.group, subscriber.cursor, False
         stream, version = group.topic.stream, subscriber.version
         subscriber.version = None
@@ -167,7 +170,7 @@ class Feed:
                 version = await retry(partial(self._loader.version_at, stream, cursor), FAILED)
             head = self.published.head
             page = await retry(partial(self._stream_page, stream, version), FAILED)
-            # What is not published yet comes when it is.
+            # Rows that are not published yet are left out: they follow when they are.
             until = self.published.head
             entries = [entry for entry in page.entries if cursor < entry.position <= until]
             if entries:
@@ -186,9 +189,9 @@ class Feed:
 
 
 class FoldedFeed(Feed):
-    """Wraps the raw feed: the same entries, with the states before and after them.
+    """The entries of the raw feed, with the states before and after each event.
 
-    It runs only while it has subscribers. Then it is as far as the raw feed, or follows closely.
+    It follows the raw feed only while it has subscribers.
     """
 
     def __init__(
@@ -201,9 +204,9 @@ class FoldedFeed(Feed):
         self._past = Folding(loader)
 
     def join(self, topic: Topic) -> Group:
-        """A member more; the first one wakes the feed."""
+        """Add a member to the group of a topic, and return the group; the first member starts the feed."""
         if not self.index:
-            self._folding.forget()  # its states are of when it last ran
+            self._folding.forget()  # its states are those of when the feed was last running
             self.begin(self._raw.published.head)
         return super().join(topic)
 
@@ -238,15 +241,16 @@ class FoldedFeed(Feed):
 
 
 def _push(subscribers: Iterable[Subscriber], chunk: Chunk, tick: int) -> None:
-    """Write what was published to those who are live and have not got it. Those whose transport is `paused`, with 64 KiB
-    unsent, get nothing, and are no longer live.
+    """Write a published chunk to the live subscribers that have not received it. A subscriber whose transport is
+    `paused`, with 64 KiB unsent, gets nothing and is no longer live.
 
-    All deliveries go through this loop: what would be nicer as calls costs a tenth of each.
+    All live deliveries go through this loop: calling methods of the subscriber instead makes each a tenth more
+    expensive.
     """
     data, cursor = chunk
     live = Phase.LIVE
     for subscriber in subscribers:
-        # One that arrived meanwhile, or fell behind, has read it or will read it by itself.
+        # A subscriber that became live or fell behind meanwhile has read the chunk, or reads it while catching up.
         if subscriber.phase is not live or subscriber.cursor >= cursor:
             continue
         try:

@@ -1,4 +1,4 @@
-"""Decides which events a subscriber gets: by type, with globs, and by the filter language of lists."""
+"""Selects the events that a subscriber gets: by globs of types, and by the filter language of lists."""
 
 from __future__ import annotations
 
@@ -20,34 +20,37 @@ from projections.query.matcher import by_parties, find_required_values, matches,
 from projections.query.parser import from_query
 
 LOG = "log"
-"""This type asks for log lines, too. They are not events, so `*` does not match them."""
+"""The type that asks for log lines, too. Log lines are not events, so `*` does not match this type."""
 NO_EVENTS = frozenset({LOG, "status_changed"})
-"""Types of watchers' frames that are not types of events."""
+"""Types of frames for watchers that are not types of events."""
 ORDERS = "order/"
-"""The streams of orders begin with this; they have parties, as those of executions do."""
+"""The prefix of the streams of orders, whose events name a customer and a provider, as those of executions do."""
 SHORT = "execution."
-"""This prefix of a type may be left out."""
+"""The prefix that clients may leave out of a type."""
 MOST_TYPES = 50
+"""The globs that `types` may name."""
 LONGEST_SHOWN = 100
+"""Characters of a wrong glob that an error repeats."""
 TYPES = tuple(event.type for event in registry.EVENTS)
 OF_EXECUTIONS = tuple(type_ for type_ in TYPES if type_.startswith(SHORT))
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What a client asked for. Equal filters share a topic group."""
+    """The types and conditions of a stream. Equal filters share a topic group."""
 
     types: tuple[str, ...] = ()
     asked: tuple[tuple[str, str], ...] = ()
+    """The query parameters that `condition` was parsed from."""
     condition: Condition = field(default=EVERYTHING, compare=False)
     watched: bool = False
-    """Whether types are also those of the frames of watchers."""
+    """Whether `types` also match the types of frames for watchers."""
     executions_only: bool = False
     """Whether events of other aggregates are left out."""
     scope: Condition = EVERYTHING
-    """What the client may see: of executions and orders that meet this, and of nothing else."""
+    """The condition of the executions and orders whose events the client may see."""
     seen_until: int = 0
-    """Up to this position the client may see all of the stream, as it was let in then."""
+    """The position up to which the client may see the stream whatever `scope` says: it was authorized then."""
 
     @cached_property
     def everything(self) -> bool:
@@ -56,18 +59,18 @@ class Filter:
 
     @cached_property
     def needs_states(self) -> bool:
-        """Whether deciding takes the state after an event."""
+        """Whether the state after an event is needed to match the event."""
         return not (parties_suffice(self.condition) and parties_suffice(self.scope))
 
     @cached_property
     def chooses(self) -> bool:
-        """Whether only some executions are wanted, or may be seen."""
+        """Whether the filter leaves out some executions, as they are not asked for or may not be seen."""
         return bool(self.asked) or self.scope != EVERYTHING
 
     @cached_property
     def parties(self) -> tuple[tuple[str, Any], ...]:
-        """Every event that matches names one of these customers or providers; empty for any."""
-        return find_required_values(self._both)
+        """The customers or providers of which every matching event names one; empty where any event may match."""
+        return find_required_values(self._scope_and_condition)
 
     @cached_property
     def logs(self) -> bool:
@@ -75,53 +78,54 @@ class Filter:
         return LOG in self.types
 
     @cached_property
-    def _known(self) -> dict[str, bool]:
+    def _known_types(self) -> dict[str, bool]:
+        """Whether `types` match each type that was looked up so far."""
         return {}
 
     def matches(self, entry: Entry) -> bool:
-        """Whether an event is wanted. Only executions have the fields that are asked for."""
+        """Whether an event matches. Only events of executions have the fields that `asked` names."""
         if (self.asked or self.executions_only) and not entry.of_execution:
             return False
-        if self.types and not (self._of_type(entry.type) or self._shows(entry)):
+        if self.types and not (self._has_type(entry.type) or self._has_frame_of_type(entry)):
             return False
-        return not self.chooses or self._is_chosen(entry)
+        return not self.chooses or self._is_selected(entry)
 
-    def _is_chosen(self, entry: Entry) -> bool:
+    def _is_selected(self, entry: Entry) -> bool:
         if not entry.of_execution:
-            return entry.stream.startswith(ORDERS) and _parties_meet(entry, self._of_orders)
+            return entry.stream.startswith(ORDERS) and _parties_meet(entry, self._scope_of_orders)
         if entry.position <= self.seen_until and not self.asked:
             return True
-        wanted = self.condition if entry.position <= self.seen_until else self._both
+        wanted = self.condition if entry.position <= self.seen_until else self._scope_and_condition
         if not self.needs_states:
             return _parties_meet(entry, wanted)
         return entry.states is not None and matches(wanted, value_in(entry.states.after))
 
     def admits(self, versioned: Versioned[Any] | None) -> bool:
-        """Whether an execution as it is now is wanted."""
+        """Whether an execution in this state matches the conditions."""
         return not self.chooses or (
-            versioned is not None and matches(self._both, value_in(versioned))
+            versioned is not None and matches(self._scope_and_condition, value_in(versioned))
         )
 
     @cached_property
-    def _both(self) -> Condition:
+    def _scope_and_condition(self) -> Condition:
         return And((self.scope, self.condition))
 
     @cached_property
-    def _of_orders(self) -> Condition:
+    def _scope_of_orders(self) -> Condition:
         return by_parties(self.scope)
 
-    def _shows(self, entry: Entry) -> bool:
-        """Whether the event gives watchers a frame of one of the types."""
+    def _has_frame_of_type(self, entry: Entry) -> bool:
+        """Whether one of the event's frames for watchers has one of the types."""
         if not self.watched or entry.states is None:
             return False
-        return any(map(self._of_type, frames.types(entry.states)))
+        return any(map(self._has_type, frames.types(entry.states)))
 
-    def _of_type(self, type_: str) -> bool:
-        found = self._known.get(type_)
+    def _has_type(self, type_: str) -> bool:
+        found = self._known_types.get(type_)
         if found is None:
             names = {type_, type_.removeprefix(SHORT)}
             found = any(fits(glob, name) for glob in self.types for name in names)
-            self._known[type_] = found
+            self._known_types[type_] = found
         return found
 
 
@@ -138,10 +142,12 @@ def read(
     executions_only: bool = False,
     single: bool = False,
 ) -> Filter:
-    """The filter of query parameters: `types`, and all that are fields; `single` is that of one execution.
+    """The filter of the query parameters: `types`, and the pairs of fields that are `asked` for.
+
+    `single`: the stream is of one execution. `watched`: the frames are those for watchers.
 
     Raises:
-        Invalid: nothing of a type can come, a parameter is no field, or its value does not fit.
+        Invalid: no event can match a type, a parameter is no field, or its value is invalid.
     """
     globs = tuple(sorted({glob for glob in (types or "").split(",") if glob}))
     pairs = tuple(sorted(asked))
@@ -152,11 +158,12 @@ def read(
 
 
 def require_types(globs: Collection[str], *, watched: bool = False, of_executions: bool) -> None:
-    """Refuse globs by which nothing can come: of no type of event, of none `of_executions` where only those
-    have events, or of frames that only watchers get.
+    """Check that each glob matches a type of event, or of a frame where the stream is `watched`.
+
+    `of_executions`: the stream has events of executions only, so other types of events do not count.
 
     Raises:
-        Invalid: one of them is so, or there are too many.
+        Invalid: a glob matches none, or there are too many globs.
     """
     if len(globs) > MOST_TYPES:
         raise Invalid.field("types", f"must be at most {MOST_TYPES} types, but are {len(globs)}")
@@ -168,20 +175,22 @@ def require_types(globs: Collection[str], *, watched: bool = False, of_execution
                     "types",
                     f"must be types of events, but `{glob}` is one of the frames that watchers get",
                 )
-        elif not _names_one_of(types, glob):
-            raise Invalid.field("types", _unknown(glob, types, watched=watched))
+        elif not _matches_any(types, glob):
+            raise Invalid.field("types", _unknown_type_text(glob, types, watched=watched))
 
 
-def _names_one_of(types: Iterable[str], glob: str) -> bool:
+def _matches_any(types: Iterable[str], glob: str) -> bool:
     return any(fits(glob, type_) or fits(glob, type_.removeprefix(SHORT)) for type_ in types)
 
 
-def _unknown(glob: str, types: Sequence[str], *, watched: bool) -> str:
-    """What is said of a glob that no type fits. A mistyped one is known by its last words."""
+def _unknown_type_text(glob: str, types: Sequence[str], *, watched: bool) -> str:
+    """The error text for a glob that matches no type; suggests the type that was probably meant."""
     shown = glob[:LONGEST_SHOWN]
-    if _names_one_of(TYPES, glob):
+    if _matches_any(TYPES, glob):
         return f"must be types of events of executions, but no execution has `{shown}`"
     names = {type_.removeprefix(SHORT): type_ for type_ in types}
     names |= {name: name for name in NO_EVENTS} if watched else {}
-    near = meant(glob.lower().removeprefix(SHORT), names)
-    return f"must be types of events, but has `{shown}`{near or '; /asyncapi.json lists them'}"
+    suggestion = meant(glob.lower().removeprefix(SHORT), names)
+    return (
+        f"must be types of events, but has `{shown}`{suggestion or '; /asyncapi.json lists them'}"
+    )

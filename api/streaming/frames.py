@@ -1,4 +1,4 @@
-"""Makes the frames of an event: its CloudEvents envelope, or the flat frames of watchers."""
+"""Makes the frames of an event: the CloudEvents envelope, or flat frames for watchers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from projections.representations.execution import document
 from projections.representations.step import step_document
 
 Frames = list[tuple[str, bytes]]
-"""Types, and JSON objects in bytes."""
+"""Pairs of a type and a JSON object in bytes."""
 Frame = dict[str, Any]
 
 STEP_TYPES = {
@@ -31,11 +31,11 @@ STEP_TYPES = {
     StepStatus.FAILED: "step.failed",
     StepStatus.SKIPPED: "step.skipped",
 }
-"""The frame for the status that a step has now; there is none for a step that is pending again."""
+"""The type of frame for each new status of a step; a step that is pending again has no frame."""
 
 
 class Format(NamedTuple):
-    """One way to tell of an event; `folded` if that takes the states before and after it."""
+    """A way to represent events as frames; `folded` if it needs the states before and after an event."""
 
     name: str
     frames: Callable[[Entry], Frames]
@@ -66,15 +66,17 @@ def _watch_frames(entry: Entry, *, with_state: bool = False) -> Frames:
     try:
         return [(type_, open_json(json, entry.key)) for type_, json in sealed]
     except WrongKey as error:
-        if not isinstance(entry.key, DamagedKey):  # that was reported, once for all its events
+        if not isinstance(
+            entry.key, DamagedKey
+        ):  # a damaged key is reported once for all its events
             REPORTS.report("an event cannot be opened", entry.stream, entry.row.version, error)
         return [(type_, mark_unreadable(open_json(json, None))) for type_, json in sealed]
 
 
 def frames(states: States, data: Frame) -> Iterator[Frame]:
-    """The flat frames of one event: progress, status, each step whose status changed, its own.
+    """The flat frames of one event: progress, status, each step whose status changed, then that of the event type.
 
-    `data` is the event as it is stored; what is sealed in it stays sealed.
+    `data` is the event as it is stored; sealed fields stay sealed.
     """
     kind, state = states.recorded.event.type, states.after.state
     for type_ in _changes(states):
@@ -86,7 +88,7 @@ def frames(states: States, data: Frame) -> Iterator[Frame]:
 
 
 def types(states: States) -> Iterator[str]:
-    """The types of frames that events of any type may give."""
+    """The types of an event's frames, except the frame of the event type."""
     yield from _changes(states)
     for step in _changed_steps(states):
         yield STEP_TYPES[step.status]
@@ -102,7 +104,7 @@ def _changes(states: States) -> Iterator[str]:
 
 
 def _changed_steps(states: States) -> list[Step]:
-    """Those with another status than before: an end skips the open ones, a retry reopens them."""
+    """The steps whose status the event changed: the end of an execution skips open steps, a retry reopens them."""
     if states.before is None or states.before.state.steps is states.after.state.steps:
         return []
     before, after = states.before.state.steps, states.after.state.steps

@@ -13,18 +13,19 @@ from api.streaming.phase import HubState
 from api.streaming.subscriber import Subscriber
 
 HEARTBEAT = 15
-"""Slots, and the seconds of silence after which a heartbeat is due."""
+"""Seconds without a write after which a heartbeat is due; also the number of slots, one a second."""
 STALLED = 30.0
-"""Seconds after which one whose transport takes nothing is cut."""
+"""Seconds after which a subscriber whose transport takes nothing is cut."""
 
 log = structlog.get_logger()
 
 
 class Heartbeat:
-    """Visits the subscribers of the next slot every `second`.
+    """Visits the subscribers of the next slot every `second` seconds.
 
-    A write does not move a subscriber to another slot: that would cost every event something. When
-    its slot comes, one that was written to meanwhile is moved to where its heartbeat will be due.
+    A write does not move a subscriber to another slot: that would make every event more expensive. When
+    the heartbeat visits a subscriber that was written to meanwhile, it moves the subscriber to the slot in which
+    the next heartbeat is due.
     """
 
     def __init__(self, shared: HubState) -> None:
@@ -35,11 +36,11 @@ class Heartbeat:
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT)]
 
     def add(self, subscriber: Subscriber) -> None:
-        """Visit it from now on."""
+        """Visit a subscriber from now on."""
         self._put(subscriber, next(self._numbers))
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Visit it no more."""
+        """Stop visiting a subscriber."""
         self._slots[subscriber.slot].discard(subscriber)
 
     def _put(self, subscriber: Subscriber, slot: int) -> None:
@@ -47,7 +48,7 @@ class Heartbeat:
         self._slots[subscriber.slot].add(subscriber)
 
     async def run(self) -> None:
-        """Beat, until cancelled."""
+        """Visit one slot after the other, until cancelled."""
         shared = self._shared
         while True:
             await asyncio.sleep(self.second)
@@ -59,7 +60,7 @@ class Heartbeat:
                 await cooperative.pause()
 
     def _visit_safely(self, subscriber: Subscriber) -> None:
-        """One that cannot be visited ends, and its client resumes; the others go on."""
+        """End a subscriber whose visit fails, so that its client resumes; the others continue."""
         try:
             self._visit(subscriber)
         except Exception:

@@ -1,4 +1,4 @@
-"""The hub: all subscribers of a process, and the tail that is published to them."""
+"""The hub: all subscribers to one log in this process, and the task that publishes the log's tail to them."""
 
 from __future__ import annotations
 
@@ -27,29 +27,31 @@ from domain.supervisor import cancel
 from projections.other_log import OtherLog
 
 CLOSING_TIMEOUT = 5.0
-"""Seconds for those who do not read to hear that the server ends."""
+"""Seconds between the last frames and the cut, for clients that read slowly."""
 OTHER_LOG = "other-log"
 
 log = structlog.get_logger()
 
 
 class ExternalStream(Protocol):
-    """A stream that writes by itself, but is counted, and ends, with all others."""
+    """A stream that has its own writer (sse-starlette), but is counted and ended with the others."""
 
     kind: str
 
     def say_goodbye(self) -> None:
-        """Ask it to end."""
+        """Ask the stream to end after its last frames."""
         ...
 
     def cut(self) -> None:
-        """End it, though its client does not read."""
+        """End the stream at once, though its client does not read."""
         ...
 
 
 class Hub:
-    """Publishes what the tail reads, connects subscribers, and says goodbye to them. Once the log is an `other`
-    one, all end, none is connected any more, and `on_other_log` is called.
+    """Connects subscribers, publishes to them what the tail reads, and ends them.
+
+    Once the log is found to be another (`other`), all streams end, no subscriber is connected any more, and
+    `on_other_log` is called.
     """
 
     def __init__(
@@ -80,12 +82,12 @@ class Hub:
 
     @property
     def open(self) -> int:
-        """How many streams there are."""
+        """The number of open streams."""
         return len(self._subscribers) + len(self._external_streams)
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for another, or soon for any."""
+        """Whether no further stream may be opened: the limit is reached, or the hub is closing."""
         return self.state.closing or self.open >= self.limit
 
     @property
@@ -94,14 +96,14 @@ class Hub:
         return self.raw.published.head
 
     def forget_content(self, _: Iterable[str] = ()) -> None:
-        """Keep nothing of what was opened, as keys were destroyed: it is read again when it is wanted."""
+        """Drop all cached plaintext, as data keys were destroyed. What is needed is read again."""
         self.raw.forget()
         self.folded.forget()
         for encoder in ENCODERS.values():
             encoder.forget()
 
     def start(self) -> None:
-        """Follow the log from its end, as it will be found."""
+        """Start the tasks of the hub; they follow the log from its end."""
         runs = {
             "tail": self._follow(),
             "folding": self.folded.run(),
@@ -113,14 +115,14 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
-        """Ask every stream to say goodbye. Safe in a signal handler, at any time."""
+        """Begin to end every stream. May be called from a signal handler, at any time."""
         if self._loop is None:
-            self.state.closing = True  # it has not started, and has no subscribers
+            self.state.closing = True  # the hub has not started, and has no subscribers
         else:
             self._loop.call_soon_threadsafe(self._begin_to_close)
 
     async def stop(self) -> None:
-        """End the tail, and the subscribers that are left."""
+        """End the remaining subscribers, and the tasks of the hub."""
         self.state.closing = True
         for subscriber in list(self._subscribers):
             subscriber.end(RESTART)
@@ -129,7 +131,7 @@ class Hub:
         await self.folded.pages.stop()
 
     async def head(self) -> int:
-        """The position of the last event there is, all of it published."""
+        """The position of the last event of the log, once everything up to it is published."""
         head = await self.loader.head()
         if head > self.position:
             if self._subscribers:
@@ -140,7 +142,7 @@ class Hub:
         return self.position
 
     async def wait_until_caught_up(self) -> None:
-        """Until what was written so far is published, in the folded feed, too, if it runs."""
+        """Wait until all events written so far are published, by the folded feed, too, if it is running."""
         head = await self.head()
         if self.folded.index:
             await self.folded.wait_until(head)
@@ -148,9 +150,9 @@ class Hub:
     def connect(
         self, transport: Transport, topic: Topic, cursor: int, known: KnownStream | None
     ) -> Subscriber:
-        """A subscriber that begins after a cursor. `known` is how far its stream is, if it has one.
+        """Make a subscriber that begins after a cursor. `known` is the state of its topic's stream, if that was read.
 
-        The caller has to `start` it, wait until it is `done`, and `disconnect` it.
+        The caller has to `start` the subscriber, wait until it is `done`, and `disconnect` it.
         """
         feed = self._feed(topic)
         group = feed.join(topic)
@@ -177,7 +179,7 @@ class Hub:
         return subscriber
 
     def disconnect(self, subscriber: Subscriber) -> None:
-        """Forget it."""
+        """Remove a subscriber from the hub."""
         subscriber.note_lost()
         subscriber.transport.subscriber = None
         self._subscribers.discard(subscriber)
@@ -189,23 +191,23 @@ class Hub:
         self._count()
 
     def register(self, stream: ExternalStream) -> None:
-        """Count a stream that writes by itself, until `unregister`."""
+        """Count and end a stream that has its own writer with the others, until `unregister`."""
         self._external_streams.add(stream)
         self._count()
         if self.state.closing:
             stream.say_goodbye()
 
     def unregister(self, stream: ExternalStream) -> None:
-        """Forget it."""
+        """Remove a stream that `register` has added."""
         self._external_streams.discard(stream)
         self._count()
 
     def external_streams(self, kind: str) -> int:
-        """How many of one kind there are."""
+        """The number of registered streams of a kind."""
         return sum(stream.kind == kind for stream in self._external_streams)
 
     def _count(self) -> None:
-        """Other logs of the process may have streams, too: all of them are counted."""
+        """Add the change to the metric: hubs of other logs in the process count in the same metric."""
         STREAMS.inc(self.open - self._counted)
         self._counted = self.open
 
@@ -214,10 +216,10 @@ class Hub:
 
     async def _follow(self) -> None:
         async for page in self._tail.pages(lambda: not self._subscribers):
-            # Safe to repeat: what was published already is left out.
-            await retry(partial(self._publish, page), "what was written cannot be published")
+            # Safe to repeat: entries that were published already are left out.
+            await retry(partial(self._publish, page), "events cannot be published to streams")
             if page.other is not None:
-                self._leave(page.other)
+                self._end_for_other_log(page.other)
 
     async def _publish(self, page: LogPage) -> None:
         if page.rows:
@@ -226,12 +228,12 @@ class Hub:
             self._begin(page.position)
 
     def _begin(self, head: int) -> None:
-        """Without subscribers: what comes next is what follows this position."""
+        """Begin after a position, while there are no subscribers."""
         self._tail.skip(head)
         self.raw.begin(head)
 
-    def _leave(self, other: OtherLog) -> None:
-        """What was sent is not of this log: nobody may go on with it."""
+    def _end_for_other_log(self, other: OtherLog) -> None:
+        """End all streams, as the log is another than the one that their frames came from."""
         self.other = other
         if other.seen is None:
             log.warning("the log has another id", log=other.log_id, before=self.of_log)

@@ -1,4 +1,4 @@
-"""Finds the groups of subscribers that an event concerns."""
+"""Finds the groups of subscribers that may want an event."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic, TopicGroup
 
 WHOLE_LOG = ""
-"""The stream of topics that are about the whole log."""
+"""The `stream` of topics that are about the whole log."""
 Group = TopicGroup[Subscriber]
 Groups = dict[Topic, Group]
 
 
 class Index:
-    """An event costs only those groups that it may concern.
+    """The topic groups of a feed, by stream and by party, so that an event costs only the groups that may want it.
 
-    Of those who subscribe to the whole log, most who filter name a customer or a provider, and every
-    event of an execution names its two: they are found by these.
+    Most filters of the whole log name a customer or a provider, and every event of an execution names both:
+    the groups of such filters are found by the parties of the event.
     """
 
     def __init__(self) -> None:
@@ -35,13 +35,13 @@ class Index:
         return bool(self._streams)
 
     def join(self, topic: Topic) -> Group:
-        """The group of a topic, with one member more."""
+        """Add a member to the group of a topic, and return the group."""
         group = self._streams.get(topic.stream, {}).get(topic) or self._add(Group(topic))
         group.members += 1
         return group
 
     def leave(self, group: Group) -> None:
-        """One member less; the last one removes the group."""
+        """Remove a member from a group, and the group with its last member."""
         group.members -= 1
         if group.members == 0:
             _discard(self._streams, group.topic.stream, group.topic)
@@ -50,17 +50,17 @@ class Index:
             self._anywhere.pop(group.topic, None)
 
     def entries_by_group(self, entries: Sequence[Entry]) -> Mapping[Group, Sequence[Entry]]:
-        """The groups that may want some of the entries, and which."""
-        some: dict[Group, list[Entry]] = {}
+        """The entries that each group may want."""
+        selected: dict[Group, list[Entry]] = {}
         for entry in entries:
             for group in self._streams.get(entry.stream, {}).values():
-                some.setdefault(group, []).append(entry)
+                selected.setdefault(group, []).append(entry)
             for group in self._of_parties(entry):
-                some.setdefault(group, []).append(entry)
-        return {**dict.fromkeys(self._anywhere.values(), entries), **some}
+                selected.setdefault(group, []).append(entry)
+        return {**dict.fromkeys(self._anywhere.values(), entries), **selected}
 
     def _of_parties(self, entry: Entry) -> Iterable[Group]:
-        """Each once, though it may be found by the customer and by the provider."""
+        """The groups found by the customer or the provider of an entry, each once."""
         if not self._parties:
             return ()
         found = (self._parties.get(party, {}).values() for party in entry.parties.items())

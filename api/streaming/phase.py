@@ -1,4 +1,4 @@
-"""The phases of a subscriber, and what it shares with others."""
+"""The phases of a subscriber, and the state that subscribers share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class Phase(StrEnum):
     """What a subscriber is doing."""
 
     CATCHING_UP = "catching-up"
-    """Its own task reads what follows its cursor."""
+    """A task of the subscriber reads the events after its cursor, and sends them."""
     LIVE = "live"
-    """It has got everything that was published, and gets what comes from the hub. No task."""
+    """The subscriber has received everything that was published; the hub writes what follows. No task is running."""
     BLOCKED = "blocked"
-    """Its transport takes nothing for now."""
+    """The transport takes nothing for now."""
     PAUSED = "paused"
-    """Its client asked to wait."""
+    """The client has paused the stream."""
     ENDED = "ended"
 
 
@@ -31,10 +31,10 @@ resume       =            =            =            catching-up  =
 seek         catching-up  catching-up  catching-up  catching-up  =
 end          ended        ended        ended        ended        =
 """
-"""What happens in which phase, and the phase afterwards. `=` changes nothing, `.` cannot be."""
+"""The phase that follows each trigger (row) in each phase (column). `=` is the same phase, `.` is not allowed."""
 
 
-def _read(table: str) -> dict[str, dict[Phase, Phase | None]]:
+def _parse_transitions(table: str) -> dict[str, dict[Phase, Phase | None]]:
     heading, *rows = (line.split() for line in table.strip().splitlines())
     phases = [Phase(phase) for phase in heading]
     return {
@@ -46,11 +46,11 @@ def _read(table: str) -> dict[str, dict[Phase, Phase | None]]:
     }
 
 
-TRANSITIONS = _read(TABLE)
+TRANSITIONS = _parse_transitions(TABLE)
 
 
 class Published:
-    """How far a feed is; shared with its subscribers."""
+    """How far a feed has published the log; shared with the subscribers of the feed."""
 
     __slots__ = ("head", "swept")
 
@@ -58,7 +58,7 @@ class Published:
         self.head = 0
         """The position of the last entry that was published."""
         self.swept = 0
-        """All who are live have got everything up to here."""
+        """The position up to which all live subscribers have received everything."""
 
 
 class HubState:
@@ -68,10 +68,10 @@ class HubState:
 
     def __init__(self, about: dict[str, str] | None = None) -> None:
         self.tick = 0
-        """How often the heartbeat has ticked."""
+        """The number of ticks of the heartbeat so far."""
         self.now = monotonic()
-        """The time of the last tick, in seconds."""
+        """The monotonic time of the last tick, in seconds."""
         self.closing = False
-        """Whether the server ends."""
+        """Whether the streams are being ended: the server stops, or the log has become another."""
         self.about = about or {}
-        """Of the log, for each who has caught up."""
+        """Fields about the log, for the frame `caught-up`."""

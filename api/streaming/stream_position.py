@@ -11,14 +11,14 @@ from domain.json_forms import parse_time
 
 
 class StreamStart(NamedTuple):
-    """A stream begins after this position; `resumed` if the client named it."""
+    """The position after which a stream begins; `resumed` where the client named the position."""
 
     cursor: int
     resumed: bool
 
 
 class BadCursor(DomainError):
-    """The stream cannot begin there: what is wrong, and with which member."""
+    """A stream cannot begin at the cursor of the request; names the parameter and what is wrong with it."""
 
     code = "malformed"
 
@@ -34,7 +34,11 @@ class CursorOfOtherLog(DomainError):
 
 
 def require_log(wanted: str | None, of_log: str) -> None:
-    """Raises CursorOfOtherLog where the client has its cursor, or its position, of another log than this."""
+    """Check that a cursor or position of a client is of this log.
+
+    Raises:
+        CursorOfOtherLog: `wanted` is the id of another log.
+    """
     if wanted is not None and wanted != of_log:
         raise CursorOfOtherLog(log=of_log)
 
@@ -45,10 +49,10 @@ async def start_at(
     head: int,
     position_before: Callable[[datetime], Awaitable[int]],
 ) -> StreamStart:
-    """Where a client wants to begin: after the `last` id it has, else as `?from=` says.
+    """The position after which a client wants its stream to begin: after its `last` id, else by `?from=` (`wanted`).
 
     Raises:
-        BadCursor: it is not a position, lies in the future, or is not a time.
+        BadCursor: the value is no position and no time, or lies in the future.
     """
     if last is not None:
         return StreamStart(_position("Last-Event-ID", last, head), resumed=True)

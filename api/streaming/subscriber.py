@@ -1,4 +1,4 @@
-"""One consumer: a cursor, a topic, a phase, and a transport to write to. It has no queue."""
+"""One consumer of a stream: a cursor, a topic, a phase, and a transport to write to. A subscriber has no queue."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ log = structlog.get_logger()
 
 
 class Transport(Protocol):
-    """What a subscriber writes to: the connection below the server's protocol."""
+    """The connection that a subscriber writes to, below the protocol of the server."""
 
     subscriber: Subscriber | None
     paused: bool
-    """Whether its buffer is full: what is written now only makes it longer."""
+    """Whether the write buffer is full: another write would only make the buffer longer."""
 
     @property
     def gone(self) -> bool:
-        """Whether the client has left already."""
+        """Whether the client has closed the connection."""
         ...
 
     def write(self, data: bytes) -> None: ...
 
     def write_raw(self, data: bytes) -> None:
-        """`write` in the shortest way, to one that was written to before and has not ended."""
+        """Write by the shortest code path; only after a first `write`, and while the stream has not ended."""
         ...
 
     def cut(self, code: int, reason: str) -> None:
-        """End it at once, whatever is still unread."""
+        """End the connection at once, and discard what the client has not read."""
         ...
 
 
 class Ending(NamedTuple):
-    """How a stream ends. `code` is the WebSocket's; None where the client has gone."""
+    """How a stream ends. `code` is the close code of WebSocket; None where the client has disconnected."""
 
     code: int | None
     cursor: int = 0
@@ -55,9 +55,9 @@ DONE, REFUSED, FAULT, RESTART, SLOW, LOCKED_OUT = 1000, 1008, 1011, 1012, 1013, 
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """Receives each event of its topic after its cursor, in order, once.
+    """Receives each event of a topic after a cursor, in order, once.
 
-    While it is live its cursor is the feed's, and its own only says what was last written to it.
+    While it is live, it has received everything that the feed has published; `cursor` is that of the last write.
     """
 
     transport: Transport
@@ -68,18 +68,18 @@ class Subscriber:
     catch_up: Callable[[Subscriber], Awaitable[None]]
     phase: Phase = Phase.CATCHING_UP
     sent: int = field(init=False)
-    """The cursor that its client knows."""
+    """The cursor that was last sent to the client."""
     version: int | None = field(init=False)
-    """That of its stream at the cursor, where that is known."""
+    """The version of the topic's stream at the cursor; None where it is unknown."""
     logs: int = field(init=False)
-    """How many of its group's writes of log lines it has got."""
+    """How many of the group's writes of log lines this subscriber has received."""
     touched: int = field(init=False)
-    """The tick of the last write."""
+    """The tick of the heartbeat at the last write."""
     slot: int = 0
-    """Where the heartbeat has it."""
+    """The slot of the heartbeat that visits this subscriber."""
     caught_up: bool = False
     speed: float | None = None
-    """How much faster the past goes by; None and 0 are as fast as can be."""
+    """The speed of a replay: 2 halves the gaps between past events. None and 0 leave the gaps out."""
     replay: ReplayClock | None = None
     blocked_since: float | None = None
     done: asyncio.Future[Ending] = field(init=False)
@@ -99,10 +99,10 @@ class Subscriber:
     def live(self) -> bool:
         return self.phase is Phase.LIVE
 
-    # --- what the client asks for
+    # --- requests of the client
 
     def start(self) -> None:
-        """Catch up, anew if it did already."""
+        """Begin to catch up; a task that is catching up already is replaced."""
         self._stop_task()
         if self.phase is Phase.CATCHING_UP:
             self._task = asyncio.create_task(self._run(), name="streaming: catch-up")
@@ -110,22 +110,22 @@ class Subscriber:
     def pause(self) -> None:
         """Send nothing until `resume`, a seek or another speed."""
         self._stop_task()
-        self._move("pause")
+        self._change_phase("pause")
         if self.replay is not None:
             self.replay.stop()
 
     def resume(self) -> None:
-        """Go on after a pause, where it was."""
+        """Continue at the cursor after a pause."""
         paused = self.phase is Phase.PAUSED
-        self._move("resume")
+        self._change_phase("resume")
         if self.replay is not None:
-            self.replay.go_on()
+            self.replay.continue_()
         if paused:
             self.start()
 
     def seek(self, cursor: int) -> None:
-        """Go on from another position."""
-        self._move("seek")
+        """Continue from another position."""
+        self._change_phase("seek")
         self.cursor = self.sent = cursor
         self.version = None if cursor else 0
         self.caught_up = False
@@ -133,31 +133,31 @@ class Subscriber:
         self.start()
 
     def play(self, speed: float | None) -> None:
-        """Replay the past at a speed, now and after each `seek`. What is live waits for nothing."""
+        """Replay past events at a speed, now and after each `seek`. Live events are never delayed."""
         self.speed = speed
         self.replay = ReplayClock(speed) if speed and not self.live else None
         if self._task is not None:
             self.start()
 
-    # --- what becomes of its transport
+    # --- changes of the transport
 
     def block(self) -> None:
-        """The transport takes no more for now."""
-        self._move("block")
+        """Stop writing: the transport takes no more for now."""
+        self._change_phase("block")
         self.blocked_since = self.blocked_since or self.shared.now
 
     def unblock(self) -> None:
-        """The transport takes more again."""
+        """Write again: the transport takes more."""
         self.blocked_since = None
         if self.phase is Phase.BLOCKED:
-            self._move("unblock")
+            self._change_phase("unblock")
             if self._writable is None:
                 self.start()
             elif not self._writable.done():
                 self._writable.set_result(None)
 
     async def writable(self) -> None:
-        """Let others run, and wait until the transport takes more."""
+        """Yield to the event loop, then wait until the transport takes more."""
         await asyncio.sleep(0)
         while self.transport.paused:
             self.block()
@@ -166,13 +166,13 @@ class Subscriber:
             self._writable = None
 
     def note_lost(self) -> None:
-        """The client has gone."""
+        """End the stream, as the client has disconnected."""
         self._finish(Ending(None))
 
-    # --- what it is sent
+    # --- what is sent
 
     def deliver(self, chunk: Chunk) -> None:
-        """Write what follows its cursor."""
+        """Write the frames that follow the cursor, and move the cursor."""
         if chunk.data:
             self.transport.write(chunk.data)
             self.sent = chunk.cursor
@@ -180,24 +180,24 @@ class Subscriber:
         self.cursor = chunk.cursor
 
     def deliver_logs(self, lines: bytes) -> None:
-        """Write log lines to one that is live. They have no position, so its cursor stays."""
+        """Write log lines to a live subscriber. Log lines have no position, so the cursor does not move."""
         if self.transport.paused:
             self.block()
         else:
             self.transport.write(lines)
             self.logs = self.group.logs
 
-    def tell(self, name: str, **more: object) -> None:
-        """Write a frame about the stream; a resume from its id, a real position, loses nothing."""
-        self.transport.write(self.topic.encoder.wire.control(name, self.cursor, more))
+    def tell(self, name: str, **fields: object) -> None:
+        """Write a frame about the stream. Its id is the cursor, so a client that resumes from it loses no event."""
+        self.transport.write(self.topic.encoder.wire.control(name, self.cursor, fields))
         self.sent = self.cursor
         self.touched = self.shared.tick
 
     def arrive(self) -> None:
-        """It has got everything that was published: from now on the hub writes to it."""
+        """Become live: everything that was published has been sent, and the hub writes what follows."""
         self._task = None
         self.replay = None
-        self._move("arrive")
+        self._change_phase("arrive")
         self.group.live.add(self)
         self.cursor = max(self.cursor, self.published.head)
         if self.logs != self.group.logs:
@@ -211,72 +211,72 @@ class Subscriber:
         self.conclude()
 
     def tell_fell_behind(self) -> None:
-        """Tell once that it has fallen behind what is in memory."""
+        """Send `fell-behind`, once until the subscriber has caught up: it has fallen behind what is in memory."""
         if self.caught_up:
             self.caught_up = False
             self.tell("fell-behind")
 
     def return_to_catch_up(self) -> None:
-        """It missed something while it was live: catch up again."""
+        """Catch up again, as a live subscriber has missed something."""
         if self.live:
-            self._move("fall-behind")
+            self._change_phase("fall-behind")
             self.start()
 
-    # --- how it ends
+    # --- the end
 
     def conclude(self) -> None:
-        """End it if it is about one execution, which has ended before its cursor."""
+        """End the stream of one execution where the execution has ended before the cursor."""
         if self.group.has_ended(self.cursor):
             self.end(DONE)
 
     def end(self, code: int, reason: str = "") -> None:
-        """Say goodbye, if that can be written; the handler of the request does the rest."""
+        """Send the last frames, if the transport takes them; the handler of the request closes the connection."""
         if self.done.done():
             return
-        self._move("end")
+        self._change_phase("end")
         try:
-            self._say_goodbye(code, reason)
+            self._write_last_frames(code, reason)
         except Exception:
-            log.exception("goodbye could not be written to a stream", cursor=self.cursor)
+            log.exception("the last frames of a stream could not be written", cursor=self.cursor)
             self.fail()
         else:
             self._finish(Ending(code, self.cursor, reason))
 
-    def _say_goodbye(self, code: int, reason: str) -> None:
+    def _write_last_frames(self, code: int, reason: str) -> None:
         if code == DONE and self.cursor > self.sent:
-            self.tell("checkpoint")  # else a reconnect would begin before the end, to get it again
-        if code == RESTART:  # spreads the reconnects; keeps no secret
-            more = {"reason": reason} if reason else {}
-            self.tell("closing", retry=random.randint(500, 5000), **more)  # noqa: S311
+            self.tell("checkpoint")  # else a client that reconnects would receive the end again
+        if code == RESTART:  # spreads the reconnects, and needs no secure random number
+            fields = {"reason": reason} if reason else {}
+            self.tell("closing", retry=random.randint(500, 5000), **fields)  # noqa: S311
         elif reason:
             self.tell("closing", reason=reason)
 
     def refuse(self, reason: str) -> None:
-        """End it because of what the client sent."""
-        self._move("end")
+        """End the stream because the client sent something invalid."""
+        self._change_phase("end")
         self._finish(Ending(REFUSED, self.cursor, reason))
 
     def fail(self) -> None:
-        """End it because of a fault here. Its client may come back, and loses nothing."""
+        """End the stream because of a fault of the server. A client that reconnects loses no event."""
         self.cut(FAULT)
 
     def cut(self, code: int = SLOW) -> None:
-        """End it at once: its client does not read."""
-        self._move("end")
+        """End the stream at once, as the client does not read."""
+        self._change_phase("end")
         with suppress(Exception):  # the transport may be at fault
             self.transport.cut(code, position_text(self.cursor))
         self._finish(Ending(None))
 
     def _finish(self, ending: Ending) -> None:
-        self._move("end")
+        self._change_phase("end")
         self._stop_task()
         if not self.done.done():
             self.done.set_result(ending)
 
-    def _move(self, what: str) -> None:
-        before, after = self.phase, TRANSITIONS[what][self.phase]
+    def _change_phase(self, trigger: str) -> None:
+        before, after = self.phase, TRANSITIONS[trigger][self.phase]
         if after is None:
-            raise RuntimeError(f"`{what}` cannot be while a subscriber is {before}")
+            raise RuntimeError(f"`{trigger}` is not allowed while a subscriber is {before}")
         self.phase = after
         if before is Phase.LIVE and after is not Phase.LIVE:
             self.group.live.discard(self)
@@ -291,10 +291,10 @@ class Subscriber:
         try:
             await self.catch_up(self)
         except Exception:
-            log.exception("what follows cannot be sent", cursor=self.cursor)
+            log.exception("a subscriber cannot catch up", cursor=self.cursor)
             self.fail()
 
 
 def position_text(cursor: int) -> str:
-    """A cursor, as the reason of a close."""
+    """The reason of a WebSocket's close that names the cursor."""
     return f"position {cursor}"

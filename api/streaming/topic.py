@@ -1,4 +1,4 @@
-"""What a subscriber asks for, and the group of subscribers that ask for the same."""
+"""Topics, and the groups of subscribers that share one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ S = TypeVar("S")
 
 
 class Topic(NamedTuple):
-    """What a subscriber wants, and in which encoding. `stream` is empty for the whole log."""
+    """The stream and filter that a subscriber asks for, and the encoding. `stream` is empty for the whole log."""
 
     encoder: Encoder
     stream: str
@@ -23,22 +23,22 @@ class Topic(NamedTuple):
 
     @property
     def folded(self) -> bool:
-        """Whether it takes the states before and after events."""
+        """Whether the topic needs the states before and after events."""
         return self.encoder.format.folded or self.filter.needs_states
 
     @property
     def whole(self) -> bool:
-        """Whether it is about every event there is."""
+        """Whether the topic has every event of the log."""
         return not self.stream and self.filter.everything
 
     def chunks(self, entries: Sequence[Entry]) -> Iterable[Chunk]:
-        """The frames of those entries that are wanted, and the cursors after them."""
+        """The frames of the entries that match the filter, and the cursors after them."""
         # There is one group for the whole log: caching its frames would cost more than it saves.
         frame = self.encoder.encode if self.whole else self._frame
         return join(self.encoder.wire, ((frame(each), each.position) for each in entries))
 
     def shared_chunks(self, entries: Sequence[Entry]) -> Iterable[Chunk]:
-        """The same, for those who catch up: many of them read the same entries."""
+        """The chunks of entries for subscribers that catch up: cached for the whole log, as many read the same entries."""
         return self.encoder.chunks(entries) if self.whole else self.chunks(entries)
 
     def _frame(self, entry: Entry) -> bytes | None:
@@ -47,7 +47,7 @@ class Topic(NamedTuple):
 
 
 class KnownStream(NamedTuple):
-    """How far a stream was when it was looked at, and whether its execution had ended."""
+    """The position and version of a stream when it was read, and whether its execution had ended."""
 
     position: int
     version: int
@@ -55,7 +55,7 @@ class KnownStream(NamedTuple):
 
     @staticmethod
     def of(versioned: Versioned[Any] | None) -> KnownStream | None:
-        """That of a state; None where there is none."""
+        """The position, version and status of a loaded state; None where there is no state."""
         if versioned is None:
             return None
         return KnownStream(versioned.position, versioned.version, versioned.state.final)
@@ -63,35 +63,36 @@ class KnownStream(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class TopicGroup(Generic[S]):
-    """All subscribers of one topic: what they want is selected and encoded once for all of them."""
+    """All subscribers of one topic: events are filtered and encoded once for all of them."""
 
     topic: Topic
     members: int = 0
     live: set[S] = field(default_factory=set)
-    """Those who have got everything that was published."""
+    """The members that have received everything that was published."""
     latest: int = 0
-    """The position of the last event that was published for it."""
+    """The position of the last event that was published to the group."""
     logs: int = 0
-    """How many times log lines were written to it."""
-    _known: int = 0
-    """Its execution is known up to this position to have ended, or to go on."""
+    """The number of writes of log lines to the group so far."""
+    _known_at: int = 0
+    """The position as of which `_ended` is known."""
     _ended: bool = False
+    """Whether the execution of the topic had ended."""
 
     def chunks(self, entries: Sequence[Entry]) -> list[Chunk]:
-        """What is published to those who are live."""
+        """The chunks that are published to live members."""
         return list(self.topic.chunks(entries))
 
     def learn(self, position: int, *, ended: bool) -> None:
-        """Its execution has ended, or goes on, as of a position; older news changes nothing."""
-        if position > self._known:
-            self._known, self._ended = position, ended
+        """Note whether the execution has ended as of a position; a position before the last noted one changes nothing."""
+        if position > self._known_at:
+            self._known_at, self._ended = position, ended
 
     def note(self, entries: Sequence[Entry]) -> None:
-        """Learn from its events, where it is about one execution."""
+        """Note from events whether the execution has ended, where the topic is about one execution."""
         for entry in entries if self.topic.stream else ():
             if entry.ends is not None:
                 self.learn(entry.position, ended=entry.ends)
 
     def has_ended(self, cursor: int) -> bool:
-        """Whether nothing will come after a cursor, because its execution has ended."""
-        return self._ended and cursor >= self._known
+        """Whether nothing follows a cursor, because the execution has ended."""
+        return self._ended and cursor >= self._known_at

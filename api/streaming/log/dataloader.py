@@ -1,4 +1,4 @@
-"""Collects single questions to the database and asks many of them in one query."""
+"""Collects single reads of the database and makes one query of many."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ V = TypeVar("V")
 
 
 class DataLoader(Generic[K, V]):
-    """Thousands who reconnect at once share queries of at most `most` keys each.
+    """Loads values by key, with at most `most` keys in a query: thousands of clients that reconnect at once share
+    queries.
 
-    A key is always fetched after it was asked for, never answered from an earlier query.
+    A key is always fetched by a query that begins after `load`; values are not cached.
     """
 
     def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], most: int) -> None:
@@ -26,7 +27,7 @@ class DataLoader(Generic[K, V]):
         self._task: asyncio.Task[None] | None = None
 
     def load(self, key: K) -> asyncio.Future[V | None]:
-        """The value that `fetch` finds for a key, None if it finds none, or what it raises."""
+        """The value that `fetch` finds for a key, or None; or the error that `fetch` raises."""
         answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, answer))
         if self._task is None:
@@ -36,8 +37,8 @@ class DataLoader(Generic[K, V]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                many = min(self._most, len(self._waiting))
-                await self._answer([self._waiting.popleft() for _ in range(many)])
+                size = min(self._most, len(self._waiting))
+                await self._answer([self._waiting.popleft() for _ in range(size)])
         finally:
             self._task = None
 
@@ -54,7 +55,7 @@ class DataLoader(Generic[K, V]):
     async def _fail(
         self, batch: Sequence[tuple[K, asyncio.Future[V | None]]], error: Exception
     ) -> None:
-        """One key that cannot be fetched fails alone: each half of the batch is tried by itself."""
+        """Fetch each half of a failed batch by itself, so that only the keys that cannot be fetched fail."""
         if len(batch) > 1 and (isinstance(error, Unreadable) or not isinstance(error, Overloaded)):
             half = len(batch) // 2
             await self._answer(batch[:half])

@@ -1,4 +1,4 @@
-"""One event of the log as subscribers share it."""
+"""One event of the log, as subscribers share it in memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from domain.model import Recorded, Versioned
 from projections.query.matcher import PARTIES
 
 EXECUTIONS = "execution/"
-"""The streams of executions begin with this; they alone have states to fold."""
+"""The prefix of the streams of executions; only they have states to fold."""
 ENDS = {
     "execution.completed": True,
     "execution.cancelled": True,
     "execution.retry": False,
     "execution.starting": False,
 }
+"""Types of events after which an execution has ended (True), or continues (False)."""
 SERIALS = count()
 
 
@@ -32,10 +33,10 @@ class States(NamedTuple):
 
 
 class Entry:
-    """One event: its row, the key that opens it, and in the folded feed the states around it.
+    """One event: its row, the data key of its stream, and in the folded feed the states around the event.
 
     `states` is None in the raw feed, for other aggregates, and where this program cannot read the
-    event. `serial` is unique in the process: caches use it, so that they keep no entry alive.
+    event. `serial` is unique in the process: caches use it as a key, so that they hold no reference to an entry.
     `log` is the name of the log, if it has one.
     """
 
@@ -60,12 +61,12 @@ class Entry:
 
     @property
     def of_execution(self) -> bool:
-        """Whether it belongs to an execution."""
+        """Whether the event belongs to an execution."""
         return self.stream.startswith(EXECUTIONS)
 
     @property
     def parties(self) -> dict[str, str]:
-        """The customer and the provider that it names; none where its metadata is damaged."""
+        """The customer and the provider that the event names; empty where its metadata is damaged."""
         if self._parties is None:
             try:
                 meta = orjson.loads(self.row.meta)
@@ -76,7 +77,7 @@ class Entry:
 
     @property
     def ends(self) -> bool | None:
-        """Whether its execution ends here (True) or goes on again (False); None changes neither."""
+        """Whether the event ends its execution (True) or continues it (False); None for events that do neither."""
         if self.type == "execution.failed":
             return b'"final":true' in self.row.data
         return ENDS.get(self.type)

@@ -25,19 +25,21 @@ KnownStates = dict[str, Versioned[Any] | None]
 class Folding:
     """Folds events in order and caches the latest state of each stream.
 
-    An event that this program cannot read, because a newer one wrote it, has no states, and neither
-    have those that follow it in its stream; the events of all other streams have theirs.
+    An event that this program cannot read, as a newer version wrote it, has no states, and neither have the
+    events that follow it in the same stream. Other streams are not affected.
     """
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._cache = _empty()
-        self._readable: dict[str, int] = {}
-        """The last version with a state, for streams where that is not the newest."""
+        self._cache = _empty_cache()
+        self._last_readable: dict[str, int] = {}
+        """The last version with a state of each stream that has an event that cannot be read."""
 
     async def fold(self, entries: Sequence[Entry]) -> list[Entry]:
-        """The entries with their states. They must follow each other in the log, or in one stream."""
-        cache = self._cache  # after `forget` this one is read no more
+        """Add to entries the states before and after them. The entries must follow each other in the log, or in one
+        stream.
+        """
+        cache = self._cache  # `forget` replaces the cache meanwhile; the old one is then dropped
         states = await self._states_before(entries)
         keys = await self._missing_keys(entries)
         folded = [self._fold(entry, states, keys) for entry in entries]
@@ -48,7 +50,7 @@ class Folding:
         return folded
 
     async def newest(self, streams: Iterable[str]) -> Mapping[str, Versioned[Any]]:
-        """The latest states of streams; one that does not exist, or cannot be read, is left out."""
+        """The latest states of streams; a stream that does not exist or cannot be read is left out."""
         wanted = list(streams)
         missing = [stream for stream in wanted if stream not in self._cache]
         for stream, loaded in zip(
@@ -66,14 +68,14 @@ class Folding:
             return await self._loader.state(stream)
         except Overloaded:
             raise
-        except Exception:  # this one is unknown, the others are not
+        except Exception:  # the states of the other streams are still wanted
             log.exception("a state cannot be read", stream=stream)
             return None
 
     def forget(self) -> None:
         """Drop all states."""
-        self._cache = _empty()
-        self._readable.clear()
+        self._cache = _empty_cache()
+        self._last_readable.clear()
 
     def _fold(self, entry: Entry, states: KnownStates, keys: Mapping[str, DataKey | None]) -> Entry:
         if not entry.of_execution:
@@ -86,8 +88,8 @@ class Folding:
         try:
             recorded = self._loader.decode(row)
             after = replay(before, [recorded])
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is reported
-            self._give_up(stream, row.version - 1, error)
+        except Exception as error:  # noqa: BLE001 - any error is reported, and ends the states of the stream
+            self._mark_unreadable(stream, row.version - 1, error)
             states[stream] = None
             return Entry(row, key, log=entry.log)
         assert after is not None
@@ -110,33 +112,33 @@ class Folding:
         return states | await self._load(missing)
 
     async def _load(self, versions: Mapping[str, int]) -> KnownStates:
-        questions = [self._loader.state(*each) for each in versions.items()]
-        answers = await asyncio.gather(*questions, return_exceptions=True)
+        reads = [self._loader.state(*each) for each in versions.items()]
+        results = await asyncio.gather(*reads, return_exceptions=True)
         states: KnownStates = {}
-        for (stream, version), answer in zip(versions.items(), answers, strict=True):
-            if isinstance(answer, Overloaded):
-                raise answer
-            if isinstance(answer, Exception):
-                self._give_up(stream, version - 1, answer)
-            elif isinstance(answer, BaseException):
-                raise answer
+        for (stream, version), result in zip(versions.items(), results, strict=True):
+            if isinstance(result, Overloaded):
+                raise result
+            if isinstance(result, Exception):
+                self._mark_unreadable(stream, version - 1, result)
+            elif isinstance(result, BaseException):
+                raise result
             else:
-                states[stream] = answer
+                states[stream] = result
         return states
 
     async def _missing_keys(self, entries: Sequence[Entry]) -> Mapping[str, DataKey | None]:
-        """A state may hold what earlier events sealed, so each event with a state needs the key."""
-        locked = {entry.stream for entry in entries if entry.key is None and entry.of_execution}
-        return await self._loader.keys(locked) if locked else {}
+        """The keys of streams whose entries have none: a state may hold fields that earlier events sealed."""
+        streams = {entry.stream for entry in entries if entry.key is None and entry.of_execution}
+        return await self._loader.keys(streams) if streams else {}
 
     def _can_read(self, entry: Entry) -> bool:
-        return entry.row.version <= self._readable.get(entry.stream, entry.row.version)
+        return entry.row.version <= self._last_readable.get(entry.stream, entry.row.version)
 
-    def _give_up(self, stream: str, version: int, error: Exception) -> None:
+    def _mark_unreadable(self, stream: str, version: int, error: Exception) -> None:
         REPORTS.report("an event cannot be read", stream, version + 1, error)
         self._cache.pop(stream)
-        self._readable[stream] = min(version, self._readable.get(stream, version))
+        self._last_readable[stream] = min(version, self._last_readable.get(stream, version))
 
 
-def _empty() -> LruCache[str, Versioned[Any]]:
+def _empty_cache() -> LruCache[str, Versioned[Any]]:
     return LruCache(CACHED_PARTS, attrgetter("weight"))

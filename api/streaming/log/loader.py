@@ -15,21 +15,24 @@ from domain.eventlog.state_parts import PAGE_BYTES
 from domain.model import Recorded, Versioned
 
 PAGE = 100
+"""Events in a page of one stream, at most."""
 STATES_AT_ONCE = 100
+"""States, or versions at a position, that one query reads."""
 PAGES_AT_ONCE = 50
+"""Pages of streams that one query reads."""
 
 
 class StreamPage(NamedTuple):
-    """The next events of one stream; `more` if others may follow."""
+    """The next events of one stream; `more` if further events may follow."""
 
     entries: Sequence[Entry]
     more: bool
 
 
 class Loader:
-    """Reads the log. Questions about single streams are asked together.
+    """Reads the log. Reads of single streams share queries.
 
-    Every method raises Overloaded while the database is away.
+    Every method raises Overloaded while the database is unavailable.
     """
 
     def __init__(self, log: LogSource) -> None:
@@ -46,14 +49,14 @@ class Loader:
         return await self.heads.load(None) or 0
 
     async def entries(self, rows: Iterable[EventRow]) -> list[Entry]:
-        """Entries of rows, with the keys to what is sealed in them."""
+        """The entries of rows, each with the data key where the row has sealed fields."""
         rows = list(rows)
         keys = await self.keys({row.stream for row in rows if b'"$sealed"' in row.data})
         log = self._log.log_name
         return [Entry(row, keys.get(row.stream), log=log) for row in rows]
 
     async def between(self, after: int, until: int) -> list[Entry]:
-        """The events of the log with positions in (after, until], up to which the primary shows them."""
+        """The events of the log with positions in (after, until]; fewer where the log ends before `until`."""
         found: list[Entry] = []
         while after < until and (rows := await self._log.rows(after, until)):
             found += await self.entries(rows)
@@ -75,12 +78,12 @@ class Loader:
         return await self.states.load((stream, version))
 
     async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
-        """The data keys of streams; None where there is none (any more)."""
+        """The data key of each stream; None where the stream has none, or its key was destroyed."""
         return await self._log.keys(streams)
 
     def destroy_erased(self, entries: Iterable[Entry]) -> bool:
-        """Destroy the keys of streams that were erased as entries say: nothing that holds one opens anything any more.
-        Answers whether there were any.
+        """Destroy the cached data keys of streams that entries erase, for all holders of the keys. Return whether there
+        were any.
         """
         erasing = self._log.codec.erasing
         erased = [entry.stream for entry in entries if entry.type in erasing]
@@ -97,12 +100,12 @@ class Loader:
 
     async def _states(self, wanted: Sequence[StreamVersion]) -> dict[StreamVersion, Versioned[Any]]:
         found: dict[StreamVersion, Versioned[Any]] = {}
-        rest = list(wanted)
-        while rest:
-            versions = dict(rest)  # one version of each stream in one query
+        remaining = list(wanted)
+        while remaining:
+            versions = dict(remaining)  # a query reads one version of each stream
             states = await self._log.states(versions)
             found |= {(s, version): states[s] for s, version in versions.items() if s in states}
-            rest = [(s, version) for s, version in rest if versions[s] != version]
+            remaining = [(s, version) for s, version in remaining if versions[s] != version]
         return found
 
     async def _versions(self, wanted: Sequence[StreamPosition]) -> Mapping[StreamPosition, int]:

@@ -11,7 +11,7 @@ import structlog
 from domain.errors import Overloaded
 
 OUTAGE_PAUSE = 0.25
-"""Seconds before the next attempt while the database is away."""
+"""Seconds before the next attempt while the database is unavailable."""
 ERROR_PAUSE = 1.0
 """Seconds before the next attempt after any other error."""
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 async def retry(read: Callable[[], Awaitable[T]], failure: str) -> T:
-    """The result of `read`, tried again after each error; `failure` is what the log says of it."""
+    """Call `read` until it succeeds, and return its result. `failure` is the message that is logged for an error."""
     while True:
         try:
             return await read()

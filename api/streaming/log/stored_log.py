@@ -1,4 +1,4 @@
-"""The protocol by which the loader reads the log, and its implementation for PostgreSQL."""
+"""The protocol by which the loader reads a log, and its implementation for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from domain.model import Versioned
 from projections.read_sources import ReadSources
 
 StreamVersion = tuple[str, int]
-"""A stream, and a version of it."""
+"""A stream and a version of it."""
 StreamPosition = tuple[str, int]
-"""A stream, and a position of the log."""
+"""A stream and a position of the log."""
 
 
 class LogSource(Protocol):
-    """Rows, states and keys of one log. Every method that reads raises Overloaded while that is not possible."""
+    """Rows, states and keys of one log. Every method that reads raises Overloaded while the log is unavailable."""
 
     @property
     def log_name(self) -> str | None:
@@ -29,12 +29,12 @@ class LogSource(Protocol):
 
     @property
     def codec(self) -> Codec:
-        """How events and states are stored."""
+        """The codec of stored events and states."""
         ...
 
     @property
     def keyring(self) -> Keyring:
-        """The data keys at hand."""
+        """The data keys in memory."""
         ...
 
     async def head(self) -> int:
@@ -42,18 +42,18 @@ class LogSource(Protocol):
         ...
 
     async def rows(self, after: int, until: int) -> Sequence[EventRow]:
-        """The next events in (after, until], at least one where there are any."""
+        """The next events with positions in (after, until]: at least one where there are any."""
         ...
 
     async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
-        """The data keys of streams; None where there is none (any more)."""
+        """The data key of each stream; None where the stream has none, or its key was destroyed."""
         ...
 
     async def states(self, versions: Mapping[str, int]) -> Mapping[str, Versioned[Any]]:
-        """The state of each stream at a version of its own, sealed fields as `Ciphertext`.
+        """The state of each stream at the given version, sealed fields as `Ciphertext`.
 
         Raises:
-            Damaged: there is no such state, because of what one of the streams holds.
+            Damaged: an event or a stored state of one of the streams cannot be read.
         """
         ...
 
@@ -64,12 +64,12 @@ class LogSource(Protocol):
     async def read_following(
         self, stream_versions: Sequence[StreamVersion], limit: int
     ) -> Mapping[StreamVersion, Sequence[EventRow]]:
-        """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
+        """The events after each version of a stream: at most `limit`, and none after `PAGE_BYTES` bytes."""
         ...
 
 
 class StoredLog:
-    """The log in PostgreSQL. Its past is read where `sources` say."""
+    """The log in PostgreSQL. Past events are read from the primary or a standby, as `sources` decide."""
 
     def __init__(self, store: Store, sources: ReadSources | None = None) -> None:
         self._store = store

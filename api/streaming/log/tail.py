@@ -1,4 +1,4 @@
-"""The tail of the log: what was committed, page by page, read once per server."""
+"""The tail of the log: newly committed events, page by page, read once per server."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from domain.eventlog.store import READ_BYTES, Store
 from projections.other_log import OtherLog, other_log
 
 PAGE = 1_000
+"""Events in a page, at most."""
 IDLE_PAUSE = 0.05
-"""Seconds between two looks at the head while the events themselves are not needed."""
+"""Seconds between two reads of the head while there are no subscribers."""
 
 Idle = Callable[[], bool]
+"""Whether there are no subscribers, so that events need not be read."""
 
 log = structlog.get_logger()
 
 
 class LogPage(NamedTuple):
-    """What follows in the log, up to a position; without rows where nothing does, or while idle. After an
-    `other` log nothing follows.
+    """The next rows of the log, up to a position; no rows where there are none, or while idle.
+
+    `other` is given where the log is another one; that page is the last.
     """
 
     rows: Sequence[EventRow]
@@ -37,24 +40,25 @@ class LogPage(NamedTuple):
 
 
 class LogTail(Protocol):
-    """What the hub follows: the log, page by page."""
+    """A source of the log's newest events, page by page, for the hub."""
 
     def skip(self, position: int) -> None:
-        """Go on after a position further on."""
+        """Continue after a later position."""
 
     def wake(self) -> None:
-        """Something was written: look now."""
+        """Read now, as something was written."""
 
     def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
-        """The log after the last page, until it is another; while it is `idle`, only how far it goes matters."""
+        """The log after the last page, until the log is another; while `idle`, pages have a position and no rows."""
         ...
 
 
 class Tail:
-    """Follows the log, woken by notifications. Make it before the listener is started.
+    """Follows the log, woken by notifications. The tail must be made before its listener is started.
 
-    Positions have no holes: it would rather stop than skip one. It ends where the log is another one than
-    that of the id `of_log`, or lacks what was seen of it. Without an id it believes the first that it finds.
+    Positions have no holes: the tail reports a hole and reads again rather than skip a position. It ends where the
+    log has another id than `of_log`, or lacks events that were seen. Without `of_log`, the first id found is
+    accepted.
     """
 
     def __init__(self, store: Store, listener: Listener, schema: str, of_log: str = "") -> None:
@@ -65,7 +69,7 @@ class Tail:
         self._position = 0
 
     def skip(self, position: int) -> None:
-        """Go on after a position further on."""
+        """Continue after a later position."""
         self._position = max(self._position, position)
 
     def wake(self) -> None:
@@ -73,9 +77,9 @@ class Tail:
         self._wake.set()
 
     async def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
-        """The log after the last page, until it is another; while it is `idle`, only the head is looked at."""
+        """The log after the last page, until the log is another; while `idle`, only the head is read."""
         while True:
-            page = await retry(partial(self._next, idle), "the tail of the log cannot go on")
+            page = await retry(partial(self._next, idle), "the tail of the log cannot be read")
             yield page
             if page.other is not None:
                 return
@@ -88,22 +92,22 @@ class Tail:
         try:
             return await self._read(idle)
         except LogDiverged:
-            return await self._begin_again()
+            return await self._page_of_other_log()
 
     async def _read(self, idle: Idle) -> LogPage:
         if idle():
             async with self._store.reader() as connection:
                 head = await read_head(connection, self._store.seen)
             if self._is_other(head.log_id):
-                return await self._begin_again()
-            if idle():  # else somebody came meanwhile, who wants what was written since
+                return await self._page_of_other_log()
+            if idle():  # else a subscriber connected meanwhile, and needs the events written since
                 self.skip(head.position)
                 return LogPage((), self._position)
         after, seen = self._position, self._store.seen
         async with self._store.reader() as connection:
             head, rows = await read_events_and_head(connection, seen, after, PAGE, READ_BYTES)
         if self._is_other(head.log_id):
-            return await self._begin_again()
+            return await self._page_of_other_log()
         if not rows or self._position != after:  # `skip` was called meanwhile
             return LogPage((), self._position)
         if rows[0].position != after + 1 or rows[-1].position != after + len(rows):
@@ -115,7 +119,7 @@ class Tail:
         self._of_log = self._of_log or log_id
         return log_id != self._of_log
 
-    async def _begin_again(self) -> LogPage:
+    async def _page_of_other_log(self) -> LogPage:
         other = await other_log(self._store, self._of_log)
         if other is None:
             log.warning("an old connection led to an earlier state of the log")

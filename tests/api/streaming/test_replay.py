@@ -111,6 +111,6 @@ def test_replay_clock_continues_where_it_was_paused(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         replay.stop()
         clock[0] += 1_000
-    replay.go_on()
-    replay.go_on()
+    replay.continue_()
+    replay.continue_()
     assert replay.wait(NOON + timedelta(seconds=25)) == pytest.approx(1.5)
