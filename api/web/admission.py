@@ -42,7 +42,7 @@ OWNED = {
     "/orders/{id}": "order",
     "/jobs/{id}": "job",
 }
-"""Paths below which everything belongs to one aggregate, and its kind."""
+"""Paths that belong, with all paths below, to one aggregate, and the kind of the aggregate."""
 
 
 class AdmissionControl:
@@ -76,17 +76,18 @@ class AdmissionControl:
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None
     ) -> Caller:
-        """Who asks; see `admit`. Of a command no more is checked here than the parties of its execution: the writer
-        checks its scope on the newest state.
+        """Authenticate and authorize a request, and return its caller.
 
-        `authorization` is the value of the header, or what stands for it.
+        For a command only the parties of the execution are checked here; the writer checks the scope on the newest state.
+        `authorization` is the value of the header, or of the subprotocol that carries a token.
 
         Raises:
-            Unauthenticated: a right is needed and the request has no valid token.
-            NotFound: for this caller the path leads nowhere.
+            Unauthenticated: the operation needs a right and the request has no valid token.
+            Forbidden: the caller has not the right.
+            NotFound: there is no such resource in the scope of the caller.
             Misdirected: the path names something of another log.
-            PurposeRequired: an auditor does not say what it reads an execution for.
-            TooManyRequests: the caller has sent more than it may in a second.
+            PurposeRequired: an auditor reads an execution without a purpose.
+            TooManyRequests: the caller has sent more requests than allowed in a second.
         """
         scope["client"] = self.proxies.client(scope.get("client"), scope["state"]["headers"])
         is_open = operation.right is Right.OPEN
@@ -99,18 +100,18 @@ class AdmissionControl:
             if operation.shows_executions and purpose(scope["state"]["headers"]) is None:
                 raise PurposeRequired
         if (kind := kind_of_path(operation.path)) is not None:
-            wanted = caller, operation.right, f"{kind}/{scope['path_params']['id']}"
+            access = caller, operation.right, f"{kind}/{scope['path_params']['id']}"
             if operation.prepare is None:
-                await self.visibility.require(*wanted)
+                await self.visibility.require(*access)
             else:
-                await self.visibility.require_for_command(*wanted)
+                await self.visibility.require_for_command(*access)
         return caller
 
     async def require_still(self, caller: Caller, scope: Scope) -> None:
-        """Let an answer go on that takes a while.
+        """Check that the caller of a long answer may still receive it.
 
         Raises:
-            Unauthenticated: the credential of its caller has ended, or something that it was granted.
+            Unauthenticated: the credential of the caller, or a grant to it, has ended.
         """
         await self._caller(scope, scope["state"]["headers"].get(b"authorization"))
         if AUDITING in caller.scope.reaches and not await self.grants.still_reached(caller):
@@ -121,8 +122,8 @@ class AdmissionControl:
         cookie = self.browsers.session(headers) if authorization is None else None
         if cookie is not None:
             self.browsers.require_own_page(scope, headers)
-            if (remembered := self.access.verified_before(cookie)) is not None:
-                return remembered
+            if (cached := self.access.verified_before(cookie)) is not None:
+                return cached
             return await self.attempt(scope, self.access.holder(cookie))
         known = self.access.known_caller(authorization)
         if known is not None or authorization is None:
@@ -130,11 +131,11 @@ class AdmissionControl:
         return await self.attempt(scope, self.access.caller(authorization))
 
     async def attempt(self, scope: Scope, finding: Coroutine[Any, Any, T]) -> T:
-        """What it finds, unless too many attempts have failed from this address.
+        """Await `finding`, an attempt to authenticate, unless too many attempts from the address have failed.
 
         Raises:
-            Unauthenticated: it is nobody; that is counted.
-            TooManyAttempts: as said.
+            Unauthenticated: the attempt has failed; the failure is counted.
+            TooManyAttempts: too many attempts have failed.
         """
         client = scope.get("client")
         address = client[0] if client else ""
@@ -146,18 +147,18 @@ class AdmissionControl:
 
 
 def kind_of_path(path: str) -> str | None:
-    """The kind of the aggregate that a path belongs to; None where it belongs to none."""
+    """The kind of the aggregate that a path belongs to; None where the path belongs to no aggregate."""
     return next((OWNED[root] for root in OWNED if f"{path}/".startswith(f"{root}/")), None)
 
 
 def admit(caller: Caller, right: Right, scope: Scope, directory: Directory) -> None:
-    """Let a caller do something that takes a right, with something that can be in this log.
+    """Check that a caller has a right, and that the ids in the path are valid and of this log.
 
     Raises:
-        Unauthenticated: a right is needed and the caller is nobody.
+        Unauthenticated: the operation needs a right and the caller is anonymous.
         Forbidden: the caller has not that right.
-        NotFound: the path names something that cannot be an id.
-        Misdirected: it names something of another log.
+        NotFound: the path has an id that no resource can have.
+        Misdirected: the path names a resource of another log.
     """
     if right is not Right.OPEN:
         if caller is ANONYMOUS:
@@ -175,13 +176,13 @@ def admit(caller: Caller, right: Right, scope: Scope, directory: Directory) -> N
 
 
 def _show_token(scope: Scope) -> None:
-    """Let the connection know that it is no stranger's."""
+    """Mark the connection as one that has shown a valid token."""
     if (line := scope.get("extensions", {}).get(LINE)) is not None:
         line.show_token()
 
 
 def refusal(error: Exception, scope: Scope) -> Response:
-    """The answer to a request that failed, counted by its code. What is no refusal is logged."""
+    """The response to a request that failed, counted by problem code. Errors that are no refusals are logged."""
     if isinstance(error, ValidationError):
         error = problems.invalid(error)
     method = scope.get("method", "WEBSOCKET")

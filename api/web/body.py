@@ -1,4 +1,4 @@
-"""Reads the bodies of requests: JSON, within limits, and no more of them at once than there is memory for."""
+"""Reads the JSON bodies of requests, within limits of one body and of all bodies in memory."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from domain.errors import Overloaded, TooLarge
 KIB = 1024
 MIB = 1024 * KIB
 UNCOUNTED = 16 * KIB
+"""Bytes up to which a body does not count: as many small bodies as may wait for the writer fit into memory."""
 MEMORY_OF_ALL = 128 * MIB
+"""Bytes that all counted bodies may take together."""
 JSON = re.compile(rb"application/(?:[\w.-]+\+)?(?:json|x-ndjson)\s*(?:;.*)?", re.IGNORECASE)
 CHARSET = re.compile(rb';\s*charset\s*=\s*"?([^\s";]*)', re.IGNORECASE)
 UTF_8 = (b"utf-8", b"utf8", b"us-ascii")
 
 
 class Bodies:
-    """The bytes of all bodies that are being read, or whose requests wait for their answers.
-
-    A small one is not worth counting: so many of them as may wait for the writer fit anyway.
-    """
+    """Counts the bytes of all large bodies in memory, from their first byte to the answer."""
 
     def __init__(self, limit: int = MEMORY_OF_ALL) -> None:
         self.limit = limit
@@ -33,7 +32,7 @@ class Bodies:
 
     @contextmanager
     def holding(self, size: int) -> Iterator[BodyHold]:
-        """Count so many bytes. Raises Overloaded where they are too many."""
+        """Count `size` bytes while the block lasts. Raises Overloaded where all bodies together would be too large."""
         if self.taken + size > self.limit:
             raise Overloaded("There are too many large requests here already; send it again later.")
         hold = BodyHold(self, size)
@@ -52,16 +51,16 @@ class BodyHold:
         bodies.taken += size
 
     def shrink(self, size: int) -> None:
-        """It is only so large."""
+        """Count fewer bytes, as the body is smaller than was announced."""
         self._bodies.taken -= self._size - size
         self._size = size
 
 
 def announced_size(headers: Mapping[bytes, bytes], limit: int) -> int:
-    """How large a body will be; `limit` where it is sent in chunks, of unknown size.
+    """The size of a body in bytes, by its headers; `limit` where the body is sent in chunks, of unknown size.
 
     Raises:
-        TooLarge: it has more bytes than `limit`.
+        TooLarge: the body has more bytes than `limit`.
     """
     if (length := headers.get(b"content-length")) is None:
         return limit if b"transfer-encoding" in headers else 0
@@ -71,11 +70,11 @@ def announced_size(headers: Mapping[bytes, bytes], limit: int) -> int:
 
 
 async def read(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    """The whole body.
+    """Read a whole body.
 
     Raises:
-        TooLarge: it has more bytes than `limit`.
-        UnsupportedMediaType: it is not plain JSON in UTF-8.
+        TooLarge: the body has more bytes than `limit`.
+        UnsupportedMediaType: the body is not uncompressed JSON in UTF-8.
     """
     parts = []
     size = 0
@@ -100,7 +99,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def require_json(headers: Mapping[bytes, bytes]) -> None:
-    """Raises UnsupportedMediaType where the body is not plain JSON in UTF-8."""
+    """Raises UnsupportedMediaType where the headers name another body than uncompressed JSON in UTF-8."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType("Bodies are taken uncompressed: leave out Content-Encoding.")
     media_type = headers.get(b"content-type", b"application/json")

@@ -1,8 +1,7 @@
-"""Commands that the protocol hands over as they came, answered without ASGI, a task or a router.
+"""The fast path of small commands, which the protocol hands over without ASGI, a task or a router.
 
-What is done is what `endpoint` does, by the same functions; only the way is shorter. Whatever is not
-plainly a small command, with a body of a known length and no query, of a caller whose token was verified
-before, goes the other way.
+It calls the same functions as `endpoint`. A request takes the fast path only if it is a command with a small body of
+known length and no query, of a caller whose token is cached; every other request goes through `Endpoint`.
 """
 
 from __future__ import annotations
@@ -28,15 +27,16 @@ from api.web.request import Request
 from domain.writer.command_bus import Answer, Bus
 
 PARAMETERS = {2: "id", 4: "step"}
-"""The places of a path in which parameters stand."""
+"""The parameters of a command's path, by the index of their segment."""
 NOT_PLAIN = re.compile(rb"[?%#]|//|/$|[^!-~]")
-"""What never occurs in the plain path of a command."""
+"""Bytes that the path of a command on the fast path never has."""
 UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+"""Headers with which a request does not take the fast path."""
 Send = Callable[[Response], None]
 
 
 class Row(NamedTuple):
-    """One command: its operation, what prepares it, and what counts its requests."""
+    """One command: its operation, the function that prepares it, and the function that counts its requests."""
 
     operation: Operation
     prepare: Prepare
@@ -44,8 +44,9 @@ class Row(NamedTuple):
 
 
 class DirectCommands:
-    """Finds the commands among requests, and answers them; where pages of `foreign` origins may send some, those
-    with an origin take the usual way.
+    """Finds the requests that take the fast path.
+
+    Where pages of other origins may send requests (`foreign`), a request with an origin does not take it.
     """
 
     def __init__(
@@ -77,7 +78,10 @@ class DirectCommands:
         headers: Sequence[tuple[bytes, bytes]],
         client: tuple[str, int] | None = None,
     ) -> DirectCommand | None:
-        """The command that a head announces; None where it takes the usual way. `client` is where it comes from."""
+        """The command of a request's head; None where the request does not take the fast path.
+
+        `client` is the address and port of the connection.
+        """
         if method != b"POST" or NOT_PLAIN.search(url):
             return None
         path = url.decode("ascii")
@@ -90,7 +94,7 @@ class DirectCommands:
         if len(by_name) < len(headers) or not self._is_small(by_name):
             return None
         caller = self._access.known_caller(by_name.get(b"authorization"))
-        # Where it is unknown, or sends too much, the usual way finds out, or refuses.
+        # `Endpoint` authenticates a caller that is not cached, and refuses one that sends too much.
         if caller is None or not self._limits.take(caller.name):
             return None
         parameters = {name: parts[at] for at, name in PARAMETERS.items() if at < len(parts)}
@@ -109,7 +113,7 @@ class DirectCommands:
         )
 
     def _is_small(self, headers: request_headers.Headers) -> bool:
-        """Whether the body and the answer of a request are of the plain kind."""
+        """Whether the headers announce a small body, and ask for nothing unusual."""
         if b"prefer" in headers and wants_receipt(headers[b"prefer"]):
             return False
         size = int(headers.get(b"content-length", b"0"))
@@ -117,7 +121,7 @@ class DirectCommands:
 
 
 class DirectCommand:
-    """One request, from the whole body to the response. It receives the answer of the writer."""
+    """One request on the fast path, from its body to its response. The writer calls `answer` or `refuse`."""
 
     __slots__ = (
         *("_admission", "_bus", "_caller", "_recorder", "_request", "_respond"),
@@ -142,7 +146,7 @@ class DirectCommand:
         self._scope = scope
 
     def run(self, body: bytes, send: Send) -> None:
-        """Carry the command out; `send` is called once with the response, now or later."""
+        """Execute the command; `send` is called once with the response, now or later."""
         self._send = send
         row, scope = self._row, self._scope
         headers: request_headers.Headers = scope["state"]["headers"]
@@ -153,50 +157,50 @@ class DirectCommand:
                 require_json(headers)
             request = self._request = Request(scope, self._caller, body)
             message, self._respond, waits = row.prepare(request)
-            if waits or self._must_look():
+            if waits or self._must_look_up_owner():
                 self._task = asyncio.create_task(self._handle(request), name="command")
             else:
                 self._bus.deliver(message, self)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001 - every error is answered
             self.refuse(error)
 
     async def _handle(self, request: Request) -> None:
-        """What needs more than the writer, as the usual way does it."""
+        """Answer a command that needs more than the writer, by the handler of its operation."""
         try:
             if self._must_look():
                 await self._admission.visibility.require(*self._what_is_wanted(request.path["id"]))
             response = await self._row.operation.handler(request)
             assert isinstance(response, Response)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001 - every error is answered
             self.refuse(error)
         else:
-            self._show(response)
+            self._send_response(response)
 
     def answer(self, answer: Answer) -> None:
-        """Respond with what the command led to."""
+        """Send the response for the writer's answer."""
         try:
             if answer.created:
                 self._admission.visibility.remember_created(
                     *self._what_is_wanted(answer.versioned.state.id)
                 )
             response = self._respond(answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001 - every error is answered
             self.refuse(error)
         else:
-            self._show(response)
+            self._send_response(response)
 
-    def _must_look(self) -> bool:
-        """Whether it is to be looked at whose execution it is, before the writer is asked."""
+    def _must_look_up_owner(self) -> bool:
+        """Whether the owner of the execution must be read before the command is sent to the writer."""
         path = self._request.path
         return "id" in path and self._admission.visibility.needs_look(
             *self._what_is_wanted(path["id"])
         )
 
-    def _what_is_wanted(self, identity: str) -> tuple[Caller, Right, str]:
+    def _access_to(self, identity: str) -> tuple[Caller, Right, str]:
         return self._caller, self._row.operation.right, f"execution/{identity}"
 
-    def _show(self, response: Response) -> None:
-        """Send it; where it shows what was not changed, once that is recorded."""
+    def _send_response(self, response: Response) -> None:
+        """Send a response; one that shows an execution without an event is recorded in the access log first."""
         if self._request.shown:
             self._task = asyncio.create_task(self._record(response), name="command")
         else:
@@ -205,16 +209,16 @@ class DirectCommand:
     async def _record(self, response: Response) -> None:
         try:
             await self._recorder.page(self._row.operation, self._request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001 - every error is answered
             self.refuse(error)
         else:
             self._send(response)
 
     def refuse(self, error: Exception) -> None:
-        """Respond with what went wrong."""
+        """Send the response for an error."""
         self._send(refusal(error, self._scope))
 
 
 def _shape(parts: Sequence[str]) -> tuple[int | str, ...]:
-    """A path without its parameters, which stand in every second place."""
+    """The number of a path's segments, and the segments that are no parameters: every second one."""
     return (len(parts), *parts[1::2])

@@ -12,36 +12,38 @@ from starlette.types import Receive
 T = TypeVar("T")
 
 BRIEFLY = 0.05
-"""Seconds before the first look whether the client has gone: most work is done by then."""
+"""Seconds of work before the connection is watched for a disconnect: most work is done by then."""
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of the work, for a request whose body was read or has none.
+    """Await `work` for a request whose body was read or is empty.
 
     Raises:
-        ClientDisconnect: the client went first; the work is cancelled.
+        ClientDisconnect: the client disconnected before the work was done; the work is cancelled.
     """
     working = asyncio.ensure_future(work)
     try:
         await asyncio.wait({working}, timeout=BRIEFLY)
         if not working.done():
-            await _done_or_left(receive, working)
+            await _wait_for_either(receive, working)
         return working.result()
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
 
 
-async def _done_or_left(receive: Receive, working: asyncio.Future[T]) -> None:
-    leaving = asyncio.create_task(_wait_for_disconnect(receive), name="wait for the client to go")
+async def _wait_for_either(receive: Receive, working: asyncio.Future[T]) -> None:
+    disconnected = asyncio.create_task(
+        _wait_for_disconnect(receive), name="wait for the client to disconnect"
+    )
     try:
-        either: set[asyncio.Future[Any]] = {working, leaving}
+        either: set[asyncio.Future[Any]] = {working, disconnected}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
     finally:
-        leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
+        disconnected.cancel()
+        await asyncio.gather(disconnected, return_exceptions=True)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

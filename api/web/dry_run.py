@@ -1,4 +1,4 @@
-"""`?dryRun=true`: answers what a command would record, and records nothing."""
+"""`?dryRun=true`: answers the events that a command would record, and records nothing."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ONLY_RECORDED = ("id", "position")
 
 
 def is_dry_run(request: Request) -> bool:
-    """Whether nothing is to be recorded."""
+    """Whether a request asks for a dry run."""
     return request.boolean(DRY_RUN.name)
 
 
 async def dry_run_answer(request: Request, bus: Bus, message: Message) -> ASGIApp:
-    """The events of a command, and what its aggregate would be after them: a read, where that is an execution."""
+    """Answer the events of a command, and the aggregate after them. For an execution that is a read, which is noted."""
     decided = await bus.dry_run(message)
     events = [exact_json(envelope(row, key, log=decided.log)) for row, key in decided.rows]
     for event in events:

@@ -1,4 +1,4 @@
-"""Handles HTTP requests: lets them in, reads their bodies, calls the handler, answers refusals."""
+"""Handles HTTP requests: authorizes them, reads their bodies, calls the handler, answers refusals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Endpoint:
             response = await self._answer(scope, receive)
         except ClientDisconnect:
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001 - every error is answered
             response = refusal(error, scope)
         if isinstance(response, Stream):
             with self._admission.open_requests.of(scope["state"]["caller"], response.end_access):
@@ -74,9 +74,9 @@ class Endpoint:
             return await self._handle(operation, request, receive)
 
     async def _handle(self, operation: Operation, request: Request, receive: Receive) -> ASGIApp:
-        """The answer of the handler; one that shows executions once that is recorded."""
-        request.record = partial(self._page, operation)
-        answering = operation.handler(request)
+        """The answer of the handler. An answer that shows executions is recorded in the access log first."""
+        request.record = partial(self._record_page, operation)
+        work = operation.handler(request)
         if operation.long:
             answering = while_connected(receive, answering)
         if operation.long or operation.method == "GET":  # a command is not broken off
@@ -100,9 +100,9 @@ def _request(operation: Operation, scope: Scope, caller: Caller, body: bytes = b
 
 
 class MethodNotAllowed(DomainError):
-    """This path does not take this method."""
+    """This path does not accept this method."""
 
     code = "method-not-allowed"
 
     def __init__(self, allowed: str) -> None:
-        super().__init__(f"This path takes {allowed}.", allow=allowed)
+        super().__init__(f"This path accepts {allowed}.", allow=allowed)

@@ -1,4 +1,4 @@
-"""The header lines of a request as one value a name (RFC 9110, 5.3), and the items of a list in one."""
+"""Reads the headers of a request, one value a name (RFC 9110, 5.3), and the items of a header that is a list."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from api.problems.problems import Malformed
 Headers = dict[bytes, bytes]
 
 ITEM = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))+', re.DOTALL)
-"""An item of a list: commas within quotes are its own. A quote that does not end runs to the end, so
-that no text is looked at twice."""
+"""An item of a list: a comma within quotes does not end the item. A quote that is not closed extends to the end of
+the text, so that the match takes linear time."""
 ONCE = frozenset(
     {
         b"authorization",
@@ -33,15 +33,15 @@ ONCE = frozenset(
         b"x-purpose",
     }
 )
-"""Headers that are one value, not a list: two lines of one contradict each other, or hide something."""
+"""Headers that have one value, not a list: a second line would contradict or hide the first."""
 VERSIONS = ("1.1", "1.0")
 
 
 def read(scope: Scope) -> Headers:
-    """The headers of a request or a WebSocket handshake by name; lines of a list are joined.
+    """The headers of a request or a WebSocket handshake by name; several lines of a list are joined.
 
     Raises:
-        Malformed: a header that is no list comes twice, the host is missing, or it is no HTTP/1.
+        Malformed: a header that is no list comes twice, Host is missing, or the protocol is not HTTP/1.
     """
     lines = scope["headers"]
     headers = dict(lines)
@@ -55,7 +55,7 @@ def read(scope: Scope) -> Headers:
 
 
 def items(text: str) -> Iterator[str]:
-    """The items of a list in a header; a comma within quotes parts none."""
+    """The items of a list in a header; a comma within quotes does not separate items."""
     return (found for item in ITEM.findall(text) if (found := item.strip()))
 
 

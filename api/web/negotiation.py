@@ -1,4 +1,4 @@
-"""Which of two forms a client prefers, by its Accept header (RFC 9110, 12.5.1)."""
+"""Finds which of two media types a client prefers, by the header Accept (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from api.web.headers import items
 
 QUALITY = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 BY_NAME = 2
-"""The exactness of a range that is the media type itself."""
+"""The exactness of a media range that is the media type itself."""
 
 
 class Preference(NamedTuple):
-    """How much a form is wanted: compared as it stands, the greatest is the one to send."""
+    """How much a client prefers a media type; greater is preferred, compared field by field."""
 
     quality: float
     exactness: int
@@ -25,25 +25,25 @@ UNWANTED = Preference(0, 0, 0)
 
 
 def names(accept: str, media_type: str) -> bool:
-    """Whether a client names a media type, rather than a range that has it, and takes it."""
+    """Whether a client accepts a media type by its full name, not only by a range such as `*/*`."""
     return media_type in accept.lower() and preference(accept, media_type).exactness == BY_NAME
 
 
 def prefers(accept: str, media_type: str, other: str) -> bool:
-    """Whether a client names a media type, and would rather have it than another."""
+    """Whether a client accepts a media type by its full name, and prefers it to another."""
     return names(accept, media_type) and preference(accept, media_type) > preference(accept, other)
 
 
 def preference(accept: str, media_type: str) -> Preference:
-    """How much a media type is wanted, by the range that fits it most exactly."""
+    """How much a client prefers a media type, by the range in `accept` that matches it most exactly."""
     ranges = {"*/*": 0, media_type.partition("/")[0] + "/*": 1, media_type: BY_NAME}
     fitting = [
         Preference(quality, ranges[name], -index)
         for index, (name, quality) in enumerate(_ranges(accept))
         if name in ranges
     ]
-    found = max(fitting, key=lambda one: one[1:], default=UNWANTED)
-    return found if found.quality else UNWANTED
+    best = max(matching, key=lambda match: match[1:], default=UNWANTED)
+    return best if best.quality else UNWANTED
 
 
 def _ranges(accept: str) -> Iterator[tuple[str, float]]:

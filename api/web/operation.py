@@ -1,5 +1,5 @@
-"""An operation is one row: method, path, right, models, handler. Routing, checks and the OpenAPI
-document all follow from the rows.
+"""An operation as one row: method, path, right, models, handler. Routing, authorization and the OpenAPI document
+are made from the rows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 
 class PreparedCommand(NamedTuple):
-    """A request as a message for the writer, and what makes the response of its answer. One that `waits`
-    needs more than the writer, so it is left to the handler of its operation.
+    """A request as a message for the writer, and the function that makes the response of the writer's answer.
+
+    One that `waits` needs more than the writer, so the handler of its operation has to answer it.
     """
 
     message: Message
@@ -30,11 +31,11 @@ class PreparedCommand(NamedTuple):
 
 
 Prepare = Callable[[Request], PreparedCommand]
-"""Reads a request, without waiting for anything. Raises a `DomainError` where it is not valid."""
+"""A function that parses a request without waiting. Raises a `DomainError` where the request is not valid."""
 
 
 class Parameter(NamedTuple):
-    """A query parameter, as the OpenAPI document shows it."""
+    """A query parameter, as the OpenAPI document describes it."""
 
     name: str
     description: str
@@ -43,14 +44,16 @@ class Parameter(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """What one method of one path does. `body` and `answer` are pydantic models or JSON schemas.
+    """One method of one path. `body` and `answer` are pydantic models or JSON schemas.
 
-    `body_forms` and `answer_forms` are schemas of other media types; `others` are other good statuses, and what
-    they mean, `other_answers` the schemas of those that have content; `sends` are headers of a good answer. Query parameters
-    other than `parameters` are refused, unless they are `fields` to filter by, which the handler reads.
-    A `long` one may take seconds: it ends when its client goes. One that has `prepare` is nothing but
-    a command, so it may be answered without its handler. `content`: it shows what executions
-    hold, though its right is for something else.
+    `body_forms`, `answer_forms`: the schemas of other media types, by media type.
+    `others`: further statuses of success, with their meaning; `other_answers`: the schemas of those that have content.
+    `sends`: the headers of an answer of success.
+    `fields`: query parameters besides `parameters` are fields to filter by, which the handler reads; otherwise they
+    are refused.
+    `long`: the operation may take seconds, and is cancelled when the client disconnects.
+    `prepare`: the operation is only a command, which may be answered without the handler.
+    `content`: the answer shows content of executions, although the right does not imply it.
     """
 
     name: str
@@ -78,5 +81,5 @@ class Operation(NamedTuple):
 
     @property
     def shows_executions(self) -> bool:
-        """Whether its answer shows what executions hold: such reads are recorded."""
+        """Whether the answer shows content of executions; such reads are recorded in the access log."""
         return self.content or self.right in CONTENT

@@ -1,4 +1,4 @@
-"""Asks the log of this server among several, without a connection."""
+"""Sends requests to this server's own application without a connection, for reads of several logs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from starlette.types import ASGIApp, Message, Scope
 from api.cells.connection import Answered, Query
 
 HERE = ("127.0.0.1", 0)
-"""Whom its access log has as the one who asks."""
+"""The client address of such requests in the access log."""
 
 
 class OwnLog:
-    """Asks the application of this server as any client would, with the same rights and the same access log."""
+    """Sends requests to the application of this server, with the rights and the access log of any other client."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def get(self, path: str, query: Query, headers: Mapping[str, str], most: int) -> Answered:
-        """The answer to a question; however long it is, it is in memory already."""
+        """Send a GET request and return the answer. `most` is not checked: the answer is in memory already."""
         started: Message = {}
         content = bytearray()
 
@@ -30,28 +30,30 @@ class OwnLog:
             content.extend(message.get("body", b""))
 
         await self._app(_scope(path, query, headers), _Body().receive, send)
-        answered = {name.decode(): value.decode("latin-1") for name, value in started["headers"]}
-        return Answered(started["status"], answered, bytes(content))
+        headers_of_answer = {
+            name.decode(): value.decode("latin-1") for name, value in started["headers"]
+        }
+        return Answered(started["status"], headers_of_answer, bytes(content))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, as there is no connection."""
 
 
 class _Body:
-    """That of a GET request: none, and behind it a client who stays."""
+    """The empty body of a GET request, of a client that never disconnects."""
 
     def __init__(self) -> None:
-        self._taken = False
+        self._received = False
 
     async def receive(self) -> Message:
-        if self._taken:
+        if self._received:
             await asyncio.Event().wait()
-        self._taken = True
+        self._received = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
 
 def _scope(path: str, query: Query, headers: Mapping[str, str]) -> Scope:
-    given = {"host": "localhost", **headers}
+    sent_headers = {"host": "localhost", **headers}
     return {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -62,7 +64,9 @@ def _scope(path: str, query: Query, headers: Mapping[str, str]) -> Scope:
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": urlencode(query).encode(),
-        "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
+        "headers": [
+            (name.encode(), value.encode("latin-1")) for name, value in sent_headers.items()
+        ],
         "client": HERE,
         "server": HERE,
         "state": {},

@@ -26,7 +26,7 @@ PAST = (VERSION, AT, *FRESH)
 
 
 def parse_time_parameter(name: str, text: str) -> datetime:
-    """A query parameter that is a time. Raises Invalid where it is none."""
+    """Parse a query parameter as a time. Raises Invalid where it is none."""
     try:
         return parse_time(text)
     except ValueError as error:

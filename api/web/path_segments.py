@@ -1,4 +1,4 @@
-"""Decodes paths segment by segment: `a%2Fb` is one segment, although it holds a slash once it is decoded."""
+"""Decodes paths segment by segment: `a%2Fb` is one segment, which has a slash once it is decoded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SEGMENT = "segment"
 
 
 def decode_path(raw_path: bytes) -> str:
-    """The decoded path, in which the slashes and percent signs of its segments are encoded still."""
+    """The decoded path, except that slashes and percent signs within segments stay encoded."""
     return unquote(PARTING.sub(b"%25", raw_path).decode("ascii"))
 
 
 class PathSegment(Convertor[str]):
-    """The text of one segment of a path that `decode_path` made."""
+    """Converts one segment of a path that `decode_path` has returned to its text."""
 
     regex = "[^/]+"
 

@@ -1,4 +1,4 @@
-"""The preferences of a client, from its header `Prefer` (RFC 7240)."""
+"""Parses the preferences of a client in the header `Prefer` (RFC 7240)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 def preferences(prefer: str) -> Mapping[str, str]:
-    """The preferences by name, in lower case; one without a value has an empty one.
+    """The values of the preferences by name in lower case; a preference without a value has an empty value.
 
-    What cannot be read is no preference, and of one that comes twice the first counts.
+    What cannot be parsed is ignored, and so is a preference after the first of the same name.
     """
     found: dict[str, str] = {}
     for item in items(prefer):
@@ -41,7 +41,7 @@ def wants_receipt(prefer: bytes) -> bool:
 
 
 def seconds_to_wait(prefer: str) -> int | None:
-    """That of `wait=<seconds>`; None without one."""
+    """The seconds of the preference `wait=<seconds>`; None without it."""
     wait = preferences(prefer).get("wait", "")
     return int(wait) if SECONDS.fullmatch(wait) else None
 

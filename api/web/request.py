@@ -1,4 +1,4 @@
-"""One admitted request: its caller, its headers, its query and its body."""
+"""One authorized request: its caller, headers, query and body."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from domain.model import Command
 from domain.writer.message import Message
 
 
-async def _nothing(_: Request) -> None:
-    """What is not recorded."""
+async def _record_nothing(_: Request) -> None:
+    """Record nothing in the access log."""
 
 
 LABEL = re.compile(r"[!-~]{1,128}")
 ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-[a-z0-9-]*)?"')
-"""What comes after the version is about what else was shown: log lines, related entries."""
+"""An entity tag; the part after the version is of other shown data, such as log lines and related entries."""
 STRAY = re.compile("[\udc80-\udcff]")
 MOST_PARAMETERS = 1_000
 BYTE_BY_BYTE = "surrogateescape"
-"""How bytes that are no UTF-8 are kept, until it is known whose they are."""
+"""The error handler that keeps bytes that are not UTF-8, so that the error can name their parameter."""
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -48,19 +48,19 @@ class Request:
         self._query = scope["query_string"]
         self.scope = scope
         self.shown: list[str] = []
-        """Executions that the answer shows, besides that of the path: noted by the handler, for the access log."""
-        self.record: Callable[[Request], Awaitable[None]] = _nothing
-        """Records what is in `shown` of this request now. For an answer that goes on to others once it is on its way."""
+        """Ids of executions that the answer shows, besides that in the path; the handler adds them, for the access log."""
+        self.record: Callable[[Request], Awaitable[None]] = _record_nothing
+        """Records the executions in `shown` now, for a handler that adds more while it sends its answer."""
 
     @property
     def address(self) -> str:
-        """The address at the other end of the connection."""
+        """The address of the client."""
         client = self.scope.get("client")
         return client[0] if client else ""
 
     @cached_property
     def query(self) -> list[tuple[str, str]]:
-        """The query parameters, in order, repeated ones repeated."""
+        """The query parameters in order; a repeated parameter is repeated."""
         try:
             found = parse_qsl(
                 self._query.decode(errors=BYTE_BY_BYTE),
@@ -85,21 +85,21 @@ class Request:
         return None if value is None else value.decode("latin-1")
 
     def parameter(self, name: str) -> str | None:
-        """A query parameter that may come once."""
+        """A query parameter; refused where it is repeated."""
         found = [value for key, value in self.query if key == name] if self._query else []
         if len(found) > 1:
             raise Invalid.field(name, f"must be given once, but is given {len(found)} times")
         return found[0] if found else None
 
     def non_empty(self, name: str) -> str | None:
-        """A query parameter that may come once, and not without a value."""
+        """A query parameter; refused where it is repeated or empty."""
         text = self.parameter(name)
         if text == "":
             raise Invalid.field(name, "must have a value, or be left out")
         return text
 
     def integer(self, name: str, at_least: int, at_most: int) -> int | None:
-        """A query parameter that is a whole number within bounds."""
+        """A query parameter that is an integer within bounds."""
         text = self.parameter(name)
         if text is None:
             return None
@@ -123,7 +123,7 @@ class Request:
         return text
 
     def only(self, *names: str) -> None:
-        """Refuse all other query parameters: a misspelt filter is no filter."""
+        """Refuse all other query parameters, so that a misspelt filter is not ignored."""
         for name, _ in self.query if self._query else ():
             if name not in names:
                 known = ", ".join(names) or "none"
@@ -131,7 +131,7 @@ class Request:
 
     @property
     def if_match(self) -> tuple[int, ...] | None:
-        """The versions in If-Match, of which one must be there; None without any, or for `*`."""
+        """The versions in If-Match, one of which must be the current one; None without the header, or for `*`."""
         text = self.header("if-match")
         if text is None or text.strip() == "*":
             return None
@@ -149,10 +149,10 @@ class Request:
         part: str = "",
         if_match: int | None = None,
     ) -> Message:
-        """The command as the bus takes it; `part` tells apart the commands of one request.
+        """The message for the bus with a command. `part` distinguishes the commands of one request.
 
         Raises:
-            Forbidden: the caller has not the right that the command takes.
+            Forbidden: the caller has not the right to the command.
         """
         headers, name = self.headers, command.wire_name
         right = COMMANDS[name]
@@ -175,7 +175,7 @@ class Request:
 
     @cached_property
     def correlation(self) -> str:
-        """What all events of this request have in common: the client's word, or one made here."""
+        """The correlation id of all events of this request: from the headers, or a new one."""
         if b"x-correlation-id" in self.headers:
             return self._label("x-correlation-id")
         if (trace := self.header("traceparent")) and (parsed := TRACE_PARENT.fullmatch(trace)):
@@ -183,9 +183,9 @@ class Request:
         return token_hex(8)
 
     def idempotency(self, part: str = "") -> IdempotencyKey:
-        """The key in Idempotency-Key, for this caller and this very request.
+        """The idempotency key of this caller and request, from the header Idempotency-Key.
 
-        Neither the client's key nor a part has a space: no two of these make the same text.
+        The client's key and `part` have no space, so different triples make different texts.
         """
         key = f"{self._label('idempotency-key')} {part} {self.caller.name}"
         content = f"{self.method} {self._bare_url}\n".encode() + self.body

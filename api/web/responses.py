@@ -1,4 +1,4 @@
-"""Answers as JSON, with their validators and positions."""
+"""Makes JSON responses, with their ETag and their position of the log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LD_JSON = "application/ld+json"
 IMMUTABLE = "private, max-age=31536000, immutable"
 REVALIDATE = "private, no-cache"
 VARY = {"vary": "accept, authorization, cookie"}
-"""Of answers in one of several forms, and of those that are kept: they are for one caller alone."""
+"""The header of responses in one of several media types, and of responses that may be cached, for one caller."""
 AS_OF = ("Log-Position",)
 VERSIONED = ("ETag", *AS_OF)
 DONE = (*VERSIONED, "Idempotency-Replayed")
@@ -38,7 +38,7 @@ def json(
     status: int = 200,
     media: str = JSON,
 ) -> Response:
-    """A JSON answer from a value, or from bytes that are JSON already."""
+    """A JSON response, from a value or from bytes that are JSON already."""
     return Response(
         value if isinstance(value, bytes) else plain_json(value), status, headers, media
     )
@@ -86,11 +86,11 @@ def minimal_document(versioned: Versioned[Any]) -> dict[str, Any]:
 
 
 class Tag(NamedTuple):
-    """What an answer shows: its ETag is another where any of it is another.
+    """The parts of an answer's ETag, which changes when any of them does.
 
-    `version` is that of the execution, which `If-Match` looks at; `lines` is how many log lines there
-    are, `related` the versions of other entries that are shown whole, `beside` what is shown that is in no event.
-    Durations that go on are `counting`: they make the tag a weak one, which says so much and no more.
+    `version`: the version of the execution, which `If-Match` compares. `lines`: the number of its log lines.
+    `related`: the versions of other entries that are shown. `beside`: shown data that is in no event.
+    `counting`: durations grow, so the tag is a weak one.
     """
 
     version: int
@@ -100,7 +100,7 @@ class Tag(NamedTuple):
     beside: Any = None
 
     def text(self, *, linked: bool = False) -> str:
-        """The tag as it is sent; the form of JSON-LD has one of its own."""
+        """The value of the header ETag; the JSON-LD form has a tag of its own."""
         parts = [str(self.version)]
         if self.lines is not None:
             parts.append(str(self.lines))
@@ -121,10 +121,10 @@ def read(
     immutable: bool = False,
     revalidated: bool = True,
 ) -> Response:
-    """An execution, a part of it, or an entry; 304 where the client has it already.
+    """The response with an execution, a part of it, or an entry; 304 where the client has it already.
 
-    `immutable`: it will never be anything else. Not `revalidated`: it is sent again each time, as it
-    is hardly ever the same.
+    `immutable`: the answer can never change. Not `revalidated`: never answered by 304, as it hardly ever stays the
+    same.
     """
     linked = wants_linked_data(request) and _is_execution(shown)
     text = tag.text(linked=linked)
@@ -134,7 +134,7 @@ def read(
         "cache-control": IMMUTABLE if immutable else REVALIDATE,
         **VARY,
     }
-    if revalidated and _is_known(request, text):
+    if revalidated and _client_has(request, text):
         return Response(status_code=304, headers=headers)
     if linked:
         return json(to_jsonld(shown), headers, media=LD_JSON)
@@ -145,15 +145,15 @@ def _is_execution(shown: Any) -> bool:
     return isinstance(shown, dict) and shown.get("$type") == "ServiceExecution"
 
 
-def _is_known(request: Request, tag: str) -> bool:
-    """By weak comparison (RFC 9110, 13.1.2)."""
+def _client_has(request: Request, tag: str) -> bool:
+    """Whether If-None-Match has a tag, by weak comparison (RFC 9110, 13.1.2)."""
     listed = (request.header("if-none-match") or "").split(",")
     known = [item.strip().removeprefix("W/") for item in listed]
     return "*" in known or tag.removeprefix("W/") in known
 
 
 def wants_linked_data(request: Request) -> bool:
-    """Whether the client names JSON-LD, and would rather have it than JSON."""
+    """Whether the client accepts JSON-LD by name, and prefers it to JSON."""
     accept = request.header("accept")
     return accept is not None and prefers(accept, LD_JSON, JSON)
 
@@ -167,8 +167,10 @@ def page(
     *,
     lengths: bool = False,
 ) -> bytes:
-    """One page of a list, from items that are JSON already, with more members. With `lengths` it begins with the bytes
-    of each item, so that who passes them on has to read none.
+    """A page of a list, from items that are JSON already, with further `members`.
+
+    With `lengths`, the page begins with the bytes of each item, so that a server that forwards the items need not
+    parse them.
     """
     following = {"hasMore": next_cursor is not None, "nextCursor": next_cursor}
     more = orjson.dumps({**following, **(members or {})})

@@ -1,4 +1,4 @@
-"""Operations as routes of Starlette, and the middleware before them."""
+"""Makes routes of operations, and the middleware that runs before them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def routes(
     """One route a path, in the order of the rows."""
     paths: dict[str, list[Operation]] = {}
     for operation in operations:
-        # Ids need no decoding; a step may be called anything.
+        # Ids have no encoded characters; a step may have any name.
         path = operation.path.replace("{step}", f"{{step:{SEGMENT}}}")
         paths.setdefault(path, []).append(operation)
     return [Route(path, Endpoint(admission, bodies, rows)) for path, rows in paths.items()]
 
 
 def with_prefix(router: Router) -> ASGIApp:
-    """The application of a router: each path with and without `PREFIX`, and headers read once, or refused."""
+    """Wrap a router: each path is served with and without `PREFIX`, and headers are parsed, or refused, before."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":

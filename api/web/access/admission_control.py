@@ -55,10 +55,10 @@ def new_admission(
 def new_access(
     settings: Settings, admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges
 ) -> Authenticator:
-    """Who is known, until something happens to what they come with."""
-    known: tuple[Verifier, ...] = (KeyVerifier(store.load), *_verifiers_of_tokens(settings))
+    """Make the authenticator of a log, whose cached callers are dropped when their key or session ends."""
+    verifiers: tuple[Verifier, ...] = (KeyVerifier(store.load), *_jwt_verifiers(settings))
     pepper = derive(keys.secret, "fingerprints of tokens")
-    access = Authenticator(admin_token, pepper, known, used=changes.note_use)
+    access = Authenticator(admin_token, pepper, verifiers, used=changes.note_use)
 
     def key_changed(identity: str | None) -> None:
         access.forget()
@@ -76,8 +76,8 @@ def new_access(
     return access
 
 
-def _verifiers_of_tokens(settings: Settings) -> tuple[Verifier, ...]:
-    """What verifies JSON Web Tokens; its library is imported where there is a key of them alone: it takes 2 MB."""
+def _jwt_verifiers(settings: Settings) -> tuple[Verifier, ...]:
+    """The verifiers of JSON Web Tokens. Their library, which takes 2 MB, is imported only where a key is configured."""
     if not (settings.jwt_key or settings.jwt_public_key or settings.jwt_jwks_url):
         return ()
     from api.access.tokens.configured import verifiers

@@ -16,22 +16,22 @@ T = TypeVar("T")
 
 
 class Stream:
-    """An answer that goes on, at the latest until the credential of its caller ends."""
+    """A response that is sent over time. It is ended when the credential of its caller ends."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Go on."""
+        """Send the response."""
         raise NotImplementedError
 
     def end_access(self, reason: str) -> None:
-        """Say why, and end."""
+        """Send the reason, and end the response."""
         raise NotImplementedError
 
 
 async def while_admitted(open_requests: OpenRequests, caller: Caller, work: Awaitable[T]) -> T:
-    """The result of the work of the current task, which may be cancelled at any time.
+    """Await `work` in the current task, and cancel it when the credential of the caller ends.
 
     Raises:
-        Unauthenticated: the credential of the caller ended first.
+        Unauthenticated: the credential of the caller ended before the work did.
     """
     task = asyncio.current_task()
     if task is None or caller.credential in {"", ADMIN_TOKEN}:

@@ -1,4 +1,4 @@
-"""Headers of every answer: security headers for browsers, and CORS."""
+"""Adds to every response the security headers for browsers, and the headers of CORS."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ EXPOSED = ", ".join(
         "WWW-Authenticate",
     )
 )
+"""The headers that pages of allowed origins may read (CORS)."""
 PREFLIGHT_SECONDS = "600"
+"""Seconds for which a browser may cache the answer to a preflight request."""
 STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 
 
 class AnswerHeaders:
-    """An ASGI application around another: its answers are for one caller, and its pages do no more than they
-    say. Pages of the `allowed` origins may read answers, with a token of their own: no cookie is sent to them.
+    """An ASGI middleware that adds the security headers (`PROTECTIVE`) to responses.
+
+    Pages of the `allowed` origins may read responses to requests with a token; browsers send them no cookie.
     """
 
     def __init__(self, app: ASGIApp, allowed: Iterable[str]) -> None:
@@ -34,7 +37,7 @@ class AnswerHeaders:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        origin = self._origin(scope)
+        origin = self._allowed_origin(scope)
         if origin is not None and is_preflight(scope):
             await _preflight(origin, scope)(scope, receive, send)
             return
@@ -45,26 +48,26 @@ class AnswerHeaders:
                 names = {name for name, _ in headers}
                 headers += [field for field in PROTECTIVE if field[0] not in names]
                 if origin is not None:
-                    headers += _cross_origin(origin)
+                    headers += _cors_headers(origin)
             await send(message)
 
         await self._app(scope, receive, send_protected)
 
-    def _origin(self, scope: Scope) -> str | None:
+    def _allowed_origin(self, scope: Scope) -> str | None:
         if not self._allowed or scope["type"] != "http":
             return None
-        said = next((value for name, value in scope["headers"] if name == b"origin"), b"")
-        return self._allowed.get(said.lower())
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        return self._allowed.get(origin.lower())
 
 
 def is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks if a page may send a request."""
+    """Whether a request is a preflight of CORS: a browser asks whether a page may send a request."""
     return scope["method"] == "OPTIONS" and any(
         name == b"access-control-request-method" for name, _ in scope["headers"]
     )
 
 
-def _cross_origin(origin: str) -> list[tuple[bytes, bytes]]:
+def _cors_headers(origin: str) -> list[tuple[bytes, bytes]]:
     return [
         (b"access-control-allow-origin", origin.encode()),
         (b"access-control-expose-headers", EXPOSED.encode()),
@@ -73,11 +76,13 @@ def _cross_origin(origin: str) -> list[tuple[bytes, bytes]]:
 
 
 def _preflight(origin: str, scope: Scope) -> Response:
-    asked = [value for name, value in scope["headers"] if name == b"access-control-request-headers"]
+    requested = [
+        value for name, value in scope["headers"] if name == b"access-control-request-headers"
+    ]
     headers = {
         "access-control-allow-origin": origin,
         "access-control-allow-methods": METHODS,
-        "access-control-allow-headers": b", ".join(asked).decode("latin-1"),
+        "access-control-allow-headers": b", ".join(requested).decode("latin-1"),
         "access-control-max-age": PREFLIGHT_SECONDS,
         "vary": "origin, access-control-request-headers",
     }

@@ -1,4 +1,4 @@
-"""Finds the client's address where a request came over trusted proxies, by `X-Forwarded-For`."""
+"""Finds the address of a client behind trusted proxies, by `X-Forwarded-For`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ Client = tuple[str, int] | None
 
 
 class Proxies:
-    """Networks whose proxies are believed to say for whom they ask."""
+    """Networks whose proxies are trusted to name the client in `X-Forwarded-For`."""
 
     def __init__(self, trusted: Sequence[Network] = ()) -> None:
         self._trusted = trusted
 
     def client(self, connected: Client, headers: Headers) -> Client:
-        """The address of the client, and the port of the connection: the last one that no trusted proxy has.
+        """The address of the client, and the port of the connection.
 
-        What stands before it may be made up. Where a trusted proxy names none, or what is no address, it is the client.
+        The client is the last address in `X-Forwarded-For` that is not of a trusted proxy: a client can make up the
+        addresses before it. Where a trusted proxy names no valid address, the proxy is the client.
         """
         if not self._trusted or connected is None or not self._trusts(_address(connected[0])):
             return connected

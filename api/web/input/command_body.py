@@ -1,4 +1,4 @@
-"""Bodies of requests as commands."""
+"""Parses the bodies of requests as commands."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ V = TypeVar("V", bound=Value)
 
 
 def encode(value: Any) -> bytes:
-    """A parsed value as JSON again."""
+    """Serialize a parsed value as JSON."""
     try:
         return orjson.dumps(value)
-    except TypeError:  # a whole number beyond 64 bits: it is the model that refuses it
+    except TypeError:  # an integer beyond 64 bits, which the model refuses afterwards
         return to_json(value)
 
 
 def parse_json(body: bytes) -> Any:
-    """The value of a body.
+    """Parse a body as JSON.
 
     Raises:
-        Malformed: it is not JSON, or has a key twice in one object.
-        Invalid: it is too deep.
+        Malformed: the body is not JSON, or has a key twice in one object.
+        Invalid: the body is too deep.
     """
     try:
         return value(body)
@@ -41,11 +41,12 @@ def parse_json(body: bytes) -> Any:
 
 
 def parse(command: type[V], body: bytes, step: str | None = None, bare: str | None = None) -> V:
-    """The command, or another value, of a body; `step` is the one of the path.
+    """Parse a body as a command or another model. `step` is the step in the path; `bare` is the member for which a
+    bare list is accepted.
 
     Raises:
         Malformed: the body is not JSON.
-        Invalid, ValidationError: it is not valid.
+        Invalid, ValidationError: the command is not valid.
     """
     given = fields(body, bare)
     require_exact_cost(body)
@@ -55,11 +56,11 @@ def parse(command: type[V], body: bytes, step: str | None = None, bare: str | No
 
 
 def build(command: type[V], fields: dict[str, Any]) -> V:
-    """The command, or the log line, of `prepare`d fields.
+    """Make a command, or a log line, of fields that `prepare` has adapted.
 
     Raises:
-        ValidationError: it is not valid.
-        TooLarge: it has more bytes than a command may have.
+        ValidationError: the command is not valid.
+        TooLarge: the command has more than `LARGEST_COMMAND` bytes.
     """
     body = encode(fields)
     if len(body) > LARGEST_COMMAND:
@@ -68,11 +69,11 @@ def build(command: type[V], fields: dict[str, Any]) -> V:
 
 
 def fields(body: bytes, bare: str | None = None) -> dict[str, Any]:
-    """The members of a JSON object; `bare` is the one that a list is taken for.
+    """The members of the JSON object in a body. A bare list becomes the member `bare`, if that is given.
 
     Raises:
         Malformed: the body is not JSON.
-        Invalid: it is not an object.
+        Invalid: the body is not an object.
     """
     found = parse_json(body or b"{}")
     if bare is not None and isinstance(found, list):

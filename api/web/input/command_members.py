@@ -1,4 +1,4 @@
-"""What may stand in the body of a command besides the command's own members, taken out or translated."""
+"""Removes or translates members of a command's body that the command itself does not have."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ TYPES = {
     "createWebhook": "Webhook",
     "placeHold": "LegalHold",
 }
-"""The `$type` of what each creation creates."""
+"""The `$type` of the resource that each creating command creates."""
 MAY_HIDE_NULL = frozenset({type(None), dict, list})
+"""Types of values that are null or may contain null."""
 STEP_COMMANDS = frozenset({"startStep", "completeStep", "failStep", "skipStep"})
 
 
 def prepare(command: type[Value], given: dict[str, Any], step: str | None = None) -> bool:
-    """Change `given` to members that the command has; whether that changed anything.
+    """Change `given` in place to the members that the command has. Return whether anything was changed.
 
-    `step` is the step that the path names.
+    `step` is the step in the path.
 
     Raises:
-        Invalid: `$type` is that of something else, or the step is not that of the path.
+        Invalid: `$type` is of another resource, or the step in the body is not the step in the path.
     """
     changed = without_nulls(command, given)
     name = getattr(command, "wire_name", "")
@@ -42,15 +43,15 @@ def prepare(command: type[Value], given: dict[str, Any], step: str | None = None
 
 
 def without_nulls(model: type[Value], given: dict[str, Any]) -> bool:
-    """Drop each null that stands for a default, as if it were absent; whether there was any.
+    """Remove members of `given` that are null and have a default. Return whether there were any.
 
-    A null is kept where the member is required, and where the model says what it clears.
+    A null stays where the member is required, and where the model defines what a null clears.
     """
-    suspects = [name for name, value in given.items() if type(value) in MAY_HIDE_NULL]
-    if not suspects:
+    candidates = [name for name, value in given.items() if type(value) in MAY_HIDE_NULL]
+    if not candidates:
         return False
     members, changed = _members(model), False
-    for name in suspects:
+    for name in candidates:
         if (member := members.get(name)) is None:
             continue
         value = given[name]
@@ -71,22 +72,22 @@ class _Member(NamedTuple):
 
 @cache
 def _members(model: type[Value]) -> dict[str, _Member]:
-    """The members in which a null may have to be dropped, or may hide deeper, by their JSON names."""
-    keeps = getattr(model, "null_clears", frozenset[str]())
+    """The members, by JSON name, of which a null is removed, or which may contain such a null."""
+    null_kept = getattr(model, "null_clears", frozenset[str]())
     found = {
         field.alias or name: _Member(
-            not field.is_required() and name not in keeps, _inner(field.annotation)
+            not field.is_required() and name not in null_kept, _inner_model(field.annotation)
         )
         for name, field in model.model_fields.items()
     }
     return {name: member for name, member in found.items() if member.has_default or member.inner}
 
 
-def _inner(annotation: Any) -> type[Value] | None:
-    """The model within an annotation such as `list[Step] | None`."""
+def _inner_model(annotation: Any) -> type[Value] | None:
+    """The model in an annotation such as `list[Step] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, Value):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _inner(part))), None)
+    return next((found for part in get_args(annotation) if (found := _inner_model(part))), None)
 
 
 def _check_type(given: dict[str, Any], expected: str) -> bool:
@@ -98,7 +99,7 @@ def _check_type(given: dict[str, Any], expected: str) -> bool:
 
 
 def _name_step(given: dict[str, Any], step: str | None) -> bool:
-    """`id` and `step` of a body, and the step of the path, all mean the same."""
+    """Set `step` to the step in the path or body, whose members `id` and `step` both name the step."""
     named = {name: given[name] for name in ("step", "id") if given.get(name) is not None}
     expected = step if step is not None else next(iter(named.values()), None)
     for name, value in named.items():

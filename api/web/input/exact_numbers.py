@@ -1,6 +1,6 @@
-"""Costs are kept exactly, but JSON numbers are read as double-precision floats.
+"""Refuses costs that would be rounded: costs are stored exactly, but JSON numbers are parsed as double-precision floats.
 
-What no float holds as it is written is found in the text, and refused rather than rounded.
+A cost that no float represents as it is written is found in the text of the body.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from api.web.input.json_text import DEEPEST
 from domain.errors import DomainError, Invalid
 
 LONG_COST = re.compile(rb'"cost"\s*:\s*-?[0-9.]{16}')
-"""With up to 15 digits every number is held."""
+"""A cost of 16 or more characters: a float represents every number of up to 15 digits."""
 PATHS = (("cost",), ("usage", "cost"))
-"""Where a cost stands in a command."""
+"""The paths of costs in a command."""
 
 
 def require_exact_cost(body: bytes) -> None:
-    """Raises Invalid where a cost in the command that is the body would be rounded."""
+    """Raises Invalid where a cost in the body of a command would be rounded."""
     if b'"cost"' in body and LONG_COST.search(body):
         _check(_exact(body))
 
 
 def without_inexact_costs(body: bytes, items: list[Any]) -> list[Any]:
-    """The commands of a body of many, with the refusal in the place of each that has such a cost."""
+    """The commands of a body of several, each command whose cost would be rounded replaced by the refusal."""
     if b'"cost"' not in body or not LONG_COST.search(body):
         return items
     if body.lstrip()[:1] == b"[":
@@ -38,12 +38,12 @@ def without_inexact_costs(body: bytes, items: list[Any]) -> list[Any]:
 def _exact(text: bytes) -> Any:
     try:
         return json.loads(text, parse_float=Decimal, parse_int=Decimal)
-    except RecursionError:  # this parser gives up before others do
+    except RecursionError:  # this parser takes fewer levels than the others
         raise Invalid.field("", f"must have at most {DEEPEST} levels") from None
 
 
 def _check_line(item: Any, line: bytes) -> Any:
-    """One that is refused already stays so: it may be deeper than the exact parser bears."""
+    """Check the command of a line, unless it is refused already: it may be too deep for the exact parser."""
     return item if isinstance(item, DomainError) else _check_item(item, _exact(line))
 
 

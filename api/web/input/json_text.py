@@ -1,4 +1,4 @@
-"""JSON bodies: parsed, with no key given twice, and no deeper than everything behind can bear."""
+"""Parses JSON, and refuses duplicate keys and values that are too deep."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic_core import from_json
 from domain.errors import Invalid
 
 DEEPEST = 128
-"""Objects and lists within each other. Whatever shows a value puts it some levels deeper, and the
-parsers and encoders behind give up at about 200."""
+"""Levels of objects and lists within each other. Answers show a value some levels deeper, and the parsers and
+encoders in use fail at about 200 levels."""
 LEVELS = f"at most {DEEPEST} levels of objects and lists within each other"
 LONG_NUMBER = re.compile(rb"[0-9]{19}")
 TOO_DEEP = re.compile("depth limit|recursion limit")
-"""How parsers say that they gave up."""
+"""Parts of the parsers' errors for a text that is too deep."""
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
@@ -39,21 +39,21 @@ class DuplicateKey(ValueError):
 
 
 class Parsed(NamedTuple):
-    """A value, and how many levels of objects and lists it has."""
+    """A parsed value, and the number of its levels of objects and lists."""
 
     value: Any
     levels: int
 
 
 def parse(text: bytes) -> Parsed:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        DuplicateKey: an object in it has a key twice.
-        ValueError: it is not well-formed.
-        Invalid: it has more levels than a parser takes.
+        DuplicateKey: an object has a key twice.
+        ValueError: the text is not well-formed.
+        Invalid: the text has more levels than the parser takes.
     """
-    # orjson is faster, but makes fractions of long whole numbers, unseen.
+    # orjson is faster, but parses long integers as floats without an error.
     long = LONG_NUMBER.search(text)
     try:
         value = from_json(text, allow_inf_nan=False) if long else orjson.loads(text)
@@ -66,10 +66,10 @@ def parse(text: bytes) -> Parsed:
         keys, levels = len(value), 1  # most commands are flat
     else:
         keys, levels = _measure(value)
-    # Each key is followed by a colon, and of equal keys a parser keeps the last: where there are
-    # as many keys as colons, none came twice. Colons within text cost a second look.
-    if text.count(b":") != keys and _colons(text) != keys:
-        _find_duplicate(text)
+    # Each key is followed by a colon, and a parser keeps only the last of equal keys: with as many keys as
+    # colons, no key is given twice. Colons within strings are left out only where the numbers differ.
+    if text.count(b":") != keys and _count_colons(text) != keys:
+        _refuse_duplicate(text)
     return Parsed(value, levels)
 
 
@@ -96,12 +96,12 @@ def require_depth(levels: int) -> None:
 
 
 def levels_of(value: Any) -> int:
-    """How many levels of objects and lists are within each other."""
+    """The number of levels of objects and lists in a value."""
     return _measure(value)[1]
 
 
 def _measure(value: Any) -> tuple[int, int]:
-    """Keys and levels. Not recursive: clients choose the depth; level by level it is also fastest."""
+    """The numbers of keys and of levels. Not recursive, as clients choose the depth; by level is also fastest."""
     keys = levels = 0
     level: list[Any] = [value] if type(value) is dict or type(value) is list else []
     while level:
@@ -120,21 +120,22 @@ def _measure(value: Any) -> tuple[int, int]:
     return keys, levels
 
 
-def _colons(text: bytes) -> int:
-    """The colons outside of strings. Without escapes, every second piece between quotes is outside."""
+def _count_colons(text: bytes) -> int:
+    """The number of colons outside of strings."""
     if b"\\" in text:
         return STRING.sub(b"", text).count(b":")
+    # Without escapes, every second piece between quotes is outside of strings.
     return b"".join(text.split(b'"')[::2]).count(b":")
 
 
-def _find_duplicate(text: bytes) -> None:
+def _refuse_duplicate(text: bytes) -> None:
     try:
-        json.loads(text, object_pairs_hook=_unique)
+        json.loads(text, object_pairs_hook=_require_unique)
     except RecursionError:
         raise DuplicateKey("a key is given twice in one object") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> None:
+def _require_unique(pairs: list[tuple[str, Any]]) -> None:
     seen = set[str]()
     for key, _ in pairs:
         if key in seen:

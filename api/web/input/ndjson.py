@@ -1,4 +1,4 @@
-"""What a body of many holds: a JSON list, or NDJSON, one value a line. Each may be as deep as one alone."""
+"""Parses bodies of several values: a JSON list, or NDJSON, one value a line. The limit of depth is for each value."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ COLUMN = re.compile(r"(: line 1 column| at line 1 column) (\d+)$")
 
 
 Item = Any
-"""A value, or the refusal of one that is too deep."""
+"""A value, or the refusal of a value that is too deep."""
 
 
 def value(text: bytes) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: it is not well-formed, or has a key twice in one object.
-        Invalid: it is too deep.
+        ValueError: the text is not well-formed, or has a key twice in one object.
+        Invalid: the text is too deep.
     """
     found, levels = parse(text)
     require_depth(levels)
@@ -29,10 +29,10 @@ def value(text: bytes) -> Any:
 
 
 def items(body: bytes) -> list[Item]:
-    """The values of a list, or of lines.
+    """The values of a JSON list, or of lines.
 
     Raises:
-        Malformed: it is not well-formed, and where.
+        Malformed: the body is not well-formed; names the place.
     """
     if body.lstrip()[:1] != b"[":
         return _lines(body.rstrip().splitlines())

@@ -1,4 +1,4 @@
-"""Checks the read-only members of a document that was read, changed and sent back: they must be as they are shown."""
+"""Checks the read-only members of a document that a client has read, changed and sent back: they must be unchanged."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ RELATIONS = frozenset({"order", "service", "workflow", "customer", "provider"})
 COUNTING = frozenset({"duration", "activeDuration"})
 """Members of `metrics` that grow while an execution has not ended."""
 BESIDE = frozenset({"secret", "health"})
-"""Members of a webhook that is there, which no client sets."""
+"""Members of an existing webhook that clients cannot set."""
 UNCHECKED = frozenset({"$context", "logs", "logsTotal", "lastHeartbeatAt"})
-"""What is read with a document and is no part of its version."""
+"""Members that are shown in a document and are no part of its version."""
 
 
 def _names(model: type[Value]) -> frozenset[str]:
@@ -35,7 +35,7 @@ MESSAGE = "is set by the server and differs from what it is now; leave it out, o
 
 
 def is_read_before(given: dict[str, Any]) -> bool:
-    """Whether a body has members that only a document has which was read."""
+    """Whether a body has read-only members, so that it was probably read before."""
     metadata = given.get("metadata")
     return not OWNED.isdisjoint(given) or (
         isinstance(metadata, dict) and not SERVER_OWNED.isdisjoint(metadata)
@@ -43,7 +43,7 @@ def is_read_before(given: dict[str, Any]) -> bool:
 
 
 def without_shown(webhooks: Any) -> Any:
-    """Webhooks as they were read, without what is shown beside them: a secret, and how their calls stand."""
+    """Webhooks of a body without the members that only answers have: the secret and the health."""
     if not isinstance(webhooks, list):
         return webhooks
     return [
@@ -57,10 +57,10 @@ def without_shown(webhooks: Any) -> Any:
 def without_unchanged(
     given: dict[str, Any], versioned: Versioned[Execution], now: datetime
 ) -> dict[str, Any]:
-    """The members of `given` that are not as they are shown.
+    """The members of `given` that differ from the shown document.
 
     Raises:
-        ReadOnly: some of them are the server's own.
+        ReadOnly: a read-only member differs.
     """
     shown: dict[str, Any] = orjson.loads(plain_json(document(versioned, now)))
     changed = {
@@ -92,5 +92,8 @@ def _is_shown(name: str, value: Any, shown: dict[str, Any], state: Execution) ->
     if name == "metrics" and not state.final and isinstance(value, dict):
         value, before = _without_counting(value), _without_counting(shown[name])
     if name == "claimedBy" and isinstance(value, dict) and isinstance(before, dict):
-        value, before = value.get("worker"), before.get("worker")  # until when, heartbeats say
+        value, before = (
+            value.get("worker"),
+            before.get("worker"),
+        )  # the end of the lease changes with each heartbeat
     return same_json(value, before)

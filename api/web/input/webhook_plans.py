@@ -1,4 +1,4 @@
-"""Webhooks in a command: their URLs are vetted before, and their secrets are shown after it."""
+"""The webhooks of commands: checks their URLs before a command, and shows their secrets in its answer."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from workers.webhooks.vetting import Vetting
 
 
 def plans_of(command: Command[Any]) -> tuple[WebhookPlan, ...]:
-    """The webhooks that a command to an execution brings along."""
+    """The webhooks in a command to an execution."""
     return getattr(command, "webhooks", None) or ()
 
 
 class WebhookParts(NamedTuple):
-    """What a server needs to take webhooks, and to try one."""
+    """The parts of a server that accept webhooks, and that call one to test it."""
 
     plans: WebhookPlans
     client: HttpClient
 
     @classmethod
     def of(cls, allowed: str, store: Store) -> WebhookParts:
-        """Those of a store; `allowed` is the setting."""
+        """Make the parts for a store. `allowed` is the setting of the private networks that webhooks may call."""
         reachable = networks(allowed)
         return cls(WebhookPlans(Vetting(reachable), store), HttpClient(reachable))
 
 
 class WebhookPlans:
-    """Looks at the webhooks of commands."""
+    """Checks the webhooks of commands."""
 
     def __init__(self, vetting: Vetting, store: Store) -> None:
         self.vetting = vetting
         self._store = store
 
     async def require(self, command: Command[Any]) -> None:
-        """Let a command pass whose webhooks lead where they may.
+        """Check that the webhooks of a command may be called.
 
         Raises:
             Invalid: one does not; names its index.
@@ -50,8 +50,8 @@ class WebhookPlans:
         await self.vetting.require((f"webhooks.{index}.url", plan.url) for index, plan in plans)
 
     async def secrets(self, message: Message, answer: Answer) -> dict[str, dict[str, str]]:
-        """The `secret` of each webhook that a command has made, by their ids. They follow from the key of
-        the execution, so an answer that is given again has them, too.
+        """The `secret` of each webhook that a command has made, by id. Secrets are derived from the data key of the
+        execution, so a repeated answer (Idempotency-Key) has them, too.
         """
         plans, hooks = plans_of(message.command), answer.versioned.state.webhooks
         if len(plans) != len(hooks):

@@ -1,1 +1,1 @@
-"""What reads have in common: lists, the state of an execution, and how far the data goes."""
+"""Parts of reads: lists, the state of an execution, the position that an answer has to reach, the access log."""

@@ -1,4 +1,4 @@
-"""Waits until the data behind an answer is new enough, and says how far it goes."""
+"""Waits until the data of an answer has reached the position that a request asks for."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from projections.read_sources import LogRead, Read, ReadSources
 T = TypeVar("T")
 
 DEFAULT_WAIT = 5
+"""Seconds that a read waits for a position, without `Prefer: wait=`."""
 LONGEST_WAIT = 30
+"""Seconds that a read waits for a position at most."""
 POLL = 0.05
+"""Seconds between two reads of a position."""
 LOGS_WITHIN = 1.0
-"""Seconds that a read waits for the server's own log lines."""
+"""Seconds that a read waits for the log lines that the server makes of events."""
 
 
 def require_position(request: Request, position: int, at_least: int = 0) -> None:
-    """Refuse to answer while the data is behind the position asked for: a crash may have undone rows.
+    """Check that read data has reached a position. It may have gone back since the wait, as a crash may undo rows.
 
     Raises:
-        NotYetVisible: it does not reach `?minPosition=`, or `at_least`.
+        NotYetVisible: `position` is before `?minPosition=`, or before `at_least`.
     """
     wanted = max(_min_position(request), at_least)
     if position < wanted:
@@ -38,10 +41,10 @@ def require_position(request: Request, position: int, at_least: int = 0) -> None
 
 
 class Consistency:
-    """Waits until what is read goes as far as `?minPosition=`, or the server, asks for.
+    """Waits until data has reached the position of `?minPosition=`, or a position that the server needs.
 
-    The methods raise NotYetVisible where it does not within the time of `Prefer: wait=<seconds>`
-    (5, at most 30), and CursorOfOtherLog at once where `?log=` says that the position is of another log.
+    The methods raise NotYetVisible where the data does not reach it within the time of `Prefer: wait=<seconds>`
+    (5, at most 30), and CursorOfOtherLog at once where `?log=` is the id of another log.
     """
 
     def __init__(self, sources: ReadSources, positions: PositionTracker, of_log: str) -> None:
@@ -64,14 +67,14 @@ class Consistency:
             raise _not_yet_visible(self.position(projection), wanted, head)
 
     async def of_view(self, request: Request, view: str, read: Read[T], at_least: int = 0) -> T:
-        """What is read of a projection that has reached `?minPosition=`, and `at_least`."""
+        """Read from a projection once it has reached `?minPosition=`, and `at_least`."""
         await self.wait_for_projection(request, view, at_least)
         return await self._sources.of_view(
             view, max(self._wanted_position(request), at_least), read
         )
 
     async def wait_for_log(self, request: Request) -> int:
-        """Wait until the log has reached `?minPosition=`; how far a read of it goes, at least."""
+        """Wait until the log has reached `?minPosition=`, and return its position."""
 
         async def position() -> int:
             return (await self._store.head())[0]
@@ -79,7 +82,7 @@ class Consistency:
         return await self.wait_until(request, position, await position())
 
     async def of_log(self, request: Request, read: LogRead[T]) -> tuple[int, T]:
-        """How far the log is once it has reached `?minPosition=`, and what is read of it, at least up to there."""
+        """Read from the log once it has reached `?minPosition=`. Return its position before the read, and the result."""
         position = await self.wait_for_log(request)
         return position, await self._sources.of_log(position, read)
 
@@ -90,8 +93,9 @@ class Consistency:
         reached: int,
         at_least: int = 0,
     ) -> int:
-        """Wait until something, which has `reached` a position, is at `?minPosition=` and `at_least`;
-        where it is then.
+        """Wait until `position` returns at least `?minPosition=` and `at_least`, and return the last position.
+
+        `reached` is the position now.
         """
         wanted = max(self._wanted_position(request), at_least)
         deadline = time.monotonic() + patience(request)
@@ -105,7 +109,7 @@ class Consistency:
     async def read(
         self, request: Request, read: Callable[[], Awaitable[LoadedState]]
     ) -> LoadedState:
-        """What is read once the log has reached `?minPosition=`; read once where it has already, else again."""
+        """Read a state that has reached `?minPosition=`; where the first read has not, wait for the log and read again."""
         wanted = self._wanted_position(request)
         reading = await read()
         if reading.position < wanted:
@@ -116,12 +120,16 @@ class Consistency:
     async def read_past(
         self, request: Request, read: Read[LoadedState], settled: Callable[[LoadedState], bool]
     ) -> LoadedState:
-        """The same of a state of the past. One that is `settled` never changes, so a standby may answer it."""
+        """Read a state of the past that has reached `?minPosition=`. One that is `settled` never changes, so a standby may
+        answer it.
+        """
         past = await self._sources.of_past(self._wanted_position(request), read, settled)
         return past or await self.read(request, lambda: read(self._store))
 
     async def wait_for_log_lines(self, versioned: Versioned[Any]) -> None:
-        """Wait a moment for the server's own lines about the end, or the failure before a retry."""
+        """Wait up to `LOGS_WITHIN` for the log lines that the server makes of an execution's end, or of a failure before
+        a retry.
+        """
         if versioned.state.final or versioned.state.status is Status.RETRY:
             await self._positions.wait("logs", versioned.position, LOGS_WITHIN)
 
@@ -146,7 +154,7 @@ def _min_position(request: Request) -> int:
 
 
 def patience(request: Request) -> int:
-    """How many seconds the client wants to wait at most."""
+    """The seconds that a client wants to wait, at most `LONGEST_WAIT`."""
     prefer = request.header("prefer")
     asked = None if prefer is None else seconds_to_wait(prefer)
     return DEFAULT_WAIT if asked is None else min(asked, LONGEST_WAIT)

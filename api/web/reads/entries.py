@@ -1,4 +1,4 @@
-"""Reading entries: one by its id from the log, always current, or a page of them from the catalog."""
+"""Reads entries of the catalog: one by its id from the log, always current, or a page of them from the view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from projections.query.ast import EVERYTHING, Condition
 
 
 class Entries:
-    """Reads the entries of all kinds that are listed in the catalog."""
+    """Reads the entries of all kinds in the catalog."""
 
     def __init__(
         self,
@@ -31,10 +31,10 @@ class Entries:
         self._consistency = consistency
 
     async def one(self, request: Request, kind: str) -> tuple[Versioned[Any], int]:
-        """The entry in a request's path, and how far that goes.
+        """The entry that a request's path names, and the position of the log that it was read at.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is no such entry.
         """
         stream = f"{kind}/{request.path['id']}"
         reading = await self._consistency.read(request, lambda: self.store.load_with_head(stream))
@@ -51,7 +51,7 @@ class Entries:
         scope: Condition = EVERYTHING,
         ids: Collection[str] | None = None,
     ) -> CatalogPage:
-        """The page that a request asks for, of the entries with the members `wanted` within a scope."""
+        """The page that a request asks for, of the entries in a scope whose members have the values in `wanted`."""
         await self._consistency.wait_for_projection(request, "catalog")
         async with self.store.reader() as connection:
             page = await self._catalog.list(
@@ -68,6 +68,6 @@ class Entries:
         return page
 
     async def open_grants(self, customer: str | None, provider: str | None) -> int:
-        """How many grants of a customer, a provider, or who is both, are open, as far as the view goes."""
+        """The number of open grants of a customer, a provider or a party that is both, as of the view's position."""
         async with self.store.reader() as connection:
             return await self._catalog.open_grants(connection, customer, provider, self.clock())

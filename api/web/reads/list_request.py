@@ -1,4 +1,4 @@
-"""The options of a list besides its filter: in the query, or beside the filter in a body."""
+"""The options of a list besides its filter: as query parameters, or beside the filter in a body."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CURSORS = Parameter(
 AT = Parameter("at", "As they were at this time", {"type": "string", "format": "date-time"})
 PARAMETERS = (SORT, LIMIT, CURSOR, COUNT, FIELDS, FACETS, PROFILE, AT, CURSORS)
 BESIDE = (*(parameter.name for parameter in PARAMETERS), "expand")
-"""What may stand beside the filter in a body."""
+"""The members that may stand beside `filter` in a body."""
 BODY_SCHEMAS: Mapping[str, Any] = {
     "sort": {"type": "string"},
     "limit": LIMIT.schema,
@@ -61,7 +61,7 @@ WHOLE = re.compile(r"[0-9]{1,19}")
 
 
 class ListRequest(NamedTuple):
-    """A page of a list, as it was asked for."""
+    """The options with which a client asks for a page of a list."""
 
     sort: str
     limit: int
@@ -76,7 +76,7 @@ class ListRequest(NamedTuple):
 
     @property
     def paging(self) -> dict[str, Any]:
-        """Which part of the list is meant."""
+        """The options that select and order the rows of the page."""
         return {
             "sort": self.sort,
             "limit": self.limit,
@@ -86,24 +86,24 @@ class ListRequest(NamedTuple):
 
 
 def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> ListRequest:
-    """What the query asks for, and the members of a body that stand beside its filter.
+    """Parse the options of a list, from the query and from the members `beside` the filter in a body.
 
     Raises:
-        Invalid: something is not valid, or stands in both.
+        Invalid: an option is not valid, or is in both.
     """
-    words = _Source(request, beside or {})
-    at = words.text("at")
+    options = _Options(request, beside or {})
+    at = options.text("at")
     asked = ListRequest(
-        sort=words.text("sort") or DEFAULT_SORT,
-        limit=words.integer("limit", 1, MOST_ROWS) or 50,
-        cursor=words.text("cursor"),
-        total=words.boolean("count"),
-        fields=selection(words.words_of("fields")),
-        facets=facets.parse_fields(words.words_of("facets")),
-        bare=words.one_of("profile", "array") is not None,
+        sort=options.text("sort") or DEFAULT_SORT,
+        limit=options.integer("limit", 1, MOST_ROWS) or 50,
+        cursor=options.text("cursor"),
+        total=options.boolean("count"),
+        fields=selection(options.words_of("fields")),
+        facets=facets.parse_fields(options.words_of("facets")),
+        bare=options.one_of("profile", "array") is not None,
         at=None if at is None else parse_time_parameter("at", at),
-        expand=words.words_of("expand"),
-        cursors=words.boolean("cursors"),
+        expand=options.words_of("expand"),
+        cursors=options.boolean("cursors"),
     )
     if asked.facets and asked.at is not None:
         raise Invalid.field("facets", "count what is there now: leave out `at`, or `facets`")
@@ -115,19 +115,19 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
 
 
 def words_of(request: Request, name: str) -> list[str]:
-    """The comma-separated words of a query parameter; none where it is missing.
+    """The comma-separated words of a query parameter; empty where the parameter is missing.
 
     Raises:
-        Invalid: it is empty.
+        Invalid: the parameter is empty.
     """
-    return _Source(request, {}).words_of(name)
+    return _Options(request, {}).words_of(name)
 
 
 def filter_of(body: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
-    """The filter in a body, where it stands there, and what stands beside it.
+    """The filter in a body, the path of the filter in the body, and the members beside it.
 
     Raises:
-        Invalid: filter and paging are mixed, or something unknown stands beside the filter.
+        Invalid: fields of the filter and options are mixed, or an unknown member is beside the filter.
     """
     paging = {name: body[name] for name in BESIDE if name in body}
     if "filter" not in body and not paging:
@@ -149,7 +149,7 @@ def page_answer(
     items: list[bytes],
     counts: Facets | None,
 ) -> ASGIApp:
-    """A page, or a bare list with its paging in the headers."""
+    """The response with a page, or with a bare list and its paging in the headers."""
     headers = {"log-position": str(found.position)}
     if not asked.bare:
         more = None if found.cursors is None else {"cursors": found.cursors}
@@ -158,20 +158,23 @@ def page_answer(
             responses.page(items, *shown, lengths=found.cursors is not None), headers
         )
     if found.next_cursor is not None:
-        headers |= {"link": _next(request, found.next_cursor), "next-cursor": found.next_cursor}
+        headers |= {
+            "link": _link_to_next(request, found.next_cursor),
+            "next-cursor": found.next_cursor,
+        }
     if found.total is not None:
         headers["total-count"] = str(found.total)
     return responses.json(b"[%b]" % b",".join(items), headers)
 
 
-def _next(request: Request, cursor: str) -> str:
-    """The address of the next page, as a value of `Link` (RFC 8288)."""
+def _link_to_next(request: Request, cursor: str) -> str:
+    """The value of `Link` that names the URL of the next page (RFC 8288)."""
     query = [(name, value) for name, value in request.query if name != "cursor"]
     return f'<{request.url}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
 
 
-class _Source:
-    """Reads each word from the query or from the body."""
+class _Options:
+    """Reads each option from the query or from the body."""
 
     def __init__(self, request: Request, beside: Mapping[str, Any]) -> None:
         self._request = request
@@ -221,7 +224,7 @@ class _Source:
         return found
 
     def _find(self, name: str) -> Any:
-        asked = self._request.parameter(name)
-        if asked is not None and name in self._beside:
+        in_query = self._request.parameter(name)
+        if in_query is not None and name in self._beside:
             raise Invalid.field(name, "stands in the query and in the body: leave out one")
-        return self._beside.get(name) if asked is None else asked
+        return self._beside.get(name) if in_query is None else in_query

@@ -1,4 +1,4 @@
-"""Records reads of executions in the access log before they are answered."""
+"""Records reads of executions in the access log before their answers are sent."""
 
 from __future__ import annotations
 
@@ -24,26 +24,28 @@ from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.access.entry import Access
 
 OF_EXECUTIONS = ("/executions/{id}", "/audit/bundle/{id}")
-"""Paths below which everything is of the execution that they name."""
+"""Paths that show, with all paths below, the execution that they name."""
 UNSAID = frozenset({"text", "cursor"})
-"""Parameters whose values are left out: `text` is looked for in sealed content, `cursor` carries no information."""
+"""Query parameters whose values are not recorded: `text` searches sealed content, `cursor` has no information."""
 LONGEST_FILTER = 2_000
+"""Bytes of a body that are recorded as text; of a longer body, its hash is."""
 HIDDEN = "…"
+"""The recorded value of `UNSAID` parameters."""
 
 
 class Recorder:
-    """Records what operations show of executions."""
+    """Records in the access log which executions an operation shows."""
 
     def __init__(self, access_log: AccessLog, grants: Grants) -> None:
         self._log = access_log
         self.grants = grants
 
     async def record(self, operation: Operation, request: Request, answer: ASGIApp) -> ASGIApp:
-        """The same answer, once it is recorded. One that is a stream records its end by itself; of one
-        that an edge sends only the beginning is known here.
+        """Record a read, and return its answer. A stream is returned as one that records its end; of a stream that an
+        edge sends, only the beginning is recorded here.
 
         Raises:
-            Overloaded: it cannot be recorded, so it must not be sent; or there is no room for another stream.
+            Overloaded: the read cannot be recorded, so its answer must not be sent; or there is no room for a stream.
         """
         if isinstance(answer, AdmissionAnswer):
             await self.record_opening(operation, request, answer.cursor)
@@ -52,42 +54,42 @@ class Recorder:
             await self._log.record(access(operation, request, {}))
             return answer
         await self.record_opening(operation, request, answer.cursor)
-        if answer.full:  # to record takes time, in which others come
+        if answer.full:  # other streams may have begun while this one was recorded
             raise Overloaded(FULL)
         return RecordedStream(self, operation, request, answer)
 
     async def page(self, operation: Operation, request: Request) -> None:
-        """Record a page of an answer that is on its way.
+        """Record a page of an answer that is being sent.
 
         Raises:
-            Overloaded: it cannot be recorded, so it must not be sent.
+            Overloaded: the page cannot be recorded, so it must not be sent.
         """
         await self._log.record(access(operation, request, {}))
 
     async def record_opening(self, operation: Operation, request: Request, cursor: object) -> None:
-        """Record that a stream is about to begin after a cursor.
+        """Record that a stream begins after a cursor.
 
         Raises:
-            Overloaded: it cannot be recorded, so it must not begin.
+            Overloaded: the opening cannot be recorded, so the stream must not begin.
         """
         await self._log.record(access(operation, request, {"stream": "opened", "after": cursor}))
 
     async def sought(self, operation: Operation, request: Request, cursor: object) -> None:
-        """Record that a stream is about to go on after another cursor.
+        """Record that a stream continues after another cursor.
 
         Raises:
-            Overloaded: it cannot be recorded, so it must stay where it is.
+            Overloaded: the seek cannot be recorded, so the stream must not move.
         """
         await self._log.record(access(operation, request, {"stream": "moved", "after": cursor}))
 
     async def record_end(self, operation: Operation, request: Request, cursor: object) -> None:
-        """Record that a stream has ended, where that can be recorded: its opening stands in any case."""
+        """Record that a stream has ended, if the database is available; its opening is recorded already."""
         with suppress(Overloaded):
             await self._log.record(access(operation, request, {"stream": "ended", "at": cursor}))
 
 
 class RecordedStream(Stream):
-    """An answer that goes on, whose opening is recorded, and which records its end."""
+    """A stream whose opening was recorded, and which records its end."""
 
     def __init__(
         self,
@@ -114,11 +116,11 @@ class RecordedStream(Stream):
 
 
 def access(operation: Operation, request: Request, more: dict[str, Any]) -> Access:
-    """What an answer to a request shows: the execution of its path, and those that its handler has noted."""
+    """The entry of the access log for an answer: it shows the execution in the path, and those its handler has noted."""
     executions = request.shown
     if operation.path.startswith(OF_EXECUTIONS):
         executions = [request.path["id"], *executions]
-    detail = _what_was_asked(operation, request) | {
+    detail = _request_detail(operation, request) | {
         name: value for name, value in more.items() if value is not None
     }
     return Access(
@@ -133,11 +135,11 @@ def access(operation: Operation, request: Request, more: dict[str, Any]) -> Acce
     )
 
 
-def _what_was_asked(operation: Operation, request: Request) -> dict[str, Any]:
-    """What was asked for, besides an execution: a part of it, a version, members, a filter.
+def _request_detail(operation: Operation, request: Request) -> dict[str, Any]:
+    """The path parameters, the query and the filter of a request, as the access log has them.
 
-    The body of a command is none of it, though its answer may be a read: it holds content, which must go when the
-    execution is erased.
+    The body of a command is left out, though its answer may be a read: it has content, which must be destroyed when
+    the execution is erased.
     """
     asked: dict[str, Any] = {}
     parts = {name: value for name, value in request.path.items() if name != "id"}

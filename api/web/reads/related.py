@@ -1,4 +1,4 @@
-"""`expand=`: what an execution refers to, such as its order and its service, as ids or whole."""
+"""`expand=`: shows entries that an execution refers to, such as its order, in the place of their ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OF_ALL = frozenset({"service", "workflow"})
 
 
 def require_relations(wanted: list[str]) -> list[str]:
-    """The relations to show whole. Raises Invalid where one is none."""
+    """Check the relations of `expand`, and return them. Raises Invalid where one is unknown."""
     for name in wanted:
         if name not in RELATIONS:
             raise Invalid.field(
@@ -41,10 +41,10 @@ async def expand(
     names: Sequence[str],
     moment: PositionOrTime | None = None,
 ) -> dict[str, int]:
-    """Put objects in the place of ids, all of them read in one go; an id of nothing stays, and so does one of
-    what is not shown to the caller.
+    """Replace ids in documents by the entries that they name, read in one query.
 
-    Answers the version of each relation of the last document that was put there.
+    An id stays where there is no such entry, or where the caller may not read it. Return the versions of the entries
+    in the last document, by relation.
     """
     references = [
         (item, name, f"{RELATIONS[name]}/{item[name]}")
@@ -65,15 +65,16 @@ async def expand(
 
 
 def shows_erased(documents: Sequence[dict[str, Any]], names: Sequence[str]) -> bool:
-    """Whether the content of something that was put there was erased."""
+    """Whether the content of an entry that `expand` has shown was erased."""
     objects = (item.get(name) for item in documents for name in names)
     return any(isinstance(entry, dict) and "erased" in entry for entry in objects)
 
 
 def _is_shown(caller: Caller, name: str, execution: Mapping[str, Any]) -> bool:
-    """Whether the object behind an id of an execution that the caller reads is for it. Services and workflows are
-    for all who read the catalog; order, customer and provider for the parties of the execution; an order also
-    for an auditor to whom it was granted, and a user for itself.
+    """Whether the caller may read the entry that an execution refers to.
+
+    Services and workflows are shown to all who may read the catalog; order, customer and provider to the parties of
+    the execution; an order also to an auditor that it was granted to, and a user to itself.
     """
     right, scope = Right.READ_CATALOG, caller.scope
     if right not in scope.rights or name in OF_ALL:

@@ -1,4 +1,4 @@
-"""`fields=`: the members of a document that a client wants to see, in the order of the document."""
+"""`fields=`: selects the members of a document that a client asks for, in the order of the document."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from projections.representations.exact_json import exact_json
 from projections.representations.execution_schema import ServiceExecution
 
 MOST_FIELDS = 100
+"""The members that `fields` may name."""
 
 Tree = dict[str, "Tree"]
 
 
 class Selection:
-    """Members by their paths. Of a list, those of each of its elements are meant."""
+    """Selected members of a document, by path. A path through a list selects the member of each element."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self.deep = any(self._tree.values())
-        """Whether parts of members are chosen, which may be inside of what is sealed."""
+        """Whether parts of members are selected, which may be inside of sealed values."""
 
     def has(self, member: str) -> bool:
-        """Whether a member is chosen, or a part of it."""
+        """Whether a member is selected, or a part of it."""
         return member in self._tree
 
     def members(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """The chosen members, each as a whole."""
+        """The members of which a part or the whole is selected, each as a whole."""
         return {name: document[name] for name in document if name in self._tree}
 
     def select(self, document: Mapping[str, Any]) -> Any:
-        """What was chosen of a document that has been opened."""
+        """The selected members of a document that was decrypted."""
         members = self.members(document)
         return self.of(exact_json(plain_json(members))) if self.deep else members
 
     def of(self, document: Any) -> Any:
-        """What was chosen of the document; what it does not have is left out."""
+        """The selected members of a document; members that it does not have are left out."""
         return _select(document, self._tree)
 
 
 def selection(names: Sequence[str]) -> Selection | None:
-    """What `fields` asks for; None where it asks for nothing in particular.
+    """The selection of the names in `fields`; None where there are no names.
 
     Raises:
-        Invalid: there is no such member, or there are too many of them.
+        Invalid: there is no such member, or there are too many names.
     """
     if not names:
         return None
@@ -55,11 +56,11 @@ def selection(names: Sequence[str]) -> Selection | None:
         raise Invalid.field("fields", f"at most {MOST_FIELDS} members can be chosen")
     tree: Tree = {}
     for name in names:
-        ways = [keys for keys in readings(segments(name)) if keys and _is_known(keys)]
-        if not ways:
-            known = ", ".join(_properties(_document()))
+        paths = [keys for keys in readings(segments(name)) if keys and _is_known(keys)]
+        if not paths:
+            known = ", ".join(_properties(_schema()))
             raise Invalid.field("fields", f"`{name}` is no member of an execution (known: {known})")
-        for keys in ways:
+        for keys in paths:
             _add(tree, keys)
     return Selection(tree)
 
@@ -67,7 +68,7 @@ def selection(names: Sequence[str]) -> Selection | None:
 def _add(tree: Tree, keys: Keys) -> None:
     for index, key in enumerate(keys, 1):
         if key in tree and not tree[key]:
-            return  # the whole of it is chosen already
+            return  # the whole member is selected already
         tree = tree.setdefault(key, {})
         if index == len(keys):
             tree.clear()
@@ -84,32 +85,32 @@ def _select(value: Any, tree: Tree) -> Any:
 
 
 @cache
-def _document() -> dict[str, Any]:
+def _schema() -> dict[str, Any]:
     return ServiceExecution.model_json_schema()
 
 
 def _is_known(keys: Keys) -> bool:
-    """Whether a document may have a member there, by its JSON schema."""
-    return _leads(_document(), keys)
+    """Whether a document may have a member at this path, by its JSON schema."""
+    return _allows_path(_schema(), keys)
 
 
-def _leads(schema: Any, keys: Keys) -> bool:
+def _allows_path(schema: Any, keys: Keys) -> bool:
     if "$ref" in schema:
-        schema = _document()["$defs"][schema["$ref"].rpartition("/")[2]]
-    if any(_leads(part, keys) for part in schema.get("anyOf", ())):
+        schema = _schema()["$defs"][schema["$ref"].rpartition("/")[2]]
+    if any(_allows_path(part, keys) for part in schema.get("anyOf", ())):
         return True
     if "items" in schema:
-        return _leads(schema["items"], keys)
+        return _allows_path(schema["items"], keys)
     if not keys:
         return True
     properties = _properties(schema)
     if keys[0] in properties:
-        return _leads(properties[keys[0]], keys[1:])
+        return _allows_path(properties[keys[0]], keys[1:])
     return _is_free(schema)
 
 
 def _is_free(schema: Mapping[str, Any]) -> bool:
-    """Whether clients may have put anything there."""
+    """Whether the value may be anything that a client has put there."""
     return bool(schema.get("additionalProperties")) or not {"type", "anyOf", "enum"} & schema.keys()
 
 

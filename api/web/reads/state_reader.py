@@ -1,4 +1,4 @@
-"""The state of one execution that a request asks for: now, or as it was at a version or a time."""
+"""Reads the state of the execution that a request asks for: now, or at a version or a time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from projections.representations.execution import document
 
 
 class ReadState(NamedTuple):
-    """A state, until when its durations count, and how far the data goes.
+    """A state, the time until which its durations count, and the position that it was read at.
 
-    `moment` is the position or the time it is of, None for now; what else is shown must be of then, too.
-    `immutable`: it will never be another. `counting`: its durations go on from one read to the next.
-    `heard_at` is when the last heartbeat came, of one that is as it is now. `erased`: its content was, by
-    now, whatever the state is of.
+    `moment`: the position or the time of the state, None for now; other data that is shown must be of it, too.
+    `immutable`: the state can never change. `counting`: its durations grow from one read to the next.
+    `heard_at`: the time of the last heartbeat, of a current state. `erased`: the content has been erased by now,
+    even where the state is of before.
     """
 
     versioned: Versioned[Any]
@@ -39,11 +39,11 @@ class ReadState(NamedTuple):
     erased: bool = False
 
     def document(self, steps: Iterable[Step] | None = None) -> dict[str, Any]:
-        """The execution as clients see it, with some of its steps or with all."""
+        """The execution as clients see it, with the given steps or with all."""
         return self.mark_erased(document(self.versioned, self.until, steps, self.heard_at))
 
     def mark_erased(self, shown: dict[str, Any]) -> dict[str, Any]:
-        """What is shown, with `erased` at its end where that is so."""
+        """Add the member `erased` to a document, where the content was erased."""
         return {**shown, "erased": True} if self.erased else shown
 
 
@@ -58,21 +58,21 @@ class StateReader:
         self._consistency = consistency
 
     async def read_whole(self, request: Request) -> ReadState:
-        """As `read`, with the last heartbeat where it is of now and goes on."""
+        """Read the execution now, or at `?version=` or `?at=`, with the last heartbeat of one that has not ended."""
         state = await self.read(request)
         if state.moment is not None or not state.counting:
             return state
         return state._replace(heard_at=await self.history.last_heartbeat(state.versioned.state.id))
 
     async def read(self, request: Request) -> ReadState:
-        """The execution now, or as it was at `?version=` or `?at=`.
+        """Read the execution now, or at `?version=` or `?at=`.
 
         Raises:
-            NotFound: there is, or was then, none.
-            Invalid: both are given.
+            NotFound: there is no such execution, or was none then.
+            Invalid: both parameters are given.
         """
         until = _until(request)
-        reading = await self._reading(request, f"execution/{request.path['id']}", until)
+        reading = await self._load(request, f"execution/{request.path['id']}", until)
         versioned, now = existing(reading, until), self.clock()
         if until is None:
             counting = versioned.state.started_at is not None and not versioned.state.final
@@ -88,18 +88,18 @@ class StateReader:
                 immutable=True,
                 erased=reading.erased,
             )
-        over, counting = _is_settled(reading, until), until > now and not versioned.state.final
+        settled, counting = _is_settled(reading, until), until > now and not versioned.state.final
         return ReadState(
             versioned,
             min(until, now),
             versioned.position,
             until,
-            immutable=over,
+            immutable=settled,
             counting=counting,
             erased=reading.erased,
         )
 
-    async def _reading(
+    async def _load(
         self, request: Request, stream: str, until: int | datetime | None
     ) -> LoadedState:
         if until is None:
@@ -112,7 +112,7 @@ class StateReader:
 
 
 def _is_settled(reading: LoadedState, until: int | datetime) -> bool:
-    """Whether nothing that is yet to be recorded can belong to a state of the past."""
+    """Whether no event that is recorded later can change a state of the past."""
     if isinstance(until, int):
         return reading.versioned is not None and reading.versioned.version == until
     return until < reading.at
@@ -133,12 +133,13 @@ def state_response(
     *,
     revalidated: bool = True,
 ) -> ASGIApp:
-    """The response with `shown`, taken from `state`."""
+    """The response with `shown`, a document made of `state`."""
     return responses.read(
         request,
         shown,
         tag or responses.Tag(state.versioned.version),
         state.position,
         immutable=state.immutable and not state.erased,
-        revalidated=revalidated and not state.erased,  # who has it may have it from before
+        revalidated=revalidated
+        and not state.erased,  # the client may have cached the content before the erasure
     )

@@ -1,5 +1,5 @@
-"""How a server lets a stream begin that an edge sends: it judges the request as if it were its own, and answers what
-the edge has to know for it. So a stream through an edge has the rights, the cursor and the refusals of the server.
+"""The admission of a stream that an edge sends: the server authorizes the request as if it were its own, and answers
+what the edge needs for the stream. So a stream through an edge has the rights, cursors and refusals of the server.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ENDS_UNSEEN = (
 
 
 class Admission(NamedTuple):
-    """That a stream may begin: of which log, for whom, behind which cursor, and what it may show."""
+    """The permission to begin a stream: the log, the caller, the cursor, and the scope of the caller."""
 
     log: str
     name: str
@@ -44,19 +44,19 @@ class Admission(NamedTuple):
     seen_until: int
     known: KnownStream | None
     over: bool
-    """Whether nothing will ever come after the cursor."""
+    """Whether nothing can follow the cursor, as the execution has ended."""
 
     @property
     def caller(self) -> Caller:
-        """Whose stream it is; what it may see stands in the filter."""
+        """The caller of the stream, without its scope, which `limits` puts into the filter."""
         return Caller(self.name, Scope(), self.credential, self.expires_at, parents=self.parents)
 
     def limits(self, wanted: Filter) -> Filter:
-        """What a client wants, within what it may see."""
+        """Restrict the filter of a client to what the client may see."""
         return replace(wanted, scope=self.scope, seen_until=self.seen_until)
 
     def as_json(self) -> bytes:
-        """The document; `read` reads it."""
+        """Serialize the admission for `read`."""
         shown = {
             "scope": as_json(self.scope),
             "expires_at": self.expires_at and self.expires_at.timestamp(),
@@ -66,10 +66,11 @@ class Admission(NamedTuple):
 
 
 def read(body: bytes) -> Admission:
-    """The admission in a document.
+    """Parse an admission.
 
     Raises:
-        ValueError: it is none, or of another version of the program, whose scopes this one cannot read.
+        ValueError: the document is no admission, or is from another version of the program, whose scopes this one
+            cannot read.
     """
     try:
         found: dict[str, Any] = orjson.loads(body)
@@ -88,12 +89,12 @@ def read(body: bytes) -> Admission:
 
 
 class AdmissionAnswer(Response):
-    """The answer to an edge; `cursor` is where the stream will begin."""
+    """The answer to an edge. `cursor` is the position after which the stream begins."""
 
     media_type = MEDIA_TYPE
 
     def __init__(self, request: Request, asked: StreamQuery, log: str) -> None:
-        """Raises Forbidden for auditors: what they were granted may end, which an edge does not see."""
+        """Raises Forbidden for auditors: an edge does not notice when their grants end."""
         caller, wanted = request.caller, asked.filter
         if AUDITING in caller.scope.reaches:
             raise Forbidden(ENDS_UNSEEN)

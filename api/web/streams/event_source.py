@@ -1,4 +1,4 @@
-"""Streams of which there are few, through sse-starlette: a frame is asked for once the one before is written, so none wait."""
+"""Streams other than those of the hub, through sse-starlette: a frame is encoded only when the one before is written."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from api.web.responses import VARY
 from domain.eventlog.connection.notifications import Wake
 
 LOCKED_OUT_WITHIN = 3.0
-"""Seconds in which a client may still hear that its credential has ended."""
+"""Seconds for a client to read that its credential has ended, before the stream is cut."""
 
 log = structlog.get_logger()
 
-# The library's own way ends streams in the middle, and remembers for the whole process that it did.
+# The library would end streams in the middle of a frame, and stay in that state for the whole process.
 AppStatus.enable_automatic_graceful_drain = False
 
 
 class HeartbeatComment(ServerSentEvent):
-    """A comment without a blank line, of which some clients would make an empty event."""
+    """A comment without a blank line, which some clients would take for an empty event."""
 
     def encode(self) -> bytes:
         return b": heartbeat\n"
 
 
 class EventSource(EventSourceResponse, Stream):
-    """An answer that goes on until its frames end, the server does, or the client goes.
+    """A stream that ends with its frames, with the server, or when the client disconnects.
 
-    `frames` is called with this response: it yields whole frames, several in one where it can, waits
-    by `wake`, and ends when it is `closing`. A client that does not read for `STALLED` seconds is cut.
+    `frames` is called with this response. It yields whole frames, several at once where it can, waits for `wake`, and
+    ends when the response is `closing`. A client that does not read for `STALLED` seconds is cut.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class EventSource(EventSourceResponse, Stream):
         self._locked_out = ""
         self.kind = kind
         self.cursor: str | None = None
-        """How far its client has been sent what it follows, where that has places."""
+        """The cursor that was last sent to the client, of streams that have cursors."""
         self._hub = hub
         self._transport: Transport | None = None
         super().__init__(
-            self._until_goodbye(frames(self)),
+            self._with_last_frame(frames(self)),
             headers={**VARY, **(headers or {})},
             sep="\n",
             ping=HEARTBEAT,
@@ -78,18 +78,18 @@ class EventSource(EventSourceResponse, Stream):
         except SendTimeoutError:
             log.info("slow stream cut", path=scope["path"])
             self.cut()
-            await receive()  # until it has gone: else the server takes this for a mistake
+            await receive()  # wait for the disconnect, without which the server would log an error
         finally:
             self._transport = None
             self._hub.unregister(self)
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for it any more."""
+        """Whether there is no room for another stream."""
         return self._hub.full
 
     def say_goodbye(self) -> None:
-        """The server ends: say so, and end."""
+        """End the stream after a frame that asks the client to reconnect."""
         self.closing = True
         self.wake.set()
 
@@ -99,27 +99,27 @@ class EventSource(EventSourceResponse, Stream):
         asyncio.get_running_loop().call_later(LOCKED_OUT_WITHIN, self.cut)
 
     def cut(self) -> None:
-        """End at once, whatever is still unread."""
+        """End the stream at once, and discard what the client has not read."""
         if self._transport is not None:
             self._transport.cut(SLOW, "")
 
-    async def _until_goodbye(self, frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        async with aclosing(frames) as its:
-            async for data in its:
+    async def _with_last_frame(self, frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        async with aclosing(frames) as open_frames:
+            async for data in open_frames:
                 yield data
         if self._locked_out:
             yield frame("closing", orjson.dumps({"reason": self._locked_out}))
         elif self.closing:
-            retry = random.randint(500, 5000)  # noqa: S311 - spreads the reconnects, keeps no secret
+            retry = random.randint(500, 5000)  # noqa: S311 - spreads the reconnects, need not be secure
             yield b"event: closing\nretry: %d\n" % retry + b'data: {"retry":%d}\n\n' % retry
 
 
 def frame(name: str, data: bytes, cursor: object = None) -> bytes:
-    """One server-sent event; its cursor, if given, is what a client goes on with."""
-    made = SSE.frame(None, name, data)
-    return made if cursor is None else b"id: %b\n%b" % (str(cursor).encode(), made)
+    """Encode a server-sent event. The cursor, if given, is the one from which a client resumes."""
+    encoded = SSE.frame(None, name, data)
+    return encoded if cursor is None else b"id: %b\n%b" % (str(cursor).encode(), encoded)
 
 
 def control(name: str, cursor: object, **more: Any) -> bytes:
-    """A frame of our own, which says where the stream is."""
+    """Encode a frame about the stream, with its cursor."""
     return frame(name, orjson.dumps({"cursor": str(cursor), **more}), cursor)

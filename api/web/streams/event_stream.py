@@ -1,4 +1,4 @@
-"""Streams over HTTP: server-sent events."""
+"""Streams over HTTP, as server-sent events."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NotAcceptable(DomainError):
 
 
 def is_preferred(request: Request) -> bool:
-    """Whether the client would rather have server-sent events than JSON."""
+    """Whether the client prefers server-sent events to JSON."""
     return prefers(request.header("accept") or "", MEDIA_TYPE, JSON)
 
 
@@ -58,7 +58,7 @@ class EventStreams:
         self._hub = requests.hub
 
     def handler(self, operation: str) -> Handler:
-        """What answers one of the `STREAM_OPERATIONS`."""
+        """The handler of one of the `STREAM_OPERATIONS`."""
         return partial(self._open, STREAM_OPERATIONS[operation])
 
     async def _open(self, kind: StreamKind, request: Request) -> ASGIApp:
@@ -74,7 +74,7 @@ class EventStreams:
         return over(asked) if asked.over else EventStream(self._hub, asked)
 
     async def _admit(self, kind: StreamKind, request: Request) -> ASGIApp:
-        """Let an edge send it, which has room of its own, and no log lines."""
+        """Answer an edge that sends the stream itself. The edge counts its own streams, and has no log lines."""
         asked = await self._requests.query(request, kind)
         if asked.filter.logs:
             raise Invalid.field("types", NO_LOG_LINES)
@@ -82,37 +82,39 @@ class EventStreams:
 
 
 def over(asked: StreamQuery) -> Response:
-    """The answer to who has all of a stream that has ended."""
+    """The response to a client that has received all of a stream that has ended: 204."""
     name, value = log_position(asked)
     return Response(status_code=204, headers={name.decode(): value.decode()})
 
 
 def log_position(asked: StreamQuery) -> tuple[bytes, bytes]:
-    """How far the log went when the stream was asked for. Never further: who asked for what comes from now on, and
-    loses the connection before anything came, goes on from there.
+    """The header with the position of the log when the stream was requested.
+
+    A client of `from=now` that loses the connection before the first frame resumes from this position, so it must not
+    be a later one.
     """
     return b"log-position", b"%d" % asked.head
 
 
 def refuse_browser(request: Request, error: Overloaded) -> ASGIApp:
-    """The answer to a client whose stream cannot begin now.
+    """The response to a client whose stream cannot begin now.
 
-    An EventSource never tries again after a 503: it gets a stream that ends at once and says when to
-    come back. Browsers say who they are; what stands on `fetch` elsewhere, as in Node, says how it asks.
+    An EventSource does not reconnect after a 503, so it gets a stream that ends at once and says when to reconnect.
+    Browsers are recognized by User-Agent, other clients based on `fetch`, as in Node, by Sec-Fetch-Mode.
 
     Raises:
-        Overloaded: the client is no EventSource, so it gets a 503.
+        Overloaded: the client is no EventSource; it gets a 503.
     """
     agent = request.header("user-agent") or ""
     if not agent.startswith("Mozilla/") and request.header("sec-fetch-mode") is None:
         raise error
-    later = random.randint(5_000, 15_000)  # noqa: S311 - spreads the reconnects, keeps no secret
+    later = random.randint(5_000, 15_000)  # noqa: S311 - spreads the reconnects, need not be secure
     headers = {"cache-control": "no-store", **VARY}
     return Response(f"retry: {later}\n\n", 200, headers, MEDIA_TYPE)
 
 
 def lock_out(subscriber: Subscriber, reason: str) -> None:
-    """End a stream whose caller may not have it any more; at once where it cannot be sent a reason."""
+    """End a stream whose caller may not receive it any more; at once where the reason cannot be written."""
     if subscriber.transport.paused:
         subscriber.cut(LOCKED_OUT)
     else:
@@ -120,27 +122,27 @@ def lock_out(subscriber: Subscriber, reason: str) -> None:
 
 
 class EventStream(Stream):
-    """An ASGI response: what was asked for, until it ends or the client goes."""
+    """The response with a stream of the hub, until the stream ends or the client disconnects."""
 
     def __init__(self, hub: Hub, asked: StreamQuery) -> None:
         self._hub = hub
         self._asked = asked
         self.cursor = asked.cursor
-        """Where it begins; once it has ended, where it did."""
+        """The cursor at which the stream begins; once it has ended, the last cursor that was sent."""
         self._subscriber: Subscriber | None = None
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for it any more."""
+        """Whether there is no room for another stream."""
         return self._hub.full
 
     def say_goodbye(self) -> None:
-        """Ask the client to come back: its scope is another by now."""
+        """End the stream and ask the client to reconnect, as its grants have changed."""
         if self._subscriber is not None:
             self._subscriber.end(RESTART, "grant-ended")
 
     def come_back(self) -> None:
-        """Ask the client to come back, as its rights are looked at anew then."""
+        """End the stream and ask the client to reconnect, so that it is authorized again."""
         if self._subscriber is not None:
             self._subscriber.end(RESTART)
 

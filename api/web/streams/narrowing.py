@@ -1,4 +1,4 @@
-"""Ends streams of auditors when a grant ends by which they were opened."""
+"""Ends the streams of auditors when a grant ends."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from domain.supervisor import cancel
 async def end_with_grants(
     grants: Grants, caller: Caller, end: Callable[[], object]
 ) -> AsyncIterator[None]:
-    """Call `end` once the caller has lost something that it was granted. What it is granted meanwhile shows in its
-    next stream.
-    """
+    """Call `end` once a grant to the caller has ended, while the block lasts. New grants apply to the next stream."""
     if AUDITING not in caller.scope.reaches:
         yield
         return
-    task = asyncio.create_task(_watch(grants, caller, end), name="grants of a stream")
+    task = asyncio.create_task(_end_when_narrowed(grants, caller, end), name="grants of a stream")
     try:
         yield
     finally:
         await cancel(task)
 
 
-async def _watch(grants: Grants, caller: Caller, end: Callable[[], object]) -> None:
-    still = True
-    while still:
+async def _end_when_narrowed(grants: Grants, caller: Caller, end: Callable[[], object]) -> None:
+    reached = True
+    while reached:
         await asyncio.sleep(FRESH)
-        with suppress(Overloaded):  # nothing is recorded meanwhile, so no revocation either
-            still = await grants.still_reached(caller)
+        with suppress(
+            Overloaded
+        ):  # no revocation can be recorded while the database is unavailable
+            reached = await grants.still_reached(caller)
     end()

@@ -1,4 +1,4 @@
-"""Authorizes streams over WebSocket, and keeps doing so while they go on."""
+"""Authorizes streams over WebSocket, when they are opened and while they last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from api.web.streams.stream_request import STREAM_OPERATIONS, StreamQuery, Strea
 
 
 class StreamOpener(Protocol):
-    """Judges who asks, and what for. Every method raises a `DomainError` where it refuses."""
+    """Authenticates and authorizes the requests of streams. Every method raises a `DomainError` where it refuses."""
 
     hub: Hub
     open_requests: OpenRequests
@@ -28,20 +28,22 @@ class StreamOpener(Protocol):
     async def open(
         self, operation: Operation, scope: Scope, shown: bytes | None
     ) -> tuple[Request, StreamQuery]:
-        """The stream of a request, which may begin. `shown` is the header Authorization, or what stands for it."""
+        """Authorize a request, and return its stream. `shown` is the header Authorization, or the subprotocol with a
+        token.
+        """
         ...
 
     def while_granted(
         self, caller: Caller, end: Callable[[], object]
     ) -> AbstractAsyncContextManager[None]:
-        """While the block lasts, `end` is called once the caller has lost something of what it may see."""
+        """While the block lasts, call `end` once the caller may see less than when the stream was opened."""
         ...
 
     async def sought(self, operation: Operation, request: Request, cursor: int) -> None:
-        """Let it go on after another cursor."""
+        """Allow a stream to continue after another cursor, and record that."""
 
     async def record_end(self, operation: Operation, request: Request, cursor: int) -> None:
-        """It has ended, where its client was sent everything up to a cursor."""
+        """Record that a stream has ended at a cursor."""
 
 
 class LocalOpener:

@@ -1,4 +1,4 @@
-"""What a client asks of a stream, read from its request."""
+"""Parses and authorizes requests for streams."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ from projections.query.matcher import parties_suffice
 
 FULL = "There are as many streams here as there may be. Come back a little later."
 OWN = frozenset({"from", "log", "types", "format", "include", "speed"})
+"""The query parameters of a stream; all others are fields to filter by."""
 FASTEST = 1_000_000.0
+"""The highest speed of a replay."""
 ENVELOPES = frozenset({EVENTS, EVENTS_WITH_STATE})
 
 
 class StreamKind(NamedTuple):
-    """What a stream is of: one execution, all executions, or the log; and its format by default."""
+    """A kind of stream: of one execution, of all executions, or of the log; with its default format."""
 
     format: Format
     single: bool = False
@@ -49,24 +51,24 @@ STREAM_OPERATIONS = {
     "monitorExecutions": WATCHED_EXECUTIONS,
     "monitorExecution": WATCHED_EXECUTION,
 }
-"""The operations that answer a stream: as server-sent events, and over a WebSocket."""
+"""The operations that answer a stream, as server-sent events and over WebSocket, with their kinds."""
 
 
 class StreamQuery(NamedTuple):
-    """A stream as it was asked for. `over` when nothing will ever come after the cursor."""
+    """A stream that a client asks for. `over`: nothing can follow the cursor, as the execution has ended."""
 
     format: Format
     filter: Filter
     cursor: int
     head: int
-    """How far the log went when it was asked for: a stream from `now` begins there, and `Log-Position` says so."""
+    """The position of the log at the request: a stream from `now` begins there, and `Log-Position` has it."""
     stream: str = WHOLE_LOG
     known: KnownStream | None = None
     over: bool = False
     speed: float | None = None
 
     def connect(self, hub: Hub, transport: Transport, wire: Wire) -> Subscriber:
-        """The subscriber that gets it; the caller must `start` it, and disconnect it in the end."""
+        """Connect a subscriber to the hub. The caller must `start` it, and disconnect it in the end."""
         topic = Topic(ENCODERS[self.format, wire], self.stream, self.filter)
         subscriber = hub.connect(transport, topic, self.cursor, self.known)
         subscriber.play(self.speed)
@@ -74,17 +76,16 @@ class StreamQuery(NamedTuple):
 
 
 class StreamRequests:
-    """Reads what clients ask of streams, and keeps out those for whom there is no room."""
+    """Parses and authorizes the requests of streams, and refuses them where there is no room."""
 
     def __init__(self, hub: Hub, store: Store) -> None:
         self.hub = hub
         self._store = store
 
     async def admit(self, request: Request, kind: StreamKind) -> StreamQuery:
-        """What a client asks for, where there is room for it.
+        """The stream that a client asks for, where there is room for another.
 
-        The streams are counted before, to send a crowd away at once, and after: to ask takes time, in
-        which others come.
+        Room is checked before, to refuse a crowd at once, and again after, as other streams may have begun meanwhile.
 
         Raises:
             Overloaded: there is no room.
@@ -100,13 +101,14 @@ class StreamRequests:
             raise Overloaded(FULL)
 
     async def query(self, request: Request, kind: StreamKind) -> StreamQuery:
-        """A single execution from its first event, anything else from now on, unless the client says
-        otherwise.
+        """The stream that a client asks for. By default one of a single execution begins at its first event, any other
+        now.
 
         Raises:
             NotFound: there is no such execution.
-            BadCursor, Invalid: the stream cannot begin there, or cannot be that.
-            CursorOfOtherLog: the client's cursor is of another log.
+            BadCursor: the stream cannot begin at the cursor.
+            Invalid: another parameter is not valid.
+            CursorOfOtherLog: the cursor is of another log.
         """
         begin, head = await self._start(request, "start" if kind.single else "now")
         stream, versioned = stream_of(request, kind), None
@@ -126,7 +128,7 @@ class StreamRequests:
         )
 
     async def _start(self, request: Request, default: str) -> tuple[StreamStart, int]:
-        """Where it begins, and how far the log goes."""
+        """The start of the stream, and the position of the log."""
         require_log(request.parameter("log"), self.hub.of_log)
         head = await self.hub.head()
         last, wanted = request.header("last-event-id"), request.parameter("from")
@@ -134,15 +136,15 @@ class StreamRequests:
 
 
 def stream_of(request: Request, kind: StreamKind) -> str:
-    """The stream that a request is about."""
+    """The stream of events that a request names."""
     return f"execution/{request.path['id']}" if kind.single else WHOLE_LOG
 
 
 def form_and_filter(request: Request, kind: StreamKind) -> tuple[Format, Filter]:
-    """The form of what is sent, and what the client wants of it; its scope is no part of that.
+    """The format of frames and the filter that a request asks for, without the scope of the caller.
 
     Raises:
-        Invalid: there is no such form, type or field.
+        Invalid: there is no such format, type or field.
     """
     format_ = _format(request, kind.format)
     watched = format_ not in ENVELOPES
@@ -150,7 +152,7 @@ def form_and_filter(request: Request, kind: StreamKind) -> tuple[Format, Filter]
         request.parameter("types"),
         [(name, value) for name, value in request.query if name not in OWN],
         watched=watched,
-        # Watchers' frames are of executions anyway.
+        # Frames for watchers are only of executions.
         executions_only=kind.of_executions and not watched,
         single=kind.single,
     )
@@ -172,10 +174,10 @@ def _limit(wanted: Filter, scope: Scope, kind: StreamKind, known: KnownStream | 
 
 
 def speed(request: Request) -> float | None:
-    """`?speed=`: None without one.
+    """The speed in `?speed=`; None without it.
 
     Raises:
-        Invalid: it is no number from 0 on.
+        Invalid: the speed is no number from 0 to `FASTEST`.
     """
     text = request.parameter("speed")
     if text is None:
@@ -190,7 +192,7 @@ def speed(request: Request) -> float | None:
 
 
 def parse_speed(value: object) -> float:
-    """A speed; 0 is as fast as can be. Raises ValueError."""
+    """Check a speed, of which 0 leaves out all gaps. Raises ValueError where it is no number from 0 to `FASTEST`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("a speed is a number")
     if not 0 <= value <= FASTEST:
@@ -209,13 +211,13 @@ def includes_execution(request: Request) -> bool:
     """Whether `?include=execution` asks for the state after each event.
 
     Raises:
-        Invalid: it asks for anything else.
+        Invalid: it has another value.
     """
     return request.choice("include", "execution") is not None
 
 
 async def read_state_to_stream(hub: Hub, stream: str) -> Versioned[Any] | None:
-    """The state of an execution to stream; None where it is damaged: what can be read is sent all the same.
+    """The state of an execution to stream; None where the state is damaged: readable events are sent all the same.
 
     Raises:
         NotFound: there is no such execution.

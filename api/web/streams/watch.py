@@ -1,4 +1,4 @@
-"""A document as a stream: sent at first, and again whenever it has changed."""
+"""Streams a document: sent at first, and again whenever it has changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from api.web.streams.stream_request import FULL
 from domain.errors import Overloaded
 
 POLL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two reads of the document."""
 
 Look = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -31,8 +31,10 @@ def watch(
     *,
     over: Callable[[dict[str, Any]], bool] = lambda _: False,
 ) -> ASGIApp:
-    """What `look` finds, as frames of this name, to `most` watchers at once; nothing is sent while it is
-    Overloaded, as the database is away. The stream ends with what is `over`.
+    """Stream the document that `look` returns as frames of a name, to at most `most` clients at once.
+
+    Nothing is sent while `look` raises Overloaded, as the database is unavailable. The stream ends with a document
+    that is `over`.
 
     Raises:
         Overloaded: there is no room for another stream.

@@ -1,4 +1,4 @@
-"""Streams over WebSocket: the same frames, and a client that may pause, seek and change the speed."""
+"""Streams over WebSocket: the client may pause, seek and change the speed."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from domain.errors import Invalid, Overloaded
 SUBPROTOCOL = "executions"
 BEARER = "bearer."
 LONGEST_REASON = 90
-"""A close takes 123 bytes, the cursor among them."""
+"""Bytes of a reason: a close frame takes 123 bytes, which include the cursor (RFC 6455, 5.5)."""
 
 log = structlog.get_logger()
 
 
 class BadMessage(ValueError):
-    """What a client sent is none of pause, seek and speed; the message says why."""
+    """A message of a client is none of pause, seek and speed; the error's text says why."""
 
 
 class Socket:
-    """The WebSocket of one operation: has it opened, then lets the hub write."""
+    """The ASGI application of one stream operation over WebSocket: opens the stream, then the hub writes to it."""
 
     def __init__(self, opener: StreamOpener, operation: Operation) -> None:
         self._opener = opener
@@ -51,7 +51,7 @@ class Socket:
             shown = scope["state"]["headers"].get(b"authorization")
             shown = shown or _authorization(scope["subprotocols"])
             request, asked = await self._opener.open(self._operation, scope, shown)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001 - every error is answered
             await refusal(error, scope)(scope, receive, send)
             return
         subscriber = None
@@ -72,7 +72,7 @@ class Socket:
     async def _serve(
         self, request: Request, subscriber: Subscriber, receive: Receive, send: Send
     ) -> None:
-        subscriber.done.add_done_callback(partial(_goodbye, send))
+        subscriber.done.add_done_callback(partial(_close_when_done, send))
         try:
             subscriber.start()
             await self._listen(request, subscriber, receive)
@@ -80,19 +80,19 @@ class Socket:
             self._hub.disconnect(subscriber)
 
     async def _listen(self, request: Request, subscriber: Subscriber, receive: Receive) -> None:
-        """Do what the client says, until it goes or the stream is over."""
+        """Execute the messages of the client, until it disconnects or the stream is over."""
         caller, end = request.caller, partial(subscriber.end, RESTART)
         with self._opener.open_requests.of(caller, partial(lock_out, subscriber)):
             async with self._opener.while_granted(caller, end):
                 while (message := await receive())["type"] == "websocket.receive":
-                    await self._obey(subscriber, request, message)
+                    await self._execute(subscriber, request, message)
 
-    async def _obey(self, subscriber: Subscriber, request: Request, message: Message) -> None:
+    async def _execute(self, subscriber: Subscriber, request: Request, message: Message) -> None:
         try:
-            word = _read(message)
-            if (cursor := _sought(word, self._hub.position)) is not None:
+            control = _parse_message(message)
+            if (cursor := _seek_position(control, self._hub.position)) is not None:
                 await self._opener.sought(self._operation, request, cursor)
-            _apply(subscriber, word, self._hub.position)
+            _apply_message(subscriber, control, self._hub.position)
         except BadMessage as error:
             subscriber.refuse(str(error)[:LONGEST_REASON])
         except Overloaded as error:
@@ -100,13 +100,14 @@ class Socket:
 
 
 def _authorization(subprotocols: Iterable[str]) -> bytes | None:
-    """The token of a browser, which cannot set headers: a subprotocol `bearer.<base64url of it>`.
+    """The header Authorization for the token in a subprotocol `bearer.<base64url of the token>`: browsers cannot set
+    headers of a WebSocket.
 
-    Not a query parameter: those end up in logs and in histories.
+    Query parameters are not accepted, as they are written to logs and histories.
 
     Raises:
-        Malformed: it offers several.
-        Unauthenticated: what it offers is not encoded like that.
+        Malformed: the client offers several tokens.
+        Unauthenticated: the token is not encoded as base64url.
     """
     shown = [offered for offered in subprotocols if offered.startswith(BEARER)]
     if len(shown) > 1:
@@ -121,7 +122,7 @@ def _authorization(subprotocols: Iterable[str]) -> bytes | None:
     return b"Bearer " + token
 
 
-def _read(message: Message) -> tuple[str, Any]:
+def _parse_message(message: Message) -> tuple[str, Any]:
     try:
         text = message.get("text")
         document = parse(text.encode() if text else message.get("bytes") or b"").value
@@ -132,21 +133,21 @@ def _read(message: Message) -> tuple[str, Any]:
     return next(iter(document.items()))
 
 
-def _sought(word: tuple[str, Any], head: int) -> int | None:
-    """The position that a message asks to go on after; None where it asks for none that there is."""
-    match word:
+def _seek_position(control: tuple[str, Any], head: int) -> int | None:
+    """The position in a `seek` message; None where the message is no valid `seek`."""
+    match control:
         case ("seek", int(cursor)) if not isinstance(cursor, bool) and 0 <= cursor <= head:
             return cursor
     return None
 
 
-def _apply(subscriber: Subscriber, word: tuple[str, Any], head: int) -> None:
-    match word:
+def _apply_message(subscriber: Subscriber, control: tuple[str, Any], head: int) -> None:
+    match control:
         case ("pause", True):
             subscriber.pause()
         case ("pause", False):
             subscriber.resume()
-        case ("seek", _) if (cursor := _sought(word, head)) is not None:
+        case ("seek", _) if (cursor := _seek_position(control, head)) is not None:
             subscriber.seek(cursor)
         case ("seek", _):
             raise BadMessage(f"seek takes a position, from 0 to {head}")
@@ -163,11 +164,11 @@ def _apply(subscriber: Subscriber, word: tuple[str, Any], head: int) -> None:
             raise BadMessage("send one of pause, seek, speed")
 
 
-def _goodbye(send: Send, done: asyncio.Future[Ending]) -> None:
-    """Close as the hub says; the client's answer, or its absence, ends the request."""
+def _close_when_done(send: Send, done: asyncio.Future[Ending]) -> None:
+    """Close the WebSocket with the hub's code; the request ends with the client's close, or without it by a timeout."""
     ending = done.result()
     if ending.code is not None:
-        task = asyncio.create_task(_send_close(send, ending), name="stream's goodbye")
+        task = asyncio.create_task(_send_close(send, ending), name="close of a stream")
         _CLOSING.add(task)
         task.add_done_callback(_CLOSING.discard)
 
@@ -175,8 +176,8 @@ def _goodbye(send: Send, done: asyncio.Future[Ending]) -> None:
 async def _send_close(send: Send, ending: Ending) -> None:
     try:
         await send(_close(ending))
-    except Exception as error:  # noqa: BLE001 - it has gone meanwhile
-        log.debug("a stream had gone before its goodbye", error=repr(error))
+    except Exception as error:  # noqa: BLE001 - the client has disconnected meanwhile
+        log.debug("a WebSocket was closed before its last message", error=repr(error))
 
 
 _CLOSING: set[asyncio.Task[None]] = set()
@@ -189,7 +190,7 @@ def _close(ending: Ending) -> Message:
 
 
 def routes(opener: StreamOpener, operations: Iterable[Operation]) -> list[BaseRoute]:
-    """The paths that take a WebSocket."""
+    """The routes that accept a WebSocket."""
     return [
         WebSocketRoute(operation.path, Socket(opener, operation))
         for operation in operations
