@@ -1,4 +1,4 @@
-"""Follows what happens to credentials, so that each process notices what another one recorded."""
+"""Follows the events of credentials, so that each process notices changes that another one recorded."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Handle = Callable[[str | None], None]
 
 
 class AccessChanges(Background):
-    """Follows events of a few types, woken by notifications, and looks by itself every second.
+    """Follows the events of credentials, woken by notifications, and polls every second.
 
-    Each handler is called with the id of an aggregate that changed; and with None where any may have. It also
-    keeps when API keys were last used, and ends what goes on with a credential that has expired.
+    Each handler is called with the id of an aggregate that changed, or with None where any may have changed. The
+    times at which API keys were last used are written, too, and open requests with an expired credential are ended.
     """
 
     outages = (Overloaded,)
@@ -43,18 +43,18 @@ class AccessChanges(Background):
         self._uses: dict[str, datetime] = {}
 
     def subscribe(self, kind: str, types: Sequence[str], handle: Handle) -> None:
-        """Call `handle` when events of some types happened to aggregates of a kind."""
+        """Call `handle` after events of the given types, of aggregates of a kind."""
         self._handlers[kind] = handle
         self._types += types
 
     def note_use(self, credential: str, at: float) -> None:
-        """Note that a credential was used, at seconds since the epoch; of keys that is kept."""
+        """Note the time, in seconds since the epoch, at which a credential was used; only uses of keys are written."""
         if credential.startswith(KEY):
             self._uses[credential.removeprefix(KEY)] = datetime.fromtimestamp(at, UTC)
 
     def tasks(self) -> Tasks:
-        own = {"access changes": self._follow, "uses of keys": self._note_uses}
-        return {**own, **self.open.tasks()}
+        tasks = {"access changes": self._follow, "uses of keys": self._write_uses_always}
+        return {**tasks, **self.open.tasks()}
 
     async def _follow(self) -> None:
         while True:
@@ -76,7 +76,7 @@ class AccessChanges(Background):
                 self._handlers[kind](identity)
         self._position = head
 
-    async def _note_uses(self) -> None:
+    async def _write_uses_always(self) -> None:
         while True:
             await asyncio.sleep(STORE_USES_EVERY)
             if self._uses:
@@ -88,5 +88,5 @@ class AccessChanges(Background):
             async with self._store.reader() as connection:
                 await store_uses(connection, uses)
         except BaseException:
-            self._uses = uses | self._uses  # kept when it is tried again
+            self._uses = uses | self._uses  # written by the next attempt
             raise

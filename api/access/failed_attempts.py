@@ -1,4 +1,4 @@
-"""Limits failed attempts to authenticate from one address (a token bucket): beyond the limit 429, with Retry-After."""
+"""Limits failed attempts to authenticate from one address (token bucket): beyond the limit 429, with Retry-After."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from api.problems.problems import TooManyAttempts, Unauthenticated
 from domain.lru import LruCache
 
 MOST_ADDRESSES = 10_000
-"""Addresses that are remembered; who was heard of last longest ago is forgotten."""
+"""Addresses whose failures are cached; the least recently used is dropped first."""
 MINUTE = 60.0
 OF_A_SITE = 64
-"""Bits of an IPv6 address that say whose it is: one holder has all of the rest."""
+"""Bits of an IPv6 address that are counted as one address: a site has all addresses with the same prefix."""
 
 
 class FailedAttempts:
-    """Counts failed attempts by address. `a_minute` are had at once, and come back within a minute. So many may be
-    under way, and not one more: as long as the outcome of these is not known, the others of the address wait.
+    """Counts failed attempts by address: at most `a_minute` at once, which are available again after a minute.
+
+    Attempts that are running count as failed until their outcome is known: further attempts of the address wait.
     """
 
     def __init__(self, a_minute: int, steady: Callable[[], float] = monotonic) -> None:
         self._a_minute = a_minute
         self._steady = steady
         self._spent: LruCache[str, tuple[float, float]] = LruCache(MOST_ADDRESSES)
-        self._under_way: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
         self._waiting: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
 
     @asynccontextmanager
     async def one_of(self, address: str) -> AsyncIterator[None]:
-        """While the block lasts an attempt of an address is under way; it has failed where it raises Unauthenticated.
+        """Run an attempt of an address in the block; the attempt has failed if the block raises Unauthenticated.
 
         Raises:
-            TooManyAttempts: the address has none left.
+            TooManyAttempts: the address has no attempts left.
         """
         site = _site(address)
         await self._begin(site)
@@ -47,7 +48,7 @@ class FailedAttempts:
             self._fail(site)
             raise
         finally:
-            self._under_way[site] -= 1
+            self._running[site] -= 1
             self._wake(site)
 
     async def _begin(self, site: str) -> None:
@@ -59,10 +60,10 @@ class FailedAttempts:
             except asyncio.CancelledError:
                 self._wake(site)
                 raise
-        self._under_way[site] += 1
+        self._running[site] += 1
 
-    def _require(self, site: str) -> float:
-        spent = self._now(site)
+    def _require_left(self, site: str) -> float:
+        spent = self._spent_now(site)
         if spent > self._a_minute - 1:
             seconds = ceil((spent - self._a_minute + 1) * MINUTE / self._a_minute)
             raise TooManyAttempts(retryAfter=seconds)
@@ -76,14 +77,14 @@ class FailedAttempts:
             turn.set_result(None)
         if waiting[1:] and not alone:
             self._waiting[site] = waiting[1:]
-        if alone:
-            del self._under_way[site]
+        if none_running:
+            del self._running[site]
 
     def _fail(self, site: str) -> None:
-        self._spent.put(site, (self._now(site) + 1, self._steady()))
+        self._spent.put(site, (self._spent_now(site) + 1, self._steady()))
         self._spent.trim()
 
-    def _now(self, site: str) -> float:
+    def _spent_now(self, site: str) -> float:
         spent, at = self._spent.peek(site) or (0.0, 0.0)
         return max(0.0, spent - (self._steady() - at) * self._a_minute / MINUTE)
 

@@ -1,4 +1,4 @@
-"""Finds the executions that an auditor may read by the grants in force."""
+"""Finds the executions that an auditor may read by its active grants."""
 
 from __future__ import annotations
 
@@ -24,37 +24,38 @@ from projections.query.matcher import parties_suffice
 from projections.query.parser import from_json
 
 FRESH = 0.5
-"""Seconds for which what was found stands: so soon a revocation is known to each process."""
+"""Seconds for which the grants of an auditor are cached: a revocation applies in each process after them."""
 MOST_AUDITORS = 1_000
-"""Auditors whose grants are remembered."""
+"""Auditors whose grants are cached."""
 PAGE = 500
+"""Grants that one query reads."""
 EXECUTIONS = Not(Compare(FIELDS["$id"], "$in", (None,)))
-"""What every execution meets, and nothing else of the log."""
+"""The condition that every execution meets, and no other aggregate."""
 
 log = structlog.get_logger()
 
 
 class Granted(NamedTuple):
-    """What an auditor reached at a time of the steady clock, and the same caller with it."""
+    """The grants of an auditor, as reaches, and the monotonic time at which they were read."""
 
     at: float
     reaches: tuple[Reach, ...]
 
 
 class Grants:
-    """Finds the grants of auditors: which there are in the catalog, what has become of each in the log."""
+    """Finds the grants of auditors: their ids in the catalog, their current states in the log."""
 
     def __init__(self, store: Store, catalog: Catalog, clock: Callable[[], datetime]) -> None:
         self.store = store
         self._catalog = catalog
         self._clock = clock
-        self._found: LruCache[str, Granted] = LruCache(MOST_AUDITORS)
+        self._cached: LruCache[str, Granted] = LruCache(MOST_AUDITORS)
 
     async def widen(self, caller: Caller) -> Caller:
-        """A caller with what it was granted; the same one where it is no auditor.
+        """Add the granted executions to the scope of a caller. A caller that is no auditor is returned as it is.
 
         Raises:
-            Overloaded: the database cannot be asked.
+            Overloaded: the database is unavailable.
         """
         if AUDITING not in caller.scope.reaches:
             return caller
@@ -62,22 +63,22 @@ class Grants:
         return replace(caller, scope=Scope((*caller.scope.reaches, *granted)))
 
     async def still_reached(self, caller: Caller) -> bool:
-        """Whether a caller from `widen` still has all of that.
+        """Whether all grants are still active by which `widen` has widened the scope of a caller.
 
         Raises:
-            Overloaded: the database cannot be asked.
+            Overloaded: the database is unavailable.
         """
         own = {reach for reach in caller.scope.reaches if reach.rights == AUDITING.rights}
         return own <= {AUDITING, *await self._reaches(caller.subject)}
 
     async def _reaches(self, auditor: str) -> tuple[Reach, ...]:
-        found = self._found.get(auditor)
-        if found is None or monotonic() - found.at > FRESH:
-            asked = monotonic()
-            found = Granted(asked, await self._find(auditor))
-            self._found.put(auditor, found)
-            self._found.trim()
-        return found.reaches
+        granted = self._cached.get(auditor)
+        if granted is None or monotonic() - granted.at > FRESH:
+            now = monotonic()
+            granted = Granted(now, await self._find(auditor))
+            self._cached.put(auditor, granted)
+            self._cached.trim()
+        return granted.reaches
 
     async def _find(self, auditor: str) -> tuple[Reach, ...]:
         only = {"auditor": auditor, "status": "active"}
@@ -97,7 +98,7 @@ class Grants:
 
 
 def _reach(grant: Grant) -> Reach | None:
-    """None where the filter cannot be read any more: what is not understood grants nothing."""
+    """The reach of a grant; None where its filter cannot be read, so that it grants nothing."""
     try:
         condition = condition_of(grant)
     except Invalid as error:
@@ -107,10 +108,10 @@ def _reach(grant: Grant) -> Reach | None:
 
 
 def condition_of(grant: Grant) -> Condition:
-    """What an execution has to meet to be granted.
+    """The condition of the executions that a grant makes readable.
 
     Raises:
-        Invalid: a filter has a field that there is no more.
+        Invalid: a filter has a field that does not exist any more.
     """
     within = from_json(grant.within or {}, field)
     if grant.executions:
@@ -122,6 +123,6 @@ def condition_of(grant: Grant) -> Condition:
     else:
         named = from_json(grant.filter or {}, field)
     parts = [part for part in (within, named) if part != EVERYTHING]
-    if all(map(parties_suffice, parts)):  # else orders of the same parties would meet it
+    if all(map(parties_suffice, parts)):  # else orders of the same parties would meet the condition
         parts.append(EXECUTIONS)
     return And(tuple(parts))

@@ -1,4 +1,4 @@
-"""Authenticates callers: finds out whose a token is."""
+"""Authenticates callers by their tokens."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from domain.writer.message import Permits
 from projections.query.ast import EVERYTHING
 
 LONGEST = 8 * 1024
-"""Bytes of a token: a longer one is none of ours."""
+"""Bytes of the longest token that is looked up; no valid token is longer."""
 CACHED = 10_000
-"""Verified tokens that are remembered."""
+"""Verified tokens that are cached."""
 NAMED = 20
-"""Hexadecimal digits of a fingerprint that name a token: in the id of a key, and among those remembered."""
-ADMIN_TOKEN = "admin-token"  # noqa: S105  (what the token is called)
-"""The credential of the administrator, which never ends."""
+"""Hexadecimal digits of a fingerprint that identify a token, in the id of a key and in the cache."""
+ADMIN_TOKEN = "admin-token"  # noqa: S105  (the name of the token)
+"""The credential of the administrator, which does not end."""
 OF_COOKIES = b"exs_"
-"""What tokens begin with that come in cookies alone."""
+"""The prefix of tokens that are accepted only in cookies."""
 USE_NOTED = 60.0
-"""Seconds between two notes that a key was used."""
+"""Seconds between two calls of `used` for one key."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. `name` is the actor that events show; `credential` names the key, the token or the session
-    that it came with, which ends at `expires_at`, or with one of its `parents`: of a session the credential that it
-    began with, and so on.
-    By its `subject` an auditor is granted something. `identity` is what a session of its own is made of.
+    """An authenticated caller, and its rights.
+    `name`: the actor in events. `credential`: the name of the key, token or session by which the caller was
+    authenticated; it ends at `expires_at`, or with one of its `parents`: for a session, the credential that it was
+    started with, the credential of that one, and so on. `subject`: the name to which grants are made, of an auditor.
+    `identity`: the identity of sessions that the caller starts.
     """
 
     name: str
@@ -52,12 +53,13 @@ class Caller:
 
     @cached_property
     def rights(self) -> frozenset[Right]:
-        """What it may do with anything at all."""
+        """The rights that the caller has for at least some executions."""
         return self.scope.rights
 
     def permits(self, right: Right) -> Permits | None:
-        """Tells of a state whether the right holds for it; None where it holds for all. What has a maker is
-        that caller's alone.
+        """A function that returns whether the right holds for a state; None where the right holds for all states.
+
+        An aggregate that has a maker is only for the maker.
         """
         of_scope = self.scope.permits(right)
         if of_scope is None:
@@ -70,7 +72,7 @@ class Caller:
         return permits
 
     def require(self, right: Right) -> None:
-        """Raises Forbidden without the right."""
+        """Raises Forbidden where the caller has not the right."""
         if right not in self.rights:
             raise Forbidden(f"This needs the right `{right}`.")
 
@@ -79,32 +81,33 @@ ANONYMOUS = Caller("anonymous", Scope((Reach(EVERYTHING, frozenset({Right.OPEN})
 
 
 class Verifier(Protocol):
-    """Tells whose one kind of token is."""
+    """Authenticates one kind of token."""
 
     def takes(self, token: bytes) -> bool:
         """Whether a token is of this kind."""
         ...
 
     async def caller(self, token: bytes, fingerprint: str) -> Caller:
-        """Whose it is. Raises Unauthenticated where it is nobody's, any more."""
+        """The holder of a token. Raises Unauthenticated where the token is not valid, or not any more."""
         ...
 
 
 @dataclass(slots=True)
 class VerifiedCaller:
-    """A caller whose token was verified, and until when that is believed (seconds since the epoch)."""
+    """A caller whose token was verified, and the time until which the caller is cached, in seconds since the epoch."""
 
     fingerprint: str
     caller: Caller
     until: float
     noted: float = -inf
+    """The time of the last call of `used`."""
 
 
 class Authenticator:
-    """Knows callers by their tokens: the administrator, and whom one of the verifiers knows.
+    """Authenticates callers by their tokens: the administrator's, and those that one of the verifiers accepts.
 
-    A verified token is believed until it expires or is forgotten, as it was revoked. Tokens are remembered by
-    their fingerprints, an HMAC. `used` is called with a credential, once a minute while it is in use.
+    A verified token is cached by its fingerprint, an HMAC, until it expires or `forget` is called, as it was
+    revoked. `used` is called with a credential once a minute while it is in use.
     """
 
     def __init__(
@@ -127,33 +130,33 @@ class Authenticator:
 
     @property
     def admin_parent(self) -> str:
-        """What stands for the administrator's token in sessions that began with it."""
+        """The credential of the current administrator's token, in sessions that were started with it."""
         return f"{ADMIN_TOKEN}/{self._expected[:NAMED]}"
 
     def add(self, verifier: Verifier) -> None:
-        """Ask one more."""
+        """Add a verifier."""
         self._verifiers += (verifier,)
 
     def fingerprint(self, token: bytes) -> str:
-        """What a token is known by: its HMAC, in hexadecimal. It tells nothing of the token."""
+        """The HMAC of a token, in hexadecimal, from which the token cannot be derived."""
         return hmac.digest(self._pepper, token, "sha256").hex()
 
     def known_caller(self, authorization: bytes | None) -> Caller | None:
-        """The caller behind an Authorization header; None where that has to be found out by `caller`."""
+        """The cached caller for a header Authorization; None where `caller` has to authenticate it."""
         if authorization is None or (token := _bearer(authorization)) is None:
             return None
         return self.verified_before(token)
 
     def verified_before(self, token: bytes) -> Caller | None:
-        """Whose a token is, if that was verified before."""
+        """The cached holder of a token; None where `holder` has to authenticate it."""
         return self._find_verified(self.fingerprint(token))
 
     async def caller(self, authorization: bytes | None) -> Caller:
-        """The caller behind an Authorization header; `ANONYMOUS` without one.
+        """Authenticate a header Authorization; `ANONYMOUS` without the header.
 
         Raises:
-            Unauthenticated: there is a header, but no valid token in it.
-            Overloaded: the database, which would know, is away.
+            Unauthenticated: the header has no valid token.
+            Overloaded: the database, which has the keys and sessions, is unavailable.
         """
         if authorization is None:
             return ANONYMOUS
@@ -162,17 +165,17 @@ class Authenticator:
         return await self.holder(token)
 
     async def holder(self, token: bytes) -> Caller:
-        """Whose a token is, be it one of a cookie.
+        """Authenticate a token, which may be that of a cookie.
 
         Raises:
-            Unauthenticated: it is nobody's.
-            Overloaded: the database, which would know, is away.
+            Unauthenticated: the token is not valid.
+            Overloaded: the database, which has the keys and sessions, is unavailable.
         """
         fingerprint = self.fingerprint(token)
         return self._find_verified(fingerprint) or await self._verify(token, fingerprint)
 
     def forget(self, identity: str | None = None) -> None:
-        """Verify the token anew that goes with the id of a session, and those that began with it; without one, all."""
+        """Drop the cached token of a session, and of sessions that were started with it; without an id, all cached tokens."""
         self._forgotten += 1
         if identity is None:
             self._verified.clear()
@@ -197,17 +200,17 @@ class Authenticator:
     async def _verify(self, token: bytes, fingerprint: str) -> Caller:
         for verifier in self._verifiers:
             if verifier.takes(token):
-                # What is forgotten while it is verified may have been revoked since it was read.
+                # A token that is forgotten while it is verified may have been revoked since its key was read.
                 forgotten = self._forgotten
                 caller = await verifier.caller(token, fingerprint)
                 if forgotten == self._forgotten:
-                    self._remember(fingerprint, caller)
+                    self._cache(fingerprint, caller)
                 else:
                     self._used(caller.credential, self._now())
                 return caller
         raise Unauthenticated("This token is not valid.")
 
-    def _remember(self, fingerprint: str, caller: Caller) -> None:
+    def _cache(self, fingerprint: str, caller: Caller) -> None:
         until = inf if caller.expires_at is None else caller.expires_at.timestamp()
         self._verified.put(fingerprint[:NAMED], VerifiedCaller(fingerprint, caller, until))
         self._verified.trim()
@@ -215,7 +218,7 @@ class Authenticator:
 
 
 def _bearer(authorization: bytes) -> bytes | None:
-    """The token in a header; None where there is none, one that is too long, or that of a cookie."""
+    """The token in a header Authorization; None where there is none, or it is too long, or only valid in a cookie."""
     scheme, _, token = authorization.partition(b" ")
     token = token.strip()
     if scheme.lower() != b"bearer" or not 0 < len(token) <= LONGEST:

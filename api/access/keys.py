@@ -1,4 +1,4 @@
-"""API keys: their format, and how one is verified."""
+"""The format of API keys, and their verification."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from domain.access.key import Key, KeyStatus
 from domain.model import Versioned
 
 PREFIX = b"exk_"
-"""What a key begins with, so that scanners for secrets know it."""
+"""The prefix of keys, by which scanners for secrets recognize them."""
 ALPHABET = digits + ascii_letters
 BODY, CHECK = 43, 6
-"""Digits of 32 random bytes, and of their checksum."""
+"""Base-62 digits of 32 random bytes, and of their checksum."""
 FORM = re.compile(rb"[0-9A-Za-z]{49}")
 
 Load = Callable[[str], Awaitable[Versioned[Any] | None]]
 
 
 def new_key(prefix: bytes = PREFIX) -> bytes:
-    """A key that nobody has: a prefix, 32 random bytes, and a checksum by which a mistyped one is known."""
+    """Make a new key: a prefix, 32 random bytes, and a checksum that reveals a mistyped key."""
     return with_checksum(token_bytes(32), prefix)
 
 
 def with_checksum(secret: bytes, prefix: bytes) -> bytes:
-    """32 bytes as a key."""
+    """Encode 32 bytes as a key with a prefix and a checksum."""
     body = _base62(int.from_bytes(secret), BODY)
     return prefix + f"{body}{_checksum(body)}".encode()
 
 
 def is_checked(token: bytes, prefix: bytes) -> bool:
-    """Whether it has the form of a key, and is mistyped in no digit."""
+    """Whether a token has the form of a key with this prefix, and its checksum is right."""
     if not (token.startswith(prefix) and FORM.fullmatch(token, len(prefix))):
         return False
     body = token[len(prefix) : -CHECK].decode()
@@ -53,25 +53,25 @@ def key_id(fingerprint: str) -> str:
 
 
 def actor(role: Role, party: str | None, name: str | None) -> str:
-    """What events show of who did something: `provider:acme`, `provider:acme/ci`, `operator:night-shift`.
+    """The name of a caller in events: `provider:acme`, `provider:acme/ci`, `operator:night-shift`.
 
-    It begins with a role and a colon, so it is never `admin`, nor one of the actors of the service.
+    The name begins with a role and a colon, so it is never `admin`, nor an actor of the service itself.
     """
     return f"{role}:{'/'.join(part for part in (party, name) if part)}"
 
 
 class KeyVerifier:
-    """Knows API keys by the log."""
+    """Authenticates API keys, which are events of the log."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
 
     def takes(self, token: bytes) -> bool:
-        """Whether it looks like a key, which is mistyped in no digit."""
+        """Whether a token has the form of a key, and its checksum is right."""
         return is_checked(token, PREFIX)
 
     async def caller(self, token: bytes, fingerprint: str) -> Caller:
-        """Whose key it is. Raises Unauthenticated where it is unknown, revoked or has expired."""
+        """The holder of a key. Raises Unauthenticated where the key is unknown, revoked or has expired."""
         identity = key_id(fingerprint)
         versioned = await self._load(f"key/{identity}")
         if versioned is None or not hmac.compare_digest(versioned.state.digest, fingerprint):
@@ -80,7 +80,7 @@ class KeyVerifier:
 
 
 def require_live(versioned: Versioned[Any] | None) -> Key:
-    """The key in a state. Raises Unauthenticated where there is none, or it was revoked or has expired."""
+    """Check that a key is valid, and return it. Raises Unauthenticated where it is unknown, revoked or has expired."""
     if versioned is None:
         raise Unauthenticated("This key is not valid.")
     key: Key = versioned.state
@@ -93,7 +93,7 @@ def require_live(versioned: Versioned[Any] | None) -> Key:
 
 def _caller_of(key: Key) -> Caller:
     role, party = Role(key.role), key.party
-    # A right that there was once opens nothing any more.
+    # A stored right that does not exist any more is ignored.
     rights = None if key.rights is None else frozenset(Right).intersection(key.rights)
     customer = party if role is Role.CUSTOMER else key.customer
     provider = party if role is Role.PROVIDER else key.provider

@@ -14,15 +14,15 @@ from domain.lru import LruCache
 from domain.supervisor import Background, Tasks
 
 REMEMBERED = 10_000
-"""Credentials that have ended: whose request was let in just before, ends, too."""
+"""Ended credentials that are cached, to end requests that were admitted just before, too."""
 EXPIRED, REVOKED, ENDED = "expired", "revoked", "signed-out"
-"""Why a credential is not good any more."""
+"""Reasons why a credential has ended."""
 
 End = Callable[[str], None]
 
 
 class OpenRequests(Background):
-    """Requests that are under way, by the credentials of their callers. Looks every second which have expired."""
+    """The running requests by the credentials of their callers. Every second, those with expired ones are ended."""
 
     def __init__(self, now: Callable[[], float] = time) -> None:
         self._open: defaultdict[str, dict[object, End]] = defaultdict(dict)
@@ -35,7 +35,7 @@ class OpenRequests(Background):
 
     @contextmanager
     def of(self, caller: Caller, end: End) -> Iterator[None]:
-        """While the block lasts, `end` is called with the reason when the caller's credential ends."""
+        """While the block lasts, call `end` with the reason when the caller's credential ends."""
         mark = object()
         credentials = [name for name in (caller.credential, *caller.parents) if name]
         for credential in credentials:
@@ -59,7 +59,7 @@ class OpenRequests(Background):
             end(reason)
 
     def end(self, credential: str, reason: str) -> None:
-        """A credential is not good any more."""
+        """End the running requests of a credential that has ended."""
         self._ended.put(credential, reason)
         self._ended.trim()
         for end in list(self._open.get(credential, {}).values()):
@@ -71,9 +71,9 @@ class OpenRequests(Background):
             self.expire()
 
     def expire(self) -> None:
-        """End what is under way with credentials whose time is over."""
+        """End the running requests of credentials that have expired."""
         now = self._now()
-        over = [name for name, at in self._expiry.items() if at.timestamp() <= now]
-        for credential in over:
+        expired = [name for name, at in self._expiry.items() if at.timestamp() <= now]
+        for credential in expired:
             del self._expiry[credential]
             self.end(credential, EXPIRED)

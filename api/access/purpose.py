@@ -8,19 +8,20 @@ from domain.errors import DomainError, Invalid
 
 HEADER = "X-Purpose"
 LONGEST = 200
+"""Characters of a purpose."""
 
 
 class PurposeRequired(DomainError):
-    """An auditor says what it reads for: send the header `X-Purpose`, 1 to 200 characters."""
+    """An auditor has to name the purpose of a read: send the header `X-Purpose`, 1 to 200 characters."""
 
     code = "purpose-required"
 
 
 def purpose(headers: Mapping[bytes, bytes]) -> str | None:
-    """The purpose of a request; None where it does not say any.
+    """The purpose of a request; None without one.
 
     Raises:
-        Invalid: it is too long, or is no text on one line.
+        Invalid: the purpose is too long, or is no printable text on one line.
     """
     line = headers.get(HEADER.lower().encode())
     if line is None or not (text := _decode(line).strip()):

@@ -1,4 +1,4 @@
-"""Limits how many requests a caller sends each second, where a limit is set: beyond it 429, with Retry-After."""
+"""Limits the requests of a caller in a second, where a limit is set: beyond it 429, with Retry-After."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from api.problems.problems import TooManyRequests
 from domain.lru import LruCache
 
 MOST_CALLERS = 10_000
-"""Callers that are remembered; who asked for nothing for longest is forgotten."""
+"""Callers whose requests are counted; the least recently used is dropped first."""
 
 
 class RequestLimits:
-    """Counts requests by the caller's name. `a_second` are had at once, and come back within a second; None is
-    no limit.
+    """Counts requests by the caller's name: at most `a_second` at once, which are available again after a second
+    (token bucket). None is no limit.
     """
 
     def __init__(self, a_second: int | None, steady: Callable[[], float] = monotonic) -> None:
@@ -23,7 +23,7 @@ class RequestLimits:
         self._spent: LruCache[str, tuple[float, float]] = LruCache(MOST_CALLERS)
 
     def take(self, caller: str) -> bool:
-        """Count a request, if the caller has one left; whether it had."""
+        """Count a request, unless the caller is at its limit. Return whether it was counted."""
         if self._a_second is None:
             return True
         now = self._steady()
@@ -36,6 +36,6 @@ class RequestLimits:
         return True
 
     def require(self, caller: str) -> None:
-        """Raises TooManyRequests where a caller has no request left."""
+        """Count a request. Raises TooManyRequests where the caller is at its limit."""
         if not self.take(caller):
             raise TooManyRequests(retryAfter=1)

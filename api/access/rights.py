@@ -1,4 +1,4 @@
-"""Rights, and which role has which of them."""
+"""Rights, and the rights of each role."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Right(StrEnum):
-    """What an operation needs. A route without a right does not start."""
+    """A right, which each operation names: the service does not start with an operation without one."""
 
     OPEN = "open"
     SELF = "self"
@@ -33,7 +33,7 @@ class Right(StrEnum):
 
 
 class Role(StrEnum):
-    """What a caller is. What it reaches of the executions, `scope` says."""
+    """The role of a caller. `scope` has the executions that each role reaches."""
 
     ADMIN = "admin"
     OPERATOR = "operator"
@@ -70,10 +70,10 @@ ROLES: dict[Role, frozenset[Right]] = {
     Role.ASSIGNEE: READING | {Right.WORK},
     Role.AUDITOR: READING | {Right.READ_ACCESS},
 }
-"""The rights of each role, over what is in its scope."""
+"""The rights of each role, for the executions in its scope."""
 
 CONTENT = frozenset({Right.READ_EXECUTIONS, Right.READ_EVENTS, Right.READ_ACCESS})
-"""Each of these reads what executions hold, or who read them: each use is recorded."""
+"""The rights to read the content or the readers of executions: each such read is recorded in the access log."""
 
 COMMANDS: dict[str, Right] = {
     **dict.fromkeys(("create", "fork"), Right.CREATE_EXECUTIONS),
@@ -103,6 +103,6 @@ COMMANDS: dict[str, Right] = {
         Right.MANAGE_WEBHOOKS,
     ),
 }
-"""The right that each command takes, by the name of the command. A job takes that of its command, too."""
+"""The right that each command needs, by the name of the command. A job needs the right of its command, too."""
 SHARED = frozenset({"createWorkflow"})
-"""Commands to what belongs to no party: everybody with the right may send them."""
+"""Commands to aggregates that belong to no party: every caller with the right may send them."""

@@ -1,4 +1,4 @@
-"""What of the log a caller reaches: for each right the condition that an execution has to meet.
+"""The scope of a caller: for each right, the condition that an execution has to meet.
 
 One object serves every way of asking: it is a condition of the filter language for lists, a predicate
 for states, and a pair of a field and a value where a total is stored by customer or provider.
@@ -22,18 +22,18 @@ from projections.query.ast import EVERYTHING, And, Compare, Condition, Or
 from projections.query.matcher import by_parties, find_required_values, matches, parties_suffice
 
 NOTHING = Or(())
-"""What no execution meets."""
+"""The condition that no execution meets."""
 OWNERS: dict[Role, tuple[str, ...]] = {
     Role.CUSTOMER: ("customer",),
     Role.PROVIDER: ("provider",),
     Role.ASSIGNEE: ("assignee.id", "claimedBy.worker"),
 }
-"""The fields by which an execution is that of a caller with the role: one of them is its name there."""
+"""The fields by which an execution belongs to a caller with the role: one of them has the caller's name."""
 NAMING = frozenset(path for paths in OWNERS.values() for path in paths)
 
 
 class Reach(NamedTuple):
-    """The executions that meet a condition, and what one may do with them."""
+    """A condition, and the rights for the executions that meet it."""
 
     condition: Condition
     rights: frozenset[Right]
@@ -41,18 +41,18 @@ class Reach(NamedTuple):
 
 @dataclass(frozen=True)
 class Scope:
-    """Everything that one caller reaches. Equal scopes reach the same."""
+    """Everything that one caller reaches."""
 
     reaches: tuple[Reach, ...] = ()
     _conditions: dict[Right, Condition] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def rights(self) -> frozenset[Right]:
-        """What the caller may do with anything at all."""
+        """The rights that the caller has for at least some executions."""
         return frozenset[Right]().union(*(reach.rights for reach in self.reaches))
 
     def condition(self, right: Right) -> Condition:
-        """What an execution has to meet for a right; `EVERYTHING` where it needs nothing."""
+        """The condition that an execution has to meet for a right; `EVERYTHING` where the right holds for all."""
         found = self._conditions.get(right)
         if found is None:
             found = self._conditions[right] = _any_of(
@@ -61,11 +61,11 @@ class Scope:
         return found
 
     def is_unlimited(self, right: Right) -> bool:
-        """Whether the right holds for all there is."""
+        """Whether a right holds for everything."""
         return self.condition(right) == EVERYTHING
 
     def within(self, right: Right, condition: Condition) -> Condition:
-        """A condition, and that of the scope as well."""
+        """The conjunction of a condition and that of the scope."""
         own = self.condition(right)
         if own == EVERYTHING:
             return condition
@@ -74,14 +74,14 @@ class Scope:
         return And(tuple(dict.fromkeys((*limits, *parts))))
 
     def filter(self, right: Right) -> dict[str, Any] | None:
-        """The condition as JSON of the filter language, to be kept; None where it needs nothing."""
+        """The condition of a right as JSON of the filter language, to be stored; None where the right holds for all."""
         own = self.condition(right)
         return None if own == EVERYTHING else as_json(own)
 
     def permits(self, right: Right) -> Permits | None:
-        """Tells of a state whether the right holds for it; None where it holds for all.
+        """A function that returns whether a right holds for a state; None where the right holds for all states.
 
-        What tells raises Forbidden where the caller may see the state, but not do this with it.
+        The function raises Forbidden where the caller may read the state, but has not this right for it.
         """
         own, readable = self.condition(right), self.condition(Right.READ_EXECUTIONS)
         if own == EVERYTHING:
@@ -97,7 +97,7 @@ class Scope:
         return permits
 
     def parties(self, right: Right) -> list[tuple[str, str]]:
-        """The parties for whose executions the right holds, each as a field and its value."""
+        """The parties for whose executions a right holds, each as a field and its value."""
         return [
             pair
             for found in self._reached_conditions(right)
@@ -105,14 +105,16 @@ class Scope:
         ]
 
     def owners(self, right: Right) -> list[tuple[tuple[str, str], ...]]:
-        """The same with assignees: each execution for which the right holds has all pairs of one of these."""
+        """Alternatives of pairs of a field and a value, assignees among them: an execution for which the right holds has
+        all pairs of one alternative.
+        """
         return [
             pairs for found in self._reached_conditions(right) for pairs in _alternatives(found)
         ]
 
     def names(self, right: Right) -> frozenset[str]:
-        """The ids by which the caller is known where it has the right: as a party, and as an assignee. What it was
-        granted of others names them, and not the caller.
+        """The ids of the caller where it has the right: as a party, and as an assignee. Granted executions are left out,
+        as their conditions name other parties.
         """
         own = (
             reached
@@ -124,7 +126,7 @@ class Scope:
         )
 
     def values_of(self, right: Right, path: str) -> frozenset[Any]:
-        """The values of a field to which the right is limited where it names any, such as a granted order."""
+        """The values of a field to which the right is limited, such as the ids of granted orders."""
         found = (
             find_required_values(reached, frozenset({path}))
             for reached in self._reached_conditions(right)
@@ -136,8 +138,8 @@ class Scope:
 
 
 def meets(condition: Condition, versioned: Versioned[Any]) -> bool:
-    """Whether an aggregate meets the condition of a scope. Others than executions have their parties alone:
-    what has none meets no condition.
+    """Whether an aggregate meets the condition of a scope. Aggregates other than executions are compared by their
+    parties only; one without parties meets no condition.
     """
     if isinstance(versioned.state, Execution):
         return matches(condition, value_in(versioned))
@@ -146,7 +148,7 @@ def meets(condition: Condition, versioned: Versioned[Any]) -> bool:
 
 
 def maker_of(versioned: Versioned[Any]) -> str | None:
-    """The actor to whom alone something belongs; None where it belongs to its parties, or to all."""
+    """The only actor that an aggregate belongs to; None where it belongs to its parties, or to all."""
     maker: str | None = getattr(versioned.state, "maker", None)
     return maker
 
@@ -156,7 +158,9 @@ def _kind(versioned: Versioned[Any]) -> str:
 
 
 def reach_of_owner(role: Role, name: str, **within: str | None) -> Reach:
-    """What a role reaches by the name that the caller has in it: of that what has all parties that are given, too."""
+    """The reach of a role: the executions with the caller's name in a field of the role, and `within` the given
+    parties.
+    """
     parts = tuple(Compare(FIELDS[path], "$in", (name,)) for path in OWNERS[role])
     own: Condition = And(parts) if len(parts) == 1 else Or(parts)
     named = [(path, party) for path, party in within.items() if party is not None]
@@ -169,12 +173,13 @@ OPERATING = Reach(NOTHING, ROLES[Role.OPERATOR])
 AUDITING = Reach(NOTHING, ROLES[Role.AUDITOR])
 """What an auditor reaches by itself. What it was granted is added when a request is admitted (`grants`)."""
 OF_NOBODY = {Role.ADMIN: WHOLE.reaches[0], Role.OPERATOR: OPERATING, Role.AUDITOR: AUDITING}
-"""What roles reach that own no executions."""
+"""The reach of each role that owns no executions."""
 
 
 class Identity(NamedTuple):
-    """What a credential says of its holder: its roles, whose executions they are for, and who it is itself.
-    `rights` narrow those of the roles; None leaves them all.
+    """The identity of a credential's holder: its roles, the parties whose executions they are for, and its own id.
+
+    `rights` narrow the rights of the roles; None leaves all of them.
     """
 
     roles: tuple[Role, ...]
@@ -185,10 +190,10 @@ class Identity(NamedTuple):
 
     @property
     def scope(self) -> Scope:
-        """What it reaches.
+        """The scope of the identity.
 
-        A customer, a provider and an assignee (by its `subject`) reach their own executions, each nothing without
-        its name; an auditor nothing but what it was granted (see `AUDITING`).
+        A customer, a provider and an assignee (by its `subject`) reach their own executions, and nothing without a
+        name. An auditor reaches only granted executions (see `AUDITING`).
         """
         reaches = [reach for role in dict.fromkeys(self.roles) for reach in self._reaches(role)]
         if self.rights is not None:
@@ -197,8 +202,8 @@ class Identity(NamedTuple):
         return Scope(tuple(reaches))
 
     def _reaches(self, role: Role) -> list[Reach]:
-        """What one role reaches. The names of assignees and workers are of the whole log: where a customer or a
-        provider is given, an assignee reaches only what is theirs as well.
+        """The reaches of one role. Two providers may give assignees the same name: where a customer or a provider is
+        given, an assignee reaches only executions of that party.
         """
         match role:
             case Role.CUSTOMER if self.customer:
@@ -215,7 +220,7 @@ class Identity(NamedTuple):
 
 
 def _alternatives(condition: Condition) -> list[tuple[tuple[str, str], ...]]:
-    """Pairs of field and value, all of one of which everything has that is somebody's by its names."""
+    """The alternatives of a condition on `NAMING` fields, each as pairs that all have to hold."""
     match condition:
         case And(parts):
             return [tuple(chain(*each)) for each in product(*map(_alternatives, parts))]

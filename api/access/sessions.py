@@ -1,4 +1,4 @@
-"""Sessions of browsers: cookies, and the codes by which a terminal lets a browser in."""
+"""Sessions of browsers: their cookies, and the one-time codes with which a terminal signs a browser in."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ CODE = "exc_"
 CODE_LASTS = timedelta(seconds=60)
 KEY, SESSION = "key/", "session/"
 MOST_PARENTS = 8
-"""Credentials that a session may hang on, each of which has to go on."""
+"""Credentials that a session may depend on, one after the other; it ends with each of them."""
 
 
 class SessionVerifier:
-    """Knows sessions by the log. One that began with a key, or by a code of another session, ends with it; `admin`
-    is what stands for the administrator's token of today.
+    """Authenticates the cookies of sessions, which are events of the log.
+
+    A session that was started with a key, or by a code of another session, ends with it. `admin` returns the
+    credential of the current administrator's token.
     """
 
     def __init__(self, load: Load, admin: Callable[[], str]) -> None:
@@ -38,15 +40,15 @@ class SessionVerifier:
         self._admin = admin
 
     def takes(self, token: bytes) -> bool:
-        """Whether it looks like the cookie of a session."""
+        """Whether a token has the form of a session's cookie, and its checksum is right."""
         return token.startswith(OF_COOKIES) and is_checked(token, OF_COOKIES)
 
     async def caller(self, token: bytes, fingerprint: str) -> Caller:
-        """Whose session it is. Raises Unauthenticated where there is none, or no more."""
+        """The holder of a session. Raises Unauthenticated where the session is unknown or has ended."""
         versioned = await self._load(f"session/{session_id(fingerprint)}")
         if versioned is None or not hmac.compare_digest(versioned.state.digest, fingerprint):
             raise Unauthenticated("This session is not known.")
-        session = _require_going_on(versioned)
+        session = _require_open(versioned)
         parents = await self._parents(session.credential)
         identity = _identity_of(session)
         return Caller(
@@ -60,9 +62,11 @@ class SessionVerifier:
         )
 
     async def _parents(self, credential: str) -> tuple[str, ...]:
-        """What a session began with, and what that began with: all of it must go on."""
+        """The credential that a session was started with, the one that that was started with, and so on: all must be
+        valid.
+        """
         if credential.startswith(SESSION):
-            parent = _require_going_on(await self._load(credential))
+            parent = _require_open(await self._load(credential))
             return credential, *await self._parents(parent.credential)
         if credential.startswith(KEY):
             require_live(await self._load(credential))
@@ -71,7 +75,7 @@ class SessionVerifier:
         return (credential,)
 
 
-def _require_going_on(versioned: Versioned[Any] | None) -> Session:
+def _require_open(versioned: Versioned[Any] | None) -> Session:
     if versioned is None:
         raise Unauthenticated("This session is not known.")
     session: Session = versioned.state
@@ -81,7 +85,7 @@ def _require_going_on(versioned: Versioned[Any] | None) -> Session:
 
 
 class OneTimeCode(NamedTuple):
-    """Who may come in by a code, once, and until when; with a credential that ends at `ends`."""
+    """The caller that a one-time code signs in, whose credential ends at `ends`."""
 
     name: str
     identity: Identity
@@ -95,7 +99,7 @@ def session_id(fingerprint: str) -> str:
 
 
 def start(access: Authenticator, who: OneTimeCode, cookie: bytes, lasts: timedelta) -> StartSession:
-    """The command that lets a browser in which has this cookie, for as long as it lasts at most."""
+    """The command that starts a session with a cookie, which lasts at most `lasts`, and no longer than its credential."""
     ends = datetime.now(UTC) + lasts
     identity = who.identity
     return StartSession(
@@ -112,17 +116,17 @@ def start(access: Authenticator, who: OneTimeCode, cookie: bytes, lasts: timedel
 
 
 def of_caller(access: Authenticator, caller: Caller) -> OneTimeCode:
-    """Who a session of a caller is.
+    """The holder of a session that a caller starts.
 
     Raises:
-        Unauthenticated: it has no roles of its own.
-        Forbidden: it is a session itself, that began with another, and so on, too many times.
+        Unauthenticated: the caller has no identity.
+        Forbidden: the caller's session depends on `MOST_PARENTS` credentials already.
     """
     if caller.identity is None:
         raise Unauthenticated
     if len(caller.parents) >= MOST_PARENTS:
         raise Forbidden(
-            "A session that began with so many others, one after the other, lets none in."
+            "This session was started by a code of another one, that one by another, and so on: sign in with a key."
         )
     credential = caller.credential
     if credential == access.admin.credential:
@@ -131,7 +135,7 @@ def of_caller(access: Authenticator, caller: Caller) -> OneTimeCode:
 
 
 def new_code(access: Authenticator, who: OneTimeCode) -> tuple[str, datetime]:
-    """A code by which somebody may come in once within a minute, and when it ends."""
+    """Make a code that signs a browser in once, within `CODE_LASTS`. Return the code and the time of its end."""
     until = datetime.now(UTC) + CODE_LASTS
     identity = who.identity
     payload = orjson.dumps(
@@ -153,7 +157,7 @@ def new_code(access: Authenticator, who: OneTimeCode) -> tuple[str, datetime]:
 
 
 def read_code(access: Authenticator, code: str) -> OneTimeCode:
-    """Who may come in by a code. Raises Unauthenticated where it is none, or too old."""
+    """The holder of a code. Raises Unauthenticated where the code is not valid, or has expired."""
     text, _, signature = code.removeprefix(CODE).rpartition(".")
     try:
         payload = urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -161,16 +165,16 @@ def read_code(access: Authenticator, code: str) -> OneTimeCode:
         payload = b""
     if not hmac.compare_digest(signature.encode(), _signature(access, payload).encode()):
         raise Unauthenticated("This code is not valid.")
-    said = orjson.loads(payload)
-    if parse_time(said["until"]) <= datetime.now(UTC):
+    fields = orjson.loads(payload)
+    if parse_time(fields["until"]) <= datetime.now(UTC):
         raise Unauthenticated("This code has expired: a new one is good for a minute.")
-    ends = said["ends"] and parse_time(said["ends"])
-    return OneTimeCode(said["name"], _identity(said), said["credential"], ends)
+    ends = fields["ends"] and parse_time(fields["ends"])
+    return OneTimeCode(fields["name"], _identity(fields), fields["credential"], ends)
 
 
 def cookie_of_code(access: Authenticator, code: str) -> bytes:
-    """The one cookie that a code leads to, so that it lets in once. It follows from the signature, as what is
-    signed may be written in several ways.
+    """The only cookie that a code leads to, so that the code can be used once. It is derived from the signature, as
+    base64url allows several texts of one payload.
     """
     signature = code.rpartition(".")[2]
     return with_checksum(
@@ -182,13 +186,13 @@ def _signature(access: Authenticator, payload: bytes) -> str:
     return access.fingerprint(b"code " + payload)
 
 
-def _identity(said: dict[str, Any]) -> Identity:
-    rights = said["rights"]
+def _identity(fields: dict[str, Any]) -> Identity:
+    rights = fields["rights"]
     return Identity(
-        tuple(Role(role) for role in said["roles"]),
-        said["customer"],
-        said["provider"],
-        said["subject"],
+        tuple(Role(role) for role in fields["roles"]),
+        fields["customer"],
+        fields["provider"],
+        fields["subject"],
         None if rights is None else frozenset(Right).intersection(rights),
     )
 

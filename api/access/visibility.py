@@ -1,4 +1,4 @@
-"""Decides whether a caller sees something: what is outside of its scope is answered as what does not exist."""
+"""Checks whether a caller may see an aggregate: one outside of its scope is answered as if it did not exist."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from projections.query.ast import Condition
 from projections.query.matcher import parties_suffice
 
 CACHED = 100_000
-"""Pairs of a scope and an execution that it reaches, which are remembered: the parties of an execution never change."""
+"""Cached pairs of a scope and an execution that it reaches; they stay valid, as an execution's parties never change."""
 EXECUTION = "execution/"
 Load = Callable[[str], Awaitable[Versioned[Any] | None]]
 PartiesOf = Callable[[str], Awaitable[Parties | None]]
 
 
 class Visibility:
-    """Checks single aggregates against scopes. `load` reads the state of a stream, `parties_of` whose it is.
+    """Checks single aggregates against scopes. `load` reads the state of a stream, `parties_of` only its parties.
 
-    A scope of parties alone is checked by the first event of an execution, so what belongs to others takes as long
-    as what does not exist, however large it is. That something is reached is remembered, that it is not never is.
+    A scope that depends only on parties is checked by the first event of an execution, so that an execution of others
+    is refused in the same time as one that does not exist, whatever its size. Only positive results are cached.
     """
 
     def __init__(self, load: Load, parties_of: PartiesOf) -> None:
@@ -37,29 +37,30 @@ class Visibility:
         self._reached: LruCache[tuple[Condition, str], bool] = LruCache(CACHED)
 
     def needs_look(self, caller: Caller, right: Right, stream: str) -> bool:
-        """Whether a command to an execution must wait until its parties are known: the writer would read all of it
-        before it refuses. Where the scope is of more than parties, the writer alone can tell.
+        """Whether the parties of an execution must be read before a command to it: the writer would load the whole state
+        before it refuses. Where the scope depends on more than parties, only the writer can check it.
         """
         if not (stream.startswith(EXECUTION) and _is_of_parties(caller, right)):
             return False
         return not self._reached.get((caller.scope.condition(right), stream))
 
     def remember_created(self, caller: Caller, right: Right, stream: str) -> None:
-        """Remember that the caller reaches what it has created."""
+        """Cache that a caller reaches an aggregate that it has created."""
         if _is_of_parties(caller, right):
-            self._remember(caller.scope.condition(right), stream)
+            self._cache_reached(caller.scope.condition(right), stream)
 
     async def require_for_command(self, caller: Caller, right: Right, stream: str) -> None:
-        """`require` where a command must wait for it; the writer checks the rest."""
+        """Check the parties of a stream before a command, where `needs_look`; the writer checks everything else."""
         if self.needs_look(caller, right, stream):
             await self.require(caller, right, stream)
 
     async def require(self, caller: Caller, right: Right, stream: str) -> None:
-        """Let a caller do something with a stream.
+        """Check that a caller has a right for a stream.
 
         Raises:
-            NotFound: the caller has not the right for it, or there is none.
-            Damaged: it cannot be read, and belongs to the caller.
+            NotFound: there is no such stream, or it is not in the caller's scope.
+            Forbidden: the caller may see the stream, but has not the right for it.
+            Damaged: the stream cannot be read, and is in the caller's scope.
         """
         permits = caller.permits(right)
         if permits is None:
@@ -76,25 +77,25 @@ class Visibility:
         if versioned is None or not permits(versioned):
             raise NotFound.of(stream)
         if maker_of(versioned) is None and parties_suffice(condition):
-            self._remember(condition, stream)
+            self._cache_reached(condition, stream)
 
     async def _read_checked_state(
         self, caller: Caller, right: Right, stream: str
     ) -> Versioned[Any] | None:
-        """What the scope is checked on: the state, or no more of it than whose it is, where that tells."""
+        """The state that the scope is checked on, or a placeholder with its parties, where they suffice."""
         if stream.startswith(EXECUTION) and _is_of_parties(caller, right):
-            with suppress(Damaged):  # other events may still say whose it is
+            with suppress(Damaged):  # other events may still name the parties
                 parties = await self._parties_of(stream)
                 return parties and placeholder_of_parties(parties)
         return await self._load(stream)
 
-    def _remember(self, condition: Condition, stream: str) -> None:
+    def _cache_reached(self, condition: Condition, stream: str) -> None:
         self._reached.put((condition, stream), True)
         self._reached.trim()
 
 
 def _is_of_parties(caller: Caller, right: Right) -> bool:
-    """Whether the parties of an execution tell what the caller may do with it, and what it may see of it."""
+    """Whether a right of the caller, and its right to read, depend only on the parties of an execution."""
     scope = caller.scope
     return not scope.is_unlimited(right) and all(
         parties_suffice(scope.condition(each)) for each in (right, Right.READ_EXECUTIONS)
@@ -102,10 +103,10 @@ def _is_of_parties(caller: Caller, right: Right) -> bool:
 
 
 def owns(caller: Caller, right: Right, damaged: Damaged) -> bool:
-    """Whether what is damaged is a caller's. What is not is answered as what does not exist.
+    """Whether a damaged aggregate is in the caller's scope. One that is not is answered as if it did not exist.
 
     Raises:
-        Forbidden: the caller may see it, but has not the right for it.
+        Forbidden: the caller may see the aggregate, but has not the right for it.
     """
     permits = caller.permits(right)
     return permits is None or permits(placeholder_of(damaged))

@@ -1,4 +1,4 @@
-"""Makes the verifiers of tokens that the settings ask for."""
+"""Makes the verifiers of JSON Web Tokens from the settings."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ ALLOW = f"{PREFIX}JWT_ALLOW"
 
 
 def verifiers(settings: Settings) -> tuple[JwtVerifier, ...]:
-    """The verifier of JSON Web Tokens; none where no key is set.
+    """The verifier of JSON Web Tokens; empty where no key is set.
 
     Raises:
-        SetupError: a key cannot be one, or it is not said who makes tokens, and for whom.
+        SetupError: a key is not usable, or the issuer or audience of tokens is not set.
     """
     keys = tuple(_keys(settings))
     if not keys:
         return ()
     if settings.jwt_issuer is None or settings.jwt_audience is None:
         raise SetupError(
-            f"{PREFIX}JWT_ISSUER and {PREFIX}JWT_AUDIENCE are needed with a key of tokens: else those "
-            "that are made for others would be taken here"
+            f"{PREFIX}JWT_ISSUER and {PREFIX}JWT_AUDIENCE are needed with a key of tokens: else tokens "
+            "for other services would be accepted here"
         )
-    of_whom = settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway
-    expected = TokenRequirements(*of_whom, settings.log, named=settings.logs is not None)
+    required = settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway
+    expected = TokenRequirements(*required, settings.log, named=settings.logs is not None)
     return (JwtVerifier(keys, expected),)
 
 

@@ -16,18 +16,18 @@ from workers.outbound.fetch import FetchFailed
 CACHED_FOR = 3_600.0
 """Seconds after which the set is read again: so soon a key that was withdrawn opens nothing new."""
 FLOOR = 30.0
-"""Seconds between two reads because of an id that is not in the set: anyone may make one up."""
+"""Seconds between two reads because of an unknown key id, as anybody may make up an id."""
 LARGEST = 256 * 1024
-"""Bytes of a set."""
+"""Bytes of the largest document that is read."""
 MOST = 100
-"""Keys of a set."""
+"""Keys of a document that are used."""
 
 log = structlog.get_logger()
 Fetch = Callable[[], Awaitable[bytes]]
 
 
 class KeySet:
-    """Keys by their ids. `fetch` reads the document; while it fails, the keys that were read last go on."""
+    """The keys of a JSON Web Key Set, read by `fetch`. While `fetch` fails, the keys that were read last are used."""
 
     def __init__(self, fetch: Fetch, steady: Callable[[], float] = monotonic) -> None:
         self._fetch = fetch
@@ -37,16 +37,16 @@ class KeySet:
         self._reading = asyncio.Lock()
 
     async def find(self, algorithm: str, kid: str | None) -> Sequence[SigningKey]:
-        """The keys that a token may be signed by: the one with its id; without an id any of the algorithm.
+        """The keys that may have signed a token: by its key id, or without an id all keys of the algorithm.
 
         Raises:
-            Overloaded: no key could be read yet.
+            Overloaded: no keys could be read so far.
         """
         if self._steady() - self._read_at > CACHED_FOR or not self._fitting(algorithm, kid):
             await self._read()
-        return self._fitting(algorithm, kid)
+        return self._matching(algorithm, kid)
 
-    def _fitting(self, algorithm: str, kid: str | None) -> list[SigningKey]:
+    def _matching(self, algorithm: str, kid: str | None) -> list[SigningKey]:
         return [
             key
             for key in self._keys
@@ -54,13 +54,13 @@ class KeySet:
         ]
 
     async def _read(self) -> None:
-        asked = self._steady()
-        async with self._reading:  # who waits for it has what it read
-            if self._fetch_tried_at < asked and asked - self._fetch_tried_at >= FLOOR:
-                self._fetch_tried_at = asked
+        requested_at = self._steady()
+        async with self._reading:  # a caller that has waited uses the keys that were read meanwhile
+            if self._fetch_tried_at < requested_at and requested_at - self._fetch_tried_at >= FLOOR:
+                self._fetch_tried_at = requested_at
                 try:
                     self._keys = _keys_of(await self._fetch())
-                    self._read_at = asked
+                    self._read_at = requested_at
                 except FetchFailed as error:
                     log.warning("the keys of tokens cannot be read", reason=str(error))
         if not self._keys:
@@ -68,7 +68,7 @@ class KeySet:
 
 
 def _keys_of(body: bytes) -> tuple[SigningKey, ...]:
-    """The keys in a document. Raises FetchFailed where it is no set of keys."""
+    """The keys in a document. Raises FetchFailed where the document is no set of keys, or has no usable key."""
     try:
         listed = orjson.loads(body)["keys"]
         found = [of_jwk(document) for document in listed[:MOST]]

@@ -1,4 +1,4 @@
-"""The keys by which tokens are signed. Each has one algorithm, which follows from the key and never from a token."""
+"""The keys that tokens are signed by. Each key has one algorithm, which is derived from the key, never from a token."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SHORTEST_RSA = 2_048
 
 
 class UnfitKey(ValueError):
-    """A key that no token can be checked by; the message says why."""
+    """A key cannot verify tokens; the message says why."""
 
 
 class SigningKey(NamedTuple):
-    """A key, the one algorithm that it is for, and its id where it has one."""
+    """A key, its algorithm, and its id if it has one."""
 
     algorithm: str
     key: Any
@@ -30,34 +30,34 @@ class SigningKey(NamedTuple):
 
 
 class SigningKeys(Protocol):
-    """The keys of one place."""
+    """A source of keys."""
 
     async def find(self, algorithm: str, kid: str | None) -> Sequence[SigningKey]:
-        """Those that a token with this header may be signed by. Raises Overloaded where they are not at hand."""
+        """The keys that may have signed a token with this header. Raises Overloaded where they are unavailable."""
         ...
 
 
 class FixedKeys:
-    """Keys that are known from the start: an id in a token says nothing about them."""
+    """Keys from the settings, which have no ids."""
 
     def __init__(self, *keys: SigningKey) -> None:
         self._keys = keys
 
     async def find(self, algorithm: str, kid: str | None) -> Sequence[SigningKey]:
-        """Those of the algorithm."""
+        """The keys of the algorithm."""
         return [key for key in self._keys if key.algorithm == algorithm]
 
 
 def of_secret(secret: str) -> SigningKey:
-    """A secret that signs and checks, HS256."""
+    """Make a key of a shared secret (HS256)."""
     return SigningKey("HS256", secret.encode())
 
 
 def of_pem(text: bytes) -> SigningKey:
-    """A public key: RSA of at least 2048 bits (RS256), P-256 (ES256) or Ed25519 (EdDSA).
+    """Make a key of a public key in PEM: RSA of at least 2048 bits (RS256), P-256 (ES256) or Ed25519 (EdDSA).
 
     Raises:
-        UnfitKey: it is none of these.
+        UnfitKey: the text has no such key.
     """
     try:
         key = load_pem_public_key(text)
@@ -67,7 +67,7 @@ def of_pem(text: bytes) -> SigningKey:
 
 
 def of_jwk(document: dict[str, Any]) -> SigningKey | None:
-    """A key of a set of JSON Web Keys; None for one that is for something else."""
+    """Make a key of a JSON Web Key; None where the key is not for verifying tokens."""
     if document.get("use", "sig") != "sig" or document.get("kty") == "oct":
         return None
     try:
@@ -82,7 +82,7 @@ def of_jwk(document: dict[str, Any]) -> SigningKey | None:
 
 
 def algorithm_of(key: object) -> str:
-    """The algorithm of a public key. Raises UnfitKey for one that we take no tokens by."""
+    """The algorithm of a public key. Raises UnfitKey where no algorithm for such a key is accepted."""
     match key:
         case RSAPublicKey() if key.key_size >= SHORTEST_RSA:
             return "RS256"

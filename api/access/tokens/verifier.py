@@ -1,4 +1,4 @@
-"""Verifies JSON Web Tokens (RFC 7519, RFC 8725): the signature, the maker, the audience and the times."""
+"""Verifies JSON Web Tokens (RFC 7519, RFC 8725): the signature, the issuer, the audience and the times."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from domain.types import ID
 
 ALGORITHMS = frozenset({"HS256", "RS256", "ES256", "EdDSA"})
 FOREIGN = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
-"""Members of a header that would bring a key along, or ask for what we do not know."""
+"""Members of a header that carry a key, or demand extensions that are not supported."""
 REQUIRED = ["sub", "exp", "iss", "aud"]
 SUBJECT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")
-"""Text that can be written: with half of a surrogate pair nothing that names its holder could be recorded."""
+"""A subject that can be stored: one line, and no half of a surrogate pair, which UTF-8 cannot encode."""
 PARTY = re.compile(ID)
 END_OF_TIME = 253_402_300_799
-"""Seconds: a token that ends later ends with the year 9999."""
+"""The end of the year 9999, in seconds since the epoch: the latest end of a token."""
 REASONS: tuple[tuple[type[PyJWTError], str], ...] = (
     (ExpiredSignatureError, "This token has expired."),
     (ImmatureSignatureError, "This token is not valid yet."),
@@ -42,8 +42,10 @@ REASONS: tuple[tuple[type[PyJWTError], str], ...] = (
 
 
 class TokenRequirements(NamedTuple):
-    """What a token has to say: who made it, for whom, and by how many seconds clocks may differ. Where it names `logs`
-    this `log` must be one of them; where that is `named`, as others are served beside it, it must name some.
+    """The claims that a token must have: the issuer and the audience; `leeway` are seconds by which clocks may differ.
+
+    Where a token has the claim `logs`, it must name `log`. With `named`, as other logs are served, too, a token must
+    have the claim.
     """
 
     issuer: str
@@ -54,22 +56,23 @@ class TokenRequirements(NamedTuple):
 
 
 class JwtVerifier:
-    """Knows callers by tokens that were signed by one of some keys."""
+    """Authenticates JSON Web Tokens by the keys of several sources."""
 
     def __init__(self, keys: Sequence[SigningKeys], expected: TokenRequirements) -> None:
         self._keys = keys
         self._expected = expected
 
     def takes(self, token: bytes) -> bool:
-        """Whether it has the form of a signed token: three parts, of which the first is a JSON object."""
+        """Whether a token has the form of a signed token: three parts, the first of which is a JSON object."""
         return token.startswith(b"ey") and token.count(b".") == 2
 
     async def caller(self, token: bytes, fingerprint: str) -> Caller:
-        """Whose token it is.
+        """The holder of a token.
 
         Raises:
-            Unauthenticated: it is not signed by one of the keys, not for us, too old, or says not who.
-            Overloaded: the keys are not at hand.
+            Unauthenticated: the token is not signed by a known key, is for another service, has expired, or has no
+                subject.
+            Overloaded: the keys are unavailable.
         """
         algorithm, kid = _header(token)
         for keys in self._keys:
@@ -81,7 +84,7 @@ class JwtVerifier:
         raise Unauthenticated("This token is signed by no key that is known here.")
 
     def _claims(self, token: bytes, key: SigningKey) -> dict[str, Any] | None:
-        """What a token says; None where another key has signed it."""
+        """The verified claims of a token; None where another key has signed it."""
         expected = self._expected
         try:
             return dict(
@@ -98,17 +101,17 @@ class JwtVerifier:
         except jwt.InvalidSignatureError:
             return None
         except PyJWTError as error:
-            said = (text for kind, text in REASONS if isinstance(error, kind))
-            raise Unauthenticated(next(said, "This token is not valid.")) from None
+            reasons = (text for kind, text in REASONS if isinstance(error, kind))
+            raise Unauthenticated(next(reasons, "This token is not valid.")) from None
         except (ValueError, TypeError, OverflowError, RecursionError):
             raise Unauthenticated("This token is not valid.") from None
 
 
 def _header(token: bytes) -> tuple[str, str | None]:
-    """Algorithm and id of the key that a token names.
+    """The algorithm and the key id in the header of a token.
 
     Raises:
-        Unauthenticated: it is no token, names another algorithm, or brings a key along.
+        Unauthenticated: the text is no token, names another algorithm, or carries a key.
     """
     try:
         header = jwt.get_unverified_header(token)
@@ -123,7 +126,7 @@ def _header(token: bytes) -> tuple[str, str | None]:
 
 
 def _require_log(claims: Mapping[str, Any], expected: TokenRequirements) -> None:
-    """Raises Unauthenticated where a token is for other logs, or has to say for which ones and does not."""
+    """Raises Unauthenticated where a token is for other logs, or must name its logs and does not."""
     claimed = claims.get("logs")
     if not expected.named and (claimed is None or expected.log is None):
         return
@@ -153,7 +156,7 @@ def _caller_of(claims: Mapping[str, Any], fingerprint: str, leeway: int) -> Call
 
 
 def _roles(claimed: object) -> list[Role]:
-    """The roles that a token claims and that there are, the one with most rights first."""
+    """The known roles among those that a token claims, in the order of `Role`."""
     names = [claimed] if isinstance(claimed, str) else claimed
     found = [role for role in Role if isinstance(names, list) and role.value in names]
     if not found:
@@ -162,8 +165,8 @@ def _roles(claimed: object) -> list[Role]:
 
 
 def _party(claims: Mapping[str, Any], role: Role, roles: Container[Role]) -> str | None:
-    """The customer or the provider that a token names: with the role of that name it must, and where it is there
-    it narrows what an assignee reaches. For other roles it says nothing.
+    """The customer or the provider in the claims: required with the role of the same name, and optional for an
+    assignee, whose reach it narrows. For other roles it is ignored.
     """
     party = claims.get(role.value)
     if role not in roles and (party is None or Role.ASSIGNEE not in roles):

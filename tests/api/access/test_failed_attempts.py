@@ -80,7 +80,7 @@ async def test_memory_for_addresses_is_bounded() -> None:
         address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
         await spent(attempts, address, 1)
     assert len(attempts._spent) == MOST_ADDRESSES
-    assert not attempts._under_way
+    assert not attempts._running
     assert not attempts._waiting
     await succeed(attempts, "10.0.0.0")
     await retry_after(attempts, "10.0.39.100")
