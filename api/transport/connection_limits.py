@@ -1,4 +1,4 @@
-"""How many connections there may be, and how much of the server a stranger may keep, and for how long.
+"""Limits the connections of a server, and the memory and time that strangers may take.
 
 A stranger is a connection that has shown no valid token yet. Strangers never take the last descriptor:
 where there is no slot for a new connection, one that waits for its next request gives way, strangers
@@ -21,46 +21,48 @@ from api.telemetry.metrics import CONNECTIONS_CUT
 from domain.errors import DomainError, Overloaded
 
 HEAD_TIMEOUT = 10.0
-"""Seconds for the head of a request, from when the connection is free for it."""
+"""Seconds for the head of a request, from the end of the answer before."""
 BODY_TIMEOUT = 30.0
-"""Seconds for its body, and one more for each `SLOWEST_BODY` bytes."""
+"""Seconds for the body of a request, and one more for each `SLOWEST_BODY` bytes."""
 SLOWEST_BODY = 4 * 1024
+"""Bytes a second: the slowest rate of a long body."""
 UNREAD_TIMEOUT = 30.0
-"""Seconds that a stranger may leave an answer unread."""
+"""Seconds that a stranger may leave a part of an answer unread."""
 HTTP_BYTES = 8 * 1024
 """Bytes that HTTP costs a connection, once it has begun; before, it is a tenth of that."""
 MOST_HELD = 4 * 1024 * 1024
 """Bytes that strangers may keep here, all together: HTTP, heads that are incomplete, unread answers."""
 BESIDE_STREAMS = 1_000
-"""Connections that are no streams."""
+"""Connections that are allowed beside streams."""
 SWEEP = 1.0
+"""Seconds between two looks for connections that are too slow."""
 TRIES = 3
-"""How many connections are looked at to find one that has sent nothing."""
+"""Idle connections that are examined to find one that has sent nothing."""
 FULL = "There are as many connections here as there can be; come back after the seconds in Retry-After."
 
 
 class Peer(Protocol):
-    """A connection as this file sees it."""
+    """A connection, as the limits need it."""
 
     known: bool
-    """Whether it has shown a valid token."""
+    """Whether the connection has sent a valid token."""
     counted: bool
     """Whether it has a slot."""
     paused: bool
-    """Whether it has yet to read a part of an answer."""
+    """Whether the client has not read a part of an answer yet."""
     host: str
-    """The address that it comes from, where that counts."""
+    """The address of the client, where connections are limited by address."""
     transport: asyncio.Transport
 
     def too_slow(self) -> None:
-        """Say that it was too slow, and end it."""
+        """Answer that the request was too slow, and close the connection."""
 
 
 class ConnectionLimits:
-    """The connections of one server, in the states that cost something while nothing is done for them.
+    """The connections of one server, by the states in which they take resources while the server waits for them.
 
-    idle: its next request is not here yet, or it is hung up on; receiving: its body is not here yet;
-    holding: it keeps something, and is a stranger.
+    idle: the connection waits for its next request, or for its close; receiving: the body is not complete yet;
+    holding: a stranger that takes memory.
     """
 
     def __init__(self, most: int, per_address: int | None = None) -> None:
@@ -86,7 +88,7 @@ class ConnectionLimits:
         self.open += 1
         self._addresses[peer.host] += 1
         peer.counted = True
-        self._wait(peer)
+        self._note_idle(peer)
         return None
 
     def replace(self, newcomer: Peer, peer: Peer) -> None:
@@ -96,29 +98,31 @@ class ConnectionLimits:
         self._idle_strangers[peer] = self._idle_strangers.pop(newcomer)
 
     def wait(self, peer: Peer) -> None:
-        """It is free for its next request."""
-        self._wait(peer)
+        """Start the time limit for the head of the next request."""
+        self._note_idle(peer)
         if not peer.known:
             self.hold(peer, HTTP_BYTES)
 
     def begin(self, peer: Peer) -> None:
-        """The head of a request is here."""
+        """End the time limit of a head, which is complete."""
         if self._idle_strangers.pop(peer, None) is None:
             self._idle.pop(peer, None)
         if not peer.paused and peer in self._holding:
             self.release(peer)
 
     def receive(self, peer: Peer, size: int) -> None:
-        """So many bytes of its body are here, and more will come."""
+        """Note `size` more bytes of a body that is not complete yet."""
         since, before = self._receiving.get(peer, (_now(), 0))
         self._receiving[peer] = since, before + size
 
     def note_received(self, peer: Peer) -> None:
-        """Its body is here, or is not waited for any more."""
+        """End the time limit of a body, which is complete or not needed any more."""
         self._receiving.pop(peer, None)
 
     def hold(self, peer: Peer, size: int) -> None:
-        """A stranger keeps so many more bytes here: who has kept some longest makes room for them."""
+        """Count `size` more bytes of memory of a stranger. Beyond the limit, the strangers that have held memory longest
+        are cut.
+        """
         since, before = self._holding.get(peer, (_now(), 0))
         self._holding[peer] = since, before + size
         self.held_bytes += size
@@ -130,7 +134,7 @@ class ConnectionLimits:
         self.held_bytes -= self._holding.pop(peer, (0, 0))[1]
 
     def forget(self, peer: Peer) -> None:
-        """It is gone. To be called once or more."""
+        """Remove a closed connection. May be called more than once."""
         self.begin(peer)
         self.note_received(peer)
         self.release(peer)
@@ -145,7 +149,7 @@ class ConnectionLimits:
         if not self._addresses[host]:
             del self._addresses[host]
 
-    def _wait(self, peer: Peer) -> None:
+    def _note_idle(self, peer: Peer) -> None:
         idle = self._idle if peer.known else self._idle_strangers
         idle[peer] = _now()
         if not self._sweeping:
@@ -153,7 +157,7 @@ class ConnectionLimits:
             asyncio.get_running_loop().call_later(SWEEP, self._sweep)
 
     def _make_room(self) -> bool:
-        """Whether a connection has given way: of strangers first."""
+        """Cut an idle or unread connection, strangers first. Return whether there was one."""
         if self._evict(self._idle_strangers):
             return True
         if self._holding:
@@ -162,12 +166,14 @@ class ConnectionLimits:
         return self._evict(self._idle)
 
     def _evict(self, idle: dict[Peer, float]) -> bool:
-        """End the oldest, or one near to it that has sent nothing; whether there was one."""
+        """Cut the connection that has been idle longest, if possible one that has sent nothing. Return whether there was
+        one.
+        """
         for _ in range(min(TRIES, len(idle))):
             peer = next(iter(idle))
             if peer in self._holding or not _has_sent(peer.transport):
                 break
-            idle[peer] = idle.pop(peer)  # its request is read next
+            idle[peer] = idle.pop(peer)  # it has sent a request, which is read next
         if idle:
             self._cut(next(iter(idle)), "idle")
             return True
@@ -210,14 +216,14 @@ def _now() -> float:
 
 
 def _has_sent(transport: asyncio.Transport) -> bool:
-    """Whether there is something to read from it."""
+    """Whether bytes of the client wait to be read."""
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
 def _before(idle: dict[Peer, float], time: float) -> list[Peer]:
-    """Those that wait since then or longer, who come first."""
+    """The connections that have been idle since `time` or longer; `idle` is in this order."""
     found = []
     for peer, since in idle.items():
         if since > time:
@@ -227,7 +233,7 @@ def _before(idle: dict[Peer, float], time: float) -> list[Peer]:
 
 
 class LimitedState(ServerState):
-    """What uvicorn's protocols share, and the limits besides."""
+    """The state that the protocols of uvicorn share, with the connection limits."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
@@ -235,12 +241,12 @@ class LimitedState(ServerState):
 
 
 def backlog() -> int:
-    """How many connections the kernel may keep for us, which all may come at once."""
+    """The number of connections that may wait in the kernel to be accepted."""
     return max(16, min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
 
 
 def limits_of_process(settings: Settings) -> ConnectionLimits:
-    """The limits that leave the database, files and a burst of new connections their descriptors."""
+    """The connection limits of a process, which reserve descriptors for the database, files and new connections."""
     reserve = backlog() + 64 + 3 * settings.database_connections
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     most = min(descriptors - reserve, settings.stream_limit + BESIDE_STREAMS)

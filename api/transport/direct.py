@@ -1,8 +1,7 @@
-"""HTTP whose commands are answered in the protocol itself: no ASGI scope, no task, one write.
+"""HTTP that answers commands in the protocol itself: the fast path, without ASGI and a task, in one write.
 
-It costs half of what the way through ASGI costs. A message takes the short way only where its body comes
-with its head or right behind it, on a connection on which nothing else is under way; else it goes on as
-any other, so every limit and every time-out holds.
+The fast path takes half of the time of ASGI. A request takes it only if its body arrives with its head or within
+`BODY_TIMEOUT`, on a connection with no other request; any other goes through ASGI, so all limits and time-outs hold.
 """
 
 from __future__ import annotations
@@ -19,35 +18,35 @@ from api.transport.http_answer import header_lines, whole_answer
 from api.transport.protocols import HttpProtocol
 
 BODY_TIMEOUT = 1.0
-"""Seconds after its head in which a body must have come."""
+"""Seconds after the head in which the body must have arrived."""
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Exchange(Protocol):
-    """A request that can be answered at once or later, without anybody waiting for it."""
+    """A request that calls back with its response, so that no task has to wait."""
 
     def run(self, body: bytes, send: Callable[[Response], None]) -> None:
-        """Carry it out; `send` is called once with the response, now or later."""
+        """Execute the request; `send` is called once with the response, now or later."""
 
 
 class DirectPath(Protocol):
-    """Knows which requests take the short way."""
+    """Finds the requests that take the fast path."""
 
     def find(
         self, method: bytes, url: bytes, headers: Headers, client: tuple[str, int] | None
     ) -> Exchange | None:
-        """The exchange of a request with this head, from an address; None sends it through ASGI."""
+        """The exchange of a request with this head from a client; None where the request goes through ASGI."""
 
 
 class _Event:
-    """What uvicorn sets when a connection is lost; nothing here waits for it."""
+    """The event that uvicorn sets when a connection is lost; on the fast path nothing waits for it."""
 
     def set(self) -> None:
         pass
 
 
 class DirectCycle:
-    """What uvicorn must know of a request that is under way beside it: whether it is answered."""
+    """The cycle that uvicorn expects of a running request: shows whether the request is answered."""
 
     __slots__ = (
         "disconnected",
@@ -71,7 +70,7 @@ _EVENT = _Event()
 
 
 class DirectHttpProtocol(HttpProtocol):
-    """`HttpProtocol` with a short way for what `direct` finds."""
+    """`HttpProtocol` with a fast path for the requests that `direct` finds."""
 
     def __init__(self, *given: Any, direct: DirectPath, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -104,7 +103,7 @@ class DirectHttpProtocol(HttpProtocol):
             super().on_message_complete()
             return
         exchange = self._exchange
-        self._leave_short_way()
+        self._leave_fast_path()
         self.limits.begin(self)
         cycle: Any = DirectCycle(self.scope)
         self.cycle = cycle
@@ -113,22 +112,22 @@ class DirectHttpProtocol(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._exchange is not None and self._late is None:
-            self._late = self.loop.call_later(BODY_TIMEOUT, self._go_usual_way)
+            self._late = self.loop.call_later(BODY_TIMEOUT, self._continue_by_asgi)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave_short_way()
+        self._leave_fast_path()
         super().connection_lost(exc)
 
-    def _leave_short_way(self) -> None:
+    def _leave_fast_path(self) -> None:
         self._exchange = None
         if self._late is not None:
             self._late.cancel()
             self._late = None
 
-    def _go_usual_way(self) -> None:
-        """The body is late: go on through ASGI, with its time-outs."""
+    def _continue_by_asgi(self) -> None:
+        """Continue through ASGI, with its time-outs, as the body is late."""
         body = self._body
-        self._leave_short_way()
+        self._leave_fast_path()
         if self.transport.is_closing():
             return
         super().on_headers_complete()
@@ -139,7 +138,7 @@ class DirectHttpProtocol(HttpProtocol):
     @property
     def _idle(self) -> bool:
         cycle = self.cycle
-        return (cycle is None or cycle.response_complete) and not self.pipeline  # type: ignore[redundant-expr]  # there is none before the first head
+        return (cycle is None or cycle.response_complete) and not self.pipeline  # type: ignore[redundant-expr]  # None before the first head
 
     def _respond(self, cycle: DirectCycle, response: Response) -> None:
         cycle.response_complete = True
@@ -156,7 +155,7 @@ class DirectHttpProtocol(HttpProtocol):
             self.transport.close()
 
     def _default_headers(self) -> bytes:
-        """Those of all responses; uvicorn makes a new list each second."""
+        """The header lines of all responses; uvicorn makes a new list of headers each second."""
         headers, rendered = self._rendered
         if headers is not self.server_state.default_headers:
             headers = self.server_state.default_headers

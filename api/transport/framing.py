@@ -1,40 +1,40 @@
-"""What a message may bring besides its body: a limit on the bytes, and trailers that are read and ignored.
+"""Limits the bytes of a message that are no body, and ignores trailers.
 
-HTTP lets a client surround chunks with extensions and follow them with trailers (RFC 9112, 7.1), both
-without end, and before anybody has asked who it is.
+HTTP allows extensions of chunks and trailers after them (RFC 9112, 7.1), both of any length, and a client sends them
+before it is authenticated.
 """
 
 from __future__ import annotations
 
 LONGEST_HEAD = 64 * 1024
-"""The most bytes of a message that are no body: its head, and what surrounds chunks and follows them."""
+"""Bytes of a message that are no body, at most: the head, the framing of chunks and trailers."""
 EARNED = 16
-"""What a byte of a body earns for its framing: chunks of a single byte are allowed, if unwise."""
+"""Bytes of framing that each byte of a body allows in addition, so that chunks of a single byte are accepted."""
 
 
 class FramingBudget:
-    """The bytes that one message may still bring besides its body."""
+    """The bytes of one message that may still come besides its body."""
 
     __slots__ = ("_remaining", "body")
 
     def __init__(self) -> None:
         self._remaining = LONGEST_HEAD
         self.body = 0
-        """How many bytes of bodies have come on this connection."""
+        """Bytes of bodies that were received on this connection."""
 
     def begin(self) -> None:
-        """Another message begins."""
+        """Begin another message."""
         self._remaining = LONGEST_HEAD
 
     def spend(self, size: int, body: int) -> bool:
-        """So many bytes have come, so many of them of the body; whether that is too much framing."""
+        """Count `size` received bytes, of which `body` are of the body. Return whether there is too much framing."""
         remaining = self._remaining + EARNED * body - (size - body)
         self._remaining = min(remaining, LONGEST_HEAD)
         return remaining < 0
 
 
 class Ignored(list[tuple[bytes, bytes]]):
-    """Takes the fields after a body, none of which means anything here, and keeps none."""
+    """A list that drops the trailers appended to it, as no trailer is used."""
 
     def append(self, field: tuple[bytes, bytes]) -> None:
         pass

@@ -1,7 +1,7 @@
-"""Closes the connection of a client that still sends (RFC 9112, 9.6).
+"""Closes the connection of a client that is still sending (RFC 9112, 9.6).
 
-To close at once would answer what still comes with a reset, and that may destroy the answer before the
-client has read it: who sends a body that is too large would only see a broken connection.
+Closing at once would answer further bytes with a reset, which may destroy the answer before the client has read it: a
+client that sends too large a body would only see a broken connection.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 
 SECONDS = 5.0
+"""Seconds for the client to read the answer, before the connection is closed."""
 MOST_BYTES = 32 * 1024 * 1024
+"""Bytes of the client that are discarded, before the connection is closed."""
 
 
 class HalfClosed:
-    """A transport that sends nothing more, and whose client's bytes are thrown away for a while."""
+    """A transport that has sent its last byte, and discards the client's bytes until it is closed."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -22,11 +24,11 @@ class HalfClosed:
         self._timer = asyncio.get_running_loop().call_later(SECONDS, transport.close)
 
     def discard(self, data: bytes) -> None:
-        """Take what the client sends; too much of it ends the connection."""
+        """Discard bytes of the client; too many close the connection."""
         self._remaining -= len(data)
         if self._remaining < 0:
             self._transport.close()
 
     def release(self) -> None:
-        """The connection is lost."""
+        """Cancel the close, as the connection is lost."""
         self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Words the refusal of a WebSocket handshake that cannot be read."""
+"""The text of the refusal of a malformed WebSocket handshake."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ UNREADABLE_HEADER = re.compile(r"\b(missing|empty|invalid) ([A-Za-z-]+) header")
 
 
 def reason(text: str) -> str:
-    """The library's reason in our words, which quote nothing that the client sent: a token, perhaps."""
+    """Reword the library's reason, so that it quotes nothing that the client sent, such as a token."""
     found = UNREADABLE_HEADER.search(text)
     if found is None:
         return "This is no valid WebSocket handshake (RFC 6455, section 4.1)."

@@ -1,4 +1,4 @@
-"""A whole HTTP answer in one write: of a direct command, or of a refusal before the application is asked."""
+"""Encodes whole HTTP responses for one write: of direct commands, and of refusals by the protocol."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROTECTIVE: tuple[Field, ...] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""What answers say that do not say otherwise: nobody keeps them, and as a page they do nothing."""
+"""Security headers of responses that do not set them: not cached, and without rights as a page."""
 
 
 def header_lines(fields: Iterable[Field]) -> bytes:
-    """Header fields as HTTP/1.1 writes them."""
+    """Encode header fields as lines of HTTP/1.1."""
     return b"".join(b"%b: %b\r\n" % field for field in fields)
 
 
@@ -29,7 +29,7 @@ PROTECTION = header_lines(PROTECTIVE)
 
 
 def whole_answer(response: Response, defaults: bytes, *, keep_alive: bool) -> bytes:
-    """The bytes of a response; `defaults` are the header lines of all responses."""
+    """Encode a response; `defaults` are the header lines of all responses."""
     parts = [STATUS_LINE[response.status_code], defaults, PROTECTION]
     parts.append(header_lines(response.raw_headers))
     if not keep_alive and "connection" not in response.headers:
@@ -38,6 +38,6 @@ def whole_answer(response: Response, defaults: bytes, *, keep_alive: bool) -> by
 
 
 def whole_refusal(error: DomainError, fields: Iterable[Field]) -> bytes:
-    """The bytes of a refusal, after which the connection is closed; it is counted by its code."""
+    """Encode a refusal, after which the connection is closed, and count it by its code."""
     REFUSALS.labels(error.code).inc()
     return whole_answer(problems.answer(error, ""), header_lines(fields), keep_alive=False)

@@ -23,21 +23,23 @@ class LimitedConnection(asyncio.Protocol):
 
     @property
     def limits(self) -> ConnectionLimits:
-        """Those of its server."""
+        """The connection limits of the server."""
         return cast(LimitedState, self.server_state).limits
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.set_write_buffer_limits(high=0)  # a stranger who does not read is noticed
+        self.transport.set_write_buffer_limits(
+            high=0
+        )  # to notice at once that a stranger does not read
 
     def show_token(self) -> None:
-        """It has shown a valid token."""
+        """Note that the connection has sent a valid token."""
         if not (self.known or self.transport.is_closing()):
             self.known = True
             self.transport.set_write_buffer_limits()
 
     def too_slow(self) -> None:
-        """Its request has not come in time."""
+        """Answer that the request was too slow, and close the connection."""
 
     def hold(self, size: int) -> None:
         """Count what a stranger makes the server keep."""
@@ -45,12 +47,12 @@ class LimitedConnection(asyncio.Protocol):
             self.limits.hold(self, size)
 
     def receive(self, size: int) -> None:
-        """A part of a body has come, and more will."""
+        """Note `size` bytes of a body that is not complete yet."""
         self._receiving = True
         self.limits.receive(self, size)
 
     def end_of_body(self) -> None:
-        """The body has come, or its request is answered without it."""
+        """Note that the body is complete, or that its request was answered without it."""
         if self._receiving:
             self._receiving = False
             self.limits.note_received(self)

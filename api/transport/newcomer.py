@@ -1,4 +1,4 @@
-"""A connection that has sent nothing yet. It costs little memory; HTTP begins with its first bytes."""
+"""A connection that has sent nothing yet, which takes little memory. HTTP begins with its first bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.transport.protocols import HttpProtocol
 
 
 class Newcomer(asyncio.Protocol):
-    """What uvicorn makes of each connection. `make` makes its HTTP protocol, five times as large, later."""
+    """The protocol of a new connection. `make` makes the HTTP protocol, which is five times as large, later."""
 
     known = False
     paused = False
@@ -41,7 +41,9 @@ class Newcomer(asyncio.Protocol):
         """Take a slot, or say why there is none."""
         self.transport = cast(asyncio.Transport, transport)
         if self._state.limits.per_address is not None:
-            address = transport.get_extra_info("peername")  # none if the client is gone already
+            address = transport.get_extra_info(
+                "peername"
+            )  # None if the client has disconnected already
             self.host = address[0] if address else ""
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn expects its own
         if (refusal := self._state.limits.refusal(self)) is not None:
@@ -49,7 +51,7 @@ class Newcomer(asyncio.Protocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Let HTTP begin."""
+        """Replace this protocol by HTTP."""
         self._state.connections.discard(self)
         protocol = self._make(self._config, self._state, self._app_state)
         self._state.limits.replace(self, protocol)
@@ -58,14 +60,14 @@ class Newcomer(asyncio.Protocol):
         protocol.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has gone without a word."""
+        """Uncount the connection, whose client has closed it without sending anything."""
         self._state.connections.discard(self)
         self._state.limits.forget(self)
 
     def shutdown(self) -> None:
-        """The server ends."""
+        """Close the connection, as the server ends."""
         self.transport.close()
 
     def too_slow(self) -> None:
-        """Nothing has come in time."""
+        """Close the connection, as nothing was sent in time."""
         self.transport.close()

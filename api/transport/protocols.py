@@ -1,10 +1,10 @@
-"""Uvicorn's protocols, with a line for streams: ready-made bytes go to the transport as they are.
+"""The HTTP protocol of uvicorn, with a line for streams, by which encoded bytes are written to the transport.
 
-ASGI has no word for bytes that a thousand connections share, nor for "the buffer is full", so each
-connection offers itself to the application as the extension `LINE`. Everything else is uvicorn's.
+ASGI can neither share bytes among connections nor report a full write buffer, so each connection passes itself to the
+application as the extension `LINE`.
 
-A line that has ended lets go of what leads back to it. Else it would wait for the collector, which
-comes late, and latest to what has lived long: thousands who leave would look like a leak.
+A connection that has ended clears its references to objects that refer to it. Else the garbage collector would have
+to free it, which runs late: thousands of closed connections would look like a leak.
 """
 
 from __future__ import annotations
@@ -29,33 +29,34 @@ from domain.errors import DomainError
 
 LINE = "executions.line"
 MOST_PIPELINED = 64
+"""Requests of a connection that may wait for the answer to the one before."""
 REQUEST = 4 * 1024
-"""Bytes that a request costs which waits for the answer to the one before."""
+"""Bytes of memory of a request that waits for the answer to the one before."""
 BODY = (b"transfer-encoding", b"content-length")
 NOSNIFF = ("x-content-type-options", "nosniff")
-"""No browser may take an answer for anything but what its media type says."""
+"""Forbids browsers to guess another media type than that of the answer."""
 
 
 class StreamProtocol(asyncio.Protocol):
-    """What both have in common: bytes go out, and the consumer hears of room and of the end."""
+    """The part that HTTP and WebSocket share: writes bytes, and notifies the subscriber of room and of the end."""
 
     subscriber: Subscriber | None = None
     paused = False
-    """Whether the client reads too slowly: set by the event loop when 64 KiB wait in its write buffer
-    (its default), beside the 128 KiB that the kernel holds (`listen_socket.UNSENT_BYTES`).
+    """Whether the client reads too slowly: set when 64 KiB are in the write buffer (the default of the event loop), besides
+    128 KiB in the kernel (`listen_socket.UNSENT_BYTES`).
     """
     transport: asyncio.Transport
     write_raw: Callable[[bytes], None]
 
     def show_token(self) -> None:
-        """The client has shown a valid token."""
+        """Note that the client has sent a valid token."""
 
     @property
     def gone(self) -> bool:
         return self.transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        if not self.transport.is_closing():  # uvloop raises where asyncio says nothing
+        if not self.transport.is_closing():  # uvloop raises where asyncio ignores the write
             self.transport.write(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,12 +80,12 @@ class StreamProtocol(asyncio.Protocol):
 
 
 class CoalescingTransport:
-    """A transport that sends the head of a response together with the body that follows at once:
-    uvicorn writes them one by one, and a system call costs as much as all else about an answer.
+    """A transport that writes the head of a response together with the body that follows at once. Uvicorn writes them
+    one by one, and a system call takes as long as the rest of an answer.
     """
 
     unread = False
-    """Whether a part of a request's message is still to come."""
+    """Whether a part of the request has not arrived yet."""
     half_closed: HalfClosed | None = None
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -110,7 +111,7 @@ class CoalescingTransport:
         return self.half_closed is not None or self.bare.is_closing()
 
     def close(self) -> None:
-        """Hang up: at once, or, on a client that still sends, when it has had time to read."""
+        """Close the connection: at once, or for a client that is still sending after it had time to read the answer."""
         self.flush()
         if self.unread and not self.is_closing() and self.bare.can_write_eof():
             self.half_closed = HalfClosed(self.bare)
@@ -119,17 +120,17 @@ class CoalescingTransport:
             self.bare.close()
 
     def flush(self) -> None:
-        """Send a head that nothing followed so far."""
+        """Write a head that no body has followed so far."""
         head, self._head = self._head, b""
         if head and not self.is_closing():
             self.bare.write(head)
 
 
 class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
-    """HTTP/1.1. A response that has begun chunked may go on by `write`, in whole chunks.
+    """HTTP/1.1. A response that has begun chunked may be continued by `write`, in whole chunks.
 
-    What is no HTTP, and framing without end, is refused here: no application hears of it. A client
-    that is answered before its message has come whole gets `Connection: close`, and the connection ends.
+    Malformed HTTP and too much framing are refused here, without the application. A client that is answered before its
+    request is complete gets `Connection: close`, and the connection ends.
     """
 
     _keep_alive = False
@@ -143,18 +144,18 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
         self._joined = CoalescingTransport(bare)
         self._framing = FramingBudget()
         super().connection_made(cast(asyncio.Transport, self._joined))
-        self.write_raw = bare.write  # for when the head has gone out
+        self.write_raw = bare.write  # used after the head was sent
 
     def too_slow(self) -> None:
         if self.scope is None or (  # type: ignore[redundant-expr]  # before the first message
             self._cycle() is not None and not self._joined.unread
         ):
-            self._joined.bare.close()  # nothing of it has come
+            self._joined.bare.close()  # nothing of a request has arrived
         else:
             self._refuse(TooSlow())
 
     def wait(self) -> None:
-        """It is free for the next request, or hung up on."""
+        """Wait for the next request, or for the client to close."""
         if not self._joined.bare.is_closing():
             self.limits.wait(self)
 
@@ -218,32 +219,32 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
         if self._joined.half_closed is not None:
             self._joined.half_closed.release()
         self.limits.forget(self)
-        self._let_go()
+        self._clear_references()
 
     def handle_websocket_upgrade(self) -> None:
         self.transport = self._joined.bare
         self.transport.set_write_buffer_limits()
         super().handle_websocket_upgrade()
-        self._let_go()
+        self._clear_references()
 
     def _cycle(self) -> RequestResponseCycle | None:
-        """That of the message which is being received; none before its head is complete."""
+        """The cycle of the request that is being received; None before its head is complete."""
         cycle = self.cycle
-        return cycle if cycle is not None and cycle.scope is self.scope else None  # type: ignore[redundant-expr]  # there is none before the first head
+        return cycle if cycle is not None and cycle.scope is self.scope else None  # type: ignore[redundant-expr]  # None before the first head
 
-    def _let_go(self) -> None:
+    def _clear_references(self) -> None:
         self.parser = self.scope = self.cycle = None  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Malformed("This is no valid HTTP/1.1 request."))
 
     def _refuse(self, error: DomainError) -> None:
-        """Answer and hang up; amid another answer, only hang up."""
+        """Answer a refusal and close; while another answer is being sent, only close."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        amid = cycle is not None and cycle.response_started and not cycle.response_complete  # type: ignore[redundant-expr]  # there is none before the first head
-        if amid or self.pipeline:
+        answering = cycle is not None and cycle.response_started and not cycle.response_complete  # type: ignore[redundant-expr]  # None before the first head
+        if answering or self.pipeline:
             self._joined.bare.close()
             return
         self.transport.write(whole_refusal(error, self.server_state.default_headers))
@@ -253,11 +254,11 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
 
 
 class RequestRefused(Exception):
-    """Raised to the parser, which reads no further; the client is answered as for any broken HTTP."""
+    """Raised into the parser, which stops; the client gets the refusal of malformed HTTP."""
 
 
 def protocol_of(scope: Scope) -> Transport:
-    """The line of a request.
+    """The connection of a request, as a transport for streams.
 
     Raises:
         KeyError: the application is not served by these protocols.

@@ -1,4 +1,4 @@
-"""Uvicorn's protocol of WebSockets, with a line for streams, and with our refusals."""
+"""The WebSocket protocol of uvicorn, with a line for streams, and with refusals as problem documents."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from api.transport.http_answer import PROTECTIVE
 from api.transport.protocols import LINE, NOSNIFF, StreamProtocol
 
 CLOSE_TIMEOUT = 5.0
+"""Seconds for the client to answer a close, before the connection is aborted."""
 
 
 class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
-    """WebSocket without compression. Once it is accepted, whole frames may go out by `write`.
+    """WebSocket without compression. Once it is accepted, whole frames may be sent by `write`.
 
     It has the slot of the HTTP connection that it was.
     """
@@ -40,12 +41,12 @@ class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
         super().connection_made(transport)
         if self._limits.per_address is not None and self.client is not None:
             self._host = self.client[0]
-        self.conn.reject = _reject  # type: ignore[method-assign]  # else it answers in plain text
+        self.conn.reject = _reject  # type: ignore[method-assign]  # the library would answer in plain text
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            # It could not even be read, and of that uvicorn says nothing.
+            # The handshake is malformed, and uvicorn does not send the library's answer.
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 
@@ -71,17 +72,17 @@ class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         if message["type"] == "websocket.http.response.start":
-            defaults = self.default_headers  # of which uvicorn sends none with a refusal
+            defaults = self.default_headers  # uvicorn does not add them to a refusal
             message = {**message, "headers": [*defaults, *message["headers"]]}
         await super().send(message)
         if self.close_sent:
-            # An answer instead of a handshake completes it, too. Uvicorn does not say so, and logs
-            # each refusal as an error of the application.
+            # A refusal completes the handshake, too. Uvicorn does not set this, and would log each refusal as an
+            # error of the application.
             self.handshake_complete = True
 
     def shutdown(self) -> None:
         if self.subscriber is None:
-            super().shutdown()  # else the hub says goodbye, with the cursor
+            super().shutdown()  # else the hub closes it, with the cursor
 
 
 def _reject(status: StatusLike, text: str) -> Response:
