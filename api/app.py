@@ -1,4 +1,4 @@
-"""The composition root: which handler answers what, with which parts, as an ASGI application."""
+"""The composition root: makes the handlers, the operations and the ASGI application of a log."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ from projections.history_check import HistoryCheck
 
 
 def operations(system: System) -> tuple[Operation, ...]:
-    """All rows. Routes are tried in this order: the most frequent first, and a literal segment before
-    a parameter in its place.
+    """All operations, in the order in which routes are tried: the most frequent first, and a literal segment before a
+    parameter in its place.
     """
     consistency = Consistency(system.sources, system.positions, system.hub.of_log)
     reader = StateReader(system.history, consistency, system.clock)
@@ -206,8 +206,8 @@ def _jobs(
 
 
 def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tuple[Operation, ...]:
-    unkept = TreeReader(system.store, capacity=0)
-    check = HistoryCheck(system.store, system.executions, unkept, system.signer.public_key)
+    uncached = TreeReader(system.store, capacity=0)
+    check = HistoryCheck(system.store, system.executions, uncached, system.signer.public_key)
     return (
         *verification.routes(verification.VerificationHandlers(check, reader, consistency)),
         *tree.routes(tree.TreeHandlers(reader, consistency)),
@@ -220,9 +220,9 @@ def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
     made = keys.KeyHandlers(bus, entries, system.admission.access.fingerprint)
     entering = sessions.SessionHandlers(bus, system.admission, system.settings.session_hours)
     return (
-        *sessions.routes(entering),
+        *sessions.routes(session_handlers),
         *grants.routes(grants.GrantHandlers(bus, entries, system.directory.new_id)),
-        *keys.routes(made),
+        *keys.routes(key_handlers),
         *access_log.routes(
             access_log.AccessLogHandlers(system.store, system.admission.visibility, consistency)
         ),
@@ -246,9 +246,7 @@ def _health(system: System) -> health.HealthHandlers:
 
 
 def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
-    """The service as an ASGI application, each path with and without `/api`; and those of its commands
-    that may be answered without it.
-    """
+    """Make the ASGI application of a log, each path with and without `/api`, and the fast path of its commands."""
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -263,7 +261,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
             *websocket.routes(LocalOpener(system.admission, system.stream_requests), rows),
         ],
         redirect_slashes=False,
-        default=_unknown,
+        default=_refuse_unknown_path,
         lifespan=lifespan,
     )
 
@@ -275,6 +273,6 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
     return app, direct
 
 
-async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse_unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
     error = NotFound("There is nothing at this path; /openapi.json lists what there is.")
     await refusal(error, scope)(scope, receive, send)

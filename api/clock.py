@@ -1,4 +1,4 @@
-"""The clock and the maker of ids: what everything else is given."""
+"""The clock, random numbers and new ids, which all other parts get as arguments."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ulid import ULID
 from domain.errors import Overloaded
 
 FARTHEST = timedelta(hours=1)
-"""How far the time of day may be ahead of the time that has passed."""
+"""How far the time of day may be ahead of the elapsed time, before the clock is doubted."""
 
 log = structlog.get_logger()
 
 
 class Clock:
-    """The time of day, as long as it goes on like the time that passes.
+    """The time of day, as long as it advances as the elapsed time does.
 
-    Events are dated by it for ever, and no later event gets an earlier date. So a leap ahead of more than
-    an hour, by mistake or on purpose, is not followed until an operator confirms it, or it goes back: the
-    clock goes on by the time that passes, and commands are refused. A leap back is followed, and so is its
-    end: what was once believed is no leap ahead.
+    Events have its time for ever, and no later event gets an earlier time. So a leap ahead of more than an hour, by
+    mistake or on purpose, is not followed until an operator confirms it, or until it is taken back: meanwhile the
+    clock advances by the elapsed time, and commands are refused. A leap back is followed, and so is a leap ahead up
+    to the latest time that was followed before.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Clock:
         self._anchor = self._wall(), self._steady()
         self._leap = timedelta()
         self.confirmed: Callable[[], object] = lambda: None
-        """Called when a leap is confirmed."""
+        """Called when an operator has confirmed a leap."""
 
     def __call__(self) -> datetime:
-        """Now, in UTC, to the millisecond."""
+        """The time now, in UTC, to the millisecond."""
         wall, steady = self._wall(), self._steady()
         expected = self._anchor[0] + steady - self._anchor[1]
         leap = timedelta(seconds=wall - expected)
@@ -58,7 +58,7 @@ class Clock:
 
     @property
     def doubt(self) -> Overloaded | None:
-        """The refusal of commands while the clock is not believed, by its last reading."""
+        """The refusal of commands while the clock is doubted, as of its last reading; None otherwise."""
         if not self._leap:
             return None
         return Overloaded(
@@ -67,7 +67,7 @@ class Clock:
         )
 
     def confirm(self) -> timedelta:
-        """Believe the time of day as it is; returns how far it had leapt ahead."""
+        """Accept the time of day as it is. Return how far it had leapt ahead."""
         self()
         leap, self._leap = self._leap, timedelta()
         self._anchor = self._wall(), self._steady()
@@ -77,19 +77,19 @@ class Clock:
         return leap
 
 
-chance = Random().random  # noqa: S311 - spreads retries, keeps no secret
-"""From 0 to 1. A generator of its own: that of the module is everyone's, and a program that embeds the
-service may have seeded it.
+chance = Random().random  # noqa: S311 - spreads retries, need not be secure
+"""A random number from 0 to 1, of a separate generator: a program that embeds the service may have seeded that of
+the module.
 """
 
 
 def new_id(kind: str) -> str:
-    """An identity that sorts by the time it was made."""
+    """Make an id that sorts by the time at which it was made."""
     return f"{kind}_{ULID()}"
 
 
 def _since_boot() -> float:
-    """Seconds that pass whatever becomes of the time of day, also while the machine sleeps."""
+    """Elapsed seconds, which do not depend on the time of day and include the sleep of the machine."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()

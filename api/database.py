@@ -1,4 +1,4 @@
-"""The database of a log: that of a data directory, or one of your own, wherever the log has moved."""
+"""The database of a log: embedded in the data directory, or an external one, and where the log has moved to."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from projections.preparation import prepare_tables, prepare_tables_for
 log = structlog.get_logger()
 
 SERVING = "server"
-"""The role that serves from an embedded database: it owns nothing, and can change no event."""
+"""The role that serves from an embedded database: it owns no tables, and cannot change events."""
 
 
 class Database(NamedTuple):
-    """The connection strings of the owner of the log and of the role that serves it, which are the same
-    where a database of one's own has one user, and the server where it is our own.
+    """The connection strings of the owner of the tables and of the serving role, which are the same where an external
+    database has one user; and the PostgreSQL server, where it is the embedded one.
     """
 
     owner: str
     serving: str
     postgres: EmbeddedPostgres | None = None
     before: tuple[str, str] | None = None
-    """Those two, as the settings have them, where the log has moved."""
+    """The connection strings of the settings, where the log has moved."""
 
     @property
     def as_named(self) -> Database:
-        """As the settings name it: where its log moves, other logs stay there."""
+        """The database of the settings, in which other logs stay when this one moves."""
         return self if self.before is None else Database(*self.before, self.postgres)
 
     def locate(self, schema: str) -> Database:
-        """The same, where the log has moved to; the one that is our own does not follow it there."""
+        """The database that the log has moved to; a log cannot leave the embedded database."""
         if self.postgres is not None:
             return self
         owner, serving = locate(self.owner, schema, self.serving)
@@ -48,30 +48,30 @@ class Database(NamedTuple):
         return Database(owner, serving, before=self.before or self[:2])
 
     def prepare(self, schema: str, *, begin_again: bool = True) -> None:
-        """Make what is missing, and let the serving role use it; `begin_again` as for `migrate`.
+        """Make missing tables, and grant the serving role access to them; `begin_again` as in `migrate`.
 
         Raises:
-            Overloaded: the database cannot be reached.
+            Overloaded: the database is unavailable.
         """
         if self.postgres is not None:
             make_role(self.owner, SERVING, self.postgres.password(SERVING))
         prepare_tables(self.owner, self.serving, schema, begin_again=begin_again)
 
     def prepare_for(self, schema: str, role: str | None) -> None:
-        """The same for a role that serves, where that is not the owner's; it need not be able to come in yet.
+        """Make missing tables, and grant a role access to them, which need not be able to connect yet; None for the owner.
 
         Raises:
-            Overloaded: the database cannot be reached.
+            Overloaded: the database is unavailable.
         """
         prepare_tables_for(self.owner, role, schema)
 
 
 @contextmanager
 def database(settings: Settings, folder: DataDir) -> Iterator[Database]:
-    """The database of the log, where it is by now.
+    """The database that the log is in now, while the block runs.
 
     Raises:
-        SetupError: it is our own, and there is none that could be started.
+        SetupError: the data directory has no embedded database that could be started.
     """
     with open_database(settings, folder) as known:
         yield known.locate(settings.schema)
@@ -79,10 +79,10 @@ def database(settings: Settings, folder: DataDir) -> Iterator[Database]:
 
 @contextmanager
 def open_database(settings: Settings, folder: DataDir) -> Iterator[Database]:
-    """The database that the settings name, wherever the log has moved.
+    """The database of the settings, even where the log has moved, while the block runs.
 
     Raises:
-        SetupError: as `database`.
+        SetupError: the data directory has no embedded database that could be started.
     """
     if settings.database_url is not None:
         yield Database(settings.database_owner_url or settings.database_url, settings.database_url)
@@ -94,16 +94,16 @@ def open_database(settings: Settings, folder: DataDir) -> Iterator[Database]:
 
 
 def keep_running(postgres: EmbeddedPostgres | None) -> str | None:
-    """Start our own PostgreSQL again if it is gone; by the main thread, which alone may start it.
+    """Restart the embedded PostgreSQL if it has ended. Only the main thread may call this, as it started it.
 
-    Returns why its disk is full, where it is.
+    Return why the disk of the database is full; None where it is not.
     """
     if postgres is None:
         return None
     full = postgres.look_after_disk()
     try:
         if postgres.ensure_running():
-            log.warning("postgres is gone, and starts again")
+            log.warning("postgres has ended, and is started again")
     except (PostgresError, OSError, MemoryError) as error:
         log.error("postgres cannot start", reason=str(error) or repr(error))
     return full

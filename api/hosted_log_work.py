@@ -30,18 +30,21 @@ from workers.webhooks.http_client import HttpClient
 POLL_INTERVAL = 1.0
 """Seconds between two looks at the file of the logs."""
 AGAIN, LONGEST = 5.0, 300.0
-"""Seconds after which a log is tried again whose work cannot be done: doubled each time."""
+"""Seconds before the work for a log is tried again after an error: doubled each time, up to the longest."""
 ENDS_WITHIN = 8.0
-"""Seconds that the work for a log has to end."""
+"""Seconds for the work of a log to end, before it is cancelled."""
 AT_ONCE = 8
-"""Logs that are made ready at once."""
+"""Logs that are prepared at the same time."""
 
 log = structlog.get_logger()
 
 
 class WorkDeployment(NamedTuple):
-    """What the work for all its logs has in common: the database where no other one is named; the master key; which networks webhooks may reach; when what is archived, below the same URL; how many leases an
-    execution may lose, how many events a second are audited of each log, and how many connections are shared.
+    """The settings that the work for all hosted logs shares.
+
+    `known`: the database of logs that name no other. `webhook_allow`: the private networks that webhooks may call.
+    `retention`: what is archived when, each log below the same URL. `lost_leases`: the leases that an execution may
+    lose. `audit`: the events of each log that are audited in a second. `connections`: the connections of all logs.
     """
 
     known: Database
@@ -57,13 +60,13 @@ class WorkDeployment(NamedTuple):
         if (common := self.retention) is None:
             return None
         url = f"{common.url.rstrip('/')}/{name}"
-        # Beside that of the main log, which empties its own.
+        # Beside the folder of the main log, which empties its own.
         work = common.work.with_name(f"{common.work.name}-{name}")
         return LineRetention(url, common.days, work, common.access_days, common.event_days)
 
 
 class HostedLogWorkers(Background):
-    """Works for each log that stands in the file; what goes wrong with one holds up no other."""
+    """Runs the work for each log in the file. An error of one log does not delay the others."""
 
     def __init__(self, registry: LogRegistry, deployment: WorkDeployment) -> None:
         self._registry = registry
@@ -79,7 +82,7 @@ class HostedLogWorkers(Background):
         return {"logs at work": self._run}
 
     async def stop(self) -> None:
-        """End the work for all of them."""
+        """End the work for all logs."""
         await super().stop()
         await _end([task for _, task in self._working.values()])
         self._preparation.close()
@@ -90,7 +93,7 @@ class HostedLogWorkers(Background):
             while True:
                 if stamp != (stamp := self._registry.stamp()):
                     try:
-                        await self._settle(self._registry.read(), client)
+                        await self._adapt_to(self._registry.read(), client)
                     except SetupError as error:
                         log.error("the file of the logs cannot be read", reason=str(error))
                 await asyncio.sleep(POLL_INTERVAL)
@@ -161,7 +164,7 @@ class HostedLogWorkers(Background):
 
     @asynccontextmanager
     async def _ownership(self, conninfo: str, schema: str) -> AsyncIterator[LogOwnership]:
-        """What holds the locks of the logs of a database, while there is one."""
+        """The holder of the locks of all logs in a database, which is stopped with its last user."""
         if conninfo not in self._ownerships:
             self._ownerships[conninfo] = LogOwnership(conninfo), []
             self._ownerships[conninfo][0].start()
@@ -177,7 +180,7 @@ class HostedLogWorkers(Background):
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """End the work for logs in good order: to be cancelled once more would break that off."""
+    """Cancel tasks once, and again only after `ENDS_WITHIN`: a second cancellation would interrupt their clean-up."""
     for task in tasks:
         task.cancel()
     if tasks:

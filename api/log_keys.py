@@ -1,4 +1,4 @@
-"""The keys and the name of a log, held against those of the settings and the data directory."""
+"""Compares the keys and the name of a log with the settings and the data directory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from domain.eventlog.setup.log_secret import LogKeys, log_secret
 
 
 def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
-    """Raises SetupError where the folder has not the master key that this log was sealed with.
+    """Check that the settings or the folder have the master key of a log. Raises SetupError where they have not.
 
-    A new one is made, at the first start, for a log that has none yet. For one that has, it would only
-    hide which one is missing.
+    A new key is made only for a log that has none, at the first start: for another log it would hide that the right
+    key is missing.
     """
     known = partial(master_key, settings, DataDir(folder.path))
     made = partial(master_key, settings, folder) if folder.may_make else None
@@ -30,10 +30,10 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
             "the master key of this log is being changed: run `executions keys rotate-master` to its end first"
         ) from None
     except WrongKey as error:
-        again = folder.next_master_key_file.exists() and not is_elsewhere(settings)
+        interrupted = folder.next_master_key_file.exists() and not is_elsewhere(settings)
         cure = (
-            "a change of it was broken off: run `executions keys rotate-master` again"
-            if again
+            "a change of it was broken off: run `executions keys rotate-master` interrupted"
+            if interrupted
             else "put the right one there, from the data directory of another server of this database or a backup"
         )
         raise SetupError(
@@ -42,10 +42,10 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
 
 
 def settle_name(settings: Settings, conninfo: str) -> Settings:
-    """The settings with the name of the log, if it has one; a log without a name is given the one of the settings.
+    """The settings with the name of the log, if it has one. A log without a name gets the name in the settings.
 
     Raises:
-        SetupError: it has another one.
+        SetupError: the log has another name than the settings.
     """
     try:
         return replace(settings, log=settle_log_name(conninfo, settings.schema, settings.log))
@@ -54,10 +54,10 @@ def settle_name(settings: Settings, conninfo: str) -> Settings:
 
 
 def keys_of_log(conninfo: str, settings: Settings, folder: DataDir) -> LogKeys:
-    """The keys of a log whose master key is in the folder, as `require_key_of_log` has found.
+    """The keys of a log, after `require_key_of_log`.
 
     Raises:
-        SetupError: it is not there, or the secret of the log is damaged.
+        SetupError: the master key is missing, or the secret of the log is damaged.
     """
     master = master_key(settings, folder)
     try:

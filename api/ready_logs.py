@@ -1,4 +1,4 @@
-"""Logs of a deployment, made ready to be served or worked for: their tables, their names and their keys."""
+"""Prepares the logs of a deployment before they are served or worked for: tables, names and keys."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from domain.eventlog.setup.log_name import OtherName
 from projections.preparation import ReadyLog, make_ready
 
 OF_ONE_DATABASE = 2
-"""Logs of one database that are made ready at once: one that hangs holds up no other."""
+"""Logs of one database that are prepared at the same time: a database that hangs does not delay the others."""
 T = TypeVar("T")
 
 
 class Preparation(Generic[T]):
-    """Makes logs ready by `make`, which blocks, so many at once, and of those few of one database."""
+    """Prepares logs by `make`, which blocks: `at_once` logs at the same time, and few of one database."""
 
     def __init__(self, make: Callable[[str, LogLocation], T], at_once: int) -> None:
         self._make = make
@@ -37,7 +37,7 @@ class Preparation(Generic[T]):
             return await loop.run_in_executor(self._threads, self._make, name, location)
 
     def close(self) -> None:
-        """Make no more ready; what is under way ends by itself."""
+        """Prepare no further logs. Preparations that are running end by themselves."""
         self._threads.shutdown(wait=False)
 
 
@@ -46,8 +46,8 @@ def prepare_log(known: Database, master_key: bytes, name: str, location: LogLoca
     database where the location names none.
 
     Raises:
-        DomainError: the database is away, or the log has another master key.
-        SetupError: it has another name.
+        DomainError: the database is unavailable, or the log has another master key.
+        SetupError: the log has another name.
     """
     named = database_at(known, location)
     try:

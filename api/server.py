@@ -1,4 +1,4 @@
-"""The web server: its protocols, and how it shuts down."""
+"""The web server: uvicorn with the protocols of this service, and with an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from api.transport.protocols import NOSNIFF
 from api.transport.websocket_protocol import WebSocketProtocol
 
 GRACE = 30
+"""Seconds for requests to end at shutdown."""
 LARGEST_MESSAGE = 64 * 1024
+"""Bytes of the largest WebSocket message that a client may send."""
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that lets streams say goodbye before it waits for them to end. `closes` are called then, too."""
+    """Uvicorn that ends all streams before it waits for requests at shutdown. `closes` are called then, too."""
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.asked_to_end = False
-        """Whether a signal came: then it does not begin again, whatever else ended it."""
+        """Whether a signal has come, after which the service does not begin again."""
         self.server_state = LimitedState(limits)
         self._hub = hub
         self._closes = closes
@@ -53,21 +55,21 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.asked_to_end = True
         self._hub.close()
-        self._close()
+        self._call_closes()
         super().handle_exit(sig, frame)
         # Uvicorn would end by raising the signal again, before the database is stopped in order.
         self._captured_signals.clear()
 
     def end_with_streams(self) -> None:
-        """Have every stream say goodbye, and end."""
+        """End all streams, then the server."""
         self._hub.close()
         self._end()
 
     def _end(self) -> None:
-        self._close()
+        self._call_closes()
         self.should_exit = True
 
-    def _close(self) -> None:
+    def _call_closes(self) -> None:
         for close in self._closes:
             close()
 
@@ -78,8 +80,9 @@ def server_of(
     limits: ConnectionLimits,
     close_others: Callable[[], object] = lambda: None,
 ) -> Server:
-    """The server of a system. It ends where the log becomes another one, or gets another master key; `close_others`
-    has the streams of other logs say goodbye, too.
+    """Make the server of a system. It ends where the log becomes another one, or gets another master key.
+
+    `close_others` ends the streams of other logs.
     """
     server = Server(config, system.hub, limits, (system.dispatcher.close, close_others))
     system.key_monitor.on_changed = server.end_with_streams
@@ -108,7 +111,7 @@ def make_config(
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=LARGEST_MESSAGE,
-        ws_ping_interval=None,  # the hub has one clock for all
+        ws_ping_interval=None,  # the heartbeat of the hub is for all streams
         access_log=False,
         proxy_headers=False,  # admission reads them, of trusted proxies
         server_header=False,

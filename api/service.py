@@ -1,4 +1,4 @@
-"""The service: a log that is served, from the start to the signal that ends it."""
+"""The service: serves a log, from the start to the signal that ends it."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ from domain.outages import Outages
 from projections.other_log import OtherLog
 
 RETRY = 1.0
-"""Seconds between two tries to begin again with another log."""
+"""Seconds between two attempts to begin again while the database is unavailable."""
 
 log = structlog.get_logger()
 
 
 def serve(settings: Settings, *, work: bool = True) -> None:
-    """Run until a signal ends it, with a process beside that does the work, where `work` says so. Where the log
-    becomes another one, or gets another master key, all that was known of it is dropped, and it is served as it is
-    then.
+    """Serve until a signal, by default with a work process. Where the log becomes another one, or gets another master
+    key, everything is made again and the log is served as it is then.
 
     Raises:
-        SetupError: it cannot start, or go on: its master key is not at hand.
+        SetupError: the service cannot start, or cannot begin again without the new master key.
     """
     configure_logging(settings.log_level)
     end_when_asked()
@@ -67,7 +66,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
 
 
 class ServiceEnded(NamedTuple):
-    """Why a log is not served any more: it became an `other` one, it has another master key, or a signal came."""
+    """Why the serving of a log has ended: the log became an `other` one, has another master key, or a signal came."""
 
     other: OtherLog | None
     other_key: bool
@@ -75,12 +74,12 @@ class ServiceEnded(NamedTuple):
 
     @property
     def begins_again(self) -> bool:
-        """Whether it is to be served as it is now."""
+        """Whether the log is served again, as it is now."""
         return not self.by_signal and (self.other is not None or self.other_key)
 
 
 class Served(NamedTuple):
-    """A log that is served: its settings, its database, and where the server listens."""
+    """A log with everything that is needed to serve it: settings, database, socket and token."""
 
     settings: Settings
     folder: DataDir
@@ -89,8 +88,8 @@ class Served(NamedTuple):
     token: str
 
     def until_ended(self, other: OtherLog | None = None, *, work: bool) -> ServiceEnded:
-        """Serve the log until a signal, or until it is not the same any more; the `other` one where it has become
-        that before.
+        """Serve the log until a signal, or until it becomes another one. `other` is given where it has become another
+        one before.
         """
         settings, known, listening = self.settings, self.known, self.listening
         others = known.as_named
@@ -102,7 +101,7 @@ class Served(NamedTuple):
         with (
             publish_address(
                 self.folder.address_file, listen_socket.url_from_here(listening)
-            ) as sign,
+            ) as address_file,
             WorkProcess(task) if work else nullcontext() as worker,
         ):
             if other is None:
@@ -121,10 +120,10 @@ class Served(NamedTuple):
         return ServiceEnded(system.hub.other, system.key_monitor.changed, server.asked_to_end)
 
     def prepare_again(self) -> Served:
-        """Make what is missing in the other log, once its database answers, and serve it by the name that it has.
+        """Prepare the log as it is now, once its database answers, with the name that it has now.
 
         Raises:
-            SetupError: its master key is not at hand, or is being changed.
+            SetupError: the master key is missing, or is being changed.
         """
         while True:
             known = self.known.locate(self.settings.schema)
@@ -141,20 +140,17 @@ class Served(NamedTuple):
 
 def _each_second(
     postgres: EmbeddedPostgres | None,
-    sign: AddressFile,
+    address_file: AddressFile,
     worker: WorkProcess | None,
     outages: Outages,
 ) -> Callable[[], Awaitable[None]]:
-    """What keeps our own PostgreSQL running, and the work process.
+    """Make the function that keeps the embedded PostgreSQL, the work process and the address file as they must be."""
 
-    And what takes over from another server of the data directory that shows where it is.
-    """
-
-    def look_after_database() -> None:
+    def ensure_database() -> None:
         if (full := keep_running(postgres)) is not None:
             outages.disk_is_full(full)
 
-    duties = [sign.publish, look_after_database]
+    duties = [address_file.publish, ensure_database]
     if worker is not None:
         duties.append(worker.ensure_running)
 
@@ -162,14 +158,17 @@ def _each_second(
         for duty in duties:
             try:
                 duty()
-            except (OSError, MemoryError) as error:  # perhaps there is enough of them in a second
-                log.error("what the server looks after has to wait", reason=repr(error))
+            except (
+                OSError,
+                MemoryError,
+            ) as error:  # descriptors or memory may be available in a second
+                log.error("a duty of the server has failed, and is tried again", reason=repr(error))
 
     return every_second
 
 
 def _allow_many_connections() -> None:
-    """As many open files as the system grants: each stream is one."""
+    """Raise the limit of open files to the system's maximum, as each stream is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(OSError, ValueError):
@@ -177,6 +176,6 @@ def _allow_many_connections() -> None:
 
 
 def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> None:
-    kept = "EXECUTIONS_ADMIN_TOKEN" if settings.admin_token else str(folder.admin_token_file)
+    source = "EXECUTIONS_ADMIN_TOKEN" if settings.admin_token else str(folder.admin_token_file)
     print(f"Listening on {listen_socket.url(listening)}", flush=True)  # noqa: T201 - the terminal is its user
-    print(f"The admin token is in {kept}", flush=True)  # noqa: T201
+    print(f"The admin token is in {source}", flush=True)  # noqa: T201

@@ -17,43 +17,43 @@ from pydantic.dataclasses import dataclass
 
 PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
-"""What the commands that are clients take from the environment besides."""
+"""Variables of the commands that are clients, without the prefix."""
 SECRET = {
     *("admin_token", "database_url", "database_owner_url", "read_database_url"),
     *("master_key", "master_key_command", "witnesses", "jwt_key", "edge_key", "nats_url"),
 }
 SHORTEST_TOKEN = 16
-"""Characters of an administrator's token: a shorter one can be guessed."""
+"""Characters of an administrator's token at least, so that it cannot be guessed."""
 LOG_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 FOR_POSTGRES = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"}
-"""What PostgreSQL needs of the environment; its settings come from its own file."""
+"""The variables of the environment that PostgreSQL gets; its settings come from its own file."""
 
 
 class SetupError(Exception):
-    """The service cannot start as things are; the message says why and what to do."""
+    """The service cannot start; the message says why and what to do."""
 
 
 def long_enough(token: str) -> str:
-    """The administrator's token. Raises ValueError where it is too short."""
+    """Check the length of the administrator's token. Raises ValueError where it is too short."""
     if len(token) < SHORTEST_TOKEN:
         raise ValueError(f"needs at least {SHORTEST_TOKEN} characters")
     return token
 
 
 def of_networks(text: str) -> str:
-    """Networks with commas between them, or nothing. Raises ValueError where one of them is none."""
+    """Check comma-separated networks. Raises ValueError where a part is no network."""
     for part in text.split(",") if text else ():
         ip_network(part.strip())
     return text
 
 
 def origins(text: str) -> frozenset[str]:
-    """The origins of a setting, in lower case."""
+    """Parse comma-separated origins, to lower case."""
     return frozenset(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip())
 
 
 def of_origins(text: str) -> str:
-    """Origins with commas between them. Raises ValueError where one of them is none."""
+    """Check comma-separated origins. Raises ValueError where a part is no origin."""
     for origin in origins(text):
         parts = urlsplit(origin)
         if parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}":
@@ -62,7 +62,7 @@ def of_origins(text: str) -> str:
 
 
 def cells(text: str) -> dict[str, str]:
-    """The URLs of logs by their names. Raises ValueError where it is no such map."""
+    """Parse the URLs of logs, by name. Raises ValueError where a part is not of the form `name=URL`."""
     found: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, url = part.partition("=")
@@ -78,13 +78,13 @@ def cells(text: str) -> dict[str, str]:
 
 
 def of_cells(text: str) -> str:
-    """A map of logs. Raises ValueError where it is none."""
+    """Check the URLs of logs. Raises ValueError where a part is not of the form `name=URL`."""
     cells(text)
     return text
 
 
 def of_archive(url: str) -> str:
-    """Where archive files go. Raises ValueError where that can be no archive."""
+    """Check the URL of an archive. Raises ValueError where its scheme is not supported."""
     parts = urlsplit(url)
     local = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
     if not (local or (parts.scheme in ("s3", "gs", "az") and parts.netloc)):
@@ -93,7 +93,7 @@ def of_archive(url: str) -> str:
 
 
 def of_witnesses(text: str) -> str:
-    """URLs with commas between them, or nothing. Raises ValueError where one of them is that of no witness."""
+    """Check comma-separated URLs of witnesses. Raises ValueError where a part is no such URL."""
     for url in text.split(",") if text else ():
         kind, _, rest = url.strip().rpartition("tsa+")
         parts = urlsplit(rest)
@@ -108,9 +108,9 @@ def of_witnesses(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """How one process of the service is set up.
+    """The settings of one process of the service.
 
-    A field's environment variable is `EXECUTIONS_` and its name in capitals.
+    The environment variable of a field is `EXECUTIONS_` and its name in capitals.
     """
 
     data_dir: Path
@@ -172,25 +172,24 @@ class Settings:
 
     @property
     def archive_cache(self) -> Path:
-        """Where copies are kept of archive files that are elsewhere."""
+        """The folder of local copies of archive files."""
         return self.data_dir / "archive-cache"
 
     @property
     def stamps(self) -> Path:
-        """Where signed heads are kept with their time-stamps."""
+        """The folder of signed heads with their time-stamps."""
         return self.data_dir.absolute() / "time-stamps"
 
     @property
     def archiving(self) -> Path:
-        """Where files are that are on their way to the archive."""
+        """The folder of files that are being written to the archive."""
         return self.data_dir.absolute() / "archiving"
 
 
 def read(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
-    """Read the settings; an override that is not None goes before the environment.
+    """Read the settings. An override that is not None takes precedence over the environment.
 
-    An empty variable counts as not set. Raises SetupError, one line, for a value
-    that cannot be.
+    An empty variable counts as not set. Raises SetupError, with a message of one line, for an invalid value.
     """
     variables = os.environ if environment is None else environment
     values: dict[str, object] = {"data_dir": _default_data_dir(variables)}
@@ -205,7 +204,7 @@ def read(environment: Mapping[str, str] | None = None, **overrides: object) -> S
 
 
 def unknown(environment: Mapping[str, str] | None = None) -> dict[str, list[str]]:
-    """Variables that look like settings and are none, each with the settings it is near to."""
+    """Variables with the prefix that are no settings, each with the settings that it is similar to."""
     variables = os.environ if environment is None else environment
     known = [*(field.name.upper() for field in fields(Settings)), *OF_CLIENTS]
     found = (name for name in sorted(variables) if name.startswith(PREFIX))
@@ -217,12 +216,12 @@ def unknown(environment: Mapping[str, str] | None = None) -> dict[str, list[str]
 
 
 def environment_of_children() -> dict[str, str]:
-    """The environment of this process without its settings: no program that it starts needs a secret."""
+    """The environment of this process without its settings: no child process needs its secrets."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 def environment_of_postgres() -> dict[str, str]:
-    """The same for the embedded PostgreSQL, whose user is another one: only what it needs."""
+    """The variables of this process's environment that the embedded PostgreSQL needs."""
     return {name: value for name, value in os.environ.items() if name in FOR_POSTGRES}
 
 
@@ -230,7 +229,7 @@ def _default_data_dir(variables: Mapping[str, str]) -> Path:
     if kept := variables.get("XDG_DATA_HOME"):
         return Path(kept) / "executions"
     if os.geteuid() == 0:
-        # Root's home is closed to the user whom PostgreSQL then runs as.
+        # The user that PostgreSQL then runs as cannot read root's home.
         return Path("/var/lib/executions")
     return Path.home() / ".local" / "share" / "executions"
 
@@ -238,7 +237,7 @@ def _default_data_dir(variables: Mapping[str, str]) -> Path:
 def _in_one_line(error: ValidationError) -> str:
     wrong = error.errors(include_url=False)[0]
     name = str(wrong["loc"][0])
-    # A secret must not reach a terminal or a log by way of its mistake.
+    # The error of a secret must not show it on a terminal or in a log.
     shown = "" if name in SECRET else f", but it is {wrong['input']!r}"
-    said = wrong["msg"].removeprefix("Value error, ")
-    return f"{name} ({PREFIX}{name.upper()}): {said}{shown}"
+    text = wrong["msg"].removeprefix("Value error, ")
+    return f"{name} ({PREFIX}{name.upper()}): {text}{shown}"

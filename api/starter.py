@@ -1,5 +1,5 @@
-"""A process that another one starts reads its task from standard input, which then stays open: the
-starter may die in any way, and the process ends.
+"""Ends a process with its starter: the process reads its task from standard input, which stays open until the starter
+ends in any way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from threading import Thread
 
 
 def task_of_starter() -> bytes:
-    """The line with the task; from here on this process ends at once where standard input does."""
+    """Read the line with the task. From then on this process ends at once when standard input is closed."""
     starter = FileIO(0, closefd=False)
     line = starter.readline()
     Thread(target=_end_with, args=(starter,), name="end with the starter", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The parts of the process that answers requests: made and wired here, by hand."""
+"""Makes and connects the parts of the process that answers requests."""
 
 from __future__ import annotations
 
@@ -62,22 +62,22 @@ from projections.registry import Views, all_projections
 
 
 class Common(NamedTuple):
-    """What all logs of a process share: who fails to come in at one is known at the others, and memory is one."""
+    """The parts that all logs of a process share: the limits of failed attempts and of memory for bodies."""
 
     attempts: FailedAttempts
     bodies: Bodies
     database: SharedDatabase | None = None
-    """Of a log that is served beside that of the settings: what it shares with those of the same database."""
+    """For a hosted log, the connections that it shares with the logs of the same database; None for the main log."""
 
     @classmethod
     def of(cls, settings: Settings) -> Common:
-        """What the logs of a process with these settings share."""
+        """Make the shared parts from the settings."""
         return cls(FailedAttempts(settings.failed_attempts), Bodies())
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Everything that runs in the process that answers requests."""
+    """All parts of one log in the process that answers requests."""
 
     sources: ReadSources
     key_monitor: KeyMonitor
@@ -106,9 +106,9 @@ class System:
     settings: Settings
     common: Common
     others: Callable[[], HostedState | None] = lambda: None
-    """How the other logs of the process are."""
+    """The state of the hosted logs of the process; None without any."""
     other: OtherLog | None = None
-    """How this log took the place of another one, while the process ran."""
+    """The log that this one was recognized as in the place of an earlier one, while the process was running."""
     cells: CellClient = field(default_factory=CellClient)
 
     @property
@@ -118,7 +118,7 @@ class System:
 
     @property
     def store(self) -> Store:
-        """The log, as the primary has it."""
+        """The log in the primary database."""
         return self.sources.primary
 
 
@@ -131,7 +131,9 @@ def new_hub(
     *,
     sources: ReadSources | None = None,
 ) -> Hub:
-    """The streaming engine over a store, which names the log where its id is given; the past is read from `sources`."""
+    """Make the streaming engine of a store. Frames name the log by `of_log`, if given; past events are read from
+    `sources`.
+    """
     tail = Tail(store, listener, schema, of_log)
     hub = Hub(tail, Loader(StoredLog(store, sources)), LogLineTail(store), limit, of_log)
     store.keyring.on_destroyed.append(hub.forget_content)
@@ -147,7 +149,7 @@ def build(
     *,
     common: Common | None = None,
 ) -> System:
-    """All parts, wired but not started. `of_log` is the id of the log, whose name is that of the settings."""
+    """Make and connect all parts, without starting them. `of_log` is the id of the log; its name is in the settings."""
     common = common or Common.of(settings)
     codec, sources = registry.codec(), _sources(settings, conninfo, keys, of_log, common.database)
     store, schema, clock = sources.primary, settings.schema, Clock()
@@ -181,7 +183,7 @@ def build(
 
 
 def _readers(settings: Settings, store: Store, hub: Hub, views: Views) -> dict[str, Any]:
-    """What answers from the log and its views."""
+    """Make the parts that read the log and its views."""
     executions, _, catalog, *_ = views
     return {
         "key_monitor": KeyMonitor(store),
@@ -261,7 +263,7 @@ def _move_monitor(
 
 @asynccontextmanager
 async def running(system: System) -> AsyncIterator[None]:
-    """The parts run, on an open store, while the block does."""
+    """Run all parts of a system while the block runs."""
     parts: tuple[ProcessPart, ...] = (
         system.admission.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),

@@ -1,5 +1,5 @@
-"""The work that no request waits for: it keeps the views up to the log, fires timers, looks after leases,
-calls webhooks, works off jobs, archives log lines and events, and audits the log. Its parts are wired here.
+"""The background work of a log: updates the views, fires timers, ends lost leases, calls webhooks, executes jobs,
+archives log lines and events, and audits the log. Its parts are made and connected here.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ from workers.witnesses.publisher import HeadPublisher
 from workers.witnesses.witness_types import witnesses
 
 CONNECTIONS = 3
-"""To read the states that timers are fired on, and what webhooks are sent."""
+"""Connections for reading the states of executions with due timers, and the events for webhooks."""
 LARGEST_STAMP = 64 * 1024
-"""Bytes that a time-stamp may have."""
+"""Bytes of the largest time-stamp that is accepted."""
 Slow = Auditor | Archiver | EventArchiver | AccessRetirer
 
 
 class SharedResources(NamedTuple):
-    """What the work of one log shares with that of the others of a process: connections, their limit, and the client
-    that calls webhooks; and what is to be called where the log has changed, which is looked for once for all of them.
+    """The parts that the work of all hosted logs of a process shares: connections, their limit, and the client that calls
+    webhooks. `on_changed` are called when the log has changed, which is polled once for all logs.
     """
 
     database: SharedDatabase
@@ -74,17 +74,17 @@ class SharedResources(NamedTuple):
 def new_runner(
     conninfo: str, schema: str, listener: Listener, shared: SharedResources | None
 ) -> Runner:
-    """What follows the log for every view. Make it before the listener is started."""
+    """Make the runner that updates every view. It must be made before the listener is started."""
     codec, database = registry.codec(), shared and shared.database
     store = Store(
         conninfo, schema, codec, Keyring(NO_KEY), shared=database
-    )  # not opened: pages are read elsewhere
+    )  # never opened, as the runner reads pages by its own connection
     views, slot = all_projections(codec), shared and shared.slots.views
     return Runner(views, store, listener, conninfo=conninfo, schema=schema, slot=slot)
 
 
 def wake_by_views(listener: Listener, schema: str, workers: Sequence[OwnedWork]) -> None:
-    """Wake each worker when the view that it follows has moved. Call it before the listener is started."""
+    """Wake each worker when the view that it follows has advanced. Call this before the listener is started."""
     for worker in workers:
         if worker.follows is not None:
             moved = when_moved(worker.follows, worker.wake.set)
@@ -92,7 +92,7 @@ def wake_by_views(listener: Listener, schema: str, workers: Sequence[OwnedWork])
 
 
 class Audit(NamedTuple):
-    """How many events a second are audited, which witnesses keep signed heads, and where time-stamps are kept."""
+    """The events audited in a second, the URLs of the witnesses for signed heads, and the folder of time-stamps."""
 
     rate: int
     witnesses: str
@@ -100,8 +100,8 @@ class Audit(NamedTuple):
 
 
 class LogChangeHandlers(NamedTuple):
-    """What is called where the log becomes another one, where it gets another master key, and, with the connection
-    string there, where it has moved.
+    """The callbacks for a log that becomes another one, that gets another master key, and that has moved; the last one is
+    called with the new connection string.
     """
 
     log: Callable[[], object] = lambda: None
@@ -123,7 +123,7 @@ async def run_workers(
     on_change: LogChangeHandlers = LogChangeHandlers(),  # noqa: B008 - a constant
     shared: SharedResources | None = None,
 ) -> AsyncIterator[Runner]:
-    """Do all of that work while the block runs; `shared` is what it shares with the work of other logs."""
+    """Do the background work of a log while the block runs. `shared` are the parts that it shares with other logs."""
     listener = _listener(conninfo, schema, shared)
     runner = new_runner(conninfo, schema, listener, shared)
     codec, store = registry.codec(), _store(conninfo, schema, keys, log_name, shared)
@@ -152,7 +152,7 @@ async def run_workers(
         yield runner
 
 
-def _slow(
+def _slow_workers(
     writer: GuardedWriter,
     store: Store,
     conninfo: str,
@@ -162,7 +162,7 @@ def _slow(
     retention: LineRetention | None,
     audit: Audit | None,
 ) -> list[Slow]:
-    """What takes long, now and then: it archives, retires and audits."""
+    """Make the workers that take long and are seldom needed: they archive, retire and audit."""
     schema, parts = store.schema, list[Slow]()
     if retention is not None:
         days = retention.access_days
@@ -184,7 +184,7 @@ def _wake_by_changes(
     shared: SharedResources | None,
     parts: Sequence[OwnedWork | LogMonitor | KeyMonitor | MoveMonitor],
 ) -> None:
-    """Wake those who would ask each log by itself, where all are asked at once whether they have changed."""
+    """Wake the parts of a hosted log when it has changed: one query polls all logs for changes."""
     if shared is not None:
         shared.on_changed.extend(part.wake.set for part in parts)
 
@@ -229,7 +229,7 @@ def _store(
 async def run_witnesses(
     conninfo: str, schema: str, allowed: str, audit: Audit
 ) -> AsyncIterator[None]:
-    """Signed heads are shown to the witnesses while the block runs."""
+    """Send signed heads to the witnesses while the block runs."""
     client = HttpClient(networks(allowed), answer_bytes=LARGEST_STAMP)
     found = witnesses(audit.witnesses, client, audit.stamps)
     publisher = HeadPublisher(found, conninfo, schema, clock=Clock())

@@ -1,8 +1,7 @@
-"""The process beside the server in which the views follow the log. The server keeps it running.
+"""The work process: does the background work of a log beside the server, which keeps it running.
 
-The two share nothing but the database, so the interpreter of the server is there for requests alone.
-It is started as a program, not forked from the server: it has none of its sockets, locks and secrets,
-and can be started again at any time.
+The two share only the database, so that the interpreter of the server has only requests to run. The process is started
+as a program, not forked from the server: it inherits no sockets, locks and secrets, and can be restarted at any time.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ from api.work_task import WorkTask, work_until_stopped
 
 COMMAND = (sys.executable, "-P", "-m", "api.work_process")
 ENDS_WITHIN = 10.0
+"""Seconds for the process to end after SIGTERM, before it is killed."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
-"""Seconds before it is started again: doubled whenever it has not lived for the longest."""
+"""Seconds before the process is restarted: doubled each time, unless it was running for longer than the longest."""
 
 log = structlog.get_logger()
 
 
 class WorkProcess:
-    """The process while the block runs. However the server ends, it ends with it."""
+    """Runs the process while the block runs. The process ends with the server, in whatever way the server ends."""
 
     def __init__(self, task: WorkTask, command: Sequence[str] = COMMAND) -> None:
         self._task = task
@@ -40,9 +40,9 @@ class WorkProcess:
         self._started_at = 0.0
         self._ended_at: float | None = None
         self._pause = 0.0
-        """Seconds; 0 where it has lived for long."""
-        self._asked = False
-        """Whether it was asked to end."""
+        """Seconds; 0 where the process was running for longer than `LONGEST_PAUSE`."""
+        self._asked_to_end = False
+        """Whether `start_again` has asked the process to end."""
 
     def __enter__(self) -> Self:
         self._start()
@@ -59,39 +59,40 @@ class WorkProcess:
             process.kill()
 
     def ensure_running(self) -> None:
-        """Start it again if it has ended: at once, or after a pause if it had just been started. The server
-        asks for this each second.
+        """Restart the process if it has ended: at once, or after a pause if it was started shortly before.
+
+        The server calls this every second.
         """
         if self._process is None or (status := self._process.poll()) is None:
             return
         now = monotonic()
         if self._ended_at is None:
             self._ended_at = now
-            lived = now - self._started_at > LONGEST_PAUSE
+            ran_long = now - self._started_at > LONGEST_PAUSE
             pause = min(max(2 * self._pause, SHORTEST_PAUSE), LONGEST_PAUSE)
-            self._pause = 0.0 if lived else pause
-            self._say_ended(status)
+            self._pause = 0.0 if ran_long else pause
+            self._log_end(status)
             with self._process:  # closes its standard input
                 pass
         if now >= self._ended_at + self._pause:
             self._start()
 
     def start_again(self) -> None:
-        """Let it end, and be started again: it takes the clock as it is then."""
+        """Restart the process, which takes the time of day as it is then."""
         if self._process is not None:
-            self._asked = True
+            self._asked_to_end = True
             self._process.terminate()
 
     def relocate(self, conninfo: str) -> None:
         """Let it work in another database once it is started again: it goes there by itself."""
         self._task = self._task._replace(conninfo=conninfo)
 
-    def _say_ended(self, status: int) -> None:
-        say, self._asked = log.info if self._asked else log.error, False
-        say("work process ended, and starts again", status=status)
+    def _log_end(self, status: int) -> None:
+        write, self._asked_to_end = log.info if self._asked_to_end else log.error, False
+        write("work process ended, and starts again", status=status)
 
     def _start(self) -> None:
-        # A session of its own: Ctrl-C is for the server, which ends it.
+        # A session of its own, as Ctrl-C is for the server, which then ends the process.
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -102,12 +103,12 @@ class WorkProcess:
         )
         self._started_at, self._ended_at = monotonic(), None
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has failed already, which its status tells
+        with suppress(BrokenPipeError):  # the process has failed already; its status is logged
             self._process.stdin.write(json.dumps(self._task).encode() + b"\n")
 
 
 def main() -> None:
-    """Work for the log that the server names."""
+    """Do the work of the task that the server writes to standard input."""
     task = WorkTask(*json.loads(task_of_starter()))
     configure_logging(task.log_level)
     try:

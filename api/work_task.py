@@ -1,6 +1,4 @@
-"""What a work process is given by the settings, and how it works until a signal, or until its log is not the
-same any more.
-"""
+"""The task of a work process, made from the settings, and the loop that works until a signal or until the log changes."""
 
 from __future__ import annotations
 
@@ -41,12 +39,13 @@ log = structlog.get_logger()
 
 
 class WorkTask(NamedTuple):
-    """Which log a process works for, how much it says about that, which networks webhooks may reach
-    besides public ones, where log lines are archived after how many days, a folder for files on their
-    way there, how many leases an execution may lose, what an `Audit` has, for how many days the access log is
-    kept, and the name of the log; and where other logs stand, if there are any, the database of those that have none
-    of their own, who owns their tables, and how many connections they share; and after how many days events are archived.
-    The keys are in hexadecimal.
+    """The settings of a work process.
+    The keys are in hexadecimal. `webhook_allow`: the private networks that webhooks may call. `archive`: the URL of the
+    archive of log lines and events, which leave the database after `log_days` and `event_days`. `work`: the folder of
+    files that are being archived. `lost_leases`: the leases that an execution may lose. `auditor_rate`, `witnesses`,
+    `stamps`: the fields of `Audit`. `access_days`: the days for which the access log is stored. `logs`: the file of the
+    hosted logs; `others` and `owner`: the connection strings of hosted logs that name no database, as the serving role
+    and as the owner of the tables; `connections`: the connections that hosted logs share.
     """
 
     conninfo: str
@@ -72,7 +71,7 @@ class WorkTask(NamedTuple):
 
     @property
     def retention(self) -> LineRetention | None:
-        """Where archived log lines and events go, and when, and for how long reads are kept; None where all of it stays."""
+        """The archive of log lines and events, and the days after which they leave the database; None without an archive."""
         if not self.archive:
             return None
         kept = self.log_days, Path(self.work), self.access_days, self.event_days
@@ -82,8 +81,8 @@ class WorkTask(NamedTuple):
 def task_of(
     settings: Settings, conninfo: str, keys: LogKeys, others: tuple[str, str] | None = None
 ) -> WorkTask:
-    """The task that the settings give a process; `others` are who owns tables and who serves in the database of the
-    logs beside it that have none of their own, if that is another one.
+    """Make the task of a work process. `others` are the connection strings, of the owner and of the serving role, of hosted
+    logs that name no database; by default the database of this log.
     """
     owner, serving = others or (conninfo, conninfo)
     return WorkTask(
@@ -114,7 +113,7 @@ def work_until_stopped(task: WorkTask, every_second: Callable[[], object] = lamb
     another one, or moves, all that was known of it is dropped.
 
     Raises:
-        SetupError: the log has another master key by now, or another name.
+        SetupError: the log has another master key, or another name.
     """
     relax_collector()
     reasons: set[Reason] = set()
@@ -143,7 +142,7 @@ def settle_name_again(task: WorkTask, every_second: Callable[[], object]) -> Wor
     """The task with the name that its log has by now, once its database answers.
 
     Raises:
-        SetupError: it is not the name that it had.
+        SetupError: the log has another name than before.
     """
     of_log = task.conninfo, task.schema
     while True:
@@ -180,7 +179,7 @@ async def _until_stopped(
     called with the connection string of another database, where the log has moved.
 
     Raises:
-        WrongKey, RotationUnderWay: the log has another master key at the start.
+        WrongKey, RotationUnderWay: the log has another master key than the task.
     """
     stopped = asyncio.Event()
 
@@ -213,7 +212,7 @@ async def _until_stopped(
 
 
 def work_for_others(task: WorkTask) -> list[HostedLogWorkers]:
-    """The work for other logs, if there is a file of them. Their heads are shown to no witness."""
+    """Make the work for hosted logs, if there is a file of them. Their heads are sent to no witness."""
     if not task.logs:
         return []
     deployment = WorkDeployment(
@@ -229,10 +228,10 @@ def work_for_others(task: WorkTask) -> list[HostedLogWorkers]:
 
 
 def relax_collector() -> None:
-    """Collect garbage seldom: what lives here, states and rows, is freed by counting alone.
+    """Collect garbage seldom: most objects, such as states and rows, are freed by reference counting.
 
-    With Python's own thresholds a third of the time of an import went into looking at states that
-    were all still needed. Cycles (exceptions, closed connections) can wait for 100 000 objects.
+    With Python's default thresholds, an import spent a third of its time on traversing states that were all in use.
+    Cycles (exceptions, closed connections) are freed after 100 000 further objects.
     """
     gc.collect()
     gc.freeze()
@@ -240,11 +239,11 @@ def relax_collector() -> None:
 
 
 def end_when_asked() -> None:
-    """Have SIGTERM end the process in good order, while nothing else waits for it. By default it would end at once, or
-    not at all: the first process of a container does not get what it has not asked for.
+    """End the process by SystemExit at SIGTERM, while no event loop handles it. By default the process would end without
+    clean-up, or, as the first process of a container, ignore the signal.
     """
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit)
 
 
-def _end(*_: object) -> None:
+def _exit(*_: object) -> None:
     raise SystemExit(0)

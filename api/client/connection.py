@@ -1,4 +1,4 @@
-"""The SDK's client of the service that a command is for, and what is said where that fails."""
+"""The SDK's client for commands of the command line, and the texts of its errors."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import SetupError, read
 
-if TYPE_CHECKING:  # it takes a while to import, and `executions --help` needs none of it
+if TYPE_CHECKING:  # the import takes a while, and `executions --help` does not need it
     from service_executions import Client, ExecutionsError
 
 ADVICE = "Is it running? Else name it with --url"
 WRONG_URL = "Is --url right?"
 RETRIES = 2
-"""Of one request: a person waits for the answer."""
+"""Retries of one request; few, as a person waits for the answer."""
 
 
 def connect(url: str | None, token: str | None, data_dir: Path | None, **options: Any) -> Client:
-    """A client of the service at an address, else of the local one, whose token is never sent elsewhere.
+    """Make a client of the service at a URL, by default of the local one, whose token is never sent elsewhere.
 
     Raises:
-        SetupError: it is no address, that is no token, or there is no local server's data directory.
+        SetupError: the URL or the token is not valid, or there is no data directory of a local server.
     """
     import service_executions as sdk
 
@@ -43,19 +43,19 @@ def _require_used(folder: DataDir) -> None:
 
 
 def reason(error: ExecutionsError, client: Client) -> str:
-    """What to say of a request that had no answer, or was refused."""
+    """The text for a request that had no answer, or was refused."""
     import service_executions as sdk
 
     if isinstance(error, sdk.ConnectionFailed):
         return f"{error}. {ADVICE if error.is_passing else WRONG_URL}"
     if isinstance(error, sdk.ApiError) and error.status == 401:
-        return _unknown(client)
+        return _token_refused(client)
     if isinstance(error, sdk.Invalid) and error.errors:
         return "; ".join(f"{each['path']}: {each['message']}" for each in error.errors)
     return str(error)
 
 
-def _unknown(client: Client) -> str:
+def _token_refused(client: Client) -> str:
     if client.transport.address.token:
         return f"{client.url} does not accept the token: is --token (EXECUTIONS_TOKEN) right?"
     return f"{client.url} asks for a token: give one with --token or EXECUTIONS_TOKEN"

@@ -1,4 +1,4 @@
-"""The ids that clients may choose."""
+"""Checks the ids that clients choose."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from domain.errors import Invalid, kind_of
 
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
 TAKEN = (".", "..", "analytics", "bulk", "claim", "find", "monitor", "watch")
-"""Ids that nothing can have: no client leaves the first two in a path, and where an id would stand,
-the others are paths of other operations.
+"""Reserved ids: clients remove the first two from a path, and the others are paths of operations in the place of an
+id.
 """
 
 
 def parse_id(value: Any, path: str = "$id") -> str:
-    """An identity. Raises Invalid where it is none."""
+    """Check an id, and return it. Raises Invalid where it is malformed."""
     if not (isinstance(value, str) and ID.fullmatch(value)):
         shown = f"`{value}`" if isinstance(value, str) and len(value) <= 300 else kind_of(value)
         raise Invalid.field(
@@ -25,7 +25,7 @@ def parse_id(value: Any, path: str = "$id") -> str:
 
 
 def parse_new_id(value: Any, path: str = "$id") -> str:
-    """An identity for something to be. Raises Invalid where it is none, or not to be read."""
+    """Check the id of a new resource, and return it. Raises Invalid where it is malformed or reserved."""
     try:
         require_free(value)
     except ValueError as error:
@@ -34,7 +34,7 @@ def parse_new_id(value: Any, path: str = "$id") -> str:
 
 
 def require_free(value: Any) -> Any:
-    """The value, unless it is an id that nothing can have. Raises ValueError."""
+    """Return an id that is not reserved. Raises ValueError for a reserved one."""
     if value in TAKEN:
         raise ValueError(f"must be none of {', '.join(TAKEN)}, but is `{value}`")
     return value

@@ -1,4 +1,4 @@
-"""Every problem code there is: its status, its title, why it comes and what to do about it."""
+"""All problem codes: their status, title, cause and cure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """What one problem code means on the wire, and what a client does about it."""
+    """The HTTP status, title, cause and cure of one problem code."""
 
     status: int
     title: str

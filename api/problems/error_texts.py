@@ -1,4 +1,4 @@
-"""Words pydantic's errors plainly: what is wrong, with what kind of value, and what would be right."""
+"""Rewords the errors of pydantic plainly: what the value must be, and what it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from domain.errors import but_is, describe, instead, kind_of
 
 Words = Callable[[Mapping[str, Any], Any], str]
-"""The sentence of an error, from its context and the value it is about."""
+"""A function that makes the text of an error from its context and the wrong value."""
 PATTERNS = {
     "A-Za-z0-9._~:-": "must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -",
     r"^[^\x00-\x1f\x7f]*$": "must be one line, without control characters",
@@ -20,18 +20,18 @@ PATTERNS = {
     "`|~0-9A-Za-z-]{1,255}": "must have only characters that the name of an HTTP header can have",
     r"\x0a-\x1f": "must have only characters that the value of an HTTP header can have",
 }
-"""Parts by which patterns are known, and what they ask for."""
+"""The requirements of patterns, by a part of the pattern."""
 
 
 def sentence(error: ErrorDetails) -> str:
-    """What is said of one error, to follow the path of a field."""
+    """The text of one error, which follows the path of a field."""
     words = TEXTS.get(error["type"])
     ctx = error.get("ctx", {})
     return words({"message": error["msg"], **ctx}, error["input"]) if words else "is not valid"
 
 
 def sentences(errors: Iterable[ErrorDetails]) -> list[tuple[str, str]]:
-    """Paths and sentences, without what only follows from another error within the same value."""
+    """The paths and texts of errors, without errors that only follow from another one in the same value."""
     found = list(errors)
     locs = [error["loc"] for error in found]
     return [
@@ -57,7 +57,7 @@ def _kind(expected: str) -> Words:
 
 
 def _with_value(expected: str) -> Words:
-    """For what is never content: the value is shown, also where it is of another kind."""
+    """Make a text that shows the value, of whatever type: only for values that are never content."""
     return lambda _, value: f"must be {expected}{instead(value)}"
 
 
@@ -89,8 +89,8 @@ def _characters(words: str, member: str) -> Words:
 
 
 def _pattern(ctx: Mapping[str, Any], value: Any) -> str:
-    asked = next((said for part, said in PATTERNS.items() if part in ctx["pattern"]), None)
-    return f"{asked or 'must match ' + ctx['pattern']}{but_is(value)}"
+    required = next((text for part, text in PATTERNS.items() if part in ctx["pattern"]), None)
+    return f"{required or 'must match ' + ctx['pattern']}{but_is(value)}"
 
 
 def _one_of(ctx: Mapping[str, Any], value: Any) -> str:
@@ -138,4 +138,4 @@ TEXTS: Mapping[str, Words] = {
     "invalid_key": lambda *_: "must have text as its keys",
     "recursion_loop": lambda *_: "must not contain itself",
 }
-"""Every type of error that a model of ours can lead to; what is not here is `is not valid`."""
+"""The text of each type of error that the models can raise. Other types are `is not valid`."""

@@ -1,4 +1,4 @@
-"""Turns errors into RFC 9457 `application/problem+json`, by one table."""
+"""Makes problem documents (RFC 9457, `application/problem+json`) of errors, by the table `PROBLEMS`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from domain.errors import DomainError, Invalid
 PROBLEM_JSON = "application/problem+json"
 
 
-# In a problem document `status` is the number of the answer (RFC 9457, 3.1.2).
+# In a problem document, `status` is the HTTP status (RFC 9457, 3.1.2).
 MEMBERS = {"status": "currentStatus"}
 PASSING = frozenset(
     {"overloaded", "cell-away", "rate-limited", "not-yet-visible", "outcome-unknown"}
@@ -60,7 +60,7 @@ class TooManyRequests(DomainError):
 
 
 class HeadTooLarge(DomainError):
-    """The request line and the headers are longer than this server takes, 64 KiB."""
+    """The request line and the headers are longer than 64 KiB: shorten them."""
 
     code = "head-too-large"
 
@@ -120,9 +120,9 @@ def answer(error: DomainError, instance: str) -> Response:
 
 
 def invalid(error: ValidationError) -> DomainError:
-    """Pydantic's findings as ours: the path of each field and what is wrong with it."""
+    """Convert the errors of pydantic: the path of each field, and what is wrong with it."""
     found = error.errors(include_url=False)
     if found[0]["type"] == "json_invalid":
         return Malformed(f"The body is not well-formed JSON: {found[0]['ctx']['error']}.")
-    said = sentences(found)
-    return Invalid(errors=[{"path": path, "message": message} for path, message in said[:100]])
+    texts = sentences(found)
+    return Invalid(errors=[{"path": path, "message": message} for path, message in texts[:100]])

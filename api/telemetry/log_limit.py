@@ -1,4 +1,4 @@
-"""Bounds what is logged: many lines of one kind in a minute say no more than a few and their number."""
+"""Limits the log lines of one kind in a minute, and counts the lines that are left out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 MOST = 10
+"""Lines of a kind that are logged in a period."""
 PERIOD = 60.0
+"""Seconds."""
 KINDS = 1_000
-"""Kinds are constants of the program; more than so many are none, and are forgotten."""
+"""Kinds that are counted. Kinds are constants of the program: beyond this number, all counts are dropped."""
 
 
 class LeftOut:
-    """How many lines were left out, by all limits of this process."""
+    """The number of lines that all limits of this process have left out."""
 
     count = 0
 
@@ -25,10 +27,10 @@ LEFT_OUT = LeftOut()
 
 
 class LogLimit(logging.Filter):
-    """At most `MOST` lines of a kind in `PERIOD` seconds: the rest is counted, in the metrics and as
-    `left_out` in the next line of that kind.
+    """Logs at most `MOST` lines of a kind in `PERIOD` seconds. Further lines are counted, in the metrics and as
+    `left_out` in the next line of the kind.
 
-    It is a processor for structlog, and a filter for the handlers of the standard library.
+    It is a processor of structlog, and a filter for handlers of the standard library.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -37,7 +39,7 @@ class LogLimit(logging.Filter):
         self._kinds: dict[Hashable, tuple[float, int]] = {}
 
     def __call__(self, _: WrappedLogger, level: str, event: EventDict) -> EventDict:
-        """Pass a line of ours on. Raises structlog.DropEvent where it is one too many."""
+        """Pass on a line of structlog. Raises structlog.DropEvent where the line is left out."""
         if level == "debug":
             return event
         left_out = self._count_left_out(event["event"])
@@ -46,13 +48,13 @@ class LogLimit(logging.Filter):
         return {**event, "left_out": left_out} if left_out else event
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a library's record is logged."""
+        """Whether the record of a library is logged."""
         left_out = self._count_left_out((record.name, str(record.msg)))
         record.left_out = left_out
         return left_out is not None
 
     def _count_left_out(self, kind: Hashable) -> int | None:
-        """How many lines of the kind were left out before this one; None where it is, too."""
+        """The number of lines of a kind that were left out before this one; None where this one is left out, too."""
         now = self._clock()
         begun, lines = self._kinds.get(kind, (now, 0))
         left_out = 0
@@ -68,7 +70,7 @@ class LogLimit(logging.Filter):
 
 
 def add_left_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """The number in a library's record as a member of its line."""
+    """Add the number of left-out lines in the record of a library to its log line."""
     if left_out := getattr(event.get("_record"), "left_out", 0):
         return {**event, "left_out": left_out}
     return event

@@ -1,4 +1,4 @@
-"""The diagnostic log: JSON lines on standard error, never among answers."""
+"""The diagnostic log of the program: JSON lines on standard error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.telemetry.log_limit import LogLimit, add_left_out
 
 
 class StandardError:
-    """Standard error, even when its reader has gone: no work fails because of its log."""
+    """Standard error, whose write errors are ignored, so that no work fails because of the log."""
 
     def write(self, text: str) -> None:
         with suppress(OSError):
@@ -38,7 +38,7 @@ WRITTEN: tuple[Processor, ...] = (
 
 
 def configure_logging(level: str) -> None:
-    """Log lines as JSON on standard error, the libraries' warnings among them."""
+    """Log as JSON lines on standard error, including the warnings of libraries."""
     number, limit = logging.getLevelNamesMapping()[level.upper()], LogLimit()
     structlog.configure(
         processors=[limit, *NOTED, *WRITTEN],
@@ -54,5 +54,7 @@ def configure_logging(level: str) -> None:
             foreign_pre_chain=[add_logger_name, add_left_out, *NOTED],
         )
     )
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # an outage is logged once, by us
+    logging.getLogger("psycopg.pool").setLevel(
+        logging.ERROR
+    )  # the program logs an outage once itself
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[libraries])

@@ -1,5 +1,5 @@
-"""What Prometheus reads. Labels are names that are few, such as those of operations, never paths; ids are those of
-the few webhooks that need to be looked at.
+"""The metrics for Prometheus. Labels have few values, such as the names of operations, never paths; the only ids are
+those of the few webhooks that fail or are behind.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ GAUGES = {
     "events_archived_bytes": ("Bytes of those files",),
     "database_bytes": ("What the database takes on its disk; of a log among many, its tables",),
 }
-"""What each gauge of a log says, and its label, if it has one."""
+"""The description of each gauge of a log, and its label, if it has one."""
 
 
 class LogMetrics:
@@ -83,17 +83,17 @@ class LogMetrics:
         }
 
     def set(self, name: str, value: float, label: str | None = None) -> None:
-        """Set a gauge, of one label where it has some."""
+        """Set a gauge, for one label value where it has a label."""
         gauge = self._gauges[name]
         (gauge if label is None else gauge.labels(label)).set(value)
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """The gauges in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
-class _Counted(Collector):
-    """What this process counts where nobody knows of metrics: what it could not read, and what its log left out."""
+class _ProcessCounts(Collector):
+    """The counts of this process that are not kept as metrics: unreadable data, and left-out log lines."""
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(
@@ -108,4 +108,4 @@ class _Counted(Collector):
         )
 
 
-REGISTRY.register(_Counted())
+REGISTRY.register(_ProcessCounts())
