@@ -32,7 +32,7 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
     except WrongKey as error:
         interrupted = folder.next_master_key_file.exists() and not is_elsewhere(settings)
         cure = (
-            "a change of it was broken off: run `executions keys rotate-master` interrupted"
+            "a change of it was broken off: run `executions keys rotate-master` again"
             if interrupted
             else "put the right one there, from the data directory of another server of this database or a backup"
         )

@@ -1,4 +1,4 @@
-"""Asks several logs the same question at once, with the credential of the caller."""
+"""Sends one request to several logs at once, with the credential of the caller."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from domain.lru import LruCache
 from projections.representations.exact_json import exact_json
 
 ANSWER_TIMEOUT = 5.0
-"""Seconds that a log has for its whole answer: its database has half a second for a list."""
+"""Seconds for the whole answer of a log, whose database has half a second for a list."""
 MOST_ASKED = 32
-"""Callers who ask several logs at once; each may hold an answer of every log."""
+"""Requests to several logs that are answered at the same time; each may hold an answer of every log in memory."""
 UNKNOWN_FOR = 60.0
-"""Seconds in which a log is not asked with a token that it did not know: it counts such attempts by the address of
-this server, and would soon refuse all that come from there.
+"""Seconds for which a token that a log has refused is not sent to it again: the log counts failed attempts by the
+address of this server, and would soon refuse all of its requests.
 """
 UNKNOWN = {"type": "/unauthenticated", "detail": "This token is not valid."}
 REMEMBERED = 10_000
-"""Tokens that a log did not know."""
+"""Refused tokens that are cached."""
 OF_EVERY_PROBLEM = frozenset({"type", "title", "status", "detail", "instance", "cell"})
 
 
 class CellAway(DomainError):
-    """One of the logs does not answer; send it again, or ask with `partial=true` for what the others have."""
+    """One of the logs does not answer; send it again, or with `partial=true` for the answers of the others."""
 
     code = "cell-away"
 
 
 class Asked(NamedTuple):
-    """What one log answered, and how far it went; or why it gave no answer."""
+    """The answer of one log and its position; or why there is no answer (`away`)."""
 
     body: Any
     position: int
@@ -47,8 +47,9 @@ class Asked(NamedTuple):
 
 
 class CellRequest(NamedTuple):
-    """What all logs are asked: a path, the headers that go along, and what makes of the JSON text of an answer what
-    was asked for. That raises ValueError, TypeError, LookupError or AttributeError where it is something else.
+    """A request to all logs: a path, headers, and a function that parses the JSON text of an answer.
+
+    `read` raises ValueError, TypeError, LookupError or AttributeError where the text is no such answer.
     """
 
     path: str
@@ -57,12 +58,12 @@ class CellRequest(NamedTuple):
 
     @property
     def token(self) -> bytes:
-        """What its credential is remembered by."""
+        """The hash of the credential, under which a refusal is cached."""
         return sha256(self.headers.get("authorization", "").encode("latin-1")).digest()
 
 
 class CellClient:
-    """Sends requests to the servers of logs: one that is slow holds up the answers of no other."""
+    """Sends requests to the servers of logs. A slow log does not delay requests to the others."""
 
     def __init__(
         self,
@@ -78,11 +79,11 @@ class CellClient:
         self._steady = steady
         self._own: dict[str, Questions] = {}
         self._logs: dict[str, RemoteLog] = {}
-        self._unknown: LruCache[tuple[str, bytes], float] = LruCache(REMEMBERED)
-        self._under_way = 0
+        self._refused_tokens: LruCache[tuple[str, bytes], float] = LruCache(REMEMBERED)
+        self._running = 0
 
     def answer_here(self, name: str, own: Questions) -> None:
-        """Ask the log of this name by other means, as it is that of this server."""
+        """Send the requests to a log by `own`, as it is the log of this server."""
         self._own[name] = own
 
     async def aclose(self) -> None:
@@ -93,41 +94,41 @@ class CellClient:
     async def ask(
         self, urls: Mapping[str, str], query: Mapping[str, Query], request: CellRequest
     ) -> dict[str, Asked]:
-        """The answers of logs by their names; `query` has the parameters for each that is asked.
+        """Send a request to all logs in `query`, which has the parameters for each, and return their answers by name.
 
         Raises:
-            DomainError: one of them refuses; it says which, as `cell`.
-            Overloaded: too many ask.
+            DomainError: a log refuses the request; the member `cell` names the log.
+            Overloaded: too many such requests are being answered.
         """
-        with self._one_more():
-            asked = await asyncio.gather(
-                *(self._one(name, urls[name], query[name], request) for name in query)
+        with self._count_request():
+            answers = await asyncio.gather(
+                *(self._ask_log(name, urls[name], query[name], request) for name in query)
             )
-        for found in asked:
-            if isinstance(found, DomainError):
-                raise found
+        for answer in answers:
+            if isinstance(answer, DomainError):
+                raise answer
         return {
-            name: found
-            for name, found in zip(query, asked, strict=True)
-            if not isinstance(found, DomainError)
+            name: answer
+            for name, answer in zip(query, answers, strict=True)
+            if not isinstance(answer, DomainError)
         }
 
     @contextmanager
-    def _one_more(self) -> Iterator[None]:
-        if self._under_way >= MOST_ASKED:
+    def _count_request(self) -> Iterator[None]:
+        if self._running >= MOST_ASKED:
             raise Overloaded(
                 "Too many questions to several logs are being answered; send it again."
             )
-        self._under_way += 1
+        self._running += 1
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._running -= 1
 
-    async def _one(
+    async def _ask_log(
         self, name: str, url: str, query: Query, request: CellRequest
     ) -> Asked | DomainError:
-        if self._is_unknown(name, request):
+        if self._is_refused_token(name, request):
             return _refusal(name, UNKNOWN)
         try:
             reply = await self._log(name, url).get(request.path, query, request.headers)
@@ -140,28 +141,28 @@ class CellClient:
     async def stream(
         self, name: str, url: str, query: Query, request: CellRequest
     ) -> httpx.Response:
-        """The stream of a log. The caller has to close it.
+        """Open a stream of a log. The caller has to close it.
 
         Raises:
-            Away: it gives none.
-            DomainError: it refuses.
+            Away: the log does not answer with a stream.
+            DomainError: the log refuses the request.
         """
-        if self._is_unknown(name, request):
+        if self._is_refused_token(name, request):
             raise _refusal(name, UNKNOWN)
         answer = await self._log(name, url).open(request.path, query, request.headers)
         if isinstance(answer, httpx.Response):
             return answer
         raise self._refusal(name, request, answer)
 
-    def _is_unknown(self, name: str, request: CellRequest) -> bool:
-        return self._steady() < (self._unknown.get((name, request.token)) or 0)
+    def _is_refused_token(self, name: str, request: CellRequest) -> bool:
+        return self._steady() < (self._refused_tokens.get((name, request.token)) or 0)
 
     def _refusal(self, name: str, request: CellRequest, reply: CellReply) -> DomainError:
-        """Raises Away where the answer is none of a log."""
+        """The refusal in an answer. Raises Away where the answer is not of a log."""
         problem = _read(reply, _as_object)
         if reply.status == 401:
-            self._unknown.put((name, request.token), self._steady() + UNKNOWN_FOR)
-            self._unknown.trim()
+            self._refused_tokens.put((name, request.token), self._steady() + UNKNOWN_FOR)
+            self._refused_tokens.trim()
         return _refusal(name, problem)
 
     def _log(self, name: str, url: str) -> RemoteLog:
@@ -183,7 +184,7 @@ def _read(reply: CellReply, read: Callable[[bytes], Any]) -> Any:
 
 
 def _refusal(name: str, problem: Mapping[str, Any]) -> DomainError:
-    """The refusal of one log, as that of all."""
+    """The refusal of one log as the refusal of the whole request."""
     code = str(problem.get("type", "")).rpartition("/")[2]
     members = {key: value for key, value in problem.items() if key not in OF_EVERY_PROBLEM}
     error = DomainError(f"The log `{name}` says: {problem.get('detail', 'no')}", cell=name)

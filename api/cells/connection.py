@@ -1,6 +1,6 @@
-"""Questions to one server: GET requests over connections that are kept, each with its whole answer.
+"""GET requests to one server over reused connections, each with its whole answer in memory.
 
-A client for everything takes 2 milliseconds of the processor for a question, as long as the other log for its answer.
+A general HTTP client takes 2 milliseconds of CPU for a request, as much as the other log takes for the answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httptools
 import httpx
 
 Query = list[tuple[str, str | int | float | bool | None]]
-"""Parameters, in order, repeated ones repeated."""
+"""Query parameters, in order; a repeated parameter is repeated."""
 CONNECT_TIMEOUT = 2.0
 MOST_IDLE = 8
 """Connections that nothing is asked on."""
@@ -23,7 +23,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 class Answered(NamedTuple):
-    """An answer as it came: its status, its headers by their names in lower case, and its content."""
+    """A whole answer: the status, the headers by name in lower case, and the content."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,11 +31,11 @@ class Answered(NamedTuple):
 
 
 class BrokenAnswer(Exception):
-    """What came is no answer, or longer than was allowed."""
+    """An answer is malformed, or longer than allowed."""
 
 
 class _Connection(asyncio.Protocol):
-    """One question at a time."""
+    """A connection, for one request at a time."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -43,11 +43,11 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[Answered] | None = None
 
     async def ask(self, request: bytes, most: int) -> Answered:
-        """The answer, of no more than so many bytes.
+        """Send a request, and return the answer, whose content has at most `most` bytes.
 
         Raises:
-            ConnectionError: it was closed before.
-            BrokenAnswer: it is none.
+            ConnectionError: the connection was closed before the answer.
+            BrokenAnswer: the answer is malformed or too long.
         """
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
@@ -63,18 +63,20 @@ class _Connection(asyncio.Protocol):
             raise
 
     def close(self) -> None:
-        """Ask nothing more."""
+        """Close the connection."""
         self.is_open = False
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is of no such class
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # the transport of uvloop is no subclass
 
     def data_received(self, data: bytes) -> None:
         try:
             if self._answer is None:
-                raise BrokenAnswer("something came that nobody asked for")
+                raise BrokenAnswer("bytes came without a request")
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
@@ -123,23 +125,23 @@ class ConnectionPool:
         self._idle: list[_Connection] = []
 
     async def get(self, path: str, query: Query, headers: Mapping[str, str], most: int) -> Answered:
-        """The answer to a question. A connection that turns out to be closed is replaced, as a GET may be sent twice.
+        """Send a GET request, and return the answer. On a closed connection it is repeated, which a GET allows.
 
         Raises:
-            OSError: the server cannot be reached, or closes the connection.
-            BrokenAnswer: it answers what is none, or more than so many bytes.
+            OSError: the server is unreachable, or closes the connection.
+            BrokenAnswer: the answer is malformed, or has more than `most` bytes.
         """
         request = self._request(path, query, headers)
         while self._idle:
-            if (kept := self._idle.pop()).is_open:
+            if (connection := self._idle.pop()).is_open:
                 try:
-                    return await self._ask(kept, request, most)
+                    return await self._ask(connection, request, most)
                 except ConnectionError:
                     continue
         return await self._ask(await self._connect(), request, most)
 
     def close(self) -> None:
-        """Close those that are idle."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop().close()
 
@@ -147,12 +149,12 @@ class ConnectionPool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, made = await loop.create_connection(
+                _, connection = await loop.create_connection(
                     _Connection, self._host, self._port, ssl=self._ssl
                 )
         except TimeoutError:
             raise ConnectionError(f"no connection within {CONNECT_TIMEOUT:g} seconds") from None
-        return made
+        return connection
 
     async def _ask(self, connection: _Connection, request: bytes, most: int) -> Answered:
         answer = await connection.ask(request, most)
@@ -163,7 +165,7 @@ class ConnectionPool:
         return answer
 
     def _request(self, path: str, query: Query, headers: Mapping[str, str]) -> bytes:
-        where = f"{self._path}{path}{'?' if query else ''}{urlencode(query)}"
-        lines = [f"GET {where} HTTP/1.1", f"host: {self._named}"]
+        target = f"{self._path}{path}{'?' if query else ''}{urlencode(query)}"
+        lines = [f"GET {target} HTTP/1.1", f"host: {self._named}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")

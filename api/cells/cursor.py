@@ -1,4 +1,4 @@
-"""Where a stream of several logs goes on in each of them, as one text."""
+"""The cursor of a stream of several logs: a position of each log, as one text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain.json_forms import format_time
 MOST_LOGS = 100
 """Logs of one stream: each event carries a position in every one of them."""
 LONGEST = 16 * 1024
-"""Characters of a cursor: it travels in a header."""
+"""Characters of a cursor, which clients send in a header."""
 LOG_ID = re.compile(r"[0-9A-Za-z-]{0,64}")
 PART = re.compile(rf"({LOG_NAME.pattern})\.({LOG_ID.pattern})\.(?:t(-?)|)([0-9]{{1,18}})")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,8 +22,9 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 class CellPosition(NamedTuple):
-    """Where one log goes on: behind a position, or from a time on, where its position is not known yet. `log` is the
-    id of the log, once it is known.
+    """The point after which the stream of one log continues: a position, or a time while the position is unknown.
+
+    `log` is the id of the log, once it is known.
     """
 
     position: int = 0
@@ -32,7 +33,7 @@ class CellPosition(NamedTuple):
 
     @property
     def query(self) -> Query:
-        """What a stream of the log is asked with."""
+        """The query parameters of a stream of the log from this point."""
         begins = str(self.position) if self.at is None else format_time(self.at)
         return [("from", begins), *([("log", self.log)] if self.log else [])]
 
@@ -52,7 +53,7 @@ class CellCursor:
 
     @classmethod
     def read(cls, text: str) -> CellCursor:
-        """The cursor of a text. Raises ValueError where it is none."""
+        """Parse a cursor. Raises ValueError where the text is none."""
         if len(text) > LONGEST:
             raise ValueError(f"it is longer than {LONGEST} characters")
         positions: dict[str, CellPosition] = {}
@@ -87,4 +88,4 @@ def _since(log: str, milliseconds: int) -> CellPosition:
     try:
         return CellPosition(0, log, EPOCH + milliseconds * MILLISECOND)
     except OverflowError:
-        raise ValueError("a time in it is none") from None
+        raise ValueError("it has a time that does not exist") from None

@@ -1,4 +1,4 @@
-"""Which logs there are besides this one, and where; and the ids that say of which log they are."""
+"""The directory of logs: their names and URLs, and the ids that begin with the name of a log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from api.settings import LOG_NAME
 from domain.errors import DomainError
 
 MARK = "~"
-"""What parts the name of a log from the rest of an id that was made there."""
+"""The separator between the name of a log and the rest of an id."""
 MADE = re.compile(rf"({LOG_NAME.pattern}){MARK}[a-z]+_[0-9A-HJKMNP-TV-Z]{{26}}")
-"""An id that a log with a name has made."""
+"""The form of an id that a named log has made."""
 
 
 class Misdirected(DomainError):
@@ -22,14 +22,14 @@ class Misdirected(DomainError):
 
 
 def ids_of(name: str | None) -> Callable[[str], str]:
-    """What makes the ids of a log, by their kind: they sort by the time they were made, and begin with the name of the
-    log, if it has one.
+    """The function that makes ids of a kind for a log. They sort by the time at which they were made, and begin with the
+    name of the log, if it has one.
     """
     return new_id if name is None else lambda kind: f"{name}{MARK}{new_id(kind)}"
 
 
 class Directory:
-    """The name of this log, if it has one, and the URLs of all logs by their names."""
+    """The name of this log, if it has one, and the URLs of all logs by name."""
 
     def __init__(self, own: str | None = None, urls: Mapping[str, str] | None = None) -> None:
         self.own = own
@@ -37,10 +37,10 @@ class Directory:
         self.urls = dict(urls or {})
 
     def require_own(self, identity: str) -> str:
-        """The id, if it may be one of this log. A log without a name takes every id for its own.
+        """Check that an id may be of this log, and return it. A log without a name accepts every id.
 
         Raises:
-            Misdirected: it begins with the name of another log, and that one is known, or has made it.
+            Misdirected: the id begins with the name of another log, which is in the directory or has made the id.
         """
         if self.own is None or MARK not in identity:
             return identity

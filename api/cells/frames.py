@@ -1,4 +1,4 @@
-"""The frames of the stream of a log, read from the bytes that come."""
+"""Parses the frames of a log's stream from received bytes."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import NamedTuple
 from api.cells.remote import Away
 
 LARGEST = 64 * 1024 * 1024
-"""Bytes of a frame: an execution holds half of that."""
+"""Bytes of the largest frame: an execution has at most half of them."""
 BETWEEN = b"\n\n"
 
 
 class LogFrame(NamedTuple):
-    """One frame as a log sent it. One without a position moves no cursor."""
+    """One frame of a log. A frame without a position does not move the cursor."""
 
     name: str
     data: bytes
     position: int | None = None
     retry: int | None = None
-    """Milliseconds."""
+    """Milliseconds after which the client should reconnect."""
 
 
 class FrameReader:
-    """Parts the bytes of one connection into frames, wherever they are cut."""
+    """Splits the bytes of one connection into frames, which may be spread over several reads."""
 
     def __init__(self) -> None:
         self._remaining_bytes = bytearray()
 
     def read(self, part: bytes) -> list[LogFrame]:
-        """The frames that have come whole by now.
+        """Add bytes, and return the frames that are complete now.
 
         Raises:
-            Away: it is not what a log sends.
+            Away: the bytes are not the stream of a log.
         """
         seen = max(len(self._remaining_bytes) - 1, 0)
         self._remaining_bytes += part
@@ -46,7 +46,7 @@ class FrameReader:
 
 
 def _frame(block: bytes) -> LogFrame | None:
-    """A frame out of its lines; None where they are comments alone, or only say when to come back."""
+    """Parse the lines of a frame; None where they are only comments, or only a time to reconnect."""
     fields: dict[bytes, bytes] = {}
     for line in block.split(b"\n"):
         name, _, value = line.partition(b": ")

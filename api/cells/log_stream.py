@@ -1,4 +1,4 @@
-"""The stream of one log among several, followed over all its connections."""
+"""Follows the stream of one log among several, and reconnects when the connection is lost."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from api.cells.remote import POSITION, Away
 from domain.errors import DomainError
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds before a reconnect: doubled after each failure."""
 LINE = "log"
-"""Frames of log lines, which are no events: nothing follows that belongs to them."""
+"""The name of frames of log lines, which are complete by themselves: the frames of an event end with one that has a
+position.
+"""
 OTHER_LOG = "other-log"
 
 
 class ForwardedFrame(NamedTuple):
-    """What is to be sent on of one log: a frame of an event, with its data, or one about its stream."""
+    """A frame of one log for the client: of an event, with its data, or about the log's stream."""
 
     cell: str
     name: str
@@ -32,7 +35,7 @@ class ForwardedFrame(NamedTuple):
     """Where the log goes on behind it; None where that stays."""
     data: bytes = b""
     about: Mapping[str, str] = {}
-    """What a frame about the stream says besides."""
+    """Further members of a frame about the stream."""
 
 
 Connect = Callable[[Query], Awaitable[httpx.Response]]
@@ -40,11 +43,11 @@ Emit = Callable[[Sequence[ForwardedFrame]], Awaitable[None]]
 
 
 class LogStreamEnded(Exception):
-    """The log may not be followed any more; it says why."""
+    """The log may not be followed any more; the message is the reason."""
 
 
 ABOUT_STREAM = frozenset({"checkpoint", "caught-up", "fell-behind"})
-"""Frames of a log about its stream, besides its goodbye."""
+"""The names of frames about the stream, except `closing`."""
 
 
 class LogStream:
@@ -55,32 +58,33 @@ class LogStream:
         self.reached = reached
         self._connect = connect
         self._answer: httpx.Response | None = None
-        self._missing: str | None = None
-        """Why it is away, where it is."""
-        self._goodbye: float | None = None
-        """Seconds after which a server that ends asks to be tried again."""
+        self._away_reason: str | None = None
+        """Why the log is unavailable; None while it is not."""
+        self._retry_after: float | None = None
+        """Seconds after which a server that has closed the stream asks for a reconnect; None otherwise."""
         self._failures = 0
 
     async def open(self, *, now: bool) -> None:
-        """Connect for the first time; with `now` from the end of the log on, wherever that is. A log that is away is
-        tried again by `run`.
+        """Connect for the first time; with `now`, from the end of the log on. `run` reconnects to an unavailable log.
 
         Raises:
-            DomainError: it refuses.
+            DomainError: the log refuses the stream.
         """
         try:
             self._answer = await self._open([("from", "now")] if now else self.reached.query)
         except Away as away:
-            self._missing = str(away)
+            self._away_reason = str(away)
 
     async def run(self, emit: Emit) -> None:
-        """Follow it, until it may not be followed any more. `emit` takes what came, and waits until that is sent."""
-        if self._missing is not None:
-            await emit([self._about("away", reason=self._missing)])
+        """Follow the log until it may not be followed any more. `emit` takes received frames, and returns when they are
+        sent.
+        """
+        if self._away_reason is not None:
+            await emit([self._about("away", reason=self._away_reason)])
             await asyncio.sleep(self._pause())
         try:
             while True:
-                await self._visit(emit)
+                await self._follow_connection(emit)
                 await asyncio.sleep(self._pause())
         except LogStreamEnded as end:
             await emit([self._about("closing", reason=str(end))])
@@ -89,13 +93,13 @@ class LogStream:
             await emit([self._about("closing", reason=reason, detail=refusal.detail)])
 
     async def aclose(self) -> None:
-        """End the connection, if there is one."""
+        """Close the connection, if there is one."""
         answer, self._answer = self._answer, None
         if answer is not None:
             await answer.aclose()
 
-    async def _visit(self, emit: Emit) -> None:
-        """One connection, from its beginning to its end."""
+    async def _follow_connection(self, emit: Emit) -> None:
+        """Connect once, and emit frames until the connection ends."""
         try:
             if self._answer is None:
                 self._answer = await self._open(self.reached.query)
@@ -106,11 +110,11 @@ class LogStream:
                 async for sent in parts:
                     await emit(sent)
         except Away as away:
-            if self._missing is None:
-                self._missing = str(away)
-                await emit([self._about("away", reason=self._missing)])
+            if self._away_reason is None:
+                self._away_reason = str(away)
+                await emit([self._about("away", reason=self._away_reason)])
         except httpx.HTTPError:
-            pass  # the connection is lost: whether the log is away shows when it is made again
+            pass  # the connection is lost; the next one shows whether the log is unavailable
         finally:
             await self.aclose()
 
@@ -127,28 +131,28 @@ class LogStream:
         return answer
 
     async def _parts(self, answer: httpx.Response) -> AsyncGenerator[list[ForwardedFrame]]:
-        """What is to be sent on, as it comes; all frames of one event at once."""
+        """The received frames for the client; all frames of one event together."""
         reader = FrameReader()
-        waiting: list[ForwardedFrame] = []
+        incomplete: list[ForwardedFrame] = []
         async for part in answer.aiter_bytes():
-            sent: list[ForwardedFrame] = []
+            complete: list[ForwardedFrame] = []
             for frame in reader.read(part):
                 self._failures = 0
                 if frame.name == "closing":
-                    yield sent
-                    sent = []
-                    self._leave(frame)
+                    yield complete
+                    complete = []
+                    self._note_closing(frame)
                 elif frame.position is None:
                     line = frame.name == LINE
-                    (sent if line else waiting).append(
+                    (complete if line else incomplete).append(
                         ForwardedFrame(self.cell, frame.name, data=frame.data)
                     )
                 else:
-                    sent += self._move(waiting, frame, frame.position)
-                    waiting = []
-            yield sent
+                    complete += self._advance(incomplete, frame, frame.position)
+                    incomplete = []
+            yield complete
 
-    def _move(
+    def _advance(
         self, before: list[ForwardedFrame], frame: LogFrame, position: int
     ) -> list[ForwardedFrame]:
         """The last frame of an event with those before it, or one about the stream; none of what has come already."""
@@ -161,24 +165,24 @@ class LogStream:
             ForwardedFrame(self.cell, frame.name, self.reached, b"" if about else frame.data),
         ]
 
-    def _leave(self, frame: LogFrame) -> None:
-        """The server says goodbye: note when to come back, or that there is no way back.
+    def _note_closing(self, frame: LogFrame) -> None:
+        """Note from a frame `closing` when to reconnect.
 
         Raises:
             LogStreamEnded: the credential has ended, or the log is another one.
         """
         if frame.retry is None:
             raise LogStreamEnded(_reason(frame.data))
-        self._goodbye = frame.retry / 1_000
+        self._retry_after = frame.retry / 1_000
 
     def _pause(self) -> float:
-        """Seconds until the next connection."""
-        if self._goodbye is not None:
-            wait, self._goodbye = self._goodbye, None
+        """The seconds until the next connection."""
+        if self._retry_after is not None:
+            wait, self._retry_after = self._retry_after, None
             return wait
         longest: float = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2**self._failures)
         self._failures = min(self._failures + 1, 10)
-        return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads the reconnects, keeps no secret
+        return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads the reconnects, need not be secure
 
     def _about(self, name: str, **about: str) -> ForwardedFrame:
         return ForwardedFrame(self.cell, name, self.reached, about=about)

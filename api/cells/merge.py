@@ -1,4 +1,4 @@
-"""One page out of a page of each of several logs, in the exact order, and the cursor behind it.
+"""Merges a page of each of several logs into one page, in the exact order, with one cursor.
 
 A log may have what comes next until it was asked for it. So a page ends where the rows of a log end that has more.
 The cursor names for each log one of its own behind which it goes on, also where it has no more: what comes to be behind
@@ -26,8 +26,8 @@ NOTHING_YET = ""
 
 
 class CellPage(NamedTuple):
-    """A page of one log: rows, a cursor behind each and what that is made of, whether there are more, and how many
-    in all, if that was asked for.
+    """A page of one log: rows, the cursor behind each row and the values in it, whether there are more rows, and the
+    total, if it was asked for.
     """
 
     rows: Sequence[Any]
@@ -38,11 +38,11 @@ class CellPage(NamedTuple):
 
     @classmethod
     def of(cls, order: CellOrder, text: bytes) -> CellPage:
-        """What a log answered.
+        """Parse the answer of a log.
 
         Raises:
-            Away: it is a page in another order, so it cannot be merged.
-            ValueError, TypeError, LookupError: it is no page.
+            Away: the page is in another order, and cannot be merged.
+            ValueError, TypeError, LookupError: the text is no page.
         """
         rows, body = split(text)
         cursors = body["cursors"]
@@ -54,7 +54,7 @@ class CellPage(NamedTuple):
         return cls(rows, cursors, sort_values, body["hasMore"], body.get("total"))
 
     def append(self, other: CellPage) -> CellPage:
-        """This page and the one behind it."""
+        """Concatenate this page and the next one of the same log."""
         return CellPage(
             [*self.rows, *other.rows],
             [*self.cursors, *other.cursors],
@@ -65,8 +65,8 @@ class CellPage(NamedTuple):
 
 
 class MergedPage(NamedTuple):
-    """Rows with the names of their logs, where each log goes on, whether one of them has more, and which log has to be
-    asked for more before the page can go on.
+    """Rows with the names of their logs, the place in each log, whether a log has more rows, and the log of which the
+    next page is needed to continue (`dry`).
     """
 
     rows: list[tuple[str, Any]]
@@ -76,8 +76,8 @@ class MergedPage(NamedTuple):
 
 
 def share(limit: int, logs: int) -> int:
-    """How many rows of a page each of several logs is asked for at first: its share, and twice by how much shares
-    differ where rows are spread by chance.
+    """The rows that each of several logs is asked for at first: an equal share of a page, and two standard deviations of
+    a random distribution.
     """
     even = ceil(limit / logs)
     return min(limit, even + ceil(2 * sqrt(even)))
@@ -86,10 +86,10 @@ def share(limit: int, logs: int) -> int:
 def merge(
     pages: Mapping[str, CellPage], before: LogCursors, order: CellOrder, limit: int
 ) -> MergedPage:
-    """The first rows of all pages, in their order; `before` is where all logs began, also those that have no
-    page, as they do not answer.
+    """Merge the first rows of all pages. `before` has the places at which all logs began, including logs without a page,
+    as they did not answer.
     """
-    shown = _furthest(before, order)
+    shown = _last_shown(before, order)
     taken = {
         name: _count_passed(page, shown, order) if before[name] == NOTHING_YET else 0
         for name, page in pages.items()
@@ -118,14 +118,14 @@ def _furthest(cursors: LogCursors, order: CellOrder) -> Values:
 
 
 def _count_passed(page: CellPage, shown: Values, order: CellOrder) -> int:
-    """How many rows come before what was shown."""
+    """The number of rows of a page that precede the last row that was shown."""
     if not shown:
         return 0
     return sum(order.rank(values) < order.rank(shown) for values in page.sort_values)
 
 
 def _is_used_up(page: CellPage, taken: int) -> bool:
-    """Whether its next row is not known, though there is one."""
+    """Whether all rows of a page are taken, and its log has more."""
     return page.more and taken == len(page.rows)
 
 
@@ -135,7 +135,7 @@ def _in_order(
     every = [
         (name, values) for name, page in pages.items() for values in page.sort_values[taken[name] :]
     ]
-    return iter(sorted(every, key=lambda each: order.rank(each[1])))
+    return iter(sorted(candidates, key=lambda candidate: order.rank(candidate[1])))
 
 
 def _next_cursor(
@@ -165,7 +165,7 @@ def decode(cursor: str | None, names: Sequence[str], order: CellOrder) -> LogCur
     """Where each log goes on; without a cursor from the beginning.
 
     Raises:
-        Invalid: it was not made here, or for another sort, or names a log that is not asked.
+        Invalid: the cursor is malformed, is of another sort, or names a log that is not asked.
     """
     if cursor is None:
         return dict.fromkeys(names)

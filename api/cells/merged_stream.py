@@ -1,4 +1,4 @@
-"""One stream out of those of several logs, in the order in which their frames arrive."""
+"""Merges the streams of several logs into one, in the order in which their frames arrive."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ log = structlog.get_logger()
 
 
 class MergedFrame(NamedTuple):
-    """A frame to be sent: of an event, with its `data`, or about the stream. With a `cursor`, a client goes on
-    behind it.
-    """
+    """A frame for the client: of an event, with its `data`, or about the stream. A client resumes after the `cursor`."""
 
     name: str
     data: bytes = b""
@@ -28,26 +26,26 @@ class MergedFrame(NamedTuple):
 
 
 class MergedStream:
-    """Follows several logs at once. What came of one is taken before more of it is read, so that a client that
-    reads slowly holds up the logs, and nothing piles up here.
+    """Follows several logs at once. More of a log is read only when its last frames were taken, so a client that reads
+    slowly slows down the streams of the logs, and nothing accumulates here.
     """
 
     def __init__(self, streams: Sequence[LogStream], cursor: CellCursor) -> None:
         self.cursor = cursor
-        """How far everything was taken; it has also logs that are not followed."""
+        """The cursor after the frames that were taken; it also has positions of logs that are not followed."""
         self.over = False
-        """Whether nothing more comes: a log may not be followed any more."""
+        """Whether the stream has ended, as one of the logs may not be followed any more."""
         self._streams = streams
         self._behind = {stream.cell for stream in streams}
-        """Logs whose past is not done, or that are away."""
+        """Names of logs that have not caught up, or are unavailable."""
         self._arrived: list[tuple[Sequence[ForwardedFrame], asyncio.Event]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, *, now: bool) -> None:
-        """Connect to all logs; with `now` each from its end on.
+        """Connect to all logs; with `now`, to each from its end on.
 
         Raises:
-            DomainError: one of them refuses.
+            DomainError: a log refuses the stream.
         """
         try:
             opened = (stream.open(now=now) for stream in self._streams)
@@ -61,19 +59,19 @@ class MergedStream:
             self.cursor.move(stream.cell, stream.reached)
 
     def start(self, wake: Callable[[], object]) -> None:
-        """Follow them, and call `wake` whenever there is something to take."""
+        """Begin to follow the logs, and call `wake` whenever there are frames to take."""
         for stream in self._streams:
             run = self._run(stream, wake)
             self._tasks.append(asyncio.create_task(run, name=f"stream of {stream.cell}"))
 
     async def aclose(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await cancel(*self._tasks)
         for stream in self._streams:
             await stream.aclose()
 
     def take(self) -> list[MergedFrame]:
-        """What has come since it was last asked."""
+        """The frames that have arrived since the last call."""
         arrived, self._arrived = self._arrived, []
         taken: list[MergedFrame] = []
         for batch, room in arrived:
@@ -107,12 +105,12 @@ class MergedStream:
             return self._merge_caught_up(sent.cell, cursor)
         if sent.name == "checkpoint":
             return MergedFrame(sent.name, b"", cursor)
-        self._behind.add(sent.cell)  # it fell behind, is away, is back, or is not followed any more
+        self._behind.add(sent.cell)  # for `fell-behind`, `away`, `back` and `closing`
         self.over = sent.name == "closing"
         return MergedFrame(sent.name, b"", cursor, {"cell": sent.cell, **sent.about})
 
     def _merge_caught_up(self, cell: str, cursor: str) -> MergedFrame:
-        """Of all logs, once the last of them has caught up; until then it moves the cursor alone."""
+        """The frame `caught-up` of the whole stream, once the last log has caught up; before, only a checkpoint."""
         was_behind = bool(self._behind)
         self._behind.discard(cell)
         if self._behind or not was_behind:

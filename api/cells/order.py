@@ -13,7 +13,7 @@ from projections.query.field_types import BOOLEAN
 from projections.query.pagination import SortKey, decode_cursor, order
 
 Values = Sequence[Any]
-"""What a row is ordered by, `$id` last."""
+"""The values that a row is ordered by, `$id` last."""
 
 
 class OtherOrder(Exception):
@@ -21,7 +21,7 @@ class OtherOrder(Exception):
 
 
 class CellOrder:
-    """A sort, and the keys that it means to this server: a log whose server is of another build may have others."""
+    """A sort with its keys, as this build defines them; the server of another log may be of another build."""
 
     def __init__(self, sort: str, keys: Sequence[SortKey]) -> None:
         self.sort = sort
@@ -32,7 +32,7 @@ class CellOrder:
 
     @classmethod
     def of(cls, sort: str) -> CellOrder:
-        """The order of executions by a sort. Raises Invalid where it is none."""
+        """The order of executions for a sort. Raises Invalid where the sort is not valid."""
         return cls(sort, order(sort, sortable, FIELDS))
 
     def decode(self, cursor: str) -> list[Any]:
@@ -62,7 +62,7 @@ class CellOrder:
         for mine, theirs, falls in zip(one, other, self._falls, strict=True):
             if mine == theirs:
                 continue
-            if mine is None or theirs is None:  # what is missing comes last in every direction
+            if mine is None or theirs is None:  # a missing value comes last in both directions
                 return 1 if mine is None else -1
             return 1 if (mine < theirs) is falls else -1
         return 0

@@ -1,5 +1,5 @@
-"""The logs of a deployment: a file that says of each name where the log is. Programs that make, move or drop a log
-write it; servers read it again when it has changed.
+"""The registry of a deployment: a file that has the place of each log by name. Programs that make, move or drop a log
+write the file; servers read it again when it has changed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from api.settings import LOG_NAME, SetupError
 from domain.eventlog.setup.databases import database_of
 
 PRIVATE = 0o600
-"""Addresses of databases have passwords: nobody else may read the file."""
+"""The mode of the file: nobody else may read it, as connection strings have passwords."""
 HOST = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$"
 Url = Annotated[str, Field(pattern="=|://")]
 TAKEN = re.compile(r"_(views|views_awaited|moved)$|_(rebuild|verify)_")
-"""In names of channels, and of schemas in which views are made again: those of a log begin with its schema."""
+"""Parts of the names of channels and of schemas for rebuilt views, which begin with the schema of their log."""
 
 
 def _not_taken(schema: str) -> str:
-    """Raises ValueError where the name may stand for something of another log."""
+    """Raises ValueError where the name of a schema could be a channel or a schema of another log."""
     if found := TAKEN.search(schema):
         raise ValueError(
             f"has `{found[0]}`, as has what belongs to another log: choose another schema"
@@ -58,8 +58,8 @@ LOCATIONS = TypeAdapter(dict[Annotated[str, Field(pattern=f"^{LOG_NAME.pattern}$
 
 
 class HostedState(NamedTuple):
-    """Of the other logs of a process: how many there are, how many are open, and the names of those that could not be
-    opened when they were asked for last.
+    """The hosted logs of a process: the number of known and of open ones, and the names of those that could not be opened
+    at the last request.
     """
 
     known: int
@@ -68,12 +68,12 @@ class HostedState(NamedTuple):
 
     @property
     def shown(self) -> dict[str, Any]:
-        """As `/readyz` shows it."""
+        """The member `logs` of `/readyz`."""
         return {"logs": self._asdict()}
 
 
 class LogRegistry:
-    """The file. A change is made whole or not at all, and by one program at a time."""
+    """Reads and writes the file. A change is atomic, and by one program at a time."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -82,7 +82,7 @@ class LogRegistry:
         """Every log by its name; none where there is no file.
 
         Raises:
-            SetupError: it cannot be read, or says what cannot be; the message quotes no address.
+            SetupError: the file cannot be read, or is not valid; the message quotes no connection string.
         """
         try:
             text = self.file.read_bytes()
@@ -101,22 +101,22 @@ class LogRegistry:
         """Enter a log, or say where it is now.
 
         Raises:
-            SetupError: as `read` does, or another log is there already.
+            SetupError: as in `read`, or another log has the same place or host.
         """
         with self._changing() as locations:
             locations[name] = location
 
     def remove(self, name: str) -> None:
-        """Enter a log no more.
+        """Remove a log.
 
         Raises:
-            SetupError: as `read` does.
+            SetupError: as in `read`.
         """
         with self._changing() as locations:
             locations.pop(name, None)
 
     def stamp(self) -> tuple[int, ...]:
-        """What is another once the file has changed."""
+        """A value that changes whenever the file does."""
         try:
             found = self.file.stat()
         except OSError:
@@ -141,7 +141,7 @@ class LogRegistry:
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-        made.replace(self.file)
+        new.replace(self.file)
 
 
 def _document(location: LogLocation) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _require_apart(file: Path, locations: Mapping[str, LogLocation]) -> None:
                 raise SetupError(f"{file}: `{name}` and `{other}` have the same location or host")
 
 
-def _first(error: ValidationError) -> str:
-    """What is wrong first, without what stands there: that may be a password."""
+def _first_error(error: ValidationError) -> str:
+    """The text of the first error, without the wrong value, which may be a password."""
     wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}"

@@ -1,4 +1,4 @@
-"""The server of one log among several: how it is asked, and what of its answers can be used."""
+"""Sends requests to the server of one log among several, and checks its answers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import httpx
 from api.cells.connection import CONNECT_TIMEOUT, Answered, BrokenAnswer, ConnectionPool, Query
 
 SILENCE = 45.0
-"""Seconds without even a heartbeat, after which a stream is taken for lost."""
+"""Seconds without a frame or heartbeat, after which a stream counts as lost."""
 MOST_QUESTIONS = 8
-"""Questions to one log that are under way at once; others wait for their turn, within their time."""
+"""Requests to one log at the same time; further ones wait, within their time limit."""
 LARGEST = 16 * 1024 * 1024
-"""Bytes of an answer: twice what a page of a list may have."""
+"""Bytes of the largest answer: twice the limit of a page of a list."""
 MEDIA_TYPE = "text/event-stream"
 POSITION = re.compile(r"[0-9]{1,18}")
 
 
 class Away(Exception):
-    """The log gives no answer that can be used; it says why."""
+    """The log gives no usable answer; the message says why."""
 
 
 class CellReply(NamedTuple):
-    """An answer or a refusal: its status, how far the log went, and a JSON text."""
+    """An answer or a refusal: the status, the position of the log, and a JSON text."""
 
     status: int
     position: int
@@ -45,8 +45,9 @@ class Questions(Protocol):
 
 
 class RemoteLog:
-    """Sends requests to the server of one log, on connections of its own: questions lightly, streams by a client for
-    everything. It follows no redirect, as a credential goes along.
+    """Sends requests to the server of one log: GET requests by `KeptConnections`, streams by a general HTTP client.
+
+    Redirects are not followed, as requests carry a credential.
     """
 
     def __init__(
@@ -61,38 +62,38 @@ class RemoteLog:
         self._questions = questions or ConnectionPool(url)
         self._turns = asyncio.Semaphore(MOST_QUESTIONS)
         timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT)
-        # Each stream has a connection of its own: no number of them may keep questions from theirs.
+        # Each stream has a connection of its own, and streams must not use up the connections of other requests.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_QUESTIONS)
         self._client = httpx.AsyncClient(
             transport=transport, timeout=timeout, limits=limits, trust_env=False
         )
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         self._questions.close()
         await self._client.aclose()
 
     async def get(self, path: str, query: Query, headers: Mapping[str, str]) -> CellReply:
-        """What it replies.
+        """Send a GET request, and return the reply.
 
         Raises:
-            Away: it does not, or not whole in time, or is overloaded or broken.
+            Away: the server does not answer completely in time, is overloaded, or has an error.
         """
-        with self._answering():
-            async with asyncio.timeout(self._seconds), self._turns:
+        with self._as_away():
+            async with asyncio.timeout(self._seconds), self._request_slots:
                 answer = await self._questions.get(path, query, headers, LARGEST)
         return _reply(answer)
 
     async def open(
         self, path: str, query: Query, headers: Mapping[str, str]
     ) -> httpx.Response | CellReply:
-        """A stream of server-sent events, which the caller has to close; or the refusal.
+        """Open a stream of server-sent events, which the caller has to close; or return the refusal.
 
         Raises:
-            Away: it does not answer in time, or is overloaded or broken, or answers no stream.
+            Away: the server does not answer in time, is overloaded, has an error, or does not answer a stream.
         """
         timeout = httpx.Timeout(self._seconds, connect=CONNECT_TIMEOUT, read=SILENCE)
-        with self._answering():
+        with self._as_away():
             async with asyncio.timeout(self._seconds):
                 request = self._client.build_request(
                     "GET", self._url + path, params=query, headers=headers, timeout=timeout
@@ -103,12 +104,12 @@ class RemoteLog:
                 ):
                     return answer
                 try:
-                    return _reply(await _whole(answer))
+                    return _reply(await _read_all(answer))
                 finally:
                     await answer.aclose()
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def _as_away(self) -> Iterator[None]:
         try:
             yield
         except TimeoutError:
@@ -129,7 +130,7 @@ def _reply(answer: Answered) -> CellReply:
     return CellReply(status, int(position), answer.content)
 
 
-async def _whole(answer: httpx.Response) -> Answered:
+async def _read_all(answer: httpx.Response) -> Answered:
     text = bytearray()
     async for part in answer.aiter_bytes():
         text += part

@@ -1,4 +1,4 @@
-"""Sums of several logs as those of all: what adds up, and what follows from that."""
+"""Adds the analytics of several logs: the sums, and the rates and means that follow from them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Key = tuple[str | None, ...]
 
 
 def sums_of(text: bytes) -> Sums:
-    """What a log answered. Raises ValueError, TypeError or LookupError where it has not the figures that are added."""
+    """Parse the answer of a log. Raises ValueError, TypeError or LookupError where a figure to be added is missing."""
     body = exact_json(text)
     add_up([body])
     return dict(body)
 
 
 def add_up(answers: Sequence[Sums]) -> dict[str, Any]:
-    """The figures of all, by group where there are groups. Percentiles and the rate of results are those of one log
-    alone: they do not follow from those of several.
+    """Add the figures of several logs, by group where there are groups. Percentiles and the rate of results are left out,
+    as those of all logs do not follow from those of each.
     """
     of, by = answers[0].get("of"), answers[0].get("by")
     shown = {"of": of} if of else {}
@@ -37,7 +37,7 @@ def add_up(answers: Sequence[Sums]) -> dict[str, Any]:
 
 
 def _groups(answers: Iterable[Sums], by: Sequence[str]) -> list[dict[str, Any]]:
-    """In the order of one log: what has no value, or no code of an error, comes first."""
+    """Add groups by key, in the order of a single log: groups without a value, or without an error code, come first."""
     found: dict[Key, list[Sums]] = {}
     for answer in answers:
         for group in answer["groups"]:
@@ -83,7 +83,7 @@ def _durations(parts: Sequence[Sums]) -> dict[str, Any]:
 def _add_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     found = Counter[str]()
     for part in parts:
-        found.update(part)  # unlike `+`, this keeps what is 0
+        found.update(part)  # unlike `+`, this keeps counts of 0
     return dict(found)
 
 

@@ -1,4 +1,4 @@
-"""Queues the claims that wait for an execution, one queue for each thing that workers ask for."""
+"""Queues the claims that wait for an execution, one queue for each filter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from projections.claims.queue import ClaimFilter
 
 
 class Claimer:
-    """One call that waits. `message` makes the command that claims the execution with an id; it is `trying`
-    while such a command is under way.
+    """A claim that waits. `message` makes the command that claims the execution with an id; `trying` is set while such a
+    command is running.
     """
 
     __slots__ = ("future", "message", "trying", "wanted")
@@ -26,23 +26,23 @@ class Claimer:
         self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def answer(self, answer: Answer) -> None:
-        """Give the call what it has claimed."""
+        """Answer the claim with the claimed execution."""
         if not self.future.done():
             self.future.set_result(answer)
 
     def abandon(self) -> None:
-        """Drop whatever comes: the call has ended."""
+        """Ignore further answers, as the request has ended."""
         if not self.future.cancel() and not self.future.cancelled():
-            self.future.exception()  # read, so that asyncio reports no error without a reader
+            self.future.exception()  # retrieved, so that asyncio does not log it
 
     def refuse(self, error: Exception) -> None:
-        """Refuse the call."""
+        """Refuse the claim."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 class Claimers:
-    """The calls that wait, up to a limit. Those that ask for the same are answered in the order they came."""
+    """The waiting claims, up to a limit. Claims with the same filter are answered in the order of their arrival."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -53,10 +53,10 @@ class Claimers:
         return self._number
 
     def join(self, claimer: Claimer, *, first: bool = False) -> None:
-        """Let a call wait; `first`, before all others, where its turn had come already.
+        """Add a claim; with `first`, before all others, as its turn had come before.
 
         Raises:
-            Overloaded: too many wait.
+            Overloaded: too many claims wait.
         """
         if self._number >= self._limit and not first:
             raise Overloaded("Too many workers wait for an execution.")
@@ -66,7 +66,7 @@ class Claimers:
         self._number += 1
 
     def leave(self, claimer: Claimer) -> None:
-        """Take a call out, if it waits."""
+        """Remove a claim, if it waits."""
         line = self._lines.get(claimer.wanted)
         if line is None or claimer not in line:
             return
@@ -76,7 +76,7 @@ class Claimers:
             del self._lines[claimer.wanted]
 
     def next(self, wanted: ClaimFilter) -> Claimer | None:
-        """Take out the first call that asks for this; None where none does."""
+        """Remove and return the first claim with a filter; None where there is none."""
         line = self._lines.get(wanted)
         if line is None:
             return None
@@ -85,15 +85,15 @@ class Claimers:
         return claimer
 
     def wishes(self, most: int) -> dict[ClaimFilter, int]:
-        """What is asked for, and by how many calls. Where more than `most` things are, they take turns."""
-        chosen = {wanted: len(line) for wanted, line in list(self._lines.items())[:most]}
-        if len(chosen) < len(self._lines):
-            for wanted in chosen:
+        """The number of claims by filter, for at most `most` filters; further filters are returned by the next calls."""
+        selected = {wanted: len(line) for wanted, line in list(self._lines.items())[:most]}
+        if len(selected) < len(self._lines):
+            for wanted in selected:
                 self._lines.move_to_end(wanted)
-        return chosen
+        return selected
 
     def refuse(self, error: Callable[[], Exception]) -> None:
-        """Refuse all calls that wait."""
+        """Refuse all waiting claims."""
         for line in self._lines.values():
             for claimer in line:
                 claimer.refuse(error())

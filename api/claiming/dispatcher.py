@@ -1,9 +1,9 @@
-"""Gives queued executions to the claims that wait.
+"""Gives queued executions to waiting claims.
 
-One task of the process reads the queue, for all workers that wait at once, and sends a command for each pair
-of worker and execution. What the read model does not have yet is read from the log. Other processes hand
-out, too, so the command decides on the state: where the execution is taken already, the worker gets the next
-one. What was handed out is passed over until the read model shows it.
+One task of the process reads the queue for all waiting workers, and sends a command for each pair of worker and
+execution. Events that the view does not have yet are read from the log. Other processes hand out executions, too, so
+the command decides by the newest state: where another worker has claimed the execution, this one gets the next. An
+execution that was handed out is skipped until the view shows the claim.
 """
 
 from __future__ import annotations
@@ -31,28 +31,30 @@ from projections.engine.position_tracker import PositionTracker
 
 VIEW = "claims"
 MOST_WAITING = 10_000
-"""Calls that may wait at once; more are sent away for a while."""
+"""Claims that may wait at the same time; further ones are refused as Overloaded."""
 MOST_WISHES = 64
 """Different things to ask for, of which the executions are read at once."""
 POLL_INTERVAL = 1.0
 """Seconds after which the queue is looked at for those who wait, as a notification may be lost."""
 NEWS_EVERY = 0.02
-"""Seconds between two looks because the read model has moved."""
+"""Seconds between two reads because the view has advanced."""
 GATHERING = 0.004
-"""Seconds after a look in which those who come are gathered for the next."""
+"""Seconds after a read, in which claims gather for the next."""
 LEAST_WAIT = 0.05
-"""Seconds that a call waits at least, so that one look serves many."""
+"""Seconds that a claim waits at least, so that one read serves many claims."""
 SETTLING = 0.1
-"""Seconds that a look waits at most for the read model to show what was queued again or changed its priority."""
+"""Seconds that a read waits at most for the view to show executions that were queued again or whose priority
+changed.
+"""
 OF_THE_CALL = (
     *(Forbidden, IdempotencyKeyReused, Invalid),
     *(OutcomeUnknown, Overloaded, VersionMismatch),
 )
-"""Refusals that are about the call, whichever execution it is given."""
+"""Refusals that are about the claim itself, not about the execution that it was given."""
 
 
 class ClaimDispatcher(Background):
-    """Hands out, as long as it is started."""
+    """Hands out executions to claims, while it is running."""
 
     outages = (Overloaded,)
 
@@ -65,15 +67,15 @@ class ClaimDispatcher(Background):
         self._claimers = Claimers(limit)
         self._wake = Wake()
         self._queue = ClaimQueue()
-        self._looking = asyncio.Lock()
-        self._passed: dict[str, float | None] = {}
+        self._read_lock = asyncio.Lock()
+        self._skipped: dict[str, float | None] = {}
         self._open = False
 
     def __len__(self) -> int:
         return len(self._claimers)
 
     def start(self) -> None:
-        """Begin to hand out; needs a running event loop."""
+        """Begin to hand out executions; needs a running event loop."""
         self._open = True
         super().start()
 
@@ -81,25 +83,25 @@ class ClaimDispatcher(Background):
         return {"claims": self._hand_out, "news of the queue": self._follow}
 
     def close(self) -> None:
-        """Take no more claims; those who wait are refused."""
+        """Accept no more claims, and refuse those that wait. May be called more than once."""
         self._open = False
         self._claimers.refuse(Overloaded)
 
     async def stop(self) -> None:
-        """Hand out no more."""
+        """Stop handing out executions."""
         self.close()
         await super().stop()
 
     async def claim(
         self, wanted: ClaimFilter, message: Callable[[str], Message], seconds: float
     ) -> Answer | None:
-        """The first execution of the queue that a worker wants; None where none comes within the time.
+        """Claim the first queued execution that a worker wants; None where there is none within `seconds`.
 
-        `message` makes the command to claim an execution, of its id.
+        `message` makes the command that claims the execution with an id.
 
         Raises:
-            Overloaded: too many wait, or the database is away.
-            DomainError: the command was refused, and not because another was faster.
+            Overloaded: too many claims wait, or the database is unavailable.
+            DomainError: the command was refused, and not because another worker was faster.
         """
         self._bus.require_room(1)
         if not self._open:
@@ -112,7 +114,7 @@ class ClaimDispatcher(Background):
             while not claimer.future.done():
                 if claimer.trying:
                     await asyncio.wait([claimer.future], timeout=NEWS_EVERY)
-                elif not await self._look_once_more(claimer):
+                elif not await self._read_once_more(claimer):
                     return None
             return claimer.future.result()
         finally:
@@ -120,8 +122,8 @@ class ClaimDispatcher(Background):
             claimer.abandon()
 
     async def first(self, wanted: ClaimFilter) -> str | None:
-        """The execution that would be handed out now, by its id."""
-        async with self._looking:
+        """The id of the execution that would be handed out now; None where there is none."""
+        async with self._read_lock:
             executions = (await self._first({wanted: 1}))[wanted]
         return executions[0] if executions else None
 
@@ -138,7 +140,7 @@ class ClaimDispatcher(Background):
                 await asyncio.sleep(GATHERING)
 
     async def _follow(self) -> None:
-        """Look again when the read model has moved."""
+        """Read the queue again when the view has advanced."""
         while True:
             position = self._positions.position(VIEW)
             await self._positions.wait_beyond(VIEW, position, POLL_INTERVAL)
@@ -150,7 +152,7 @@ class ClaimDispatcher(Background):
         """Find the first executions for these wishes, and hand them to as many calls as were counted: a call that
         came later may expect an execution that this look has not seen.
         """
-        async with self._looking:
+        async with self._read_lock:
             found = await self._first(wishes)
             for wanted, executions in found.items():
                 for execution in executions:
@@ -168,31 +170,31 @@ class ClaimDispatcher(Background):
         self._forget_passed()
         return found
 
-    def _forget_passed(self) -> None:
-        """What happened up to the position of the read model shows there. A refusal has no position: what
-        it is about had happened where the log is now.
+    def _forget_shown(self) -> None:
+        """Stop skipping executions whose claims the view shows now. A refusal has no position, so the current position of
+        the log is noted, which is after the cause of the refusal.
         """
-        for execution, position in list(self._passed.items()):
+        for execution, position in list(self._skipped.items()):
             if position is None:
-                self._passed[execution] = self._queue.head
+                self._skipped[execution] = self._queue.head
             elif position <= self._queue.position:
-                del self._passed[execution]
+                del self._skipped[execution]
 
     def _try(self, claimer: Claimer, execution: str) -> None:
-        self._passed[execution] = inf
+        self._skipped[execution] = inf
         claimer.trying = True
         handed = Handed(self, claimer, execution)
         try:
             self._bus.deliver(claimer.message(execution), handed)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
+        except Exception as error:  # noqa: BLE001 - every error is answered
             handed.refuse(error)
 
     def note_decided(self, execution: str, position: int | None) -> None:
-        """What was handed out is decided: at a position, or it was refused."""
-        self._passed[execution] = position
+        """Note the position at which an execution was claimed; None where the claim was refused."""
+        self._skipped[execution] = position
 
     def turn_back(self, claimer: Claimer) -> None:
-        """Let a call wait again, before all others: its execution was taken. Once closed, refuse it."""
+        """Let a claim wait again, before all others, as its execution was taken; refuse it where this is closed."""
         if not self._open:
             claimer.refuse(Overloaded())
             return
@@ -201,7 +203,7 @@ class ClaimDispatcher(Background):
 
 
 class Handed:
-    """An execution that was handed to a worker. It receives the answer of the writer."""
+    """An execution that was handed to a worker. The writer calls `answer` or `refuse`."""
 
     __slots__ = ("_claimer", "_dispatcher", "_execution")
 
@@ -211,13 +213,13 @@ class Handed:
         self._execution = execution
 
     def answer(self, answer: Answer) -> None:
-        """The worker has claimed it."""
+        """Answer the claim, as the worker has claimed the execution."""
         self._claimer.trying = False
         self._dispatcher.note_decided(self._execution, answer.versioned.position)
         self._claimer.answer(answer)
 
     def refuse(self, error: Exception) -> None:
-        """The worker gets another execution, unless the refusal is about its call."""
+        """Let the worker wait for another execution, unless the refusal is about its claim."""
         self._claimer.trying = False
         self._dispatcher.note_decided(self._execution, None)
         if isinstance(error, OF_THE_CALL):

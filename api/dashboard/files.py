@@ -1,4 +1,4 @@
-"""The built files of the dashboard, read once: some hundred kilobytes."""
+"""The built files of the dashboard, read once into memory: some hundred kilobytes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 INDEX = "index.html"
 FOLDER = Path(__file__).parent / "dist"
-"""Where `scripts/dashboard` puts them, and a built wheel has them."""
+"""The folder into which `scripts/dashboard` writes the files, also in a built wheel."""
 COMPRESSED = frozenset({"text/html", "text/css", "text/javascript", "image/svg+xml"})
 
 
 class File(NamedTuple):
-    """One file: its bytes, the same compressed where that saves something, and how it is answered."""
+    """One file: its bytes, the compressed bytes where compression helps, its media type and ETag."""
 
     content: bytes
     compressed: bytes | None
@@ -25,7 +25,7 @@ class File(NamedTuple):
 
 
 def read_files() -> Mapping[str, File]:
-    """The files by their paths, like `assets/index-1a2b.js`; none where the dashboard was not built."""
+    """The files by path, such as `assets/index-1a2b.js`; empty where the dashboard was not built."""
     return {
         path.relative_to(FOLDER).as_posix(): _read(path)
         for path in sorted(FOLDER.rglob("*"))

@@ -1,7 +1,6 @@
-"""Answers below `/ui/`: the files, and for every other path the page, which reads the rest of the address itself.
+"""Serves the dashboard below `/ui/`: the files, and for every other path the page, whose program reads the path.
 
-Nothing here is secret, so it needs no right: what the page shows, it asks the API for with the session of
-everyone who looks at it.
+The files are not secret, so no right is needed: the page gets its data from the API with the session of its user.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from domain.errors import NotFound
 
 ROOT = "/ui"
 ASSETS = "assets/"
-"""Below this path a name is that of its content: another content has another name."""
+"""The path of files whose names change with their content."""
 NOT_BUILT = "The dashboard is not built: run `scripts/dashboard`, which needs no other set-up, and start again."
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -50,11 +49,11 @@ class Dashboard:
             return refusal(NotFound(), scope)
         headers = scope["state"]["headers"]
         found = self._files.get(path) or self._files[INDEX]
-        kept = "public, max-age=31536000, immutable" if path.startswith(ASSETS) else "no-cache"
-        answered = {**HEADERS, "etag": found.etag, "cache-control": kept}
+        caching = "public, max-age=31536000, immutable" if path.startswith(ASSETS) else "no-cache"
+        answer_headers = {**HEADERS, "etag": found.etag, "cache-control": caching}
         if found.etag in headers.get(b"if-none-match", b"").decode("latin-1"):
-            return Response(status_code=304, headers=answered)
-        return _content(found, headers.get(b"accept-encoding", b""), answered)
+            return Response(status_code=304, headers=answer_headers)
+        return _content(found, headers.get(b"accept-encoding", b""), answer_headers)
 
 
 def _content(found: File, accepted: bytes, headers: dict[str, str]) -> Response:
@@ -64,17 +63,17 @@ def _content(found: File, accepted: bytes, headers: dict[str, str]) -> Response:
     return Response(found.content, headers=headers, media_type=found.media_type)
 
 
-class _Start:
-    """The address alone, and `/ui`: both lead to the dashboard."""
+class _RedirectToDashboard:
+    """Redirects `/` and `/ui` to the dashboard."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await RedirectResponse(f"{ROOT}/", 307)(scope, receive, send)
 
 
 def routes() -> list[BaseRoute]:
-    """The routes of the dashboard: GET and HEAD alone."""
+    """The routes of the dashboard, for GET and HEAD."""
     return [
-        Route("/", _Start(), methods=["GET"]),
-        Route(ROOT, _Start(), methods=["GET"]),
+        Route("/", _RedirectToDashboard(), methods=["GET"]),
+        Route(ROOT, _RedirectToDashboard(), methods=["GET"]),
         Route(f"{ROOT}/{{path:path}}", Dashboard(), methods=["GET"]),
     ]
