@@ -1,5 +1,5 @@
-"""A connection to NATS that is over when it is lost, rather than one that heals itself: what was under way on it is then
-known to have failed. Who needs another makes another.
+"""A connection to NATS that does not reconnect: when it is lost, all running work on it has failed, and its user makes
+another connection.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from domain.eventlog.connection.notifications import Wake
 from domain.supervisor import cancel
 
 AWAY = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)
-"""What NATS, or its absence, interrupts."""
+"""The errors of an unavailable NATS."""
 CONNECT_TIMEOUT = 3
+"""Seconds for a connection to one server to be made."""
 PING_EVERY = 2
+"""Seconds."""
 PINGS_UNANSWERED = 2
-"""A server that is gone without a word is noticed within this many pings."""
+"""Pings without an answer after which the connection is lost."""
 PENDING = 64 * 1024 * 1024
-"""Bytes that may wait to be sent."""
+"""Bytes that may wait to be sent, at most."""
 CLOSE_TIMEOUT = 1.0
+"""Seconds for a connection to be closed in order."""
 SCHEMES = ("nats", "tls", "ws", "wss")
 
 log = structlog.get_logger()
@@ -44,7 +47,7 @@ class Lost(ConnectionError):
 
 @dataclass(frozen=True)
 class NatsServers:
-    """Where NATS is, by URLs of servers of one cluster, and what one is let in by."""
+    """The URLs of the servers of one NATS cluster, and the files with credentials and the certificate authority."""
 
     urls: Sequence[str] = field(repr=False)
     credentials: Path | None = None
@@ -52,26 +55,26 @@ class NatsServers:
 
     @property
     def shown(self) -> str:
-        """The hosts, without what a URL may have of secrets."""
+        """The hosts and ports, without the secrets that a URL may have."""
         parts = map(urlsplit, self.urls)
         return ", ".join(f"{part.hostname}:{part.port or 4222}" for part in parts)
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """How servers are verified; None where the server decides whether there is TLS."""
+        """The TLS context that verifies servers; None where the server decides whether TLS is used."""
         return None if self.ca is None else ssl.create_default_context(cafile=str(self.ca))
 
     def has_tls(self, url: str) -> bool:
-        """Whether what is sent to a URL must be encrypted."""
+        """Whether the connection to a URL must be encrypted."""
         scheme = urlsplit(url).scheme
         return scheme == "tls" or (scheme == "nats" and self.ca is not None)
 
 
 def nats_servers(urls: str, credentials: Path | None = None, ca: Path | None = None) -> NatsServers:
-    """The servers at URLs with commas between them.
+    """Parse the comma-separated URLs of servers.
 
     Raises:
-        SetupError: one of them is none, or a file cannot be read.
+        SetupError: a URL is not valid, or a file does not exist.
     """
     found = [url.strip() for url in urls.split(",") if url.strip()]
     for url in found:
@@ -86,27 +89,27 @@ def nats_servers(urls: str, credentials: Path | None = None, ca: Path | None = N
 
 
 class Outage:
-    """That NATS is away: logged when it begins, and when it ends."""
+    """Logs an outage of NATS once when it begins, and once when it ends."""
 
     def __init__(self) -> None:
-        self._under_way = False
+        self._is_running = False
 
     def begin(self, error: Exception) -> None:
-        """It does not do what it should."""
-        if not self._under_way:
+        """Note an error of NATS."""
+        if not self._is_running:
             log.warning("nats is away", reason=str(error) or type(error).__name__)
-        self._under_way = True
+        self._is_running = True
 
     def end(self) -> None:
-        """It does."""
-        if self._under_way:
+        """Note that NATS works."""
+        if self._is_running:
             log.warning("nats is back")
-        self._under_way = False
+        self._is_running = False
 
 
 class NatsClient(Client):
-    """A client that tells its password to no server that wants no TLS, if the address asks for TLS: the library has TLS
-    only where the server, or who answers in its place, says so.
+    """A client that sends no credentials to a server without TLS, if the address asks for TLS. The library uses TLS only
+    if the server, or an attacker in its place, asks for it.
     """
 
     def __init__(self, *, secure: bool) -> None:
@@ -120,7 +123,7 @@ class NatsClient(Client):
 
 
 class NatsConnection:
-    """A connection, open until it is lost. Then all of `wakes` are set."""
+    """A connection that is open until it is lost. Then all of `wakes` are set."""
 
     def __init__(self, *, secure: bool) -> None:
         self.client = NatsClient(secure=secure)
@@ -128,18 +131,18 @@ class NatsConnection:
         self._lost = asyncio.Event()
 
     async def note_closed(self) -> None:
-        """It is over."""
+        """Note that the connection is lost, and set all of `wakes`."""
         self._lost.set()
         for wake in self.wakes:
             wake.set()
 
     async def until_lost(self) -> None:
-        """Raises Lost once it is over."""
+        """Wait until the connection is lost, then raise Lost."""
         await self._lost.wait()
         raise Lost
 
     async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of some work that may wait for an answer. Raises Lost where the connection is over before."""
+        """Await `work`, and return its result. Raises Lost where the connection is lost before."""
         tasks = asyncio.create_task(work), asyncio.create_task(self._lost.wait())
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -150,17 +153,17 @@ class NatsConnection:
             await cancel(*tasks)
 
     def require(self) -> None:
-        """Raises Lost where it is over."""
+        """Raises Lost where the connection is lost."""
         if self._lost.is_set():
             raise Lost
 
 
 @asynccontextmanager
 async def connection_to(servers: NatsServers, name: str) -> AsyncIterator[NatsConnection]:
-    """A connection to one of the servers, while the block runs; `name` is shown by NATS.
+    """A connection to one of the servers while the block runs; NATS shows `name` as that of the client.
 
     Raises:
-        AWAY: none of them can be reached, or lets this client in.
+        AWAY: no server is reachable, or accepts the credentials.
     """
     connection = await _connect_to_any(servers, name)
     try:
@@ -211,7 +214,7 @@ async def _begin(
         url,
         name=name,
         allow_reconnect=False,
-        max_reconnect_attempts=1,  # else a server that refuses is tried until the time is over
+        max_reconnect_attempts=1,  # else a server that refuses the credentials is tried until the time-out
         reconnect_time_wait=0,
         connect_timeout=CONNECT_TIMEOUT,
         ping_interval=PING_EVERY,

@@ -1,5 +1,5 @@
-"""Data keys for edges: wrapped by a key of their own, which follows from the secret of the log. Who has it opens what
-goes over NATS, and nothing else: neither a backup of the database, nor tokens of callers.
+"""Data keys for edges, wrapped by the edge key, which is derived from the secret of the log. The edge key decrypts the
+events in NATS, and nothing else: neither a backup of the database nor tokens of callers.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from domain.eventlog.store import Store
 
 PURPOSE = "data keys for edges"
 DAMAGED = b"damaged"
-"""Stands for a key that cannot be unwrapped here, and is to look damaged at an edge, too."""
+"""In the place of a key that cannot be unwrapped here, so that it is damaged at an edge, too."""
 WITH_CONTENT = ("execution/", "order/")
-"""Streams that hold content. No edge needs the keys of others, from which secrets of webhooks follow."""
+"""Prefixes of streams with content. Edges do not get the keys of other streams, from which secrets of webhooks are
+derived.
+"""
 Wrapped = list[tuple[str, bytes]]
-"""Streams and their keys."""
+"""Streams with their wrapped keys."""
 
 
 def edge_key(secret: bytes) -> bytes:
-    """The key that edges are given: 32 bytes, which tell nothing of the secret of the log."""
+    """The edge key: 32 bytes, from which the secret of the log cannot be derived."""
     return derive(secret, PURPOSE)
 
 
 def read_key(text: str) -> Vault:
-    """What the key of an edge unwraps.
+    """Parse an edge key, and return the vault that unwraps data keys by it.
 
     Raises:
-        SetupError: it is no such key.
+        SetupError: the text is no edge key.
     """
     try:
         return Vault(b64decode(text, validate=True))
@@ -44,11 +46,11 @@ def read_key(text: str) -> Vault:
 
 
 async def wrap_for_edges(store: Store, vault: Vault, streams: Iterable[str]) -> Wrapped:
-    """The data keys of streams as the database has them at this moment, wrapped for edges. Streams that have none
-    (any more), or no content, are left out.
+    """The data keys of streams as the database has them now, wrapped for edges. Streams without a key or without content
+    are left out.
 
     Raises:
-        Overloaded: the database is away.
+        Overloaded: the database is unavailable.
     """
     own = StateLoader(store.codec, store.keyring.ephemeral())
     async with store.reader() as connection:
@@ -58,12 +60,12 @@ async def wrap_for_edges(store: Store, vault: Vault, streams: Iterable[str]) -> 
 
 
 def as_json(keys: Wrapped) -> bytes:
-    """Wrapped keys as they travel; `from_json` reads them."""
+    """Serialize wrapped keys for `from_json`."""
     return orjson.dumps([(stream, b64encode(key).decode()) for stream, key in keys])
 
 
 def from_json(data: bytes) -> Wrapped:
-    """Raises ValueError where there are none."""
+    """Parse wrapped keys. Raises ValueError where the text has none."""
     return [(stream, b64decode(key)) for stream, key in orjson.loads(data)]
 
 

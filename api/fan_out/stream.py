@@ -15,17 +15,17 @@ from api.settings import SetupError
 
 API_TIMEOUT = 5.0
 LEAST_PAYLOAD = 4 * 1024 * 1024
-"""Bytes that a message must be able to have: more than the largest event."""
+"""Bytes of a message that NATS must accept at least: more than the largest event."""
 ONE_SERVER = 10074
-"""The code of an error: replicas were asked for of a server that is in no cluster."""
+"""The code of the error for replicas at a server that is in no cluster."""
 LOG, NAME, KEY = "log", "log-name", "key"
-"""In the metadata of the stream: the id of the log, its name, and the id of the key for edges."""
+"""Keys in the metadata of the stream: the id of the log, its name, and the id of the edge key."""
 
 log = structlog.get_logger()
 
 
 class NatsRetention(NamedTuple):
-    """How much stays in NATS: for so many seconds, at most so many bytes, on so many of its servers."""
+    """The retention of events in NATS: in seconds, in bytes, and the number of replicas."""
 
     seconds: float
     size: int
@@ -33,7 +33,7 @@ class NatsRetention(NamedTuple):
 
 
 class SourceLog(NamedTuple):
-    """Which log is relayed: its id, its name, the id of the key for edges, and how far it is."""
+    """The log to be relayed: its id, its name, the id of the edge key, and the position of its last event."""
 
     log: str
     name: str | None
@@ -64,7 +64,7 @@ class OtherLogInStream(SetupError):
 
 
 def require_payload(client: Client) -> None:
-    """Raises SetupError where NATS takes no messages as large as events may be."""
+    """Raises SetupError where NATS does not accept messages as large as events can be."""
     if client.max_payload < LEAST_PAYLOAD:
         raise SetupError(
             f"NATS takes messages of {client.max_payload} bytes at most, and events may be larger: set "
@@ -92,8 +92,8 @@ async def open_stream(
     """The stream of a log: it is made where there is none, and begins behind the end of the log then.
 
     Raises:
-        OtherLogInStream: it has events of another log.
-        SetupError: NATS does not take messages as large as events, or does not keep so many replicas.
+        OtherLogInStream: the stream has events of another log.
+        SetupError: NATS does not accept messages as large as events, or so many replicas.
     """
     require_payload(client)
     manager = client.jsm(timeout=API_TIMEOUT)

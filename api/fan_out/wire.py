@@ -1,6 +1,6 @@
-"""Subjects and message formats of what goes over NATS.
+"""The subjects and formats of messages over NATS.
 
-Content is never opened on its way: rows are as they are stored, with what is sealed in them as tokens.
+Content stays sealed: rows are sent in their stored form, with sealed fields as tokens.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from domain.eventlog.codec import EventRow
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 EXPECTED = "Nats-Expected-Last-Sequence"
 LAST_SEQUENCE = "Nats-Last-Stream"
-"""In a heartbeat of a consumer: the last sequence that it has been sent."""
+"""The header with the last sequence that a consumer was sent, in its heartbeats."""
 PART = 512 * 1024
-"""Bytes of a part of an answer."""
+"""Bytes of a part of an answer, at most."""
 MORE = "More"
-"""The header of a part that others follow."""
+"""The header of a part that is not the last."""
 ANSWER_TIMEOUT = 5.0
 """Seconds that an edge waits for each part of an answer."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,27 +35,27 @@ class Subjects(NamedTuple):
 
     @property
     def events(self) -> str:
-        """The events, each at the sequence that is its position."""
+        """The subject of events, each at the sequence that is its position."""
         return f"{self.stream}.events"
 
     @property
     def keys(self) -> str:
-        """Wrapped data keys, sent once and kept nowhere."""
+        """The subject of wrapped data keys, which are sent once and not stored."""
         return f"{self.stream}.keys"
 
     @property
     def beat(self) -> str:
-        """Every second: which log it is, and how far."""
+        """The subject of beats."""
         return f"{self.stream}.beat"
 
     def ask(self, kind: str) -> str:
-        """A question of an edge to any relay; `*` for all kinds."""
+        """The subject of a kind of request from edges to relays; `*` for all kinds."""
         return f"{self.stream}.ask.{kind}"
 
 
 class Beat(NamedTuple):
-    """What a relay that publishes says every second: the log, the id of the key for edges, how far the log and the
-    stream are, and the name of the log.
+    """The message that the publishing relay sends every second: the id of the log, the id of the edge key, the last
+    positions of the log (`head`) and of the stream, and the name of the log.
     """
 
     log: str
@@ -69,32 +69,32 @@ class Beat(NamedTuple):
 
     @classmethod
     def read(cls, data: bytes) -> Beat:
-        """Raises ValueError, TypeError where it is none."""
+        """Parse a beat. Raises ValueError or TypeError where the message is none."""
         return cls(**orjson.loads(data))
 
 
 def encode_row(row: EventRow) -> bytes:
-    """A row as a message, whose sequence is its position."""
+    """Encode a row as a message, whose sequence is the position of the row."""
     head = (row.version, _micros(row.at), row.stream, row.type, row.meta)
     return orjson.dumps(head) + b"\n" + row.data
 
 
 def decode_row(position: int, payload: bytes) -> EventRow:
-    """The row in a message. Raises ValueError where there is none."""
+    """Decode the row in a message. Raises ValueError where the message has none."""
     head, _, data = payload.partition(b"\n")
     version, at, stream, type_, meta = orjson.loads(head)
     return EventRow(position, version, _time(at), stream, type_, meta, data)
 
 
 def pack(rows: Iterable[EventRow]) -> bytes:
-    """Many rows as one text of bytes."""
+    """Encode many rows as one text."""
     rows = list(rows)
     heads = [[*row[:2], _micros(row.at), *row[3:6], len(row.data)] for row in rows]
     return b"".join((orjson.dumps(heads), b"\n", *(row.data for row in rows)))
 
 
 def unpack(body: bytes) -> list[EventRow]:
-    """The rows in such a text."""
+    """Decode the rows in a text of `pack`."""
     heads, _, data = body.partition(b"\n")
     rows, start = [], 0
     for position, version, at, stream, type_, meta, size in orjson.loads(heads):
@@ -105,13 +105,13 @@ def unpack(body: bytes) -> list[EventRow]:
 
 
 def parts(body: bytes) -> Sequence[tuple[bytes, bool]]:
-    """An answer in parts that any server takes, each with whether others follow; one at least."""
+    """Split an answer into parts, each with whether others follow; at least one part."""
     cut = [body[start : start + PART] for start in range(0, len(body), PART)] or [b""]
     return [(part, number < len(cut)) for number, part in enumerate(cut, 1)]
 
 
 def question(**members: Any) -> bytes:
-    """A question, as JSON."""
+    """Encode a request as JSON."""
     return orjson.dumps(members)
 
 

@@ -1,1 +1,1 @@
-"""Several logs in one process: each is a whole system of its own, made when it is asked for."""
+"""Several logs in one process. Each hosted log is a complete system, which is made when it is needed."""

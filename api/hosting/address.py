@@ -1,4 +1,4 @@
-"""Which log a request is for: by its host, or by the beginning of its path."""
+"""Finds the log that a request is for, by its host or by the beginning of its path."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from api.settings import LOG_NAME
 from domain.errors import NotFound
 
 PATH = re.compile(rb"/logs/(%b)(?=/api/)" % LOG_NAME.pattern.encode())
-"""Looked for in the path as it was sent: nothing that is encoded can be taken for a name."""
+"""The prefix of a log in the path as it was sent, so that encoded characters are never part of a name."""
 ELSEWHERE = "At this host there is one log alone."
 
 
 class Address(NamedTuple):
-    """The log that is meant, None for the one of the settings, and the part of the path that says so."""
+    """The log of a request, None for that of the settings, and the prefix of the path that names it."""
 
     log: str | None
     prefix: bytes = b""
@@ -29,10 +29,10 @@ class Addresses:
         self._own = own
 
     def find(self, path: bytes, host: bytes) -> Address:
-        """The log that a path and a host mean.
+        """The log of a path and a host.
 
         Raises:
-            NotFound: the host is that of one log, and the path names another.
+            NotFound: the host belongs to one log, and the path names another.
         """
         of_host = self._hosted.host(host)
         found = PATH.match(path)

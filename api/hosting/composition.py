@@ -1,4 +1,4 @@
-"""How the server of a deployment is put together: the parts of each of its logs, made when they are needed."""
+"""Makes the application of a deployment, and the parts of each hosted log when they are needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from api.transport.direct import DirectPath
 from domain.eventlog.connection.shared import SharedDatabase, SharedDatabases
 
 AT_ONCE = 16
-"""Logs that are made ready at once."""
+"""Logs that are prepared at the same time."""
 
 
 class LogOpener:
@@ -41,8 +41,8 @@ class LogOpener:
         """The parts of a log run while the block does. Once it has ended well the log is known, and opens faster.
 
         Raises:
-            DomainError: its database is away, or it has another master key.
-            SetupError: it has another name.
+            DomainError: the database of the log is unavailable, or the log has another master key.
+            SetupError: the log has another name.
         """
         former, ready = self._known.pop(name, (None, None))
         if ready is None or former != location:
@@ -60,23 +60,25 @@ class LogOpener:
 
 
 def parts_of(system: System) -> Parts:
-    """What answers the requests of a log.
+    """Make the parts that answer the requests of a log.
 
     Raises:
-        SetupError: it has no name.
+        SetupError: the log has no name.
     """
     app, direct = create_app(system)
     return Parts(_name_of(system), system, app, direct, headers_of(system))
 
 
 def headers_of(system: System) -> tuple[tuple[bytes, bytes], ...]:
-    """What every answer of a log says of it."""
+    """The headers with the id and the name of a log, which every answer has."""
     named = {b"log-id": system.hub.of_log, b"log-name": _name_of(system)}
     return tuple((header, value.encode()) for header, value in named.items())
 
 
 class Application(NamedTuple):
-    """What answers requests; the id and the name of its log, if it is one alone; and what closes the others."""
+    """The ASGI application and its fast path; the id and the name of the log, if it is the only one; and the function that
+    closes hosted logs.
+    """
 
     app: ASGIApp
     direct: DirectPath
@@ -86,10 +88,10 @@ class Application(NamedTuple):
 
 
 def application(system: System, deployment: Deployment) -> Application:
-    """The application of the log of the settings, and of all that stand in the file of the logs, if there is one.
+    """Make the application of the log of the settings, and of all hosted logs, if there is a file of them.
 
     Raises:
-        SetupError: beside others the log of the settings has no name, or the file says what cannot be.
+        SetupError: the log of the settings has no name, which hosted logs require, or the file is not valid.
     """
     settings = deployment.settings
     if settings.logs is None:
@@ -101,10 +103,10 @@ def application(system: System, deployment: Deployment) -> Application:
 def hosting(
     system: System, registry: LogRegistry, deployment: Deployment
 ) -> tuple[ManyLogs, HostedLogs]:
-    """The application of the log of the settings and of those of a file, and these.
+    """Make the application of the log of the settings and the hosted logs of a registry. Return both.
 
     Raises:
-        SetupError: as `application` does.
+        SetupError: as in `application`.
     """
     hosted = HostedLogs(registry, LogOpener(deployment, system.common).open)
     hosted.read()

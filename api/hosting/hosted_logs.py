@@ -23,9 +23,9 @@ POLL_INTERVAL = 1.0
 IDLE_AFTER = 60.0
 """Seconds without a request or a stream after which a log is closed."""
 MOST_OPEN = 256
-"""Logs that are open at once; of more, the one that was used longest ago is closed."""
+"""Logs that are open at the same time; beyond them, the least recently used one is closed."""
 AGAIN = 2.0
-"""Seconds after which a log is tried again that could not be opened."""
+"""Seconds after which a log that could not be opened is tried again."""
 COLLECTS_EVERY = 30.0
 """Seconds between two collections of what closed logs have left: their parts lead to each other."""
 
@@ -34,7 +34,7 @@ Open = Callable[[str, LogLocation], AbstractAsyncContextManager[Parts]]
 
 
 class HostedLogs(Background):
-    """Opens and closes them. `open_` runs the parts of one."""
+    """Opens and closes hosted logs. `open_` runs the parts of a log."""
 
     def __init__(
         self,
@@ -52,43 +52,43 @@ class HostedLogs(Background):
         self._locations: dict[str, LogLocation] = {}
         self._hosts: dict[bytes, str] = {}
         self._opened: dict[str, OpenedLog] = {}
-        self._failed: dict[str, float] = {}
+        self._retry_at: dict[str, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._over = False
+        self._is_closed = False
         self._collected_at = monotonic()
         self._closed = 0
 
     @property
     def state(self) -> HostedState:
-        """How they are now."""
+        """The current state of the logs."""
         is_open = sum(opened.parts is not None for opened in self._opened.values())
         return HostedState(len(self._locations), is_open, sorted(self._failed))
 
     def host(self, host: bytes) -> str | None:
-        """The log that is served at a host of its own."""
+        """The name of the log that a host belongs to; None for other hosts."""
         return self._hosts.get(host.lower())
 
     def open_one(self, name: str) -> OpenedLog | None:
-        """A log, where it is open."""
+        """A log, if it is open."""
         opened = self._opened.get(name)
         return None if opened is None or opened.parts is None else opened
 
     @asynccontextmanager
     async def borrow(self, name: str) -> AsyncIterator[Parts]:
-        """The parts of a log, which is opened if need be, and stays open while the block runs.
+        """The parts of a log, which is opened if it is not, and stays open while the block runs.
 
         Raises:
-            NotFound: there is none with this name.
-            Overloaded: it cannot be opened, or not in time, or too many are open; it is named.
+            NotFound: there is no log with this name.
+            Overloaded: the log cannot be opened, or not in time, or too many logs are in use; the member `log` names it.
         """
-        async with (await self._opening(name)).borrow() as parts:
+        async with (await self._open_or_opening(name)).borrow() as parts:
             yield parts
 
     def read(self) -> None:
-        """Take the file as it is now. Logs that are elsewhere or gone are closed.
+        """Read the file, if it has changed. Open logs whose place has changed, or that were removed, are closed.
 
         Raises:
-            SetupError: it says what cannot be; then all stays as it was.
+            SetupError: the file is not valid; then nothing changes.
         """
         stamp = self._registry.stamp()
         if stamp == self._stamp:
@@ -106,13 +106,13 @@ class HostedLogs(Background):
         self._failed = {name: at for name, at in self._failed.items() if name in self._locations}
 
     def start(self) -> None:
-        """Begin to look after them; needs a running event loop."""
+        """Begin to follow the file, and to close unused logs; needs a parts_context event loop."""
         self._loop = asyncio.get_running_loop()
         super().start()
 
     def close(self) -> None:
-        """Open none any more, and end the streams of all. Safe in a signal handler, at any time."""
-        self._over = True
+        """Open no further logs, and end the streams of all. May be called from a signal handler, at any time."""
+        self._is_closed = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._close_all)
 
@@ -124,24 +124,26 @@ class HostedLogs(Background):
         return {"logs": self._run}
 
     async def stop(self) -> None:
-        """End them all, with what is under way."""
-        self._over = True
+        """End all logs, with their running requests."""
+        self._is_closed = True
         self._close_all()
         await super().stop()
         await asyncio.gather(*(opened.stop() for opened in self._opened.values()))
 
-    async def _opening(self, name: str) -> OpenedLog:
+    async def _open_or_opening(self, name: str) -> OpenedLog:
         while True:
             if name not in self._locations:
                 raise NotFound(f"There is no log `{name}` here.")
-            if self._over or monotonic() < self._failed.get(name, 0.0):
+            if self._is_closed or monotonic() < self._retry_at.get(name, 0.0):
                 raise unavailable(name)
             opened = self._opened.get(name)
             if opened is None or opened.over:
                 return self._begin(name)
             if not opened.closing:
                 return opened
-            await opened.wait_until_ended()  # its streams end before it is opened where it is now
+            await (
+                opened.wait_until_ended()
+            )  # the log is opened in its new place after its streams have ended
 
     def _begin(self, name: str) -> OpenedLog:
         self._make_room()
@@ -150,17 +152,17 @@ class HostedLogs(Background):
         return opened
 
     def _note_opened(self, opened: OpenedLog) -> None:
-        """It is open, or cannot be: then it is left alone for a while."""
+        """Note whether a log was opened. One that failed is not tried again for `AGAIN` seconds."""
         if opened.failed:
-            self._failed[opened.name] = monotonic() + AGAIN
+            self._retry_at[opened.name] = monotonic() + AGAIN
         else:
-            self._failed.pop(opened.name, None)
+            self._retry_at.pop(opened.name, None)
 
     def _make_room(self) -> None:
         """Close one that nothing needs, where as many are open as may be.
 
         Raises:
-            Overloaded: all are needed.
+            Overloaded: all logs are in use.
         """
         if sum(not opened.closing for opened in self._opened.values()) < self._most_open:
             return

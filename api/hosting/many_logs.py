@@ -1,4 +1,4 @@
-"""The application of a server with several logs: hands each request to the parts of its log, and to no others."""
+"""The ASGI application of a server with several logs, which passes each request to the application of its log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEGINS = STARTS | {"websocket.accept"}
 
 
 class ManyLogs:
-    """An ASGI application around those of all logs; the log of the settings has the paths and hosts of no other."""
+    """Wraps the applications of all logs. The log of the settings gets the requests whose path and host name no other."""
 
     def __init__(self, own: Parts, hosted: HostedLogs) -> None:
         self._own = own
@@ -55,15 +55,15 @@ class ManyLogs:
             "path": scope["path"][len(prefix) :],
         }
         if address.log is None:
-            await self._own.app(inner, receive, _marking(send, self._own.headers, prefix))
+            await self._own.app(inner, receive, _send_marked(send, self._own.headers, prefix))
             return
         async with self._hosted.borrow(address.log) as parts:
             structlog.contextvars.bind_contextvars(log=address.log)
-            await parts.app(inner, receive, _marking(send, parts.headers, prefix))
+            await parts.app(inner, receive, _send_marked(send, parts.headers, prefix))
 
 
 class DirectOfMany:
-    """The short way of each log, for those that are open."""
+    """The fast path of the logs that are open."""
 
     def __init__(self, own: Parts, hosted: HostedLogs, addresses: Addresses) -> None:
         self._own = own
@@ -73,7 +73,7 @@ class DirectOfMany:
     def find(
         self, method: bytes, url: bytes, headers: Sequence[Field], client: tuple[str, int] | None
     ) -> Exchange | None:
-        """The exchange of a request with this head; None sends it through ASGI, which refuses what is to be refused."""
+        """The exchange of a request with this head; None where the request goes through ASGI, which also refuses it."""
         try:
             address = self._addresses.find(url, host_of(headers))
         except DomainError:
@@ -91,7 +91,7 @@ class DirectOfMany:
 
 
 class NamedExchange:
-    """A command whose answer says of which log it is; that stays open until then."""
+    """A command whose answer gets the headers of its log, which stays open until then."""
 
     __slots__ = ("_exchange", "_headers", "_opened", "_prefix")
 
@@ -108,9 +108,11 @@ class NamedExchange:
         self._opened = opened
 
     def run(self, body: bytes, send: Callable[[Response], None]) -> None:
-        """Carry it out; `send` is called once with the response, now or later."""
+        """Execute the command; `send` is called once with the response, now or later."""
         opened = self._opened
-        if opened is not None and opened.take() is None:  # it was closed while the body came
+        if (
+            opened is not None and opened.take() is None
+        ):  # the log was closed while the body was received
             send(problems.answer(unavailable(opened.name), ""))
             return
 
@@ -125,12 +127,12 @@ class NamedExchange:
 
 
 def host_of(headers: Iterable[Field]) -> bytes:
-    """The host that a request names; the application of a log refuses one that names two."""
+    """The first header Host of a request; the application of the log refuses a second one."""
     return next((value for name, value in headers if name == b"host"), b"")
 
 
 def mark(fields: Iterable[Field], headers: Sequence[Field], prefix: bytes) -> list[Field]:
-    """The header fields of an answer with those of its log; what it says of places is below the same prefix."""
+    """Add the headers of a log to those of an answer, and the prefix of the log to `Location`."""
     placed = (
         (name, prefix + value if name == b"location" and value.startswith(b"/") else value)
         for name, value in fields
@@ -138,7 +140,7 @@ def mark(fields: Iterable[Field], headers: Sequence[Field], prefix: bytes) -> li
     return [*placed, *headers]
 
 
-def _marking(send: Send, headers: Sequence[Field], prefix: bytes) -> Send:
+def _send_marked(send: Send, headers: Sequence[Field], prefix: bytes) -> Send:
     async def marking(message: Message) -> None:
         if message["type"] in BEGINS:
             message = {**message, "headers": mark(message.get("headers", ()), headers, prefix)}

@@ -1,4 +1,4 @@
-"""One log that is served beside others: from when it is asked for until it is closed."""
+"""One hosted log, from its first request until it is closed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from domain.errors import DomainError, Overloaded
 from domain.supervisor import cancel
 
 OPENS_WITHIN = 5.0
-"""Seconds that a request waits for its log; the log is opened all the same, for the next."""
+"""Seconds that a request waits for its log to be opened; the log continues to open, for later requests."""
 DRAIN_TIMEOUT = 6.0
-"""Seconds in which requests and streams of a log end that is closed: the hub cuts streams after five."""
+"""Seconds for the requests and streams of a closed log to end; the hub cuts streams after five."""
 
 log = structlog.get_logger()
 
 
 class Parts(NamedTuple):
-    """What answers the requests of one log: its application, its short way, and the headers of its answers."""
+    """The parts that answer the requests of one log: application, fast path, and the headers of all answers."""
 
     name: str
     system: System
@@ -36,7 +36,7 @@ class Parts(NamedTuple):
 
 
 class OpenedLog:
-    """The parts of a log run, in a task of their own, until it is closed. `running` starts and ends them."""
+    """Runs the parts of a log in a task, until it is closed. `running` starts and ends the parts."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class OpenedLog:
         running: AbstractAsyncContextManager[Parts],
         on_settled: Callable[[OpenedLog], object] = lambda _: None,
     ) -> None:
-        """`on_settled` is called once it is open, or cannot be opened."""
+        """Begin to open the log. `on_settled` is called once it is open, or could not be opened."""
         self.name = name
         self.parts: Parts | None = None
-        """None while it opens, and from when it closes."""
+        """None before the log is open, and from its close on."""
         self.failed = False
-        """Whether it could not be opened, or not go on."""
+        """Whether the log could not be opened, or has ended by an error."""
         self.users = 0
-        """Requests and streams under way."""
+        """The number of running requests and streams."""
         self.used_at = monotonic()
         self._running = running
         self._on_settled = on_settled
@@ -61,25 +61,25 @@ class OpenedLog:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, or could not be opened."""
+        """Whether the log has ended, or could not be opened."""
         return self._task.done()
 
     @property
     def idle(self) -> bool:
-        """Whether it is open, and nothing needs it now."""
+        """Whether the log is open, without running requests and streams."""
         return self.parts is not None and not self.users
 
     @property
     def closing(self) -> bool:
-        """Whether it takes no more requests."""
+        """Whether the log accepts no more requests."""
         return self._closing.is_set() or self.over
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[Parts]:
-        """Its parts, which run at least as long as the block does.
+        """The parts of the log, which run at least as long as the block.
 
         Raises:
-            Overloaded: it is not open yet, or cannot be opened; it is named.
+            Overloaded: the log is not open in time, or cannot be opened; the member `log` names it.
         """
         parts = await self._wait_until_opened()
         self.users += 1
@@ -89,34 +89,34 @@ class OpenedLog:
             self.release()
 
     def take(self) -> Parts | None:
-        """Its parts, if they run, until `release` is called."""
+        """The parts of the log, if it is open, which then run until `release` is called."""
         if self.parts is not None:
             self.users += 1
         return self.parts
 
     def release(self) -> None:
-        """One user less."""
+        """End a use that `take` has begun."""
         self.users -= 1
         self.used_at = monotonic()
         if not self.users:
             self._unused.set()
 
     def close(self) -> None:
-        """Take no more requests, and end, its streams first. Safe at any time, in the loop."""
+        """Accept no more requests, end the streams, then the log. May be called at any time in the event loop."""
         self._closing.set()
 
     async def wait_until_ended(self) -> None:
-        """Until it has ended."""
+        """Wait until the log has ended."""
         await asyncio.wait([self._task])
 
     async def stop(self) -> None:
-        """Close it, and end it where that takes too long."""
+        """Close the log, and cancel its task where it does not end in time."""
         self.close()
         await asyncio.wait([self._task], timeout=2 * DRAIN_TIMEOUT)
         await cancel(self._task)
 
     async def _wait_until_opened(self) -> Parts:
-        # One that is open is borrowed at once: it might be closed, as idle, while this waits.
+        # No wait where the log is open: an idle log might be closed meanwhile.
         if self.parts is None:
             await asyncio.wait([self._settled], timeout=OPENS_WITHIN)
         if self.parts is None:
@@ -166,5 +166,5 @@ class OpenedLog:
 
 
 def unavailable(name: str) -> Overloaded:
-    """The refusal of a request for a log that is not there now."""
+    """The refusal of a request for a log that is unavailable."""
     return Overloaded(f"The log `{name}` cannot be reached now; the others can.", log=name)

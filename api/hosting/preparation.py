@@ -1,4 +1,4 @@
-"""What the server of a log of a deployment has to know, once the log is ready."""
+"""Prepares a hosted log to be served: its settings, connection string, keys and id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain.eventlog.setup.log_secret import LogKeys
 
 
 class Deployment(NamedTuple):
-    """What all logs that are served have in common: settings, the database where no other one is named, the
+    """The common settings of all logs that are served: the database of logs that name no other (`known`), the
     administrator's token, and the master key.
     """
 

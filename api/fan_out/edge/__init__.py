@@ -1,1 +1,1 @@
-"""An edge: a server that only streams. It reads the log from NATS, and has a server of the log judge each request."""
+"""An edge: a server that only streams. It reads the log from NATS, and the server of the log authorizes each request."""

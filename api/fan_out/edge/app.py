@@ -1,4 +1,4 @@
-"""An edge as an ASGI application: the streams of the server, its health, and a word on where all else is."""
+"""An edge as an ASGI application: the streams of the server, its health, and the refusal of all other requests."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class EdgeStreams:
             HISTORY, "GET", path, Right.READ_EVENTS, summary, self.handler(HISTORY), fields=True
         )
         self.rows = (*streams.routes(self), history)
-        """The rows of the server's streams, the history of an execution among them."""
+        """The stream operations of the server, including the events of one execution."""
         self._by_name = {row.name: row for row in self.rows}
 
     def handler(self, operation: str) -> Handler:
-        """What answers one of the `STREAM_OPERATIONS`."""
+        """The handler of one of the `STREAM_OPERATIONS`."""
         return partial(self._open, operation)
 
     async def _open(self, name: str, request: Request) -> ASGIApp:
@@ -76,22 +76,22 @@ class EdgeStreams:
 
 
 class EdgeEndpoint:
-    """One path: a stream goes on until it ends, or the credential of its caller does."""
+    """The ASGI application of one path. A stream is ended with the credential of its caller."""
 
-    def __init__(self, opener: EdgeOpener, operation: Operation, elsewhere: ASGIApp) -> None:
+    def __init__(self, opener: EdgeOpener, operation: Operation, refuse: ASGIApp) -> None:
         self._opener = opener
         self._operation = operation
-        self._elsewhere = elsewhere
+        self._refuse = refuse
         self._count = REQUESTS.labels(operation.name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in READS:
-            await self._elsewhere(scope, receive, send)
+            await self._refuse(scope, receive, send)
             return
         self._count.inc()
         try:
             response = await self._operation.handler(Request(scope, ANONYMOUS))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001 - every error is answered
             response = refusal(error, scope)
         if isinstance(response, EventStream):
             await self._serve(response, scope, receive, send)
@@ -129,7 +129,7 @@ class EdgeHealth:
         return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     def rows(self) -> Sequence[Operation]:
-        """Three rows of the server, shorter."""
+        """The operations."""
         return (
             Operation("health", "GET", "/healthz", Right.OPEN, "", self.alive),
             Operation("readiness", "GET", "/readyz", Right.OPEN, "", self.ready),
@@ -144,27 +144,27 @@ def create_app(
     parts: Sequence[ProcessPart],
     allowed: frozenset[str],
 ) -> ASGIApp:
-    """The application, each path with and without `/api`; the parts run while it does."""
+    """Make the application, each path with and without `/api`; the parts run while it does."""
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with run_parts(parts):
             yield
 
-    elsewhere = partial(_elsewhere, origin.url)
+    refuse = partial(_refuse, origin.url)
     rows = EdgeStreams(opener, origin).rows
     routes: list[BaseRoute] = [
-        Route(row.path, EdgeEndpoint(opener, row, elsewhere))
+        Route(row.path, EdgeEndpoint(opener, row, refuse))
         for row in (*rows, *EdgeHealth(readiness, origin).rows())
     ]
     router = Router(
         [*routes, *websocket.routes(opener, rows)],
         redirect_slashes=False,
-        default=elsewhere,
+        default=refuse,
         lifespan=lifespan,
     )
     return AnswerHeaders(with_prefix(router), allowed)
 
 
-async def _elsewhere(url: str, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(url: str, scope: Scope, receive: Receive, send: Send) -> None:
     await refusal(StreamsOnly(url=url + scope["path"]), scope)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The connection of an edge to NATS: it receives the beats of relays, and asks them."""
+"""The connection of an edge to NATS: receives the beats of relays, and sends them requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from domain.eventlog.keyring import Keyring
 from domain.supervisor import Background, Tasks
 
 BELIEVED = 5.0
-"""Seconds after which a relay that has said nothing is taken for gone."""
+"""Seconds without a beat, after which a relay counts as gone."""
 NATS_AWAY = "NATS is away, from which this edge streams. Come back a little later."
 NO_RELAY = "No relay of the log answers. Come back a little later."
 NO_RESPONDERS = "503"
@@ -43,43 +43,43 @@ class Link(Background):
         self._open = asyncio.Event()
         self.wake = Wake()
         self.beat: Beat | None = None
-        """What the relay that publishes said last."""
-        self._heard_at = float("-inf")
+        """The last beat of the relay that publishes."""
+        self._beat_at = float("-inf")
 
     def tasks(self) -> Tasks:
         return {"link to nats": self._run}
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection now."""
+        """Whether the connection is open."""
         return self._connection is not None
 
     @property
     def hears_relay(self) -> bool:
-        """Whether a relay that publishes was heard within the last seconds."""
-        return self.connected and monotonic() - self._heard_at < BELIEVED
+        """Whether a beat of a relay was received within the last `BELIEVED` seconds."""
+        return self.connected and monotonic() - self._beat_at < BELIEVED
 
     async def connection(self) -> NatsConnection:
-        """The connection, once there is one."""
+        """Wait for an open connection, and return it."""
         while self._connection is None:
             await self._open.wait()
         return self._connection
 
     async def ask(self, kind: str, **members: Any) -> bytes:
-        """What a relay answers.
+        """Send a request to a relay, and return its answer.
 
         Raises:
-            Overloaded: there is none, it does not answer in time, or its database is away.
-            Damaged: what is asked for cannot be read.
+            Overloaded: there is no relay, it does not answer in time, or its database is unavailable.
+            Damaged: the requested data cannot be read.
         """
         if self._connection is None:
             raise Overloaded(NATS_AWAY)
         try:
-            body = await self._whole(self._connection.client, kind, question(**members))
+            body = await self._request(self._connection.client, kind, question(**members))
         except AWAY as error:
             raise Overloaded(NO_RELAY) from error
-        said, _, found = body.partition(b"\n")
-        about: dict[str, Any] = orjson.loads(said)
+        header, _, found = body.partition(b"\n")
+        about: dict[str, Any] = orjson.loads(header)
         match about.pop("error", None):
             case None:
                 return found
@@ -88,10 +88,10 @@ class Link(Background):
         raise Overloaded(NO_RELAY)
 
     async def keys(self, streams: Iterable[str]) -> None:
-        """Add the keys of streams to the keyring, as a relay has them."""
+        """Get the keys of streams from a relay, and add them to the keyring."""
         self._keyring.learn(from_json(await self.ask("keys", streams=list(streams))))
 
-    async def _whole(self, client: Client, kind: str, body: bytes) -> bytes:
+    async def _request(self, client: Client, kind: str, body: bytes) -> bytes:
         inbox = client.new_inbox()
         answers = await client.subscribe(inbox, pending_bytes_limit=0)
         try:
@@ -119,8 +119,8 @@ class Link(Background):
     async def _listen(self) -> None:
         async with connection_to(self._servers, "executions edge") as connection:
             client, subjects = connection.client, self.subjects
-            await client.subscribe(subjects.keys, cb=_handler(self._learn))
-            await client.subscribe(subjects.beat, cb=_handler(self._hear))
+            await client.subscribe(subjects.keys, cb=_handler(self._add_keys))
+            await client.subscribe(subjects.beat, cb=_handler(self._note_beat))
             try:
                 self._connection = connection
                 self._open.set()
@@ -130,17 +130,17 @@ class Link(Background):
                 self._connection = None
                 self._open.clear()
 
-    def _learn(self, data: bytes) -> None:
+    def _add_keys(self, data: bytes) -> None:
         self._keyring.learn(from_json(data))
 
-    def _hear(self, data: bytes) -> None:
+    def _note_beat(self, data: bytes) -> None:
         self.beat = Beat.read(data)
         self._heard_at = monotonic()
         self.wake.set()
 
 
 def _handler(take: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:
-    """What takes the content of each message; what is none, as of another version, is left alone."""
+    """Make a callback that passes on the content of each message; malformed messages of other versions are ignored."""
 
     async def handle(message: Msg) -> None:
         with suppress(ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Opens streams at an edge, once the server of the log has allowed it, and while the edge keeps up with the log."""
+"""Opens streams at an edge that the server of the log has authorized, while the edge keeps up with the log."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 
 JUDGED_FOR = 3_600.0
-"""Seconds after which a stream comes back to be judged again; a little less for some, so that not all come at once."""
+"""Seconds after which a stream is ended, so that its client reconnects and is authorized again."""
 SPREAD = 0.2
+"""The share of `JUDGED_FOR` by which streams end earlier at random, so that not all clients reconnect at once."""
 SHOWN = "authorization"
 ENDINGS = {KeyRevoked.type: REVOKED, SessionEnded.type: ENDED}
-"""Events that end what goes on by a credential, which is called like their stream."""
+"""Events that end the requests of a credential, which has the name of their stream; and the reasons."""
 
 
 class EdgeOpener:
-    """A `StreamOpener` that asks the server."""
+    """A `StreamOpener` that has the server of the log authorize requests."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class EdgeOpener:
 
     @asynccontextmanager
     async def while_granted(self, caller: Caller, end: Callable[[], object]) -> AsyncIterator[None]:
-        after = JUDGED_FOR * (1 - SPREAD * random.random())  # noqa: S311 - keeps no secret
+        after = JUDGED_FOR * (1 - SPREAD * random.random())  # noqa: S311 - need not be secure
         timer = asyncio.get_running_loop().call_later(after, end)
         try:
             yield
@@ -84,7 +85,7 @@ class EdgeOpener:
             timer.cancel()
 
     async def sought(self, operation: Operation, request: Request, cursor: int) -> None:
-        """Have the server judge it again, behind another cursor: so that stands in its access log, too."""
+        """Have the server authorize the stream again, after another cursor, and record that in its access log."""
         pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         query = urlencode([*(pair for pair in pairs if pair[0] != "from"), ("from", cursor)])
         state = request.scope["state"]
@@ -99,10 +100,10 @@ class EdgeOpener:
         await self._origin.admission(scope, state[SHOWN])
 
     async def record_end(self, operation: Operation, request: Request, cursor: int) -> None:
-        """Nothing: the server has recorded the beginning."""
+        """Do nothing, as the server has recorded only the beginning."""
 
     def note(self, rows: Sequence[EventRow]) -> None:
-        """End what goes on by credentials that have ended, as the log says."""
+        """End the requests of credentials that these events of the log end."""
         for row in rows:
             if (reason := ENDINGS.get(row.type)) is not None:
                 self.open_requests.end(row.stream, reason)

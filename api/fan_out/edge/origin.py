@@ -1,4 +1,4 @@
-"""The server of the log behind an edge. It judges who may have which stream; an edge that cannot ask lets nothing begin."""
+"""The server of the log behind an edge, which authorizes each stream. Without it an edge begins no streams."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHER = "The server of the log serves another log than this edge streams. Come b
 
 
 class OriginServer(Background):
-    """Asks the server at a URL, and looks every few seconds whether it can be asked."""
+    """Sends requests to the server at a URL, and checks every few seconds whether it answers."""
 
     outages = (Away,)
 
@@ -47,11 +47,11 @@ class OriginServer(Background):
         await self._remote.aclose()
 
     async def admission(self, scope: Scope, shown: bytes | None) -> Admission:
-        """That a stream may begin. `shown` is the header Authorization, or what stands for it.
+        """Have the server authorize a stream. `shown` is the header Authorization, or the subprotocol with a token.
 
         Raises:
-            DomainError: it may not; the server's own refusal.
-            Overloaded: the server cannot be asked.
+            DomainError: the refusal of the server.
+            Overloaded: the server does not answer.
         """
         query = scope["query_string"].decode("latin-1")
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
@@ -67,7 +67,7 @@ class OriginServer(Background):
         return admitted
 
     async def require(self, right: Right, scope: Scope, shown: bytes | None) -> None:
-        """Raises Unauthenticated or Forbidden where who asks has not a right; Overloaded where that cannot be asked."""
+        """Check a right of the caller. Raises Unauthenticated or Forbidden; Overloaded where the server does not answer."""
         if shown is None:
             raise Unauthenticated
         reply = await self._get("/api/me", headers_of(scope, shown))
@@ -93,7 +93,7 @@ class OriginServer(Background):
 
 
 def headers_of(scope: Scope, shown: bytes | None) -> dict[str, str]:
-    """What is passed on of a request: no cookie, which would be that of another host."""
+    """The headers of a request for the server. Cookies are left out, as they are of another host."""
     headers: Mapping[bytes, bytes] = scope["state"]["headers"]
     found = {
         name.decode(): headers[name].decode("latin-1") for name in PASSED_ON if name in headers
@@ -106,7 +106,7 @@ def headers_of(scope: Scope, shown: bytes | None) -> dict[str, str]:
 
 
 def refusal_of(reply: CellReply) -> DomainError:
-    """The refusal of the server, as it gave it. Raises Overloaded for one that is not known here."""
+    """The refusal in a reply of the server. Raises Overloaded where its code is unknown here."""
     try:
         problem: dict[str, Any] = orjson.loads(reply.text)
         code = str(problem["type"]).rpartition("/")[2]

@@ -1,4 +1,6 @@
-"""Whether an edge can send streams: NATS is there, a relay publishes, the edge keeps up, and the server can be asked."""
+"""Decides whether an edge can send streams: NATS is available, a relay publishes, the edge keeps up, and the server
+answers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from domain.supervisor import Background, Tasks
 
 POLL_INTERVAL = 0.5
 BEHIND_FOR = 5.0
-"""Seconds that it may be behind the relay."""
+"""Seconds that the edge may be behind the relay."""
 CLOSING = "This edge ends."
 OTHER_LOG = (
     "The log is another one by now, and no relay publishes that yet. Come back a little later."
@@ -25,7 +27,7 @@ BEHIND = "This edge is behind the log. Come back a little later."
 
 
 class Readiness(Background):
-    """Looks twice a second."""
+    """The readiness of an edge, which is checked every `LOOK` seconds."""
 
     def __init__(
         self, hub: Hub, link: Link, tail: RelayedTail, origin: OriginServer, log_name: str | None
@@ -42,7 +44,7 @@ class Readiness(Background):
 
     @property
     def lag(self) -> int:
-        """Events that the relay has published and that were not read here yet."""
+        """The number of events that the relay has published and that this edge has not read yet."""
         beat = self._link.beat
         return 0 if beat is None else max(0, beat.position - self._tail.position)
 
@@ -52,7 +54,7 @@ class Readiness(Background):
             raise Overloaded(detail)
 
     def document(self) -> dict[str, Any]:
-        """What `/readyz` says."""
+        """The answer of `/readyz`."""
         about = {**self._named, "position": self._tail.position, "lag": self.lag}
         detail = self._missing() or (None if self._origin.answers else AWAY)
         if detail is None:

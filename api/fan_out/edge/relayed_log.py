@@ -1,4 +1,4 @@
-"""The log as an edge reads it: what NATS does not hold is asked of a relay."""
+"""Reads for an edge what NATS does not have, from a relay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = 200
 
 
 class RelayedLog:
-    """A `LogSource`. Every method that reads raises Overloaded while no relay answers."""
+    """A `LogSource` of an edge. Every method that reads raises Overloaded while no relay answers."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class RelayedLog:
         self.log_name = log_name
 
     async def head(self) -> int:
-        """How far this edge is."""
+        """The position that this edge has read."""
         return self._position()
 
     async def rows(self, after: int, until: int) -> Sequence[EventRow]:
@@ -71,7 +71,7 @@ class RelayedLog:
         }
 
     async def _state(self, row: EventRow) -> Versioned[Any]:
-        """A state of its snapshot; folded of its events, where the relay is of another version, whose states look otherwise."""
+        """The state in a row of a relay; folded from events where the relay is of a version with another form of states."""
         shape, size = row.type, int(row.meta)
         if shape == self.codec.shape:
             kept = Snapshot(row.stream, row.version, row.position, row.at, row.data, shape)

@@ -1,4 +1,4 @@
-"""Running an edge, from the start to the signal that ends it."""
+"""Runs an edge, from the start to the signal that ends it."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ from projections.log_lines.tail import LinePage
 from workers.outbound.addresses import networks
 
 WAIT_FOR_NATS = 30.0
-"""Seconds that NATS, and the stream in it, may be away at the start."""
+"""Seconds that the start waits for NATS and for the stream in it."""
 PAUSE = 0.5
 
 log = structlog.get_logger()
 
 
 class NoLogLines:
-    """An edge has no log lines; who asks for them is refused before."""
+    """The empty log lines of an edge, which refuses clients that ask for them before."""
 
     async def begin(self) -> None:
-        """There is nothing to read."""
+        """Do nothing, as there are no log lines."""
 
     async def read(self, wanted: Callable[[str], bool]) -> LinePage:
         return LinePage((), more=False)
 
 
 class Succession(Background):
-    """Calls `on_found` once the log has become another one, and a relay publishes that. Until then the edge says that it
-    is not ready.
+    """Calls `on_found` once the log has become another one and a relay publishes the new one. Until then the edge is not
+    ready.
     """
 
     outages = (*AWAY, APIError)
@@ -87,7 +87,7 @@ class Succession(Background):
 
 
 class EdgeTask(NamedTuple):
-    """What an edge is given: where NATS is, which stream it sends, and which server judges requests."""
+    """The task of an edge: the servers of NATS, the stream, the server that authorizes requests, and the edge key."""
 
     settings: Settings
     servers: NatsServers
@@ -97,10 +97,10 @@ class EdgeTask(NamedTuple):
 
 
 def serve_from_nats(settings: Settings, servers: NatsServers, subjects: Subjects) -> None:
-    """Send streams until a signal ends it. Where the stream becomes that of another log, it is that one's from then on.
+    """Send streams until a signal. Where the stream becomes that of another log, the edge begins again with that log.
 
     Raises:
-        SetupError: it cannot start, as a setting is missing, or NATS has no such stream.
+        SetupError: a setting is missing, or NATS has no such stream.
     """
     if settings.server_url is None or settings.edge_key is None:
         raise SetupError(
@@ -151,8 +151,8 @@ def _serve(
     return "" if server.asked_to_end or hub.other is None else nats_stream.log
 
 
-class _NothingDirect:
-    """No request is a command, so none takes the short way."""
+class _NoFastPath:
+    """The fast path of an edge, which no request takes, as an edge has no commands."""
 
     def find(self, *_: object) -> None:
         return None
@@ -162,7 +162,7 @@ def _find_stream(task: EdgeTask, other_than: str) -> NatsStream:
     """The stream, once there is one of another log than that.
 
     Raises:
-        SetupError: there is none in time, or the key is not the one of its log.
+        SetupError: there is no stream in time, or the edge key is not that of its log.
     """
     until = monotonic() + WAIT_FOR_NATS
     while True:

@@ -26,12 +26,15 @@ from domain.eventlog.connection.notifications import Wake
 from projections.other_log import OtherLog
 
 IDLE_HEARTBEAT = 1.0
+"""Seconds between two heartbeats of a consumer without events."""
 SILENCE = 4.0
-"""Seconds without even a heartbeat, after which the consumer is taken for lost."""
+"""Seconds without an event or heartbeat, after which the consumer counts as lost."""
 INACTIVE = 30.0
+"""Seconds after which NATS deletes a consumer without a client."""
 MOST_WAITING = 5_000
-"""Events that may wait to be published: NATS sends no more meanwhile."""
+"""Events that may wait to be published; NATS sends no more meanwhile."""
 PAUSE = 0.25
+"""Seconds before a lost consumer is made again."""
 API_TIMEOUT = 5.0
 PARTS_OF_ACK = 9
 STATUS = "Status"
@@ -41,20 +44,21 @@ log = structlog.get_logger()
 
 
 class PastReader(Protocol):
-    """Reads events that NATS does not hold any more."""
+    """Reads events that NATS does not have any more."""
 
     async def rows(self, after: int, until: int) -> Sequence[EventRow]:
-        """The next events in (after, until]."""
+        """The next events with positions in (after, until]."""
         ...
 
 
 class ConsumerSilent(TimeoutError):
-    """The consumer says nothing any more."""
+    """The consumer has sent nothing for `SILENCE` seconds, or not the expected events."""
 
 
 class RelayedTail:
-    """Follows the stream, from where it ends when it is found. An event that NATS lacks is asked of a relay; one that
-    comes again, as NATS had lost it, is passed over. It ends where the stream is that of another log.
+    """Follows the stream in NATS, from its end at the start on, until the stream is of another log.
+
+    Events that NATS has not are read from a relay; events that are received again, as NATS had lost them, are ignored.
     """
 
     def __init__(self, link: Link, of_log: str) -> None:
@@ -62,19 +66,19 @@ class RelayedTail:
         self._of_log = of_log
         self.past: PastReader | None = None
         self.began = False
-        """Whether it was found where the stream ends."""
+        """Whether the end of the stream was found, and following has begun."""
         self.position = 0
         self.on_rows: Callable[[Sequence[EventRow]], object] = lambda _: None
-        """Called with all that is read, before it is published."""
+        """Called with all rows that were read, before they are published."""
 
     def skip(self, position: int) -> None:
-        """Nothing: all that NATS has is read."""
+        """Do nothing, as all events in NATS are read."""
 
     def wake(self) -> None:
-        """Nothing: NATS sends by itself."""
+        """Do nothing, as NATS sends events without a request."""
 
     async def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
-        """The log after the last page, until it is another one. It goes on without subscribers, too."""
+        """The log after the last page, until the log is another; rows are read even while `idle`."""
         while True:
             connection = await self._link.connection()
             try:
@@ -129,7 +133,7 @@ class RelayedTail:
         run: list[EventRow] = []
         for row in rows:
             if row.position != (run[-1].position if run else self.position) + 1:
-                break  # it is missing in NATS: begin again behind the run
+                break  # a row is missing in NATS: begin again after the run
             run.append(row)
         if run:
             yield run
@@ -137,7 +141,7 @@ class RelayedTail:
             raise ConsumerSilent
 
     async def _missing(self, until: int) -> AsyncIterator[Sequence[EventRow]]:
-        """Events that NATS does not hold, up to a position."""
+        """The events up to a position that NATS does not have."""
         while self.position < until:
             assert self.past is not None
             rows = await self.past.rows(self.position, until)
@@ -147,7 +151,7 @@ class RelayedTail:
 
 
 class WaitingEvents:
-    """Events that a consumer was sent and that are not published yet; `last` is how far NATS says that it is."""
+    """Received events that are not published yet; `last` is the position up to which NATS has sent everything."""
 
     def __init__(self, client: Client) -> None:
         self.wake = Wake()
@@ -158,13 +162,13 @@ class WaitingEvents:
         self._room.set()
 
     def take_all(self) -> Sequence[EventRow]:
-        """All of them."""
+        """Remove and return all events."""
         rows, self._rows = list(self._rows), deque()
         self._room.set()
         return rows
 
     async def take(self, message: Msg) -> None:
-        """One more message; while there are too many, wait: NATS hears of it by what it has to be answered."""
+        """Add a message. While there are too many events, wait, so that NATS gets no answer and sends no more."""
         headers: Mapping[str, str] = message.headers or {}
         if STATUS in headers:
             await self._answer(message, headers)
@@ -177,7 +181,7 @@ class WaitingEvents:
             await self._room.wait()
 
     async def _answer(self, message: Msg, headers: Mapping[str, str]) -> None:
-        """A heartbeat, or a question whether the client keeps up."""
+        """Answer a heartbeat, or a message of flow control."""
         if not self._rows and LAST_SEQUENCE in headers:
             self.last = int(headers[LAST_SEQUENCE])
         if reply := headers.get(STALLED) or message.reply:
@@ -189,10 +193,10 @@ class WaitingEvents:
 async def consume(
     connection: NatsConnection, name: str, start: int
 ) -> AsyncIterator[WaitingEvents]:
-    """What the stream of this name sends from a sequence on, while the block runs.
+    """The events of a stream from a sequence on, while the block runs.
 
     Raises:
-        AWAY, APIError: NATS does not make a consumer.
+        AWAY, APIError: NATS has not made a consumer.
     """
     client = connection.client
     waiting, manager = WaitingEvents(client), client.jsm(timeout=API_TIMEOUT)
@@ -223,8 +227,8 @@ async def consume(
 
 
 def _sequence(reply: str) -> int:
-    """The place of a message in its stream, by the subject at which it would be acknowledged; that of a server with a
-    domain has two parts more in front.
+    """The sequence of a message, from the subject for its acknowledgement, which has two more parts at a server with a
+    domain.
     """
     parts = reply.split(".")
     return int(parts[5 if len(parts) == PARTS_OF_ACK else 7])

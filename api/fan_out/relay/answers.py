@@ -1,4 +1,4 @@
-"""Answers edges what NATS does not hold: keys, states, events of long ago. Any relay does, also one that stands by."""
+"""Answers the requests of edges for what NATS does not have: keys, states, old events. A standby relay answers, too."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks, cancel
 
 GROUP = "relays"
-"""Each question goes to one of them."""
+"""The queue group: each request goes to one relay."""
 AT_ONCE = 8
+"""Requests that are answered at the same time."""
 MOST_EVENTS = 1_000
+"""Events of one answer."""
 
 log = structlog.get_logger()
 Members = dict[str, Any]
 
 
 class RelayResponder(Background):
-    """Takes questions for as long as it runs."""
+    """Answers the requests of edges while it is running."""
 
     outages = AWAY
 
@@ -42,7 +44,7 @@ class RelayResponder(Background):
         self._servers, self._subjects = servers, subjects
         self._store, self._vault = store, vault
         self._log = StoredLog(store)
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._open: set[asyncio.Task[None]] = set()
         self._kinds: dict[str, Callable[[Members], Awaitable[bytes]]] = {
             "keys": self._keys,
@@ -73,9 +75,9 @@ class RelayResponder(Background):
             await connection.until_lost()
 
     async def _answer(self, client: Client, message: Msg, asked_at: float) -> None:
-        async with self._turns:
+        async with self._slots:
             if monotonic() - asked_at > ANSWER_TIMEOUT:
-                return  # the edge waits no longer
+                return  # the edge does not wait any more
             body = await self._find_answer(message)
         try:
             for part, more in parts(body):
@@ -85,7 +87,7 @@ class RelayResponder(Background):
             log.debug("an edge has not got its answer", error=repr(error))
 
     async def _find_answer(self, message: Msg) -> bytes:
-        """`{}` and the answer, or why there is none."""
+        """The answer after `{}`, or why there is none."""
         try:
             found = self._kinds[message.subject.rpartition(".")[2]]
             return b"{}\n" + await found(orjson.loads(message.data))
@@ -118,7 +120,7 @@ class RelayResponder(Background):
         return orjson.dumps([found.get(stream_position, 0) for stream_position in stream_positions])
 
     async def _states(self, asked: Members) -> bytes:
-        """States as their snapshots are stored, with what is sealed in them as tokens."""
+        """States in their stored form, with sealed fields as tokens."""
         found = await self._log.states(dict(asked["versions"]))
         shape = self._store.codec.shape
         return pack(

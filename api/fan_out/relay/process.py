@@ -1,4 +1,4 @@
-"""The process that relays a log: its parts, wired by hand, until a signal, or until it cannot go on."""
+"""Runs the process that relays a log, until a signal or an error that it cannot recover from."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from domain.supervisor import run_parts
 
 SECOND = 1.0
 HEALTH_EVERY = 60.0
-"""Seconds between two lines of the log that say how the relay is."""
+"""Seconds between two log lines about the state of the relay."""
 CONNECTIONS = 4
 
 log = structlog.get_logger()
 
 
 class RelayTask(NamedTuple):
-    """Which log is relayed where. `metrics` is the address and the port where Prometheus may ask."""
+    """The log to be relayed, and its stream in NATS. `metrics` is the address and the port of the metrics."""
 
     conninfo: str
     schema: str
@@ -98,7 +98,7 @@ class _Relay:
             asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
         parts = self._answers, self._publisher, self._key_monitor
         async with open_with_current_key(self._store), run_parts(parts):
-            said = float("-inf")
+            logged_at = float("-inf")
             while not self._stopped.is_set():
                 every_second()
                 if monotonic() - said >= HEALTH_EVERY:
@@ -109,11 +109,11 @@ class _Relay:
         if self._refusal is not None:
             raise self._refusal
 
-    def _say_health(self) -> None:
-        one = self._publisher
-        if one.publishes:
-            lag = max(0, one.head - one.position)
-            log.info("relay health", state="publishes", position=one.position, lag=lag)
+    def _log_health(self) -> None:
+        publisher = self._publisher
+        if publisher.publishes:
+            lag = max(0, publisher.head - publisher.position)
+            log.info("relay health", state="publishes", position=publisher.position, lag=lag)
         else:
             log.info("relay health", state="stands by, or waits for NATS or the database")
 

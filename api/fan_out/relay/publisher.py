@@ -30,21 +30,24 @@ from workers.ownership import ownership
 
 WORK = "relay"
 ACK_TIMEOUT = 10.0
-"""Seconds that NATS has to keep a page."""
+"""Seconds for NATS to acknowledge a page."""
 BEAT = 1.0
+"""Seconds between two beats."""
 KEYS_SENT = 100_000
-"""Streams whose keys were sent to edges, which are remembered; edges ask for others."""
+"""Cached streams whose keys were sent to edges; an edge that lacks a key asks for it."""
 
 log = structlog.get_logger()
 
 
 class PublishRefused(ConnectionError):
-    """NATS has not kept what was published: its stream is not where it was."""
+    """NATS has refused an event, as its stream does not end with the event before."""
 
 
 class Publisher(Background):
-    """Publishes for as long as this process owns that; others stand by. Each page is acknowledged before the next one
-    is read. After any fault it looks where the stream ends, and goes on from there.
+    """Publishes the log while this process owns that work; other relays stand by.
+
+    Each page is acknowledged before the next one is read. After any error the end of the stream is read again, and
+    publishing continues from there.
     """
 
     outages = (*AWAY, *OUTAGES, APIError, Overloaded)
@@ -70,9 +73,9 @@ class Publisher(Background):
         self._away = Outage()
         self._sent_keys: LruCache[str, bool] = LruCache(KEYS_SENT)
         self.publishes = False
-        """Whether it is this process that publishes."""
+        """Whether this process is the one that publishes."""
         self.head = self.position = 0
-        """How far the log is, and the stream."""
+        """The last positions of the log and of the stream."""
 
     def tasks(self) -> Tasks:
         return {"relay": self._run}
@@ -100,7 +103,7 @@ class Publisher(Background):
         try:
             nats_stream = await self._open_stream(connection)
         except OtherLogInStream:
-            await self._tell_other(connection, self._of_log)
+            await self._announce_other_log(connection, self._of_log)
             raise
         tail.skip(nats_stream.last)
         self._set_publishes(True)
@@ -113,7 +116,7 @@ class Publisher(Background):
                     connection.require()
                     if is_lost():
                         raise Lost
-                    await self._take(connection, page)
+                    await self._publish_page(connection, page)
         finally:
             await cancel(beats)
 
@@ -136,9 +139,9 @@ class Publisher(Background):
         self._set_position(nats_stream.last)
         return nats_stream
 
-    async def _take(self, connection: NatsConnection, page: LogPage) -> None:
+    async def _publish_page(self, connection: NatsConnection, page: LogPage) -> None:
         if page.other is not None:
-            await self._tell_other(connection, page.other.log_id)
+            await self._announce_other_log(connection, page.other.log_id)
             raise OtherLogInStream(
                 self._subjects.stream, f"holds events of the log {self._of_log}, which went back"
             )
@@ -148,34 +151,36 @@ class Publisher(Background):
             self._set_position(page.position)
             RELAYED.inc(len(page.rows))
 
-    async def _tell_other(self, connection: NatsConnection, log_id: str) -> None:
-        """Have edges end their streams, as the log is another one."""
+    async def _announce_other_log(self, connection: NatsConnection, log_id: str) -> None:
+        """Send a beat with the id of another log, so that edges end their streams."""
         await connection.client.publish(self._subjects.beat, self._beat_of(log_id))
         await connection.client.flush()
 
     async def _send(self, connection: NatsConnection, rows: Sequence[EventRow]) -> None:
-        """Each row is refused unless the stream ends with the one before. So where the first is taken, nothing else has
-        come into the stream, and where the last is, none between is missing.
+        """Publish rows. NATS refuses each row unless the stream ends with the row before: the acknowledgement of the first
+        row shows that the stream has nothing else, that of the last row that none between is missing.
         """
         first, *others = rows
         await self._send_one(connection, first)
         for row in others[:-1]:
             payload = encode_row(row)
-            await connection.client.publish(self._subjects.events, payload, headers=_behind(row))
+            await connection.client.publish(
+                self._subjects.events, payload, headers=_expects_previous(row)
+            )
         if others:
             await self._send_one(connection, others[-1])
 
     async def _send_one(self, connection: NatsConnection, row: EventRow) -> None:
         """Raises PublishRefused where NATS does not acknowledge a row at its position."""
         asking = connection.client.request(
-            self._subjects.events, encode_row(row), ACK_TIMEOUT, headers=_behind(row)
+            self._subjects.events, encode_row(row), ACK_TIMEOUT, headers=_expects_previous(row)
         )
         answer = orjson.loads((await connection.unless_lost(asking)).data)
         if "error" in answer or answer.get("seq") != row.position:
             raise PublishRefused(str(answer.get("error", answer)))
 
     async def _send_keys(self, connection: NatsConnection, rows: Sequence[EventRow]) -> None:
-        """Send edges the keys that they need for these rows. One that does not get them asks."""
+        """Send edges the keys for these rows. An edge that does not receive them asks for them."""
         erasing = self._store.codec.erasing
         self._store.keyring.destroy(row.stream for row in rows if row.type in erasing)
         wanted = {row.stream for row in rows if b'"$sealed"' in row.data}
@@ -188,17 +193,17 @@ class Publisher(Background):
             self._sent_keys.trim()
 
     async def _beat(self, connection: NatsConnection) -> None:
-        """Say every second that this relay lives, while it does not wait for NATS."""
+        """Send a beat every second, until the connection is lost."""
         while True:
             try:
                 self.head, _ = await self._store.head()
                 RELAY_HEAD.set(self.head)
             except Overloaded:
-                pass  # the log is where it was
+                pass  # the database is unavailable: `head` is unchanged
             try:
                 await connection.client.publish(self._subjects.beat, self._beat_of(self._of_log))
             except AWAY:
-                return  # the connection is lost, which ends all of it
+                return  # the connection is lost, which ends the publishing, too
             await asyncio.sleep(BEAT)
 
     def _beat_of(self, log_id: str) -> bytes:
@@ -214,5 +219,5 @@ class Publisher(Background):
         RELAY_PUBLISHES.set(value)
 
 
-def _behind(row: EventRow) -> dict[str, str]:
+def _expects_previous(row: EventRow) -> dict[str, str]:
     return {EXPECTED: str(row.position - 1)}
