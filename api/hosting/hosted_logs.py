@@ -106,7 +106,7 @@ class HostedLogs(Background):
         self._failed = {name: at for name, at in self._failed.items() if name in self._locations}
 
     def start(self) -> None:
-        """Begin to follow the file, and to close unused logs; needs a parts_context event loop."""
+        """Begin to follow the file, and to close unused logs; needs a running event loop."""
         self._loop = asyncio.get_running_loop()
         super().start()
 
