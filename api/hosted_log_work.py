@@ -1,5 +1,6 @@
-"""The work for the other logs of a deployment, in the work process of the log of the settings. All of them share
-connections, whose number is limited; a log for which nothing is to be done has no connection.
+"""The background work for the hosted logs of a deployment, in the work process of the log of the settings.
+
+All logs share a limited number of connections; a log for which nothing is to be done has no connection.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class WorkDeployment(NamedTuple):
     connections: int
 
     def retention_of(self, name: str) -> LineRetention | None:
-        """What is archived of a log, at a location of its own."""
+        """The retention of a log, whose files are in a folder of its own."""
         if (common := self.retention) is None:
             return None
         url = f"{common.url.rstrip('/')}/{name}"
@@ -99,7 +100,7 @@ class HostedLogWorkers(Background):
                 await asyncio.sleep(POLL_INTERVAL)
 
     async def _settle(self, locations: dict[str, LogLocation], client: HttpClient) -> None:
-        """Work for what stands in the file now, where it is now, and for nothing else."""
+        """Start and end work, so that it runs for the logs in the file, at their current locations, and no others."""
         for name, (location, task) in list(self._working.items()):
             if locations.get(name) != location:
                 await _end([task])
@@ -129,7 +130,7 @@ class HostedLogWorkers(Background):
     async def _work(
         self, name: str, conninfo: str, schema: str, keys: LogKeys, client: HttpClient
     ) -> bool:
-        """Until the log is another one, or another process owns it, or it is in another database: whether it is that."""
+        """Work until the log is another one, another process owns it, or it has moved. Return whether it has moved."""
         known, over, moved = self._deployment, asyncio.Event(), asyncio.Event()
         on_changed = list[Callable[[], object]]()
 

@@ -31,7 +31,7 @@ class Preparation(Generic[T]):
         )
 
     async def of(self, name: str, location: LogLocation) -> T:
-        """What `make` makes of a log. Raises what it raises."""
+        """Prepare a log, and return the result of `make`. Raises the errors of `make`."""
         async with self._turns[location.url]:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._make, name, location)
@@ -42,8 +42,9 @@ class Preparation(Generic[T]):
 
 
 def prepare_log(known: Database, master_key: bytes, name: str, location: LogLocation) -> ReadyLog:
-    """Make what is missing of a log where it is by now. It blocks, for as long as its database takes. `known` is the
-    database where the location names none.
+    """Make the missing tables of a log in the database that it is in now, and return its keys. This blocks.
+
+    `known` is the database of a location that names none.
 
     Raises:
         DomainError: the database is unavailable, or the log has another master key.
@@ -57,7 +58,7 @@ def prepare_log(known: Database, master_key: bytes, name: str, location: LogLoca
 
 
 def database_at(known: Database, location: LogLocation) -> Database:
-    """The database of a location, where `known` is that of the settings."""
+    """The database of a location; `known`, that of the settings, where the location names none."""
     if location.url is None:
         return Database(known.owner, known.serving)
     return Database(location.owner_url or location.url, location.url)

@@ -113,7 +113,7 @@ class System:
 
     @property
     def of_process(self) -> bool:
-        """Whether this log stands for the process, whose metrics it shows beside its own."""
+        """Whether this is the main log, whose metrics include those of the process."""
         return self.common.database is None
 
     @property

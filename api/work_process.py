@@ -84,7 +84,7 @@ class WorkProcess:
             self._process.terminate()
 
     def relocate(self, conninfo: str) -> None:
-        """Let it work in another database once it is started again: it goes there by itself."""
+        """Use another database when the process is restarted; a running process notices the move itself."""
         self._task = self._task._replace(conninfo=conninfo)
 
     def _log_end(self, status: int) -> None:

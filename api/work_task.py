@@ -166,7 +166,7 @@ class Reason(Enum):
 
 
 OTHER = Reason.OTHER_LOG, Reason.OTHER_KEY, Reason.OTHER_DATABASE
-"""In the order of `LogChangeHandlers`."""
+"""The reasons in the order of `LogChangeHandlers`."""
 
 
 async def _until_stopped(
@@ -175,8 +175,9 @@ async def _until_stopped(
     reasons: set[Reason],
     relocate: Callable[[str], None],
 ) -> None:
-    """Work until there is a reason to end; `reasons` get what comes until the loop has ended, too. `relocate` is
-    called with the connection string of another database, where the log has moved.
+    """Work until there is a reason to end, and add it to `reasons`; further reasons are added until the loop has ended.
+
+    `relocate` is called with the new connection string where the log has moved.
 
     Raises:
         WrongKey, RotationUnderWay: the log has another master key than the task.

@@ -12,7 +12,7 @@ from api.settings import LOG_NAME
 from domain.json_forms import format_time
 
 MOST_LOGS = 100
-"""Logs of one stream: each event carries a position in every one of them."""
+"""Logs of one stream: each event carries a cursor with a position of every log."""
 LONGEST = 16 * 1024
 """Characters of a cursor, which clients send in a header."""
 LOG_ID = re.compile(r"[0-9A-Za-z-]{0,64}")
@@ -43,7 +43,7 @@ class CellPosition(NamedTuple):
 
 
 class CellCursor:
-    """A position in each log, or a time. What it is as a text can stand in a URL as it is."""
+    """A position of each log, or a time. Its text can stand in a URL without encoding."""
 
     def __init__(self, positions: Mapping[str, CellPosition]) -> None:
         self._positions: dict[str, CellPosition] = {}
@@ -59,7 +59,7 @@ class CellCursor:
         positions: dict[str, CellPosition] = {}
         for part in text.split("~"):
             if (found := PART.fullmatch(part)) is None or found[1] in positions:
-                raise ValueError("it is not one that was sent")
+                raise ValueError("it is not the id of a frame")
             sign, number = found[3], int(found[4])
             positions[found[1]] = (
                 CellPosition(number, found[2])
@@ -69,12 +69,12 @@ class CellCursor:
         return cls(positions)
 
     def move(self, name: str, reached: CellPosition) -> None:
-        """A log goes on elsewhere."""
+        """Set the position of a log."""
         self._positions[name] = reached
         self._parts[name] = f"{name}.{reached}"
 
     def get(self, name: str) -> CellPosition | None:
-        """Where a log goes on; None where that is not said."""
+        """The position of a log; None where the cursor has none."""
         return self._positions.get(name)
 
     def __iter__(self) -> Iterator[str]:

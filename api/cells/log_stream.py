@@ -32,7 +32,7 @@ class ForwardedFrame(NamedTuple):
     cell: str
     name: str
     reached: CellPosition | None = None
-    """Where the log goes on behind it; None where that stays."""
+    """The position of the log after the frame; None where the frame does not move it."""
     data: bytes = b""
     about: Mapping[str, str] = {}
     """Further members of a frame about the stream."""
@@ -51,7 +51,7 @@ ABOUT_STREAM = frozenset({"checkpoint", "caught-up", "fell-behind"})
 
 
 class LogStream:
-    """Follows one log from a position on. A connection that is lost is made again, and goes on where it was."""
+    """Follows one log from a position on. After a lost connection it reconnects, and resumes at the last position."""
 
     def __init__(self, cell: str, reached: CellPosition, connect: Connect) -> None:
         self.cell = cell
@@ -155,7 +155,9 @@ class LogStream:
     def _advance(
         self, before: list[ForwardedFrame], frame: LogFrame, position: int
     ) -> list[ForwardedFrame]:
-        """The last frame of an event with those before it, or one about the stream; none of what has come already."""
+        """Move to the position of a frame, and return it with the frames `before` it of the same event; nothing for an
+        event that was received already.
+        """
         about, reached = frame.name in ABOUT_STREAM, self.reached.position
         if not about and position <= reached:
             return []

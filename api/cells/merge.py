@@ -1,8 +1,8 @@
 """Merges a page of each of several logs into one page, in the exact order, with one cursor.
 
-A log may have what comes next until it was asked for it. So a page ends where the rows of a log end that has more.
-The cursor names for each log one of its own behind which it goes on, also where it has no more: what comes to be behind
-that meanwhile is still shown.
+The next row of a log that has more may precede the rows of the others. So a merged page ends where the rows of a log
+end that has more. The merged cursor has a cursor of every log, also of a log without further rows: rows that are added
+behind that cursor later are still shown.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from domain.errors import Invalid
 from projections.query.pagination import decode_cursor, encode_cursor
 
 LogCursors = dict[str, str | None]
-"""Where each log goes on: behind a cursor of its own, or from its beginning, as it has not answered yet."""
+"""The cursor after which each log continues; None for the beginning, as the log has not answered yet."""
 OTHER_BUILD = "its server is of another build, which orders this list by other fields"
 NOTHING_YET = ""
-"""The cursor of a log that had no row: it goes on behind what was shown of the others."""
+"""The cursor of a log that had no rows: it continues behind the rows that were shown of the others."""
 
 
 class CellPage(NamedTuple):
@@ -65,7 +65,7 @@ class CellPage(NamedTuple):
 
 
 class MergedPage(NamedTuple):
-    """Rows with the names of their logs, the place in each log, whether a log has more rows, and the log of which the
+    """Rows with the names of their logs, the cursor of each log, whether a log has more rows, and the log of which the
     next page is needed to continue (`dry`).
     """
 
@@ -86,7 +86,7 @@ def share(limit: int, logs: int) -> int:
 def merge(
     pages: Mapping[str, CellPage], before: LogCursors, order: CellOrder, limit: int
 ) -> MergedPage:
-    """Merge the first rows of all pages. `before` has the places at which all logs began, including logs without a page,
+    """Merge the first rows of all pages. `before` has the cursors at which all logs began, including logs without a page,
     as they did not answer.
     """
     shown = _last_shown(before, order)
@@ -111,8 +111,8 @@ def merge(
     return MergedPage(rows, before | cursors, more, dry if len(rows) < limit else None)
 
 
-def _furthest(cursors: LogCursors, order: CellOrder) -> Values:
-    """What was shown last, of whichever log."""
+def _last_shown(cursors: LogCursors, order: CellOrder) -> Values:
+    """The sort values of the last row that was shown, of any log."""
     reached = [order.decode(cursor) for cursor in cursors.values() if cursor]
     return max(reached, key=order.rank, default=())
 
@@ -132,7 +132,7 @@ def _is_used_up(page: CellPage, taken: int) -> bool:
 def _in_order(
     pages: Mapping[str, CellPage], taken: Mapping[str, int], order: CellOrder
 ) -> Iterator[tuple[str, Values]]:
-    every = [
+    candidates = [
         (name, values) for name, page in pages.items() for values in page.sort_values[taken[name] :]
     ]
     return iter(sorted(candidates, key=lambda candidate: order.rank(candidate[1])))
@@ -145,9 +145,9 @@ def _next_cursor(
     before: str | None,
     order: CellOrder,
 ) -> str | None:
-    """Behind the last row that is shown, of whichever log: what comes to be before it is not shown any more. Behind
-    the last one of its own, or where it began, if that is later, or if the next row has the very same sort values as
-    the last one, as two logs have an id in common.
+    """The cursor after which a log continues: behind the last row shown of any log, so that rows that are added before it
+    are not shown. If that is later, the cursor behind the log's own last row, or the one before the page; also where the
+    next row has the same sort values as the last one, as two logs have an id in common.
     """
     own = page.cursors[taken - 1] if taken else before
     known = own or next(iter(page.cursors), None)
@@ -162,7 +162,7 @@ def _next_cursor(
 
 
 def decode(cursor: str | None, names: Sequence[str], order: CellOrder) -> LogCursors:
-    """Where each log goes on; without a cursor from the beginning.
+    """The cursor of each log in a merged cursor; the beginning of each log without one.
 
     Raises:
         Invalid: the cursor is malformed, is of another sort, or names a log that is not asked.
@@ -175,7 +175,7 @@ def decode(cursor: str | None, names: Sequence[str], order: CellOrder) -> LogCur
             raise ValueError(cursor)
         if not all(cursor is None or isinstance(cursor, str) for cursor in cursors.values()):
             raise ValueError(cursor)
-        _furthest(cursors, order)
+        _last_shown(cursors, order)
     except (ValueError, TypeError, LookupError, OtherOrder) as error:
         raise Invalid.field(
             "cursor", "must be `nextCursor` of a page of the same logs, sort and filter"

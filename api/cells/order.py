@@ -1,4 +1,4 @@
-"""The order of a list that several logs have in common, and the cursors in it."""
+"""The order of a list of several logs, and its cursors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = Sequence[Any]
 
 
 class OtherOrder(Exception):
-    """A cursor of a list that is ordered by other fields than here, as another build orders it."""
+    """A list is ordered by other fields than here, as its server is of another build."""
 
 
 class CellOrder:
@@ -39,8 +39,8 @@ class CellOrder:
         """The sort values in a cursor of a log.
 
         Raises:
-            OtherOrder: it is of a list in another order.
-            ValueError, TypeError: it is no cursor, or of values that cannot be compared with those of others.
+            OtherOrder: the cursor is of a list in another order.
+            ValueError, TypeError: the text is no cursor, or has values that cannot be compared with others.
         """
         values: list[Any]
         sort, condition, *values = decode_cursor(cursor)
@@ -53,7 +53,7 @@ class CellOrder:
         return values
 
     def require_sorted(self, rows: Sequence[Values]) -> None:
-        """Raises OtherOrder where a page is not in this order."""
+        """Raises OtherOrder where the rows of a page are not in this order."""
         ranks = [self.rank(values) for values in rows]
         if any(not one < other for one, other in pairwise(ranks)):
             raise OtherOrder
@@ -69,7 +69,7 @@ class CellOrder:
 
 
 def _kinds(field: Field) -> tuple[type, ...]:
-    """The types of JSON that a value of a field may have in a cursor."""
+    """The types that a value of a field may have in a cursor."""
     kind: tuple[type, ...] = (str,)
     if field.kind is BOOLEAN:
         kind = (bool,)

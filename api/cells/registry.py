@@ -1,5 +1,5 @@
-"""The registry of a deployment: a file that has the place of each log by name. Programs that make, move or drop a log
-write the file; servers read it again when it has changed.
+"""The registry of a deployment: a file that has the location of each log by name. Programs that make, move or drop a
+log write the file; servers read it again when it has changed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def _not_taken(schema: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LogLocation:
-    """Where a log is: a schema, of the database of the deployment or of one of its own, whose tables another user may
-    own; and the hosts at which it is served, besides its path.
+    """The location of a log: its schema, in the database of the deployment or in one of its own (`url`), whose tables
+    another user may own (`owner_url`); and the hosts at which it is served, besides its path.
     """
 
     schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$"), AfterValidator(_not_taken)]
@@ -50,7 +50,7 @@ class LogLocation:
 
     @classmethod
     def of(cls, name: str, *, url: str | None = None, owner_url: str | None = None) -> LogLocation:
-        """That of a new log, in the schema that is named for it."""
+        """The location of a new log, in a schema that is named for it."""
         return cls(schema=database_of(name), url=url, owner_url=owner_url)
 
 
@@ -79,7 +79,7 @@ class LogRegistry:
         self.file = file
 
     def read(self) -> dict[str, LogLocation]:
-        """Every log by its name; none where there is no file.
+        """The location of every log by name; empty where there is no file.
 
         Raises:
             SetupError: the file cannot be read, or is not valid; the message quotes no connection string.
@@ -93,17 +93,17 @@ class LogRegistry:
         try:
             locations = LOCATIONS.validate_json(text)
         except ValidationError as error:
-            raise SetupError(f"{self.file}: {_first(error)}") from None
-        _require_apart(self.file, locations)
+            raise SetupError(f"{self.file}: {_first_error(error)}") from None
+        _require_distinct(self.file, locations)
         return locations
 
     def put(self, name: str, location: LogLocation) -> None:
-        """Enter a log, or say where it is now.
+        """Add a log, or change its location.
 
         Raises:
-            SetupError: as in `read`, or another log has the same place or host.
+            SetupError: as in `read`, or another log has the same location or host.
         """
-        with self._changing() as locations:
+        with self._locked_change() as locations:
             locations[name] = location
 
     def remove(self, name: str) -> None:
@@ -112,7 +112,7 @@ class LogRegistry:
         Raises:
             SetupError: as in `read`.
         """
-        with self._changing() as locations:
+        with self._locked_change() as locations:
             locations.pop(name, None)
 
     def stamp(self) -> tuple[int, ...]:
@@ -124,17 +124,17 @@ class LogRegistry:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, LogLocation]]:
+    def _locked_change(self) -> Iterator[dict[str, LogLocation]]:
         with self.file.with_name(f"{self.file.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             locations = self.read()
             yield locations
-            _require_apart(self.file, LOCATIONS.validate_python(locations))
+            _require_distinct(self.file, LOCATIONS.validate_python(locations))
             self._write(locations)
 
     def _write(self, locations: Mapping[str, LogLocation]) -> None:
-        made = self.file.with_name(f"{self.file.name}.new")
-        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "w") as file:
+        new = self.file.with_name(f"{self.file.name}.new")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "w") as file:
             json.dump(
                 {name: _document(location) for name, location in locations.items()}, file, indent=2
             )
@@ -148,8 +148,8 @@ def _document(location: LogLocation) -> dict[str, Any]:
     return {name: value for name, value in asdict(location).items() if value}
 
 
-def _require_apart(file: Path, locations: Mapping[str, LogLocation]) -> None:
-    """Raises SetupError where two names have one location, or one host."""
+def _require_distinct(file: Path, locations: Mapping[str, LogLocation]) -> None:
+    """Raises SetupError where two logs have the same location or host."""
     taken: dict[object, str] = {}
     for name, location in locations.items():
         for key in ((location.url, location.schema), *location.hosts):

@@ -33,19 +33,19 @@ class LogOpener:
         self._deployment = deployment
         self._common = common
         self._databases = SharedDatabases(deployment.settings.database_connections)
-        self._known: dict[str, tuple[LogLocation, Prepared]] = {}
+        self._prepared: dict[str, tuple[LogLocation, Prepared]] = {}
         self._preparation = Preparation(partial(prepare, deployment), AT_ONCE)
 
     @asynccontextmanager
     async def open(self, name: str, location: LogLocation) -> AsyncIterator[Parts]:
-        """The parts of a log run while the block does. Once it has ended well the log is known, and opens faster.
+        """Run the parts of a log while the block runs. The preparation is cached, so that the log opens faster later.
 
         Raises:
             DomainError: the database of the log is unavailable, or the log has another master key.
             SetupError: the log has another name.
         """
-        former, ready = self._known.pop(name, (None, None))
-        if ready is None or former != location:
+        cached_location, ready = self._prepared.pop(name, (None, None))
+        if ready is None or cached_location != location:
             ready = await self._preparation.of(name, location)
         async with self._databases.of(ready.conninfo) as shared:
             system = self._build(ready, shared)

@@ -1,5 +1,5 @@
-"""The logs of a deployment that one process serves: each is opened when it is asked for, and closed where nothing
-has needed it for a while. A log that is not open takes no connection, no task, and a few hundred bytes.
+"""The hosted logs of a process. A log is opened at the first request, and closed when it was not used for a while. A log
+that is not open takes no connection, no task, and a few hundred bytes of memory.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from domain.supervisor import Background, Tasks
 POLL_INTERVAL = 1.0
 """Seconds between two looks at the file of the logs, and at those that nothing needs."""
 IDLE_AFTER = 60.0
-"""Seconds without a request or a stream after which a log is closed."""
+"""Seconds without a request or a stream, after which a log is closed."""
 MOST_OPEN = 256
 """Logs that are open at the same time; beyond them, the least recently used one is closed."""
 AGAIN = 2.0
 """Seconds after which a log that could not be opened is tried again."""
 COLLECTS_EVERY = 30.0
-"""Seconds between two collections of what closed logs have left: their parts lead to each other."""
+"""Seconds between two garbage collections of closed logs, whose parts refer to each other."""
 
 log = structlog.get_logger()
 Open = Callable[[str, LogLocation], AbstractAsyncContextManager[Parts]]
@@ -56,7 +56,7 @@ class HostedLogs(Background):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         self._collected_at = monotonic()
-        self._closed = 0
+        self._closed_since_collection = 0
 
     @property
     def state(self) -> HostedState:
@@ -85,7 +85,7 @@ class HostedLogs(Background):
             yield parts
 
     def read(self) -> None:
-        """Read the file, if it has changed. Open logs whose place has changed, or that were removed, are closed.
+        """Read the file, if it has changed. Open logs whose location has changed, or that were removed, are closed.
 
         Raises:
             SetupError: the file is not valid; then nothing changes.
@@ -141,9 +141,8 @@ class HostedLogs(Background):
                 return self._begin(name)
             if not opened.closing:
                 return opened
-            await (
-                opened.wait_until_ended()
-            )  # the log is opened in its new place after its streams have ended
+            # The log is opened at its new location after its streams have ended.
+            await opened.wait_until_ended()
 
     def _begin(self, name: str) -> OpenedLog:
         self._make_room()
@@ -159,7 +158,7 @@ class HostedLogs(Background):
             self._retry_at.pop(opened.name, None)
 
     def _make_room(self) -> None:
-        """Close one that nothing needs, where as many are open as may be.
+        """Close the least recently used idle log, where `most_open` logs are open.
 
         Raises:
             Overloaded: all logs are in use.
@@ -185,9 +184,9 @@ class HostedLogs(Background):
         for name, opened in list(self._opened.items()):
             if opened.over:
                 del self._opened[name]
-                self._closed += 1
+                self._closed_since_collection += 1
             elif opened.idle and opened.used_at < since:
                 opened.close()
-        if self._closed and monotonic() > self._collected_at + COLLECTS_EVERY:
-            self._closed, self._collected_at = 0, monotonic()
-            gc.collect()  # the collector itself seldom comes to what has lived for a minute
+        if self._closed_since_collection and monotonic() > self._collected_at + COLLECTS_EVERY:
+            self._closed_since_collection, self._collected_at = 0, monotonic()
+            gc.collect()  # the automatic collection seldom reaches objects that are a minute old

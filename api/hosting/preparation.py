@@ -34,13 +34,13 @@ class Prepared(NamedTuple):
 
 
 def prepare(deployment: Deployment, name: str, location: LogLocation) -> Prepared:
-    """Make what is missing of a log, and find out what its server has to know. Raises what `prepare_log` raises."""
+    """Make the missing tables of a log, and read its keys and id. Raises the errors of `prepare_log`."""
     ready = prepare_log(deployment.known, deployment.master_key, name, location)
     return Prepared(settings_of(deployment, name, location), *ready)
 
 
 def settings_of(deployment: Deployment, name: str, location: LogLocation) -> Settings:
-    """Those of one log: what it keeps in files is in a folder of its own, and no key is asked for again."""
+    """The settings of one log: its files are in a folder of its own, and it gets the master key from the deployment."""
     common = deployment.settings
     return replace(
         common,

@@ -42,13 +42,13 @@ def sentences(errors: Iterable[ErrorDetails]) -> list[tuple[str, str]]:
 
 
 def _loc_of_value(error: ErrorDetails) -> tuple[int | str, ...]:
-    """Where an error is; that of a key stands at the key."""
+    """The path of an error. The error of a key has the path of the key's value."""
     loc = error["loc"]
     return loc[:-1] if loc[-1:] == ("[key]",) and loc[-2:-1] == (error["input"],) else loc
 
 
 def _has_inner(loc: tuple[int | str, ...], locs: list[tuple[int | str, ...]]) -> bool:
-    """A list whose items are bad is counted without them."""
+    """Whether another error is inside of the value: pydantic does not count invalid items of a list."""
     return any(len(each) > len(loc) and each[: len(loc)] == loc for each in locs)
 
 

@@ -73,7 +73,7 @@ GAUGES = {
 
 
 class LogMetrics:
-    """The gauges of one log, made for one answer: nothing of another log of the process stands among them."""
+    """The gauges of one log, made for one answer, so that they have no values of another log of the process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

@@ -1,8 +1,8 @@
 """Limits the connections of a server, and the memory and time that strangers may take.
 
-A stranger is a connection that has shown no valid token yet. Strangers never take the last descriptor:
-where there is no slot for a new connection, one that waits for its next request gives way, strangers
-first; where none does, the new one gets 503 with `Retry-After`.
+A stranger is a connection that has not sent a valid token yet. Strangers cannot take the last descriptor: at the
+limit, a new connection replaces one that waits for its next request, strangers first; where there is none, the new
+connection gets 503 with `Retry-After`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Peer(Protocol):
     known: bool
     """Whether the connection has sent a valid token."""
     counted: bool
-    """Whether it has a slot."""
+    """Whether the connection is counted in `open`."""
     paused: bool
     """Whether the client has not read a part of an answer yet."""
     host: str
@@ -78,7 +78,7 @@ class ConnectionLimits:
         self._sweeping = False
 
     def refusal(self, peer: Peer) -> DomainError | None:
-        """Give a new connection its slot, or say why there is none."""
+        """Count a new connection, or return the refusal where there are too many."""
         if self.per_address is not None and self._addresses[peer.host] >= self.per_address:
             return TooManyConnections(
                 f"There are {self.per_address} connections from this address already; close some."
@@ -92,7 +92,7 @@ class ConnectionLimits:
         return None
 
     def replace(self, newcomer: Peer, peer: Peer) -> None:
-        """It has begun to send: its HTTP has its slot, and no more time."""
+        """Count the HTTP protocol of a connection instead of its `newcomer`, with the time that the newcomer had."""
         newcomer.counted, peer.counted = False, True
         peer.host = newcomer.host
         self._idle_strangers[peer] = self._idle_strangers.pop(newcomer)
@@ -143,7 +143,7 @@ class ConnectionLimits:
             self.leave(peer.host)
 
     def leave(self, host: str) -> None:
-        """A connection from there has given its slot back."""
+        """Uncount a connection from a host."""
         self.open -= 1
         self._addresses[host] -= 1
         if not self._addresses[host]:

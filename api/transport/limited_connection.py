@@ -1,4 +1,4 @@
-"""A connection with a slot among those of its server: what it tells the limits."""
+"""A connection that reports its state to the connection limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.transport.connection_limits import ConnectionLimits, LimitedState
 
 
 class LimitedConnection(asyncio.Protocol):
-    """A stranger until it has shown a valid token. It has the slot of a newcomer."""
+    """A counted connection, which is a stranger until it has sent a valid token."""
 
     known = False
     counted = False

@@ -38,7 +38,7 @@ class Newcomer(asyncio.Protocol):
         self.host = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a slot, or say why there is none."""
+        """Count the connection, or answer that there are too many."""
         self.transport = cast(asyncio.Transport, transport)
         if self._state.limits.per_address is not None:
             address = transport.get_extra_info(

@@ -27,7 +27,7 @@ CLOSE_TIMEOUT = 5.0
 class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
     """WebSocket without compression. Once it is accepted, whole frames may be sent by `write`.
 
-    It has the slot of the HTTP connection that it was.
+    It is counted instead of the HTTP connection that it began as.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ class Bodies:
 
 
 class BodyHold:
-    """The room of one body."""
+    """The counted bytes of one body."""
 
     def __init__(self, bodies: Bodies, size: int) -> None:
         self._bodies = bodies

@@ -26,7 +26,7 @@ DRY_RUN = Parameter(
 )
 EXECUTION = "execution"
 ONLY_RECORDED = ("id", "position")
-"""Members of an envelope, and of a document, that only a recorded event gives."""
+"""Members of an envelope that only a recorded event has."""
 
 
 def is_dry_run(request: Request) -> bool:

@@ -37,7 +37,7 @@ def prefers(accept: str, media_type: str, other: str) -> bool:
 def preference(accept: str, media_type: str) -> Preference:
     """How much a client prefers a media type, by the range in `accept` that matches it most exactly."""
     ranges = {"*/*": 0, media_type.partition("/")[0] + "/*": 1, media_type: BY_NAME}
-    fitting = [
+    matching = [
         Preference(quality, ranges[name], -index)
         for index, (name, quality) in enumerate(_ranges(accept))
         if name in ranges

@@ -28,7 +28,7 @@ VARY = {"vary": "accept, authorization, cookie"}
 AS_OF = ("Log-Position",)
 VERSIONED = ("ETag", *AS_OF)
 DONE = (*VERSIONED, "Idempotency-Replayed")
-"""The headers that answers send: of what goes so far, of one entry, and to a command."""
+"""The headers of answers: `AS_OF` of lists, `VERSIONED` of one entry, `DONE` of commands."""
 NOT_MODIFIED = {304: "The client has it already (If-None-Match)"}
 
 
@@ -50,11 +50,11 @@ def command_response(
     heard_at: datetime | None = None,
     more: Mapping[str, dict[str, str]] | None = None,
 ) -> Response:
-    """The answer to a command: the whole execution, or with `Prefer: return=minimal` its version and position.
+    """The response to a command: the whole execution, or with `Prefer: return=minimal` its status and version.
 
-    `heard_at` is when the heartbeat came, where the command is one: then it says until when the lease lasts,
-    too. `more` are members of webhooks, by id. The whole execution is a read where the command has led to no event,
-    as none says who was shown it.
+    `heard_at` is the time of the heartbeat, where the command is one; the minimal answer then has the lease, too.
+    `more` are further members of webhooks, by id. Where the command has led to no event, showing the whole execution
+    is noted as a read, as no event records the caller.
     """
     versioned = answer.versioned
     headers = {"etag": f'"{versioned.version}"', "log-position": str(versioned.position)}

@@ -108,7 +108,7 @@ class EdgeEndpoint:
 
 
 class EdgeHealth:
-    """Whether the edge lives, whether it is ready, and its metrics."""
+    """The operations for the health, the readiness and the metrics of an edge."""
 
     def __init__(self, readiness: Readiness, origin: OriginServer) -> None:
         self._readiness = readiness

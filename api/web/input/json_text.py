@@ -29,7 +29,7 @@ PLAIN = {
     "number is infinity": TOO_LARGE,
     "number out of range": TOO_LARGE,
 }
-"""By parts of what the parsers say, the same in plain words."""
+"""Plain error texts, by part of the parsers' errors."""
 LINE_AND_COLUMN = re.compile(r"line (\d+) column (\d+)")
 CHAR = re.compile(r" \(char \d+\)$")
 
@@ -80,12 +80,12 @@ def _require_utf8(text: bytes) -> None:
         raise ValueError(f"it is not UTF-8 from byte {error.start + 1} on") from None
 
 
-def _in_plain_words(said: str) -> str:
-    """What a parser says, without its own words and column numbers."""
-    words = next((words for part, words in PLAIN.items() if part in said), None)
-    found = LINE_AND_COLUMN.search(said)
+def _in_plain_words(message: str) -> str:
+    """The error text of a parser in plain words, without the position as a number of characters."""
+    words = next((words for part, words in PLAIN.items() if part in message), None)
+    found = LINE_AND_COLUMN.search(message)
     if words is None or found is None:
-        return CHAR.sub("", said)
+        return CHAR.sub("", message)
     return f"{words}: line {found[1]} column {found[2]}"
 
 

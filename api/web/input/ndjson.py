@@ -60,7 +60,7 @@ def _lines(lines: list[bytes]) -> list[Item]:
         except DomainError as error:
             found.append(error)
         except ValueError as error:
-            # Each line is a text of its own, of which the library says that it has one line.
+            # The library parses each line by itself, so its errors say `line 1`.
             reason = COLUMN.sub(r" at column \2", str(error))
             raise Malformed(
                 f"The body is malformed NDJSON: line {number} of {len(lines)}: {reason}."

@@ -44,7 +44,7 @@ class WebhookPlans:
         """Check that the webhooks of a command may be called.
 
         Raises:
-            Invalid: one does not; names its index.
+            Invalid: a webhook may not be called; names its index in the command.
         """
         plans = enumerate(plans_of(command))
         await self.vetting.require((f"webhooks.{index}.url", plan.url) for index, plan in plans)
