@@ -76,9 +76,8 @@ def new_runner(
 ) -> Runner:
     """Make the runner that updates every view. It must be made before the listener is started."""
     codec, database = registry.codec(), shared and shared.database
-    store = Store(
-        conninfo, schema, codec, Keyring(NO_KEY), shared=database
-    )  # never opened, as the runner reads pages by its own connection
+    # Never opened, as the runner reads pages by its own connection.
+    store = Store(conninfo, schema, codec, Keyring(NO_KEY), shared=database)
     views, slot = all_projections(codec), shared and shared.slots.views
     return Runner(views, store, listener, conninfo=conninfo, schema=schema, slot=slot)
 

@@ -54,7 +54,6 @@ def configure_logging(level: str) -> None:
             foreign_pre_chain=[add_logger_name, add_left_out, *NOTED],
         )
     )
-    logging.getLogger("psycopg.pool").setLevel(
-        logging.ERROR
-    )  # the program logs an outage once itself
+    # The program logs an outage once itself.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[libraries])

@@ -28,9 +28,8 @@ class LimitedConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.set_write_buffer_limits(
-            high=0
-        )  # to notice at once that a stranger does not read
+        # To notice at once that a stranger does not read.
+        self.transport.set_write_buffer_limits(high=0)
 
     def show_token(self) -> None:
         """Note that the connection has sent a valid token."""

@@ -41,9 +41,8 @@ class Newcomer(asyncio.Protocol):
         """Count the connection, or answer that there are too many."""
         self.transport = cast(asyncio.Transport, transport)
         if self._state.limits.per_address is not None:
-            address = transport.get_extra_info(
-                "peername"
-            )  # None if the client has disconnected already
+            # None if the client has disconnected already.
+            address = transport.get_extra_info("peername")
             self.host = address[0] if address else ""
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn expects its own
         if (refusal := self._state.limits.refusal(self)) is not None:

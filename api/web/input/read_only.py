@@ -92,8 +92,6 @@ def _is_shown(name: str, value: Any, shown: dict[str, Any], state: Execution) ->
     if name == "metrics" and not state.final and isinstance(value, dict):
         value, before = _without_counting(value), _without_counting(shown[name])
     if name == "claimedBy" and isinstance(value, dict) and isinstance(before, dict):
-        value, before = (
-            value.get("worker"),
-            before.get("worker"),
-        )  # the end of the lease changes with each heartbeat
+        # The end of the lease changes with each heartbeat.
+        value, before = value.get("worker"), before.get("worker")
     return same_json(value, before)
