@@ -1,7 +1,7 @@
-"""Where the server of a data directory is, for others on this machine: a file that it keeps locked.
+"""The file with the URL of the server of a data directory, for other programs on this machine. The server keeps it locked.
 
-The kernel lets go of the lock however a server dies. So an address is never believed that was left
-behind, and no token goes to another program that listens there now.
+The kernel releases the lock in whatever way a server ends. So the URL of a server that has ended is never used, and no
+token is sent to another program that listens there now.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO
 
 
 class AddressFile:
-    """The file in which one server of a data directory says where it is."""
+    """The file that one server of a data directory writes and locks."""
 
     def __init__(self, path: Path, url: str) -> None:
         self._path = path
@@ -23,13 +23,13 @@ class AddressFile:
         self._held: IO[str] | None = None
 
     def publish(self) -> None:
-        """Say so, unless another server does; call it again, and it is said when that one ends."""
+        """Write the URL, unless another server holds the file. Call this again to take over when that server has ended."""
         if self._held is None:
-            with suppress(OSError):  # it is a convenience, and no reason to end
+            with suppress(OSError):  # the file is a convenience: no reason to end the server
                 self._held = self._lock()
 
     def withdraw(self) -> None:
-        """Remove the file, if it is ours."""
+        """Remove the file, if this server holds it."""
         if self._held is not None:
             with suppress(OSError):
                 self._path.unlink()
@@ -41,7 +41,7 @@ class AddressFile:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
-                raise FileNotFoundError  # its last owner has removed it meanwhile
+                raise FileNotFoundError  # its last holder has removed it meanwhile
             file.truncate(0)
             file.write(f"{self._url}\n")
             file.flush()
@@ -53,10 +53,10 @@ class AddressFile:
 
 @contextmanager
 def publish_address(path: Path, url: str) -> Iterator[AddressFile]:
-    """An address in its file while the block runs."""
-    sign = AddressFile(path, url)
-    sign.publish()
+    """Publish a URL in a file while the block runs."""
+    file = AddressFile(path, url)
+    file.publish()
     try:
-        yield sign
+        yield file
     finally:
-        sign.withdraw()
+        file.withdraw()

