@@ -1,4 +1,4 @@
-"""The running service as an import sees it: a few calls, patient with restarts."""
+"""The client of an import: few calls of the running service, with retries that outlast a restart."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,22 +25,22 @@ from service_executions.retries import passing
 JSON = dict[str, Any]
 
 RETRIES = 30
-"""Of one call, with pauses that grow to 8 seconds: the service may be restarted meanwhile."""
+"""Retries of one call, with pauses of up to 8 seconds, as the service may be restarted meanwhile."""
 FIRST_RETRIES = 4
-"""The same of a service that has not answered yet: perhaps nothing runs there."""
+"""Retries of one call to a service that has not answered yet, and perhaps is not running."""
 TIMEOUT = 60.0
 """Seconds for one answer."""
 FIND = "/executions/find?limit=500&fields=$id,order,status,version,checkpoints.id"
 OPTIONS: JSON = {"max_retries": FIRST_RETRIES, "timeout": TIMEOUT, "consistency": "eventual"}
-"""Of the client. The import looks itself whether a list has what it wrote."""
+"""Options of the client. The import checks itself whether a list has its writes."""
 
 
 class ServiceFailed(Exception):
-    """The service cannot be reached, or refused a whole call."""
+    """The service is unreachable, or has refused a whole call."""
 
 
 class ServiceAway(ServiceFailed):
-    """It answered before: the same call may succeed once it is back."""
+    """The service has answered before: the same call may succeed when it is available again."""
 
 
 class ServiceClient:
@@ -51,28 +51,28 @@ class ServiceClient:
         self._has_answered = False
 
     def close(self) -> None:
-        """End it; calls that wait for the service in other threads give up after their pause."""
+        """Close the client; calls that wait for the service in other threads end after their pause."""
         self._client.close()
 
     def ensure(self, path: str, resource: JSON, *, agree: Iterable[str] = ()) -> None:
-        """Create a resource. One that is there already must have the same values in `agree`."""
+        """Create a resource. One that exists already must have the same values of the members in `agree`."""
         try:
             self._send(post(path, resource), AlreadyExists)
         except AlreadyExists:
-            there = self._object(read(f"{path}/{segment(resource['$id'])}"))
+            existing = self._object(read(f"{path}/{segment(resource['$id'])}"))
         else:
             return
         for key in agree:
-            if _id(there.get(key)) != resource[key]:
+            if _id(existing.get(key)) != resource[key]:
                 raise ServiceFailed(
-                    f"{path}/{resource['$id']} exists with {key} {_id(there.get(key))!r}, "
+                    f"{path}/{resource['$id']} exists with {key} {_id(existing.get(key))!r}, "
                     f"the mapping says {resource[key]!r}"
                 )
 
     def find(self, executions: list[str]) -> dict[str, JSON]:
-        """Those of at most 500 executions that exist (as fresh as the list view), by id.
+        """Find which of at most 500 executions exist, by id, as of the list's view.
 
-        Where a busy service takes too long to find them, they are asked for in halves.
+        Where the search takes a busy service too long, it is repeated with each half of the ids.
         """
         wanted = post(FIND, {"$id": {"$in": executions}})
         expected = (TooExpensive,) if len(executions) > 1 else ()
@@ -83,15 +83,15 @@ class ServiceClient:
             return self.find(executions[:half]) | self.find(executions[half:])
 
     def execution(self, execution: str) -> JSON | None:
-        """The execution as it is now."""
+        """The current state of an execution; None where it does not exist."""
         try:
-            there: JSON = self._object(read(f"/executions/{segment(execution)}"), NotFound)
+            existing: JSON = self._object(read(f"/executions/{segment(execution)}"), NotFound)
         except NotFound:
             return None
-        return there
+        return existing
 
     def history(self, execution: str) -> list[JSON]:
-        """All its events, oldest first."""
+        """All events of an execution, oldest first."""
         path = f"/executions/{segment(execution)}/events"
         with self._explain_errors(path):
             asked = read(path, {"order": "asc", "limit": 500})
@@ -99,7 +99,7 @@ class ServiceClient:
             return events.all()
 
     def send(self, commands: list[bytes]) -> list[JSON]:
-        """Encoded commands, at most 1000; one answer for each, in order."""
+        """Send at most 1000 encoded commands, and return one answer for each, in order."""
         body = b"[" + b",".join(commands) + b"]"
         answers = self._object(Request("POST", "/commands", content=body, headers=JSON_TYPE))
         if len(answers) != len(commands):
@@ -107,7 +107,7 @@ class ServiceClient:
         return list(answers)
 
     def pause(self, attempt: int) -> None:
-        """Wait before an execution is looked at again."""
+        """Wait before an execution is read again."""
         time.sleep(0.1 * 2.0**attempt)
 
     @property
@@ -119,7 +119,7 @@ class ServiceClient:
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError:
-            raise self._something_else() from None
+            raise self._not_the_service() from None
 
     def _send(self, request: Request, *expected: type[ApiError]) -> bytes:
         with self._explain_errors(f"{request.method} {request.path}", *expected):
@@ -127,15 +127,15 @@ class ServiceClient:
 
     @contextmanager
     def _explain_errors(self, call: str, *expected: type[ApiError]) -> Iterator[None]:
-        """Raises what the block does: of the SDK only what is `expected`, all else in words."""
+        """Convert errors of the SDK in the block, except `expected` ones, to ServiceFailed with a plain text."""
         try:
             yield
         except expected:
             raise
         except ExecutionsError as error:
             raise self._failure(call, error) from None
-        except ValueError:  # a page was no JSON
-            raise self._something_else() from None
+        except ValueError:  # a page was not JSON
+            raise self._not_the_service() from None
         self._has_answered = True
 
     def _failure(self, call: str, error: ExecutionsError) -> ServiceFailed:
@@ -151,7 +151,7 @@ class ServiceClient:
             )
         return ServiceFailed(reason(error, self._client))
 
-    def _something_else(self) -> ServiceFailed:
+    def _not_the_service(self) -> ServiceFailed:
         return ServiceFailed(f"{self.url} is something else: is --url right?")
 
 
@@ -160,10 +160,10 @@ def _id(reference: Any) -> Any:
 
 
 def problem_text(problem: Mapping[str, Any]) -> str:
-    """One line of a problem+json answer."""
+    """The text of a problem document, on one line."""
     errors = "; ".join(f"{e.get('path')}: {e.get('message')}" for e in problem.get("errors", []))
-    said = problem.get("detail") or problem.get("title") or problem_code(problem)
-    return f"{said}{f' ({errors})' if errors else ''}"
+    text = problem.get("detail") or problem.get("title") or problem_code(problem)
+    return f"{text}{f' ({errors})' if errors else ''}"
 
 
 def problem_code(problem: Mapping[str, Any]) -> str:

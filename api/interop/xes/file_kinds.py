@@ -1,9 +1,9 @@
-"""What a file is that was taken for another, by how it begins."""
+"""Recognizes the kind of a wrong file by its first bytes."""
 
 import codecs
 
 START = 256
-"""Bytes of a file that are looked at."""
+"""Bytes at the beginning of a file that are examined."""
 
 _MAGIC = (
     (b"PK\x03\x04", "a zip archive: unpack it first"),
@@ -23,7 +23,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def other_kind(start: bytes) -> str | None:
-    """What a file is that begins so, where it is known and is neither XML nor JSON."""
+    """The kind of a file that is neither XML nor JSON, by its first bytes; None where it is unknown."""
     for magic, kind in _MAGIC:
         if start.startswith(magic):
             return kind
@@ -32,7 +32,7 @@ def other_kind(start: bytes) -> str | None:
 
 
 def instead_of_xml(start: bytes) -> str | None:
-    """What a file is instead of XML, or None where it may be XML."""
+    """The kind of a file that is not XML; None where it may be XML."""
     if not start:
         return "an empty file"
     if kind := other_kind(start):
@@ -46,7 +46,7 @@ def instead_of_xml(start: bytes) -> str | None:
 
 
 def instead_of_json(start: bytes) -> str | None:
-    """What a file is instead of JSON in UTF-8, or None where it may be that."""
+    """The kind of a file that is not JSON in UTF-8; None where it may be that."""
     if not start:
         return "an empty file"
     if kind := other_kind(start):

@@ -1,4 +1,4 @@
-"""What each `lifecycle:transition` of a log does to the steps of an execution."""
+"""Converts each `lifecycle:transition` of a log to commands for steps."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,19 +14,19 @@ STANDARD = frozenset({NAME, TIME, TRANSITION, RESOURCE})
 
 JSON = dict[str, Any]
 Send = Callable[..., None]
-"""`send(command, event's line, time, **body)`."""
+"""Called as `send(command, line, time, **body)`, with the line of the event in the file."""
 
 
 def transition_of(event: XesEvent) -> str:
-    """An event without a lifecycle is complete; logs disagree about upper and lower case."""
+    """The transition of an event, in upper case; one without a transition is complete."""
     return str(event.attributes.get(TRANSITION, COMPLETE)).strip().upper()
 
 
 class StepCommands:
-    """Turns the events of one trace, in their order, into commands to steps.
+    """Converts the events of one trace, in their order, to commands for steps.
 
-    What has no place here is left out and counted in `ignored`, by its transition. A step that
-    ends before it began, by the log's clock, ends as it begins: `moved_times` counts those.
+    Events that have no command are left out, and counted in `ignored` by transition. A step that ends before its start,
+    by the times of the log, ends at its start; `moved_times` counts such steps.
     """
 
     def __init__(self, send: Send) -> None:
@@ -37,7 +37,7 @@ class StepCommands:
         self._started: dict[str, datetime] = {}
         self._with_assignee: set[str] = set()
         self._assigned: dict[str, tuple[str, JSON]] = {}
-        """Assignees that no command has sent yet, with the transition that named them."""
+        """Assignees of steps that no command has yet, with the transition that named them."""
         self._rules: dict[str, Callable[[XesEvent, str], None]] = {
             "SCHEDULE": self._schedule,
             "ASSIGN": self._assign,
@@ -48,7 +48,7 @@ class StepCommands:
             "MANUALSKIP": self._skip,
             "WITHDRAW": self._withdraw,
             ATE_ABORT: self._abort,
-            PI_ABORT: self._leave_to_the_end,
+            PI_ABORT: self._wait_for_end,
         }
 
     def add(self, event: XesEvent) -> None:
@@ -56,20 +56,20 @@ class StepCommands:
         self._rules.get(transition, self._ignore)(event, transition)
 
     def finish(self) -> None:
-        """Count the assignments of steps that never started: no command sent them."""
+        """Count the assignments of steps that were never started, as no command has them."""
         self.ignored.update(transition for transition, _ in self._assigned.values())
 
     def _ignore(self, event: XesEvent, transition: str) -> None:
         self.ignored[transition] += 1
 
-    def _leave_to_the_end(self, event: XesEvent, transition: str) -> None:
-        """The end of the execution skips its open steps: there is nothing to do before."""
+    def _wait_for_end(self, event: XesEvent, transition: str) -> None:
+        """Do nothing, as the end of the execution skips its open steps."""
 
     def _schedule(self, event: XesEvent, transition: str) -> None:
         self._declare(event, self.rounds.schedule(event.activity), {})
 
     def _assign(self, event: XesEvent, transition: str) -> None:
-        """A pending step has no command for it: the assignee comes with the step's start."""
+        """Assign a step. There is no command for a pending step, so its assignee is sent with its start."""
         again = transition == "REASSIGN"
         pending = self.rounds.pending_steps(event.activity)
         waiting = [step for step in pending if again == (step in self._with_assignee)]

@@ -1,6 +1,6 @@
-"""What the service would refuse of a log, known before anything is sent.
+"""Checks a log for everything that the service would refuse, before anything is sent.
 
-Every limit is the domain's own: each command goes through the domain's class for it.
+All limits are those of the domain: each command is validated by its class in the domain.
 """
 
 import math
@@ -19,18 +19,18 @@ from domain.writer.batch import SMALL_COMMAND, STREAM_SIZE_LIMIT
 from domain.writer.message import LARGEST_COMMAND
 
 STORED_OVERHEAD = 256
-"""Bytes that are added to a command as it is stored: at most so many, and encryption's third."""
+"""Bytes that storing adds to a command, at most, besides the third that encryption adds."""
 
 _ONE_LINE = re.compile(NO_CONTROLS)
 
 
 LONGEST_ACTIVITY: int = TypeAdapter(Label).json_schema()["maxLength"] - len(f"#{MOST_STEPS}")
-"""A step's id is a label: this leaves room for the number of a round."""
+"""Characters of an activity: the id of a step, a label, has the activity and the number of a round."""
 LONGEST_RESOURCE: int = TypeAdapter(Name).json_schema()["maxLength"]
 
 
 def check_events(trace: XesTrace, now: datetime) -> None:
-    """Raise `XesError` for the first event of a trace that no step can be made of."""
+    """Raise `XesError` for the first event of a trace that cannot become a step."""
     for event in trace.events:
         if reason := _wrong_event(event, now):
             raise XesError(event.line, reason)
@@ -71,12 +71,12 @@ def check_plan(plan: Plan, trace: str) -> None:
 
 
 def _estimate_stored_size(command: bytes) -> int:
-    """At least the bytes that the events of a command take."""
+    """An upper bound of the bytes that the events of a command take."""
     return math.ceil(len(command) * 4 / 3) + STORED_OVERHEAD
 
 
 def _check_command(line: int, command: bytes) -> tuple[str, ...]:
-    """The steps that a command names."""
+    """Validate a command, and return the steps that it names."""
     body = orjson.loads(command)
     kind = COMMANDS[body.pop("command")]
     del body["execution"]

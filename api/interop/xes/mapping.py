@@ -1,4 +1,4 @@
-"""The mapping file: which service a log belongs to, and which activities end a trace."""
+"""The mapping file: names the service of a log, and the activities that end a trace."""
 
 import codecs
 import json
@@ -16,7 +16,7 @@ from domain.types import Id, Label, Name
 
 Outcome = Literal["completed", "failed", "cancelled"]
 NewId = Annotated[Id, AfterValidator(require_free)]
-"""What is in the log then: refused before anything is sent."""
+"""An id that is stored in the log, so a reserved one is refused before anything is sent."""
 
 
 class MappingError(Exception):
@@ -46,7 +46,7 @@ class Mapping(_Part):
 
 
 def load_mapping(path: Path) -> Mapping:
-    """Raises `MappingError`, which names every wrong field."""
+    """Read a mapping file. Raises `MappingError`, which names every wrong field."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -76,7 +76,7 @@ PARTS: dict[tuple[int | str, ...], type[_Part]] = {
     ("service",): MappedService,
     ("failure",): MappedFailure,
 }
-"""By where they stand."""
+"""The models of the parts of a mapping, by path."""
 
 
 def _wrong_fields(error: ValidationError) -> str:

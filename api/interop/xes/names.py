@@ -1,4 +1,4 @@
-"""Names of a log as ids and keys of the service; distinct names stay distinct."""
+"""Converts the names in a log to ids and keys of the service; distinct names stay distinct."""
 
 import hashlib
 import math
@@ -10,18 +10,18 @@ from api.interop.xes.reader import Attributes
 from api.interop.xes.values import Value
 
 LONGEST = 127
-"""Of one part: two parts and a colon stay within the 255 characters of an id."""
+"""Characters of a part of an id: two parts and a colon are within the 255 characters of an id."""
 _FOREIGN = re.compile(r"[^A-Za-z0-9._-]")
 _DIGEST = 16
 
-# Names that the service itself keeps in an execution's metadata.
+# Names that the service itself uses in the metadata of an execution.
 RESERVED = frozenset(
     {"", "createdAt", "updatedAt", "startedAt", "completedAt", "environment", "version"}
 )
 
 
 def id_part(name: str) -> str:
-    """The name where it may stand in an id; else a legible form of it, `~`, and its digest."""
+    """The name, if an id may have it; else a readable form of the name, `~`, and its digest."""
     if len(name) <= LONGEST and not _FOREIGN.search(name):
         return name
     return _with_digest(name)
@@ -33,7 +33,7 @@ def _with_digest(name: str) -> str:
 
 
 def order_id(log: str) -> str:
-    """The id of a log's order: that of its name, with a digest too where nothing can have that id."""
+    """The id of the order of a log, from the log's name; with a digest where the id would be reserved."""
     return _with_digest(log) if log in TAKEN else id_part(log)
 
 
@@ -46,7 +46,7 @@ def wire_time(at: datetime) -> str:
 
 
 def wire_value(value: Value) -> str | int | float | bool:
-    """JSON has neither times nor infinite numbers: they become text, as XES writes them."""
+    """Convert a value for JSON: times and infinite numbers become text, as in XES."""
     if isinstance(value, datetime):
         return wire_time(value)
     if isinstance(value, float) and math.isinf(value):
@@ -55,7 +55,7 @@ def wire_value(value: Value) -> str | int | float | bool:
 
 
 def metadata(attributes: Attributes) -> dict[str, str | int | float | bool]:
-    """Attributes as free metadata; a key that the service needs gets `xes:` in front."""
+    """Convert attributes to free metadata; a key that the service uses gets the prefix `xes:`."""
     free: dict[str, str | int | float | bool] = {}
     for key, value in attributes.items():
         name = key

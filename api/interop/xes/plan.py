@@ -1,4 +1,4 @@
-"""What a trace becomes: the commands that make its execution, in order."""
+"""Plans the import of a trace: the commands that make its execution, in order."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from api.interop.xes.reader import XesEvent, XesTrace
 from api.interop.xes.step_rounds import Rounds
 
 CREATED = 3
-"""The version of an execution that was just created and started: three events."""
+"""The version of an execution after its creation and start, which are three events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The execution of one trace. Every command after the first makes exactly one event.
+    """The plan for the execution of one trace. Every command after the first makes exactly one event.
 
-    `lines` are those of the file that the commands come from; `moved_times` counts the times
-    that could not be kept, because they lay before the start of what they end.
+    `lines` are the lines in the file that the commands come from. `moved_times` counts times of ends that were changed,
+    as they were before the start.
     """
 
     execution: str
@@ -60,17 +60,17 @@ class _Commands:
     lines: list[int] = field(default_factory=list)
 
     def add(self, command: str, line: int, at: str, **body: object) -> None:
-        """Each names the version it expects, so that a repeat is refused and changes nothing."""
+        """Add a command with the version that it expects, so that a repetition is refused and changes nothing."""
         item = {"command": command, "execution": self.execution, "occurredAt": at, **body}
         if self.encoded:
             item["ifMatch"] = len(self.encoded) + CREATED - 1
-        # orjson's bytes keep the room they grew in, several times their length.
+        # `to_json`, as the bytes of orjson keep the memory that they grew in, several times their length.
         self.encoded.append(to_json(item))
         self.lines.append(line)
 
 
 def plan_trace(trace: XesTrace, mapping: Mapping, log: str) -> Plan:
-    """The rules stand in docs/importing.md. The trace must have at least one event."""
+    """Plan a trace that has at least one event. docs/importing.md has the rules."""
     commands = _Commands(execution_id(log, trace.name))
     times = [event.at for event in trace.events]
     commands.add(
@@ -87,16 +87,16 @@ def plan_trace(trace: XesTrace, mapping: Mapping, log: str) -> Plan:
     for event in trace.events:
         steps.add(event)
     steps.finish()
-    deciding = _deciding_event(trace, mapping)
-    if deciding:
-        _add_end(deciding, max(times), mapping, commands)
+    deciding_event = _deciding_event(trace, mapping)
+    if deciding_event:
+        _add_end(deciding_event, max(times), mapping, commands)
     return Plan(
         execution=commands.execution,
         order=order_id(log),
-        status=_outcome(deciding, mapping) if deciding else "running",
-        ended_at=wire_time(max(times)) if deciding else None,
+        status=_outcome(deciding_event, mapping) if deciding_event else "running",
+        ended_at=wire_time(max(times)) if deciding_event else None,
         events=len(trace.events),
-        steps=_count(steps.rounds, ended=deciding is not None),
+        steps=_count(steps.rounds, ended=deciding_event is not None),
         ignored=steps.ignored,
         moved_times=steps.moved_times,
         commands=commands.encoded,
@@ -105,7 +105,7 @@ def plan_trace(trace: XesTrace, mapping: Mapping, log: str) -> Plan:
 
 
 def _deciding_event(trace: XesTrace, mapping: Mapping) -> XesEvent | None:
-    """The last that completed an activity of an outcome, or aborted the process."""
+    """The last event that completed an activity with an outcome, or aborted the process."""
     for event in reversed(trace.events):
         transition = transition_of(event)
         completed = transition == COMPLETE and event.activity in mapping.outcomes
@@ -114,15 +114,15 @@ def _deciding_event(trace: XesTrace, mapping: Mapping) -> XesEvent | None:
     return None
 
 
-def _outcome(deciding: XesEvent, mapping: Mapping) -> str:
-    if transition_of(deciding) == PI_ABORT:
+def _outcome(deciding_event: XesEvent, mapping: Mapping) -> str:
+    if transition_of(deciding_event) == PI_ABORT:
         return "cancelled"
-    return mapping.outcomes[deciding.activity]
+    return mapping.outcomes[deciding_event.activity]
 
 
-def _add_end(deciding: XesEvent, at: datetime, mapping: Mapping, commands: _Commands) -> None:
-    activity, line, time = deciding.activity, deciding.line, wire_time(at)
-    match _outcome(deciding, mapping):
+def _add_end(deciding_event: XesEvent, at: datetime, mapping: Mapping, commands: _Commands) -> None:
+    activity, line, time = deciding_event.activity, deciding_event.line, wire_time(at)
+    match _outcome(deciding_event, mapping):
         case "completed":
             commands.add("complete", line, time, success=True, output=None, summary=activity)
         case "failed":

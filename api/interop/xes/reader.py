@@ -1,4 +1,4 @@
-"""A streaming reader of IEEE 1849 (XES) event logs, plain or gzip.
+"""Reads IEEE 1849 (XES) event logs as a stream, plain or gzip.
 
 Memory holds one trace at a time, of a bounded size, and a digest of each trace's name. A document type declaration is
 refused, and with it every entity that could expand or reach outside the file.
@@ -30,8 +30,8 @@ DEEPEST = 100
 LONGEST_QUOTE = 80
 
 OUTSIDE, LOG, TRACE, EVENT = range(4)
-# Standard parts of a log that hold no values of its traces: globals declare defaults for tools
-# that write logs, lists and containers have no scalar value of their own.
+# Standard elements that have no values of traces: globals declare defaults for tools that write logs; lists and
+# containers have no scalar value.
 WITHOUT_VALUE = frozenset({"extension", "global", "classifier", "list", "container", "values"})
 
 
@@ -46,7 +46,7 @@ class XesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class XesEvent:
-    """One event: its activity, instant (UTC), and all its attributes, these two included."""
+    """One event: its activity, its time (UTC), and all attributes, including these two."""
 
     line: int
     activity: str
@@ -63,11 +63,11 @@ class XesTrace:
 
 
 class XesLog:
-    """The log in an open binary file. Iterating yields its traces in order.
+    """The log in an open binary file. Iterating yields the traces in order.
 
-    `name` is certain when the iteration has ended (and known before the first trace in a log
-    that keeps the standard's order), and so is `nan_values`, the number of attributes that are
-    NaN: they are left out. Raises `XesError` where the file breaks off or breaks a rule.
+    `name` and `nan_values`, the number of attributes that are NaN and were left out, are final after the iteration; in
+    a log in the order of the standard, `name` is known before the first trace. Raises `XesError` where the file is
+    truncated or not valid.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -126,7 +126,7 @@ class XesLog:
             raise XesError(
                 error.lineno, f"malformed XML: {expat.ErrorString(error.code)}"
             ) from None
-        except (LookupError, ValueError) as error:  # what Python's own decoders raise
+        except (LookupError, ValueError) as error:  # raised by the decoders of Python
             raise self._error(f"unreadable encoding: {error}") from None
         if self._fed - parser.CurrentByteIndex > LONGEST_TAG:
             raise self._error(f"a single tag or text is longer than {LONGEST_TAG} bytes")
@@ -156,7 +156,7 @@ class XesLog:
 
     def _open(self, tag: str, attributes: dict[str, str]) -> None:
         self._depth += 1
-        if self._depth > self._level + 1:  # nested: inside a value, a global, an extension
+        if self._depth > self._level + 1:  # inside of a value, a global or an extension
             if self._depth > DEEPEST:
                 raise self._error(f"elements are nested deeper than {DEEPEST}")
             return
@@ -237,7 +237,7 @@ class XesLog:
 
     @staticmethod
     def _text(attributes: Attributes, key: str) -> str | None:
-        """Names may be written as numbers: some exporters do."""
+        """The value of an attribute as text, as some exporters write names as numbers."""
         value = attributes.get(key)
         return value if value is None or isinstance(value, str) else str(value)
 

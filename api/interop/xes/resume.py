@@ -1,4 +1,4 @@
-"""Whether an execution is the import's own work, and how far it got."""
+"""Decides whether an execution was written by this import, and from which version to continue."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ import orjson
 from api.interop.xes.client import JSON, ServiceClient
 from api.interop.xes.plan import CREATED, Plan
 
-# The event that each command makes.
+# The type of the event that each command makes.
 EVENTS = {
     "declareSteps": "execution.steps.added",
     "startStep": "execution.step.started",
@@ -22,11 +22,11 @@ CREATION = ("execution.created", "execution.starting", "execution.started")
 CHECKPOINT = "execution.checkpoint"
 
 Outline = list[tuple[str, str | None, str | None]]
-"""Event types, each with the step it concerns and the log's time."""
+"""Types of events, each with its step and its time in the log."""
 
 
 class Conflict(Exception):
-    """Something else wrote to this execution."""
+    """The execution has events that the import has not written."""
 
 
 class Progress(NamedTuple):

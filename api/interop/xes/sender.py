@@ -1,4 +1,4 @@
-"""Sending the plans of a log, skipping what is there, continuing where an import stopped."""
+"""Sends the plans of a log: skips complete executions, and continues incomplete ones."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,16 +12,18 @@ from api.interop.xes.plan import Plan
 from api.interop.xes.resume import Conflict, Progress, own_progress
 
 MOST_COMMANDS = 1000
+"""Commands of one call."""
 MOST_BYTES = 8 << 20
+"""Bytes of one call."""
 MOST_FOUND = 100
-"""Executions of one query: an answer has them whole, and should not keep the service for long."""
+"""Executions of one query, as an answer has them whole and should not take the service long."""
 MOST_PLANNED = 10_000
-"""Commands of the executions of one query, so that memory stays bounded."""
+"""Planned commands for the executions of one query, so that memory is bounded."""
 IN_FLIGHT = 2
+"""Calls that run at the same time."""
 ATTEMPTS = 5
-
-# Problems of a command that was perhaps carried out before: its first answer got lost, or the
-# list view was behind.
+"""Attempts to complete an execution."""
+# Problem codes of a command that was perhaps executed before: its first answer was lost, or the view was behind.
 REPEATED = frozenset({"already-exists", "version-mismatch"})
 
 
@@ -33,7 +35,7 @@ class ImportRefusal:
 
 @dataclass(slots=True)
 class Result:
-    """How executions fared: each is counted once."""
+    """The outcomes of executions, each counted once."""
 
     fared: Counter[str] = field(default_factory=Counter)
     commands: int = 0
@@ -63,7 +65,7 @@ class ImportTask:
 
 
 def prepare(service: ServiceClient, mapping: Mapping, log: str) -> None:
-    """The users, the service and the order that the executions of a log refer to."""
+    """Create the users, the service and the order that the executions of a log refer to."""
     provider, customer, offered = mapping.service.provider, mapping.customer, mapping.service
     for user in dict.fromkeys((provider, customer)):
         service.ensure("/users", {"$id": user, "name": user, "kind": "organization"})
@@ -82,10 +84,9 @@ def prepare(service: ServiceClient, mapping: Mapping, log: str) -> None:
 def import_plans(
     plans: Iterable[Plan], service: ServiceClient, progress: Callable[[Result], None]
 ) -> Result:
-    """Bring every execution to the end of its plan. `progress` gets what each call added.
+    """Complete every execution of the plans. `progress` is called with the result of each call.
 
-    Two calls are under way at a time, each with whole executions, so that the order of
-    commands within an execution is never in question.
+    Two calls run at a time, each with whole executions, so that the commands of an execution stay in order.
     """
     total = Result()
     waiting: deque[Future[Result]] = deque()
@@ -99,7 +100,7 @@ def import_plans(
             for group in _groups(_tasks(plans, service, settle)):
                 if len(waiting) > IN_FLIGHT:
                     settle(waiting.popleft().result())
-                waiting.append(pool.submit(_bring, group, service))
+                waiting.append(pool.submit(_complete_group, group, service))
             while waiting:
                 settle(waiting.popleft().result())
         except BaseException:
@@ -132,7 +133,7 @@ def _windows(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
 
 
 def _compare(window: list[Plan], service: ServiceClient) -> tuple[list[ImportTask], Result]:
-    there = service.find([plan.execution for plan in window])
+    existing = service.find([plan.execution for plan in window])
     tasks, known = [], Result()
     for plan in window:
         try:
@@ -153,7 +154,7 @@ def _refuse(result: Result, plan: Plan, reason: str) -> None:
 
 
 def _groups(tasks: Iterable[ImportTask]) -> Iterator[list[ImportTask]]:
-    """Whole executions, as many as fit into one call; a longer one is a group alone."""
+    """Group whole executions, as many as fit into one call; a longer execution is a group of its own."""
     group: list[ImportTask] = []
     count = 0
     for task in tasks:
@@ -166,14 +167,14 @@ def _groups(tasks: Iterable[ImportTask]) -> Iterator[list[ImportTask]]:
         yield group
 
 
-def _bring(tasks: list[ImportTask], service: ServiceClient) -> Result:
-    """Send a group; look again at the executions that refused, and send what they lack."""
+def _complete_group(tasks: list[ImportTask], service: ServiceClient) -> Result:
+    """Send a group; read the executions again that refused a command, and send what they lack."""
     result = Result()
     for attempt in range(ATTEMPTS):
         if attempt:
             service.pause(attempt)
-        troubled = _send(tasks, service, result)
-        again = (_look_again(task, problem, service, result) for task, problem in troubled)
+        refused = _send(tasks, service, result)
+        again = (_read_again(task, problem, service, result) for task, problem in refused)
         tasks = [task for task in again if task]
         if not tasks:
             return result
@@ -185,15 +186,15 @@ def _bring(tasks: list[ImportTask], service: ServiceClient) -> Result:
 def _send(
     tasks: list[ImportTask], service: ServiceClient, result: Result
 ) -> list[tuple[ImportTask, JSON]]:
-    """Each execution that refused a command, with its first problem."""
-    troubled: dict[str, tuple[ImportTask, JSON]] = {}
+    """Send the commands of tasks. Return each task whose execution refused a command, with the first problem."""
+    refused: dict[str, tuple[ImportTask, JSON]] = {}
     for piece in _pieces(tasks):
         answers = service.send([command for _, command in piece])
         for (task, _), answer in zip(piece, answers, strict=True):
             if answer["status"] < 400:
                 result.commands += 1
             else:
-                troubled.setdefault(task.plan.execution, (task, answer["problem"]))
+                refused.setdefault(task.plan.execution, (task, answer["problem"]))
     for task in tasks:
         if task.plan.execution not in troubled:
             result.fared[task.fared] += 1
@@ -214,10 +215,10 @@ def _pieces(tasks: list[ImportTask]) -> Iterator[list[tuple[ImportTask, bytes]]]
         yield piece
 
 
-def _look_again(
+def _read_again(
     task: ImportTask, problem: JSON, service: ServiceClient, result: Result
 ) -> ImportTask | None:
-    """What an execution still lacks after a refusal; None if it is complete or given up."""
+    """The task for what an execution lacks after a refusal; None where it is complete, or finally refused."""
     if problem_code(problem) not in REPEATED and problem["status"] < 500:
         _refuse(result, task.plan, f"{problem['status']} {problem_text(problem)}")
         return None

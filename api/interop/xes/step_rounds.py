@@ -1,18 +1,18 @@
-"""Work items repeat within a trace: each round of an activity is a step of its own."""
+"""The rounds of an activity, which may repeat within a trace: each round is a step."""
 
 from collections import Counter, defaultdict, deque
 
 
 class Rounds:
-    """The rounds of one trace: which step an event of an activity concerns.
+    """The rounds of one trace: finds the step of an event of an activity.
 
-    The first round of an activity is the step with the activity's name, the n-th `name#n`.
-    Should another activity already bear that very name, the next free number is taken.
+    The first round of an activity is the step with the name of the activity, the n-th round `name#n`. Where another
+    activity has that name, the next free number is used.
     """
 
     def __init__(self) -> None:
         self.ended = Counter[str]()
-        """How many rounds are `completed`, `failed`, `skipped`."""
+        """The number of rounds that are `completed`, `failed` or `skipped`."""
         self._steps: set[str] = set()
         self._numbers: Counter[str] = Counter()
         self._pending: defaultdict[str, deque[str]] = defaultdict(deque)
@@ -27,38 +27,40 @@ class Rounds:
         return sum(map(len, self._running.values()))
 
     def schedule(self, activity: str) -> str:
-        """A new pending round."""
-        step = self._new(activity)
+        """Add a pending round."""
+        step = self._new_step(activity)
         self._pending[activity].append(step)
         return step
 
     def start(self, activity: str) -> str:
-        """The oldest pending round, else a new one."""
-        step = self._take_pending(activity) or self._new(activity)
+        """Start the oldest pending round, else a new one."""
+        step = self._take_pending(activity) or self._new_step(activity)
         self._running[activity].append(step)
         return step
 
     def complete(self, activity: str) -> tuple[str, bool]:
-        """The oldest running round, else the oldest pending, else a new one; and: was it running."""
+        """Complete the oldest running round, else the oldest pending one, else a new one. Return it, and whether it was
+        running.
+        """
         self.ended["completed"] += 1
         if step := self._take_running(activity):
             return step, True
-        return self._take_pending(activity) or self._new(activity), False
+        return self._take_pending(activity) or self._new_step(activity), False
 
     def skip(self, activity: str) -> tuple[str, bool]:
-        """The oldest pending round, else a new one; and: was it there."""
+        """Skip the oldest pending round, else a new one. Return it, and whether it existed."""
         self.ended["skipped"] += 1
         step = self._take_pending(activity)
-        return (step, True) if step else (self._new(activity), False)
+        return (step, True) if step else (self._new_step(activity), False)
 
     def withdraw(self, activity: str) -> str | None:
-        """The oldest pending round, to be skipped."""
+        """Skip the oldest pending round, if there is one."""
         step = self._take_pending(activity)
         self.ended["skipped"] += bool(step)
         return step
 
     def abort(self, activity: str) -> str | None:
-        """The oldest running round, to be failed."""
+        """Fail the oldest running round, if there is one."""
         step = self._take_running(activity)
         self.ended["failed"] += bool(step)
         return step
@@ -75,7 +77,7 @@ class Rounds:
         running = self._running[activity]
         return running.popleft() if running else None
 
-    def _new(self, activity: str) -> str:
+    def _new_step(self, activity: str) -> str:
         while True:
             self._numbers[activity] += 1
             number = self._numbers[activity]

@@ -1,4 +1,4 @@
-"""A log file as plans, and what it holds in all: read once to check, once to import."""
+"""Reads a log file: once to check and count everything, once as plans to import."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from api.interop.xes.reader import XesLog
 
 @dataclass(slots=True)
 class Survey:
-    """What a whole, correct log makes."""
+    """The totals of a valid log."""
 
     log: str
     executions: Counter[str] = field(default_factory=Counter)
@@ -37,9 +37,9 @@ class Survey:
 
 
 def survey(path: Path, mapping: Mapping, now: datetime, progress: Callable[[int], None]) -> Survey:
-    """Read all of it, send nothing. Raises `XesError` for the first thing that is wrong.
+    """Read and check a whole log, without sending anything. Raises `XesError` for the first error.
 
-    `progress` is called with the bytes of the file that have been read.
+    `progress` is called with the number of bytes of the file that were read.
     """
     unused = set(mapping.outcomes)
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The typed values of XES as Python values: XML Schema's own rules for each element."""
+"""Parses the typed values of XES by the rules of XML Schema."""
 
 import math
 import re
@@ -23,7 +23,7 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def parse_date(text: str) -> datetime:
-    """xs:dateTime in UTC. A time without a zone is taken as UTC; 24:00:00 is the end of the day."""
+    """Parse xs:dateTime to UTC. A time without a zone is in UTC; 24:00:00 is the end of the day."""
     found = _TIME.fullmatch(text)
     if found is None:
         raise ValueError(text)
@@ -49,7 +49,7 @@ def parse_int(text: str) -> int:
 
 
 def parse_float(text: str) -> float:
-    """xs:double, and what programs write for its two infinities and for NaN, in any case."""
+    """Parse xs:double, with all common spellings of infinities and NaN."""
     if text.lower() == "nan":
         return math.nan
     if infinite := _INFINITE.fullmatch(text):
@@ -77,13 +77,13 @@ TYPES = frozenset(_PARSERS)
 
 
 def parse_value(kind: str, text: str) -> Value | None:
-    """The value of an element of one of the `TYPES`; None for NaN, which is no value.
+    """Parse the value of an element of one of the `TYPES`; None for NaN.
 
-    White space around all but text counts for nothing.
+    White space around values other than text is ignored.
 
     Raises:
-        ValueError: the text is not of that type.
-        OverflowError: a date lies outside the years 1 to 9999.
+        ValueError: the text is not of the type.
+        OverflowError: a date is outside of the years 1 to 9999.
     """
     parse = _PARSERS[kind]
     if parse is None:
