@@ -103,8 +103,8 @@ class LogStream:
         try:
             if self._answer is None:
                 self._answer = await self._open(self.reached.query)
-            if self._missing is not None:
-                self._missing = None
+            if self._away_reason is not None:
+                self._away_reason = None
                 await emit([self._about("back")])
             async with aclosing(self._parts(self._answer)) as parts:
                 async for sent in parts:

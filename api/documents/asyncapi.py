@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document of the streams, from the same rows as the OpenAPI document, and the models."""
+"""Makes the AsyncAPI 3 document of the streams, from the operations of the OpenAPI document and the models."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from api.web.operation import Operation
 from projections.representations.stream_frames import CONTROLS, FRAMES, WORDS, Envelope, Log
 
 REF = "#/components/schemas/{model}"
-SAID: tuple[type[BaseModel], ...] = (Envelope, *FRAMES, Log, *CONTROLS)
-"""On every path: `format` chooses between envelopes and the frames of watchers."""
-MODELS: tuple[type[BaseModel], ...] = (*SAID, *WORDS)
+SENT: tuple[type[BaseModel], ...] = (Envelope, *FRAMES, Log, *CONTROLS)
+"""The messages that the server may send on every path; `format` selects envelopes or the frames for watchers."""
+MODELS: tuple[type[BaseModel], ...] = (*SENT, *WORDS)
 SERVERS = {
     "events": {
         "host": "localhost:8000",
@@ -37,7 +37,7 @@ SERVERS = {
 
 
 def document(rows: Iterable[Operation]) -> dict[str, Any]:
-    """The whole document. `rows` are those of streams."""
+    """Make the document. `rows` are the operations of streams."""
     rows = tuple(rows)
     operations = {row.name: _receive(row) for row in rows}
     operations |= {f"steer{row.name[0].upper()}{row.name[1:]}": _send(row) for row in rows}
@@ -94,7 +94,7 @@ def _receive(row: Operation) -> dict[str, Any]:
         "channel": {"$ref": f"#/channels/{row.name}"},
         "summary": row.summary,
         "description": f"Needs the right `{row.right}`.",
-        "messages": _references(row, SAID),
+        "messages": _references(row, SENT),
     }
 
 
@@ -102,7 +102,7 @@ def _send(row: Operation) -> dict[str, Any]:
     return {
         "action": "receive",
         "channel": {"$ref": f"#/channels/{row.name}"},
-        "summary": "What a client may say, over a WebSocket only",
+        "summary": "The messages of a client, over WebSocket only",
         "messages": _references(row, WORDS),
     }
 

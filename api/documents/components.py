@@ -1,4 +1,4 @@
-"""The pydantic models as JSON schemas, in the form in which clients send and see them."""
+"""Makes the JSON schemas of the pydantic models, in the form that clients send and receive."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ LINKED_DATA: dict[str, dict[str, Any]] = {
         "not": {"enum": list(TAKEN)},
         "description": "The id to create it under; one is made where there is none",
     },
-    "$context": {"description": "Taken as said"},
+    "$context": {"description": "Accepted and ignored"},
 }
 
 
 WITHOUT_ID = frozenset({"createWebhook"})
-"""Creations whose ids the server alone makes."""
+"""Creating commands whose ids only the server makes."""
 
 
 class Generator(GenerateJsonSchema):
-    """Without titles that repeat the name of a field, and with numbers as numbers."""
+    """Generates JSON schemas without titles that repeat field names, and with numeric defaults as numbers."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -60,11 +60,11 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
     _, made = models_json_schema(wanted, ref_template=REF, schema_generator=Generator)  # type: ignore[arg-type]  # the literal is widened
     schemas: dict[str, Any] = made["$defs"]
     for schema in schemas.values():
-        if "description" in schema:  # the statuses say what it raises
+        if "description" in schema:  # the responses document the errors
             schema["description"] = schema["description"].partition("\n\nRaises:")[0]
     for row in rows:
         if is_model(row.body):
-            _as_sent(row, schemas[row.body.__name__])
+            _adapt_to_wire(row, schemas[row.body.__name__])
     if "ServiceExecution" in schemas:
         schemas["ChosenMembers"] = selection_schema(schemas["ServiceExecution"])
         schemas["ServiceExecution"]["properties"]["receipt"] = RECEIPT_OF_ANSWER
@@ -77,8 +77,8 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
     }
 
 
-def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
-    """What the path says is not in the body; a creation may bring its identity."""
+def _adapt_to_wire(row: Operation, schema: dict[str, Any]) -> None:
+    """Adapt the schema of a body in place: remove members that are in the path, and add those of linked data."""
     for name in re.findall(r"{(\w+)}", row.path):
         schema["properties"].pop(name, None)
         if name in schema.get("required", ()):
@@ -97,12 +97,12 @@ def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
 
 
 def schema_of(model: Any) -> Any:
-    """A reference to a model's schema; a schema is itself; nothing at all allows everything."""
+    """A reference to the schema of a model; a schema is returned as it is; None allows every value."""
     if model is None:
         return {}
     return {"$ref": REF.format(model=model.__name__)} if is_model(model) else model
 
 
 def is_model(model: Any) -> bool:
-    """Whether it is a pydantic model rather than a schema."""
+    """Whether the value is a pydantic model rather than a schema."""
     return isinstance(model, type) and issubclass(model, BaseModel)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, assembled from the operations and the models they name."""
+"""Makes the OpenAPI 3.1 document from the operations and their models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATH_PARTS: Mapping[str, Any] = {
 }
 IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?"(, *(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?")*)$'
 Header = tuple[str, str, str | None]
-"""Of a request: its name, what it means, and the pattern it has to match."""
+"""The name, the meaning and the pattern of a request header."""
 
 DRY_RUN = {"$ref": "#/components/schemas/DryRun"}
 
@@ -48,7 +48,7 @@ CAUSES: tuple[Header, ...] = (
 )
 PURPOSE: Header = (
     "X-Purpose",
-    "What it is read for, which the access log keeps; an auditor must say it",
+    "The purpose of the read, which the access log records; required of auditors",
     None,
 )
 PREFER: Header = (
@@ -59,7 +59,7 @@ PREFER: Header = (
 ANSWER_HEADERS: Mapping[str, str] = {
     "Log-Position": "How far the data goes, or the position of the command's last event",
     "ETag": "The version, and what else is shown, for If-Match and If-None-Match",
-    "Location": "Where it is",
+    "Location": "The path of the new resource",
     "Link": "The next page of a bare list, as `rel=next`",
     "Next-Cursor": "The cursor of the next page of a bare list",
     "Total-Count": "How many there are, where `count` asked for it in a bare list",
@@ -69,7 +69,7 @@ ANSWER_HEADERS: Mapping[str, str] = {
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
-    """The whole document. `operations` are all rows there are."""
+    """Make the document of all operations."""
     rows = tuple(operations)
     schemas = components(rows)
     paths: dict[str, dict[str, Any]] = {}
@@ -114,7 +114,7 @@ def _operation(row: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _requires_body(row: Operation, schemas: Mapping[str, Any]) -> bool:
-    """Without a body, a command's members are all absent: that is enough for some."""
+    """Whether a body is required. A command without required members may be sent without a body."""
     name = getattr(row.body, "__name__", "")
     return "required" in schemas.get(name, ()) and bool(schemas[name]["required"])
 
@@ -151,9 +151,9 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
 
 def _headers(row: Operation) -> list[dict[str, Any]]:
     headers: tuple[Header, ...] = (
-        *((ONCE,) if _once(row) else ()),
-        *((MATCH,) if _matches(row) else ()),
-        *(CAUSES if _commands(row) else ()),
+        *((ONCE,) if _is_idempotent(row) else ()),
+        *((MATCH,) if _takes_if_match(row) else ()),
+        *(CAUSES if _is_command(row) else ()),
         *((PURPOSE,) if row.shows_executions else ()),
         *((PREFER,) if "Preference-Applied" in row.sends else ()),
     )
@@ -168,15 +168,15 @@ def _headers(row: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _once(row: Operation) -> bool:
-    return _commands(row) or "idempotency-key-reused" in row.problems
+def _is_idempotent(row: Operation) -> bool:
+    return _is_command(row) or "idempotency-key-reused" in row.problems
 
 
-def _matches(row: Operation) -> bool:
-    return _commands(row) or "version-mismatch" in row.problems
+def _takes_if_match(row: Operation) -> bool:
+    return _is_command(row) or "version-mismatch" in row.problems
 
 
-def _commands(row: Operation) -> bool:
+def _is_command(row: Operation) -> bool:
     return row.body is COMMAND_LIST or (is_model(row.body) and issubclass(row.body, Command))
 
 
@@ -185,11 +185,11 @@ def _responses(row: Operation) -> dict[str, Any]:
         str(row.status): {
             "description": row.summary,
             "headers": _answer_headers(row),
-            "content": _content({row.media_type: _answer(row), **row.answer_forms}),
+            "content": _content({row.media_type: _answer_schema(row), **row.answer_forms}),
         },
-        **{str(status): _other(row, status) for status in row.others},
+        **{str(status): _other_success(row, status) for status in row.others},
     }
-    if row.status != 200 and _has(row, "dryRun"):
+    if row.status != 200 and _has_parameter(row, "dryRun"):
         content = _content({row.media_type: DRY_RUN})
         responses["200"] = {"description": "With `dryRun=true`", "content": content}
     for code in sorted(_refusals(row), key=lambda code: (PROBLEMS[code].status, code)):
@@ -205,25 +205,25 @@ def _responses(row: Operation) -> dict[str, Any]:
     return responses
 
 
-def _other(row: Operation, status: int) -> dict[str, Any]:
+def _other_success(row: Operation, status: int) -> dict[str, Any]:
     schema = row.other_answers.get(status)
     if schema is row.answer:
-        schema = _answer(row)
+        schema = _answer_schema(row)
     shown = {} if schema is None else {"content": _content({row.media_type: schema})}
     return {"description": row.others[status], **shown}
 
 
-def _has(row: Operation, name: str) -> bool:
+def _has_parameter(row: Operation, name: str) -> bool:
     return any(parameter.name == name for parameter in row.parameters)
 
 
-def _answer(row: Operation) -> Any:
+def _answer_schema(row: Operation) -> Any:
     forms = [schema_of(row.answer)]
     if "Preference-Applied" in row.sends:
         forms.append({"$ref": "#/components/schemas/Place"})
-    if row.status == 200 and _has(row, "dryRun"):
+    if row.status == 200 and _has_parameter(row, "dryRun"):
         forms.append(DRY_RUN)
-    if is_model(row.answer) and _has(row, "fields"):
+    if is_model(row.answer) and _has_parameter(row, "fields"):
         forms.append(CHOSEN_MEMBERS)
     return row.answer if len(forms) == 1 else {"anyOf": forms}
 
@@ -236,7 +236,7 @@ def _refusals(row: Operation) -> set[str]:
         codes |= {"purpose-required"}
     if row.body is not None:
         codes |= {"too-large", "unsupported-media-type"}
-    if _commands(row):
+    if _is_command(row):
         codes |= {"version-mismatch", "idempotency-key-reused", "outcome-unknown"}
     if "{" in row.path:
         codes |= {"not-found"}

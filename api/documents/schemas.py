@@ -1,4 +1,4 @@
-"""JSON schemas of answers that are no model of the domain: pages, outcomes, problems."""
+"""JSON schemas of answers that are not models of the domain: pages, outcomes, problems."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ FACETS = {
 
 
 def page_of(item: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The schema of one page of a list, with more members."""
+    """Make the schema of a page of a list, with further members."""
     return {
         "type": "object",
         "required": ["data", "hasMore", "nextCursor"],
@@ -223,7 +223,7 @@ def page_of(item: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def filter_beside(paging: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a filter, or of one with paging beside it."""
+    """Make the schema of a filter, or of a filter with paging members beside it."""
     beside = {
         "type": "object",
         "properties": {"filter": FILTER, **paging},
@@ -283,7 +283,7 @@ CELLS_LIST = page_of(
 
 
 def selection_schema(execution: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of an execution of which `fields` names the members to show."""
+    """Make the schema of an execution with only the members that `fields` names."""
     return {
         "type": "object",
         "description": "With `fields`: those members of a ServiceExecution, or parts of them",

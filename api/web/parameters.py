@@ -10,8 +10,10 @@ from domain.json_forms import parse_time
 
 LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})
 CURSOR = Parameter("cursor", "`nextCursor` of the page before")
-VERSION = Parameter("version", "As it was at this version", {"type": "integer", "minimum": 1})
-AT = Parameter("at", "As it was at this time", {"type": "string", "format": "date-time"})
+VERSION = Parameter(
+    "version", "Answer the state at this version", {"type": "integer", "minimum": 1}
+)
+AT = Parameter("at", "Answer the state at this time", {"type": "string", "format": "date-time"})
 MIN_POSITION = Parameter(
     "minPosition",
     "Answer only when the data has reached this position of the log (see `Prefer: wait=<seconds>`)",

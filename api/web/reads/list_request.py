@@ -39,7 +39,9 @@ CURSORS = Parameter(
     "Whether to add a cursor behind each row, as `cursors`, and the bytes of each row, as `lengths`",
     {"type": "boolean"},
 )
-AT = Parameter("at", "As they were at this time", {"type": "string", "format": "date-time"})
+AT = Parameter(
+    "at", "List the executions as they were at this time", {"type": "string", "format": "date-time"}
+)
 PARAMETERS = (SORT, LIMIT, CURSOR, COUNT, FIELDS, FACETS, PROFILE, AT, CURSORS)
 BESIDE = (*(parameter.name for parameter in PARAMETERS), "expand")
 """The members that may stand beside `filter` in a body."""
