@@ -1,4 +1,4 @@
-"""Figures about many executions."""
+"""The analytics of executions: figures about many."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ KEYS = get_args(By)
 
 
 class AnalyticsHandlers:
-    """Answers figures about many executions."""
+    """Handles the operation of the analytics."""
 
     def __init__(self, analytics_queries: AnalyticsQueries, consistency: Consistency) -> None:
         self._queries = analytics_queries
         self._consistency = consistency
 
     async def executions(self, request: Request) -> ASGIApp:
-        """Counts, rates, durations and cost of the executions that are meant, and by group."""
+        """Answer counts, rates, durations and cost of the selected executions, in all and by group."""
         since, until = request.parameter("from"), request.parameter("to")
         keys = _keys(request)
         question = AnalyticsQuery(
@@ -56,10 +56,10 @@ class AnalyticsHandlers:
 
 
 def _scope(request: Request) -> dict[str, str]:
-    """The party whose executions are meant; empty where the caller may see all.
+    """The party whose executions are counted; empty where the caller may see all.
 
     Raises:
-        Forbidden: the caller has none, and may not see all.
+        Forbidden: the caller has no party, and may not see all.
         Invalid: the caller has several parties and names none of them.
     """
     scope = request.caller.scope
@@ -101,7 +101,7 @@ PARAMETERS = (
 
 
 def routes(handlers: AnalyticsHandlers) -> tuple[Operation, ...]:
-    """The row of the analytics, under both of its paths."""
+    """The operation of the analytics, at both of its paths."""
     return tuple(
         Operation(
             name,

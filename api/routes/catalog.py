@@ -33,11 +33,11 @@ from projections.representations.catalog import document
 from projections.representations.client_json import open_and_mark
 
 SEALED_KINDS = frozenset({"order", "job"})
-"""Those that have sealed fields, and so a key."""
+"""The kinds with sealed fields, and so with a data key."""
 
 
 class CatalogHandlers:
-    """Takes commands to the entries of the catalog, and answers them."""
+    """Handles the operations of the entries of the catalog."""
 
     def __init__(self, bus: Bus, entries: Entries, directory: Directory) -> None:
         self._bus = bus
@@ -45,7 +45,7 @@ class CatalogHandlers:
         self._directory = directory
 
     def creating(self, kind: str) -> Handler:
-        """The handler that makes an entry of a kind."""
+        """The handler that creates an entry of a kind."""
         command = registry.COMMANDS[kind][KINDS[kind].create]
 
         async def handle(request: Request) -> ASGIApp:
@@ -56,7 +56,7 @@ class CatalogHandlers:
         return handle
 
     def reading(self, kind: str) -> Handler:
-        """The handler that shows one entry, always current."""
+        """The handler that reads an entry of a kind, always current."""
 
         async def handle(request: Request) -> ASGIApp:
             ids = _ids(kind, request.caller)
@@ -69,7 +69,7 @@ class CatalogHandlers:
         return handle
 
     def listing(self, kind: str) -> Handler:
-        """The handler that lists entries of a kind, a page of them."""
+        """The handler that answers a page of entries of a kind."""
         listed = {**KINDS, "job": JOB}[kind]
 
         async def handle(request: Request) -> ASGIApp:
@@ -91,7 +91,7 @@ class CatalogHandlers:
         return handle
 
     async def confirm(self, request: Request) -> ASGIApp:
-        """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
+        """Confirm an order, which creates its execution. Answer the order; Location is the execution."""
         parsed_command = parse(ConfirmOrder, request.body)
         if parsed_command.execution is not None:
             self._directory.require_own(parse_new_id(parsed_command.execution, "execution"))
@@ -104,18 +104,18 @@ class CatalogHandlers:
         return await send(request, self._bus, message, "orders")
 
     async def release(self, request: Request) -> ASGIApp:
-        """Release a hold; it is shown on, with the reason and who released it."""
+        """Release a hold, which continues to be shown, with the reason and the actor."""
         message = request.message(f"hold/{request.path['id']}", parse(ReleaseHold, request.body))
         return await send(request, self._bus, message, "holds")
 
 
 def _scope(kind: str, caller: Caller) -> Condition:
-    """Of orders a caller sees those of its parties; the other kinds have none."""
+    """The condition of entries that a caller may see: of orders, those of its parties."""
     return by_parties(caller.scope.condition(KINDS[kind].right)) if kind == "order" else EVERYTHING
 
 
 def _ids(kind: str, caller: Caller) -> frozenset[str] | None:
-    """The only entries of a kind that there are for a caller: of users those that it is itself. None: all."""
+    """The ids of the only entries of a kind that a caller may see: of users, itself. None for all entries."""
     if kind != "user" or caller.scope.is_unlimited(KINDS[kind].right):
         return None
     return caller.scope.names(KINDS[kind].right)
@@ -124,9 +124,9 @@ def _ids(kind: str, caller: Caller) -> frozenset[str] | None:
 async def send(
     request: Request, bus: Bus, message: Message, path: str, member: str = "id"
 ) -> ASGIApp:
-    """The answer to a command to an entry, which is sent now, or only tried.
+    """Send a command to an entry, or only try it (`?dryRun=true`), and return the answer.
 
-    Its location is below `path`, at the id in a `member` of the state: of a repeat the one that was made at first.
+    Location is below `path`, at the id in a `member` of the state: after a repetition, that of the first request.
     """
     if is_dry_run(request):
         return await dry_run_answer(request, bus, message)
@@ -140,9 +140,9 @@ def entry_response(
     more: Mapping[str, object] | None = None,
     status: int | None = None,
 ) -> ASGIApp:
-    """The answer to a command to an entry, which is at a location: the entry, and `more` members.
+    """The response to a command to an entry at a location: the entry, and `more` members.
 
-    Without a `status` it is 201 where the command has created the entry, else 200.
+    The default `status` is 201 where the command has created the entry, else 200.
     """
     versioned = answer.versioned
     headers = {
@@ -157,7 +157,7 @@ def entry_response(
 
 
 def routes(handlers: CatalogHandlers) -> tuple[Operation, ...]:
-    """The rows of all kinds of entries, of orders and of holds."""
+    """The operations of all kinds of entries, of orders and of holds."""
     return (
         *(row(handlers, kind) for kind in KINDS for row in (_list, _creation, _entry)),
         *_order_rows(handlers),

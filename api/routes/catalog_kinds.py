@@ -1,4 +1,4 @@
-"""The kinds of catalog entries, and what each is listed by: a table."""
+"""The table of the kinds of catalog entries, with their filters."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from domain.types import Priority
 
 
 class CatalogKind(NamedTuple):
-    """One kind of catalog entry: its path, its word, what it is listed by, each with the values that it has,
-    or none where it may have any; and the right to read it.
+    """One kind of catalog entry: its path, its creating command, the filters of its list, and the right to read it.
+
+    A filter has the values that it may have; none where it may have any.
     """
 
     path: str
@@ -27,10 +28,10 @@ class CatalogKind(NamedTuple):
     right: Right = Right.READ_CATALOG
 
     def filters_of(self, request: Request) -> dict[str, str]:
-        """What a request lists it by.
+        """The filters in a request.
 
         Raises:
-            Invalid: a value is empty, or is none that there is.
+            Invalid: a value is empty, or is not one of the filter's values.
         """
         found = {
             name: request.choice(name, *values) if values else request.non_empty(name)
@@ -40,10 +41,10 @@ class CatalogKind(NamedTuple):
 
     @property
     def parameters(self) -> Iterator[Parameter]:
-        """The query parameters that it is listed by."""
+        """The query parameters of the filters."""
         for name, values in self.filters.items():
             enum = {"enum": list(values)} if values else {}
-            yield Parameter(name, "Only these", {"type": "string", **enum})
+            yield Parameter(name, "Only entries with this value", {"type": "string", **enum})
 
 
 KINDS: Mapping[str, CatalogKind] = {
@@ -70,10 +71,10 @@ JOB = CatalogKind(
     {"command": get_args(JobCommand), "status": list(JobStatus)},
     Right.READ_EXECUTIONS,
 )
-"""Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""
+"""Jobs, which are stored as entries of the catalog; their operations are in `engine/jobs.py`."""
 KEY = CatalogKind(
     "keys",
     "createKey",
     {"status": list(KeyStatus), "role": get_args(KeyRole), "party": (), "name": ()},
 )
-"""The same; its rows are in `access/keys.py`."""
+"""API keys, which are stored as entries of the catalog; their operations are in `access/keys.py`."""

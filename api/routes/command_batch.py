@@ -1,4 +1,4 @@
-"""Many commands at once: `POST /commands`, each answered in order, by itself."""
+"""`POST /commands`: many commands in one request, each with an outcome of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LOG = AppendLogLines.wire_name
 
 
 class Submitted(NamedTuple):
-    """One command of many. A log line has no version, and shows none in its outcome."""
+    """One command of a batch. A log line has no version, so its outcome has none."""
 
     execution: str | None
     answer: Awaitable[Answer] | DomainError
@@ -50,11 +50,11 @@ class Submitted(NamedTuple):
 
 
 Outcome = tuple[dict[str, Any], bool]
-"""What one command of many is answered, and whether it was answered so before."""
+"""The outcome of one command, and whether it is the repetition of an earlier answer."""
 
 
 class BatchHandlers:
-    """Takes many commands in one request."""
+    """Handles the operation for many commands."""
 
     def __init__(
         self,
@@ -74,12 +74,12 @@ class BatchHandlers:
         self._clock = clock
 
     async def send(self, request: Request) -> ASGIApp:
-        """Every command is answered in order with its own status; one refusal does not stop the rest."""
+        """Send all commands, and answer their outcomes in order. A refused command does not stop the others."""
         given = without_inexact_costs(request.body, items(request.body))
         if not 1 <= len(given) <= MOST:
             raise Invalid.field("", f"must have 1 to {MOST} commands, but has {len(given)}")
         self._bus.require_room(len(given))
-        repeated = await self._came_before(request, len(given))
+        repeated = await self._is_repetition(request, len(given))
         messages = [self._read(request, item, index) for index, item in enumerate(given)]
         for index, message in enumerate(messages):
             if isinstance(message, Message) and plans_of(message.command):
@@ -98,11 +98,11 @@ class BatchHandlers:
             headers["log-position"] = str(max(positions))
         return json(outcomes, headers)
 
-    async def _came_before(self, request: Request, commands: int) -> bool:
-        """Whether this very call came before, under its key; its commands have keys made of that one.
+    async def _is_repetition(self, request: Request, commands: int) -> bool:
+        """Whether this request is a repetition, by its idempotency key, from which the keys of its commands are derived.
 
         Raises:
-            IdempotencyKeyReused: the key came with another request.
+            IdempotencyKeyReused: the key was used for another request.
         """
         if b"idempotency-key" not in request.headers:
             return False
@@ -120,7 +120,7 @@ class BatchHandlers:
             return problems.invalid(error)
         except DomainError as error:
             return error
-        except Exception:  # a mistake in one command is that command's alone
+        except Exception:  # an error in one command does not affect the others
             log.exception("command failed", index=index)
             return problems.Internal()
 
@@ -132,7 +132,7 @@ class BatchHandlers:
         return message
 
     async def _refuse_hidden(self, request: Request, messages: list[Message | DomainError]) -> None:
-        """Refuse commands to executions that are not there for the caller, before the writer would read them whole."""
+        """Refuse commands to executions that the caller may not see, before the writer would load their whole states."""
         created: set[str] = set()
         for index, message in enumerate(messages):
             if isinstance(message, DomainError) or message.stream in created:
@@ -179,7 +179,7 @@ class BatchHandlers:
 
 
 def _split(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
-    """The word of a command, its execution, the version it expects, and its own members."""
+    """The name of a command, its execution, the expected version, and the members of the command."""
     if isinstance(item, DomainError):
         raise item
     if not isinstance(item, dict):
@@ -187,8 +187,8 @@ def _split(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
     given = dict(item)
     name, identity, if_match = (given.pop(key, None) for key in ("command", "execution", "ifMatch"))
     if not (if_match is None or (type(if_match) is int and 0 <= if_match < 2**63)):
-        said = f"must be a version, a whole number from 0{instead(if_match)}"
-        raise Invalid.field("ifMatch", said)
+        message = f"must be a version, a whole number from 0{instead(if_match)}"
+        raise Invalid.field("ifMatch", message)
     return name if isinstance(name, str) else "", identity, if_match, given
 
 
@@ -202,7 +202,7 @@ async def _outcome(request: Request, submitted: Submitted) -> Outcome:
         return _refusal(request, identity, problems.invalid(error))
     except DomainError as error:
         return _refusal(request, identity, error)
-    except Exception:  # noqa: BLE001 - a mistake in one command is that command's alone; the bus logs it
+    except Exception:  # noqa: BLE001 - an error in one command does not affect the others; the bus logs it
         return _refusal(request, identity, problems.Internal())
     if not versioned_outcome:
         return {"status": 200, "execution": identity}, answer.replayed
@@ -217,20 +217,20 @@ async def _outcome(request: Request, submitted: Submitted) -> Outcome:
 
 
 def _refusal(request: Request, identity: str | None, error: DomainError) -> Outcome:
-    """What is invalid is so each time, whether or not it is kept under a key."""
+    """The outcome of a refused command. One that is invalid counts as a repetition, as it is refused each time."""
     problem = problems.problem(error, request.url)
     outcome = {"status": problem["status"], "execution": identity, "problem": problem}
     return outcome, error.replayed or problem["status"] == 422
 
 
 def routes(handlers: BatchHandlers) -> tuple[Operation, ...]:
-    """The row of `POST /commands`."""
+    """The operation of `POST /commands`."""
     return (
         Operation(
             "sendCommands",
             "POST",
             "/commands",
-            Right.SELF,  # each command takes its own right
+            Right.SELF,  # each command has its own right
             "Send up to 1 000 commands, as a JSON list or as NDJSON",
             handlers.send,
             body=schemas.COMMAND_LIST,

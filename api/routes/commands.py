@@ -36,11 +36,11 @@ from projections.representations.execution_schema import ServiceExecution
 NewId = Callable[[str], str]
 REFUSALS = ("not-found", "illegal-transition", "erased")
 BARE = {"declareSteps": "steps"}
-"""Commands that are also taken as a bare list, and the member which that is."""
+"""Commands that are also accepted as a bare list, and the member that the list becomes."""
 
-# Path below the execution, command, summary. The first are the most frequent: routes are tried in order.
+# Path below the execution, command, summary. The most frequent come first, as routes are tried in order.
 ROWS = (
-    ("/progress", "updateProgress", "Tell the progress"),
+    ("/progress", "updateProgress", "Update the progress"),
     ("/steps/{step}/start", "startStep", "Start a step; an unknown one is added"),
     ("/steps/{step}/complete", "completeStep", "Complete a step"),
     ("/start", "start", "Start, or from `retry` start without further waiting"),
@@ -50,9 +50,9 @@ ROWS = (
     ("/resume", "resume", "Resume from a checkpoint"),
     ("/cancel", "cancel", "Cancel"),
     ("/retry", "retry", "Retry a failed execution"),
-    ("/heartbeat", "heartbeat", "Say that the work goes on: renews the lease, ends a stall"),
-    ("/metrics", "recordUsage", "Add to what was used: tokens, cost, calls"),
-    ("/checkpoints", "checkpoint", "Keep a checkpoint"),
+    ("/heartbeat", "heartbeat", "Send a heartbeat: renews the lease, ends a stall"),
+    ("/metrics", "recordUsage", "Record usage: tokens, cost, calls"),
+    ("/checkpoints", "checkpoint", "Save a checkpoint"),
     ("/steps", "declareSteps", "Declare steps"),
     ("/steps/{step}/fail", "failStep", "Fail a step"),
     ("/steps/{step}/skip", "skipStep", "Skip a step"),
@@ -60,7 +60,7 @@ ROWS = (
 
 
 ASYNC = Parameter(
-    "async", "Leave it `starting`: who does the work sends `start` again", {"type": "boolean"}
+    "async", "Leave it `starting`; the worker sends `start` again", {"type": "boolean"}
 )
 
 
@@ -68,7 +68,7 @@ CREATES = (*DONE, "Location", "Preference-Applied")
 
 
 class CommandHandlers:
-    """Takes commands to executions, and answers what they led to."""
+    """Handles the operations that are commands to executions."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class CommandHandlers:
         self._clock = clock
 
     def preparing(self, command: type[Command[Any]]) -> Prepare:
-        """What prepares a command to an execution that is there."""
+        """The function that prepares a command to an existing execution."""
         bare = BARE.get(command.wire_name)
 
         def prepare(request: Request) -> PreparedCommand:
@@ -102,11 +102,11 @@ class CommandHandlers:
         return prepare
 
     def prepare_creation(self, request: Request) -> PreparedCommand:
-        """A new execution, under the client's id or one made here."""
+        """Prepare the creation of an execution, under the client's id or a new one."""
         return _prepare(request, *creation(request, CreateExecution, "exec", self._directory))
 
     def handler(self, prepare: Prepare) -> Handler:
-        """The handler of a command that is prepared so."""
+        """The handler of a command that `prepare` prepares."""
 
         async def handle(request: Request) -> ASGIApp:
             return await self._send(request, prepare(request))
@@ -114,7 +114,7 @@ class CommandHandlers:
         return handle
 
     async def update(self, request: Request) -> ASGIApp:
-        """Change settings; a document that was read before may be sent back whole."""
+        """Change settings. A document that was read before may be sent back whole."""
         given, stream = fields(request.body), f"execution/{request.path['id']}"
         if "webhooks" in given:
             given["webhooks"] = without_shown(given["webhooks"])
@@ -128,7 +128,7 @@ class CommandHandlers:
         return await self._send(request, _prepare(request, request.path["id"], command))
 
     async def fork(self, request: Request) -> ASGIApp:
-        """A new execution that begins with the state of this one at a version, which is a read of this one."""
+        """Create an execution that begins with the state of this one at a version. This is recorded as a read of this one."""
         identity, parsed_command = creation(request, ForkExecution, "exec", self._directory)
         stream = f"execution/{request.path['id']}"
         source = await self._history.at_version(stream, parsed_command.version)
@@ -158,7 +158,7 @@ def _heartbeat(request: Request, command: HeartbeatExecution, at: datetime) -> P
 
 
 def creation(request: Request, command: type[C], kind: str, directory: Directory) -> tuple[str, C]:
-    """The id that a client brings as `$id`, or a new one, and the command that creates it."""
+    """The id of a new resource, from `$id` or a new one, and the command that creates it."""
     given = fields(request.body)
     identity = given.pop("$id", None)
     prepare(command, given)
@@ -169,13 +169,13 @@ def creation(request: Request, command: type[C], kind: str, directory: Directory
 
 
 def routes(handlers: CommandHandlers) -> tuple[Operation, ...]:
-    """The rows of all commands that have a path of their own."""
+    """The operations of all commands that have a path of their own."""
     below = (_operation(handlers, *row) for row in ROWS)
     return (*below, _fork(handlers), _create(handlers))
 
 
 def update_routes(handlers: CommandHandlers) -> tuple[Operation, ...]:
-    """The rows on the path of the execution itself: these come after `/executions/find` and the like."""
+    """The operations on the path of the execution itself, which come after literal paths such as `/executions/find`."""
     return (_update(handlers, "PUT", "update"), _update(handlers, "PATCH", "updatePartly"))
 
 

@@ -1,4 +1,4 @@
-"""The documents about the API: OpenAPI, AsyncAPI, and what each problem code means."""
+"""The documents about the API: OpenAPI, AsyncAPI, and the problem codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain.errors import NotFound
 
 
 class DocumentHandlers:
-    """Answers the documents. `rows` are all other operations; the documents describe these, too."""
+    """Handles the operations of the documents. `rows` are all other operations; the documents describe both."""
 
     def __init__(self, rows: Iterable[Operation]) -> None:
         self._rows = (*rows, *routes(self))
@@ -27,15 +27,15 @@ class DocumentHandlers:
         self._asyncapi = cache(self._describe_streams)
 
     async def openapi(self, _: Request) -> ASGIApp:
-        """The OpenAPI document."""
+        """Answer the OpenAPI document."""
         return json(self._openapi())
 
     async def asyncapi(self, _: Request) -> ASGIApp:
-        """The AsyncAPI document."""
+        """Answer the AsyncAPI document."""
         return json(self._asyncapi())
 
     async def problem(self, request: Request) -> ASGIApp:
-        """What a problem code means."""
+        """Answer the meaning of a problem code."""
         kind = PROBLEMS.get(request.path["code"])
         if kind is None:
             raise NotFound(f"There is no such problem code; there are {', '.join(PROBLEMS)}.")
@@ -49,7 +49,7 @@ class DocumentHandlers:
 
 
 def routes(handlers: DocumentHandlers) -> tuple[Operation, ...]:
-    """The rows of the documents."""
+    """The operations of the documents."""
     return (
         Operation(
             "openapi",

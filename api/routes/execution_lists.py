@@ -1,4 +1,4 @@
-"""Lists of executions: filtered, sorted, counted, as they are or as they were."""
+"""Lists of executions: filtered, sorted and counted, as they are now or as they were at a time."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ PAGING = frozenset(parameter.name for parameter in LIST_PARAMETERS)
 
 
 class ListHandlers:
-    """Answers lists of executions, as they are now or as they were at a time."""
+    """Handles the operations of lists."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class ListHandlers:
         self._clock = clock
 
     async def list_all(self, request: Request) -> ASGIApp:
-        """The executions that meet the query's conditions, a page of them."""
+        """Answer a page of the executions that meet the conditions in the query."""
         conditions = [item for item in request.query if item[0] not in PAGING]
         return await self._page(
             request, parser.from_query(conditions, field), list_request(request)
         )
 
     async def find(self, request: Request) -> ASGIApp:
-        """The executions that meet the body's conditions, a page of them."""
+        """Answer a page of the executions that meet the conditions in the body."""
         condition, path, beside = filter_of(fields(request.body))
         return await self._page(
             request, parser.from_json(condition, field, path), list_request(request, beside)
@@ -122,7 +122,7 @@ class ListHandlers:
     async def _past_page(
         self, request: Request, condition: Condition, at: datetime, options: dict[str, Any]
     ) -> ExecutionPage:
-        """A page of the past, of what the caller reaches today."""
+        """A page of executions at a time, of those that the caller may see now."""
         scope = request.caller.scope.condition(Right.READ_EXECUTIONS)
         await self._consistency.wait_for_projection(request, "executions")
         moment = await self._past_lists.moment(at)
@@ -166,14 +166,14 @@ class ListHandlers:
 
 
 def _choosing(fields: Selection | None) -> Choose:
-    """What is read of a document. Parts of members are chosen once it has been opened."""
+    """The function that selects members of a stored document; parts of members are selected after decryption."""
     if fields is None:
         return whole
     return lambda document: to_sealed_json(fields.members(exact_json(document)))
 
 
 def routes(handlers: ListHandlers) -> tuple[Operation, ...]:
-    """The rows of the lists: these come before those of one execution."""
+    """The operations of lists, which come before those of one execution."""
     return (
         Operation(
             "listExecutions",

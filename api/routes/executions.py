@@ -1,4 +1,4 @@
-"""Reading executions: one, its parts, its past, and many."""
+"""Reads one execution: the whole of it, its parts, and the entries that it refers to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXPAND = Parameter("expand", f"Relations to show whole: {', '.join(RELATIONS)}")
 
 
 class ExecutionHandlers:
-    """Answers one execution: the whole of it, its parts, and what it refers to."""
+    """Handles the read operations of one execution."""
 
     def __init__(
         self, reader: StateReader, store: Store, logs: LogLinePages, consistency: Consistency
@@ -44,7 +44,7 @@ class ExecutionHandlers:
         self._consistency = consistency
 
     async def read(self, request: Request) -> ASGIApp:
-        """One execution, always current, or as it was at `?version=` or `?at=`."""
+        """Read an execution, always current, or at `?version=` or `?at=`."""
         relations = require_relations(words_of(request, "expand"))
         chosen = selection(words_of(request, "fields"))
         if chosen and responses.wants_linked_data(request):
@@ -68,7 +68,7 @@ class ExecutionHandlers:
         return state_response(request, state, shown, tag)
 
     def part(self, name: str) -> Handler:
-        """The handler of one member of the document."""
+        """The handler that reads one member of the document."""
 
         async def handle(request: Request) -> ASGIApp:
             state = await self._reader.read(request)
@@ -80,7 +80,7 @@ class ExecutionHandlers:
         return handle
 
     async def checkpoints(self, request: Request) -> ASGIApp:
-        """All checkpoints; the execution itself shows the latest ten."""
+        """Read all checkpoints; the execution itself shows the latest ten."""
         state = await self._reader.read(request)
         shown = [
             checkpoint_document(checkpoint) for checkpoint in state.versioned.state.checkpoints
@@ -88,7 +88,7 @@ class ExecutionHandlers:
         return state_response(request, state, shown)
 
     def relation(self, name: str) -> Handler:
-        """The handler of one relation: the object behind the id, as it was at the same moment."""
+        """The handler that reads one relation: the entry behind an id, as of the same position or time."""
 
         async def handle(request: Request) -> ASGIApp:
             state = await self._reader.read(request)
@@ -104,14 +104,14 @@ class ExecutionHandlers:
 
 
 def routes(handlers: ExecutionHandlers) -> tuple[Operation, ...]:
-    """The rows of one execution."""
+    """The operations of one execution."""
     return (
         Operation(
             "readExecution",
             "GET",
             "/executions/{id}",
             Right.READ_EXECUTIONS,
-            "One execution, always current, or as it was",
+            "One execution, always current, or at a version or time",
             handlers.read,
             answer=ServiceExecution,
             parameters=(*PAST, EXPAND, FIELDS),
@@ -119,12 +119,20 @@ def routes(handlers: ExecutionHandlers) -> tuple[Operation, ...]:
             others=responses.NOT_MODIFIED,
             sends=responses.VERSIONED,
         ),
-        *(_reading(name, f"Its {name}", handlers.part(name), _shape(name)) for name in PARTS),
         *(
-            _reading(name, f"Its {name}", handlers.relation(name), schemas.ENTRY)
+            _reading(name, f"The {name} of an execution", handlers.part(name), _shape(name))
+            for name in PARTS
+        ),
+        *(
+            _reading(name, f"The {name} of an execution", handlers.relation(name), schemas.ENTRY)
             for name in RELATIONS
         ),
-        _reading("checkpoints", "All its checkpoints", handlers.checkpoints, _shape("checkpoints")),
+        _reading(
+            "checkpoints",
+            "All checkpoints of an execution",
+            handlers.checkpoints,
+            _shape("checkpoints"),
+        ),
     )
 
 
@@ -147,7 +155,7 @@ SCHEMAS = "#/components/schemas"
 
 
 def _shape(part: str) -> dict[str, Any]:
-    """The schema of a part; one that may be missing is answered as null."""
+    """The schema of a part; a missing part is answered as null."""
     shape = {"$ref": f"{SCHEMAS}/ServiceExecution/properties/{part}"}
     required = ServiceExecution.model_fields[part].is_required()
     return shape if required else {"anyOf": [shape, {"type": "null"}]}

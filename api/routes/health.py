@@ -64,11 +64,11 @@ CONFIRMED = {
 STREAM = {"text/event-stream": {"type": "string"}}
 CLOSING = "The server ends, or begins again with another log."
 MOST_WATCHERS = 20
-"""Of the readiness, which anyone who reaches the server may watch: others' streams have slots, too."""
+"""Streams of the readiness, which anybody may open, so that they leave room for other streams."""
 
 
 class HealthHandlers:
-    """Answers how the service is."""
+    """Handles the operations of health, readiness and metrics."""
 
     def __init__(
         self,
@@ -98,12 +98,12 @@ class HealthHandlers:
         self._others = others
 
     async def alive(self, _: Request) -> ASGIApp:
-        """The process answers."""
+        """Answer that the process is running."""
         return json({"status": "ok"})
 
     async def ready(self, request: Request) -> ASGIApp:
-        """Commands are taken and the database answers; every view is shown with its position and what
-        it has parked. As a stream: the same whenever it changes.
+        """Answer whether commands are accepted and the database answers, with the position and the parked events of each
+        view; as a stream, again whenever that changes.
         """
         if event_stream.is_preferred(request):
             return watch.watch(self._hub, request, "readiness", self._readiness, MOST_WATCHERS)
@@ -113,7 +113,7 @@ class HealthHandlers:
         return json(shown, {"retry-after": "1", **VARY}, 503)
 
     async def _readiness(self) -> dict[str, Any]:
-        self._clock()  # a leap shows when it is read
+        self._clock()  # reading the clock detects a leap
         if self._hub.state.closing:
             return {"status": "unavailable", "detail": CLOSING}
         if (outage := self._store.outages.current) is not None:
@@ -140,8 +140,8 @@ class HealthHandlers:
         return shown | warnings
 
     async def _warnings(self) -> dict[str, Any]:
-        """The kinds of work that no process does, how many faults the auditor finds, and that the log went back;
-        commands are taken all the same.
+        """Members about work that no process does, faults that the auditor has found, and a log that went back. Commands
+        are accepted all the same.
         """
         async with self._store.reader() as connection:
             missing = await without_owner(connection, self._store.schema)
@@ -154,8 +154,8 @@ class HealthHandlers:
         )
 
     async def projections(self, request: Request) -> ASGIApp:
-        """Every view with its position, lag and parked events, and how far a rebuild of it is. As a
-        stream: the same whenever it changes.
+        """Answer the position, the lag and the parked events of every view, and the progress of a rebuild; as a stream,
+        again whenever they change.
         """
         if event_stream.is_preferred(request):
             return watch.watch(self._hub, request, "projections", self._projections)
@@ -176,12 +176,12 @@ class HealthHandlers:
         return {"position": head, "data": data}
 
     async def confirm_clock(self, _: Request) -> ASGIApp:
-        """The time of day is right, although it has leapt ahead."""
+        """Accept the time of day, although it has leapt ahead."""
         leap = self._clock.confirm()
         return json({"time": format_time(self._clock()), "leap": round(leap.total_seconds())})
 
     async def prometheus(self, __: Request) -> ASGIApp:
-        """The metrics in Prometheus' text format."""
+        """Answer the metrics in the text format of Prometheus."""
         metrics = LogMetrics()
         head, _ = await self._store.head()
         metrics.set("log_position", head)
@@ -205,7 +205,7 @@ class HealthHandlers:
 
 
 def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:
-    """The rows of health and metrics."""
+    """The operations of health and metrics."""
     return (*_probes(handlers), *_operator_routes(handlers))
 
 
@@ -216,7 +216,7 @@ def _probes(handlers: HealthHandlers) -> tuple[Operation, ...]:
             "GET",
             "/healthz",
             Right.OPEN,
-            "Whether the process lives",
+            "Whether the process is running",
             handlers.alive,
             answer=STATUS,
         ),
@@ -225,7 +225,7 @@ def _probes(handlers: HealthHandlers) -> tuple[Operation, ...]:
             "GET",
             "/readyz",
             Right.OPEN,
-            "Whether the database answers, and how far each view is",
+            "Whether the database answers, and the position of each view",
             handlers.ready,
             answer=STATUS,
             answer_forms=STREAM,
@@ -240,7 +240,7 @@ def _operator_routes(handlers: HealthHandlers) -> tuple[Operation, ...]:
             "GET",
             "/projections",
             Right.OPERATE,
-            "How far each view is, and each rebuild of one; with `Accept: text/event-stream`, as it changes",
+            "The position of each view, and the progress of each rebuild; with `Accept: text/event-stream`, whenever they change",
             handlers.projections,
             answer=PROJECTIONS,
             answer_forms=STREAM,
@@ -250,7 +250,7 @@ def _operator_routes(handlers: HealthHandlers) -> tuple[Operation, ...]:
             "POST",
             "/clock/confirm",
             Right.OPERATE,
-            "Believe the server's clock, although it has leapt ahead; `leap` is by how many seconds",
+            "Accept the server's clock, although it has leapt ahead by `leap` seconds",
             handlers.confirm_clock,
             answer=CONFIRMED,
         ),
@@ -259,7 +259,7 @@ def _operator_routes(handlers: HealthHandlers) -> tuple[Operation, ...]:
             "GET",
             "/metrics",
             Right.OPERATE,
-            "Figures for Prometheus",
+            "Metrics for Prometheus",
             handlers.prometheus,
             media_type="text/plain",
             answer={"type": "string"},

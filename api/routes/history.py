@@ -29,13 +29,13 @@ from projections.representations.execution import document
 
 MOST_WITH_STATES = 100
 EVENTS_LIMIT = LIMIT._replace(
-    description=f"How many; with `include=execution` at most {MOST_WITH_STATES}"
+    description=f"The number of events; with `include=execution` at most {MOST_WITH_STATES}"
 )
 STREAM = {"text/event-stream": {"type": "string"}}
 
 
 class HistoryHandlers:
-    """Answers what happened to executions, and how they differ."""
+    """Handles the operations of the history."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class HistoryHandlers:
         self._stream = streams.handler("listEvents")
 
     async def events(self, request: Request) -> ASGIApp:
-        """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
+        """Answer the events of an execution: a page as JSON, or as a stream all of them and those that follow."""
         if event_stream.is_preferred(request):
             return await self._stream(request)
         request.only("order", "limit", "cursor", "types", "minPosition", "log", "include")
@@ -79,18 +79,18 @@ class HistoryHandlers:
         return responses.json(responses.page(page.envelopes, page.next_cursor), headers)
 
     async def diff(self, request: Request) -> ASGIApp:
-        """What changed between two versions, and who changed it."""
+        """Answer the changes between two versions, with their causes."""
         first, last = request.integer("from", 1, 2**53), request.integer("to", 1, 2**53)
         if first is None or last is None:
             raise Invalid.field("from" if first is None else "to", "is required: a version, from 1")
         position = await self._consistency.wait_for_log(request)
         patch = await self._history.diff(f"execution/{request.path['id']}", first, last)
-        kept = {"cache-control": responses.IMMUTABLE, **responses.VARY}
-        headers = {"log-position": str(position), **kept}
+        caching = {"cache-control": responses.IMMUTABLE, **responses.VARY}
+        headers = {"log-position": str(position), **caching}
         return responses.json(patch, headers, media="application/json-patch+json")
 
     async def compare(self, request: Request) -> ASGIApp:
-        """Two executions, or two versions, step by step: where they part, and what they took."""
+        """Compare two executions, or two versions, step by step: the first divergence, and the differences in usage."""
         wanted = request.parameter("with")
         if wanted is None:
             raise Invalid.field("with", "is required: the id of the other execution")
@@ -106,9 +106,9 @@ class HistoryHandlers:
             raise NotFound(f"`with`: {error.detail}", **error.members, **{"with": name}) from None
         request.shown.append(name)
         until = other.at if version is not None else self._reader.clock()
-        one = this.document()
-        await asyncio.sleep(0)  # with thousands of steps each of these takes long
-        shown = compared(one, document(other, until))
+        this_document = this.document()
+        await asyncio.sleep(0)  # with thousands of steps each document takes long
+        shown = compared(this_document, document(other, until))
         counting = this.counting or (version is None and not other.state.final)
         tag = responses.Tag(
             this.versioned.version, related={"with": other.version}, counting=counting
@@ -118,7 +118,7 @@ class HistoryHandlers:
 
 
 def routes(handlers: HistoryHandlers) -> tuple[Operation, ...]:
-    """The rows of the history of an execution."""
+    """The operations of the history of an execution."""
     return (_events(handlers), _diff(handlers), _compare(handlers))
 
 
@@ -128,7 +128,7 @@ def _events(handlers: HistoryHandlers) -> Operation:
         "GET",
         "/executions/{id}/events",
         Right.READ_EVENTS,
-        "The history of an execution; with `Accept: text/event-stream`, and what comes",
+        "The events of an execution; with `Accept: text/event-stream`, also those that follow",
         handlers.events,
         answer=schemas.page_of({"type": "object"}),
         sends=responses.AS_OF,
@@ -178,7 +178,7 @@ def _compare(handlers: HistoryHandlers) -> Operation:
         "GET",
         "/executions/{id}/compare",
         Right.READ_EXECUTIONS,
-        "Two executions step by step: the first divergence, and the differences of what they took",
+        "Compare two executions step by step: the first divergence, and the differences in usage",
         handlers.compare,
         answer=schemas.COMPARISON,
         sends=responses.VERSIONED,
@@ -186,7 +186,11 @@ def _compare(handlers: HistoryHandlers) -> Operation:
             Parameter("with", "The id of the other execution", required=True),
             VERSION,
             AT,
-            Parameter("withVersion", "The other one as it was at this version", VERSION.schema),
+            Parameter(
+                "withVersion",
+                "The version of the other execution; by default the newest",
+                VERSION.schema,
+            ),
             *FRESH,
         ),
         others=responses.NOT_MODIFIED,

@@ -1,4 +1,4 @@
-"""Log lines of executions: telemetry beside the events."""
+"""The log lines of executions, which are telemetry beside the events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ APPENDED = {
 
 
 class LogLineHandlers:
-    """Takes log lines, and answers them as pages or as a stream."""
+    """Handles the operations of log lines."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class LogLineHandlers:
         self._streams = streams
 
     async def append(self, request: Request) -> ASGIApp:
-        """Keep one line, or a list of them."""
+        """Append a line, or a list of lines."""
         prepared = prepare_lines(request)
         return prepared.respond(await self._bus.send(prepared.message))
 
     async def read(self, request: Request) -> ASGIApp:
-        """The lines of an execution, its own and the server's: a page of them by the time they are of, or
-        as a stream in the order in which they were recorded.
+        """Answer the lines of an execution, including those that the server makes: a page in the order of their times,
+        or a stream in the order of recording.
         """
         streaming = event_stream.is_preferred(request)
         request.only(
@@ -96,8 +96,8 @@ class LogLineHandlers:
         return responses.json(responses.page(items, page.next_cursor), headers)
 
     async def _wait(self, request: Request) -> datetime:
-        """Wait until the lines go as far as asked for. Answers when the execution was created; of one that is
-        damaged, which has lines, too, that is not known.
+        """Wait until the lines have reached `?minPosition=`. Return the time at which the execution was created;
+        `FIRST` where the execution is damaged.
         """
         try:
             versioned = await self._store.load(f"execution/{request.path['id']}")
@@ -114,7 +114,7 @@ class LogLineHandlers:
 
 
 def prepare_lines(request: Request) -> PreparedCommand:
-    """The lines of a body, one or a list of them, as the command that keeps them."""
+    """Prepare the command that appends the line, or the list of lines, in a body."""
     lines = _lines(request.body)
     message = request.message(f"execution/{request.path['id']}", AppendLogLines(lines=lines))
 
@@ -163,7 +163,7 @@ TIME = {"type": "string", "format": "date-time"}
 FILTERS = ("level", "step", "since", "until")
 OF_PAGES = ("text", "archived", "order", "limit", "cursor", "minPosition")
 FROM = Parameter(
-    "from", "Of the stream: start, now, a cursor, or a time of recording: where it begins"
+    "from", "For a stream: start, now, a cursor, or a time of recording, at which it begins"
 )
 PARAMETERS = (
     FROM,
@@ -173,12 +173,12 @@ PARAMETERS = (
     Parameter("until", "Before this time", TIME),
     Parameter(
         "text",
-        "Of pages: only lines whose message has this text, in whichever case. Lines are opened one after "
+        "For pages: only lines whose message has this text, in whichever case. Lines are decrypted one after "
         f"the other: a page ends after {SEARCHED} of them, perhaps with no line and with `nextCursor`",
         {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT},
     ),
     Parameter(
-        "archived", "Of pages: true for the lines of archived days, too", {"type": "boolean"}
+        "archived", "For pages: true for the lines of archived days, too", {"type": "boolean"}
     ),
     Parameter("order", "Oldest or newest first", {"type": "string", "enum": ["asc", "desc"]}),
     LIMIT,
@@ -190,14 +190,14 @@ LINES = {"type": "array", "items": LINE, "minItems": 1, "maxItems": MOST_LINES}
 
 
 def routes(handlers: LogLineHandlers) -> tuple[Operation, ...]:
-    """The rows of the log lines of an execution."""
+    """The operations of the log lines of an execution."""
     return (
         Operation(
             "log",
             "POST",
             "/executions/{id}/logs",
             Right.WORK,
-            f"Keep a log line, or a list of at most {MOST_LINES}",
+            f"Append a log line, or a list of at most {MOST_LINES}",
             handlers.append,
             body=LogLine,
             body_forms={"application/json": {"anyOf": [LINE, LINES]}},

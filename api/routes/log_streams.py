@@ -1,4 +1,4 @@
-"""Following the log lines of one execution: its past, then what comes, until it has ended."""
+"""Streams the log lines of one execution: past lines, then new ones, until the execution has ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from projections.log_lines.stream import LogCursor, LogLineReader, RecordedLine
 from projections.representations.client_json import plain_json
 
 LOOK_EVERY = 15.0
-"""Seconds after which to look without being woken."""
+"""Seconds after which the lines are read without a notification."""
 RETRY_AFTER = 1.0
 
 
@@ -49,11 +49,11 @@ class LogLineStreams:
         self._notifier = notifier
 
     async def follow(self, request: Request, only: LogFilter) -> ASGIApp:
-        """The lines as server-sent events; 204 where all was sent and nothing more will come.
+        """Answer the lines as server-sent events; 204 where all lines were sent and none can follow.
 
         Raises:
             NotFound: there is no such execution.
-            BadCursor: the stream cannot begin there.
+            BadCursor: the stream cannot begin at the cursor.
         """
         try:
             return await self._open(request, only)
@@ -71,7 +71,7 @@ class LogLineStreams:
         resumed = request.header("last-event-id") is not None
         if resumed and versioned and await self._over(versioned, execution, only, cursor):
             return Response(status_code=204)
-        if hub.full:  # to ask takes time, in which others come
+        if hub.full:  # other streams may have begun meanwhile
             raise Overloaded(FULL)
 
         def frames(source: EventSource) -> AsyncGenerator[bytes]:
@@ -123,7 +123,7 @@ class LogLineStreams:
     async def _follow(
         self, source: EventSource, request: Request, only: LogFilter, cursor: LogCursor
     ) -> AsyncGenerator[bytes]:
-        """While the database is away it waits for it: the cursor is here."""
+        """The frames of the stream. While the database is unavailable, this waits and continues at its cursor."""
         execution, caught_up = request.path["id"], False
         while not source.closing:
             try:
@@ -149,7 +149,7 @@ class LogLineStreams:
                 await source.wake.wait(RETRY_AFTER)
 
     async def _is_reached(self, request: Request) -> bool:
-        """Whether the client may still see the execution: an assignment may have ended."""
+        """Whether the caller may still see the execution, as an assignment may have ended."""
         stream = f"execution/{request.path['id']}"
         try:
             await self._visibility.require(request.caller, Right.READ_EXECUTIONS, stream)
@@ -158,9 +158,9 @@ class LogLineStreams:
         return True
 
     async def _has_ended(self, follower: LineSubscription, execution: str) -> bool:
-        """Whether the execution has ended, and the server has noted it: asked before the lines are read.
+        """Whether the execution has ended, and the view has the lines about its end. Called before lines are read.
 
-        What is noted later asks again.
+        Where the view does not have them yet, `follower.noted` is set, so that this is called again.
         """
         follower.noted = False
         versioned = await read_state_to_stream(self._hub, f"execution/{execution}")

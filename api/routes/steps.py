@@ -1,4 +1,4 @@
-"""The steps of an execution: all of them, a page, or one."""
+"""Reads the steps of an execution: all of them, a page, or one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from domain.execution.state import Execution
 from projections.representations.step import step_document
 
 DEFAULT = 50
+"""Steps of a page without `limit`."""
 
 
 class StepHandlers:
-    """Answers the steps of executions."""
+    """Handles the operations of steps."""
 
     def __init__(self, reader: StateReader) -> None:
         self._reader = reader
 
     async def read(self, request: Request) -> ASGIApp:
-        """The steps in their order: a list, or where `limit` or `cursor` is given a page of them."""
+        """Answer the steps in their order: a list, or with `limit` or `cursor` a page."""
         slim = request.boolean("slim")
         limit, cursor = request.integer("limit", 1, 500), request.parameter("cursor")
         state = await self._reader.read(request)
@@ -49,7 +50,7 @@ class StepHandlers:
         return state_response(request, state, page)
 
     async def read_one(self, request: Request) -> ASGIApp:
-        """One step."""
+        """Answer one step."""
         state = await self._reader.read(request)
         execution: Execution = state.versioned.state
         step = execution.steps.get(request.path["step"])
@@ -83,14 +84,14 @@ SLIM = Parameter("slim", "Without `input`, `output` and `error`", {"type": "bool
 
 
 def routes(handlers: StepHandlers) -> tuple[Operation, ...]:
-    """The rows of the steps of an execution."""
+    """The operations of the steps of an execution."""
     return (
         Operation(
             "readSteps",
             "GET",
             "/executions/{id}/steps",
             Right.READ_EXECUTIONS,
-            "Its steps; with `limit` or `cursor` a page of them",
+            "The steps of an execution; with `limit` or `cursor` a page of them",
             handlers.read,
             answer={"anyOf": [LIST, schemas.page_of(STEP)]},
             parameters=(*PAST, LIMIT, CURSOR, SLIM),

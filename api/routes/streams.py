@@ -1,4 +1,4 @@
-"""The routes of the streams."""
+"""The operations of the streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILTERS = tuple(
 )
 SPEED = Parameter(
     "speed",
-    "Replay the past with its gaps divided by this; 0 is as fast as can be",
+    "Replay past events with their gaps divided by this; 0 leaves the gaps out",
     {"type": "number", "minimum": 0, "maximum": 1_000_000},
 )
 TYPES = Parameter(
@@ -25,28 +25,28 @@ TYPES = Parameter(
     "frames of watchers: those of all events that have one of these types, or one such frame. `log`, "
     "which no `*` means, adds log lines to them, live",
 )
-FORMAT = Parameter("format", "The words of watchers, or envelopes", {"enum": ["watch", "events"]})
+FORMAT = Parameter("format", "Frames for watchers, or envelopes", {"enum": ["watch", "events"]})
 INCLUDE = Parameter(
     "include", "`execution` adds `state`, the execution after the event", {"enum": ["execution"]}
 )
 
 
 class StreamHandlers(Protocol):
-    """What answers the operations of streams."""
+    """Makes the handlers of streams."""
 
     def handler(self, operation: str) -> Handler:
-        """What answers one of the `STREAM_OPERATIONS`."""
+        """The handler of one of the `STREAM_OPERATIONS`."""
         ...
 
 
 def routes(streams: StreamHandlers) -> tuple[Operation, ...]:
-    """The rows of the streams, those of watchers under both of their names."""
+    """The operations of the streams, those for watchers under both of their names."""
     return (
         _stream(
             streams,
             "streamEvents",
             "/events",
-            "Every event, from any position on, and what comes",
+            "Every event, from any position on, and those that follow",
             *FILTERS,
         ),
         *_watches("watch", streams),
@@ -55,7 +55,7 @@ def routes(streams: StreamHandlers) -> tuple[Operation, ...]:
 
 
 def _watches(word: str, streams: StreamHandlers) -> tuple[Operation, ...]:
-    """The streams of watchers, which have two names: `watch` and `monitor`."""
+    """The streams for watchers under one of their names, `watch` and `monitor`."""
     return (
         _stream(
             streams,

@@ -104,7 +104,7 @@ class Feed:
         self.published.swept = max(self.published.swept, entries[-1].position)
 
     async def _observe(self, entries: Sequence[Entry]) -> None:
-        """Called before subscribers are told that their execution has ended."""
+        """Called before subscribers are notified that their execution has ended."""
 
     async def _write_to_groups(self, by_group: Mapping[Group, Sequence[Entry]]) -> None:
         cooperative = Cooperative()

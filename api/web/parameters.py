@@ -8,7 +8,7 @@ from api.web.operation import Parameter
 from domain.errors import Invalid
 from domain.json_forms import parse_time
 
-LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})
+LIMIT = Parameter("limit", "The number of rows", {"type": "integer", "minimum": 1, "maximum": 500})
 CURSOR = Parameter("cursor", "`nextCursor` of the page before")
 VERSION = Parameter(
     "version", "Answer the state at this version", {"type": "integer", "minimum": 1}

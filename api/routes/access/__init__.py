@@ -1,1 +1,1 @@
-"""Who may come in, and what they were let in to: API keys, grants, and the log of those who looked."""
+"""Operations for API keys, sessions and grants, and for the access log of reads."""

@@ -1,4 +1,4 @@
-"""Grants: made, shown and revoked by those whose executions they open, and shown to their auditors."""
+"""Grants: made, shown and revoked by the party whose executions they open, and shown to their auditors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PARTIES = ("customer", "provider")
 
 
 class GrantHandlers:
-    """Takes and answers grants."""
+    """Handles the operations of grants."""
 
     def __init__(self, bus: Bus, entries: Entries, new_id: NewId) -> None:
         self._bus = bus
@@ -46,11 +46,11 @@ class GrantHandlers:
         self._new_id = new_id
 
     async def create(self, request: Request) -> ASGIApp:
-        """A new grant, of what its maker reaches and no more.
+        """Create a grant for executions that its maker reaches.
 
         Raises:
-            Forbidden: the caller is no customer and no provider.
-            TooManyGrants: it has as many open as it may have.
+            Forbidden: the caller is neither a customer nor a provider.
+            TooManyGrants: the caller has reached the limit of open grants.
         """
         asked = parse(GrantRequest, request.body)
         if asked.filter is not None:
@@ -62,7 +62,7 @@ class GrantHandlers:
         return await send(request, self._bus, message, "grants")
 
     async def list_all(self, request: Request) -> ASGIApp:
-        """A page of the caller's grants: those that it made, or those that it reads by."""
+        """A page of grants: those that the caller has made, or for an auditor those that were made for it."""
         wanted = {name: value for name in FILTERS if (value := request.non_empty(name)) is not None}
         wanted |= _as_auditor(request.caller)
         page = await self._entries.page(request, "grant", wanted, scope=_scope(request.caller))
@@ -71,11 +71,11 @@ class GrantHandlers:
         return responses.json(responses.page(items, page.next_cursor), headers)
 
     async def read(self, request: Request) -> ASGIApp:
-        """One grant, always current.
+        """Read a grant, always current.
 
         Raises:
-            NotFound: there is none, or it is neither made by the caller nor for it.
-            Damaged: it cannot be read, and was made by the caller.
+            NotFound: there is no such grant, or it was made neither by the caller nor for it.
+            Damaged: the grant cannot be read, and was made by the caller.
         """
         try:
             versioned, position = await self._entries.one(request, "grant")
@@ -90,19 +90,19 @@ class GrantHandlers:
         return responses.read(request, shown, tag, position)
 
     async def revoke(self, request: Request) -> ASGIApp:
-        """Take a grant back; it is shown on, with who did it."""
+        """Revoke a grant, which continues to be shown, with the actor who has revoked it."""
         command = parse(RevokeGrant, request.body)
         message = request.message(f"grant/{request.path['id']}", command)
         return await send(request, self._bus, message, "grants")
 
 
 def _etag_of_expiry(version: int, shown: Mapping[str, Any]) -> dict[str, int]:
-    """What an ETag names besides, as no event says that a grant has expired."""
+    """A further part of the ETag of an expired grant, as no event records the expiry."""
     return {"expired": version} if shown["status"] == "expired" else {}
 
 
 def _maker(caller: Caller) -> dict[str, Any]:
-    """What the maker of a grant reaches, as members of the command."""
+    """The reach of the maker of a grant, as members of the command."""
     if caller.scope.is_unlimited(Right.GRANT):
         return {}
     parties = caller.scope.parties(Right.GRANT)
@@ -113,12 +113,12 @@ def _maker(caller: Caller) -> dict[str, Any]:
 
 
 def _scope(caller: Caller) -> Condition:
-    """What the parties of the grants have to meet that a caller sees."""
+    """The condition that the parties of grants have to meet for a caller to see them."""
     return EVERYTHING if _as_auditor(caller) else by_parties(caller.scope.condition(Right.GRANT))
 
 
 def _as_auditor(caller: Caller) -> dict[str, str]:
-    """An auditor, who makes no grants, sees those that are for it."""
+    """The filter for an auditor, who sees only grants that were made for it; empty for other callers."""
     audits = AUDITING in caller.scope.reaches and Right.GRANT not in caller.rights
     return {"auditor": caller.subject} if audits else {}
 
@@ -132,7 +132,7 @@ def _is_of(caller: Caller, versioned: Versioned[Any]) -> bool:
 
 
 def routes(handlers: GrantHandlers) -> tuple[Operation, ...]:
-    """The rows of grants."""
+    """The operations of grants."""
     return (*_readings(handlers), _creation(handlers), _revocation(handlers))
 
 

@@ -1,4 +1,4 @@
-"""API keys: made, and shown this once; listed without themselves; revoked."""
+"""API keys: created, which shows the key this once; listed and read without the key itself; revoked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class NewKey(Value):
 
 
 class KeyHandlers:
-    """Makes, lists and revokes keys. `fingerprint` is what of a key is kept."""
+    """Handles the operations of keys. `fingerprint` makes the stored HMAC of a key."""
 
     def __init__(self, bus: Bus, entries: Entries, fingerprint: Callable[[bytes], str]) -> None:
         self._bus = bus
@@ -57,10 +57,10 @@ class KeyHandlers:
         self._fingerprint = fingerprint
 
     async def create(self, request: Request) -> ASGIApp:
-        """A new key, and this once the key itself.
+        """Create a key, and show it this once.
 
         Raises:
-            Forbidden: it could do something that the caller may not.
+            Forbidden: the key would have a right that the caller has not.
         """
         wanted = parse(NewKey, request.body)
         role = Role(wanted.role)
@@ -74,12 +74,12 @@ class KeyHandlers:
         if is_dry_run(request):
             return await dry_run_answer(request, self._bus, message)
         answer = await self._bus.send(message)
-        # A repeat answers the key that was made at first, which is not kept.
+        # A repeated request cannot show the key, which is not stored.
         shown = {} if answer.replayed else {"key": key.decode()}
         return entry_response(answer, f"keys/{answer.versioned.state.id}", shown)
 
     async def read(self, request: Request) -> ASGIApp:
-        """One key, always current."""
+        """Read a key, always current."""
         versioned, position = await self._entries.one(request, "key")
         async with self._entries.store.reader() as connection:
             used = await last_uses(connection, [versioned.state.id])
@@ -88,7 +88,7 @@ class KeyHandlers:
         return responses.json(_with_use(shown, used), headers)
 
     async def list(self, request: Request) -> ASGIApp:
-        """A page of the keys, and when each was last used."""
+        """A page of keys, each with the time of its last use."""
         page = await self._entries.page(request, "key", KEY.filters_of(request))
         async with self._entries.store.reader() as connection:
             used = await last_uses(connection, [entry.id for entry in page.data])
@@ -97,13 +97,13 @@ class KeyHandlers:
         return responses.json(shown, {"log-position": str(page.position)})
 
     async def revoke(self, request: Request) -> ASGIApp:
-        """Revoke a key; it is shown on, with when and by whom."""
+        """Revoke a key, which continues to be shown, with the time and the actor."""
         message = request.message(f"key/{request.path['id']}", parse(RevokeKey, request.body))
         return await send(request, self._bus, message, "keys")
 
 
 def _require_rights_of(role: Role, rights: tuple[Right, ...] | None) -> None:
-    """Raises Invalid where they are not the role's, or those of an auditor, who reads by grants alone."""
+    """Raises Invalid for rights that the role has not, and for any rights of an auditor, who reads only by grants."""
     if role is Role.AUDITOR and rights is not None:
         raise Invalid.field("rights", "must be left out: an auditor may do what it was granted")
     if unfit := set(rights or ()) - ROLES[role]:
@@ -117,7 +117,7 @@ def _with_use(shown: dict[str, Any], used: dict[str, datetime]) -> dict[str, Any
 
 
 def routes(handlers: KeyHandlers) -> Iterable[Operation]:
-    """The rows of API keys."""
+    """The operations of API keys."""
     yield Operation(
         "createKey",
         "POST",

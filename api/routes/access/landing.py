@@ -1,5 +1,5 @@
-"""The page that a one-time link leads to: it changes the code behind `#` for a session, says so, and leads on to the
-dashboard where there is one.
+"""The page of a one-time link: it exchanges the code behind `#` for a session, and redirects to the dashboard if there
+is one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ HTML = f"""<!doctype html>
 
 
 class LandingPage(NamedTuple):
-    """A page, and the headers that let it do no more than it has to."""
+    """A page, and the headers that restrict it to what it needs."""
 
     html: str
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""The access log of an execution, and the trail of what happened and who looked."""
+"""The access log of an execution, and the trail of events and reads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from projections.representations.client_json import plain_json
 NARROWED_BY = ("execution", "from", "to")
 TIME = {"type": "string", "format": "date-time"}
 TEXT = {"type": "string"}
-ACTOR = Parameter("actor", "Only what this one did, by its name")
+ACTOR = Parameter("actor", "Only events and reads of this actor, by name")
 SINCE = Parameter("from", "From this time on", TIME)
 UNTIL = Parameter("to", "Before this time", TIME)
 ORDER = Parameter("order", "Oldest or newest first", {"type": "string", "enum": ["asc", "desc"]})
@@ -89,7 +89,7 @@ CHANGE = {
 
 
 class AccessLogHandlers:
-    """Answers who read executions."""
+    """Handles the operations of the access log."""
 
     def __init__(self, store: Store, visibility: Visibility, consistency: Consistency) -> None:
         self._store = store
@@ -112,11 +112,11 @@ class AccessLogHandlers:
         return _answer(request.caller, page, position, execution, since=await self._since())
 
     async def trail(self, request: Request) -> ASGIApp:
-        """A page of the trail.
+        """A page of the trail of events and reads.
 
         Raises:
-            Invalid: it is of no single execution, and the caller does not see all.
-            NotFound: for this caller there is no such execution.
+            Invalid: no execution is named, and the caller may not see all.
+            NotFound: there is no such execution in the caller's scope.
         """
         execution = request.non_empty("execution")
         if execution is None and not request.caller.scope.is_unlimited(Right.READ_ACCESS):
@@ -136,7 +136,7 @@ class AccessLogHandlers:
         return _answer(request.caller, page, position, execution, kinds=True, since=since)
 
     async def _since(self) -> datetime | None:
-        """From when on all entries are there; None where none was retired."""
+        """The time from which on all reads are in the log; None where none was retired."""
         versioned = await self._store.load(RETIREMENTS)
         state: AccessRetirements | None = versioned and versioned.state
         if state is None:

@@ -1,4 +1,4 @@
-"""API keys as the OpenAPI document shows them."""
+"""The JSON schemas of API keys, the caller and sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIME = {"type": "string", "format": "date-time"}
 FROM_ONE = {"type": "integer", "minimum": 1}
 KEY: dict[str, Any] = {
     "type": "object",
-    "description": "An API key: whose it is, and what it may do. The key itself comes once, with its creation",
+    "description": "An API key: its holder and its rights. The key itself is only in the answer to its creation",
     "required": ["$type", "$id", "role", "status", "createdBy", "createdAt", "version", "position"],
     "properties": {
         "$type": {"const": "ApiKey"},
@@ -43,7 +43,7 @@ KEY: dict[str, Any] = {
 NAMES = {"type": "array", "items": TEXT}
 ME: dict[str, Any] = {
     "type": "object",
-    "description": "Who the caller is, and what it may do with what is in its scope",
+    "description": "The identity of the caller, and its rights for what is in its scope",
     "required": ["name", "rights", "credential"],
     "properties": {
         "name": TEXT,
@@ -65,7 +65,7 @@ CODE: dict[str, Any] = {
 }
 SIGNED_OUT: dict[str, Any] = {
     "type": "object",
-    "description": "Whether there was a session that has ended now",
+    "description": "Whether a session was ended",
     "required": ["signedOut"],
     "properties": {"signedOut": {"type": "boolean"}},
     "additionalProperties": False,

@@ -1,4 +1,4 @@
-"""The caller's own identity, and sessions of browsers: begun by a token or a one-time code, and ended."""
+"""The caller's identity, and sessions of browsers, which begin with a token or a one-time code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Credentials(Value):
 
 
 class SessionHandlers:
-    """Lets browsers in and out. A session lasts for some `hours`, and no longer than what it began with."""
+    """Handles the operations of sessions. A session lasts for `hours` at most, and no longer than its credential."""
 
     def __init__(self, bus: Bus, admission: AdmissionControl, hours: int) -> None:
         self._bus = bus
@@ -52,11 +52,11 @@ class SessionHandlers:
         self._lasts = timedelta(hours=hours)
 
     async def me(self, request: Request) -> ASGIApp:
-        """Who the caller is, and what it may do."""
+        """Answer the identity and the rights of the caller."""
         return responses.json(_me(request.caller), NO_STORE)
 
     async def start(self, request: Request) -> ASGIApp:
-        """Let a browser in, by a cookie of its own making that nobody knew before."""
+        """Start a session, and set its cookie."""
         self._browsers.require_no_foreign_page(request.headers)
         given = parse(Credentials, request.body)
         if (given.token is None) is (given.code is None):
@@ -76,7 +76,7 @@ class SessionHandlers:
         return responses.json(_me(caller), headers | NO_STORE, 201)
 
     async def end(self, request: Request) -> ASGIApp:
-        """End the session of the cookie, and have the browser forget it."""
+        """End the session of the cookie, and delete the cookie."""
         credential = request.caller.credential
         if credential.startswith(KIND):
             name = request.caller.name
@@ -86,17 +86,17 @@ class SessionHandlers:
         return responses.json({"signedOut": credential.startswith(KIND)}, headers | NO_STORE)
 
     async def code(self, request: Request) -> ASGIApp:
-        """A code that lets one browser in as the caller, within a minute."""
+        """Make a code that signs one browser in as the caller, within a minute."""
         who = sessions.of_caller(self._access, request.caller)
         code, until = sessions.new_code(self._access, who)
         return responses.json({"code": code, "expiresAt": format_time(until)}, NO_STORE, 201)
 
     async def page(self, request: Request) -> ASGIApp:
-        """The page that a one-time link leads to."""
+        """Answer the page of a one-time link."""
         return Response(PAGE.html, headers=PAGE.headers, media_type="text/html")
 
     async def _admit(self, given: Credentials) -> tuple[OneTimeCode, bytes]:
-        """Who comes in, and the cookie to be."""
+        """The holder of the new session, and its cookie."""
         if given.code is not None:
             who = sessions.read_code(self._access, given.code)
             return who, sessions.cookie_of_code(self._access, given.code)
@@ -120,16 +120,22 @@ def _me(caller: Caller) -> dict[str, Any]:
 
 
 def routes(handlers: SessionHandlers) -> Iterable[Operation]:
-    """The rows of who one is, and of sessions."""
+    """The operations of the caller's identity, and of sessions."""
     yield Operation(
-        "me", "GET", "/me", Right.SELF, "Who the caller is, and may do", handlers.me, answer=ME
+        "me",
+        "GET",
+        "/me",
+        Right.SELF,
+        "The identity and the rights of the caller",
+        handlers.me,
+        answer=ME,
     )
     yield Operation(
         "startSession",
         "POST",
         "/session",
         Right.OPEN,
-        "Let a browser in: a cookie for a token or a one-time code",
+        "Start a session of a browser: a cookie for a token or a one-time code",
         handlers.start,
         body=Credentials,
         answer=ME,
@@ -154,7 +160,7 @@ def _links(handlers: SessionHandlers) -> Iterable[Operation]:
         "POST",
         "/session/codes",
         Right.SELF,
-        "A code that lets one browser in as the caller, within a minute",
+        "A code that signs one browser in as the caller, within a minute",
         handlers.code,
         answer=CODE,
         status=201,

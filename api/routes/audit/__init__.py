@@ -1,1 +1,1 @@
-"""Proofs that the log is what it was, for those who do not want to trust the server."""
+"""Operations for proofs that the log is unchanged, for clients that do not want to trust the server."""

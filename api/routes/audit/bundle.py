@@ -1,4 +1,4 @@
-"""The history of one execution as a zip that proves itself."""
+"""The history of one execution as a zip file, with its proofs and a program that checks them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from projections.representations.cloudevents import envelope
 
 ZIP = "application/zip"
 MOST_BYTES = 64 * 1024 * 1024
-"""Of the stored events of one bundle."""
+"""Bytes of the stored events of one bundle, at most."""
 PAGE, PAGE_BYTES = 500, 8 * 1024 * 1024
 SMALLER = "has too long a history for a bundle; its parts are proven by GET /audit/inclusion"
 
 
 class BundleHandlers:
-    """Answers bundles."""
+    """Handles the operation of bundles."""
 
     def __init__(
         self, store: Store, tree: TreeReader, signer: Signer, consistency: Consistency
@@ -47,11 +47,11 @@ class BundleHandlers:
         self._consistency = consistency
 
     async def read(self, request: Request) -> ASGIApp:
-        """The bundle of an execution, as far as it goes now: the answer waits for a head that covers it.
+        """Answer the bundle of an execution, once a signed head covers its last event.
 
         Raises:
             NotFound: there is no such execution.
-            TooExpensive: its events have more than `MOST_BYTES`.
+            TooExpensive: the events have more than `MOST_BYTES`.
         """
         stream = f"execution/{request.path['id']}"
         rows = [row async for row in self._rows(stream)]
@@ -80,7 +80,9 @@ class BundleHandlers:
         return Response(packed, headers=headers, media_type=ZIP)
 
     async def _read_proven_reads(self, caller: Caller, execution: str, head: int) -> Reads:
-        """The reads that are proven, for who may see them; what names other executions, too, only for who sees all."""
+        """The proven reads, for callers that may see them. Reads of several executions are only for callers that may see
+        all.
+        """
         scope, right = caller.scope, Right.READ_ACCESS
         party = None if scope.is_unlimited(right) else caller.name
         if party is not None:
@@ -116,7 +118,7 @@ class BundleHandlers:
 
 
 def routes(handlers: BundleHandlers) -> tuple[Operation, ...]:
-    """The row of bundles."""
+    """The operation of bundles."""
     return (
         Operation(
             "readBundle",

@@ -1,4 +1,4 @@
-"""`Prefer: receipt`: the answer to a command proves that what it led to is in the signed tree."""
+"""`Prefer: receipt`: the answer to a command proves that its events are in the signed tree."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ NOT_YET = (
 
 
 class Receipts:
-    """Waits until a signed head covers what a command has led to, and adds the proof to its answer."""
+    """Waits until a signed head covers the events of a command, and adds the proof to the answer."""
 
     def __init__(self, tree: TreeReader) -> None:
         self._tree = tree
         self._reading: asyncio.Task[TreeHead] | None = None
 
     def covering(self, rows: Iterable[Operation]) -> tuple[Operation, ...]:
-        """The rows, of which those of commands to executions give receipts."""
-        return tuple(self._cover(row) if _gives(row) else row for row in rows)
+        """Add receipts to the operations that are commands to executions, and return all operations."""
+        return tuple(self._cover(row) if _can_have_receipt(row) else row for row in rows)
 
     def _cover(self, row: Operation) -> Operation:
         handler = self._handler(row.handler)
@@ -55,7 +55,7 @@ class Receipts:
         return handle
 
     async def _with_receipt(self, request: Request, answer: Response) -> Response:
-        """The answer with a receipt, or with 202 where the head does not come in time."""
+        """Add a receipt to an answer, or the status 202 where no head covers it in time."""
         if "log-position" not in answer.headers:  # nothing was recorded
             return answer
         position = int(answer.headers["log-position"])
@@ -80,7 +80,7 @@ class Receipts:
         return answer
 
     async def _covering_head(self, position: int, seconds: float) -> TreeHead | None:
-        """The first signed head that covers a position; None where it does not come in time."""
+        """The first signed head that covers a position; None where there is none in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -92,7 +92,7 @@ class Receipts:
         return None
 
     async def _next_head(self) -> TreeHead:
-        """The head after a moment: one query, however many wait for it."""
+        """The head after `POLL` seconds, by one query for all waiting requests."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read(), name="signed head")
         return await asyncio.shield(self._reading)
@@ -102,5 +102,5 @@ class Receipts:
         return await self._tree.head()
 
 
-def _gives(row: Operation) -> bool:
+def _can_have_receipt(row: Operation) -> bool:
     return "Preference-Applied" in row.sends and row.method != "GET"

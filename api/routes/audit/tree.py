@@ -1,4 +1,4 @@
-"""The signed tree head, and proofs that lead to it."""
+"""The signed tree head, and proofs of inclusion and consistency."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATH = {"type": "array", "items": HASH}
 
 
 def shape(**members: Any) -> dict[str, Any]:
-    """The schema of an object that has just these members."""
+    """The schema of an object that has exactly these members."""
     return {
         "type": "object",
         "required": list(members),
@@ -52,14 +52,14 @@ CONSISTENCY = shape(**{"from": SIZE, "fromHash": HASH, "to": SIZE, "toHash": HAS
 
 
 class TreeHandlers:
-    """Answers the head of the tree of the log, and proofs in it."""
+    """Handles the operations of the tree."""
 
     def __init__(self, tree: TreeReader, consistency: Consistency) -> None:
         self._tree = tree
         self._consistency = consistency
 
     async def head(self, request: Request) -> ASGIApp:
-        """The head that was signed last, as JSON or as the signed note."""
+        """Answer the last signed head, as JSON or as the signed note."""
         head = await self._head(request)
         headers = {"log-position": str(head.size), "cache-control": "no-cache", **responses.VARY}
         if prefers(request.header("accept") or "", PLAIN, responses.JSON):
@@ -75,10 +75,10 @@ class TreeHandlers:
         return responses.json(shown, headers)
 
     async def inclusion(self, request: Request) -> ASGIApp:
-        """That the event at a position is in the tree, or in an earlier one.
+        """Prove that the event at a position is in the tree, or in an earlier tree.
 
         Raises:
-            Invalid: the tree is not so large, or has no such leaf.
+            Invalid: the tree is smaller than `treeSize`, or has no leaf at the position.
         """
         position = _require_position(request, "position")
         ahead = Inclusions([position], request.integer("treeSize", 1, MOST) or 0)
@@ -101,10 +101,10 @@ class TreeHandlers:
         )
 
     async def consistency(self, request: Request) -> ASGIApp:
-        """That a tree became a later one by appending alone.
+        """Prove that a tree has become a later one only by appending.
 
         Raises:
-            Invalid: the sizes are not in order, or the tree is not so large.
+            Invalid: the sizes are not in order, or the tree is smaller.
         """
         first = _require_position(request, "from")
         head = await self._head(request)
@@ -126,7 +126,7 @@ class TreeHandlers:
         )
 
     async def tile(self, request: Request) -> ASGIApp:
-        """The hashes of one tile, 32 bytes each.
+        """Answer the hashes of a tile, 32 bytes each.
 
         Raises:
             NotFound: the tree has no such tile.
@@ -152,12 +152,12 @@ async def read_head(
     at_least: int = 0,
     ahead: Inclusions | None = None,
 ) -> TreeHead:
-    """The head, once the tree goes as far as `?minPosition=`, and as `at_least`. What is needed for proofs that follow,
-    `ahead`, comes along.
+    """Read the head, once the tree has reached `?minPosition=` and `at_least`. The hashes for the proofs in `ahead` are
+    read in the same query.
 
     Raises:
-        NotYetVisible: it does not within the time of `Prefer: wait=<seconds>`.
-        Overloaded: none was signed yet.
+        NotYetVisible: the tree does not reach the position within the time of `Prefer: wait=<seconds>`.
+        Overloaded: no head was signed yet.
     """
     head = await tree.head(ahead)
 
@@ -195,17 +195,17 @@ def _number(text: str) -> int | None:
 
 
 def hexadecimal(path: Sequence[bytes]) -> list[str]:
-    """A path as JSON shows it."""
+    """The hashes of a path in hexadecimal."""
     return [each.hex() for each in path]
 
 
 def _cache_headers(head: TreeHead, *, for_ever: bool) -> dict[str, str]:
-    kept = responses.IMMUTABLE if for_ever else responses.REVALIDATE
-    return {"log-position": str(head.size), "cache-control": kept, **responses.VARY}
+    caching = responses.IMMUTABLE if for_ever else responses.REVALIDATE
+    return {"log-position": str(head.size), "cache-control": caching, **responses.VARY}
 
 
 def routes(handlers: TreeHandlers) -> tuple[Operation, ...]:
-    """The rows of the tree."""
+    """The operations of the tree."""
     return (_head(handlers), _inclusion(handlers), _consistency(handlers), _tile(handlers))
 
 
@@ -230,12 +230,14 @@ def _inclusion(handlers: TreeHandlers) -> Operation:
         "GET",
         "/audit/inclusion",
         Right.READ_PROOFS,
-        "That the event at a position is in the tree (RFC 9162); hashes are in hexadecimal",
+        "Prove that the event at a position is in the tree (RFC 9162); hashes are in hexadecimal",
         handlers.inclusion,
         answer=INCLUSION,
         parameters=(
-            Parameter("position", "Of the event", SIZE, required=True),
-            Parameter("treeSize", "In the tree of so many events; else in the newest", SIZE),
+            Parameter("position", "The position of the event", SIZE, required=True),
+            Parameter(
+                "treeSize", "The number of events in the tree; by default the newest tree", SIZE
+            ),
             *FRESH,
         ),
         sends=responses.AS_OF,
@@ -248,12 +250,12 @@ def _consistency(handlers: TreeHandlers) -> Operation:
         "GET",
         "/audit/consistency",
         Right.READ_PROOFS,
-        "That a tree became a later one by appending alone (RFC 9162); hashes are in hexadecimal",
+        "Prove that a tree has become a later one only by appending (RFC 9162); hashes are in hexadecimal",
         handlers.consistency,
         answer=CONSISTENCY,
         parameters=(
             Parameter("from", "The size of the earlier tree", SIZE, required=True),
-            Parameter("to", "The size of the later tree; else of the newest", SIZE),
+            Parameter("to", "The size of the later tree; by default the newest tree", SIZE),
             *FRESH,
         ),
         sends=responses.AS_OF,

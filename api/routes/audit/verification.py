@@ -1,4 +1,4 @@
-"""One execution held against all that is stored of it."""
+"""Verifies the history of one execution against everything that is stored of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VERIFICATION = shape(
 
 
 class VerificationHandlers:
-    """Answers whether what is stored of an execution fits together."""
+    """Handles the operation of verification."""
 
     def __init__(self, check: HistoryCheck, tree: TreeReader, consistency: Consistency) -> None:
         self._check = check
@@ -50,10 +50,10 @@ class VerificationHandlers:
         self._consistency = consistency
 
     async def verify(self, request: Request) -> ASGIApp:
-        """Its events against each other, the signed tree, the state that is served and the read model.
+        """Compare the events of an execution with each other, the signed tree, the served state and the view.
 
         Raises:
-            NotFound: nothing is stored of it.
+            NotFound: nothing is stored of the execution.
             NotYetVisible: the signed head does not reach `?minPosition=` in time.
         """
 
@@ -83,14 +83,14 @@ def _document(found: HistoryVerification, head: TreeHead) -> dict[str, Any]:
 
 
 def routes(handlers: VerificationHandlers) -> tuple[Operation, ...]:
-    """The row of verification."""
+    """The operation of verification."""
     return (
         Operation(
             "verifyExecution",
             "GET",
             "/executions/{id}/verify",
             Right.READ_EVENTS,
-            "Fold the history again, and hold it against the signed tree and the read model",
+            "Fold the history again, and compare it with the signed tree and the view",
             handlers.verify,
             answer=VERIFICATION,
             parameters=FRESH,

@@ -1,1 +1,1 @@
-"""What is asked of several logs at once."""
+"""Operations on several logs at once."""

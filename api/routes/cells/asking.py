@@ -1,4 +1,4 @@
-"""Asks several logs: which ones, on whose behalf, and which of them cannot be reached."""
+"""Sends requests to several logs, with the credential of the caller, and collects their answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_STREAMS = {"accept": MEDIA_TYPE, "accept-encoding": "identity"}
 NO_MAP = "This server knows no other logs: there is no map of them (EXECUTIONS_CELLS)."
 NO_TOKEN = "has to be there: a session is of one log alone, so ask several with a token"  # noqa: S105
 OF_KEYS = "key/"
-"""What the credentials of API keys begin with."""
+"""The prefix of the credentials of API keys."""
 OF_ONE = "an API key is of one log, and the others do not know it"
 CELLS = Parameter("cells", "Names of logs, comma-separated; all by default")
 PARTIAL = Parameter(
@@ -33,36 +33,36 @@ PARTIAL = Parameter(
 )
 OWN = ("cells", "partial")
 OF_ONE_LOG = ("at", "cursors", "facets", "log", "minPosition", "profile", "speed")
-"""What makes sense for one log alone."""
+"""Query parameters that are only for a single log."""
 
 
 class CellAnswers(NamedTuple):
-    """What the logs answered, and why those that are away did not."""
+    """The answers of logs, and the reasons why unavailable logs did not answer."""
 
     given: Mapping[str, Asked]
     away: Mapping[str, str]
 
     @property
     def shown(self) -> dict[str, Any]:
-        """How far each log went, and which are missing."""
+        """The members `cells` and `missing`: the position of each log, and the logs without an answer."""
         cells = {name: {"position": answer.position} for name, answer in self.given.items()}
         missing = [{"cell": name, "reason": reason} for name, reason in self.away.items()]
         return {"cells": cells, **({"missing": missing} if missing else {})}
 
 
 class Asking:
-    """Asks the logs of the map with the credential of the caller."""
+    """Sends requests to the logs of the directory, with the credential of the caller."""
 
     def __init__(self, directory: Directory, client: CellClient) -> None:
         self._directory = directory
         self._client = client
 
     def names(self, request: Request) -> list[str]:
-        """The logs that are asked.
+        """The names of the logs that a request is for.
 
         Raises:
-            NotFound: there is no map of them.
-            Invalid: one of them is not in the map, or the request has what is for one log alone.
+            NotFound: there is no directory of logs.
+            Invalid: a log is not in the directory, or the request has a parameter that is only for a single log.
         """
         urls = self._directory.urls
         if not urls:
@@ -87,11 +87,11 @@ class Asking:
         query: Mapping[str, Query],
         read: Callable[[bytes], Any],
     ) -> CellAnswers:
-        """The answers of logs, each to its own query, as `read` makes them of their JSON texts.
+        """Send each log its query, and return the answers, which `read` parses.
 
         Raises:
-            CellAway: one of them does not answer, and the request wants all.
-            DomainError: one of them refuses.
+            CellAway: a log does not answer, and the request is not for partial answers.
+            DomainError: a log refuses the request.
         """
         partial = request.boolean("partial")
         question = CellRequest(path, headers_to_pass_on(request), read)
@@ -104,16 +104,17 @@ class Asking:
         return CellAnswers(given, away)
 
     def is_known(self, name: str) -> bool:
-        """Whether the map has a log of this name."""
+        """Whether a log is in the directory."""
         return name in self._directory.urls
 
     def merge_streams(
         self, request: Request, path: str, query: Query, names: Sequence[str], cursor: CellCursor
     ) -> MergedStream:
-        """The streams of logs as one, which is to be opened. A log that the cursor does not have begins at its first event.
+        """Make a merged stream of logs, which the caller has to open. A log without a position in the cursor begins at its
+        first event.
 
         Raises:
-            Invalid: there is no token.
+            Invalid: the request has no token.
         """
         question = CellRequest(path, {**headers_to_pass_on(request), **OF_STREAMS})
 
@@ -131,13 +132,13 @@ class Asking:
 
 
 def parameters_to_pass_on(request: Request, *own: str) -> Query:
-    """The parameters that each log is asked with."""
+    """The query parameters of a request that are sent to each log."""
     left_out: Iterable[str] = {*OWN, *own}
     return [item for item in request.query if item[0] not in left_out]
 
 
 def headers_to_pass_on(request: Request) -> dict[str, str]:
-    """The headers that each log is asked with. Raises Invalid where there is no token."""
+    """The headers of a request that are sent to each log. Raises Invalid where there is no token."""
     found = {name: request.header(name) for name in PASSED_ON}
     if found["authorization"] is None:
         raise Invalid.field("authorization", NO_TOKEN)

@@ -29,14 +29,14 @@ from domain.json_forms import parse_time
 EVENTS = "/api/events"
 KIND = "events of cells"
 MOST_STREAMS, MOST_CONNECTIONS = 200, 2_000
-"""Of a process at once: each stream has a connection to every log."""
+"""Open streams of a process, and their connections, at most: a stream has a connection to every log."""
 NOT_FILTERS = frozenset({"cells", "from", "types", "format", "include", *OF_ONE_LOG})
 FROM = Parameter("from", "start, now, a time, or the `id` of a frame: where the stream begins")
 GONE = "the map has no such log any more"
 
 
 class CellStreamHandlers:
-    """Follows the logs of the map with the credential of the caller, and sends on what comes."""
+    """Handles the operation of the merged stream."""
 
     def __init__(self, asking: Asking, hub: Hub, clock: Callable[[], datetime]) -> None:
         self._asking = asking
@@ -44,7 +44,7 @@ class CellStreamHandlers:
         self._clock = clock
 
     async def events(self, request: Request) -> ASGIApp:
-        """The events that the caller reaches in each log, as they arrive."""
+        """Answer the stream of events that the caller may see in each log, in the order of arrival."""
         if not names(request.header("accept") or "", MEDIA_TYPE):
             raise NotAcceptable
         _require_filter(request)
@@ -71,7 +71,7 @@ class CellStreamHandlers:
         self, request: Request, merged: MergedStream, gone: Iterable[str], logs: int
     ) -> ASGIApp:
         try:
-            self._require_room(logs)  # to open it takes time, in which others come
+            self._require_room(logs)  # other streams may have begun while this one was opened
         except Overloaded:
             await merged.aclose()
             raise
@@ -81,10 +81,10 @@ class CellStreamHandlers:
         return CellEventSource(self._hub, merged, gone)
 
     def _begin(self, request: Request, cells: Iterable[str]) -> CellCursor:
-        """Where each log begins. A log that the cursor does not have begins at its first event.
+        """The cursor at which the stream begins. A log without a position in it begins at its first event.
 
         Raises:
-            BadCursor: it is none of what it may be.
+            BadCursor: `from` or `Last-Event-ID` is not valid.
         """
         last, wanted = request.header("last-event-id"), request.non_empty("from") or "now"
         if last is not None:
@@ -102,20 +102,20 @@ class CellStreamHandlers:
             raise BadCursor("from", message) from None
 
     def _names_gone(self, request: Request, cursor: CellCursor) -> list[str]:
-        """The logs of a cursor that are not followed though the client has not left them out."""
+        """The logs in a cursor that cannot be followed, as they are not in the directory any more."""
         if request.parameter("cells") is not None:
             return []
         return [name for name in cursor if not self._asking.is_known(name)]
 
     def _require_room(self, logs: int) -> None:
-        """Raises Overloaded where there is no room for a stream of so many logs."""
+        """Raises Overloaded where there is no room for a stream of a number of logs."""
         most = min(MOST_STREAMS, MOST_CONNECTIONS // max(1, logs))
         if self._hub.full or self._hub.external_streams(KIND) >= most:
             raise Overloaded(FULL)
 
 
 class CellEventSource(EventSource):
-    """Sends on what arrives, until the client goes or a log may not be followed any more."""
+    """Sends the frames of a merged stream, until the client disconnects or a log may not be followed any more."""
 
     def __init__(self, hub: Hub, merged: MergedStream, gone: Iterable[str]) -> None:
         self._merged = merged
@@ -156,7 +156,7 @@ def _read(name: str, text: str) -> CellCursor:
 
 
 def _require_filter(request: Request) -> None:
-    """Raises Invalid where no log takes the filter or the format: so none is asked."""
+    """Check the filter and the format before any request is sent. Raises Invalid where no log would accept them."""
     watched = request.choice("format", "watch", "events") == "watch"
     includes_execution(request)
     asked = [item for item in request.query if item[0] not in NOT_FILTERS]
@@ -164,14 +164,14 @@ def _require_filter(request: Request) -> None:
 
 
 def routes(handlers: CellStreamHandlers) -> tuple[Operation, ...]:
-    """The row of the stream."""
+    """The operation of the stream."""
     return (
         Operation(
             "streamEventsOfCells",
             "GET",
             "/cells/events",
-            Right.SELF,  # each log looks at the right of the caller by itself
-            "The events of several logs as they arrive, from any place on (server-sent events)",
+            Right.SELF,  # each log checks the right of the caller
+            "The events of several logs as they arrive, from any cursor on (server-sent events)",
             handlers.events,
             answer={"type": "string"},
             media_type=MEDIA_TYPE,

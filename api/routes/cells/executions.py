@@ -1,4 +1,4 @@
-"""The executions of several logs: one list of them, and figures of all."""
+"""The executions of several logs: one list, and the analytics of all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LIST, ANALYTICS = "/api/executions", "/api/analytics/executions"
 
 
 class WantedPage(NamedTuple):
-    """A page of all logs: what they are asked with, its order, where each log goes on, and how many rows it has."""
+    """A page of all logs: the common query parameters, the order, the cursor of each log, and the number of rows."""
 
     same: Query
     order: CellOrder
@@ -45,31 +45,31 @@ class WantedPage(NamedTuple):
 
     @property
     def share(self) -> int:
-        """How many rows each log is asked for at first."""
+        """The number of rows that each log is asked for at first."""
         return merge.share(self.limit, len(self.before))
 
     def query(self, limit: int, cursor: str | None) -> Query:
-        """What a log is asked with for some rows behind a cursor."""
+        """The query of a log for `limit` rows behind a cursor."""
         own: Query = [("limit", limit), ("cursors", "true")]
         return [*self.same, *own, *([("cursor", cursor)] if cursor else [])]
 
     def read(self, text: bytes) -> CellPage:
-        """The page of a log. Raises what `CellPage.of` raises."""
+        """Parse the page of a log. Raises the errors of `CellPage.of`."""
         return CellPage.of(self.order, text)
 
     def merge(self, pages: Mapping[str, CellPage]) -> MergedPage:
-        """The page, as far as it follows from those of the logs."""
+        """Merge the pages of logs, as far as their rows suffice."""
         return merge.merge(pages, self.before, self.order, self.limit)
 
 
 class CellHandlers:
-    """Asks all logs the same, and answers what that comes to together."""
+    """Handles the list and the analytics of several logs."""
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
     async def executions(self, request: Request) -> ASGIApp:
-        """A page of the executions that the caller reaches in each log."""
+        """Answer a page of the executions that the caller may see in each log."""
         _require_filter(request)
         names = self._asking.names(request)
         limit = request.integer("limit", 1, MOST_ROWS) or 50
@@ -80,10 +80,10 @@ class CellHandlers:
         answers = await self._asking.answers(request, LIST, query, wanted.read)
         pages = {name: answer.body for name, answer in answers.given.items()}
         found = await self._merge(request, wanted, pages)
-        goes_on = found.more or bool(answers.away)
+        continues = found.more or bool(answers.away)
         shown: dict[str, Any] = {
             "hasMore": found.more,
-            "nextCursor": encode_cursor(found.cursors) if goes_on else None,
+            "nextCursor": encode_cursor(found.cursors) if continues else None,
         }
         totals = [page.total for page in pages.values() if page.total is not None]
         if totals:
@@ -94,7 +94,7 @@ class CellHandlers:
     async def _merge(
         self, request: Request, wanted: WantedPage, pages: dict[str, CellPage]
     ) -> MergedPage:
-        """One page of all. A log that has more of it than its share is asked once more, for all that is missing."""
+        """Merge pages into one. A log with more rows in it than its share is asked once more, for all missing rows."""
         found = wanted.merge(pages)
         for _ in wanted.before:
             dry = found.dry
@@ -105,13 +105,13 @@ class CellHandlers:
             try:
                 answers = await self._asking.answers(request, LIST, query, wanted.read)
             except (CellAway, Overloaded):
-                break  # the page ends where this log would have to be known
+                break  # the page ends before the next row of this log
             pages[dry] = pages[dry].append(answers.given[dry].body)
             found = wanted.merge(pages)
         return found
 
     async def analytics(self, request: Request) -> ASGIApp:
-        """The figures of the executions that the caller reaches, in all logs together."""
+        """Answer the analytics of the executions that the caller may see, in all logs together."""
         query = dict.fromkeys(self._asking.names(request), parameters_to_pass_on(request))
         answers = await self._asking.answers(request, ANALYTICS, query, sums_of)
         figures = add_up([answer.body for answer in answers.given.values()])
@@ -119,19 +119,19 @@ class CellHandlers:
 
 
 def _require_filter(request: Request) -> None:
-    """Raises Invalid where the query has a condition that no log takes: so none is asked."""
+    """Check the conditions before any request is sent. Raises Invalid where no log would accept them."""
     known = PAGING.union(OWN)
     parser.from_query([item for item in request.query if item[0] not in known], field)
 
 
 def routes(handlers: CellHandlers) -> tuple[Operation, ...]:
-    """The rows of what is asked of several logs."""
+    """The operations on several logs."""
     return (
         Operation(
             "listExecutionsOfCells",
             "GET",
             "/cells/executions",
-            Right.SELF,  # each log looks at the right of the caller by itself
+            Right.SELF,  # each log checks the right of the caller
             "List the executions of several logs in one order; filters and sort as for one",
             handlers.executions,
             answer=schemas.CELLS_LIST,

@@ -1,1 +1,1 @@
-"""What the service does by itself, asked for and watched."""
+"""Operations for the work of the engine: claims, jobs, the inbox, and their metrics."""

@@ -1,4 +1,4 @@
-"""Claiming: a worker takes the execution that is next in the queue."""
+"""Claims: a worker claims the next execution of the queue."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from projections.claims.queue import ClaimFilter, Owner
 from projections.representations.execution_schema import ServiceExecution
 
 LONGEST_WAIT = 60
+"""Seconds that a claim may wait for an execution."""
 COLUMNS = {"customer": "customer", "provider": "provider", "assignee.id": "assignee"}
-"""Of what is queued: where the queue has the fields by which an execution is somebody's."""
+"""The columns of the queue with the fields by which an execution belongs to a caller."""
 MOST_SERVICES = 10_000
-"""Of which it is remembered that they are there."""
+"""Services that are cached as existing."""
 
 
 class ClaimNext(ClaimExecution):
@@ -51,17 +52,17 @@ class ClaimNext(ClaimExecution):
 
 
 class ClaimHandlers:
-    """Answers workers that ask for an execution."""
+    """Handles the operation of claims."""
 
     def __init__(self, dispatcher: ClaimDispatcher, bus: Bus, store: Store) -> None:
         self._dispatcher = dispatcher
         self._bus = bus
         self._store = store
         self._services = LruCache[str, bool](MOST_SERVICES)
-        """Those that were found: none is ever removed."""
+        """Services that were found; a service is never removed."""
 
     async def claim(self, request: Request) -> ASGIApp:
-        """The execution that was claimed; 204 where there is none to claim.
+        """Claim an execution, and answer it; 204 where there is none to claim.
 
         Raises:
             UnknownReference: there is no such service.
@@ -70,7 +71,7 @@ class ClaimHandlers:
         await self._require_service(asked.service)
         command = copy_set_fields(asked, ClaimExecution)
         wanted = ClaimFilter(asked.service, asked.assignee, _owners(request.caller))
-        # Its headers are looked at even where there is nothing to claim.
+        # Made before, so that the headers are checked even where there is nothing to claim.
         of_any = request.message("", command)._replace(worker=None)
 
         def message(execution: str) -> Message:
@@ -97,7 +98,7 @@ class ClaimHandlers:
         self._services.trim()
 
     async def _find_earlier_answer(self, request: Request) -> Answer | None:
-        """The answer that the same call got under its key: another execution may be next by now."""
+        """The answer to an earlier request with the same key, as another execution may be next now."""
         if b"idempotency-key" not in request.headers:
             return None
         once = request.idempotency()
@@ -109,7 +110,7 @@ class ClaimHandlers:
 
 
 def _owners(caller: Caller) -> tuple[tuple[Owner, ...], ...] | None:
-    """Whose executions a caller may work on; None: everybody's."""
+    """The owners whose executions a caller may work on; None for all executions."""
     if caller.scope.is_unlimited(Right.WORK):
         return None
     found = caller.scope.owners(Right.WORK)
@@ -118,7 +119,7 @@ def _owners(caller: Caller) -> tuple[tuple[Owner, ...], ...] | None:
 
 
 def _patience(request: Request, asked: ClaimNext) -> float:
-    """How many seconds to wait: as asked, and no longer than `Prefer: wait=<seconds>` says."""
+    """The seconds to wait: `wait` of the body, at most those of `Prefer: wait=<seconds>`."""
     prefer = request.header("prefer")
     preferred = None if prefer is None else seconds_to_wait(prefer)
     return asked.wait if preferred is None else min(asked.wait, preferred)
@@ -129,7 +130,7 @@ def _nothing() -> Response:
 
 
 def routes(handlers: ClaimHandlers) -> tuple[Operation, ...]:
-    """The row of claiming: it comes before those of one execution."""
+    """The operation of claims, which comes before those of one execution."""
     return (
         Operation(
             "claimExecution",

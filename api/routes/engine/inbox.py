@@ -61,19 +61,19 @@ ITEM = {
     },
     "additionalProperties": False,
 }
-ASSIGNEE = Parameter("assignee", "The id of the person; without it, what waits for any")
+ASSIGNEE = Parameter("assignee", "The id of the person; by default, items for any person")
 NARROWED_BY = ("assignee",)
 
 
 class InboxHandlers:
-    """Answers what waits for people."""
+    """Handles the operation of the inbox."""
 
     def __init__(self, store: Store, consistency: Consistency) -> None:
         self._store = store
         self._consistency = consistency
 
     async def list_all(self, request: Request) -> ASGIApp:
-        """A page of open steps and paused executions, the most urgent and oldest first."""
+        """Answer a page of open steps and paused executions, the most urgent and oldest first."""
         limit = request.integer("limit", 1, 500) or 50
         assignee, cursor = request.non_empty("assignee"), request.parameter("cursor")
         for view in VIEWS:
@@ -89,7 +89,7 @@ class InboxHandlers:
 
 
 def routes(handlers: InboxHandlers) -> tuple[Operation, ...]:
-    """The row of the inbox."""
+    """The operation of the inbox."""
     return (
         Operation(
             "inbox",

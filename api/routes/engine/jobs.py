@@ -1,4 +1,4 @@
-"""One command for all executions that meet a filter: counted first, then done by a job."""
+"""One command for all executions that meet a filter: counted in a preview, executed by a job."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COUNT = {"type": "integer", "minimum": 0}
 EFFECTS = ("wouldChange", "unchanged", "wouldBeRefused")
 PREVIEW = {
     "type": "object",
-    "description": "How many executions the command would be sent to, and what it would do there",
+    "description": "The number of executions that the command would be sent to, and its effects on them",
     "required": ["command", "matching", *EFFECTS, "byStatus"],
     "properties": {
         "command": {"type": "string"},
@@ -53,7 +53,7 @@ PREVIEW = {
 }
 SHOWN = {
     "type": "object",
-    "description": "A command for many executions, and how far it is",
+    "description": "A command for many executions, and its progress",
     "required": ["$type", "$id", "command", "filter", "status", "matching", "done", "refused"],
     "properties": {
         "$type": {"const": "Job"},
@@ -62,7 +62,7 @@ SHOWN = {
         "filter": {"type": "object"},
         "scope": {
             "type": "object",
-            "description": "What its maker could send the command to; absent: everything",
+            "description": "The executions that its maker could send the command to; absent: all",
         },
         "reason": {"type": ["string", "null"]},
         "status": {"enum": list(JobStatus)},
@@ -101,7 +101,7 @@ class Bulk(Value):
 
 
 class JobHandlers:
-    """Counts what a command for many would do, makes the job of it, and shows how far that is."""
+    """Handles the operations of jobs."""
 
     def __init__(
         self,
@@ -126,11 +126,11 @@ class JobHandlers:
         self.list_all = catalog.listing("job")
 
     async def bulk(self, request: Request) -> ASGIApp:
-        """The counts, or the new job.
+        """Answer the counts of a preview, or create a job.
 
         Raises:
-            Invalid: the filter is not valid, or the command has no reason.
-            Forbidden: the caller has not the right that the command takes.
+            Invalid: the filter is not valid, or a reason is given for a command that takes none.
+            Forbidden: the caller has not the right to the command.
         """
         asked = parse(Bulk, request.body)
         request.caller.require(COMMANDS[asked.command])
@@ -181,29 +181,29 @@ class JobHandlers:
         }
 
     async def read(self, request: Request) -> ASGIApp:
-        """A job, always current. As a stream: the same whenever it changes, until it has ended."""
+        """Read a job, always current; as a stream, again whenever the job changes, until it has ended."""
         if not event_stream.is_preferred(request):
             return await self._read(request)
 
-        async def look() -> dict[str, Any]:
+        async def load_document() -> dict[str, Any]:
             versioned = await self._store.load(f"job/{request.path['id']}")
             if versioned is None:
                 raise NotFound.of("job")
             return document(versioned)
 
-        await look()
-        return watch.watch(self._hub, request, "job", look, over=_over)
+        await load_document()
+        return watch.watch(self._hub, request, "job", load_document, over=_has_ended)
 
     async def cancel(self, request: Request) -> ASGIApp:
-        """Stop a job; what is done stays done."""
+        """Stop a job. Executions that were changed stay changed."""
         command = parse(CancelJob, request.body)
         answer = await self._bus.send(request.message(f"job/{request.path['id']}", command))
         return entry_response(answer, f"jobs/{request.path['id']}")
 
 
 def _effects(command: str, statuses: Mapping[Status, int]) -> dict[str, int]:
-    """How many executions the command would change, leave as they are, and be refused by; most of those
-    that are queued never had a worker to be resumed after.
+    """The number of executions that a command would change, leave unchanged, and be refused by. Queued executions are
+    counted as not resumable, as most of them never had a worker.
     """
     counts = dict.fromkeys(EFFECTS, 0)
     names = {"=": "unchanged", ".": "wouldBeRefused"}
@@ -212,12 +212,12 @@ def _effects(command: str, statuses: Mapping[Status, int]) -> dict[str, int]:
     return counts
 
 
-def _over(shown: Mapping[str, Any]) -> bool:
+def _has_ended(shown: Mapping[str, Any]) -> bool:
     return bool(shown["status"] != JobStatus.RUNNING)
 
 
 def routes(handlers: JobHandlers) -> tuple[Operation, ...]:
-    """The rows: these come before those of one execution."""
+    """The operations of jobs, which come before those of one execution."""
     return (*_command_rows(handlers), *_read_rows(handlers))
 
 
@@ -247,7 +247,7 @@ def _command_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             "POST",
             "/jobs/{id}/cancel",
             COMMANDS["cancelJob"],
-            "Stop a job; what is done stays done",
+            "Stop a job; executions that were changed stay changed",
             handlers.cancel,
             body=CancelJob,
             answer=SHOWN,
@@ -280,7 +280,7 @@ def _read_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             "GET",
             "/jobs/{id}",
             Right.READ_EXECUTIONS,
-            "One job and how far it is; as a stream until it has ended",
+            "One job and its progress; as a stream until it has ended",
             handlers.read,
             answer=SHOWN,
             answer_forms={"text/event-stream": {"type": "string"}},

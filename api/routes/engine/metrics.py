@@ -18,7 +18,7 @@ from workers.ownership import WORK, without_owner
 
 
 async def set_metrics(metrics: LogMetrics, store: Store, now: datetime, *, among: bool) -> None:
-    """Read them, and set the gauges; of a log `among` others they say nothing of those."""
+    """Read the metrics of a log, and set its gauges. Of a log `among` others, `database_bytes` is only of its tables."""
     await _set_engine_metrics(metrics, store, now)
     async with store.reader() as connection:
         metrics.set("database_bytes", await database_bytes(connection, of_log=among))

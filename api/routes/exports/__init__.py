@@ -1,1 +1,1 @@
-"""Lists to take away, as files."""
+"""Operations that export lists as files."""

@@ -1,4 +1,4 @@
-"""Executions as rows of CSV: no sealed content, and nothing that a spreadsheet would run."""
+"""Writes executions as CSV, without sealed content, and without cells that a spreadsheet would execute."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COLUMNS = (
     *("metrics.cost", "metrics.currency", "metrics.tokensUsed", "metrics.apiCalls"),
     *("metrics.retries", "metrics.stepsCompleted", "metrics.stepsTotal", "version", "position"),
 )
-"""Members of the document, in the order of the columns. None of them is sealed."""
+"""The members of the document in the columns, none of which is sealed."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that spreadsheets take for a formula (OWASP, "CSV Injection")."""
+"""The first characters of cells that spreadsheets take for formulas (OWASP, "CSV Injection")."""
 BYTE_ORDER_MARK = "\ufeff"
-"""Without it spreadsheets take UTF-8 for another encoding."""
+"""Makes spreadsheets recognize UTF-8."""
 
 
 def header() -> str:
@@ -31,7 +31,7 @@ def header() -> str:
 
 
 def rows(documents: Iterable[bytes]) -> str:
-    """A row for each document."""
+    """One row for each document."""
     return _text(_row(exact_json(document)) for document in documents)
 
 
@@ -48,7 +48,7 @@ def _member(found: Any, keys: list[str]) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """A value as text. One that would be a formula has an apostrophe before it; numbers are numbers."""
+    """A value as text. A text that would be a formula gets an apostrophe in front; numbers stay numbers."""
     if value is None:
         return ""
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The current list of executions as a file: the same filter and order, every row."""
+"""Exports the current list of executions as a file, with the filter and order of the list, and all rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OWN = frozenset({SORT.name, *(parameter.name for parameter in FRESH)})
 
 
 class Form(NamedTuple):
-    """How a list is written: the end of the file's name, its media type, what comes first, and the rows of a page."""
+    """The format of a file: the extension, the media type, the beginning of the file, and the rows of a page."""
 
     name: str
     media_type: str
@@ -48,7 +48,7 @@ NDJSON = Form(
 
 
 class ExportHandlers:
-    """Answers lists of executions as files."""
+    """Handles the operations of exports."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class ExportHandlers:
         self._clock = clock
 
     async def export(self, request: Request, form: Form) -> ASGIApp:
-        """All executions that meet the query's conditions, page by page as they are sent.
+        """Answer all executions that meet the conditions in the query, read page by page while they are sent.
 
-        Executions that begin or change meanwhile may be in it as they were or as they became; none is missing that was
-        there all the time, and none comes twice.
+        Executions that are created or changed meanwhile may be in the file as before or as after. No execution that
+        existed all the time is missing, and none is in the file twice.
         """
         conditions = [item for item in request.query if item[0] not in OWN]
         condition = parser.from_query(conditions, field)
@@ -110,7 +110,7 @@ class ExportHandlers:
 
 
 def routes(handlers: ExportHandlers) -> tuple[Operation, ...]:
-    """The rows of the files: they come before those of one execution."""
+    """The operations of exports, which come before those of one execution."""
     return (
         _route(handlers, "exportExecutions", CSV, "as CSV"),
         _route(handlers, "exportDocuments", NDJSON, "as lines of JSON"),

@@ -1,1 +1,1 @@
-"""What is kept for how long: erasures, and what would go when."""
+"""Operations for erasures and for the preview of retention."""

@@ -1,4 +1,4 @@
-"""Erasing the content of one execution, or of one order."""
+"""Erases the content of one execution, or of one order."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from projections.log_lines.archive.holds_on import HoldsOn, holds_on, holds_on_o
 from projections.representations.execution_schema import ServiceExecution
 
 TRIES = 5
-"""How often it is decided again, as a hold was placed meanwhile."""
+"""Attempts of an erasure, as holds may be placed meanwhile."""
 
 
 class Erasable(NamedTuple):
-    """What a kind of stream is erased by, and how its holds are found."""
+    """The command that erases a kind of stream, and the function that finds its holds."""
 
     command: type[Command[Any]]
     holds: Callable[[Any, list[Any]], Awaitable[HoldsOn]]
@@ -45,7 +45,7 @@ ERASABLE: Mapping[str, Erasable] = {
 
 
 class ErasureHandlers:
-    """Erases, unless a legal hold keeps it."""
+    """Handles the operations of erasures, which legal holds prevent."""
 
     def __init__(self, bus: Bus, store: Store, consistency: Consistency) -> None:
         self._bus = bus
@@ -53,24 +53,24 @@ class ErasureHandlers:
         self._consistency = consistency
 
     async def erase_execution(self, request: Request) -> ASGIApp:
-        """The execution without its content. Raises as `_erase`."""
+        """Erase an execution, and answer it without its content. Raises the errors of `_erase`."""
         erased = await self._erase(request, "execution")
         return command_response(request, erased) if isinstance(erased, Answer) else erased
 
     async def erase_order(self, request: Request) -> ASGIApp:
-        """The order without its content. Raises as `_erase`."""
+        """Erase an order, and answer it without its content. Raises the errors of `_erase`."""
         erased = await self._erase(request, "order")
         if not isinstance(erased, Answer):
             return erased
         return entry_response(erased, f"orders/{erased.versioned.state.id}")
 
     async def _erase(self, request: Request, kind: str) -> Answer | ASGIApp:
-        """What the command has led to; of one that is only tried the answer.
+        """Send the command, and return the writer's answer; with `?dryRun=true`, the response.
 
         Raises:
-            NotFound: there is none, as far as the caller reaches.
-            OnHold: a hold keeps it as it is.
-            Erased: it was erased before, for another reason.
+            NotFound: there is no such stream in the caller's scope.
+            OnHold: a legal hold prevents the erasure.
+            Erased: the stream was erased before, for another reason.
         """
         command = parse(ERASABLE[kind].command, request.body)
         message = request.message(f"{kind}/{request.path['id']}", command)
@@ -85,7 +85,7 @@ class ErasureHandlers:
         raise Overtaken
 
     async def _unless_held(self, request: Request, message: Message, erasable: Erasable) -> Message:
-        """The message on the condition that no hold is placed meanwhile."""
+        """Add to the message the condition that no hold is placed meanwhile."""
         versioned = await self._load_visible(message)
         if versioned.state.erasure is not None:
             return message
@@ -105,14 +105,14 @@ class ErasureHandlers:
 
 
 def routes(handlers: ErasureHandlers) -> tuple[Operation, ...]:
-    """The rows of an erasure."""
+    """The operations of an erasure."""
     return (
         Operation(
             "eraseExecution",
             "POST",
             "/executions/{id}/erase",
             Right.ERASE,
-            "Destroy the key of what people wrote in it: it reads as null from now on, everywhere",
+            "Destroy the data key of an execution: its content reads as null from now on, everywhere",
             handlers.erase_execution,
             body=EraseExecution,
             answer=ServiceExecution,
@@ -125,7 +125,7 @@ def routes(handlers: ErasureHandlers) -> tuple[Operation, ...]:
             "POST",
             "/orders/{id}/erase",
             Right.ERASE,
-            "Destroy the key of its parameters: they read as null from now on, everywhere",
+            "Destroy the data key of an order: its parameters read as null from now on, everywhere",
             handlers.erase_order,
             body=EraseOrder,
             answer=schemas.ENTRY,

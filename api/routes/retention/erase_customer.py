@@ -1,4 +1,4 @@
-"""Erasing all that was recorded for a customer: a job, and its receipt."""
+"""Erases everything that was recorded for a customer: a job, and its receipt."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from projections.list_counts import find_and_count
 from projections.query import parser
 
 PAGES = 10
-"""Pages of the job, of 100 executions or orders each, in one page of a receipt."""
+"""Pages of the job, of 100 executions or orders each, in a page of the receipt."""
 ID = {"type": "string"}
 RECEIPT: dict[str, Any] = {
     "type": "object",
-    "description": "What an erasure erased, and what it did not, with the legal holds that keep it",
+    "description": "The executions and orders that were erased, and those that were not, with their legal holds",
     "required": [
         *("job", "status", "requestedBy", "requestedAt", "erased", "orders", "kept", "hasMore"),
     ],
@@ -66,7 +66,7 @@ RECEIPT: dict[str, Any] = {
         "positions": {
             "type": "array",
             "items": {"type": "integer"},
-            "description": "Of the events of the job that say so",
+            "description": "Positions of the events of the job that record this",
         },
         "hasMore": {"type": "boolean"},
         "nextCursor": {"type": ["string", "null"]},
@@ -82,7 +82,7 @@ class EraseCustomer(Value):
 
 
 class CustomerErasureHandlers:
-    """Makes the job of an erasure, and shows its receipt."""
+    """Handles the operations of a customer's erasure."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class CustomerErasureHandlers:
         self._clock = clock
 
     async def erase(self, request: Request) -> ASGIApp:
-        """The job.
+        """Create the job of an erasure.
 
         Raises:
             NotFound: there is no such customer.
@@ -124,7 +124,7 @@ class CustomerErasureHandlers:
         return entry_response(answer, f"jobs/{answer.versioned.state.id}", status=202)
 
     async def _matching(self, request: Request, wanted: dict[str, Any]) -> int:
-        """How many executions and orders there are."""
+        """The number of executions and orders of the customer."""
         for view in ("executions", self._catalog.name):
             await self._consistency.wait_for_projection(request, view)
         async with self._store.searcher(INDEXED) as connection:
@@ -143,11 +143,11 @@ class CustomerErasureHandlers:
         return (page.total or 0) + orders
 
     async def receipt(self, request: Request) -> ASGIApp:
-        """What the job has done so far, a page of it, as its events say.
+        """Answer a page of the receipt: what the job has done so far, from its events.
 
         Raises:
-            NotFound: there is no such job, or it erases nothing.
-            Invalid: the cursor is none of these pages.
+            NotFound: there is no such job, or it is not an erasure.
+            Invalid: the cursor is not of these pages.
         """
         stream = f"job/{request.path['id']}"
         versioned = await self._store.load(stream)
@@ -183,7 +183,7 @@ def _job_members(job: Job) -> dict[str, Any]:
 
 
 def routes(handlers: CustomerErasureHandlers) -> tuple[Operation, ...]:
-    """The rows of the erasure of a customer."""
+    """The operations of the erasure of a customer."""
     return (
         Operation(
             "eraseCustomer",
@@ -204,7 +204,7 @@ def routes(handlers: CustomerErasureHandlers) -> tuple[Operation, ...]:
             "GET",
             "/jobs/{id}/receipt",
             Right.ERASE,
-            "What the erasure of a customer erased, and what legal holds kept, in pages",
+            "The receipt of a customer's erasure: what was erased, and what legal holds kept, in pages",
             handlers.receipt,
             answer=RECEIPT,
             parameters=(CURSOR,),

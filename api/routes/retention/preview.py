@@ -23,9 +23,11 @@ from projections.log_lines.archive.holds_on import ActiveHold, active_holds
 
 MOST_DAYS = 100
 MOST_SECONDS = 3.0
-"""For the days of an answer, and for one of them: no further one is looked at when they are over."""
+"""Seconds for checking the days of an answer, and for one day; then no further day is checked."""
 AT = Parameter(
-    "at", "The time that is looked ahead to, or back; by default now", {"format": "date-time"}
+    "at",
+    "The time of the preview, in the future or the past; by default now",
+    {"format": "date-time"},
 )
 NAMES = {"type": "array", "items": {"type": "string"}}
 DAY = {"type": "string", "format": "date"}
@@ -96,7 +98,7 @@ PREVIEW: dict[str, Any] = {
 
 
 class PastDays(NamedTuple):
-    """The first days that are past at a time, each with what keeps it, and whether there are more."""
+    """The first expired days at a time, each with the holds that keep it, and whether there are more."""
 
     days: Sequence[tuple[str, Checked]]
     more: bool
@@ -107,7 +109,7 @@ class PastDays(NamedTuple):
 
 
 class PreviewHandlers:
-    """Looks which days are past at a time: log lines leave the table after `log_days`, and the access log after
+    """Handles the operation of the preview. Log lines leave their table after `log_days`, the access log after
     `access_days`.
     """
 
@@ -120,7 +122,7 @@ class PreviewHandlers:
         self._clock = clock
 
     async def preview(self, request: Request) -> ASGIApp:
-        """The days that would leave the table, and what each hold keeps: of these, and from erasure."""
+        """Answer the days that would leave their tables, and the days and executions that each hold keeps."""
         given = request.parameter("at")
         at = self._clock() if given is None else parse_time_parameter("at", given)
         lines_until, reads_until = _back(at, self._log_days), _back(at, self._access_days)
@@ -145,7 +147,7 @@ class PreviewHandlers:
         return responses.json(shown)
 
     async def _past(self, days: Sequence[Day], of_day: LiteralString, end: float) -> PastDays:
-        """Those of some days that are looked at until an end, in seconds of the clock; the first always is."""
+        """Check days until `end`, in monotonic seconds; the first day is always checked."""
         checked: list[tuple[str, Checked]] = []
         for day in days[:MOST_DAYS]:
             if checked and monotonic() >= end:
@@ -159,7 +161,7 @@ class PreviewHandlers:
 
 
 def _back(at: datetime, days: int) -> date:
-    """The day that is so many days before a time; the first day of the calendar where there is none."""
+    """The day that is `days` days before a time, or the first day of the calendar."""
     return date.fromordinal(max(date.min.toordinal(), at.toordinal() - days))
 
 
@@ -178,14 +180,14 @@ def _hold(hold: ActiveHold, lines: PastDays, reads: PastDays, *, named: bool) ->
 
 
 def routes(handlers: PreviewHandlers) -> tuple[Operation, ...]:
-    """The row of the preview."""
+    """The operation of the preview."""
     return (
         Operation(
             "previewRetention",
             "GET",
             "/retention/preview",
             Right.OPERATE,
-            "Which days of log lines would be archived at a time, which of the access log would go, and what legal holds keep",
+            "The days of log lines that would be archived at a time, those of the access log that would be retired, and those that legal holds keep",
             handlers.preview,
             answer=PREVIEW,
             parameters=(AT,),

@@ -1,4 +1,4 @@
-"""The routes of retention and erasure, with their handlers."""
+"""Makes the operations of retention and erasure, with their handlers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def routes(
     new_id: NewId,
     clock: Callable[[], datetime],
 ) -> tuple[Operation, ...]:
-    """Erasures, and what would go when."""
+    """The operations of erasures and of the preview of retention."""
     customers = erase_customer.CustomerErasureHandlers(
         bus, store, executions, catalog, consistency, new_id=new_id, clock=clock
     )

@@ -1,1 +1,1 @@
-"""Webhooks: those of executions, those of the whole log, and what can be done to either."""
+"""Operations for webhooks of executions and of the whole log, and for actions on both."""

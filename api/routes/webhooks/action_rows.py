@@ -1,4 +1,4 @@
-"""The routes of actions on webhooks."""
+"""The operations that are actions on webhooks."""
 
 from __future__ import annotations
 
@@ -25,21 +25,27 @@ from projections.deliveries.requests import STATES
 
 PATH = "/webhooks/{webhook}"
 REFUSALS = ("not-found", "illegal-transition")
-"""Of what has a webhook called: there is none, or it is disabled."""
-STATE = Parameter("state", "Only those in this state", {"enum": list(STATES)})
+"""The problems of operations that call a webhook: there is no such webhook, or it is disabled."""
+STATE = Parameter("state", "Only deliveries in this state", {"enum": list(STATES)})
 
 
 def routes(actions: WebhookActions) -> tuple[Operation, ...]:
-    """The rows."""
+    """The operations that are actions on webhooks."""
     return (*_commands(actions), *_reads(actions), *_redelivery_rows(actions))
 
 
 def _commands(actions: WebhookActions) -> tuple[Operation, ...]:
     rotate, disable, enable = actions.rotate, actions.disable, actions.enable
     rows = (
-        ("rotateSecret", "rotate", "Give it a new secret, shown this once", RotateSecret, rotate),
-        ("disableWebhook", "disable", "Call it no more", DisableWebhook, disable),
-        ("enableWebhook", "enable", "Call it again", EnableWebhook, enable),
+        (
+            "rotateSecret",
+            "rotate",
+            "Rotate the secret of a webhook; the new one is shown this once",
+            RotateSecret,
+            rotate,
+        ),
+        ("disableWebhook", "disable", "Disable a webhook", DisableWebhook, disable),
+        ("enableWebhook", "enable", "Enable a webhook", EnableWebhook, enable),
     )
     return tuple(
         Operation(
@@ -61,7 +67,7 @@ def _commands(actions: WebhookActions) -> tuple[Operation, ...]:
 def _redelivery_rows(actions: WebhookActions) -> tuple[Operation, ...]:
     one, failed, rewind = actions.redeliver, actions.redeliver_failed, actions.rewind
     of_one = "/deliveries/{position}/redeliver"
-    since, after = "what was given up since a time", "all that follows on a position"
+    since, after = "the events given up since a time", "all events after a position"
     rows: tuple[tuple[str, str, str, Handler, type[Value] | None, dict[str, Any]], ...] = (
         ("redeliver", of_one, "the event at a position", one, None, REDELIVERED),
         ("redeliverFailed", "/redeliver", since, failed, RedeliverFailed, REDELIVERED),
@@ -91,7 +97,7 @@ def _reads(actions: WebhookActions) -> tuple[Operation, ...]:
             "POST",
             f"{PATH}/test",
             Right.MANAGE_WEBHOOKS,
-            "Call it now with an event of the type `webhook.test`",
+            "Call a webhook now with an event of the type `webhook.test`",
             actions.test,
             answer=TESTED,
             problems=("not-found",),
@@ -102,7 +108,7 @@ def _reads(actions: WebhookActions) -> tuple[Operation, ...]:
             "GET",
             f"{PATH}/deliveries",
             Right.MANAGE_WEBHOOKS,
-            "What it is owed and was sent, the newest first",
+            "The waiting and sent deliveries of a webhook, the newest first",
             actions.deliveries,
             answer=schemas.page_of(DELIVERY),
             parameters=(LIMIT, CURSOR, STATE),

@@ -1,4 +1,4 @@
-"""Actions on any webhook: test it, list its deliveries, send some of them again, rewind it."""
+"""Actions on webhooks: test, list deliveries, redeliver, rewind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXECUTION = "execution/"
 
 
 class WebhookActions:
-    """Does what is asked of webhooks, whether they are of the whole log or of an execution."""
+    """Handles the actions on webhooks, of the whole log and of executions."""
 
     def __init__(
         self,
@@ -57,18 +57,18 @@ class WebhookActions:
         self._clock = clock
 
     async def rotate(self, request: Request) -> ASGIApp:
-        """A new secret, shown this once; the one before signs beside it for a while."""
+        """Rotate the secret, and show the new one this once. The former secret signs, too, for a while."""
         known, answer = await self._send(request, parse(RotateSecret, request.body))
         secret = await self._webhooks.secret(known, answer.versioned.state.generation)
         return entry_response(answer, f"webhooks/{known.webhook}", {"secret": secret})
 
     async def disable(self, request: Request) -> ASGIApp:
-        """Call it no more."""
+        """Disable a webhook."""
         known, answer = await self._send(request, parse(DisableWebhook, request.body))
         return entry_response(answer, f"webhooks/{known.webhook}")
 
     async def enable(self, request: Request) -> ASGIApp:
-        """Call it again."""
+        """Enable a webhook."""
         known, answer = await self._send(request, parse(EnableWebhook, request.body))
         return entry_response(answer, f"webhooks/{known.webhook}")
 
@@ -76,17 +76,19 @@ class WebhookActions:
         known = await self._webhooks.find(request)
         message = request.message(f"webhook/{known.webhook}", command.of(known.execution))
         answer = await self._bus.send(message)
-        return known, answer._replace(created=False)  # its stream may begin, the webhook was there
+        return known, answer._replace(
+            created=False
+        )  # the command may begin the stream, but the webhook existed
 
     async def _find_enabled(self, request: Request) -> FoundWebhook:
-        """The webhook that is to be called now. Raises IllegalTransition where it is disabled."""
+        """Find a webhook that is to be called. Raises IllegalTransition where it is disabled."""
         known = await self._webhooks.find(request)
         await self._webhooks.require_enabled(request, known)
         return known
 
     async def test(self, request: Request) -> ASGIApp:
-        """Call it now with an event that is not in the log, signed like all others; also while it is
-        disabled, as that shows whether it can be enabled.
+        """Call a webhook with a signed test event that is not in the log; also while the webhook is disabled, to show
+        whether it can be enabled.
         """
         known = await self._webhooks.find(request)
         hook = await self._webhooks.settings(known)
@@ -107,7 +109,7 @@ class WebhookActions:
         return responses.json({n: value for n, value in tested.items() if value is not None})
 
     async def deliveries(self, request: Request) -> ASGIApp:
-        """What it is owed and was sent, the newest first."""
+        """Answer a page of the waiting and sent deliveries of a webhook, the newest first."""
         known = await self._webhooks.find(request)
         limit = request.integer("limit", 1, 500) or 50
         before = request.integer("cursor", 1, requests.NEWEST)
@@ -128,7 +130,7 @@ class WebhookActions:
         return responses.json(responses.page(items, following))
 
     async def redeliver(self, request: Request) -> ASGIApp:
-        """Send one event again, whatever came of it."""
+        """Send one event again, whatever the outcome of its delivery."""
         known = await self._find_enabled(request)
         text = request.path["position"]
         position = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
@@ -139,7 +141,7 @@ class WebhookActions:
         return responses.json({"redelivered": 1}, status=202)
 
     async def redeliver_failed(self, request: Request) -> ASGIApp:
-        """Send again what was given up since a time."""
+        """Send the events again that were given up since a time."""
         since = parse(RedeliverFailed, request.body).since
         known = await self._find_enabled(request)
         async with self._store.reader() as connection:
@@ -149,7 +151,7 @@ class WebhookActions:
         return responses.json({"redelivered": number}, status=202)
 
     async def rewind(self, request: Request) -> ASGIApp:
-        """Send everything again that follows on a position."""
+        """Send all events after a position again."""
         begins = parse(RewindWebhook, request.body).begins
         if begins == "now":
             raise Invalid.field("from", "must be `start`, a position or a time, but is `now`")
@@ -163,7 +165,7 @@ class WebhookActions:
 
 
 def _test_event(webhook: str, message: str, time: str, log: str | None) -> dict[str, Any]:
-    """An envelope like that of an event, without a position."""
+    """An envelope of a test event, without a position."""
     return {
         "specversion": "1.0",
         "id": message,

@@ -1,4 +1,4 @@
-"""A webhook by its id: of the whole log, or of an execution."""
+"""Finds a webhook by its id: of the whole log, or of an execution."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DISABLED = "This webhook is disabled, and would not be called: enable it first."
 
 
 class FoundWebhook(NamedTuple):
-    """A webhook: the `execution` that it belongs to, or None, and what became of it, if anything did."""
+    """A webhook: its `execution`, None for one of the whole log, and its state; None where it has no events of its own."""
 
     webhook: str
     execution: str | None
@@ -34,7 +34,7 @@ class FoundWebhook(NamedTuple):
 
     @property
     def keyed_by(self) -> str:
-        """The stream whose data key its secret follows from."""
+        """The stream from whose data key the secret is derived."""
         return (
             f"webhook/{self.webhook}" if self.execution is None else f"execution/{self.execution}"
         )
@@ -49,12 +49,11 @@ class Webhooks:
         self._visibility = visibility
 
     async def find(self, request: Request) -> FoundWebhook:
-        """The webhook that a path names, where it is the caller's: made by it, or of an execution that it
-        reaches.
+        """The webhook that a path names, if the caller has made it or may see its execution.
 
         Raises:
-            NotFound: there is none with this id, or it was removed.
-            Damaged: it cannot be read.
+            NotFound: there is no such webhook for the caller, or it was removed.
+            Damaged: the webhook cannot be read, and is in the caller's scope.
         """
         caller, right = request.caller, Right.MANAGE_WEBHOOKS
         try:
@@ -76,7 +75,7 @@ class Webhooks:
                 raise NotFound(MISSING)
             return FoundWebhook(webhook, hook.state.execution, hook)
         found = await self._find_row(webhook)
-        if found is None:  # perhaps it is new
+        if found is None:  # perhaps the view does not have it yet
             head, _ = await self._store.head()
             await self.wait(request, head)
             found = await self._find_row(webhook)
@@ -85,10 +84,10 @@ class Webhooks:
         return FoundWebhook(webhook, found.execution, None)
 
     async def position(self, begins: str) -> int:
-        """The position after which events are sent, where a client asks for them `from` there.
+        """The position after which events are sent, from the `from` of a client.
 
         Raises:
-            Invalid: there is none such.
+            Invalid: `from` is not valid.
         """
         head, _ = await self._store.head()
         try:
@@ -97,14 +96,14 @@ class Webhooks:
             raise Invalid.field("from", error.message) from None
 
     async def wait(self, request: Request, position: int) -> None:
-        """Wait until the read model of webhooks has reached a position."""
+        """Wait until the view of webhooks has reached a position."""
         await self._consistency.wait_for_projection(request, "deliveries", position)
 
     async def require_enabled(self, request: Request, known: FoundWebhook) -> None:
-        """Let pass what has a webhook called, once the read model knows how it is now.
+        """Check that a webhook is enabled, once the view has its newest state.
 
         Raises:
-            IllegalTransition: it is disabled.
+            IllegalTransition: the webhook is disabled.
         """
         if known.hook is None:
             return
@@ -114,7 +113,7 @@ class Webhooks:
             raise IllegalTransition(DISABLED, status="disabled", allowedCommands=allowed)
 
     async def is_disabled(self, request: Request, known: FoundWebhook) -> bool:
-        """Whether it is not called. One of an execution is called again when that has set it anew."""
+        """Whether a webhook is disabled. One of an execution is enabled when the execution sets it again."""
         if known.hook is None or not known.hook.state.disabled:
             return False
         if known.execution is None:
@@ -129,10 +128,10 @@ class Webhooks:
             return await requests.find(connection, webhook)
 
     async def settings(self, known: FoundWebhook) -> Webhook:
-        """What a webhook is called with, opened.
+        """The decrypted settings of a webhook.
 
         Raises:
-            NotFound: its execution does not have it any more.
+            NotFound: the execution does not have the webhook any more.
         """
         if known.execution is None:
             assert known.hook is not None
@@ -146,7 +145,7 @@ class Webhooks:
         raise NotFound(MISSING)
 
     async def secret(self, known: FoundWebhook, generation: int) -> str:
-        """The secret of a webhook that was rotated so often, as receivers write it down."""
+        """The secret of a webhook after `generation` rotations, in the form that receivers configure."""
         return format_secret(
             signing_secret(await self._key(known), id_of(known.webhook), generation)
         )
@@ -161,7 +160,7 @@ class Webhooks:
         return [signing_secret(key, identity, generation) for generation in generations]
 
     async def _key(self, known: FoundWebhook) -> DataKey:
-        """The key that the secret of a webhook follows from. Raises Damaged where it is gone."""
+        """The data key from which the secret is derived. Raises Damaged where it does not exist any more."""
         stream = known.keyed_by
         if (key := (await self._store.keys([stream]))[stream]) is None:
             raise Damaged("The key of this webhook is gone, and its secret with it.")

@@ -1,4 +1,4 @@
-"""The webhooks of an execution, with the state of their deliveries."""
+"""Reads the webhooks of an execution, with their health."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from projections.deliveries.hooks import key_of
 
 
 class WebhookHandlers:
-    """Answers what readers and receivers may know of webhooks."""
+    """Handles the operation of an execution's webhooks."""
 
     def __init__(self, reader: StateReader, store: Store) -> None:
         self._reader = reader
         self._store = store
 
     async def read(self, request: Request) -> ASGIApp:
-        """All of them, with their health now, or as they were at `?version=` or `?at=`."""
+        """Answer the webhooks with their health now, or without it at `?version=` or `?at=`."""
         state = await self._reader.read(request)
         shown: list[dict[str, Any]] = state.document(steps=())["webhooks"]
         version = state.versioned.version
         if state.moment is not None:
             return state_response(request, state, shown, responses.Tag(version))
         health = await self._health(state, shown)
-        shown = [hook | its for hook, its in zip(shown, health, strict=True)]
+        shown = [hook | state for hook, state in zip(shown, health, strict=True)]
         return state_response(request, state, shown, responses.Tag(version, beside=health or None))
 
     async def _health(self, state: ReadState, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -46,14 +46,14 @@ class WebhookHandlers:
 
 
 def routes(handlers: WebhookHandlers) -> tuple[Operation, ...]:
-    """The rows of webhooks."""
+    """The operations of webhooks."""
     return (
         Operation(
             "readWebhooks",
             "GET",
             "/executions/{id}/webhooks",
             Right.READ_EXECUTIONS,
-            "Its webhooks, and how their calls stand",
+            "The webhooks of an execution, with their health",
             handlers.read,
             answer=OF_EXECUTION,
             parameters=PAST,

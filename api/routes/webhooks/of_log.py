@@ -1,4 +1,4 @@
-"""Webhooks of the whole log: create, change, read and remove them."""
+"""Creates, changes, reads and removes webhooks of the whole log."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TYPES = tuple(event.type for event in registry.EVENTS)
 
 
 class LogWebhookHandlers:
-    """Takes commands to webhooks of the whole log, and shows them."""
+    """Handles the operations of webhooks of the whole log."""
 
     def __init__(
         self, bus: Bus, store: Store, webhooks: Webhooks, vetting: Vetting, new_id: NewId
@@ -49,7 +49,7 @@ class LogWebhookHandlers:
         self._new_id = new_id
 
     async def create(self, request: Request) -> ASGIApp:
-        """A new webhook, and this once its secret."""
+        """Create a webhook, and show its secret this once."""
         command = parse(CreateWebhook, request.body)
         _check(command)
         await self._vetting.require([("url", command.url)])
@@ -67,7 +67,7 @@ class LogWebhookHandlers:
         return entry_response(answer, f"webhooks/{identity}", {"secret": secret})
 
     async def update(self, request: Request) -> ASGIApp:
-        """Change settings of one; a document that was read before may be sent back whole."""
+        """Change settings of a webhook. A document that was read before may be sent back whole."""
         given = fields(request.body)
         if is_document(given):
             if (hook := (await self._webhooks.find(request)).hook) is None:
@@ -82,18 +82,18 @@ class LogWebhookHandlers:
         return await send(request, self._bus, message, "webhooks")
 
     async def remove(self, request: Request) -> ASGIApp:
-        """Call one no more."""
+        """Remove a webhook."""
         identity = request.path["webhook"]
         message = request.message(f"webhook/{identity}", RemoveWebhook())
         return entry_response(await self._bus.send(message), f"webhooks/{identity}")
 
     async def read(self, request: Request) -> ASGIApp:
-        """One, always current, with its health."""
+        """Read a webhook, always current, with its health."""
         known = await self._webhooks.find(request)
         async with self._store.reader() as connection:
             health = (await health_of(connection, [known.webhook])).get(known.webhook)
         shown = health_member(health)
-        if known.hook is None:  # nothing became of one of an execution yet
+        if known.hook is None:  # a webhook of an execution, without events of its own
             execution = await self._store.load(f"execution/{known.execution}")
             assert execution is not None
             as_of = {"version": 0, "position": execution.position}
@@ -107,7 +107,7 @@ class LogWebhookHandlers:
         return responses.read(request, {**document, **shown}, tag, known.hook.position)
 
     async def list(self, request: Request) -> ASGIApp:
-        """A page of them, by id, each with its health."""
+        """Answer a page of webhooks, in the order of their ids, each with its health."""
         limit = request.integer("limit", 1, 500) or 50
         async with self._store.reader() as connection:
             after = request.parameter("cursor") or ""
@@ -131,7 +131,7 @@ def _maker(caller: Caller) -> str | None:
 
 
 def _check(command: CreateWebhook | UpdateWebhook) -> None:
-    """Raises Invalid where no event has one of the names, or the filter is none."""
+    """Raises Invalid where a name is of no event, or the filter is not valid."""
     try:
         require_known(command.events or (), TYPES)
     except ValueError as error:
@@ -141,7 +141,7 @@ def _check(command: CreateWebhook | UpdateWebhook) -> None:
 
 
 def routes(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
-    """The rows of webhooks of the whole log."""
+    """The operations of webhooks of the whole log."""
     return (*_collection(handlers), *_single(handlers))
 
 
@@ -152,7 +152,7 @@ def _collection(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
             "GET",
             "/webhooks",
             Right.MANAGE_WEBHOOKS,
-            "The webhooks of the whole log, and how their calls stand",
+            "The webhooks of the whole log, with their health",
             handlers.list,
             answer=schemas.page_of(WEBHOOK),
             parameters=(LIMIT, CURSOR),
@@ -162,7 +162,7 @@ def _collection(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
             "POST",
             "/webhooks",
             Right.MANAGE_WEBHOOKS,
-            "Call a URL with all events that its maker may see; its secret is shown this once",
+            "Create a webhook for all events that its maker may see; its secret is shown this once",
             handlers.create,
             body=CreateWebhook,
             answer=WEBHOOK,
@@ -181,7 +181,7 @@ def _single(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
             "GET",
             path,
             Right.MANAGE_WEBHOOKS,
-            "One webhook, and how its calls stand",
+            "One webhook, with its health",
             handlers.read,
             answer=WEBHOOK,
             problems=("not-found",),
@@ -206,7 +206,7 @@ def _single(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
             "DELETE",
             path,
             Right.MANAGE_WEBHOOKS,
-            "Call a webhook of the whole log no more",
+            "Remove a webhook of the whole log",
             handlers.remove,
             answer=WEBHOOK,
             problems=("not-found", "illegal-transition"),

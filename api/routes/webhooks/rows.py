@@ -1,4 +1,4 @@
-"""The routes of webhooks, with their handlers."""
+"""Makes the operations of webhooks, with their handlers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def routes(
     new_id: NewId,
     clock: Callable[[], datetime],
 ) -> tuple[Operation, ...]:
-    """Those of executions, those of the whole log, and what can be done to either."""
+    """The operations of webhooks of executions and of the whole log, and of actions on both."""
     known = Webhooks(store, consistency, visibility)
     return (
         *of_execution.routes(of_execution.WebhookHandlers(reader, store)),

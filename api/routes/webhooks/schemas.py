@@ -1,4 +1,4 @@
-"""What is shown of webhooks, and what is asked of them, as JSON schemas and models."""
+"""The JSON schemas of webhooks and their deliveries, and the models of actions on them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LAST: dict[str, Any] = {
 }
 HEALTH: dict[str, Any] = {
     "type": "object",
-    "description": "How the calls stand; `last…` is of the last one, its latency in milliseconds; "
-    "`behind` is how many events of the past are still to be looked through",
+    "description": "The state of the calls; `last…` is of the last call, its latency in milliseconds; "
+    "`behind` is the number of past events that are still to be checked",
     "required": ["state", "waiting", "givenUp", "attempts"],
     "properties": {
         "state": {"enum": list(STATES)},
@@ -56,7 +56,7 @@ OF_EXECUTION: dict[str, Any] = {
 }
 WEBHOOK: dict[str, Any] = {
     "type": "object",
-    "description": "A webhook of the whole log; of one of an `execution`, what became of it",
+    "description": "A webhook of the whole log; for one of an `execution`, only its state",
     "required": ["$type", "$id", "status", "version", "position"],
     "properties": {
         "$type": {"const": "Webhook"},
@@ -67,7 +67,7 @@ WEBHOOK: dict[str, Any] = {
         "createdBy": TEXT,
         "scope": {
             "type": "object",
-            "description": "What its maker could see when it was made; absent: everything",
+            "description": "The events that its maker could see when the webhook was made; absent: all",
         },
         "status": {"enum": ["active", "disabled", "removed"]},
         "disabledBecause": {"enum": ["gone", "failing", "asked"]},
@@ -109,7 +109,7 @@ TESTED: dict[str, Any] = {
 }
 REDELIVERED: dict[str, Any] = {
     "type": "object",
-    "description": "How many events are sent again, 10 000 at most at once",
+    "description": "The number of events that are sent again, at most 10 000 at once",
     "required": ["redelivered"],
     "properties": {"redelivered": COUNT},
     "additionalProperties": False,

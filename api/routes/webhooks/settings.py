@@ -1,4 +1,4 @@
-"""The settings in a body that changes a webhook, which may be a document that was read and is sent back."""
+"""Finds the settings in a body that changes a webhook, which may be a document that was read before."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from projections.representations.catalog import hook_document
 from projections.representations.client_json import plain_json
 
 SHOWN = frozenset(WEBHOOK["properties"]) - UpdateWebhook.model_fields.keys()
-"""What a document has besides settings: the server owns it."""
+"""The read-only members of a document."""
 
 
 def is_document(given: dict[str, Any]) -> bool:
-    """Whether a body has members that only a document has which was read."""
+    """Whether a body has read-only members, so that it was probably read before."""
     return not SHOWN.isdisjoint(given)
 
 
 def changes_of(given: dict[str, Any], versioned: Versioned[Hook]) -> dict[str, Any]:
-    """The settings of a document that are not as they are shown.
+    """The settings in a document that differ from the shown ones.
 
     Raises:
-        ReadOnly: members that the server owns are not as they are shown.
+        ReadOnly: a read-only member differs.
     """
     shown: dict[str, Any] = orjson.loads(plain_json(hook_document(versioned)))
     changed = {
