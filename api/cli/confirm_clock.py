@@ -1,4 +1,4 @@
-"""`executions confirm-clock`: the server's clock is right, although it has leapt ahead."""
+"""`executions confirm-clock`: confirms the server's clock after a leap ahead."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from api.cli.options import At, at_service
 @click.command("confirm-clock")
 @at_service
 def confirm_clock_command(at: At) -> None:
-    """Say that the server's clock is right, although it has leapt ahead.
+    """Confirm that the server's clock is right, although it has leapt ahead.
 
-    A server refuses commands while its clock is more than an hour ahead of the time that has passed, as
-    every event would be dated by it for ever. Each server of a log has a clock of its own.
+    A server refuses commands while its clock is more than an hour ahead of the elapsed time, as events would have the
+    wrong time for ever. Each server of a log has a clock of its own.
     """
     with open_client(at) as client:
         answer = send_request(client, "POST", "/clock/confirm")

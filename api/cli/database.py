@@ -1,4 +1,4 @@
-"""`executions database`: PostgreSQL's own programs, on the database of the log."""
+"""`executions database`: runs a program of PostgreSQL on the database of the log."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from domain.eventlog.sessions import variables
 
 
 def run_on_database(settings: Settings, program: str, arguments: Sequence[str]) -> None:
-    """Run it, and end with its exit code. An embedded database that does not run, runs meanwhile."""
+    """Run a program, and exit with its exit code. An embedded database that is not running is started meanwhile."""
     configure_logging(settings.log_level)
     folder = programs_of_the_wheel()
     if program not in {file.name for file in folder.iterdir()}:
         raise SetupError(f"there is no program {program}; there are psql, pg_dump, pg_restore …")
     with database(settings, DataDir(settings.data_dir)) as known:
         words = variables(known.owner, settings.schema)
-        # Ctrl-C is the program's: psql ends a query by it, and goes on.
+        # Ctrl-C is left to the program: psql cancels a query by it, and continues.
         signal.signal(signal.SIGINT, lambda *_: None)
         code = subprocess.call(
             [folder / program, *arguments], env={**environment_of_children(), **words}

@@ -1,4 +1,4 @@
-"""`executions doctor`: one page on what is slow, large, late or damaged, and what to do."""
+"""`executions doctor`: prints what is slow, large, late or damaged, and what to do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLORS = {"damaged": "red", "late": "yellow", "large": "cyan", "slow": "magenta"
 
 
 def diagnose(data_dir: Path | None, *, as_json: bool) -> None:
-    """Print what was measured and what it means; exit with 1 where something was found."""
+    """Print measurements and findings; exit with 1 where something was found."""
     found: list[Finding] = []
 
     async def work(_: str, __: str, store: Store) -> None:
@@ -64,7 +64,7 @@ async def _measure(store: Store, data_dir: Path | None) -> Measurements:
 
 
 def _free(data_dir: Path | None) -> int | None:
-    """Bytes that are free where the embedded database lies; None where it is elsewhere."""
+    """The free bytes on the disk of the embedded database; None where the database is external."""
     settings = read(data_dir=data_dir)
     if settings.database_url is not None:
         return None
@@ -129,9 +129,11 @@ def _tables(measured: Measurements) -> Table:
     )
     for column in table.columns[1:]:
         column.justify = "right"
-    for one in measured.tables[:LARGEST_SHOWN]:
-        sizes = (_size(one.rows_bytes), _size(one.index_bytes))
-        table.add_row(one.name, f"{one.rows}", f"{one.dead}", *sizes)
+    for measured_table in measured.tables[:LARGEST_SHOWN]:
+        sizes = (_size(measured_table.rows_bytes), _size(measured_table.index_bytes))
+        table.add_row(
+            measured_table.name, f"{measured_table.rows}", f"{measured_table.dead}", *sizes
+        )
     return table
 
 

@@ -1,4 +1,4 @@
-"""A group of commands that are imported when they are asked for."""
+"""A group of commands that are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group some of whose commands are elsewhere: each is named by its module and its name there. So a command does
-    not wait for what only others import.
+    """A group in which some commands are given by module and name (`elsewhere`), so that a command does not import what
+    only others need.
     """
 
     def __init__(self, *given: Any, elsewhere: Mapping[str, str], **named: Any) -> None:
@@ -19,11 +19,11 @@ class LazyGroup(click.Group):
         self._elsewhere = elsewhere
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, in order."""
+        """The sorted names of all commands."""
         return sorted((*self.commands, *self._elsewhere))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command by its name, imported by now; None where there is none."""
+        """Import and return the command with a name; None where there is none."""
         if cmd_name in self._elsewhere:
             module, _, name = self._elsewhere[cmd_name].partition(":")
             command: click.Command = getattr(import_module(module), name)

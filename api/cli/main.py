@@ -1,4 +1,4 @@
-"""`executions`: run the service, fill it, look after it."""
+"""`executions`: the command line to run, fill and maintain the service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ELSEWHERE = {
     "timers": "api.cli.engine.commands:timers_command",
     "webhooks": "api.cli.engine.commands:webhooks_command",
 }
-"""Where the other commands are, each of which imports what it needs."""
+"""The module and name of each command that is imported when it is needed."""
 
 
 @click.group(
@@ -44,7 +44,7 @@ def main(context: click.Context) -> None:
     Start with `executions serve`: it needs nothing but a folder. Without EXECUTIONS_DATABASE_URL
     it runs a PostgreSQL of its own there.
     """
-    if context.invoked_subcommand != "serve":  # which says it in its log, as all else
+    if context.invoked_subcommand != "serve":  # which logs it
         for variable, near in unknown().items():
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
             click.echo(f"Warning: {variable} is no setting{meant}", err=True)
@@ -54,13 +54,17 @@ def main(context: click.Context) -> None:
 @click.option("--host", help="Address to listen on (EXECUTIONS_HOST; 127.0.0.1).")
 @click.option("--port", type=int, help="Port to listen on, 0 for any (EXECUTIONS_PORT; 8000).")
 @DATA_DIR
-@click.option("--no-work", is_flag=True, help="Leave the views to other processes.")
+@click.option(
+    "--no-work",
+    is_flag=True,
+    help="Start no work process: another server or `executions work` does the work.",
+)
 @click.option(
     "--from-nats",
     is_flag=False,
     flag_value="",
     metavar="[URL]",
-    help="Only send streams, of what a relay puts into NATS (EXECUTIONS_NATS_URL).",
+    help="Only send streams, of events that a relay publishes to NATS (EXECUTIONS_NATS_URL).",
 )
 def serve(
     host: str | None,
@@ -72,36 +76,36 @@ def serve(
 ) -> None:
     """Run the service until Ctrl-C.
 
-    At the first start it makes its keys and an admin token in the data directory, readable by its
-    user alone, and prints where. Requests carry the token as `Authorization: Bearer <token>`.
+    At the first start it makes its keys and an admin token in the data directory, readable only by
+    its user, and prints the file of the token. Requests carry the token as `Authorization: Bearer <token>`.
 
-    Beside the server a process of its own follows the log for lists, figures and log lines. With
-    --no-work there is none: another server does that, or `executions work`.
+    Beside the server a work process updates lists, figures and log lines, and does the background
+    work. With --no-work there is none: another server does that, or `executions work`.
 
     With --from-nats it is an edge: it needs no database, and sends the streams of the server at
-    EXECUTIONS_SERVER_URL, which judges each request; see `executions relay`.
+    EXECUTIONS_SERVER_URL, which authorizes each request; see `executions relay`.
     """
     chosen = partial(read, host=host, port=port, data_dir=data_dir)
     if from_nats is not None:
         from api.cli.relay.edge import serve_edge
 
-        _carefully(lambda: serve_edge(chosen(), from_nats))
+        _run_reporting_errors(lambda: serve_edge(chosen(), from_nats))
         return
     from api.service import serve as run
 
-    _carefully(lambda: run(chosen(), work=not no_work))
+    _run_reporting_errors(lambda: run(chosen(), work=not no_work))
 
 
 @main.command()
 @DATA_DIR
 def work(data_dir: Path | None) -> None:
-    """Do what happens by itself, until Ctrl-C; answer no requests.
+    """Do the background work of a log, until Ctrl-C; answer no requests.
 
-    It follows the log for lists, figures and log lines; fires timers (retries, timeouts, a checkpoint every
-    15 minutes); takes lost leases back; calls webhooks; goes on with jobs; and archives old log lines.
+    It updates lists, figures and log lines; fires timers (retries, timeouts, a checkpoint every 15 minutes); ends
+    lost leases; calls webhooks; executes jobs; and archives old log lines.
 
-    `executions serve` starts a process that does this; it is for servers that run with --no-work.
-    Several may run: each view is followed by one of them, and by another when that ends.
+    `executions serve` starts a process that does this; this command is for servers with --no-work.
+    Several may run: each view is updated by one of them, and by another one when that ends.
     """
     from api.cli.work import work as run
 
@@ -118,7 +122,7 @@ def token(data_dir: Path | None) -> None:
         chosen = read(data_dir=data_dir)
         click.echo(chosen.admin_token or DataDir(chosen.data_dir).admin_token())
 
-    _carefully(show)
+    _run_reporting_errors(show)
 
 
 @main.command(context_settings={"allow_interspersed_args": False})
@@ -126,25 +130,24 @@ def token(data_dir: Path | None) -> None:
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def database(data_dir: Path | None, program: str, arguments: tuple[str, ...]) -> None:
-    """Run PROGRAM, one of PostgreSQL's own, on the database of the log.
+    """Run PROGRAM, one of PostgreSQL's programs, on the database of the log.
 
-    PROGRAM is psql, pg_dump, pg_restore and so on; they come along with the embedded PostgreSQL. What
-    follows it are its own ARGUMENTS: `executions database pg_dump --format=custom --file=log.dump`.
-    The server may run meanwhile, or not.
+    PROGRAM is psql, pg_dump, pg_restore and so on, of the embedded PostgreSQL. ARGUMENTS are passed on:
+    `executions database pg_dump --format=custom --file=log.dump`. The server may run meanwhile, or not.
     """
     from api.cli.database import run_on_database
 
-    _carefully(lambda: run_on_database(read(data_dir=data_dir), program, arguments))
+    _run_reporting_errors(lambda: run_on_database(read(data_dir=data_dir), program, arguments))
 
 
 @main.command()
 @DATA_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def projections(data_dir: Path | None, *, as_json: bool) -> None:
-    """Show how far each view is, and how many events it could not apply.
+    """Show the position of each view, and the number of events that it could not apply.
 
-    An event that a view cannot apply is parked: the view goes on without it. Once the cause is
-    mended, `executions rebuild VIEW` applies it.
+    An event that a view cannot apply is parked: the view continues without it. Once the cause is
+    fixed, `executions rebuild VIEW` applies it.
     """
     from api.cli.projections import show_projections
 
@@ -156,14 +159,14 @@ def projections(data_dir: Path | None, *, as_json: bool) -> None:
 @DATA_DIR
 @PROCESSES
 def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
-    """Make the tables of VIEW anew from the log, while the old ones serve.
+    """Rebuild the tables of VIEW from the log, while the old ones are used.
 
     VIEW is executions, analytics, catalog, logs, timers, deliveries or claims; or snapshots, from which
     states are loaded faster.
 
-    The new tables take over in one step. It may be interrupted; nothing is lost, and the next run
-    begins again. A long log is shared out among several processes, which leave the processors to
-    the server where it needs them.
+    The new tables replace the old ones atomically. A rebuild may be interrupted; nothing is lost, and
+    the next run begins again. A long log is divided among several processes, whose priority is lower
+    than that of the server.
     """
     from api.cli.projections import rebuild_projection
 
@@ -173,12 +176,14 @@ def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
 @main.command()
 @DATA_DIR
 @click.option("--events", is_flag=True, help="Move events instead, in ranges of 65 536.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go, and what a hold keeps.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only print what would be moved, and what a hold keeps."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def archive(data_dir: Path | None, *, events: bool, dry_run: bool, as_json: bool) -> None:
     """Move the log lines of past days into the archive, now; or, with --events, old events.
 
-    A day is past after EXECUTIONS_LOG_DAYS days. Its lines go to EXECUTIONS_ARCHIVE_URL, are read back
+    A day is past after EXECUTIONS_LOG_DAYS days. Its lines are written to EXECUTIONS_ARCHIVE_URL, are read back
     and compared, and only then leave the database. A legal hold keeps a day that has lines of an execution
     on hold. The work process does the same every hour.
 
@@ -196,13 +201,13 @@ def archive(data_dir: Path | None, *, events: bool, dry_run: bool, as_json: bool
 @PROCESSES
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(data_dir: Path | None, processes: int | None, *, as_json: bool) -> None:
-    """Check that all that is stored fits together: the log, its keys, its snapshots, every view, the archive.
+    """Check that all stored data are consistent: the log, its keys, its snapshots, every view, the archive.
 
-    Positions and versions have no holes, all that is sealed opens, and every column of every view is
-    what the events say, as far as the view goes; archive files have the digests that the log says, and
-    those that cannot be reached are counted. Exits with 1 and names each fault. The server may go on
-    meanwhile; the database needs room for the views once more. The data directory must hold the master
-    key of the log: what it sealed could not be read without.
+    Positions and versions have no holes, all sealed fields can be decrypted, and every column of every view is as
+    the events say, up to the position of the view; archive files have the digests in the log, and unreachable
+    files are counted. Exits with 1 and names each fault. The server may run meanwhile; the database needs room
+    for a second copy of the views. The data directory must have the master key of the log, without which sealed
+    fields cannot be read.
     """
     from api.cli.verify import verify_all
 
@@ -213,10 +218,10 @@ def verify(data_dir: Path | None, processes: int | None, *, as_json: bool) -> No
 @DATA_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
 def doctor(data_dir: Path | None, *, as_json: bool) -> None:
-    """Say on one page what is slow, large, late or damaged, and what to do about it.
+    """Print on one page what is slow, large, late or damaged, and what to do about it.
 
     It measures tables, projections and PostgreSQL in well under a second, and changes nothing. The server
-    may go on meanwhile. Exits with 1 where it finds something. `executions verify` looks deeper: it
+    may run meanwhile. Exits with 1 where it finds something. `executions verify` is more thorough: it
     compares every row with its events.
     """
     from api.cli.doctor import diagnose
@@ -227,10 +232,10 @@ def doctor(data_dir: Path | None, *, as_json: bool) -> None:
 @main.command()
 @DATA_DIR
 def restored(data_dir: Path | None) -> None:
-    """Say that the log was restored from a backup: it gets a new id.
+    """Give a log that was restored from a backup a new id.
 
-    To be run after each restore, while no server runs. What was recorded after the backup is not in
-    this log, and other events will have its positions: consumers that name the log of their cursor are
+    Run this after each restore, while no server is running. Events that were recorded after the backup are not in
+    this log, and other events will have their positions: consumers that name the log of their cursor are
     refused, and begin again.
     """
     from api.cli.restored import give_new_id
@@ -238,8 +243,8 @@ def restored(data_dir: Path | None) -> None:
     give_new_id(data_dir)
 
 
-def _carefully(run: Callable[[], object]) -> None:
-    """What cannot start says why in one line, without a traceback."""
+def _run_reporting_errors(run: Callable[[], object]) -> None:
+    """Run a command; a SetupError becomes a message of one line, without a traceback."""
     try:
         run()
     except SetupError as error:

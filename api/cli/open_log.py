@@ -1,4 +1,4 @@
-"""The log that a command is for, opened; whether its server runs or not."""
+"""Opens the log of the settings for a command, whether its server is running or not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Check = Callable[[str, Settings, DataDir], None]
 
 
 def run_on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: None) -> None:
-    """Do some work on the log of the settings, whether its server runs or not; never make one."""
+    """Run `work` on the log of the settings, whether its server is running or not. A missing log is not made."""
     with log_of(data_dir, check) as (known, schema):
         store = Store(known.owner, schema, registry.codec(), Keyring(NO_KEY))
         asyncio.run(run_opened(store, work(known.owner, schema, store)))
@@ -36,7 +36,7 @@ def run_on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, _
 def log_of(
     data_dir: Path | None, check: Check = lambda _, __, ___: None, *, begin_again: bool = False
 ) -> Iterator[tuple[Database, str]]:
-    """The database of the log, and its schema."""
+    """The database of the log of the settings, and its schema, while the block runs."""
     try:
         settings = read(data_dir=data_dir)
         configure_logging(settings.log_level)
@@ -67,7 +67,7 @@ def _require_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
 
 
 async def run_opened(store: Store, work: Awaitable[None]) -> None:
-    """Do some work while a store is open."""
+    """Await `work` while a store is open."""
     await store.open()
     try:
         async with available():

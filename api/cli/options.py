@@ -1,4 +1,4 @@
-"""The options by which a command finds the service, or its log."""
+"""The options of commands that name the service, or the data directory of a log."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Command = Callable[..., Any]
 
 URL = "The service; by default the local server of --data-dir, else http://127.0.0.1:8000."
 TOKEN = "Bearer token; by default that of the local server."  # noqa: S105  (a help text)
-LOCAL = "Of the local server, for its address and its token."
-PURPOSE = "What it is read for: it is noted with each read, and auditors have to say it."
+LOCAL = "The data directory of the local server, for its address and its token."
+PURPOSE = "The purpose of the read, which is recorded with each read and required of auditors."
 DATA_DIR = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where keys, tokens and the embedded database are kept (EXECUTIONS_DATA_DIR).",
+    help="The folder of keys, tokens and the embedded database (EXECUTIONS_DATA_DIR).",
 )
-"""For commands that work on the log itself."""
+"""The option of commands that work on the log itself."""
 PROCESSES = click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    help="How many work at it; else one for each processor, at most 4.",
+    help="The number of processes; by default one for each processor, at most 4.",
 )
-"""For commands that read all of it."""
+"""The option of commands that read the whole log."""
 OPTIONS = (
     click.option("--url", envvar="EXECUTIONS_URL", show_envvar=True, help=URL),
     click.option("--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help=TOKEN),
@@ -44,7 +44,7 @@ OPTIONS = (
 
 
 class At(NamedTuple):
-    """The service that a command is for, as its options say, and what it reads there for."""
+    """The service that the options of a command name, and the purpose of its reads."""
 
     url: str | None
     token: str | None
@@ -52,14 +52,14 @@ class At(NamedTuple):
     purpose: str | None = None
 
     def client(self, **options: Any) -> Client:
-        """A client of it. Raises SetupError where the options name none."""
+        """Make a client of the service. Raises SetupError where the options name none."""
         from api.client.connection import connect
 
         return connect(*self[:3], purpose=self.purpose, **options)
 
 
 def at_service(command: Command) -> Command:
-    """A command with `--url`, `--token` and `--data-dir`, which it is given as `at`."""
+    """Add `--url`, `--token` and `--data-dir` to a command, which gets them as `at`."""
 
     @wraps(command)
     def wrapper(
@@ -78,5 +78,5 @@ def at_service(command: Command) -> Command:
 
 
 def reading_at_service(command: Command) -> Command:
-    """The same with `--purpose`, for what reads executions."""
+    """Add `--url`, `--token`, `--data-dir` and `--purpose` to a command that reads executions, which gets them as `at`."""
     return click.option("--purpose", help=PURPOSE)(at_service(command))

@@ -1,4 +1,4 @@
-"""Progress on a terminal; nothing elsewhere."""
+"""Shows progress on a terminal, and nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Reached = Callable[[int, int], None]
 
 @contextmanager
 def progress(what: str) -> Iterator[Reached]:
-    """A bar with rate and remaining time. It is called with how far the work is, and how far it goes."""
+    """Show a progress bar while the block runs. The yielded function is called with the done and the total work."""
     if not sys.stderr.isatty():
         yield lambda _, __: None
         return

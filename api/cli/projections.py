@@ -1,4 +1,4 @@
-"""`executions projections` and `rebuild`: looking after what is made of the log."""
+"""`executions projections` and `rebuild`: show and rebuild the views of the log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from projections.registry import all_projections
 
 SNAPSHOTS = "snapshots"
 MOST_PROCESSES = 4
-"""Unless more are asked for: PostgreSQL needs processors, too."""
+"""Processes by default, at most, as PostgreSQL needs processors, too."""
 
 
 def show_projections(data_dir: Path | None, *, as_json: bool) -> None:
@@ -51,7 +51,7 @@ def _table(rows: list[ViewProgress], head: int) -> Table:
 
 
 def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) -> None:
-    """Make a view's tables anew, while the old ones serve; or the snapshots, which are no view."""
+    """Rebuild the tables of a view, while the old ones are used; or the snapshots, which are no view."""
     if name == SNAPSHOTS:
         run_on_log(data_dir, _snapshots)
         return
@@ -62,8 +62,10 @@ def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) 
 
     async def work(conninfo: str, schema: str, store: Store) -> None:
         with progress(f"Rebuilding {name}") as reached:
-            view, many = views[name], workers(processes)
-            done = await rebuild(conninfo, schema, view, store, reached, processes=many)
+            view, processes_to_start = views[name], workers(processes)
+            done = await rebuild(
+                conninfo, schema, view, store, reached, processes=processes_to_start
+            )
         click.echo(f"{name} is new, up to position {done.position}; {done.parked} events parked")
 
     try:
@@ -73,7 +75,7 @@ def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) 
 
 
 def workers(number: int | None) -> Processes:
-    """So many processes that build views; one for each processor where no number is given."""
+    """The processes that rebuild views: `number`, by default one for each processor, at most `MOST_PROCESSES`."""
     number = number or min(_processors(), MOST_PROCESSES)
     return Processes(number, rebuild_worker.COMMAND, environment_of_children())
 
@@ -88,7 +90,7 @@ async def _snapshots(conninfo: str, schema: str, store: Store) -> None:
 
 
 def _processors() -> int:
-    """How many this process may use; elsewhere than on Linux, how many there are."""
+    """The number of processors that this process may use; on other systems than Linux, of all processors."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

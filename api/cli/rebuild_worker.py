@@ -1,4 +1,4 @@
-"""One process of several that build views: it applies the share that it reads from its standard input."""
+"""One of several processes that rebuild views: applies the share of the log that standard input names."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from projections.registry import all_projections
 
 COMMAND = (sys.executable, "-P", "-m", "api.cli.rebuild_worker")
 POLITE = 5
-"""Added to the niceness: who serves goes first."""
+"""Added to the niceness, so that the server has priority."""
 
 
 def main() -> None:
-    """Apply the share."""
+    """Apply the share of the log on standard input."""
     os.nice(POLITE)
     configure_logging("warning")
     share = Share.parse(task_of_starter())
     try:
         asyncio.run(_apply(share))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is one line for the operator
+    except Exception as error:  # noqa: BLE001 - every error becomes one line for the operator
         sys.exit(f"{type(error).__name__}: {error}")
 
 

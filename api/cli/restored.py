@@ -1,4 +1,4 @@
-"""`executions restored`: a log that comes from a backup gets an id of its own."""
+"""`executions restored`: gives a restored log a new id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain.eventlog.setup.log_id import is_served, renew_log_id
 
 
 def give_new_id(data_dir: Path | None) -> None:
-    """Give the log a new id, so that consumers of the old one notice that theirs is another."""
+    """Give the log a new id, so that consumers of the former log notice that it is another one."""
     with log_of(data_dir) as (known, schema):
         if is_served(known.owner, schema):
             raise SetupError("a server runs on this log: stop it first")

@@ -1,4 +1,4 @@
-"""Tables that commands print: ids in them stay whole, as they are copied into the next command."""
+"""Prints tables. Ids in them stay whole, as they are copied into further commands."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from rich.console import Console
 from rich.table import Column, Table
 
 WIDEST = 10_000
-"""Characters of a line that no terminal shows; a table is only as wide as what is in it."""
+"""Characters of a line outside of a terminal; a table is only as wide as its content."""
 
 
 def whole_column(header: str) -> Column:
-    """A column of ids or words: others give way to it, and what a terminal has no room for goes on in the
-    next line.
+    """A column of ids or words, which is not narrowed for other columns; text that is too long for the terminal is
+    continued in the next line.
     """
     return Column(header, no_wrap=True, overflow="fold")
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; elsewhere, as in a pipe, nothing in it is cut. One without rows says nothing."""
+    """Print a table as wide as the terminal; elsewhere, as in a pipe, nothing is cut. A table without rows is not printed."""
     if not table.row_count:
         return
     console = plain_console()

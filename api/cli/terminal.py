@@ -1,4 +1,4 @@
-"""Events, log lines and JSON as a terminal shows them: nothing in them steers it."""
+"""Formats events, log lines and JSON for a terminal, without control characters."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ COLOURS = {
 }
 LEVELS = {"debug": "dim", "info": "default", "warn": "yellow", "error": "red"}
 LONGEST = 160
+"""Characters of JSON that a line shows."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What a terminal would obey: the writer of a message must not steer the reader's."""
+"""Control characters, by which the writer of a message could control the terminal of the reader."""
 
 
 def plain(text: str) -> str:
-    """A text that only stands there, whatever is in it."""
+    """Replace the control characters in a text."""
     return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def print_json(data: str) -> None:
-    """A line of JSON, in which nothing steers the terminal."""
+    """Print a line of JSON, with control characters escaped."""
     click.echo(CONTROL.sub(_escape, data))
 
 
 def event_text(event: Any) -> Text:
-    """An event in one line."""
+    """Format an event in one line."""
     return _text(
         (event["time"][11:23], "dim"),
         (f" {event['position']:>8} ", "dim"),
@@ -48,7 +49,7 @@ def event_text(event: Any) -> Text:
 
 
 def log_text(line: Any, *, execution: str | None = None) -> Text:
-    """A log line in one line, unless its message has more; with its execution where it is one of many."""
+    """Format a log line, with its `execution` where the lines are of several."""
     missing = next((name for name in ("erased", "unreadable") if line.get(name)), None)
     message = f"({missing})" if missing else line["message"]
     return _text(
@@ -66,7 +67,7 @@ def _text(*parts: tuple[str, str]) -> Text:
 
 
 def _escape(control: re.Match[str]) -> str:
-    """As JSON may also write it."""
+    """Escape a control character for JSON."""
     return f"\\u{ord(control[0]):04x}"
 
 

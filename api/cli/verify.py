@@ -1,4 +1,4 @@
-"""`executions verify`: holds all that is stored against itself, and names what does not fit."""
+"""`executions verify`: checks that all stored data are consistent, and names each fault."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from projections.log_lines.archive.verify import check_archive
 from projections.registry import all_projections
 
 MOST_NAMED = 1_000
-"""Faults that the JSON names; it counts them all."""
+"""Faults that the JSON names; it counts all."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What was compared, and what was found."""
+    """The counts of checked data, and the faults."""
 
     as_json: bool
     verification: LogVerification = field(default_factory=LogVerification)
@@ -53,7 +53,7 @@ class Report:
     count: int = 0
 
     def add(self, fault: Fault) -> None:
-        """One more fault: printed at once, or kept for the JSON."""
+        """Add a fault: print it at once, or collect it for the JSON."""
         self.count += 1
         if not self.as_json:
             click.echo(str(fault))
@@ -78,7 +78,7 @@ class Report:
         }
 
     def say(self) -> None:
-        """The report in words."""
+        """Print the report as text."""
         click.echo(
             f"Checked {self.verification.events} events, {self.keys} data keys, {self.snapshots} snapshots, "
             f"{self.log_lines} log lines."
@@ -95,8 +95,8 @@ class Report:
 def verify_all(data_dir: Path | None, processes: int | None, *, as_json: bool) -> None:
     """Check the log, the keys, the snapshots, every view and the archive; exit with 1 where something is wrong.
 
-    The master key has to be there, and has to be the right one: verifying is to show that all
-    can be read. Of a log in which nothing was ever sealed there may be none.
+    The right master key has to be there, as verifying shows that everything can be read. A log without any sealed field
+    may have none.
     """
     report = Report(as_json)
     keys: list[bytes] = []
@@ -173,7 +173,7 @@ async def _check_archive(store: Store, files: ArchiveFiles, report: Report) -> N
 
 
 async def _check_unless_damaged(conninfo: str, store: Store, work: Work, report: Report) -> None:
-    """Where a file of events is missing or damaged, nothing can be compared with them."""
+    """Check everything that is compared with events, unless a file of archived events is missing or damaged."""
     try:
         await _check(conninfo, store, work, report)
     except Damaged as error:

@@ -1,4 +1,4 @@
-"""`executions work`: the work that no request waits for, in a process of its own."""
+"""`executions work`: does the background work of a log in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.work_task import task_of, work_until_stopped
 
 
 def work(data_dir: Path | None) -> None:
-    """Do the work that no request waits for, until a signal ends it."""
+    """Do the background work until a signal."""
     with log_of(data_dir, require_key_of_log, begin_again=True) as (known, _):
         settings = settle_name(read(data_dir=data_dir), known.serving)
         keys = keys_of_log(known.serving, settings, DataDir(settings.data_dir))

@@ -1,4 +1,4 @@
-"""`executions audit bundle`: the history of an execution as a zip that proves itself."""
+"""`executions audit bundle`: the history of an execution as a zip file with its proofs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from api.cli.options import At
 
 WAIT = {"Prefer": "wait=30"}
 LONGEST = 120.0
-"""Seconds that making it may take."""
+"""Seconds for the service to make the bundle."""
 
 
 def write_bundle(at: At, execution: str, output: Path) -> None:
-    """Ask the service for the bundle, and write it whole or not at all."""
+    """Get the bundle from the service, and write it atomically."""
     from service_executions.requests import Request, segment
 
     with open_client(at) as client:

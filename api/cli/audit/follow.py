@@ -1,4 +1,4 @@
-"""`executions audit follow`: another service's signed heads, each of which must follow on the one before."""
+"""`executions audit follow`: stores another service's signed heads, and checks that each extends the one before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class NotAsked(click.ClickException):
-    """The service could not be asked; another time it may be."""
+    """The service does not answer; a later attempt may succeed."""
 
     exit_code = 75
 
@@ -33,7 +33,7 @@ class NotAsked(click.ClickException):
 def follow_heads(
     url: str, into: Path, token: str | None, key: str | None, every: float | None
 ) -> None:
-    """Look once, or every so many seconds, until the service contradicts itself."""
+    """Check the head once, or every `every` seconds, until the service contradicts itself."""
     from api.client.connection import reason
     from service_executions import ExecutionsError
 
@@ -41,7 +41,7 @@ def follow_heads(
     with open_client(At(url, token, None)) as client:
         while True:
             try:
-                _look(client, folder)
+                _check_head(client, folder)
             except (ExecutionsError, KeyError, TypeError, ValueError) as error:
                 why = plain(
                     reason(error, client)
@@ -56,8 +56,8 @@ def follow_heads(
             time.sleep(every)
 
 
-def _look(client: Client, folder: HeadFolder) -> None:
-    """Ask for the head, and keep it where it follows on the newest one that is kept."""
+def _check_head(client: Client, folder: HeadFolder) -> None:
+    """Get the head, check that it extends the newest stored one, and store it."""
     shown = send_request(client, "GET", "/audit/tree-head")
     note, shown_key, size = str(shown["note"]), str(shown["publicKey"]), int(shown["treeSize"])
     kept = folder.newest()

@@ -14,19 +14,18 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.group("audit")
 def audit_group() -> None:
-    """Prove that the log is what it was, or check it."""
+    """Prove or check that the log is unchanged."""
 
 
 @audit_group.command()
 @click.argument("execution")
-@click.option("--output", "-o", type=FILE, required=True, help="The zip to write.")
+@click.option("--output", "-o", type=FILE, required=True, help="The zip file to write.")
 @reading_at_service
 def bundle(at: At, execution: str, output: Path) -> None:
-    """Write the history of EXECUTION as a zip that proves itself.
+    """Write the history of EXECUTION as a zip file with its proofs.
 
-    It has all its events, the proof that each is in the log, the signed head of the log, a report to read or
-    print, and `verify.py`, which needs nothing but Python. The content in it is open: keep it as you would
-    keep the execution.
+    It has all events, the proof that each is in the log, the signed head of the log, a report to read or print, and
+    `verify.py`, which needs only Python. Content in it is decrypted: protect it as you protect the execution.
     """
     from api.cli.audit.bundle import write_bundle
 
@@ -42,7 +41,11 @@ def bundle(at: At, execution: str, output: Path) -> None:
     multiple=True,
     help="Signed heads that you or a witness have kept (GET /audit/tree-head as text/plain).",
 )
-@click.option("--state", type=FILE, help="Where to keep how far it is; the same file goes on.")
+@click.option(
+    "--state",
+    type=FILE,
+    help="The file for the progress of the check; with the same file a check continues.",
+)
 @click.option(
     "--tsa-certificate",
     "certificate",
@@ -55,12 +58,12 @@ def verify(
     state: Path | None,
     certificate: Path | None,
 ) -> None:
-    """Hold the whole log against its tree: every event, every tile, the root and the signed head.
+    """Compare the whole log with its tree: every event, every tile, the root and the signed head.
 
-    Exits with 1 and names the first position of each tile that does not fit. The server may go on meanwhile.
-    An owner of the database and the master key could make all of it again: only a head that was kept
-    elsewhere shows that, so name one with --head. With --state, a check that was interrupted goes on where it was;
-    what was checked before is not looked at again. Of a head with a time-stamp beside it (.tsr) that is checked, too.
+    Exits with 1 and names the first position of each tile that differs. The server may run meanwhile.
+    An owner of the database and the master key could make all of it again: only a head that was stored elsewhere
+    reveals that, so name one with --head. With --state, an interrupted check continues, and checked parts are not
+    checked again. A time-stamp beside a head (.tsr) is checked, too.
     """
     from api.cli.audit.verify import verify_tree
 
@@ -69,21 +72,21 @@ def verify(
 
 @audit_group.command()
 @click.argument("url")
-@click.option("--into", type=FOLDER, required=True, help="Where the heads are kept.")
+@click.option("--into", type=FOLDER, required=True, help="The folder of the heads.")
 @click.option(
     "--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help="Bearer token of that service."
 )
 @click.option("--key", help="The public key of that log; by default the first that is shown.")
 @click.option("--every", type=click.FloatRange(1), default=60, show_default=True, help="Seconds.")
-@click.option("--once", is_flag=True, help="Look once.")
+@click.option("--once", is_flag=True, help="Check the head once.")
 def follow(
     url: str, into: Path, token: str | None, key: str | None, every: float, *, once: bool
 ) -> None:
-    """Keep the signed heads of the service at URL, and hold it to them.
+    """Store the signed heads of the service at URL, and check that the log only grows.
 
-    Each head must be signed by the key that was pinned first, and follow on the one before it: the service has to
-    prove that it only appended. A head that does not is kept, too, and ends this with 1. With --once it ends with 75
-    where the service could not be asked.
+    Each head must be signed by the key that was pinned first, and extend the one before: the service has to prove that
+    it has only appended. A head that contradicts is stored, too, and ends this with 1. With --once it ends with 75
+    where the service does not answer.
     """
     from api.cli.audit.follow import follow_heads
 

@@ -1,4 +1,4 @@
-"""A folder with the public key of somebody else's log, pinned, and the signed heads that it has shown."""
+"""A folder with the pinned public key of another log, and the signed heads of that log."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ KEY, HEAD, CONTRADICTION = "key.txt", "head-{:015}.txt", "contradiction-{:015}-{
 
 
 class HeadFolder:
-    """Keeps what a log has shown; nothing in it is ever changed.
+    """Stores the key and the heads of a log; no file in it is ever changed.
 
     Raises:
-        ClickException: it cannot be made, read or written, or is of a log with another key; or that is no key.
+        ClickException: the folder cannot be made, read or written, or is of a log with another key; or the key is
+            malformed.
     """
 
     def __init__(self, path: Path, key: str | None) -> None:
@@ -35,14 +36,14 @@ class HeadFolder:
             self.pin(key)
 
     def pin(self, key: str) -> None:
-        """Believe this key from now on, and no other."""
+        """Store the key, if there is none yet; from now on no other key is accepted."""
         if self.key is None:
             self._write(KEY, f"{key}\n")
             self.key = key
             click.echo(f"Pinned the public key {key}")
 
     def newest(self) -> TreeCheckpoint | None:
-        """The largest head that is kept."""
+        """The largest stored head; None without one."""
         names = sorted(file.name for file in self._path.glob("head-*.txt"))
         if not names:
             return None
@@ -54,7 +55,7 @@ class HeadFolder:
             ) from None
 
     def keep(self, note: str, size: int) -> None:
-        """Keep a head that follows on those that are there."""
+        """Store a head that extends the stored ones."""
         self._write(HEAD.format(size), note)
 
     def keep_contradiction(self, note: str, size: int) -> Path:
@@ -69,7 +70,7 @@ class HeadFolder:
 
 
 def _require_key(key: str | None) -> None:
-    """What is pinned once is believed for good: a slip of the pen must not be."""
+    """Check the form of a key before it is pinned for good."""
     try:
         if key is not None:
             parse_key(key)

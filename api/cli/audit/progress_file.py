@@ -1,4 +1,4 @@
-"""How far a check of the whole log is, in a file: one that was interrupted goes on from there."""
+"""The file with the progress of a check of the whole log, from which an interrupted check continues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIND = "executions audit verify 1"
 
 @dataclass
 class CheckProgress:
-    """Of a check of a log: the head with which it began, the hashes of the full tiles that were checked, and the
+    """The progress of a check: the head with which it began, the hashes of the full tiles that were checked, and the
     faults that were found.
     """
 
@@ -28,16 +28,16 @@ class CheckProgress:
 
 
 class ProgressFile:
-    """Keeps a `CheckProgress`, whole or not at all."""
+    """Reads and writes a `CheckProgress`, atomically."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> CheckProgress | None:
-        """What is kept; None where there is no such file.
+        """Read the progress; None where there is no file.
 
         Raises:
-            ClickException: it is another kind of file.
+            ClickException: the file is of another kind, or cannot be read.
         """
         if not self._path.exists():
             return None
@@ -51,13 +51,13 @@ class ProgressFile:
             ]
             return CheckProgress(**kept)
         except (ValueError, KeyError, TypeError, AttributeError):
-            what = "is not the state of a check that was interrupted: name another file"
-            raise click.ClickException(f"{self._path} {what}") from None
+            reason = "is not the state of a check that was interrupted: name another file"
+            raise click.ClickException(f"{self._path} {reason}") from None
         except OSError as error:
             raise click.ClickException(f"{self._path} cannot be read: {error.strerror}") from None
 
     def write(self, progress: CheckProgress) -> None:
-        """Keep it.
+        """Write the progress.
 
         Raises:
             ClickException: the file cannot be written.
@@ -67,5 +67,5 @@ class ProgressFile:
         write_whole(self._path, json.dumps(kept).encode())
 
     def remove(self) -> None:
-        """The check is over."""
+        """Remove the file, as the check is complete."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The time-stamp (RFC 3161) that a witness has put on a kept head."""
+"""Checks the time-stamps (RFC 3161) of stored heads."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SUFFIX = ".tsr"
 
 
 def check_stamp(file: Path, certificate: Path | None) -> Fault | None:
-    """Print when a kept head was stamped, where there is a stamp beside it; what is wrong with that.
+    """Check the time-stamp beside a stored head, if there is one: print its time, or return what is wrong with it.
 
-    Who has stamped it is only known with the certificate of the authority's root.
+    The authority is only checked with the certificate of its root.
     """
     stamp = file.with_name(file.name + SUFFIX)
     if not stamp.exists():

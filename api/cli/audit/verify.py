@@ -1,4 +1,4 @@
-"""`executions audit verify`: the whole log against its tree, and against heads that somebody has kept."""
+"""`executions audit verify`: compares the whole log with its tree, and with heads that were stored elsewhere."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ from projections.audit.note import Signer, notes_in, origin_of
 from projections.audit.tiles import WIDTH
 
 MOST_NAMED = 100
+"""Faults that are printed."""
 SAVE_EVERY = 5.0
-"""Seconds between two times at which the state is written."""
+"""Seconds between two writes of the progress."""
 
 
 def verify_tree(
     data_dir: Path | None, kept: Sequence[Path], state: Path | None, certificate: Path | None
 ) -> None:
-    """Check all of it; exit with 1 where something is wrong.
+    """Check the whole log; exit with 1 where something is wrong.
 
     Where the master key of the log is in the data directory, the head must be signed by the key of the log.
     """
@@ -57,7 +58,7 @@ def verify_tree(
 
 
 class _Check:
-    """Prints the first faults, and keeps them all."""
+    """One check, which prints the first faults and collects all of them."""
 
     def __init__(self, notes: Sequence[str], file: ProgressFile | None) -> None:
         self.faults: list[str] = []
@@ -106,7 +107,7 @@ class _Check:
         self._conclude(found, key)
 
     def _begin(self, found: TreeSnapshot) -> CheckProgress:
-        """The check that was interrupted, or a new one."""
+        """The progress of the interrupted check, or of a new one."""
         origin, note = origin_of(found.log_id), found.head.note if found.head else ""
         if self._kept is None:
             return CheckProgress(origin, note)
@@ -137,7 +138,7 @@ class _Check:
             self._file.remove()
 
     def add(self, fault: Fault | str) -> None:
-        """Print it, unless it is known."""
+        """Add a fault, and print it, unless it was added before."""
         if (text := str(fault)) in self.faults:
             return
         self.faults.append(text)
@@ -145,14 +146,14 @@ class _Check:
             click.echo(text)
 
     def _public_key(self, origin: str, found: TreeSnapshot) -> str:
-        """Before a restore the log had another id, and so another key."""
+        """The public key of an origin: before a restore the log had another id, and so another key."""
         if self._secret is not None:
             return Signer(self._secret, origin).public_key
         return "" if found.head is None else found.head.public_key
 
 
 def _describe_retired(retired: Sequence[Retired]) -> str:
-    """What was retired, for the end of a sentence."""
+    """The number of retired entries, as the end of a sentence."""
     if not retired:
         return ""
     entries = sum(each.last - each.first + 1 for each in retired)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Writes files atomically."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import click
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, and put it there once it is whole.
+    """Write a file under another name, and rename it when it is complete.
 
     Raises:
-        ClickException: it cannot be written.
+        ClickException: the file cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     try:

@@ -1,4 +1,4 @@
-"""`executions cells drop`: a log goes for good."""
+"""`executions cells drop`: deletes a log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVED = "a server or a work process runs on this log: stop it first"
 
 
 def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_json: bool) -> None:
-    """Drop a log, once its name was said again."""
+    """Drop a log, once its name was confirmed."""
     with reporting_errors(), open_named_log(name, data_dir) as (settings, known, named, hosted):
         schema = settings.schema
         if hosted is None and is_served(known.owner, schema):
@@ -39,13 +39,13 @@ def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_js
             click.echo(_describe(name, log, without_secrets(known.owner), journal))
         if (confirmed or click.prompt("Its name, once more", err=True)) != name:
             raise SetupError(f"that is not {name}: nothing was dropped")
-        with _let_go(name, hosted, settings, known.owner):
+        with _unserved(name, hosted, settings, known.owner):
             dropped = drop_log(known.owner, schema, named.owner)
     gone = {"name": name, "dropped": dropped, "position": log.position}
     click.echo(json.dumps(gone) if as_json else f"Dropped {dropped}.")
 
 
-def _let_go(
+def _unserved(
     name: str, hosted: LogLocation | None, settings: Settings, owner: str
 ) -> AbstractContextManager[None]:
     if hosted is None or settings.logs is None:
@@ -57,7 +57,7 @@ def _describe(name: str, log: FoundLog, location: str, journal: Journal | None) 
     last = f", the last of {format_time(log.at)}" if log.position else ""
     lines = [
         f"The log {name}, {location}: {log.position} events{last}; the database has {log.size / MIB:.1f} MiB.",
-        "All of it goes: events, keys, views, log lines, the access log. Its master key and the files of its archive stay.",
+        "Everything is deleted: events, keys, views, log lines, the access log. Its master key and the files of its archive stay.",
     ]
     if journal is not None and journal.moved:
         lines.insert(1, f"It has moved to {journal.target}: this is what was left behind.")

@@ -14,13 +14,13 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group(name="cells")
 def cells_group() -> None:
-    """Look after several logs: one log, with the server that serves it, is a cell.
+    """Manage several logs. A log with the server that serves it is a cell.
 
-    A log has a name (EXECUTIONS_LOG), and a database of its own. `create` makes that, on the PostgreSQL of
-    EXECUTIONS_DATABASE_URL or on the embedded one; `list` shows which there are; `move` takes one elsewhere while it is
-    served; `drop` is the end of one; `map` writes what nginx or HAProxy need to send each request to its log.
+    A log has a name (EXECUTIONS_LOG), and a database of its own. `create` makes one, on the PostgreSQL of
+    EXECUTIONS_DATABASE_URL or on the embedded one; `list` shows all; `move` moves one to another database while it is
+    served; `drop` deletes one; `map` writes the map by which nginx or HAProxy send each request to its log.
 
-    Where EXECUTIONS_LOGS names the file of the logs that one server serves, they are about those.
+    Where EXECUTIONS_LOGS names the file of the logs that one server serves, the commands are about these logs.
     """
 
 
@@ -38,11 +38,11 @@ def cells_group() -> None:
 def create(name: str, hosts: tuple[str, ...], data_dir: Path | None, *, as_json: bool) -> None:
     """Make a database for a log named NAME, and its tables.
 
-    The database is called executions_NAME, on the server that the settings name, whose user must be allowed to make
-    it. Run again it makes what is missing. Then serve it, with a data directory of its own that has the same
+    The database is named executions_NAME, on the server of the settings, whose user must be allowed to make it. Run
+    again, this makes only what is missing. Then serve the log, with a data directory of its own that has the same
     master.key or another one: the first server that starts decides.
 
-    With EXECUTIONS_LOGS it makes a schema executions_NAME instead, and enters the log in that file: servers that run
+    With EXECUTIONS_LOGS it makes a schema executions_NAME instead, and adds the log to that file: running servers
     serve it within a second.
     """
     from api.cli.cells.logs import create_log
@@ -77,17 +77,17 @@ def list_(data_dir: Path | None, *, as_json: bool) -> None:
     "--from",
     "source",
     metavar="URL",
-    help="How the server of the new database reaches the old one; else as this command does.",
+    help="The URL by which the server of the new database connects to the old one; by default that of this command.",
 )
 @click.option(
     "--stay",
     is_flag=True,
-    help="Servers do not go there by themselves: what their URL leads to (HAProxy) is changed instead.",
+    help="Servers do not follow by themselves, as the target of their URL (HAProxy) is changed instead.",
 )
 @click.option(
     "--then",
     metavar="COMMAND",
-    help="A command of the shell that is run once the new database takes commands, such as one that tells HAProxy.",
+    help="A shell command that is run once the new database accepts commands, such as one that reconfigures HAProxy.",
 )
 @click.option(
     "--pause",
@@ -95,27 +95,28 @@ def list_(data_dir: Path | None, *, as_json: bool) -> None:
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long commands may wait; else the move stops, and they are taken in the old database.",
+    help="How long commands may wait at most; then the move stops, and the old database accepts them again.",
 )
-@click.option("--abort", is_flag=True, help="Take a move back that is not at its end.")
+@click.option("--abort", is_flag=True, help="Take back a move that is not complete.")
 @click.option(
     "--new-is-lost",
     is_flag=True,
-    help="With --abort: the new database is gone for good, and cannot be asked.",
+    help="With --abort: the new database is lost, and cannot be reached.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what is in the way.")
+@click.option("--dry-run", is_flag=True, help="Only print what prevents the move.")
 @DATA_DIR
 @JSON
 def move(name: str, to: str, data_dir: Path | None, **options: Any) -> None:
     """Move the log NAME to another database while it is served.
 
-    All of it is copied and followed by PostgreSQL's logical replication, and compared. Then commands wait, for less than a
-    second as a rule: they are answered 503, with Retry-After. When the new database has everything, it takes them, and
-    servers and work processes that run go there by themselves, with the user and the password that they have; streams
-    stay open. What they were started with should be changed then, but need not be at once.
+    All tables are copied and followed by PostgreSQL's logical replication, and compared. Then commands wait, for less than a
+    second as a rule: they are answered 503, with Retry-After. When the new database has everything, it accepts commands,
+    and running servers and work processes connect to it by themselves, with their present user and password; streams
+    stay open. The settings that they were started with should be changed then, but need not be at once.
 
-    Broken off anywhere it goes on when it is run again; until the new database takes commands, --abort takes it back. Only one
-    command moves a log at a time. The old database stays as it was, closed for good: drop it when nobody asks it any more.
+    An interrupted move continues when it is run again; until the new database accepts commands, --abort takes it back. Only
+    one command moves a log at a time. The old database stays as it was, closed for good: drop it when nothing connects to
+    it any more.
     """
     from api.cli.cells.move import Options, move_log
 
@@ -124,15 +125,19 @@ def move(name: str, to: str, data_dir: Path | None, **options: Any) -> None:
 
 @cells_group.command()
 @click.argument("name")
-@click.option("--confirm", metavar="NAME", help="The name once more; else it is asked for.")
+@click.option(
+    "--confirm",
+    metavar="NAME",
+    help="The name as a confirmation; by default the command asks for it.",
+)
 @DATA_DIR
 @JSON
 def drop(name: str, confirm: str | None, data_dir: Path | None, *, as_json: bool) -> None:
     """Drop the log NAME for good: its database, or its schema where there is more in the database.
 
-    It says what goes, and asks for the name once more. A log with a running server or work process is refused; one of the
-    file EXECUTIONS_LOGS is taken out of that first, and dropped once servers have let go of it. What is elsewhere stays:
-    the master key, and the files of the archive.
+    It prints what is deleted, and asks for the name as a confirmation. A log with a running server or work process is
+    refused; a log in the file EXECUTIONS_LOGS is removed from the file first, and dropped once servers have closed it. The
+    master key and the files of the archive stay.
     """
     from api.cli.cells.drop import drop_named
 
@@ -157,8 +162,8 @@ def drop(name: str, confirm: str | None, data_dir: Path | None, *, as_json: bool
 def map_(proxy: str, tenants: tuple[str, ...]) -> None:
     """Write the map of EXECUTIONS_CELLS for a proxy, to standard output.
 
-    Each line has the name of a log, or the host of a tenant, and where requests for it go: for nginx a URL, as in
-    `proxy_pass`; for HAProxy the backend that is called as the log. docs/cells.md has the lines around it.
+    Each line has the name of a log, or the host of a tenant, and the target of its requests: for nginx a URL, as in
+    `proxy_pass`; for HAProxy the backend with the name of the log. docs/cells.md has the rest of the configuration.
     """
     from api.cli.cells.proxy_map import print_map
 

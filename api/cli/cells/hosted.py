@@ -1,4 +1,4 @@
-"""`executions cells create`, `list` and `drop` where one server serves many logs: they stand in a file, each in a schema."""
+"""`executions cells create`, `list` and `drop` where one server serves many logs, each in a schema, listed in a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from domain.json_forms import format_time
 
 NO_LOGS = "There are no logs here; `executions cells create NAME` makes one."
 NOTICED = 1.5
-"""Seconds within which servers and work processes have read the file again."""
+"""Seconds after which servers and work processes have read the changed file."""
 LET_GO = 30.0
 """Seconds within which they have let go of a log that is no more in it."""
 POLL_INTERVAL = 0.2
@@ -39,11 +39,11 @@ def create_hosted(
     *,
     as_json: bool,
 ) -> None:
-    """Make the tables of a log, give it its name, and enter it in the file; what is there already stays.
+    """Make the tables of a log, set its name, and add it to the file. Run again, this makes only what is missing.
 
     Raises:
-        SetupError: the file or a host cannot be what it is, or another log is in that place.
-        Overloaded: the database is away.
+        SetupError: the file or a host is not valid, or another log has the same location.
+        Overloaded: the database is unavailable.
     """
     registry = LogRegistry(file)
     before = registry.read().get(name)
@@ -70,7 +70,7 @@ def create_hosted(
 
 
 def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:
-    """Print the logs of the file.
+    """Print the logs in the file.
 
     Raises:
         SetupError: the file cannot be read.
@@ -103,22 +103,22 @@ def _describe(name: str, location: LogLocation, known: Database) -> dict[str, ob
 
 @contextmanager
 def take_out(name: str, location: LogLocation, file: Path, owner: str) -> Iterator[None]:
-    """A log is in the file no more, and nobody serves it, while the block runs; it is entered again where that fails.
+    """Remove a log from the file, and wait until it is closed, for the block. After an error the log is added again.
 
     Raises:
-        SetupError: it is still served.
+        SetupError: the log is still served.
     """
     registry = LogRegistry(file)
     registry.remove(name)
     try:
-        _wait_until_let_go(name, file, owner, location.schema)
+        _wait_until_unserved(name, file, owner, location.schema)
         yield
     except BaseException:
         registry.put(name, location)
         raise
 
 
-def _wait_until_let_go(name: str, file: Path, owner: str, schema: str) -> None:
+def _wait_until_unserved(name: str, file: Path, owner: str, schema: str) -> None:
     time.sleep(NOTICED)
     end = time.monotonic() + LET_GO
     while is_served(owner, schema):

@@ -28,12 +28,12 @@ from domain.json_forms import format_time
 
 MIB = 1024 * 1024
 SETTINGS = {"url": "EXECUTIONS_DATABASE_URL", "ownerUrl": "EXECUTIONS_DATABASE_OWNER_URL"}
-"""Which setting takes which address of a log."""
+"""The setting for each URL of a log."""
 
 
 def create_log(name: str, hosts: tuple[str, ...], data_dir: Path | None, *, as_json: bool) -> None:
-    """Make a log, with its tables and its name: in a database, or, where there is a file of logs, in a schema and in that
-    file. What is there already stays.
+    """Make a log, with its tables and its name: in a database, or, where there is a file of logs, in a schema and in the
+    file. Run again, this makes only what is missing.
     """
     with reporting_errors(), open_server(data_dir, log=name) as (settings, known):
         if settings.logs is not None:
@@ -68,7 +68,7 @@ def _require_another(name: str, data_dir: Path | None) -> None:
 
 
 def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
-    """Print the logs of the file of logs, or else of the server."""
+    """Print the logs in the file of logs; without a file, those on the server."""
     with reporting_errors(), open_server(data_dir) as (settings, known):
         if settings.logs is not None:
             list_hosted(settings.logs, known, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`executions cells move`: a log goes to another database while it is served."""
+"""`executions cells move`: moves a log to another database while it is served."""
 
 from __future__ import annotations
 
@@ -46,12 +46,13 @@ WORDS = {
     "finished": "nothing is left to do",
 }
 COMMAND_WITHIN = 60
+"""Seconds for the command of --then to end."""
 OVER = "\r\033[K"
-"""Begins a line of a terminal anew."""
+"""Clears the line of a terminal."""
 
 
 class Options(NamedTuple):
-    """What was said on the command line: see its help."""
+    """The options of the command, as its help describes them."""
 
     to: str
     source: str | None = None
@@ -65,7 +66,7 @@ class Options(NamedTuple):
 
 
 def move_log(name: str, data_dir: Path | None, options: Options) -> None:
-    """Move a log, go on with a move that was broken off, take one back, or say what is in its way."""
+    """Move a log, continue an interrupted move, take one back, or print what prevents it."""
     with reporting_errors(), open_named_log(name, data_dir) as (settings, known, _, hosted):
         if hosted is None:
             _require_placed(settings)
@@ -81,7 +82,7 @@ def move_log(name: str, data_dir: Path | None, options: Options) -> None:
             not options.stay,
         )
         with _moving(wanted, known, options) as move:
-            done = _do(name, move, wanted, options)
+            done = _execute(name, move, wanted, options)
         if done and hosted is not None and wanted.follow and settings.logs is not None:
             url = conninfo_at(known.serving, location_of(wanted.new))
             owner = None if role is None else wanted.new
@@ -89,7 +90,7 @@ def move_log(name: str, data_dir: Path | None, options: Options) -> None:
 
 
 def _require_placed(settings: Settings) -> None:
-    """Raises SetupError where other logs would be looked for in the new database of the one that moves."""
+    """Raises SetupError where hosted logs have no URL, so that they would be searched in the new database."""
     unplaced = [
         name for name, location in read_hosted_logs(settings).items() if location.url is None
     ]
@@ -99,23 +100,23 @@ def _require_placed(settings: Settings) -> None:
         )
 
 
-def _do(name: str, move: Move, wanted: WantedMove, options: Options) -> bool:
-    """Whether the log is in the new database now."""
+def _execute(name: str, move: Move, wanted: WantedMove, options: Options) -> bool:
+    """Execute the command. Return whether the log is in the new database now."""
     if options.abort:
         move.abort(new_is_lost=options.new_is_lost)
-        _say(options, f"The log {name} stays where it is.", {"name": name, "aborted": True})
+        _print(options, f"The log {name} stays where it is.", {"name": name, "aborted": True})
     elif options.dry_run:
         _show_objections(name, move, options)
     else:
         done = move.run()
-        _say_done(name, wanted, done, options)
+        _print_moved(name, wanted, done, options)
         return True
     return False
 
 
 @contextmanager
 def _moving(wanted: WantedMove, known: Database, options: Options) -> Iterator[Move]:
-    new, shown = Database(wanted.new, wanted.new), _Shown(options)
+    new, shown = Database(wanted.new, wanted.new), _ProgressPrinter(options)
     views = {
         table: view.name for view in all_projections(registry.codec()) for table in view.tables
     }
@@ -142,8 +143,8 @@ def _moving(wanted: WantedMove, known: Database, options: Options) -> Iterator[M
         raise SetupError(f"{STOPPED[type(error)]}; {AGAIN}") from None
 
 
-class _Shown:
-    """Shows how far it is: on a terminal in one line that is written over; and each step that is done."""
+class _ProgressPrinter:
+    """Prints the progress, on a terminal in one line that is overwritten, and each completed step."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -162,7 +163,7 @@ class _Shown:
     def show_step(self, step: str) -> None:
         if self._is_terminal:
             click.echo(OVER, nl=False, err=True)
-        _say(self._options, WORDS[step], {"step": step})
+        _print(self._options, WORDS[step], {"step": step})
 
 
 def _run_command(command: str | None) -> None:
@@ -198,7 +199,7 @@ def _show_objections(name: str, move: Move, options: Options) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _say_done(name: str, wanted: WantedMove, done: MoveDatabases, options: Options) -> None:
+def _print_moved(name: str, wanted: WantedMove, done: MoveDatabases, options: Options) -> None:
     location, pause = location_of(wanted.new), done.pause
     compared = done.compared
     shown = {
@@ -215,8 +216,8 @@ def _say_done(name: str, wanted: WantedMove, done: MoveDatabases, options: Optio
         if compared.skipped:
             lines.append(f"Too large to be compared meanwhile: {', '.join(compared.skipped)}.")
     lines.append("Name it in EXECUTIONS_DATABASE_URL, and run `executions verify` there.")
-    _say(options, "\n".join(lines), shown)
+    _print(options, "\n".join(lines), shown)
 
 
-def _say(options: Options, text: str, shown: dict[str, object]) -> None:
+def _print(options: Options, text: str, shown: dict[str, object]) -> None:
     click.echo(json.dumps(shown) if options.as_json else text)

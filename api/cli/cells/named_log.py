@@ -1,4 +1,4 @@
-"""The log that a command names, on the PostgreSQL server of the settings."""
+"""Opens the log that a command names, on the PostgreSQL server of the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from domain.eventlog.setup.databases import databases_with_log, same_database
 
 @contextmanager
 def reporting_errors() -> Iterator[None]:
-    """What cannot be done is said in a line or some, without a traceback."""
+    """Convert errors in the block to messages without a traceback."""
     try:
         yield
     except SetupError as error:
@@ -35,10 +35,10 @@ def reporting_errors() -> Iterator[None]:
 def open_server(
     data_dir: Path | None, *, log: str | None = None
 ) -> Iterator[tuple[Settings, Database]]:
-    """The PostgreSQL server of the settings, which runs while the block does.
+    """The settings and the database of the settings, while the block runs.
 
     Raises:
-        SetupError, Overloaded: there is none, or it cannot be reached.
+        SetupError, Overloaded: there is no database, or it is unavailable.
     """
     settings = read(data_dir=data_dir, log=log)
     configure_logging(settings.log_level)
@@ -47,8 +47,8 @@ def open_server(
 
 
 class NamedLog(NamedTuple):
-    """The settings, the database of a log, and the one that the settings name, on the same server as a rule; and where the
-    log is in the file of logs that one server serves, if it is there.
+    """The settings, the database of a log (`log`), the database of the settings (`named`), usually on the same server,
+    and the location in the file of hosted logs, if the log is in it.
     """
 
     settings: Settings
@@ -58,20 +58,20 @@ class NamedLog(NamedTuple):
 
 
 def read_hosted_logs(settings: Settings) -> dict[str, LogLocation]:
-    """The logs that one server serves beside its own.
+    """The locations of the hosted logs, by name.
 
     Raises:
-        SetupError: the file of them cannot be read.
+        SetupError: the file of the logs cannot be read.
     """
     return {} if settings.logs is None else LogRegistry(settings.logs).read()
 
 
 @contextmanager
 def open_named_log(name: str, data_dir: Path | None) -> Iterator[NamedLog]:
-    """The database of the log of this name: where the file of logs says that it is, else on the server of the settings.
+    """Open the log with a name: at its location in the file of logs, else on the server of the settings.
 
     Raises:
-        SetupError: there is no such log, or there are two.
+        SetupError: there is no such log, or there are several.
     """
     with open_server(data_dir) as (settings, known):
         if (hosted := read_hosted_logs(settings).get(name)) is not None:

@@ -1,4 +1,4 @@
-"""`executions cells map`: the map of logs as nginx and HAProxy read it."""
+"""`executions cells map`: writes the map of logs for nginx and HAProxy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from api.settings import SetupError, cells, read
 
 FORMS = {"nginx": '"{key}" {url};', "haproxy": "{key} {name}"}
-"""A line for each: what a request names, and where it goes."""
+"""The line of each proxy: the name in a request, and its target."""
 
 
 def print_map(proxy: str, tenants: Sequence[str]) -> None:

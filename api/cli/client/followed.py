@@ -1,4 +1,4 @@
-"""What a stream of the service sends, and notices where it waits for the service."""
+"""The frames of a stream of the service, and notices while it reconnects."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class ReceivedFrame(NamedTuple):
-    """A frame: its JSON as it was sent, and what is in it."""
+    """A frame: its JSON text, and the parsed value."""
 
     text: str
     content: Any
 
     @property
     def position(self) -> int:
-        """That of its event; 0 for what is no event's."""
+        """The position of the frame's event; 0 for other frames."""
         found: int = self.content.get("position", 0)
         return found
 
@@ -37,7 +37,7 @@ def follow(
     start: str | None = None,
     lost: Callable[[], None] = lambda: None,
 ) -> Iterator[ReceivedFrame]:
-    """Frames until the stream has ended, each once. `lost` is called where its connection is made again."""
+    """The frames until the stream has ended, each once. `lost` is called when the connection is lost."""
     from service_executions import Stream
 
     notices = Console(stderr=True, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`executions import`: bring a process log into the running service."""
+"""`executions import`: imports a process log into the running service."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ EXAMPLE = """\
 """
 XES_HELP = f"""Import an IEEE 1849 (XES) event log, plain or gzip.
 
-Every trace becomes an execution, every round of an activity a step, and the log's own
-timestamps are kept. The whole file is checked first: a broken one is refused with line and
-reason, and nothing is sent. Run it again after an interruption: it continues where it
-stopped, and what is there already is left alone.
+Every trace becomes an execution, every round of an activity a step, with the times of the
+log. The whole file is checked first: an invalid one is refused with line and reason, and
+nothing is sent. Run it again after an interruption: it continues where it stopped, and
+complete executions are not changed.
 
-The mapping says which service the log is about, who its customer is, and which activities
-end a trace (one that has none of them stays running):
+The mapping names the service and the customer of the log, and the activities that end a
+trace (a trace without them stays running):
 
 \b
 {EXAMPLE}
@@ -31,7 +31,7 @@ an execution was refused, for example because something else wrote to it.
 
 @click.group("import")
 def import_command() -> None:
-    """Bring recorded history into the running service."""
+    """Import recorded history into the running service."""
 
 
 @import_command.command("xes", help=XES_HELP)
@@ -42,7 +42,7 @@ def import_command() -> None:
     required=True,
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the log is about (JSON).",
+    help="The mapping of the log (JSON).",
 )
 @at_service
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object.")

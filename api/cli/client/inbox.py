@@ -1,4 +1,4 @@
-"""`executions inbox`: what waits for people."""
+"""`executions inbox`: lists steps and executions that wait for people."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from api.cli.terminal import plain, print_json
 
 
 @click.command("inbox")
-@click.option("--assignee", help="Only what waits for this person.")
-@click.option("--json", "as_json", is_flag=True, help="Print each as a line of JSON.")
+@click.option("--assignee", help="Only items that wait for this person.")
+@click.option("--json", "as_json", is_flag=True, help="Print each item as a line of JSON.")
 @reading_at_service
 def inbox_command(at: At, *, assignee: str | None, as_json: bool) -> None:
-    """Show what waits for people: their open steps, and executions that are paused; the most urgent first."""
+    """Show open steps of people, and paused executions, the most urgent first."""
     from service_executions import Query
     from service_executions.requests import read
 

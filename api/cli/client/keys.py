@@ -1,4 +1,4 @@
-"""`executions keys`: who else may come in."""
+"""`executions keys`: creates, lists and revokes API keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATUSES = ("active", "expired", "revoked")
 PAGE = 500
 
 
-CREATE_HELP = """Make a key and print it, and nothing else. It is shown this once: what is kept of it is an HMAC.
+CREATE_HELP = """Create a key and print only the key. It is shown this once, as only its HMAC is stored.
 
 \b
   executions keys create --role customer --party acme
@@ -43,11 +43,11 @@ party may also be named by the option that is called like the role.
 
 @click.group("keys")
 def keys_group() -> None:
-    """Make API keys, list and revoke them, while the service runs; change the master key, while it does not."""
+    """Create, list and revoke API keys, while the service is running; change the master key, while it is not."""
 
 
 def parties(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command with an option for each role whose keys are somebody's."""
+    """Add an option to a command for each role of a party."""
     for role in reversed(PARTIES):
         narrows = "With --role assignee: only what is theirs. " if role in OF_USERS else ""
         whose = f"{narrows}With --role {role}: the same as --party."
@@ -60,7 +60,7 @@ def parties(command: Callable[..., Any]) -> Callable[..., Any]:
     "--role",
     type=click.Choice([role.value for role in Role]),
     required=True,
-    help="What the key is good for.",
+    help="The role of the key.",
 )
 @click.option(
     "--party",
@@ -69,7 +69,9 @@ def parties(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @parties
 @click.option("--name", help="Shown behind its party in the history, as in provider:acme/ci.")
-@click.option("--expires", help="When it ends: 90d, 12h, 30m, 4w or a time. Else it has no end.")
+@click.option(
+    "--expires", help="When the key expires: 90d, 12h, 30m, 4w or a time. By default never."
+)
 @click.option("--right", "rights", multiple=True, help="Only this right of the role; repeatable.")
 @at_service
 def create(
@@ -114,11 +116,11 @@ def _whose_key(role: str, party: str | None, named: dict[str, str]) -> dict[str,
 
 
 @keys_group.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="Only keys that stand so.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only keys with this status.")
 @click.option("--json", "as_json", is_flag=True, help="Print each key as a line of JSON.")
 @at_service
 def list_keys(at: At, *, status: str | None, as_json: bool) -> None:
-    """List keys: whose they are, when they end and were last used; never the keys themselves."""
+    """List keys, with their parties, expiry and last use; never the keys themselves."""
     with open_client(at) as client:
         found = _all_keys(client, status)
     if as_json:
@@ -132,7 +134,7 @@ def list_keys(at: At, *, status: str | None, as_json: bool) -> None:
         return
     table = Table(whole_column("key"), "role", "party", "name", "status", "expires", "last used")
     for key in found:
-        members = key["role"], _whose(key), key.get("name", "")
+        members = key["role"], _party_of(key), key.get("name", "")
         ends = (key.get("expiresAt", "never"), key.get("lastUsedAt", "never"))
         table.add_row(key["$id"], *members, key["status"], *ends)
     print_table(table)
@@ -142,7 +144,7 @@ def list_keys(at: At, *, status: str | None, as_json: bool) -> None:
 @click.argument("key")
 @at_service
 def revoke(at: At, key: str) -> None:
-    """Revoke KEY, by its id (`key_…`): it opens nothing any more, and its streams end."""
+    """Revoke KEY, by its id (`key_…`): requests with it are refused, and its streams end."""
     from service_executions.requests import segment
 
     with open_client(at) as client:
@@ -150,7 +152,7 @@ def revoke(at: At, key: str) -> None:
     click.echo(f"{key} is revoked", err=True)
 
 
-def _whose(key: dict[str, Any]) -> str:
+def _party_of(key: dict[str, Any]) -> str:
     narrowed = [f"{party} {key[party]}" for party in OF_USERS if party in key]
     return " of ".join([key.get("party", ""), *narrowed])
 

@@ -1,4 +1,4 @@
-"""`executions logs`: the log lines of one execution, and with `--follow` what comes."""
+"""`executions logs`: prints the log lines of one execution, with `--follow` also new ones."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ OF_PAGES = {"text", "archived"}
 
 @click.command("logs")
 @click.argument("execution")
-@click.option("--follow", "-f", "following", is_flag=True, help="Go on until it has ended.")
-@click.option("--level", help="Only these, like warn,error.")
+@click.option(
+    "--follow", "-f", "following", is_flag=True, help="Continue until the execution has ended."
+)
+@click.option("--level", help="Only lines of these levels, like warn,error.")
 @click.option("--step", help="Only lines of this step.")
-@click.option("--since", help="Only lines that are of this time or later.")
-@click.option("--until", help="Only lines that are of before this time.")
+@click.option("--since", help="Only lines of this time or later.")
+@click.option("--until", help="Only lines before this time.")
 @click.option("--text", help="Only lines whose message has this text.")
 @click.option("--archived", is_flag=True, help="Lines of archived days, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print each line as a line of JSON.")
@@ -41,10 +43,10 @@ def logs_command(
     as_json: bool,
     **filters: str | None,
 ) -> None:
-    """Print the log lines of EXECUTION, its workers' and the server's own.
+    """Print the log lines of EXECUTION, of its workers and of the server.
 
-    By the time that they are of; with --follow in the order in which they were recorded, then as they
-    come. A lost connection is made again: no line is missed, none comes twice. Ctrl-C ends it.
+    The lines are in the order of their times; with --follow in the order of recording, with new lines as they arrive.
+    A lost connection is made again: no line is missed, none is printed twice. Ctrl-C ends it.
     """
     query = {name: value for name, value in filters.items() if value is not None}
     if archived:

@@ -1,4 +1,4 @@
-"""`executions open`: a link that lets one browser in."""
+"""`executions open`: prints or opens a link that signs one browser in."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from api.cli.options import At, at_service
 @click.option("--print", "only_print", is_flag=True, help="Print the link; open no browser.")
 @at_service
 def open_command(at: At, *, only_print: bool) -> None:
-    """Sign a browser in, by a link that is good once, for a minute.
+    """Sign a browser in, by a link that can be used once, within a minute.
 
-    The browser gets a session of whose token it is, which it keeps in a cookie. The page behind the link leads on
-    to the dashboard.
+    The browser gets a session of the token's holder, in a cookie. The page behind the link redirects to the dashboard.
     """
     with open_client(at) as client:
         code = send_request(client, "POST", "/session/codes")["code"]

@@ -1,4 +1,4 @@
-"""A command within an execution: its output as log lines, its exit code as the end."""
+"""Runs a command as an execution: records its output as log lines, and its exit code as the end."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ import click
 from service_executions import Client, ExecutionsError, Result, Run, System
 
 LINE = 8_000
-"""Characters of a line of output that is recorded; a longer one is several."""
+"""Bytes of a recorded line of output; a longer one becomes several lines."""
 HEARTBEATS = 3
-"""In the time after which an execution shows as stalled."""
+"""Heartbeats within the time after which an execution counts as stalled."""
 GRACE = 10.0
-"""Seconds that the command has to end when it is asked to."""
+"""Seconds for the command to end after a signal, before it is killed."""
 CREATION = 1.0
 """Seconds that the command waits for the answer to the creation of its execution."""
 OUTPUT_GRACE = 2.0
-"""Seconds for the rest of the output, once the command has ended: what it left in the background may write on for days."""
+"""Seconds for further output once the command has ended: processes that it left in the background may write for days."""
 FLUSH = 10.0
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """Exit codes, as shells have them, of a command that cannot be started."""
 MOST_SHOWN = 1_000
-"""Characters of the command in the metadata."""
+"""Characters of the command line in the metadata."""
 
 
 def run_and_record(
@@ -42,7 +42,7 @@ def run_and_record(
     tags: tuple[str, ...],
     heartbeat: int,
 ) -> int:
-    """Run a command, and record it. Its exit code, as shells have it."""
+    """Run a command, and record it. Return its exit code, in the convention of shells."""
     tracking = client.track(
         order=order,
         service=service,
@@ -55,7 +55,7 @@ def run_and_record(
     )
     try:
         with tracking as run:
-            if _is_taken(client, run.id):
+            if _is_accepted(client, run.id):
                 click.echo(f"{client.url}/ui/executions/{run.id}", err=True)
             with _beating(client, run.id, heartbeat / HEARTBEATS):
                 return _run(run, command)
@@ -63,14 +63,14 @@ def run_and_record(
         _report(client)
 
 
-def _is_taken(client: Client, execution: str) -> bool:
-    """Whether the execution is there, or may be once the service is: it was not refused."""
+def _is_accepted(client: Client, execution: str) -> bool:
+    """Whether the creation of the execution was not refused: it exists, or may exist once the service is available."""
     client.flush(CREATION)
     return all(refused.command.get("execution") != execution for refused in client.buffer.refused)
 
 
 def _run(run: Run, command: tuple[str, ...]) -> int:
-    """The exit code of the command, as shells have it; what became of it is said to the run."""
+    """Run the command, record its outcome in the run, and return its exit code, in the convention of shells."""
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as error:
@@ -96,7 +96,7 @@ def _run(run: Run, command: tuple[str, ...]) -> int:
 
 
 def _signal_name(number: int) -> str:
-    """Of real-time signals Python names the first and the last alone."""
+    """The name of a signal. Python names only the first and the last of the real-time signals."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -115,14 +115,16 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 @contextmanager
 def _copy_output(run: Run, process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Show and record what the command writes, while the block runs and for a short while longer."""
+    """Print and record the output of the command, while the block runs and up to `OUTPUT_GRACE` longer."""
     assert process.stdout is not None
     assert process.stderr is not None
-    ways = (
+    outputs = (
         (process.stdout, sys.stdout.buffer, "info"),
         (process.stderr, sys.stderr.buffer, "warn"),
     )
-    threads = [threading.Thread(target=_copy, args=(run, *way), daemon=True) for way in ways]
+    threads = [
+        threading.Thread(target=_copy, args=(run, *output), daemon=True) for output in outputs
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -146,12 +148,12 @@ def _copy(run: Run, source: IO[bytes], shown: IO[bytes], level: str) -> None:
 
 @contextmanager
 def _beating(client: Client, execution: str, seconds: float) -> Iterator[None]:
-    """Say from time to time that the work goes on."""
-    over = threading.Event()
+    """Send heartbeats while the block runs."""
+    stopped = threading.Event()
 
     def beat() -> None:
         quick = client.with_options(max_retries=0)
-        while not over.wait(seconds):
+        while not stopped.wait(seconds):
             with suppress(ExecutionsError):
                 quick.executions[execution].heartbeat()
 
@@ -160,11 +162,11 @@ def _beating(client: Client, execution: str, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
 
 
 def _report(client: Client) -> None:
-    """Say what could not be recorded, if anything."""
+    """Print what could not be recorded, if anything."""
     if not client.flush(FLUSH):
         click.echo(
             "The service is away: what was recorded waits, and is sent by the next run.", err=True

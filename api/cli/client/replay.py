@@ -1,4 +1,4 @@
-"""`executions replay`: what happened to one execution since a checkpoint, and the state after each event."""
+"""`executions replay`: prints the events of one execution since a checkpoint, and the state after each."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CHECKPOINTS = {"types": "execution.checkpoint", "order": "desc", "limit": 500}
     "begin",
     default=LATEST,
     show_default=True,
-    help="The id of a checkpoint, `latest`, or `start` for all that ever happened.",
+    help="The id of a checkpoint, `latest`, or `start` for all events.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Each event with its whole state, as JSON.")
 @reading_at_service
 def replay_command(at: At, execution: str, begin: str, *, as_json: bool) -> None:
-    """Print what happened to EXECUTION since a checkpoint, event by event, with the state after each.
+    """Print the events of EXECUTION since a checkpoint, with the state after each.
 
     The first event is the checkpoint itself. Where there is none, `latest` is the start.
     """
@@ -50,7 +50,7 @@ def replay_command(at: At, execution: str, begin: str, *, as_json: bool) -> None
 
 
 def _before_checkpoint(client: Client, execution: str, begin: str) -> int:
-    """The version before that of a checkpoint's event. Raises ClickException where there is none."""
+    """The version before the event of a checkpoint. Raises ClickException where there is no such checkpoint."""
     for event in _events(client, execution, CHECKPOINTS):
         if begin in (LATEST, event["data"]["checkpoint"]):
             return int(event["version"]) - 1
@@ -62,7 +62,7 @@ def _before_checkpoint(client: Client, execution: str, begin: str) -> int:
 
 
 def _events(client: Client, execution: str, query: dict[str, Any]) -> Iterator[Any]:
-    """Events of a history, whose cursors are versions, page by page."""
+    """The events of an execution, page by page; the cursors are versions."""
     from service_executions import Query
     from service_executions.requests import read, segment
 

@@ -1,4 +1,4 @@
-"""`executions run`: an execution around a command."""
+"""`executions run`: runs a command as an execution."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from api.cli.options import At, at_service
 
 
 @click.command("run")
-@click.option("--service", required=True, help="The service that the execution is of.")
-@click.option("--order", required=True, help="The order that it is of.")
-@click.option("--id", "identity", help="Its id; one is made where there is none.")
+@click.option("--service", required=True, help="The service of the execution.")
+@click.option("--order", required=True, help="The order of the execution.")
+@click.option("--id", "identity", help="The id of the execution; by default a new one.")
 @click.option("--tag", "tags", multiple=True, help="A tag; may be given several times.")
 @click.option(
     "--heartbeat",
     type=click.IntRange(1, 86_400),
     default=60,
     show_default=True,
-    help="Seconds of silence after which it shows as stalled.",
+    help="Seconds without a heartbeat after which the execution counts as stalled.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @at_service
@@ -36,11 +36,11 @@ def run_command(
 ) -> None:
     """Run COMMAND, and record it as an execution: `executions run --service ci --order X -- make test`.
 
-    Its output is shown and recorded as log lines, and its exit code is the end of the execution and that of
-    this command, too, whatever can be recorded: what the service refuses is said, and the command runs all the
-    same. A signal is passed on, and cancels the execution. While the service is away the command goes on, and what
-    is recorded waits. The command line is kept in the metadata, which is not sealed: leave
-    secrets out of it.
+    Its output is printed and recorded as log lines. Its exit code ends the execution, and is also that of this
+    command, even where nothing can be recorded: a refusal of the service is printed, and the command runs all the
+    same. A signal is passed on, and cancels the execution. While the service is unavailable the command continues, and
+    its records are sent later. The command line is stored in the metadata, which is not sealed: leave secrets out of
+    it.
     """
     from api.cli.client.recorded_run import run_and_record
 

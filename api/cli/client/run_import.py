@@ -1,4 +1,4 @@
-"""The import command at work: connect, check, send, tell."""
+"""Runs an import: connects, checks the file, sends, and prints the totals."""
 
 import json
 import sys
@@ -21,13 +21,14 @@ from api.interop.xes.survey import Survey, plans, survey
 from api.settings import SetupError
 
 SHOWN = 20
+"""Refused executions that are printed."""
 ALWAYS_SHOWN = ("total", "commands")
 
 
 def run(
     file: Path, mapping_file: Path, connect: Callable[[], ServiceClient], *, as_json: bool
 ) -> None:
-    """Import, and print the totals; what cannot go on says why in one line."""
+    """Import a file, and print the totals; errors become messages of one line."""
     started = time.monotonic()
     try:
         found, result = run_import(file, mapping_file, connect())
@@ -46,14 +47,14 @@ def run(
 
 
 def _advice(error: ServiceFailed) -> str:
-    """The reason; and that another try helps, where nothing else must change first."""
+    """The reason, and the advice to try again where that helps."""
     reason = str(error)
     ended = reason if reason.endswith((".", "?")) else f"{reason}."
     return f"{ended} Run it again to continue." if isinstance(error, ServiceAway) else ended
 
 
 def connect(at: At) -> ServiceClient:
-    """The service that the options name."""
+    """Make the client of the service that the options name."""
     return ServiceClient(at.client(**OPTIONS))
 
 

@@ -1,4 +1,4 @@
-"""The client by which a command asks the service, and the message where that fails."""
+"""The client with which commands send requests to the service, and the message after an error."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_client(at: At, **options: Any) -> Iterator[Client]:
-    """A client of the service for the block. What goes wrong with it ends the command with one line."""
+    """A client of the service for the block. Its errors end the command with a message of one line."""
     from api.client.connection import reason
     from service_executions import ExecutionsError
 
-    logging.getLogger("service_executions").addHandler(logging.NullHandler())  # `on_lost` says it
+    logging.getLogger("service_executions").addHandler(logging.NullHandler())  # `on_lost` prints it
     try:
         with at.client(**options) as client:
             try:
@@ -39,7 +39,7 @@ def open_client(at: At, **options: Any) -> Iterator[Client]:
 
 
 def send_request(client: Client, method: str, path: str, members: Any = None) -> Any:
-    """The JSON of the answer to one request."""
+    """Send a request, and return the JSON of the answer."""
     from service_executions.requests import Request, post
 
     request = Request(method, path) if members is None else post(path, members)

@@ -1,4 +1,4 @@
-"""`executions tail`: follow events or log lines, of all or one, on a terminal or into a pipe."""
+"""`executions tail`: prints events or log lines as they arrive, of all executions or of one."""
 
 from __future__ import annotations
 
@@ -40,11 +40,10 @@ GAP = "log lines may be missing here: GET /api/executions/<id>/logs has them all
 def tail_command(
     at: At, execution: str | None, begin: str | None, *, logs: bool, as_json: bool, **filters: Any
 ) -> None:
-    """Follow what happens: the whole log, or one EXECUTION until it has ended.
+    """Print events as they arrive: of the whole log, or of one EXECUTION until it has ended.
 
-    A lost connection is made again and goes on where it was: no event is missed, none comes twice.
-    Log lines have no place to go on from: where some may be missing, a notice says so. Ctrl-C ends
-    it.
+    A lost connection is made again, and the stream resumes: no event is missed, none is printed twice. Log lines have
+    no cursor to resume from: where some may be missing, a notice is printed. Ctrl-C ends it.
     """
     if logs and filters["types"]:
         raise click.UsageError("--types are of events, and go without --logs.")

@@ -1,4 +1,4 @@
-"""`executions cluster check`: what is unsafe in the cluster of PostgreSQL that the log is on."""
+"""`executions cluster check`: finds unsafe settings and states of the PostgreSQL cluster of the log."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from projections.diagnosis.cluster import ClusterFinding, InspectedCluster, Patr
 from projections.diagnosis.cluster_rules import findings
 
 WITHIN = 5.0
+"""Seconds for an answer of Patroni."""
 
 
 def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: bool) -> None:
-    """Print what was found; exit with 1 where that is anything."""
+    """Print the findings; exit with 1 where there are any."""
     try:
         settings = read(data_dir=data_dir)
         if settings.database_url is None:
@@ -48,7 +49,7 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
 
 
 def _ask(address: str) -> Patroni | ClusterFinding:
-    """What a node says of itself, and of the configuration of all; or that it does not answer as Patroni does."""
+    """The state of a node and the configuration of the cluster, from Patroni; or the finding that it does not answer."""
     try:
         with httpx.Client(base_url=address, timeout=WITHIN) as client:
             state, configuration = client.get("/patroni").json(), client.get("/config").json()

@@ -11,7 +11,7 @@ from api.cli.options import DATA_DIR
 
 @click.group(name="cluster")
 def cluster_group() -> None:
-    """Look at the cluster of PostgreSQL that the log is on."""
+    """Check the PostgreSQL cluster of the log."""
 
 
 @cluster_group.command()
@@ -25,10 +25,10 @@ def cluster_group() -> None:
 @DATA_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(addresses: tuple[str, ...], data_dir: Path | None, *, as_json: bool) -> None:
-    """Say what may lose commands that were acknowledged, or keeps the cluster away for longer than it must.
+    """Find what may lose acknowledged commands, or make the cluster unavailable for longer than necessary.
 
-    It looks at the database of EXECUTIONS_DATABASE_URL, by the way that servers take to it, and asks Patroni where
-    it is named. It changes nothing. Exits with 1 where it finds something.
+    It checks the database of EXECUTIONS_DATABASE_URL, by the connection that servers use, and Patroni where it is
+    named. It changes nothing. Exits with 1 where it finds something.
     """
     from api.cli.cluster.check import check_cluster
 

@@ -1,4 +1,4 @@
-"""`executions archive`: moves the log lines of past days into the archive, or says what would go."""
+"""`executions archive`: moves the log lines of past days into the archive, or prints which would be moved."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from domain.writer.guarded_writer import GuardedWriter
 from workers.archiver import Archiver, DayReport, LineRetention
 
 BUSY = 10.0
-"""Seconds to wait for another process that archives."""
+"""Seconds to wait for another process that is archiving."""
 
 
 def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
-    """Archive the days that are past, or say what would become of them; exit with 1 where one failed."""
+    """Archive expired days, or print what would happen to them; exit with 1 where one failed."""
     reports: list[DayReport] = []
 
     async def archive(parts: ArchiverParts) -> None:
@@ -36,7 +36,7 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
         reports.extend(await archiver.archive(dry_run=dry_run, patience=BUSY))
 
     retention = run_archiver(data_dir, archive, dry_run=dry_run)
-    _show(reports, retention.days, as_json=as_json)
+    _print_reports(reports, retention.days, as_json=as_json)
     if any(report.outcome == "failed" for report in reports):
         raise click.ClickException(
             "some days could not be archived; their lines are where they were"
@@ -44,7 +44,7 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
 
 
 class ArchiverParts(NamedTuple):
-    """What an archiver works with."""
+    """The parts that an archiver is made of."""
 
     writer: GuardedWriter
     store: Store
@@ -58,10 +58,10 @@ def run_archiver(
     *,
     dry_run: bool,
 ) -> LineRetention:
-    """Have something archived; when that is due.
+    """Run `archive` on the log of the settings, and return the retention.
 
     Raises:
-        ClickException: another process is archiving, or the archive is not there.
+        ClickException: another process is archiving, or the archive is unavailable.
     """
     kept: list[tuple[LineRetention, Vault]] = []
 
@@ -88,7 +88,7 @@ def run_archiver(
     return kept[0][0]
 
 
-def _show(reports: list[DayReport], days: int, *, as_json: bool) -> None:
+def _print_reports(reports: list[DayReport], days: int, *, as_json: bool) -> None:
     shown = [report for report in reports if report.lines or report.outcome == "failed"]
     if as_json:
         click.echo(json.dumps([_document(report) for report in shown]))

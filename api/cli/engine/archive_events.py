@@ -1,4 +1,4 @@
-"""`executions archive --events`: moves old events into the archive, or says what would become of the next ones."""
+"""`executions archive --events`: moves old events into the archive, or prints what would happen to the next ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NONE_IS_OLD = f"No range of {EVENTS} events is old enough to be archived: EXECUT
 
 
 def archive_events(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
-    """Archive the ranges that are due, or say what would become of the next one; exit with 1 where one failed."""
+    """Archive old ranges, or print what would happen to the next one; exit with 1 where one failed."""
     reports: list[RangeReport] = []
 
     async def archive(parts: ArchiverParts) -> None:

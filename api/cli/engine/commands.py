@@ -1,4 +1,4 @@
-"""The commands that show what happens by itself."""
+"""The commands that show the work of the engine: timers and webhooks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROWS = click.IntRange(1, 10_000)
 @click.option("--limit", type=ROWS, default=20, show_default=True, help="How many to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
-    """Show which retries, timeouts and checkpoints come next, the earliest first.
+    """Show the next retries, timeouts and checkpoints, the earliest first.
 
-    Those that are due already come first, with how late they are. Exits with 1 where some are late by
-    more than a few seconds. No timer fires while neither `executions serve` nor `executions work` runs.
-    It asks the database, not the service: it must say so, too, while no service answers.
+    Timers that are late come first. Exits with 1 where some are late by more than a few seconds. No timer fires while
+    neither `executions serve` nor `executions work` is running.
+    It reads the database, not the service, so that it works while no service answers.
     """
     from api.cli.engine.timers import show_timers
 
@@ -36,11 +36,11 @@ def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
 def webhooks_command(
     data_dir: Path | None, limit: int, webhook: str | None, since: str | None, *, as_json: bool
 ) -> None:
-    """Show the webhooks for which events wait or whose calls fail, those that wait for longest first.
+    """Show the webhooks with waiting events or failing calls, those that have waited longest first.
 
-    `lag` is how many seconds ago the oldest event was recorded that waits for it. Exits with 1 where calls
-    fail. Nobody calls webhooks while neither `executions serve` nor `executions work` runs.
-    It asks the database, not the service: it must say so, too, while no service answers.
+    `lag` is the age of the oldest waiting event, in seconds. Exits with 1 where calls fail. No webhook is called while
+    neither `executions serve` nor `executions work` is running.
+    It reads the database, not the service, so that it works while no service answers.
     """
     from api.cli.engine.webhooks import show_webhooks
 

@@ -1,4 +1,4 @@
-"""`executions timers`: what is due to happen by itself, what is late, and who sees to it."""
+"""`executions timers`: prints the next timers, and those that are late."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from projections.timers.timer import Timer
 from workers.ownership import without_owner
 
 TOLERATED = timedelta(seconds=5)
-"""So late may one be for the moment: the read model does not know yet that it was fired."""
+"""A timer may look late for so long, as the view does not have the event of its firing yet."""
 
 
 def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
-    """Print them; exits with 1 where some are late."""
+    """Print the timers; exit with 1 where some are late."""
     behind: list[bool] = []
 
     async def work(_: str, schema: str, store: Store) -> None:
@@ -83,12 +83,12 @@ def _until(left: timedelta) -> Text:
 
 
 def _summary(late: LateTimers, progress: ViewPosition, now: datetime, *, owned: bool) -> str:
-    said = ["No timer is late."]
+    sentences = ["No timer is late."]
     if late.number:
         oldest = timedelta(seconds=round(late.seconds(now)))
-        said = [f"{late.number} timers are due, the oldest for {oldest}."]
+        sentences = [f"{late.number} timers are due, the oldest for {oldest}."]
     if progress.lag:
-        said.append(f"The read model is {progress.lag} events behind the log.")
+        sentences.append(f"The read model is {progress.lag} events behind the log.")
     if not owned:
-        said.append("No process fires timers: start `executions serve` or `executions work`.")
-    return " ".join(said)
+        sentences.append("No process fires timers: start `executions serve` or `executions work`.")
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""`executions webhooks`: how the calls of webhooks stand, and to have those sent again that were given up."""
+"""`executions webhooks`: prints the health of webhooks, or redelivers events that were given up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVER = "1970-01-01T00:00:00Z"
 def show_webhooks(
     data_dir: Path | None, limit: int, webhook: str | None, since: str | None, *, as_json: bool
 ) -> None:
-    """Print them, or send again what was given up for one; exits with 1 where calls fail."""
+    """Print the webhooks, or send events again that were given up for one; exit with 1 where calls fail."""
     if since is not None and webhook is None:
         raise click.UsageError("--since goes with --redeliver alone")
     failing: list[bool] = []
@@ -99,8 +99,10 @@ def _table(found: DeliveryTotals, health: dict[str, WebhookHealth]) -> Table:
 
 
 def _summary(found: DeliveryTotals, *, owned: bool) -> str:
-    said = [f"{found.waiting} events wait, the oldest for {found.oldest:.0f} s."]
-    said.append(f"Calls of {found.failing} webhooks fail.")
+    sentences = [f"{found.waiting} events wait, the oldest for {found.oldest:.0f} s."]
+    sentences.append(f"Calls of {found.failing} webhooks fail.")
     if not owned:
-        said.append("No process calls webhooks: start `executions serve` or `executions work`.")
-    return " ".join(said)
+        sentences.append(
+            "No process calls webhooks: start `executions serve` or `executions work`."
+        )
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""`executions keys`: API keys, over the service, and the master key, beside it."""
+"""`executions keys`: API keys, through the service, and the master key, without it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["keys_group"]
 @click.option(
     "--to-command",
     metavar="COMMAND",
-    help="A command of the shell that prints the new key in base64.",
+    help="A shell command that prints the new key in base64.",
 )
 def rotate_master(data_dir: Path | None, to_command: str | None) -> None:
-    """Give the log a new master key, while no server runs.
+    """Give the log a new master key, while no server is running.
 
-    Every data key is wrapped again; no event is touched, and signed heads, secrets of webhooks and API keys stay as
-    they are. Broken off anywhere, it goes on when it is run again in the same way, and no server starts until then.
+    Every data key is wrapped again; events, signed heads, secrets of webhooks and API keys do not change. An interrupted
+    change continues when it is run again in the same way, and no server starts until then.
 
-    Without --to-command the new key takes the place of master.key, and the former one stays beside it, as
-    master.key.former-ID. Keep it elsewhere for as long as you keep backups from before, then destroy it: what was
-    erased cannot be read out of them without.
+    Without --to-command the new key replaces master.key, and the former one is stored beside it, as
+    master.key.former-ID. Keep it elsewhere for as long as you keep older backups, then destroy it: without it, erased
+    content cannot be read from these backups.
     """
     from api.cli.keys.rotate_master import rotate
 

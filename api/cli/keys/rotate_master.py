@@ -1,4 +1,4 @@
-"""`executions keys rotate-master`: a new master key, from beginning to end or from where it was broken off."""
+"""`executions keys rotate-master`: changes the master key, or continues an interrupted change."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _rotate(conninfo: str, schema: str, before: Vault, after: Vault) -> None:
         more = begin(conninfo, schema, before, after)
     except (NoMasterKey, RotationUnderWay, WrongKey) as error:
         raise SetupError(f"{error.detail.rstrip('.')}: nothing was changed") from None
-    _require_unserved(conninfo, schema)  # none can have come since `begin`
+    _require_unserved(conninfo, schema)  # no server can have started since `begin`
     if more:
         with progress("Wrapping data keys") as reached:
             done = rewrap(conninfo, schema, before, after, lambda keys: reached(keys, keys))

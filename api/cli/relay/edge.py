@@ -1,4 +1,4 @@
-"""A server that only streams, from NATS."""
+"""`executions serve --from-nats`: runs an edge."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ def require_client() -> None:
 
 
 def stream_name(log: str | None) -> str:
-    """How the stream of a log is called in NATS, unless a setting says otherwise."""
+    """The default name of the stream of a log in NATS."""
     return "executions" if log is None else f"executions-{log}"
 
 
 def serve_edge(settings: Settings, url: str) -> None:
-    """Send streams until a signal ends it. An empty URL leaves it to the settings.
+    """Run an edge until a signal. The settings name NATS where `url` is empty.
 
     Raises:
-        SetupError: it cannot start.
+        SetupError: the edge cannot start.
     """
     require_client()
     from api.fan_out.connection import nats_servers
     from api.fan_out.edge.service import serve_from_nats
     from api.fan_out.wire import Subjects
 
-    where = url or settings.nats_url or ""
-    servers = nats_servers(where, settings.nats_credentials, settings.nats_ca)
+    urls = url or settings.nats_url or ""
+    servers = nats_servers(urls, settings.nats_credentials, settings.nats_ca)
     serve_from_nats(settings, servers, Subjects(settings.nats_stream or stream_name(settings.log)))

@@ -1,4 +1,4 @@
-"""`executions relay`: the events of the log for edges, through NATS."""
+"""`executions relay`: publishes the events of the log to edges, through NATS."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DURATION_HELP = "How long events stay in NATS; edges ask the relay for older one
 def relay_group() -> None:
     """Publish the log to NATS, for edges (`executions serve --from-nats`).
 
-    It pays from about fifty servers on that only send streams, or where they are far from the database.
+    Use it for about fifty or more servers that only send streams, or for servers that are far from the database.
     """
 
 
 @relay_group.command("nats")
-@click.option("--url", help="nats://host:4222, several with commas between (EXECUTIONS_NATS_URL).")
+@click.option("--url", help="nats://host:4222, or several, comma-separated (EXECUTIONS_NATS_URL).")
 @click.option(
     "--hours",
     type=click.FloatRange(0.01, 24 * 365),
@@ -33,14 +33,14 @@ def relay_group() -> None:
     type=click.FloatRange(0.01, 100_000),
     default=10.0,
     show_default=True,
-    help="How much room they may take there.",
+    help="The room that events may take in NATS, in GiB.",
 )
 @click.option(
     "--replicas",
     type=click.IntRange(1, 5),
     default=1,
     show_default=True,
-    help="On how many servers of a cluster each is kept.",
+    help="The number of servers of a cluster that store each event.",
 )
 @click.option(
     "--begin-again",
@@ -50,7 +50,7 @@ def relay_group() -> None:
 @click.option(
     "--metrics-port",
     type=click.IntRange(1, 65_535),
-    help="Where Prometheus may ask, on this machine.",
+    help="The port for Prometheus, on this machine.",
 )
 @DATA_DIR
 def nats(
@@ -65,8 +65,9 @@ def nats(
 ) -> None:
     """Publish each event once, until Ctrl-C.
 
-    The sequence of a message in NATS is the position of its event. Content stays sealed on its way. Several relays may
-    run: one publishes, the others stand by, and all answer what edges ask. After a crash it goes on where the stream ends.
+    The sequence of a message in NATS is the position of its event. Content stays sealed. Several relays may run: one
+    publishes, the others stand by, and all answer the requests of edges. After a crash publishing continues at the end of
+    the stream.
     """
     from api.cli.relay.nats import RetentionOptions, run
 
@@ -78,10 +79,10 @@ def nats(
 @relay_group.command("key")
 @DATA_DIR
 def key(data_dir: Path | None) -> None:
-    """Print the key of edges, for EXECUTIONS_EDGE_KEY.
+    """Print the edge key, for EXECUTIONS_EDGE_KEY.
 
-    It opens what is sealed in the events that edges send, and nothing else: no backup, and no other log. It stays the
-    same when the master key is changed.
+    It decrypts the sealed fields of events that edges send, and nothing else: no backup, and no other log. It does not
+    change with the master key.
     """
     from api.cli.relay.nats import print_key
 

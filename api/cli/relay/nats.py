@@ -1,4 +1,4 @@
-"""The relay to NATS, and the key of edges."""
+"""Runs the relay to NATS, and prints the edge key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR, GIB = 3_600, 2**30
 
 
 class RetentionOptions(NamedTuple):
-    """What stays in NATS."""
+    """The retention of events in NATS, as the options name it."""
 
     hours: float
     gib: float
@@ -61,7 +61,7 @@ def run(
 
 
 def print_key(data_dir: Path | None) -> None:
-    """Print the key of edges."""
+    """Print the edge key."""
     _require_client()
     from api.fan_out.keys import edge_key
 

@@ -1,4 +1,4 @@
-"""`executions demo`: sends the scenarios in their time, and says what comes of them."""
+"""`executions demo`: sends the requests of the scenarios at their times."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def demo_command(at: At, *, speed: float) -> None:
     """Record a minute of work by agents, people, both together, and a system.
 
-    Of seven executions one ends well, one is paused for a person, one is retried by itself, one fails, one is
+    Of seven executions one completes, one is paused for a person, one is retried automatically, one fails, one is
     cancelled, one waits, and one does two dozen small steps. Watch them with `executions tail`, or in the
-    dashboard at /ui/. Each call records new ones.
+    dashboard at /ui/. Each call records new executions.
     """
     with open_client(at) as client:
         done = _send_all(client, speed)
@@ -49,7 +49,9 @@ def _send_all(client: Client, speed: float) -> int:
 
 
 def _send(client: Client, path: str, members: Any) -> bool:
-    """Whether it was recorded: what is there from an earlier call, or has begun by itself, need not be."""
+    """Send a request, and return whether it was recorded. It is not where an earlier call has created the entry, or the
+    engine has started the execution.
+    """
     from service_executions import AlreadyExists, IllegalTransition
 
     with suppress(AlreadyExists, IllegalTransition):

@@ -1,4 +1,4 @@
-"""The scenarios of the demo: what is asked of the service, and how many seconds after the beginning."""
+"""The scenarios of the demo: the requests, and their seconds after the beginning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BILLING = {"type": "system", "id": "billing", "name": "Billing"}
 
 
 class Sent(NamedTuple):
-    """One request: when it is sent, to which path, with which body."""
+    """One request: its time in seconds after the beginning, its path and its body."""
 
     at: float
     path: str
@@ -32,7 +32,7 @@ CATALOG = (
     ("/orders", {"$id": "order-article", "service": "articles", "customer": "globex"}),
     ("/orders", {"$id": "order-bills", "service": "invoices", "customer": "northwind"}),
 )
-"""What the executions refer to. It is made once, and found there the next time."""
+"""The entries that the executions refer to, which the first call creates."""
 
 
 def scenarios(run: str) -> list[Sent]:
@@ -64,13 +64,13 @@ class _Execution:
         return Sent(self.at, f"{self._path}/{command}", body or {})
 
     def step(self, name: str, seconds: float, **done: Any) -> Iterator[Sent]:
-        """A step that takes so long."""
+        """A step that takes a number of seconds."""
         yield self.send(f"steps/{name}/start", done.pop("start", None))
         yield self.send(f"steps/{name}/complete", done, after=seconds)
 
 
 def _leads(name: str) -> Iterator[Sent]:
-    """An agent that calls tools and a model, and ends well."""
+    """An agent that calls tools and a model, and completes."""
     this = _Execution(name, 0)
     steps = [
         {"id": "plan", "name": "Plan the campaign", "kind": "agent"},
@@ -101,7 +101,7 @@ def _leads(name: str) -> Iterator[Sent]:
 
 
 def _article(name: str) -> Iterator[Sent]:
-    """An agent and a person together: written, reviewed, paused for approval, which does not come."""
+    """An agent and a person together: written, reviewed, and paused for an approval that is never given."""
     this = _Execution(name, 2)
     steps = [
         {"id": "write", "name": "Write the article", "kind": "agent", "assignee": WRITER},
@@ -118,7 +118,7 @@ def _article(name: str) -> Iterator[Sent]:
 
 
 def _flaky(name: str) -> Iterator[Sent]:
-    """Fails twice, is retried by itself each time, and ends well."""
+    """Fails twice, is retried automatically each time, and completes."""
     this = _Execution(name, 4)
     yield this.create(
         order="order-leads",
@@ -166,7 +166,7 @@ def _broken(name: str) -> Iterator[Sent]:
 
 
 def _waiting(name: str) -> Iterator[Sent]:
-    """Nobody has claimed it yet; and one that was not needed any more."""
+    """One that no worker has claimed, and one that is cancelled."""
     this = _Execution(name, 12)
     yield this.create(order="order-leads", service="leads", priority="urgent")
     other = _Execution(f"{name}-old", 13)
