@@ -175,8 +175,7 @@ async def _until_stopped(
     reasons: set[Reason],
     relocate: Callable[[str], None],
 ) -> None:
-    """Work until there is a reason to end, and add it to `reasons`; further reasons are added until the loop has ended.
-
+    """Work until there is a reason to end; add it, and those that follow until the loop has ended, to `reasons`.
     `relocate` is called with the new connection string where the log has moved.
 
     Raises:

@@ -119,30 +119,19 @@ def routes(handlers: ExecutionHandlers) -> tuple[Operation, ...]:
             others=responses.NOT_MODIFIED,
             sends=responses.VERSIONED,
         ),
-        *(
-            _reading(name, f"The {name} of an execution", handlers.part(name), _shape(name))
-            for name in PARTS
-        ),
-        *(
-            _reading(name, f"The {name} of an execution", handlers.relation(name), schemas.ENTRY)
-            for name in RELATIONS
-        ),
-        _reading(
-            "checkpoints",
-            "All checkpoints of an execution",
-            handlers.checkpoints,
-            _shape("checkpoints"),
-        ),
+        *(_reading(name, handlers.part(name), _shape(name)) for name in PARTS),
+        *(_reading(name, handlers.relation(name), schemas.ENTRY) for name in RELATIONS),
+        _reading("checkpoints", handlers.checkpoints, _shape("checkpoints")),
     )
 
 
-def _reading(name: str, summary: str, handler: Handler, answer: Any) -> Operation:
+def _reading(name: str, handler: Handler, answer: Any) -> Operation:
     return Operation(
         f"read{name.capitalize()}",
         "GET",
         f"/executions/{{id}}/{name}",
         Right.READ_EXECUTIONS,
-        summary,
+        f"The {name} of an execution",
         handler,
         answer=answer,
         parameters=PAST,

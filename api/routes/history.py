@@ -186,11 +186,7 @@ def _compare(handlers: HistoryHandlers) -> Operation:
             Parameter("with", "The id of the other execution", required=True),
             VERSION,
             AT,
-            Parameter(
-                "withVersion",
-                "The version of the other execution; by default the newest",
-                VERSION.schema,
-            ),
+            Parameter("withVersion", "The version of the other; else the newest", VERSION.schema),
             *FRESH,
         ),
         others=responses.NOT_MODIFIED,
