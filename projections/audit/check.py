@@ -227,7 +227,7 @@ class _TreeCheck:
         tile_holds = await self._is_signed(tile, kept, full=full)
         if full:
             right = kept if tile_holds else computed
-            above.append(merkle.join(_padded(right)))
+            above.append(merkle.join(_pad(right)))
         first = (index * WIDTH << 8 * level) + 1
         if tile_holds and level == 0:
             return await self._event_fault(tile, kept)
@@ -261,6 +261,6 @@ class _TreeCheck:
         return Fault(PART, f"tile {tile[0]}/{tile[1]}", "changed while it was checked")
 
 
-def _padded(tile: bytes) -> list[bytes]:
+def _pad(tile: bytes) -> list[bytes]:
     """Return the hashes of a tile that should be full; missing hashes are zeros, which no content has as its hash."""
     return hashes_of(tile[: WIDTH * HASH_BYTES].ljust(WIDTH * HASH_BYTES, b"\0"))
