@@ -1,4 +1,4 @@
-"""The shape of an execution as clients see it, for those who describe or check it."""
+"""The models of an execution as clients see it, from which OpenAPI is made and by which tests check documents."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 ERASED = "null once it was erased"
 Erasable = Annotated[T | None, Field(description=ERASED)]
-"""Sealed content: it is null when its key was destroyed."""
+"""The type of sealed content, which is null after its key was destroyed."""
 Related = str | dict[str, Any]
-"""An id; where the client asked to expand it, the whole object."""
+"""The type of a reference: an id, or the object if the client had it expanded."""
 
 
 def _remove_nulls(schema: dict[str, Any]) -> None:
-    """What is absent is left out of a document, never null, unless it was erased."""
+    """Remove null from the schemas of optional members: a document leaves out what is absent, and null means erased."""
     for name, member in schema.get("properties", {}).items():
         if name in schema.get("required", ()):
             continue
@@ -38,13 +38,13 @@ def _remove_nulls(schema: dict[str, Any]) -> None:
 
 
 class Shown(Value):
-    """A part of what clients see. An optional member has None for what is left out."""
+    """The base of the models. An optional member that a document leaves out is None."""
 
     model_config = ConfigDict(json_schema_extra=_remove_nulls)
 
 
 class ShownAssignee(Shown):
-    """Who or what executes."""
+    """Who or what does the work."""
 
     type: AssigneeType
     id: str | None = None
@@ -53,7 +53,7 @@ class ShownAssignee(Shown):
 
 
 class ShownResult(Shown):
-    """What came out."""
+    """The result of an execution."""
 
     success: bool
     output: Any
@@ -62,7 +62,7 @@ class ShownResult(Shown):
 
 
 class ShownError(Shown):
-    """What went wrong; message and stack are null once they were erased."""
+    """An error; message and stack are null after they were erased."""
 
     code: str
     message: Erasable[str]
@@ -73,7 +73,7 @@ class ShownError(Shown):
 
 
 class ShownCancellation(Shown):
-    """Who ended it, when, and why."""
+    """Who cancelled the execution, when, and why."""
 
     reason: Erasable[str] = None
     by: str
@@ -81,7 +81,7 @@ class ShownCancellation(Shown):
 
 
 class ShownPause(Shown):
-    """Who stopped it for a while, when, and why."""
+    """Who paused the execution, when, and why."""
 
     reason: Erasable[str] = None
     by: str
@@ -89,14 +89,14 @@ class ShownPause(Shown):
 
 
 class ShownOrigin(Shown):
-    """The execution that it was forked from, and the version of it."""
+    """The execution from which this one was forked, and its version then."""
 
     execution: str
     version: Count
 
 
 class ShownUsage(Shown):
-    """What a step used up."""
+    """The usage of a step."""
 
     tokens_used: Count
     cost: float
@@ -105,7 +105,7 @@ class ShownUsage(Shown):
 
 
 class ShownStep(Shown):
-    """One piece of the work; `parent` is the id of the step it is part of."""
+    """A step of the work; `parent` is the id of the step of which it is a part."""
 
     id: str
     name: str
@@ -125,7 +125,7 @@ class ShownStep(Shown):
 
 
 class ShownCheckpoint(Shown):
-    """A place to go on from."""
+    """A saved state from which the execution can be resumed."""
 
     id: str
     timestamp: Time
@@ -134,7 +134,7 @@ class ShownCheckpoint(Shown):
 
 
 class ShownAttempt(Shown):
-    """One try; `delay` is the wait before the next, in milliseconds, `worker` who had claimed it."""
+    """An attempt; `delay` is the wait before the next one in milliseconds, `worker` the worker that had claimed it."""
 
     number: Count
     started_at: Time
@@ -146,16 +146,18 @@ class ShownAttempt(Shown):
 
 
 class ShownClaim(Shown):
-    """Which worker holds it, and until when, unless it gives a sign of life; a pause stops the lease."""
+    """The worker that has claimed the execution, and the end of its lease unless it gives another sign of life. While the
+    execution is paused, the lease does not run.
+    """
 
     worker: str
     lease_until: Time | None = None
 
 
 class ShownMetrics(Shown):
-    """How long it took and what it used up; durations in milliseconds.
+    """The durations, in milliseconds, and the usage of an execution.
 
-    While it has not ended, `durationFinal` is false and both durations count so far.
+    Until the execution has ended, `durationFinal` is false and both durations count up to the present.
     """
 
     started_at: Time | None = None
@@ -173,7 +175,7 @@ class ShownMetrics(Shown):
 
 
 class ShownWebhook(Shown):
-    """Where events are sent; the values of headers are never shown."""
+    """A webhook, to which events are sent; the values of its headers are never shown."""
 
     id: str
     url: str
@@ -181,11 +183,11 @@ class ShownWebhook(Shown):
     headers: dict[str, Literal["***"]] | None = None
     format: Literal["json", "slack"]
     secret: str | None = None
-    """In the answer to the command that made it alone."""
+    """Only in the answer to the command that creates it."""
 
 
 class ShownLog(Shown):
-    """A line of the log; `timestamp` is the client's, else that of recording."""
+    """A log line; `timestamp` is the time that the client gave, else that of the recording."""
 
     timestamp: Time
     recorded_at: Time
@@ -198,7 +200,7 @@ class ShownLog(Shown):
 
 
 class ShownMetadata(Shown):
-    """Times, and what clients noted."""
+    """Times, and the attributes that clients have set."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -211,7 +213,7 @@ class ShownMetadata(Shown):
 
 
 class ServiceExecution(Shown):
-    """A service execution, whole."""
+    """A service execution."""
 
     type: Annotated[Literal["ServiceExecution"], Field(alias="$type")]
     id: Annotated[str, Field(alias="$id")]

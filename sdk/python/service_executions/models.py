@@ -42,7 +42,7 @@ class RetryPolicy(Model):
 
 
 class ServiceExecution(Model):
-    """A service execution, whole."""
+    """A service execution."""
 
     type: str = Field(alias="$type")
     id: str = Field(alias="$id")
@@ -88,7 +88,7 @@ class ServiceExecution(Model):
 
 
 class ExecutionAssignee(Model):
-    """Who or what executes."""
+    """Who or what does the work."""
 
     type: Literal["ai-agent", "human", "hybrid", "system"] | str
     id: str | None = None
@@ -97,7 +97,7 @@ class ExecutionAssignee(Model):
 
 
 class ExecutionAttempt(Model):
-    """One try; `delay` is the wait before the next, in milliseconds, `worker` who had claimed it."""
+    """An attempt; `delay` is the wait before the next one in milliseconds, `worker` the worker that had claimed it."""
 
     number: int
     started_at: datetime = Field(alias="startedAt")
@@ -109,7 +109,7 @@ class ExecutionAttempt(Model):
 
 
 class ExecutionCancellation(Model):
-    """Who ended it, when, and why."""
+    """Who cancelled the execution, when, and why."""
 
     reason: str | None = None
     by: str
@@ -117,7 +117,7 @@ class ExecutionCancellation(Model):
 
 
 class ExecutionCheckpoint(Model):
-    """A place to go on from."""
+    """A saved state from which the execution can be resumed."""
 
     id: str
     timestamp: datetime
@@ -126,14 +126,16 @@ class ExecutionCheckpoint(Model):
 
 
 class ExecutionClaim(Model):
-    """Which worker holds it, and until when, unless it gives a sign of life; a pause stops the lease."""
+    """The worker that has claimed the execution, and the end of its lease unless it gives another sign of life. While the
+    execution is paused, the lease does not run.
+    """
 
     worker: str
     lease_until: datetime | None = Field(default=None, alias="leaseUntil")
 
 
 class ExecutionError(Model):
-    """What went wrong; message and stack are null once they were erased."""
+    """An error; message and stack are null after they were erased."""
 
     code: str
     message: str | None
@@ -144,7 +146,7 @@ class ExecutionError(Model):
 
 
 class ExecutionLog(Model):
-    """A line of the log; `timestamp` is the client's, else that of recording."""
+    """A log line; `timestamp` is the time that the client gave, else that of the recording."""
 
     timestamp: datetime
     recorded_at: datetime = Field(alias="recordedAt")
@@ -157,7 +159,7 @@ class ExecutionLog(Model):
 
 
 class ExecutionMetadata(Model):
-    """Times, and what clients noted."""
+    """Times, and the attributes that clients have set."""
 
     created_at: datetime = Field(alias="createdAt")
     updated_at: datetime = Field(alias="updatedAt")
@@ -168,9 +170,9 @@ class ExecutionMetadata(Model):
 
 
 class ExecutionMetrics(Model):
-    """How long it took and what it used up; durations in milliseconds.
+    """The durations, in milliseconds, and the usage of an execution.
 
-    While it has not ended, `durationFinal` is false and both durations count so far.
+    Until the execution has ended, `durationFinal` is false and both durations count up to the present.
     """
 
     started_at: datetime | None = Field(default=None, alias="startedAt")
@@ -188,14 +190,14 @@ class ExecutionMetrics(Model):
 
 
 class ExecutionOrigin(Model):
-    """The execution that it was forked from, and the version of it."""
+    """The execution from which this one was forked, and its version then."""
 
     execution: str
     version: int
 
 
 class ExecutionPause(Model):
-    """Who stopped it for a while, when, and why."""
+    """Who paused the execution, when, and why."""
 
     reason: str | None = None
     by: str
@@ -203,7 +205,7 @@ class ExecutionPause(Model):
 
 
 class ExecutionResult(Model):
-    """What came out."""
+    """The result of an execution."""
 
     success: bool
     output: Any
@@ -212,7 +214,7 @@ class ExecutionResult(Model):
 
 
 class ExecutionStep(Model):
-    """One piece of the work; `parent` is the id of the step it is part of."""
+    """A step of the work; `parent` is the id of the step of which it is a part."""
 
     id: str
     name: str
@@ -232,7 +234,7 @@ class ExecutionStep(Model):
 
 
 class ExecutionUsage(Model):
-    """What a step used up."""
+    """The usage of a step."""
 
     tokens_used: int = Field(alias="tokensUsed")
     cost: float
@@ -241,7 +243,7 @@ class ExecutionUsage(Model):
 
 
 class ExecutionWebhook(Model):
-    """Where events are sent; the values of headers are never shown."""
+    """A webhook, to which events are sent; the values of its headers are never shown."""
 
     id: str
     url: str
