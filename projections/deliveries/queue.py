@@ -105,10 +105,10 @@ class DeliveryQueue:
         async with self._turn:
             return bool(await self._one(sql.READ_HAS_MORE))
 
-    async def next_due(self, held: Mapping[str, datetime]) -> datetime | None:
+    async def next_due(self, paused_until: Mapping[str, datetime]) -> datetime | None:
         """When the next lane is due, of some endpoints not before a time."""
         endpoints, times = sql.HELD
-        values = array(endpoints, list(held)), array(times, list(held.values()))
+        values = array(endpoints, list(paused_until)), array(times, list(paused_until.values()))
         async with self._turn:
             cursor = await self._connection.execute(sql.NEXT, values, binary=True)
             [(at,)] = await cursor.fetchall()

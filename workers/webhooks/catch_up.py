@@ -43,7 +43,7 @@ class Progress(NamedTuple):
 
     position: int
     head: int
-    called: bool
+    is_enabled: bool
     execution: str | None
     stream: str
     since: int
@@ -112,7 +112,7 @@ class CatchUp:
         self, webhook: str, progress: Progress, hooks: dict[str, HookFilter]
     ) -> Page | None:
         """The next page; None where enough waits for the webhook."""
-        if not progress.called:
+        if not progress.is_enabled:
             return Page([], progress.head)
         async with self._store.reader() as connection:
             cursor = await connection.execute(sql.MANY_WAIT, (webhook,))

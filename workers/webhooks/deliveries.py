@@ -150,7 +150,7 @@ class DeliveryWorker:
 
     async def next_due_at(self) -> datetime | None:
         """When the next call is due, or what of the past could not be read is tried again."""
-        due = await self._queue.next_due(self._endpoints.held(self._clock()))
+        due = await self._queue.next_due(self._endpoints.pauses(self._clock()))
         return min(filter(None, (due, self._dispatcher.retry_at)), default=None)
 
     async def break_off(self) -> None:

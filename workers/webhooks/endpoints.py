@@ -93,7 +93,7 @@ class Endpoints:
         """Whether it has asked for no call yet."""
         return self._troubled.get(endpoint, now) > now
 
-    def held(self, now: datetime) -> dict[str, datetime]:
+    def pauses(self, now: datetime) -> dict[str, datetime]:
         """Those that have asked for no call yet, and from when on they may be called."""
         return {endpoint: at for endpoint, at in self._troubled.items() if at > now}
 
