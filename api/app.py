@@ -217,8 +217,10 @@ def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tupl
 
 def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
     bus, entries = system.bus, _entries(system, consistency)
-    made = keys.KeyHandlers(bus, entries, system.admission.access.fingerprint)
-    entering = sessions.SessionHandlers(bus, system.admission, system.settings.session_hours)
+    key_handlers = keys.KeyHandlers(bus, entries, system.admission.access.fingerprint)
+    session_handlers = sessions.SessionHandlers(
+        bus, system.admission, system.settings.session_hours
+    )
     return (
         *sessions.routes(session_handlers),
         *grants.routes(grants.GrantHandlers(bus, entries, system.directory.new_id)),

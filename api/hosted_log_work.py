@@ -99,7 +99,7 @@ class HostedLogWorkers(Background):
                         log.error("the file of the logs cannot be read", reason=str(error))
                 await asyncio.sleep(POLL_INTERVAL)
 
-    async def _settle(self, locations: dict[str, LogLocation], client: HttpClient) -> None:
+    async def _adapt_to(self, locations: dict[str, LogLocation], client: HttpClient) -> None:
         """Start and end work, so that it runs for the logs in the file, at their current locations, and no others."""
         for name, (location, task) in list(self._working.items()):
             if locations.get(name) != location:

@@ -111,10 +111,10 @@ class Served(NamedTuple):
                 system.move_monitor.on_moved = worker.relocate
             relax_collector()
             _allow_many_connections()
-            every_second = _each_second(known.postgres, sign, worker, system.store.outages)
+            every_second = _each_second(known.postgres, address_file, worker, system.store.outages)
             made = application(system, Deployment(settings, others, self.token, keys.master))
             config = make_config(made.app, made.direct, made.of_log, every_second, made.log_name)
-            # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
+            # A copy, as uvicorn closes its sockets: clients that connect meanwhile wait, and are not refused.
             server = server_of(config, system, limits_of_process(settings), made.close_others)
             server.run(sockets=[listening.dup()])
         return ServiceEnded(system.hub.other, system.key_monitor.changed, server.asked_to_end)

@@ -151,7 +151,7 @@ async def run_workers(
         yield runner
 
 
-def _slow_work(
+def _slow(
     writer: GuardedWriter,
     store: Store,
     conninfo: str,

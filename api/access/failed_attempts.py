@@ -52,7 +52,7 @@ class FailedAttempts:
             self._wake(site)
 
     async def _begin(self, site: str) -> None:
-        while self._require(site) + self._under_way[site] > self._a_minute - 1:
+        while self._require_left(site) + self._running[site] > self._a_minute - 1:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting[site].append(turn)
             try:
@@ -70,12 +70,12 @@ class FailedAttempts:
         return spent
 
     def _wake(self, site: str) -> None:
-        """Let one of those who wait look again; all of them where there is nothing to wait for."""
+        """Wake one waiting attempt of an address, or all of them where no attempt is running."""
         waiting = [turn for turn in self._waiting.pop(site, ()) if not turn.done()]
-        alone = not self._under_way[site]
-        for turn in waiting if alone else waiting[:1]:
+        none_running = not self._running[site]
+        for turn in waiting if none_running else waiting[:1]:
             turn.set_result(None)
-        if waiting[1:] and not alone:
+        if waiting[1:] and not none_running:
             self._waiting[site] = waiting[1:]
         if none_running:
             del self._running[site]

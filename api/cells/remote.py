@@ -60,7 +60,7 @@ class RemoteLog:
         self._url = url
         self._seconds = seconds
         self._questions = questions or ConnectionPool(url)
-        self._turns = asyncio.Semaphore(MOST_QUESTIONS)
+        self._request_slots = asyncio.Semaphore(MOST_QUESTIONS)
         timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT)
         # Each stream has a connection of its own, and streams must not use up the connections of other requests.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_QUESTIONS)

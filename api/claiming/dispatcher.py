@@ -127,7 +127,7 @@ class ClaimDispatcher(Background):
             executions = (await self._first({wanted: 1}))[wanted]
         return executions[0] if executions else None
 
-    async def _look_once_more(self, claimer: Claimer) -> bool:
+    async def _read_once_more(self, claimer: Claimer) -> bool:
         """Look for a call whose time is over; whether it has an execution now, or tries to claim one."""
         await self._read_queue({claimer.wanted: 1})
         return claimer.future.done() or claimer.trying
@@ -166,8 +166,8 @@ class ClaimDispatcher(Background):
             if not queue.settled:
                 await self._positions.wait(VIEW, queue.unsettled, SETTLING)
                 await queue.catch_up(connection)
-            found = await queue.first(connection, wishes, self._passed)
-        self._forget_passed()
+            found = await queue.first(connection, wishes, self._skipped)
+        self._forget_shown()
         return found
 
     def _forget_shown(self) -> None:

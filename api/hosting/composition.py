@@ -52,7 +52,7 @@ class LogOpener:
             async with running(system):
                 yield parts_of(system)
         if not (system.hub.other or system.key_monitor.changed or system.move_monitor.moved):
-            self._known[name] = location, ready
+            self._prepared[name] = location, ready
 
     def _build(self, ready: Prepared, shared: SharedDatabase) -> System:
         given = ready.settings, ready.conninfo, ready.keys, self._deployment.token, ready.of_log

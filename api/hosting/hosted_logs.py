@@ -62,7 +62,7 @@ class HostedLogs(Background):
     def state(self) -> HostedState:
         """The current state of the logs."""
         is_open = sum(opened.parts is not None for opened in self._opened.values())
-        return HostedState(len(self._locations), is_open, sorted(self._failed))
+        return HostedState(len(self._locations), is_open, sorted(self._retry_at))
 
     def host(self, host: bytes) -> str | None:
         """The name of the log that a host belongs to; None for other hosts."""
@@ -103,7 +103,9 @@ class HostedLogs(Background):
         for name, opened in self._opened.items():
             if before.get(name) != self._locations.get(name):
                 opened.close()
-        self._failed = {name: at for name, at in self._failed.items() if name in self._locations}
+        self._retry_at = {
+            name: at for name, at in self._retry_at.items() if name in self._locations
+        }
 
     def start(self) -> None:
         """Begin to follow the file, and to close unused logs; needs a running event loop."""

@@ -83,7 +83,7 @@ class LogLines:
 
     def wake(self) -> None:
         """This process appended lines; those of others are found by looking."""
-        if self._began:
+        if self._is_reading:
             self._wake.set()
 
     async def ready(self) -> None:
@@ -107,9 +107,9 @@ class LogLines:
     async def run(self) -> None:
         """Follow the log lines until cancelled; nothing is read while there are no subscribers."""
         while True:
-            if not self._wanted:
-                self._began = False
-            await self._wake.wait(POLL if self._began else None)
+            if not self._is_wanted:
+                self._is_reading = False
+            await self._wake.wait(POLL if self._is_reading else None)
             try:
                 while self._is_wanted and await self._advance():
                     pass

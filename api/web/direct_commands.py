@@ -167,8 +167,8 @@ class DirectCommand:
     async def _handle(self, request: Request) -> None:
         """Answer a command that needs more than the writer, by the handler of its operation."""
         try:
-            if self._must_look():
-                await self._admission.visibility.require(*self._what_is_wanted(request.path["id"]))
+            if self._must_look_up_owner():
+                await self._admission.visibility.require(*self._access_to(request.path["id"]))
             response = await self._row.operation.handler(request)
             assert isinstance(response, Response)
         except Exception as error:  # noqa: BLE001 - every error is answered
@@ -181,7 +181,7 @@ class DirectCommand:
         try:
             if answer.created:
                 self._admission.visibility.remember_created(
-                    *self._what_is_wanted(answer.versioned.state.id)
+                    *self._access_to(answer.versioned.state.id)
                 )
             response = self._respond(answer)
         except Exception as error:  # noqa: BLE001 - every error is answered
@@ -192,9 +192,7 @@ class DirectCommand:
     def _must_look_up_owner(self) -> bool:
         """Whether the owner of the execution must be read before the command is sent to the writer."""
         path = self._request.path
-        return "id" in path and self._admission.visibility.needs_look(
-            *self._what_is_wanted(path["id"])
-        )
+        return "id" in path and self._admission.visibility.needs_look(*self._access_to(path["id"]))
 
     def _access_to(self, identity: str) -> tuple[Caller, Right, str]:
         return self._caller, self._row.operation.right, f"execution/{identity}"

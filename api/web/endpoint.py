@@ -78,16 +78,16 @@ class Endpoint:
         request.record = partial(self._record_page, operation)
         work = operation.handler(request)
         if operation.long:
-            answering = while_connected(receive, answering)
-        if operation.long or operation.method == "GET":  # a command is not broken off
-            answering = while_admitted(self._admission.open_requests, request.caller, answering)
-        answer = await answering
+            work = while_connected(receive, work)
+        if operation.long or operation.method == "GET":  # a command is never cancelled
+            work = while_admitted(self._admission.open_requests, request.caller, work)
+        answer = await work
         if operation.shows_executions or request.shown:
             return await self._recorder.record(operation, request, answer)
         return answer
 
-    async def _page(self, operation: Operation, request: Request) -> None:
-        """Record a page that is about to be shown to who may still see it."""
+    async def _record_page(self, operation: Operation, request: Request) -> None:
+        """Check that the caller may still see a page, and record it, before it is sent."""
         await self._admission.require_still(request.caller, request.scope)
         await self._recorder.page(operation, request)
 

@@ -44,4 +44,6 @@ async def test_service_that_cannot_look_after_one_thing_looks_after_the_others(
         await watch()
         await watch()
     assert (sign.calls, worker.calls) == (2, 2)
-    assert {line["event"] for line in logged} == {"a duty of the server has failed, and is tried again"}
+    assert {line["event"] for line in logged} == {
+        "a duty of the server has failed, and is tried again"
+    }

@@ -42,7 +42,7 @@ class KeySet:
         Raises:
             Overloaded: no keys could be read so far.
         """
-        if self._steady() - self._read_at > CACHED_FOR or not self._fitting(algorithm, kid):
+        if self._steady() - self._read_at > CACHED_FOR or not self._matching(algorithm, kid):
             await self._read()
         return self._matching(algorithm, kid)
 

@@ -135,7 +135,7 @@ class Link(Background):
 
     def _note_beat(self, data: bytes) -> None:
         self.beat = Beat.read(data)
-        self._heard_at = monotonic()
+        self._beat_at = monotonic()
         self.wake.set()
 
 

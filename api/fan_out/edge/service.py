@@ -140,7 +140,7 @@ def _serve(
     succession = Succession(hub, link)
     parts: tuple[ProcessPart, ...] = (link, origin, readiness, succession, open_requests, hub)
     app = create_app(opener, origin, readiness, parts, origins(settings.allowed_origins))
-    config = make_config(app, _NothingDirect(), nats_stream.log, log_name=nats_stream.name)
+    config = make_config(app, _NoFastPath(), nats_stream.log, log_name=nats_stream.name)
     server = Server(config, hub, limits_of_process(settings))
     hub.on_other_log = lambda: None
     succession.on_found = server.end_with_streams

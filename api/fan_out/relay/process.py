@@ -101,9 +101,9 @@ class _Relay:
             logged_at = float("-inf")
             while not self._stopped.is_set():
                 every_second()
-                if monotonic() - said >= HEALTH_EVERY:
-                    said = monotonic()
-                    self._say_health()
+                if monotonic() - logged_at >= HEALTH_EVERY:
+                    logged_at = monotonic()
+                    self._log_health()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopped.wait(), SECOND)
         if self._refusal is not None:

@@ -137,7 +137,7 @@ def _compare(window: list[Plan], service: ServiceClient) -> tuple[list[ImportTas
     tasks, known = [], Result()
     for plan in window:
         try:
-            made = own_progress(plan, there.get(plan.execution), service)
+            made = own_progress(plan, existing.get(plan.execution), service)
         except Conflict as conflict:
             _refuse(known, plan, str(conflict))
             continue
@@ -196,9 +196,9 @@ def _send(
             else:
                 refused.setdefault(task.plan.execution, (task, answer["problem"]))
     for task in tasks:
-        if task.plan.execution not in troubled:
+        if task.plan.execution not in refused:
             result.fared[task.fared] += 1
-    return list(troubled.values())
+    return list(refused.values())
 
 
 def _pieces(tasks: list[ImportTask]) -> Iterator[list[tuple[ImportTask, bytes]]]:
