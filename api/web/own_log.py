@@ -22,7 +22,8 @@ class OwnLog:
 
     async def get(self, path: str, query: Query, headers: Mapping[str, str], most: int) -> Answered:
         """Send a GET request and return the answer. `most` is not checked: the answer is in memory already."""
-        await asyncio.sleep(0)  # requests to other logs are sent first, so that they work at the same time
+        # Requests to other logs are sent first, so that they work at the same time.
+        await asyncio.sleep(0)
         started: Message = {}
         content = bytearray()
 
