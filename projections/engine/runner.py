@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.connection.timeouts import OUTAGES, with_keepalives
-from domain.eventlog.sessions import KEEPALIVE, session_options
+from domain.eventlog.sessions import KEEPALIVE, SERIAL, session_options
 from domain.eventlog.store import Store
 from domain.supervisor import Background, Tasks, cancel, supervise
 from projections.engine.channels import hurry_channel, progress_channel
@@ -187,5 +187,5 @@ class Runner(Background):
             with_keepalives(self._conninfo),
             autocommit=True,
             connect_timeout=3,
-            options=f"{session_options(self._schema)} {KEEPALIVE} {ASYNC_COMMIT} {options}",
+            options=f"{session_options(self._schema)} {KEEPALIVE} {SERIAL} {ASYNC_COMMIT} {options}",
         )

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.sessions import SERIAL
 
 CONNECT_TIMEOUT = 3
 """Seconds that connecting to a database, or waiting for a pooled connection, may take."""
@@ -17,9 +18,7 @@ NO_WAIT = "-c lock_timeout=4s -c statement_timeout=5s"
 SEARCH_TIMEOUT = 500
 """Milliseconds that the database may take for one statement of a search."""
 # Parallel workers make one search faster and several slower; JIT compilation takes longer than a search may.
-SEARCHING = (
-    f"-c statement_timeout={SEARCH_TIMEOUT}ms -c max_parallel_workers_per_gather=0 -c jit=off"
-)
+SEARCHING = f"-c statement_timeout={SEARCH_TIMEOUT}ms {SERIAL}"
 IDLE = 10.0
 """Seconds without use after which a connection is closed that several logs share."""
 OnFailed = Callable[[AsyncConnectionPool], Awaitable[None]]

@@ -24,6 +24,7 @@ from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
+from domain.model import Recorded
 from projections.engine import inactive_rows, position_tracker
 from projections.engine.live_follower import LiveFollower, LivePage
 from projections.engine.migrations import migrate_projections
@@ -81,6 +82,27 @@ async def test_written_event_is_visible_after_waiting_for_its_position(views: st
         assert await names(store, one.view) == {"e-0", "e-1", "e-2"}
         assert one.positions.position("executions") == position
         assert await one.positions.progress() == [("executions", position, 0)]
+
+
+async def test_view_reads_the_rows_of_a_page_without_parallel_workers(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL would start some for a few hundred rows, which takes longer than reading them."""
+    shown: list[str] = []
+    apply = Executions.apply
+
+    async def show_and_apply(
+        view: Executions, connection: AsyncConnection, page: Sequence[Recorded]
+    ) -> None:
+        cursor = await connection.execute("SHOW max_parallel_workers_per_gather")
+        shown.extend(row[0] for row in await cursor.fetchall())
+        await apply(view, connection, page)
+
+    monkeypatch.setattr(Executions, "apply", show_and_apply)
+    async with opened(views) as store, process(views, store) as one:
+        position = await Log(store).write(some(3))
+        assert await one.positions.wait("executions", position, 10)
+    assert set(shown) == {"0"}
 
 
 async def test_primary_that_has_become_a_standby_is_an_outage_and_no_failure(views: str) -> None:
