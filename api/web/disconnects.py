@@ -28,8 +28,8 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
             await _wait_for_either(receive, working)
         return working.result()
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        if working.cancel():  # else it is done, and nobody waits for another turn of the loop
+            await asyncio.gather(working, return_exceptions=True)
 
 
 async def _wait_for_either(receive: Receive, working: asyncio.Future[T]) -> None:
