@@ -46,8 +46,7 @@ def document(
 ) -> dict[str, Any]:
     """Return the document of an execution. If it has not ended, its durations count until `now`.
 
-    `steps` are the steps to include; None for all. `heard_at` is the time of the last heartbeat, which is not in the
-    state, because heartbeats are not events.
+    `steps` are the steps to include; None for all. `heard_at` is the time of the last heartbeat, which no event has.
     """
     state = versioned.state
     shown_steps = state.steps.values() if steps is None else steps
