@@ -76,9 +76,8 @@ def document(
     _add_settings(shown, state)
     shown["metadata"] = _metadata(versioned, started, completed)
     shown |= {"version": versioned.version, "position": versioned.position}
-    return (
-        shown if state.erasure is None else shown | ERASED
-    )  # last: `mark_erased` looks at the end
+    # `ERASED` comes last, as `mark_erased` looks at the end.
+    return shown if state.erasure is None else shown | ERASED
 
 
 def _add_origins(shown: dict[str, Any], state: Execution) -> None:

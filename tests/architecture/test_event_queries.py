@@ -29,7 +29,7 @@ BOTH = {
     "projections/audit/rounds/page_check.py",
     "projections/audit/tables.py",
     "projections/deliveries/owed_queries.py",
-    "projections/deliveries/queue.py",
+    "projections/deliveries/queue_queries.py",
     "projections/deliveries/totals.py",
     "projections/log_lines/archive/holds_on.py",
 }

@@ -38,7 +38,7 @@ RETRY_IN = timedelta(minutes=1)
 AWAY = "What it asks for of the past cannot be read now, as the archive is away or damaged."
 
 
-class Progress(NamedTuple):
+class HookProgress(NamedTuple):
     """A row of the query: where a webhook is, where the others are, whether it is to be called, and what it asks for."""
 
     position: int
@@ -109,7 +109,7 @@ class CatchUp:
         return page is not None and await self._enter(webhook, progress, page)
 
     async def _read(
-        self, webhook: str, progress: Progress, hooks: dict[str, HookFilter]
+        self, webhook: str, progress: HookProgress, hooks: dict[str, HookFilter]
     ) -> Page | None:
         """The next page; None where enough waits for the webhook."""
         if not progress.is_enabled:
@@ -127,7 +127,7 @@ class CatchUp:
         return Page(owed_to((hook, row) for row in rows), _end(rows, progress.head))
 
     async def _read_log(
-        self, webhook: str, progress: Progress, hooks: dict[str, HookFilter]
+        self, webhook: str, progress: HookProgress, hooks: dict[str, HookFilter]
     ) -> Page:
         where = webhook, progress.since, progress.endpoint
         hook = HookFilter.read(*where, progress.events, progress.filter, scope=progress.scope)
@@ -141,7 +141,7 @@ class CatchUp:
             raise ArchiveAway
         return Page(found.owed, _end(rows, until))
 
-    async def _enter(self, webhook: str, progress: Progress, page: Page) -> bool:
+    async def _enter(self, webhook: str, progress: HookProgress, page: Page) -> bool:
         """Enter a page, unless the webhook has been changed or rewound since it was read; whether there is more."""
         async with self._queue.entering() as (connection, head, seen):
             if seen < head:  # the read model is made again
@@ -154,10 +154,10 @@ class CatchUp:
         return not done
 
 
-async def _progress(connection: AsyncConnection, webhook: str) -> Progress | None:
+async def _progress(connection: AsyncConnection, webhook: str) -> HookProgress | None:
     """Where a webhook is; None where it is not behind."""
     row = await (await connection.execute(sql.PROGRESS, (webhook,), binary=True)).fetchone()
-    return None if row is None else Progress(*row)
+    return None if row is None else HookProgress(*row)
 
 
 def _end(rows: Sequence[EventRow], until: int) -> int:

@@ -197,7 +197,7 @@ class _HooksOfType:
             for name in BY_STATE:
                 yield from self.by_state.get((name, getattr(after.state, name)), ())
 
-    def undecided(self, event: LoggedEvent) -> Iterator[HookFilter]:
+    def find_undecided(self, event: LoggedEvent) -> Iterator[HookFilter]:
         """The candidates for an event, whatever the state after it is."""
         yield from self.candidates(event, None)
         yield from chain(*self.by_state.values())
@@ -222,12 +222,12 @@ class HookIndex:
         found = self._types.get(event.row.type)
         return found is not None and found.needs_states and event.row.stream.startswith(EXECUTION)
 
-    def undecided(self, event: LoggedEvent) -> list[HookFilter]:
-        """The webhooks of which nobody can say whether an event is owed to them, as the state after it is not known."""
+    def find_undecided(self, event: LoggedEvent) -> list[HookFilter]:
+        """The webhooks that may be owed an event, as far as that can be said without the state after it."""
         found = self._types.get(event.row.type)
         if found is None or event.imported:
             return []
-        candidates = {hook.webhook: hook for hook in found.undecided(event)}
+        candidates = {hook.webhook: hook for hook in found.find_undecided(event)}
         return [hook for hook in candidates.values() if hook.needs_states and hook.asks_for(event)]
 
     def find(self, event: LoggedEvent, after: Versioned[Any] | None) -> list[HookFilter]:

@@ -20,8 +20,8 @@ from workers.webhooks.matching import HookFilter, HookIndex, LoggedEvent
 
 
 class FoundOwed(NamedTuple):
-    """What webhooks are owed by events, and the `undecided` webhooks, of which nobody can say now, as a state that
-    they ask for is in an archive that is away. Nothing is said to be owed to those.
+    """The events that webhooks are owed, and the `undecided` webhooks: their filters need a state that is in an unavailable
+    archive. `owed` has nothing for those.
     """
 
     owed: list[Owed]
@@ -29,15 +29,15 @@ class FoundOwed(NamedTuple):
 
 
 class ExecutionHook(NamedTuple):
-    """A webhook of an execution, and what it asks for; events after `since` are owed to it."""
+    """A webhook of an execution, and the events that it asks for. It is owed events after the position `since`."""
 
     webhook: str
     since: int
     endpoint: str
     events: Sequence[str]
 
-    def owed(self, row: EventRow) -> Owed | None:
-        """What it is owed by an event of its execution, if it is. Raises Damaged where that cannot be read."""
+    def find_owed(self, row: EventRow) -> Owed | None:
+        """Return what the webhook is owed for an event of its execution, or None. Raises Damaged if the event cannot be read."""
         event = LoggedEvent.read(row)
         if event.imported or row.position <= self.since:
             return None
@@ -53,7 +53,7 @@ class OwedFinder:
         self._states = EventStates(store)
 
     async def find(self, index: HookIndex, rows: Iterable[EventRow]) -> FoundOwed:
-        """What the webhooks of an index are owed by events."""
+        """Find what the webhooks of an index are owed for events."""
         events = list(_events(rows))
         folded = [event.row for event in events if index.needs_state(event)]
         states = await self._states.of(folded) if folded else FoundStates({}, set())
@@ -61,10 +61,10 @@ class OwedFinder:
             hook.webhook
             for event in events
             if event.row.stream in states.away
-            for hook in index.undecided(event)
+            for hook in index.find_undecided(event)
         }
         owed = [
-            _owed(hook, row)
+            _make_owed(hook, row)
             for event in events
             for row in (event.row,)
             for hook in index.find(event, states.states.get((row.stream, row.version)))
@@ -73,12 +73,12 @@ class OwedFinder:
         return FoundOwed(owed, undecided)
 
 
-def _owed(hook: HookFilter, row: EventRow) -> Owed:
+def _make_owed(hook: HookFilter, row: EventRow) -> Owed:
     return Owed(hook.webhook, row.position, row.stream, row.version, hook.endpoint)
 
 
 def _events(rows: Iterable[EventRow]) -> Iterator[LoggedEvent]:
-    """Those that can be read: nobody can say whom the others concern."""
+    """The events that can be read; a damaged one is reported and passed over."""
     for row in rows:
         try:
             yield LoggedEvent.read(row)
@@ -89,7 +89,7 @@ def _events(rows: Iterable[EventRow]) -> Iterator[LoggedEvent]:
 async def rows_of_types(
     connection: AsyncConnection, after: int, until: int, types: Sequence[str], limit: int
 ) -> list[EventRow]:
-    """The events in (after, until] of some types, and those of webhooks; as many at most."""
+    """The events in (after, until] of some types, and those of webhooks; at most `limit`."""
     values = (after, until, list(types), limit)
     rows = await fetch_of_span(connection, sql.OF_TYPES, values, after, until)
     return [EventRow(*row) for row in rows]
@@ -98,25 +98,25 @@ async def rows_of_types(
 async def rows_of_stream(
     connection: AsyncConnection, stream: str, after: int, until: int, limit: int
 ) -> list[EventRow]:
-    """The events of a stream in (after, until], as many at most."""
+    """The events of a stream in (after, until], at most `limit`."""
     values = (stream, after, until, limit)
     rows = await fetch_of_streams(connection, sql.OF_STREAM, values, [stream])
     return [EventRow(*row) for row in rows]
 
 
 async def owed_to_executions(connection: AsyncConnection, after: int, until: int) -> list[Owed]:
-    """What the webhooks of executions are owed by the events in (after, until], those left out that are behind."""
+    """What the webhooks of executions are owed for the events in (after, until], without the webhooks that are catching up."""
     cursor = await connection.execute(sql.OF_EXECUTIONS, (after, until), prepare=False, binary=True)
     rows = await cursor.fetchall()
     return owed_to((ExecutionHook(*row[:4]), EventRow(*row[4:])) for row in rows)
 
 
 def owed_to(pairs: Iterable[tuple[ExecutionHook, EventRow]]) -> list[Owed]:
-    """What webhooks of executions are owed by an event each."""
+    """What each webhook of a pair is owed for the event of the pair. A damaged event is reported and passed over."""
     owed = []
     for hook, row in pairs:
         try:
-            owed.append(hook.owed(row))
+            owed.append(hook.find_owed(row))
         except Damaged as error:
             report(error)
     return [found for found in owed if found is not None]

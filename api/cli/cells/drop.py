@@ -39,13 +39,13 @@ def drop_named(name: str, confirmed: str | None, data_dir: Path | None, *, as_js
             click.echo(_describe(name, log, without_secrets(known.owner), journal))
         if (confirmed or click.prompt("Its name, once more", err=True)) != name:
             raise SetupError(f"that is not {name}: nothing was dropped")
-        with _unserved(name, hosted, settings, known.owner):
+        with _prevent_serving(name, hosted, settings, known.owner):
             dropped = drop_log(known.owner, schema, named.owner)
     gone = {"name": name, "dropped": dropped, "position": log.position}
     click.echo(json.dumps(gone) if as_json else f"Dropped {dropped}.")
 
 
-def _unserved(
+def _prevent_serving(
     name: str, hosted: LogLocation | None, settings: Settings, owner: str
 ) -> AbstractContextManager[None]:
     if hosted is None or settings.logs is None:

@@ -11,7 +11,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from api.interop.xes.plan import Plan
-from api.interop.xes.reader import RESOURCE, XesError, XesEvent, XesTrace, quoted
+from api.interop.xes.reader import RESOURCE, XesError, XesEvent, XesTrace, quote
 from domain.execution.commands import COMMANDS
 from domain.execution.types import MOST_STEPS
 from domain.types import NO_CONTROLS, Label, Name
@@ -52,7 +52,7 @@ def _wrong_event(event: XesEvent, now: datetime) -> str | None:
 def check_plan(plan: Plan, trace: str) -> None:
     """Raise `XesError` for the first command that is more than the execution of this trace takes."""
     steps, stored = set[str](), 0
-    whole = f'with this event the trace "{quoted(trace)}"'
+    whole = f'with this event the trace "{quote(trace)}"'
     for line, command in zip(plan.lines, plan.commands, strict=True):
         if len(command) > LARGEST_COMMAND:
             raise XesError(

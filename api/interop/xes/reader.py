@@ -144,7 +144,7 @@ class XesLog:
     @property
     def _this_trace(self) -> str:
         name = self._text(self._trace, NAME)
-        return f'the trace "{quoted(name)}"' if name else f"the trace of line {self._trace_line}"
+        return f'the trace "{quote(name)}"' if name else f"the trace of line {self._trace_line}"
 
     def _error(self, reason: str, line: int | None = None) -> XesError:
         return XesError(self._parser.CurrentLineNumber if line is None else line, reason)
@@ -171,11 +171,11 @@ class XesLog:
         if key is None or text is None:
             raise self._error(f"<{kind}> without {'key' if key is None else 'value'}")
         if key in self._current:
-            raise self._error(f'the attribute "{quoted(key)}" is there twice')
+            raise self._error(f'the attribute "{quote(key)}" is there twice')
         try:
             value = parse_value(kind, text)
         except (ValueError, OverflowError):
-            raise self._error(f'"{quoted(key)}": not a valid {kind}: "{quoted(text)}"') from None
+            raise self._error(f'"{quote(key)}": not a valid {kind}: "{quote(text)}"') from None
         if value is None:
             self.nan_values += 1
         else:
@@ -186,7 +186,7 @@ class XesLog:
         if level == OUTSIDE and kind != "log":
             is_page = kind.lower() == "html"
             raise self._error(
-                f"not an XES log: {f'it is {WEB_PAGE}' if is_page else f'the root element is <{quoted(kind)}>'}"
+                f"not an XES log: {f'it is {WEB_PAGE}' if is_page else f'the root element is <{quote(kind)}>'}"
             )
         if level == OUTSIDE:
             self._level = LOG
@@ -199,7 +199,7 @@ class XesLog:
             self._level, self._event_line = EVENT, line
             self._current = self._event = {}
         elif kind not in WITHOUT_VALUE:
-            raise self._error(f"<{quoted(kind)}> is out of place")
+            raise self._error(f"<{quote(kind)}> is out of place")
 
     def _close(self, _: str) -> None:
         if self._depth == self._level:
@@ -230,7 +230,7 @@ class XesLog:
             raise self._error(f"a trace without {NAME}", line)
         digest = sha256(name.encode()).digest()
         if digest in self._seen:
-            raise self._error(f'a second trace named "{quoted(name)}"', line)
+            raise self._error(f'a second trace named "{quote(name)}"', line)
         self._seen.add(digest)
         self._ready.append(XesTrace(line, name, self._trace, self._events))
         self._current = self._log
@@ -242,6 +242,6 @@ class XesLog:
         return value if value is None or isinstance(value, str) else str(value)
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A text of the file, as much of it as a message has room for."""
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
