@@ -91,9 +91,8 @@ async def _yield_sometimes(budget: Budget, number: int) -> None:
 def _changed_steps(before: Execution, after: Execution) -> Sequence[str]:
     """Return the ids of the steps whose documents may differ, or that are new. Steps are never removed."""
     old, new = before.steps, after.steps
-    changed = map(
-        is_not, new.values(), map(old.get, new)
-    )  # in C, as there may be thousands of steps
+    # `map` runs in C, as there may be thousands of steps.
+    changed = map(is_not, new.values(), map(old.get, new))
     if before.assignee != after.assignee:  # steps take members of their assignee from it
         changed = map(or_, changed, (step.assignee is not None for step in new.values()))
     return [*compress(new, changed)]

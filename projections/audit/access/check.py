@@ -44,9 +44,8 @@ class End(NamedTuple):
 
 async def end_of(connection: AsyncConnection) -> End | None:
     """Return the present end of the chain; None if its row is lost."""
-    latest = await latest_anchor(
-        connection
-    )  # read first, so that the chain reaches at least as far
+    # The anchor is read first, so that the chain reaches at least as far.
+    latest = await latest_anchor(connection)
     row = await (await connection.execute(HEAD, binary=True)).fetchone()
     return (
         None if row is None else End(row[0], row[1], bytes(row[2]), latest.version if latest else 0)
