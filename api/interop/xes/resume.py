@@ -29,17 +29,17 @@ class Conflict(Exception):
     """The execution has events that the import has not written."""
 
 
-class Progress(NamedTuple):
+class ImportProgress(NamedTuple):
     """How far an import got: so many events of its own, and how many the service made by itself beside them."""
 
     events: int
     checkpoints: int = 0
 
 
-def own_progress(plan: Plan, row: JSON | None, service: ServiceClient) -> Progress:
+def own_progress(plan: Plan, row: JSON | None, service: ServiceClient) -> ImportProgress:
     """From where an import may continue; raises `Conflict` where others wrote."""
     if row is None:
-        return Progress(0)
+        return ImportProgress(0)
     if (order := _id(row["order"])) != plan.order:
         raise Conflict(f"it belongs to the order {order}")
     version: int = row["version"]
@@ -48,7 +48,7 @@ def own_progress(plan: Plan, row: JSON | None, service: ServiceClient) -> Progre
     _refuse_more(plan, version)
     if row["status"] != plan.status:
         raise Conflict(f"it is {row['status']}; by the log it would be {plan.status}")
-    return Progress(version)
+    return ImportProgress(version)
 
 
 def _id(reference: Any) -> Any:
@@ -60,13 +60,17 @@ def _refuse_more(plan: Plan, events: int) -> None:
         raise Conflict(f"it has {events - plan.version} more events than the log makes")
 
 
-def _recognise(plan: Plan, history: list[JSON]) -> Progress:
+def _recognise(plan: Plan, history: list[JSON]) -> ImportProgress:
     """The history may be ahead of the row it is asked for: its length is the version."""
     made = [_outline(event) for event in history if not _is_automatic(event)]
     _refuse_more(plan, len(made))
     if made != _outline_of_plan(plan)[: len(made)]:
         raise Conflict("its history is not what the log makes")
-    return Progress(len(made), len(history) - len(made)) if len(made) >= CREATED else Progress(0)
+    return (
+        ImportProgress(len(made), len(history) - len(made))
+        if len(made) >= CREATED
+        else ImportProgress(0)
+    )
 
 
 def _is_automatic(event: JSON) -> bool:

@@ -9,7 +9,7 @@ from api.interop.xes.client import JSON, ServiceClient, problem_code, problem_te
 from api.interop.xes.mapping import Mapping
 from api.interop.xes.names import order_id
 from api.interop.xes.plan import Plan
-from api.interop.xes.resume import Conflict, Progress, own_progress
+from api.interop.xes.resume import Conflict, ImportProgress, own_progress
 
 MOST_COMMANDS = 1000
 """Commands of one call."""
@@ -52,7 +52,7 @@ class ImportTask:
     """A plan, and how far its execution is."""
 
     plan: Plan
-    made: Progress
+    made: ImportProgress
 
     @property
     def commands(self) -> list[bytes]:

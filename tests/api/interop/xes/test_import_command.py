@@ -260,6 +260,13 @@ OTHERS: list[tuple[str, dict[str, object], str]] = [
 ]
 
 
+@pytest.fixture
+def one_call_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the first call is that of the first trace."""
+    monkeypatch.setattr(sender, "IN_FLIGHT", 1)
+
+
+@pytest.mark.usefixtures("one_call_at_a_time")
 @pytest.mark.parametrize(("trace", "command", "reason"), OTHERS)
 def test_execution_written_by_others_is_reported_and_left_alone(
     import_xes: Import,
