@@ -21,7 +21,7 @@ from domain.writer.background_tasks import BackgroundTasks
 from domain.writer.batch import Batch, Decided, Loaded, NotLoaded, Repeat
 from domain.writer.dry_run import DryRun, dry_run
 from domain.writer.guarded_batch import require_written, snapshots_of
-from domain.writer.message import Message
+from domain.writer.message import Message, Unless
 from domain.writer.queue import AnswerReceiver, CommandQueue, FutureReceiver, WaitingCommand
 from domain.writer.state_cache import StateCache
 from domain.writer.visible_states import load_answered_state
@@ -243,12 +243,12 @@ class Bus:
         now = max(self._clock(), transaction.at)
         keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
         replies = await transaction.replies(keys, now - REPLY_RETENTION) if keys else {}
-        unless = [waiting.message.unless for waiting in taken if waiting.message.unless]
+        unless = Unless.earliest(w.message.unless for w in taken if w.message.unless)
         self._cache.begin(transaction)
         states = await self._cache.load(transaction, [waiting.message for waiting in taken])
         batch = self._make_batch(transaction.position, now, states)
         batch.replies, batch.damaged = replies, self._cache.damaged
-        batch.latest = await transaction.latest(dict(unless))
+        batch.latest = await transaction.latest(unless)
         return batch
 
     def _make_batch(self, position: int, now: datetime, states: Loaded) -> Batch:

@@ -17,7 +17,7 @@ from domain.writer.batch import Batch, Decided
 from domain.writer.command_bus import Answer
 from domain.writer.dry_run import load_wanted
 from domain.writer.guarded_batch import shift_position
-from domain.writer.message import Message
+from domain.writer.message import Message, Unless
 
 TRIES = 5
 """How often commands are decided, before they are refused because other processes wrote to their streams each time."""
@@ -129,7 +129,7 @@ class GuardedWriter:
             batch.take(conclusion)
         if batch.lines or batch.heartbeats:
             raise ValueError("only the bus writes log lines and heartbeats: nothing was recorded")
-        unless = dict(message.unless for message in messages if message.unless)
+        unless = Unless.earliest(each.unless for each in messages if each.unless)
         before = (
             await store.append(batch.rows, batch.now, unless or None) if batch.rows else position
         )

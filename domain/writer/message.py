@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from domain.eventlog.idempotency import IdempotencyKey
@@ -20,6 +20,14 @@ class Unless(NamedTuple):
 
     type: str
     after: int
+
+    @staticmethod
+    def earliest(conditions: Iterable[Unless]) -> dict[str, int]:
+        """For each type, the least position after which one of the conditions allows no event."""
+        found: dict[str, int] = {}
+        for type_, after in conditions:
+            found[type_] = min(after, found.get(type_, after))
+        return found
 
 
 class Message(NamedTuple):

@@ -149,6 +149,19 @@ async def test_message_is_not_decided_once_what_it_rests_on_is_overtaken(
     assert erased.versioned.version == 4
 
 
+async def test_each_message_of_a_batch_is_decided_on_what_it_rests_on(new_store: NewStore) -> None:
+    store = new_store()
+    async with running_bus(store) as bus:
+        await noted(bus)
+        await bus.send(message("a", Raise()))
+        overtaken = message("a", Erase())._replace(unless=Unless("tally.raised", 1))
+        later = message("b", Begin())._replace(unless=Unless("tally.raised", 3))
+        sent = [bus.submit(overtaken), bus.submit(later)]
+        refused, raised = await asyncio.gather(*sent, return_exceptions=True)
+    assert isinstance(refused, Overtaken)
+    assert not isinstance(raised, BaseException)
+
+
 async def test_worker_does_not_write_once_what_it_rests_on_is_overtaken(database: str) -> None:
     store = sample_aggregate.store(database)
     async with running_bus(store) as bus:
