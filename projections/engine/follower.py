@@ -12,9 +12,8 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL
 
-from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
-from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.connection.timeouts import OUTAGES, is_outage
 from domain.eventlog.recent_events import LogEvent
 from domain.model import Recorded
 from projections.engine.pages import LogPart, Pages
@@ -112,10 +111,10 @@ class Follower:
         page = page or self._page
         try:
             return await self._process_page(connection, page, progress_channel, self._apply)
-        except (*OUTAGES, Overloaded):
-            raise
-        except Exception:  # noqa: BLE001 - the page is applied again one by one, to find the event that fails
-            self.view.forget()
+        except Exception as error:
+            if is_outage(error):
+                raise
+            self.view.forget()  # the page is applied again one by one, to find the event that fails
             return await self._process_page(
                 connection, page, progress_channel, self._apply_one_by_one
             )
@@ -164,10 +163,10 @@ class Follower:
             try:
                 async with connection.transaction():
                     await self._apply(connection, [event])
-            except OUTAGES:
-                raise
-            except Exception as error:  # noqa: BLE001 - no event may stop the view
-                self.view.forget()
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                self.view.forget()  # no event may stop the view
                 await self._park(connection, event.row, error)
 
     async def _park(self, connection: AsyncConnection, row: EventRow, error: Exception) -> None:

@@ -29,6 +29,19 @@ OUTAGES = (
     PoolTimeout,
     TimeoutError,
 )
+LIMITS = (
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+    psycopg.errors.TooManyColumns,
+    psycopg.errors.TooManyArguments,
+)
+"""Errors of class 54: a statement is beyond a limit of PostgreSQL. psycopg counts them as operational, but they are no
+outages: the same statement fails again."""
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error means that the database or an archive is unavailable, so that the same may succeed later."""
+    return isinstance(error, (*OUTAGES, Overloaded)) and not isinstance(error, LIMITS)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from domain.errors import Overloaded
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.events.creation import ExecutionUpdated
@@ -96,6 +97,25 @@ async def test_event_that_does_not_decode_is_parked(
         assert await on.catch_up() == BookmarkState(2, 1)
         assert await on.seen() == [1]
         assert await on.rows("SELECT position, type FROM parked") == [(2, "execution.progress")]
+
+
+async def test_event_beyond_a_limit_of_postgres_is_parked_alone(database: str) -> None:
+    """Psycopg counts such errors as operational, as those of an outage, but the same statement fails for ever."""
+    async with stage(database) as on:
+        await on.log.write(some(3))
+        on.view.stumbles[2] = psycopg.errors.ProgramLimitExceeded("index row is too long")
+        assert await on.catch_up() == BookmarkState(3, 1)
+        assert await on.seen() == [1, 3]
+        assert on.follower.parked == 1
+
+
+async def test_archive_that_is_away_parks_nothing_where_another_event_fails(database: str) -> None:
+    async with stage(database) as on:
+        await on.log.write(some(3))
+        on.view.stumbles |= {1: ZeroDivisionError("by one"), 2: Overloaded("the archive is busy")}
+        with pytest.raises(Overloaded):
+            await on.catch_up()
+        assert await on.rows("SELECT position FROM parked") == []
 
 
 async def test_database_loss_parks_nothing_and_rolls_the_page_back(database: str) -> None:
