@@ -24,6 +24,7 @@ from projections.query.field_types import (
     TIME,
     WHOLE,
     FieldKind,
+    indexable,
     text,
     words,
 )
@@ -69,6 +70,12 @@ def _from(value: Value | str) -> Value:
     rebuild reads dozens of values for each row.
     """
     return attrgetter(value) if isinstance(value, str) else value
+
+
+def _metadata(versioned: Versioned[Execution], name: str) -> str | None:
+    """Return a text of the metadata, which may have any length, as an index can hold it."""
+    value = versioned.state.metadata.get(name)
+    return None if value is None else indexable(value)
 
 
 def _time(value: datetime | None) -> datetime | None:
@@ -130,7 +137,10 @@ COLUMNS = (
     ),
     _maybe("assignee.id", "assignee_id", TEXT, lambda h: h.state.assignee and h.state.assignee.id),
     _maybe(
-        "assignee.name", "assignee_name", TEXT, lambda h: h.state.assignee and h.state.assignee.name
+        "assignee.name",
+        "assignee_name",
+        TEXT,
+        lambda h: h.state.assignee and indexable(h.state.assignee.name),
     ),
     _maybe(
         "assignee.model",
@@ -202,10 +212,8 @@ COLUMNS = (
     _always("metadata.updatedAt", "updated_at", TIME, lambda h: _time(h.state.updated_at)),
     _maybe("metadata.startedAt", "started_at", TIME, lambda h: _time(h.state.started_at)),
     _maybe("metadata.completedAt", "completed_at", TIME, lambda h: _time(h.state.completed_at)),
-    _maybe(
-        "metadata.environment", "environment", TEXT, lambda h: h.state.metadata.get("environment")
-    ),
-    _maybe("metadata.version", "metadata_version", TEXT, lambda h: h.state.metadata.get("version")),
+    _maybe("metadata.environment", "environment", TEXT, lambda h: _metadata(h, "environment")),
+    _maybe("metadata.version", "metadata_version", TEXT, lambda h: _metadata(h, "version")),
 )
 
 FIELDS = {column.field.path: column.field for column in COLUMNS}

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from domain.errors import but_is, instead
@@ -13,6 +14,8 @@ from domain.json_forms import parse_time
 
 SMALLEST_WHOLE, LARGEST_WHOLE = -(2**63), 2**63 - 1
 """The bounds of whole numbers, as of PostgreSQL's `bigint`."""
+LONGEST_INDEXED = 600
+"""Characters of a text that an index holds as it is: 2 400 bytes at most, as an entry of a B-tree takes 2 704 bytes."""
 NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?")
 
 
@@ -23,6 +26,21 @@ def text(value: object) -> str:
     if "\0" in value or not _encodable(value):
         raise ValueError("must be text without NUL and without half of a surrogate pair")
     return value
+
+
+def indexable(value: str) -> str:
+    """Return a text as rows store and compare it: a long one is cut, and ends with a digest of the whole, so that different
+    texts stay different.
+    """
+    if len(value) <= LONGEST_INDEXED:
+        return value
+    digest = sha256(value.encode()).hexdigest()
+    return value[: LONGEST_INDEXED - len(digest)] + digest
+
+
+def indexable_text(value: object) -> str:
+    """Return a text as rows store it (`indexable`), that PostgreSQL can store (`text`)."""
+    return indexable(text(value))
 
 
 def number(value: object) -> int | float:
@@ -104,7 +122,7 @@ class FieldKind:
         return self.words.index(operand) + 1 if self.words else operand
 
 
-TEXT = FieldKind('text COLLATE "C"', text)
+TEXT = FieldKind('text COLLATE "C"', indexable_text)
 WHOLE = FieldKind("bigint", number, numeral)
 REAL = FieldKind("double precision", number, numeral)
 TIME = FieldKind("timestamptz", parse_time)
