@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from api.streaming.feed import Feed
 from api.streaming.log.entry import Entry
-from api.streaming.subscriber import RESTART, Subscriber
+from api.streaming.subscriber import Subscriber
 
 
 async def catch_up(feed: Feed, subscriber: Subscriber) -> None:
@@ -21,7 +21,7 @@ async def catch_up(feed: Feed, subscriber: Subscriber) -> None:
                 break
         # Nothing is awaited between the last check of `feed.after` and `arrive`: no event is published in between.
         if feed.shared.closing:
-            subscriber.end(RESTART)
+            subscriber.end(feed.shared.closing_code, feed.shared.closing_reason)
         else:
             subscriber.arrive()
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from api.streaming.catch_up import catch_up
+from api.streaming.close_codes import FAULT, RESTART
 from api.streaming.cooperative import Cooperative
 from api.streaming.encoding import ENCODERS
 from api.streaming.feed import Feed, FoldedFeed
@@ -20,7 +21,7 @@ from api.streaming.log.retrying import retry
 from api.streaming.log.tail import LogPage, LogTail
 from api.streaming.log_lines import LineTail, LogLines
 from api.streaming.phase import HubState
-from api.streaming.subscriber import FAULT, RESTART, Subscriber, Transport
+from api.streaming.subscriber import Subscriber, Transport
 from api.streaming.topic import KnownStream, Topic
 from api.telemetry.metrics import LOG_WENT_BACK, STREAMS
 from domain.supervisor import cancel
@@ -125,7 +126,7 @@ class Hub:
         """End the remaining subscribers, and the tasks of the hub."""
         self.state.closing = True
         for subscriber in list(self._subscribers):
-            subscriber.end(RESTART)
+            subscriber.end(self.state.closing_code, self.state.closing_reason)
         await cancel(*self._tasks)
         await self.raw.pages.stop()
         await self.folded.pages.stop()
@@ -252,16 +253,16 @@ class Hub:
     def _begin_to_close(self, code: int = RESTART, reason: str = "") -> None:
         if not self.state.closing:
             self.state.closing = True
-            closing = self._close(code, reason)
-            self._tasks.append(asyncio.create_task(closing, name="streaming: goodbye"))
+            self.state.closing_code, self.state.closing_reason = code, reason
+            self._tasks.append(asyncio.create_task(self._close(), name="streaming: goodbye"))
 
-    async def _close(self, code: int, reason: str) -> None:
+    async def _close(self) -> None:
         for stream in list(self._external_streams):
             stream.say_goodbye()
         cooperative = Cooperative()
         for subscriber in list(self._subscribers):
             if not (subscriber.transport.paused or subscriber.done.done()):
-                subscriber.end(code, reason)
+                subscriber.end(self.state.closing_code, self.state.closing_reason)
             await cooperative.pause()
         await asyncio.sleep(CLOSING_TIMEOUT)
         for subscriber in list(self._subscribers):

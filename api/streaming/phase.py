@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from time import monotonic
 
+from api.streaming.close_codes import RESTART
+
 
 class Phase(StrEnum):
     """What a subscriber is doing."""
@@ -64,7 +66,7 @@ class Published:
 class HubState:
     """What all subscribers of a hub share."""
 
-    __slots__ = ("about", "closing", "now", "tick")
+    __slots__ = ("about", "closing", "closing_code", "closing_reason", "now", "tick")
 
     def __init__(self, about: dict[str, str] | None = None) -> None:
         self.tick = 0
@@ -73,5 +75,9 @@ class HubState:
         """The monotonic time of the last tick, in seconds."""
         self.closing = False
         """Whether the streams are being ended: the server stops, or the log has become another."""
+        self.closing_code = RESTART
+        """The close code of streams that end while the hub is closing."""
+        self.closing_reason = ""
+        """The reason in their last frame `closing`; empty if the server stops."""
         self.about = about or {}
         """Fields about the log, for the frame `caught-up`."""

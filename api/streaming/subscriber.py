@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from api.streaming.close_codes import DONE, FAULT, REFUSED, RESTART, SLOW
 from api.streaming.log.entry import Chunk
 from api.streaming.phase import TRANSITIONS, HubState, Phase, Published
 from api.streaming.replay_clock import ReplayClock
@@ -48,9 +49,6 @@ class Ending(NamedTuple):
     code: int | None
     cursor: int = 0
     reason: str = ""
-
-
-DONE, REFUSED, FAULT, RESTART, SLOW, LOCKED_OUT = 1000, 1008, 1011, 1012, 1013, 4401
 
 
 @dataclass(slots=True, eq=False)

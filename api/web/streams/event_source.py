@@ -14,10 +14,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
+from api.streaming.close_codes import SLOW
 from api.streaming.encoding import SSE
 from api.streaming.heartbeat import HEARTBEAT, STALLED
 from api.streaming.hub import Hub
-from api.streaming.subscriber import SLOW, Transport
+from api.streaming.subscriber import Transport
 from api.transport.protocols import protocol_of
 from api.web.access.admitted import Stream
 from api.web.responses import VARY

@@ -8,9 +8,10 @@ from functools import partial
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.streaming.close_codes import LOCKED_OUT, RESTART
 from api.streaming.encoding import SSE
 from api.streaming.hub import Hub
-from api.streaming.subscriber import LOCKED_OUT, RESTART, Subscriber
+from api.streaming.subscriber import Subscriber
 from api.transport.protocols import protocol_of
 from api.web.access.admitted import Stream
 from api.web.negotiation import names, prefers

@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from api.streaming import filter as filters
+from api.streaming.close_codes import DONE, FAULT, SLOW
 from api.streaming.hub import Hub
-from api.streaming.subscriber import DONE, FAULT, SLOW
 from api.system import new_hub
 from domain.eventlog.connection.notifications import Listener
 from domain.execution.events.lifecycle import ExecutionCompleted

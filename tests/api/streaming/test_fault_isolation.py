@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from api.streaming import filter as filters
+from api.streaming.close_codes import FAULT
 from api.streaming.log.entry import Chunk, Entry
-from api.streaming.subscriber import FAULT
 from api.streaming.topic import Topic, TopicGroup
 from tests.support.api_client import ok
 from tests.support.hub import LOG, append, connect, running, until

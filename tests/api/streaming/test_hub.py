@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import pytest
 
 from api.clock import Clock
+from api.streaming.close_codes import SLOW
 from api.streaming.heartbeat import HEARTBEAT
 from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
 from api.streaming.log.entry import Chunk, Entry
 from api.streaming.log.page_cache import SIZE
-from api.streaming.subscriber import SLOW
 from api.streaming.topic import KnownStream, TopicGroup
 from domain.eventlog.connection import notifications
 from domain.model import Versioned

@@ -17,12 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from api.streaming import cooperative, feed
 from api.streaming import filter as filters
+from api.streaming.close_codes import DONE
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, Format
 from api.streaming.hub import Hub
 from api.streaming.log import page_cache, retrying
 from api.streaming.phase import TABLE, TRANSITIONS, Phase
-from api.streaming.subscriber import DONE, Subscriber
+from api.streaming.subscriber import Subscriber
 from api.streaming.topic import KnownStream, Topic
 from domain.eventlog.codec import EventRow
 from domain.execution.events.creation import ExecutionUpdated
