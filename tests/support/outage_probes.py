@@ -12,6 +12,8 @@ from domain.outages import AWAY
 from tests.support.service_process import AUTHORIZED, Service
 
 LONGEST_WAIT = 8.5
+AT_ONCE = 3
+"""Seconds in which an answer comes that waits for no database, also on a slow machine: one that does takes 4 at least."""
 REQUESTS = (
     ("POST", "/api/executions/probe/metrics"),
     ("POST", "/api/commands"),
@@ -51,7 +53,7 @@ async def assert_away(service: Service, seconds: float) -> None:
             while not all(task.done() for task in asking):
                 alive = await ask(client, "GET", "/healthz")
                 assert alive.response.status_code == 200
-                assert alive.seconds < 1
+                assert alive.seconds < AT_ONCE
                 await asyncio.sleep(0.2)
             for timed in await asyncio.gather(*asking):
                 assert_unavailable(timed)
