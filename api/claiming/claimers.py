@@ -84,6 +84,11 @@ class Claimers:
         self.leave(claimer)
         return claimer
 
+    def place(self, claimer: Claimer) -> int:
+        """The place of a claim among those with its filter, from 1; 1 if it does not wait."""
+        line = list(self._lines.get(claimer.wanted, ()))
+        return line.index(claimer) + 1 if claimer in line else 1
+
     def wishes(self, most: int) -> dict[ClaimFilter, int]:
         """The number of claims by filter, for at most `most` filters; further filters are returned by the next calls."""
         selected = {wanted: len(line) for wanted, line in list(self._lines.items())[:most]}

@@ -129,7 +129,7 @@ class ClaimDispatcher(Background):
 
     async def _read_once_more(self, claimer: Claimer) -> bool:
         """Look for a call whose time is over; whether it has an execution now, or tries to claim one."""
-        await self._read_queue({claimer.wanted: 1})
+        await self._read_queue({claimer.wanted: self._claimers.place(claimer)})
         return claimer.future.done() or claimer.trying
 
     async def _hand_out(self) -> None:

@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.claiming.claimers import Claimer
+from api.claiming.claimers import Claimer, Claimers
 from api.claiming.dispatcher import ClaimDispatcher
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
@@ -111,6 +111,18 @@ def test_claimer_that_has_gone_takes_nothing(
     ids = queue(api, catalog, "left", 1)
     assert ok(api.get(f"/executions/{ids[0]}"))["status"] == "queued"
     assert ok(api.post("/executions/claim", json={"worker": "w-1"}))["$id"] == ids[0]
+
+
+async def test_place_of_a_claim_is_that_among_those_with_its_filter() -> None:
+    claimers, filters = Claimers(10), [ClaimFilter(service="a"), ClaimFilter(service="b")]
+    message: Any = None  # nothing is sent
+    first, second = Claimer(filters[0], message), Claimer(filters[0], message)
+    other = Claimer(filters[1], message)
+    for each in (first, second, other):
+        claimers.join(each)
+    assert [claimers.place(each) for each in (first, second, other)] == [1, 2, 1]
+    assert claimers.next(filters[0]) is first
+    assert [claimers.place(each) for each in (first, second)] == [1, 1]
 
 
 def test_claims_beyond_the_limit_are_sent_away(
