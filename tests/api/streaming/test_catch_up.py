@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
+from api.streaming.close_codes import FAULT
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.feed import _push
 from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH
-from api.streaming.hub import Hub
+from api.streaming.hub import OTHER_LOG, Hub
 from api.streaming.log.entry import Chunk
 from api.streaming.log.loader import StreamPage
 from api.streaming.topic import KnownStream, Topic
@@ -89,6 +90,19 @@ async def test_subscriber_that_has_an_event_already_is_not_sent_it_again(engine:
     assert line.written == before
     _push([subscriber], Chunk(b"new", subscriber.cursor + 1), 0)
     assert line.written == before + b"new"
+
+
+async def test_subscriber_that_catches_up_hears_that_the_log_is_another(engine: Engine) -> None:
+    line = Line()
+    line.paused = True
+    engine.hub.connect(line, Topic(ENCODERS[EVENTS, SSE], "", Filter()), 0, None).start()
+    assert line.subscriber is not None
+    await asyncio.sleep(0)
+    engine.hub._begin_to_close(FAULT, OTHER_LOG)
+    line.resume()
+    ending = await line.subscriber.done
+    assert (ending.code, ending.reason) == (FAULT, OTHER_LOG)
+    assert b'"reason":"other-log"' in line.written
 
 
 async def test_live_subscriber_has_no_task(engine: Engine) -> None:
