@@ -17,13 +17,10 @@ from psycopg import AsyncConnection
 from domain.errors import Invalid
 from domain.eventlog.access.entry import Access, AccessEntry
 from domain.eventlog.archive.archived_queries import fetch_of_streams
+from domain.execution.webhook_events import CHANGES_STATUS
 from projections.audit.access.past_events import BEYOND, fetch_of_log
 
-STATUS_CHANGES = (
-    *("execution.created", "execution.starting", "execution.started", "execution.paused"),
-    *("execution.resumed", "execution.completed", "execution.failed", "execution.retry"),
-    *("execution.cancelled", "execution.released"),
-)
+STATUS_CHANGES = tuple(type_ for type_, changes in CHANGES_STATUS.items() if changes)
 """The event types of the trail, unless an `action` selects others."""
 COLUMNS = (
     "id, at, hash, actor, credential, operation, executions, address, purpose, correlation, detail"
