@@ -101,7 +101,7 @@ async def test_command_that_leads_to_a_log_line_is_refused_with_all_others(
 ) -> None:
     await bus.send(message("a", Begin()))
     await bus.send(message("a", Note(note="its stream has a key now")))
-    with pytest.raises(ValueError, match="for the bus"):
+    with pytest.raises(ValueError, match="only the bus"):
         await writer.send_all([message("a", Raise()), message("a", Mutter())])
     position, _ = await log.head()
     assert position == 2
