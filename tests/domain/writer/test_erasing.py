@@ -149,7 +149,9 @@ async def test_message_is_not_decided_once_what_it_rests_on_is_overtaken(
     assert erased.versioned.version == 4
 
 
-async def test_condition_of_a_message_counts_beside_another_one_in_its_batch(new_store: NewStore) -> None:
+async def test_condition_of_a_message_counts_beside_another_one_in_its_batch(
+    new_store: NewStore,
+) -> None:
     store = new_store()
     async with running_bus(store) as bus:
         await noted(bus)
