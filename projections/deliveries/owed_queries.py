@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from projections.deliveries.queue_queries import CALLED
+
 MOST_WAITING = 20_000
 """Events that wait for a webhook before no more of the past is entered for it."""
 
@@ -15,8 +17,6 @@ FORGIVE = """UPDATE webhook_progress SET failing_since = NULL, announced = false
 BEGIN_HOOKS = """INSERT INTO webhook_progress (webhook, position)
     SELECT webhook, CASE WHEN since < %b THEN since END FROM webhooks WHERE execution IS NULL
     ON CONFLICT (webhook) DO NOTHING"""
-CALLED = "(s.disabled_at IS NULL OR s.disabled_at < w.position)"
-"""Of a webhook `w` and its state `s`: it is not disabled."""
 OF_LOG = f"""SELECT w.webhook, w.since, w.endpoint, w.events, w.filter, w.scope
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
     WHERE w.execution IS NULL AND {CALLED}"""

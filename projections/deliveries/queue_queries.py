@@ -9,6 +9,9 @@ IN_A_ROW = 20
 SMALL = 4_096
 """Bytes of an event that is read with those of other lanes; a larger one is read when it is its turn."""
 
+CALLED = "(s.disabled_at IS NULL OR s.disabled_at < w.position)"
+"""Of a webhook `w` and its state `s`: it is not disabled."""
+
 LOCK = "SELECT position FROM webhook_head FOR UPDATE"
 SEEN = "SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries'), 0)"
 READ_HAS_MORE = f"""SELECT position < ({SEEN}) OR EXISTS (
@@ -52,7 +55,7 @@ LOAD = f"""SELECT wanted.webhook, wanted.stream, w.execution, w.stream, w.versio
         WHERE webhook = wanted.webhook AND stream = wanted.stream AND state = 'waiting'
         ORDER BY position LIMIT {IN_A_ROW}) AS d
     JOIN events AS e ON e.originator_id = wanted.stream AND e.originator_version = d.version
-    WHERE s.disabled_at IS NULL OR s.disabled_at < w.position
+    WHERE {CALLED}
     ORDER BY wanted.webhook, wanted.stream, d.position"""
 SET = """SELECT EXISTS (SELECT FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
     WHERE w.webhook = %b AND w.stream = %b AND w.version = %b AND coalesce(s.generation, 0) = %b)"""
@@ -62,7 +65,7 @@ GONE = f"""UPDATE webhook_deliveries AS d SET state = 'failed', at = coalesce(d.
     FROM unnest({placeholders(LANES)}) AS l (webhook, stream)
     WHERE d.webhook = l.webhook AND d.stream = l.stream AND d.state = 'waiting' AND NOT EXISTS (
         SELECT FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
-        WHERE w.webhook = l.webhook AND (s.disabled_at IS NULL OR s.disabled_at < w.position))"""
+        WHERE w.webhook = l.webhook AND {CALLED})"""
 REMOVE_EMPTY_LANES = f"""DELETE FROM webhook_lanes AS l USING unnest({placeholders(LANES)}) AS o (webhook, stream)
     WHERE l.webhook = o.webhook AND l.stream = o.stream AND NOT EXISTS (
         SELECT FROM webhook_deliveries AS d

@@ -171,9 +171,8 @@ class DeliveryWorker:
         if room <= 0:
             return 0
         full = self._endpoints.full(now)
-        # Those that are under way are due, too.
-        limit = room + len(self._under_way)
-        due = await self._queue.due(now, full, 2 * OF_AN_ENDPOINT, limit)
+        # Those that are under way are due, too, and are among them.
+        due = await self._queue.due(now, full, 2 * OF_AN_ENDPOINT, AT_ONCE)
         chosen = self._choose(due, room, now)
         found = await self._queue.waiting(each.lane for each in chosen) if chosen else {}
         if unread := [each.lane for each in chosen if each.lane not in found]:
