@@ -14,12 +14,12 @@ from psycopg import AsyncConnection
 from domain.eventlog.sessions import session_options
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
-from projections.executions.columns import field
+from projections.executions.columns import field, value_in
 from projections.executions.projection import Executions
 from projections.query.field_types import LONGEST_INDEXED, indexable
 from projections.query.matcher import matches
 from projections.query.parser import from_json
-from tests.projections.query.test_filters import NOW, value_in
+from tests.projections.query.test_filters import NOW
 from tests.support.event_writer import Log, completed, created, opened, started
 
 LONG = "".join(Random(1).choices(string.ascii_letters + string.digits, k=6_000))
