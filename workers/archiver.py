@@ -31,7 +31,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.log_lines.archive import days as table
 from projections.log_lines.archive.days import Changed, Day
-from projections.log_lines.archive.export import Exporter
+from projections.log_lines.archive.export import Exporter, WrittenFile
 from projections.log_lines.archive.holds import BUSY, Checked, holds_of
 from projections.log_lines.archive.location import settle_location
 from workers.day_retention import (
@@ -196,7 +196,9 @@ class Archiver(RetentionWorker):
             log.info("log lines archived", day=str(day.day), lines=report.lines, bytes=report.bytes)
 
     async def _write_files(self, connection: AsyncConnection, day: Day) -> list[ArchiveFile]:
-        """Write all lines of a day in the table to files, and record each file in the event log; return the files."""
+        """Write all lines of a day in the table to files, and record each file in the event log; return the files. While a
+        file is stored in the archive, the next one is written.
+        """
         stream = f"archive/{day.day}"
         versioned = await self._store.load(stream)
         state: ArchivedDay | None = versioned and versioned.state
@@ -205,16 +207,33 @@ class Archiver(RetentionWorker):
             {file.first: file for file in state.files if file.file not in live} if state else {}
         )
         files: list[ArchiveFile] = []
+        written: WrittenFile | None = None  # the last file, which is not stored yet
         after = 0
         while (first := await table.next_line(connection, day, after)) is not None:
             file = recorded.get(first)
             if file is None or not await self._in_thread(self._exporter.has_lines, day, file):
-                file = await self._in_thread(self._exporter.export, day, after)
-                command = ArchiveLogs(**vars(file))
-                await self._writer.send(Message(stream, command, ACTOR, correlation="archive"))
-            files.append(file)
-            after = file.last
-        return files
+                stored, following = await asyncio.gather(
+                    self._add_to_archive(written),
+                    asyncio.to_thread(self._exporter.write, day, after),
+                )
+                files += stored
+                written, after = following, following.part.last
+            else:
+                files += [*await self._add_to_archive(written), file]
+                written = None
+                after = file.last
+        return files + await self._add_to_archive(written)
+
+    async def _add_to_archive(self, written: WrittenFile | None) -> list[ArchiveFile]:
+        """Put a file into the archive, if there is one, and record it in the event log; return it in a list."""
+        if written is None:
+            return []
+        file: ArchiveFile = await self._in_thread(self._exporter.store, written)
+        message = Message(
+            f"archive/{written.day.day}", ArchiveLogs(**vars(file)), ACTOR, correlation="archive"
+        )
+        await self._writer.send(message)
+        return [file]
 
     @staticmethod
     async def _in_thread(work: Callable[..., Any], *values: Any) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, BinaryIO, NamedTuple
 
 import psycopg
@@ -43,6 +44,15 @@ class ExportedLines(NamedTuple):
     last: int
 
 
+class WrittenFile(NamedTuple):
+    """A local file that is not yet in the archive: its lines, and the content that the table has of them."""
+
+    day: Day
+    part: ExportedLines
+    expected: parquet.Content
+    path: Path
+
+
 class Exporter:
     """Writes files to the archive, and verifies them by reading them back. Temporary files are in `work`."""
 
@@ -52,28 +62,16 @@ class Exporter:
         self._files = files
         self._work = work
 
-    def export(self, day: Day, after: int) -> ArchiveFile:
-        """Write the next lines of a day after an id, of which there must be some, to a file, and return the file.
+    def write(self, day: Day, after: int) -> WrittenFile:
+        """Write the next lines of a day after an id, of which there must be some, to a local file. PostgreSQL computes
+        their content while the file is being sorted and written.
 
         Raises:
-            ArchiveFailed: the file cannot be written, or does not have the lines of the table.
+            ArchiveFailed: the file cannot be written.
         """
         require_installed()
-        with self._folder() as work:
-            part, expected = self._write(day, after, work / "lines.parquet")
-            for name in _names(day, part):
-                if not self._files.put(name, (work / "lines.parquet").read_bytes()):
-                    found = self._find(name, work, expected, part)
-                elif (found := self._find(name, work, expected, part)) is None:
-                    raise ArchiveFailed(f"{name} does not have what the table has")
-                if found is not None:
-                    return found
-        raise ArchiveFailed(f"there are {MOST_NAMES} other files where {name} would be")
-
-    def _write(self, day: Day, after: int, target: Path) -> tuple[ExportedLines, parquet.Content]:
-        """Write the next lines to a local file, and return them with the content that the table has of them. PostgreSQL
-        computes that while the file is being sorted and written.
-        """
+        self._work.mkdir(parents=True, exist_ok=True)
+        target = Path(mkdtemp(dir=self._work)) / "lines.parquet"
         with parquet.new_file(target) as lines:
             with (
                 self._connect() as connection
@@ -81,7 +79,25 @@ class Exporter:
                 part = _export(connection, day, after, lines)
             lines.close()
             with self._connect() as connection:
-                return part, content_of(connection, day, part.first, part.last)
+                return WrittenFile(
+                    day, part, content_of(connection, day, part.first, part.last), target
+                )
+
+    def store(self, written: WrittenFile) -> ArchiveFile:
+        """Put a written file into the archive, read it back, and delete the local file.
+
+        Raises:
+            ArchiveFailed: the file cannot be put there, or does not have the lines of the table.
+        """
+        for name in _names(written.day, written.part):
+            if not self._files.put(name, written.path.read_bytes()):
+                found = self._find(name, written)
+            elif (found := self._find(name, written)) is None:
+                raise ArchiveFailed(f"{name} does not have what the table has")
+            if found is not None:
+                shutil.rmtree(written.path.parent)
+                return found
+        raise ArchiveFailed(f"there are {MOST_NAMES} other files where {name} would be")
 
     def has_lines(self, day: Day, file: ArchiveFile) -> bool:
         """Whether the archive has a recorded file, undamaged and with the lines that the table still has.
@@ -99,12 +115,11 @@ class Exporter:
                 return parquet.content(file.file, path) == expected
         return False
 
-    def _find(
-        self, name: str, work: Path, expected: parquet.Content, part: ExportedLines
-    ) -> ArchiveFile | None:
+    def _find(self, name: str, written: WrittenFile) -> ArchiveFile | None:
         """Read a file back from the archive and return it; None if it does not have the lines."""
-        with suppress(Damaged), self._files.local(name, work) as path:
-            if parquet.content(name, path) == expected:
+        part = written.part
+        with suppress(Damaged), self._files.local(name, written.path.parent) as path:
+            if parquet.content(name, path) == written.expected:
                 size, digest = path.stat().st_size, digest_of(path)
                 return ArchiveFile(name, part.first, part.last, part.lines, size, digest)
         return None
