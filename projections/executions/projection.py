@@ -32,6 +32,7 @@ from projections.executions.stored_states import (
     write_states,
 )
 from projections.executions.tables import (
+    FIND_INACTIVE,
     LEAVE,
     LOAD,
     MOVE_ALL_TO_RESTING,
@@ -56,6 +57,8 @@ LARGE = 16 * 1024 * 1024
 stays large, though mostly empty, while a row is in its last pages. The next vacuum then shrinks the table."""
 MOST_MOVED = 50
 """Rows that are moved at once. The next page of all views waits meanwhile."""
+MOST_FOUND = 20_000
+"""Rows to move that are found at once, as that reads the whole table of active executions."""
 MOST_ROWS = 500
 """Rows that a page of a list has at most."""
 FIRST_SORT_VALUE = 2 + len(StoredRow._fields)
@@ -98,10 +101,13 @@ class Executions:
         self._codec = codec
         self._cache: LruCache[str, CachedState] = LruCache(capacity, attrgetter("weight"))
         self._shown = ShownRows(codec)
+        self._inactive: list[str] = []
+        """The ids of inactive executions that are still to be moved, the first one last."""
 
     def forget(self) -> None:
-        """Drop the states cached between pages."""
+        """Drop what is kept between pages."""
         self._cache.clear()
+        self._inactive.clear()
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Apply the page to the states of its executions, and write each of them once."""
@@ -156,13 +162,17 @@ class Executions:
         """Move some executions without an event after the position `until` to the resting ones, if many are active;
         return whether more may be left.
         """
-        values = (until, LARGE, MOST_ACTIVE, MOST_MOVED)
-        cursor = await connection.execute(MOVE_TO_RESTING, values, prepare=False)
-        moved = [STREAM + row[0] for row in await cursor.fetchall()]
-        for stream in moved:
-            if (known := self._cache.peek(stream)) is not None:
-                self._cache.replace(stream, known._replace(resting=True))
-        return len(moved) == MOST_MOVED
+        if not self._inactive:
+            values = (until, LARGE, MOST_ACTIVE, MOST_FOUND)
+            cursor = await connection.execute(FIND_INACTIVE, values, prepare=False)
+            self._inactive = [row[0] for row in await cursor.fetchall()][::-1]
+        ids = self._inactive[-MOST_MOVED:]
+        del self._inactive[-MOST_MOVED:]
+        cursor = await connection.execute(MOVE_TO_RESTING, (ids, until), prepare=False)
+        for (moved,) in await cursor.fetchall():
+            if (known := self._cache.peek(STREAM + moved)) is not None:
+                self._cache.replace(STREAM + moved, known._replace(resting=True))
+        return len(ids) == MOST_MOVED
 
     async def move_all_inactive(self, connection: AsyncConnection) -> None:
         """Move all executions that have not ended to the resting ones."""

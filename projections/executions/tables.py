@@ -87,14 +87,15 @@ WRITE_STATES = """INSERT INTO execution_states SELECT * FROM unnest(
 LEAVE = "DELETE FROM {table} WHERE id = ANY(%b::text[])"
 WHEN_GOING_ON = ("executions_ended", "execution_documents")
 """The tables from which an ended execution is deleted when it continues, by a retry for example."""
-MOVE_TO_RESTING = """UPDATE executions_open SET resting = true WHERE resting IS NULL AND id = ANY(ARRAY(
-        SELECT id FROM executions_active WHERE position <= %b ORDER BY position LIMIT (
-            SELECT greatest(least(count(*) - CASE WHEN pg_relation_size('executions_active') < %b
-                THEN %b ELSE 0 END, %b), 0) FROM executions_active)))
-    RETURNING id"""
-"""Moves the active executions with the oldest last event to the resting ones. Values: the position up to which the last
-event may be; the size in bytes from which on the table keeps no active executions back; the number of executions that
-it keeps active below that size; the most executions to move at once."""
+FIND_INACTIVE = """SELECT id FROM executions_active WHERE position <= %b ORDER BY position LIMIT (
+        SELECT greatest(least(count(*) - CASE WHEN pg_relation_size('executions_active') < %b
+            THEN %b ELSE 0 END, %b), 0) FROM executions_active)"""
+"""The active executions with the oldest last event. It reads the whole table, as no index has the positions. Values: the
+position up to which the last event may be; the size in bytes from which on the table keeps no active executions back;
+the number of executions that it keeps active below that size; the most executions to find."""
+MOVE_TO_RESTING = """UPDATE executions_open SET resting = true
+    WHERE resting IS NULL AND id = ANY(%b) AND position <= %b RETURNING id"""
+"""Moves active executions to the resting ones, unless their last event is after a position."""
 MOVE_ALL_TO_RESTING = f"""INSERT INTO executions_resting ({", ".join(ROW)}, resting)
     SELECT {", ".join(ROW)}, true FROM executions_active ORDER BY created_at;
     TRUNCATE executions_active"""

@@ -137,6 +137,29 @@ async def test_oldest_events_rest_first_and_only_beyond_so_many(
         assert resting == [(oldest[:2], True), (oldest, False), (oldest, False)]
 
 
+async def test_inactive_rows_are_found_once_for_many_moves_and_stay_if_they_change_meanwhile(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection, "MOST_MOVED", 1)
+    async with following(views) as (log, view, follower, connection):
+        await log.write(some(4))
+        await follower.catch_up(connection)
+        resting: list[list[str]] = []
+
+        async def move(until: int) -> None:
+            async with connection.transaction():
+                await view.move_inactive(connection, until)
+            found = await places(connection)
+            resting.append([key for key, place in found.items() if place == "resting"])
+
+        await move(3)
+        await log.write([*started("e-1")])
+        await follower.catch_up(connection)
+        for until in (3, log.position, log.position):
+            await move(until)
+        assert resting == [["e-0"], ["e-0"], ["e-0", "e-2"], ["e-0", "e-2", "e-3"]]
+
+
 async def test_so_few_rest_at_once_that_the_next_page_does_not_wait_for_many(views: str) -> None:
     async with following(views) as (log, view, follower, connection):
         await log.write(some(120))
