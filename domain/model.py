@@ -138,12 +138,13 @@ class Event(Value):
     """Something that happened to one aggregate.
 
     `type`: its stored and public name, which never changes; `sealed`: it has a sealed or secret field, so that encoding it
-    needs the data key of its stream; `erases`: its commit destroys that data key.
+    needs the data key of its stream; `erases`: its commit destroys that data key; `snapshot`: the state after it is stored.
     """
 
     type: ClassVar[str]
     sealed: ClassVar[bool] = False
     erases: ClassVar[bool] = False
+    snapshot: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

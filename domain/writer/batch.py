@@ -47,6 +47,8 @@ from domain.writer.visible_states import VisibleStates, require_readable, requir
 
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
 """Bytes of a stream (its snapshot and later events) above which it accepts only small commands, such as its end."""
+SMALL = 16 * 1024
+"""Bytes of a stream up to which an event may ask for a snapshot. Of a larger state each snapshot costs more than it saves."""
 SMALL_COMMAND = 16 * 1024
 """Bytes of events up to which a command is small."""
 TOO_LARGE_DETAIL = (
@@ -136,7 +138,7 @@ class Batch:
         return decided
 
     def snapshots(self) -> list[Snapshot]:
-        """The snapshots that are due: one every 500 versions of a stream."""
+        """The snapshots that are due: one every 500 versions of a stream, and one after an event that asks for it."""
         return [self._take_snapshot(stream) for stream in self.due_snapshots - self.erased]
 
     def _take_snapshot(self, stream: str) -> Snapshot:
@@ -153,7 +155,7 @@ class Batch:
         rows: list[EventRow] = []
         lines: list[LineRow] = []
         heartbeats: dict[str, datetime] = {}
-        erased: set[str] = set()
+        erased, due = set[str](), set[str]()
         for recordable in outcome:
             if isinstance(recordable, LogEntry):
                 lines.append(self._encode_line(message.stream, recordable))
@@ -170,6 +172,8 @@ class Batch:
             row = self.codec.encode(recorded, key)
             rows.append(row)
             changed[stream] = after = _apply(before, recorded, len(row.data))
+            if recorded.version % SNAPSHOT_EVERY == 0 or (event.snapshot and after.size <= SMALL):
+                due.add(stream)
             if event.erases:
                 changed[stream] = self.codec.close(stream, after)
                 erased.add(stream)
@@ -177,6 +181,7 @@ class Batch:
             _require_permitted(message, changed.get(message.stream))
         self._adopt(rows, changed)
         self.erased |= erased
+        self.due_snapshots |= due
         self.lines += lines
         self.heartbeats |= heartbeats
         self.size += sum(len(line.sealed) for line in lines)
@@ -252,7 +257,6 @@ class Batch:
         self.position += len(rows)
         self.size += size
         self.states.update(changed)
-        self.due_snapshots.update(row.stream for row in rows if row.version % SNAPSHOT_EVERY == 0)
 
     def _add_reply(self, key: str, fingerprint: str, outcome: dict[str, Any]) -> None:
         reply = Reply(key, fingerprint, orjson.dumps(outcome).decode())

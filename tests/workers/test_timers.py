@@ -279,6 +279,7 @@ async def test_worker_passes_over_an_execution_that_cannot_be_read(
             "UPDATE events SET state = 'no JSON' WHERE originator_id = 'execution/bad'"
             " AND originator_version = 1"
         )
+        owner.execute("DELETE FROM snapshots")
     assert await world.fire(world.worker(), 10 * SECOND) == 2
     assert (await world.types("good"))[-1] == "started"
     assert (await world.types("bad"))[-1] == "retry"

@@ -123,6 +123,7 @@ class RetryScheduled(ExecutionEvent):
     """The n-th retry begins at `nextRetryAt`, after the delay that was drawn."""
 
     type: ClassVar[str] = "execution.retry"
+    snapshot: ClassVar[bool] = True
     retry: int
     max_retries: int | None = None
     delay: Delay
