@@ -124,7 +124,10 @@ class CatchUp:
             span = progress.position, progress.head
             rows = await rows_of_stream(connection, progress.stream, *span, PAGE)
         hook = ExecutionHook(webhook, progress.position, progress.endpoint, progress.events)
-        return Page(owed_to((hook, row) for row in rows), _end(rows, progress.head))
+        found = owed_to((hook, row) for row in rows)
+        if found.undecided:
+            raise UnreadableHook(stream=progress.stream)
+        return Page(found.owed, _end(rows, progress.head))
 
     async def _read_log(
         self, webhook: str, progress: HookProgress, hooks: dict[str, HookFilter]

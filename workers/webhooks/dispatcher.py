@@ -84,11 +84,11 @@ class WebhookDispatcher:
             await self._look_up(connection, head)
             rows = await rows_of_types(connection, head, until, self._index.types, PAGE)
         found = await self._finder.find(self._index, rows)
-        owed = await owed_to_executions(connection, head, until)
+        of_executions = await owed_to_executions(connection, head, until)
         now = self._clock()
-        await enter(connection, owed + found.owed, now)
-        if found.undecided:
-            await connection.execute(sql.HOLD, (head, list(found.undecided)))
+        await enter(connection, of_executions.owed + found.owed, now)
+        if undecided := [*found.undecided, *of_executions.undecided]:
+            await connection.execute(sql.HOLD, (head, undecided))
         if anew:
             await connection.execute(sql.FORGIVE, (anew,))
         await connection.execute(sql.WAKE, (now, head, until))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.damage import report
+from domain.damage import reason, report
 from domain.errors import Damaged
 from domain.eventlog.archive.archived_queries import fetch_of_span, fetch_of_streams
 from domain.eventlog.codec import EventRow
@@ -16,12 +16,12 @@ from domain.execution.webhook_events import matches as names_match
 from projections.deliveries import owed_queries as sql
 from projections.deliveries.queue import Owed
 from workers.webhooks.event_states import EventStates, FoundStates
-from workers.webhooks.matching import HookFilter, HookIndex, LoggedEvent
+from workers.webhooks.matching import HookFilter, HookIndex, LoggedEvent, UnreadableHook
 
 
 class FoundOwed(NamedTuple):
     """The events that webhooks are owed, and the `undecided` webhooks: their filters need a state that is in an unavailable
-    archive. `owed` has nothing for those.
+    archive, or what they ask for cannot be read. `owed` has nothing for those.
     """
 
     owed: list[Owed]
@@ -37,13 +37,22 @@ class ExecutionHook(NamedTuple):
     events: Sequence[str]
 
     def find_owed(self, row: EventRow) -> Owed | None:
-        """Return what the webhook is owed for an event of its execution, or None. Raises Damaged if the event cannot be read."""
+        """Return what the webhook is owed for an event of its execution, or None.
+
+        Raises:
+            UnreadableHook: what the webhook asks for is damaged.
+            Damaged: the event cannot be read.
+        """
+        try:
+            asked = names_match(tuple(self.events), row.type)
+        except (TypeError, AttributeError) as error:
+            raise UnreadableHook(reason=reason(error), stream=row.stream) from None
         event = LoggedEvent.read(row)
-        if event.imported or row.position <= self.since:
+        if not asked or event.imported or row.position <= self.since:
             return None
         if not names_match(tuple(self.events), row.type, final=event.final):
             return None
-        return Owed(self.webhook, row.position, row.stream, row.version, self.endpoint)
+        return make_owed(self, row)
 
 
 class OwedFinder:
@@ -64,7 +73,7 @@ class OwedFinder:
             for hook in index.find_undecided(event)
         }
         owed = [
-            _make_owed(hook, row)
+            make_owed(hook, row)
             for event in events
             for row in (event.row,)
             for hook in index.find(event, states.states.get((row.stream, row.version)))
@@ -73,7 +82,8 @@ class OwedFinder:
         return FoundOwed(owed, undecided)
 
 
-def _make_owed(hook: HookFilter, row: EventRow) -> Owed:
+def make_owed(hook: HookFilter | ExecutionHook, row: EventRow) -> Owed:
+    """What a webhook is owed for an event that it asks for."""
     return Owed(hook.webhook, row.position, row.stream, row.version, hook.endpoint)
 
 
@@ -104,19 +114,23 @@ async def rows_of_stream(
     return [EventRow(*row) for row in rows]
 
 
-async def owed_to_executions(connection: AsyncConnection, after: int, until: int) -> list[Owed]:
+async def owed_to_executions(connection: AsyncConnection, after: int, until: int) -> FoundOwed:
     """What the webhooks of executions are owed for the events in (after, until], without the webhooks that are catching up."""
     cursor = await connection.execute(sql.OF_EXECUTIONS, (after, until), prepare=False, binary=True)
     rows = await cursor.fetchall()
     return owed_to((ExecutionHook(*row[:4]), EventRow(*row[4:])) for row in rows)
 
 
-def owed_to(pairs: Iterable[tuple[ExecutionHook, EventRow]]) -> list[Owed]:
+def owed_to(pairs: Iterable[tuple[ExecutionHook, EventRow]]) -> FoundOwed:
     """What each webhook of a pair is owed for the event of the pair. A damaged event is reported and passed over."""
-    owed = []
+    owed: list[Owed] = []
+    undecided: set[str] = set()
     for hook, row in pairs:
         try:
-            owed.append(hook.find_owed(row))
+            owed += [found] if (found := hook.find_owed(row)) else []
+        except UnreadableHook as error:
+            undecided.add(hook.webhook)
+            report(error)
         except Damaged as error:
             report(error)
-    return [found for found in owed if found is not None]
+    return FoundOwed([each for each in owed if each.webhook not in undecided], undecided)

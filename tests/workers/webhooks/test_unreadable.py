@@ -217,3 +217,22 @@ async def test_webhook_that_needs_a_state_that_is_archived_waits_alone_while_the
     assert came(world, "https://t.example/") == ["f 1", "f 2", "f 3"]
     assert await (await world.connection.execute(behind)).fetchall() == []
     assert worker._dispatcher.retry_at is None
+
+
+async def test_webhook_of_an_execution_whose_events_cannot_be_read_waits_and_no_other_does(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await world.begin_hooked("e", hook(URL))
+    await world.begin_hooked("f", hook(OTHER))
+    await world.call(worker)
+    change = "UPDATE webhooks SET events = %s WHERE stream = 'execution/e'"
+    await world.connection.execute(change, (["completed", None],))
+    for name in ("e", "f"):
+        await world.send(name, UpdateProgress(progress=5))
+    await world.call(worker, MINUTE)
+    assert (came(world, URL), came(world, OTHER)[3:]) == (["e 1", "e 2", "e 3"], ["f 4"])
+    await world.connection.execute(change, (["execution.*"],))
+    await world.send("e", UpdateProgress(progress=6))
+    await world.call(worker, MINUTE)
+    assert came(world, URL)[3:] == ["e 4", "e 5"]
