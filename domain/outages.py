@@ -36,12 +36,14 @@ class Outages:
             return Overloaded(FULL)
         return None if self._since is None else Overloaded(AWAY)
 
-    def refuse(self, commands: int = 1) -> Overloaded:
-        """Count refused commands, if there is an outage; return the error for their callers."""
+    def refuse(self, commands: int = 1, otherwise: str = AWAY) -> Overloaded:
+        """Count refused commands, if there is an outage; return the error for their callers, with the text `otherwise` if there
+        is no outage.
+        """
         current = self.current
         if current is not None:
             self._refused += commands
-        return current or Overloaded(AWAY)
+        return current or Overloaded(otherwise)
 
     def begin(self, reason: str) -> None:
         """Note that the database is unavailable."""

@@ -18,6 +18,10 @@ MOST_COMMANDS = 500
 """The largest number of commands in one batch, which is one transaction."""
 LONGEST_WAIT = 4.0
 """Seconds that a command waits for a batch before it is refused, so that a caller does not wait for an outage to end."""
+WAITED = (
+    "Other commands kept this one waiting for more than 4 seconds. Send it again, with the same "
+    "Idempotency-Key if it had one."
+)
 
 log = structlog.get_logger()
 
@@ -133,7 +137,7 @@ class CommandQueue:
         while self._waiting and len(taken) < self._batch_size:
             waiting = self._waiting.popleft()
             if waiting.until < now:
-                waiting.refuse(self._outages.refuse())
+                waiting.refuse(self._outages.refuse(otherwise=WAITED))
             else:
                 taken.append(waiting)
         return taken
