@@ -40,7 +40,7 @@ from domain.eventlog.queries import (
 from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.model import Versioned
 
-LOOKUP_TIMEOUT, LOOKUP_PAUSE, READ_BYTES = 3.0, 0.1, 16 * 1024 * 1024
+OUTCOME_TIMEOUT, OUTCOME_PAUSE, READ_BYTES = 3.0, 0.1, 16 * 1024 * 1024
 """Seconds to find out whether a lost commit was done, and between two tries; bytes of a page of the log."""
 
 
@@ -157,15 +157,15 @@ class Store:
         """Find out whether a lost commit was done: the result of its check, or None where it was not, and never will be.
 
         Raises:
-            OutcomeUnknown: the database did not answer within `LOOKUP_TIMEOUT`.
+            OutcomeUnknown: the database did not answer within `OUTCOME_TIMEOUT`.
         """
-        deadline = monotonic() + LOOKUP_TIMEOUT
+        deadline = monotonic() + OUTCOME_TIMEOUT
         while monotonic() < deadline:
             try:
                 async with self._connections.after_former_writer() as connection:
                     return await find_written(connection, check)
             except Overloaded:
-                await asyncio.sleep(LOOKUP_PAUSE)
+                await asyncio.sleep(OUTCOME_PAUSE)
         raise OutcomeUnknown
 
     @asynccontextmanager

@@ -57,7 +57,7 @@ async def test_commit_that_waits_for_a_standby_in_vain_is_not_acknowledged(
         (connections, "LOOKUP_TIMEOUT"),
     ):
         monkeypatch.setattr(module, limit, 0.5)
-    monkeypatch.setattr(store_module, "LOOKUP_TIMEOUT", 2.0)  # so that it asks several times
+    monkeypatch.setattr(store_module, "OUTCOME_TIMEOUT", 2.0)  # so that it asks several times
     with EmbeddedPostgres(postgres_root, settings=WAITING, bin_dir=postgres_bin) as server:
         migrate_log(server.conninfo(), "executions")
         log = store(server.conninfo())
