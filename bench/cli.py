@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from api.cli.command_group import CommandGroup
 from bench import (
     access,
     dashboard,
@@ -55,7 +56,7 @@ def common(command: F) -> F:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Measure each hot path beside its limit, in the same run.
 

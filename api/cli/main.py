@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from api.cli.lazy_group import LazyGroup
+from api.cli.command_group import LazyGroup
 from api.cli.options import DATA_DIR, PROCESSES
 from api.settings import SetupError, read, unknown
 

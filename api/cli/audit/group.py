@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from api.cli.command_group import CommandGroup
 from api.cli.options import DATA_DIR, At, reading_at_service
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.group("audit")
+@click.group("audit", cls=CommandGroup)
 def audit_group() -> None:
     """Prove or check that the log is unchanged."""
 

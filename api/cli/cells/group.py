@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from api.cli.command_group import CommandGroup
 from api.cli.options import DATA_DIR
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(name="cells")
+@click.group(name="cells", cls=CommandGroup)
 def cells_group() -> None:
     """Manage several logs. A log with the server that serves it is a cell.
 

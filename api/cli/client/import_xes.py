@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from api.cli.command_group import CommandGroup
 from api.cli.options import At, at_service
 
 EXAMPLE = """\
@@ -29,7 +30,7 @@ an execution was refused, for example because something else wrote to it.
 """
 
 
-@click.group("import")
+@click.group("import", cls=CommandGroup)
 def import_command() -> None:
     """Import recorded history into the running service."""
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from api.access.rights import Role
 from api.cli.client.service_client import open_client, send_request
+from api.cli.command_group import CommandGroup
 from api.cli.options import At, at_service
 from api.cli.tables import print_table, whole_column
 
@@ -41,7 +42,7 @@ party may also be named by the option that is called like the role.
 """
 
 
-@click.group("keys")
+@click.group("keys", cls=CommandGroup)
 def keys_group() -> None:
     """Create, list and revoke API keys, while the service is running; change the master key, while it is not."""
 

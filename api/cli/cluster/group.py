@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from api.cli.command_group import CommandGroup
 from api.cli.options import DATA_DIR
 
 
-@click.group(name="cluster")
+@click.group(name="cluster", cls=CommandGroup)
 def cluster_group() -> None:
     """Check the PostgreSQL cluster of the log."""
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from api.cli.command_group import CommandGroup
 from api.cli.options import DATA_DIR
 
 DURATION_HELP = "How long events stay in NATS; edges ask the relay for older ones."
 
 
-@click.group("relay")
+@click.group("relay", cls=CommandGroup)
 def relay_group() -> None:
     """Publish the log to NATS, for edges (`executions serve --from-nats`).
 

@@ -33,6 +33,11 @@ def helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
             yield from helps(found, f"{name} {below}")
 
 
+def test_help_of_a_group_shows_whole_sentences() -> None:
+    shown = {name: text.partition("\n")[2] for name, text in helps(main, "executions")}
+    assert [name for name, text in shown.items() if "..." in text] == []
+
+
 def test_help_of_every_command_shows_no_marks_for_its_layout() -> None:
     shown = dict(helps(main, "executions"))
     assert len(shown) > 30

@@ -1,4 +1,4 @@
-"""A group of commands that are imported when they are needed."""
+"""Groups of commands: their help shows what each command does, and some commands are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ from typing import Any
 
 import click
 
+MOST_SHOWN = 500
+"""The most characters of a command's first sentence."""
 
-class LazyGroup(click.Group):
+
+class CommandGroup(click.Group):
+    """A group whose help shows the whole first sentence of each command. Click cuts it to one line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names of all commands, each with the first sentence of its help."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        rows = [(name, each.get_short_help_str(MOST_SHOWN)) for name, each in found.items() if each]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class LazyGroup(CommandGroup):
     """A group in which some commands are given by module and name (`elsewhere`), so that a command does not import what
     only others need.
     """
