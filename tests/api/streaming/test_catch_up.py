@@ -1,4 +1,4 @@
-"""The borders between catching up and live, one by one; the machine walks over them at random."""
+"""Transitions of a subscriber between catching up and live, one by one (test_subscriber_machine.py has random ones)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_event_published_while_the_rows_of_its_stream_are_read_is_delivere
     await until(lambda: line.positions == [1, 2])
 
 
-async def test_subscriber_that_has_an_event_already_is_not_sent_it_again(engine: Engine) -> None:
+async def test_event_that_a_subscriber_has_already_is_not_sent_to_it_again(engine: Engine) -> None:
     line = await engine.connect(cursor=1)
     subscriber = line.subscriber
     assert subscriber is not None
@@ -92,14 +92,14 @@ async def test_subscriber_that_has_an_event_already_is_not_sent_it_again(engine:
     assert line.written == before + b"new"
 
 
-async def test_subscriber_that_catches_up_hears_that_the_log_is_another(engine: Engine) -> None:
+async def test_subscriber_that_is_catching_up_is_ended_with_other_log(engine: Engine) -> None:
     line = Line()
     line.paused = True
     engine.hub.connect(line, Topic(ENCODERS[EVENTS, SSE], "", Filter()), 0, None).start()
     assert line.subscriber is not None
     await asyncio.sleep(0)
     engine.hub._begin_to_close(FAULT, OTHER_LOG)
-    for _ in range(10):  # the hub passes over who takes nothing
+    for _ in range(10):  # the hub tries again while the line is blocked
         await asyncio.sleep(0)
     line.resume()
     ending = await line.subscriber.done
@@ -122,11 +122,11 @@ async def test_folded_feed_runs_only_while_it_has_subscribers(
     decoded = list[int]()
     decode = engine.log.decode
 
-    def noted(row: EventRow) -> Recorded:
+    def record_and_decode(row: EventRow) -> Recorded:
         decoded.append(row.position)
         return decode(row)
 
-    monkeypatch.setattr(engine.log, "decode", noted)
+    monkeypatch.setattr(engine.log, "decode", record_and_decode)
     raw = await engine.connect()
     await engine.publish(progress(10))
     await until(lambda: raw.positions == [1, 2])
@@ -143,7 +143,7 @@ async def test_folded_feed_runs_only_while_it_has_subscribers(
     assert decoded == []
 
 
-async def test_folding_that_waits_for_the_database_keeps_no_raw_subscriber_waiting(
+async def test_folding_that_waits_for_the_database_does_not_delay_raw_subscribers(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = asyncio.Event()

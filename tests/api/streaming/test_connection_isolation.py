@@ -1,4 +1,4 @@
-"""Whatever becomes of one connection, the others hear their heartbeats and every event."""
+"""When one connection fails, all others still get their heartbeats and every event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.memory_log import MemoryLog, MemoryTail, created
 
 
 class Broken(Line):
-    """A line that fails where others take a heartbeat."""
+    """A line that fails when a heartbeat is written to it."""
 
     def write(self, data: bytes) -> None:
         if b": heartbeat" in data:
@@ -47,7 +47,7 @@ async def test_failing_connection_ends_and_others_get_their_heartbeats(
 
 
 class Mute(Line):
-    """A line that fails where others take a goodbye."""
+    """A line that fails when the hub closes it."""
 
     def write(self, data: bytes) -> None:
         if b"closing" in data:
@@ -91,7 +91,7 @@ async def test_hub_may_be_closed_before_it_has_started(database: str) -> None:
 
 
 class Closed(Line):
-    """A line that is closed, before anybody was informed."""
+    """A line that was closed without a message to the hub."""
 
     closed = False
 
@@ -102,7 +102,9 @@ class Closed(Line):
 
 
 @pytest.mark.anyio
-async def test_unwritable_connection_costs_others_no_event(database: str) -> None:
+async def test_other_subscribers_get_every_event_although_a_connection_is_unwritable(
+    database: str,
+) -> None:
     async with running(database) as (hub, store):
         closed = [Closed() for _ in range(5)]
         others = []
@@ -128,9 +130,9 @@ async def test_connection_that_fails_as_its_execution_ends_is_cut_and_others_end
     log.write(stream, created("eu"))
     tail = MemoryTail(log)
     hub = Hub(tail, log, cast(Any, SimpleNamespace()), 10)
-    hub.heartbeat.second = 3_600  # no heartbeat finds out
+    hub.heartbeat.second = 3_600  # no heartbeat detects it
     hub.start()
-    # The end is no progress: all that it writes is a checkpoint.
+    # The filter leaves out the end, so that only a checkpoint is written for it.
     topic = LOG._replace(stream=stream, filter=filters.read("progress", []))
     lines = [Line(), closed := Closed(), Line()]
     connected = [hub.connect(line, topic, 0, None) for line in lines]

@@ -1,4 +1,4 @@
-"""There is no HTTP in the engine."""
+"""The streaming engine imports nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ENGINE = ROOT / "api" / "streaming"
 WEB = {"starlette", "uvicorn", "sse_starlette", "websockets", "httptools"}
 
 
-def imported(file: Path) -> set[str]:
-    """What a file imports, for type checking, too."""
+def modules_in(file: Path) -> set[str]:
+    """The modules that a file imports, also under TYPE_CHECKING."""
     found = set[str]()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -22,10 +22,10 @@ def imported(file: Path) -> set[str]:
     return found
 
 
-IMPORTS = {file.relative_to(ROOT).as_posix(): imported(file) for file in ENGINE.rglob("*.py")}
+IMPORTS = {file.relative_to(ROOT).as_posix(): modules_in(file) for file in ENGINE.rglob("*.py")}
 
 
-def test_engine_knows_no_http() -> None:
+def test_engine_does_not_import_http() -> None:
     assert len(IMPORTS) > 20
     for name, names in IMPORTS.items():
         assert {each.partition(".")[0] for each in names}.isdisjoint(WEB), name

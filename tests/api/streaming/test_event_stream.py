@@ -1,4 +1,4 @@
-"""The log and the story of one execution as server-sent events."""
+"""The events of the log and of one execution as server-sent events: where a stream begins, resumes and ends."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def test_log_is_streamed_from_its_first_event_without_a_hole(
             assert frame.data["specversion"] == "1.0"
 
 
-def test_log_begins_now_unless_the_client_says_otherwise(
-    api: httpx.Client, executions: Executions
-) -> None:
+def test_stream_of_the_log_begins_now_by_default(api: httpx.Client, executions: Executions) -> None:
     with opened(api) as source:
         assert [frame.type for frame in until_caught_up(source)] == ["caught-up"]
     with opened(api, **{"from": "now"}) as source:
@@ -86,7 +84,7 @@ def reading_events(reading: Iterator[Frame], count: int) -> list[Frame]:
     return list(islice((frame for frame in reading if frame.is_event), count))
 
 
-def test_every_id_of_a_stream_is_a_position_from_which_nothing_is_lost(
+def test_stream_resumed_from_any_of_its_ids_has_every_later_event(
     server: Serving, api: httpx.Client, executions: Executions, paused_execution: str
 ) -> None:
     executions.create()
@@ -128,7 +126,7 @@ def test_stream_of_an_ended_execution_is_complete_and_ends(
     assert received[-1] == "execution.completed"
 
 
-def test_failure_that_is_retried_ends_no_stream(
+def test_stream_continues_after_a_failure_that_is_retried(
     api: httpx.Client, executions: Executions, retrying_execution: str
 ) -> None:
     with opened(api, f"/executions/{retrying_execution}/events") as source:
@@ -139,7 +137,7 @@ def test_failure_that_is_retried_ends_no_stream(
 
 
 @pytest.mark.parametrize("cursor", ["-1", "1.5", "abc", "1e3", "٣", "9" * 30, "99999999", "0x1"])
-def test_cursor_that_is_no_position_or_lies_in_the_future_is_refused(
+def test_cursor_that_is_invalid_or_in_the_future_is_refused(
     api: httpx.Client, running_execution: str, cursor: str
 ) -> None:
     for path in ("/events", f"/executions/{running_execution}/events"):
@@ -170,20 +168,20 @@ def test_event_times_never_decrease(api: httpx.Client) -> None:
     assert datetime.fromisoformat(times[-1]) <= datetime.now(UTC)
 
 
-def test_stream_from_now_says_where_it_begins_though_events_come_before_its_answer(
+def test_log_position_of_a_stream_from_now_precedes_events_written_before_its_answer(
     server: Serving,
     api: httpx.Client,
     running_execution: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who loses the connection before a frame has come goes on from there, and misses none of them."""
+    """A client that loses the connection before the first frame resumes from this position and misses no event."""
     record, path = Recorder.record_opening, f"/executions/{running_execution}/progress"
 
-    async def recorded(self: Recorder, *asked: Any) -> None:
+    async def write_and_record(self: Recorder, *asked: Any) -> None:
         await asyncio.to_thread(api.post, path, json={"progress": 5})
         await record(self, *asked)
 
-    monkeypatch.setattr(Recorder, "record_opening", recorded)
+    monkeypatch.setattr(Recorder, "record_opening", write_and_record)
     begin = head(api)
     with opened(api) as source:
         assert source.response.headers["log-position"] == str(begin)

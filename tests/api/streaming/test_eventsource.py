@@ -1,6 +1,6 @@
-"""EventSource as Chromium and Node have it: after a restart and a kill it has missed nothing.
+"""EventSource of Chromium and of Node receives every event across a restart and a kill of the server.
 
-What is not installed is skipped; `scripts/clients` brings it.
+Clients that are not installed are skipped; `scripts/clients` installs them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Listening = Callable[[Service], AbstractContextManager[Iterator[str]]]
 
 @contextmanager
 def program(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """A program that runs while the block does; not for ever, should it never say what we wait for."""
+    """Run a program during the block, and kill it after a time limit."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
         watchdog = Timer(TIMEOUT, it.kill)
         watchdog.start()
@@ -51,7 +51,7 @@ def program(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def of_node(service: Service) -> Iterator[Iterator[str]]:
-    """The package; what Node itself has is experimental, and gives up at a refused connection."""
+    """The npm package: the EventSource of Node itself is experimental, and gives up when a connection is refused."""
     if not NODE or not (CLIENTS / "node_modules").exists():
         pytest.skip("the package `eventsource` of Node is not installed: scripts/clients")
     stream = f"{service.url}/api/events?from=start"
@@ -83,7 +83,7 @@ def of_chromium(service: Service) -> Iterator[Iterator[str]]:
 
 
 class Page:
-    """A new page of a Chromium, by its debugging protocol."""
+    """A new page of Chromium, controlled by the DevTools protocol."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -124,7 +124,7 @@ def write(service: Service) -> None:
 
 
 @pytest.mark.parametrize("listening", [of_node, of_chromium])
-def test_eventsource_goes_on_after_a_restart_and_a_kill(
+def test_eventsource_resumes_after_a_restart_and_a_kill(
     process: Service, listening: Listening
 ) -> None:
     with listening(process) as received:

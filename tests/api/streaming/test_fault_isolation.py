@@ -1,4 +1,4 @@
-"""Faults of one stream, or of one group of them: it ends and may come back, all others go on."""
+"""A fault in one stream or in one group of subscribers ends that stream or group; all others continue."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WATCHED = filters.read("user.created", [])
 
 
 @pytest.mark.anyio
-async def test_frames_of_a_group_that_cannot_be_made_cost_no_group_an_event(
+async def test_no_group_misses_an_event_although_frames_of_one_group_cannot_be_encoded(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunks = TopicGroup.chunks
 
-    def broken(group: TopicGroup[Any], entries: Sequence[Entry]) -> list[Chunk]:
+    def fail(group: TopicGroup[Any], entries: Sequence[Entry]) -> list[Chunk]:
         if group.topic == USERS:
             raise ValueError("broken")
         return chunks(group, entries)
@@ -38,7 +38,7 @@ async def test_frames_of_a_group_that_cannot_be_made_cost_no_group_an_event(
         await append(store, 1)
         await until(lambda: all(line.positions == [1] for line in lines))
         with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
-            patch.setattr(TopicGroup, "chunks", broken)
+            patch.setattr(TopicGroup, "chunks", fail)
             await append(store, 1)
             await until(lambda: all(line.positions == [1, 2] for line in lines))
         assert [line["event"] for line in logs] == ["events cannot be published to a group"]
@@ -54,7 +54,7 @@ async def test_subscriber_whose_frames_fail_is_cut_and_others_continue(
 
     chunks = Topic.shared_chunks
 
-    def broken(topic: Topic, entries: Sequence[Entry]) -> Iterable[Chunk]:
+    def fail(topic: Topic, entries: Sequence[Entry]) -> Iterable[Chunk]:
         if topic == USERS:
             raise ValueError("broken")
         return chunks(topic, entries)
@@ -63,7 +63,7 @@ async def test_subscriber_whose_frames_fail_is_cut_and_others_continue(
         connect(hub)  # so that the log is followed
         await append(store, 5)
         await until(lambda: hub.position == 5)
-        monkeypatch.setattr(Topic, "shared_chunks", broken)
+        monkeypatch.setattr(Topic, "shared_chunks", fail)
         with structlog.testing.capture_logs() as logs:
             bad, good = connect(hub, 0, USERS), connect(hub)
             await until(lambda: good.positions == [1, 2, 3, 4, 5])
@@ -74,17 +74,17 @@ async def test_subscriber_whose_frames_fail_is_cut_and_others_continue(
 
 
 def break_lines(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is written now to the streams there are fails."""
+    """Make every write to the open streams fail."""
 
-    def broken(_: bytes) -> None:
+    def fail(_: bytes) -> None:
         raise RuntimeError("broken")
 
     for subscriber in server.system.hub._subscribers:
-        monkeypatch.setattr(subscriber.transport, "write_raw", broken)
+        monkeypatch.setattr(subscriber.transport, "write_raw", fail)
 
 
 def ann(api: httpx.Client) -> int:
-    """The position of the event that another user came."""
+    """Create a user; return the position of the event."""
     response = api.post("/users", json={"name": "Ann", "kind": "person"})
     ok(response)
     return int(response.headers["Log-Position"])

@@ -1,4 +1,4 @@
-"""What a consumer may ask of a stream: filters, speed, and over a WebSocket to pause and to seek."""
+"""Parameters and messages of a stream's client: filters, replay speed, and over a WebSocket pause and seek."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.stream_consumers import JSON, OURS, head, heard, past, socket
 
 @pytest.fixture(scope="module")
 def mixed(executions: Executions) -> list[str]:
-    """Executions with and without the tag `eu`; the first is high and runs."""
+    """Executions with and without the tag `eu`; the first has high priority and runs."""
     tagged = executions.running(tags=["eu", "vip"], priority="high")
     plain = executions.running(tags=["us"])
     executions.tell(plain, "cancel")
@@ -29,12 +29,12 @@ def subjects(read: list[JSON]) -> set[str]:
     return {frame["subject"] for frame in read}
 
 
-def unhurried(frames: Iterator[JSON]) -> JSON:
-    """The next frame that is not about how far behind the consumer is."""
+def next_event_frame(frames: Iterator[JSON]) -> JSON:
+    """The next frame, other than those about catching up and falling behind."""
     return next(frame for frame in frames if frame["type"] not in OURS)
 
 
-def test_types_are_chosen_with_globs(server: Serving, mixed: list[str]) -> None:
+def test_types_filter_accepts_globs(server: Serving, mixed: list[str]) -> None:
     read = past(server, "/events", **{"from": "start", "types": "execution.start*,*.cancelled"})
     assert {frame["type"] for frame in read} == {
         "execution.starting",
@@ -75,7 +75,7 @@ def test_unknown_type_is_refused_with_suggestions(
         (",".join(f"a{n}" for n in range(51)), {}, "must be at most 50 types, but are 51"),
     ],
 )
-def test_type_that_cannot_come_is_refused_with_those_that_can(
+def test_type_that_the_stream_cannot_send_is_refused_with_the_possible_types(
     types: str, place: dict[str, bool], said: str
 ) -> None:
     with pytest.raises(Invalid) as refusal:
@@ -84,13 +84,13 @@ def test_type_that_cannot_come_is_refused_with_those_that_can(
     assert "?." not in refusal.value.detail
 
 
-def test_type_of_others_is_refused_beside_a_filter_that_only_executions_meet() -> None:
+def test_type_of_other_aggregates_is_refused_with_a_filter_on_executions() -> None:
     assert filters.read("user.created", []).types == ("user.created",)
     with pytest.raises(Invalid, match=r"no execution has `user\.created`"):
         filters.read("user.created", [("service", "sdr")])
 
 
-def test_watching_for_what_no_execution_has_is_refused(api: httpx.Client) -> None:
+def test_watch_with_a_type_that_no_execution_has_is_refused(api: httpx.Client) -> None:
     asked = {"types": "user.created", "format": "events"}
     headers = {"Accept": "text/event-stream"}
     answer = api.get("/executions/watch", params=asked, headers=headers)
@@ -107,13 +107,13 @@ def test_watching_for_what_no_execution_has_is_refused(api: httpx.Client) -> Non
         {"customer": "acme", "tag": "vip"},
     ],
 )
-def test_filters_of_lists_choose_events_by_the_state_after_them(
+def test_filters_of_lists_select_events_by_the_state_after_them(
     server: Serving, mixed: list[str], query: dict[str, str]
 ) -> None:
     assert subjects(past(server, "/events", **{"from": "start", **query})) == {mixed[0]}
 
 
-def test_status_is_that_after_the_event(server: Serving, mixed: list[str]) -> None:
+def test_status_filter_uses_the_status_after_the_event(server: Serving, mixed: list[str]) -> None:
     read = past(server, "/events", **{"from": "start", "status": "cancelled"})
     assert mixed[1] in subjects(read)
     assert {frame["type"] for frame in read} == {"execution.cancelled"}
@@ -132,7 +132,7 @@ def test_status_is_that_after_the_event(server: Serving, mixed: list[str]) -> No
         ({"metadata.free[exists]": "true"}, False),
     ],
 )
-def test_parties_service_and_order_choose_executions(
+def test_filters_by_party_service_and_order_select_executions(
     server: Serving, mixed: list[str], query: dict[str, str], found: bool
 ) -> None:
     read = past(server, "/events", **{"from": "start", **query})
@@ -201,14 +201,14 @@ def test_websocket_pauses_seeks_and_changes_its_speed(
         with pytest.raises(TimeoutError):
             opened.recv(timeout=0.3)
         opened.send('{"pause": false}')
-        assert unhurried(frames)["progress"] == 10
+        assert next_event_frame(frames)["progress"] == 10
         assert next(frames)["type"] == "caught-up"
         opened.send('{"seek": 0}')
         again = until_caught_up(frames)
         assert again[: len(first)] == first
         opened.send('{"speed": 100}')
         executions.tell(execution, "cancel")
-        assert unhurried(frames)["type"] == "status_changed"
+        assert next_event_frame(frames)["type"] == "status_changed"
         assert [frame["type"] for frame in frames] == ["cancelled"]
 
 

@@ -1,4 +1,4 @@
-"""States along the log: the same from wherever one asks, and none where an event cannot be read."""
+"""States folded along the log: the same for every cursor, and no state after an event that cannot be read."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ STREAM = "execution/e-0"
 
 
 class Teleported(ExecutionEvent):
-    """What a newer program may write, and this one does not know."""
+    """An event of a newer version of the program, whose type this one does not know."""
 
     type: ClassVar[str] = "execution.teleported"
 
 
 def progress(entries: Sequence[Entry] | None) -> list[tuple[float | None, float]]:
-    """What was before and after each entry."""
+    """Collect the progress before and after each entry."""
     states = [entry.states for entry in entries or () if entry.states]
     return [(s.before.state.progress if s.before else None, s.after.state.progress) for s in states]
 
 
 def folded_feed(loader: Loader) -> FoldedFeed:
-    """A feed of its own, that nothing is published to."""
+    """A folded feed to which nothing is published."""
     shared = HubState()
 
     async def observe(entries: Sequence[Entry]) -> None:
@@ -62,7 +62,7 @@ async def page(feed: FoldedFeed, stream: str, version: int) -> Sequence[Entry]:
 
 
 @pytest.mark.parametrize("cursors", [(0, 4, 4, 6), (6, 4, 0)])
-async def test_cursors_of_one_stream_that_resume_together_get_the_same_states(
+async def test_subscribers_that_resume_one_stream_at_different_cursors_get_the_same_states(
     database: str, cursors: Sequence[int]
 ) -> None:
     async with opened(database) as store:
@@ -76,7 +76,7 @@ async def test_cursors_of_one_stream_that_resume_together_get_the_same_states(
 
 
 def positions(line: Line) -> list[int]:
-    """Those of frames, of events alone."""
+    """The positions of frames that have an event."""
     return [
         int(found) for found in re.findall(rb'"position":(\d+),"(?:version|time)"', line.written)
     ]
@@ -87,7 +87,7 @@ def everything(format_: Format) -> Topic:
 
 
 @pytest.mark.parametrize("stream", ["", "execution/e-1"])
-async def test_subscriber_that_joins_during_a_page_gets_all_of_it(
+async def test_subscriber_that_joins_while_a_page_is_folded_gets_the_whole_page(
     database: str, monkeypatch: pytest.MonkeyPatch, stream: str
 ) -> None:
     async with running(database) as house:
@@ -117,7 +117,7 @@ async def test_subscriber_that_joins_during_a_page_gets_all_of_it(
         await until(lambda: positions(line) == ([5] if stream else [4, 5]))
 
 
-async def test_an_entry_of_the_raw_feed_has_no_frames_for_watchers_and_a_folded_one_has(
+async def test_only_entries_of_the_folded_feed_have_frames_for_watchers(
     database: str,
 ) -> None:
     async with opened(database) as store:
@@ -129,7 +129,7 @@ async def test_an_entry_of_the_raw_feed_has_no_frames_for_watchers_and_a_folded_
         assert b"event: status_changed" in encoder.frame(folded[0])
 
 
-async def test_state_folded_before_its_feed_began_again_is_not_taken_for_the_newest(
+async def test_state_folded_before_the_feed_restarts_is_not_cached_as_the_newest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log, begun, go_on = MemoryLog(), asyncio.Event(), asyncio.Event()
@@ -153,7 +153,7 @@ async def test_state_folded_before_its_feed_began_again_is_not_taken_for_the_new
     assert (await folding.newest([STREAM]))[STREAM].state.progress == 20
 
 
-async def test_unreadable_event_stops_no_subscriber(database: str) -> None:
+async def test_subscribers_continue_after_an_unreadable_event(database: str) -> None:
     async with running(database) as house:
         watcher, raw = (
             await house.connect(everything(WATCH)),

@@ -1,4 +1,4 @@
-"""The hub without a network: lines that fill up, fall behind, catch up, and cost nothing to others."""
+"""The hub without a network: subscribers that are blocked, fall behind and catch up, and do not affect others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.hub import LOG, Line, append, connect, running, until
 
 
 @pytest.mark.anyio
-async def test_past_and_the_present_are_one_stream(database: str) -> None:
+async def test_past_and_live_events_are_sent_without_gap_or_repeat(database: str) -> None:
     async with running(database) as (hub, store):
         await append(store, 2 * SIZE + 10)
         await hub.head()
@@ -41,7 +41,7 @@ async def test_slow_subscriber_gets_fell_behind_and_the_rest_from_the_store(
     database: str,
 ) -> None:
     async with running(database) as (hub, store):
-        hub.raw.pages._recent._capacity = 1  # two segments stay
+        hub.raw.pages._recent._capacity = 1  # two pages stay cached
         quick, slow = connect(hub), connect(hub)
         await append(store, 10)
         await until(lambda: slow.positions == list(range(1, 11)))
@@ -72,15 +72,15 @@ async def test_blocked_subscriber_is_cut_after_the_time_limit(database: str) -> 
 
 
 @pytest.mark.anyio
-async def test_heartbeats_are_sent_while_nothing_happens(database: str) -> None:
+async def test_heartbeats_are_sent_while_no_event_is_published(database: str) -> None:
     async with running(database) as (hub, _):
         hub.heartbeat.second = 0.01
         line = connect(hub)
         await until(lambda: line.written.count(b": heartbeat\n") >= 2)
 
 
-class Clocked(Line):
-    """A line that knows when it was written to, in ticks of the wheel."""
+class TickRecorder(Line):
+    """A line that records the tick of the heartbeat at each write."""
 
     def __init__(self, hub: Hub) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ async def test_heartbeat_is_sent_15_s_after_the_last_write(
 ) -> None:
     async with running(database) as (hub, store):
         hub.heartbeat.second = 0.01
-        lines = [Clocked(hub) for _ in range(2 * HEARTBEAT)]
+        lines = [TickRecorder(hub) for _ in range(2 * HEARTBEAT)]
         for line in lines:
             hub.connect(line, LOG, 0, None).start()
         await append(store, 1)
@@ -119,42 +119,42 @@ async def test_tail_is_woken_by_notifications_and_polls_rarely(
     async with running(database) as (hub, store):
         looked, read = list[int](), store.read
 
-        async def counted(after: int, limit: int) -> Any:
+        async def record_and_read(after: int, limit: int) -> Any:
             looked.append(after)
             return await read(after, limit)
 
         line = connect(hub)
         await append(store, 1)
         await until(lambda: line.positions == [1])
-        await asyncio.sleep(0.4)  # a look that was planned before the listener was connected
-        monkeypatch.setattr(store, "read", counted)
+        await asyncio.sleep(0.4)  # a poll that was scheduled before the listener was connected
+        monkeypatch.setattr(store, "read", record_and_read)
         await asyncio.sleep(0.8)
         assert looked == []
         await append(store, 1)
         await until(lambda: line.positions == [1, 2])
 
 
-class LookedUp(dict[Any, Any]):
-    """One that is never walked through, however much it holds."""
+class NotIterable(dict[Any, Any]):
+    """A dictionary that allows look-ups and refuses to be iterated."""
 
     def __iter__(self) -> NoReturn:
-        raise AssertionError("all of it was walked through")
+        raise AssertionError("it was iterated")
 
     keys = values = items = __iter__
 
 
 @pytest.mark.anyio
-async def test_watchers_of_other_streams_cost_an_event_nothing(
+async def test_event_does_not_visit_subscribers_of_other_streams(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visited = set[str]()
     note, chunks = TopicGroup.note, TopicGroup.chunks
 
-    def noted(group: TopicGroup[Any], entries: Sequence[Entry]) -> None:
+    def record_note(group: TopicGroup[Any], entries: Sequence[Entry]) -> None:
         visited.add(group.topic.stream)
         note(group, entries)
 
-    def encoded(group: TopicGroup[Any], entries: Sequence[Entry]) -> list[Chunk]:
+    def record_chunks(group: TopicGroup[Any], entries: Sequence[Entry]) -> list[Chunk]:
         visited.add(group.topic.stream)
         return chunks(group, entries)
 
@@ -166,10 +166,10 @@ async def test_watchers_of_other_streams_cost_an_event_nothing(
             hub.connect(Line(), topic, 1, KnownStream.of(versioned)).start()
         everything = connect(hub, 1)
         await until(lambda: all(one.live for one in hub._subscribers))
-        monkeypatch.setattr(TopicGroup, "note", noted)
-        monkeypatch.setattr(TopicGroup, "chunks", encoded)
+        monkeypatch.setattr(TopicGroup, "note", record_note)
+        monkeypatch.setattr(TopicGroup, "chunks", record_chunks)
         index = hub.raw.index
-        monkeypatch.setattr(index, "_streams", LookedUp(index._streams))
+        monkeypatch.setattr(index, "_streams", NotIterable(index._streams))
         await append(store, 20)
         await until(lambda: everything.positions == list(range(2, 22)))
         assert visited == {WHOLE_LOG}

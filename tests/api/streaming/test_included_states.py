@@ -1,4 +1,4 @@
-"""`include=execution`: each event comes with what the execution was after it, wherever it is read."""
+"""`include=execution`: each event has the state of the execution after it, in pages, streams and over WebSocket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INCLUDED = {"include": "execution"}
 
 @pytest.fixture(scope="module")
 def execution(executions: Executions) -> str:
-    """One with a story of sealed content, secrets, a retry, and a checkpoint, whose data has a state."""
+    """An execution with sealed content, secrets, a retry, and a checkpoint that has a state."""
     one = executions.running(webhooks=[HOOK], retryPolicy=POLICY, tags=["eu"])
     executions.tell(one, "steps/a/start", input={"lead": 42})
     executions.tell(one, "pause", state={"page": 3}, reason="lunch")
@@ -34,7 +34,7 @@ def execution(executions: Executions) -> str:
 
 
 def versions(api: httpx.Client, execution: str) -> list[JSON]:
-    """The execution as it was, at each of its versions."""
+    """The states of the execution at each of its versions."""
     newest = ok(api.get(f"/executions/{execution}"))["version"]
     return [ok(api.get(f"/executions/{execution}?version={v + 1}")) for v in range(newest)]
 
@@ -77,7 +77,7 @@ def test_included_states_cover_events_left_out_by_pages_and_types(
 
 
 @pytest.mark.parametrize("path", ["/executions/{}/events", "/executions/{}/watch"])
-def test_streams_show_the_same_over_both_transports(
+def test_streams_include_the_same_states_over_both_transports(
     server: Serving, api: httpx.Client, execution: str, path: str
 ) -> None:
     expected = page(api, execution)["data"]
@@ -89,7 +89,7 @@ def test_streams_show_the_same_over_both_transports(
     assert [int(frame.id) for frame in read] == [event["position"] for event in expected]
 
 
-def test_whole_log_shows_states_of_executions_and_nothing_of_others(
+def test_stream_of_the_log_includes_states_of_executions_only(
     server: Serving, api: httpx.Client, execution: str
 ) -> None:
     read = past(server, "/events", **{"from": "start"}, **INCLUDED)
@@ -113,7 +113,7 @@ def test_live_event_includes_the_state_after_it(
     assert states(read) == versions(api, one)
 
 
-def test_states_far_apart_are_those_of_their_versions(
+def test_included_states_of_distant_versions_are_those_of_their_versions(
     api: httpx.Client, executions: Executions
 ) -> None:
     one = executions.running()

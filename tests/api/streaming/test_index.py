@@ -1,4 +1,4 @@
-"""Which subscribers an event reaches: it costs the others nothing, and keeps none waiting."""
+"""The index finds the subscribers that an event may match, without a visit to the others."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_index_finds_subscribers_of_the_stream() -> None:
     assert index.entries_by_group([here, there]) == {mine: [here]}
 
 
-def test_index_forgets_a_subscriber_that_left() -> None:
+def test_index_removes_a_subscriber_that_disconnected() -> None:
     index = Index()
     topics = [topic(**asked) for asked in (*BY_CUSTOMER, *BY_NONE)]
     groups = [index.join(topic) for topic in (*topics, LOG, LOG)]
@@ -109,7 +109,7 @@ async def test_loop_yields_between_groups_without_a_match(
         await until(lambda: hub.raw.published.swept == 300)
         await until(lambda: all(one.live for one in hub._subscribers))
         tail, *_ = hub._tasks
-        await cancel(tail)  # it would skip what has been published before
+        await cancel(tail)  # it would skip events published before it
         entries = await hub.loader.between(0, 300)
         hub.raw.begin(0)
         serving = asyncio.create_task(others())

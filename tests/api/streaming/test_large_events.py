@@ -1,4 +1,4 @@
-"""Events that are large come in pages of few: nothing of them is missed, and memory stays bounded."""
+"""Large events are read in pages of few events: none is missed, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.support.stream_consumers import head, heard, past, socket, until_caug
 
 
 @pytest.fixture
-def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages of a few kilobytes, so that each large event fills one."""
+def limit_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limit pages to a few kilobytes, so that each large event fills one."""
     monkeypatch.setattr(store, "READ_BYTES", 5_000)
     monkeypatch.setattr(state_parts, "PAGE_BYTES", 5_000)
     monkeypatch.setattr("api.streaming.log.loader.PAGE_BYTES", 5_000)
 
 
-@pytest.mark.usefixtures("cut_short")
+@pytest.mark.usefixtures("limit_pages")
 @pytest.mark.parametrize("of_one", [False, True])
 def test_large_events_are_streamed_in_order_live_and_later(
     server: Serving, api: httpx.Client, executions: Executions, *, of_one: bool

@@ -1,4 +1,4 @@
-"""Thousands who come and go leave memory and tasks where they were."""
+"""Thousands of connects and disconnects leave no task, no object and no memory behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.stream_visits import VISITORS, VISITS
 
 
 def come_and_go(door: Door, times: int) -> None:
-    """So many connects and disconnects, over both transports, with and without a filter."""
+    """Connect and disconnect so many times, over both transports, with and without a filter."""
     address = ("127.0.0.1", int(door.url.rpartition(":")[2]))
     visits = islice(cycle(VISITS), times)
     while portion := list(islice(visits, VISITORS)):
@@ -29,8 +29,8 @@ def come_and_go(door: Door, times: int) -> None:
             consumer.close()
 
 
-def settled(server: Serving) -> tuple[int, int]:
-    """How many tasks and how many objects there are when all have gone."""
+def counts_after_disconnects(server: Serving) -> tuple[int, int]:
+    """The number of tasks and of objects once all are disconnected."""
     hub, deadline = server.system.hub, time.monotonic() + 10
     while hub.open and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -39,7 +39,7 @@ def settled(server: Serving) -> tuple[int, int]:
         len(hub.raw.index) + len(hub.folded.index),
         sum(map(len, hub.heartbeat._slots)),
     ) == (0, 0, 0)
-    time.sleep(0.2)  # the last of them are being closed
+    time.sleep(0.2)  # the last connections are being closed
     return len(asyncio.all_tasks(server._loop)), len(gc.get_objects())
 
 
@@ -47,11 +47,11 @@ def test_disconnected_consumers_leave_no_task_and_no_object(
     server: Serving, thorough: bool
 ) -> None:
     come_and_go(server, 1_000)
-    tasks, objects = settled(server)
-    gc.disable()  # what counting alone does not free might stay for long
+    tasks, objects = counts_after_disconnects(server)
+    gc.disable()  # cycles are not freed by reference counting
     try:
         come_and_go(server, 20_000 if thorough else 2_000)
-        tasks_after, objects_after = settled(server)
+        tasks_after, objects_after = counts_after_disconnects(server)
     finally:
         gc.enable()
     assert tasks_after <= tasks

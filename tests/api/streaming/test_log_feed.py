@@ -1,4 +1,4 @@
-"""Log lines without a network: who cannot take them, whom they cost something, and whom nothing."""
+"""The feed of log lines without a network: blocked watchers, faults, and watchers of other executions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_timely_watcher_gets_no_fell_behind(database: str) -> None:
     async with running(database) as house:
         line = await house.connect()
         line.paused = True
-        await house.log.write([completed("e-1")])  # the note of it is a line, and missed
+        await house.log.write([completed("e-1")])  # its note is a log line, which is missed
         await until(lambda: house.hub.folded.published.swept == 4)
         line.resume()
         await until(lambda: frames(line)[-2:] == ["fell-behind", "caught-up"])
@@ -80,11 +80,11 @@ async def test_log_lines_are_not_read_without_a_subscriber(
         assert isinstance(tail, LogLineTail)
         found = tail._find
 
-        async def counted() -> Any:
+        async def count_and_find() -> Any:
             asked.append("found")
             return await found()
 
-        monkeypatch.setattr(tail, "_find", counted)
+        monkeypatch.setattr(tail, "_find", count_and_find)
         monkeypatch.setattr("api.streaming.log_lines.CONNECTS_WITHIN", 0.5)
         await house.connect(LOGS._replace(filter=Filter()))
         await house.tell("e-0", "unheard")
@@ -161,11 +161,11 @@ async def test_event_is_streamed_even_if_its_server_log_line_fails(
     async with running(database) as house:
         listener, watcher = await house.connect(), await house.connect(WATCHING)
 
-        def broken(_: object) -> None:
+        def fail(_: object) -> None:
             raise ValueError("broken")
 
         with monkeypatch.context() as patch, structlog.testing.capture_logs():
-            patch.setattr("api.streaming.log_lines.note_of", broken)
+            patch.setattr("api.streaming.log_lines.note_of", fail)
             await house.log.write([completed("e-0")])
             await until(lambda: frames(watcher)[-1:] == ["completed"])
             await until(lambda: frames(listener) == ["caught-up", "fell-behind", "caught-up"])
@@ -177,21 +177,21 @@ async def test_event_is_streamed_even_if_its_server_log_line_fails(
 async def test_watcher_of_unreadable_log_lines_gets_fell_behind(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(_: object) -> None:
+    async def fail(_: object) -> None:
         raise ValueError("broken")
 
     async with running(database) as house:
         line = await house.connect()
         monkeypatch.setattr("api.streaming.log_lines.ERROR_PAUSE", 0.05)
         with monkeypatch.context() as patch, structlog.testing.capture_logs():
-            patch.setattr(house.store, "keys", broken)
+            patch.setattr(house.store, "keys", fail)
             await house.tell("e-0", "lost")
             await until(lambda: frames(line) == ["caught-up", "fell-behind", "caught-up"])
         await house.tell("e-0", "found")
         await until(lambda: said(line) == ["found"])
 
 
-async def test_unreadable_state_costs_no_log_line_of_other_executions(
+async def test_log_lines_of_other_executions_are_sent_although_a_state_is_unreadable(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(database) as house:
@@ -212,7 +212,7 @@ async def test_unreadable_state_costs_no_log_line_of_other_executions(
             await until(lambda: said(line) == ["found"])
 
 
-async def test_log_line_costs_only_its_own_watchers(database: str) -> None:
+async def test_log_line_does_not_visit_watchers_of_other_executions(database: str) -> None:
     async with running(database) as house:
         state: Any = SimpleNamespace(final=False)
         versioned = Versioned(state, 1, 1, NOON)

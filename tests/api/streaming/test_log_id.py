@@ -1,4 +1,4 @@
-"""Which log a cursor is of: sent with it, and checked when a client comes back."""
+"""The log id is sent with each cursor, and checked when a client resumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.stream_consumers import socket
 SSE = {"Accept": "text/event-stream"}
 
 
-def test_log_has_an_id_that_every_start_finds_again(database: str) -> None:
+def test_log_id_stays_the_same_after_a_restart(database: str) -> None:
     made = log_id(database, "executions")
     assert len(made) == 36
     migrate_log(database, "executions")
@@ -34,7 +34,7 @@ def test_restored_log_has_another_id(database: str) -> None:
     assert renewed == log_id(database, "executions") != before
 
 
-def test_answers_and_caught_up_frames_name_the_log(
+def test_answers_and_caught_up_frames_have_the_log_id(
     server: Serving, api: httpx.Client, executions: Executions, queued_execution: str
 ) -> None:
     listed = api.get("/executions")
@@ -68,7 +68,7 @@ def test_cursor_of_log_lines_of_another_log_is_refused(
     refused(api.get(path, params={"log": "other"}, headers=SSE), 410, "other-log")
 
 
-def test_cursor_of_this_log_is_good_with_its_id_and_without(
+def test_cursor_of_this_log_is_accepted_with_and_without_its_id(
     server: Serving, api: httpx.Client, queued_execution: str
 ) -> None:
     for query in ({"log": server.log_id}, {}):
@@ -76,7 +76,7 @@ def test_cursor_of_this_log_is_good_with_its_id_and_without(
             assert until_caught_up(source)[0].id == "2"
 
 
-def test_consumer_notices_that_the_log_was_restored(database: str) -> None:
+def test_cursor_is_refused_after_the_log_was_restored(database: str) -> None:
     with serving(database) as before, before.client() as api, opened(api) as source:
         mine = until_caught_up(source)[-1].data["log"]
     renew_log_id(database, "executions")

@@ -1,4 +1,4 @@
-"""Log lines on the streams of watchers: on demand, live, from any process, and beside the cursor."""
+"""Log lines in the streams of watchers: only on demand, live, from any process, and without moving the cursor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tell(client: httpx.Client, execution: str, *messages: str, **more: Any) -> N
 
 
 def messages(frames: Iterator[JSON], count: int) -> list[str]:
-    """What so many log frames say; whatever else comes is passed over."""
+    """The messages of the next log frames, other frames left out."""
     found: list[str] = []
     while len(found) < count:
         frame = next(frames)
@@ -44,7 +44,7 @@ def test_log_frame_equals_the_line_read_and_has_no_position(
         tell(api, running_execution, "Done", timestamp="2026-01-02T03:04:05.678Z")
         first, second = next(frames), next(frames)
     own = {"type": "log", "execution": running_execution}
-    # Pages are by the time that lines are of.
+    # Pages of log lines are ordered by the time of the lines.
     page = ok(api.get(f"/executions/{running_execution}/logs"))["data"]
     assert [second, first] == [own | line for line in page]
     assert first["context"] == CONTEXT
@@ -65,7 +65,7 @@ def test_log_frames_keep_the_last_event_id(
                 ("log", "one"),
                 ("log", "two"),
             ]
-            # What a client takes for the last id is still that of the last frame that had one.
+            # The last event id of a client is that of the last frame that had an id.
             assert {line.id for line in lines} == {before}
             executions.tell(running_execution, "progress", progress=10)
             moved = next(frames)
@@ -92,7 +92,7 @@ def test_log_frames_are_sent_only_on_demand(
             assert next(frames)["type"] == "progress"
 
 
-def test_stream_of_types_log_has_log_frames_alone(
+def test_stream_with_types_log_has_only_log_frames(
     server: Serving, api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     with socket(server, f"/executions/{running_execution}/watch", types="log") as opened:

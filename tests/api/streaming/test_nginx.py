@@ -1,4 +1,4 @@
-"""nginx in front, with the very lines of docs/streams.md: frames come through it one by one."""
+"""Streams behind nginx, with the configuration of docs/streams.md: each frame is passed on at once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    {documented}
+    {nginx_configuration}
 }}
 """
 
@@ -51,13 +51,13 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed: s
 
 
 class Front(NamedTuple):
-    """Where nginx listens."""
+    """The address at which nginx listens."""
 
     url: str
 
 
-def documented(front: int, behind: int) -> str:
-    """The lines of the document, with the ports of this test."""
+def nginx_configuration(front: int, behind: int) -> str:
+    """The configuration in the document, with the ports of this test."""
     lines = DOCUMENT.read_text().partition("```nginx\n")[2].partition("```")[0]
     for ours, theirs in (
         ("server 127.0.0.1:8000;", f"server 127.0.0.1:{behind};"),
@@ -76,14 +76,18 @@ def answers(url: str) -> bool:
 
 @pytest.fixture
 def in_front(request: pytest.FixtureRequest) -> Iterator[Callable[[Serving], Front]]:
-    """Starts an nginx in front of a server; it ends with the test."""
+    """Start nginx in front of a server; stop it after the test."""
     with ExitStack() as stack:
         folder = stack.enter_context(reachable_folder())
 
         def start(server: Serving) -> Front:
             port = free_port()
             file = folder / "nginx.conf"
-            file.write_text(AROUND.format(folder=folder, documented=documented(port, server.port)))
+            file.write_text(
+                AROUND.format(
+                    folder=folder, nginx_configuration=nginx_configuration(port, server.port)
+                )
+            )
             command = [str(NGINX), "-e", f"{folder}/error.log", "-c", str(file)]
             nginx = stack.enter_context(subprocess.Popen(command, stdin=subprocess.DEVNULL))
             stack.callback(nginx.terminate)
@@ -103,7 +107,7 @@ def front(in_front: Callable[[Serving], Front], server: Serving) -> Front:
 
 
 @pytest.mark.parametrize("read", [by_sse, by_socket])
-def test_proxy_passes_every_frame_on_at_once(
+def test_nginx_passes_each_frame_on_at_once(
     front: Front, api: httpx.Client, executions: Executions, read: Read
 ) -> None:
     execution = executions.running()
@@ -118,7 +122,7 @@ def test_proxy_passes_every_frame_on_at_once(
 
 
 @pytest.mark.parametrize("read", [by_sse, by_socket])
-def test_random_disconnects_behind_it_lose_and_double_nothing(
+def test_random_disconnects_behind_nginx_lose_and_repeat_no_event(
     front: Front, server: Serving, api: httpx.Client, executions: Executions, read: Read
 ) -> None:
     begin = head(api)
@@ -128,13 +132,15 @@ def test_random_disconnects_behind_it_lose_and_double_nothing(
     assert consumers[0].visits > 5
 
 
-def test_browser_reconnects_with_its_last_event_id(front: Front, executions: Executions) -> None:
+def test_browser_behind_nginx_reconnects_with_its_last_event_id(
+    front: Front, executions: Executions
+) -> None:
     executions.running()
     positions = [frame["position"] for frame in by_sse(front, "/events", 3, 3)]
     assert positions == [4, 5, 6]
 
 
-def test_closing_frame_passes_the_proxy(
+def test_closing_frame_is_passed_on_by_nginx(
     database: str, in_front: Callable[[Serving], Front]
 ) -> None:
     with serving(database) as server:

@@ -1,4 +1,4 @@
-"""Pages of the past: one that cannot be had is in nobody's way, and one that was dropped is read again."""
+"""The cache of pages of the log: an unreadable page does not delay others, and a dropped page is read again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Log:
-    """A log some of whose pages cannot be read; notes which were asked for."""
+    """A log with some unreadable pages; it records which pages are read."""
 
     def __init__(self, *bad: int) -> None:
         self.asked: list[int] = []
@@ -35,7 +35,7 @@ class Log:
         ]
 
     async def find(self, page: int) -> None:
-        """Until it is there, as a subscriber does."""
+        """Request the page until it is there, as a subscriber does."""
         while self.pages.get(page * SIZE + 1) is None:
             await self.pages.request(page * SIZE + 1)
 
@@ -47,12 +47,12 @@ async def test_unreadable_pages_do_not_delay_other_pages(
     bad = range(READS_AT_ONCE + 1)
     log = Log(*bad)
     with structlog.testing.capture_logs():
-        hopeful = [asyncio.create_task(log.find(page)) for page in bad]
+        waiting = [asyncio.create_task(log.find(page)) for page in bad]
         await until(lambda: log.bad <= set(log.asked))
         async with asyncio.timeout(20):
             await log.find(READS_AT_ONCE + 1)
             log.bad.clear()
-            await asyncio.gather(*hopeful)
+            await asyncio.gather(*waiting)
 
 
 async def test_abandoned_page_is_not_requested_again(
@@ -75,7 +75,7 @@ async def test_page_dropped_as_soon_as_it_was_read_is_read_again() -> None:
         if log.pages.get(1) is not None:
             break
     log.pages.forget()
-    # A caller that asks now must not look again at once, for ever, while no other can run.
+    # A caller that requests it now must not loop without yielding to others.
     await log.pages.request(1)
     assert log.pages.get(1) is not None
     assert log.asked == [0, 0]

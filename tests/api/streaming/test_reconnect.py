@@ -1,4 +1,4 @@
-"""Consumers that come and go at random, in crowds, to one server or another, and never lose anything."""
+"""Consumers that disconnect and reconnect at random, many at once and to several servers, lose no event."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from tests.support.stream_visits import VISITS
 from tests.support.waiting import wait_until
 
 PAUSE = 0.05
-"""Seconds that a writer rests, or it would write more than any consumer is to read."""
+"""Seconds that a writer pauses, so that it does not write more than a consumer reads."""
 SSE = {"Accept": "text/event-stream"}
 EVENT_SOURCES = ({**SSE, "User-Agent": "Mozilla/5.0"}, {**SSE, "Sec-Fetch-Mode": "cors"})
-"""A browser's, and one that stands on `fetch` elsewhere."""
+"""The headers of a browser's EventSource, and of one based on `fetch`."""
 
 
 @pytest.mark.parametrize(
     "read", [by_sse, by_socket, by_torn_socket], ids=["sse", "websocket", "torn websocket"]
 )
-def test_random_disconnects_under_writes_lose_and_double_nothing(
+def test_random_disconnects_during_writes_lose_and_repeat_no_event(
     server: Serving, api: httpx.Client, executions: Executions, thorough: bool, read: Read
 ) -> None:
     begin, most = head(api), 80 if thorough else 20
@@ -49,7 +49,7 @@ def test_random_disconnects_under_writes_lose_and_double_nothing(
 
 
 @pytest.mark.parametrize("read", [by_sse, by_socket])
-def test_random_disconnects_lose_and_double_nothing_that_matches(
+def test_random_disconnects_with_a_filter_lose_and_repeat_no_match(
     server: Serving, api: httpx.Client, executions: Executions, thorough: bool, read: Read
 ) -> None:
     begin, most = head(api), 20
@@ -65,14 +65,14 @@ def test_random_disconnects_lose_and_double_nothing_that_matches(
         prove(consumers, server, begin, lambda event: event["subject"] == tagged)
 
 
-def test_stream_limit_refuses_every_kind_of_client_in_its_own_way(
+def test_stream_beyond_the_limit_is_refused_as_each_kind_of_client_expects(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_until(lambda: server.system.hub.open == 0, 120)  # torn ones are noticed late
     monkeypatch.setattr(server.system.hub, "limit", 1)
     with socket(server, "/events") as connected:
         until_caught_up(heard(connected))
-        sent_away(server)
+        require_refusals(server)
         with pytest.raises(InvalidStatus) as closed, socket(server, "/events"):
             pass
         assert closed.value.response.status_code == 503
@@ -94,18 +94,18 @@ def test_simultaneous_connects_do_not_exceed_the_stream_limit(
     assert answers.count(b"503") == 55
 
 
-def test_database_outage_refuses_every_kind_of_client_in_its_own_way(
+def test_stream_during_a_database_outage_is_refused_as_each_kind_of_client_expects(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(_: object) -> None:
         raise Overloaded
 
     monkeypatch.setattr(server.system.hub.loader.heads, "load", away)
-    sent_away(server)
+    require_refusals(server)
 
 
-def sent_away(server: Serving) -> None:
-    """Programs hear of an error. An EventSource would never come back after one."""
+def require_refusals(server: Serving) -> None:
+    """Programs get an error. An EventSource would not reconnect after one."""
     with server.client() as api:
         refused = api.get("/events", headers=SSE)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")

@@ -1,4 +1,4 @@
-"""The past at a speed: what a pause, a seek and a new speed do to it."""
+"""Replay at a speed, and the effect of pause, seek and a new speed on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def gapped(executions: Executions) -> str:
-    """An execution in whose past there is a gap before its first progress."""
+    """An execution with a gap in time before its first progress."""
     execution = executions.running()
     time.sleep(GAP)
     executions.tell(execution, "progress", progress=50)
@@ -31,7 +31,7 @@ def gapped(executions: Executions) -> str:
 
 
 def say(connected: ClientConnection, **word: float) -> float:
-    """Send it to the server; returns when it was sent."""
+    """Send a message to the server; return the time at which it was sent."""
     connected.send(json.dumps(word))
     return time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Watchers hear the same, byte for byte: live, behind, back again, together, or from another server."""
+"""Watchers get the same frames, byte for byte: live, catching up, after a reconnect, and from another server."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.support.waiting import join_while_it_moves
 
 STATES = {"include": "execution"}
 BACK = 300
-"""Positions that a watcher goes back at most, as somebody writes on all the time."""
+"""Positions that a watcher goes back at most, as events are written all the time."""
 MORE = 100
-"""Events after the last one that is read, as an event may be no frame of a path."""
+"""Events written beyond the last one that is read, as some events have no frame on a path."""
 
 
 class Heard(NamedTuple):
-    """One frame, and what it says as it came; `done` when it is the last of its event."""
+    """One frame, with its text as it was received; `done` if it is the last one of its event."""
 
     type: str
     position: int
@@ -40,7 +40,7 @@ class Heard(NamedTuple):
 Hear = Callable[[Serving, str, int, dict[str, str]], Iterator[Heard]]
 
 
-def _heard(type_: str, said: str) -> Heard:
+def _parse(type_: str, said: str) -> Heard:
     frame = json.loads(said)
     return Heard(type_, frame["position"], "more" not in frame, said)
 
@@ -52,7 +52,7 @@ def over_a_websocket(
         while True:
             said = connected.recv(timeout=30)
             assert isinstance(said, str)
-            yield _heard(json.loads(said)["type"], said)
+            yield _parse(json.loads(said)["type"], said)
 
 
 def as_server_sent_events(
@@ -60,11 +60,11 @@ def as_server_sent_events(
 ) -> Iterator[Heard]:
     with client(server.url) as api, opened(api, path, after=cursor, **query) as source:
         for sse in source.iter_sse():
-            yield _heard(sse.event, sse.data)
+            yield _parse(sse.event, sse.data)
 
 
 def until_caught_up(frames: Iterator[Heard]) -> list[Heard]:
-    """The frames of what is past, our own left out."""
+    """The frames up to `caught-up`, without those about the stream itself."""
     read = []
     for frame in frames:
         if frame.type == "caught-up":
@@ -75,7 +75,7 @@ def until_caught_up(frames: Iterator[Heard]) -> list[Heard]:
 
 
 class Watcher(Thread):
-    """Goes and comes back after so many frames at most, until it has reached a position."""
+    """Reconnects after at most so many frames, until it has reached a position."""
 
     def __init__(self, visit: Callable[[int], Iterator[Heard]], begin: int, end: int, most: int):
         super().__init__(name="watcher", daemon=True)
@@ -93,7 +93,7 @@ class Watcher(Thread):
         self.arrived = True
 
     def _hear(self, frames: Iterator[Heard]) -> None:
-        event: list[Heard] = []  # of which only a part may come before it goes
+        event: list[Heard] = []  # the connection may end after a part of its frames
         for frame in frames:
             if frame.type not in OURS:
                 event.append(frame)
@@ -105,7 +105,7 @@ class Watcher(Thread):
 
 
 def work(executions: Sequence[str]) -> Iterator[list[JSON]]:
-    """Commands that seal much, and others, apart from them, that show what was sealed before."""
+    """Commands with much sealed content, and, in other requests, commands whose frames show it again."""
     for number in count(1):
         step = {"step": f"step-{number}"}
         words: list[JSON] = [
@@ -121,7 +121,7 @@ def work(executions: Sequence[str]) -> Iterator[list[JSON]]:
 
 @contextmanager
 def working(server: Serving, executions: Sequence[str], most: int | None = None) -> Iterator[None]:
-    """Somebody who works, with a short rest in between, until the block ends or so many events are recorded."""
+    """Send commands, with short pauses, until the block ends or so many events are recorded."""
     stop = Event()
     rounds = None if most is None else most // len(executions) + 1
 
@@ -142,7 +142,7 @@ def working(server: Serving, executions: Sequence[str], most: int | None = None)
 
 
 def later(server: Serving, path: str, begin: int, query: dict[str, str]) -> list[Heard]:
-    """All of it, from a server that was not there."""
+    """All frames of the past, from a server that was started later."""
     with serving(server.conninfo) as other:
         return until_caught_up(over_a_websocket(other, path, begin, query))
 
@@ -158,7 +158,7 @@ def workers(executions: Executions) -> list[str]:
 
 @pytest.mark.parametrize("path", ["/executions/watch", "/executions/{}/watch"])
 @pytest.mark.parametrize("query", [{}, STATES], ids=["frames", "states"])
-def test_live_frames_and_those_of_a_later_catch_up_are_the_same(
+def test_live_frames_equal_those_of_a_later_catch_up(
     server: Serving, workers: list[str], thorough: bool, path: str, query: dict[str, str]
 ) -> None:
     with server.client() as api:
@@ -170,7 +170,7 @@ def test_live_frames_and_those_of_a_later_catch_up_are_the_same(
         for hear in (over_a_websocket, as_server_sent_events)
         for most in (NO_END, 30, 31)
     ]
-    # No more than is read: frames with states grow with the steps, and the log would with every slow watcher.
+    # Write no more than is read: frames with states grow with the steps, and the log with each slow watcher.
     with working(server, workers, most=many + MORE):
         for watcher in watchers:
             watcher.start()
@@ -214,7 +214,7 @@ def test_simultaneous_watchers_of_one_execution_get_the_same_frames(
         assert [frame.said for frame in frames] == between(truth, cursor, end)
 
 
-def test_state_with_a_frame_is_that_of_the_version(
+def test_state_in_a_frame_is_that_of_its_version(
     server: Serving, api: httpx.Client, workers: list[str]
 ) -> None:
     begin = head(api)

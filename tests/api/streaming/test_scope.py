@@ -1,4 +1,4 @@
-"""What a stream shows to a caller who may not see everything: its own executions and orders, and nothing else."""
+"""A stream shows a caller only the executions and orders in its scope."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def by_socket(server: Serving, role: Role, path: str, **query: str) -> list[JSON
 @pytest.mark.parametrize("read", [by_sse, by_socket])
 @pytest.mark.parametrize("path", WHOLE_LOG)
 @pytest.mark.parametrize("role", [*LIMITED, Role.ADMIN])
-def test_stream_of_the_log_shows_what_the_caller_reaches(
+def test_stream_of_the_log_shows_only_executions_in_the_callers_scope(
     owned: Serving, role: Role, path: str, read: Any
 ) -> None:
     for query in ({}, {"include": "execution"}, {"format": "events"}, {"types": "*"}):
@@ -85,14 +85,16 @@ def test_stream_of_the_log_shows_what_the_caller_reaches(
     ("role", "shown"),
     [(Role.CUSTOMER, True), (Role.PROVIDER, True), (Role.ASSIGNEE, False), (Role.AUDITOR, False)],
 )
-def test_events_of_an_order_are_for_its_parties(owned: Serving, role: Role, shown: bool) -> None:
+def test_events_of_an_order_are_shown_only_to_its_parties(
+    owned: Serving, role: Role, shown: bool
+) -> None:
     types = {frame["type"] for frame in by_sse(owned, role, "/events", **{"from": "start"})}
     assert ("order.created" in types) is shown
     assert "execution.created" in types
 
 
 @pytest.mark.parametrize("role", LIMITED)
-def test_filter_finds_nothing_of_a_stranger(owned: Serving, role: Role) -> None:
+def test_filter_matches_no_execution_outside_the_callers_scope(owned: Serving, role: Role) -> None:
     for query in (
         {"customer": STRANGE.customer},
         {"provider": STRANGE.provider},
@@ -105,7 +107,9 @@ def test_filter_finds_nothing_of_a_stranger(owned: Serving, role: Role) -> None:
 
 @pytest.mark.parametrize("below", ["events", "watch", "monitor", "logs"])
 @pytest.mark.parametrize("role", LIMITED)
-def test_stream_of_a_stranger_is_not_found(owned: Serving, role: Role, below: str) -> None:
+def test_stream_of_an_execution_outside_the_callers_scope_is_not_found(
+    owned: Serving, role: Role, below: str
+) -> None:
     accept = {"Accept": "text/event-stream"}
     answers = []
     with client_of(owned, role) as api:
@@ -123,7 +127,9 @@ def test_stream_of_a_stranger_is_not_found(owned: Serving, role: Role, below: st
 
 
 @pytest.mark.parametrize("role", [Role.CUSTOMER, Role.ASSIGNEE])
-def test_live_events_and_log_lines_of_strangers_are_left_out(owned: Serving, role: Role) -> None:
+def test_live_events_and_log_lines_outside_the_callers_scope_are_left_out(
+    owned: Serving, role: Role
+) -> None:
     [own] = REACHED[role]
     with (
         client_of(owned, Role.ADMIN) as admin,
@@ -153,7 +159,7 @@ def reassign(server: Serving, sample: Sample, person: str) -> None:
         ok(admin.patch(f"/executions/{sample.execution}", json=body))
 
 
-def test_assignee_sees_the_whole_past_and_nothing_after_it_is_assigned_to_another(
+def test_former_assignee_gets_the_events_before_the_reassignment_and_none_after(
     fresh: Serving,
 ) -> None:
     path, role = f"/executions/{OF_ASSIGNEE.execution}/events", Role.ASSIGNEE
@@ -171,7 +177,7 @@ def test_assignee_sees_the_whole_past_and_nothing_after_it_is_assigned_to_anothe
     assert rest == []
 
 
-def test_followed_log_lines_end_for_one_to_whom_it_is_no_longer_assigned(fresh: Serving) -> None:
+def test_followed_log_lines_end_when_the_execution_is_assigned_to_another(fresh: Serving) -> None:
     path = f"/executions/{OF_ASSIGNEE.execution}/logs"
     with client_of(fresh, Role.ASSIGNEE) as api, opened(api, path) as source:
         received = frames(source)
@@ -193,7 +199,7 @@ def entry(customer: str, provider: str) -> Entry:
     return Entry(EventRow(1, 1, NOON, "execution/e-1", "execution.paused", meta, b"{}"), None)
 
 
-def test_callers_of_one_customer_are_one_group_that_costs_the_events_of_others_nothing() -> None:
+def test_callers_of_one_customer_share_a_group_that_other_customers_events_do_not_visit() -> None:
     index = Index()
     groups = {
         index.join(
@@ -208,7 +214,7 @@ def test_callers_of_one_customer_are_one_group_that_costs_the_events_of_others_n
     assert index.entries_by_group([own, other]) == {group: [own]}
 
 
-def test_caller_with_two_parties_gets_an_event_of_both_once() -> None:
+def test_caller_with_two_parties_gets_an_event_of_both_parties_once() -> None:
     index = Index()
     both = Scope(
         (scope.reach_of_owner(Role.CUSTOMER, "c-1"), scope.reach_of_owner(Role.PROVIDER, "p-1"))
@@ -219,7 +225,7 @@ def test_caller_with_two_parties_gets_an_event_of_both_once() -> None:
     assert [group.topic.filter.matches(each) for each in events] == [True, True, True, False]
 
 
-def test_scope_is_part_of_what_makes_filters_equal() -> None:
+def test_filters_with_different_scopes_are_not_equal() -> None:
     customer, provider = CALLERS[Role.CUSTOMER], CALLERS[Role.PROVIDER]
     assert topic(customer) == topic(customer)
     assert topic(customer) != topic(provider)

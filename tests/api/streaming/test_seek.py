@@ -1,4 +1,4 @@
-"""A seek is followed by what comes after the new position, whatever was under way or is written."""
+"""After a seek the events behind the new position follow, even if a page was being read or events are written."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tests.support.watched_log import Running, running
 
 TOPIC = Topic(ENCODERS[EVENTS, SSE], "execution/e-0", Filter())
 STORY = (1, *range(4, 26))
-"""The positions of its events."""
+"""The positions of the events of `execution/e-0`."""
 
 
 @pytest.fixture
 async def house(database: str) -> AsyncIterator[Running]:
-    """A hub that follows a log with a story in it."""
+    """A hub that follows a log with the events at `STORY`."""
     async with running(database) as house:
         await house.log.write([*started("e-0"), *progressed(*range(20))])
         await house.hub.head()
@@ -42,7 +42,7 @@ async def house(database: str) -> AsyncIterator[Running]:
 
 
 async def reader(house: Running, begin: int) -> tuple[Line, Subscriber]:
-    """One that has asked for what follows a position, and has had no answer so far."""
+    """A subscriber that has requested the events after a position, and has received none yet."""
     line = Line()
     versioned = await house.hub.loader.state(TOPIC.stream)
     connection = house.hub.connect(line, TOPIC, begin, KnownStream.of(versioned))
@@ -51,7 +51,7 @@ async def reader(house: Running, begin: int) -> tuple[Line, Subscriber]:
 
 
 async def told_after(line: Line, connection: Subscriber, to: int) -> list[int]:
-    """What comes after a seek, until it has caught up."""
+    """Seek; return the positions received until it has caught up."""
     before, caught_up = len(line.positions), line.controls.count("caught-up")
     connection.seek(to)
     await until(lambda: line.controls.count("caught-up") > caught_up)
@@ -93,7 +93,7 @@ async def test_query_that_failed_before_a_seek_is_not_repeated(
 
 
 def numbers(connected: ClientConnection, count: int) -> list[int]:
-    """The positions of the next frames, our own left out."""
+    """The positions of the next frames of events."""
     read = list[int]()
     while len(read) < count:
         frame = json.loads(connected.recv(timeout=10))
@@ -102,11 +102,11 @@ def numbers(connected: ClientConnection, count: int) -> list[int]:
     return read
 
 
-def sought(connected: ClientConnection, to: int, expected: int) -> None:
-    """Go back, and see that nothing is sent but what was to follow, and then what follows there."""
+def seek_back(connected: ClientConnection, to: int, expected: int) -> None:
+    """Seek back; until the seek takes effect, only the expected next events may be received."""
     connected.send(json.dumps({"seek": to}))
     while (place := numbers(connected, 1)[0]) != to + 1:
-        assert place == expected, "neither where it was nor where it went"
+        assert place == expected, "neither the next event nor the one after the seek"
         expected += 1
 
 
@@ -115,7 +115,7 @@ def run(first: int, count: int) -> Sequence[int]:
 
 
 @pytest.mark.parametrize("path", ["/events", "/executions/{}/events"])
-def test_random_seeks_under_writes_lose_and_double_nothing(
+def test_random_seeks_during_writes_lose_and_repeat_no_event(
     server: Serving,
     api: httpx.Client,
     executions: Executions,
@@ -131,7 +131,7 @@ def test_random_seeks_under_writes_lose_and_double_nothing(
         for _ in range(1_000 if thorough else 40):
             if last > begin:
                 to = chance.randrange(begin, last)
-                sought(connected, to, last + 1)
+                seek_back(connected, to, last + 1)
                 last = to + 1
             count = chance.choice((0, 1, 10, 150, 400))
             assert numbers(connected, count) == run(last + 1, count)

@@ -1,4 +1,4 @@
-"""Server processes of one log: consumers move between them, and they may die without a word."""
+"""Several server processes of one log: consumers move between them, also after one is killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EACH = 30
 
 @pytest.fixture(scope="module")
 def processes(module_database: str) -> Iterator[list[Service]]:
-    """Two servers of one log; a test that kills one starts it again."""
+    """Two servers of one log; a test that kills a server starts it again."""
     with reachable_folder() as folder:
         services = [Service(folder, module_database) for _ in range(2)]
         try:
@@ -36,7 +36,7 @@ def processes(module_database: str) -> Iterator[list[Service]]:
 
 @pytest.fixture(scope="module")
 def execution(processes: list[Service]) -> str:
-    """The id of one that runs."""
+    """The id of a running execution."""
     with client(processes[0].url) as api:
         for path, entry in CATALOG:
             ok(api.post(f"/{path}", json=entry))
@@ -62,7 +62,7 @@ def test_consumers_move_between_two_processes_by_cursor(
         prove(consumers, processes[0], begin)
 
 
-def test_processes_are_killed_under_writes_and_consumers_miss_nothing(
+def test_consumers_miss_no_event_although_server_processes_are_killed_during_writes(
     processes: list[Service], execution: str, thorough: bool
 ) -> None:
     begin, chance = end_of_log(processes[0]), random.Random(1)

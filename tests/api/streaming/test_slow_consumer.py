@@ -1,4 +1,4 @@
-"""A consumer that stops reading is cut, disturbs nobody, and resumes where it was."""
+"""A consumer that stops reading is disconnected, and resumes without loss."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LARGE = {"state": {"page": "x" * 100_000}}
 MANY = 20
 
 
-def asleep_over_sse(server: Serving, begin: int) -> Iterator[list[int]]:
-    """First nothing is read; then the positions of the frames that came whole."""
+def read_late_over_sse(server: Serving, begin: int) -> Iterator[list[int]]:
+    """At first read nothing; then yield the positions of the complete frames."""
     with narrow_connection(server) as sleeper:
         sleeper.sendall(
             f"GET /api/events?from={begin} HTTP/1.1\r\nHost: localhost\r\n"
@@ -45,15 +45,15 @@ def whole_frames(sleeper: sockets.socket) -> list[int]:
     ]
 
 
-def asleep_over_a_websocket(server: Serving, begin: int) -> Iterator[list[int]]:
-    """The same; the client stops reading as soon as nobody takes its frames."""
+def read_late_over_a_websocket(server: Serving, begin: int) -> Iterator[list[int]]:
+    """As `read_late_over_sse`: the client stops reading the socket as long as its queue is full."""
     with socket(server, "/events", queue=1, **{"from": begin}) as connected:
         yield []
         yield [frame["position"] for frame in heard(connected) if frame["type"] not in OURS]
 
 
-@pytest.mark.parametrize("asleep", [asleep_over_sse, asleep_over_a_websocket])
-def test_slow_consumer_is_cut_and_resumes_without_loss(
+@pytest.mark.parametrize("asleep", [read_late_over_sse, read_late_over_a_websocket])
+def test_slow_consumer_is_disconnected_and_resumes_without_loss(
     server: Serving,
     api: httpx.Client,
     executions: Executions,
@@ -89,13 +89,13 @@ def test_slow_websocket_gets_the_reason_and_its_cursor(
 
 
 def write_much(api: httpx.Client, execution: str) -> None:
-    """More than what lies between a server and a client that does not read."""
+    """Write more than the buffers between a server and a client hold."""
     save = {"command": "checkpoint", "execution": execution, **LARGE}
     tell(api, [save] * MANY)
 
 
 def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A consumer that does not read is cut after a second instead of thirty."""
+    """Disconnect a consumer that does not read after one second instead of thirty."""
     wheel = server.system.hub.heartbeat
     monkeypatch.setattr(wheel, "second", 0.05)
     monkeypatch.setattr(wheel, "stalled", 1.0)

@@ -1,4 +1,4 @@
-"""A filter that matches one event in 100 000 (one in 2 000 unless there is time) misses none."""
+"""A filter that matches one event in 100 000 (in 2 000 without `--thorough`) misses no event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.stream_consumers import NO_END, OURS, by_socket, by_sse, head
 
 BATCH = 1_000
 FILTERS = ({"tag": "rare"}, {"types": "*.progress"})
-"""One asks the state after the event, the other the event alone."""
+"""The first filter needs the state after the event, the second only the event."""
 
 
 def write(api: httpx.Client, execution: str, count: int) -> None:

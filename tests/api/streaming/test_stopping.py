@@ -1,4 +1,4 @@
-"""A hub stops, whatever its tasks are waiting for."""
+"""A hub stops although its tasks are waiting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.memory_log import MemoryLog, MemoryTail
 
 
 class ImpatientTail(MemoryTail):
-    """Waits as those do who wait for a connection of the pool."""
+    """Waits with `asyncio.wait_for`, as for a connection of the pool."""
 
     async def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
         while True:
@@ -27,7 +27,7 @@ class ImpatientTail(MemoryTail):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("turns", range(5))
-async def test_hub_stops_although_a_cancellation_comes_together_with_news(
+async def test_hub_stops_although_its_task_is_cancelled_and_woken_at_once(
     monkeypatch: pytest.MonkeyPatch, turns: int
 ) -> None:
     monkeypatch.setattr(supervisor, "CANCEL_AGAIN", 0.01)

@@ -1,5 +1,5 @@
-"""Whatever happens to subscribers, each receives exactly the matching events after its cursor, in
-order, once. Random walks over a hub in memory.
+"""A stateful property test of a hub in memory: each subscriber receives exactly the matching events after
+its cursor, in order, once.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ SMALL: dict[ModuleType, dict[str, float]] = {
     feed: {"SIZE": 8, "STRIDE": 3, "PUBLISHED_AT_ONCE": 5, "WRITES_PER_PAUSE": 1},
     retrying: {"OUTAGE_PAUSE": 0.001, "ERROR_PAUSE": 0.001},
 }
-"""So that a short walk crosses many borders."""
+"""Small sizes, so that a short run has many transitions."""
 
 
 class StreamQuery(NamedTuple):
-    """What a subscriber asks for, and which rows that is."""
+    """The topic of a subscriber, and the rows that it matches."""
 
     topic: Topic
     matches: Callable[[EventRow], bool]
@@ -55,7 +55,7 @@ class StreamQuery(NamedTuple):
         return f"Wanted({topic.encoder.format.name}, {topic.stream!r}, {topic.filter})"
 
 
-def wanted(
+def query_for(
     format_: Format, matches: Callable[[EventRow], bool], stream: str = "", **asked: str
 ) -> StreamQuery:
     types = asked.pop("types", None)
@@ -65,14 +65,14 @@ def wanted(
 
 
 WANTED = [
-    wanted(EVENTS, lambda _: True),
-    wanted(EVENTS_WITH_STATE, lambda _: True),
-    wanted(EVENTS, lambda row: row.type == "execution.progress", types="progress"),
-    wanted(EVENTS, lambda row: row.stream == STREAMS[0], customer="acme"),
-    wanted(EVENTS, lambda row: row.stream == STREAMS[1], tag="eu"),
-    wanted(EVENTS, lambda row: row.stream == STREAMS[0], STREAMS[0]),
-    wanted(EVENTS_WITH_STATE, lambda row: row.stream == STREAMS[1], STREAMS[1]),
-    wanted(
+    query_for(EVENTS, lambda _: True),
+    query_for(EVENTS_WITH_STATE, lambda _: True),
+    query_for(EVENTS, lambda row: row.type == "execution.progress", types="progress"),
+    query_for(EVENTS, lambda row: row.stream == STREAMS[0], customer="acme"),
+    query_for(EVENTS, lambda row: row.stream == STREAMS[1], tag="eu"),
+    query_for(EVENTS, lambda row: row.stream == STREAMS[0], STREAMS[0]),
+    query_for(EVENTS_WITH_STATE, lambda row: row.stream == STREAMS[1], STREAMS[1]),
+    query_for(
         EVENTS,
         lambda row: row.type == "execution.progress" and row.stream == STREAMS[2],
         STREAMS[2],
@@ -87,7 +87,7 @@ class Broken(RuntimeError):
 
 @dataclass(eq=False, repr=False)
 class Client:
-    """A transport, and what its client has received since it connected, or sought."""
+    """A transport, with the frames that its client has received since it connected or made a seek."""
 
     wanted: StreamQuery
     begin: int
@@ -106,7 +106,7 @@ class Client:
         self.write(data)
 
     def cut(self, code: int, reason: str) -> None:
-        """It is gone."""
+        """The transport is gone."""
 
     def __repr__(self) -> str:
         return f"Client({self.begin}, {self.one.phase}, received={self.positions})"
@@ -122,7 +122,7 @@ class Client:
 
     @property
     def cursor(self) -> int:
-        """What a client resumes with."""
+        """The position from which the client resumes."""
         ids = re.findall(rb"^id: (\d+)$", self.written, re.MULTILINE)
         return int(ids[-1]) if ids else self.begin
 
@@ -132,7 +132,7 @@ class Client:
 
 
 class Subscribers(RuleBasedStateMachine):
-    """A hub, a log, and clients; `turn` lets the loop run a little between what happens."""
+    """A hub, a log and clients; `turn` runs the event loop a little between other rules."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Subscribers(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
-    # --- what happens
+    # --- rules
 
     @rule(
         which=st.sampled_from(WANTED),
@@ -206,7 +206,7 @@ class Subscribers(RuleBasedStateMachine):
 
     @rule(stream=st.sampled_from(STREAMS), turns=st.integers(1, 8))
     def write_and_publish(self, stream: str, turns: int) -> None:
-        """While others wait for what they have asked."""
+        """While pages are being read for other subscribers."""
         self.run(self._turn(turns))
         self.write(stream, 1)
         self.tail.wake()
@@ -241,7 +241,7 @@ class Subscribers(RuleBasedStateMachine):
 
         def seek() -> None:
             if client.ended:
-                return  # what a client says after the end is not heard
+                return  # messages after the end are ignored
             client.begin, client.written = round(share * self.hub.position), b""
             client.one.seek(client.begin)
 
@@ -267,7 +267,7 @@ class Subscribers(RuleBasedStateMachine):
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
-        """Its next write fails, and its client comes back when it has ended."""
+        """Its next write fails; its client reconnects once it has ended."""
         self.any(data).broken = True
 
     @precondition(lambda self: self.clients)
@@ -287,10 +287,10 @@ class Subscribers(RuleBasedStateMachine):
 
         self.run(inside())
 
-    # --- what always holds
+    # --- invariants
 
     @invariant()
-    def each_has_received_what_matches_in_order_and_once(self) -> None:
+    def each_client_has_received_the_matching_events_in_order_and_once(self) -> None:
         for client in self.clients:
             received = client.positions
             assert received == self.expected(client)[: len(received)]
@@ -311,7 +311,7 @@ class Subscribers(RuleBasedStateMachine):
         try:
             self.run(self._settle())
             for client in self.clients:
-                self.arrived(client)
+                self.require_all_received(client)
         finally:
             self.run(self.hub.stop())
             for client in self.clients:
@@ -320,14 +320,14 @@ class Subscribers(RuleBasedStateMachine):
             self.patch.undo()
 
     async def _settle(self) -> None:
-        """Nobody is in anybody's way any more, and clients of broken transports come back."""
+        """Unblock all transports, and reconnect the clients whose transport broke."""
         self.log.away = False
         self.tail.wake()
         for _ in range(400):
             for client in [each for each in self.clients if each.broken and each.ended]:
                 self.clients.remove(client)
                 self.hub.disconnect(client.one)
-                if not self.over(client):
+                if not self.has_seen_the_end(client):
                     await self._connect(client.wanted, client.cursor)
             for client in self.clients:
                 if client.paused:
@@ -336,19 +336,19 @@ class Subscribers(RuleBasedStateMachine):
                 if client.one.phase is Phase.PAUSED:
                     client.one.resume()
             await asyncio.sleep(0.001)
-            if all(client.ended or self.is_quiet(client) for client in self.clients):
+            if all(client.ended or self.is_live_at_the_end(client) for client in self.clients):
                 return
 
-    def is_quiet(self, client: Client) -> bool:
+    def is_live_at_the_end(self, client: Client) -> bool:
         end = len(self.log.rows)
         return client.one.live and client.one.published.swept == end
 
-    def over(self, client: Client) -> bool:
+    def has_seen_the_end(self, client: Client) -> bool:
         """Whether its execution has ended before its cursor."""
         stream = client.wanted.topic.stream
         return stream in self.completed and client.cursor >= self.completed[stream]
 
-    def arrived(self, client: Client) -> None:
+    def require_all_received(self, client: Client) -> None:
         if client.broken and client.ended:
             return
         if client.ended:
@@ -366,7 +366,7 @@ TestSubscribers = Subscribers.TestCase
 TestSubscribers.settings = at_most(60, stateful_step_count=40, deadline=None)
 
 
-def test_table_says_what_happens_in_each_phase() -> None:
+def test_table_has_the_result_of_each_transition_in_each_phase() -> None:
     assert len(TRANSITIONS) == len(TABLE.strip().splitlines()) - 1
     for what, after in TRANSITIONS.items():
         assert after.keys() == set(Phase)

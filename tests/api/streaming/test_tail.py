@@ -1,4 +1,4 @@
-"""The tail of the log: what it may leave out, and what it never does."""
+"""The tail reads events that a subscriber may need, and only those."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.hub import append
 pytestmark = pytest.mark.anyio
 
 
-async def test_event_written_before_a_look_at_the_head_is_read_for_one_who_comes_during_it(
+async def test_event_before_the_head_is_read_for_a_subscriber_that_connects_while_the_head_is_read(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database) as store:
@@ -23,7 +23,7 @@ async def test_event_written_before_a_look_at_the_head_is_read_for_one_who_comes
 
         async def slowly(connection: AsyncConnection, seen: LastSeen) -> Head:
             found = await read_head(connection, seen)
-            readers.append("one who comes")
+            readers.append("subscriber")
             return found
 
         monkeypatch.setattr("api.streaming.log.tail.read_head", slowly)
@@ -32,7 +32,7 @@ async def test_event_written_before_a_look_at_the_head_is_read_for_one_who_comes
         assert [row.position for row in page.rows] == [1]
 
 
-async def test_events_that_nobody_wants_are_not_read(database: str) -> None:
+async def test_events_are_not_read_without_a_subscriber(database: str) -> None:
     async with opened(database) as store:
         await append(store, 2)
         tail = Tail(store, Listener(database, "executions"), "executions")

@@ -1,4 +1,4 @@
-"""An event that cannot be opened is sent as unreadable, and stops no other."""
+"""An event that cannot be decrypted is sent as unreadable; other events follow."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def nothing_was_reported() -> None:
+def clear_damage_reports() -> None:
     REPORTS.forget()
 
 
 async def damage_ciphertext(house: Running, execution: str) -> None:
-    """The end of an execution, sealed with another key than that of its stream."""
+    """Replace the result of an execution by one that is sealed with another stream's key."""
     other = DataKey(b"x" * 32, f"execution/{execution}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(house.store.keyring, "get_or_create", lambda _: other)
@@ -65,7 +65,7 @@ def frames(line: Line) -> Iterator[dict[str, object]]:
 
 @pytest.mark.parametrize("format_", [EVENTS, EVENTS_WITH_STATE, WATCH])
 @pytest.mark.parametrize("live", [True, False])
-async def test_damaged_ciphertext_is_told_as_unreadable_and_stops_no_other(
+async def test_damaged_ciphertext_is_sent_as_unreadable_and_other_events_follow(
     database: str, format_: Format, live: bool
 ) -> None:
     async with running(database) as house:
@@ -95,7 +95,7 @@ async def test_damaged_ciphertext_is_told_as_unreadable_and_stops_no_other(
         assert REPORTS.count == before + 1
 
 
-async def test_damaged_key_spoils_only_the_events_of_its_execution(database: str) -> None:
+async def test_damaged_key_makes_only_events_of_its_execution_unreadable(database: str) -> None:
     async with running(database) as house:
         await house.log.write([completed("e-0"), completed("e-1")])
         damage_key(database, house, "e-0")
@@ -114,7 +114,7 @@ async def test_damaged_key_spoils_only_the_events_of_its_execution(database: str
         assert [log["event"] for log in logs].count("a data key cannot be unwrapped") == 1
 
 
-async def test_log_line_that_cannot_be_opened_is_told_as_unreadable(database: str) -> None:
+async def test_log_line_that_cannot_be_decrypted_is_sent_as_unreadable(database: str) -> None:
     async with running(database) as house:
         line = await house.connect(LOGS)
         await house.tell("e-0", "whole")
@@ -137,8 +137,8 @@ async def test_log_line_that_cannot_be_opened_is_told_as_unreadable(database: st
 
 
 @pytest.mark.parametrize("kind", ["execution", "order"])
-def test_erasure_that_the_tail_reads_ends_the_key_of_its_stream(kind: str) -> None:
-    """Before anything of it is published, and whatever else looks for destroyed keys."""
+def test_erasure_read_by_the_tail_removes_the_cached_key_of_its_stream(kind: str) -> None:
+    """The key is removed before the event is published, without the periodic check for destroyed keys."""
     store = new_store("")
     streams = [f"{kind}/gone", f"{kind}/here"]
     keys = store.keyring.learn((each, Vault(MASTER_KEY).make(each)[1]) for each in streams)

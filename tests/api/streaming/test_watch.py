@@ -1,4 +1,4 @@
-"""What watchers receive, over WebSocket and as server-sent events."""
+"""The frames that watchers receive, over WebSocket and as server-sent events."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_watch_sends_failed_only_for_a_final_failure(
     assert read[-1]["error"]["message"] == ERROR["message"]
 
 
-def test_failure_that_will_be_retried_is_told_as_a_status_that_is_not_final(
+def test_failure_that_will_be_retried_is_sent_as_a_status_that_is_not_final(
     server: Serving, executions: Executions, retrying_execution: str
 ) -> None:
     read = past(server, f"/executions/{retrying_execution}/watch", **{"from": "start"})
@@ -124,7 +124,7 @@ def test_failure_that_will_be_retried_is_told_as_a_status_that_is_not_final(
     ("command", "body", "end"),
     [("complete", RESULT, "completed"), ("fail", ERROR, "failed"), ("cancel", {}, "cancelled")],
 )
-def test_steps_that_an_end_cuts_short_are_told_as_skipped(
+def test_unfinished_steps_are_sent_as_skipped_when_the_execution_ends(
     server: Serving, executions: Executions, command: str, body: JSON, end: str
 ) -> None:
     steps = [{"id": name, "name": name} for name in ("done", "running", "pending")]
@@ -152,7 +152,7 @@ def test_steps_that_an_end_cuts_short_are_told_as_skipped(
     assert past(server, path)[-len(live) :] == live
 
 
-def test_envelopes_of_all_executions_are_of_executions_alone(
+def test_envelopes_for_all_executions_have_only_events_of_executions(
     server: Serving, api: httpx.Client, executions: Executions
 ) -> None:
     begin = head(api)
@@ -179,7 +179,7 @@ def test_watch_sends_progress_derived_from_steps(server: Serving, executions: Ex
     assert received(read[-2:], "progress") == [("progress", 50), ("step.completed",)]
 
 
-def test_state_after_an_event_comes_with_it_if_asked_for(
+def test_state_after_an_event_is_included_on_request(
     server: Serving, api: httpx.Client, completed_execution: str
 ) -> None:
     read = past(server, f"/executions/{completed_execution}/watch", include="execution")
@@ -208,9 +208,7 @@ def test_watch_shows_earlier_sealed_content_live_and_after_a_resume(
     assert past(server, path, **query) == live
 
 
-def test_all_executions_are_watched_together_from_now_on(
-    server: Serving, executions: Executions
-) -> None:
+def test_watch_of_all_executions_begins_now(server: Serving, executions: Executions) -> None:
     with socket(server, "/executions/watch") as opened:
         frames = heard(opened)
         assert until_caught_up(frames) == []
@@ -272,7 +270,7 @@ ENDING = [
         ("step.skipped", ENDING),
     ],
 )
-def test_types_include_frame_types_and_choose_whole_events(
+def test_types_filter_accepts_frame_types_and_selects_whole_events(
     server: Serving, executions: Executions, types: str, chosen: list[Any]
 ) -> None:
     steps = [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]
@@ -311,7 +309,7 @@ def test_stream_answers_log_position(
         assert opened.response.headers["log-position"] == end
 
 
-def test_token_may_come_as_a_subprotocol_as_browsers_can_set_no_header(
+def test_token_is_accepted_as_a_websocket_subprotocol(
     server: Serving, running_execution: str
 ) -> None:
     from websockets.sync.client import connect

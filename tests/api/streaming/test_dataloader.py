@@ -1,4 +1,4 @@
-"""Questions asked together: one query for many, and each has an answer of its own."""
+"""Loads made at the same time share one query; each gets its own result or error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN, POISON = 7, 13
 
 
 class Squares:
-    """Knows squares; notes what it is asked."""
+    """Computes squares, and records each query."""
 
     def __init__(self, trouble: Exception | None = None) -> None:
         self.asked: list[Sequence[int]] = []
@@ -43,7 +43,7 @@ async def test_requests_during_a_query_share_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("trouble", [ValueError("no number"), ArchiveAway("no number")])
-async def test_failed_request_leaves_its_batch_unharmed(trouble: Exception) -> None:
+async def test_failed_request_does_not_fail_the_others_of_its_batch(trouble: Exception) -> None:
     squares = Squares(trouble)
     batches = DataLoader(squares.find, 100)
     answers = {number: batches.load(number) for number in range(20)}
