@@ -1,4 +1,4 @@
-"""A running service, a catalog in it, and executions in every state, made through the front door."""
+"""A running service, a catalog in it, and executions in every state, made over HTTP."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.running_server import Serving, serving
 def module_database(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
 ) -> Iterator[str]:
-    """A database for all tests of a module: what they write does not disturb each other."""
+    """A database for all tests of a module, which do not conflict with each other."""
     with new_database(admin, template=views_template) as name:
         yield postgres.conninfo(name)
 
 
 @pytest.fixture
 def database(database_with_views: str) -> str:
-    """Like that of all tests, and with the tables of all views: a server that starts makes none."""
+    """As `database` of other folders, with the tables of all views, so that a server that starts need not create them."""
     return database_with_views
 
 
@@ -39,7 +39,7 @@ def server(module_database: str) -> Iterator[Serving]:
 
 @pytest.fixture(scope="module")
 def owned(module_database: str) -> Iterator[Serving]:
-    """A server with samples that belong to somebody, and callers who each reach one (`owned_world`)."""
+    """A server with samples that have owners, and callers who each reach one of them (`owned_world`)."""
     with owned_world.world(module_database) as running:
         with owned_world.client_of(running, Role.ADMIN) as admin:
             owned_world.fill(admin)
@@ -48,7 +48,7 @@ def owned(module_database: str) -> Iterator[Serving]:
 
 @pytest.fixture(scope="module")
 def api(server: Serving) -> Iterator[httpx.Client]:
-    """A client of the administrator's; its paths begin below `/api`."""
+    """A client of the administrator; its paths are relative to `/api`."""
     with server.client() as client:
         yield client
 

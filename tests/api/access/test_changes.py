@@ -1,4 +1,4 @@
-"""What is noted of the use of keys, and when credentials end."""
+"""The last use of keys is recorded, and connections end when their credential ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 class Connection:
-    """Keeps what it is given."""
+    """Records the parameters of the statements that it executes."""
 
     def __init__(self) -> None:
         self.kept: dict[str, datetime] = {}
@@ -32,7 +32,7 @@ class Connection:
 
 
 class BusyStore:
-    """A store whose database is away at first."""
+    """A store whose database is unavailable at first."""
 
     def __init__(self) -> None:
         self.away, self.connection = True, Connection()
@@ -57,7 +57,7 @@ class SilentStore:
 
 
 @pytest.mark.anyio
-async def test_use_of_a_key_is_kept_once_the_database_is_back() -> None:
+async def test_use_of_a_key_is_recorded_once_the_database_is_available_again() -> None:
     store, listener = BusyStore(), Listener("", "executions")
     changes = AccessChanges(cast(Store, store), listener, "executions")
     changes.note_use("key/k-1", AT.timestamp())

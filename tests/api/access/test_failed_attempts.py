@@ -1,4 +1,4 @@
-"""Failed attempts: how many each address has, and how they come back."""
+"""Failed attempts: the limit of each address, and how it refills."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Clock:
         return self.now
 
 
-async def spent(attempts: FailedAttempts, address: str, times: int) -> None:
+async def spend(attempts: FailedAttempts, address: str, times: int) -> None:
     for _ in range(times):
         with pytest.raises(Unauthenticated):
             async with attempts.one_of(address):
@@ -38,21 +38,21 @@ async def retry_after(attempts: FailedAttempts, address: str) -> int:
     return int(refused.value.members["retryAfter"])
 
 
-async def test_attempts_of_a_minute_come_back_one_by_one() -> None:
+async def test_attempts_of_an_address_refill_one_by_one() -> None:
     clock = Clock()
     attempts = FailedAttempts(20, clock)
-    await spent(attempts, "127.0.0.1", 20)
+    await spend(attempts, "127.0.0.1", 20)
     assert await retry_after(attempts, "127.0.0.1") == 3
     clock.now += 3
-    await spent(attempts, "127.0.0.1", 1)
+    await spend(attempts, "127.0.0.1", 1)
     assert await retry_after(attempts, "127.0.0.1") == 3
     clock.now += 60
-    await spent(attempts, "127.0.0.1", 20)
+    await spend(attempts, "127.0.0.1", 20)
 
 
-async def test_address_is_not_held_up_by_another() -> None:
+async def test_address_is_not_limited_by_attempts_of_another() -> None:
     attempts = FailedAttempts(2, Clock())
-    await spent(attempts, "192.0.2.1", 2)
+    await spend(attempts, "192.0.2.1", 2)
     await retry_after(attempts, "192.0.2.1")
     await succeed(attempts, "192.0.2.2")
 
@@ -61,16 +61,16 @@ async def test_attempts_that_succeed_are_not_counted() -> None:
     attempts = FailedAttempts(2, Clock())
     for _ in range(10):
         await succeed(attempts, "192.0.2.1")
-    await spent(attempts, "192.0.2.1", 2)
+    await spend(attempts, "192.0.2.1", 2)
     await retry_after(attempts, "192.0.2.1")
 
 
-async def test_ipv6_addresses_of_one_network_are_one() -> None:
+async def test_ipv6_addresses_of_one_network_share_a_limit() -> None:
     attempts = FailedAttempts(2, Clock())
-    await spent(attempts, "2001:db8::1", 2)
+    await spend(attempts, "2001:db8::1", 2)
     await retry_after(attempts, "2001:db8::ffff:2")
     await succeed(attempts, "2001:db8:0:1::1")
-    await spent(attempts, "::ffff:192.0.2.1", 2)
+    await spend(attempts, "::ffff:192.0.2.1", 2)
     await succeed(attempts, "::ffff:192.0.2.2")
 
 
@@ -78,7 +78,7 @@ async def test_memory_for_addresses_is_bounded() -> None:
     attempts = FailedAttempts(1, Clock())
     for number in range(MOST_ADDRESSES + 100):
         address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-        await spent(attempts, address, 1)
+        await spend(attempts, address, 1)
     assert len(attempts._spent) == MOST_ADDRESSES
     assert not attempts._running
     assert not attempts._waiting
@@ -87,7 +87,7 @@ async def test_memory_for_addresses_is_bounded() -> None:
 
 
 class Checks:
-    """Tokens that are being looked up: each is answered when the test says so."""
+    """Look-ups of tokens that wait until the test calls `answer`."""
 
     def __init__(self, attempts: FailedAttempts) -> None:
         self.attempts = attempts
@@ -105,7 +105,7 @@ class Checks:
         return "in"
 
     async def answer(self, *, good: bool) -> None:
-        """Answer all that are being looked up, and let others begin."""
+        """Answer all look-ups that have begun, and let others begin."""
         answered, self.open = self.open, []
         for each in answered:
             each.set_result(good)
@@ -120,7 +120,7 @@ async def begun(checks: Checks, times: int) -> list[asyncio.Task[str]]:
     return tasks
 
 
-async def test_attempts_side_by_side_are_no_more_than_the_limit() -> None:
+async def test_simultaneous_attempts_do_not_exceed_the_limit() -> None:
     checks = Checks(FailedAttempts(20, Clock()))
     tasks = await begun(checks, 100)
     assert len(checks.open) == 20
@@ -128,7 +128,7 @@ async def test_attempts_side_by_side_are_no_more_than_the_limit() -> None:
     assert sorted(await asyncio.gather(*tasks)) == ["rate-limited"] * 80 + ["unauthenticated"] * 20
 
 
-async def test_attempts_that_wait_go_on_when_others_have_succeeded() -> None:
+async def test_waiting_attempts_continue_when_others_have_succeeded() -> None:
     checks = Checks(FailedAttempts(3, Clock()))
     tasks = await begun(checks, 10)
     while checks.open:
@@ -137,7 +137,7 @@ async def test_attempts_that_wait_go_on_when_others_have_succeeded() -> None:
     assert await asyncio.gather(*tasks) == ["in"] * 10
 
 
-async def test_attempt_that_is_given_up_while_it_waits_holds_up_no_other() -> None:
+async def test_cancelled_attempt_that_was_waiting_does_not_block_others() -> None:
     checks = Checks(FailedAttempts(1, Clock()))
     first, second, third = await begun(checks, 3)
     second.cancel()

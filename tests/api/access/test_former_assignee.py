@@ -1,5 +1,5 @@
-"""Whose an execution was says nothing: whose it is today decides, whatever of its past is asked for. An answer alone is
-given again to whom it was given.
+"""The current assignee of an execution decides who may read it, also at past versions and times. Only the answer to a
+repeated idempotent request is still given to the former assignee.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def assignee(owned: Serving) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def then(administrator: httpx.Client, assignee: httpx.Client) -> JSON:
-    """The time at which an execution was the assignee's: it claimed it and said how far it was. Now it is another's."""
+    """A time at which the assignee had claimed the execution and reported progress. Now it is assigned to another."""
     person = {"type": "human", "id": OF_ASSIGNEE.person, "name": "Somebody"}
     body = {"$id": ID, "order": STRANGE.order, "service": STRANGE.service, "assignee": person}
     ok(administrator.post("/executions", json=body))
@@ -62,11 +62,13 @@ SINGLE = ("", "?version=2", "/status", "/history", "/events", "/verify", "/diff?
 
 
 @pytest.mark.parametrize("below", SINGLE)
-def test_single_read_is_refused(assignee: httpx.Client, then: JSON, below: str) -> None:
+def test_single_read_by_the_former_assignee_is_not_found(
+    assignee: httpx.Client, then: JSON, below: str
+) -> None:
     refused(assignee.get(f"/executions/{ID}{below}"), 404, "not-found")
 
 
-def test_lists_of_then_are_of_what_is_reached_today(
+def test_lists_at_a_past_time_have_only_executions_that_are_reached_today(
     administrator: httpx.Client, assignee: httpx.Client, then: JSON
 ) -> None:
     for client, total in ((administrator, "1"), (assignee, "0")):
@@ -78,10 +80,10 @@ def test_lists_of_then_are_of_what_is_reached_today(
             assert ok(answer)["total"] == int(total)
 
 
-def test_answer_under_a_key_is_repeated_to_whom_it_was_given(
+def test_answer_of_an_idempotency_key_is_repeated_to_the_former_assignee(
     assignee: httpx.Client, then: JSON
 ) -> None:
-    """Who lost the answer learns what became of the command, and no more than that."""
+    """The sender that lost the answer gets the result of its command, and no later state."""
     for path, once in ((f"/executions/{ID}/progress", PROGRESS), ("/executions/claim", CLAIM)):
         again = assignee.post(path, **once)
         assert again.headers["idempotency-replayed"] == "true"
@@ -89,10 +91,10 @@ def test_answer_under_a_key_is_repeated_to_whom_it_was_given(
     refused(assignee.post(f"/executions/{ID}/progress", json=PROGRESS["json"]), 404, "not-found")
 
 
-def test_list_of_then_shows_what_became_the_callers_later(
+def test_list_at_a_past_time_shows_executions_assigned_to_the_caller_later(
     administrator: httpx.Client, assignee: httpx.Client, then: JSON
 ) -> None:
-    """As a single read of an old version does."""
+    """A single read of an old version shows them, too."""
     person = {"type": "human", "id": OF_ASSIGNEE.person, "name": "Somebody"}
     path = f"/executions/{STRANGE.execution}"
     moved = ok(administrator.patch(path, json={"assignee": person}))
@@ -108,10 +110,10 @@ RETRY = {"maxRetries": 3, "backoff": "linear", "initialDelay": 60_000, "maxDelay
 
 
 @pytest.mark.parametrize(("command", "body"), [("complete", DONE), ("fail", FAILED)])
-def test_worker_whose_claim_ended_with_its_command_gets_the_answer_again(
+def test_worker_whose_command_ended_its_claim_gets_the_answer_again(
     administrator: httpx.Client, assignee: httpx.Client, command: str, body: JSON
 ) -> None:
-    """Also where that led to several events, as a failure that is tried again."""
+    """Also if the command led to several events, such as a failure that is retried."""
     execution = f"claimed-{command}"
     new = {"$id": execution, "order": STRANGE.order, "service": STRANGE.service}
     ok(administrator.post("/executions", json={**new, "priority": "urgent", "retryPolicy": RETRY}))

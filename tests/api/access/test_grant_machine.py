@@ -1,4 +1,4 @@
-"""Grants that come, expire and go, holds, erasures and reads, in any order: nothing is shown to whom no rule shows it."""
+"""A stateful property test of grants, holds, erasures and reads: callers see only executions that the rules allow."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Made:
-    """An execution, as the model knows it."""
+    """An execution in the model."""
 
     id: str
     service: str
@@ -71,7 +71,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Given:
-    """A grant, as the model knows it."""
+    """A grant in the model."""
 
     id: str
     auditor: str
@@ -81,7 +81,7 @@ class Given:
 
 
 class Reading(RuleBasedStateMachine):
-    """Readers of a service. The model knows whose each execution is, and which grants are live."""
+    """Callers that read from a service. The model has the parties of each execution, and the valid grants."""
 
     server: Serving
 
@@ -183,13 +183,13 @@ class Reading(RuleBasedStateMachine):
 
     @precondition(lambda self: self.given)
     @rule(place=st.integers(0, 100), other=st.sampled_from([*PARTIES, "stranger"]))
-    def cannot_revoke_what_others_granted(self, place: int, other: str) -> None:
+    def revoking_a_grant_of_another_is_refused(self, place: int, other: str) -> None:
         kept = self.given[place % len(self.given)]
         if other != kept.maker:
             assert self.clients[other].delete(f"/grants/{kept.id}").status_code == 404
 
     @rule(hours=st.integers(1, 2))
-    def time_passes(self, hours: int) -> None:
+    def advance_time(self, hours: int) -> None:
         self.passed += hours * HOUR
 
     @precondition(lambda self: self.made)
@@ -222,7 +222,7 @@ class Reading(RuleBasedStateMachine):
             self.erased.add(one.id)
 
     def reached(self, name: str) -> set[str]:
-        """What the rules show a caller."""
+        """The executions that the rules show to a caller."""
         found = {each.id for each in self.made if name in each.parties or name == each.assignee}
         for each in self.given:
             if each.auditor == name and self.now < each.expires_at:
@@ -247,7 +247,7 @@ class Reading(RuleBasedStateMachine):
         allowed = one.id in self.reached(name) and not (name == WORKER and part == "/access-log")
         refusal = 403 if name == WORKER and part == "/access-log" else 404
         assert answer.status_code == (200 if allowed else refusal), answer.text
-        self._shows_nothing_else(answer, name)
+        self._require_nothing_else(answer, name)
         if allowed and part in {"", "/steps", "/events"}:
             assert (f"sealed-{one.id}-end" in answer.text) is (one.id not in self.erased)
         recorded = entries(self.server.conninfo, correlation)
@@ -268,18 +268,18 @@ class Reading(RuleBasedStateMachine):
         assert shown["total"] == len(expected)
         counts = [each["count"] for each in shown["facets"]["service"]["values"]]
         assert sum(counts) == len(expected)
-        self._shows_nothing_else(answer, name)
+        self._require_nothing_else(answer, name)
 
     @invariant()
-    def auditors_list_what_the_rules_show(self) -> None:
+    def lists_of_auditors_have_the_allowed_executions(self) -> None:
         for name in AUDITORS if hasattr(self, "clients") else ():
             self.read_many(name, None)
 
     def _settle(self) -> None:
-        """Wait until the catalog has every grant: a new one takes effect when it has."""
+        """Wait until the catalog has every grant: only then a new one takes effect."""
         ok(self.admin.get("/grants", params={"minPosition": self.position, "limit": 1}))
 
-    def _shows_nothing_else(self, answer: httpx.Response, name: str) -> None:
+    def _require_nothing_else(self, answer: httpx.Response, name: str) -> None:
         hidden = {each.id for each in self.made} - self.reached(name)
         assert not [id_ for id_ in hidden if f"marker-{id_}-end" in answer.text]
         gone = hidden | self.erased
@@ -300,7 +300,7 @@ class Reading(RuleBasedStateMachine):
 
 @pytest.fixture
 def peopled(server: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
-    """A service with parties, services and orders, whose grants are asked for at each request."""
+    """A service with parties, services and orders, which reads grants at each request without a cache."""
     monkeypatch.setattr(grants, "FRESH", 0.0)
     admit(server, *CALLERS.values())
     before = server.system.admission.grants._clock
@@ -317,9 +317,7 @@ def peopled(server: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servin
     server.system.admission.grants._clock = before
 
 
-def test_grants_and_reads_show_nothing_to_whom_no_rule_shows_it(
-    peopled: Serving, *, thorough: bool
-) -> None:
+def test_reads_show_only_executions_that_a_rule_allows(peopled: Serving, *, thorough: bool) -> None:
     Reading.server = peopled
     run_state_machine_as_test(
         Reading,

@@ -1,4 +1,4 @@
-"""Grants over HTTP: what an auditor reads is what is granted, while it is granted, for a purpose."""
+"""Grants over HTTP: an auditor reads only granted executions, for a purpose, until the grant ends."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_auditor_without_a_grant_reads_nothing(
     ],
     ids=["executions", "order", "service", "filter"],
 )
-def test_grant_opens_what_it_names_until_it_is_revoked(
+def test_grant_allows_reads_of_its_executions_until_it_is_revoked(
     customer: httpx.Client,
     auditor: httpx.Client,
     queued_execution: str,
@@ -95,7 +95,7 @@ def test_grant_opens_what_it_names_until_it_is_revoked(
     assert ok(auditor.get("/executions"))["data"] == []
 
 
-def test_grant_of_one_execution_opens_no_other(
+def test_grant_of_one_execution_allows_no_read_of_another(
     customer: httpx.Client, auditor: httpx.Client, executions: Executions
 ) -> None:
     one, other = executions.create()["$id"], executions.create()["$id"]
@@ -107,7 +107,7 @@ def test_grant_of_one_execution_opens_no_other(
     ok(customer.delete(f"/grants/{made['$id']}"))
 
 
-def test_grant_opens_no_more_than_its_maker_reaches(
+def test_grant_allows_no_more_than_its_maker_reaches(
     server: Serving, auditor: httpx.Client, queued_execution: str
 ) -> None:
     with client(server, OTHER) as other:
@@ -144,13 +144,13 @@ def test_grant_ends_when_it_expires(
 
 
 def statuses(client: httpx.Client, status: str) -> dict[str, str]:
-    """Each grant that is found by a status, and the one that it shows."""
+    """The grants found by each status, with the status that they show."""
     found = ok(client.get("/grants", params={"status": status, "limit": 500}))["data"]
     return {each["$id"]: each["status"] for each in found}
 
 
 @pytest.mark.parametrize("purpose", [None, ""])
-def test_auditor_that_does_not_say_what_for_is_refused(
+def test_read_of_an_auditor_without_a_purpose_is_refused(
     server: Serving, queued_execution: str, purpose: str | None
 ) -> None:
     headers = {} if purpose is None else {"X-Purpose": purpose}
@@ -187,14 +187,14 @@ def test_auditor_without_a_purpose_is_refused_by_every_read_of_executions(
 
 
 @pytest.mark.parametrize("purpose", ["x" * 201, "a\tb", "x\u0085y"])
-def test_purpose_that_is_no_line_of_text_is_refused(server: Serving, purpose: str) -> None:
+def test_purpose_that_is_not_one_line_of_text_is_refused(server: Serving, purpose: str) -> None:
     with client(server, ANN) as auditor:
         answer = auditor.get("/executions", headers={b"X-Purpose": purpose.encode()})
         refused(answer, 422, "invalid")
         assert answer.json()["errors"][0]["path"] == "X-Purpose"
 
 
-def test_grants_are_shown_to_their_maker_and_their_auditor_alone(
+def test_grants_are_shown_only_to_their_maker_and_their_auditor(
     server: Serving, api: httpx.Client, customer: httpx.Client, auditor: httpx.Client
 ) -> None:
     made = ok(customer.post("/grants", json=GRANT | {"filter": {}}))
@@ -226,11 +226,11 @@ def test_grants_are_shown_to_their_maker_and_their_auditor_alone(
         {"service": "sdr-service", "expiresAt": "2020-01-01T00:00:00Z"},
     ],
 )
-def test_grant_that_is_not_valid_is_refused(customer: httpx.Client, body: dict[str, Any]) -> None:
+def test_invalid_grant_is_refused(customer: httpx.Client, body: dict[str, Any]) -> None:
     refused(customer.post("/grants", json=GRANT | body), 422, "invalid")
 
 
-def test_grant_of_all_executions_of_a_party_is_of_no_orders(
+def test_grant_of_all_executions_of_a_party_shows_no_orders(
     customer: httpx.Client, auditor: httpx.Client, queued_execution: str
 ) -> None:
     made = ok(customer.post("/grants", json={**GRANT, "filter": {}}))
@@ -260,18 +260,18 @@ def test_grant_of_an_order_shows_that_order_with_its_executions(
         ok(customer.delete(f"/grants/{made['$id']}"))
 
 
-def test_dry_run_of_a_grant_grants_nothing(customer: httpx.Client, api: httpx.Client) -> None:
+def test_dry_run_of_a_grant_records_nothing(customer: httpx.Client, api: httpx.Client) -> None:
     ok(customer.post("/grants?dryRun=true", json=GRANT | {"auditor": "carl", "filter": {}}))
     assert ok(api.get("/grants", params={"auditor": "carl"}))["data"] == []
 
 
-def test_grant_of_everything_is_of_executions_alone() -> None:
+def test_grant_of_everything_is_only_for_executions() -> None:
     at = datetime(2026, 11, 28, tzinfo=UTC)
     assert condition_of(Grant("g", "ann", "Audit", "admin", at, at, filter={})) != EVERYTHING
 
 
 def granted_stream(customer: httpx.Client, auditor: httpx.Client, execution: str) -> str:
-    """The grant of an execution, once the auditor reads by it."""
+    """Grant an execution; return the grant once the auditor can read by it."""
     made = ok(customer.post("/grants", json=GRANT | {"executions": [execution]}))
     within_a_second(lambda: reads(auditor, execution))
     return str(made["$id"])
@@ -311,7 +311,7 @@ def test_websocket_of_an_auditor_ends_when_its_grant_is_revoked(
     assert closed.value.rcvd.code == 1012
 
 
-def test_stream_of_an_auditor_goes_on_while_other_grants_come_and_go(
+def test_stream_of_an_auditor_continues_while_other_grants_begin_and_end(
     customer: httpx.Client, auditor: httpx.Client, executions: Executions
 ) -> None:
     one, other = executions.running(), executions.running()

@@ -1,4 +1,4 @@
-"""The form of API keys, and how callers are known by them."""
+"""The form of API keys, and how callers are authenticated by them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Log:
-    """Keys as the log has them, a clock, and an `Authenticator` that knows them."""
+    """Keys of a log, a clock, and a verifier that loads these keys."""
 
     def __init__(self) -> None:
         self.keys: dict[str, Key] = {}
@@ -37,7 +37,7 @@ class Log:
             now=lambda: self.now,
         )
 
-    def made(self, role: str = "provider", party: str | None = "acme", **members: Any) -> bytes:
+    def make_key(self, role: str = "provider", party: str | None = "acme", **members: Any) -> bytes:
         """The header with a new key."""
         text = new_key()
         digest = self.access.fingerprint(text)
@@ -63,9 +63,9 @@ def test_key_has_a_prefix_256_bits_and_a_checksum() -> None:
         assert not verifier.takes(typo)
 
 
-async def test_caller_of_a_key_is_looked_up_once() -> None:
+async def test_caller_of_a_key_is_looked_up_once_and_then_cached() -> None:
     log = Log()
-    header = log.made()
+    header = log.make_key()
     assert log.access.known_caller(header) is None
     caller = await log.access.caller(header)
     assert (caller.name, caller.credential) == ("provider:acme", f"key/{next(iter(log.keys))}")
@@ -78,14 +78,14 @@ async def test_caller_of_a_key_is_looked_up_once() -> None:
 async def test_key_of_an_assignee_may_be_narrowed() -> None:
     log = Log()
     for within in ({}, {"provider": "acme"}, {"customer": "c-1", "provider": "acme"}):
-        caller = await log.access.caller(log.made("assignee", "worker-7", **within))
+        caller = await log.access.caller(log.make_key("assignee", "worker-7", **within))
         assert caller.scope.reaches == (reach_of_owner(Role.ASSIGNEE, "worker-7", **within),)
         assert caller.name == "assignee:worker-7"
 
 
 async def test_unknown_and_mistyped_keys_are_refused() -> None:
     log = Log()
-    for header in (b"Bearer " + new_key(), log.made()[:-1] + b"!", b"Bearer exk_"):
+    for header in (b"Bearer " + new_key(), log.make_key()[:-1] + b"!", b"Bearer exk_"):
         with pytest.raises(Unauthenticated):
             await log.access.caller(header)
     assert log.loads == 1
@@ -94,16 +94,16 @@ async def test_unknown_and_mistyped_keys_are_refused() -> None:
 
 async def test_another_key_with_the_same_name_is_refused() -> None:
     log = Log()
-    header = log.made()
+    header = log.make_key()
     (key,) = log.keys.values()
     log.keys[key.id] = key.evolve(digest=key.digest[:NAMED] + "0" * (64 - NAMED))
     with pytest.raises(Unauthenticated):
         await log.access.caller(header)
 
 
-async def test_forgotten_key_that_was_revoked_is_refused() -> None:
+async def test_revoked_key_that_is_no_longer_cached_is_refused() -> None:
     log = Log()
-    header = log.made()
+    header = log.make_key()
     await log.access.caller(header)
     (key,) = log.keys.values()
     log.keys[key.id] = key.evolve(revocation=Revocation("admin", NOON))
@@ -113,9 +113,9 @@ async def test_forgotten_key_that_was_revoked_is_refused() -> None:
         await log.access.caller(header)
 
 
-async def test_key_that_is_revoked_while_it_is_looked_up_is_not_remembered() -> None:
+async def test_key_that_is_revoked_while_it_is_looked_up_is_not_cached() -> None:
     log = Log()
-    header = log.made()
+    header = log.make_key()
     (key,) = log.keys.values()
     load = log.load
 
@@ -133,13 +133,13 @@ async def test_key_that_is_revoked_while_it_is_looked_up_is_not_remembered() -> 
     log.access = access
     await access.caller(header)
     assert access.known_caller(header) is None
-    assert log.used == [f"key/{key.id}"]  # its use is noted all the same
+    assert log.used == [f"key/{key.id}"]  # its use is still recorded
 
 
-async def test_key_is_not_known_after_its_end() -> None:
+async def test_cached_key_is_refused_after_it_expired() -> None:
     log = Log()
     ends = datetime.fromtimestamp(log.now, UTC) + timedelta(seconds=60)
-    header = log.made(expires_at=ends)
+    header = log.make_key(expires_at=ends)
     await log.access.caller(header)
     log.now += 59
     assert log.access.known_caller(header) is not None
@@ -149,34 +149,34 @@ async def test_key_is_not_known_after_its_end() -> None:
 
 async def test_expired_key_is_refused() -> None:
     log = Log()
-    header = log.made(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    header = log.make_key(expires_at=datetime.now(UTC) - timedelta(seconds=1))
     with pytest.raises(Unauthenticated):
         await log.access.caller(header)
 
 
-async def test_key_has_no_more_rights_than_it_was_given() -> None:
+async def test_key_has_only_the_rights_that_it_was_given() -> None:
     log = Log()
-    caller = await log.access.caller(log.made(rights=("executions.work", "operate")))
+    caller = await log.access.caller(log.make_key(rights=("executions.work", "operate")))
     assert caller.rights == {Right.WORK, Right.OPEN, Right.SELF}
 
 
-async def test_caller_of_an_auditors_key_is_to_be_widened_by_its_grants() -> None:
+async def test_caller_of_an_auditors_key_gets_its_scope_from_grants() -> None:
     log = Log()
-    caller = await log.access.caller(log.made("auditor", "audrey", name="laptop"))
+    caller = await log.access.caller(log.make_key("auditor", "audrey", name="laptop"))
     assert (caller.name, caller.subject) == ("auditor:audrey/laptop", "audrey")
     assert AUDITING in caller.scope.reaches
 
 
-async def test_use_of_a_key_is_noted_once_a_minute() -> None:
+async def test_use_of_a_key_is_recorded_once_a_minute() -> None:
     log = Log()
-    header = log.made()
+    header = log.make_key()
     for seconds in (0, 30, 31):
         log.now += seconds
         await log.access.caller(header)
     assert log.used == [f"key/{next(iter(log.keys))}"] * 2
 
 
-def test_no_actor_of_a_key_passes_for_the_administrator_or_the_service() -> None:
+def test_actor_of_a_key_never_equals_that_of_the_administrator_or_the_service() -> None:
     assert actor(Role.PROVIDER, "acme", None) == "provider:acme"
     assert actor(Role.PROVIDER, "acme", "ci") == "provider:acme/ci"
     assert actor(Role.ADMIN, None, "admin") == "admin:admin"

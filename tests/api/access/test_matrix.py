@@ -1,4 +1,4 @@
-"""Each role at each operation, for what is its own and for what is a stranger's: what there is, and what there is not."""
+"""Each role calls each operation, for objects in its scope and outside it: those outside are answered as if absent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.support.stream_consumers import until_caught_up as read_until_caught_
 LIMITED = tuple(role for role in Role if role is not Role.ADMIN)
 PARTIES = (Role.CUSTOMER, Role.PROVIDER)
 NONE = Sample("nowhere", 1)
-"""What there is not."""
+"""Ids of objects that do not exist."""
 QUERIES: dict[str, dict[str, str]] = {
     "diff": {"from": "1", "to": "2"},
     "compare": {"with": OF_CUSTOMER.execution},
@@ -47,17 +47,17 @@ QUERIES: dict[str, dict[str, str]] = {
     "proveConsistency": {"from": "1"},
 }
 IN_QUERY = {"readTrail": "execution"}
-"""Operations that name in a query what they are about."""
+"""Operations with the id of their subject in the query."""
 UNEQUAL = {"connection", "content-length", "date", "x-correlation-id", "log-position"}
-"""Headers that say nothing of what was asked for."""
+"""Headers that do not depend on the subject."""
 SSE = {"Accept": "text/event-stream"}
 KEYS = count()
-"""Of idempotency: each once."""
+"""Idempotency keys: each is used once."""
 Clients = dict[Role, httpx.Client]
 
 
 class Made(NamedTuple):
-    """Ids of what the administrator made: a job, a hold, a key, and a webhook of the log; and the grant."""
+    """Ids of a job, a hold, a key and a webhook of the log that the administrator made, and of the grant."""
 
     job: str
     hold: str
@@ -66,7 +66,7 @@ class Made(NamedTuple):
     grant: str
 
     def at(self, path: str) -> str:
-        """The one of them that a path is about."""
+        """The id that belongs in a path."""
         return {"/jobs": self.job, "/holds": self.hold, "/keys": self.key}[path.partition("/{")[0]]
 
 
@@ -74,7 +74,7 @@ def of(*kinds: Of) -> list[Operation]:
     return [operation for operation in OPERATIONS if OWNERSHIP.get(operation.name) in kinds]
 
 
-def named(value: object) -> str:
+def name_of(value: object) -> str:
     return value.name if isinstance(value, Operation) else str(value)
 
 
@@ -83,7 +83,7 @@ cells = pytest.mark.parametrize("role", LIMITED)
 
 @pytest.fixture(scope="module")
 def clients(owned: Serving) -> Iterator[Clients]:
-    """A client of each role; in the end nothing may have happened to executions but what is not looked at."""
+    """A client of each role. After the tests, the versions of the executions must be unchanged."""
     made = {role: client_of(owned, role) for role in Role}
     before = versions(made[Role.ADMIN])
     yield made
@@ -125,7 +125,7 @@ Answered = tuple[int, str, list[tuple[str, str]]]
 OF_ABSENT: dict[tuple[int, Role, str, str, int | None], list[Answered]] = {}
 
 
-# --- asking
+# --- requests
 
 
 def ask(
@@ -135,7 +135,7 @@ def ask(
     query: JSON | None = None,
     **more: Any,
 ) -> httpx.Response:
-    """The answer; of a stream its beginning."""
+    """The answer; for a stream, its beginning."""
     named_in = {IN_QUERY[operation.name]: identity} if operation.name in IN_QUERY else {}
     query = {**QUERIES.get(operation.name, {}), **named_in, **(query or {})}
     body = {"json": BODIES[operation.name]} if operation.body is not None else {}
@@ -154,12 +154,12 @@ def has_dry_run(operation: Operation) -> bool:
 
 
 def harmless(operation: Operation) -> JSON:
-    """What keeps a request from changing anything."""
+    """The query by which a request changes nothing."""
     return {"dryRun": "true"} if has_dry_run(operation) else {}
 
 
 def variants(operation: Operation) -> Iterator[tuple[JSON, dict[str, Any]]]:
-    """Ways to ask about what is not the caller's, each a query and what else a request has."""
+    """Variants of a request for a hidden object: a query, and other parts of the request."""
     yield {}, {}
     if has_dry_run(operation):
         yield harmless(operation), {}
@@ -171,20 +171,20 @@ def variants(operation: Operation) -> Iterator[tuple[JSON, dict[str, Any]]]:
         yield {}, {"headers": {"Idempotency-Key": f"matrix-{next(KEYS)}"}}
 
 
-def alike(answer: httpx.Response, identity: str) -> Answered:
-    """All that an answer says, but for the name that was asked for."""
+def without_id(answer: httpx.Response, identity: str) -> Answered:
+    """Everything in an answer, without the requested id."""
     headers = [(k, v) for k, v in sorted(answer.headers.items()) if k not in UNEQUAL]
     return answer.status_code, answer.text.replace(identity, "…"), headers
 
 
 def hidden_in(written: bytes, role: Role, *, public: bool = False) -> list[bytes]:
-    """The marks of strangers that stand in what a role was answered."""
+    """The marks of objects outside the scope of a role that are in an answer."""
     hidden = [sample for sample in SAMPLES if sample not in REACHED[role]]
     marks = [mark for s in hidden for mark in (s.marks[:1] if public else s.marks)]
     return [mark for mark in marks if mark in written]
 
 
-def conceal(
+def require_concealed(
     clients: Clients,
     role: Role,
     operation: Operation,
@@ -193,13 +193,13 @@ def conceal(
     *,
     ways: int | None = None,
 ) -> None:
-    """What is another's is answered like what is not there, however it is asked for, or in so many ways."""
+    """Require that an object outside the scope is answered like an absent one, in all or in so many variants."""
     allowed = operation.right in ROLES[role]
     expected = answers_of_absent(clients, role, operation, absent, ways)
     asked = islice(variants(operation), ways)
     for (query, more), of_absent in zip(asked, expected, strict=True):
         answer = ask(clients[role], operation, alien, query, **more)
-        assert alike(answer, alien) == of_absent, (query, more)
+        assert without_id(answer, alien) == of_absent, (query, more)
         assert answer.status_code >= 400
         if not query and not more:
             assert answer.status_code == (404 if allowed else 403), answer.text
@@ -208,24 +208,24 @@ def conceal(
 
 
 def ways_of(sample: Sample) -> int | None:
-    """In how many ways what a sample has is asked for: all of one stranger's, one of others'."""
+    """The number of variants for an object of a sample: all for one sample, one for the others."""
     return None if sample is STRANGE else 1
 
 
 def answers_of_absent(
     clients: Clients, role: Role, operation: Operation, absent: str, ways: int | None
 ) -> list[Answered]:
-    """What a role is answered about something that is not there, in so many ways of asking; asked for once."""
+    """The answers to a role about an absent object, in so many variants; cached."""
     key = id(clients), role, operation.name, absent, ways
     if key not in OF_ABSENT:
         OF_ABSENT[key] = [
-            alike(ask(clients[role], operation, absent, query, **more), absent)
+            without_id(ask(clients[role], operation, absent, query, **more), absent)
             for query, more in islice(variants(operation), ways)
         ]
     return OF_ABSENT[key]
 
 
-# --- the cells
+# --- roles and operations
 
 
 def test_every_operation_has_a_row_in_the_table_of_ownership() -> None:
@@ -233,17 +233,17 @@ def test_every_operation_has_a_row_in_the_table_of_ownership() -> None:
 
 
 @cells
-@pytest.mark.parametrize("operation", of(Of.EXECUTION, Of.BEHIND), ids=named)
-def test_execution_is_there_for_those_who_reach_it(
+@pytest.mark.parametrize("operation", of(Of.EXECUTION, Of.BEHIND), ids=name_of)
+def test_execution_is_visible_only_to_callers_that_reach_it(
     clients: Clients, role: Role, operation: Operation
 ) -> None:
     if operation.right not in ROLES[role]:
-        conceal(clients, role, operation, STRANGE.execution, NONE.execution, ways=3)
+        require_concealed(clients, role, operation, STRANGE.execution, NONE.execution, ways=3)
         return
-    conceal(clients, role, operation, STRANGE.execution, NONE.execution)
+    require_concealed(clients, role, operation, STRANGE.execution, NONE.execution)
     for sample in SAMPLES:
         if sample not in REACHED[role]:
-            conceal(clients, role, operation, sample.execution, NONE.execution, ways=1)
+            require_concealed(clients, role, operation, sample.execution, NONE.execution, ways=1)
             continue
         headers = SSE if operation.name in STREAM_OPERATIONS else {}
         more = {**harmless(operation), "with": sample.execution}
@@ -268,13 +268,13 @@ def takes(operation: Operation, name: str) -> bool:
 
 
 @cells
-def test_execution_is_compared_with_those_that_the_caller_reaches(
+def test_execution_is_compared_only_with_those_that_the_caller_reaches(
     clients: Clients, role: Role
 ) -> None:
     for own in REACHED[role]:
         path = f"/executions/{own.execution}/compare"
         answers = [
-            alike(clients[role].get(path, params={"with": other}), other)
+            without_id(clients[role].get(path, params={"with": other}), other)
             for other in (STRANGE.execution, NONE.execution)
         ]
         assert answers[0] == answers[1]
@@ -282,11 +282,15 @@ def test_execution_is_compared_with_those_that_the_caller_reaches(
 
 
 @cells
-@pytest.mark.parametrize("operation", of(Of.ORDER), ids=named)
-def test_order_is_there_for_its_parties(clients: Clients, role: Role, operation: Operation) -> None:
+@pytest.mark.parametrize("operation", of(Of.ORDER), ids=name_of)
+def test_order_is_visible_only_to_its_parties(
+    clients: Clients, role: Role, operation: Operation
+) -> None:
     for sample in SAMPLES:
         if role not in PARTIES or sample not in REACHED[role]:
-            conceal(clients, role, operation, sample.order, NONE.order, ways=ways_of(sample))
+            require_concealed(
+                clients, role, operation, sample.order, NONE.order, ways=ways_of(sample)
+            )
         elif operation.right in ROLES[role]:
             answer = ask(clients[role], operation, sample.order, harmless(operation))
             assert answer.status_code in (200, 409)
@@ -294,54 +298,54 @@ def test_order_is_there_for_its_parties(clients: Clients, role: Role, operation:
 
 
 @cells
-@pytest.mark.parametrize("operation", of(Of.USER), ids=named)
-def test_user_is_there_for_itself(clients: Clients, role: Role, operation: Operation) -> None:
+@pytest.mark.parametrize("operation", of(Of.USER), ids=name_of)
+def test_user_is_visible_only_to_itself(clients: Clients, role: Role, operation: Operation) -> None:
     own = {Role.CUSTOMER: OF_CUSTOMER.customer, Role.PROVIDER: OF_PROVIDER.provider}.get(role)
     for sample in SAMPLES:
         for user in (sample.customer, sample.provider):
             if user == own and operation.right in ROLES[role]:
                 ok(ask(clients[role], operation, user))
             else:
-                conceal(clients, role, operation, user, "nobody", ways=ways_of(sample))
+                require_concealed(clients, role, operation, user, "nobody", ways=ways_of(sample))
 
 
 @cells
-@pytest.mark.parametrize("operation", of(Of.WEBHOOK), ids=named)
-def test_webhook_is_there_for_those_who_reach_its_execution(
+@pytest.mark.parametrize("operation", of(Of.WEBHOOK), ids=name_of)
+def test_webhook_is_visible_only_to_callers_that_reach_its_execution(
     clients: Clients, hooks: dict[Sample, str], made: Made, role: Role, operation: Operation
 ) -> None:
     for sample, webhook in hooks.items():
         if sample not in REACHED[role] or operation.right not in ROLES[role]:
-            conceal(clients, role, operation, webhook, "wh_none", ways=ways_of(sample))
+            require_concealed(clients, role, operation, webhook, "wh_none", ways=ways_of(sample))
             continue
         answer = ask(clients[role], operation, webhook)
         assert answer.status_code == ask(clients[Role.ADMIN], operation, webhook).status_code != 403
         assert hidden_in(answer.content, role) == []
-    conceal(clients, role, operation, made.webhook, "wh_none")
+    require_concealed(clients, role, operation, made.webhook, "wh_none")
 
 
 @cells
-@pytest.mark.parametrize("operation", of(Of.MADE), ids=named)
-def test_job_hold_and_key_are_there_for_the_administrator(
+@pytest.mark.parametrize("operation", of(Of.MADE), ids=name_of)
+def test_job_hold_and_key_are_visible_only_to_the_administrator(
     clients: Clients, made: Made, role: Role, operation: Operation
 ) -> None:
     identity = made.at(operation.path)
-    conceal(clients, role, operation, identity, f"{identity[:-1]}x")
+    require_concealed(clients, role, operation, identity, f"{identity[:-1]}x")
 
 
 @cells
-@pytest.mark.parametrize("operation", of(Of.GRANT), ids=named)
-def test_grant_is_there_for_its_auditor(
+@pytest.mark.parametrize("operation", of(Of.GRANT), ids=name_of)
+def test_grant_is_visible_only_to_its_auditor(
     clients: Clients, made: Made, role: Role, operation: Operation
 ) -> None:
     if role is Role.AUDITOR and operation.right in ROLES[role]:
         shown = ok(ask(clients[role], operation, made.grant))
         assert shown["executions"] == [GRANTED.execution]
     else:
-        conceal(clients, role, operation, made.grant, f"{made.grant[:-1]}x")
+        require_concealed(clients, role, operation, made.grant, f"{made.grant[:-1]}x")
 
 
-# --- lists, figures, streams
+# --- lists, analytics, streams
 
 
 def facets() -> str:
@@ -396,8 +400,8 @@ SHOWN = {*LISTS, "exportExecutions", "exportDocuments"}
 
 
 @cells
-@pytest.mark.parametrize("operation", MANY, ids=named)
-def test_many_are_those_that_the_caller_reaches(
+@pytest.mark.parametrize("operation", MANY, ids=name_of)
+def test_lists_and_analytics_show_only_executions_that_the_caller_reaches(
     clients: Clients, made: Made, role: Role, operation: Operation
 ) -> None:
     up_to_date(clients)
@@ -418,8 +422,8 @@ def test_many_are_those_that_the_caller_reaches(
 
 
 @cells
-@pytest.mark.parametrize("operation", MANY, ids=named)
-def test_name_that_is_looked_for_is_found_where_the_caller_reaches_it(
+@pytest.mark.parametrize("operation", MANY, ids=name_of)
+def test_search_finds_a_name_only_if_the_caller_reaches_it(
     clients: Clients, role: Role, operation: Operation
 ) -> None:
     if operation.name not in BODY_OF_MANY.keys() | SHOWN:
@@ -430,14 +434,14 @@ def test_name_that_is_looked_for_is_found_where_the_caller_reaches_it(
     def answered(asked: JSON) -> Answered:
         [(name, value)] = asked.items()
         if name == "metrics.tokensUsed" and operation.body is not None:
-            asked = {name: int(value)}  # JSON has numbers
+            asked = {name: int(value)}  # numbers in JSON
         answer = clients[role].request(
             operation.method,
             operation.path,
             params=counting | (asked if operation.body is None else {}),
             **body(operation, BODY_OF_MANY.get(operation.name, dict)(asked)),
         )
-        return alike(answer, str(value))
+        return without_id(answer, str(value))
 
     of_absent = [answered(asked) for asked in lists(NONE)]
     for sample in (*REACHED[role], STRANGE):
@@ -457,10 +461,8 @@ def body(operation: Operation, wanted: JSON) -> dict[str, Any]:
     return {} if operation.body is None else {"json": wanted}
 
 
-def test_administrator_sees_all_marks_where_others_see_their_own(
-    clients: Clients, made: Made
-) -> None:
-    """What the cells look for stands there."""
+def test_administrator_sees_the_marks_of_all_samples(clients: Clients, made: Made) -> None:
+    """The marks that the other tests search for are in the answers."""
     up_to_date(clients)
     admin = clients[Role.ADMIN]
     shown = admin.get("/executions", params={"limit": "500", "facets": facets()})
@@ -476,8 +478,8 @@ STREAMS = [operation for operation in OPERATIONS if operation.name in STREAM_OPE
 
 
 @cells
-@pytest.mark.parametrize("operation", STREAMS, ids=named)
-def test_stream_says_what_the_caller_reaches(
+@pytest.mark.parametrize("operation", STREAMS, ids=name_of)
+def test_stream_shows_only_executions_that_the_caller_reaches(
     owned: Serving, clients: Clients, role: Role, operation: Operation
 ) -> None:
     ids = [""] if "{id}" not in operation.path else [sample.execution for sample in SAMPLES]
@@ -508,11 +510,11 @@ def by_socket(owned: Serving, clients: Clients, role: Role, path: str) -> bytes 
     return None
 
 
-# --- what is created, and what belongs to nobody
+# --- creations, and operations without an owner
 
 
 def creations(sample: Sample) -> dict[str, Any]:
-    """Bodies that name something of a sample, by operation."""
+    """Bodies that refer to an object of a sample, by operation."""
     batch = [{"command": "start", "execution": sample.execution}]
     expires = {"expiresAt": "2099-01-01T00:00:00Z", "auditor": "someone", "purpose": "Audit"}
     return {
@@ -524,8 +526,8 @@ def creations(sample: Sample) -> dict[str, Any]:
 
 
 @cells
-@pytest.mark.parametrize("operation", of(Of.NEW), ids=named)
-def test_creation_takes_the_right_and_shows_nothing_of_what_it_names(
+@pytest.mark.parametrize("operation", of(Of.NEW), ids=name_of)
+def test_creation_needs_its_right_and_shows_nothing_of_the_objects_it_refers_to(
     clients: Clients, role: Role, operation: Operation
 ) -> None:
     allowed = operation.right in ROLES[role]
@@ -546,8 +548,8 @@ def test_creation_takes_the_right_and_shows_nothing_of_what_it_names(
 
 
 @cells
-@pytest.mark.parametrize("operation", of(Of.ALL), ids=named)
-def test_rest_takes_the_right_and_shows_nothing_of_anybody(
+@pytest.mark.parametrize("operation", of(Of.ALL), ids=name_of)
+def test_operation_without_an_owner_needs_its_right_and_shows_no_sample(
     clients: Clients, role: Role, operation: Operation
 ) -> None:
     identity = STRANGE.service if "services" in operation.path else "none"
@@ -556,11 +558,11 @@ def test_rest_takes_the_right_and_shows_nothing_of_anybody(
     assert hidden_in(answer.content, role, public="services" in operation.path) == []
 
 
-def test_command_takes_the_right_that_its_row_names() -> None:
+def test_command_needs_the_right_in_its_row() -> None:
     for operation in OPERATIONS:
         name = {"updatePartly": "update", "createExecution": "create"}.get(operation.name)
         right = COMMANDS.get(name or operation.name)
-        begins = operation.name == "startSession"  # its body has the token
+        begins = operation.name == "startSession"  # its body contains the token
         assert begins or right in (None, operation.right), operation.name
 
 

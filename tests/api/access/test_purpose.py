@@ -1,4 +1,4 @@
-"""What a caller reads for, out of the header `X-Purpose`."""
+"""The purpose of a read is parsed from the header `X-Purpose`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def said(line: bytes) -> str | None:
 
 
 @pytest.mark.parametrize("line", [b"", b"  \t "])
-def test_purpose_of_nothing_but_spaces_is_none(line: bytes) -> None:
+def test_purpose_of_only_spaces_is_none(line: bytes) -> None:
     assert purpose({}) is None
     assert said(line) is None
 

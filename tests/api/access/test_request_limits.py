@@ -1,4 +1,4 @@
-"""Requests of a caller: so many a second, at once or spread, and others are not touched."""
+"""The limit of requests per second of a caller does not affect other callers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Time:
         return self.now
 
 
-def test_requests_of_a_second_may_come_at_once_and_come_back() -> None:
+def test_requests_of_a_second_may_come_at_once_and_refill() -> None:
     time = Time()
     limits = RequestLimits(3, time)
     assert [limits.take("ann") for _ in range(4)] == [True, True, True, False]
@@ -28,7 +28,7 @@ def test_requests_of_a_second_may_come_at_once_and_come_back() -> None:
     assert [limits.take("ann") for _ in range(4)] == [True, True, True, False]
 
 
-def test_refusal_says_when_to_come_back() -> None:
+def test_refusal_has_the_time_to_retry_after() -> None:
     limits = RequestLimits(1, Time())
     limits.require("ann")
     with pytest.raises(TooManyRequests) as refused:
@@ -36,7 +36,7 @@ def test_refusal_says_when_to_come_back() -> None:
     assert refused.value.members == {"retryAfter": 1}
 
 
-def test_limits_are_none_where_none_is_set() -> None:
+def test_no_request_is_refused_without_a_limit() -> None:
     limits = RequestLimits(None)
     assert all(limits.take("ann") for _ in range(10_000))
 

@@ -1,4 +1,4 @@
-"""Nobody gets in without the token, except where everybody is meant to get in."""
+"""Every operation needs a token, except health and documents."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ WRONG = {
 }
 
 
-def test_every_operation_declares_a_right_that_someone_has() -> None:
+def test_every_operation_declares_a_right_that_some_role_has() -> None:
     for operation in OPERATIONS:
         assert isinstance(operation.right, Right), operation.name
         assert operation.right in ROLES[Role.ADMIN], operation.name
 
 
-def test_only_health_and_documents_are_open() -> None:
+def test_only_health_and_documents_need_no_token() -> None:
     assert {op.name for op in OPERATIONS if op.right is Right.OPEN} == OPEN
     assert ANONYMOUS.rights == {Right.OPEN}
 
 
 def test_request_without_token_is_answered_401(server: Serving) -> None:
-    """All of them without any, and each with one that is wrong in another way."""
+    """Each operation without a token, and with one of the invalid headers."""
     kinds = zip(GUARDED, cycle(WRONG.values()), cycle(("", "/api")), strict=False)
     with httpx.Client(base_url=server.url, transport=LeanTransport()) as stranger:
         for operation, header, prefix in kinds:

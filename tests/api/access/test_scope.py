@@ -1,4 +1,4 @@
-"""What a scope reaches: as a condition, as a predicate, and as parties."""
+"""A scope as a condition of queries, as a predicate, and as parties."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_commands_that_clients_send_have_a_right_each() -> None:
         (OPERATING, {}, False),
     ],
 )
-def test_scope_permits_what_is_of_the_caller(
+def test_scope_permits_executions_of_the_caller(
     reach: Any, members: dict[str, Any], reached: bool
 ) -> None:
     permits = Scope((reach,)).permits(Right.READ_EXECUTIONS)
@@ -72,18 +72,18 @@ def test_scope_permits_what_is_of_the_caller(
     assert permits(execution(**members)) is reached
 
 
-def test_scope_of_everything_needs_no_test() -> None:
+def test_scope_of_everything_has_no_predicate() -> None:
     assert WHOLE.permits(Right.CANCEL) is None
     assert WHOLE.is_unlimited(Right.READ_EVENTS)
     assert WHOLE.within(Right.READ_EXECUTIONS, EVERYTHING) == EVERYTHING
 
 
-def test_right_that_no_role_gives_reaches_nothing() -> None:
+def test_right_that_no_role_has_reaches_nothing() -> None:
     assert Scope((CUSTOMER,)).condition(Right.OPERATE) == NOTHING
     assert Scope().condition(Right.READ_EXECUTIONS) == NOTHING
 
 
-def test_right_holds_for_the_executions_of_the_role_that_gives_it() -> None:
+def test_right_reaches_the_executions_of_the_role_that_has_it() -> None:
     scope = Scope((CUSTOMER, reach_of_owner(Role.PROVIDER, "p-2")))
     may_work = scope.permits(Right.WORK)
     assert may_work is not None
@@ -107,7 +107,7 @@ def test_parties_are_those_of_the_roles_that_have_the_right() -> None:
     assert scope.parties(Right.READ_ANALYTICS) == [("customer", "c-1"), ("provider", "p-1")]
 
 
-def test_aggregates_of_other_kinds_are_reached_by_their_parties_alone() -> None:
+def test_aggregates_of_other_kinds_are_reached_only_by_their_parties() -> None:
     order = Versioned(Order("o", "s-1", "c-1", "p-1"), 1, 1, AT)
     user = Versioned(User("c-1", "Someone", "person"), 1, 1, AT)
     for reach, reached in ((CUSTOMER, True), (PROVIDER, True), (ASSIGNEE, False)):
@@ -127,14 +127,14 @@ def test_aggregates_of_other_kinds_are_reached_by_their_parties_alone() -> None:
         ({"$or": [{"customer": "c-2"}, {"$not": {"tag": "eu"}}]}, False),
     ],
 )
-def test_condition_that_takes_more_than_parties_reaches_no_order(
+def test_condition_on_more_than_parties_reaches_no_order(
     wanted: dict[str, Any], reached: bool
 ) -> None:
     order = Versioned(Order("o", "s-1", "c-1", "p-1"), 1, 1, AT)
     assert meets(from_json(wanted, field), order) is reached
 
 
-def test_assignee_may_be_narrowed_to_what_is_a_partys_as_well() -> None:
+def test_assignee_may_be_narrowed_to_executions_of_a_party() -> None:
     narrowed = Scope(
         (reach_of_owner(Role.ASSIGNEE, "ann", provider="p-1", customer=None), CUSTOMER)
     )
@@ -154,22 +154,22 @@ def test_assignee_may_be_narrowed_to_what_is_a_partys_as_well() -> None:
     assert not permits(order)
 
 
-def test_caller_is_known_by_its_parties_and_as_an_assignee() -> None:
+def test_caller_has_its_parties_and_its_assignee() -> None:
     scope = Scope((CUSTOMER, PROVIDER, ASSIGNEE))
     assert scope.names(Right.READ_CATALOG) == {"c-1", "p-1", "ann"}
     assert scope.names(Right.READ_ANALYTICS) == {"c-1", "p-1"}
 
 
 async def no_parties(stream: str) -> Parties | None:
-    raise AssertionError("parties alone do not tell")
+    raise AssertionError("the parties are not enough")
 
 
 async def no_state(stream: str) -> Versioned[Any] | None:
-    raise AssertionError("the parties tell")
+    raise AssertionError("the parties are enough")
 
 
 @pytest.mark.anyio
-async def test_maker_alone_is_remembered_to_reach_what_it_made() -> None:
+async def test_only_the_maker_is_cached_as_reaching_a_new_aggregate() -> None:
     job = Versioned(Job("j", "cancel", {}, None, 0, "ann", AT, 1, AT), 1, 1, AT)
 
     async def load(stream: str) -> Versioned[Any] | None:
@@ -183,7 +183,7 @@ async def test_maker_alone_is_remembered_to_reach_what_it_made() -> None:
     await visibility.require(Caller("admin", WHOLE), Right.READ_EXECUTIONS, "job/j")
 
 
-def test_operating_is_for_admin_and_operator() -> None:
+def test_only_admin_and_operator_have_the_right_to_operate() -> None:
     assert {role for role, rights in ROLES.items() if Right.OPERATE in rights} == {
         Role.ADMIN,
         Role.OPERATOR,
@@ -192,7 +192,7 @@ def test_operating_is_for_admin_and_operator() -> None:
 
 
 @pytest.mark.anyio
-async def test_visibility_asks_for_what_is_not_reached_like_for_what_is_absent() -> None:
+async def test_visibility_makes_the_same_queries_for_hidden_and_absent_aggregates() -> None:
     asked: list[str] = []
     there = {"execution/e": Parties("c-1", "p-1")}
 
@@ -216,7 +216,7 @@ async def test_visibility_asks_for_what_is_not_reached_like_for_what_is_absent()
 
 
 @pytest.mark.anyio
-async def test_visibility_looks_at_all_events_where_the_first_cannot_be_read() -> None:
+async def test_visibility_reads_all_events_if_the_first_is_unreadable() -> None:
     async def unreadable(stream: str) -> Parties | None:
         raise Damaged
 
@@ -233,7 +233,7 @@ async def test_visibility_looks_at_all_events_where_the_first_cannot_be_read() -
 
 
 @pytest.mark.anyio
-async def test_visibility_has_a_command_wait_for_the_parties_once() -> None:
+async def test_visibility_needs_a_query_for_the_parties_of_a_command_only_once() -> None:
     async def parties_of(stream: str) -> Parties | None:
         return Parties("c-1", "p-1")
 
@@ -249,7 +249,7 @@ async def test_visibility_has_a_command_wait_for_the_parties_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_assignment_is_looked_at_each_time() -> None:
+async def test_visibility_reads_the_assignee_at_each_request() -> None:
     states = [execution(assignee={"type": "human", "id": "ann", "name": "Ann"}), execution()]
 
     async def load(stream: str) -> Versioned[Any] | None:

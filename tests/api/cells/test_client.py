@@ -1,4 +1,4 @@
-"""What becomes of the answers of logs: those that are used, refuse, or are away."""
+"""Requests to the servers of other logs: usable answers, refusals, and logs that are unavailable."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def forever() -> AsyncIterator[bytes]:
         yield b" "
 
 
-async def test_log_whose_answer_does_not_end_is_away() -> None:
+async def test_log_whose_answer_does_not_end_is_unavailable() -> None:
     def answers(request: httpx.Request) -> httpx.Response:
         if request.url.host == "south.example":
             return httpx.Response(200, content=forever())
@@ -90,7 +90,7 @@ async def test_document_keeps_the_digits_of_its_numbers() -> None:
     ],
 )
 @pytest.mark.parametrize("read", [PAGE_OF, sums_of])
-async def test_log_whose_answer_is_of_no_use_is_away(
+async def test_log_with_an_invalid_answer_is_unavailable(
     answer: dict[str, Any], read: Callable[[bytes], Any]
 ) -> None:
     client = answering(lambda _: httpx.Response(**answer))
@@ -105,7 +105,7 @@ async def test_log_whose_answer_is_of_no_use_is_away(
         *([[1, AT, "a"], [2, AT, "b"]], [[1, AT, "a"], [1, AT, "b"]], [[1, AT, "a"], [1, AT, "a"]]),
     ],
 )
-async def test_log_of_another_build_with_another_order_is_away_and_says_so(
+async def test_log_of_another_build_with_another_sort_order_is_unavailable_for_that_reason(
     places: list[list[Any]],
 ) -> None:
     answer = page(*places)
@@ -130,7 +130,7 @@ async def test_refusal_of_a_log_keeps_its_members() -> None:
     )
 
 
-async def test_log_that_does_not_answer_holds_up_no_other_until_too_many_ask() -> None:
+async def test_log_that_does_not_answer_delays_no_other_until_too_many_requests_wait() -> None:
     async def answers(request: httpx.Request) -> httpx.Response:
         if request.url.host == "south.example":
             await asyncio.Event().wait()
@@ -150,7 +150,7 @@ async def test_log_that_does_not_answer_holds_up_no_other_until_too_many_ask() -
     assert (await ask(client, "north"))["north"].away is None
 
 
-async def test_log_is_asked_once_a_minute_with_a_token_that_it_does_not_know() -> None:
+async def test_log_gets_a_token_that_it_refused_at_most_once_a_minute() -> None:
     asked: list[str] = []
     now = [1.0]
 

@@ -1,4 +1,4 @@
-"""Questions over connections that are kept: what comes back, however a server sends it or ends."""
+"""HTTP requests over connections that are kept open: every form of answer, and every way in which a server closes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Scripted:
-    """A server that gives its answers one after the other; after an empty one it closes the connection."""
+    """A server that sends its answers one after the other; after an empty answer it closes the connection."""
 
     def __init__(self, answers: Sequence[bytes], *, last: bool) -> None:
         self.connections = 0
@@ -50,7 +50,7 @@ class Scripted:
 async def asked(
     *answers: bytes, path: str = "", last: bool = False
 ) -> AsyncIterator[tuple[ConnectionPool, Scripted]]:
-    """Connections to a server; after the `last` answer it closes."""
+    """Connections to a server, which closes after the `last` answer."""
     scripted = Scripted(answers, last=last)
     server = await asyncio.start_server(scripted.accept, "127.0.0.1")
     port = server.sockets[0].getsockname()[1]
@@ -66,7 +66,7 @@ async def get(connections: ConnectionPool, most: int = MOST) -> Answered:
     return await connections.get("/api/executions", [("limit", 2)], {"authorization": "x"}, most)
 
 
-async def test_answer_is_whole_however_it_is_sent_and_its_connection_is_kept() -> None:
+async def test_answer_in_each_transfer_encoding_is_whole_and_its_connection_is_kept() -> None:
     async with asked(WHOLE, CHUNKED) as (connections, scripted):
         first, second = await get(connections), await get(connections)
     assert (first.content, second.content) == (b"hello", b"hello")
@@ -74,7 +74,7 @@ async def test_answer_is_whole_however_it_is_sent_and_its_connection_is_kept() -
     assert scripted.connections == 1
 
 
-async def test_request_has_the_path_of_the_log_its_query_and_its_headers() -> None:
+async def test_request_has_the_base_path_of_the_log_its_query_and_its_headers() -> None:
     async with asked(WHOLE, path="/logs/north/") as (connections, scripted):
         await connections.get("/api/x", [("a", "b c&d"), ("a", 1)], {"x-purpose": "é"}, MOST)
     first, *lines = scripted.requests[0].split(b"\r\n")
@@ -97,7 +97,7 @@ async def test_connection_that_the_server_will_close_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("part", [b"", WHOLE[:-2], CHUNKED[:-2]])
-async def test_server_that_ends_before_its_answer_does_is_an_error(part: bytes) -> None:
+async def test_connection_that_ends_within_an_answer_is_an_error(part: bytes) -> None:
     async with asked(part, last=True) as (connections, _):
         with pytest.raises(ConnectionError):
             await get(connections)
@@ -107,13 +107,13 @@ async def test_server_that_ends_before_its_answer_does_is_an_error(part: bytes) 
     "answer",
     [CHUNKED, WHOLE, b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"],
 )
-async def test_answer_that_is_none_or_too_long_is_broken(answer: bytes) -> None:
+async def test_answer_that_is_invalid_or_too_long_is_an_error(answer: bytes) -> None:
     async with asked(answer) as (connections, _):
         with pytest.raises(BrokenAnswer):
             await get(connections, most=4)
 
 
-async def test_question_that_was_given_up_leaves_no_connection_for_the_next() -> None:
+async def test_connection_of_a_cancelled_request_is_not_used_again() -> None:
     async with asked(b"HTTP/1.1 200 OK\r\n", WHOLE) as (connections, scripted):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):

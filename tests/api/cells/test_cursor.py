@@ -1,4 +1,4 @@
-"""The cursor of several logs says where each goes on, and stands in a URL as it is."""
+"""The cursor of several logs: its text has a position for each log, and needs no escaping in a URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CELL_POSITIONS = st.one_of(
 
 
 @given(st.dictionaries(NAMES, CELL_POSITIONS, min_size=1, max_size=9))
-def test_cursor_is_read_as_it_was_written(positions: dict[str, CellPosition]) -> None:
+def test_cursor_is_parsed_from_its_text_unchanged(positions: dict[str, CellPosition]) -> None:
     text = str(CellCursor(positions))
     read = CellCursor.read(text)
     assert {name: read.get(name) for name in read} == positions
@@ -34,7 +34,7 @@ def test_cursor_is_read_as_it_was_written(positions: dict[str, CellPosition]) ->
 
 @given(st.dictionaries(NAMES, CELL_POSITIONS, min_size=2, max_size=5), CELL_POSITIONS, st.data())
 @at_most(50)
-def test_position_of_one_log_moves_alone(
+def test_position_of_one_log_moves_independently(
     positions: dict[str, CellPosition], position: CellPosition, data: st.DataObject
 ) -> None:
     cursor, name = CellCursor(positions), data.draw(st.sampled_from(sorted(positions)))
@@ -44,7 +44,7 @@ def test_position_of_one_log_moves_alone(
 
 
 @given(st.one_of(st.text(), st.text("abz09.~t-", max_size=60)))
-def test_any_text_is_a_cursor_or_none(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         read = CellCursor.read(text)
     except ValueError:
@@ -60,18 +60,18 @@ def test_any_text_is_a_cursor_or_none(text: str) -> None:
         *("north.a.t999999999999999999", "north.a.1234567890123456789", "n.a.1~" * LONGEST),
     ],
 )  # fmt: skip
-def test_text_that_was_not_sent_is_refused(text: str) -> None:
+def test_text_that_is_not_a_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(it|a time)"):
         CellCursor.read(text)
 
 
-def test_cursor_of_as_many_logs_as_there_may_be_is_read() -> None:
+def test_cursor_of_the_largest_number_of_logs_is_parsed() -> None:
     names = [f"{'n' * 28}{number:03}" for number in range(MOST_LOGS)]
     longest = CellPosition(10**18 - 1, "0189ab12-0000-4000-8000-000000000000")
     assert list(CellCursor.read(str(CellCursor(dict.fromkeys(names, longest))))) == names
 
 
-def test_place_asks_a_log_for_what_follows() -> None:
+def test_position_of_a_log_gives_the_parameters_of_its_request() -> None:
     at = datetime(2026, 11, 22, 8, tzinfo=UTC)
     assert CellPosition().query == [("from", "0")]
     assert CellPosition(12, "a").query == [("from", "12"), ("log", "a")]

@@ -1,4 +1,4 @@
-"""Frames are read from bytes, wherever these are cut."""
+"""Frames are parsed from bytes that arrive in parts of any size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ READ = [
 
 @given(st.lists(st.integers(0, len(SENT)), max_size=12))
 @at_most(100)
-def test_frames_are_the_same_wherever_the_bytes_are_cut(cuts: list[int]) -> None:
+def test_frames_are_the_same_for_any_split_of_the_bytes(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(SENT)]
     reader = FrameReader()
     parts = [SENT[begin:end] for begin, end in pairwise(places)]
@@ -48,12 +48,14 @@ def test_frames_are_the_same_wherever_the_bytes_are_cut(cuts: list[int]) -> None
         b"event: \xff\ndata: {}\n\n",
     ],
 )
-def test_frame_that_no_log_sends_means_that_the_log_is_away(sent: bytes) -> None:
+def test_invalid_frame_means_that_the_log_is_unavailable(sent: bytes) -> None:
     with pytest.raises(Away, match="no log does"):
         FrameReader().read(sent)
 
 
-def test_frame_without_end_means_that_the_log_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frame_without_end_means_that_the_log_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(frames, "LARGEST", 100)
     reader = FrameReader()
     assert reader.read(b"data: " + b"x" * 90) == []

@@ -1,4 +1,4 @@
-"""Pages of several logs as one: exact, whatever is written meanwhile."""
+"""Pages of several logs are merged exactly, also while rows are written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SORTS = st.sampled_from(["priority", "-priority", "priority,$id", "-priority,$id
 
 
 def order(sort: str) -> CellOrder:
-    """That of a log of rows which have only a number and an id."""
+    """The order of a log whose rows have only a number and an id."""
     words = split_list(sort)
     keys = [SortKey(FIELDS[word.removeprefix("-")], word.startswith("-")) for word in words]
     if len(keys) == 1:
@@ -46,7 +46,7 @@ def order(sort: str) -> CellOrder:
 
 
 def ranked(rows: list[Row], sort: str) -> list[Row]:
-    """As a log orders them: by number, what has none behind; then by id, in the last direction."""
+    """Sort rows as a log does: by number, rows without one last; then by id, in the last direction."""
     words = [*sort.split(",")]
     ids_fall = words[-1].startswith("-")
     rows = sorted(rows, key=lambda row: row[1], reverse=ids_fall)
@@ -56,7 +56,7 @@ def ranked(rows: list[Row], sort: str) -> list[Row]:
 
 
 def page(rows: list[Row], sort: str, cursor: str | None, limit: int) -> CellPage:
-    """What a log answers."""
+    """The page that a log answers."""
     every = ranked(rows, sort)
     if cursor:
         last = tuple(decode_cursor(cursor)[2:])
@@ -76,7 +76,7 @@ def asked(
     theirs: int = 100,
     away: AbstractSet[str] = frozenset(),
 ) -> MergedPage:
-    """A page of all logs. `theirs`: a log may answer fewer rows than it is asked for, as it ends a page by bytes, too."""
+    """A page of all logs. `theirs`: a log may answer fewer rows than the limit, as it also limits the bytes of a page."""
     pages = {
         name: page(cells[name], sort, cursor, min(limit, theirs))
         for name, cursor in cursors.items()
@@ -106,7 +106,7 @@ AWAY = st.lists(st.sets(st.sampled_from(["east", "north", "south"])), max_size=1
 
 
 @given(ROWS, SORTS, st.integers(1, 5), AWAY)
-def test_logs_that_go_and_come_back_show_every_row_of_their_own_once_and_in_order(
+def test_logs_that_are_unavailable_at_times_show_each_of_their_rows_once_and_in_order(
     cells: dict[str, list[Row]], sort: str, limit: int, away: list[set[str]]
 ) -> None:
     cursors: LogCursors = dict.fromkeys(cells)
@@ -121,7 +121,7 @@ def test_logs_that_go_and_come_back_show_every_row_of_their_own_once_and_in_orde
         assert [row for cell, row in shown if cell == name] == ranked(rows, sort)
 
 
-def test_log_that_comes_back_moves_no_other_log_back() -> None:
+def test_log_that_is_available_again_repeats_no_row_of_another_log() -> None:
     cells: dict[str, list[Row]] = {"north": [(8, "n"), (9, "m")], "south": [(1, "a"), (2, "b")]}
     first = asked(cells, dict.fromkeys(cells), "-priority", 1, away={"north"})
     second = asked(cells, first.cursors, "-priority", 2)
@@ -133,7 +133,7 @@ def test_log_that_comes_back_moves_no_other_log_back() -> None:
     ]
 
 
-def test_row_that_comes_to_be_before_the_page_is_not_shown_any_more() -> None:
+def test_row_that_is_written_before_the_page_is_not_shown() -> None:
     cells: dict[str, list[Row]] = {"north": [(1, "a"), (3, "b")], "south": [(4, "c")]}
     first = asked(cells, dict.fromkeys(cells), "priority", 2)
     cells["south"].append((2, "d"))
@@ -143,7 +143,7 @@ def test_row_that_comes_to_be_before_the_page_is_not_shown_any_more() -> None:
 
 @pytest.mark.parametrize("theirs", [1, 5])
 @pytest.mark.parametrize("before", [[], [(1, "a")]])
-def test_row_that_a_log_without_more_gets_behind_the_page_is_shown(
+def test_row_that_is_written_behind_the_page_in_a_log_without_more_rows_is_shown(
     before: list[Row], theirs: int
 ) -> None:
     cells: dict[str, list[Row]] = {"north": before, "south": [(2, "b"), (3, "c"), (6, "f")]}
@@ -179,6 +179,6 @@ def test_row_that_a_log_without_more_gets_behind_the_page_is_shown(
         ),
     ],
 )
-def test_cursor_that_was_not_made_here_is_refused(cursor: Any) -> None:
+def test_invalid_cursor_is_refused(cursor: Any) -> None:
     with pytest.raises(Invalid, match="cursor"):
         decode(cursor, CELLS, order("priority"))

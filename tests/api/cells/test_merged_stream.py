@@ -1,4 +1,4 @@
-"""What becomes of the streams of several logs: frames that arrive, connections that are lost, logs that refuse."""
+"""Streams of several logs merged into one: frames, lost connections, and refusals."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def about(kind: str, position: int, retry: int | None = None, **more: Any) -> st
 
 
 class Visit:
-    """One connection: what is sent over it, and how it ends. Without a fault it stays open, and silent."""
+    """One connection: the frames sent over it, and the error with which it ends. Without an error it stays open."""
 
     def __init__(self, *parts: str, fault: Exception | None = None, ends: bool = False) -> None:
         self.read = 0
-        """How many parts were read."""
+        """The number of parts that were read."""
         self._parts, self._fault, self._ends = parts, fault, ends
 
     async def body(self) -> AsyncIterator[bytes]:
@@ -69,7 +69,7 @@ REFUSED = httpx.ConnectError("refused")
 
 
 class Logs:
-    """Logs that answer as a test says, one answer after the other; then they are silent."""
+    """Logs that give the answers of a test one after the other, and then send nothing."""
 
     def __init__(self, **answers: Answer | Iterable[Answer]) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
@@ -93,7 +93,7 @@ class Logs:
         return self.opened[-1]
 
     def of(self, name: str) -> list[dict[str, str]]:
-        """What one of them was asked, in order."""
+        """The requests to one of the logs, in order."""
         return [query for asked, query in self.asked if asked == name]
 
 
@@ -104,7 +104,7 @@ def problem(status: int, code: str, **members: Any) -> httpx.Response:
 
 
 class Following:
-    """A stream of logs, and what was taken of it."""
+    """A stream of several logs, and the frames read from it."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Following:
         self.merged.start(self.wake.set)
 
     async def until(self, enough: Callable[[list[MergedFrame]], bool]) -> list[MergedFrame]:
-        """All that was taken by the time that it is enough."""
+        """Read until a condition is met; return all frames read so far."""
         async with asyncio.timeout(10):
             while True:
                 self.taken += self.merged.take()
@@ -169,7 +169,7 @@ async def test_events_name_their_log_and_have_a_cursor_of_all() -> None:
     assert {query["from"] for _, query in logs.asked} == {"0"}
 
 
-async def test_lost_connection_goes_on_behind_the_last_event_and_nothing_is_said() -> None:
+async def test_lost_connection_resumes_behind_the_last_event_without_a_frame_about_it() -> None:
     logs = Logs(north=[Visit(event(1), event(2), fault=LOST), Visit(event(2), event(3))])
     async with Following(logs) as following:
         taken = await following.until(so_many(3))
@@ -177,7 +177,7 @@ async def test_lost_connection_goes_on_behind_the_last_event_and_nothing_is_said
     assert logs.of("north")[1] == {"from": "2", "log": "id-of-north"}
 
 
-async def test_log_that_does_not_answer_is_away_until_it_is_back() -> None:
+async def test_log_that_does_not_answer_is_reported_as_away_and_later_as_back() -> None:
     busy = httpx.Response(503)
     logs = Logs(
         north=[Visit(event(1), fault=LOST), REFUSED, busy, Visit(event(2))],
@@ -194,21 +194,21 @@ async def test_log_that_does_not_answer_is_away_until_it_is_back() -> None:
     assert str(away.cursor).startswith("north.id-of-north.1~")
 
 
-async def test_log_that_is_away_from_the_beginning_holds_up_no_other() -> None:
+async def test_log_that_is_unavailable_from_the_beginning_delays_no_other() -> None:
     logs = Logs(north=[REFUSED, Visit(event(1))], south=Visit(event(1)))
     async with Following(logs) as following:
         taken = await following.until(so_many(4))
     assert sorted(merged.name for merged in taken) == ["away", "back", "x", "x"]
 
 
-async def test_answer_that_is_no_stream_means_that_the_log_is_away() -> None:
+async def test_answer_that_is_not_a_stream_means_that_the_log_is_unavailable() -> None:
     page = httpx.Response(200, text="<html>")
     async with Following(Logs(north=[page, Visit(event(1))])) as following:
         [away, *_] = await following.until(names("away", "back"))
     assert away.about["reason"] == "it answers 200, but not what a log does"
 
 
-async def test_end_of_the_server_of_a_log_is_waited_for_as_it_asks() -> None:
+async def test_reconnect_waits_as_long_as_a_stopping_server_asks() -> None:
     visits = Visit(event(1) + about("closing", 1, retry=0), ends=True), Visit(event(2))
     async with Following(Logs(north=visits)) as following:
         taken = await following.until(so_many(2))
@@ -230,7 +230,7 @@ async def test_end_of_the_server_of_a_log_is_waited_for_as_it_asks() -> None:
         ),
     ],
 )
-async def test_log_that_may_not_be_followed_any_more_ends_all_behind_its_events(
+async def test_log_that_refuses_to_continue_ends_the_stream_after_its_events(
     end: list[Answer], said: dict[str, str]
 ) -> None:
     async with Following(Logs(north=end)) as following:
@@ -241,7 +241,7 @@ async def test_log_that_may_not_be_followed_any_more_ends_all_behind_its_events(
     assert str(taken[-1].cursor).startswith("north.id-of-north.1~")
 
 
-async def test_nothing_is_read_of_a_log_before_what_came_was_taken() -> None:
+async def test_log_is_not_read_before_its_last_frames_were_sent() -> None:
     visit = Visit(*map(event, range(1, 50)))
     async with Following(Logs(north=visit)) as following:
         await following.wake.wait()
@@ -252,7 +252,7 @@ async def test_nothing_is_read_of_a_log_before_what_came_was_taken() -> None:
     assert positions(taken, "north") == list(range(1, 50))
 
 
-async def test_frames_of_one_event_are_not_parted_by_another_log() -> None:
+async def test_frames_of_one_event_are_not_separated_by_those_of_another_log() -> None:
     parts = event(1, "progress", more=True), event(1, "completed")
     south = Visit(*map(event, range(1, 20)))
     async with Following(Logs(north=Visit(*parts), south=south)) as following:
@@ -262,7 +262,7 @@ async def test_frames_of_one_event_are_not_parted_by_another_log() -> None:
     assert [taken[place].cursor is None for place in of_north] == [True, False]
 
 
-async def test_event_whose_frames_were_cut_comes_whole() -> None:
+async def test_event_with_a_lost_frame_is_sent_whole_after_the_reconnect() -> None:
     progress, completed = event(1, "progress", more=True), event(1, "completed")
     visits = Visit(progress, fault=LOST), Visit(progress, completed)
     async with Following(Logs(north=visits)) as following:
@@ -270,14 +270,14 @@ async def test_event_whose_frames_were_cut_comes_whole() -> None:
     assert [merged.name for merged in taken] == ["progress", "completed"]
 
 
-async def test_log_line_comes_by_itself_and_moves_no_cursor() -> None:
+async def test_log_line_is_sent_alone_and_moves_no_cursor() -> None:
     line = 'event: log\ndata: {"position":0}\n\n'
     async with Following(Logs(north=Visit(event(1), line))) as following:
         taken = await following.until(so_many(2))
     assert (taken[1].name, taken[1].cursor) == ("log", None)
 
 
-async def test_past_is_done_when_that_of_every_log_is() -> None:
+async def test_caught_up_is_sent_once_every_log_has_caught_up() -> None:
     south = Visit(about("caught-up", 9), about("fell-behind", 9), about("caught-up", 9))
     logs = Logs(north=Visit(event(3), about("caught-up", 3)), south=south)
     async with Following(logs) as following:
@@ -290,7 +290,7 @@ async def test_past_is_done_when_that_of_every_log_is() -> None:
     }
 
 
-async def test_refusal_of_one_log_is_that_of_all_and_no_connection_is_left() -> None:
+async def test_refusal_of_one_log_refuses_the_request_and_closes_all_connections() -> None:
     logs = Logs(north=Visit(event(1)), south=problem(410, "other-log", log="new"))
     following = Following(logs)
     with pytest.raises(DomainError) as refused:
@@ -302,7 +302,7 @@ async def test_refusal_of_one_log_is_that_of_all_and_no_connection_is_left() -> 
     assert len(logs.asked) == 2
 
 
-async def test_log_is_not_asked_again_with_a_token_that_it_did_not_know() -> None:
+async def test_log_gets_no_second_request_with_a_token_that_it_refused() -> None:
     logs = Logs(south=problem(401, "unauthenticated"))
     following = Following(logs)
     again = Following(logs, client=following.client)
@@ -314,7 +314,7 @@ async def test_log_is_not_asked_again_with_a_token_that_it_did_not_know() -> Non
     await following.client.aclose()
 
 
-async def test_now_is_where_each_log_is_when_it_answers() -> None:
+async def test_stream_from_now_begins_at_the_position_of_each_log_when_it_answers() -> None:
     logs = Logs(north=[Visit(event(5), event(6), fault=LOST)], south=REFUSED)
     asked = CellPosition(at=datetime(2026, 11, 22, 8, tzinfo=UTC))
     following = Following(logs, {"north": asked, "south": asked})

@@ -1,4 +1,4 @@
-"""A log with a name: where the name stands, and what is said of ids of other logs."""
+"""A log with a name: ids and sources begin with the name, and ids of other logs are refused with their location."""
 
 from __future__ import annotations
 
@@ -51,28 +51,30 @@ def test_sources_of_envelopes_begin_with_the_name(
     assert (sources, len(history), len(streamed), len(folded)) == ({expected}, 1, 1, 1)
 
 
-def test_answers_and_readiness_say_the_name(api: httpx.Client) -> None:
+def test_answers_and_readiness_have_the_name(api: httpx.Client) -> None:
     ready = api.get("/readyz")
     assert (ready.headers["log-name"], ready.json()["log"]) == ("north", "north")
     assert api.get("/executions").headers["log-name"] == "north"
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "POST"])
-def test_id_of_another_log_is_answered_with_where_that_is(api: httpx.Client, method: str) -> None:
+def test_id_of_another_log_is_refused_with_the_address_of_that_log(
+    api: httpx.Client, method: str
+) -> None:
     path = "/executions/south~mine" + ("/start" if method == "POST" else "")
     problem = refused(api.request(method, path), 421, "misdirected")
     assert (problem["log"], problem["url"]) == ("south", SOUTH)
     assert SOUTH in problem["detail"]
 
 
-def test_id_that_a_log_has_made_whose_place_is_not_known_is_refused_without_one(
+def test_generated_id_of_an_unknown_log_is_refused_without_an_address(
     api: httpx.Client,
 ) -> None:
     problem = refused(api.get(f"/executions/{MADE_ELSEWHERE}/steps"), 421, "misdirected")
     assert (problem["log"], "url" in problem) == ("west", False)
 
 
-def test_id_that_a_client_has_chosen_is_one_of_this_log(
+def test_id_chosen_by_a_client_belongs_to_this_log(
     api: httpx.Client, executions: Executions
 ) -> None:
     refused(api.get("/executions/west~mine"), 404, "not-found")
@@ -80,14 +82,14 @@ def test_id_that_a_client_has_chosen_is_one_of_this_log(
     assert ok(api.get("/executions/west~mine"))["$id"] == "west~mine"
 
 
-def test_nothing_of_another_log_is_created(api: httpx.Client) -> None:
+def test_creation_with_an_id_of_another_log_is_refused(api: httpx.Client) -> None:
     ids = {"order": "order-123", "service": "sdr-service"}
     refused(api.post("/executions", json={"$id": "south~1", **ids}), 421, "misdirected")
     user = {"$id": "south~ann", "name": "Ann", "kind": "person"}
     refused(api.post("/users", json=user), 421, "misdirected")
 
 
-def test_command_of_a_batch_to_another_log_spoils_no_other(executions: Executions) -> None:
+def test_command_of_a_batch_to_another_log_is_refused_alone(executions: Executions) -> None:
     mine = executions.create()["$id"]
     commands = [{"command": "start", "execution": name} for name in ("south~1", mine)]
     lines = [{"command": "log", "execution": "south~1", "level": "info", "message": "x"}]
@@ -96,14 +98,14 @@ def test_command_of_a_batch_to_another_log_spoils_no_other(executions: Execution
     assert outcomes[0]["problem"]["url"] == SOUTH
 
 
-def test_stranger_is_not_answered_where_other_logs_are(server: Serving) -> None:
+def test_caller_without_a_token_is_not_given_addresses_of_other_logs(server: Serving) -> None:
     for headers in ({}, {"Authorization": "Bearer somebody-elses-token"}):
         answer = httpx.get(f"{server.url}/api/executions/south~1", headers=headers)
         refused(answer, 401, "unauthenticated")
         assert "south.example" not in answer.text
 
 
-def test_log_without_a_name_takes_every_id_for_its_own(database: str) -> None:
+def test_log_without_a_name_treats_every_id_as_its_own(database: str) -> None:
     with serving(database, cells=f"south={SOUTH}") as running, running.client() as api:
         answer = api.get("/executions/south~1")
         refused(answer, 404, "not-found")
@@ -114,7 +116,7 @@ def test_log_without_a_name_takes_every_id_for_its_own(database: str) -> None:
         ok(api.post("/users", json=user))
 
 
-def test_name_is_given_once(database: str) -> None:
+def test_name_of_a_log_cannot_be_changed(database: str) -> None:
     assert settle_log_name(database, "executions") is None
     assert settle_log_name(database, "executions", "north") == "north"
     migrate_log(database, "executions")

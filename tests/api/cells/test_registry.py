@@ -1,4 +1,4 @@
-"""The file of the logs of a deployment."""
+"""The registry: a file with the logs of a deployment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_registry_without_a_file_has_no_logs(registry: LogRegistry) -> None:
     assert registry.read() == {}
 
 
-def test_registry_has_what_was_put_and_not_what_was_removed(registry: LogRegistry) -> None:
+def test_registry_has_logs_that_were_put_and_not_those_removed(registry: LogRegistry) -> None:
     north, south = (
         LogLocation.of("north"),
         LogLocation(schema="s", url="host=db", hosts=("s.example",)),
@@ -36,7 +36,7 @@ def test_registry_has_what_was_put_and_not_what_was_removed(registry: LogRegistr
     assert north.schema == "executions_north"
 
 
-def test_file_is_for_its_user_alone(registry: LogRegistry) -> None:
+def test_file_is_readable_only_by_its_user(registry: LogRegistry) -> None:
     registry.put("north", LogLocation.of("north", url="postgresql://u:secret@db/x"))
     assert stat.S_IMODE(registry.file.stat().st_mode) == 0o600
 
@@ -62,7 +62,7 @@ def test_file_is_for_its_user_alone(registry: LogRegistry) -> None:
         },
     ],
 )
-def test_file_that_says_what_cannot_be_is_refused_without_quoting_it(
+def test_invalid_file_is_refused_without_quoting_it(
     registry: LogRegistry, document: object
 ) -> None:
     registry.file.write_text(document if isinstance(document, str) else json.dumps(document))
@@ -71,7 +71,9 @@ def test_file_that_says_what_cannot_be_is_refused_without_quoting_it(
     assert "secret" not in str(refused.value)
 
 
-def test_place_of_another_log_is_refused_and_the_file_stays(registry: LogRegistry) -> None:
+def test_location_of_another_log_is_refused_and_the_file_is_unchanged(
+    registry: LogRegistry,
+) -> None:
     registry.put("north", LogLocation(schema="a"))
     with pytest.raises(SetupError, match="`south` and `north`"):
         registry.put("south", LogLocation(schema="a"))

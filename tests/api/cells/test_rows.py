@@ -1,4 +1,4 @@
-"""Rows as bytes: passed on as they came, or refused."""
+"""Rows of other logs are passed on as the received bytes, or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOCUMENTS = st.lists(st.dictionaries(TEXTS, TEXTS | st.lists(TEXTS), max_size=3)
 
 
 @given(DOCUMENTS, st.booleans())
-def test_rows_are_those_of_the_page_byte_for_byte(
+def test_rows_equal_those_of_the_page_byte_for_byte(
     documents: list[dict[str, Any]], lengths: bool
 ) -> None:
     items = [*map(orjson.dumps, documents)]
@@ -27,7 +27,7 @@ def test_rows_are_those_of_the_page_byte_for_byte(
 
 
 @given(st.dictionaries(TEXTS, TEXTS, max_size=3))
-def test_row_begins_with_the_name_of_its_log(document: dict[str, Any]) -> None:
+def test_row_has_the_name_of_its_log_as_its_first_member(document: dict[str, Any]) -> None:
     shown = orjson.loads(of_cell("north", orjson.dumps(document)))
     assert list(shown.items()) == [("cell", "north"), *document.items()]
 
@@ -46,6 +46,6 @@ def test_row_begins_with_the_name_of_its_log(document: dict[str, Any]) -> None:
         b'{"lengths":2,"data":[{}]}',
     ],
 )
-def test_page_with_lengths_that_are_none_of_its_rows_is_none(text: bytes) -> None:
+def test_page_with_wrong_lengths_of_rows_is_refused(text: bytes) -> None:
     with pytest.raises((ValueError, TypeError, LookupError)):
         split(text)

@@ -1,4 +1,4 @@
-"""A log with a name, as `executions serve` serves it."""
+"""A server and its work process use the name of their log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service
 
 
-def test_server_without_the_setting_serves_the_log_by_the_name_that_it_has(database: str) -> None:
+def test_server_without_the_setting_uses_the_stored_name_of_the_log(database: str) -> None:
     settle_log_name(database, "executions", "north")
     with reachable_folder() as folder:
         service = Service(folder, database, EXECUTIONS_CELLS="south=https://south.example")
@@ -36,7 +36,7 @@ def test_server_without_the_setting_serves_the_log_by_the_name_that_it_has(datab
     assert (elsewhere.status_code, elsewhere.json()["url"]) == (421, "https://south.example")
 
 
-def test_log_that_has_become_another_is_served_and_worked_on_by_the_name_that_it_has_then(
+def test_server_and_work_process_use_the_new_name_after_the_log_was_replaced(
     database: str, tmp_path: Path
 ) -> None:
     folder, settings = DataDir.open(tmp_path), Settings(data_dir=tmp_path)

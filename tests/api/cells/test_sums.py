@@ -1,4 +1,4 @@
-"""Figures of several logs look like those of one."""
+"""Sums of analytics over several logs have the form of those of one log."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def test_groups_by_two_keys_are_in_the_order_of_one_log() -> None:
     assert [group["key"][1] for group in found["groups"]] == ["UNKNOWN", "A", "X"]
 
 
-def test_costs_that_no_float_holds_are_added_exactly() -> None:
+def test_costs_beyond_the_precision_of_a_float_are_added_exactly() -> None:
     text = plain_json(figures(1)).replace(b'"totalCost":0', b'"totalCost":12345678901234567.01')
     assert b'"totalCost":24691357802469134.02' in plain_json(add_up([exact_json(text)] * 2))

@@ -1,4 +1,4 @@
-"""Two servers hand out the executions of one log: each once, in order, to workers that come as a crowd."""
+"""Two servers of one log answer the claims of many workers: each execution is claimed once, in order."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def queue(api: httpx.Client, catalog: Catalog, prefix: str, number: int) -> list
 
 
 async def until_waiting(server: Serving, number: int) -> None:
-    """Until so many claims wait there."""
-    while len(server.system.dispatcher) != number:  # noqa: ASYNC110 - nothing says it
+    """Wait until so many claims are queued."""
+    while len(server.system.dispatcher) != number:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
 
 
 async def claimed_by(url: str, name: str) -> list[str]:
-    """What one worker claims until nothing is left."""
+    """The executions that one worker claims until none is left."""
     claimed: list[str] = []
     async with httpx.AsyncClient(base_url=f"{url}/api", headers=AUTHORIZED, timeout=60) as api:
         while True:
@@ -58,7 +58,7 @@ async def claimed_by(url: str, name: str) -> list[str]:
             claimed.append(answer.json()["$id"])
 
 
-def test_crowd_at_two_servers_claims_each_execution_once(
+def test_many_workers_at_two_servers_claim_each_execution_once(
     api: httpx.Client, catalog: Catalog, server: Serving, other: Serving
 ) -> None:
     ids = queue(api, catalog, "crowd", NUMBER)
@@ -76,7 +76,7 @@ def test_crowd_at_two_servers_claims_each_execution_once(
     assert all(len(of_one) == 1 for of_one in owners.claims.values())
 
 
-def test_claims_wait_in_line_and_get_what_comes_in_its_order(
+def test_waiting_claims_get_new_executions_in_order(
     api: httpx.Client, catalog: Catalog, server: Serving
 ) -> None:
     async def line() -> list[str]:
@@ -94,7 +94,7 @@ def test_claims_wait_in_line_and_get_what_comes_in_its_order(
     assert asyncio.run(line()) == [f"line-{n}" for n in range(5)]
 
 
-def test_claimer_that_has_gone_takes_nothing(
+def test_claim_of_a_disconnected_worker_takes_no_execution(
     api: httpx.Client, catalog: Catalog, server: Serving
 ) -> None:
     async def leave() -> None:
@@ -113,7 +113,7 @@ def test_claimer_that_has_gone_takes_nothing(
     assert ok(api.post("/executions/claim", json={"worker": "w-1"}))["$id"] == ids[0]
 
 
-async def test_place_of_a_claim_is_that_among_those_with_its_filter() -> None:
+async def test_rank_of_a_claim_is_counted_among_claims_with_its_filter() -> None:
     claimers, filters = Claimers(10), [ClaimFilter(service="a"), ClaimFilter(service="b")]
     message: Any = None  # nothing is sent
     first, second = Claimer(filters[0], message), Claimer(filters[0], message)
@@ -125,7 +125,7 @@ async def test_place_of_a_claim_is_that_among_those_with_its_filter() -> None:
     assert [claimers.place(each) for each in (first, second)] == [1, 1]
 
 
-def test_claims_beyond_the_limit_are_sent_away(
+def test_claims_beyond_the_limit_are_refused(
     api: httpx.Client, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.system.dispatcher._claimers, "_limit", 0)
@@ -134,7 +134,7 @@ def test_claims_beyond_the_limit_are_sent_away(
     assert answer.headers["retry-after"]
 
 
-def test_claims_that_wait_are_refused_when_the_server_ends(database: str) -> None:
+def test_waiting_claims_are_refused_when_the_server_stops(database: str) -> None:
     async def wait_and_stop(server: Serving) -> httpx.Response:
         url = f"{server.url}/api"
         async with httpx.AsyncClient(base_url=url, headers=AUTHORIZED, timeout=60) as client:
@@ -150,7 +150,7 @@ def test_claims_that_wait_are_refused_when_the_server_ends(database: str) -> Non
     assert answer.headers["retry-after"]
 
 
-def test_claim_that_loses_its_execution_while_the_server_ends_is_refused() -> None:
+def test_claim_that_loses_its_execution_while_the_server_stops_is_refused() -> None:
     nothing: Any = None
 
     async def lose() -> Claimer:
@@ -163,9 +163,7 @@ def test_claim_that_loses_its_execution_while_the_server_ends_is_refused() -> No
     assert isinstance(asyncio.run(lose()).future.exception(), Overloaded)
 
 
-def test_claim_sees_a_priority_that_was_changed_just_now(
-    api: httpx.Client, catalog: Catalog
-) -> None:
+def test_claim_uses_a_priority_that_was_just_changed(api: httpx.Client, catalog: Catalog) -> None:
     ids = queue(api, catalog, "changed", 3)
     ok(api.patch(f"/executions/{ids[2]}", json={"priority": "urgent"}))
     claims = [ok(api.post("/executions/claim", json={"worker": "w-1"}))["$id"] for _ in ids]

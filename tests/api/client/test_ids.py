@@ -1,4 +1,4 @@
-"""An execution is found at its path: it cannot have an id whose path is something else."""
+"""Ids of executions whose path would be that of another route are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from tests.support.operations import OPERATIONS
 
 
 @pytest.mark.parametrize("identity", TAKEN)
-def test_id_that_is_a_path_is_refused(api: httpx.Client, catalog: Catalog, identity: str) -> None:
+def test_id_that_is_the_path_of_a_route_is_refused(
+    api: httpx.Client, catalog: Catalog, identity: str
+) -> None:
     ids = {"order": catalog.order, "service": catalog.service}
     problem = refused(api.post("/executions", json={"$id": identity, **ids}), 422, "invalid")
     assert [error["path"] for error in problem["errors"]] == ["$id"]
@@ -28,7 +30,7 @@ def test_id_that_is_a_path_is_refused(api: httpx.Client, catalog: Catalog, ident
     assert [error["path"] for error in problem["errors"]] == ["$id"]
 
 
-def test_every_path_in_the_place_of_an_execution_is_a_taken_id() -> None:
+def test_every_route_below_executions_is_a_reserved_id() -> None:
     paths = {tuple(operation.path.split("/")[1:3]) for operation in OPERATIONS}
     names = {path[1] for path in paths if path[0] == "executions" and len(path) > 1}
     assert names - {"{id}"} <= set(TAKEN)

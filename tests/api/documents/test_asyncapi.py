@@ -1,4 +1,4 @@
-"""The AsyncAPI document is true: every frame there is, is one that it describes."""
+"""The AsyncAPI document describes every frame that streams send."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODELS: dict[str, type[BaseModel]] = {
 
 @pytest.fixture
 def eventful_execution(executions: Executions, retrying_execution: str) -> str:
-    """One to which everything has happened that can be watched."""
+    """An execution with every event that watchers get a frame for."""
     one = retrying_execution
     executions.tell(one, "start")
     for step in ("first", "second"):
@@ -45,7 +45,7 @@ def eventful_execution(executions: Executions, retrying_execution: str) -> str:
 
 @pytest.fixture
 def neglected_execution(api: httpx.Client, server: Serving, executions: Executions) -> str:
-    """One whose worker was silent, came back, and was lost."""
+    """An execution that stalled, recovered, and lost its lease."""
     one = str(executions.create(heartbeatTimeout=1_000)["$id"])
     ok(api.post("/executions/claim", json={"worker": "w-1", "lease": 2_000}))
     for awaited, command in (("stalled", "heartbeat"), ("released", "cancel")):
@@ -96,7 +96,7 @@ def test_every_envelope_and_control_frame_is_described(database: str) -> None:
             MODELS[frame["type"]].model_validate(frame, strict=False)
 
 
-# What a frame always has and may be null in: nothing was said, or it was erased.
+# Members that every frame has and that may be null, as no value was given or it was erased.
 NULLS = {
     "Cancelled.reason",
     "Completed.result",
@@ -128,7 +128,7 @@ MORE: dict[Any, JSON] = {
 
 
 @pytest.mark.parametrize("model", stream_frames.CONTROLS)
-def test_frame_about_the_stream_is_described_on_either_wire(
+def test_frame_about_the_stream_is_described_for_both_transports(
     model: type[stream_frames.ControlFrame],
 ) -> None:
     more = MORE.get(model, {})
@@ -150,7 +150,7 @@ def fits(model: type[BaseModel], frame: JSON) -> bool:
 
 @pytest.mark.parametrize("format_", ["watch", "events"])
 @pytest.mark.parametrize("end", ["events", "watch"])
-def test_every_frame_of_every_path_is_one_of_its_channel(
+def test_every_frame_of_every_path_is_a_message_of_its_channel(
     server: Serving, api: httpx.Client, completed_execution: str, end: str, format_: str
 ) -> None:
     address = f"/executions/{{id}}/{end}"
@@ -163,7 +163,7 @@ def test_every_frame_of_every_path_is_one_of_its_channel(
         ], frame
 
 
-def test_document_has_every_path_that_takes_a_stream(api: httpx.Client) -> None:
+def test_document_has_every_path_of_a_stream(api: httpx.Client) -> None:
     document = api.get("/asyncapi.json").json()
     assert document["asyncapi"] == "3.0.0"
     assert document["channels"].keys() == STREAM_OPERATIONS.keys()
@@ -172,7 +172,7 @@ def test_document_has_every_path_that_takes_a_stream(api: httpx.Client) -> None:
         assert channel["address"] in openapi["paths"]
 
 
-def test_every_reference_of_the_document_leads_somewhere(api: httpx.Client) -> None:
+def test_every_reference_of_the_document_can_be_resolved(api: httpx.Client) -> None:
     document = api.get("/asyncapi.json").json()
 
     def check(part: Any) -> None:

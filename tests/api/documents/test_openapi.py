@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, whole and true."""
+"""The OpenAPI document is valid and complete, and agrees with the answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODERATELY = at_most(
 )
 
 
-# The server draws delays in a thread of this process, perhaps while a case is made.
+# The server draws random delays in a thread of this process, possibly while an example is drawn.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.parametrize("name", [row.name for row in OPERATIONS])
 def test_every_generated_request_is_answered_as_documented(
@@ -68,7 +68,7 @@ def test_every_problem_code_has_a_page(api: httpx.Client) -> None:
         assert ok(api.get(f"/problems/{code}"))["code"] == code
 
 
-def test_bounds_stand_where_readers_of_json_schema_find_them() -> None:
+def test_bounds_are_standard_keywords_of_json_schema() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     progress = schemas["UpdateProgress"]["properties"]["progress"]
     assert (progress["type"], progress["minimum"], progress["maximum"]) == ("number", 0, 100)
@@ -86,13 +86,13 @@ def test_bounds_stand_where_readers_of_json_schema_find_them() -> None:
         ("PlaceHold", "LegalHold"),
     ],
 )
-def test_type_of_what_is_created_is_that_of_its_kind(model: str, type_: str) -> None:
+def test_type_of_a_created_resource_is_that_of_its_kind(model: str, type_: str) -> None:
     properties = DOCUMENT["components"]["schemas"][model]["properties"]
     assert properties["$type"] == {"enum": [type_, None]}
     assert ("$id" in properties) is (model != "CreateWebhook")
 
 
-def test_guide_names_the_commands_that_take_no_dry_run() -> None:
+def test_guide_names_the_commands_without_dry_run() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
     [named] = re.findall(r"The others take no `dryRun`(.*?)\n- ", guide, re.DOTALL)
     known = set(re.findall(r"`(?:[^`]*/)?(\w+)`", named)) | {"find", "confirm"}

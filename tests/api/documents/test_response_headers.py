@@ -1,4 +1,4 @@
-"""A good answer has the form and the headers that the OpenAPI document says, and no others of these."""
+"""Successful answers have the form and the headers of the OpenAPI document, and no other documented headers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.running_server import Serving, serving
 from tests.support.service_process import free_port
 
 ANSWERED = [row for row in OPERATIONS if row.media_type != "text/event-stream"]
-# What has to be done to an execution that runs, so that a command is legal.
+# Commands to a running execution after which a command is legal.
 BEFORE: dict[str, tuple[str, dict[str, Any]]] = {
     "resume": ("pause", {}),
     "retry": ("fail", ERROR),
@@ -27,8 +27,8 @@ BEFORE: dict[str, tuple[str, dict[str, Any]]] = {
     "failStep": ("steps/s-1/start", {}),
 }
 BARE_LIST = {"Link", "Next-Cursor", "Total-Count"}
-# Each of many commands has its own answer: none may have been taken, or given before. What stands
-# around a page of a list is sent in headers with `profile=array` alone.
+# Each command of a batch has its own answer: none may have been accepted or repeated. Values about a page
+# of a list are sent in headers only with `profile=array`.
 PERHAPS = {
     "sendCommands": {"Log-Position", "Idempotency-Replayed"},
     "listExecutions": BARE_LIST,
@@ -38,12 +38,12 @@ PERHAPS = {
 
 MADE = {"holds": "placeHold", "grants": "createGrant", "keys": "createKey"}
 ONCE = {"removeWebhook"}
-"""What is there no more when it is asked for again, unless under the same key."""
+"""Operations that find nothing the second time, unless repeated with the same key."""
 
 
 @pytest.fixture(scope="module")
 def server(module_database: str) -> Iterator[Serving]:
-    """One that knows of itself as the only log: what is asked of all has an answer."""
+    """A server whose map has only its own log, so that requests to all logs are answered."""
     port = free_port()
     with serving(module_database, port, cells=f"here=http://127.0.0.1:{port}") as running:
         yield running
@@ -55,7 +55,7 @@ def names(operation: Operation) -> str:
 
 @pytest.fixture
 def path(operation: Operation, executions: Executions, catalog: Catalog, api: httpx.Client) -> str:
-    """Where a request of this operation does something."""
+    """A path at which a request of this operation succeeds."""
     kind = operation.path.split("/")[1]
     if kind == "orders" and "{id}" in operation.path:
         order = {"service": catalog.service, "customer": catalog.customer}
@@ -90,7 +90,7 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
 
 
 def _delivered(api: httpx.Client) -> str:
-    """A webhook that is owed the first event of the log."""
+    """A webhook with a delivery of the first event of the log."""
     hook = {"url": "http://127.0.0.1:9/", "events": ["*"], "from": "start"}
     webhook = str(api.post("/webhooks", json=hook).json()["$id"])
     end = time.monotonic() + 30
@@ -105,7 +105,7 @@ def _delivered(api: httpx.Client) -> str:
 def test_successful_response_has_the_documented_form_and_headers(
     api: httpx.Client, operation: Operation, path: str
 ) -> None:
-    """Its content is held against the document by the client, as that of every answer."""
+    """The client compares the content with the document, as for every answer."""
     described = DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"]
     received, sent = described[str(operation.status)], set[str]()
     minimal = {"Prefer": "return=minimal", "Idempotency-Key": operation.name}
@@ -119,7 +119,7 @@ def test_successful_response_has_the_documented_form_and_headers(
     assert sent | PERHAPS.get(operation.name, set()) == received.get("headers", {}).keys()
 
 
-# Sealed content, null once it was erased; a limit that there is not; the end of a list.
+# Sealed content, which is null after an erasure; an absent limit; the end of a list.
 NULLS = {
     "ServiceExecution.result",
     "ServiceExecution.timeout",
@@ -158,7 +158,7 @@ def test_undeclared_answer_is_detected(api: httpx.Client, running_execution: str
     require_declared(shown)
 
 
-def test_conditions_and_keys_are_declared_where_they_count() -> None:
+def test_conditions_and_keys_are_declared_where_they_have_an_effect() -> None:
     def headers(name: str) -> set[str]:
         (row,) = (row for row in OPERATIONS if row.name == name)
         shown = DOCUMENT["paths"][row.path][row.method.lower()]["parameters"]

@@ -1,4 +1,4 @@
-"""Figures over HTTP: their keys, their limits, and their numbers."""
+"""Analytics over HTTP: groups, limits and the form of numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.running_server import Serving
 
 @pytest.fixture(scope="module")
 def position(api: httpx.Client, executions: Executions) -> int:
-    """That of the last event of an agent's execution, in which Ann does one step of two."""
+    """The position of the last event of an agent's execution, in which Ann does one of two steps."""
     agent = {"type": "ai-agent", "id": "agent", "name": "Agent", "model": "m-1"}
     steps = [{"id": "research", "name": "Research"}, {"id": "review", "name": "Review"}]
     one = executions.running(assignee=agent, steps=steps)
@@ -31,7 +31,9 @@ def position(api: httpx.Client, executions: Executions) -> int:
     return int(executions.tell(one, "complete", **RESULT)["position"])
 
 
-def test_steps_tell_peoples_and_agents_work_apart(api: httpx.Client, position: int) -> None:
+def test_analytics_of_steps_distinguish_work_of_people_and_of_agents(
+    api: httpx.Client, position: int
+) -> None:
     query = f"by=step,assigneeType&minPosition={position}"
     answer = ok(api.get(f"/analytics/executions?{query}"))
     assert (answer["of"], answer["by"], answer["total"]) == ("steps", ["step", "assigneeType"], 2)
@@ -82,7 +84,7 @@ def test_steps_that_are_pending_are_found(api: httpx.Client, position: int) -> N
     assert (answer["total"], answer["groups"]) == (0, [])
 
 
-def test_figures_of_a_view_without_a_bookmark_are_answered_and_made_again(
+def test_analytics_of_a_view_without_a_bookmark_are_answered_and_the_view_is_rebuilt(
     api: httpx.Client, executions: Executions, server: Serving
 ) -> None:
     name = executions.running()
@@ -99,7 +101,7 @@ def test_figures_of_a_view_without_a_bookmark_are_answered_and_made_again(
         sleep(0.05)
 
 
-def test_figures_of_a_caller_without_a_party_are_refused(server: Serving) -> None:
+def test_analytics_are_refused_to_a_caller_without_a_party(server: Serving) -> None:
     partyless = Caller("partyless", Scope((Reach(NOTHING, frozenset({Right.READ_ANALYTICS})),)))
     admit(server, partyless)
     with client(server, partyless) as api:

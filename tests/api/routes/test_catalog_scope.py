@@ -1,4 +1,4 @@
-"""Which entries of the catalog there are for whom."""
+"""Which entries of the catalog are visible to which callers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fresh(clients: Clients) -> dict[str, str]:
     return {"minPosition": str(ok(clients[Role.ADMIN].get("/readyz"))["position"])}
 
 
-def test_orders_are_listed_for_their_parties(clients: Clients, fresh: dict[str, str]) -> None:
+def test_orders_are_listed_only_for_their_parties(clients: Clients, fresh: dict[str, str]) -> None:
     for role in READERS:
         own = {sample.order for sample in REACHED[role]} if role in PARTIES else set()
         assert listed(clients[role], "orders", **fresh) == own
@@ -49,11 +49,11 @@ def test_orders_are_listed_for_their_parties(clients: Clients, fresh: dict[str, 
     assert listed(clients[Role.ADMIN], "orders") == {sample.order for sample in SAMPLES}
 
 
-def test_user_sees_itself_alone(clients: Clients, fresh: dict[str, str]) -> None:
+def test_user_sees_only_itself(clients: Clients, fresh: dict[str, str]) -> None:
     itself = {
         Role.CUSTOMER: {OF_CUSTOMER.customer},
         Role.PROVIDER: {OF_PROVIDER.provider},
-        Role.ASSIGNEE: set[str](),  # it is in no catalog
+        Role.ASSIGNEE: set[str](),  # the caller is no entry of the catalog
         Role.AUDITOR: set[str](),
     }
     for role, own in itself.items():
@@ -67,10 +67,10 @@ def test_user_sees_itself_alone(clients: Clients, fresh: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("role", READERS)
-def test_order_and_parties_behind_an_execution_are_for_its_parties(
+def test_order_and_parties_of_an_execution_are_expanded_only_for_its_parties(
     clients: Clients, role: Role
 ) -> None:
-    """An assignee has the ids, and so has an auditor who was granted the execution alone."""
+    """An assignee gets only the ids, and so does an auditor with a grant of the execution only."""
     [sample] = REACHED[role]
     path, relations = f"/executions/{sample.execution}", "order,customer,provider,service"
     read, headers = clients[role].get, {"X-Purpose": "Invoice 7"}
@@ -83,7 +83,9 @@ def test_order_and_parties_behind_an_execution_are_for_its_parties(
         assert answer.status_code == (200 if role in PARTIES else 404), name
 
 
-def test_services_and_workflows_are_for_all_who_read_the_catalog(clients: Clients) -> None:
+def test_services_and_workflows_are_visible_to_all_who_may_read_the_catalog(
+    clients: Clients,
+) -> None:
     for role in READERS:
         assert listed(clients[role], "services") == {sample.service for sample in SAMPLES}
         assert ok(clients[role].get(f"/services/{STRANGE.service}"))
@@ -91,7 +93,7 @@ def test_services_and_workflows_are_for_all_who_read_the_catalog(clients: Client
     refused(clients[Role.OPERATOR].get("/services"), 403, "forbidden")
 
 
-def test_holds_are_for_the_administrator(clients: Clients) -> None:
+def test_holds_are_visible_only_to_the_administrator(clients: Clients) -> None:
     hold = ok(
         clients[Role.ADMIN].post(
             "/holds", json={"customer": OF_CUSTOMER.customer, "reason": "A lawsuit"}
@@ -109,7 +111,7 @@ def order(role: Role, **members: str) -> JSON:
 
 
 @pytest.mark.parametrize("role", PARTIES)
-def test_party_orders_for_itself(clients: Clients, role: Role) -> None:
+def test_party_may_create_only_its_own_orders(clients: Clients, role: Role) -> None:
     made = ok(clients[role].post("/orders", json=order(role)))
     ok(clients[role].post(f"/orders/{made['$id']}/cancel", json={}))
     strange = {"service": STRANGE.service, "customer": STRANGE.customer}
@@ -124,7 +126,9 @@ def test_party_orders_for_itself(clients: Clients, role: Role) -> None:
         assert len(answers) == 1
 
 
-def test_order_is_not_confirmed_into_the_execution_of_a_stranger(clients: Clients) -> None:
+def test_order_cannot_be_confirmed_with_the_id_of_an_execution_outside_the_scope(
+    clients: Clients,
+) -> None:
     provider, admin = clients[Role.PROVIDER], clients[Role.ADMIN]
     made = ok(provider.post("/orders", json=order(Role.PROVIDER)))
     before = ok(admin.get(f"/executions/{STRANGE.execution}"))

@@ -18,7 +18,7 @@ from tests.support.running_server import Serving
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
-def sent(api: httpx.Client, *commands: Any, **headers: str) -> list[JSON]:
+def send(api: httpx.Client, *commands: Any, **headers: str) -> list[JSON]:
     response = api.post(
         "/commands",
         json=commands,
@@ -33,7 +33,7 @@ def test_batch_answers_every_command_in_order_with_its_own_status(
     api: httpx.Client, catalog: Catalog
 ) -> None:
     ids = {"order": catalog.order, "service": catalog.service}
-    created, started, again, step, refusal, unknown, nonsense, no_object, completed = sent(
+    created, started, again, step, refusal, unknown, nonsense, no_object, completed = send(
         api,
         {"command": "create", "execution": "many-1", **ids},
         {"command": "start", "execution": "many-1"},
@@ -64,7 +64,7 @@ def test_batch_answers_every_command_in_order_with_its_own_status(
 
 def test_create_without_an_id_gets_one(api: httpx.Client, catalog: Catalog) -> None:
     create = {"command": "create", "order": catalog.order, "service": catalog.service}
-    (outcome,) = sent(api, create)
+    (outcome,) = send(api, create)
     assert ok(api.get(f"/executions/{outcome['execution']}"))["status"] == "queued"
 
 
@@ -80,7 +80,7 @@ def test_ndjson_is_accepted_like_a_list(api: httpx.Client, running_execution: st
 
 
 def test_batch_command_honours_its_if_match(api: httpx.Client, running_execution: str) -> None:
-    first, second, third = sent(
+    first, second, third = send(
         api,
         {"command": "pause", "execution": running_execution, "ifMatch": 3},
         {"command": "resume", "execution": running_execution, "ifMatch": 3},
@@ -96,14 +96,14 @@ def test_batch_of_1000_is_accepted_and_of_1001_refused_whole(
     api: httpx.Client, running_execution: str
 ) -> None:
     tell = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
-    assert {outcome["status"] for outcome in sent(api, *[tell] * 1_000)} == {200}
+    assert {outcome["status"] for outcome in send(api, *[tell] * 1_000)} == {200}
     refused(api.post("/commands", json=[tell] * 1_001), 422, "invalid")
     refused(api.post("/commands", json=[]), 422, "invalid")
     shown = ok(api.get(f"/executions/{running_execution}"))
     assert shown["metrics"]["apiCalls"] == 1_000
 
 
-def test_repeated_call_does_nothing_again(
+def test_repeated_batch_records_nothing(
     api: httpx.Client, executions: Executions, catalog: Catalog
 ) -> None:
     execution = executions.running()
@@ -114,14 +114,16 @@ def test_repeated_call_does_nothing_again(
         {"command": "create", "execution": "many-2", **ids},
         {"command": "retry", "execution": execution},
     ]
-    first = sent(api, *commands, Idempotency_Key="whole-call")
-    again = sent(api, *commands, Idempotency_Key="whole-call")
+    first = send(api, *commands, Idempotency_Key="whole-call")
+    again = send(api, *commands, Idempotency_Key="whole-call")
     assert first == again
     assert [outcome["status"] for outcome in again] == [200, 200, 201, 409]
     assert ok(api.get(f"/executions/{execution}"))["metrics"]["apiCalls"] == 2
 
 
-def test_key_belongs_to_the_whole_call(api: httpx.Client, running_execution: str) -> None:
+def test_idempotency_key_applies_to_the_whole_batch(
+    api: httpx.Client, running_execution: str
+) -> None:
     use = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
     headers = {"Idempotency-Key": "this-very-call"}
     first = api.post("/commands", json=[use], headers=headers)
@@ -150,7 +152,7 @@ def test_batch_accepts_log_lines_among_commands(
     ids = {"order": catalog.order, "service": catalog.service}
     made = {"command": "create", "execution": "logged", **ids}
     sent_twice = [
-        sent(
+        send(
             api,
             line,
             made,
@@ -180,7 +182,7 @@ def test_whole_number_beyond_64_bits_is_refused_as_in_a_single_command(
 ) -> None:
     ok(api.post(f"/executions/{running_execution}/steps/s-1/start"))
     command = {"command": "completeStep", "execution": running_execution, "step": "s-1"}
-    (outcome,) = sent(api, {**command, "output": {"n": 2**64}})
+    (outcome,) = send(api, {**command, "output": {"n": 2**64}})
     assert outcome["status"] == 422
     path = f"/executions/{running_execution}/steps/s-1/complete"
     refused(api.post(path, json={"output": {"n": 2**64}}), 422, "invalid")
@@ -192,17 +194,17 @@ def test_command_that_is_too_large_is_refused_alone(
     api: httpx.Client, running_execution: str
 ) -> None:
     save = {"command": "checkpoint", "execution": running_execution}
-    large, small = sent(
+    large, small = send(
         api, {**save, "state": {"page": "x" * 1_100_000}}, {**save, "state": {"page": "x"}}
     )
     assert (large["status"], large["problem"]["type"]) == (413, "/problems/too-large")
     assert small["status"] == 200
 
 
-def test_server_commands_are_refused_from_clients(
+def test_commands_of_the_server_are_refused_from_clients(
     api: httpx.Client, running_execution: str
 ) -> None:
-    (outcome,) = sent(api, {"command": "timeOut", "execution": running_execution})
+    (outcome,) = send(api, {"command": "timeOut", "execution": running_execution})
     assert outcome["status"] == 422
 
 
@@ -216,22 +218,24 @@ def test_server_commands_are_refused_from_clients(
         (" [", "JSON list: "),
     ],
 )
-def test_malformed_batch_is_refused_with_its_place(api: httpx.Client, body: str, said: str) -> None:
+def test_malformed_batch_is_refused_with_the_path_of_the_error(
+    api: httpx.Client, body: str, said: str
+) -> None:
     problem = refused(api.post("/commands", content=body, headers=NDJSON), 400, "malformed")
     assert f"malformed {said}" in problem["detail"]
     assert "column" in problem["detail"]
     assert ("line 1 column" in problem["detail"]) is (body == " [")
 
 
-def sent_by(server: Serving, who: Caller, commands: list[JSON]) -> list[int]:
-    """The status of each of the commands that a caller sends at once."""
+def statuses_of(server: Serving, who: Caller, commands: list[JSON]) -> list[int]:
+    """The status of each command of a batch that a caller sends."""
     admit(server, who)
     with client(server, who) as caller_client:
         answers = caller_client.post("/commands", json=commands).json()
         return [each["status"] for each in answers]
 
 
-def test_command_of_a_batch_takes_its_own_right(
+def test_command_of_a_batch_needs_its_own_right(
     server: Serving, executions: Executions, catalog: Catalog
 ) -> None:
     first, second = (executions.running() for _ in range(2))
@@ -239,19 +243,19 @@ def test_command_of_a_batch_takes_its_own_right(
     start = [{"command": "start", "execution": each} for each in (first, "no-such")]
     commands = [*cancel, *start]
     auditor = caller(Role.AUDITOR, "batch-auditor")
-    assert sent_by(server, auditor, commands) == [403] * 5
-    assert sent_by(server, caller(Role.CUSTOMER, "stranger"), commands) == [404] * 3 + [403] * 2
+    assert statuses_of(server, auditor, commands) == [403] * 5
+    assert statuses_of(server, caller(Role.CUSTOMER, "stranger"), commands) == [404] * 3 + [403] * 2
     customer = caller(Role.CUSTOMER, catalog.customer)
-    assert sent_by(server, customer, commands) == [200, 200, 404, 403, 403]
+    assert statuses_of(server, customer, commands) == [200, 200, 404, 403, 403]
 
 
-def test_batch_asks_the_writer_for_no_execution_of_others(
+def test_batch_sends_no_command_on_hidden_executions_to_the_writer(
     server: Serving,
     executions: Executions,
     catalog: Catalog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It would read all of it before it refuses, and a large one would be known by the time that takes."""
+    """The writer would load the execution before it refuses, and the time for a large one would reveal it."""
     there, asked = executions.running(), []
     submit = server.system.bus.submit
 
@@ -261,16 +265,16 @@ def test_batch_asks_the_writer_for_no_execution_of_others(
 
     monkeypatch.setattr(server.system.bus, "submit", submitted)
     commands = [{"command": "cancel", "execution": each} for each in (there, "no-such")]
-    assert sent_by(server, caller(Role.CUSTOMER, "another-stranger"), commands) == [404, 404]
+    assert statuses_of(server, caller(Role.CUSTOMER, "another-stranger"), commands) == [404, 404]
     assert asked == []
     new: JSON = {"command": "create", "execution": "batch-own", "order": catalog.order}
     own = [{**new, "service": catalog.service}, {"command": "start", "execution": "batch-own"}]
-    assert sent_by(server, caller(Role.PROVIDER, catalog.provider), own) == [201, 200]
+    assert statuses_of(server, caller(Role.PROVIDER, catalog.provider), own) == [201, 200]
     assert asked == ["execution/batch-own"] * 2
 
 
 @pytest.mark.parametrize("levels", [130, 1_100])
-def test_line_that_is_too_deep_is_refused_alone(
+def test_line_with_too_many_levels_is_refused_alone(
     api: httpx.Client, executions: Executions, levels: int
 ) -> None:
     made = executions.running()
@@ -283,7 +287,7 @@ def test_line_that_is_too_deep_is_refused_alone(
     assert [outcome["status"] for outcome in answer.json()] == [422, 200]
 
 
-def test_list_that_no_parser_takes_is_refused_whole(api: httpx.Client) -> None:
+def test_list_that_cannot_be_parsed_is_refused_whole(api: httpx.Client) -> None:
     answer = api.post(
         "/commands",
         headers={"Content-Type": "application/json"},

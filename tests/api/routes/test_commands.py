@@ -1,4 +1,4 @@
-"""What a command answers, on what conditions it is taken, and what is kept with its events."""
+"""Commands on executions: answers, conditions, and metadata of the events."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def types(api: httpx.Client, execution: str) -> list[str]:
     return [event["type"].removeprefix("execution.") for event in events(api, execution)]
 
 
-def without_what_counts_on(document: JSON) -> JSON:
-    """Without log lines, which only a single read shows, and durations of what still runs."""
+def without_log_lines_and_durations(document: JSON) -> JSON:
+    """The document without log lines, which only a single read shows, and without durations that still grow."""
     changing = {"duration", "activeDuration"}
     metrics = {k: value for k, value in document["metrics"].items() if k not in changing}
     return {k: v for k, v in document.items() if not k.startswith("logs")} | {"metrics": metrics}
@@ -54,28 +54,30 @@ def test_create_answers_the_whole_execution_and_its_location(
     assert created["provider"] == catalog.provider
     assert created["workflow"] == catalog.workflow
     shown = ok(api.get(response.headers["location"].removeprefix("/api")))
-    assert without_what_counts_on(shown) == created
+    assert without_log_lines_and_durations(shown) == created
 
 
 @pytest.mark.parametrize("command", CONTENT)
-def test_command_answers_the_whole_execution_as_it_is_then(
+def test_command_answers_the_whole_execution_after_it(
     api: httpx.Client, queued_execution: str, command: str
 ) -> None:
     if command != "start":
         ok(api.post(f"/executions/{queued_execution}/start"))
     response = api.post(f"/executions/{queued_execution}/{command}", json=CONTENT[command])
-    answered = without_what_counts_on(ok(response))
+    answered = without_log_lines_and_durations(ok(response))
     assert response.status_code == 200
     assert response.headers["etag"] == f'"{answered["version"]}"'
     assert response.headers["log-position"] == str(answered["position"])
-    assert answered == without_what_counts_on(ok(api.get(f"/executions/{queued_execution}")))
+    assert answered == without_log_lines_and_durations(
+        ok(api.get(f"/executions/{queued_execution}"))
+    )
 
 
 def test_empty_body_means_an_empty_object(api: httpx.Client, queued_execution: str) -> None:
     assert ok(api.post(f"/executions/{queued_execution}/start"))["status"] == "running"
 
 
-def test_steps_are_declared_as_a_list_or_as_a_member(
+def test_steps_are_accepted_as_a_list_or_as_a_member(
     api: httpx.Client, queued_execution: str
 ) -> None:
     path, plans = f"/executions/{queued_execution}/steps", [{"id": "s-1", "name": "Research"}]
@@ -95,7 +97,7 @@ def test_list_of_values_that_are_not_steps_is_refused(
     assert refused(response, 422, "invalid")["errors"][0]["path"] == path
 
 
-def test_equal_repeat_answers_200_and_records_nothing(
+def test_equal_repeated_command_answers_200_and_records_nothing(
     api: httpx.Client, paused_execution: str
 ) -> None:
     before = ok(api.get(f"/executions/{paused_execution}"))
@@ -116,7 +118,9 @@ def test_illegal_transition_names_the_allowed_commands(
     assert problem["instance"] == f"/api/executions/{queued_execution}/complete"
 
 
-def test_taken_id_is_refused(api: httpx.Client, catalog: Catalog, executions: Executions) -> None:
+def test_creation_with_an_existing_id_is_refused(
+    api: httpx.Client, catalog: Catalog, executions: Executions
+) -> None:
     executions.create(**{"$id": "mine"})
     body = {"$id": "mine", "order": catalog.order, "service": catalog.service}
     refused(api.post("/executions", json=body), 409, "already-exists")
@@ -149,7 +153,7 @@ def test_execution_is_created_only_queued_or_running(
         ("GET", "/orders/no-such", "order"),
     ],
 )
-def test_reads_and_commands_say_alike_what_is_not_there(
+def test_reads_and_commands_answer_alike_for_missing_objects(
     api: httpx.Client, method: str, path: str, kind: str
 ) -> None:
     problem = refused(api.request(method, path, json={}), 404, "not-found")
@@ -189,7 +193,7 @@ def test_prefer_minimal_answers_only_the_location(
     assert response.headers["preference-applied"] == "return=minimal"
 
 
-def test_occurred_at_is_kept_beside_the_recorded_time(
+def test_occurred_at_is_stored_beside_the_recorded_time(
     api: httpx.Client, running_execution: str
 ) -> None:
     earlier = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="milliseconds")
@@ -207,7 +211,7 @@ def test_occurred_at_in_the_future_is_refused(api: httpx.Client, running_executi
     assert [error["path"] for error in problem["errors"]] == ["occurredAt"]
 
 
-def test_correlation_and_causation_are_kept_with_every_event(
+def test_correlation_and_causation_are_stored_with_every_event(
     api: httpx.Client, queued_execution: str
 ) -> None:
     headers = {"X-Correlation-Id": "trace-7", "X-Causation-Id": "cause-8"}
@@ -229,7 +233,7 @@ def test_traceparent_is_the_correlation_when_none_is_given(
     assert events(api, queued_execution)[-1]["correlationid"] == trace
 
 
-def test_correlation_that_is_no_label_is_refused(api: httpx.Client, queued_execution: str) -> None:
+def test_invalid_correlation_is_refused(api: httpx.Client, queued_execution: str) -> None:
     for label in ("", "two words", "x" * 129):
         headers = {"X-Correlation-Id": label}
         refused(api.post(f"/executions/{queued_execution}/start", headers=headers), 422, "invalid")
@@ -250,7 +254,7 @@ def test_update_changes_only_the_given_fields_and_null_clears(
     assert "shop" not in changed["metadata"]
 
 
-def test_update_of_the_status_is_the_command_that_leads_there(
+def test_update_of_the_status_is_handled_as_the_command_for_it(
     api: httpx.Client, queued_execution: str
 ) -> None:
     for status in ("running", "paused", "running", "cancelled"):

@@ -1,4 +1,4 @@
-"""Two executions, or two versions of one, beside each other."""
+"""Comparison of two executions, or of two versions of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.api_client import RESULT, Executions, ok, refused
 
 @pytest.fixture(scope="module")
 def pair(executions: Executions) -> tuple[str, str]:
-    """Two that did the same step with another outcome; the second did one more."""
+    """Two executions that did the same step with different outcomes; the second did one more step."""
     both = []
     for number in range(2):
         execution = executions.running()
@@ -38,7 +38,7 @@ def test_two_executions_are_compared_step_by_step(api: httpx.Client, pair: tuple
     assert api.get(response.url, headers=known).status_code == 304
 
 
-def test_two_versions_of_one_are_compared_and_never_change(
+def test_comparison_of_two_versions_of_one_execution_is_immutable(
     api: httpx.Client, pair: tuple[str, str]
 ) -> None:
     versions: dict[str, str | int] = {"with": pair[0], "version": 4, "withVersion": 6}

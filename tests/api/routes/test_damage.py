@@ -1,4 +1,4 @@
-"""Damaged data is the server's fault, said so, and stops nobody: each event and execution stands alone."""
+"""Damaged data is answered 500 `damaged` or shown as null, and does not affect other events and executions."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ STEP_VERSION = 5
 
 
 class Damage(NamedTuple):
-    """A change to the tables, which versions of the execution it makes unreadable, and whether the
-    execution can still be shown, with nulls in the place of what was sealed.
+    """A change to the tables, the versions of the execution that it makes unreadable, and whether the
+    execution can still be shown, with null for sealed fields.
     """
 
     change: str
@@ -78,20 +78,20 @@ def write(api: httpx.Client) -> None:
 
 
 class Damaged(NamedTuple):
-    """A client of a server that found damaged tables at its start, and what it logs."""
+    """A client of a server that started with damaged tables, and the logs of this server."""
 
     api: httpx.Client
     damage: Damage
     logs: list[EventDict]
     reports: int
-    """How many there were when it started."""
+    """The number of log lines when it started."""
 
 
 @pytest.fixture(scope="module", params=DAMAGES.values(), ids=list(DAMAGES))
 def damaged(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, request: pytest.FixtureRequest
 ) -> Iterator[Damaged]:
-    """One server for all tests of a damage: they only read, or change what none of them looks at."""
+    """One server for all tests of a damage: they only read, or change data that no other test reads."""
     with new_database(admin) as name:
         yield from served(postgres.conninfo(name), request.param)
 
@@ -115,7 +115,7 @@ def served(database: str, damage: Damage) -> Iterator[Damaged]:
     assert SECRET not in repr(logs)
 
 
-def test_damaged_execution_is_shown_with_nulls_or_is_the_fault_of_the_server(
+def test_damaged_execution_is_shown_with_nulls_or_answered_500(
     damaged: Damaged,
 ) -> None:
     answer = damaged.api.get("/executions/bad")
@@ -135,7 +135,7 @@ def test_damaged_execution_is_shown_with_nulls_or_is_the_fault_of_the_server(
     assert "unreadable" not in whole
 
 
-def test_damaged_execution_spoils_no_list_and_no_related_object(damaged: Damaged) -> None:
+def test_lists_and_related_objects_are_shown_beside_a_damaged_execution(damaged: Damaged) -> None:
     found: dict[str, JSON] = {
         item["$id"]: item
         for item in ok(damaged.api.get("/executions", params={"expand": "order,service"}))["data"]
@@ -169,7 +169,7 @@ def test_damaged_events_are_envelopes_without_data_in_the_history(damaged: Damag
     assert all(event["data"] is None for event in page if event.get("unreadable"))
 
 
-def test_damaged_content_is_null_in_a_difference_and_a_damaged_event_is_the_servers_fault(
+def test_diff_shows_damaged_content_as_null_and_is_answered_500_for_a_damaged_event(
     damaged: Damaged,
 ) -> None:
     answer = damaged.api.get("/executions/bad/diff", params={"from": 4, "to": 5})
@@ -183,7 +183,7 @@ def test_damaged_content_is_null_in_a_difference_and_a_damaged_event_is_the_serv
     assert {"a": SECRET} in [change.get("value") for change in changes]
 
 
-def test_damaged_events_stop_no_stream(damaged: Damaged) -> None:
+def test_streams_continue_after_damaged_events(damaged: Damaged) -> None:
     for path, place in (("/events", "position"), ("/executions/bad/events", "version")):
         with opened(damaged.api, path, **{"from": "start"}) as source:
             read = until_caught_up(source)
@@ -195,7 +195,7 @@ def test_damaged_events_stop_no_stream(damaged: Damaged) -> None:
         assert positions(until_caught_up(source))
 
 
-def test_damaged_execution_spoils_no_log_lines_and_no_commands_of_others(
+def test_log_lines_and_commands_of_others_work_beside_a_damaged_execution(
     damaged: Damaged, request: pytest.FixtureRequest
 ) -> None:
     lines = ok(damaged.api.get("/executions/bad/logs"))["data"]
@@ -210,7 +210,9 @@ def test_damaged_execution_spoils_no_log_lines_and_no_commands_of_others(
     )
 
 
-def test_sealing_with_a_damaged_key_is_refused_and_remembered_under_no_key(database: str) -> None:
+def test_command_that_needs_a_damaged_key_is_refused_and_its_idempotency_key_not_stored(
+    database: str,
+) -> None:
     with serving(database) as whole, whole.client() as api:
         write(api)
     change(database, DAMAGES["key-damaged"].change)
@@ -224,7 +226,7 @@ def test_sealing_with_a_damaged_key_is_refused_and_remembered_under_no_key(datab
         refused(again, 500, "damaged")
 
 
-def test_stored_data_that_is_not_valid_is_never_the_fault_of_the_client(database: str) -> None:
+def test_invalid_stored_data_is_answered_500_and_never_4xx(database: str) -> None:
     with serving(database) as whole, whole.client() as api:
         write(api)
     change(database, DAMAGES["body"].change)
@@ -243,12 +245,12 @@ CONCEALED = {"instance", "correlation"}
 
 
 def problem_of(answer: httpx.Response) -> tuple[int, JSON]:
-    """What a refusal says, but for the id that was asked for."""
+    """A refusal without the requested id."""
     problem = {name: value for name, value in answer.json().items() if name not in CONCEALED}
     return answer.status_code, problem
 
 
-def test_damaged_execution_does_not_exist_for_strangers_and_is_damaged_for_its_parties(
+def test_damaged_execution_is_not_found_outside_its_scope_and_damaged_for_its_parties(
     database: str,
 ) -> None:
     with serving(database) as whole, whole.client() as api:
@@ -276,7 +278,7 @@ def test_damaged_execution_does_not_exist_for_strangers_and_is_damaged_for_its_p
             refused(own.post("/executions/bad/cancel"), 500, "damaged")
 
 
-def test_damaged_grant_does_not_exist_for_strangers_and_is_damaged_for_its_maker(
+def test_damaged_grant_is_not_found_for_others_and_damaged_for_its_maker(
     database: str,
 ) -> None:
     owner, stranger = caller(Role.CUSTOMER, "acme"), caller(Role.CUSTOMER, "stranger")
@@ -306,7 +308,7 @@ MADE = {
 }
 
 
-def test_damaged_webhook_or_job_does_not_exist_for_strangers_and_is_damaged_for_its_maker(
+def test_damaged_webhook_or_job_is_not_found_for_others_and_damaged_for_its_maker(
     database: str,
 ) -> None:
     maker, stranger = caller(Role.CUSTOMER, "acme"), caller(Role.CUSTOMER, "stranger")

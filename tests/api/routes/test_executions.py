@@ -1,4 +1,4 @@
-"""Listing, finding, paging, expanding; and the form for linked data."""
+"""Lists and searches of executions: filters, pages, expansion, and JSON-LD."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ids(page: JSON) -> list[str]:
     return [item["$id"] for item in page["data"]]
 
 
-def test_newest_come_first(api: httpx.Client, seven: list[str]) -> None:
+def test_list_has_the_newest_first(api: httpx.Client, seven: list[str]) -> None:
     assert ids(ok(api.get("/executions?tag=seven"))) == seven[::-1]
 
 
@@ -81,14 +81,14 @@ def test_query_filters_by_any_field(
         ({"metadata.region": {"$prefix": "nor"}, "metadata.number": {"$nin": [1, 2, 3]}}, None),
     ],
 )
-def test_json_filter_finds_the_same(
+def test_json_filter_finds_the_same_executions_as_the_query(
     api: httpx.Client, seven: list[str], condition: JSON, found: list[int] | None
 ) -> None:
     page = ok(api.post("/executions/find", json={"$and": [{"tags": "seven"}, condition]}))
     assert ids(page) == [seven[number] for number in ([6, 5, 4, 0] if found is None else found)]
 
 
-def test_invalid_filter_is_refused_with_its_place(api: httpx.Client) -> None:
+def test_invalid_filter_is_refused_with_its_path(api: httpx.Client) -> None:
     body = {"$or": [{"status": "queued"}, {"status": {"$in": ["flying"]}}]}
     problem = refused(api.post("/executions/find", json=body), 422, "invalid")
     assert problem["errors"][0]["path"] == "$or[1].status.$in[0]"
@@ -107,13 +107,13 @@ def test_pages_follow_each_other_without_gap_or_repeat_while_others_write(
     writer.start()
     try:
         for sort in ("-metadata.createdAt", "status,-$id", "priority"):
-            assert sorted(walked(api, sort)) == sorted(seven)
+            assert sorted(walk(api, sort)) == sorted(seven)
     finally:
         done.set()
         writer.join()
 
 
-def walked(api: httpx.Client, sort: str) -> list[str]:
+def walk(api: httpx.Client, sort: str) -> list[str]:
     found: list[str] = []
     query: dict[str, Any] = {"tag": "seven", "sort": sort, "limit": 2}
     while True:
@@ -154,7 +154,7 @@ def test_invalid_page_parameters_are_refused(api: httpx.Client, query: str) -> N
         ("status=%c3%28", "status"),
     ],
 )
-def test_refusal_names_the_parameter_and_what_it_may_be(
+def test_refusal_names_the_parameter_and_its_allowed_values(
     api: httpx.Client, query: str, path: str
 ) -> None:
     (error,) = refused(api.get(f"/executions?{query}"), 422, "invalid")["errors"]
@@ -163,7 +163,7 @@ def test_refusal_names_the_parameter_and_what_it_may_be(
     assert ("metadata.createdAt" in error["message"]) is (path == "sort")
 
 
-def test_relations_are_ids_until_they_are_expanded(
+def test_related_objects_are_ids_unless_expanded(
     api: httpx.Client, catalog: Catalog, seven: list[str]
 ) -> None:
     relations = "order,service,workflow,customer,provider"
@@ -183,7 +183,7 @@ def test_list_shows_no_log_lines(api: httpx.Client, seven: list[str]) -> None:
     assert "logs" not in ok(api.get("/executions?tag=seven"))["data"][0]
 
 
-def test_linked_data_is_an_action_of_schema_org(
+def test_linked_data_of_an_execution_is_an_action_of_schema_org(
     api: httpx.Client, executions: Executions, seven: list[str]
 ) -> None:
     response = api.get(f"/executions/{seven[6]}", headers=LINKED)
@@ -223,10 +223,10 @@ def test_catalog_is_listed_and_read(api: httpx.Client, catalog: Catalog, kind: s
     refused(api.get(f"/{kind}?nonsense=1"), 422, "invalid")
 
 
-def test_fields_without_steps_make_no_step(
+def test_read_of_fields_without_steps_builds_no_step(
     api: httpx.Client, executions: Executions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An execution may have 10 000, and pages ask for its head again and again."""
+    """An execution may have 10 000 steps, and clients read the other fields often."""
 
     def make(*_: object) -> object:
         raise AssertionError("a step was made")

@@ -1,4 +1,4 @@
-"""A new execution from an earlier version of another one."""
+"""A fork creates a new execution from an earlier version of another one."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def test_fork_continues_the_work_and_leaves_its_source_unchanged(
     assert {step["id"]: step.get("output") for step in past["steps"]}["tool"] == "found"
 
 
-def test_fork_reads_back_equal_to_the_answer_of_its_creation(
-    api: httpx.Client, source: str
-) -> None:
+def test_fork_is_read_equal_to_the_answer_of_its_creation(api: httpx.Client, source: str) -> None:
     forked = created(fork(api, source, 8))
     read = ok(api.get(f"/executions/{forked['$id']}?version=1"))
     assert read == forked
@@ -78,13 +76,13 @@ def test_forks_are_found_by_their_origin(api: httpx.Client, source: str) -> None
     assert [item["$id"] for item in found] == [forked["$id"]]
 
 
-def test_fork_takes_an_id_of_the_client_if_it_is_free(api: httpx.Client, source: str) -> None:
+def test_fork_has_the_id_given_by_the_client_if_it_is_new(api: httpx.Client, source: str) -> None:
     assert created(fork(api, source, 3, **{"$id": "my-fork"}))["$id"] == "my-fork"
     refused(fork(api, source, 3, **{"$id": "my-fork"}), 409, "already-exists")
     refused(fork(api, source, 3, **{"$id": "find"}), 422, "invalid")
 
 
-def test_fork_with_an_idempotency_key_is_made_once(api: httpx.Client, source: str) -> None:
+def test_fork_with_an_idempotency_key_is_created_once(api: httpx.Client, source: str) -> None:
     first, again = (
         created(fork(api, source, 4, headers={"Idempotency-Key": "fork-once"})) for _ in range(2)
     )

@@ -1,4 +1,4 @@
-"""Whether it lives, whether it is ready, and what it counts."""
+"""Liveness, readiness and metrics of the server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_head_answers_as_get_does_without_the_body(api: httpx.Client) -> None:
         assert response.headers["content-type"] == "application/json"
 
 
-def test_server_that_ends_is_not_ready(
+def test_server_that_is_stopping_is_not_ready(
     api: httpx.Client, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.system.hub.state, "closing", True)
@@ -51,7 +51,7 @@ def test_server_that_ends_is_not_ready(
     assert response.json() == {"status": "unavailable", "detail": CLOSING}
 
 
-def test_server_whose_database_goes_while_it_is_asked_is_not_ready(
+def test_server_that_loses_its_database_during_the_request_is_not_ready(
     api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lose(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""What a list is asked for besides its filter: counts per value, members, form, and time."""
+"""Parameters of lists besides the filter: facets, fields, form, and time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ids(page: JSON) -> list[str]:
     return [item["$id"] for item in page["data"]]
 
 
-def test_facets_stand_beside_the_page(api: httpx.Client, five: list[str]) -> None:
+def test_facets_are_answered_with_the_page(api: httpx.Client, five: list[str]) -> None:
     names = "status,service,assignee.type,error.code"
     page = ok(api.get(f"/executions?tag=five&limit=1&facets={names}"))
     assert len(page["data"]) == 1
@@ -74,7 +74,7 @@ def test_facets_stand_beside_the_page(api: httpx.Client, five: list[str]) -> Non
         ("result.output", {}),
     ],
 )
-def test_fields_choose_members_of_reads_and_lists(
+def test_fields_select_members_of_reads_and_lists(
     api: httpx.Client, five: list[str], fields: str, shown: JSON
 ) -> None:
     expected = shown | ({"$id": five[-1]} if "$id" in shown else {})
@@ -86,7 +86,7 @@ def test_fields_choose_members_of_reads_and_lists(
         assert ok(api.post("/executions/find", json=body))["data"] == [expected]
 
 
-def test_fields_come_in_the_order_of_the_document(api: httpx.Client, five: list[str]) -> None:
+def test_fields_are_in_the_order_of_the_document(api: httpx.Client, five: list[str]) -> None:
     shown = ok(api.get(f"/executions/{five[0]}?fields=version,status,$id"))
     assert list(shown) == ["$id", "status", "version"]
 
@@ -100,7 +100,7 @@ def test_unknown_member_in_fields_is_refused(
         assert problem["errors"][0]["path"] == "fields"
 
 
-def test_fields_are_not_of_linked_data(api: httpx.Client, five: list[str]) -> None:
+def test_fields_are_refused_for_linked_data(api: httpx.Client, five: list[str]) -> None:
     headers = {"Accept": "application/ld+json"}
     refused(api.get(f"/executions/{five[0]}?fields=status", headers=headers), 422, "invalid")
 
@@ -127,7 +127,7 @@ def test_bare_list_is_paged_by_its_headers(api: httpx.Client, five: list[str]) -
     assert [item["$id"] for item in api.post("/executions/find", json=body).json()] == five[:1]
 
 
-def test_paging_stands_in_the_query_or_beside_the_filter(
+def test_paging_parameters_are_accepted_in_the_query_or_beside_the_filter(
     api: httpx.Client, five: list[str]
 ) -> None:
     asked = {"tags": "five"}
@@ -156,9 +156,7 @@ SAID = [
 
 
 @pytest.mark.parametrize(("query", "said"), SAID)
-def test_refusal_of_a_list_says_the_value_where_it_is_short(
-    api: httpx.Client, query: str, said: str
-) -> None:
+def test_refusal_of_a_list_quotes_a_short_value(api: httpx.Client, query: str, said: str) -> None:
     assert refused(api.get(f"/executions?{query}"), 422, "invalid")["detail"].endswith(said)
 
 
@@ -219,7 +217,7 @@ def test_tag_with_a_comma_can_be_filtered_by(api: httpx.Client, five: list[str])
     assert ok(api.get("/executions?tag=a,b"))["data"] == []
 
 
-def test_sort_by_a_free_attribute_is_refused_by_name(api: httpx.Client) -> None:
+def test_sort_by_a_free_attribute_is_refused_with_its_name(api: httpx.Client) -> None:
     response = api.get("/executions", params={"sort": '-metadata["a,b"]'})
     problem = refused(response, 422, "invalid")
     assert '`metadata["a,b"]`' in problem["errors"][0]["message"]
@@ -241,7 +239,7 @@ def test_query_over_its_time_is_too_expensive_and_names_the_indexed_fields(
     ok(api.get("/executions?limit=1"))
 
 
-async def test_slow_searches_hold_up_no_reads(server: Serving) -> None:
+async def test_slow_searches_do_not_delay_reads(server: Serving) -> None:
     async with httpx.AsyncClient(
         base_url=f"{server.url}/api", headers=server.client().headers, timeout=30
     ) as client:
@@ -262,7 +260,7 @@ def test_fields_named_as_indexed_have_an_index() -> None:
         assert f"({column}" in SCHEMA, name
 
 
-def test_analytics_are_found_beside_the_executions_too(api: httpx.Client) -> None:
+def test_analytics_are_also_found_below_executions(api: httpx.Client) -> None:
     query = "by=status&minPosition=1"
     one, other = (
         ok(api.get(f"{path}?{query}"))

@@ -1,4 +1,4 @@
-"""Log lines: both times of a line, and the server's own line right after what it is about."""
+"""Log lines: both times of a line, and notes of the server right after their event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_log_line_shows_its_timestamp_and_when_it_was_recorded(
     assert ok(api.get(f"/executions/{running_execution}"))["logs"] == [received, now]
 
 
-def test_lines_of_an_execution_of_the_first_day_of_the_calendar_are_read(
+def test_lines_of_an_execution_from_the_first_day_of_the_calendar_are_read(
     api: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.create(occurredAt="0001-01-01T00:00:01.000Z")["$id"]
@@ -41,12 +41,12 @@ def test_server_log_line_has_the_time_of_its_event(
 
 
 @pytest.fixture
-def gathered_for_long(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The view of the server's lines gathers for longer than a request takes."""
+def collect_long(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view of the server's notes collects events for longer than a request takes."""
     monkeypatch.setitem(server.runner._gathering._gathers, "logs", 0.5)
 
 
-@pytest.mark.usefixtures("gathered_for_long")
+@pytest.mark.usefixtures("collect_long")
 @pytest.mark.parametrize(
     ("command", "body", "message"),
     [

@@ -1,4 +1,4 @@
-"""Log lines of one execution as a stream: all of them once, across reconnects, until it has ended."""
+"""Log lines of one execution as a stream: each line once, across reconnects, until the execution has ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def messages(read: list[Frame]) -> list[str]:
     return [frame.data["message"] for frame in read if frame.type == "log"]
 
 
-def numbered(count: int, word: str = "line") -> list[str]:
+def numbered_lines(count: int, word: str = "line") -> list[str]:
     return [f"{word} {number}" for number in range(count)]
 
 
@@ -54,7 +54,7 @@ def many_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("near", [0, 20_000])
-def test_past_lines_come_first_then_those_that_are_appended(
+def test_past_lines_are_sent_first_and_then_appended_lines(
     api: httpx.Client,
     running_execution: str,
     many_pages: None,
@@ -62,7 +62,7 @@ def test_past_lines_come_first_then_those_that_are_appended(
     near: int,
 ) -> None:
     monkeypatch.setattr(log_stream, "NEAR", near)
-    past = numbered(50)
+    past = numbered_lines(50)
     say(api, running_execution, *past)
     with opened(api, path_of(running_execution)) as source:
         stream = frames(source)
@@ -71,7 +71,7 @@ def test_past_lines_come_first_then_those_that_are_appended(
         assert next(stream).data["message"] == "live"
 
 
-def test_stream_ends_with_its_execution_and_is_over_afterwards(
+def test_stream_ends_with_its_execution_and_reconnects_are_answered_204(
     api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     say(api, running_execution, "one")
@@ -95,7 +95,7 @@ def test_stream_ends_with_its_execution_and_is_over_afterwards(
 def test_log_stream_resumes_after_the_line_of_its_cursor(
     api: httpx.Client, completed_execution: str
 ) -> None:
-    say(api, completed_execution, *numbered(5))
+    say(api, completed_execution, *numbered_lines(5))
     with opened(api, path_of(completed_execution)) as source:
         read = [frame for frame in frames(source) if frame.type == "log"]
     assert len(read) == 6
@@ -118,7 +118,7 @@ def test_lines_of_several_clients_are_sent_in_the_order_of_their_ids(
     assert ids == sorted(set(ids))
 
 
-def test_stream_takes_the_filters_of_the_pages(
+def test_stream_accepts_the_filters_of_the_pages(
     api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     say(api, running_execution, "quiet")
@@ -135,7 +135,7 @@ def test_stream_takes_the_filters_of_the_pages(
             assert messages(list(frames(source))) == found
 
 
-def test_stream_begins_where_from_says(
+def test_stream_begins_at_the_cursor_in_from(
     api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     say(api, running_execution, "old", timestamp="2020-01-01T00:00:00Z")
@@ -174,7 +174,7 @@ def test_invalid_log_stream_request_is_refused(
     assert words in str(refused(answer, status, code))
 
 
-def test_pages_know_no_from(api: httpx.Client, running_execution: str) -> None:
+def test_pages_refuse_the_parameter_from(api: httpx.Client, running_execution: str) -> None:
     answer = api.get(path_of(running_execution), params={"from": "start"})
     assert "from" in str(refused(answer, 422, "invalid"))
 
@@ -190,10 +190,10 @@ def run(server: Serving, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("form", [(), ("--follow",)])
-def test_logs_prints_all_lines_and_ends(
+def test_logs_command_prints_all_lines_and_ends(
     api: httpx.Client, server: Serving, completed_execution: str, form: tuple[str, ...]
 ) -> None:
-    say(api, completed_execution, *numbered(600))
+    say(api, completed_execution, *numbered_lines(600))
     said = run(server, completed_execution, *form)
     assert said.returncode == 0, said.stderr
     assert said.stdout.count("info  line ") == 600
@@ -202,7 +202,7 @@ def test_logs_prints_all_lines_and_ends(
     assert (chosen.returncode, chosen.stdout) == (0, "")
 
 
-def test_logs_of_an_unknown_execution_says_so(server: Serving) -> None:
+def test_logs_command_reports_an_unknown_execution(server: Serving) -> None:
     said = run(server, "nobody", "--follow")
     assert (said.returncode, said.stdout) == (1, "")
     assert "There is no such execution." in said.stderr

@@ -1,4 +1,4 @@
-"""Reads that may take long: they end with their client, and hold up nobody else."""
+"""Reads that may take long are cancelled with their client, and have a budget of time."""
 
 from __future__ import annotations
 

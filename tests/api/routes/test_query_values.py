@@ -1,4 +1,4 @@
-"""Values of query parameters that cannot find anything are refused, and named."""
+"""Values of query parameters that cannot match anything are refused with the name of the parameter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.api_client import Executions, ok, refused
         ("/inbox?assignee=", "assignee"),
     ],
 )
-def test_value_that_nothing_has_is_refused_by_the_name_of_its_parameter(
+def test_impossible_value_is_refused_with_the_name_of_its_parameter(
     api: httpx.Client, path: str, name: str
 ) -> None:
     problem = refused(api.get(path), 422, "invalid")

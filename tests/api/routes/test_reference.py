@@ -1,4 +1,4 @@
-"""What the reference of the ServiceExecution type shows works as it shows it."""
+"""The examples in the reference of the type ServiceExecution work."""
 
 from __future__ import annotations
 
@@ -135,7 +135,9 @@ def test_every_configuration_of_the_reference_creates_an_execution(
         assert created["metrics"]["stepsTotal"] == config["metrics"]["stepsTotal"]
 
 
-def test_order_and_a_service_may_be_given_whole(api: httpx.Client, catalog: Catalog) -> None:
+def test_order_and_service_may_be_given_as_whole_documents(
+    api: httpx.Client, catalog: Catalog
+) -> None:
     order, service = (
         ok(api.get(path)) for path in (f"/orders/{catalog.order}", f"/services/{catalog.service}")
     )
@@ -151,7 +153,7 @@ def test_headers_of_webhooks_are_masked(executions: Executions) -> None:
     assert (first["format"], second["format"]) == ("json", "slack")
 
 
-def test_execution_goes_through_its_whole_lifecycle(
+def test_execution_passes_through_its_whole_lifecycle(
     api: httpx.Client, executions: Executions, queued_execution: str
 ) -> None:
     assert executions.tell(queued_execution, "start")["metadata"]["startedAt"]
@@ -229,7 +231,7 @@ def test_lines_are_logged_and_read_back(
     assert first["step"] == "research-lead"
 
 
-def test_executions_are_found_as_the_reference_finds_them(
+def test_executions_are_found_by_the_queries_of_the_reference(
     api: httpx.Client, catalog: Catalog, failed_execution: str
 ) -> None:
     position = {"minPosition": ok(api.get(f"/executions/{failed_execution}"))["position"]}
@@ -247,7 +249,7 @@ def test_executions_are_found_as_the_reference_finds_them(
     assert {item["error"]["code"] for item in found} == {"SMTP"}
 
 
-def test_properties_and_relations_are_read_by_themselves(
+def test_properties_and_relations_are_read_at_their_own_paths(
     api: httpx.Client, catalog: Catalog, completed_execution: str
 ) -> None:
     def read(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""How often a read asks the database: counted, not timed."""
+"""The number of database queries of a read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ask = Callable[..., list[str]]
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch, server: Serving, api: httpx.Client) -> Ask:
-    """What a request has asked of the database through the store's connections for readers."""
+    """The statements of a request over the store's connections for reads."""
     asked: list[tuple[Any, str]] = []
     execute = psycopg.AsyncConnection.execute
 
@@ -34,7 +34,9 @@ def statements(monkeypatch: pytest.MonkeyPatch, server: Serving, api: httpx.Clie
         asked.clear()
         assert api.get(path, params=query).is_success
         reading = {task for task, query in asked if "AS wanted" in query}
-        return [query for task, query in asked if task in reading]  # others look at the head, too
+        return [
+            query for task, query in asked if task in reading
+        ]  # other tasks query the head, too
 
     def entered() -> Any:
         return Entered(reader(), pool)
@@ -45,7 +47,7 @@ def statements(monkeypatch: pytest.MonkeyPatch, server: Serving, api: httpx.Clie
 
 
 class Entered:
-    """A connection of the pool, known as such while it is lent."""
+    """A connection of the pool whose statements are counted while it is in use."""
 
     def __init__(self, lent: Any, pool: set[Any]) -> None:
         self._lent, self._pool = lent, pool
@@ -62,7 +64,7 @@ class Entered:
 
 @pytest.fixture
 def cold(server: Serving, running_execution: str) -> str:
-    """An execution whose data key this process does not have at hand."""
+    """An execution whose data key is not cached in this process."""
     server.system.store.keyring.forget()
     return running_execution
 
@@ -79,7 +81,7 @@ def cold(server: Serving, running_execution: str) -> str:
         ("/order", {}, 2),
         ("/order", {"version": 2}, 2),
         ("", {"version": 2, "expand": "order,service,customer"}, 2),
-        ("", {}, 3),  # the state, the last heartbeat and the log lines
+        ("", {}, 3),  # for the state, the last heartbeat and the log lines
     ],
 )
 def test_read_takes_a_fixed_number_of_queries(

@@ -1,4 +1,4 @@
-"""What people wrote is nowhere in the database in clear, and no secret is in the server's output."""
+"""Content of clients is only encrypted in the database, and no secret is in the server's output."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def secret(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def stories(api: httpx.Client, executions: Executions) -> list[str]:
-    """A completed, a failed and a cancelled execution, with something sealed wherever it can be."""
+    """A completed, a failed and a cancelled execution, with content in all sealed fields."""
     hook = {
         "url": "https://hooks.example/hook",
         "events": ["completed"],
@@ -66,8 +66,8 @@ def stories(api: httpx.Client, executions: Executions) -> list[str]:
     return [done, failed, cancelled]
 
 
-def dumped(conninfo: str) -> Iterator[tuple[str, str]]:
-    """Every table, and all that is in it: as text, with bytes as they would read."""
+def dump(conninfo: str) -> Iterator[tuple[str, str]]:
+    """The rows of every table as text, with bytes decoded."""
     with psycopg.connect(conninfo) as connection:
         for table in connection.execute(TABLES).fetchall():
             query = sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table))
@@ -81,14 +81,14 @@ def readable(value: object) -> str:
 
 def test_no_table_holds_client_content_in_the_clear(server: Serving, stories: list[str]) -> None:
     tables = set()
-    for table, row in dumped(server.conninfo):
+    for table, row in dump(server.conninfo):
         tables.add(table)
         assert SECRET.format("") not in row, (table, row[:2_000])
     assert {"executions.events", "executions.executions", "executions.data_keys"} <= tables
 
 
 def test_no_table_holds_a_key_or_the_token(server: Serving, stories: list[str]) -> None:
-    for table, row in dumped(server.conninfo):
+    for table, row in dump(server.conninfo):
         assert MASTER_KEY.decode() not in row, table
         assert TOKEN not in row, table
 
@@ -107,14 +107,14 @@ def test_reader_sees_all_content_except_webhook_headers(
     }
 
 
-def test_lists_show_opened_content(api: httpx.Client, stories: list[str]) -> None:
+def test_lists_show_decrypted_content(api: httpx.Client, stories: list[str]) -> None:
     listed = {item["$id"]: item for item in ok(api.get("/executions"))["data"]}
     assert listed[stories[0]]["result"]["summary"] == secret("summary")
     assert listed[stories[1]]["error"]["message"] == secret("message")
     assert listed[stories[2]]["cancellation"]["reason"] == secret("reason")
 
 
-def test_masked_header_sent_back_keeps_its_value_unseen(
+def test_masked_header_that_is_sent_back_keeps_its_value(
     api: httpx.Client, stories: list[str], executions: Executions
 ) -> None:
     before = ok(api.get(f"/executions/{stories[0]}"))["webhooks"]
@@ -129,8 +129,8 @@ def test_masked_header_sent_back_keeps_its_value_unseen(
 
 
 @contextmanager
-def in_a_process(database: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """`executions serve` at its most talkative; its output comes when it has ended."""
+def serve_in_a_process(database: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Run `executions serve` at the log level debug; return its output after its end."""
     environment = {
         **os.environ,
         "EXECUTIONS_DATABASE_URL": database,
@@ -158,10 +158,10 @@ def in_a_process(database: str, folder: Path) -> Iterator[tuple[str, list[str]]]
 
 
 def test_server_output_has_no_secret_and_no_client_content(database: str, tmp_path: Path) -> None:
-    with in_a_process(database, tmp_path / "data") as (url, output):
+    with serve_in_a_process(database, tmp_path / "data") as (url, output):
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with httpx.Client(base_url=f"{url}/api", headers=headers, timeout=30) as client:
-            mistreat(client)
+            send_secrets(client)
     said = "".join(output)
     assert "Listening on" in said
     key = (tmp_path / "data" / "master.key").read_text().strip()
@@ -169,8 +169,8 @@ def test_server_output_has_no_secret_and_no_client_content(database: str, tmp_pa
         assert forbidden not in said, said
 
 
-def mistreat(client: httpx.Client) -> None:
-    """Right and wrong requests, each with a secret in it."""
+def send_secrets(client: httpx.Client) -> None:
+    """Send valid and invalid requests, each with a secret in it."""
     names = (SECRET.format(name) for name in SEALED)
     for name in names:
         client.post("/users", json={"name": "Ann", "kind": name})

@@ -1,4 +1,4 @@
-"""Content that looks like sealed content is content: nobody can forge a token, or break an answer."""
+"""Content that looks like sealed content is stored and shown unchanged."""
 
 from __future__ import annotations
 

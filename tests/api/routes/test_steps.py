@@ -1,4 +1,4 @@
-"""The steps of an execution, a page at a time, with or without their content."""
+"""The steps of an execution: pages, versions, and reads without content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COUNT = 7
 
 @pytest.fixture(scope="module")
 def execution(executions: Executions) -> str:
-    """With seven steps, of which the first was done; at version 4 there are three."""
+    """An execution with seven steps, the first of which is done; at version 4 it has three."""
     plans = [{"id": f"s-{n}", "name": f"Step {n}", "input": {"n": n}} for n in range(COUNT)]
     identity = executions.running(steps=plans[:3])
     executions.tell(identity, "steps/s-0/start")
@@ -32,7 +32,7 @@ def ids(found: JSON) -> list[str]:
     return [step["id"] for step in found["data"]]
 
 
-def test_without_paging_the_steps_are_a_bare_list(api: httpx.Client, execution: str) -> None:
+def test_steps_are_a_bare_list_without_paging(api: httpx.Client, execution: str) -> None:
     steps = api.get(f"/executions/{execution}/steps").json()
     assert [step["id"] for step in steps] == [f"s-{n}" for n in range(COUNT)]
     assert steps == ok(api.get(f"/executions/{execution}"))["steps"]
@@ -63,7 +63,7 @@ def test_slim_steps_have_no_content(api: httpx.Client, execution: str) -> None:
     assert bare[:2] == slim
 
 
-def test_pages_travel_through_time_and_their_cursors_hold(
+def test_pages_of_steps_at_a_version_have_cursors_of_that_version(
     api: httpx.Client, execution: str
 ) -> None:
     then = page(api, execution, version=4, limit=2)

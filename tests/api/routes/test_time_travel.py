@@ -1,4 +1,4 @@
-"""The past of an execution: as it was, what happened, what changed."""
+"""The past of an execution: its states, its events, and differences between versions."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_current_state_is_revalidated_by_caches(api: httpx.Client, executions: E
     assert api.get(path, headers=known).json() == 10
 
 
-def test_every_part_is_readable_at_a_version(api: httpx.Client, execution: str) -> None:
+def test_every_part_can_be_read_at_a_version(api: httpx.Client, execution: str) -> None:
     def part(name: str, version: int) -> object:
         response = api.get(f"/executions/{execution}/{name}?version={version}")
         assert response.headers["cache-control"] == IMMUTABLE
@@ -86,9 +86,7 @@ def test_document_at_a_time_is_as_recorded_then(api: httpx.Client, execution: st
     refused(api.get(f"/executions/{execution}?at=2001-01-01T00:00:00Z"), 404, "not-found")
 
 
-def test_only_a_time_that_has_passed_is_immutable(
-    api: httpx.Client, executions: Executions
-) -> None:
+def test_only_a_read_at_a_past_time_is_immutable(api: httpx.Client, executions: Executions) -> None:
     identity = executions.running()
     then = ok(api.get(f"/executions/{identity}"))["metadata"]["updatedAt"]
     to_come = {"at": "2999-01-01T00:00:00Z"}
@@ -195,7 +193,7 @@ def test_history_is_paged_both_ways_and_by_type(api: httpx.Client, execution: st
     assert [event["version"] for event in steps] == [1, 4, 5]
 
 
-def test_diff_leads_from_one_version_to_the_other_and_names_causes(
+def test_diff_changes_one_version_to_the_other_and_names_the_events(
     api: httpx.Client, execution: str
 ) -> None:
     response = api.get(f"/executions/{execution}/diff?from=3&to=6")
@@ -208,11 +206,11 @@ def test_diff_leads_from_one_version_to_the_other_and_names_causes(
     assert by_path["/result"]["value"] == RESULT
     assert {operation["actor"] for operation in patch} == {"admin"}
     before, after = (ok(api.get(f"/executions/{execution}?version={v}")) for v in (3, 6))
-    assert patched(before, patch) == after
+    assert apply_patch(before, patch) == after
 
 
-def patched(document: JSON, patch: list[JSON]) -> JSON:
-    """RFC 6902, as far as objects and ends of lists go."""
+def apply_patch(document: JSON, patch: list[JSON]) -> JSON:
+    """Apply a JSON Patch (RFC 6902) to objects and to the ends of lists."""
     for operation in patch:
         *way, name = operation["path"].strip("/").split("/")
         place: Any = document

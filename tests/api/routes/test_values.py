@@ -1,4 +1,4 @@
-"""What clients send: null, zero, documents sent back, doubles of keys, depth, dry runs, asynchronous starts."""
+"""Values in requests: null, zero, documents sent back, duplicate keys, depth, exact numbers; dry runs and asynchronous starts."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_null_is_the_default_of_every_member_of_a_command(
 
 
 def test_timeout_of_0_is_no_limit_and_shown_as_null(executions: Executions) -> None:
-    shown = executions.create(timeout=0)  # the administrator may import
+    shown = executions.create(timeout=0)  # the administrator has the right to import
     assert shown["timeout"] is None
     assert list(shown).count("timeout") == 1
 
@@ -168,7 +168,7 @@ def test_expanded_document_without_timeout_and_with_secrets_may_be_sent_back(
     assert ok(api.put(path, json=read))["version"] == read["version"]
 
 
-def test_changed_members_of_the_server_are_all_named(
+def test_all_changed_members_of_the_server_are_named_in_the_refusal(
     api: httpx.Client, running_execution: str
 ) -> None:
     path = f"/executions/{running_execution}"
@@ -197,7 +197,7 @@ def test_reference_to_another_type_is_refused(
 @pytest.mark.parametrize(
     "given", [{"success": 1}, {"output": {"z": True}}], ids=["outcome", "within the output"]
 )
-def test_true_is_not_one_in_what_the_server_owns(
+def test_true_is_not_accepted_as_1_in_members_of_the_server(
     api: httpx.Client, executions: Executions, given: dict[str, Any]
 ) -> None:
     made = executions.running()
@@ -264,7 +264,7 @@ def test_value_at_the_depth_limit_is_accepted_and_shown(
     ok(api.get(f"{path}/diff?from=1&to={shown['version']}"))
 
 
-def test_value_beyond_the_depth_limit_is_refused_for_its_command_alone(
+def test_value_beyond_the_depth_limit_is_refused_only_for_its_command(
     api: httpx.Client, running_execution: str
 ) -> None:
     path, state = f"/executions/{running_execution}", nested(DEEPEST)
@@ -289,7 +289,7 @@ def test_value_beyond_the_depth_limit_is_refused_for_its_command_alone(
         assert [outcome["status"] for outcome in sent.json()] == [200, 422, 422, 200]
 
 
-def test_unexpected_error_in_a_batch_affects_its_command_alone(
+def test_unexpected_error_in_a_batch_affects_only_its_command(
     api: httpx.Client, running_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
@@ -311,7 +311,7 @@ def test_unexpected_error_in_a_batch_affects_its_command_alone(
     assert [outcome["status"] for outcome in outcomes] == [200, 500, 200]
 
 
-def test_costs_come_back_as_they_were_sent(api: httpx.Client, running_execution: str) -> None:
+def test_costs_are_shown_as_they_were_sent(api: httpx.Client, running_execution: str) -> None:
     path = f"/executions/{running_execution}"
     assert ok(api.get(path))["metrics"]["cost"] == 0
     assert '"cost":0,' in api.get(path).text
@@ -323,7 +323,7 @@ def test_costs_come_back_as_they_were_sent(api: httpx.Client, running_execution:
     assert '"cost":2}' in api.get(f"{path}/events?types=execution.usage").text
 
 
-def test_chosen_members_and_rows_of_csv_have_all_digits_of_a_cost(
+def test_selected_members_and_rows_of_csv_have_all_digits_of_a_cost(
     api: httpx.Client, running_execution: str
 ) -> None:
     path = f"/executions/{running_execution}"
@@ -363,7 +363,7 @@ def test_whole_numbers_have_no_fraction_in_documents_and_events(
 
 
 @pytest.mark.parametrize("how", ["running", "completed", "failed", "retrying", "cancelled"])
-def test_members_come_in_the_order_of_the_tables(
+def test_members_are_in_the_order_of_the_tables(
     api: httpx.Client, request: pytest.FixtureRequest, how: str
 ) -> None:
     path = f"/executions/{request.getfixturevalue(f'{how}_execution')}"
@@ -380,7 +380,9 @@ def test_members_come_in_the_order_of_the_tables(
         assert list(read["cancellation"]) == ["reason", "by", "at"]
 
 
-def test_catalog_list_shows_entries_as_single_reads_do(api: httpx.Client, catalog: Catalog) -> None:
+def test_catalog_list_shows_entries_equal_to_single_reads(
+    api: httpx.Client, catalog: Catalog
+) -> None:
     place = ok(api.get("/readyz"))["position"]
     for path, identity in (("workflows", catalog.workflow), ("services", catalog.service)):
         alone = api.get(f"/{path}/{identity}").text
@@ -459,7 +461,7 @@ def test_asynchronous_start_stays_starting_until_the_worker_starts(
     assert many(api, one)[0]["status"] == 200
 
 
-def test_cancelled_order_leaves_its_execution_alone(api: httpx.Client, catalog: Catalog) -> None:
+def test_cancelled_order_does_not_change_its_execution(api: httpx.Client, catalog: Catalog) -> None:
     order = {"service": catalog.service, "customer": catalog.customer, "params": {"leads": 3}}
     path = f"/orders/{ok(api.post('/orders', json=order))['$id']}"
     execution = ok(api.post(f"{path}/confirm"))["execution"]

@@ -1,4 +1,4 @@
-"""WebSockets are admitted as HTTP is: by the same ids, the same rights, the same refusals."""
+"""WebSockets are admitted like HTTP requests: the same ids, rights and refusals."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def names(operation: Operation) -> str:
     return operation.name
 
 
-def asked(server: Serving, path: str, head: bytes, *, socket: bool) -> tuple[int, Any]:
-    """Status and problem of a stream that is refused, as WebSocket or as server-sent events."""
+def read_refusal(server: Serving, path: str, head: bytes, *, socket: bool) -> tuple[int, Any]:
+    """Request a stream as WebSocket or as server-sent events; return the status and the problem of the refusal."""
     fields = (
         b"\r\n".join((b"Host: x", *HANDSHAKE))
         if socket
@@ -64,8 +64,8 @@ def test_impossible_id_is_not_found_over_http_and_websocket(
     server: Serving, operation: Operation, identity: str
 ) -> None:
     path, admin = path_of(operation, identity), b"Authorization: Bearer %b\r\n" % TOKEN.encode()
-    over_http = asked(server, path, admin, socket=False)
-    assert asked(server, path, admin, socket=True) == over_http
+    over_http = read_refusal(server, path, admin, socket=False)
+    assert read_refusal(server, path, admin, socket=True) == over_http
     assert over_http[0] == 404
 
 
@@ -75,8 +75,8 @@ def test_stream_without_a_valid_token_is_refused_alike_over_http_and_websocket(
     server: Serving, operation: Operation, kind: str
 ) -> None:
     path = path_of(operation)
-    over_http = asked(server, path, TOKENS[kind], socket=False)
-    assert asked(server, path, TOKENS[kind], socket=True) == over_http
+    over_http = read_refusal(server, path, TOKENS[kind], socket=False)
+    assert read_refusal(server, path, TOKENS[kind], socket=True) == over_http
     assert over_http[0] in {400, 401}
 
 
@@ -132,9 +132,7 @@ def test_monitor_is_another_name_of_watch(
         ("WEBSOCKET", 503, "overloaded"),
     ],
 )
-def test_request_for_which_no_memory_is_left_is_refused_as_such(
-    method: str, status: int, code: str
-) -> None:
+def test_request_beyond_the_memory_limit_is_refused(method: str, status: int, code: str) -> None:
     answer = refusal(MemoryError(), {"method": method, "path": "/executions"})
     assert answer.status_code == status
     assert answer.headers["retry-after"]

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem document that tells what is wrong, and nothing happens."""
+"""Every invalid request is answered with a problem document, and records nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WRONG = {
     "100 000 levels of objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
 }
 BY_MODEL = ("null", "an unknown member")
-"""What the model of each operation has to refuse; the others fail the same way whichever it is."""
+"""Bodies that the model of each operation refuses; the other malformed bodies fail alike for all operations."""
 VALUES: dict[str, Any] = {
     "null": None,
     "a number": -7,
@@ -85,7 +85,7 @@ IDS = {
 }
 
 
-# Each of many commands is answered by itself: a wrong one spoils no call.
+# A batch answers each command by itself: an invalid command does not fail the request.
 OF_ONE_SHAPE = [operation for operation in WITH_BODY if operation.name != "sendCommands"]
 WITH_PROGRESS = [
     operation
@@ -95,10 +95,12 @@ WITH_PROGRESS = [
 OF_SOMETHING = [operation for operation in OPERATIONS if "{" in operation.path]
 
 
-def in_turn(subjects: Iterable[T], kinds: Iterable[str], each: int = 1) -> Iterator[tuple[T, str]]:
-    """Each subject with some of the kinds, the next subject with the next ones.
+def pair_in_turn(
+    subjects: Iterable[T], kinds: Iterable[str], each: int = 1
+) -> Iterator[tuple[T, str]]:
+    """Pair each subject with some of the kinds, the next subject with the next kinds.
 
-    What refuses them reads requests of all operations, so that all pairs would say no more.
+    The same code refuses requests of all operations, so that not every pair needs a test.
     """
     turns = cycle(kinds)
     for subject in subjects:
@@ -116,7 +118,7 @@ def send(api: httpx.Client, operation: Operation, body: bytes | Iterator[bytes])
 
 
 def is_problem(response: httpx.Response) -> bool:
-    """A refusal in the one form there is, and no mistake of the server's."""
+    """Whether the answer is a valid problem document with a status 4xx."""
     problem = refused(response, response.status_code, response.json()["type"].split("/")[-1])
     return 400 <= int(problem["status"]) < 500
 
@@ -128,9 +130,9 @@ def execution(executions: Executions) -> str:
 
 @pytest.fixture
 def nothing_happens(server: Serving, api: httpx.Client, execution: str) -> Iterator[None]:
-    """The log has no event of a client afterwards that it did not have before.
+    """The log has no new event of a client after the test.
 
-    Some executions of the module have timers and leases, which the system sees to meanwhile.
+    The system itself may record events meanwhile, for timers and leases of other executions of the module.
     """
     before = api.get("/readyz").json()["position"]
     yield
@@ -145,7 +147,7 @@ def test_every_operation_with_a_body_has_an_example() -> None:
 
 @pytest.mark.usefixtures("nothing_happens")
 def test_body_that_is_not_json_is_refused(api: httpx.Client) -> None:
-    for operation, kind in in_turn(WITH_BODY, MALFORMED, each=2):
+    for operation, kind in pair_in_turn(WITH_BODY, MALFORMED, each=2):
         response = send(api, operation, MALFORMED[kind])
         assert is_problem(response), (operation.name, kind)
         assert response.status_code in {400, 422}, (operation.name, kind)
@@ -154,7 +156,7 @@ def test_body_that_is_not_json_is_refused(api: httpx.Client) -> None:
 @pytest.mark.usefixtures("nothing_happens")
 def test_body_of_another_shape_is_refused(api: httpx.Client) -> None:
     by_model = [(operation, kind) for operation in OF_ONE_SHAPE for kind in BY_MODEL]
-    for operation, kind in [*by_model, *in_turn(OF_ONE_SHAPE, WRONG)]:
+    for operation, kind in [*by_model, *pair_in_turn(OF_ONE_SHAPE, WRONG)]:
         response = send(api, operation, WRONG[kind])
         assert is_problem(response), (operation.name, kind)
         too_large = "beyond everything" in kind
@@ -177,9 +179,9 @@ def test_no_member_value_causes_a_500(api: httpx.Client) -> None:
         for operation in WITH_BODY
         for place in places_in(BODIES[operation.name], seen)
     ]
-    stored = [(each, "text with NUL") for each in places]  # which PostgreSQL takes in no text
-    for (operation, place), kind in [*stored, *in_turn(places, VALUES, each=3)]:
-        body = replaced(BODIES[operation.name], place, VALUES[kind])
+    stored = [(each, "text with NUL") for each in places]  # which PostgreSQL refuses in text
+    for (operation, place), kind in [*stored, *pair_in_turn(places, VALUES, each=3)]:
+        body = replace_at(BODIES[operation.name], place, VALUES[kind])
         response = send(api, operation, json.dumps(body).encode())
         assert response.is_success or is_problem(response), (operation.name, place, kind)
         if operation.name == "sendCommands" and response.is_success:
@@ -187,7 +189,7 @@ def test_no_member_value_causes_a_500(api: httpx.Client) -> None:
 
 
 def places_in(body: Any, seen: set[int]) -> Iterator[tuple[Any, ...]]:
-    """Where the members of a body are, at any depth; those of a part that several bodies have, once."""
+    """The paths of the members of a body, at any depth; members of a part that several bodies share are given once."""
     members = body.items() if isinstance(body, dict) else enumerate(body)
     for name, value in members:
         yield (name,)
@@ -196,11 +198,11 @@ def places_in(body: Any, seen: set[int]) -> Iterator[tuple[Any, ...]]:
             yield from ((name, *inner) for inner in places_in(value, seen))
 
 
-def replaced(body: Any, place: Sequence[Any], value: Any) -> Any:
-    """The body with another value at a place."""
+def replace_at(body: Any, place: Sequence[Any], value: Any) -> Any:
+    """The body with another value at a path."""
     name, *inner = place
     copy = body.copy()
-    copy[name] = replaced(body[name], inner, value) if inner else value
+    copy[name] = replace_at(body[name], inner, value) if inner else value
     return copy
 
 
@@ -218,7 +220,7 @@ def test_body_that_is_too_large_is_refused_with_and_without_its_length(api: http
 
 @pytest.mark.usefixtures("nothing_happens")
 def test_body_of_another_media_type_is_refused(api: httpx.Client) -> None:
-    for operation, media_type in in_turn(WITH_BODY, MEDIA_TYPES):
+    for operation, media_type in pair_in_turn(WITH_BODY, MEDIA_TYPES):
         headers = {"Content-Type": media_type}
         path = path_of(operation)
         response = api.request(operation.method, path, content=b"{}", headers=headers)
@@ -228,7 +230,7 @@ def test_body_of_another_media_type_is_refused(api: httpx.Client) -> None:
 @pytest.mark.usefixtures("nothing_happens")
 def test_no_id_in_a_path_causes_a_500(api: httpx.Client) -> None:
     headers = {"Content-Type": "application/json", "Prefer": "wait=0"}
-    for operation, kind in in_turn(OF_SOMETHING, IDS, each=2):
+    for operation, kind in pair_in_turn(OF_SOMETHING, IDS, each=2):
         body = json.dumps(BODIES.get(operation.name)).encode() if operation.body else None
         path = path_of(operation, IDS[kind])
         for sample in ("s-1", "invalid", "/tile/0"):
@@ -238,8 +240,8 @@ def test_no_id_in_a_path_causes_a_500(api: httpx.Client) -> None:
 
 
 def queries() -> dict[str, list[str]]:
-    """By operation: values of all kinds of each parameter, or of one kind where another operation has taken it
-    before; and one that is repeated.
+    """For each operation, values of all kinds for each parameter, or of one kind if another operation has had it
+    before; and one repeated parameter.
     """
     found, turns, seen = dict[str, list[str]](), cycle(QUERIES.values()), set[tuple[str, str]]()
     for operation in OPERATIONS:
@@ -266,14 +268,14 @@ def test_no_query_string_causes_a_500(
         path = f"{path_of(operation, execution)}?{query}"
         with api.stream(operation.method, path, headers=ANY_FORM) as response:
             if response.is_success:
-                continue  # perhaps a stream: it would never end
+                continue  # a stream may be open: it would never end
             response.read()
         assert response.status_code < 500 or response.status_code == 504, path
         assert refusal(response), path
 
 
 @pytest.mark.usefixtures("nothing_happens")
-def test_parameter_that_an_operation_does_not_know_is_named(
+def test_unknown_parameter_of_an_operation_is_named_in_the_refusal(
     api: httpx.Client, execution: str
 ) -> None:
     for operation, form in FORMS:
@@ -300,7 +302,7 @@ def test_unknown_path_is_not_found(api: httpx.Client) -> None:
 
 def test_wrong_method_is_answered_405_with_the_allowed_ones(api: httpx.Client) -> None:
     methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND")
-    for path, method in in_turn(sorted({row.path for row in OPERATIONS}), methods, each=2):
+    for path, method in pair_in_turn(sorted({row.path for row in OPERATIONS}), methods, each=2):
         taken = {operation.method for operation in OPERATIONS if operation.path == path}
         taken |= {"HEAD"} if "GET" in taken else set()
         if method not in taken:

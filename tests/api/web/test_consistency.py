@@ -1,4 +1,4 @@
-"""Each answer says how far its data goes, and a reader can wait until it goes far enough."""
+"""`Log-Position` is the position of the data of an answer, and `minPosition` waits until the data has reached a position."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_every_read_accepts_min_position() -> None:
     assert lacking == STREAMED
 
 
-def far(api: httpx.Client) -> int:
-    """A position that the log has not reached, though it soon may."""
+def missing_position(api: httpx.Client) -> int:
+    """A position that the log has not reached yet, within the accepted distance."""
     return int(ok(api.get("/readyz"))["position"]) + 1
 
 
@@ -68,7 +68,7 @@ def test_every_read_answers_log_position(
     joint = "&" if "?" in path else "?"
     response = api.get(f"{path.format(id=running_execution)}{joint}minPosition=1")
     ok(response)
-    assert 0 < int(response.headers["log-position"]) < far(api)
+    assert 0 < int(response.headers["log-position"]) < missing_position(api)
 
 
 def test_single_execution_is_always_current(api: httpx.Client, executions: Executions) -> None:
@@ -80,7 +80,7 @@ def test_single_execution_is_always_current(api: httpx.Client, executions: Execu
         assert int(shown.headers["log-position"]) >= received["position"]
 
 
-def test_list_that_waited_for_a_command_shows_what_it_did(
+def test_list_with_min_position_of_a_command_shows_its_effect(
     api: httpx.Client, executions: Executions
 ) -> None:
     for number in range(20):
@@ -111,9 +111,9 @@ class Waited(NamedTuple):
 
 @pytest.fixture(scope="module")
 def waited(api: httpx.Client, executions: Executions) -> dict[str, Waited]:
-    """What each path answers that is asked to wait for a missing position, all at the same time."""
+    """The answer of each path to a request with a missing `minPosition`; all are sent at the same time."""
     execution = executions.running()
-    missing = {"minPosition": far(api)}
+    missing = {"minPosition": missing_position(api)}
 
     def ask(path: str) -> Waited:
         begun = time.monotonic()
@@ -148,10 +148,10 @@ def test_position_of_another_log_is_refused_at_once(
     assert problem["log"] == server.log_id
 
 
-def test_read_waits_for_a_command_that_is_still_to_come(
+def test_read_with_min_position_waits_for_a_command_sent_later(
     api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
-    coming = {"minPosition": far(api)}
+    coming = {"minPosition": missing_position(api)}
     with ThreadPoolExecutor(2) as pool:
         reads = [
             pool.submit(api.get, path, params=coming)

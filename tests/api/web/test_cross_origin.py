@@ -1,4 +1,4 @@
-"""Pages of other origins: those of the setting may read answers, no others; and no page does more than it says."""
+"""CORS: only pages of the origins in the setting may read answers. Answers have protective headers by default."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ async def preflight(browser: httpx.AsyncClient, origin: str) -> Any:
     return await browser.options("/executions/1", headers=asked)
 
 
-async def test_answer_is_kept_by_nobody_and_does_nothing_as_a_page() -> None:
+async def test_answer_has_protective_headers_by_default() -> None:
     headers = (await client().get("/")).headers
     assert headers["cache-control"] == "no-store"
     assert headers["content-security-policy"].startswith("default-src 'none'")
     assert headers["referrer-policy"] == "no-referrer"
 
 
-async def test_answer_that_says_otherwise_is_left_as_it_is() -> None:
+async def test_answer_with_protective_headers_of_its_own_keeps_them() -> None:
     said = {"cache-control": "private, no-cache", "content-security-policy": "default-src 'self'"}
     headers = (await client(**said).get("/")).headers
     for name, value in said.items():
         assert headers.get_list(name) == [value]
 
 
-async def test_page_of_an_allowed_origin_may_send_and_read() -> None:
+async def test_page_of_an_allowed_origin_may_send_requests_and_read_answers() -> None:
     browser = client(APP)
     asked = await preflight(browser, APP)
     assert asked.status_code == 204
@@ -57,7 +57,7 @@ async def test_page_of_an_allowed_origin_may_send_and_read() -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{APP}.evil.example", "*"])
-async def test_page_of_another_origin_may_not(origin: str) -> None:
+async def test_page_of_another_origin_may_not_read_answers(origin: str) -> None:
     for browser in (client(APP), client()):
         for answer in (
             await preflight(browser, origin),
@@ -66,7 +66,7 @@ async def test_page_of_another_origin_may_not(origin: str) -> None:
             assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-async def test_no_page_may_send_cookies() -> None:
+async def test_pages_of_other_origins_may_not_send_cookies() -> None:
     answer = await preflight(client(APP), APP)
     assert "access-control-allow-credentials" not in answer.headers
 

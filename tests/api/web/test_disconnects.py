@@ -1,4 +1,4 @@
-"""Work for a client ends when the client goes."""
+"""The work for a request is cancelled when its client disconnects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Client:
-    """Has sent its request, and goes on demand."""
+    """A client that has sent its request, and disconnects on demand."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
@@ -28,7 +28,7 @@ class Client:
         return {"type": "http.disconnect"}
 
 
-async def test_finished_work_is_answered() -> None:
+async def test_result_of_the_work_is_returned() -> None:
     async def work() -> int:
         await asyncio.sleep(0)
         return 7
@@ -44,7 +44,7 @@ async def test_error_in_the_work_is_raised_by_the_request() -> None:
         await while_connected(Client().receive, work())
 
 
-async def test_work_is_cancelled_when_the_client_goes() -> None:
+async def test_work_is_cancelled_when_the_client_disconnects() -> None:
     client, ended = Client(), asyncio.Event()
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""An ETag is another where what is shown is another; what the client has already is not sent again."""
+"""An ETag changes with the shown data; a request with the current ETag is answered 304."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ def tag(api: httpx.Client, path: str) -> str:
     return response.headers["etag"]
 
 
-def known(api: httpx.Client, path: str, etag: str) -> bool:
-    """Whether a client that has this is answered 304."""
+def is_not_modified(api: httpx.Client, path: str, etag: str) -> bool:
+    """Whether a request with this ETag is answered 304."""
     response = api.get(path, headers={"If-None-Match": etag})
     assert response.status_code in {200, 304}
     assert response.status_code == 200 or response.content == b""
     return response.status_code == 304
 
 
-def test_etag_of_an_execution_counts_its_log_lines(
+def test_etag_of_an_execution_changes_with_its_log_lines(
     api: httpx.Client, completed_execution: str
 ) -> None:
     path = f"/executions/{completed_execution}"
-    assert tag(api, path) == '"4-1"'  # what the server notes of the end
-    assert known(api, path, '"4-1"')
+    assert tag(api, path) == '"4-1"'  # log lines that the server writes about the end
+    assert is_not_modified(api, path, '"4-1"')
     ok(api.post(f"{path}/logs", json=LINE))
-    assert not known(api, path, '"4-1"')
+    assert not is_not_modified(api, path, '"4-1"')
     assert tag(api, path) == '"4-2"'
     assert ok(api.get(path))["logsTotal"] == 2
 
 
-def test_etag_is_weak_while_durations_count(api: httpx.Client, running_execution: str) -> None:
+def test_etag_is_weak_while_durations_grow(api: httpx.Client, running_execution: str) -> None:
     path = f"/executions/{running_execution}"
     assert tag(api, path) == 'W/"3-0"'
-    assert known(api, path, 'W/"3-0"')
+    assert is_not_modified(api, path, 'W/"3-0"')
     assert tag(api, f"{path}?version=3") == '"3"'
     ok(api.post(f"{path}/logs", json=LINE))
-    assert not known(api, path, 'W/"3-0"')
+    assert not is_not_modified(api, path, 'W/"3-0"')
 
 
-def test_linked_data_has_an_etag_of_its_own(api: httpx.Client, completed_execution: str) -> None:
+def test_linked_data_has_another_etag(api: httpx.Client, completed_execution: str) -> None:
     linked = {"Accept": "application/ld+json"}
     response = api.get(f"/executions/{completed_execution}", headers=linked)
     assert response.headers["etag"] == '"4-1-ld"'
 
 
 @pytest.mark.parametrize("etag", ['"3-12"', 'W/"3-0"', '"3-0-order1-service1"', '"3-ld"', '"3"'])
-def test_if_match_looks_at_the_version_alone(
+def test_if_match_compares_only_the_version(
     api: httpx.Client, running_execution: str, etag: str
 ) -> None:
     path = f"/executions/{running_execution}/progress"
@@ -63,7 +63,7 @@ def test_if_match_looks_at_the_version_alone(
 
 
 @pytest.mark.parametrize("etag", ['"3-12', "3-12", '"x-12"', '"3_12"'])
-def test_if_match_of_something_else_is_refused(
+def test_if_match_that_is_not_a_version_is_refused(
     api: httpx.Client, running_execution: str, etag: str
 ) -> None:
     path = f"/executions/{running_execution}/progress"
@@ -81,11 +81,11 @@ def test_etag_of_an_expanded_read_names_the_versions_of_the_related_objects(
     executions.tell(execution, "complete", **RESULT)
     path = f"/executions/{execution}?expand=order,service"
     assert tag(api, path) == '"4-1-order2-service1"'
-    assert known(api, path, '"4-1-order2-service1"')
-    assert not known(api, path, '"4-1-order1-service1"')
+    assert is_not_modified(api, path, '"4-1-order2-service1"')
+    assert not is_not_modified(api, path, '"4-1-order1-service1"')
 
 
 def test_catalog_entry_is_304_while_its_etag_matches(api: httpx.Client, catalog: Catalog) -> None:
     path = f"/services/{catalog.service}"
-    assert known(api, path, tag(api, path))
-    assert not known(api, path, '"99"')
+    assert is_not_modified(api, path, tag(api, path))
+    assert not is_not_modified(api, path, '"99"')

@@ -1,4 +1,4 @@
-"""Refusals say what is wrong, with which value, and what would be right; none speaks of Python."""
+"""Error texts name the field, the value and the rule, in words of JSON and not of Python."""
 
 from __future__ import annotations
 
@@ -222,7 +222,9 @@ def test_bytes_that_are_no_utf8_are_refused_without_words_of_python() -> None:
         (b'{"a": }', "unexpected character, expected a JSON value: line 1 column 7"),
     ],
 )
-def test_malformed_json_is_refused_in_plain_words_with_one_place(text: bytes, said: str) -> None:
+def test_malformed_json_is_refused_in_plain_words_with_line_and_column(
+    text: bytes, said: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
         parse(text)
 
@@ -240,7 +242,7 @@ def test_value_that_is_long_or_several_lines_is_not_shown(value: object, said: s
     assert instead(value) == said
 
 
-def test_key_that_is_refused_is_named_by_itself() -> None:
+def test_refused_key_is_named_in_the_refusal() -> None:
     hooks = [{"url": "https://a.example", "events": ["*"], "headers": {"a b": "x"}}]
     [error] = errors_of("create", IDS | {"webhooks": hooks})
     assert error["path"] == "webhooks.0.headers.a b"
@@ -266,7 +268,7 @@ def test_problem_detail_is_the_first_error_and_the_number_of_others() -> None:
     ("value", "kind"),
     [(None, "null"), (True, "true or false"), (1.5, "a number"), ([], "a list"), ({}, "an object")],
 )
-def test_kinds_of_values_are_those_of_json(value: Any, kind: str) -> None:
+def test_types_of_values_are_named_as_in_json(value: Any, kind: str) -> None:
     assert kind_of(value) == kind
 
 

@@ -1,4 +1,4 @@
-"""Too many failed attempts from an address: 429, but not for those who are known."""
+"""After too many failed attempts an address gets 429, except for tokens that were valid before."""
 
 from __future__ import annotations
 

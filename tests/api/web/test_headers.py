@@ -1,4 +1,4 @@
-"""Lines of one header are one list, or a contradiction; a host and HTTP/1 are needed."""
+"""Repeated lines of a list header are joined, those of other headers are refused; HTTP/1 and one host are required."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_header_list_is_split_outside_of_quotes(text: str, found: list[str]) -> 
     assert list(items(text)) == found
 
 
-def test_unclosed_quotes_are_scanned_once() -> None:
+def test_header_with_unclosed_quotes_is_scanned_once() -> None:
     text = '"' + r"\"" * 32_000
     assert list(items(text)) == [text]
 

@@ -1,4 +1,4 @@
-"""A repeat under the same Idempotency-Key is answered like the first time, and does nothing."""
+"""A request that is repeated with the same Idempotency-Key gets the first answer again, and records nothing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_repeated_key_repeats_a_refusal(api: httpx.Client, queued_execution: str
     ok(api.post(path, json=RESULT, headers=key("now")))
 
 
-def test_key_belongs_to_its_body_and_its_path(api: httpx.Client, running_execution: str) -> None:
+def test_key_with_another_body_or_path_is_refused(
+    api: httpx.Client, running_execution: str
+) -> None:
     path = f"/executions/{running_execution}/progress"
     ok(api.post(path, json={"progress": 10}, headers=key("mine")))
     another_body = api.post(path, json={"progress": 11}, headers=key("mine"))
@@ -67,7 +69,7 @@ def test_key_belongs_to_its_body_and_its_path(api: httpx.Client, running_executi
     assert ok(api.get(f"/executions/{running_execution}"))["progress"] == 10
 
 
-def test_with_and_without_the_prefix_is_the_same_path(
+def test_repeated_key_is_accepted_with_and_without_the_prefix_of_the_path(
     api: httpx.Client, running_execution: str
 ) -> None:
     path = f"/executions/{running_execution}/progress"
@@ -87,18 +89,20 @@ def test_simultaneous_repeats_take_effect_once(api: httpx.Client, creation: dict
     assert len(replayed) == 23
 
 
-def test_key_that_is_no_label_is_refused(api: httpx.Client, creation: dict[str, str]) -> None:
+def test_invalid_key_is_refused(api: httpx.Client, creation: dict[str, str]) -> None:
     for name in ("", "two words", "x" * 129):
         refused(api.post("/executions", json=creation, headers=key(name)), 422, "invalid")
 
 
-def test_malformed_body_uses_up_no_key(api: httpx.Client, creation: dict[str, str]) -> None:
+def test_key_of_a_malformed_body_may_be_used_again(
+    api: httpx.Client, creation: dict[str, str]
+) -> None:
     wrong = creation | {"priority": "sometime"}
     refused(api.post("/executions", json=wrong, headers=key("typo")), 422, "invalid")
     ok(api.post("/executions", json=creation, headers=key("typo")))
 
 
-def test_catalog_keeps_keys_too(api: httpx.Client) -> None:
+def test_repeated_key_of_a_catalog_command_gets_the_first_answer(api: httpx.Client) -> None:
     body = {"name": "Ann", "kind": "person"}
     first = api.post("/users", json=body, headers=key("ann"))
     again = api.post("/users", json=body, headers=key("ann"))
@@ -110,7 +114,7 @@ def test_catalog_keeps_keys_too(api: httpx.Client) -> None:
 LINES = [{"level": "info", "message": "one"}, {"level": "warn", "message": "two"}]
 
 
-def said(api: httpx.Client, execution: str) -> list[str]:
+def messages(api: httpx.Client, execution: str) -> list[str]:
     return [line["message"] for line in ok(api.get(f"/executions/{execution}/logs"))["data"]]
 
 
@@ -122,13 +126,13 @@ def test_log_lines_are_appended_once(api: httpx.Client, running_execution: str) 
     assert ok(first) == ok(again) == {"appended": 2}
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
-    assert said(api, running_execution) == ["one", "two"]
+    assert messages(api, running_execution) == ["one", "two"]
     ok(api.post(path, json=LINES, headers=key("more-lines")))
     ok(api.post(path, json=LINES))
-    assert said(api, running_execution) == ["one", "two"] * 3
+    assert messages(api, running_execution) == ["one", "two"] * 3
 
 
-def test_key_of_log_lines_belongs_to_them_alone(
+def test_key_of_log_lines_with_other_lines_or_commands_is_refused(
     api: httpx.Client, running_execution: str, queued_execution: str
 ) -> None:
     path, progress = f"/executions/{running_execution}/logs", {"progress": 10}
@@ -148,8 +152,8 @@ def test_key_of_log_lines_belongs_to_them_alone(
         )
     )
     refused(api.post(path, json=LINES, headers=key("my-progress")), 422, "idempotency-key-reused")
-    assert said(api, running_execution) == ["one", "two"]
-    assert said(api, queued_execution) == []
+    assert messages(api, running_execution) == ["one", "two"]
+    assert messages(api, queued_execution) == []
 
 
 def test_refusal_of_log_lines_is_repeated(
@@ -179,7 +183,7 @@ def test_log_lines_repeated_at_the_same_time_are_appended_once(
     assert {response.status_code for response in responses} == {200}
     replayed = [response for response in responses if "idempotency-replayed" in response.headers]
     assert len(replayed) == 21
-    assert sorted(said(api, running_execution)) == ["one"] * 3 + ["two"] * 3
+    assert sorted(messages(api, running_execution)) == ["one"] * 3 + ["two"] * 3
 
 
 def test_log_lines_whose_answer_was_lost_may_be_sent_again(
@@ -192,12 +196,12 @@ def test_log_lines_whose_answer_was_lost_may_be_sent_again(
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(f"POST /api{path} HTTP/1.1\r\n{head}\r\n".encode() + request.read())
         deadline = time.monotonic() + 10
-        while not said(api, running_execution):
+        while not messages(api, running_execution):
             assert time.monotonic() < deadline
     again = api.post(path, json=LINES, headers=headers)
     assert ok(again) == {"appended": 2}
     assert again.headers["idempotency-replayed"] == "true"
-    assert said(api, running_execution) == ["one", "two"]
+    assert messages(api, running_execution) == ["one", "two"]
 
 
 def test_idempotency_key_never_collides_with_parts_of_a_batch(

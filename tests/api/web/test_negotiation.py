@@ -1,4 +1,4 @@
-"""The form of an answer is the one that its reader likes most."""
+"""The form of an answer is the one that `Accept` prefers."""
 
 from __future__ import annotations
 

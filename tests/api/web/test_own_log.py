@@ -1,4 +1,4 @@
-"""A server that answers for several logs asks its own without a connection."""
+"""A server that answers for several logs queries its own log without a network connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.service_process import free_port
 pytestmark = pytest.mark.anyio
 
 
-async def test_server_answers_for_its_own_log_wherever_the_map_says_that_it_is(
+async def test_server_queries_its_own_log_whatever_address_the_map_has_for_it(
     database: str,
 ) -> None:
     nowhere = f"north=http://127.0.0.1:{free_port()}"
@@ -31,7 +31,7 @@ async def test_server_answers_for_its_own_log_wherever_the_map_says_that_it_is(
     assert (problem["errors"][0]["path"], stranger.status_code) == ("sort", 401)
 
 
-async def test_application_is_asked_as_by_a_client() -> None:
+async def test_application_gets_a_request_as_of_a_client() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         first = await receive()
         with anyio.move_on_after(0.01) as waited:
@@ -53,7 +53,7 @@ async def test_application_is_asked_as_by_a_client() -> None:
     )
 
 
-async def test_answer_in_parts_is_whole() -> None:
+async def test_answer_sent_in_several_parts_is_joined() -> None:
     found = await OwnLog(StreamingResponse([b"a", b"b"])).get("/", [], {}, 9)
     assert (found.status, found.content) == (200, b"ab")
     assert (await OwnLog(Response(status_code=404)).get("/", [], {}, 9)).status == 404

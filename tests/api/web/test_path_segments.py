@@ -1,4 +1,4 @@
-"""A step may be called anything, and is reached by its path."""
+"""A step with any name is addressed by its encoded name in the path."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize(("name", "prefix"), list(zip(NAMES, cycle(("", PREFIX)), strict=False)))
-def test_step_is_reached_by_its_path_whatever_it_is_called(
+def test_step_with_any_name_is_found_by_its_path(
     api: httpx.Client, running_execution: str, name: str, prefix: str
 ) -> None:
     path = f"{prefix}/executions/{running_execution}/steps/{quote(name, safe='')}"
@@ -90,5 +90,5 @@ def test_encoded_slash_is_no_path_separator(
         (b"/%ff", "/\ufffd"),
     ],
 )
-def test_only_slashes_and_percent_signs_stay_encoded(raw: bytes, path: str) -> None:
+def test_only_slashes_and_percent_signs_are_not_decoded(raw: bytes, path: str) -> None:
     assert decode_path(raw) == path

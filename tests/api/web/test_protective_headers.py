@@ -1,4 +1,4 @@
-"""What answers say to browsers and caches: believe the media type, and keep it for one caller alone."""
+"""All answers have headers that prevent sniffing and shared caching."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def names(operation: Operation) -> str:
     return operation.name
 
 
-def test_every_answer_is_protected(api: httpx.Client) -> None:
+def test_every_answer_has_protective_headers(api: httpx.Client) -> None:
     for operation in OPERATIONS:
         body = BODIES.get(operation.name)
         response = api.request(operation.method, path_of(operation), json=body)
@@ -50,12 +50,12 @@ def test_every_answer_is_protected(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_every_answer_beside_the_operations_is_protected(server: Serving, kind: str) -> None:
+def test_every_answer_of_other_routes_has_protective_headers(server: Serving, kind: str) -> None:
     with connected(server) as wire:
         wire.sendall(BROKEN[kind])
         status, headers, _ = answered(wire)
     assert headers["x-content-type-options"] == "nosniff"
-    if status != 101:  # a WebSocket is no page
+    if status != 101:  # the route is a WebSocket
         require_protective(headers)
 
 

@@ -1,4 +1,4 @@
-"""Reads of executions are recorded before they are answered: by whom, of what, from where, what for."""
+"""Reads of executions are recorded in the access log before they are answered: caller, executions, address, purpose."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def correlation() -> str:
     return uuid4().hex
 
 
-def recorded(server: Serving, correlation: str) -> list[Access]:
+def entries_of(server: Serving, correlation: str) -> list[Access]:
     return entries(server.conninfo, correlation)
 
 
@@ -62,14 +62,14 @@ def test_read_is_recorded(
     if operation.name == "compare":
         path += f"?with={execution}&withVersion=1"
     if operation.path == "/jobs/{id}":
-        path = path.replace(execution, str(made_job(executions)))
+        path = path.replace(execution, str(make_job(executions)))
     admit(server, CUSTOMER)
     headers = {b"X-Correlation-Id": correlation.encode(), b"X-Purpose": "Prüfung 7".encode()}
     with server.client() as api:
         body = BODIES.get(operation.name)
         answer = api.request(operation.method, path, json=body, headers=headers)
     assert answer.is_success, answer.text
-    (found,) = recorded(server, correlation)
+    (found,) = entries_of(server, correlation)
     assert (found.actor, found.credential, found.operation, found.address, found.purpose) == (
         "admin",
         "admin-token",
@@ -81,7 +81,7 @@ def test_read_is_recorded(
         assert found.executions == (execution,)
 
 
-def made_job(executions: Executions) -> object:
+def make_job(executions: Executions) -> object:
     body = {"command": "start", "filter": {"status": "failed"}}
     return executions._api.post("/executions/bulk", json=body).json()["$id"]
 
@@ -96,7 +96,7 @@ def test_list_records_which_executions_it_showed_and_its_filter(
     assert len(ok(api.get("/executions", params=asked, headers=headers))["data"]) == 3
     body = {"filter": {"tags": "shown"}, "limit": 2}
     ok(api.post("/executions/find", json=body, headers=headers))
-    listed, found = recorded(server, correlation)
+    listed, found = entries_of(server, correlation)
     assert set(listed.executions) == made
     assert ["tag", "shown"] in detail(listed)["query"]
     assert ["fields", "status"] in detail(listed)["query"]
@@ -117,7 +117,7 @@ def test_export_records_each_page_that_it_shows(
     headers = {"X-Correlation-Id": correlation}
     answer = api.get("/executions.csv", params=asked, headers=headers)
     assert answer.is_success
-    pages = [each.executions for each in recorded(server, correlation)]
+    pages = [each.executions for each in entries_of(server, correlation)]
     assert [len(page) for page in pages] == [2, 2, 1]
     assert {id_ for page in pages for id_ in page} == {each["$id"] for each in made}
 
@@ -136,7 +136,7 @@ def test_export_ends_with_the_key_that_it_began_with(
         ok(api.delete(f"/keys/{key['$id']}"))
         wait_until(lambda: access.known_caller(headers["Authorization"].encode()) is None)
 
-    async def then_revoked(
+    async def page_after_revocation(
         self: Any, condition: Any, sort: str, cursor: str | None, store: Store
     ) -> Any:
         if cursor is not None:
@@ -144,7 +144,7 @@ def test_export_ends_with_the_key_that_it_began_with(
         return await first(self, condition, sort, cursor, store)
 
     monkeypatch.setattr(exports, "MOST_ROWS", 2)
-    monkeypatch.setattr(exports.ExportHandlers, "_page", then_revoked)
+    monkeypatch.setattr(exports.ExportHandlers, "_page", page_after_revocation)
     made = [executions.create(tags=["cut"]) for _ in range(3)]
     asked = f"tag=cut&sort=metadata.createdAt&minPosition={made[2]['position']}"
     with httpx.stream("GET", f"{server.url}/executions.csv?{asked}", headers=headers) as answer:
@@ -155,7 +155,7 @@ def test_export_ends_with_the_key_that_it_began_with(
     assert made[0]["$id"] in seen
 
 
-def test_deliveries_of_a_webhook_record_the_executions_that_they_are_of(
+def test_deliveries_of_a_webhook_record_the_executions_whose_events_they_have(
     api: httpx.Client, server: Serving, executions: Executions, correlation: str
 ) -> None:
     hook = {"url": "http://127.0.0.1:9/", "events": ["created"], "from": "start"}
@@ -163,7 +163,7 @@ def test_deliveries_of_a_webhook_record_the_executions_that_they_are_of(
     execution = executions.create()["$id"]
     wait_until(lambda: f"/executions/{execution}" in api.get(path).text)
     shown = ok(api.get(path, headers={"X-Correlation-Id": correlation}))["data"]
-    (found,) = recorded(server, correlation)
+    (found,) = entries_of(server, correlation)
     assert execution in found.executions
     assert {f"/api/executions/{each}" for each in found.executions} == {
         each["source"] for each in shown
@@ -181,7 +181,7 @@ def test_comparison_records_both_executions(
             headers={"X-Correlation-Id": correlation},
         )
     )
-    (found,) = recorded(server, correlation)
+    (found,) = entries_of(server, correlation)
     assert found.executions == (one, other)
 
 
@@ -190,7 +190,7 @@ def test_search_of_log_lines_is_recorded_without_its_words(
 ) -> None:
     headers = {"X-Correlation-Id": correlation}
     ok(api.get(f"/executions/{running_execution}/logs?text=secret-word", headers=headers))
-    (found,) = recorded(server, correlation)
+    (found,) = entries_of(server, correlation)
     assert "secret-word" not in found.detail
     assert "text" in found.detail
 
@@ -202,7 +202,7 @@ def test_refused_read_and_command_are_not_recorded(
     refused(api.get("/executions/no-such", headers=headers), 404, "not-found")
     ok(api.post(f"/executions/{queued_execution}/start", headers=headers))
     ok(api.get("/analytics/executions", headers=headers))
-    assert recorded(server, correlation) == []
+    assert entries_of(server, correlation) == []
 
 
 def test_command_that_changes_nothing_is_recorded_as_a_read(
@@ -213,11 +213,11 @@ def test_command_that_changes_nothing_is_recorded_as_a_read(
     ok(api.post(path, json={"progress": 5}, headers={"Idempotency-Key": correlation}))
     minimal = {"Prefer": "return=minimal", "X-Correlation-Id": correlation}
     ok(api.post(path, json={"progress": 5}, headers=minimal))
-    assert recorded(server, correlation) == []
+    assert entries_of(server, correlation) == []
     headers = {"X-Correlation-Id": correlation}
     for more in ({}, {"Expect": "100-continue"}, {"Idempotency-Key": correlation}):
         ok(api.post(path, json={"progress": 5}, headers=headers | more))
-    found = recorded(server, correlation)
+    found = entries_of(server, correlation)
     assert [each.operation for each in found] == ["updateProgress"] * 3
     assert {each.executions for each in found} == {(queued_execution,)}
     assert {each.address for each in found} == {"127.0.0.1"}
@@ -236,7 +236,7 @@ def test_address_behind_a_trusted_proxy_is_that_of_the_client(
     monkeypatch.setattr(server.system.admission, "proxies", Proxies(networks("127.0.0.1/32")))
     ok(api.get(path, headers=headers))
     ok(api.post(f"{path}/heartbeat", headers=headers))
-    assert [each.address for each in recorded(server, correlation)] == [
+    assert [each.address for each in entries_of(server, correlation)] == [
         "127.0.0.1",
         "203.0.113.7",
         "203.0.113.7",
@@ -249,9 +249,9 @@ def test_heartbeat_that_shows_the_execution_is_recorded_as_a_read(
     path, headers = f"/executions/{running_execution}/heartbeat", {"X-Correlation-Id": correlation}
     place = ok(api.post(path, headers=headers | {"Prefer": "return=minimal"}))
     assert place.keys() == {"$id", "status", "version", "position"}
-    assert recorded(server, correlation) == []
+    assert entries_of(server, correlation) == []
     assert ok(api.post(path, headers=headers))["steps"] == []
-    (found,) = recorded(server, correlation)
+    (found,) = entries_of(server, correlation)
     assert (found.operation, found.executions) == ("heartbeat", (running_execution,))
 
 
@@ -264,7 +264,7 @@ def test_dry_run_is_recorded_as_a_read(
         executions.tell(execution, "start")
         asked = f"/executions/{execution}/{path}?dryRun=true"
         ok(api.post(asked, json=body, headers=headers))
-    found = recorded(server, correlation)
+    found = entries_of(server, correlation)
     assert [each.operation for each in found] == ["pause", "eraseExecution"]
     assert {each.executions for each in found} == {(execution,)}
 
@@ -277,7 +277,7 @@ def test_recorded_command_has_no_body(
     ok(api.post(f"{path}?dryRun=true", json=body, headers={"X-Correlation-Id": correlation}))
     for _ in range(2):
         ok(api.post(path, json=body, headers={"X-Correlation-Id": correlation, **once}))
-    dry, again = recorded(server, correlation)
+    dry, again = entries_of(server, correlation)
     assert [each.operation for each in (dry, again)] == ["complete", "complete"]
     assert detail(dry) == {"query": [["dryRun", "true"]]}
     assert again.detail == ""
@@ -288,11 +288,11 @@ def test_fork_is_recorded_as_a_read_of_its_source(
 ) -> None:
     path, headers = f"/executions/{running_execution}/fork", {"X-Correlation-Id": correlation}
     ok(api.post(path, json={"version": 1}, headers=headers))
-    (found,) = recorded(server, correlation)
+    (found,) = entries_of(server, correlation)
     assert (found.operation, found.executions) == ("forkExecution", (running_execution,))
 
 
-def test_read_is_recorded_once_it_is_known_by_whom(
+def test_read_is_recorded_with_the_name_and_the_credential_of_the_caller(
     server: Serving, executions: Executions, correlation: str
 ) -> None:
     admit(server, CUSTOMER)
@@ -300,7 +300,7 @@ def test_read_is_recorded_once_it_is_known_by_whom(
     headers = {"X-Correlation-Id": correlation}
     with client(server, CUSTOMER, **headers) as customer:
         ok(customer.get(f"/executions/{execution}"))
-    (found,) = recorded(server, correlation)
+    (found,) = entries_of(server, correlation)
     assert (found.actor, found.credential) == (CUSTOMER.name, CUSTOMER.credential)
 
 
@@ -312,12 +312,12 @@ def test_stream_records_its_opening_and_its_end(
     with api.stream("GET", path, headers=headers) as stream:
         lines = stream.iter_lines()
         next(lines)
-        (opened,) = recorded(server, correlation)
+        (opened,) = entries_of(server, correlation)
         assert opened.executions == (running_execution,)
         assert detail(opened)["stream"] == "opened"
         assert ["types", "execution.started"] in detail(opened)["query"]
-    wait_until(lambda: len(recorded(server, correlation)) == 2)
-    ended = recorded(server, correlation)[-1]
+    wait_until(lambda: len(entries_of(server, correlation)) == 2)
+    ended = entries_of(server, correlation)[-1]
     assert detail(ended)["stream"] == "ended"
     assert detail(ended)["at"] > detail(opened)["after"]
 
@@ -328,11 +328,14 @@ def test_stream_of_log_lines_records_its_opening_and_its_end(
     headers = {"Accept": "text/event-stream", "X-Correlation-Id": correlation}
     with api.stream("GET", f"/executions/{running_execution}/logs", headers=headers) as stream:
         next(stream.iter_lines())
-    wait_until(lambda: len(recorded(server, correlation)) == 2)
-    assert [detail(each)["stream"] for each in recorded(server, correlation)] == ["opened", "ended"]
+    wait_until(lambda: len(entries_of(server, correlation)) == 2)
+    assert [detail(each)["stream"] for each in entries_of(server, correlation)] == [
+        "opened",
+        "ended",
+    ]
 
 
-def test_websocket_that_is_over_at_once_records_its_end(
+def test_websocket_that_ends_at_once_records_its_end(
     server: Serving, executions: Executions, running_execution: str, correlation: str
 ) -> None:
     position = executions.tell(running_execution, "complete", success=True, summary="Done.")[
@@ -342,12 +345,12 @@ def test_websocket_that_is_over_at_once_records_its_end(
     headers = {"Authorization": f"Bearer {TOKEN}", "X-Correlation-Id": correlation}
     with connect(server.url.replace("http", "ws") + path, additional_headers=headers) as socket:
         assert list(socket) == []
-    wait_until(lambda: len(recorded(server, correlation)) == 2)
-    _, ended = (detail(each) for each in recorded(server, correlation))
+    wait_until(lambda: len(entries_of(server, correlation)) == 2)
+    _, ended = (detail(each) for each in entries_of(server, correlation))
     assert (ended["stream"], ended["at"]) == ("ended", position)
 
 
-def test_websocket_records_its_opening_its_moves_and_its_end(
+def test_websocket_records_its_opening_its_seeks_and_its_end(
     server: Serving, executions: Executions, correlation: str
 ) -> None:
     executions.create()
@@ -355,21 +358,21 @@ def test_websocket_records_its_opening_its_moves_and_its_end(
     headers = {"Authorization": f"Bearer {TOKEN}", "X-Correlation-Id": correlation}
     with connect(url, additional_headers=headers) as socket:
         socket.recv()
-        assert [detail(each)["stream"] for each in recorded(server, correlation)] == ["opened"]
+        assert [detail(each)["stream"] for each in entries_of(server, correlation)] == ["opened"]
         socket.send('{"seek": 2}')
-        wait_until(lambda: len(recorded(server, correlation)) == 2)
+        wait_until(lambda: len(entries_of(server, correlation)) == 2)
         later = executions.create()["position"]
         while json.loads(socket.recv()).get("position", 0) < later:
             pass
-    wait_until(lambda: len(recorded(server, correlation)) == 3)
-    opened, moved, ended = (detail(each) for each in recorded(server, correlation))
+    wait_until(lambda: len(entries_of(server, correlation)) == 3)
+    opened, moved, ended = (detail(each) for each in entries_of(server, correlation))
     assert (opened["after"], moved["stream"], moved["after"]) == (0, "moved", 2)
     assert (ended["stream"], ended["at"] > 2) == ("ended", True)
 
 
 @contextmanager
-def unrecordable(server: Serving) -> Iterator[None]:
-    """Nobody can add to the access log meanwhile."""
+def break_access_log(server: Serving) -> Iterator[None]:
+    """Make every insert into the access log fail during the block."""
     options = session_options("executions")
     with psycopg.connect(server.conninfo, options=options, autocommit=True) as connection:
         connection.execute("ALTER TABLE access_log RENAME TO gone")
@@ -381,7 +384,7 @@ def test_read_that_cannot_be_recorded_is_not_answered(
     api: httpx.Client, server: Serving, running_execution: str
 ) -> None:
     stream = {"Accept": "text/event-stream"}
-    with unrecordable(server):
+    with break_access_log(server):
         for path, headers in (
             (f"/executions/{running_execution}", {}),
             ("/executions", {}),
@@ -399,7 +402,7 @@ def test_read_that_cannot_be_recorded_is_not_answered(
 def test_read_waits_for_its_record(
     api: httpx.Client, server: Serving, running_execution: str, correlation: str
 ) -> None:
-    """While another process adds to the chain, nothing is shown."""
+    """Nothing is shown while another process holds the lock of the access log."""
     options = session_options("executions")
     with psycopg.connect(server.conninfo, options=options) as connection:
         connection.execute("SELECT FROM access_head FOR UPDATE")
@@ -408,4 +411,4 @@ def test_read_waits_for_its_record(
         assert server.system.store.outages.current is None
     headers = {"X-Correlation-Id": correlation}
     ok(api.get(f"/executions/{running_execution}", headers=headers))
-    assert len(recorded(server, correlation)) == 1
+    assert len(entries_of(server, correlation)) == 1

@@ -1,4 +1,4 @@
-"""What an execution refers to travels through time with it."""
+"""Related objects of an execution at a version or a time are shown as they were then."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 
 @pytest.fixture
 def confirmed(api: httpx.Client, catalog: Catalog) -> JSON:
-    """An execution of an order that was confirmed after its first version, before its second."""
+    """An execution whose order was confirmed between its first and its second version."""
     order = {"service": catalog.service, "customer": catalog.customer}
     identity = str(ok(api.post("/orders", json=order))["$id"])
     early = {"order": identity, "service": catalog.service}
@@ -50,7 +50,7 @@ def test_related_object_at_a_time_is_as_it_was_then(api: httpx.Client, confirmed
 def test_related_object_at_a_time_may_be_newer_than_the_execution(
     api: httpx.Client, catalog: Catalog
 ) -> None:
-    """The execution's last event by then is older than the order's."""
+    """The last event of the execution before that time is older than that of the order."""
     order = {"service": catalog.service, "customer": catalog.customer}
     identity = str(ok(api.post("/orders", json=order))["$id"])
     early = {"order": identity, "service": catalog.service}

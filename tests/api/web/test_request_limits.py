@@ -1,4 +1,4 @@
-"""More requests than a caller may send: 429 on every way in, and nothing is recorded."""
+"""Requests beyond the limit of a caller get 429 on every path, and record nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.running_server import Serving
 
 
 @pytest.fixture
-def one_a_second(server: Serving) -> Iterator[None]:
+def limit_of_one_a_second(server: Serving) -> Iterator[None]:
     limits = server.system.admission.limits
     limits._a_second = 1
     yield
@@ -29,7 +29,7 @@ def operator(server: Serving, api: httpx.Client) -> Iterator[httpx.Client]:
 
 
 def test_request_beyond_the_limit_is_429_with_retry_after(
-    operator: httpx.Client, one_a_second: None
+    operator: httpx.Client, limit_of_one_a_second: None
 ) -> None:
     answers = [operator.get("/me") for _ in range(3)]
     assert answers[0].is_success
@@ -39,7 +39,7 @@ def test_request_beyond_the_limit_is_429_with_retry_after(
 
 
 def test_command_beyond_the_limit_is_not_recorded(
-    api: httpx.Client, executions: Executions, one_a_second: None, server: Serving
+    api: httpx.Client, executions: Executions, limit_of_one_a_second: None, server: Serving
 ) -> None:
     server.system.admission.limits._a_second = None
     path = f"/executions/{executions.running()}/progress"

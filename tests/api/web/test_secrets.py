@@ -1,4 +1,4 @@
-"""No secret that a client shows is printed, stored or answered: planted ones are looked for everywhere."""
+"""Secrets that clients send are not logged, stored or answered."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def verifier(server: Serving) -> Iterator[None]:
     access._verifiers = before
 
 
-def stored(server: Serving) -> str:
+def dump_database(server: Serving) -> str:
     """Everything in the database, as text."""
     words = variables(server.conninfo, "executions")
     dump = [str(programs_of_the_wheel() / "pg_dump"), "--inserts"]
@@ -42,8 +42,8 @@ def stored(server: Serving) -> str:
     return str(done.stdout)
 
 
-def shown(server: Serving, secrets: dict[str, str]) -> list[httpx.Response]:
-    """The answers to requests that show secrets in every place there is for them."""
+def send_secrets(server: Serving, secrets: dict[str, str]) -> list[httpx.Response]:
+    """Send the secrets in every header and place that takes one; return the answers."""
     answers = []
     with httpx.Client(base_url=server.url, timeout=30) as client:
         for secret in secrets.values():
@@ -80,14 +80,14 @@ def shown(server: Serving, secrets: dict[str, str]) -> list[httpx.Response]:
 
 @pytest.fixture
 def logged() -> Iterator[None]:
-    """Logs go where those of the service go."""
+    """The logs of the service, captured."""
     before = structlog.get_config()
     configure_logging("debug")
     yield
     structlog.configure(**before)
 
 
-def test_planted_secrets_are_found_nowhere(
+def test_secrets_in_requests_are_not_logged_stored_or_answered(
     server: Serving,
     api: httpx.Client,
     catalog: Catalog,
@@ -114,9 +114,9 @@ def test_planted_secrets_are_found_nowhere(
         "the administrator's token": TOKEN,
         "nonsense": "planted-nonsense-0123456789",
     }
-    answers = shown(server, secrets)
+    answers = send_secrets(server, secrets)
     answered = "".join(f"{answer.headers} {answer.text}" for answer in answers)
-    kept, printed = stored(server), "".join(capfd.readouterr())
+    kept, printed = dump_database(server), "".join(capfd.readouterr())
     assert "session.started" in kept
     assert "/problems/unauthenticated" in answered
     signatures = {kind: secret.rpartition(".")[2] or secret for kind, secret in secrets.items()}
@@ -126,7 +126,7 @@ def test_planted_secrets_are_found_nowhere(
         assert secret not in answered, f"{kind} was answered"
 
 
-def test_administrators_token_is_not_in_what_the_service_says_of_itself(
+def test_administrators_token_is_not_in_documents_metrics_or_settings(
     server: Serving, api: httpx.Client
 ) -> None:
     for path in ("/openapi.json", "/readyz", "/metrics", "/me", "/keys"):

@@ -1,4 +1,4 @@
-"""Readiness and projections as streams, and what all streams of sse-starlette have in common."""
+"""The streams of readiness and of projections; heartbeats, shutdown and slow clients of streams with sse-starlette."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def wait_for_frame(stream: Iterator[Frame], wanted: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def halting(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Set, it lets a rebuild go on that waits before it begins to read."""
+    """An event: a rebuild waits for it after its first catch-up."""
     go_on = threading.Event()
     catch_up = rebuilding._catch_up
 
@@ -155,7 +155,7 @@ def test_parallel_rebuild_progress_is_computed_from_its_shares(
     assert catalog["rebuild"]["progress"] == round(300 / shown["position"], 1)
 
 
-def lose_room(_: int) -> None:
+def raise_overloaded(_: int) -> None:
     raise Overloaded
 
 
@@ -167,7 +167,7 @@ def test_readiness_is_sent_again_when_it_changes(
         first = next(stream)
         assert (first.type, first.id, first.data["status"]) == ("readiness", "", "ready")
         with monkeypatch.context() as full:
-            full.setattr(server.system.bus, "require_room", lose_room)
+            full.setattr(server.system.bus, "require_room", raise_overloaded)
             received = wait_for_frame(stream, lambda received: received["status"] == "unavailable")
             assert received["detail"]
         wait_for_frame(stream, lambda received: received["status"] == "ready")
@@ -218,7 +218,7 @@ def test_heartbeat_is_a_comment_without_a_blank_line(
     assert ": heartbeat\n: heartbeat\n" in said
 
 
-def test_streams_end_politely_when_the_server_does(
+def test_streams_end_with_closing_when_the_server_stops(
     database: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with (
@@ -232,7 +232,7 @@ def test_streams_end_politely_when_the_server_does(
             next(stream)
         ending.ask_to_stop()
         for stream in streams:
-            *_, last = stream  # which fails where the body is cut
+            *_, last = stream  # fails if the body is incomplete
             assert last.type == "closing"
             assert last.id == ""
             assert last.retry is not None
@@ -241,7 +241,7 @@ def test_streams_end_politely_when_the_server_does(
 
 
 def request(server: Serving, path: str) -> socket.socket:
-    """A client with little room, which reads nothing."""
+    """Send a request from a client with a small receive buffer, which reads nothing."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", server.port))
@@ -254,7 +254,7 @@ def test_client_that_does_not_read_is_cut_and_logged(
     database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(event_source, "STALLED", 0.3)
-    monkeypatch.setattr(health.HealthHandlers, "_projections", endless)
+    monkeypatch.setattr(health.HealthHandlers, "_projections", count_up)
     monkeypatch.setattr("api.web.streams.watch.POLL", 0)
     with serving(database) as server:
         hub = server.system.hub
@@ -266,18 +266,18 @@ def test_client_that_does_not_read_is_cut_and_logged(
     assert not re.search("Traceback|ASGI callable|Exception in", said.out + said.err)
 
 
-async def endless(_: object) -> dict[str, Any]:
-    endless.count += 1  # type: ignore[attr-defined]  # a function that counts
-    return {"count": endless.count, "more": "x" * 100_000}  # type: ignore[attr-defined]  # the same
+async def count_up(_: object) -> dict[str, Any]:
+    count_up.count += 1  # type: ignore[attr-defined]  # a function that counts
+    return {"count": count_up.count, "more": "x" * 100_000}  # type: ignore[attr-defined]  # the same
 
 
-endless.count = 0  # type: ignore[attr-defined]  # the same
+count_up.count = 0  # type: ignore[attr-defined]  # the same
 
 
 def test_client_that_does_not_read_does_not_delay_the_shutdown(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health.HealthHandlers, "_projections", endless)
+    monkeypatch.setattr(health.HealthHandlers, "_projections", count_up)
     monkeypatch.setattr("api.web.streams.watch.POLL", 0)
     monkeypatch.setattr("api.streaming.hub.CLOSING_TIMEOUT", 0.5)
     with serving(database) as server:

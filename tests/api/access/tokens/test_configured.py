@@ -1,4 +1,4 @@
-"""The settings of tokens, and what is missing is said at the start."""
+"""The settings of JSON Web Tokens, and errors in them, which are reported at the start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def access(**variables: Any) -> Authenticator:
     return Authenticator("the-admin-token", b"pepper", verifiers(read(FOR_US | variables)))
 
 
-async def test_secret_and_key_file_of_the_settings_are_taken(tmp_path: Path) -> None:
+async def test_secret_and_key_file_of_the_settings_are_used(tmp_path: Path) -> None:
     file = tmp_path / "key.pem"
     file.write_bytes(pem("ES256"))
     known = access(EXECUTIONS_JWT_KEY=SECRET, EXECUTIONS_JWT_PUBLIC_KEY=str(file))
@@ -29,7 +29,7 @@ async def test_secret_and_key_file_of_the_settings_are_taken(tmp_path: Path) -> 
         assert (await known.caller(b"Bearer " + token(algorithm))).name == "provider:acme/alice"
 
 
-def test_service_takes_no_tokens_without_a_key() -> None:
+def test_service_accepts_no_tokens_without_a_key() -> None:
     assert verifiers(read({})) == ()
 
 
@@ -40,7 +40,7 @@ def test_key_without_issuer_or_audience_is_refused(missing: str) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PUBLIC KEY-----\nQQ==\n"])
-def test_key_file_that_has_no_key_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_key_file_without_a_key_is_refused(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "key.pem"
     if content is not None:
         file.write_bytes(content)
@@ -58,7 +58,7 @@ def test_key_file_that_has_no_key_is_refused(tmp_path: Path, content: bytes | No
         ("ALLOW", "everywhere"),
     ],
 )
-def test_setting_that_cannot_be_is_refused_and_no_secret_is_shown(name: str, value: str) -> None:
+def test_invalid_setting_is_refused_without_showing_a_secret(name: str, value: str) -> None:
     with pytest.raises(SetupError, match=f"JWT_{name}") as refused:
         read({f"EXECUTIONS_JWT_{name}": value})
     assert name != "KEY" or value not in str(refused.value)

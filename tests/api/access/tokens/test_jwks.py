@@ -1,4 +1,4 @@
-"""Keys at a URL: which are taken, and how often they are read."""
+"""JSON Web Key Sets at a URL: which keys are accepted, and how often the set is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Provider:
-    """An identity provider that changes its keys, and counts who reads them."""
+    """An identity provider that changes its keys, and counts reads of them."""
 
     def __init__(self, *keys: Any) -> None:
         self.keys: Any = list(keys)
@@ -60,14 +60,14 @@ async def test_unknown_id_reads_the_keys_again_at_most_every_30_s() -> None:
     assert provider.reads == 2
 
 
-async def test_callers_that_come_at_once_share_one_read() -> None:
+async def test_simultaneous_callers_share_one_read() -> None:
     provider = Provider(jwk("RS256", "one"))
     found = await asyncio.gather(*(provider.kids("RS256", "one") for _ in range(50)))
     assert found == [["one"]] * 50
     assert provider.reads == 1
 
 
-async def test_withdrawn_key_is_taken_no_more_after_an_hour() -> None:
+async def test_withdrawn_key_is_refused_after_an_hour() -> None:
     provider = Provider(jwk("RS256", "one"), jwk("RS256", "two", 1))
     assert await provider.kids("RS256", "one") == ["one"]
     provider.keys = [jwk("RS256", "two", 1)]
@@ -75,7 +75,7 @@ async def test_withdrawn_key_is_taken_no_more_after_an_hour() -> None:
     assert await provider.kids("RS256", "one") == []
 
 
-async def test_keys_that_were_read_go_on_while_the_provider_is_away() -> None:
+async def test_cached_keys_are_used_while_the_provider_is_unavailable() -> None:
     provider = Provider(jwk("RS256", "one"))
     await provider.kids("RS256", "one")
     provider.away = True
@@ -84,7 +84,7 @@ async def test_keys_that_were_read_go_on_while_the_provider_is_away() -> None:
     assert provider.reads == 2
 
 
-async def test_service_is_overloaded_as_long_as_no_key_could_be_read() -> None:
+async def test_tokens_are_refused_as_overloaded_until_keys_could_be_read() -> None:
     provider = Provider(jwk("RS256", "one"))
     provider.away = True
     for _ in range(2):
@@ -97,7 +97,7 @@ async def test_service_is_overloaded_as_long_as_no_key_could_be_read() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], "keys", [1], [{"kty": "oct", "k": "QQ", "alg": "HS256"}]])
-async def test_set_without_a_fitting_key_is_none(keys: Any) -> None:
+async def test_key_set_without_a_usable_key_raises_overloaded(keys: Any) -> None:
     provider = Provider()
     provider.keys = keys
     with pytest.raises(Overloaded):
@@ -115,7 +115,7 @@ async def test_set_without_a_fitting_key_is_none(keys: Any) -> None:
         {"kty": "nonsense"},
     ],
 )
-def test_key_for_something_else_is_left_out(changed: dict[str, str]) -> None:
+def test_key_of_another_use_or_algorithm_is_left_out(changed: dict[str, str]) -> None:
     assert of_jwk(jwk("RS256", "one")) is not None
     assert of_jwk({**jwk("RS256", "one"), **changed}) is None
 

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: the attacks that are known on them, and what a good one is good for."""
+"""JSON Web Tokens: known attacks are refused, and a valid token gives its caller's rights."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def refusal(text: bytes, known: Authenticator | None = None) -> str:
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", *ALGORITHMS])
-async def test_token_of_each_algorithm_is_taken(algorithm: str) -> None:
+async def test_token_of_each_algorithm_is_accepted(algorithm: str) -> None:
     found = await caller(token(algorithm))
     assert found.name == "provider:acme/alice"
     assert found.scope.reaches == (reach_of_owner(Role.PROVIDER, "acme"),)
@@ -108,7 +108,7 @@ async def test_token_without_a_signature_is_refused(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_public_key_is_no_secret_of_hs256(algorithm: str) -> None:
+async def test_public_key_is_not_accepted_as_a_secret_of_hs256(algorithm: str) -> None:
     head, body = part({"alg": "HS256", "typ": "JWT"}), part(claims(roles=["admin"]))
     public = pem(algorithm)
     for secret in (public, public.strip()):
@@ -125,19 +125,19 @@ async def test_token_of_another_algorithm_is_refused(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", [7, ["HS256"], {"HS256": 1}, None, True])
-async def test_algorithm_that_is_no_text_is_refused(algorithm: Any) -> None:
+async def test_algorithm_that_is_not_a_string_is_refused(algorithm: Any) -> None:
     _, body, signature = token().split(b".")
     await refusal(b".".join((part({"alg": algorithm}), body, signature)))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_token_by_another_key_is_refused(algorithm: str) -> None:
+async def test_token_signed_by_another_key_is_refused(algorithm: str) -> None:
     forged = token(algorithm, private_key(algorithm, 1), {"kid": "../../dev/null"})
     assert "no key" in await refusal(forged)
 
 
 @pytest.mark.parametrize("member", ["jwk", "jku", "x5u", "x5c", "crit"])
-async def test_token_that_brings_its_key_along_is_refused(member: str) -> None:
+async def test_token_with_a_key_in_its_header_is_refused(member: str) -> None:
     values = {"jwk": {"kty": "oct", "k": "QQ"}, "x5c": ["MIIB"], "crit": ["exp"]}
     url = "http://169.254.169.254/keys"
     said = await refusal(token(header={member: values.get(member, url)}))
@@ -145,7 +145,7 @@ async def test_token_that_brings_its_key_along_is_refused(member: str) -> None:
 
 
 @pytest.mark.parametrize("kid", [7, ["a"], {"a": 1}, None])
-async def test_id_of_a_key_that_is_no_text_is_refused(kid: Any) -> None:
+async def test_key_id_that_is_not_a_string_is_refused(kid: Any) -> None:
     _, body, signature = token().split(b".")
     await refusal(b".".join((part({"alg": "HS256", "kid": kid}), body, signature)))
 
@@ -163,11 +163,11 @@ async def test_id_of_a_key_that_is_no_text_is_refused(kid: Any) -> None:
         token() + b".e30.e30",
     ],
 )
-async def test_text_that_is_no_token_is_refused(text: bytes) -> None:
+async def test_text_that_is_not_a_token_is_refused(text: bytes) -> None:
     await refusal(text)
 
 
-async def test_huge_token_is_refused_unread() -> None:
+async def test_huge_token_is_refused_before_it_is_parsed() -> None:
     read = False
 
     class Reading(JwtVerifier):
@@ -182,7 +182,7 @@ async def test_huge_token_is_refused_unread() -> None:
     assert not read
 
 
-async def test_token_is_verified_once_until_its_end() -> None:
+async def test_token_is_verified_once_and_cached_until_it_expires() -> None:
     times = 0
 
     class Counting(FixedKeys):
@@ -206,7 +206,7 @@ async def test_token_is_verified_once_until_its_end() -> None:
     assert known.known_caller(header) is None
 
 
-async def test_token_that_differs_in_one_place_is_another() -> None:
+async def test_token_that_differs_in_one_character_is_verified_again() -> None:
     known = access()
     text = token()
     await caller(text, known)
@@ -245,13 +245,15 @@ async def test_token_that_differs_in_one_place_is_another() -> None:
         ),
     ],
 )
-async def test_roles_say_what_a_token_reaches(said: dict[str, Any], name: str, scope: Any) -> None:
+async def test_roles_of_a_token_determine_its_scope(
+    said: dict[str, Any], name: str, scope: Any
+) -> None:
     found = await caller(token(**said))
     assert (found.name, found.scope, found.subject) == (name, scope, "alice")
     assert (AUDITING in found.scope.reaches) == ("auditor" in said["roles"])
 
 
-async def test_end_of_a_token_may_be_far_away() -> None:
+async def test_token_may_expire_in_the_far_future() -> None:
     found = await caller(token(exp=10**15))
     assert found.expires_at is not None
     assert found.expires_at.year == 9999

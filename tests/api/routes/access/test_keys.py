@@ -1,4 +1,4 @@
-"""API keys over HTTP: shown once, good for what they say, and revoked at once in every process."""
+"""API keys over HTTP: shown once, limited to their rights, and revoked at once in every process."""
 
 from __future__ import annotations
 
@@ -24,14 +24,12 @@ def client(server: Serving, key: str) -> httpx.Client:
 
 @pytest.fixture(scope="module")
 def other(server: Serving) -> Iterator[Serving]:
-    """Another process of the same log, as far as what it remembers goes."""
+    """The caches of another process of the same log."""
     with serving(server.conninfo) as running:
         yield running
 
 
-def test_key_is_shown_once_and_its_hmac_is_all_that_is_kept(
-    api: httpx.Client, catalog: Catalog
-) -> None:
+def test_key_is_shown_once_and_only_its_hmac_is_stored(api: httpx.Client, catalog: Catalog) -> None:
     answer = api.post("/keys", json={"role": "provider", "party": catalog.provider, "name": "ci"})
     key = ok(answer)
     assert (answer.status_code, answer.headers["location"]) == (201, f"/api/keys/{key['$id']}")
@@ -79,7 +77,7 @@ def test_key_of_another_provider_sees_no_execution(
         refused(rival.post(f"/executions/{execution}/cancel"), 404, "not-found")
 
 
-def test_key_with_fewer_rights_cannot_do_more(
+def test_key_is_refused_operations_that_need_other_rights(
     server: Serving, api: httpx.Client, catalog: Catalog, executions: Executions
 ) -> None:
     key = made(api, role="provider", party=catalog.provider, rights=["executions.read"])["key"]
@@ -89,9 +87,7 @@ def test_key_with_fewer_rights_cannot_do_more(
         refused(reader.post(f"/executions/{execution}/complete", json=RESULT), 403, "forbidden")
 
 
-def test_key_that_makes_keys_makes_none_that_may_do_more_than_itself(
-    server: Serving, api: httpx.Client
-) -> None:
+def test_key_makes_no_key_with_more_rights_than_its_own(server: Serving, api: httpx.Client) -> None:
     own = ["keys.manage", "operate"]
     maker = made(api, role="admin", name="maker", rights=own)
     with client(server, maker["key"]) as narrow:
@@ -122,7 +118,7 @@ def test_key_that_makes_keys_makes_none_that_may_do_more_than_itself(
         ({"role": "operator", "digest": "0" * 64}, "digest"),
     ],
 )
-def test_key_that_makes_no_sense_is_refused_by_its_field(
+def test_invalid_key_is_refused_with_the_name_of_the_field(
     api: httpx.Client, body: JSON, path: str
 ) -> None:
     problem = refused(api.post("/keys", json=body), 422, "invalid")
@@ -134,7 +130,7 @@ def test_key_of_an_unknown_user_is_refused(api: httpx.Client) -> None:
     refused(api.post("/keys", json=body), 422, "unknown-reference")
 
 
-def test_revoked_key_is_refused_at_once_by_the_server_that_revoked_it(
+def test_revoked_key_is_refused_at_once_by_the_process_that_revoked_it(
     server: Serving, api: httpx.Client
 ) -> None:
     key = made(api, role="operator")
@@ -164,7 +160,7 @@ def until_refused(operator: httpx.Client) -> None:
     refused(operator.get("/projections"), 401, "unauthenticated")
 
 
-def test_revoking_twice_changes_nothing(api: httpx.Client) -> None:
+def test_key_that_is_revoked_twice_is_unchanged(api: httpx.Client) -> None:
     key = made(api, role="operator")
     first, again = (ok(api.delete(f"/keys/{key['$id']}")) for _ in "12")
     assert first == again

@@ -1,4 +1,4 @@
-"""What is open when a key is revoked or expires ends with it, and says why."""
+"""Open streams and waiting requests end when their key is revoked or expires, with the reason."""
 
 from __future__ import annotations
 
@@ -83,14 +83,16 @@ def test_websocket_of_a_revoked_key_is_closed_with_4401(
     assert (closed.value.rcvd.code, closed.value.rcvd.reason.split(";")[0]) == (4401, "revoked")
 
 
-def test_stream_in_another_process_ends_too(server: Serving, api: httpx.Client, key: JSON) -> None:
+def test_stream_of_a_revoked_key_in_another_process_ends(
+    server: Serving, api: httpx.Client, key: JSON
+) -> None:
     with serving(server.conninfo) as other, socket(other, "/events", headers(key)) as watching:
         assert json.loads(watching.recv(timeout=20))["type"] == "caught-up"
         revoke(api, key)
         assert list(heard(watching))[-1]["type"] == "closing"
 
 
-def test_streams_of_other_keys_go_on(
+def test_streams_of_other_keys_continue(
     server: Serving, api: httpx.Client, catalog: Catalog, key: JSON
 ) -> None:
     other = ok(api.post("/keys", json={"role": "provider", "party": catalog.provider}))
@@ -117,9 +119,7 @@ def test_stream_of_a_key_that_expires_ends_with_it(
     assert (frames[-1]["type"], frames[-1]["reason"]) == ("closing", "expired")
 
 
-def refused_while_it_waits(
-    api: httpx.Client, key: JSON, method: str, path: str, **how: Any
-) -> None:
+def revoke_while_it_waits(api: httpx.Client, key: JSON, method: str, path: str, **how: Any) -> None:
     given = headers(key) | {"Prefer": "wait=20"}
     with ThreadPoolExecutor(1) as pool:
         where = f"{api.base_url}{path}"
@@ -130,16 +130,14 @@ def refused_while_it_waits(
         refused(waiting.result(30), 401, "unauthenticated")
 
 
-def test_claim_that_waits_is_answered_401_when_its_key_is_revoked(
+def test_waiting_claim_is_answered_401_when_its_key_is_revoked(
     api: httpx.Client, catalog: Catalog, key: JSON
 ) -> None:
     service = {"$id": "idle", "name": "Idle", "provider": catalog.provider}
     ok(api.post("/services", json=service))
     body = {"worker": "w", "service": "idle", "wait": 20}
-    refused_while_it_waits(api, key, "POST", "executions/claim", json=body)
+    revoke_while_it_waits(api, key, "POST", "executions/claim", json=body)
 
 
-def test_read_that_waits_is_answered_401_when_its_key_is_revoked(
-    api: httpx.Client, key: JSON
-) -> None:
-    refused_while_it_waits(api, key, "GET", "executions?minPosition=999999999")
+def test_waiting_read_is_answered_401_when_its_key_is_revoked(api: httpx.Client, key: JSON) -> None:
+    revoke_while_it_waits(api, key, "GET", "executions?minPosition=999999999")

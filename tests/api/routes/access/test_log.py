@@ -1,4 +1,4 @@
-"""Who read an execution is shown to its parties, to the administrator and to auditors with a grant; and recorded."""
+"""The access log of an execution is shown to its parties, the administrator and auditors with a grant; this read is recorded, too."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def log_of(reader: httpx.Client, execution: object, **asked: Any) -> list[JSON]:
 
 
 def listed(reader: httpx.Client, *documents: JSON) -> None:
-    """Let a reader list executions, once lists have them."""
+    """List executions as a reader, once the list has them."""
     asked = {"$id": {"$in": [each["$id"] for each in documents]}}
     fresh = {"minPosition": max(each["position"] for each in documents)}
     answer = ok(reader.post("/executions/find", json=asked, params=fresh))
     assert len(answer["data"]) == len(documents)
 
 
-def test_access_log_shows_who_read_the_execution_when_and_what_for(
+def test_access_log_shows_caller_time_and_purpose_of_each_read(
     api: httpx.Client, customer: httpx.Client, executions: Executions
 ) -> None:
     created = executions.create()
@@ -78,7 +78,7 @@ def test_reading_the_access_log_is_recorded(api: httpx.Client, executions: Execu
     assert own["operation"] == "readAccessLog"
 
 
-def test_party_sees_no_other_executions_and_no_filters_of_others(
+def test_party_sees_no_ids_of_other_executions_and_no_filters_of_others(
     api: httpx.Client, customer: httpx.Client, server: Serving, executions: Executions
 ) -> None:
     created, another = executions.create(), executions.create()
@@ -100,7 +100,7 @@ def test_party_sees_no_other_executions_and_no_filters_of_others(
         ]
 
 
-def test_access_log_is_there_for_parties_alone(server: Serving, executions: Executions) -> None:
+def test_access_log_is_shown_only_to_parties(server: Serving, executions: Executions) -> None:
     execution = executions.create(assignee=ASSIGNEE)["$id"]
     for path in (f"/executions/{execution}/access-log", f"/audit/trail?execution={execution}"):
         with client(server, OTHER) as other:
@@ -110,7 +110,7 @@ def test_access_log_is_there_for_parties_alone(server: Serving, executions: Exec
             refused(worker.get(path), 403, "forbidden")
 
 
-def test_access_log_of_what_does_not_exist_is_not_found(api: httpx.Client) -> None:
+def test_access_log_of_an_unknown_execution_is_not_found(api: httpx.Client) -> None:
     refused(api.get("/executions/none/access-log"), 404, "not-found")
     refused(api.get("/audit/trail?execution=none"), 404, "not-found")
 
@@ -140,7 +140,7 @@ def test_pages_of_the_access_log_show_each_entry_once(
     assert seen == whole
 
 
-def test_access_log_is_narrowed_by_actor_and_time(
+def test_access_log_is_filtered_by_actor_and_time(
     api: httpx.Client, customer: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.create()["$id"]
@@ -152,7 +152,7 @@ def test_access_log_is_narrowed_by_actor_and_time(
     assert log_of(api, execution, **{"from": "2099-01-01T00:00:00Z"}) == []
 
 
-def test_trail_has_status_changes_and_reads_in_one_order(
+def test_trail_has_status_changes_and_reads_in_order_of_time(
     api: httpx.Client, customer: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.create()["$id"]
@@ -199,7 +199,7 @@ def test_pages_of_the_trail_show_each_item_once(
     assert last
 
 
-def test_trail_is_narrowed_by_action_and_actor(
+def test_trail_is_filtered_by_action_and_actor(
     api: httpx.Client, customer: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.running()
@@ -217,7 +217,7 @@ def test_trail_is_narrowed_by_action_and_actor(
     assert actions(actor="admin", action="execution.started") == ["execution.started"]
 
 
-def test_trail_of_all_is_for_who_sees_all(
+def test_trail_of_all_executions_is_shown_only_to_callers_that_see_all(
     api: httpx.Client, customer: httpx.Client, server: Serving, executions: Executions
 ) -> None:
     execution = executions.create()["$id"]
@@ -232,23 +232,23 @@ def test_trail_of_all_is_for_who_sees_all(
 
 
 @pytest.mark.parametrize("query", ["cursor=x", "cursor=1", "from=yesterday", "order=up", "limit=0"])
-def test_trail_refuses_what_it_cannot_read(api: httpx.Client, query: str) -> None:
+def test_trail_refuses_invalid_parameters(api: httpx.Client, query: str) -> None:
     refused(api.get(f"/audit/trail?{query}"), 422, "invalid")
 
 
-async def retired(conninfo: str, command: RetireAccesses) -> None:
+async def retire(conninfo: str, command: RetireAccesses) -> None:
     async with opened(conninfo) as store:
         writer = GuardedWriter(store, lambda: datetime.now(UTC), str, lambda: 0.5)
         await writer.send(Message(STREAM, command, "system"))
 
 
-def test_pages_say_from_when_on_all_reads_are_there(
+def test_pages_have_the_time_since_which_all_reads_are_kept(
     server: Serving, api: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.create()["$id"]
     paths = (f"/executions/{execution}/access-log", f"/audit/trail?execution={execution}")
     assert all("accessesFrom" not in ok(api.get(path)) for path in paths)
     command = RetireAccesses(day=date(2016, 11, 30), first=1, last=3, before="", hash="00")
-    asyncio.run(retired(server.conninfo, command))
+    asyncio.run(retire(server.conninfo, command))
     for path in paths:
         assert ok(api.get(path))["accessesFrom"] == "2016-12-01T00:00:00.000Z"

@@ -1,4 +1,4 @@
-"""Two providers call a worker and an assignee by the same names: a key that is narrowed reaches those of one."""
+"""Two providers use the same name for a worker and an assignee: a narrowed key reaches executions of one provider only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DONE: JSON = {"success": True, "summary": "Done"}
 def made(
     server: Serving, api: httpx.Client, catalog: Catalog
 ) -> Iterator[Callable[..., httpx.Client]]:
-    """Makes clients with keys of the worker; each provider has two executions of it, and one that is queued."""
+    """A function that makes clients with keys of the worker. Each provider has two executions of it, and one queued execution."""
     other = {"provider": "rival", "service": "rival-service", "order": "rival-order"}
     ok(api.post("/users", json={"$id": "rival", "name": "Rival", "kind": "organization"}))
     service = {"$id": other["service"], "name": "Outreach", "provider": other["provider"]}
@@ -66,7 +66,7 @@ def listed(key: httpx.Client, api: httpx.Client, **asked: str) -> set[str]:
     return {one["$id"] for one in page["data"]}
 
 
-def test_key_that_is_not_narrowed_reaches_whatever_has_its_name(
+def test_key_that_is_not_narrowed_reaches_all_executions_with_its_name(
     made: Callable[..., httpx.Client], api: httpx.Client
 ) -> None:
     key = made()
@@ -76,7 +76,7 @@ def test_key_that_is_not_narrowed_reaches_whatever_has_its_name(
 
 
 @pytest.mark.parametrize("by_customer", [False, True])
-def test_narrowed_key_reaches_what_has_its_name_and_its_parties(
+def test_narrowed_key_reaches_only_executions_with_its_name_and_its_parties(
     made: Callable[..., httpx.Client], api: httpx.Client, catalog: Catalog, by_customer: bool
 ) -> None:
     customer = {"customer": catalog.customer} if by_customer else {}
@@ -97,7 +97,7 @@ def test_narrowed_key_reaches_what_has_its_name_and_its_parties(
     assert (me["provider"], me.get("customer")) == (catalog.provider, customer.get("customer"))
 
 
-def test_session_of_a_narrowed_key_is_as_narrow(
+def test_session_of_a_narrowed_key_is_narrowed_alike(
     made: Callable[..., httpx.Client], api: httpx.Client, catalog: Catalog
 ) -> None:
     key = made(provider=catalog.provider)
@@ -114,7 +114,7 @@ def test_key_that_is_narrowed_to_another_customer_reaches_nothing(
     assert listed(made(provider=catalog.provider, customer="rival"), api) == set()
 
 
-def test_narrowed_key_claims_what_is_assigned_to_its_name_there_alone(
+def test_narrowed_key_claims_only_executions_of_its_parties_assigned_to_its_name(
     made: Callable[..., httpx.Client], api: httpx.Client, catalog: Catalog
 ) -> None:
     key, claim = made(provider=catalog.provider), {"worker": "w"}

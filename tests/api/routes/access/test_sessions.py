@@ -1,4 +1,4 @@
-"""Sessions of browsers: how one begins and ends, and what no page of others can do with its cookie."""
+"""Sessions of browsers: sign-in, end, and protection of the cookie against pages of other origins."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def code(api: httpx.Client) -> str:
     return str(ok(api.post("/session/codes"))["code"])
 
 
-def test_session_of_a_key_is_its_holder(server: Serving, key: JSON, catalog: Catalog) -> None:
+def test_session_of_a_key_has_the_name_and_rights_of_the_key(
+    server: Serving, key: JSON, catalog: Catalog
+) -> None:
     with browser(server) as client:
         answer = client.post("/session", json={"token": key["key"]}, headers=OWN)
         me = ok(answer)
@@ -68,7 +70,7 @@ def test_session_of_a_key_is_its_holder(server: Serving, key: JSON, catalog: Cat
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_cookie_is_secure_where_tls_is_in_front(server: Serving) -> None:
+def test_cookie_is_secure_behind_tls(server: Serving) -> None:
     with browser(server, **OWN) as client:
         headers = {"X-Forwarded-Proto": "https"}
         answer = client.post("/session", json={"token": TOKEN}, headers=headers)
@@ -76,7 +78,9 @@ def test_cookie_is_secure_where_tls_is_in_front(server: Serving) -> None:
     assert Browsers("https://executions.example").cookie("x", 1, {}).endswith("; Secure")
 
 
-def test_me_says_who_each_caller_is(api: httpx.Client, server: Serving, key: JSON) -> None:
+def test_me_shows_the_name_and_the_role_of_each_caller(
+    api: httpx.Client, server: Serving, key: JSON
+) -> None:
     assert ok(api.get("/me"))["name"] == "admin"
     with browser(server, Authorization=f"Bearer {key['key']}") as client:
         me = ok(client.get("/me"))
@@ -85,7 +89,7 @@ def test_me_says_who_each_caller_is(api: httpx.Client, server: Serving, key: JSO
     refused(httpx.get(f"{server.url}/me"), 401, "unauthenticated")
 
 
-def test_session_ends_and_opens_nothing_in_any_process(server: Serving, key: JSON) -> None:
+def test_ended_session_is_refused_in_every_process(server: Serving, key: JSON) -> None:
     with serving(server.conninfo) as other, signed_in(server, key["key"]) as client:
         value = cookie(client)
         elsewhere = f"{other.url}/api/me"
@@ -120,8 +124,8 @@ def test_streams_of_a_session_end_with_it(server: Serving, key: JSON) -> None:
 
 
 @contextmanager
-def let_in(server: Serving, client: httpx.Client) -> Iterator[httpx.Client]:
-    """Another browser, by a code of a client's session."""
+def sign_in_by_code(server: Serving, client: httpx.Client) -> Iterator[httpx.Client]:
+    """Sign in another browser by a code of a client's session."""
     text = str(ok(client.post("/session/codes", headers=OWN))["code"])
     with browser(server) as other:
         ok(other.post("/session", json={"code": text}, headers=OWN))
@@ -131,8 +135,8 @@ def let_in(server: Serving, client: httpx.Client) -> Iterator[httpx.Client]:
 def test_session_that_began_by_a_code_of_another_ends_with_it(server: Serving, key: JSON) -> None:
     with (
         signed_in(server, key["key"]) as first,
-        let_in(server, first) as second,
-        let_in(server, second) as third,
+        sign_in_by_code(server, first) as second,
+        sign_in_by_code(server, second) as third,
         signed_in(server, key["key"]) as apart,
     ):
         headers = of_cookie(cookie(third), Origin=server.url)
@@ -151,20 +155,22 @@ def test_session_that_began_by_a_code_of_another_ends_with_it(server: Serving, k
 def test_session_ends_with_the_key_of_the_session_before_it(
     server: Serving, api: httpx.Client, key: JSON
 ) -> None:
-    with signed_in(server, key["key"]) as first, let_in(server, first) as second:
+    with signed_in(server, key["key"]) as first, sign_in_by_code(server, first) as second:
         ok(api.delete(f"/keys/{key['$id']}"))
         wait_until(lambda: second.get("/me").status_code == 401)
 
 
-def test_chain_of_sessions_has_an_end(server: Serving, key: JSON) -> None:
+def test_session_at_the_end_of_the_longest_chain_cannot_make_a_code(
+    server: Serving, key: JSON
+) -> None:
     with ExitStack() as opened:
         last = opened.enter_context(signed_in(server, key["key"]))
         for _ in range(sessions.MOST_PARENTS - 1):
-            last = opened.enter_context(let_in(server, last))
+            last = opened.enter_context(sign_in_by_code(server, last))
         refused(last.post("/session/codes", headers=OWN), 403, "forbidden")
 
 
-def test_cookie_that_the_client_brings_is_never_taken_over(server: Serving, key: JSON) -> None:
+def test_cookie_sent_at_sign_in_is_replaced(server: Serving, key: JSON) -> None:
     planted = "exs_" + "A" * 49
     headers = of_cookie(planted, **OWN)
     answer = httpx.post(f"{server.url}/session", json={"token": key["key"]}, headers=headers)
@@ -175,13 +181,13 @@ def test_cookie_that_the_client_brings_is_never_taken_over(server: Serving, key:
         assert cookie(one) != cookie(two)
 
 
-def test_key_or_token_is_no_cookie(server: Serving, key: JSON) -> None:
+def test_key_or_token_is_refused_as_a_cookie(server: Serving, key: JSON) -> None:
     for value in (key["key"], TOKEN):
         ok(httpx.get(f"{server.url}/me", headers={"Authorization": f"Bearer {value}"}))
         refused(httpx.get(f"{server.url}/me", headers=of_cookie(value)), 401, "unauthenticated")
 
 
-def test_cookie_is_no_bearer_token(server: Serving, key: JSON) -> None:
+def test_cookie_is_refused_as_a_bearer_token(server: Serving, key: JSON) -> None:
     with signed_in(server, key["key"]) as client:
         headers = {"Authorization": f"Bearer {cookie(client)}"}
         refused(httpx.get(f"{server.url}/me", headers=headers), 401, "unauthenticated")
@@ -198,7 +204,7 @@ FOREIGN: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_page_of_others_changes_nothing_by_the_cookie(
+def test_page_of_another_origin_cannot_send_commands_with_the_cookie(
     server: Serving, executions: Executions, key: JSON, kind: str
 ) -> None:
     execution = executions.running()
@@ -210,7 +216,7 @@ def test_page_of_others_changes_nothing_by_the_cookie(
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_page_of_others_opens_no_websocket_by_the_cookie(
+def test_page_of_another_origin_cannot_open_a_websocket_with_the_cookie(
     server: Serving, key: JSON, kind: str
 ) -> None:
     with signed_in(server, key["key"]) as client:
@@ -221,14 +227,14 @@ def test_page_of_others_opens_no_websocket_by_the_cookie(
 
 
 @pytest.mark.parametrize("kind", ["another site", "a sister", "another origin"])
-def test_page_of_others_signs_nobody_in(server: Serving, kind: str) -> None:
+def test_page_of_another_origin_cannot_sign_in(server: Serving, kind: str) -> None:
     body, headers = {"token": TOKEN}, FOREIGN[kind]
     answer = httpx.post(f"{server.url}/session", json=body, headers=headers)
     refused(answer, 403, "forbidden")
     assert "set-cookie" not in answer.headers
 
 
-def test_public_url_says_which_origin_is_our_own() -> None:
+def test_public_url_determines_the_own_origin() -> None:
     browsers = Browsers("https://executions.example/")
     scope = {"type": "http", "method": "POST"}
     headers = {b"host": b"127.0.0.1:8000", b"origin": b"https://executions.example"}
@@ -237,7 +243,7 @@ def test_public_url_says_which_origin_is_our_own() -> None:
         browsers.require_own_page(scope, {**headers, b"origin": b"https://127.0.0.1:8000"})
 
 
-def test_code_lets_one_browser_in_once(server: Serving, api: httpx.Client) -> None:
+def test_code_signs_in_one_browser_once(server: Serving, api: httpx.Client) -> None:
     text = code(api)
     with browser(server, **OWN) as client:
         assert ok(client.post("/session", json={"code": text}))["name"] == "admin"
@@ -246,9 +252,7 @@ def test_code_lets_one_browser_in_once(server: Serving, api: httpx.Client) -> No
         refused(second.post("/session", json={"code": text}), 401, "unauthenticated")
 
 
-def test_code_that_is_written_in_another_way_is_the_same_code(
-    server: Serving, api: httpx.Client
-) -> None:
+def test_code_is_accepted_in_another_spelling(server: Serving, api: httpx.Client) -> None:
     text = code(api)
     payload, _, signature = text.removeprefix("exc_").partition(".")
     written = (text, text.removeprefix("exc_"), f"exc_{payload[:8]}!{payload[8:]}.{signature}")
@@ -259,7 +263,7 @@ def test_code_that_is_written_in_another_way_is_the_same_code(
     assert answers == [201, 401, 401, 401]
 
 
-def test_code_is_used_once_in_all_processes(server: Serving, api: httpx.Client) -> None:
+def test_code_is_accepted_once_across_processes(server: Serving, api: httpx.Client) -> None:
     text = code(api)
     with serving(server.conninfo) as other:
         answers = [
@@ -289,7 +293,7 @@ def test_session_needs_a_token_or_a_code(server: Serving) -> None:
     refused(answer, 401, "unauthenticated")
 
 
-def test_open_prints_a_link_whose_page_changes_its_code_for_a_session(server: Serving) -> None:
+def test_open_prints_a_link_whose_code_is_exchanged_for_a_session(server: Serving) -> None:
     words = ["open", "--print", "--url", server.url, "--token", TOKEN]
     printed = CliRunner().invoke(main, words)
     assert printed.exit_code == 0, printed.output

@@ -1,4 +1,4 @@
-"""JSON Web Tokens at admission: over HTTP, on the short way of commands, and over WebSocket."""
+"""JSON Web Tokens over HTTP, for direct commands, and over WebSocket."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def client(server: Serving, text: bytes) -> httpx.Client:
     return httpx.Client(base_url=f"{server.url}/api", headers=headers, timeout=30)
 
 
-def test_command_with_a_token_is_done_at_its_first_use_and_after(
+def test_command_with_a_token_is_accepted_at_the_first_use_of_the_token_and_later(
     server: Serving, catalog: Catalog, executions: Executions
 ) -> None:
     execution = executions.running()
@@ -51,7 +51,7 @@ def test_token_of_another_provider_finds_nothing(server: Serving, executions: Ex
             refused(answer, 404, "not-found")
 
 
-def test_refused_token_says_why_and_is_not_quoted(server: Serving) -> None:
+def test_refusal_of_a_token_has_the_reason_and_does_not_quote_the_token(server: Serving) -> None:
     text = token(exp=1)
     with client(server, text) as late:
         problem = refused(late.get("/executions"), 401, "unauthenticated")

@@ -1,4 +1,4 @@
-"""A bundle has the reads of its execution, each proven by an anchor of the access log in the tree of the log."""
+"""A bundle has the reads of its execution, proven by anchors of the access log in the tree."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CUSTOMER = caller(Role.CUSTOMER, "acme")
 Files = dict[str, bytes]
 
 
-def unpacked(answer: httpx.Response) -> Files:
+def unpack(answer: httpx.Response) -> Files:
     assert answer.is_success, answer.text
     with ZipFile(BytesIO(answer.content)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
@@ -39,11 +39,11 @@ def unpacked(answer: httpx.Response) -> Files:
 
 def anchored(server: Serving, api: httpx.Client, execution: str) -> Files:
     """The bundle of an execution whose reads are anchored."""
-    position = asyncio.run(_anchored(server.conninfo))
-    return unpacked(api.get(f"/audit/bundle/{execution}", params={"minPosition": position}))
+    position = asyncio.run(_write_anchored_reads(server.conninfo))
+    return unpack(api.get(f"/audit/bundle/{execution}", params={"minPosition": position}))
 
 
-async def _anchored(conninfo: str) -> int:
+async def _write_anchored_reads(conninfo: str) -> int:
     async with AccessChain.opened(conninfo) as chain:
         await chain.anchor()
         return (await chain.store.head())[0]
@@ -53,7 +53,7 @@ def reads(files: Files) -> list[dict[str, object]]:
     return [orjson.loads(line) for line in files[ACCESSES].splitlines()]
 
 
-def test_bundle_has_the_reads_that_are_anchored_with_their_proofs(
+def test_bundle_has_the_anchored_reads_with_their_proofs(
     api: httpx.Client, server: Serving, executions: Executions, tmp_path: Path
 ) -> None:
     admit(server, CUSTOMER)
@@ -82,7 +82,7 @@ def test_bundle_has_the_reads_that_are_anchored_with_their_proofs(
 def test_bundle_without_reads_verifies(
     api: httpx.Client, executions: Executions, server: Serving
 ) -> None:
-    files = unpacked(api.get(f"/audit/bundle/{executions.create()['$id']}"))
+    files = unpack(api.get(f"/audit/bundle/{executions.create()['$id']}"))
     assert files[ACCESSES] == b""
     assert check(files, server.system.signer.public_key)
 
@@ -124,7 +124,7 @@ def leaves(files: Files) -> list[str]:
     return [str(each["entry"]) for each in reads(files)]
 
 
-def test_bundle_for_who_may_not_see_reads_has_none(
+def test_bundle_for_a_caller_that_may_not_see_reads_has_none(
     api: httpx.Client, server: Serving, executions: Executions
 ) -> None:
     assignee = caller(Role.ASSIGNEE, "ada")
@@ -138,7 +138,7 @@ def test_bundle_for_who_may_not_see_reads_has_none(
     assert b"Who read it" not in files["report.html"]
 
 
-def test_reads_of_many_are_all_that_are_of_no_single_execution() -> None:
+def test_every_operation_that_reads_several_executions_is_in_the_list_of_these() -> None:
     unnamed = {"streamEvents", "watchExecutions", "monitorExecutions", "listJobs", "readJob"}
     shown = {
         row.name
@@ -194,7 +194,7 @@ def test_read_that_was_changed_moved_or_forged_is_refused(
             checked(files, changed_files)
 
 
-def test_bundle_of_an_execution_with_secrets_verifies_and_has_none(
+def test_bundle_of_an_execution_with_secrets_verifies_and_contains_no_secret(
     api: httpx.Client, server: Serving, executions: Executions
 ) -> None:
     hook = {

@@ -1,4 +1,4 @@
-"""The answer to a command with `Prefer: receipt` proves that what it led to is in the signed tree."""
+"""The answer to a command with `Prefer: receipt` proves that its last event is in the signed tree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECEIPT = {"Prefer": "receipt"}
 
 
 def require_proven(server: Serving, receipt: JSON) -> None:
-    """The path leads to the root that the key of the log has signed."""
+    """Require that the proof leads to the root signed by the key of the log."""
     key = server.system.signer.public_key
     head = checkpoint_of(receipt["note"], key)
     assert receipt["publicKey"] == key
@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str, JSON]] = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("prefer", ["receipt", "return=minimal, receipt, wait=30"])
-def test_answer_carries_a_receipt_of_its_last_event(
+def test_answer_has_a_receipt_of_its_last_event(
     api: httpx.Client, server: Serving, running_execution: str, name: str, prefer: str
 ) -> None:
     method, path, body = COMMANDS[name]
@@ -58,14 +58,14 @@ def test_answer_carries_a_receipt_of_its_last_event(
     require_proven(server, shown["receipt"])
 
 
-def test_claim_carries_a_receipt(api: httpx.Client, server: Serving, queued_execution: str) -> None:
+def test_claim_has_a_receipt(api: httpx.Client, server: Serving, queued_execution: str) -> None:
     answer = api.post(
         "/executions/claim", json={"worker": "w", "service": "sdr-service"}, headers=RECEIPT
     )
     require_proven(server, ok(answer)["receipt"])
 
 
-def test_repeat_under_the_same_key_gets_a_receipt(
+def test_repeated_request_with_the_same_key_gets_a_receipt(
     api: httpx.Client, server: Serving, running_execution: str
 ) -> None:
     key = {"Idempotency-Key": "k-1"}
@@ -97,7 +97,7 @@ def test_refusal_and_dry_run_are_answered_at_once_and_without_receipt(
 
 @pytest.fixture
 def stopped_tree(server: Serving) -> Iterator[None]:
-    """The builder waits for a lock that this one holds."""
+    """Hold a lock that the builder of the tree waits for."""
     options = session_options("executions")
     with psycopg.connect(server.conninfo, options=options) as connection:
         connection.execute("SELECT * FROM audit_head FOR UPDATE")
@@ -105,7 +105,7 @@ def stopped_tree(server: Serving) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("stopped_tree")
-def test_command_is_accepted_without_receipt_where_no_head_comes_in_time(
+def test_command_is_answered_without_receipt_if_no_head_is_signed_in_time(
     api: httpx.Client, running_execution: str
 ) -> None:
     path = f"/executions/{running_execution}/progress"
@@ -119,7 +119,7 @@ def test_command_is_accepted_without_receipt_where_no_head_comes_in_time(
 
 
 @pytest.mark.usefixtures("stopped_tree")
-def test_many_who_wait_for_a_receipt_share_the_looks_at_the_head(
+def test_requests_that_wait_for_a_receipt_share_the_queries_of_the_head(
     api: httpx.Client, executions: Executions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []

@@ -1,4 +1,4 @@
-"""Over HTTP: the signed head, proofs that hold for the stored rows, tiles, and what is refused."""
+"""The tree over HTTP: the signed head, proofs for the stored rows, tiles, and refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.running_server import Serving, serving
 
 @pytest.fixture
 def head(api: httpx.Client, executions: Executions) -> JSON:
-    """The head over some events, of which the last ones were recorded just now."""
+    """The head of a tree with some events, the last of which were just recorded."""
     position = executions.create()["position"]
     return ok(api.get("/audit/tree-head", params={"minPosition": position}))
 
@@ -51,7 +51,7 @@ def test_head_is_signed_and_names_the_log(api: httpx.Client, server: Serving, he
     assert int(answer.headers["log-position"]) >= head["treeSize"]
 
 
-def test_inclusion_holds_for_every_stored_row(
+def test_inclusion_proof_is_valid_for_every_stored_row(
     api: httpx.Client, server: Serving, head: JSON
 ) -> None:
     size = head["treeSize"]
@@ -65,7 +65,7 @@ def test_inclusion_holds_for_every_stored_row(
         assert "immutable" in answer.headers["cache-control"]
 
 
-def test_consistency_holds_from_every_size(api: httpx.Client, head: JSON) -> None:
+def test_consistency_proof_is_valid_from_every_size(api: httpx.Client, head: JSON) -> None:
     size = head["treeSize"]
     for first in range(1, size + 1):
         proof = ok(api.get("/audit/consistency", params={"from": first, "to": size}))
@@ -76,9 +76,7 @@ def test_consistency_holds_from_every_size(api: httpx.Client, head: JSON) -> Non
         assert proof["toHash"] == head["rootHash"]
 
 
-def test_proof_without_a_size_leads_to_a_head_that_was_signed(
-    api: httpx.Client, head: JSON
-) -> None:
+def test_proof_without_a_size_is_for_a_signed_head(api: httpx.Client, head: JSON) -> None:
     for path in ("/audit/inclusion?position=1", "/audit/consistency?from=1"):
         answer = api.get(path)
         proof = ok(answer)
@@ -125,9 +123,7 @@ def test_refusal_names_the_field(api: httpx.Client, path: str) -> None:
     assert [error["path"] for error in problem.get("errors", [])] == ([field] if field else [])
 
 
-def test_damaged_tile_is_the_fault_of_the_server(
-    api: httpx.Client, server: Serving, head: JSON
-) -> None:
+def test_damaged_tile_is_answered_500(api: httpx.Client, server: Serving, head: JSON) -> None:
     options = session_options("executions")
     with psycopg.connect(server.conninfo, options=options) as connection:
         kept: Any = connection.execute("SELECT hashes FROM audit_tiles WHERE level = 0").fetchone()
@@ -149,10 +145,10 @@ def test_empty_log_has_a_head_and_no_proofs(database: str) -> None:
         refused(api.get("/audit/inclusion?position=1"), 422, "invalid")
 
 
-def test_tiles_of_an_inclusion_proof_come_with_the_head(
+def test_tiles_of_an_inclusion_proof_are_read_in_the_query_of_the_head(
     api: httpx.Client, server: Serving, head: JSON, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is not kept, but for the first proof that a process makes."""
+    """Those that are not cached; the first proof of a process needs more queries."""
     asked: list[object] = []
     read = tables.tiles_of_tree
 

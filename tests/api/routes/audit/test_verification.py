@@ -1,4 +1,4 @@
-"""What is stored of an execution fits together; whatever a superuser changes of it is named."""
+"""The verification of an execution names every stored row that a superuser changed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def open_(executions: Executions) -> str:
 
 
 def verified(api: httpx.Client, id_: str) -> JSON:
-    """The answer, once head and view cover the execution."""
+    """The result of the verification, once the signed head and the view have all events of the execution."""
     position = ok(api.get(f"/executions/{id_}"))["position"]
     ok(api.get("/executions", params={"minPosition": position}))
     return ok(api.get(f"/executions/{id_}/verify", params={"minPosition": position}))
 
 
 @pytest.mark.parametrize("name", ["ended", "open_"])
-def test_untouched_execution_fits(
+def test_untouched_execution_has_no_fault(
     api: httpx.Client, request: pytest.FixtureRequest, name: str
 ) -> None:
     id_ = request.getfixturevalue(name)
@@ -49,7 +49,7 @@ def test_untouched_execution_fits(
     assert found["treeSize"] >= found["position"] == document["position"]
 
 
-def test_long_history_with_snapshots_fits_and_a_changed_snapshot_does_not(
+def test_long_history_has_no_fault_until_a_snapshot_is_changed(
     api: httpx.Client, executions: Executions, server: Serving
 ) -> None:
     id_ = executions.running()
@@ -115,13 +115,13 @@ CHANGES: dict[str, tuple[str, set[tuple[str, str | None]]]] = {
 
 
 @pytest.mark.parametrize("statement", CHANGES)
-def test_changed_byte_is_named(
+def test_changed_byte_is_reported_with_its_row(
     api: httpx.Client, server: Serving, request: pytest.FixtureRequest, statement: str
 ) -> None:
     name, expected = CHANGES[statement]
     id_ = request.getfixturevalue(name)
     assert verified(api, id_)["fits"]
-    for _ in range(3):  # a tree that grows meanwhile mends its head
+    for _ in range(3):  # a tree that grows meanwhile would sign a new head
         with tampered(server.conninfo, statement.replace("{id}", id_)):
             found = ok(api.get(f"/executions/{id_}/verify"))
         if not found["fits"]:
@@ -131,7 +131,7 @@ def test_changed_byte_is_named(
     assert expected <= named, found["faults"]
 
 
-def test_destroyed_data_key_is_no_fault(api: httpx.Client, server: Serving, ended: str) -> None:
+def test_destroyed_data_key_is_not_a_fault(api: httpx.Client, server: Serving, ended: str) -> None:
     assert verified(api, ended)["fits"]
     with tampered(server.conninfo, KEY_GONE.replace("{id}", ended)):
         server.system.store.keyring.forget()
@@ -143,8 +143,10 @@ def test_destroyed_data_key_is_no_fault(api: httpx.Client, server: Serving, ende
     server.system.store.keyring.forget()
 
 
-def test_view_that_begins_again_is_no_fault(api: httpx.Client, server: Serving, ended: str) -> None:
-    """As while it is rebuilt at a start: no row yet, and a bookmark that says so."""
+def test_view_that_is_rebuilt_is_not_a_fault(
+    api: httpx.Client, server: Serving, ended: str
+) -> None:
+    """As during a rebuild at a start: no row yet, and a bookmark before the events."""
     assert verified(api, ended)["fits"]
     gone = "DELETE FROM executions_ended; DELETE FROM execution_documents"
     other_form = "UPDATE bookmarks SET form = 'x' WHERE view = 'executions'"
@@ -164,7 +166,9 @@ def test_unknown_execution_is_not_found(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_erased_execution_fits(api: httpx.Client, executions: Executions, ends: bool) -> None:
+def test_erased_execution_has_no_fault(
+    api: httpx.Client, executions: Executions, ends: bool
+) -> None:
     id_ = executions.running()
     executions.tell(id_, "checkpoints", state={"page": 3})
     commands = [

@@ -1,4 +1,4 @@
-"""A log in the north that knows of another one in the south, and of a third one, in the west, which is away."""
+"""A log `north` whose map has the logs `south`, and `west`, which is unavailable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stream of two logs, of which one is a process that is killed."""
+"""One stream of two logs, one of which has a server process that is killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ABOUT = {"checkpoint", "caught-up", "fell-behind", "away", "back", "closing"}
 def process(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
 ) -> Iterator[Service]:
-    """The server of the south, once it is started."""
+    """The server of the log `south`, which the test starts."""
     with new_database(admin, template=views_template) as name, reachable_folder() as folder:
         service = Service(folder, postgres.conninfo(name), EXECUTIONS_LOG="south")
         yield service
@@ -46,19 +46,19 @@ def south(process: Service) -> Iterator[httpx.Client]:
 
 
 def write(*logs: httpx.Client, times: int = 1) -> None:
-    """An event in each log, so many times."""
+    """Record an event in each log, so many times."""
     for _ in range(times):
         for log in logs:
             ok(log.post("/users", json={"name": "Ann", "kind": "person"}))
 
 
 class Reader:
-    """Reads streams of both logs, and keeps the positions that came of each, and the last cursor."""
+    """Reads a stream of both logs; keeps the positions received from each, and the last cursor."""
 
     def __init__(self) -> None:
         self.seen: dict[str, list[int]] = defaultdict(list)
         self.said: list[str] = []
-        """What came about the stream, without what moves the cursor alone."""
+        """The frames about the stream, without those that only move the cursor."""
         self.cursor = ""
 
     def until(self, stream: Iterator[Frame], enough: Callable[[], bool]) -> None:
@@ -79,7 +79,7 @@ def head(log: httpx.Client) -> int:
     return int(ok(log.get("/readyz"))["position"])
 
 
-def test_events_come_once_though_a_log_is_killed_and_the_client_comes_back(
+def test_events_are_received_once_across_a_kill_of_a_log_and_reconnects(
     api: httpx.Client, south: httpx.Client, process: Service
 ) -> None:
     reader = Reader()
@@ -104,7 +104,9 @@ def test_events_come_once_though_a_log_is_killed_and_the_client_comes_back(
         assert reader.seen[name] == list(range(1, head(log) + 1))
 
 
-def test_stream_begins_now_with_a_place_in_each_log(api: httpx.Client, south: httpx.Client) -> None:
+def test_stream_begins_now_with_a_position_in_each_log(
+    api: httpx.Client, south: httpx.Client
+) -> None:
     write(api, south)
     logs = {"north": api, "south": south}
     with opened(api, "/cells/events", **BOTH) as source:
@@ -124,7 +126,7 @@ def log_id(log: httpx.Client) -> str:
     return str(log.get("/readyz").headers["log-id"])
 
 
-def test_log_that_the_cursor_does_not_know_begins_at_its_first_event(
+def test_log_that_is_not_in_the_cursor_begins_at_its_first_event(
     api: httpx.Client, south: httpx.Client
 ) -> None:
     write(api, south)
@@ -140,7 +142,7 @@ def test_log_that_the_cursor_does_not_know_begins_at_its_first_event(
     assert kept.id == reader.cursor
 
 
-def test_logs_that_are_not_in_the_map_or_do_not_answer_are_away(
+def test_logs_that_are_not_in_the_map_or_do_not_answer_are_reported_as_away(
     api: httpx.Client, south: httpx.Client
 ) -> None:
     with opened(api, "/cells/events", after=f"east.{log_id(api)}.3") as source:
@@ -152,7 +154,7 @@ def test_logs_that_are_not_in_the_map_or_do_not_answer_are_away(
     assert away[1]["reason"] == "it does not answer: ConnectError"
 
 
-def test_filter_and_format_are_those_of_one_log(api: httpx.Client, south: httpx.Client) -> None:
+def test_filter_and_format_work_as_for_one_log(api: httpx.Client, south: httpx.Client) -> None:
     write(api, south)
     query = {**BOTH, "from": "start", "format": "watch", "types": "completed"}
     with opened(api, "/cells/events", **query) as source:
@@ -177,14 +179,16 @@ def test_filter_and_format_are_those_of_one_log(api: httpx.Client, south: httpx.
         ({"include": "all"}, "include"),
     ],
 )
-def test_stream_that_cannot_be_asked_of_all_is_refused(
+def test_parameter_that_is_not_possible_for_all_logs_is_refused(
     api: httpx.Client, query: dict[str, str], path: str
 ) -> None:
     answer = api.get("/cells/events", params={**BOTH, **query}, headers=SSE)
     assert refused(answer, 422, "invalid")["errors"][0]["path"] == path
 
 
-def test_place_that_is_none_is_refused_by_its_name(api: httpx.Client, south: httpx.Client) -> None:
+def test_invalid_cursor_is_refused_with_the_name_of_its_parameter(
+    api: httpx.Client, south: httpx.Client
+) -> None:
     for wanted in ("12", "x", "2026-13-01T00:00:00Z", ""):
         answer = api.get("/cells/events", params={**BOTH, "from": wanted}, headers=SSE)
         assert answer.status_code in (400, 422)
@@ -196,7 +200,7 @@ def test_place_that_is_none_is_refused_by_its_name(api: httpx.Client, south: htt
     assert refused(answer, 400, "malformed")["cell"] == "south"
 
 
-def test_cursor_of_another_log_is_refused_with_the_log_that_there_is(
+def test_cursor_of_another_log_is_refused_with_the_id_of_the_present_log(
     api: httpx.Client, south: httpx.Client
 ) -> None:
     other = f"north.{log_id(api)}.1~south.0189ab12-0000-4000-8000-000000000000.1"
@@ -205,7 +209,7 @@ def test_cursor_of_another_log_is_refused_with_the_log_that_there_is(
     assert (problem["cell"], problem["log"]) == ("south", log_id(south))
 
 
-def test_stream_needs_to_be_asked_for_as_one(api: httpx.Client, south: httpx.Client) -> None:
+def test_stream_needs_its_accept_header(api: httpx.Client, south: httpx.Client) -> None:
     answer = api.get("/cells/events", params=BOTH, headers={"Accept": "application/json"})
     refused(answer, 406, "not-acceptable")
     answer = api.head("/cells/events", params=BOTH, headers=SSE)
@@ -215,7 +219,7 @@ def test_stream_needs_to_be_asked_for_as_one(api: httpx.Client, south: httpx.Cli
     )
 
 
-def test_rights_of_the_caller_are_those_that_each_log_knows(
+def test_each_log_decides_the_rights_of_the_caller(
     api: httpx.Client, server: Serving, catalog: Catalog
 ) -> None:
     asked = f"{server.url}/api/cells/events"
@@ -231,7 +235,7 @@ def test_rights_of_the_caller_are_those_that_each_log_knows(
                 assert refused(answer, status, code)["cell"] == "north"
 
 
-def test_stream_counts_and_says_goodbye_when_the_server_ends(database: str) -> None:
+def test_stream_is_counted_and_gets_closing_when_the_server_stops(database: str) -> None:
     port = free_port()
     with (
         serving(database, port, cells=f"here=http://127.0.0.1:{port}") as ending,
@@ -240,13 +244,13 @@ def test_stream_counts_and_says_goodbye_when_the_server_ends(database: str) -> N
     ):
         stream = frames(source)
         next(frame for frame in stream if frame.type == "caught-up")
-        assert ending.system.hub.open == 2  # its own log is asked like any other
+        assert ending.system.hub.open == 2  # the server requests its own log like any other
         ending.ask_to_stop()
-        *_, last = stream  # which fails where the body is cut
+        *_, last = stream  # fails if the body is incomplete
     assert (last.type, last.data) == ("closing", {"retry": last.retry})
 
 
-def test_more_streams_than_there_may_be_are_sent_away(
+def test_streams_beyond_the_limit_are_refused(
     api: httpx.Client, south: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.routes.cells.events.MOST_STREAMS", 0)

@@ -1,4 +1,4 @@
-"""One list of two logs, each with a server of its own, and a third one that is away."""
+"""One list of two logs, each with its own server, and of a third log, which is unavailable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def south(
 
 @pytest.fixture(scope="module")
 def both(api: httpx.Client, south: httpx.Client, executions: Executions) -> httpx.Client:
-    """A client of the north, once there are executions in both logs, and in all lists."""
+    """A client of the log `north`, once both logs have executions and the lists show them."""
     users = [{"$id": name, "name": name, "kind": "organization"} for name in ("acme", "outreach")]
     for path, entry in (
         *(("users", user) for user in users),
@@ -83,7 +83,7 @@ def test_list_of_two_logs_is_exact_page_by_page(
         assert times == sorted(times, reverse=True)
 
 
-def test_filter_total_and_members_are_those_of_all_logs(both: httpx.Client) -> None:
+def test_filter_total_and_members_apply_to_all_logs(both: httpx.Client) -> None:
     query = {**BOTH, "priority": "high", "count": "true", "fields": "$id,priority"}
     found = ok(both.get("/cells/executions", params=query))
     high = 3 * (SOME // 2)
@@ -100,23 +100,23 @@ def test_total_is_that_of_all_logs_on_every_page(both: httpx.Client) -> None:
     assert len(found) == 3
 
 
-def test_log_that_is_away_is_named(both: httpx.Client) -> None:
+def test_log_that_is_unavailable_is_named(both: httpx.Client) -> None:
     answer = both.get("/cells/executions")
     problem = refused(answer, 503, "cell-away")
     assert (problem["cell"], answer.headers["retry-after"]) == ("west", "1")
     assert "`west`" in problem["detail"]
 
 
-def test_answer_without_a_log_that_is_away_says_which_is_missing(both: httpx.Client) -> None:
+def test_list_without_an_unavailable_log_names_the_missing_log(both: httpx.Client) -> None:
     found = ok(both.get("/cells/executions", params={"partial": "true", "limit": "500"}))
     assert [missing["cell"] for missing in found["missing"]] == ["west"]
     assert (len(found["data"]), found["hasMore"]) == (3 * SOME + 2, False)
-    query = {"partial": "true", "cursor": found["nextCursor"]}  # west may come back
+    query = {"partial": "true", "cursor": found["nextCursor"]}  # west may become available
     again = ok(both.get("/cells/executions", params=query))
     assert (again["data"], again["missing"]) == ([], found["missing"])
 
 
-def test_api_key_is_sent_to_the_log_alone_that_made_it(
+def test_api_key_is_sent_only_to_the_log_that_made_it(
     both: httpx.Client, south: httpx.Client, server: Serving
 ) -> None:
     made = ok(both.post("/keys", json={"role": "provider", "party": "outreach"}))
@@ -146,14 +146,14 @@ def test_api_key_is_sent_to_the_log_alone_that_made_it(
         ({"sort": "colour"}, "sort"),
     ],
 )
-def test_question_that_cannot_be_asked_of_all_is_refused(
+def test_parameter_that_is_not_possible_for_all_logs_is_refused(
     both: httpx.Client, query: dict[str, str], path: str
 ) -> None:
     problem = refused(both.get("/cells/executions", params={**BOTH, **query}), 422, "invalid")
     assert problem["errors"][0]["path"] == path
 
 
-def test_list_gives_a_cursor_behind_each_row(both: httpx.Client) -> None:
+def test_list_has_a_cursor_for_each_row(both: httpx.Client) -> None:
     first = ok(both.get("/executions", params={"limit": "5", "cursors": "true"}))
     assert (len(first["cursors"]), first["cursors"][-1]) == (5, first["nextCursor"])
     second = ok(both.get("/executions", params={"limit": "1", "cursor": first["cursors"][1]}))
@@ -161,7 +161,7 @@ def test_list_gives_a_cursor_behind_each_row(both: httpx.Client) -> None:
     refused(both.get("/executions", params={"cursors": "true", "profile": "array"}), 422, "invalid")
 
 
-def test_figures_of_two_logs_add_up(both: httpx.Client, south: httpx.Client) -> None:
+def test_analytics_of_two_logs_are_added_up(both: httpx.Client, south: httpx.Client) -> None:
     run = ok(south.get("/executions", params={"limit": "1", "priority": "low"}))["data"][0]["$id"]
     usage = {"tokensUsed": 10, "cost": 0.1, "apiCalls": 2}
     ok(south.post(f"/executions/{run}/start"))
@@ -187,7 +187,7 @@ def test_figures_of_two_logs_add_up(both: httpx.Client, south: httpx.Client) -> 
     assert groups == {"completed": 1, "queued": 3 * SOME + 1}
 
 
-def test_figures_name_a_log_that_is_away(both: httpx.Client) -> None:
+def test_analytics_name_a_log_that_is_unavailable(both: httpx.Client) -> None:
     asked = "/cells/analytics/executions"
     assert refused(both.get(asked), 503, "cell-away")["cell"] == "west"
     partial = ok(both.get(asked, params={"partial": "true"}))

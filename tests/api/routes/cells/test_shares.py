@@ -1,4 +1,4 @@
-"""A page of several logs of which each is asked for its share, and once more where that was too little."""
+"""A page of several logs: each log is asked for its share, and once more if that was too little."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOGS = st.fixed_dictionaries(
 
 
 class Logs:
-    """Logs with rows by their names, `a` first; each keeps what it was asked."""
+    """Logs with rows in the order of their names; each records its requests."""
 
     def __init__(self, rows: dict[str, list[str]], silent: int | None = None) -> None:
         self.rows = {name: sorted(ids) for name, ids in rows.items()}
@@ -86,7 +86,9 @@ async def _nothing() -> Any:
 
 
 @given(LOGS, st.randoms(use_true_random=False))
-def test_pages_are_full_and_exact_wherever_the_rows_are(logs: dict[str, int], chance: Any) -> None:
+def test_pages_are_full_and_exact_for_any_distribution_of_rows(
+    logs: dict[str, int], chance: Any
+) -> None:
     every = [f"{number:03}" for number in range(sum(logs.values()))]
     left = list(every)
     chance.shuffle(left)
@@ -103,7 +105,7 @@ def test_pages_are_full_and_exact_wherever_the_rows_are(logs: dict[str, int], ch
     assert shown == every
 
 
-def test_log_is_asked_for_its_share_and_once_more_for_what_is_missing() -> None:
+def test_log_is_asked_for_its_share_and_once_more_for_missing_rows() -> None:
     ids = [f"{number:03}" for number in range(3 * LIMIT)]
     there = Logs({"north": ids[: 2 * LIMIT], "south": ids[2 * LIMIT :]})
     assert [row["$id"] for row in there.page(count="true")["data"]] == ids[:LIMIT]
@@ -113,7 +115,7 @@ def test_log_is_asked_for_its_share_and_once_more_for_what_is_missing() -> None:
     assert there.asked[2:] == [("north", LIMIT - first)]
 
 
-def test_page_ends_early_where_a_log_is_away_when_it_is_asked_once_more() -> None:
+def test_page_ends_early_if_a_log_is_unavailable_at_the_second_request() -> None:
     ids = [f"{number:03}" for number in range(2 * LIMIT)]
     there = Logs({"north": ids, "south": ["900"]}, silent=2)
     found = there.page()
@@ -126,7 +128,7 @@ def test_page_ends_early_where_a_log_is_away_when_it_is_asked_once_more() -> Non
 
 @pytest.mark.parametrize("logs", [1, 2, 3, 16, 100])
 @pytest.mark.parametrize("limit", [1, 2, 50, 500])
-def test_shares_have_room_for_a_page_and_are_no_more_than_one(limit: int, logs: int) -> None:
+def test_shares_of_all_logs_are_at_least_a_page_and_each_at_most_one(limit: int, logs: int) -> None:
     assert limit <= logs * share(limit, logs)
     assert share(limit, logs) <= limit
     assert share(limit, 1) == limit

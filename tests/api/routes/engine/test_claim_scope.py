@@ -1,4 +1,4 @@
-"""Workers are given what they may work on, and people see what waits in executions of their own."""
+"""Workers claim only executions they may work on, and the inbox shows only executions in the caller's scope."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ann(sample: Sample) -> JSON:
     return {"type": "human", "id": sample.person, "name": "Somebody"}
 
 
-def test_worker_claims_what_it_may_work_on_and_nothing_else(clients: Clients) -> None:
+def test_worker_claims_only_executions_that_it_may_work_on(clients: Clients) -> None:
     admin = clients[Role.ADMIN]
     own = queued(admin, OF_PROVIDER, "claim-own")
     assigned = queued(admin, STRANGE, "claim-assigned", assignee=ann(OF_ASSIGNEE))
@@ -67,7 +67,7 @@ def test_worker_claims_what_it_may_work_on_and_nothing_else(clients: Clients) ->
     assert ok(admin.post(CLAIM, json={"worker": "w"}))["$id"] == strange
 
 
-def test_answer_under_a_key_is_given_again_to_one_who_may_work_on_it(
+def test_repeated_claim_with_a_key_is_answered_while_the_worker_may_work_on_the_execution(
     clients: Clients, owned: Serving
 ) -> None:
     queued(clients[Role.ADMIN], OF_PROVIDER, "claim-once")
@@ -81,7 +81,7 @@ def test_answer_under_a_key_is_given_again_to_one_who_may_work_on_it(
         refused(clients[Role.PROVIDER].post(CLAIM, **call), 404, "not-found")
 
 
-def test_inbox_shows_what_waits_in_executions_of_the_caller(clients: Clients) -> None:
+def test_inbox_shows_only_executions_in_the_callers_scope(clients: Clients) -> None:
     position = str(ok(clients[Role.ADMIN].get("/readyz"))["position"])
     for role in (Role.CUSTOMER, Role.PROVIDER, Role.ASSIGNEE, Role.ADMIN):
         page = ok(clients[role].get("/inbox", params={"minPosition": position, "limit": "1"}))

@@ -1,4 +1,4 @@
-"""Workers claim queued executions, keep them by signs of life, and learn that they have lost one."""
+"""Claims: which execution a worker gets, heartbeats and leases, and refusals after a claim was lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILURE = {"code": "SMTP", "message": "No answer", "recoverable": True}
 
 @pytest.fixture
 def someone(request: pytest.FixtureRequest) -> str:
-    """The id of an assignee whose executions only one test claims."""
+    """The id of an assignee whose executions no other test claims."""
     return f"of-{request.node.name[:200]}"
 
 
@@ -30,7 +30,7 @@ def claim(api: httpx.Client, someone: str, worker: str = "w-1", **more: Any) -> 
     return api.post("/executions/claim", json=body)
 
 
-def test_claim_gives_the_most_urgent_and_then_the_oldest(
+def test_claim_returns_the_most_urgent_and_then_the_oldest_execution(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = [
@@ -42,7 +42,7 @@ def test_claim_gives_the_most_urgent_and_then_the_oldest(
     assert claim(api, someone).status_code == 204
 
 
-def test_claimed_execution_runs_and_names_its_worker(
+def test_claimed_execution_runs_and_shows_its_worker(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = assigned(executions, someone)
@@ -79,7 +79,7 @@ def test_claim_at_another_version_is_refused_at_once(
     assert ok(api.get(f"/executions/{made}"))["status"] == "queued"
 
 
-def test_claim_of_a_service_passes_over_others(
+def test_claim_of_a_service_skips_executions_of_other_services(
     api: httpx.Client, executions: Executions, catalog: Catalog, someone: str
 ) -> None:
     made = assigned(executions, someone)
@@ -134,7 +134,9 @@ def test_dry_run_of_a_claim_records_nothing(
         ({"assignee": ""}, "assignee"),
     ],
 )
-def test_invalid_claim_names_the_field(api: httpx.Client, wrong: Any, path: str) -> None:
+def test_refusal_of_an_invalid_claim_names_the_field(
+    api: httpx.Client, wrong: Any, path: str
+) -> None:
     body = {"worker": "w-1", **wrong}
     body = {name: value for name, value in body.items() if value is not None}
     problem = refused(api.post("/executions/claim", json=body), 422, "invalid")
@@ -142,7 +144,7 @@ def test_invalid_claim_names_the_field(api: httpx.Client, wrong: Any, path: str)
 
 
 @pytest.mark.parametrize("header", ["If-Match", "X-Worker", "X-Correlation-Id"])
-def test_malformed_header_of_a_claim_is_refused_where_there_is_nothing_to_claim(
+def test_malformed_header_of_a_claim_is_refused_even_if_the_queue_is_empty(
     api: httpx.Client, header: str
 ) -> None:
     body = {"worker": "w-1", "assignee": "nobody-in-the-log"}
@@ -150,7 +152,7 @@ def test_malformed_header_of_a_claim_is_refused_where_there_is_nothing_to_claim(
     assert [error["path"] for error in refused(answer, 422, "invalid")["errors"]] == [header]
 
 
-def test_heartbeat_is_no_event_and_moves_the_lease(
+def test_heartbeat_records_no_event_and_extends_the_lease(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = assigned(executions, someone)
@@ -172,7 +174,7 @@ def test_heartbeat_is_no_event_and_moves_the_lease(
     assert found[made]["lastHeartbeatAt"] == after["lastHeartbeatAt"]
 
 
-def test_tag_is_another_after_a_heartbeat(
+def test_etag_changes_with_a_heartbeat(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = assigned(executions, someone)
@@ -184,7 +186,7 @@ def test_tag_is_another_after_a_heartbeat(
     assert len(tags) == 3
 
 
-def test_claimed_execution_is_sent_back_as_it_was_read(
+def test_claimed_execution_may_be_sent_back_as_it_was_read(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = assigned(executions, someone, heartbeatTimeout=60_000)
@@ -199,7 +201,7 @@ def test_claimed_execution_is_sent_back_as_it_was_read(
     assert [error["path"] for error in problem["errors"]] == ["claimedBy"]
 
 
-def test_metrics_count_claims_and_who_waits(
+def test_metrics_count_claims_and_waiting_workers(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     assigned(executions, someone)
@@ -214,7 +216,7 @@ def test_metrics_count_claims_and_who_waits(
     assert float(figures["executions_claimers_waiting"]) == 0
 
 
-def test_heartbeat_of_one_that_does_not_run_is_refused(
+def test_heartbeat_of_an_execution_that_does_not_run_is_refused(
     api: httpx.Client, queued_execution: str, completed_execution: str
 ) -> None:
     for execution in (queued_execution, completed_execution):
@@ -222,7 +224,7 @@ def test_heartbeat_of_one_that_does_not_run_is_refused(
         refused(answer, 409, "illegal-transition")
 
 
-def test_command_of_another_worker_is_refused_and_says_who_holds_it(
+def test_command_of_another_worker_is_refused_with_the_name_of_the_holder(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = assigned(executions, someone)
@@ -235,7 +237,7 @@ def test_command_of_another_worker_is_refused_and_says_who_holds_it(
         f"/executions/{made}/progress", json={"progress": 5}, headers={"X-Worker": "w-2"}
     )
     ok(answer)
-    executions.tell(made, "progress", progress=6)  # who names nobody is not compared
+    executions.tell(made, "progress", progress=6)  # a command without a worker is not compared
 
 
 def test_lost_lease_queues_the_execution_for_the_next_worker(
@@ -257,7 +259,7 @@ def test_lost_lease_queues_the_execution_for_the_next_worker(
     assert refused(answer, 409, "lease-lost")["claimedBy"] == "w-2"
 
 
-def test_execution_that_resumes_goes_on_from_its_last_checkpoint(
+def test_resumed_execution_continues_from_its_last_checkpoint(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = assigned(executions, someone, onLeaseLost="resume")
@@ -269,7 +271,7 @@ def test_execution_that_resumes_goes_on_from_its_last_checkpoint(
     assert again["onLeaseLost"] == "resume"
 
 
-def test_retry_of_a_claimed_execution_is_claimed_again(
+def test_claimed_execution_that_is_retried_may_be_claimed_again(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = assigned(executions, someone, retryPolicy=QUICK)

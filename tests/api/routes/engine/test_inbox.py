@@ -1,4 +1,4 @@
-"""The inbox has what waits for people, and nothing else; the most urgent and oldest first."""
+"""The inbox has the open steps of people and their paused executions, the most urgent and oldest first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SINCE = "2026-11-28T08:00:00+00:00"
 
 @pytest.fixture
 def editor(request: pytest.FixtureRequest) -> str:
-    """The id of a person whom only one test knows."""
+    """The id of a person that no other test uses."""
     return f"editor-of-{request.node.name[:200]}"
 
 
@@ -30,7 +30,7 @@ def review(editor: str, **fields: Any) -> JSON:
 
 
 def cursor_of(*place: Any) -> str:
-    """A cursor that no page had, of a place."""
+    """A cursor for sort values that no page had."""
     return urlsafe_b64encode(orjson.dumps(place)).decode()
 
 
@@ -75,7 +75,7 @@ def test_inbox_has_the_paused_executions_of_a_person(
     assert items(api, editor) == []
 
 
-def test_inbox_is_in_the_order_of_urgency_and_age(
+def test_inbox_is_sorted_by_urgency_and_age(
     api: httpx.Client, executions: Executions, editor: str
 ) -> None:
     made = [
@@ -119,7 +119,7 @@ def test_steps_follow_the_assignee_of_their_execution(
 
 
 @pytest.mark.parametrize("command", ["complete", "fail", "cancel"])
-def test_end_of_an_execution_leaves_nothing_in_the_inbox(
+def test_inbox_has_no_steps_of_an_ended_execution(
     api: httpx.Client, executions: Executions, editor: str, command: str
 ) -> None:
     made = executions.running(steps=[review(editor)], assignee=person(editor))
@@ -133,7 +133,7 @@ def test_end_of_an_execution_leaves_nothing_in_the_inbox(
     assert items(api, editor) == []
 
 
-def test_inbox_of_all_has_steps_of_nobody_in_particular(
+def test_inbox_of_all_has_steps_without_an_assignee(
     api: httpx.Client, executions: Executions
 ) -> None:
     made = executions.running(priority="urgent", steps=[{"id": "a", "name": "A", "kind": "human"}])
@@ -154,7 +154,7 @@ def test_inbox_of_all_has_steps_of_nobody_in_particular(
         ({"person": "x"}, "person"),
     ],
 )
-def test_invalid_question_to_the_inbox_names_the_parameter(
+def test_invalid_request_for_the_inbox_is_refused_with_the_name_of_the_parameter(
     api: httpx.Client, query: JSON, path: str
 ) -> None:
     problem = refused(api.get("/inbox", params=query), 422, "invalid")

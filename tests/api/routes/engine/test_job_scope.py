@@ -1,4 +1,4 @@
-"""Jobs belong to who made them, count and change what that caller reaches, and take the right of their command."""
+"""Jobs are visible to their maker, change only executions in its scope, and need the right of their command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bulk(command: str, **more: object) -> JSON:
     return {"command": command, "filter": {}, "preview": True, **more}
 
 
-def test_preview_counts_within_the_scope(clients: Clients) -> None:
+def test_preview_counts_only_executions_in_the_callers_scope(clients: Clients) -> None:
     for role, count in ((Role.CUSTOMER, 1), (Role.PROVIDER, 1), (Role.ADMIN, len(SAMPLES))):
         shown = ok(clients[role].post(BULK, json=bulk("cancel")))
         assert (shown["matching"], sum(shown["byStatus"].values())) == (count, count)
@@ -47,7 +47,7 @@ def test_preview_counts_within_the_scope(clients: Clients) -> None:
         ("pause", {Role.ADMIN, Role.PROVIDER}),
     ],
 )
-def test_job_takes_the_right_of_its_command(
+def test_job_needs_the_right_of_its_command(
     clients: Clients, command: str, roles: set[Role]
 ) -> None:
     for role in Role:
@@ -55,7 +55,7 @@ def test_job_takes_the_right_of_its_command(
         assert answer.is_success if role in roles else answer.status_code == 403, role
 
 
-def test_job_is_there_for_its_maker_and_the_administrator(clients: Clients) -> None:
+def test_job_is_visible_only_to_its_maker_and_the_administrator(clients: Clients) -> None:
     maker = clients[Role.PROVIDER]
     job = ok(maker.post(BULK, json=bulk("pause", preview=False)))
     assert (job["matching"], job["createdBy"]) == (1, "provider:works")

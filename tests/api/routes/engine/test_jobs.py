@@ -1,4 +1,4 @@
-"""One command for many executions over HTTP: the preview, the job, its stream, its end."""
+"""Jobs over HTTP: the preview, the job, its stream and its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BULK = "/executions/bulk"
 
 @pytest.fixture
 def tagged(api: httpx.Client, executions: Executions) -> dict[str, Any]:
-    """A filter that three running, one queued and one completed execution meet."""
+    """A filter that matches three running, one queued and one completed execution."""
     tag = f"tag-{executions.create()['$id']}"
     made = [executions.running(tags=[tag]) for _ in range(4)]
     executions.create(tags=[tag])
@@ -31,7 +31,7 @@ def tagged(api: httpx.Client, executions: Executions) -> dict[str, Any]:
     return {"tags": tag}
 
 
-def test_preview_counts_what_the_command_would_do_and_does_nothing(
+def test_preview_counts_the_effects_of_the_command_and_records_nothing(
     api: httpx.Client, tagged: dict[str, Any]
 ) -> None:
     before = ok(api.get("/jobs"))["data"]
@@ -52,7 +52,7 @@ def test_preview_counts_what_the_command_would_do_and_does_nothing(
 
 @pytest.fixture
 def idle_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No job is over before it is cancelled."""
+    """Stop the worker, so that no job ends before it is cancelled."""
 
     async def wait(worker: JobWorker, job: str) -> bool:
         return False
@@ -61,7 +61,7 @@ def idle_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("idle_worker")
-def test_job_is_answered_at_once_and_found_where_it_is_said_to_be(
+def test_job_is_answered_at_once_and_found_at_its_location(
     api: httpx.Client, tagged: dict[str, Any]
 ) -> None:
     body = {"command": "cancel", "filter": tagged, "reason": "not needed"}
@@ -79,17 +79,17 @@ def test_job_is_answered_at_once_and_found_where_it_is_said_to_be(
     assert ok(api.post(f"/jobs/{job['$id']}/cancel"))["status"] == "cancelled"
 
 
-def test_new_job_has_no_version_that_if_match_could_name(api: httpx.Client) -> None:
+def test_if_match_is_refused_for_a_new_job(api: httpx.Client) -> None:
     body = {"command": "cancel", "filter": {"tags": "none"}}
     refused(api.post(BULK, json=body, headers={"If-Match": '"7"'}), 412, "version-mismatch")
 
 
-def test_key_for_repeats_of_a_job_is_in_the_openapi_document(api: httpx.Client) -> None:
+def test_idempotency_key_of_a_job_is_in_the_openapi_document(api: httpx.Client) -> None:
     row = ok(api.get("/openapi.json"))["paths"][BULK]["post"]
     assert "Idempotency-Key" in [parameter["name"] for parameter in row["parameters"]]
 
 
-def test_stream_of_a_job_ends_with_its_end(api: httpx.Client, tagged: dict[str, Any]) -> None:
+def test_stream_of_a_job_ends_with_the_job(api: httpx.Client, tagged: dict[str, Any]) -> None:
     job = ok(api.post(BULK, json={"command": "cancel", "filter": tagged}))
     ok(api.post(f"/jobs/{job['$id']}/cancel"))
     with connect_sse(api, "GET", f"/jobs/{job['$id']}") as source:
@@ -98,7 +98,7 @@ def test_stream_of_a_job_ends_with_its_end(api: httpx.Client, tagged: dict[str, 
 
 
 @pytest.mark.usefixtures("idle_worker")
-def test_stream_of_a_job_goes_on_once_the_database_is_back(
+def test_stream_of_a_job_continues_once_the_database_is_available_again(
     api: httpx.Client, server: Serving, tagged: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "POLL", 0.02)
@@ -129,7 +129,7 @@ def test_stream_of_a_job_goes_on_once_the_database_is_back(
         ({"command": "cancel", "filter": {}, "limit": 3}, "limit"),
     ],
 )
-def test_bad_request_names_its_field(api: httpx.Client, body: Any, path: str) -> None:
+def test_refusal_of_an_invalid_job_names_the_field(api: httpx.Client, body: Any, path: str) -> None:
     problem = refused(api.post(BULK, json=body), 422, "invalid")
     assert path in [error["path"] for error in problem["errors"]]
 

@@ -1,4 +1,4 @@
-"""The list as a file: the rows of the list, and nothing that a spreadsheet would run."""
+"""Exports of the list as CSV and NDJSON: the rows of the list, without cells that a spreadsheet runs as formulas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rows(response: httpx.Response) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def position(api: httpx.Client, executions: Executions) -> int:
-    """Where the last of seven executions begins; each has the tag `csv`."""
+    """The position of the first event of the last of seven executions with the tag `csv`."""
     created = [
         executions.create(**{"$id": f"csv-{nth}", "tags": ["csv", "=1+1"], "priority": "high"})
         for nth in range(7)
@@ -73,10 +73,12 @@ def test_cell_that_would_be_a_formula_is_text(api: httpx.Client, executions: Exe
     assert rows(api.get(PATH, params=asked))[0]["tags"] == "'=1+1"
 
 
-def test_csv_without_hits_has_its_head_alone(api: httpx.Client) -> None:
+def test_csv_without_rows_has_only_the_header(api: httpx.Client) -> None:
     assert rows(api.get(PATH, params={"tag": "no such tag"})) == []
 
 
 @pytest.mark.parametrize("asked", [{"colour": "red"}, {"sort": "colour"}, {"sort": ""}])
-def test_csv_refuses_what_the_list_refuses(api: httpx.Client, asked: dict[str, str]) -> None:
+def test_csv_refuses_the_filters_that_the_list_refuses(
+    api: httpx.Client, asked: dict[str, str]
+) -> None:
     refused(api.get(PATH, params=asked), 422, "invalid")

@@ -1,4 +1,4 @@
-"""`POST /executions/:id/erase`: what it refuses, what it answers, and what every way of reading shows then."""
+"""`POST /executions/:id/erase`: its refusals, its answer, and all reads after the erasure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOOK = {
 
 @pytest.fixture
 def written(executions: Executions) -> str:
-    """An execution with content wherever it may be."""
+    """An execution with content in every sealed field."""
     id_ = executions.running(webhooks=[HOOK], tags=["eu"])
     executions.tell(id_, "steps/s-1/start", name="Research", input={"a": WORD})
     executions.tell(id_, "steps/s-1/complete", output=WORD)
@@ -44,7 +44,9 @@ def events(api: httpx.Client, id_: str) -> list[JSON]:
     return found
 
 
-def test_answer_has_null_for_content_and_says_erased(executions: Executions, written: str) -> None:
+def test_answer_has_null_for_content_and_is_marked_erased(
+    executions: Executions, written: str
+) -> None:
     shown = executions.tell(written, "erase", **REASON)
     assert WORD not in str(shown)
     assert shown["erased"] is True
@@ -53,7 +55,7 @@ def test_answer_has_null_for_content_and_says_erased(executions: Executions, wri
     assert shown["status"] == "completed"
 
 
-def test_event_names_who_and_why_and_nothing_else(api: httpx.Client, erased: str) -> None:
+def test_event_has_only_the_actor_and_the_reason(api: httpx.Client, erased: str) -> None:
     last = events(api, erased)[-1]
     assert (last["type"], last["actor"]) == ("execution.erased", "admin")
     assert last["data"] == REASON
@@ -79,11 +81,13 @@ def test_no_read_shows_content(api: httpx.Client, erased: str, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["", "?version=5", "/steps/s-1", "/steps/s-1?version=5"])
-def test_document_says_erased_at_every_version(api: httpx.Client, erased: str, path: str) -> None:
+def test_document_is_marked_erased_at_every_version(
+    api: httpx.Client, erased: str, path: str
+) -> None:
     assert ok(api.get(f"/executions/{erased}{path}"))["erased"] is True
 
 
-def test_lists_lines_and_events_say_erased(api: httpx.Client, erased: str) -> None:
+def test_lists_lines_and_events_are_marked_erased(api: httpx.Client, erased: str) -> None:
     head = ok(api.get(f"/executions/{erased}"))["position"]
     listed = api.get("/executions", params={"minPosition": head, "limit": 500})
     [found] = [entry for entry in ok(listed)["data"] if entry["$id"] == erased]
@@ -96,7 +100,7 @@ def test_lists_lines_and_events_say_erased(api: httpx.Client, erased: str) -> No
     assert (of_step["data"]["output"], of_step["erased"]) == (None, True)
 
 
-def test_erased_document_has_no_member_twice(api: httpx.Client, erased: str) -> None:
+def test_erased_document_has_no_duplicate_member(api: httpx.Client, erased: str) -> None:
     def once(pairs: list[tuple[str, Any]]) -> JSON:
         assert len(dict(pairs)) == len(pairs), pairs
         return dict(pairs)
@@ -105,7 +109,7 @@ def test_erased_document_has_no_member_twice(api: httpx.Client, erased: str) -> 
         json.loads(api.get(f"/executions/{erased}{path}").text, object_pairs_hook=once)
 
 
-def test_past_version_is_sent_again_to_who_has_it_from_before(
+def test_past_version_that_was_cached_before_the_erasure_is_sent_again(
     api: httpx.Client, executions: Executions, written: str
 ) -> None:
     path = f"/executions/{written}?version=5"
@@ -119,7 +123,7 @@ def test_past_version_is_sent_again_to_who_has_it_from_before(
     assert "immutable" not in after.headers["cache-control"]
 
 
-def test_streams_of_what_was_before_show_null(api: httpx.Client, erased: str) -> None:
+def test_streams_of_earlier_events_show_null(api: httpx.Client, erased: str) -> None:
     head = ok(api.get(f"/executions/{erased}"))["position"]
     accept = {"Accept": "text/event-stream"}
     for path in (f"/executions/{erased}/events", f"/executions/{erased}/watch", "/events"):
@@ -130,7 +134,7 @@ def test_streams_of_what_was_before_show_null(api: httpx.Client, erased: str) ->
 
 
 def _until(lines: Iterator[str], position: int) -> list[str]:
-    """What is read of a stream until it ends, or is at a position."""
+    """The frames of a stream until it ends, or is at a position."""
     found = []
     for line in lines:
         found.append(line)
@@ -141,7 +145,7 @@ def _until(lines: Iterator[str], position: int) -> list[str]:
     return found
 
 
-def test_history_of_an_erased_execution_fits(api: httpx.Client, erased: str) -> None:
+def test_verification_of_an_erased_execution_has_no_fault(api: httpx.Client, erased: str) -> None:
     head = ok(api.get(f"/executions/{erased}"))["position"]
     asked = {"minPosition": head}
     wait = {"Prefer": "wait=20"}
@@ -149,7 +153,7 @@ def test_history_of_an_erased_execution_fits(api: httpx.Client, erased: str) -> 
     assert (found["fits"], found["faults"]) == (True, [])
 
 
-def test_erasing_again_changes_nothing_and_for_another_reason_is_refused(
+def test_second_erasure_changes_nothing_and_is_refused_with_another_reason(
     api: httpx.Client, executions: Executions, erased: str
 ) -> None:
     version = ok(api.get(f"/executions/{erased}"))["version"]
@@ -174,7 +178,7 @@ def test_command_with_new_content_is_refused(
     assert answer.json()["type"] in {"/problems/erased", "/problems/illegal-transition"}
 
 
-def test_tags_and_usage_are_taken_and_their_answers_show_no_content(
+def test_tags_and_usage_are_accepted_and_their_answers_show_no_content(
     api: httpx.Client, executions: Executions, erased: str
 ) -> None:
     shown = ok(api.patch(f"/executions/{erased}", json={"tags": ["us"]}))
@@ -182,7 +186,7 @@ def test_tags_and_usage_are_taken_and_their_answers_show_no_content(
     assert executions.tell(erased, "metrics", tokensUsed=1)["metrics"]["tokensUsed"] == 1
 
 
-def test_failed_execution_is_not_retried_once_it_was_erased(
+def test_retry_of_an_erased_execution_is_refused(
     api: httpx.Client, executions: Executions, failed_execution: str
 ) -> None:
     executions.tell(failed_execution, "erase", **REASON)
@@ -198,7 +202,7 @@ def test_running_execution_is_cancelled_by_its_erasure(
     assert types[-2:] == ["execution.cancelled", "execution.erased"]
 
 
-def test_hold_refuses_by_its_name_until_it_is_released(
+def test_erasure_is_refused_with_the_name_of_the_hold_until_it_is_released(
     api: httpx.Client, executions: Executions, written: str
 ) -> None:
     hold = ok(api.post("/holds", json={"executions": [written], "reason": "Audit"}))["$id"]
@@ -210,7 +214,9 @@ def test_hold_refuses_by_its_name_until_it_is_released(
 
 
 @pytest.mark.parametrize("scope", ["order", "service", "customer"])
-def test_hold_of_all_of_something_refuses_too(api: httpx.Client, written: str, scope: str) -> None:
+def test_erasure_is_refused_by_a_hold_on_the_order_service_or_customer(
+    api: httpx.Client, written: str, scope: str
+) -> None:
     of = ok(api.get(f"/executions/{written}"))[scope]
     hold = ok(api.post("/holds", json={scope: of, "reason": "Audit"}))["$id"]
     problem = refused(api.post(f"/executions/{written}/erase", json=REASON), 409, "held")
@@ -218,10 +224,10 @@ def test_hold_of_all_of_something_refuses_too(api: httpx.Client, written: str, s
     assert hold in problem["holds"]
 
 
-def test_hold_that_was_placed_first_is_never_missed(
+def test_erasure_never_misses_a_hold_that_was_placed_first(
     api: httpx.Client, executions: Executions
 ) -> None:
-    """Both at once: the execution is erased before the hold is placed, or not at all."""
+    """Both are sent at once: the execution is erased before the hold is placed, or not at all."""
     with ThreadPoolExecutor(2) as together:
         for _ in range(10):
             id_ = executions.running()
@@ -250,7 +256,7 @@ def test_dry_run_erases_nothing(api: httpx.Client, written: str) -> None:
     assert ok(api.get(f"/executions/{written}"))["result"]["summary"] == WORD
 
 
-def test_replay_of_an_answer_from_before_shows_no_content(
+def test_replayed_answer_from_before_the_erasure_shows_no_content(
     api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     key = {"Idempotency-Key": f"key-{running_execution}"}

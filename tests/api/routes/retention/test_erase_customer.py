@@ -1,4 +1,4 @@
-"""`POST /users/:id/erase`: a job erases what no hold keeps, and its receipt lists both."""
+"""`POST /users/:id/erase`: a job erases everything without a hold; its receipt lists both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REASON = {"reason": "Jane asked for it"}
 
 @pytest.fixture
 def customer(api: httpx.Client, catalog: Catalog) -> str:
-    """One with three ended executions, one that runs, and two orders, one of which has no executions."""
+    """A customer with three ended executions, one running execution, and two orders, one of them without executions."""
     id_ = f"jane-{time.monotonic_ns()}"
     ok(api.post("/users", json={"$id": id_, "name": "Jane", "kind": "person"}))
     order = {"$id": f"order-{id_}", "service": catalog.service, "customer": id_}
@@ -31,7 +31,7 @@ def customer(api: httpx.Client, catalog: Catalog) -> str:
 
 
 def ended(api: httpx.Client, job: str) -> JSON:
-    """The job once it has ended."""
+    """Wait until the job has ended; return it."""
     deadline = time.monotonic() + 30
     while (shown := ok(api.get(f"/jobs/{job}")))["status"] == "running":
         assert time.monotonic() < deadline, shown
@@ -47,7 +47,7 @@ def erase(api: httpx.Client, customer: str) -> JSON:
     return ended(api, ok(answer)["$id"])
 
 
-def test_customer_is_erased_and_the_receipt_lists_what_was_and_what_a_hold_kept(
+def test_customer_is_erased_and_the_receipt_lists_erased_and_held_subjects(
     api: httpx.Client, customer: str, completed_execution: str
 ) -> None:
     kept = f"{customer}-2"
@@ -79,13 +79,13 @@ def test_customer_is_erased_and_the_receipt_lists_what_was_and_what_a_hold_kept(
     assert ok(api.get(f"/executions/{kept}"))["erased"] is True
 
 
-def test_receipt_names_the_events_that_say_so(api: httpx.Client, customer: str) -> None:
+def test_receipt_names_the_events_of_the_erasures(api: httpx.Client, customer: str) -> None:
     job = erase(api, customer)
     receipt = ok(api.get(f"/jobs/{job['$id']}/receipt"))
     assert receipt["positions"][-1] == job["position"]
 
 
-def test_order_of_another_customer_stays(
+def test_order_of_another_customer_is_not_erased(
     api: httpx.Client, catalog: Catalog, customer: str
 ) -> None:
     body = {"service": catalog.service, "customer": catalog.customer, "params": {"note": WORD}}
@@ -94,11 +94,11 @@ def test_order_of_another_customer_stays(
     assert ok(api.get(f"/orders/{other['$id']}"))["params"] == {"note": WORD}
 
 
-def test_unknown_customer_and_a_receipt_of_nothing_are_not_found(api: httpx.Client) -> None:
+def test_unknown_customer_and_receipt_of_an_unknown_job_are_not_found(api: httpx.Client) -> None:
     refused(api.post("/users/no-such/erase", json=REASON), 404, "not-found")
     refused(api.get("/jobs/no-such/receipt"), 404, "not-found")
 
 
-def test_bulk_command_does_not_erase(api: httpx.Client) -> None:
+def test_erase_is_refused_as_a_bulk_command(api: httpx.Client) -> None:
     body = {"command": "erase", "filter": {}, "reason": "all of it"}
     refused(api.post("/executions/bulk", json=body), 422, "invalid")

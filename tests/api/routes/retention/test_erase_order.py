@@ -1,4 +1,4 @@
-"""`POST /orders/:id/erase`: what it answers and refuses, and what shows an order then."""
+"""`POST /orders/:id/erase`: its answer, its refusals, and all reads of the order after the erasure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBERS = count()
 
 @pytest.fixture
 def order(api: httpx.Client, catalog: Catalog) -> str:
-    """One whose parameters hold the word."""
+    """An order whose parameters contain the word."""
     id_ = f"written-{next(NUMBERS)}"
     body = {"$id": id_, "service": catalog.service, "customer": catalog.customer}
     ok(api.post("/orders", json={**body, "params": {"note": WORD}}))
@@ -26,20 +26,22 @@ def order(api: httpx.Client, catalog: Catalog) -> str:
 
 @pytest.fixture
 def execution(api: httpx.Client, catalog: Catalog, order: str) -> str:
-    """One of that order, which is no more than begun."""
+    """A queued execution of that order."""
     created = ok(api.post("/executions", json={"order": order, "service": catalog.service}))
     return str(created["$id"])
 
 
 @pytest.fixture
 def held(api: httpx.Client, execution: str) -> Iterator[str]:
-    """A hold of the execution alone."""
+    """A hold on the execution only."""
     hold = ok(api.post("/holds", json={"executions": [execution], "reason": "Audit"}))["$id"]
     yield hold
     api.request("DELETE", f"/holds/{hold}", json={"reason": "over"})
 
 
-def test_answer_has_null_for_the_parameters_and_says_erased(api: httpx.Client, order: str) -> None:
+def test_answer_has_null_for_the_parameters_and_is_marked_erased(
+    api: httpx.Client, order: str
+) -> None:
     shown = ok(api.post(f"/orders/{order}/erase", json=REASON))
     assert (shown["params"], shown["erased"], shown["status"]) == (None, True, "cancelled")
     assert ok(api.get(f"/orders/{order}"))["erased"] is True
@@ -66,7 +68,7 @@ def test_no_read_shows_the_parameters(api: httpx.Client, order: str, execution: 
         assert WORD not in answer.text, path
 
 
-def test_order_within_its_execution_says_erased_and_the_execution_does_not(
+def test_order_within_its_execution_is_marked_erased_and_the_execution_is_not(
     api: httpx.Client, order: str, execution: str
 ) -> None:
     ok(api.post(f"/orders/{order}/erase", json=REASON))
@@ -83,13 +85,17 @@ def test_order_within_its_execution_says_erased_and_the_execution_does_not(
     assert (listed["order"]["erased"], "unreadable" in listed) == (True, False)
 
 
-def test_same_reason_changes_nothing_and_another_is_refused(api: httpx.Client, order: str) -> None:
+def test_second_erasure_changes_nothing_and_is_refused_with_another_reason(
+    api: httpx.Client, order: str
+) -> None:
     first = ok(api.post(f"/orders/{order}/erase", json=REASON))
     assert ok(api.post(f"/orders/{order}/erase", json=REASON))["version"] == first["version"]
     refused(api.post(f"/orders/{order}/erase", json={"reason": "Another"}), 409, "erased")
 
 
-def test_hold_of_an_execution_keeps_its_order(api: httpx.Client, order: str, held: str) -> None:
+def test_erasure_is_refused_by_a_hold_on_an_execution_of_the_order(
+    api: httpx.Client, order: str, held: str
+) -> None:
     problem = refused(api.post(f"/orders/{order}/erase", json=REASON), 409, "held")
     assert problem["holds"] == [held]
     assert ok(api.get(f"/orders/{order}"))["params"] == {"note": WORD}
@@ -98,7 +104,7 @@ def test_hold_of_an_execution_keeps_its_order(api: httpx.Client, order: str, hel
 
 
 @pytest.mark.parametrize("scope", ["order", "service", "customer"])
-def test_hold_of_all_of_something_keeps_its_orders(
+def test_erasure_is_refused_by_a_hold_on_the_order_service_or_customer(
     api: httpx.Client, catalog: Catalog, order: str, scope: str
 ) -> None:
     of = {"order": order, "service": catalog.service, "customer": catalog.customer}[scope]
@@ -108,7 +114,7 @@ def test_hold_of_all_of_something_keeps_its_orders(
     assert problem["holds"] == [hold]
 
 
-def test_hold_of_another_execution_keeps_nothing_here(
+def test_erasure_is_accepted_with_a_hold_on_an_execution_of_another_order(
     api: httpx.Client, order: str, executions: Executions
 ) -> None:
     other = executions.create()["$id"]
@@ -117,7 +123,9 @@ def test_hold_of_another_execution_keeps_nothing_here(
     ok(api.request("DELETE", f"/holds/{hold}", json={"reason": "over"}))
 
 
-def test_reason_to_cancel_an_erased_order_is_not_kept(api: httpx.Client, order: str) -> None:
+def test_reason_of_a_cancellation_of_an_erased_order_is_not_stored(
+    api: httpx.Client, order: str
+) -> None:
     ok(api.post(f"/orders/{order}/confirm"))
     ok(api.post(f"/orders/{order}/erase", json=REASON))
     refused(api.post(f"/orders/{order}/cancel", json={"reason": WORD}), 409, "erased")

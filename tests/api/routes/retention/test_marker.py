@@ -1,4 +1,4 @@
-"""A word that was written wherever content may be is nowhere after the erasure, not even for who has the master key."""
+"""After the erasure, a word that was in all content is in no table, file, cache or answer, even with the master key."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ WHOLE = (
 
 
 def written(client: httpx.Client) -> list[str]:
-    """A completed, a failed and a cancelled execution, with the word in all that is sealed."""
+    """A completed, a failed and a cancelled execution, with the word in all sealed fields."""
     executions = Executions(client, Catalog("c", "c", "", "s", "o"))
     hook = {"url": "https://hooks.example", "events": ["failed"], "headers": {"X": WORD}}
     done, failed, cancelled = (executions.running(webhooks=[hook]) for _ in range(3))
@@ -64,20 +64,20 @@ def written(client: httpx.Client) -> list[str]:
     executions.tell(done, "steps/s-1/complete", output=WORD)
     executions.tell(done, "checkpoints", state={"page": WORD})
     executions.tell(done, "logs", level="info", message=WORD, context={"a": WORD})
-    for _ in "12":  # the second leads to no event, so it is recorded as a read
+    for _ in "12":  # the second request records no event, so that it is recorded as a read
         executions.tell(done, "complete", success=True, output=WORD, summary=WORD, artifacts=[WORD])
     executions.tell(failed, "fail", code="E", message=WORD, stack=WORD)
     executions.tell(cancelled, "cancel", reason=WORD)
     change = partial(client.patch, f"/executions/{failed}")
     body = {"webhooks": [{**hook, "events": ["completed"]}]}
-    for _ in "12":  # the second is a repeat
+    for _ in "12":  # the second request is a repeat
         ok(change(json=body, headers={"Idempotency-Key": "changed"}))
     ok(change(json=body, params={"dryRun": "true"}))
     return [done, failed, cancelled]
 
 
 def opened(conninfo: str) -> Iterator[str]:
-    """All that stands in any table, and all that the data keys open of it."""
+    """The text of all tables, and of all sealed values that the data keys open."""
     with psycopg.connect(conninfo, options=session_options("executions")) as connection:
         rows = connection.execute(KEYS).fetchall()
     keys = [Vault(MASTER_KEY).unwrap(bytes(wrapped), stream) for stream, wrapped in rows]
@@ -95,7 +95,7 @@ def by_some(keys: list[DataKey], token: str) -> Iterator[str]:
 
 
 def read(client: httpx.Client, ids: list[str]) -> str:
-    """All that a server shows of executions, streams included."""
+    """All answers of a server about executions, including streams."""
     paths = [f"/executions/{id_}{part}" for id_ in ids for part in PARTS]
     paths += [f"/executions/{ids[0]}/compare?with={ids[1]}", *WHOLE]
     answers = [client.get(path) for path in paths]
@@ -116,7 +116,7 @@ def asked(conninfo: str, query: str) -> list[tuple[object, ...]]:
 
 
 def verified(bundle: bytes, folder: Path) -> bool:
-    """Whether a bundle proves itself."""
+    """Whether the `verify.py` of a bundle accepts it."""
     with ZipFile(BytesIO(bundle)) as archived:
         archived.extractall(folder)
     program = [sys.executable, "-I", "verify.py"]
@@ -128,22 +128,22 @@ def text_of(bundle: bytes) -> str:
         return "".join(archived.read(name).decode() for name in archived.namelist())
 
 
-async def test_word_is_nowhere_after_the_erasure_and_every_proof_holds(
+async def test_word_is_found_nowhere_after_the_erasure_and_every_proof_is_valid(
     database: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with webhook_receiver() as receiver:
         receiver.answers["/hook"] = ANSWER
-        await to_thread.run_sync(whole_story, database, tmp_path, receiver)
+        await to_thread.run_sync(write_and_erase, database, tmp_path, receiver)
     said = capfd.readouterr()
     assert WORD not in said.out + said.err
 
 
 def holds(server: Serving) -> bool:
-    """Whether a cache of a server, or anything else that it holds, has the word."""
+    """Whether any object in the memory of a server, such as a cache, has the word."""
     return any(WORD.encode() in text for text in texts_held_by(server.system))
 
 
-def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
+def write_and_erase(database: str, folder: Path, receiver: WebhookReceiver) -> None:
     data = DataDir.open(folder / "data")
     data.master_key_file.write_bytes(b64encode(MASTER_KEY))
     data.master_key_file.chmod(0o600)
@@ -198,7 +198,7 @@ def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
 
 
 def files_with_word(folder: Path) -> list[Path]:
-    """The files of a data directory, an archive among them, that have the word."""
+    """The files of a data directory, including an archive, that have the word."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert any(file.suffix == ".parquet" for file in files)
     return [file for file in files if WORD.encode() in file.read_bytes()]
@@ -208,7 +208,7 @@ WRAPPED: dict[str, bytes] = {}
 
 
 def wrapped_in_pages(conninfo: str, ids: list[str]) -> list[bool]:
-    """Whether the wrapped key of each execution and of the order, as it was at the first call, is in the pages of its table."""
+    """Whether the wrapped keys of the executions and of the order, as of the first call, are in the pages of the table."""
     with psycopg.connect(conninfo, options=session_options("executions")) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS pageinspect SCHEMA public")
         for stream, wrapped in connection.execute(KEYS).fetchall():

@@ -1,4 +1,4 @@
-"""`GET /retention/preview`: which days would go at a time, and which a hold keeps."""
+"""`GET /retention/preview`: which days would be removed at a time, and which a hold keeps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TODAY = datetime.now(UTC).replace(hour=12)
 
 
 def preview(api: httpx.Client, at: datetime) -> dict[str, str]:
-    """The outcome of each day, once the views have followed the log."""
+    """The outcome of each day, once the views have applied the log."""
     end = monotonic() + 20
     while True:
         shown = ok(api.get("/retention/preview", params={"at": at.isoformat()}))
@@ -35,7 +35,7 @@ def preview(api: httpx.Client, at: datetime) -> dict[str, str]:
         sleep(0.05)
 
 
-def test_day_goes_after_its_days_and_a_hold_keeps_it(
+def test_day_of_log_lines_is_removed_after_its_retention_unless_held(
     api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     executions.tell(running_execution, "logs", level="info", message="hello")
@@ -55,7 +55,7 @@ def test_day_goes_after_its_days_and_a_hold_keeps_it(
     assert shown["logDays"] == 30
 
 
-def test_day_of_the_access_log_goes_after_its_days_and_a_hold_keeps_it(
+def test_day_of_the_access_log_is_removed_after_its_retention_unless_held(
     api: httpx.Client, running_execution: str
 ) -> None:
     ok(api.get(f"/executions/{running_execution}"))
@@ -81,13 +81,13 @@ def test_day_of_the_access_log_goes_after_its_days_and_a_hold_keeps_it(
     assert day in next(each["accessDays"] for each in holds if each["hold"] == ok(placed)["$id"])
 
 
-def test_time_that_is_none_is_refused(api: httpx.Client) -> None:
+def test_invalid_time_is_refused(api: httpx.Client) -> None:
     problem = refused(api.get("/retention/preview", params={"at": "soon"}), 422, "invalid")
     assert problem["errors"][0]["path"] == "at"
 
 
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"])
-def test_time_at_an_end_of_the_calendar_is_answered(api: httpx.Client, at: str) -> None:
+def test_first_and_last_times_of_the_calendar_are_accepted(api: httpx.Client, at: str) -> None:
     assert ok(api.get("/retention/preview", params={"at": at}))["at"] == at
 
 
@@ -97,7 +97,7 @@ SLOW = "SELECT CAST(pg_sleep(30) AS text)"
 
 @pytest.fixture
 async def reads(database: str, tmp_path: Path) -> AsyncIterator[PastReads]:
-    """An entry on each of three days, and a hold on what was read on the first two."""
+    """An entry on each of three days, and a hold on the executions read on the first two."""
     async with PastReads.opened(database, tmp_path) as opened:
         await opened.days("e-1", "e-1", "e-2")
         await opened.past.place(PlaceHold(reason="Audit", executions=("e-1",)), "h-1")
@@ -110,7 +110,7 @@ def handlers(reads: PastReads) -> PreviewHandlers:
 
 
 @pytest.mark.anyio
-async def test_days_after_the_end_of_the_time_are_left_out_and_said_to_be_there(
+async def test_days_beyond_the_time_limit_are_left_out_and_marked_as_missing(
     reads: PastReads,
 ) -> None:
     found = await handlers(reads)._past(DAYS, OF_READS, monotonic() + 60)
@@ -124,7 +124,7 @@ async def test_days_after_the_end_of_the_time_are_left_out_and_said_to_be_there(
 
 
 @pytest.mark.anyio
-async def test_day_that_takes_too_long_is_unknown_and_no_outage(
+async def test_day_that_takes_too_long_is_unknown_and_not_counted_as_an_outage(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preview_module, "MOST_SECONDS", 0.1)

@@ -1,4 +1,4 @@
-"""What can be done to a webhook: not while it is disabled, and signed as its events are."""
+"""Actions on webhooks: enable, test, rewind, and send again; refusals while a webhook is disabled; signatures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def webhook(api: httpx.Client) -> str:
 
 
 def wait_for_call(api: httpx.Client, webhook: str) -> list[dict[str, Any]]:
-    """The deliveries of a webhook, once it was called for one of them."""
+    """Wait for a call of the webhook; return its deliveries."""
     end = time.monotonic() + 30
     while True:
         found = ok(api.get(f"/webhooks/{webhook}/deliveries"))["data"]
@@ -40,7 +40,7 @@ def wait_for_call(api: httpx.Client, webhook: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("path", "body"), CALLS)
-def test_disabled_webhook_is_to_be_enabled_first(
+def test_action_on_a_disabled_webhook_is_refused_until_it_is_enabled(
     api: httpx.Client, webhook: str, path: str, body: dict[str, Any] | None
 ) -> None:
     ok(api.post(f"/webhooks/{webhook}/disable", json={}))
@@ -50,7 +50,7 @@ def test_disabled_webhook_is_to_be_enabled_first(
     assert problem["allowedCommands"] == ["enableWebhook"]
 
 
-def test_delivery_of_a_disabled_webhook_stays_as_it_is(
+def test_delivery_of_a_disabled_webhook_is_unchanged(
     api: httpx.Client, executions: Executions
 ) -> None:
     hook = {"url": URL, "events": ["started"]}
@@ -65,7 +65,7 @@ def test_delivery_of_a_disabled_webhook_stays_as_it_is(
     assert (after["position"], after["attempts"]) == (before["position"], 1)
 
 
-def test_webhook_of_an_execution_that_was_set_anew_is_called_again(
+def test_disabled_webhook_of_an_execution_is_called_again_after_it_is_replaced(
     api: httpx.Client, executions: Executions
 ) -> None:
     hook = {"url": URL, "events": ["started"]}
@@ -106,7 +106,9 @@ async def test_disabled_webhook_can_be_tested_and_stays_disabled(
 
 
 @pytest.mark.anyio
-async def test_test_is_signed_by_both_secrets_while_they_overlap(api: httpx.Client) -> None:
+async def test_call_of_the_test_action_is_signed_by_both_secrets_during_a_rotation(
+    api: httpx.Client,
+) -> None:
     async def post(path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         return await to_thread.run_sync(partial(api.post, path, json=body))
 
@@ -123,7 +125,7 @@ async def test_test_is_signed_by_both_secrets_while_they_overlap(api: httpx.Clie
 
 
 @pytest.mark.parametrize("begins", ["soon", "now", 2**40, "2026-13-01T00:00:00Z", True, ["1"]])
-def test_rewind_names_the_beginning_that_is_none(
+def test_rewind_to_an_invalid_beginning_is_refused_with_the_name_of_the_field(
     api: httpx.Client, webhook: str, begins: object
 ) -> None:
     answer = api.post(f"/webhooks/{webhook}/rewind", json={"from": begins})

@@ -1,4 +1,4 @@
-"""What the service shows of the webhooks of an execution: their health, and once their secrets."""
+"""Webhooks of an execution: their health is shown, and their secrets only once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hook_ids(api: httpx.Client, execution: str) -> list[str]:
     return [hook["id"] for hook in api.get(f"/executions/{execution}/webhooks").json()]
 
 
-def test_health_stands_with_each_webhook_once_the_view_has_it(
+def test_health_of_each_webhook_is_shown_once_the_view_has_it(
     api: httpx.Client, execution: str
 ) -> None:
     shown: list[dict[str, object]] = [{}]
@@ -42,7 +42,9 @@ def test_webhooks_of_the_past_have_no_health(api: httpx.Client, execution: str) 
     assert "immutable" in answer.headers["cache-control"]
 
 
-def test_health_is_sent_again_when_it_is_another_alone(api: httpx.Client, execution: str) -> None:
+def test_webhooks_with_the_same_etag_have_the_same_health(
+    api: httpx.Client, execution: str
+) -> None:
     path = f"/executions/{execution}/webhooks"
     bodies: dict[str, set[str]] = {}
 
@@ -52,7 +54,7 @@ def test_health_is_sent_again_when_it_is_another_alone(api: httpx.Client, execut
         again = {"If-None-Match": answer.headers["etag"]}
         return api.get(path, headers=again).status_code == 304
 
-    wait_until(is_known)  # a call may have changed it
+    wait_until(is_known)  # a call of the webhook may have changed it
     assert all(len(shown) == 1 for shown in bodies.values())
     assert api.get(f"{path}?version=1").headers["etag"] not in bodies
 
@@ -67,7 +69,7 @@ def test_webhook_by_its_id_is_not_sent_again_where_its_health_is_the_same(
         again = {"If-None-Match": api.get(path).headers["etag"]}
         return api.get(path, headers=again).status_code == 304
 
-    wait_until(is_known)  # a call may have changed it
+    wait_until(is_known)  # a call of the webhook may have changed it
 
 
 def test_secret_of_a_webhook_is_shown_when_it_is_made_and_never_again(
@@ -84,13 +86,15 @@ def test_secret_of_a_webhook_is_shown_when_it_is_made_and_never_again(
         assert "whsec_" not in api.get(path).text
 
 
-def test_secrets_of_webhooks_differ(api: httpx.Client, catalog: Catalog) -> None:
+def test_webhooks_have_different_secrets(api: httpx.Client, catalog: Catalog) -> None:
     body = {"order": catalog.order, "service": catalog.service, "webhooks": [HOOK, HOOK]}
     created = [ok(api.post("/executions", json=body)) for _ in range(2)]
     assert len({hook["secret"] for each in created for hook in each["webhooks"]}) == 4
 
 
-def test_url_shows_nothing_that_may_be_secret(api: httpx.Client, executions: Executions) -> None:
+def test_url_is_shown_without_parts_that_may_be_secret(
+    api: httpx.Client, executions: Executions
+) -> None:
     secret = "http://me:pw@127.0.0.1:9/T0/k3yk3yk3yk3yk3yk3yk3yk3y?key=t0k3n"
     execution = executions.running(webhooks=[{**HOOK, "url": secret}])
     shown = "http://***@127.0.0.1:9/T0/***?key=***"
@@ -111,7 +115,7 @@ def test_url_shows_nothing_that_may_be_secret(api: httpx.Client, executions: Exe
         ("http://[fe80::1]/", "link-local"),
     ],
 )
-def test_webhook_to_an_address_that_is_refused_is_not_kept(
+def test_webhook_to_a_forbidden_address_is_refused(
     api: httpx.Client, catalog: Catalog, execution: str, url: str, rule: str
 ) -> None:
     hook = {"url": url, "events": ["*"]}
@@ -130,7 +134,7 @@ def test_webhook_to_an_address_that_is_refused_is_not_kept(
     assert outcome["problem"]["errors"][0]["path"] == "webhooks.1.url"
 
 
-def test_events_that_never_happen_are_refused_by_name(api: httpx.Client, execution: str) -> None:
+def test_unknown_events_are_refused_with_their_names(api: httpx.Client, execution: str) -> None:
     hook = {**HOOK, "events": ["completed", "finished"]}
     answer = api.put(f"/executions/{execution}", json={"webhooks": [hook]})
     problem = refused(answer, 422, "invalid")

@@ -1,4 +1,4 @@
-"""Webhooks of the whole log: they are made, shown, changed, sent again, and removed."""
+"""Webhooks of the whole log: create, show, change, send again, and remove."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def webhook(api: httpx.Client) -> str:
 
 
 def deliveries(api: httpx.Client, webhook: str, count: int) -> list[dict[str, Any]]:
-    """Those of a webhook, once there are so many."""
+    """The deliveries of a webhook, once there are so many."""
     end = time.monotonic() + 30
     while len(found := ok(api.get(f"/webhooks/{webhook}/deliveries"))["data"]) < count:
         assert time.monotonic() < end, found
@@ -39,7 +39,7 @@ def test_secret_is_shown_once_and_again_to_the_same_request(api: httpx.Client) -
     assert "s3cret" not in recorded_event(api, made["position"])
 
 
-def test_rotation_shows_another_secret_and_how_long_both_sign(
+def test_rotation_shows_the_new_secret_and_until_when_both_sign(
     api: httpx.Client, webhook: str
 ) -> None:
     answers = [ok(api.post(f"/webhooks/{webhook}/rotate", json={})) for _ in range(2)]
@@ -47,7 +47,7 @@ def test_rotation_shows_another_secret_and_how_long_both_sign(
     assert answers[0]["secretOverlapUntil"] < answers[1]["secretOverlapUntil"]
 
 
-def test_settings_that_are_left_out_stay_and_masked_ones_are_kept(
+def test_settings_that_are_left_out_or_masked_are_unchanged(
     api: httpx.Client, webhook: str
 ) -> None:
     shown = ok(api.get(f"/webhooks/{webhook}"))
@@ -72,7 +72,7 @@ def test_settings_that_are_left_out_stay_and_masked_ones_are_kept(
         ({"filter": {"status": "done"}}, "filter.status"),
     ],
 )
-def test_member_that_does_not_fit_is_refused_by_name(
+def test_invalid_member_is_refused_with_its_name(
     api: httpx.Client, webhook: str, changed: dict[str, Any], path: str
 ) -> None:
     answers = [api.patch(f"/webhooks/{webhook}", json=changed)]
@@ -82,12 +82,12 @@ def test_member_that_does_not_fit_is_refused_by_name(
 
 
 @pytest.mark.parametrize("begins", ["soon", "99999999", "2026-13-01T00:00:00Z", True, [1]])
-def test_beginning_that_is_none_is_refused_by_name(api: httpx.Client, begins: object) -> None:
+def test_invalid_beginning_is_refused_with_its_name(api: httpx.Client, begins: object) -> None:
     problem = refused(api.post("/webhooks", json={**HOOK, "from": begins}), 422, "invalid")
     assert [error["path"] for error in problem["errors"]] == ["from"]
 
 
-def test_removed_webhook_is_not_found_and_in_no_list(api: httpx.Client, webhook: str) -> None:
+def test_removed_webhook_is_not_found_and_not_listed(api: httpx.Client, webhook: str) -> None:
     assert ok(api.delete(f"/webhooks/{webhook}"))["status"] == "removed"
     for method, path in (
         ("GET", ""),
@@ -105,7 +105,7 @@ def test_removed_webhook_is_not_found_and_in_no_list(api: httpx.Client, webhook:
     assert webhook not in {hook["$id"] for hook in listed}
 
 
-def test_list_has_pages(api: httpx.Client, webhook: str) -> None:
+def test_list_of_webhooks_has_pages(api: httpx.Client, webhook: str) -> None:
     ok(api.post("/webhooks", json=HOOK))
     found: list[str] = []
     more: dict[str, Any] = {}
@@ -127,7 +127,9 @@ def test_disabled_webhook_is_called_again_once_it_is_enabled_or_changed(
     assert ok(api.patch(f"/webhooks/{webhook}", json={}))["status"] == "active"
 
 
-def test_test_says_what_the_receiver_answered(api: httpx.Client, webhook: str) -> None:
+def test_answer_of_the_test_action_has_the_status_of_the_receiver(
+    api: httpx.Client, webhook: str
+) -> None:
     tested = ok(api.post(f"/webhooks/{webhook}/test"))
     assert tested["delivered"] is False
     assert "Connect" in tested["error"]
@@ -152,7 +154,7 @@ def test_delivery_shows_its_last_call_and_can_be_sent_again(
     assert ok(api.get(f"{path}/deliveries?cursor={delivery['position']}"))["data"] == []
 
 
-def test_rewound_webhook_gets_the_past(
+def test_rewound_webhook_gets_past_events(
     api: httpx.Client, webhook: str, executions: Executions
 ) -> None:
     ok(api.patch(f"/webhooks/{webhook}", json={"events": ["user.created"]}))
@@ -161,7 +163,7 @@ def test_rewound_webhook_gets_the_past(
     assert deliveries(api, webhook, 1)[-1]["source"].startswith("/api/users/")
 
 
-def test_webhook_of_an_execution_is_changed_there_alone(
+def test_webhook_of_an_execution_can_only_be_changed_with_its_execution(
     api: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.running(webhooks=[{**HOOK, "events": ["*"]}])

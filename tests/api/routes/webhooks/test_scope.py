@@ -1,4 +1,4 @@
-"""Webhooks of the log belong to who made them, and get what that caller may see; those of executions to its parties."""
+"""A webhook of the log is visible to its maker and gets only events in its scope; those of an execution are visible to its parties."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def called(api: httpx.Client, webhook: str, call: tuple[str, str, Any]) -> httpx
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-def test_webhook_is_there_for_its_maker_alone(
+def test_webhook_is_visible_only_to_its_maker(
     clients: dict[Role, httpx.Client], webhook: str, call: Any
 ) -> None:
     stranger, maker = clients[Role.PROVIDER], clients[Role.CUSTOMER]
@@ -69,7 +69,7 @@ def test_webhook_is_there_for_its_maker_alone(
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-def test_webhook_of_an_execution_is_there_for_those_who_reach_that(
+def test_webhook_of_an_execution_is_visible_only_to_callers_that_reach_the_execution(
     clients: dict[Role, httpx.Client], call: Any
 ) -> None:
     if call[0] in ("PATCH", "DELETE"):
@@ -113,7 +113,7 @@ def sources(api: httpx.Client, webhook: str) -> set[str]:
     return {each["source"] for each in found}
 
 
-def test_webhook_is_owed_what_its_maker_may_see(
+def test_webhook_gets_only_events_that_its_maker_may_see(
     clients: dict[Role, httpx.Client], webhook: str
 ) -> None:
     own = {f"/api/orders/{OF_CUSTOMER.order}", f"/api/executions/{OF_CUSTOMER.execution}"}
@@ -132,7 +132,7 @@ def test_webhook_is_owed_what_its_maker_may_see(
         time.sleep(0.05)
 
 
-def test_scope_cannot_be_chosen_nor_changed(
+def test_scope_of_a_webhook_cannot_be_set_or_changed(
     clients: dict[Role, httpx.Client], webhook: str
 ) -> None:
     maker = clients[Role.CUSTOMER]

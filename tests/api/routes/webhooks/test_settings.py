@@ -1,4 +1,4 @@
-"""A webhook that was read may be sent back whole; what the server owns in it must be as it is."""
+"""A webhook that was read may be sent back whole, with the members of the server unchanged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def test_webhook_that_is_sent_back_as_it_was_read_is_unchanged(
     assert after["version"] == shown["version"] + 1
 
 
-def test_webhook_that_was_made_may_be_sent_back_with_its_secret(api: httpx.Client) -> None:
+def test_webhook_as_answered_at_its_creation_may_be_sent_back_with_its_secret(
+    api: httpx.Client,
+) -> None:
     made = ok(api.post("/webhooks", json=HOOK))
     changed = {**made, "filter": None}
     assert "filter" not in ok(api.patch(f"/webhooks/{made['$id']}", json=changed))
@@ -45,7 +47,7 @@ def test_webhook_that_was_made_may_be_sent_back_with_its_secret(api: httpx.Clien
     ("name", "value"),
     [("version", 7), ("status", "disabled"), ("$type", "Service"), ("disabledBecause", "gone")],
 )
-def test_member_of_the_server_that_differs_is_refused_by_name(
+def test_changed_member_of_the_server_is_refused_with_its_name(
     api: httpx.Client, webhook: str, name: str, value: object
 ) -> None:
     shown = ok(api.get(f"/webhooks/{webhook}"))
@@ -54,7 +56,7 @@ def test_member_of_the_server_that_differs_is_refused_by_name(
     assert error["path"] == name
 
 
-def test_member_that_no_webhook_has_is_refused_in_a_whole_document_too(
+def test_unknown_member_is_refused_also_in_a_whole_document(
     api: httpx.Client, webhook: str
 ) -> None:
     shown = ok(api.get(f"/webhooks/{webhook}"))
@@ -63,7 +65,7 @@ def test_member_that_no_webhook_has_is_refused_in_a_whole_document_too(
 
 
 @pytest.mark.parametrize("name", [*sorted(RESERVED), "Host", "X-Webhook-Signature"])
-def test_header_that_the_service_sets_is_refused_by_name(
+def test_header_that_the_service_sets_is_refused_with_its_name(
     api: httpx.Client, webhook: str, name: str
 ) -> None:
     hook = {**HOOK, "headers": {name: "x"}}
@@ -76,7 +78,7 @@ def test_header_that_the_service_sets_is_refused_by_name(
         assert "cannot be set" in error["message"]
 
 
-def test_header_that_the_service_sets_is_refused_for_executions_too(
+def test_header_that_the_service_sets_is_refused_for_webhooks_of_executions(
     api: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.running()
@@ -86,7 +88,7 @@ def test_header_that_the_service_sets_is_refused_for_executions_too(
     assert error["path"] == "webhooks.0.headers.Host"
 
 
-def test_whole_url_is_no_member_of_an_event(api: httpx.Client) -> None:
+def test_event_of_a_webhook_does_not_show_the_whole_url(api: httpx.Client) -> None:
     tried = ok(api.post("/webhooks?dryRun=true", json=HOOK))
     made = ok(api.post("/webhooks", json=HOOK))
     for text in (str(tried["events"]), recorded_event(api, made["position"])):

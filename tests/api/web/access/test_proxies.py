@@ -25,13 +25,13 @@ TRUSTED = Proxies(networks("127.0.0.1/32, 10.1.0.0/16, fd00::/8"))
         ("", b"198.51.100.1", ""),
     ],
 )
-def test_client_is_the_last_one_that_no_trusted_proxy_is(
+def test_client_address_is_the_last_one_that_is_not_a_trusted_proxy(
     connected: str, forwarded: bytes, client: str
 ) -> None:
     assert TRUSTED.client((connected, 4711), {b"x-forwarded-for": forwarded}) == (client, 4711)
 
 
-def test_client_of_a_server_without_trusted_proxies_is_who_is_connected() -> None:
+def test_client_address_without_trusted_proxies_is_that_of_the_connection() -> None:
     headers = {b"x-forwarded-for": b"198.51.100.1"}
     assert Proxies().client(("127.0.0.1", 1), headers) == ("127.0.0.1", 1)
     assert TRUSTED.client(None, headers) is None

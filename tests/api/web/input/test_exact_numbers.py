@@ -1,4 +1,4 @@
-"""A cost that no float holds as it is written is refused, in a command and among many."""
+"""A cost that a float would round is refused, in one command and in a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITH = b'{"cost": %b}'
 
 
 def places(commands: list[Any]) -> list[str | None]:
-    """The path of the refusal that stands in the place of each command, if one does."""
+    """For each command the path of its refusal, or None."""
     return [
         each.members["errors"][0]["path"] if isinstance(each, Invalid) else None
         for each in commands
@@ -25,21 +25,21 @@ def places(commands: list[Any]) -> list[str | None]:
 
 
 @pytest.mark.parametrize("cost", [EXACT, b"0.1", b"123456789012345.5"])
-def test_cost_that_a_float_holds_is_taken(cost: bytes) -> None:
+def test_cost_that_a_float_represents_exactly_is_accepted(cost: bytes) -> None:
     require_exact_cost(WITH % cost)
 
 
 @pytest.mark.parametrize(
     ("body", "path"), [(WITH, "cost"), (b'{"usage": {"cost": %b}}', "usage.cost")]
 )
-def test_cost_that_would_be_rounded_is_refused_with_its_place(body: bytes, path: str) -> None:
+def test_cost_that_would_be_rounded_is_refused_with_its_path(body: bytes, path: str) -> None:
     with pytest.raises(Invalid) as refused:
         require_exact_cost(body % ROUNDED)
     assert refused.value.members["errors"][0]["path"] == path
 
 
 @pytest.mark.parametrize(("start", "between", "end"), [(b"[", b",", b"]"), (b"", b"\n\n", b"\n")])
-def test_rounded_cost_among_many_commands_is_refused_in_its_place(
+def test_rounded_cost_in_a_batch_refuses_only_its_command(
     start: bytes, between: bytes, end: bytes
 ) -> None:
     commands = [b'{"a": 1}', WITH % ROUNDED, WITH % EXACT]
@@ -49,14 +49,14 @@ def test_rounded_cost_among_many_commands_is_refused_in_its_place(
     assert (found[0], found[2]) == (given[0], given[2])
 
 
-def test_line_with_too_many_levels_leaves_the_other_lines_to_be_checked() -> None:
+def test_costs_of_other_lines_are_checked_beside_a_line_with_too_many_levels() -> None:
     deep = b'{"state": ' + b"[" * 1000 + b"]" * 1000 + b"}"
     body = b"\n".join([deep, WITH % ROUNDED, WITH % EXACT])
     found = without_inexact_costs(body, items(body))
     assert places(found) == ["", "cost", None]
 
 
-def test_cost_below_too_many_levels_is_refused_as_those_are() -> None:
+def test_cost_beside_too_many_levels_is_refused_for_the_levels() -> None:
     deep = b'{"state": ' + b"[" * 100_000 + b"]" * 100_000 + b', "cost": %b}' % ROUNDED
     with pytest.raises(Invalid, match=f"at most {DEEPEST} levels"):
         require_exact_cost(deep)

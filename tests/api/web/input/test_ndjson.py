@@ -1,4 +1,4 @@
-"""What a body of many holds."""
+"""The items of a request body with many commands."""
 
 from __future__ import annotations
 

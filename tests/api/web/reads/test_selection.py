@@ -1,4 +1,4 @@
-"""What `fields` shows of a document."""
+"""The parameter `fields` selects members of a document."""
 
 from __future__ import annotations
 
@@ -17,29 +17,32 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def shown(*names: str) -> Any:
+def select(*names: str) -> Any:
     chosen = selection(names)
     return chosen.of(DOCUMENT) if chosen else DOCUMENT
 
 
-def test_no_field_is_the_whole_document() -> None:
-    assert shown() is DOCUMENT
+def test_document_is_whole_without_fields() -> None:
+    assert select() is DOCUMENT
 
 
-def test_member_of_a_list_is_shown_of_each_of_its_elements() -> None:
-    assert shown("status", "steps.id") == {"status": "running", "steps": [{"id": "a"}, {"id": "b"}]}
+def test_member_of_a_list_is_selected_in_each_of_its_elements() -> None:
+    assert select("status", "steps.id") == {
+        "status": "running",
+        "steps": [{"id": "a"}, {"id": "b"}],
+    }
 
 
 @pytest.mark.parametrize("names", [("metrics", "metrics.cost"), ("metrics.cost", "metrics")])
-def test_member_that_is_chosen_as_a_whole_is_whole(names: tuple[str, ...]) -> None:
-    assert shown(*names) == {"metrics": DOCUMENT["metrics"]}
+def test_member_that_is_selected_as_a_whole_is_whole(names: tuple[str, ...]) -> None:
+    assert select(*names) == {"metrics": DOCUMENT["metrics"]}
 
 
 def test_member_that_the_document_lacks_is_left_out() -> None:
-    assert shown("$id", "error.code") == {"$id": "e-1"}
+    assert select("$id", "error.code") == {"$id": "e-1"}
 
 
-def test_at_most_100_members_can_be_chosen() -> None:
+def test_at_most_100_members_can_be_selected() -> None:
     assert MOST_FIELDS == 100
     assert selection(["status"] * 100) is not None
     with pytest.raises(Invalid, match="at most 100 members"):

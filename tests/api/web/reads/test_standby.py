@@ -1,4 +1,4 @@
-"""Reads from a standby are right: however far it lags, whatever it shows too early, and when it is away."""
+"""Reads from a standby are correct if it lags, if it shows commits before they are acknowledged, and if it is unavailable."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def servers(postgres_bin: Path | None) -> Iterator[Pair]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def looked_at_often() -> Iterator[None]:
+def check_often() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standby_module, "EVERY", 0.05)
         yield
@@ -57,13 +57,13 @@ def server(servers: Pair) -> Iterator[Serving]:
 
 @pytest.fixture
 def any_lag(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However far it lags, a standby is read from."""
+    """Read from a standby however far it lags."""
     monkeypatch.setattr(standby_module, "MOST_LAG", inf)
 
 
 @pytest.fixture
 def completed(api: httpx.Client, executions: Executions) -> tuple[str, int]:
-    """An execution with content, which the lists have, while reads go to the standby; and its version."""
+    """A completed execution with sealed content, shown by lists, while reads go to the standby; with its version."""
     id_ = executions.running()
     done = executions.tell(id_, "complete", **{**RESULT, "summary": WORD})
     for path in ("/executions", "/analytics/executions"):
@@ -92,7 +92,7 @@ def test_min_position_and_history_show_what_a_standby_lacks(
         history = ok(api.get(f"/executions/{id_}/events"))["data"]
         assert [event["position"] for event in history] == [position]
         assert ok(api.get(f"/executions/{id_}", params={"version": 1}))["$id"] == id_
-        stale = api.get("/executions")  # it is the standby that answers here
+        stale = api.get("/executions")  # the standby answers here
         assert id_ not in ids(stale)
         assert int(stale.headers["log-position"]) < position
         assert ok(api.get("/analytics/executions"))["total"] == figures["total"] - 1
@@ -125,10 +125,10 @@ def test_content_that_was_erased_on_the_primary_is_not_shown_by_the_standby(
 
 
 @pytest.mark.usefixtures("any_lag", "completed")
-def test_standby_with_another_event_where_one_was_seen_is_not_read_from_that_moment_on(
+def test_standby_whose_event_at_a_position_differs_from_the_one_seen_is_not_read_from(
     server: Serving, api: httpx.Client, servers: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that has events which a failover lost, before it is looked after again."""
+    """As a standby with events that a failover lost, before the next periodic check of it."""
 
     async def finds_nothing() -> None:
         return None
@@ -148,7 +148,7 @@ def test_standby_with_another_event_where_one_was_seen_is_not_read_from_that_mom
 
 
 @pytest.mark.usefixtures("completed")
-def test_event_that_the_primary_has_not_acknowledged_is_read_nowhere(
+def test_event_that_the_primary_has_not_acknowledged_is_not_shown(
     server: Serving, executions: Executions, servers: Pair
 ) -> None:
     made = executions.create()
@@ -171,7 +171,7 @@ def test_event_that_the_primary_has_not_acknowledged_is_read_nowhere(
 async def read_through_sources(
     system: System, execution: str, version: int
 ) -> tuple[EventPage, LoadedState | None]:
-    """The history of an execution, and what it was after a version."""
+    """The history of an execution, and its state after a version."""
     stream = f"execution/{execution}"
     head, _ = await system.store.head()
 
@@ -191,7 +191,7 @@ async def read_through_sources(
 
 
 @pytest.mark.usefixtures("any_lag")
-def test_standby_answers_as_the_primary_does(
+def test_standby_gives_the_same_answers_as_the_primary(
     server: Serving,
     api: httpx.Client,
     servers: Pair,
@@ -214,7 +214,7 @@ def test_standby_answers_as_the_primary_does(
             patch.setattr(sources, "standby", None)
             by_primary = [api.get(path) for path in paths]
         monkeypatch.setattr(sources, "primary", SimpleNamespace(seen=store.seen))
-        monkeypatch.setattr(sources, "of_past", answering(sources.of_past))
+        monkeypatch.setattr(sources, "of_past", require_found(sources.of_past))
         for path, expected in zip(paths, by_primary, strict=True):
             answered = api.get(path)
             assert ok_text(answered) == ok_text(expected), path
@@ -224,8 +224,8 @@ def test_standby_answers_as_the_primary_does(
         assert [entry.position for entry in loaded] == list(range(1, head + 1))
 
 
-def answering(of_past: Any) -> Any:
-    """`of_past`, which must find what it is asked for."""
+def require_found(of_past: Any) -> Any:
+    """Wrap `of_past` so that it must find a state."""
 
     async def checked(*asked: Any) -> LoadedState:
         found: LoadedState | None = await of_past(*asked)
@@ -241,7 +241,7 @@ def ok_text(response: httpx.Response) -> str:
 
 
 @pytest.mark.usefixtures("completed")
-def test_primary_answers_while_the_standby_is_away(api: httpx.Client, servers: Pair) -> None:
+def test_primary_answers_while_the_standby_is_unavailable(api: httpx.Client, servers: Pair) -> None:
     with capture_logs() as logged:
         servers.kill_standby()
         for path in ("/executions", "/analytics/executions") * 10:

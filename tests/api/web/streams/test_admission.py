@@ -1,4 +1,4 @@
-"""What a server answers an edge is read back as it was, and nothing else is taken for it."""
+"""The admission that a server sends to an edge is decoded to an equal one; other texts are refused."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SCOPES = [
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_admission_is_read_back_as_it_was(scope: Condition) -> None:
+def test_admission_is_decoded_to_an_equal_one(scope: Condition) -> None:
     made = ADMISSION._replace(scope=scope)
     assert read(made.as_json()) == made
 
 
-def test_admission_without_an_end_and_without_a_stream_is_read_back_as_it_was() -> None:
+def test_admission_without_an_end_and_a_stream_is_decoded_to_an_equal_one() -> None:
     made = ADMISSION._replace(expires_at=None, known=None, parents=())
     assert read(made.as_json()) == made
 
@@ -49,7 +49,7 @@ def test_text_that_is_no_admission_is_refused(body: bytes) -> None:
         read(body)
 
 
-def test_admission_with_a_scope_that_is_not_understood_is_refused() -> None:
+def test_admission_with_an_unknown_scope_is_refused() -> None:
     body = ADMISSION.as_json().replace(b'"scope":{}', b'"scope":{"colour":"red"}')
     with pytest.raises(ValueError, match="no admission"):
         read(body)
