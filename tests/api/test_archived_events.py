@@ -1,4 +1,4 @@
-"""A server whose old events are in files answers word for word as before they were."""
+"""A server answers equally before and after old events are moved to the archive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JSON = dict[str, Any]
 
 
 class Asking:
-    """Asks a server about the past; what it answers is kept by what was asked."""
+    """Reads the past from a server; keeps the answers by path."""
 
     def __init__(self, api: httpx.Client) -> None:
         self.api = api
@@ -36,10 +36,12 @@ class Asking:
         return answer.json()
 
     def about(self, name: str, head: int) -> None:
-        """Ask for an execution in every way."""
+        """Read an execution by every route."""
         about = f"/executions/{name}"
         versions = ok(self.api.get(about))["version"]
-        for query in ("", "/compare?with=e-1") if name in ENDED else ():  # that of others goes on
+        for query in (
+            ("", "/compare?with=e-1") if name in ENDED else ()
+        ):  # the document of others still changes
             self.ask(f"{about}{query}")
         for query in (
             "",
@@ -56,42 +58,42 @@ class Asking:
             self.ask(f"{about}?version={version}")
             self.ask(f"{about}/steps?version={version}")
             self.ask(f"{about}/diff?from=1&to={version}")
-        self.found[f"{name} trailed"] = trailed(self.api, f"execution={name}&limit=500")
-        self.found[f"{name} checked"] = checked(ok(self.api.get(f"{about}/verify")))
+        self.found[f"{name} trailed"] = changes_on_trail(self.api, f"execution={name}&limit=500")
+        self.found[f"{name} checked"] = without_changing_values(ok(self.api.get(f"{about}/verify")))
         self.found[f"{name} proven"] = proven(self.api, name)
         for stream in ("events", "watch"):
             path = f"{about}/{stream}"
-            self.found[f"{path} streamed"] = streamed(self.api, path, head)
+            self.found[f"{path} streamed"] = read_stream(self.api, path, head)
 
 
 def answers(api: httpx.Client, head: int) -> JSON:
-    """What every way to read the past says."""
+    """The answers of every route that reads the past."""
     asking = Asking(api)
     for name in (*ENDED, WAITS):
         asking.about(name, head)
     for query in ("limit=500&action=execution.started", "limit=3&actor=admin"):
         for order in ("asc", "desc"):
-            asking.found[f"{query} {order}"] = trailed(api, f"{query}&order={order}")
+            asking.found[f"{query} {order}"] = changes_on_trail(api, f"{query}&order={order}")
     for position in range(1, head + 1):
         asking.ask(f"/audit/inclusion?position={position}&size={head}")
     for start in (0, 1, 5, EVENTS, head - 1):
-        asking.found[f"log from {start}"] = streamed(api, "/events", head, after=start)
+        asking.found[f"log from {start}"] = read_stream(api, "/events", head, after=start)
     return asking.found
 
 
-def trailed(api: httpx.Client, query: str) -> list[JSON]:
-    """What changed, of a page of the trail; reads come to it with each question."""
+def changes_on_trail(api: httpx.Client, query: str) -> list[JSON]:
+    """The changes of status on a page of the trail; each request adds reads to it."""
     page = ok(api.get(f"/audit/trail?{query}"))["data"]
     return [item for item in page if item["kind"] == "event"]
 
 
-def checked(report: JSON) -> JSON:
-    """What the check of an execution says of it, whatever the log has become since."""
+def without_changing_values(report: JSON) -> JSON:
+    """The verification of an execution, without values that change with the log."""
     return {name: report[name] for name in ("events", "faults") if name in report}
 
 
 def proven(api: httpx.Client, name: str) -> JSON:
-    """The events in a bundle, without what is of the tree of the moment."""
+    """The events in a bundle, without values that change with the tree."""
     answer = api.get(f"/audit/bundle/{name}")
     assert answer.status_code == 200, answer.text
     with ZipFile(BytesIO(answer.content)) as bundle:
@@ -100,7 +102,7 @@ def proven(api: httpx.Client, name: str) -> JSON:
     return {"names": names, **kept}
 
 
-def streamed(api: httpx.Client, path: str, head: int, after: int | None = None) -> list[Any]:
+def read_stream(api: httpx.Client, path: str, head: int, after: int | None = None) -> list[Any]:
     """The frames of a stream up to a position."""
     with streaming(api, path, after, **({} if after is not None else {"from": "start"})) as source:
         ended = path != "/events"
@@ -114,7 +116,7 @@ def folder(database: str, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_answer_is_the_same_as_before(database: str, folder: Path) -> None:
+def test_every_answer_is_the_same_before_and_after_archiving(database: str, folder: Path) -> None:
     with serving(database, data_dir=folder) as server, server.client() as api:
         fill(api)
         head = settle(api, database)
@@ -132,7 +134,7 @@ def test_every_answer_is_the_same_as_before(database: str, folder: Path) -> None
     report = json.loads(done.stdout)
     assert (report["faults"], report["archiveFiles"]) == ([], len(reports)), done.stderr
     proof = run("audit verify", folder, EXECUTIONS_DATABASE_URL=database)
-    # Of the tree and the events: the key of a server in the test's own process is another one.
+    # Only the tree and the events: a server in the process of the test has another key.
     assert "1 fault was found: audit: head: is not signed by the key of the log" in proof.stderr
     for view in ("executions", "timers", "logs", "snapshots"):
         rebuilt = run(f"rebuild {view}", folder, EXECUTIONS_DATABASE_URL=database)
@@ -171,7 +173,7 @@ def test_answer_that_needs_a_missing_file_names_it(database: str, folder: Path) 
     assert reports[1].file in found.stdout
 
 
-def test_command_says_what_becomes_of_events(database: str, folder: Path) -> None:
+def test_archive_command_reports_the_events_that_it_moved(database: str, folder: Path) -> None:
     with serving(database, data_dir=folder) as server, server.client() as api:
         fill(api)
         never = run("archive --events", folder, EXECUTIONS_DATABASE_URL=database)

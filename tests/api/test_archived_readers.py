@@ -1,6 +1,4 @@
-"""Who reads events otherwise than by a request to one server: a WebSocket, a relay and its edge, a standby. They have what
-they had before it left the table.
-"""
+"""WebSockets, a relay with its edge, and a standby read archived events as before they were archived."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ def folder(database: str, tmp_path: Path) -> Path:
 
 
 def over_sockets(door: Door, head: int) -> list[list[str]]:
-    """The frames of the past of each stream, up to a position, from a WebSocket."""
+    """The past frames of each stream, up to a position, over a WebSocket."""
     return [list(over_a_socket(door, path, head, query)) for path, query in STREAMS]
 
 
@@ -70,7 +68,7 @@ def over_a_socket(door: Door, path: str, head: int, query: dict[str, str]) -> It
                 yield said
 
 
-def test_frames_of_a_websocket_are_those_of_before(database: str, folder: Path) -> None:
+def test_frames_of_a_websocket_are_the_same_after_archiving(database: str, folder: Path) -> None:
     with serving(database, data_dir=folder) as server, server.client() as api:
         fill(api)
         head = settle(api, database)
@@ -82,7 +80,7 @@ def test_frames_of_a_websocket_are_those_of_before(database: str, folder: Path) 
         assert over_sockets(server, head) == before
 
 
-def test_relay_and_edge_have_what_was_archived_before_they_began(database: str) -> None:
+def test_relay_and_edge_send_events_archived_before_they_started(database: str) -> None:
     nats_program()
     with reachable_folder() as folder:
         service = Service(folder, database)
@@ -105,11 +103,11 @@ def test_relay_and_edge_have_what_was_archived_before_they_began(database: str) 
             service.close()
 
 
-def asked(api: httpx.Client) -> list[Any]:
+def answers_of(api: httpx.Client) -> list[Any]:
     return [[(found := api.get(path)).status_code, found.json()] for path in PAST]
 
 
-def test_standby_answers_what_was_archived(
+def test_standby_answers_archived_events(
     postgres_bin: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standby_module, "EVERY", 0.05)
@@ -118,7 +116,7 @@ def test_standby_answers_what_was_archived(
         with serving(primary, standby=standby, data_dir=tmp_path) as server, server.client() as api:
             fill(api)
             head = settle(api, primary)
-            before = asked(api), over_sockets(server, head)
+            before = answers_of(api), over_sockets(server, head)
             assert all(before[1])
             assert sum(each.taken for each in asyncio.run(archive(primary, tmp_path))) > head // 2
             servers.wait_until_equal()
@@ -132,7 +130,7 @@ def test_standby_answers_what_was_archived(
                 return once(store, reached)
 
             monkeypatch.setattr(StandbyStore, "once", noted)
-            for path, was, now in zip(PAST, before[0], asked(api), strict=True):
+            for path, was, now in zip(PAST, before[0], answers_of(api), strict=True):
                 assert (path, now) == (path, was)
             assert over_sockets(server, head) == before[1]
             assert read
@@ -149,7 +147,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     reader._archive.cache_clear()
 
 
-def test_bucket_that_refuses_is_a_503_for_what_is_in_it_alone(
+def test_refusing_bucket_causes_503_only_for_archived_events(
     database: str, folder: Path, bucket: ObjectStore
 ) -> None:
     with serving(database, data_dir=folder) as server, server.client() as api:
@@ -173,7 +171,7 @@ def test_bucket_that_refuses_is_a_503_for_what_is_in_it_alone(
                 assert api.get(path).status_code == 200
             listed = {each["$id"]: each for each in ok(api.get("/executions"))["data"]}
             assert (listed["e-0"]["status"], listed["e-9"]["status"]) == ("completed", "queued")
-            assert listed[WAITS]["unreadable"] is True  # what it shows is in its events alone
+            assert listed[WAITS]["unreadable"] is True  # its document is read from its events
             ok(api.post("/executions/e-9/start"))
         wait_until(lambda: api.get("/executions/e-0/events").status_code == 200)
         assert api.get("/executions/e-0/events").json() == before

@@ -1,4 +1,4 @@
-"""The clock: a leap ahead is not followed until it is confirmed, or gone."""
+"""The clock does not follow a leap ahead until it is confirmed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAY = 86_400.0
 
 
 class Times:
-    """A time of day and a time that passes, which differ."""
+    """A wall clock and a monotonic clock, set by the test."""
 
     def __init__(self) -> None:
         self.wall, self.steady = BEGIN.timestamp(), 5.0
@@ -29,26 +29,26 @@ class Times:
         self.steady += seconds
 
     def after(self) -> timedelta:
-        """How long after the beginning the clock is."""
+        """The time of the clock, since the beginning."""
         return self.clock() - BEGIN
 
 
 @pytest.mark.parametrize("seconds", [0, 0.001, 3_599, 3_600, -DAY])
-def test_small_leaps_and_those_back_are_followed(seconds: float) -> None:
+def test_small_leaps_and_leaps_back_are_followed(seconds: float) -> None:
     times = Times()
     times.wall += seconds
     assert times.after() == timedelta(seconds=seconds)
     assert times.clock.doubt is None
 
 
-def test_time_that_really_passes_is_no_leap() -> None:
+def test_time_that_passes_is_not_a_leap() -> None:
     times = Times()
     times.pass_by(400 * DAY)
     assert times.after() == timedelta(days=400)
     assert times.clock.doubt is None
 
 
-def test_leap_ahead_is_not_followed_and_named() -> None:
+def test_leap_ahead_is_not_followed_and_is_logged() -> None:
     times = Times()
     times.pass_by(10)
     times.wall += 80 * 365 * DAY
@@ -60,7 +60,7 @@ def test_leap_ahead_is_not_followed_and_named() -> None:
     assert "29200 days" in str(times.clock.doubt)
 
 
-def test_clock_that_is_set_right_is_believed_again() -> None:
+def test_clock_that_is_corrected_is_followed_again() -> None:
     times = Times()
     times.wall += DAY
     times.clock()
@@ -70,7 +70,7 @@ def test_clock_that_is_set_right_is_believed_again() -> None:
     assert times.clock.doubt is None
 
 
-def test_clock_that_went_back_and_is_set_right_is_followed_both_times() -> None:
+def test_clock_that_went_back_and_is_corrected_is_followed_both_times() -> None:
     times = Times()
     times.pass_by(10)
     times.clock()

@@ -1,4 +1,4 @@
-"""Following the log of a running service through the library, and the guide to it."""
+"""The programs of docs/library.md, and reads of the log of a running service by the library."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ NEWER = """WITH moved AS (UPDATE head SET position = position + 1 RETURNING posi
 @pytest.fixture(autouse=True)
 def _environment(module_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", module_database)
-    monkeypatch.setenv("POSTGRES_SCHEMA", "ours")  # what ours are in, and not the service
+    monkeypatch.setenv(
+        "POSTGRES_SCHEMA", "ours"
+    )  # the tables of the program of the guide, not those of the service
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def read(log: ServiceLog, event: Any) -> Recorded:
     return recorded
 
 
-def test_library_guide_runs_as_it_stands(executions: Executions, tmp_path: Path) -> None:
+def test_programs_of_the_library_guide_run(executions: Executions, tmp_path: Path) -> None:
     executions.tell(executions.running(), "complete", **RESULT)
     last = executions.tell(executions.running(), "fail", **ERROR)["position"]
     snippets = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
@@ -78,7 +80,7 @@ def test_library_guide_runs_as_it_stands(executions: Executions, tmp_path: Path)
     assert "(1, 'user/acme', 'user.created')" in done.stdout
 
 
-def test_events_of_the_service_come_in_their_envelope_and_sealed(
+def test_events_of_the_service_are_read_with_their_envelope_and_sealed(
     log: ServiceLog, completed_execution: str
 ) -> None:
     read = history(log, completed_execution)
@@ -92,7 +94,7 @@ def test_events_of_the_service_come_in_their_envelope_and_sealed(
     assert isinstance(last.event.result, Ciphertext)
 
 
-def test_event_of_a_newer_program_is_unknown_and_stops_no_reader(
+def test_event_of_a_newer_program_is_read_as_unknown(
     log: ServiceLog, server: Any, api: httpx.Client, executions: Executions
 ) -> None:
     with psycopg.connect(server.conninfo, options=session_options("executions")) as connection:
@@ -114,12 +116,12 @@ def test_service_log_refuses_to_save_an_aggregate(log: ServiceLog, catalog: Cata
 
     head = log.recorder.max_notification_id()
     with pytest.raises(NotSupportedError, match="by its commands alone"):
-        log.save(Note())  # type: ignore[arg-type]  # of another kind of ids, and refused for less
+        log.save(Note())  # type: ignore[arg-type]  # with another type of ids; refused in any case
     assert log.recorder.max_notification_id() == head
 
 
 class Reviews(EventSourcedProjection[UUID]):
-    """Answers the end of each execution by a review."""
+    """Creates a review at the end of each execution."""
 
     name = "reviews"
     topics = (ExecutionCompleted.type, StepCompleted.type)

@@ -1,4 +1,4 @@
-"""The server calls what looks after its processes every second, whatever becomes of the time of day."""
+"""The server runs its periodic duties every second, also when the wall clock leaps."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def nothing(*_: Any) -> None:
-    """An application."""
+    """An application that does nothing."""
 
 
-async def test_server_looks_after_its_processes_every_second_after_a_leap_ahead_and_back(
+async def test_periodic_duties_run_every_second_after_a_leap_ahead_and_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     called = []

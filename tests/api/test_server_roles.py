@@ -1,4 +1,4 @@
-"""The role that serves a log: it owns nothing, and can neither change an event nor what forbids that."""
+"""The database role of the server owns nothing, and can change neither events nor the triggers that protect them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def service() -> Iterator[Service]:
 
 
 @contextmanager
-def connected(service: Service) -> Iterator[psycopg.Connection]:
+def connect_as_server(service: Service) -> Iterator[psycopg.Connection]:
     postgres = EmbeddedPostgres(service.data / "postgres")
     conninfo = postgres.conninfo(user=SERVING)
     with psycopg.connect(conninfo, options=session_options("executions")) as connection:
@@ -59,18 +59,18 @@ def test_every_session_of_the_server_is_of_the_serving_role(service: Service) ->
         users = connection.execute(
             "SELECT DISTINCT usename FROM pg_stat_activity"
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            " AND usename IS NOT NULL"  # one that connects just now has not said yet who it is
+            " AND usename IS NOT NULL"  # a session that is being opened has no user yet
         ).fetchall()
     assert users == [(SERVING,)]
 
 
 @pytest.mark.parametrize("kind", FORBIDDEN)
 def test_serving_role_cannot_change_events(service: Service, kind: str) -> None:
-    with connected(service) as connection, pytest.raises(InsufficientPrivilege):
+    with connect_as_server(service) as connection, pytest.raises(InsufficientPrivilege):
         connection.execute(FORBIDDEN[kind].encode())
 
 
-def test_serving_role_takes_no_day_out_of_the_access_log_but_by_its_function(
+def test_serving_role_removes_days_of_the_access_log_only_by_its_function(
     service: Service,
 ) -> None:
     httpx.get(f"{service.url}/api/executions", headers=AUTHORIZED).raise_for_status()
@@ -83,9 +83,9 @@ def test_serving_role_takes_no_day_out_of_the_access_log_but_by_its_function(
         "TRUNCATE access_log": InsufficientPrivilege,
     }
     for statement, error in refused.items():
-        with connected(service) as connection, pytest.raises(error):
+        with connect_as_server(service) as connection, pytest.raises(error):
             connection.execute(SQL(statement).format(today))
-    with connected(service) as connection:
+    with connect_as_server(service) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
         connection.execute("SELECT retire_access_day(current_date + 7)")
         name = f"access_log_{datetime.now(UTC) + timedelta(days=7):%Y%m%d}"
@@ -93,11 +93,11 @@ def test_serving_role_takes_no_day_out_of_the_access_log_but_by_its_function(
         connection.rollback()
 
 
-def test_serving_role_takes_out_no_event_but_what_is_archived(service: Service) -> None:
+def test_serving_role_removes_only_archived_events(service: Service) -> None:
     call = """SELECT take_out_events(1, 0, 'f', 1, 'd', '', ARRAY['user/acme'], ARRAY[1::bigint], ARRAY[1::bigint],
         ARRAY[''::bytea], ARRAY['{}'], ARRAY[1::bigint])"""
     with (
-        connected(service) as connection,
+        connect_as_server(service) as connection,
         pytest.raises(RestrictViolation, match="were archived in f"),
     ):
         connection.execute(call)
@@ -110,7 +110,7 @@ def test_rebuilt_view_is_served(service: Service) -> None:
     assert service.verify().returncode == 0
 
 
-def test_server_with_a_database_of_its_own_serves_by_the_role_of_its_url(database: str) -> None:
+def test_server_with_an_external_database_serves_by_the_role_of_its_url(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as owner:
         name = f"{owner.info.dbname}_serving"
         owner.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'sesame'").format(Identifier(name)))
@@ -129,7 +129,7 @@ def test_server_with_a_database_of_its_own_serves_by_the_role_of_its_url(databas
             owner.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(name)))
 
 
-def test_grants_are_made_again_where_a_restore_has_lost_them(database: str) -> None:
+def test_grants_are_made_again_after_a_restore_without_them(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as owner:
         role = f"{owner.info.dbname}_role"
         owner.execute(SQL("CREATE ROLE {}").format(Identifier(role)))

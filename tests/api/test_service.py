@@ -1,4 +1,4 @@
-"""What a service looks after goes on where memory or descriptors are short."""
+"""The periodic duties of a server continue if memory or descriptors run out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Duties:
-    """Stands for what is looked after; it fails on demand."""
+    """A fake address file and work process, which fails on demand."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.calls = 0
@@ -33,7 +33,7 @@ class Duties:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "none left"), MemoryError()])
-async def test_service_that_cannot_look_after_one_thing_looks_after_the_others(
+async def test_failed_duty_does_not_prevent_the_others(
     error: Exception,
 ) -> None:
     sign, worker = Duties(error), Duties(error)

@@ -1,4 +1,4 @@
-"""What can be set, from where, and what is said of a value that cannot be."""
+"""Settings from the environment and the command line, and refusals of invalid values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from api.settings import (
 from domain.access.retirements import DEFAULT_DAYS, LEAST_DAYS
 
 
-def test_variable_is_the_field_in_capitals() -> None:
+def test_variable_is_the_name_of_the_field_in_capitals() -> None:
     variables = {
         "EXECUTIONS_HOST": "::1",
         "EXECUTIONS_PORT": "9000",
@@ -72,15 +72,15 @@ def test_variable_is_the_field_in_capitals() -> None:
     } == variables
 
 
-def test_command_line_goes_before_the_environment() -> None:
+def test_command_line_precedes_the_environment() -> None:
     assert read({"EXECUTIONS_PORT": "9000"}, port=9001).port == 9001
 
 
-def test_option_that_was_not_given_hides_no_variable() -> None:
+def test_option_that_is_not_given_does_not_replace_a_variable() -> None:
     assert read({"EXECUTIONS_PORT": "9000"}, port=None).port == 9000
 
 
-def test_empty_variable_is_one_that_is_not_set() -> None:
+def test_empty_variable_is_treated_as_not_set() -> None:
     assert read({"EXECUTIONS_DATABASE_URL": ""}).database_url is None
 
 
@@ -88,9 +88,9 @@ def test_default_data_directory_is_in_the_users_data_home() -> None:
     assert read({"XDG_DATA_HOME": "/kept"}).data_dir == Path("/kept/executions")
 
 
-def test_settings_never_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        read({}).port = 1  # type: ignore[misc]  # this is what is refused
+        read({}).port = 1  # type: ignore[misc]  # the refused assignment
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_token_that_can_be_guessed_is_refused_with_the_length_it_needs() -> None
     assert read({"EXECUTIONS_ADMIN_TOKEN": "sixteen-letters."}).admin_token == "sixteen-letters."
 
 
-def test_children_get_none_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_processes_get_none_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXECUTIONS_ADMIN_TOKEN", "a-token-of-my-own")
     monkeypatch.setenv("PGPASSWORD", "sesame")
     assert not any(name.startswith("EXECUTIONS_") for name in environment_of_children())
@@ -172,14 +172,14 @@ def test_every_client_variable_is_a_known_setting() -> None:
     assert unknown({"EXECUTIONS_URL": "http://host", "EXECUTIONS_TOKEN": "mine"}) == {}
 
 
-def test_archive_is_a_folder_of_the_data_directory_unless_it_is_elsewhere(tmp_path: Path) -> None:
+def test_archive_is_a_folder_of_the_data_directory_by_default(tmp_path: Path) -> None:
     assert read({}, data_dir=tmp_path).archive == f"file://{tmp_path}/archive"
     elsewhere = {"EXECUTIONS_ARCHIVE_URL": "gs://bucket"}
     assert read(elsewhere, data_dir=tmp_path).archive == "gs://bucket"
 
 
 @pytest.mark.parametrize("name", ["North", "1st", "a~b", "a_b", "a" * 33, "-a"])
-def test_name_that_no_log_can_have_is_refused(name: str) -> None:
+def test_invalid_name_of_a_log_is_refused(name: str) -> None:
     with pytest.raises(SetupError, match=r"^log \(EXECUTIONS_LOG\): "):
         read({"EXECUTIONS_LOG": name})
 
@@ -204,16 +204,16 @@ def test_map_of_logs_has_a_url_for_each_name() -> None:
         "north=https://a.example,north=https://b.example",
     ],
 )
-def test_map_of_logs_that_cannot_be_is_refused(text: str) -> None:
+def test_invalid_map_of_logs_is_refused(text: str) -> None:
     with pytest.raises(SetupError, match=r"^cells \(EXECUTIONS_CELLS\): must "):
         read({"EXECUTIONS_CELLS": text})
 
 
-def test_settings_with_one_other_value_are_settings() -> None:
+def test_settings_can_be_copied_with_another_value() -> None:
     assert dataclasses.replace(read({}), log="north").log == "north"
 
 
-def test_days_of_the_access_log_are_those_that_it_keeps_where_nothing_is_set() -> None:
+def test_days_of_the_access_log_have_a_default_and_a_minimum() -> None:
     assert read({}).access_log_days == DEFAULT_DAYS
     assert read({"EXECUTIONS_ACCESS_LOG_DAYS": str(LEAST_DAYS)}).access_log_days == LEAST_DAYS
     with pytest.raises(SetupError, match="access_log_days"):

@@ -1,4 +1,4 @@
-"""Settings reach the work process, and what it does for other logs."""
+"""Settings of the work process, and its settings for other logs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_head_reaches_the_witness_of_the_settings(database: str, tmp_path:
         audit = Audit(0, task.witnesses, Path(task.stamps))
         async with run_witnesses(database, SCHEMA, "", audit):
             with anyio.fail_after(30):
-                while not file.exists() or not file.read_text():  # noqa: ASYNC110 - a file wakes nobody
+                while not file.exists() or not file.read_text():  # noqa: ASYNC110 - a file has no event to wait for
                     await anyio.sleep(0.05)
         key = (await audited.signer()).public_key
         assert checkpoint_of(file.read_text(), key).size == 3
@@ -49,14 +49,14 @@ async def test_head_reaches_the_witness_of_the_settings(database: str, tmp_path:
         "x+tsa+http://x",
     ],
 )
-async def test_witness_that_can_be_none_is_refused_and_not_quoted(text: str) -> None:
+async def test_invalid_witness_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(SetupError, match="EXECUTIONS_WITNESSES") as refused:
         read({"EXECUTIONS_WITNESSES": text, "EXECUTIONS_DATA_DIR": "/x"})
     assert "must be like file:///folder/heads.txt" in str(refused.value)
     assert f"it is '{text}'" not in str(refused.value)
 
 
-def test_archiving_of_another_log_has_no_folder_that_the_main_log_empties(tmp_path: Path) -> None:
+def test_archiving_of_other_logs_uses_folders_outside_that_of_the_main_log(tmp_path: Path) -> None:
     retention = LineRetention(tmp_path.as_uri(), 30, tmp_path / "archiving")
     audit = Audit(0, "", Path())
     deployment = WorkDeployment(Database("", ""), b"", "", retention, 5, audit, 10)

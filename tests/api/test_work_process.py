@@ -1,4 +1,4 @@
-"""The views follow the log in a process beside the server, which lives and ends with it."""
+"""The work process: started, restarted and stopped with the server; it applies events to the views."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ time.time = lambda: of_the_machine() + (2 * 86_400 if os.path.exists({file!r}) e
 from api.cli.main import main
 main()
 """
-"""The program, in whose process the time of day leaps by two days once there is a file."""
+"""The program; the wall clock of its process leaps by two days once a file exists."""
 
 
 @pytest.fixture(scope="module")
 def service(module_database: str) -> Iterator[Service]:
-    """A server that each test leaves running, started as its users start it: with a work process that is no fork."""
+    """A server that no test stops, started as users do, with a work process that is not forked."""
     with serving(module_database, program=STARTED) as running:
         yield running
 
 
-def written(service: Service) -> int:
-    """Write something; the position of its last event."""
+def record_event(service: Service) -> int:
+    """Record an event; return its position."""
     answer = httpx.post(
         f"{service.url}/users", json={"name": "Acme", "kind": "organization"}, headers=AUTHORIZED
     )
@@ -49,8 +49,8 @@ def written(service: Service) -> int:
     return int(answer.headers["log-position"])
 
 
-def listed(service: Service, position: int, seconds: int = SOON) -> int:
-    """The status of a list that is to be as new as a position."""
+def status_of_list(service: Service, position: int, seconds: int = SOON) -> int:
+    """The status of a list request with `minPosition`."""
     headers = {**AUTHORIZED, "Prefer": f"wait={seconds}"}
     url = f"{service.url}/users?minPosition={position}"
     return httpx.get(url, headers=headers, timeout=60).status_code
@@ -65,66 +65,66 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def gone(process: int) -> bool:
+def has_ended(process: int) -> bool:
     return not command_line(process)
 
 
-def test_view_follows_in_a_process_of_its_own(service: Service) -> None:
-    assert listed(service, written(service)) == 200
+def test_view_is_updated_by_the_work_process(service: Service) -> None:
+    assert status_of_list(service, record_event(service)) == 200
     os.kill(service.work_process(), signal.SIGSTOP)
     try:
-        position = written(service)
-        assert listed(service, position, seconds=1) == 504
+        position = record_event(service)
+        assert status_of_list(service, position, seconds=1) == 504
         assert httpx.get(f"{service.url}/healthz").status_code == 200
     finally:
         os.kill(service.work_process(), signal.SIGCONT)
-    assert listed(service, position) == 200
+    assert status_of_list(service, position) == 200
 
 
-def test_killed_work_process_is_started_again_and_loses_nothing(service: Service) -> None:
+def test_killed_work_process_is_started_again_and_misses_no_event(service: Service) -> None:
     for _ in range(2):
         killed = service.work_process()
         os.kill(killed, signal.SIGKILL)
-        position = written(service)
+        position = record_event(service)
         assert service.work_process(other_than=killed) != killed
-        assert listed(service, position) == 200
+        assert status_of_list(service, position) == 200
     assert "work process ended, and starts again" in service.log()
 
 
 def test_work_process_ends_with_a_server_that_is_killed(service: Service) -> None:
     worker = service.work_process()
     service.kill()
-    assert eventually(lambda: gone(worker))
+    assert eventually(lambda: has_ended(worker))
     service.start()
-    assert listed(service, written(service)) == 200
+    assert status_of_list(service, record_event(service)) == 200
 
 
 def test_work_process_ends_in_order_with_its_server(process: Service) -> None:
-    assert listed(process, written(process)) == 200
+    assert status_of_list(process, record_event(process)) == 200
     worker = process.work_process()
     assert process.terminate() == 0
-    assert gone(worker)
+    assert has_ended(worker)
     assert "starts again" not in process.log()
     assert "rror" not in process.log()
 
 
-def test_confirmed_clock_reaches_the_work_process(database: str, tmp_path: Path) -> None:
+def test_confirmation_of_the_clock_reaches_the_work_process(database: str, tmp_path: Path) -> None:
     leap = tmp_path / "leap"
     program = (sys.executable, "-c", LEAPING.format(file=str(leap)))
     with serving(database, program=program) as service:
-        written(service)
+        record_event(service)
         before = service.work_process()
         leap.touch()
         confirm = f"{service.url}/clock/confirm"
         assert eventually(lambda: not service.ready())
         assert httpx.post(confirm, headers=AUTHORIZED).json()["leap"] == 2 * 86_400
         assert service.work_process(other_than=before) != before
-        assert eventually(lambda: gone(before))
-        assert listed(service, written(service)) == 200
+        assert eventually(lambda: has_ended(before))
+        assert status_of_list(service, record_event(service)) == 200
 
 
-def test_log_lines_of_the_work_process_go_where_those_of_the_server_go(service: Service) -> None:
-    assert listed(service, written(service)) == 200
+def test_diagnostic_log_of_the_work_process_is_that_of_the_server(service: Service) -> None:
+    assert status_of_list(service, record_event(service)) == 200
     assert "views are followed by this process" in service.log()
 
 
@@ -148,45 +148,45 @@ def listening() -> set[str]:
     return {row.split()[9] for row in rows if row.split()[3] == "0A"}
 
 
-def test_view_is_taken_over_by_another_server_whose_work_process_lives(database: str) -> None:
+def test_view_is_taken_over_by_the_work_process_of_another_server(database: str) -> None:
     with serving(database) as one, reachable_folder() as folder:
         (folder / "master.key").write_bytes((one.data / "master.key").read_bytes())
         (folder / "master.key").chmod(0o600)
-        assert listed(one, written(one)) == 200
+        assert status_of_list(one, record_event(one)) == 200
         other = Service(folder, database)
         other.start()
         try:
-            assert listed(other, written(one)) == 200
+            assert status_of_list(other, record_event(one)) == 200
             one.kill()
-            assert listed(other, written(other)) == 200
+            assert status_of_list(other, record_event(other)) == 200
         finally:
             other.close()
 
 
 def without_owner(service: Service) -> list[str]:
-    """The kinds of work that no process does, as the server says."""
+    """The kinds of work without an owner, as readiness shows them."""
     found: list[str] = httpx.get(f"{service.url}/readyz").json().get("withoutOwner", [])
     return found
 
 
-def test_server_without_work_leaves_the_views_to_the_command_work(database: str) -> None:
+def test_views_of_a_server_without_work_are_updated_by_the_command_work(database: str) -> None:
     with reachable_folder() as folder:
         service = Service(folder, database, "--no-work")
         service.start()
         try:
-            position = written(service)
-            assert listed(service, position, seconds=1) == 504
+            position = record_event(service)
+            assert status_of_list(service, position, seconds=1) == 504
             assert without_owner(service) == list(WORK)
             with service.working() as worker:
-                assert listed(service, position) == 200
+                assert status_of_list(service, position) == 200
                 assert eventually(lambda: not without_owner(service))
             assert worker.returncode == 0
-            assert listed(service, written(service), seconds=1) == 504
+            assert status_of_list(service, record_event(service), seconds=1) == 504
         finally:
             service.close()
 
 
-def test_work_process_that_is_asked_to_start_again_does_and_is_no_error() -> None:
+def test_requested_restart_of_the_work_process_is_not_an_error() -> None:
     command = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
     with (
         capture_logs() as logged,
@@ -196,12 +196,12 @@ def test_work_process_that_is_asked_to_start_again_does_and_is_no_error() -> Non
         assert before is not None
         worker.start_again()
         before.wait()
-        while worker._process is before:  # after a pause, as it had just been started
+        while worker._process is before:  # after a pause, as it has just been started
             worker.ensure_running()
     assert [line["log_level"] for line in logged] == ["info"]
 
 
-def test_work_process_that_cannot_live_is_started_again_after_longer_and_longer_pauses(
+def test_work_process_that_keeps_failing_is_started_again_after_longer_pauses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
@@ -216,6 +216,6 @@ def test_work_process_that_cannot_live_is_started_again_after_longer_and_longer_
             worker.ensure_running()
             if worker._process is not before:
                 started.append(now)
-            now += 0.25  # it is looked after four times a second
+            now += 0.25  # it is checked four times a second
     intervals = [after - before for before, after in pairwise(started)]
     assert intervals == [1.25, 2.25, 4.25, 4.25, 4.25]

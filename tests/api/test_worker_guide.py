@@ -1,4 +1,4 @@
-"""The worker of docs/api.md runs as it stands there."""
+"""The worker in docs/api.md runs unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def work(execution, lost):
 
 
 def program(service: str) -> str:
-    """The worker, of another service, with the shortest lease."""
+    """The worker of the guide, for another service and with the shortest lease."""
     section = (ROOT / "docs" / "api.md").read_text().partition("\n## Work for workers")[2]
     blocks = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
     found: str = blocks[0]
@@ -57,7 +57,7 @@ def status(api: httpx.Client, execution: str, wanted: str) -> None:
         sleep(0.05)
 
 
-def test_worker_of_the_guide_completes_fails_and_notices_what_was_taken_from_it(
+def test_worker_of_the_guide_completes_fails_and_notices_a_lost_claim(
     api: httpx.Client, executions: Executions, worker: subprocess.Popen[str]
 ) -> None:
     done = str(executions.create(tags=["works"])["$id"])

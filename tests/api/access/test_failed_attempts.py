@@ -113,7 +113,7 @@ class Checks:
             await asyncio.sleep(0)
 
 
-async def begun(checks: Checks, times: int) -> list[asyncio.Task[str]]:
+async def begin_attempts(checks: Checks, times: int) -> list[asyncio.Task[str]]:
     tasks = [asyncio.create_task(checks.check()) for _ in range(times)]
     for _ in range(3):
         await asyncio.sleep(0)
@@ -122,7 +122,7 @@ async def begun(checks: Checks, times: int) -> list[asyncio.Task[str]]:
 
 async def test_simultaneous_attempts_do_not_exceed_the_limit() -> None:
     checks = Checks(FailedAttempts(20, Clock()))
-    tasks = await begun(checks, 100)
+    tasks = await begin_attempts(checks, 100)
     assert len(checks.open) == 20
     await checks.answer(good=False)
     assert sorted(await asyncio.gather(*tasks)) == ["rate-limited"] * 80 + ["unauthenticated"] * 20
@@ -130,7 +130,7 @@ async def test_simultaneous_attempts_do_not_exceed_the_limit() -> None:
 
 async def test_waiting_attempts_continue_when_others_have_succeeded() -> None:
     checks = Checks(FailedAttempts(3, Clock()))
-    tasks = await begun(checks, 10)
+    tasks = await begin_attempts(checks, 10)
     while checks.open:
         assert len(checks.open) <= 3
         await checks.answer(good=True)
@@ -139,7 +139,7 @@ async def test_waiting_attempts_continue_when_others_have_succeeded() -> None:
 
 async def test_cancelled_attempt_that_was_waiting_does_not_block_others() -> None:
     checks = Checks(FailedAttempts(1, Clock()))
-    first, second, third = await begun(checks, 3)
+    first, second, third = await begin_attempts(checks, 3)
     second.cancel()
     await checks.answer(good=True)
     await checks.answer(good=True)

@@ -431,7 +431,7 @@ def test_search_finds_a_name_only_if_the_caller_reaches_it(
     counting = {"count": "true"} if operation.name in LISTS else {}
     allowed = operation.right in ROLES[role]
 
-    def answered(asked: JSON) -> Answered:
+    def comparable(asked: JSON) -> Answered:
         [(name, value)] = asked.items()
         if name == "metrics.tokensUsed" and operation.body is not None:
             asked = {name: int(value)}  # numbers in JSON
@@ -443,10 +443,10 @@ def test_search_finds_a_name_only_if_the_caller_reaches_it(
         )
         return without_id(answer, str(value))
 
-    of_absent = [answered(asked) for asked in lists(NONE)]
+    of_absent = [comparable(asked) for asked in lists(NONE)]
     for sample in (*REACHED[role], STRANGE):
         for wanted, absent in zip(lists(sample), of_absent, strict=True):
-            found = answered(wanted) != absent
+            found = comparable(wanted) != absent
             assert found is (allowed and sample in REACHED[role]), wanted
 
 

@@ -47,7 +47,7 @@ class Scripted:
 
 
 @asynccontextmanager
-async def asked(
+async def connect(
     *answers: bytes, path: str = "", last: bool = False
 ) -> AsyncIterator[tuple[ConnectionPool, Scripted]]:
     """Connections to a server, which closes after the `last` answer."""
@@ -67,7 +67,7 @@ async def get(connections: ConnectionPool, most: int = MOST) -> Answered:
 
 
 async def test_answer_in_each_transfer_encoding_is_whole_and_its_connection_is_kept() -> None:
-    async with asked(WHOLE, CHUNKED) as (connections, scripted):
+    async with connect(WHOLE, CHUNKED) as (connections, scripted):
         first, second = await get(connections), await get(connections)
     assert (first.content, second.content) == (b"hello", b"hello")
     assert (first.status, first.headers["log-position"]) == (200, "7")
@@ -75,7 +75,7 @@ async def test_answer_in_each_transfer_encoding_is_whole_and_its_connection_is_k
 
 
 async def test_request_has_the_base_path_of_the_log_its_query_and_its_headers() -> None:
-    async with asked(WHOLE, path="/logs/north/") as (connections, scripted):
+    async with connect(WHOLE, path="/logs/north/") as (connections, scripted):
         await connections.get("/api/x", [("a", "b c&d"), ("a", 1)], {"x-purpose": "é"}, MOST)
     first, *lines = scripted.requests[0].split(b"\r\n")
     assert first == b"GET /logs/north/api/x?a=b+c%26d&a=1 HTTP/1.1"
@@ -83,14 +83,14 @@ async def test_request_has_the_base_path_of_the_log_its_query_and_its_headers() 
 
 
 async def test_connection_that_was_closed_meanwhile_is_replaced() -> None:
-    async with asked(WHOLE, b"", WHOLE) as (connections, scripted):
+    async with connect(WHOLE, b"", WHOLE) as (connections, scripted):
         answers = [await get(connections) for _ in range(2)]
     assert [answer.content for answer in answers] == [b"hello", b"hello"]
     assert scripted.connections == 2
 
 
 async def test_connection_that_the_server_will_close_is_not_kept() -> None:
-    async with asked(ONCE, WHOLE) as (connections, scripted):
+    async with connect(ONCE, WHOLE) as (connections, scripted):
         await get(connections)
         await get(connections)
     assert scripted.connections == 2
@@ -98,7 +98,7 @@ async def test_connection_that_the_server_will_close_is_not_kept() -> None:
 
 @pytest.mark.parametrize("part", [b"", WHOLE[:-2], CHUNKED[:-2]])
 async def test_connection_that_ends_within_an_answer_is_an_error(part: bytes) -> None:
-    async with asked(part, last=True) as (connections, _):
+    async with connect(part, last=True) as (connections, _):
         with pytest.raises(ConnectionError):
             await get(connections)
 
@@ -108,13 +108,13 @@ async def test_connection_that_ends_within_an_answer_is_an_error(part: bytes) ->
     [CHUNKED, WHOLE, b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"],
 )
 async def test_answer_that_is_invalid_or_too_long_is_an_error(answer: bytes) -> None:
-    async with asked(answer) as (connections, _):
+    async with connect(answer) as (connections, _):
         with pytest.raises(BrokenAnswer):
             await get(connections, most=4)
 
 
 async def test_connection_of_a_cancelled_request_is_not_used_again() -> None:
-    async with asked(b"HTTP/1.1 200 OK\r\n", WHOLE) as (connections, scripted):
+    async with connect(b"HTTP/1.1 200 OK\r\n", WHOLE) as (connections, scripted):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await get(connections)

@@ -45,7 +45,7 @@ def order(sort: str) -> CellOrder:
     return CellOrder(sort, keys)
 
 
-def ranked(rows: list[Row], sort: str) -> list[Row]:
+def sort_rows(rows: list[Row], sort: str) -> list[Row]:
     """Sort rows as a log does: by number, rows without one last; then by id, in the last direction."""
     words = [*sort.split(",")]
     ids_fall = words[-1].startswith("-")
@@ -57,17 +57,17 @@ def ranked(rows: list[Row], sort: str) -> list[Row]:
 
 def page(rows: list[Row], sort: str, cursor: str | None, limit: int) -> CellPage:
     """The page that a log answers."""
-    every = ranked(rows, sort)
+    every = sort_rows(rows, sort)
     if cursor:
         last = tuple(decode_cursor(cursor)[2:])
-        every = ranked([*{*every, last}], sort)
+        every = sort_rows([*{*every, last}], sort)
         every = every[every.index(last) + 1 :]
     cursors = [encode_cursor([sort, "condition", *row]) for row in every[:limit]]
     sort_values = [list(row) for row in every[:limit]]
     return CellPage(every[:limit], cursors, sort_values, len(every) > limit)
 
 
-def asked(
+def read_page(
     cells: dict[str, list[Row]],
     cursors: LogCursors,
     sort: str,
@@ -90,16 +90,16 @@ def asked(
 def test_pages_have_every_row_once_and_in_order(
     cells: dict[str, list[Row]], sort: str, limit: int, theirs: int
 ) -> None:
-    found = asked(cells, dict.fromkeys(cells), sort, limit, theirs=theirs)
+    found = read_page(cells, dict.fromkeys(cells), sort, limit, theirs=theirs)
     shown = found.rows
     while found.more:
-        found = asked(cells, found.cursors, sort, limit, theirs=theirs)
+        found = read_page(cells, found.cursors, sort, limit, theirs=theirs)
         assert len(found.rows) <= limit
         shown += found.rows
     every = [(name, row) for name, rows in cells.items() for row in rows]
     assert sorted(shown, key=repr) == sorted(every, key=repr)
     in_order = [row for _, row in shown]
-    assert in_order == ranked(in_order, sort)
+    assert in_order == sort_rows(in_order, sort)
 
 
 AWAY = st.lists(st.sets(st.sampled_from(["east", "north", "south"])), max_size=10)
@@ -114,18 +114,18 @@ def test_logs_that_are_unavailable_at_times_show_each_of_their_rows_once_and_in_
     more = True
     while more:
         missing = away.pop() & set(cells) if away else set()
-        found = asked(cells, cursors, sort, limit, away=missing)
+        found = read_page(cells, cursors, sort, limit, away=missing)
         cursors, more = found.cursors, found.more or bool(missing)
         shown += found.rows
     for name, rows in cells.items():
-        assert [row for cell, row in shown if cell == name] == ranked(rows, sort)
+        assert [row for cell, row in shown if cell == name] == sort_rows(rows, sort)
 
 
 def test_log_that_is_available_again_repeats_no_row_of_another_log() -> None:
     cells: dict[str, list[Row]] = {"north": [(8, "n"), (9, "m")], "south": [(1, "a"), (2, "b")]}
-    first = asked(cells, dict.fromkeys(cells), "-priority", 1, away={"north"})
-    second = asked(cells, first.cursors, "-priority", 2)
-    third = asked(cells, second.cursors, "-priority", 2)
+    first = read_page(cells, dict.fromkeys(cells), "-priority", 1, away={"north"})
+    second = read_page(cells, first.cursors, "-priority", 2)
+    third = read_page(cells, second.cursors, "-priority", 2)
     assert [page.rows for page in (first, second, third)] == [
         [("south", (2, "b"))],
         [("north", (9, "m")), ("north", (8, "n"))],
@@ -135,10 +135,10 @@ def test_log_that_is_available_again_repeats_no_row_of_another_log() -> None:
 
 def test_row_that_is_written_before_the_page_is_not_shown() -> None:
     cells: dict[str, list[Row]] = {"north": [(1, "a"), (3, "b")], "south": [(4, "c")]}
-    first = asked(cells, dict.fromkeys(cells), "priority", 2)
+    first = read_page(cells, dict.fromkeys(cells), "priority", 2)
     cells["south"].append((2, "d"))
     assert [row for _, row in first.rows] == [(1, "a"), (3, "b")]
-    assert asked(cells, first.cursors, "priority", 2).rows == [("south", (4, "c"))]
+    assert read_page(cells, first.cursors, "priority", 2).rows == [("south", (4, "c"))]
 
 
 @pytest.mark.parametrize("theirs", [1, 5])
@@ -147,13 +147,13 @@ def test_row_that_is_written_behind_the_page_in_a_log_without_more_rows_is_shown
     before: list[Row], theirs: int
 ) -> None:
     cells: dict[str, list[Row]] = {"north": before, "south": [(2, "b"), (3, "c"), (6, "f")]}
-    found = asked(cells, dict.fromkeys(cells), "priority", 2, theirs=theirs)
+    found = read_page(cells, dict.fromkeys(cells), "priority", 2, theirs=theirs)
     while found.rows[-1] != ("south", (3, "c")):
-        found = asked(cells, found.cursors, "priority", 1)
+        found = read_page(cells, found.cursors, "priority", 1)
     cells["north"] = [*before, (0, "e"), (1, "d"), (4, "d")]
     rest = []
     while found.more:
-        found = asked(cells, found.cursors, "priority", 1, theirs=theirs)
+        found = read_page(cells, found.cursors, "priority", 1, theirs=theirs)
         rest += found.rows
     assert rest == [("north", (4, "d")), ("south", (6, "f"))]
 

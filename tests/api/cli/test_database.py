@@ -1,4 +1,4 @@
-"""The commands of the guides that touch the database do what the guides say."""
+"""The commands of the guides that use the database: look, dump, restore."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def client(service: Service) -> httpx.Client:
     return httpx.Client(base_url=f"{service.url}/api", headers=AUTHORIZED, timeout=30)
 
 
-def typed(script: str, data: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What a terminal shows of it."""
+def run_script(script: str, data: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script of the guides in a shell, with the program in the PATH."""
     ours = {name: value for name, value in os.environ.items() if "EXECUTIONS_" not in name}
     path = f"{PROGRAMS}:{os.environ['PATH']}"
     return subprocess.run(
@@ -60,19 +60,19 @@ def typed(script: str, data: Path, folder: Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_operator_can_look_into_the_database(recorded: Service, tmp_path: Path) -> None:
-    assert "user.created" in typed(LOOK, recorded.data, tmp_path).stdout
+def test_operator_can_query_the_database(recorded: Service, tmp_path: Path) -> None:
+    assert "user.created" in run_script(LOOK, recorded.data, tmp_path).stdout
 
 
 def test_database_refuses_to_change_an_event(recorded: Service, tmp_path: Path) -> None:
-    refused = typed(FORGE, recorded.data, tmp_path)
+    refused = run_script(FORGE, recorded.data, tmp_path)
     assert refused.returncode == 1
     assert "append-only: DELETE refused" in refused.stderr
     assert "append-only: UPDATE refused" in refused.stderr
 
 
 def test_password_is_on_no_command_line(recorded: Service, tmp_path: Path) -> None:
-    shown = typed(
+    shown = run_script(
         "executions database psql -c '\\! cat /proc/$PPID/cmdline'", recorded.data, tmp_path
     )
     password = (recorded.data / "postgres" / "password").read_text()
@@ -80,20 +80,20 @@ def test_password_is_on_no_command_line(recorded: Service, tmp_path: Path) -> No
     assert password not in shown.stdout
 
 
-def test_program_that_is_not_there_is_named(recorded: Service, tmp_path: Path) -> None:
-    said = typed("executions database pg_dumb", recorded.data, tmp_path).stderr
+def test_missing_program_is_named(recorded: Service, tmp_path: Path) -> None:
+    said = run_script("executions database pg_dumb", recorded.data, tmp_path).stderr
     assert said.startswith("Error: there is no program pg_dumb")
 
 
 def test_dump_is_restored_with_its_master_key(recorded: Service, tmp_path: Path) -> None:
-    dumped = typed(DUMP, recorded.data, tmp_path)
+    dumped = run_script(DUMP, recorded.data, tmp_path)
     assert dumped.returncode == 0, dumped.stderr
     with reachable_folder() as folder:
         shutil.copy2(recorded.data / "master.key", folder)
         heir = Service(folder)
         heir.start()
         heir.close()
-        restored = typed(f"set -e\n{RESTORE}", folder, tmp_path)
+        restored = run_script(f"set -e\n{RESTORE}", folder, tmp_path)
         assert restored.returncode == 0, restored.stderr
         assert "All of it is what the events say." in restored.stdout
         assert re.search("Compared [1-9][0-9]* rows of executions", restored.stdout)

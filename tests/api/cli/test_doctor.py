@@ -1,4 +1,4 @@
-"""`executions doctor` on a log that a server has made."""
+"""`executions doctor` with the log of a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def doctor(conninfo: str, data_dir: Path, *options: str) -> subprocess.Completed
     return run_forked(["doctor", *options], {**os.environ, **settings, "COLUMNS": "120"}, 60)
 
 
-def test_doctor_names_what_is_damaged_and_ends_with_1(database: str, tmp_path: Path) -> None:
+def test_doctor_names_faults_and_ends_with_1(database: str, tmp_path: Path) -> None:
     well = doctor(database, tmp_path)
     assert "The log is at 0" in well.stdout
     assert "ahead of the log" not in well.stdout
@@ -54,7 +54,7 @@ ARCHIVED = """INSERT INTO log_archives VALUES
         (ARCHIVED, ["log-lines/2026-10-01/1-3.parquet first: what it has cannot be read"]),
     ],
 )
-def test_doctor_finds_webhooks_that_fail_and_archive_files_that_are_missing(
+def test_doctor_reports_failing_webhooks_and_missing_archive_files(
     database: str, tmp_path: Path, given: str, said: list[str]
 ) -> None:
     doctor(database, tmp_path)

@@ -1,4 +1,4 @@
-"""The program `executions` itself."""
+"""The entry point `executions`: its imports and its help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 LOADED = "import sys, api.cli.main; print(*{name.split('.')[0] for name in sys.modules})"
 
 
-def test_client_commands_load_no_part_of_the_service() -> None:
+def test_client_commands_import_no_part_of_the_service() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
@@ -23,7 +23,7 @@ def test_client_commands_load_no_part_of_the_service() -> None:
 
 
 def helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
-    """The help of a command and of all below it."""
+    """The help of a command and of all its subcommands."""
     context = click.Context(command, info_name=name)
     yield name, command.get_help(context)
     if isinstance(command, click.Group):
@@ -38,7 +38,7 @@ def test_help_of_a_group_shows_whole_sentences() -> None:
     assert [name for name, text in shown.items() if "..." in text] == []
 
 
-def test_help_of_every_command_shows_no_marks_for_its_layout() -> None:
+def test_help_of_every_command_shows_no_layout_marks() -> None:
     shown = dict(helps(main, "executions"))
     assert len(shown) > 30
     assert [name for name, text in shown.items() if "\\b" in text or "\b" in text] == []

@@ -1,4 +1,4 @@
-"""What `executions serve` says when it cannot start, and the other commands where nothing is."""
+"""Errors of `executions serve` that cannot start, and of maintenance commands without a log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOOKING_AFTER = ["projections", "verify", "rebuild executions", "work"]
 
 
 class Outcome(NamedTuple):
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     returncode: int
     stdout: str
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
 
 def run(command: str, data_dir: Path, **environment: str) -> Outcome:
-    """`serve` as a process of its own, as it changes the one that it runs in; others right here."""
+    """Run a command: `serve` in its own process, as it changes its process; others in this one."""
     arguments = [*command.split(), "--data-dir", str(data_dir)]
     started = serve if command.startswith("serve") else invoke
     outcome = started(arguments, environment)
@@ -58,8 +58,8 @@ def invoke(arguments: list[str], environment: dict[str, str]) -> Outcome:
     return Outcome(done.exit_code, done.stdout, done.stderr)
 
 
-def refused(data_dir: Path, command: str = "serve --port 0", **environment: str) -> str:
-    """What it says, in one line, of why it cannot be."""
+def require_refused(data_dir: Path, command: str = "serve --port 0", **environment: str) -> str:
+    """Require that the command fails with one line; return the line."""
     done = run(command, data_dir, **environment)
     assert done.returncode == 1, done.stdout
     assert done.stderr.count("\n") == 1, done.stderr
@@ -68,7 +68,7 @@ def refused(data_dir: Path, command: str = "serve --port 0", **environment: str)
 
 @pytest.fixture
 def sealed(database: str) -> str:
-    """A database whose log was sealed with a key of its own."""
+    """A database whose log is encrypted with another key."""
     _, wrapped = Vault(b"of another server, 32 bytes long").make("execution/e")
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute("INSERT INTO data_keys VALUES ('execution/e', %s)", (wrapped,))
@@ -80,7 +80,7 @@ def test_log_is_not_opened_with_another_master_key(
     sealed: str, tmp_path: Path, command: str
 ) -> None:
     DataDir.open(tmp_path).master_key()
-    said = refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
+    said = require_refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
     assert "master.key is not the key that this log was sealed with" in said
 
 
@@ -88,30 +88,30 @@ def test_log_is_not_opened_with_another_master_key(
 def test_lost_master_key_is_not_replaced_by_a_new_one(
     sealed: str, tmp_path: Path, command: str
 ) -> None:
-    said = refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
+    said = require_refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
     assert f"there is no master.key in {tmp_path}" in said
     assert not DataDir(tmp_path).master_key_file.exists()
 
 
 @pytest.mark.parametrize("command", ["serve --port 0", "verify"])
-def test_log_that_another_server_has_begun_is_opened_with_its_master_key_alone(
+def test_log_that_another_server_has_begun_is_opened_only_with_its_master_key(
     database: str, tmp_path: Path, command: str
 ) -> None:
     first, second = (DataDir.open(tmp_path / name) for name in ("first", "second"))
     settle_master_key(database, "executions", DataDir(first.path).master_key, first.master_key)
     environment = {"EXECUTIONS_DATABASE_URL": database}
-    said = refused(second.path, command, **environment)
+    said = require_refused(second.path, command, **environment)
     assert f"there is no master.key in {second.path}" in said
     assert not second.master_key_file.exists()
     other = Vault(second.master_key())
-    said = refused(second.path, command, **environment)
+    said = require_refused(second.path, command, **environment)
     assert "master.key is not the key that this log was sealed with" in said
     assert other.id in said
     assert Vault(first.master_key()).id in said
 
 
 def test_invalid_setting_is_named(tmp_path: Path) -> None:
-    assert "EXECUTIONS_QUEUE_LIMIT" in refused(tmp_path, EXECUTIONS_QUEUE_LIMIT="many")
+    assert "EXECUTIONS_QUEUE_LIMIT" in require_refused(tmp_path, EXECUTIONS_QUEUE_LIMIT="many")
 
 
 def test_unreachable_database_is_reported(tmp_path: Path) -> None:
@@ -131,21 +131,21 @@ def test_maintenance_command_reports_an_unreachable_database(tmp_path: Path, com
 @pytest.mark.parametrize("command", [*LOOKING_AFTER, "token", "tail", IMPORT])
 def test_only_serve_makes_a_data_directory(tmp_path: Path, command: str) -> None:
     nowhere = tmp_path / "nope"
-    said = refused(nowhere, command)
+    said = require_refused(nowhere, command)
     assert f"in {nowhere}: is --data-dir (EXECUTIONS_DATA_DIR) right?" in said
     assert not nowhere.exists()
 
 
 @pytest.mark.parametrize("command", [*LOOKING_AFTER, "token", "tail", IMPORT])
-def test_only_serve_makes_anything_in_a_data_directory(tmp_path: Path, command: str) -> None:
-    assert "there is no" in refused(tmp_path, command)
+def test_only_serve_makes_files_in_a_data_directory(tmp_path: Path, command: str) -> None:
+    assert "there is no" in require_refused(tmp_path, command)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", LOOKING_AFTER)
 def test_only_serve_makes_a_log_in_a_database(database: str, tmp_path: Path, command: str) -> None:
     words = {"EXECUTIONS_DATABASE_URL": database, "EXECUTIONS_SCHEMA": "misspelt"}
-    assert "there is no log in the schema misspelt" in refused(tmp_path, command, **words)
+    assert "there is no log in the schema misspelt" in require_refused(tmp_path, command, **words)
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT to_regnamespace('misspelt')").fetchone() == (None,)
 
@@ -168,10 +168,10 @@ def test_verify_reports_how_much_it_compared(database: str, tmp_path: Path) -> N
     ]
 
 
-def test_taken_port_is_reported_before_anything_is_made(tmp_path: Path) -> None:
+def test_port_in_use_is_reported_before_anything_is_made(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        said = refused(tmp_path / "new", f"serve --port {port}")
+        said = require_refused(tmp_path / "new", f"serve --port {port}")
     choose = "choose another with --port or EXECUTIONS_PORT"
     assert said == f"Error: port {port} is taken; {choose}\n"
     assert not (tmp_path / "new").exists()
@@ -179,14 +179,14 @@ def test_taken_port_is_reported_before_anything_is_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a..b", "::2"])
 def test_foreign_host_is_reported_before_anything_is_made(tmp_path: Path, host: str) -> None:
-    said = refused(tmp_path / "new", f"serve --port 0 --host {host}")
+    said = require_refused(tmp_path / "new", f"serve --port 0 --host {host}")
     assert f"host {host} cannot be listened on" in said
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="a folder nobody may write to")
 def test_data_directory_that_cannot_be_written_to_is_named() -> None:
-    said = refused(Path("/sys/kernel"))
+    said = require_refused(Path("/sys/kernel"))
     assert "the data directory /sys/kernel cannot be written to: " in said
 
 
@@ -204,7 +204,7 @@ def test_misspelt_setting_is_reported_in_the_server_log(tmp_path: Path) -> None:
     assert (warning["variable"], warning["near"]) == ("EXECUTIONS_PROT", ["EXECUTIONS_PORT"])
 
 
-def test_restored_log_gets_another_id(database: str, tmp_path: Path) -> None:
+def test_restored_command_gives_the_log_another_id(database: str, tmp_path: Path) -> None:
     before = log_id(database, "executions")
     done = run("restored", tmp_path, EXECUTIONS_DATABASE_URL=database)
     assert done.returncode == 0, done.stderr
@@ -215,7 +215,7 @@ def test_restored_log_gets_another_id(database: str, tmp_path: Path) -> None:
 def test_log_of_a_running_server_keeps_its_id(database: str, tmp_path: Path) -> None:
     before = log_id(database, "executions")
     with serving(database):
-        said = refused(tmp_path, "restored", EXECUTIONS_DATABASE_URL=database)
+        said = require_refused(tmp_path, "restored", EXECUTIONS_DATABASE_URL=database)
     assert "a server runs on this log: stop it first" in said
     assert log_id(database, "executions") == before
 
@@ -225,16 +225,18 @@ def test_help_of_rebuild_names_every_view() -> None:
     assert [view.name for view in all_projections(registry.codec()) if view.name not in words] == []
 
 
-def test_database_that_takes_no_writes_is_named_in_one_line(database: str, tmp_path: Path) -> None:
+def test_database_that_refuses_writes_is_named_in_one_line(database: str, tmp_path: Path) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    assert "it is a standby, or read-only" in refused(tmp_path, EXECUTIONS_DATABASE_URL=database)
+    assert "it is a standby, or read-only" in require_refused(
+        tmp_path, EXECUTIONS_DATABASE_URL=database
+    )
 
 
-def test_log_is_not_served_by_another_name(database: str, tmp_path: Path) -> None:
+def test_log_is_not_served_under_another_name(database: str, tmp_path: Path) -> None:
     assert settle_log_name(database, "executions", "north") == "north"
     names = {"EXECUTIONS_DATABASE_URL": database, "EXECUTIONS_LOG": "south"}
-    said = refused(tmp_path, **names)
+    said = require_refused(tmp_path, **names)
     assert "EXECUTIONS_LOG" in said
     assert "is named `north`, not `south`" in said

@@ -1,4 +1,4 @@
-"""Where a client finds the service, with which token, and what is said of those that cannot be."""
+"""How a client command finds the URL and the token of the service, and errors in them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DEFAULT = "http://127.0.0.1:8000"
 
 
 def address(url: str | None, token: str | None, data_dir: Path) -> Address:
-    """Where a command goes with these options."""
+    """The address that a command uses with these options."""
     with connect(url, token, data_dir) as client:
         return client.transport.address
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDir:
-    """The data directory of a server that was started once."""
+    """The data directory of a server that was started before."""
     monkeypatch.delenv("EXECUTIONS_ADMIN_TOKEN", raising=False)
     monkeypatch.delenv("EXECUTIONS_PORT", raising=False)
     made = DataDir.open(tmp_path)
@@ -44,7 +44,7 @@ def test_local_server_is_found_on_any_port(folder: DataDir) -> None:
     assert found == (HERE, folder.admin_token())
 
 
-def test_given_address_precedes_the_one_found(folder: DataDir) -> None:
+def test_given_address_precedes_the_one_in_the_file(folder: DataDir) -> None:
     with publish_address(folder.address_file, HERE):
         found = address("http://localhost:9/api/", "mine", folder.path)
     assert found == ("http://localhost:9", "mine")
@@ -61,7 +61,7 @@ def test_stale_address_file_is_ignored(folder: DataDir) -> None:
     assert address(None, None, folder.path).url == DEFAULT
 
 
-def test_local_token_goes_to_a_server_that_listens_elsewhere_than_here(
+def test_local_token_is_sent_to_the_address_in_the_file_and_not_to_a_given_one(
     folder: DataDir,
 ) -> None:
     with publish_address(folder.address_file, "http://192.0.2.7:8000"):
@@ -120,7 +120,7 @@ def test_white_space_around_a_pasted_token_is_removed(folder: DataDir) -> None:
 
 
 @pytest.mark.parametrize("token", ["sesam\u00e9", "sesame open", "sesame\nopen", "sesame\x07", " "])
-def test_impossible_token_is_refused_and_not_shown(folder: DataDir, token: str) -> None:
+def test_invalid_token_is_refused_and_not_shown(folder: DataDir, token: str) -> None:
     with pytest.raises(SetupError, match="EXECUTIONS_TOKEN") as refusal:
         address(HERE, token, folder.path)
     assert "\n" not in str(refusal.value)

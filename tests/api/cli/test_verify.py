@@ -1,4 +1,4 @@
-"""What `executions verify` says, and how it ends; and what is rebuilt that is no view."""
+"""`executions verify`: its report and exit code; `executions rebuild` of snapshots."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(module_database: str, data: Path) -> str:
-    """The name of a database in which everything is as it should be; nobody is connected to it."""
+    """The name of a database without faults, without a connection to it."""
     data_dir(module_database, data)
     with serving(module_database) as server, server.client() as api:
         ok(api.post("/users", json={"$id": "acme", "name": "Acme", "kind": "person"}))
@@ -51,13 +51,13 @@ def whole(module_database: str, data: Path) -> str:
 
 @pytest.fixture
 def copied(whole: str, postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
-    """A copy of it, to be damaged."""
+    """A copy of that database, which the test damages."""
     with new_database(admin, template=whole) as name:
         yield postgres.conninfo(name)
 
 
 @pytest.mark.parametrize("part", DAMAGES)
-def test_verify_names_what_is_damaged_and_exits_with_1(copied: str, data: Path, part: str) -> None:
+def test_verify_names_damaged_rows_and_exits_with_1(copied: str, data: Path, part: str) -> None:
     environment = {"EXECUTIONS_DATABASE_URL": copied}
     shape = f"'{registry.codec().shape}'"
     with psycopg.connect(copied, options=session_options("executions")) as connection:

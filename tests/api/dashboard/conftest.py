@@ -1,4 +1,6 @@
-"""A service with the work of the demo in it, and a browser that fails the test on what no page may do."""
+"""A service with the executions of the demo, and a browser that fails the test on errors of the console, violations
+of the policy and requests to other hosts.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-first-run"),
-    # LocalNetworkAccessChecks would protect the service before that does; each context would load the popups.
+    # LocalNetworkAccessChecks would refuse requests before the service does; each context would load the popups.
     "--disable-features=LocalNetworkAccessChecks,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
 ]
 WIDE = {"width": 1280, "height": 900}
@@ -35,13 +37,13 @@ RUN = "t"
 VIOLATIONS = """addEventListener("securitypolicyviolation",
     (event) => console.error("policy", event.violatedDirective, event.blockedURI));"""
 QUIET = ("Failed to load resource: the server responded with a status of 4",)
-"""What the browser says of answers that a page shows as refusals."""
+"""Messages of the browser about answers that a page shows as refusals."""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a browser, or without the built pages, there is nothing to try."""
+    """Skip the tests without a browser or without the built pages."""
     missing = "Chromium" if CHROMIUM is None else None
     if not (FOLDER / INDEX).exists():
         missing = "the built dashboard (scripts/dashboard)"
@@ -83,7 +85,7 @@ def browser() -> Iterator[Any]:
 
 
 class Tab:
-    """A page of the dashboard, with all that it did wrong."""
+    """A page of the dashboard, with its errors."""
 
     def __init__(self, page: Any, service: Service) -> None:
         self.errors: list[str] = []
@@ -111,7 +113,7 @@ class Tab:
         return self.page
 
     def leave(self) -> None:
-        """Leave the page as a new one is: nothing stored, nothing open."""
+        """Reset the page: nothing stored, nothing open."""
         self.page.unroute_all()
         self.page.emulate_media(**PLAIN)
         self.page.set_viewport_size(WIDE)
@@ -123,7 +125,7 @@ class Tab:
 
 @pytest.fixture(scope="module")
 def page(browser: Any) -> Iterator[Any]:
-    """The page that most tests share: a context of its own costs a second."""
+    """The page that most tests share, as a new context takes a second."""
     context = browser.new_context(extra_http_headers=AUTHORIZED, viewport=WIDE)
     context.add_init_script(VIOLATIONS)
     yield context.new_page()
@@ -132,7 +134,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def tab(page: Any, service: Service) -> Iterator[Tab]:
-    """That page, signed in, with nothing stored; what went wrong in it fails the test."""
+    """The shared page, signed in, with nothing stored; its errors fail the test."""
     opened = Tab(page, service)
     try:
         yield opened
@@ -142,6 +144,6 @@ def tab(page: Any, service: Service) -> Iterator[Tab]:
 
 
 def of(story: str, **query: str) -> str:
-    """The path of the execution of a story."""
+    """The path of the execution of a story of the demo."""
     text = "&".join(f"{name}={quote(value)}" for name, value in query.items())
     return f"/executions/{story}-{RUN}" + (f"?{text}" if text else "")

@@ -1,4 +1,4 @@
-"""How the pages are served: every path is the page, assets for ever, nothing from elsewhere."""
+"""How the files of the dashboard are served: the page at every path, and assets with caching."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGEST = 80_000
 
 @built
 @pytest.mark.parametrize("path", ["/ui/", "/ui/executions/any%2Fid", "/ui/errors?days=7"])
-def test_page_is_answered_at_each_of_its_addresses(server: Serving, path: str) -> None:
+def test_page_is_served_at_each_of_its_paths(server: Serving, path: str) -> None:
     answered = httpx.get(server.url + path)
     assert answered.status_code == 200
     assert answered.headers["content-type"] == "text/html; charset=utf-8"
@@ -32,12 +32,12 @@ def test_page_is_answered_at_each_of_its_addresses(server: Serving, path: str) -
 
 
 @built
-def test_page_needs_no_token_and_has_none(server: Serving) -> None:
+def test_page_needs_no_token_and_contains_none(server: Serving) -> None:
     assert "authorization" not in httpx.get(f"{server.url}/ui/").text.lower()
 
 
 @built
-def test_asset_is_kept_for_ever_and_revalidated_by_its_tag(server: Serving) -> None:
+def test_asset_is_immutable_and_revalidated_by_its_etag(server: Serving) -> None:
     name = next(name for name in read_files() if name.endswith(".js"))
     answered = httpx.get(f"{server.url}/ui/{name}")
     assert answered.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -47,7 +47,7 @@ def test_asset_is_kept_for_ever_and_revalidated_by_its_tag(server: Serving) -> N
 
 
 @built
-def test_asset_is_compressed_for_those_who_read_that(server: Serving) -> None:
+def test_asset_is_compressed_if_the_client_accepts_it(server: Serving) -> None:
     name, file = next(each for each in read_files().items() if each[0].endswith(".js"))
     with httpx.stream("GET", f"{server.url}/ui/{name}", headers={"accept-encoding": "gzip"}) as raw:
         assert raw.headers["content-encoding"] == "gzip"
@@ -64,12 +64,12 @@ def test_first_load_is_small() -> None:
 
 
 @built
-def test_asset_that_is_not_there_is_no_page(server: Serving) -> None:
+def test_missing_asset_is_not_answered_with_the_page(server: Serving) -> None:
     refused(httpx.get(f"{server.url}/ui/assets/none.js"), 404, "not-found")
 
 
 @pytest.mark.parametrize("path", ["/", "/ui"])
-def test_address_alone_leads_to_the_dashboard(server: Serving, path: str) -> None:
+def test_root_path_redirects_to_the_dashboard(server: Serving, path: str) -> None:
     answered = httpx.get(server.url + path)
     assert answered.status_code == 307
     assert answered.headers["location"] == "/ui/"

@@ -1,4 +1,4 @@
-"""What pages of others can do in a real browser that is signed in: nothing."""
+"""Pages of other origins can do nothing with the session of a signed-in browser."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ OTHERS = {
     "another port of the host": "http://127.0.0.1:12345/",
     "another site": "http://evil.localhost:12345/",
 }
-"""Where pages of others are: from the first the browser sends a cookie that is `SameSite=Strict`."""
+"""Addresses of pages of other origins: with the first the browser sends even a `SameSite=Strict` cookie."""
 
 
 @pytest.fixture
 def execution(server: Serving) -> Iterator[str]:
-    """One that runs, and that the browser may cancel."""
+    """A running execution, which the browser may cancel."""
     with server.client() as api:
         known = Catalog("acme", "acme", "", "leads", "order-1")
         for path, entry in (
@@ -61,7 +61,7 @@ def tab(browser: Any, server: Serving, url: str) -> Iterator[Any]:
 
 
 def refusals() -> float:
-    """How often the service has refused a page of others, which a browser that protects it hides."""
+    """How often the service refused a page of another origin; 0 if the browser refused the request itself."""
     codes = ("forbidden", "unauthenticated")
     return sum(float(REFUSALS.labels(code)._value.get()) for code in codes)
 
@@ -76,7 +76,7 @@ def socket_url(server: Serving) -> str:
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_page_of_others_sends_no_command_and_opens_no_websocket(
+def test_page_of_another_origin_sends_no_command_and_opens_no_websocket(
     browser: Any, server: Serving, execution: str, other: str
 ) -> None:
     cancel = f"{server.url}/api/executions/{execution}/cancel"
@@ -91,7 +91,9 @@ def test_page_of_others_sends_no_command_and_opens_no_websocket(
         assert refusals() > before
 
 
-def test_page_of_the_service_does_both(browser: Any, server: Serving, execution: str) -> None:
+def test_page_of_the_service_sends_a_command_and_opens_a_websocket(
+    browser: Any, server: Serving, execution: str
+) -> None:
     with tab(browser, server, f"{server.url}/a-page") as page:
         assert page.evaluate(SOCKET, socket_url(server)) == "open"
         own = POST.replace("text/plain", "application/json").replace("no-cors", "same-origin")

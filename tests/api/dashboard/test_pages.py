@@ -1,5 +1,5 @@
-"""The pages in a real browser against a real service. What no page may do fails each test: errors of the console,
-violations of the policy, requests to anywhere else.
+"""The pages of the dashboard in a browser, with a running service. Errors of the console, violations of the policy
+and requests to other hosts fail each test.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ VIEWS: dict[str, dict[str, Any]] = {
     "contrast": {"contrast": "more"},
     "forced": {"forced_colors": "active"},
 }
-"""The colours and widths that people have."""
+"""Colour schemes and widths."""
 LOOKS = ("dark", "contrast", "forced")
 STANDARD = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
     "resultTypes": ["violations"],
 }
 OF_COLOURS_AND_SIZES = {**STANDARD, "runOnly": ["color-contrast", "target-size"]}
-"""The rules whose outcome a view may change: what is in a page is the same in all of them."""
+"""The rules whose outcome depends on colours and sizes; the content is the same in all of them."""
 FIRST_ROWS = {"exclude": ["tbody tr:nth-child(n+10)", ".rows .row:nth-child(n+10)"]}
-"""Those after them are made alike."""
+"""Later rows are built in the same way."""
 
 
 def eventually(page: Any, expression: str) -> None:
-    """Wait until an expression is true. Playwright's own way would need the right to evaluate text."""
+    """Wait until an expression is true. Playwright's own function needs a policy that allows eval."""
     end = time.monotonic() + 20
     while not page.evaluate(expression):
         assert time.monotonic() < end, f"never true: {expression}"
@@ -64,7 +64,7 @@ def ids(page: Any) -> list[str]:
     return [each.inner_text() for each in page.query_selector_all("table.executions tbody th a")]
 
 
-def test_list_shows_all_with_their_exact_number(tab: Tab) -> None:
+def test_list_shows_all_executions_and_their_exact_number(tab: Tab) -> None:
     page = tab.open()
     assert set(ids(page)) == {
         f"{name}-{RUN}" for name in ("leads", "article", "enrich", "bills", "import", "queued")
@@ -72,7 +72,7 @@ def test_list_shows_all_with_their_exact_number(tab: Tab) -> None:
     assert page.get_by_text("7 found").is_visible()
 
 
-def test_list_filter_stands_in_the_address_and_back_takes_it_back(tab: Tab) -> None:
+def test_list_filter_is_in_the_address_and_removed_by_back(tab: Tab) -> None:
     page = tab.open()
     ids(page)
     page.get_by_label("failed 1").check()
@@ -85,7 +85,7 @@ def test_list_filter_stands_in_the_address_and_back_takes_it_back(tab: Tab) -> N
     page.get_by_text("7 found").wait_for()
 
 
-def test_list_takes_any_filter_of_the_api(tab: Tab) -> None:
+def test_list_accepts_any_filter_of_the_api(tab: Tab) -> None:
     page = tab.open()
     ids(page)
     field = page.get_by_label("Any field")
@@ -97,12 +97,12 @@ def test_list_takes_any_filter_of_the_api(tab: Tab) -> None:
     page.get_by_text("7 found").wait_for()
 
 
-def test_list_says_what_is_wrong_with_a_filter(tab: Tab) -> None:
+def test_list_shows_the_error_in_a_filter(tab: Tab) -> None:
     page = tab.open("/?colour=red")
     assert "colour" in page.get_by_role("alert").inner_text()
 
 
-def test_list_files_are_of_this_very_list(tab: Tab, api: httpx.Client) -> None:
+def test_list_exports_have_the_filter_of_the_list(tab: Tab, api: httpx.Client) -> None:
     page = tab.open("/?status=failed")
     ids(page)
     address = page.get_by_role("link", name="CSV").get_attribute("href")
@@ -111,7 +111,7 @@ def test_list_files_are_of_this_very_list(tab: Tab, api: httpx.Client) -> None:
     assert address == "/api/executions.ndjson?status=failed"
 
 
-def test_list_holds_new_rows_back_until_they_are_asked_for(tab: Tab, api: httpx.Client) -> None:
+def test_list_shows_new_rows_only_on_request(tab: Tab, api: httpx.Client) -> None:
     page = tab.open("/?service=articles")
     before = ids(page)
     page.locator(".badge.live").wait_for()
@@ -134,7 +134,7 @@ def test_list_saves_a_view(tab: Tab) -> None:
     page.wait_for_url("**/ui/?status=failed")
 
 
-def test_execution_shows_who_and_what_it_took(tab: Tab) -> None:
+def test_execution_shows_its_parties_and_its_cost(tab: Tab) -> None:
     page = tab.open(of("leads"))
     page.get_by_role("heading", name=f"leads-{RUN}").wait_for()
     text = page.locator("header.head").inner_text()
@@ -142,7 +142,7 @@ def test_execution_shows_who_and_what_it_took(tab: Tab) -> None:
         assert shown in text, shown
 
 
-def test_execution_offers_what_is_legal_and_says_what_it_records(
+def test_execution_offers_legal_commands_and_shows_what_they_record(
     tab: Tab, api: httpx.Client
 ) -> None:
     body = {"$id": "acted", "order": "order-leads", "service": "leads", "status": "running"}
@@ -158,7 +158,7 @@ def test_execution_offers_what_is_legal_and_says_what_it_records(
     assert api.get("/executions/acted").json()["pause"]["reason"] == "Lunch"
 
 
-def test_execution_that_changed_meanwhile_shows_what_changed(tab: Tab, api: httpx.Client) -> None:
+def test_execution_that_changed_meanwhile_shows_the_changes(tab: Tab, api: httpx.Client) -> None:
     body = {"$id": "raced", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     page = tab.open("/executions/raced")
@@ -192,7 +192,7 @@ def test_timeline_shows_attempts_where_there_was_more_than_one(tab: Tab) -> None
     page.get_by_text("Attempt 2").wait_for()
 
 
-def test_timeline_zoom_by_keys_stands_in_the_address(tab: Tab) -> None:
+def test_timeline_zoom_by_keys_is_in_the_address(tab: Tab) -> None:
     page = tab.open(of("leads"))
     page.get_by_role("list", name="Steps in time").wait_for()
     page.keyboard.press("+")
@@ -239,7 +239,7 @@ def test_replay_shows_a_version_everywhere_under_a_banner(tab: Tab) -> None:
     eventually(page, "!location.search.includes('version')")
 
 
-def test_replay_shows_the_log_as_far_as_its_version(tab: Tab, api: httpx.Client) -> None:
+def test_replay_shows_the_log_lines_up_to_its_version(tab: Tab, api: httpx.Client) -> None:
     body = {"$id": "retold", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     api.post(
@@ -264,7 +264,7 @@ def test_replay_plays_to_the_end(tab: Tab) -> None:
     eventually(page, "!location.search.includes('version')")
 
 
-def test_page_follows_an_execution_live(tab: Tab, api: httpx.Client) -> None:
+def test_page_is_updated_with_the_events_of_an_execution(tab: Tab, api: httpx.Client) -> None:
     body = {"$id": "lively", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     page = tab.open("/executions/lively")
@@ -275,10 +275,10 @@ def test_page_follows_an_execution_live(tab: Tab, api: httpx.Client) -> None:
     page.keyboard.press("l")
     page.get_by_text("Careful").wait_for()
     api.post("/executions/lively/cancel", json={"reason": "Enough"}).raise_for_status()
-    page.get_by_text("Enough").first.wait_for()  # beside the status, and then as a line
+    page.get_by_text("Enough").first.wait_for()  # first beside the status, then as a line
 
 
-def test_compare_marks_where_two_executions_part(tab: Tab) -> None:
+def test_compare_marks_the_first_difference_of_two_executions(tab: Tab) -> None:
     page = tab.open()
     ids(page)
     for name in ("leads", "enrich"):
@@ -288,26 +288,26 @@ def test_compare_marks_where_two_executions_part(tab: Tab) -> None:
     assert page.locator("tr.diverges").count() == 1
 
 
-def test_errors_are_grouped_and_lead_to_their_executions(tab: Tab) -> None:
+def test_errors_are_grouped_and_linked_to_their_executions(tab: Tab) -> None:
     page = tab.open("/errors")
     row = page.get_by_role("row").filter(has_text="FORMAT").first
     row.get_by_role("link", name="Executions").click()
     assert ids(page) == [f"import-{RUN}"]
 
 
-def test_cost_is_by_service_and_model(tab: Tab) -> None:
+def test_cost_is_shown_by_service_and_model(tab: Tab) -> None:
     page = tab.open("/cost")
     page.get_by_role("row", name=re.compile("leads")).wait_for()
     page.get_by_role("combobox", name=re.compile("^By")).select_option("model")
     page.get_by_role("row", name=re.compile("gpt-5")).first.wait_for()
 
 
-def test_inbox_lists_what_waits_for_people(tab: Tab) -> None:
+def test_inbox_lists_open_steps_and_paused_executions(tab: Tab) -> None:
     page = tab.open("/inbox")
     page.get_by_role("row", name=re.compile(f"article-{RUN}")).first.wait_for()
 
 
-def test_operations_show_how_far_each_view_is(tab: Tab) -> None:
+def test_operations_show_the_position_of_each_view(tab: Tab) -> None:
     page = tab.open("/operations")
     page.get_by_role("row", name=re.compile("analytics")).wait_for()
     for name, value in (
@@ -319,7 +319,7 @@ def test_operations_show_how_far_each_view_is(tab: Tab) -> None:
         assert re.fullmatch(value, fact.locator("dd").inner_text())
 
 
-def test_audit_lists_what_was_granted(tab: Tab, api: httpx.Client) -> None:
+def test_audit_lists_grants(tab: Tab, api: httpx.Client) -> None:
     grant = {"auditor": "eva", "order": "order-leads", "purpose": "Spot check"}
     granted = api.post("/grants", json={**grant, "expiresAt": "2099-01-01T00:00:00Z"})
     position = granted.raise_for_status().headers["log-position"]
@@ -339,7 +339,7 @@ def test_audit_checks_the_proofs_in_the_browser(tab: Tab) -> None:
         assert "bad" not in (each.get_attribute("class") or "")
 
 
-def test_audit_takes_a_key_whose_base64_has_a_plus(tab: Tab, api: httpx.Client) -> None:
+def test_audit_accepts_a_key_whose_base64_has_a_plus(tab: Tab, api: httpx.Client) -> None:
     signers = (Signer(bytes([number]) * 32, "executions/another") for number in range(256))
     signer = next(each for each in signers if "+" in each.public_key.split("+", 2)[2])
     head = api.get(
@@ -353,7 +353,7 @@ def test_audit_takes_a_key_whose_base64_has_a_plus(tab: Tab, api: httpx.Client) 
     assert [each.get_attribute("class") for each in page.locator(".checks li").all()] == ["good"]
 
 
-def test_audit_sees_a_head_that_contradicts_the_one_before(tab: Tab) -> None:
+def test_audit_reports_a_head_that_contradicts_the_one_before(tab: Tab) -> None:
     page = tab.open("/audit")
     page.locator(".checks li").first.wait_for()
     page.evaluate("""() => {
@@ -367,7 +367,7 @@ def test_audit_sees_a_head_that_contradicts_the_one_before(tab: Tab) -> None:
     assert "changed or removed" in bad.inner_text()
 
 
-def test_keys_lead_everywhere(tab: Tab) -> None:
+def test_shortcuts_open_every_page(tab: Tab) -> None:
     page = tab.open()
     ids(page)
     page.keyboard.press("g")
@@ -385,7 +385,7 @@ def test_keys_lead_everywhere(tab: Tab) -> None:
     page.wait_for_url("**tab=events**")
 
 
-def test_keys_are_no_shortcuts_in_fields(tab: Tab) -> None:
+def test_shortcuts_do_nothing_in_input_fields(tab: Tab) -> None:
     page = tab.open()
     ids(page)
     page.keyboard.press("/")
@@ -394,7 +394,7 @@ def test_keys_are_no_shortcuts_in_fields(tab: Tab) -> None:
     assert page.get_by_role("dialog").count() == 0
 
 
-def test_single_keys_can_be_switched_off_and_on(tab: Tab) -> None:
+def test_single_key_shortcuts_can_be_switched_off_and_on(tab: Tab) -> None:
     page = tab.open()
     ids(page)
     page.keyboard.press("?")
@@ -408,7 +408,7 @@ def test_single_keys_can_be_switched_off_and_on(tab: Tab) -> None:
     page.get_by_role("dialog").wait_for()
 
 
-def test_rows_are_walked_by_keys(tab: Tab) -> None:
+def test_rows_are_selected_by_keys(tab: Tab) -> None:
     page = tab.open("/?sort=$id")
     first = ids(page)[1]
     page.keyboard.press("j")
@@ -417,7 +417,7 @@ def test_rows_are_walked_by_keys(tab: Tab) -> None:
     page.wait_for_url(f"**/ui/executions/{first}")
 
 
-def test_page_asks_to_sign_in_and_leads_where_it_was(browser: Any, service: Service) -> None:
+def test_page_asks_to_sign_in_and_returns_to_its_address(browser: Any, service: Service) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -440,7 +440,7 @@ def test_page_asks_to_sign_in_and_leads_where_it_was(browser: Any, service: Serv
     context.close()
 
 
-def test_link_with_a_code_leads_to_the_dashboard_signed_in(
+def test_link_with_a_code_opens_the_dashboard_signed_in(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:
     code = api.post("/session/codes").raise_for_status().json()["code"]
@@ -453,7 +453,7 @@ def test_link_with_a_code_leads_to_the_dashboard_signed_in(
     context.close()
 
 
-def test_page_of_a_customer_shows_its_own_alone(
+def test_page_of_a_customer_shows_only_its_own_executions(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:
     made = api.post("/keys", json={"role": "customer", "party": "globex"}).raise_for_status()
@@ -471,7 +471,7 @@ def test_page_of_a_customer_shows_its_own_alone(
     context.close()
 
 
-def test_timeline_of_ten_thousand_steps_keeps_few_rows(tab: Tab, api: httpx.Client) -> None:
+def test_timeline_of_ten_thousand_steps_renders_few_rows(tab: Tab, api: httpx.Client) -> None:
     body = {"$id": "huge", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     for first in range(0, 10_000, 2_500):
@@ -488,7 +488,7 @@ def test_timeline_of_ten_thousand_steps_keeps_few_rows(tab: Tab, api: httpx.Clie
     assert page.locator(".row").count() <= 400
 
 
-def test_event_far_down_is_in_view_by_its_address_and_any_other_by_scrolling(
+def test_event_far_down_is_shown_by_its_address_and_others_by_scrolling(
     tab: Tab, api: httpx.Client
 ) -> None:
     body = {"$id": "long", "order": "order-leads", "service": "leads", "status": "running"}
@@ -510,7 +510,7 @@ def test_event_far_down_is_in_view_by_its_address_and_any_other_by_scrolling(
     eventually(page, "document.querySelector('.rows .row .number').innerText === '2003'")
 
 
-def test_page_misses_nothing_while_the_service_is_away(
+def test_page_shows_every_event_after_an_outage_of_the_service(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:
     body = {"$id": "patient", "order": "order-leads", "service": "leads", "status": "running"}
@@ -530,7 +530,7 @@ def test_page_misses_nothing_while_the_service_is_away(
     context.close()
 
 
-def test_tabs_share_one_stream_and_the_next_takes_it_over(
+def test_tabs_share_one_stream_and_another_tab_takes_it_over(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:
     context = browser.new_context(extra_http_headers=AUTHORIZED)
@@ -559,7 +559,7 @@ def test_tabs_share_one_stream_and_the_next_takes_it_over(
     ("story", "bar", "seen"),
     [("leads", "completed", "backgroundColor"), ("import", "failed", "borderTopColor")],
 )
-def test_bar_is_seen_in_forced_colours(tab: Tab, story: str, bar: str, seen: str) -> None:
+def test_bar_is_visible_in_forced_colours(tab: Tab, story: str, bar: str, seen: str) -> None:
     tab.page.emulate_media(forced_colors="active")
     page = tab.open(of(story))
     one = page.locator(f".bar-fill.{bar}").first
@@ -594,7 +594,7 @@ def test_auditor_is_asked_for_its_purpose_and_reads_with_it(
     assert purposes == {"Annual audit, case 17"}
 
 
-def test_operator_lands_on_operations_and_sees_no_other_page(
+def test_operator_is_sent_to_operations_and_sees_no_other_page(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:
     key = api.post("/keys", json={"role": "operator"}).raise_for_status().json()["key"]
@@ -611,10 +611,10 @@ def test_operator_lands_on_operations_and_sees_no_other_page(
 
 
 @pytest.mark.parametrize(("name", "more"), list(zip(PAGES, cycle(LOOKS), strict=False)))
-def test_page_is_accessible_in_light_when_narrow_and_in_one_look_more(
+def test_page_is_accessible_in_the_standard_narrow_and_one_more_look(
     tab: Tab, name: str, more: str
 ) -> None:
-    """The rules of style are the same for all pages, so each is looked at in another look."""
+    """The rules of style are the same for all pages, so that each page is checked in one of the other looks."""
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
     page = tab.open(PAGES[name])

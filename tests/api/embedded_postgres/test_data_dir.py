@@ -1,4 +1,4 @@
-"""The folder of secrets: whose it is, and that they are made once and for all."""
+"""The data directory: its permissions, and secrets that are made once."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_data_directory_is_closed_to_other_users(data_dir: DataDir) -> None:
+def test_data_directory_is_not_readable_by_other_users(data_dir: DataDir) -> None:
     passing_through = 0o011 if os.geteuid() == 0 else 0
     assert mode(data_dir.path) == 0o700 | passing_through
 
 
-def test_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_existing_folder_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
     DataDir.open(tmp_path)
     assert mode(tmp_path) == 0o750
 
 
-def test_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_file_instead_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="cannot be made"):
         DataDir.open(tmp_path / "file")
 
 
-def test_token_is_made_once_and_is_the_users_alone(data_dir: DataDir) -> None:
+def test_token_is_made_once_and_readable_only_by_its_user(data_dir: DataDir) -> None:
     token = data_dir.admin_token()
     assert len(token) >= 43
     assert data_dir.admin_token() == token
@@ -59,7 +59,7 @@ def test_making_secrets_leaves_no_other_file(data_dir: DataDir) -> None:
     assert {file.name for file in data_dir.path.iterdir()} == {"admin.token", "master.key"}
 
 
-def test_token_chosen_by_the_user_is_taken_as_it_is(data_dir: DataDir) -> None:
+def test_token_chosen_by_the_user_is_used_unchanged(data_dir: DataDir) -> None:
     data_dir.admin_token_file.touch(mode=0o600)
     data_dir.admin_token_file.write_text("a token of my own\n")
     assert data_dir.admin_token() == "a token of my own"
@@ -89,7 +89,7 @@ def test_damaged_master_key_is_refused_and_kept(data_dir: DataDir, content: str)
     assert data_dir.master_key_file.read_text() == content
 
 
-def test_processes_that_start_together_agree(data_dir: DataDir) -> None:
+def test_processes_that_start_together_use_the_same_secrets(data_dir: DataDir) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:
         asked = [pool.apply_async(data_dir.master_key) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: it starts, is shared, and comes back however it ended."""
+"""The embedded PostgreSQL: it is started, shared by processes, and restarted after every kind of end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.waiting import wait_until
 TOKEN = "a-token-of-my-own"
 SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
 
-# A process of its own that says what it got, then waits to be killed or let go.
+# A process that prints its role, then waits to be killed or to end.
 OWNER = """
 import sys
 from pathlib import Path
@@ -56,7 +56,7 @@ class Running(NamedTuple):
 
 @pytest.fixture(scope="module")
 def running(postgres_bin: Path | None) -> Iterator[Running]:
-    """A server that all of its tests leave running, started beside a setting and an open lock file."""
+    """A server that its tests do not stop, started with a setting in the environment and an open lock file."""
     with reachable_folder() as root, pytest.MonkeyPatch.context() as patch:
         (root / "owner.lock").touch(mode=0o644)
         patch.setenv("EXECUTIONS_ADMIN_TOKEN", TOKEN)
@@ -76,7 +76,7 @@ def another_process(root: Path, binaries: Path | None) -> Iterator[subprocess.Po
             process.kill()
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
@@ -106,7 +106,7 @@ def write(postgres: EmbeddedPostgres) -> None:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
 
 
-def test_data_are_safe_by_default(running: Running) -> None:
+def test_fsync_and_checksums_are_on_by_default(running: Running) -> None:
     assert ask(running.postgres, "SHOW fsync") == "on"
     assert ask(running.postgres, "SHOW data_checksums") == "on"
 
@@ -124,17 +124,17 @@ def test_second_process_attaches_and_leaves_the_server_running(
     running: Running, postgres_bin: Path | None
 ) -> None:
     with another_process(running.root, postgres_bin) as other:
-        assert said(other) == "attached"
+        assert read_line(other) == "attached"
         other.communicate("")
         assert other.returncode == 0
         assert ask(running.postgres, "SELECT 1") == 1
 
 
-def test_server_goes_with_an_owner_that_was_killed(
+def test_server_ends_with_an_owner_that_was_killed(
     embedded: Embedded, postgres_root: Path, postgres_bin: Path | None
 ) -> None:
     with another_process(postgres_root, postgres_bin) as owner:
-        assert said(owner) == "owned"
+        assert read_line(owner) == "owned"
         server = pid(postgres_root)
         owner.kill()
         owner.wait()
@@ -154,7 +154,7 @@ def test_attached_process_becomes_owner_when_the_owner_ends(
 ) -> None:
     root = postgres_root / deep
     with another_process(root, postgres_bin) as owner:
-        assert said(owner) == "owned"
+        assert read_line(owner) == "owned"
         with EmbeddedPostgres(root, settings=SMALL, bin_dir=postgres_bin) as attached:
             before = attached.conninfo()
             write(attached)
@@ -170,7 +170,7 @@ def test_attached_process_becomes_owner_when_the_owner_ends(
             assert attached.conninfo() == before
             assert ask(attached, "SELECT answer FROM kept") == 42
             with another_process(root, postgres_bin) as next_one:
-                assert said(next_one) == "attached"
+                assert read_line(next_one) == "attached"
 
 
 def test_socket_folder_of_another_user_is_not_used(
@@ -201,7 +201,7 @@ def test_killed_server_is_started_again_with_its_data_by_its_owner_and_by_the_ne
         assert ask(postgres, "SELECT answer FROM kept") == 42
 
 
-def test_start_goes_on_where_another_was_killed_while_it_made_the_cluster(
+def test_start_continues_after_another_was_killed_while_making_the_cluster(
     embedded: Embedded, postgres_root: Path, postgres_bin: Path | None
 ) -> None:
     with another_process(postgres_root, postgres_bin) as first:
@@ -213,13 +213,15 @@ def test_start_goes_on_where_another_was_killed_while_it_made_the_cluster(
     assert not any(postgres_root.glob("unfinished-*"))
 
 
-def test_files_that_others_can_reach_are_the_users_alone(running: Running) -> None:
+def test_files_of_the_server_are_accessible_only_to_their_user(running: Running) -> None:
     files = [file for file in running.root.iterdir() if file.is_file()]
     assert "owner.lock" in [file.name for file in files]
     assert [file.name for file in files if file.stat().st_mode & 0o077] == []
 
 
-def test_start_says_what_it_waits_for(postgres_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_reports_what_it_waits_for(
+    postgres_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "SILENT", 0.1)
     lock = postgres_root / "owner.lock"
     with lock.open("a") as held, capture_logs() as logged:
@@ -239,7 +241,7 @@ def test_postgres_gets_no_setting_of_the_service(running: Running) -> None:
     assert TOKEN.encode() not in environment
 
 
-def test_log_of_postgres_is_put_aside_when_it_is_large(
+def test_large_log_of_postgres_is_renamed(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     postgres = running.postgres
@@ -256,7 +258,7 @@ def test_log_of_postgres_is_put_aside_when_it_is_large(
     assert b"division by zero" in log.read_bytes()[:200]
 
 
-def test_disk_without_room_is_told(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     assert running.postgres.look_after_disk() is None
     monkeypatch.setattr(server, "LEAST_ROOM", 1 << 62)
     assert "bytes are left for" in str(running.postgres.look_after_disk())
@@ -293,7 +295,7 @@ def test_setting_refused_by_postgres_is_reported_at_once(
         pass
 
 
-def test_only_the_main_thread_may_start_it(embedded: Embedded) -> None:
+def test_server_is_only_started_in_the_main_thread(embedded: Embedded) -> None:
     refusals: list[str] = []
 
     def start() -> None:
@@ -311,7 +313,7 @@ def test_only_the_main_thread_may_start_it(embedded: Embedded) -> None:
 def link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # on another file system
+    except OSError:  # as on another file system
         shutil.copy2(source, target)
 
 

@@ -16,7 +16,7 @@ from tests.support.stream_consumers import client
 
 @pytest.fixture(scope="module")
 def log_server(module_database: str) -> Iterator[Service]:
-    """A server that is a process of its own, with a catalog in its log."""
+    """A server in its own process, with a catalog in its log."""
     nats_program()
     with reachable_folder() as folder:
         service = Service(folder, module_database)

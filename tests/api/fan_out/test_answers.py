@@ -1,4 +1,4 @@
-"""A relay answers what an edge still waits for, and nothing else."""
+"""A relay answers requests of edges, except those that have timed out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.eventlog.store import Store
 
 
 class Asking:
-    """The connection of a relay, and a question that it cannot answer."""
+    """The connection of a relay, with a request that it cannot answer."""
 
     subject = "log.ask.nothing"
     reply = "inbox"
@@ -34,7 +34,7 @@ class Asking:
 @pytest.mark.parametrize(
     ("ago", "answers"), [(0.0, [b'{"error":"failed"}\n']), (ANSWER_TIMEOUT, [])]
 )
-async def test_question_for_which_no_edge_waits_any_more_is_left(
+async def test_request_that_has_timed_out_at_the_edge_is_not_answered(
     ago: float, answers: list[bytes]
 ) -> None:
     asking, nowhere = Asking(), NatsServers(())

@@ -1,4 +1,4 @@
-"""How a connection to NATS is made: to which server, and whom it believes."""
+"""Connections to NATS: the choice of the server, and TLS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[NatsCluster]:
-    """One of its servers runs."""
+    """A cluster of NATS, one server of which runs."""
     nats_program()
     with reachable_folder() as folder:
         made = NatsCluster(folder)
@@ -30,7 +30,7 @@ def cluster() -> Iterator[NatsCluster]:
         server.kill()
 
 
-async def test_server_that_refuses_connections_is_given_up_for_that_reason(
+async def test_refused_connection_raises_connection_refused(
     cluster: NatsCluster,
 ) -> None:
     url = cluster.servers["n1"].url
@@ -39,7 +39,7 @@ async def test_server_that_refuses_connections_is_given_up_for_that_reason(
             pass
 
 
-async def test_server_that_lives_is_found_among_those_that_do_not(cluster: NatsCluster) -> None:
+async def test_running_server_is_found_among_stopped_ones(cluster: NatsCluster) -> None:
     for _ in range(3):
         servers = nats_servers(cluster.url_of(""), ca=cluster.ca)
         async with connection_to(servers, "test") as connection:
@@ -47,7 +47,7 @@ async def test_server_that_lives_is_found_among_those_that_do_not(cluster: NatsC
             assert connection.client.connected_url.port == cluster.servers["n0"].port
 
 
-async def test_server_of_an_authority_that_is_not_known_is_not_believed(
+async def test_certificate_of_an_unknown_authority_is_refused(
     cluster: NatsCluster, tmp_path: Path
 ) -> None:
     with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -58,7 +58,7 @@ async def test_server_of_an_authority_that_is_not_known_is_not_believed(
 
 
 @pytest.mark.parametrize("by_ca", [False, True])
-async def test_password_goes_to_no_server_that_says_it_has_no_tls(
+async def test_password_is_not_sent_to_a_server_without_tls(
     cluster: NatsCluster, by_ca: bool
 ) -> None:
     came = bytearray()

@@ -1,4 +1,4 @@
-"""An edge: the streams of the server, byte for byte, with its rights and its refusals, and nothing else."""
+"""An edge sends the same streams as the server, byte for byte, with the same rights and refusals; other requests are refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BAD: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 def work(api: httpx.Client, word: str = WORD) -> str:
-    """An execution with content wherever it may be, from its beginning to its end."""
+    """Create and complete an execution with content in all sealed fields; return its id."""
     ids = {"order": "order-1", "service": "sdr", "status": "running"}
     id_ = str(ok(api.post("/executions", json=ids))["$id"])
     commands: tuple[tuple[str, JSON], ...] = (
@@ -65,13 +65,13 @@ def work(api: httpx.Client, word: str = WORD) -> str:
 
 @pytest.fixture(scope="module")
 def worked(fan_out: FanOut) -> str:
-    """The id of an execution that has ended, at a log that an edge has, too."""
+    """The id of a completed execution."""
     with client(fan_out.service.url) as api:
         return work(api)
 
 
 def raw(door: Service, path: str, after: int, until: int, query: dict[str, str]) -> list[bytes]:
-    """The frames of the past as they came, in bytes, our own left out."""
+    """The frames of the past as the received bytes, without those about the stream itself."""
     with (
         client(door.url) as api,
         api.stream("GET", path, params={"from": str(after), **query}, headers=SSE) as answer,
@@ -81,7 +81,7 @@ def raw(door: Service, path: str, after: int, until: int, query: dict[str, str])
 
 
 def events_of(parts: Iterator[bytes], until: int) -> Iterator[bytes]:
-    """Whole frames up to a position, or until the past is done."""
+    """Complete frames up to a position, or until `caught-up`."""
     rest = b""
     for part in parts:
         *whole, rest = (rest + part).split(b"\n\n")
@@ -95,7 +95,7 @@ def events_of(parts: Iterator[bytes], until: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize(("path", "query"), STREAMS)
-def test_past_of_an_edge_is_that_of_the_server_byte_for_byte(
+def test_past_events_of_an_edge_equal_those_of_the_server_byte_for_byte(
     fan_out: FanOut, worked: str, path: str, query: dict[str, str]
 ) -> None:
     with client(fan_out.service.url) as api:
@@ -106,7 +106,9 @@ def test_past_of_an_edge_is_that_of_the_server_byte_for_byte(
     assert truth
 
 
-def test_new_frames_are_the_same_over_both_transports_byte_for_byte(fan_out: FanOut) -> None:
+def test_live_frames_equal_those_of_the_server_over_both_transports_byte_for_byte(
+    fan_out: FanOut,
+) -> None:
     doors = fan_out.service, fan_out.edge
     with client(fan_out.service.url) as api:
         begin = head(api)
@@ -145,7 +147,7 @@ def test_new_frames_are_the_same_over_both_transports_byte_for_byte(fan_out: Fan
         assert read[transport, edge]
 
 
-def test_live_frames_of_an_edge_are_those_that_the_server_has_later(fan_out: FanOut) -> None:
+def test_live_frames_of_an_edge_equal_later_reads_of_the_server(fan_out: FanOut) -> None:
     with client(fan_out.service.url) as api, client(fan_out.edge.url) as at_edge:
         begin = head(api)
         found: list[JSON] = []
@@ -162,7 +164,7 @@ def test_live_frames_of_an_edge_are_those_that_the_server_has_later(fan_out: Fan
         assert found[-1]["execution"] == id_
 
 
-def test_answer_says_the_log_and_how_far_it_goes_like_the_server(
+def test_answer_has_the_log_id_and_the_position_as_at_the_server(
     fan_out: FanOut, worked: str
 ) -> None:
     with client(fan_out.service.url) as api:
@@ -179,7 +181,7 @@ def test_answer_says_the_log_and_how_far_it_goes_like_the_server(
 
 
 @pytest.mark.parametrize(("path", "query"), BAD)
-def test_refusals_of_an_edge_are_those_of_the_server(
+def test_refusals_of_an_edge_equal_those_of_the_server(
     fan_out: FanOut, path: str, query: dict[str, str]
 ) -> None:
     said: list[tuple[Any, ...]] = []
@@ -196,12 +198,12 @@ def test_refusals_of_an_edge_are_those_of_the_server(
 
 
 @pytest.mark.parametrize("token", [None, "Bearer wrong", "Basic abc", "Bearer exs_cookie"])
-def test_stream_needs_a_token_that_the_server_knows(fan_out: FanOut, token: str | None) -> None:
+def test_stream_needs_a_token_that_the_server_accepts(fan_out: FanOut, token: str | None) -> None:
     headers = SSE | ({} if token is None else {"Authorization": token})
     refused(httpx.get(f"{fan_out.edge.url}/api/events", headers=headers), 401, "unauthenticated")
 
 
-def test_cookie_opens_nothing_at_an_edge(fan_out: FanOut) -> None:
+def test_cookie_is_refused_at_an_edge(fan_out: FanOut) -> None:
     with httpx.Client(base_url=fan_out.service.url) as browser:
         ok(browser.post("/api/session", json={"token": TOKEN}))
         cookies = dict(browser.cookies)
@@ -224,7 +226,7 @@ def test_cookie_opens_nothing_at_an_edge(fan_out: FanOut) -> None:
         ("DELETE", "/webhooks/wh-1"),
     ],
 )
-def test_all_else_is_refused_and_sent_to_the_server(
+def test_other_requests_are_refused_with_the_url_of_the_server(
     fan_out: FanOut, method: str, path: str
 ) -> None:
     with client(fan_out.edge.url) as api:
@@ -240,7 +242,7 @@ def test_log_lines_are_refused_at_an_edge(fan_out: FanOut) -> None:
 
 @contextmanager
 def key(fan_out: FanOut, **of: Any) -> Iterator[tuple[httpx.Client, str]]:
-    """A client of an edge with a key of its own, and the id of that."""
+    """A client of an edge with a new key, and the id of the key."""
     with client(fan_out.service.url) as api:
         made = ok(api.post("/keys", json=of))
     with httpx.Client(
@@ -256,7 +258,9 @@ def positions(api: httpx.Client, path: str = "/events") -> list[int]:
         return [frame.data["position"] for frame in until_caught_up(source) if frame.is_event]
 
 
-def test_party_sees_at_an_edge_what_it_sees_at_the_server(fan_out: FanOut, worked: str) -> None:
+def test_party_gets_the_same_events_at_an_edge_as_at_the_server(
+    fan_out: FanOut, worked: str
+) -> None:
     with client(fan_out.service.url) as api:
         ok(api.post("/users", json={"$id": "rival", "name": "Rival", "kind": "organization"}))
         everything = positions(api)
@@ -278,13 +282,13 @@ def test_party_sees_at_an_edge_what_it_sees_at_the_server(fan_out: FanOut, worke
         refused(answer, 404, "not-found")
 
 
-def test_auditor_is_sent_to_the_server(fan_out: FanOut) -> None:
+def test_auditor_is_refused_and_referred_to_the_server(fan_out: FanOut) -> None:
     with key(fan_out, role="auditor", party="ann") as (auditor, _):
         answer = auditor.get("/events", headers=SSE | {"X-Purpose": "yearly"})
         assert "open this stream at the server" in refused(answer, 403, "forbidden")["detail"]
 
 
-def test_operator_gets_figures_and_no_stream(fan_out: FanOut) -> None:
+def test_operator_may_read_metrics_and_no_stream(fan_out: FanOut) -> None:
     with key(fan_out, role="operator") as (operator, _):
         refused(operator.get("/events", headers=SSE), 403, "forbidden")
         assert "executions_edge_lag 0.0" in operator.get("/metrics").text
@@ -307,10 +311,10 @@ def test_stream_ends_when_its_key_is_revoked(fan_out: FanOut) -> None:
         end = time.monotonic() + 10
         while (answer := api.get("/events", headers=SSE)).status_code != 401:
             assert time.monotonic() < end, "it is let in again"
-            assert "revoked" in answer.text  # until the server has heard of it, too
+            assert "revoked" in answer.text  # until the server has applied the revocation, too
 
 
-def test_content_is_nowhere_in_nats_in_clear(fan_out: FanOut, worked: str) -> None:
+def test_content_in_nats_is_encrypted(fan_out: FanOut, worked: str) -> None:
     contents = fan_out.nats.contents()
     assert worked.encode() in contents
     assert b"execution.step.completed" in contents
@@ -352,7 +356,7 @@ def test_opening_of_a_stream_is_in_the_access_log_of_the_server(
     ]
 
 
-def test_seek_over_a_websocket_is_judged_by_the_server(fan_out: FanOut) -> None:
+def test_seek_over_a_websocket_is_admitted_and_recorded_by_the_server(fan_out: FanOut) -> None:
     ids = {"order": "order-1", "service": "sdr", "status": "running"}
     with client(fan_out.service.url) as api:
         id_ = str(ok(api.post("/executions", json=ids))["$id"])
@@ -365,7 +369,7 @@ def test_seek_over_a_websocket_is_judged_by_the_server(fan_out: FanOut) -> None:
     assert [entry["operation"] for entry in found].count("listEvents") == 2
 
 
-def test_stream_that_is_over_is_answered_like_by_the_server(fan_out: FanOut, worked: str) -> None:
+def test_stream_that_has_ended_is_answered_as_by_the_server(fan_out: FanOut, worked: str) -> None:
     with client(fan_out.service.url) as api:
         end = head(api)
     headers = SSE | {"Last-Event-ID": str(end)}
@@ -380,7 +384,7 @@ def test_stream_that_is_over_is_answered_like_by_the_server(fan_out: FanOut, wor
             assert closed.value.rcvd.code == 1000
 
 
-def test_edge_is_ready_and_says_how_far_it_is(fan_out: FanOut) -> None:
+def test_readiness_of_an_edge_has_its_position(fan_out: FanOut) -> None:
     with client(fan_out.service.url) as api, client(fan_out.edge.url) as at_edge:
         position = head(api)
         shown = ok(at_edge.get("/readyz"))

@@ -1,4 +1,4 @@
-"""An edge that lacks something says what, in one line, before it listens."""
+"""A missing or invalid setting of an edge is reported in one line, before it listens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERVER, KEY = "https://executions.example", "a2V5IG9mIGVkZ2Vz"
         (WHERE, {"nats_ca": Path("/no/such.pem")}, "there is no file /no/such.pem"),
     ],
 )
-def test_edge_that_lacks_something_says_what(
+def test_edge_with_a_missing_or_invalid_setting_names_it(
     tmp_path: Path, url: str, given: dict[str, object], said: str
 ) -> None:
     settings = Settings(data_dir=tmp_path, port=0, **given)  # type: ignore[arg-type]  # of several types
@@ -42,5 +42,5 @@ def test_addresses_are_shown_without_passwords() -> None:
 
 
 @pytest.mark.parametrize(("log", "stream"), [(None, "executions"), ("north", "executions-north")])
-def test_stream_is_called_for_the_log(log: str | None, stream: str) -> None:
+def test_stream_of_nats_has_the_name_of_the_log(log: str | None, stream: str) -> None:
     assert stream_name(log) == stream

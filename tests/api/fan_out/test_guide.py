@@ -1,4 +1,4 @@
-"""The configuration of NATS in the guide lets relay and edges do what they must, and edges no more."""
+"""The permissions of NATS in the guide are enough for relay and edges, and edges can do no more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIGURATION = re.compile(r"```\n(listen: .*?)```", re.DOTALL)
 
 
 def configuration() -> str:
-    """That of the guide, with a port and passwords, and without TLS."""
+    """The configuration of the guide, with a port and passwords, and without TLS."""
     text = (ROOT / "docs/fan-out.md").read_text()
     [found_] = CONFIGURATION.findall(text)
     lines = [
@@ -37,7 +37,7 @@ def configuration() -> str:
 
 @pytest.fixture(scope="module")
 def guarded(log_server: Service) -> Iterator[tuple[NatsServer, Service]]:
-    """NATS as the guide has it, with a relay and an edge."""
+    """NATS configured as in the guide, with a relay and an edge."""
     with reachable_folder() as of_nats, reachable_folder() as of_edge:
         nats = NatsServer(of_nats, config=configuration())
         relay = Relay(log_server, nats, RELAY)
@@ -53,7 +53,7 @@ def guarded(log_server: Service) -> Iterator[tuple[NatsServer, Service]]:
             nats.kill()
 
 
-def test_relay_and_edge_need_no_more_than_the_guide_lets_them(
+def test_permissions_of_the_guide_are_enough_for_relay_and_edge(
     log_server: Service, guarded: tuple[NatsServer, Service]
 ) -> None:
     _, edge = guarded
@@ -80,7 +80,7 @@ def test_edge_can_publish_no_event_and_delete_no_stream(
             await connection.client.publish(f"{STREAM}.events", b"made up")
             await connection.client.publish(f"$JS.API.STREAM.DELETE.{STREAM}", b"")
             await connection.client.flush()
-            time.sleep(0.2)  # noqa: ASYNC251 - nothing else runs here
+            time.sleep(0.2)  # noqa: ASYNC251 - no other task runs
             after = await find_stream(connection.client, STREAM)
             assert before is not None
             assert after is not None
@@ -90,7 +90,7 @@ def test_edge_can_publish_no_event_and_delete_no_stream(
     assert before == after
 
 
-def test_stranger_is_let_in_by_nobody(guarded: tuple[NatsServer, Service]) -> None:
+def test_client_without_a_password_is_refused(guarded: tuple[NatsServer, Service]) -> None:
     nats, _ = guarded
 
     async def come() -> None:

@@ -1,4 +1,4 @@
-"""The key of edges opens data keys that were wrapped for them, and nothing else."""
+"""The key of edges unwraps only data keys that were wrapped for edges."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ SECRET = b"s" * 32
 STREAM = "execution/e-1"
 
 
-def test_key_of_edges_tells_nothing_of_the_secret_and_is_none_of_the_master_keys() -> None:
+def test_edge_key_differs_from_the_secret_of_the_log_and_the_master_key() -> None:
     assert edge_key(SECRET) not in {SECRET, MASTER_KEY}
     assert len(edge_key(SECRET)) == 32
     assert edge_key(SECRET) != edge_key(b"t" * 32)
 
 
 @pytest.mark.parametrize("text", ["", "not base64!", "c2hvcnQ="])
-def test_text_that_is_no_key_is_refused_and_not_repeated(text: str) -> None:
+def test_invalid_key_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(SetupError) as refusal:
         read_key(text)
     assert "EXECUTIONS_EDGE_KEY" in str(refusal.value)
     assert not text or text not in str(refusal.value)
 
 
-def test_wrapped_keys_are_read_back_as_they_were() -> None:
+def test_wrapped_keys_are_decoded_unchanged() -> None:
     keys = [(STREAM, b"wrapped"), ("order/o", DAMAGED)]
     assert from_json(as_json(keys)) == keys
 
 
-def test_damaged_key_looks_damaged_at_an_edge() -> None:
+def test_damaged_key_is_damaged_at_an_edge() -> None:
     ring = Keyring(Vault(edge_key(SECRET)))
     assert isinstance(ring.learn([(STREAM, DAMAGED)])[STREAM], DamagedKey)
 
 
-async def test_keys_are_wrapped_for_edges_as_the_database_has_them(database: str) -> None:
+async def test_keys_of_the_database_are_wrapped_for_edges(database: str) -> None:
     async with opened(database) as store:
         await Log(store).write([created("e-1"), completed("e-1", "secret words")])
         of_edges = Vault(edge_key(SECRET))
@@ -54,10 +54,10 @@ async def test_keys_are_wrapped_for_edges_as_the_database_has_them(database: str
         )
 
 
-async def test_key_that_was_destroyed_is_none_any_more(database: str) -> None:
+async def test_destroyed_key_is_not_wrapped_for_edges(database: str) -> None:
     async with opened(database) as store:
         await Log(store).write([created("e-1"), completed("e-1", "secret words")])
-        await store.keys([STREAM])  # it is at hand in this process
+        await store.keys([STREAM])  # it is cached in this process
         async with store.reader() as connection:
             await connection.execute("UPDATE data_keys SET wrapped = '', erased = 2")
         assert await wrap_for_edges(store, Vault(edge_key(SECRET)), [STREAM]) == []

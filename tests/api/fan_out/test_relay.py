@@ -1,4 +1,4 @@
-"""The relay: each event is in NATS once, at its position, whatever dies; and it says what it cannot go on with."""
+"""The relay: each event is in NATS once, at its position, also after kills; errors that stop the relay are reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def relaying(service: Service, nats: NatsServer, *options: str) -> Iterator[Rela
 
 
 def write(service: Service, count: int) -> None:
-    """So many executions, of three events each."""
+    """Create so many executions, with three events each."""
     commands = [
         {"command": "create", "order": "order-1", "service": "sdr", "status": "running"}
         for _ in range(count)
@@ -59,7 +59,7 @@ def write(service: Service, count: int) -> None:
         assert {each["status"] for each in outcomes} == {201}
 
 
-def kept(nats: NatsServer) -> NatsStream | None:
+def stored_stream(nats: NatsServer) -> NatsStream | None:
     async def look() -> NatsStream | None:
         async with connection_to(nats_servers(nats.url), "test") as connection:
             return await find_stream(connection.client, STREAM)
@@ -68,7 +68,7 @@ def kept(nats: NatsServer) -> NatsStream | None:
 
 
 def rows(nats: NatsServer) -> list[EventRow]:
-    """All that NATS has, in its order."""
+    """All rows in NATS, in order."""
 
     async def read() -> list[EventRow]:
         async with connection_to(nats_servers(nats.url), "test") as connection:
@@ -84,11 +84,11 @@ def rows(nats: NatsServer) -> list[EventRow]:
     return asyncio.run(read())
 
 
-def arrived(service: Service, nats: NatsServer) -> int:
-    """Wait until NATS has all of the log; the position of its end."""
+def wait_for_relay(service: Service, nats: NatsServer) -> int:
+    """Wait until NATS has the whole log; return its last position."""
     end = time.monotonic() + SECONDS
     while True:
-        head, stream = len(service.events()), kept(nats)
+        head, stream = len(service.events()), stored_stream(nats)
         if stream is not None and stream.last == head:
             return head
         assert time.monotonic() < end, (head, stream)
@@ -96,15 +96,15 @@ def arrived(service: Service, nats: NatsServer) -> int:
 
 
 def require_no_holes(service: Service, nats: NatsServer) -> None:
-    """The stream has each event of the log from its beginning on, once, and as it is stored."""
-    arrived(service, nats)
+    """Require that the stream has each event of the log from its first position on, once, as it is stored."""
+    wait_for_relay(service, nats)
     stored, relayed = service.events(), rows(nats)
     first = relayed[0].position
     assert [row.position for row in relayed] == list(range(first, first + len(relayed)))
     assert relayed == [row for row in stored if first <= row.position <= relayed[-1].position]
 
 
-def test_stream_holds_each_event_at_its_position_from_the_end_of_the_log_on(
+def test_stream_begins_at_the_end_of_the_log_and_has_each_event_at_its_position(
     log_server: Service, nats: NatsServer
 ) -> None:
     before = len(log_server.events())
@@ -112,7 +112,7 @@ def test_stream_holds_each_event_at_its_position_from_the_end_of_the_log_on(
         relay.wait_for(PUBLISHES)
         write(log_server, 300)
         require_no_holes(log_server, nats)
-        stream = kept(nats)
+        stream = stored_stream(nats)
         assert stream is not None
         assert stream.first == before + 1
         assert stream.last >= before + 900
@@ -120,14 +120,14 @@ def test_stream_holds_each_event_at_its_position_from_the_end_of_the_log_on(
         assert relay.terminate() == 0
 
 
-def test_of_two_relays_one_publishes_and_the_other_takes_over_when_it_is_killed(
+def test_second_relay_takes_over_when_the_publishing_one_is_killed(
     log_server: Service, nats: NatsServer
 ) -> None:
     with relaying(log_server, nats) as first:
         first.wait_for(PUBLISHES)
         with relaying(log_server, nats) as second:
             write(log_server, 50)
-            arrived(log_server, nats)
+            wait_for_relay(log_server, nats)
             assert PUBLISHES not in second.log()
             write(log_server, 50)
             first.kill()
@@ -136,7 +136,7 @@ def test_of_two_relays_one_publishes_and_the_other_takes_over_when_it_is_killed(
             require_no_holes(log_server, nats)
 
 
-def test_relay_goes_on_after_nats_was_killed_and_started_again(
+def test_relay_continues_after_nats_was_killed_and_started_again(
     log_server: Service, nats: NatsServer
 ) -> None:
     with relaying(log_server, nats) as relay:
@@ -151,13 +151,13 @@ def test_relay_goes_on_after_nats_was_killed_and_started_again(
 
 @pytest.fixture
 def long(thorough: bool) -> None:
-    """A test that takes seconds, of a fault that others come near to."""
+    """Skip, unless with `--thorough`, a slow test of a fault that other tests nearly cover."""
     if not thorough:
         pytest.skip("takes seconds: --thorough")
 
 
 @pytest.mark.usefixtures("long")
-def test_relay_waits_for_nats_that_comes_later(log_server: Service) -> None:
+def test_relay_waits_for_nats_that_is_started_later(log_server: Service) -> None:
     with reachable_folder() as folder:
         nats = NatsServer(folder)
         with relaying(log_server, nats) as relay:
@@ -169,16 +169,18 @@ def test_relay_waits_for_nats_that_comes_later(log_server: Service) -> None:
         nats.kill()
 
 
-def test_stream_that_lost_its_end_gets_it_again(log_server: Service, nats: NatsServer) -> None:
+def test_stream_that_lost_its_last_events_gets_them_again(
+    log_server: Service, nats: NatsServer
+) -> None:
     with relaying(log_server, nats) as relay:
         relay.wait_for(PUBLISHES)
         write(log_server, 20)
-        arrived(log_server, nats)
+        wait_for_relay(log_server, nats)
         nats.kill()
         before = {file: file.read_bytes() for file in nats.store.rglob("*") if file.is_file()}
         nats.start()
         write(log_server, 20)
-        arrived(log_server, nats)
+        wait_for_relay(log_server, nats)
         nats.kill()
         for file in nats.store.rglob("*"):
             if file.is_file():
@@ -189,13 +191,13 @@ def test_stream_that_lost_its_end_gets_it_again(log_server: Service, nats: NatsS
         require_no_holes(log_server, nats)
 
 
-def test_relay_refuses_a_stream_of_another_log_and_begins_again_when_it_is_told_to(
+def test_relay_refuses_a_stream_of_another_log_and_begins_again_on_demand(
     log_server: Service, nats: NatsServer
 ) -> None:
     with relaying(log_server, nats) as relay:
         relay.wait_for(PUBLISHES)
         write(log_server, 5)
-        arrived(log_server, nats)
+        wait_for_relay(log_server, nats)
         assert relay.terminate() == 0
         renew_log_id(log_server.conninfo, "executions")
         relay.start()
@@ -205,12 +207,12 @@ def test_relay_refuses_a_stream_of_another_log_and_begins_again_when_it_is_told_
         relay.start("--begin-again")
         head = len(log_server.events())
         relay.wait_for(f'"position": {head}')
-        stream = kept(nats)
+        stream = stored_stream(nats)
         assert stream is not None
         assert stream.first == head + 1
 
 
-def test_relay_refuses_a_stream_into_which_others_write(
+def test_relay_refuses_a_stream_with_messages_of_others(
     log_server: Service, nats: NatsServer
 ) -> None:
     async def intrude() -> None:
@@ -227,7 +229,7 @@ def test_relay_refuses_a_stream_into_which_others_write(
 
 
 @pytest.mark.usefixtures("long")
-def test_relay_ends_when_the_log_becomes_another_one(log_server: Service, nats: NatsServer) -> None:
+def test_relay_ends_when_the_log_is_replaced(log_server: Service, nats: NatsServer) -> None:
     with relaying(log_server, nats) as relay:
         relay.wait_for(PUBLISHES)
         renew_log_id(log_server.conninfo, "executions")
@@ -235,7 +237,7 @@ def test_relay_ends_when_the_log_becomes_another_one(log_server: Service, nats: 
         assert "which went back" in relay.log()
 
 
-def test_nats_that_takes_no_message_as_large_as_an_event_is_refused(log_server: Service) -> None:
+def test_nats_with_a_message_limit_below_that_of_events_is_refused(log_server: Service) -> None:
     with reachable_folder() as folder:
         nats = NatsServer(folder, payload="1MB")
         nats.start()
@@ -245,7 +247,7 @@ def test_nats_that_takes_no_message_as_large_as_an_event_is_refused(log_server: 
         nats.kill()
 
 
-def test_more_replicas_than_one_server_of_nats_can_keep_are_refused(
+def test_more_replicas_than_servers_of_nats_are_refused(
     log_server: Service, nats: NatsServer
 ) -> None:
     with relaying(log_server, nats, "--replicas", "3") as relay:
@@ -253,18 +255,18 @@ def test_more_replicas_than_one_server_of_nats_can_keep_are_refused(
         assert "NATS does not keep 3 replicas" in relay.log()
 
 
-def test_metrics_say_how_far_the_stream_is(log_server: Service, nats: NatsServer) -> None:
+def test_metrics_have_the_position_of_the_stream(log_server: Service, nats: NatsServer) -> None:
     port = free_port()
     with relaying(log_server, nats, "--metrics-port", str(port)) as relay:
         relay.wait_for(PUBLISHES)
         write(log_server, 1)
-        head = arrived(log_server, nats)
+        head = wait_for_relay(log_server, nats)
         said = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert f"executions_relay_position {float(head)}" in said
         assert "executions_relay_publishes 1.0" in said
 
 
-def test_address_that_is_none_of_nats_is_refused_in_one_line(log_server: Service) -> None:
+def test_invalid_address_of_nats_is_refused_in_one_line(log_server: Service) -> None:
     said = log_server.run("relay", "nats", "--url", "http://user:secret@host")
     assert said.returncode == 1
     assert "must be like nats://host:4222" in said.stderr

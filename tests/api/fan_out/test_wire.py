@@ -1,4 +1,4 @@
-"""Rows of the log as they go over NATS."""
+"""The encoding of rows, answers and beats for NATS."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ROWS = st.builds(
 
 
 @given(ROWS)
-def test_row_is_read_back_as_it_was(row: EventRow) -> None:
+def test_row_is_decoded_unchanged(row: EventRow) -> None:
     assert decode_row(row.position, encode_row(row)) == row
 
 
 @given(st.lists(ROWS, max_size=5))
-def test_rows_that_are_packed_are_read_back_as_they_were(rows: list[EventRow]) -> None:
+def test_packed_rows_are_decoded_unchanged(rows: list[EventRow]) -> None:
     assert unpack(pack(rows)) == rows
 
 
@@ -43,7 +43,7 @@ def test_times_keep_their_microseconds() -> None:
 @pytest.mark.parametrize(
     ("size", "more"), [(0, [False]), (PART, [False]), (PART + 1, [True, False])]
 )
-def test_answer_is_cut_in_parts_of_which_all_but_the_last_say_that_more_come(
+def test_answer_is_split_into_parts_of_which_all_but_the_last_are_marked_as_followed(
     size: int, more: list[bool]
 ) -> None:
     body = b"x" * size
@@ -52,12 +52,12 @@ def test_answer_is_cut_in_parts_of_which_all_but_the_last_say_that_more_come(
     assert b"".join(part for part, _ in cut) == body
 
 
-def test_beat_is_read_back_as_it_was() -> None:
+def test_beat_is_decoded_unchanged() -> None:
     beat = Beat("log", "key", 12, 10, "north")
     assert Beat.read(beat.as_json()) == beat
 
 
 @pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"log":"a","key":"b","head":1}'])
-def test_text_that_is_no_beat_is_refused(said: bytes) -> None:
+def test_text_that_is_not_a_beat_is_refused(said: bytes) -> None:
     with pytest.raises((ValueError, TypeError)):
         Beat.read(said)

@@ -1,4 +1,4 @@
-"""A server of three logs: `main`, that of its settings, and `north` and `south` beside it, with callers of each."""
+"""A server of three logs: `main`, the log of its settings, and `north` and `south`, with callers of each."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def south(hosting_server: Serving) -> Iterator[httpx.Client]:
 
 
 def person(api: httpx.Client, name: str) -> str:
-    """The id of somebody who was entered in the catalog of a log."""
+    """Create a user in a log; return its id."""
     return str(ok(api.post("/users", json={"name": name, "kind": "person"}))["$id"])
 
 
 def execution(api: httpx.Client, identity: str) -> str:
-    """An execution in a log, with what it refers to."""
+    """Create an execution in a log, with the objects it refers to."""
     for path, entry in (
         ("users", {"$id": "acme", "name": "Acme", "kind": "organization"}),
         ("services", {"$id": "sdr", "name": "Leads", "provider": "acme"}),

@@ -1,4 +1,4 @@
-"""`executions cells create`, `list` and `drop` of logs that one server serves: by the file in which they stand."""
+"""`executions cells create`, `list` and `drop` with a file of logs that one server serves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'executions_%%'"
 
 
 class Hosting(NamedTuple):
-    """A server of the log `main` and those of a file."""
+    """A server of the log `main` and of the logs in a file."""
 
     service: Service
     registry: LogRegistry
@@ -39,7 +39,7 @@ class Hosting(NamedTuple):
         return CliRunner().invoke(main, ["cells", *arguments], env=settings)
 
     def post(self, log: str) -> int:
-        """The status with which somebody is entered in a log."""
+        """Create a user in a log; return the status of the answer."""
         url, body = f"{self.service.url}/logs/{log}/api/users", {"name": "Ann", "kind": "person"}
         return httpx.post(url, json=body, headers=AUTHORIZED, timeout=30).status_code
 
@@ -61,7 +61,7 @@ def hosting(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> I
             service.close()
 
 
-def test_log_that_is_created_is_served_and_listed_and_gone_once_it_is_dropped(
+def test_log_is_served_and_listed_from_its_creation_until_it_is_dropped(
     hosting: Hosting,
 ) -> None:
     made = json.loads(hosting.cells("create", "north", "--json").output)
@@ -87,7 +87,7 @@ def test_log_that_is_created_is_served_and_listed_and_gone_once_it_is_dropped(
     assert "executions_north" not in hosting.schemas()
 
 
-def test_create_that_is_run_again_keeps_the_place_and_adds_a_host(hosting: Hosting) -> None:
+def test_create_that_is_run_again_keeps_the_location_and_adds_a_host(hosting: Hosting) -> None:
     hosting.cells("create", "south")
     again = hosting.cells("create", "south", "--host", "south.example")
     assert "in the schema executions_south, as before" in again.output
@@ -109,7 +109,7 @@ def test_log_that_is_still_served_stays_in_the_file(
     assert "executions_east" in hosting.schemas()
 
 
-def test_log_of_the_settings_is_not_entered(hosting: Hosting) -> None:
+def test_log_of_the_settings_is_not_added_to_the_file(hosting: Hosting) -> None:
     refused = hosting.cells("create", "main")
     assert (refused.exit_code, "the log of the settings" in refused.output) == (1, True)
 

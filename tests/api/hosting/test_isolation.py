@@ -1,4 +1,4 @@
-"""What a caller of one log reaches of another in the same process: nothing, whatever it comes with."""
+"""Logs in one process are isolated: credentials of one log give no access to another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ READS = (
 
 
 class Asking:
-    """Asks one log, on a new connection each time."""
+    """Sends requests to one log, each on a new connection."""
 
     def __init__(self, server: Serving, log: str, headers: dict[str, str]) -> None:
         self._url = f"{server.url}/logs/{log}/api"
@@ -48,13 +48,13 @@ class Asking:
 
 
 def callers(server: Serving, **headers: str) -> dict[str, Asking]:
-    """Who asks each log with the same headers."""
+    """Clients of each log with the same headers."""
     return {name: Asking(server, name, headers) for name in LOGS}
 
 
 @pytest.fixture(scope="module")
 def key(north: httpx.Client) -> str:
-    """That of an administrator of `north`, who may do everything there."""
+    """The key of an administrator of `north`."""
     execution(north, "kept")
     return str(ok(north.post("/keys", json={"role": "admin", "name": "ann"}))["key"])
 
@@ -70,12 +70,12 @@ def test_key_of_one_log_is_unknown_at_the_others(by_key: dict[str, Asking], path
     assert [by_key[log].get(path).status_code for log in ("main", "south")] == [401, 401]
 
 
-def test_command_with_a_key_of_another_log_is_refused_on_the_short_way_too(
+def test_direct_command_with_a_key_of_another_log_is_refused(
     by_key: dict[str, Asking], north: httpx.Client, south: httpx.Client
 ) -> None:
     for log in (north, south):
         execution(log, "commanded")
-    for _ in range(3):  # the first is looked up, the others are known
+    for _ in range(3):  # the first caller is looked up, the others are cached
         assert by_key["north"].post("/executions/commanded/pause").status_code == 409
         assert by_key["south"].post("/executions/commanded/pause").status_code == 401
     batch = [{"command": "start", "execution": "commanded"}]
@@ -114,12 +114,12 @@ def test_websocket_with_a_key_of_another_log_is_refused(hosting_server: Serving,
         (["main"], ("main",)),
     ],
 )
-def test_json_web_token_is_good_for_the_logs_that_it_names(
+def test_json_web_token_is_accepted_only_by_the_logs_that_it_names(
     hosting_server: Serving, claimed: object, let_in: tuple[str, ...]
 ) -> None:
     token = tokens.token(roles=["admin"], provider=None, logs=claimed).decode()
     clients = callers(hosting_server, Authorization=f"Bearer {token}")
-    for _ in range(2):  # a token is remembered once it was verified
+    for _ in range(2):  # a verified token is cached
         found = {name: client.get("/users").status_code for name, client in clients.items()}
         assert found == {name: 200 if name in let_in else 401 for name in LOGS}
 
@@ -161,7 +161,7 @@ def test_key_that_is_revoked_in_its_log_ends_its_streams_and_no_others(
     assert north.get("/me", headers=headers).status_code == 401
 
 
-def test_access_log_has_the_reads_of_its_log_alone(
+def test_access_log_has_only_the_reads_of_its_log(
     by_key: dict[str, Asking], north: httpx.Client, south: httpx.Client
 ) -> None:
     execution(south, "kept")
@@ -174,7 +174,7 @@ def test_access_log_has_the_reads_of_its_log_alone(
     assert "key:ann" not in str(names)
 
 
-def test_figures_are_those_of_one_log(
+def test_metrics_of_a_log_count_only_that_log(
     main: httpx.Client, north: httpx.Client, south: httpx.Client
 ) -> None:
     position = ok(north.get("/readyz"))["position"]
@@ -204,7 +204,7 @@ def test_failed_attempts_count_for_all_logs_of_an_address(
     assert all(admission.attempts is shared for admission in admissions)
 
 
-def test_host_of_one_log_opens_no_door_of_another(hosting_server: Serving, key: str) -> None:
+def test_host_of_one_log_gives_no_access_to_another(hosting_server: Serving, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}", "Host": HOST}
     with httpx.Client(base_url=hosting_server.url, headers=headers) as api:
         assert api.get("/api/users").status_code == 401

@@ -1,4 +1,4 @@
-"""To which log a request goes: by its path, or by its host, and by nothing else."""
+"""A request is routed to a log by its path or its host only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.running_server import AUTHORIZED, Serving
 from tests.support.sse_client import opened, until_caught_up
 
 
-def test_command_is_recorded_in_the_log_of_its_path_alone(
+def test_command_is_recorded_only_in_the_log_of_its_path(
     main: httpx.Client, north: httpx.Client, south: httpx.Client
 ) -> None:
     before = {log: ok(log.get("/readyz"))["position"] for log in (main, south)}
@@ -24,7 +24,7 @@ def test_command_is_recorded_in_the_log_of_its_path_alone(
 
 
 @pytest.mark.parametrize("name", ["main", "north", "south"])
-def test_answer_says_of_which_log_it_is(hosting_server: Serving, name: str) -> None:
+def test_answer_has_the_name_of_its_log(hosting_server: Serving, name: str) -> None:
     with hosting_server.client(name) as api:
         read = api.get("/readyz")
         command = api.post("/executions/none/start")
@@ -77,7 +77,7 @@ def test_log_is_served_at_its_host_and_no_other_there(
         "/logs/south/api/logs/north/api/users",
     ],
 )
-def test_path_that_names_no_log_leads_nowhere(hosting_server: Serving, path: str) -> None:
+def test_path_without_the_name_of_a_log_is_not_found(hosting_server: Serving, path: str) -> None:
     with httpx.Client(base_url=hosting_server.url, headers=AUTHORIZED) as api:
         assert api.get(path).status_code == 404
 
@@ -92,7 +92,7 @@ def test_request_that_names_two_hosts_is_refused(hosting_server: Serving) -> Non
     connection.close()
 
 
-def test_id_that_another_log_has_made_is_misdirected(
+def test_id_generated_by_another_log_is_misdirected(
     north: httpx.Client, south: httpx.Client
 ) -> None:
     made = person(north, "Ann")
@@ -108,7 +108,7 @@ def test_equal_ids_in_two_logs_are_two_executions(north: httpx.Client, south: ht
     assert ok(south.get("/executions/twin"))["status"] == "queued"
 
 
-def test_stream_has_the_events_of_its_log_alone(north: httpx.Client, south: httpx.Client) -> None:
+def test_stream_has_only_the_events_of_its_log(north: httpx.Client, south: httpx.Client) -> None:
     written = person(south, "Sue")
     with opened(north, after=0) as source:
         read = until_caught_up(source)
@@ -118,7 +118,7 @@ def test_stream_has_the_events_of_its_log_alone(north: httpx.Client, south: http
     assert all(source.startswith("/logs/north/api/") for source in sources)
 
 
-def test_lists_of_a_log_follow_it(north: httpx.Client, south: httpx.Client) -> None:
+def test_lists_of_a_log_show_its_new_executions(north: httpx.Client, south: httpx.Client) -> None:
     execution(north, "listed")
     position = ok(north.get("/readyz"))["position"]
     shown = ok(north.get(f"/executions?minPosition={position}"))["data"]

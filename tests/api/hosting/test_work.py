@@ -1,4 +1,4 @@
-"""The work for many logs in one process: on few connections, and each for itself."""
+"""Background work for many logs in one process, with few connections."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def server_with_work(
     ) as running:
         yield running
     patch.undo()
-    gc.collect()  # a connection that was being made is closed, and does not hold up the end of the database
+    gc.collect()  # closes a connection that was being made, which would delay the drop of the database
 
 
-def retried(api: httpx.Client, identity: str) -> None:
-    """An execution whose first attempt fails, and is to be tried again in a moment."""
+def create_retried(api: httpx.Client, identity: str) -> None:
+    """Create an execution whose first attempt fails and is retried soon."""
     execution(api, f"{identity}-first")
     body = {"$id": identity, "order": "order-1", "service": "sdr", "retryPolicy": POLICY}
     ok(api.post("/executions", json=body))
@@ -64,14 +64,14 @@ def test_timer_of_each_log_is_fired_and_its_views_and_its_tree_follow(
     clients = [server_with_work.client(name) for name in LOGS]
     try:
         for api in clients:
-            retried(api, "run")
+            create_retried(api, "run")
         for api in clients:
             wait_until(lambda api=api: ok(api.get("/executions/run"))["status"] == "running")  # type: ignore[misc]
         for api in clients:
             position = ok(api.get("/readyz"))["position"]
             found = ok(api.get(f"/executions?status=running&minPosition={position}"))["data"]
             assert [each["$id"] for each in found] == ["run"]
-            wait_until(lambda api=api: _size(api) >= position)  # type: ignore[misc]  # noqa: B023 - called in this turn
+            wait_until(lambda api=api: _size(api) >= position)  # type: ignore[misc]  # noqa: B023 - called within this iteration
     finally:
         for api in clients:
             api.close()
@@ -82,12 +82,12 @@ def _size(api: httpx.Client) -> int:
     return int(answer.json()["treeSize"]) if answer.status_code == 200 else 0
 
 
-def test_work_of_a_log_among_many_has_an_owner_although_it_rests(server_with_work: Serving) -> None:
+def test_idle_work_of_a_log_among_many_has_an_owner(server_with_work: Serving) -> None:
     with server_with_work.client(LOGS[0]) as api:
         wait_until(lambda: "withoutOwner" not in ok(api.get("/readyz")))
 
 
-def test_work_that_rests_has_no_connections_however_many_logs_there_are(
+def test_idle_work_for_many_logs_has_no_connections(
     server_with_work: Serving,
 ) -> None:
     def of_logs() -> int:
@@ -107,14 +107,14 @@ def test_work_that_rests_has_no_connections_however_many_logs_there_are(
     wait_until(lambda: of_logs() == 0)
 
 
-def test_command_wakes_the_work_that_rests(server_with_work: Serving) -> None:
-    time.sleep(1)  # by then it rests
+def test_command_wakes_idle_work(server_with_work: Serving) -> None:
+    time.sleep(1)  # by then the work is idle
     with server_with_work.client(LOGS[1]) as api:
-        retried(api, "later")
+        create_retried(api, "later")
         wait_until(lambda: ok(api.get("/executions/later"))["status"] == "running")
 
 
-def test_work_finds_an_event_that_was_not_notified_of(server_with_work: Serving) -> None:
+def test_work_finds_an_event_without_a_notification(server_with_work: Serving) -> None:
     schema = f"executions_{LOGS[2]}"
     with server_with_work.client(LOGS[2]) as api:
         ok(api.get("/readyz"))

@@ -32,7 +32,7 @@ def clients(owned: Serving) -> Iterator[Clients]:
         client.close()
 
 
-def listed(api: httpx.Client, path: str, **query: str) -> set[str]:
+def list_ids(api: httpx.Client, path: str, **query: str) -> set[str]:
     return {entry["$id"] for entry in ok(api.get(f"/{path}", params=query))["data"]}
 
 
@@ -44,9 +44,9 @@ def fresh(clients: Clients) -> dict[str, str]:
 def test_orders_are_listed_only_for_their_parties(clients: Clients, fresh: dict[str, str]) -> None:
     for role in READERS:
         own = {sample.order for sample in REACHED[role]} if role in PARTIES else set()
-        assert listed(clients[role], "orders", **fresh) == own
-        assert listed(clients[role], "orders", customer=STRANGE.customer, **fresh) == set()
-    assert listed(clients[Role.ADMIN], "orders") == {sample.order for sample in SAMPLES}
+        assert list_ids(clients[role], "orders", **fresh) == own
+        assert list_ids(clients[role], "orders", customer=STRANGE.customer, **fresh) == set()
+    assert list_ids(clients[Role.ADMIN], "orders") == {sample.order for sample in SAMPLES}
 
 
 def test_user_sees_only_itself(clients: Clients, fresh: dict[str, str]) -> None:
@@ -57,7 +57,7 @@ def test_user_sees_only_itself(clients: Clients, fresh: dict[str, str]) -> None:
         Role.AUDITOR: set[str](),
     }
     for role, own in itself.items():
-        assert listed(clients[role], "users", **fresh) == own
+        assert list_ids(clients[role], "users", **fresh) == own
         assert {id_ for id_ in own if ok(clients[role].get(f"/users/{id_}"))} == own
         details = {
             refused(clients[role].get(f"/users/{id_}"), 404, "not-found")["detail"]
@@ -87,9 +87,9 @@ def test_services_and_workflows_are_visible_to_all_who_may_read_the_catalog(
     clients: Clients,
 ) -> None:
     for role in READERS:
-        assert listed(clients[role], "services") == {sample.service for sample in SAMPLES}
+        assert list_ids(clients[role], "services") == {sample.service for sample in SAMPLES}
         assert ok(clients[role].get(f"/services/{STRANGE.service}"))
-        assert listed(clients[role], "workflows") == set()
+        assert list_ids(clients[role], "workflows") == set()
     refused(clients[Role.OPERATOR].get("/services"), 403, "forbidden")
 
 

@@ -25,7 +25,7 @@ def source(executions: Executions) -> str:
     return identity
 
 
-def created(response: httpx.Response) -> JSON:
+def require_created(response: httpx.Response) -> JSON:
     assert response.status_code == 201
     return ok(response)
 
@@ -40,7 +40,7 @@ def test_fork_continues_the_work_and_leaves_its_source_unchanged(
     api: httpx.Client, source: str, executions: Executions
 ) -> None:
     response = fork(api, source, 6)
-    forked: JSON = created(response)
+    forked: JSON = require_created(response)
     identity = forked["$id"]
     assert response.headers["location"] == f"/api/executions/{identity}"
     assert (forked["status"], forked["version"]) == ("queued", 1)
@@ -57,7 +57,7 @@ def test_fork_continues_the_work_and_leaves_its_source_unchanged(
 
 
 def test_fork_is_read_equal_to_the_answer_of_its_creation(api: httpx.Client, source: str) -> None:
-    forked = created(fork(api, source, 8))
+    forked = require_created(fork(api, source, 8))
     read = ok(api.get(f"/executions/{forked['$id']}?version=1"))
     assert read == forked
     [event] = ok(api.get(f"/executions/{forked['$id']}/events"))["data"]
@@ -66,7 +66,7 @@ def test_fork_is_read_equal_to_the_answer_of_its_creation(api: httpx.Client, sou
 
 
 def test_forks_are_found_by_their_origin(api: httpx.Client, source: str) -> None:
-    forked = created(fork(api, source, 5))
+    forked = require_created(fork(api, source, 5))
     query = {
         "forkedFrom.execution": source,
         "forkedFrom.version": 5,
@@ -77,14 +77,15 @@ def test_forks_are_found_by_their_origin(api: httpx.Client, source: str) -> None
 
 
 def test_fork_has_the_id_given_by_the_client_if_it_is_new(api: httpx.Client, source: str) -> None:
-    assert created(fork(api, source, 3, **{"$id": "my-fork"}))["$id"] == "my-fork"
+    assert require_created(fork(api, source, 3, **{"$id": "my-fork"}))["$id"] == "my-fork"
     refused(fork(api, source, 3, **{"$id": "my-fork"}), 409, "already-exists")
     refused(fork(api, source, 3, **{"$id": "find"}), 422, "invalid")
 
 
 def test_fork_with_an_idempotency_key_is_created_once(api: httpx.Client, source: str) -> None:
     first, again = (
-        created(fork(api, source, 4, headers={"Idempotency-Key": "fork-once"})) for _ in range(2)
+        require_created(fork(api, source, 4, headers={"Idempotency-Key": "fork-once"}))
+        for _ in range(2)
     )
     assert first["$id"] == again["$id"]
 

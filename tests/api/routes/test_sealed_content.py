@@ -66,7 +66,7 @@ def stories(api: httpx.Client, executions: Executions) -> list[str]:
     return [done, failed, cancelled]
 
 
-def dump(conninfo: str) -> Iterator[tuple[str, str]]:
+def rows_as_text(conninfo: str) -> Iterator[tuple[str, str]]:
     """The rows of every table as text, with bytes decoded."""
     with psycopg.connect(conninfo) as connection:
         for table in connection.execute(TABLES).fetchall():
@@ -81,14 +81,14 @@ def readable(value: object) -> str:
 
 def test_no_table_holds_client_content_in_the_clear(server: Serving, stories: list[str]) -> None:
     tables = set()
-    for table, row in dump(server.conninfo):
+    for table, row in rows_as_text(server.conninfo):
         tables.add(table)
         assert SECRET.format("") not in row, (table, row[:2_000])
     assert {"executions.events", "executions.executions", "executions.data_keys"} <= tables
 
 
 def test_no_table_holds_a_key_or_the_token(server: Serving, stories: list[str]) -> None:
-    for table, row in dump(server.conninfo):
+    for table, row in rows_as_text(server.conninfo):
         assert MASTER_KEY.decode() not in row, table
         assert TOKEN not in row, table
 

@@ -69,7 +69,7 @@ def many(api: httpx.Client, commands: list[JSON]) -> list[JSON]:
     return outcomes
 
 
-def nested(levels: int) -> Any:
+def nested_value(levels: int) -> Any:
     value: Any = 1
     for _ in range(levels):
         value = {"a": value}
@@ -253,7 +253,7 @@ def test_duplicate_json_key_is_malformed_in_every_body(
 def test_value_at_the_depth_limit_is_accepted_and_shown(
     api: httpx.Client, running_execution: str
 ) -> None:
-    path, state = f"/executions/{running_execution}", nested(DEEPEST - 1)
+    path, state = f"/executions/{running_execution}", nested_value(DEEPEST - 1)
     ok(api.post(f"{path}/checkpoints", json={"state": state}))
     ok(api.patch(path, json={"metadata": state}))
     ok(api.post(f"{path}/steps/a/start", json={"input": state}))
@@ -267,18 +267,18 @@ def test_value_at_the_depth_limit_is_accepted_and_shown(
 def test_value_beyond_the_depth_limit_is_refused_only_for_its_command(
     api: httpx.Client, running_execution: str
 ) -> None:
-    path, state = f"/executions/{running_execution}", nested(DEEPEST)
+    path, state = f"/executions/{running_execution}", nested_value(DEEPEST)
     for place, body in (
         ("checkpoints", {"state": state}),
         ("logs", {"level": "info", "message": "m", "context": state}),
-        ("steps/a/start", {"input": nested(300)}),
+        ("steps/a/start", {"input": nested_value(300)}),
     ):
         refused(api.post(f"{path}/{place}", json=body), 422, "invalid")
-    refused(api.patch(path, json={"metadata": nested(300)}), 422, "invalid")
+    refused(api.patch(path, json={"metadata": nested_value(300)}), 422, "invalid")
     one = {"execution": running_execution}
     commands = [
         one | {"command": "updateProgress", "progress": 1},
-        one | {"command": "checkpoint", "state": nested(300)},
+        one | {"command": "checkpoint", "state": nested_value(300)},
         one | {"command": "log", "level": "info", "message": "m", "context": state},
         one | {"command": "updateProgress", "progress": 2},
     ]

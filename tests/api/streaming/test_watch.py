@@ -18,7 +18,7 @@ from tests.support.stream_consumers import OURS, head, heard, past, socket, unti
 JSON = dict[str, Any]
 
 
-def received(frames: list[JSON], *members: str) -> list[Any]:
+def types_of(frames: list[JSON], *members: str) -> list[Any]:
     """The type of each frame, with the values of some members where it has them."""
     return [
         (frame["type"], *(frame[name] for name in members if name in frame)) for frame in frames
@@ -31,7 +31,7 @@ def test_watch_sends_flat_frames_until_the_end(
     path = f"/executions/{queued_execution}/watch"
     with socket(server, path) as opened:
         frames = heard(opened)
-        assert received(until_caught_up(frames), "status") == [("status_changed", "queued")]
+        assert types_of(until_caught_up(frames), "status") == [("status_changed", "queued")]
         executions.tell(queued_execution, "start")
         executions.tell(queued_execution, "progress", progress=45)
         executions.tell(queued_execution, "steps/one/start", name="Step one")
@@ -42,7 +42,7 @@ def test_watch_sends_flat_frames_until_the_end(
         read = list(frames)
         assert opened.close_code == 1000
         assert opened.close_reason == f"position {read[-1]['position']}"
-    assert received(read, "status", "progress") == [
+    assert types_of(read, "status", "progress") == [
         ("status_changed", "starting"),
         ("status_changed", "running"),
         ("progress", 45),
@@ -69,7 +69,7 @@ def test_frames_of_one_event_share_its_position_and_all_but_the_last_say_that_mo
 ) -> None:
     read = past(server, f"/executions/{completed_execution}/watch")
     last = [frame for frame in read if frame["position"] == read[-1]["position"]]
-    assert received(last, "more") == [
+    assert types_of(last, "more") == [
         ("progress", True),
         ("status_changed", True),
         ("completed",),
@@ -95,12 +95,12 @@ def test_watch_sends_failed_only_for_a_final_failure(
     server: Serving, executions: Executions, retrying_execution: str
 ) -> None:
     read = past(server, f"/executions/{retrying_execution}/watch", **{"from": "start"})
-    assert received(read[-2:], "status") == [("status_changed", "retry"), ("retry",)]
+    assert types_of(read[-2:], "status") == [("status_changed", "retry"), ("retry",)]
     assert (read[-1]["retry"], read[-1]["maxRetries"], read[-1]["delay"]) == (1, 3, 60_000)
     failed = executions.running()
     executions.tell(failed, "fail", **ERROR)
     read = past(server, f"/executions/{failed}/watch")
-    assert received(read[-2:], "status") == [("status_changed", "failed"), ("failed",)]
+    assert types_of(read[-2:], "status") == [("status_changed", "failed"), ("failed",)]
     assert read[-1]["error"]["message"] == ERROR["message"]
 
 
@@ -108,7 +108,7 @@ def test_failure_that_will_be_retried_is_sent_as_a_status_that_is_not_final(
     server: Serving, executions: Executions, retrying_execution: str
 ) -> None:
     read = past(server, f"/executions/{retrying_execution}/watch", **{"from": "start"})
-    assert received(read[-3:], "status", "final") == [
+    assert types_of(read[-3:], "status", "final") == [
         ("status_changed", "failed", False),
         ("status_changed", "retry"),
         ("retry",),
@@ -117,7 +117,7 @@ def test_failure_that_will_be_retried_is_sent_as_a_status_that_is_not_final(
     failed = executions.running()
     executions.tell(failed, "fail", **ERROR)
     read = past(server, f"/executions/{failed}/watch")
-    assert received(read[-2:], "status", "final") == [("status_changed", "failed"), ("failed",)]
+    assert types_of(read[-2:], "status", "final") == [("status_changed", "failed"), ("failed",)]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_watch_sends_progress_derived_from_steps(server: Serving, executions: Ex
     executions.tell(execution, "steps/a/start")
     executions.tell(execution, "steps/a/complete")
     read = past(server, f"/executions/{execution}/watch")
-    assert received(read[-2:], "progress") == [("progress", 50), ("step.completed",)]
+    assert types_of(read[-2:], "progress") == [("progress", 50), ("step.completed",)]
 
 
 def test_state_after_an_event_is_included_on_request(
@@ -202,7 +202,7 @@ def test_watch_shows_earlier_sealed_content_live_and_after_a_resume(
         assert until_caught_up(frames) == []
         executions.tell(execution, "steps/one/complete")
         live = [next(frames), next(frames)]
-    assert received(live) == [("progress",), ("step.completed",)]
+    assert types_of(live) == [("progress",), ("step.completed",)]
     assert live[1]["step"]["input"] == {"leads": 10}
     assert live[1]["state"]["checkpoints"][0]["state"] == {"page": 3}
     assert past(server, path, **query) == live
@@ -283,7 +283,7 @@ def test_types_filter_accepts_frame_types_and_selects_whole_events(
         executions.tell(execution, "steps/a/complete")
         executions.tell(execution, "complete", **RESULT)
         live = [frame for frame in frames if frame["type"] not in OURS]
-    assert received(live, "status", "progress") == chosen
+    assert types_of(live, "status", "progress") == chosen
     assert past(server, path, types=types) == live
 
 

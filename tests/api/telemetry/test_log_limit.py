@@ -1,4 +1,4 @@
-"""Many lines of one kind: a few are logged, the rest is counted."""
+"""Of many diagnostic lines of one kind, a few are logged and the others counted."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_lines_of_a_kind_beyond_the_limit_are_left_out_and_counted() -> None:
     assert passes(limit, "noise") == {"event": "noise"}
 
 
-def test_lines_for_debugging_have_no_limit() -> None:
+def test_lines_of_level_debug_have_no_limit() -> None:
     limit = LogLimit(Time())
     assert all(passes(limit, "noise", "debug") for _ in range(100))
 
 
-def test_records_of_a_library_are_one_kind_whatever_they_quote() -> None:
+def test_records_of_a_library_with_different_values_are_one_kind() -> None:
     time = Time()
     limit = LogLimit(time)
     records = [record("gone: %s", number) for number in range(100)]
@@ -52,7 +52,7 @@ def test_records_of_a_library_are_one_kind_whatever_they_quote() -> None:
     assert last.__dict__["left_out"] == 100 - MOST
 
 
-def test_record_of_a_library_whose_message_is_no_text_is_logged() -> None:
+def test_record_of_a_library_whose_message_is_not_a_string_is_logged() -> None:
     said = logging.makeLogRecord({"name": "library", "msg": {"gone": 1}})
     assert LogLimit(Time()).filter(said)
 
@@ -61,7 +61,7 @@ def record(message: str, number: int) -> logging.LogRecord:
     return logging.LogRecord("library", logging.WARNING, "", 1, message, (number,), None)
 
 
-def test_kinds_without_end_take_no_memory_without_end() -> None:
+def test_memory_for_kinds_of_lines_is_bounded() -> None:
     limit = LogLimit(Time())
     for number in range(3 * KINDS):
         passes(limit, f"kind {number}")

@@ -1,4 +1,4 @@
-"""What a program logs is JSON, a line each, from every library."""
+"""The diagnostic log has one line of JSON for each record, including those of libraries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ except ZeroDivisionError:
 """
 
 
-def logged(text: str) -> list[Any]:
+def parse_lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -38,7 +38,7 @@ def test_library_log_records_are_json() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SAYING], capture_output=True, text=True, check=True
     )
-    ours, warning, broken = logged(done.stderr)
+    ours, warning, broken = parse_lines(done.stderr)
     assert (ours["event"], ours["level"], ours["number"]) == ("ours", "info", 1)
     assert (warning["event"], warning["level"]) == ("gone: it", "warning")
     assert warning["logger"] == "some.library"
@@ -46,7 +46,7 @@ def test_library_log_records_are_json() -> None:
     assert all("timestamp" in line for line in (ours, warning, broken))
 
 
-def test_refused_handshake_is_no_error_of_the_server(database: str, tmp_path: Path) -> None:
+def test_refused_handshake_is_not_logged_as_an_error(database: str, tmp_path: Path) -> None:
     with subprocess.Popen(
         [PROGRAM, "serve", "--port", "0", "--data-dir", tmp_path],
         env={**os.environ, "EXECUTIONS_DATABASE_URL": database},
@@ -61,4 +61,4 @@ def test_refused_handshake_is_no_error_of_the_server(database: str, tmp_path: Pa
         assert httpx.get(f"{url}/healthz").status_code == 200
         server.send_signal(signal.SIGTERM)
         said = server.communicate(timeout=30)[1]
-    assert [line["event"] for line in logged(said) if line["level"] == "error"] == []
+    assert [line["event"] for line in parse_lines(said) if line["level"] == "error"] == []

@@ -1,4 +1,4 @@
-"""What HTTP itself can bring: broken heads, odd bodies, expectations. Spoken word by word."""
+"""Raw HTTP requests: malformed heads, unusual bodies, expectations."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def connected(server: Serving) -> Iterator[socket.socket]:
 
 def answered(wire: socket.socket) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of one answer."""
-    head, _, body = received(wire).partition(b"\r\n\r\n")
+    head, _, body = receive(wire).partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     headers = {
         name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])
@@ -63,7 +63,7 @@ def answered(wire: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return int(lines[0].split()[1]), headers, body
 
 
-def received(wire: socket.socket) -> bytes:
+def receive(wire: socket.socket) -> bytes:
     got = b""
     while b"\r\n\r\n" not in got:
         part = wire.recv(65_536)
@@ -73,7 +73,7 @@ def received(wire: socket.socket) -> bytes:
 
 
 def problem(wire: socket.socket, status: int, code: str) -> JSON:
-    """The problem document that is answered before the connection is closed."""
+    """Require a problem document as the answer, and the end of the connection."""
     reported, headers, body = answered(wire)
     document: JSON = json.loads(body)
     assert (reported, headers["content-type"]) == (status, "application/problem+json"), document
@@ -119,7 +119,7 @@ def send_for_ever(wire: socket.socket, part: bytes) -> None:
         wire.sendall(part)
 
 
-def test_head_too_long_is_a_problem(server: Serving) -> None:
+def test_head_that_is_too_long_is_answered_with_a_problem_document(server: Serving) -> None:
     with connected(server) as wire:
         wire.sendall(b"GET /healthz HTTP/1.1\r\na: b")
         time.sleep(0.1)
@@ -137,7 +137,7 @@ def test_long_head_in_pieces_is_refused(server: Serving) -> None:
         assert answered(wire)[0] == 200
 
 
-def test_large_body_after_a_head_in_pieces_does_not_count_as_head(
+def test_large_body_after_a_head_in_pieces_is_not_counted_as_head(
     server: Serving, queued_execution: str
 ) -> None:
     body = b'{"nonsense": "' + b"x" * 2 * LONGEST_HEAD + b'"}'
@@ -153,10 +153,10 @@ def test_large_body_after_a_head_in_pieces_does_not_count_as_head(
         assert answered(wire)[0] == 422
 
 
-def test_garbage_during_a_response_is_not_answered_inside_it(server: Serving) -> None:
+def test_garbage_during_a_stream_is_not_answered_within_it(server: Serving) -> None:
     with connected(server) as wire:
         wire.sendall(asking(b"GET /events?from=now", b"Accept: text/event-stream"))
-        assert b"200 OK" in received(wire)
+        assert b"200 OK" in receive(wire)
         wire.sendall(b"\0\0\0\0")
         rest = b""
         while part := wire.recv(65_536):
@@ -165,7 +165,7 @@ def test_garbage_during_a_response_is_not_answered_inside_it(server: Serving) ->
 
 
 def asking(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
-    """A request of the administrator's."""
+    """A request of the administrator, in bytes."""
     known = (b"Host: x", f"Authorization: Bearer {TOKEN}".encode(), *headers)
     return line + b" HTTP/1.1\r\n" + b"\r\n".join(known) + b"\r\n\r\n" + body
 
@@ -220,7 +220,7 @@ def test_expect_continue_is_answered_100(server: Serving, queued_execution: str)
     line = f"POST /executions/{queued_execution}/start".encode()
     with connected(server) as wire:
         wire.sendall(asking(line, b"Expect: 100-continue", b"Content-Length: 2"))
-        assert received(wire) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert receive(wire) == b"HTTP/1.1 100 Continue\r\n\r\n"
         wire.sendall(b"{}")
         assert answered(wire)[0] == 200
 

@@ -1,4 +1,4 @@
-"""What strangers may keep of a server: nothing for long, little of its memory, and no admin's place."""
+"""Limits of connections without authentication: time, memory, descriptors, and the number of connections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.api.transport.test_broken_http import (
     asking,
     connected,
     problem,
-    received,
+    receive,
 )
 from tests.api.web.test_headers import HANDSHAKE
 from tests.support.api_client import JSON
@@ -56,7 +56,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def place_for(server: Serving, connections: int) -> Iterator[ConnectionLimits]:
-    """Only so many connections may be open."""
+    """Limit the number of open connections."""
     wait_until(lambda: server.limits.open == 0)
     limits, before = server.limits, server.limits.most
     limits.most = connections
@@ -82,24 +82,24 @@ def answer_of(server: Serving) -> JSON:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", SLOW)
-def test_connection_whose_request_does_not_come_is_closed(server: Serving, kind: str) -> None:
+def test_connection_without_a_request_is_closed(server: Serving, kind: str) -> None:
     with connected(server) as wire:
         wire.sendall(SLOW[kind])
         assert closed(wire)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_head_that_comes_too_slowly_is_answered_408(server: Serving) -> None:
+def test_head_that_arrives_too_slowly_is_answered_408(server: Serving) -> None:
     with connected(server) as wire:
         wire.sendall(SLOW["a part of a head"])
-        head = received(wire).partition(b"\r\n\r\n")[0].lower()
+        head = receive(wire).partition(b"\r\n\r\n")[0].lower()
         assert head.startswith(b"http/1.1 408 ")
         assert head.count(b"connection: close") == 1
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", BODIES)
-def test_body_that_comes_too_slowly_is_answered_408(server: Serving, kind: str) -> None:
+def test_body_that_arrives_too_slowly_is_answered_408(server: Serving, kind: str) -> None:
     with connected(server) as wire:
         wire.sendall(BODIES[kind])
         problem(wire, 408, "too-slow")
@@ -115,25 +115,27 @@ def test_answered_connection_is_not_closed_for_a_slow_request(server: Serving) -
 
 
 @pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW)
-def test_idle_strangers_give_way_to_those_who_come(server: Serving, sent: bytes) -> None:
+def test_idle_unauthenticated_connections_are_closed_for_new_ones(
+    server: Serving, sent: bytes
+) -> None:
     with ExitStack() as opened, place_for(server, 20) as limits:
         strangers = [opened.enter_context(connected(server)) for _ in range(40)]
         for stranger in strangers:
             try:
                 stranger.sendall(sent)
-            except ConnectionError:  # it has given way
+            except ConnectionError:  # it was closed for a new one
                 continue
         for _ in range(40):
             assert "data" in answer_of(server)
         assert limits.open <= 20
 
 
-def test_strangers_who_are_hung_up_on_give_way(
+def test_half_closed_connections_are_closed_for_new_ones(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         direct, "BODY_TIMEOUT", 0.05
-    )  # else each answer waits a second for the body
+    )  # otherwise each answer waits a second for the body
     unread_body = b"POST /executions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
     with ExitStack() as opened, place_for(server, 20):
         for _ in range(20):
@@ -143,7 +145,9 @@ def test_strangers_who_are_hung_up_on_give_way(
         assert "data" in answer_of(server)
 
 
-def test_strangers_who_do_not_read_give_way(server: Serving) -> None:
+def test_unauthenticated_connections_that_do_not_read_are_closed_for_new_ones(
+    server: Serving,
+) -> None:
     with ExitStack() as opened, place_for(server, 10) as limits:
         for _ in range(10):
             wire = opened.enter_context(closing_soon(server))
@@ -154,7 +158,7 @@ def test_strangers_who_do_not_read_give_way(server: Serving) -> None:
 
 @contextmanager
 def closing_soon(server: Serving) -> Iterator[socket.socket]:
-    """A connection that takes little into its own buffers."""
+    """A connection with small buffers."""
     with socket.socket() as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.connect(("127.0.0.1", server.port))
@@ -162,7 +166,7 @@ def closing_soon(server: Serving) -> Iterator[socket.socket]:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_stranger_who_does_not_read_is_cut(server: Serving) -> None:
+def test_unauthenticated_connection_that_does_not_read_is_cut(server: Serving) -> None:
     with closing_soon(server) as wire:
         wire.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
         wait_until(lambda: server.limits.held_bytes > 0)
@@ -170,7 +174,7 @@ def test_stranger_who_does_not_read_is_cut(server: Serving) -> None:
 
 
 class Aborted:
-    """A transport of uvloop's after its end."""
+    """A transport of uvloop that has ended."""
 
     def is_closing(self) -> bool:
         return True
@@ -180,14 +184,14 @@ class Aborted:
 
 
 @pytest.mark.anyio
-async def test_answer_to_a_stranger_who_was_cut_is_dropped() -> None:
+async def test_answer_to_a_connection_that_was_cut_is_dropped() -> None:
     transport = CoalescingTransport(cast(asyncio.Transport, Aborted()))
     transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
     transport.write(b"{}")
     transport.flush()
 
 
-def test_streams_keep_their_places_and_newcomers_are_told_to_come_back(server: Serving) -> None:
+def test_new_connections_beyond_the_limit_get_503_while_streams_stay_open(server: Serving) -> None:
     stream = asking(b"GET /events?from=now", b"Accept: text/event-stream")
     socket_ = asking(b"GET /events?from=now", *HANDSHAKE)
     with ExitStack() as opened, place_for(server, 10):
@@ -207,7 +211,7 @@ def test_streams_keep_their_places_and_newcomers_are_told_to_come_back(server: S
         assert "data" in answer_of(server)
 
 
-def test_incomplete_heads_have_a_limit_all_together(
+def test_incomplete_heads_have_a_common_memory_limit(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_limits, "MOST_HELD", 210 * KIB)
@@ -215,14 +219,14 @@ def test_incomplete_heads_have_a_limit_all_together(
         wires = [opened.enter_context(connected(server)) for _ in range(20)]
         for number, wire in enumerate(wires):
             wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\na: " + b"x" * 40 * KIB)
-            wait_until(partial(keeps, server, min(number + 1, 5) * 40 * KIB))
+            wait_until(partial(holds_at_least, server, min(number + 1, 5) * 40 * KIB))
         assert closed(wires[0])
         wires[-1].sendall(b"\r\n\r\n")
         assert answered(wires[-1])[0] == 200
     wait_until(lambda: server.limits.held_bytes == 0)
 
 
-def test_answered_strangers_have_a_limit_all_together(
+def test_answered_unauthenticated_connections_have_a_common_memory_limit(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_limits, "MOST_HELD", 5 * connection_limits.HTTP_BYTES)
@@ -235,7 +239,9 @@ def test_answered_strangers_have_a_limit_all_together(
         wait_until(lambda: server.limits.open == 5)
 
 
-def test_address_has_a_limit_of_its_own(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_address_has_a_limit_of_connections(
+    server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wait_until(lambda: server.limits.open == 0)
     monkeypatch.setattr(server.limits, "per_address", 2)
     with connected(server), connected(server), connected(server) as third:
@@ -247,14 +253,14 @@ def test_address_has_a_limit_of_its_own(server: Serving, monkeypatch: pytest.Mon
 
 
 class Gone(Aborted):
-    """A transport whose client went before its address was read."""
+    """A transport whose client disconnected before its address was read."""
 
     def get_extra_info(self, _: str) -> None:
         return None
 
 
 @pytest.mark.anyio
-async def test_connection_that_is_gone_at_once_is_let_go() -> None:
+async def test_connection_that_ends_at_once_is_not_counted() -> None:
     limits = ConnectionLimits(2, per_address=2)
     state, transport = LimitedState(limits), cast(asyncio.Transport, Gone())
     newcomer = Newcomer(Config("api"), state, {}, make=HttpProtocol)
@@ -264,14 +270,14 @@ async def test_connection_that_is_gone_at_once_is_let_go() -> None:
     assert limits.open == 0
 
 
-def test_strangers_take_no_descriptor_that_the_database_needs(database: str) -> None:
+def test_unauthenticated_connections_leave_descriptors_for_the_database(database: str) -> None:
     with serving(database, descriptors=256) as service:
         address = ("127.0.0.1", service.port)
         with ExitStack() as opened:
             for number in range(400):
                 opened.enter_context(socket.create_connection(address, timeout=10))
                 if number % 16 == 0:
-                    time.sleep(0.02)  # more than wait to be accepted are tried again after a second
+                    time.sleep(0.02)  # connections beyond the backlog are retried after a second
             for _ in range(20):
                 assert httpx.get(f"{service.url}/api/users", headers=AUTHORIZED).status_code == 200
         assert "Too many open files" not in service.log()
@@ -283,6 +289,6 @@ def test_limits_leave_a_reserve_of_descriptors(monkeypatch: pytest.MonkeyPatch) 
     assert connection_limits.backlog() + limits_of_process(settings).most <= 256 - 64 - 30
 
 
-def keeps(server: Serving, least: int) -> bool:
-    """Whether the server keeps so many bytes of heads."""
+def holds_at_least(server: Serving, least: int) -> bool:
+    """Whether the server holds at least so many bytes of heads."""
     return server.limits.held_bytes >= least

@@ -1,4 +1,4 @@
-"""Commands that are answered in the protocol itself are answered as through ASGI, and in order."""
+"""Direct commands are answered in the protocol, in order, and as through ASGI."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Answer = tuple[int, dict[str, str], Any]
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[DirectCommand]:
-    """The requests that took the short way."""
+    """The requests that were handled as direct commands."""
     seen: list[DirectCommand] = []
     find = DirectCommands.find
 
-    def noting(self: DirectCommands, *given: Any) -> DirectCommand | None:
+    def find_and_record(self: DirectCommands, *given: Any) -> DirectCommand | None:
         found = find(self, *given)
         if found is not None:
             seen.append(found)
         return found
 
-    monkeypatch.setattr(DirectCommands, "find", noting)
+    monkeypatch.setattr(DirectCommands, "find", find_and_record)
     return seen
 
 
@@ -71,7 +71,7 @@ def exchange(server: Serving, *parts: bytes, count: int = 1) -> list[Answer]:
         return list(answers(wire, count))
 
 
-def test_command_with_an_unknown_token_takes_the_usual_way(
+def test_command_with_an_unknown_token_goes_through_asgi(
     server: Serving, executions: Executions, taken: list[DirectCommand]
 ) -> None:
     url = f"/api/executions/{executions.running()}/progress"
@@ -134,10 +134,10 @@ def test_creation_is_answered_directly(
 
 
 @pytest.mark.parametrize("late", [10.0, 0.05])
-def test_body_that_comes_in_parts_is_taken_either_way(
+def test_command_with_a_body_in_parts_is_accepted_directly_and_through_asgi(
     server: Serving, running_execution: str, monkeypatch: pytest.MonkeyPatch, late: float
 ) -> None:
-    """In time it goes the short way, else the usual one."""
+    """A body that arrives in time is handled directly, otherwise through ASGI."""
     monkeypatch.setattr(direct, "BODY_TIMEOUT", late)
     ways: list[str] = []
     for kind, name in ((DirectCommand, "run"), (Endpoint, "_answer")):
@@ -182,7 +182,7 @@ def test_unusual_request_goes_through_asgi(
     assert taken == []
 
 
-def test_client_that_leaves_early_hinders_nobody(
+def test_client_that_disconnects_early_does_not_affect_others(
     server: Serving, api: httpx.Client, running_execution: str
 ) -> None:
     path = f"/api/executions/{running_execution}/progress"
@@ -193,12 +193,12 @@ def test_client_that_leaves_early_hinders_nobody(
     assert answer.json()["progress"] == 77
 
 
-def test_command_under_way_is_answered_before_the_server_ends(
+def test_running_command_is_answered_before_the_server_stops(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection ends with the answer."""
     reached, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(Transaction, "confirm", _held(reached, go_on))
+    monkeypatch.setattr(Transaction, "confirm", _hold(reached, go_on))
     sent = message("/api/executions/nowhere/progress", b'{"progress": 44}')
     with (
         serving(database) as server,
@@ -214,7 +214,7 @@ def test_command_under_way_is_answered_before_the_server_ends(
     assert headers["connection"] == "close"
 
 
-def _held(reached: threading.Event, go_on: threading.Event) -> Any:
+def _hold(reached: threading.Event, go_on: threading.Event) -> Any:
     async def confirm(_: Transaction) -> None:
         reached.set()
         await asyncio.to_thread(go_on.wait, 10)

@@ -1,4 +1,4 @@
-"""How an HTTP message may be framed, and what becomes of the connection when it is answered early."""
+"""The framing of HTTP messages, and the connection after an early answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_framing_without_end_is_cut_off(
             send_for_ever(wire, part)
 
 
-def test_framing_too_long_is_a_problem(server: Serving, start: bytes) -> None:
+def test_framing_that_is_too_long_is_answered_with_a_problem_document(
+    server: Serving, start: bytes
+) -> None:
     with connected(server) as wire:
         wire.sendall(asking(start, CHUNKED, body=b"1\r\n{\r\n"))
         time.sleep(0.1)
@@ -124,7 +126,7 @@ def test_refusal_can_be_read_while_the_body_is_still_sent(
 
 
 @pytest.mark.parametrize(("limit", "value"), [("SECONDS", 0.1), ("MOST_BYTES", 10_000)])
-def test_client_that_sends_on_after_the_answer_is_cut_off(
+def test_client_that_continues_to_send_after_the_answer_is_cut_off(
     server: Serving, start: bytes, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
 ) -> None:
     monkeypatch.setattr(half_closed, limit, value)
@@ -141,7 +143,7 @@ def send_slowly(wire: socket.socket, part: bytes) -> None:
         time.sleep(0.002)
 
 
-def test_request_after_the_last_answer_is_not_carried_out(
+def test_request_after_the_last_answer_is_not_executed(
     server: Serving, api: httpx.Client, start: bytes, queued_execution: str
 ) -> None:
     with connected(server) as wire:
@@ -152,7 +154,7 @@ def test_request_after_the_last_answer_is_not_carried_out(
     assert ok(api.get(f"/executions/{queued_execution}"))["status"] == "queued"
 
 
-def test_requests_that_wait_for_no_answer_are_answered_in_order_up_to_a_limit(
+def test_pipelined_requests_are_answered_in_order_up_to_a_limit(
     server: Serving,
 ) -> None:
     with connected(server) as wire:
@@ -180,7 +182,7 @@ def everything(wire: socket.socket) -> bytes:
     return got
 
 
-def test_framing_is_paid_for_by_the_body_and_forgotten_with_the_next_message() -> None:
+def test_framing_budget_grows_with_the_body_and_is_reset_by_the_next_message() -> None:
     budget = FramingBudget()
     assert not budget.spend(LONGEST_HEAD, 0)
     assert not budget.spend(EARNED + 1, 1)

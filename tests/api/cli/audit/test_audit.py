@@ -1,4 +1,4 @@
-"""`executions audit` from end to end: a bundle of a running service, and the check of its log."""
+"""`executions audit bundle` and `verify` from end to end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def execution(executions: Executions) -> str:
     return id_
 
 
-def test_bundle_of_a_running_service_verifies_and_shows_opened_content(
+def test_bundle_of_a_running_service_verifies_and_shows_decrypted_content(
     server: Serving, execution: str, tmp_path: Path
 ) -> None:
     place = tmp_path / "bundle.zip"
@@ -53,9 +53,7 @@ def test_bundle_of_a_running_service_verifies_and_shows_opened_content(
     assert b"$sealed" not in (tmp_path / "unpacked" / "report.html").read_bytes()
 
 
-def test_bundle_of_an_id_that_no_path_has_is_refused_in_one_line(
-    server: Serving, tmp_path: Path
-) -> None:
+def test_bundle_of_an_impossible_id_is_refused_in_one_line(server: Serving, tmp_path: Path) -> None:
     place = tmp_path / "bundle.zip"
     done = audit("bundle", "..", "--output", place, "--url", server.url, "--token", TOKEN)
     assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
@@ -75,7 +73,7 @@ def test_bundle_covers_the_event_that_was_just_recorded(
         assert again.content == answer.content
 
 
-def test_bundle_of_what_there_is_not_is_refused(
+def test_bundle_of_an_unknown_execution_is_refused(
     api: httpx.Client, server: Serving, catalog: Catalog, tmp_path: Path
 ) -> None:
     refused(api.get("/audit/bundle/none"), 404, "not-found")
@@ -109,7 +107,7 @@ def test_bundle_of_a_long_history_has_all_of_it(
     assert len(lines["events.ndjson"]) == len(lines["leaves.ndjson"]) == version == 10
 
 
-def test_verify_says_what_it_checked_and_names_what_was_changed(
+def test_verify_reports_what_it_checked_and_names_changed_rows(
     api: httpx.Client, server: Serving, execution: str, tmp_path: Path
 ) -> None:
     folder = data_dir(server.conninfo, tmp_path / "data")
@@ -153,7 +151,7 @@ def test_verify_says_what_it_checked_and_names_what_was_changed(
     assert "1 fault was found: audit: position 3" in done.output
 
 
-def test_verify_says_how_many_reads_were_retired() -> None:
+def test_verify_reports_how_many_reads_were_retired() -> None:
     days = (date(2026, 10, 1), date(2026, 10, 3))
     spans = ((1, 3), (9, 10))
     retired = [
@@ -178,7 +176,9 @@ def test_bundle_of_an_auditor_needs_a_grant_and_a_purpose(
     purpose = ("--purpose", "Invoice 7")
     headers = {"Authorization": f"Bearer {key}", "X-Purpose": "Invoice 7"}
     with httpx.Client(base_url=f"{server.url}/api", headers=headers) as ann:
-        while ann.get(f"/executions/{execution}").status_code == 404:  # a grant takes a moment
+        while (
+            ann.get(f"/executions/{execution}").status_code == 404
+        ):  # a grant takes effect after a moment
             pass
         assert ok(ann.get(f"/executions/{execution}/verify"))["fits"]
         refused(ann.get(f"/executions/{executions.running()}/verify"), 404, "not-found")

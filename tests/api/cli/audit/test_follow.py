@@ -1,4 +1,4 @@
-"""`executions audit follow` keeps the heads of a service, and names what contradicts them."""
+"""`executions audit follow` stores the signed heads of a service, and reports heads that contradict them."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def follow(url: str, into: Path, *more: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
-def grown(api: httpx.Client, at_least: int) -> None:
-    """Return when the signed head covers a position."""
+def wait_for_head(api: httpx.Client, at_least: int) -> None:
+    """Wait until the signed head covers a position."""
     ok(api.get("/audit/tree-head", params={"minPosition": at_least}, headers={"Prefer": "wait=30"}))
 
 
-def test_heads_are_kept_and_must_follow(
+def test_heads_are_stored_and_must_be_consistent(
     api: httpx.Client, executions: Executions, server: Serving, tmp_path: Path
 ) -> None:
     folder = tmp_path / "heads"
-    grown(api, executions.create()["position"])
+    wait_for_head(api, executions.create()["position"])
     done = follow(server.url, folder)
     assert done.exit_code == 0, done.output
     assert f"Pinned the public key {server.system.signer.public_key}" in done.output
     [first] = sorted(folder.glob("head-*"))
     again = follow(f"{server.url}/api", folder)
     assert (again.exit_code, again.output) == (0, "")
-    grown(api, executions.create()["position"])
+    wait_for_head(api, executions.create()["position"])
     later = follow(server.url, folder)
     assert later.exit_code == 0, later.output
     assert "and follow on the" in later.output
@@ -51,8 +51,8 @@ def test_heads_are_kept_and_must_follow(
     assert not list(folder.glob("contradiction*"))
 
 
-def test_service_that_was_rolled_back_or_forked_is_found_out(database: str, tmp_path: Path) -> None:
-    """Both by somebody who has database and master key: the log itself fits together again."""
+def test_log_that_was_rolled_back_or_forked_is_reported(database: str, tmp_path: Path) -> None:
+    """Both are done with the database and the master key, so that the log alone is consistent."""
     folder, other_folder = tmp_path / "heads", tmp_path / "other"
     with serving(database) as running, running.client() as api:
         for number in range(6):
@@ -61,30 +61,30 @@ def test_service_that_was_rolled_back_or_forked_is_found_out(database: str, tmp_
                     "/users", json={"$id": f"u-{number}", "name": "U", "kind": "person"}
                 ).headers["log-position"]
             )
-        grown(api, position)
+        wait_for_head(api, position)
         for each in (folder, other_folder):
             assert follow(running.url, each).exit_code == 0
     with tampered(database, ROLLED_BACK), serving(database) as running, running.client() as api:
-        grown(api, 3)
+        wait_for_head(api, 3)
         done = follow(running.url, folder)
         assert done.exit_code == 1
         assert "contradicts itself: it was rolled back: it has signed 6 events" in done.output
         assert list(folder.glob("contradiction-*3-*.txt"))
     with tampered(database, FORKED), serving(database) as running, running.client() as api:
-        grown(api, 6)
+        wait_for_head(api, 6)
         done = follow(running.url, folder)
         assert done.exit_code == 1
         assert "it has signed two heads of 6 events" in done.output
         position = int(
             api.post("/users", json={"name": "V", "kind": "person"}).headers["log-position"]
         )
-        grown(api, position)
+        wait_for_head(api, position)
         done = follow(running.url, other_folder)
         assert done.exit_code == 1
         assert "does not prove that the 6 events that it has signed are the first" in done.output
 
 
-def test_second_contradiction_of_one_size_is_kept_beside_the_first(tmp_path: Path) -> None:
+def test_second_contradiction_of_one_size_is_stored_beside_the_first(tmp_path: Path) -> None:
     folder = HeadFolder(tmp_path, None)
     shown = ["executions/a\n6\nroot\n", "executions/a\n6\nanother root\n"]
     places = [folder.keep_contradiction(note, 6) for note in (*shown, shown[0])]
@@ -93,10 +93,10 @@ def test_second_contradiction_of_one_size_is_kept_beside_the_first(tmp_path: Pat
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_log_with_another_id_or_key_is_not_the_pinned_one(
+def test_log_with_another_id_or_key_than_the_pinned_one_is_refused(
     api: httpx.Client, executions: Executions, server: Serving, tmp_path: Path
 ) -> None:
-    grown(api, executions.create()["position"])
+    wait_for_head(api, executions.create()["position"])
     before = Signer(MASTER_KEY, "executions/before").public_key
     done = follow(server.url, tmp_path / "a", "--key", before)
     assert done.exit_code == 1
@@ -107,7 +107,7 @@ def test_log_with_another_id_or_key_is_not_the_pinned_one(
 
 
 @pytest.mark.parametrize("key", ["rubbish", "executions/a+00000000+AAAA"])
-def test_key_that_is_none_is_not_pinned(tmp_path: Path, key: str) -> None:
+def test_invalid_key_is_not_pinned(tmp_path: Path, key: str) -> None:
     folder = tmp_path / "heads"
     done = follow("http://127.0.0.1:9", folder, "--key", key)
     assert done.exit_code == 2
@@ -115,7 +115,7 @@ def test_key_that_is_none_is_not_pinned(tmp_path: Path, key: str) -> None:
     assert not folder.exists()
 
 
-def test_service_that_cannot_be_asked_ends_with_75(tmp_path: Path, server: Serving) -> None:
+def test_follow_of_an_unreachable_service_ends_with_75(tmp_path: Path, server: Serving) -> None:
     done = follow("http://127.0.0.1:9", tmp_path / "heads")
     assert done.exit_code == 75
     assert "could not be asked" in done.output
@@ -125,11 +125,11 @@ def test_service_that_cannot_be_asked_ends_with_75(tmp_path: Path, server: Servi
     assert "does not accept the token" in done.output
 
 
-def test_damaged_folder_is_not_believed(
+def test_damaged_folder_is_refused(
     api: httpx.Client, executions: Executions, server: Serving, tmp_path: Path
 ) -> None:
     folder = tmp_path / "heads"
-    grown(api, executions.create()["position"])
+    wait_for_head(api, executions.create()["position"])
     assert follow(server.url, folder).exit_code == 0
     [head] = folder.glob("head-*")
     head.write_text(head.read_text().replace("\n", "\n1", 1))

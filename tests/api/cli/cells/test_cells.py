@@ -1,4 +1,4 @@
-"""`executions cells`: databases for logs, which there are, and maps for proxies."""
+"""`executions cells`: create, list, drop and move logs, and print maps for proxies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAP = "north=https://north.example,south=http://10.0.0.2:8000"
 
 @pytest.fixture
 def north(admin: psycopg.Connection) -> Iterator[str]:
-    """The name of a log whose database is gone after the test."""
+    """The name of a log whose database is dropped after the test."""
     yield NAME
     admin.execute(DROP_IF_THERE.format(psycopg.sql.Identifier(database_of(NAME))))
 
@@ -50,7 +50,7 @@ def test_create_makes_a_log_with_its_name_and_list_shows_it(
     assert any(north in line and made["database"] in line for line in table.splitlines())
 
 
-def test_create_that_is_run_again_makes_what_is_missing_and_shows_no_password(
+def test_create_that_is_run_again_makes_missing_parts_and_shows_no_password(
     database: str, tmp_path: Path, north: str
 ) -> None:
     for said in ("", ", as before"):
@@ -61,7 +61,7 @@ def test_create_that_is_run_again_makes_what_is_missing_and_shows_no_password(
     assert str(found["password"]) not in done.output
 
 
-def test_create_says_both_addresses_where_the_owner_has_one_and_shows_no_secret(
+def test_create_shows_both_addresses_if_the_owner_has_one_and_no_secret(
     database: str, tmp_path: Path, north: str
 ) -> None:
     owner = psycopg.conninfo.make_conninfo(database, sslpassword="hidden", application_name="owner")
@@ -77,7 +77,7 @@ def test_create_says_both_addresses_where_the_owner_has_one_and_shows_no_secret(
     assert "hidden" not in made + said
 
 
-def test_create_refuses_what_is_no_name(database: str, tmp_path: Path) -> None:
+def test_create_refuses_an_invalid_name(database: str, tmp_path: Path) -> None:
     done = cells("create", "North!", data_dir=tmp_path, database_url=database)
     assert (done.exit_code, "log (EXECUTIONS_LOG)" in done.output) == (1, True)
 
@@ -97,9 +97,7 @@ def test_drop_asks_for_the_name_and_drops_the_database(
     assert admin.execute(there, (database_of(north),)).fetchone() is None
 
 
-def test_drop_leaves_what_else_is_in_the_database(
-    database: str, tmp_path: Path, north: str
-) -> None:
+def test_drop_keeps_other_tables_of_the_database(database: str, tmp_path: Path, north: str) -> None:
     run = partial(cells, data_dir=tmp_path, database_url=database)
     run("create", north)
     other = in_database(database, database_of(north))
@@ -111,7 +109,7 @@ def test_drop_leaves_what_else_is_in_the_database(
         connection.execute("SELECT FROM public.notes")
 
 
-def test_log_that_is_in_two_databases_is_named_by_its_own(
+def test_drop_of_a_log_name_in_two_databases_needs_the_url_of_its_database(
     database: str, tmp_path: Path, north: str, admin: psycopg.Connection
 ) -> None:
     run = partial(cells, data_dir=tmp_path)
@@ -125,7 +123,7 @@ def test_log_that_is_in_two_databases_is_named_by_its_own(
         assert json.loads(done.output)["dropped"] == f"the schema executions of the database {name}"
 
 
-def test_move_refuses_what_it_cannot_begin(database: str, tmp_path: Path, north: str) -> None:
+def test_move_that_cannot_begin_is_refused(database: str, tmp_path: Path, north: str) -> None:
     run = partial(cells, data_dir=tmp_path, database_url=database)
     run("create", north)
     for said, arguments in {
@@ -150,11 +148,11 @@ def test_map_has_a_line_for_each_log_and_each_tenant() -> None:
 
 
 @pytest.mark.parametrize("tenant", ["acme", "acme.example=west", "a b=south", '"=south', "=south"])
-def test_map_refuses_a_tenant_that_is_no_host_of_a_log(tenant: str) -> None:
+def test_map_refuses_a_tenant_that_is_not_a_host_of_a_log(tenant: str) -> None:
     done = cells("map", "--for", "nginx", "--tenant", tenant, cells=MAP)
     assert (done.exit_code, "HOST=NAME" in done.output) == (1, True)
 
 
-def test_map_without_a_setting_says_which() -> None:
+def test_map_without_a_setting_names_the_missing_setting() -> None:
     done = cells("map", "--for", "nginx", cells=None)
     assert (done.exit_code, "EXECUTIONS_CELLS" in done.output) == (1, True)

@@ -1,4 +1,4 @@
-"""The maps of `executions cells map`, in nginx and HAProxy, with the very lines of docs/cells.md."""
+"""The maps of `executions cells map` in nginx and HAProxy, with the configuration of docs/cells.md."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMAND = {"nginx": ("-c",), "haproxy": ("-db", "-f")}
 
 @contextmanager
 def server_named(name: str) -> Iterator[int]:
-    """The port of a server that answers with its name."""
+    """A server that answers with its name; its port."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -57,7 +57,7 @@ def server_named(name: str) -> Iterator[int]:
 
 @contextmanager
 def name_server() -> Iterator[int]:
-    """The port of a name server for which every host is this one."""
+    """A name server that resolves every host to this one; its port."""
 
     class Answers(BaseRequestHandler):
         def handle(self) -> None:
@@ -74,19 +74,19 @@ def name_server() -> Iterator[int]:
         server.shutdown()
 
 
-def written(proxy: str, cells: str) -> str:
+def map_for(proxy: str, cells: str) -> str:
     arguments = ["cells", "map", "--for", proxy, "--tenant", "acme.example=south"]
     return CliRunner().invoke(main, arguments, env={"EXECUTIONS_CELLS": cells}).output
 
 
 @contextmanager
 def in_front(proxy: str) -> Iterator[str]:
-    """The address of a proxy in front of the logs north and south."""
+    """A proxy in front of the logs `north` and `south`; its address."""
     with ExitStack() as stack:
         folder, port = stack.enter_context(reachable_folder()), free_port()
         north, south = (stack.enter_context(server_named(name)) for name in ("north", "south"))
         cells = f"north=http://127.0.0.1:{north},south=http://south.example:{south}"
-        (folder / "cells.map").write_text(written(proxy, cells))
+        (folder / "cells.map").write_text(map_for(proxy, cells))
         lines = (DOCS / "cells.md").read_text().partition(f"```{proxy}\n")[2].partition("```")[0]
         for documented, ours in (
             (r"listen 80;", f"listen 127.0.0.1:{port};"),
@@ -119,7 +119,7 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.parametrize("proxy", ["nginx", "haproxy"])
-def test_proxy_sends_a_request_to_the_log_of_its_id_else_of_its_host(proxy: str) -> None:
+def test_proxy_sends_a_request_to_the_log_of_its_id_or_else_of_its_host(proxy: str) -> None:
     if PROGRAMS[proxy] is None:
         pytest.skip(f"{proxy} is not installed")
     with in_front(proxy) as url:
@@ -139,7 +139,7 @@ def test_proxy_sends_a_request_to_the_log_of_its_id_else_of_its_host(proxy: str)
             assert (path, host, found) == (path, host, expected)
 
 
-def test_map_of_a_proxy_has_no_log_that_is_below_a_path() -> None:
-    assert "give `north` a host of its own" in written(
+def test_map_of_a_proxy_refuses_a_log_below_a_path() -> None:
+    assert "give `north` a host of its own" in map_for(
         "nginx", "north=http://x.example/logs/north,south=http://y.example"
     )

@@ -1,4 +1,4 @@
-"""`executions inbox` shows what waits for people."""
+"""`executions inbox` lists the open steps of people."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def test_inbox_names_execution_person_and_step(server: Serving, waiting: str) ->
     assert waiting in [entry["execution"] for entry in entries]
 
 
-def test_empty_inbox_says_so(server: Serving) -> None:
+def test_empty_inbox_is_reported(server: Serving) -> None:
     result = inbox(server, "--assignee", "nobody-waits")
     assert result.stdout == "Nothing waits for people.\n"

@@ -1,4 +1,4 @@
-"""`executions keys`: the key alone is printed, and only once."""
+"""`executions keys`: create, list and revoke keys. A new key is printed once, without other text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def keys(server: Serving, *words: str) -> Result:
     return CliRunner().invoke(main, ["keys", command, *at, *options])
 
 
-def test_new_key_is_printed_alone(server: Serving, catalog: Catalog) -> None:
+def test_only_the_new_key_is_printed_on_standard_output(server: Serving, catalog: Catalog) -> None:
     words = (
         "--role",
         "provider",
@@ -40,32 +40,32 @@ def test_new_key_is_printed_alone(server: Serving, catalog: Catalog) -> None:
     assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 403
 
 
-def listed_once(server: Serving, word: str, *options: str) -> str:
-    """The list of keys, once the view shows one with this word."""
+def list_until(server: Serving, word: str, *options: str) -> str:
+    """The list of keys, once it has a key with this word."""
     deadline = time.monotonic() + 10
     while word not in (listed := keys(server, "list", *options).stdout):
         assert time.monotonic() < deadline, listed
     return listed
 
 
-def test_keys_are_listed_without_themselves_and_revoked_by_their_id(
+def test_keys_are_listed_without_their_secret_and_revoked_by_id(
     server: Serving, catalog: Catalog
 ) -> None:
     made = keys(server, "create", "--role", "customer", "--customer", catalog.customer)
-    listed = listed_once(server, '"role": "customer"', "--json")
+    listed = list_until(server, '"role": "customer"', "--json")
     found = [json.loads(line) for line in listed.splitlines()]
     (key,) = [entry for entry in found if entry["role"] == "customer"]
     table = keys(server, "list").stdout
     assert key["$id"] in table
     assert made.stdout.strip() not in listed + table
     assert keys(server, "revoke", key["$id"]).exit_code == 0
-    assert key["$id"] in listed_once(server, key["$id"], "--status", "revoked")
+    assert key["$id"] in list_until(server, key["$id"], "--status", "revoked")
     assert key["$id"] not in keys(server, "list", "--status", "active").stdout
     headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
     assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 401
 
 
-def test_list_without_keys_says_so_and_is_no_table(server: Serving) -> None:
+def test_empty_list_of_keys_is_reported_without_a_table(server: Serving) -> None:
     assert (
         keys(server, "list", "--status", "expired").stdout
         == "There are no keys that are expired.\n"
@@ -73,10 +73,12 @@ def test_list_without_keys_says_so_and_is_no_table(server: Serving) -> None:
     assert keys(server, "list", "--status", "expired", "--json").stdout == ""
 
 
-def test_key_of_an_assignee_is_narrowed_and_listed_so(server: Serving, catalog: Catalog) -> None:
+def test_narrowed_key_of_an_assignee_is_listed_with_its_parties(
+    server: Serving, catalog: Catalog
+) -> None:
     words = ("--role", "assignee", "--party", "worker-7", "--provider", catalog.provider)
     assert keys(server, "create", *words).exit_code == 0
-    listed = listed_once(server, '"role": "assignee"', "--json")
+    listed = list_until(server, '"role": "assignee"', "--json")
     [key] = [found for found in map(json.loads, listed.splitlines()) if found["role"] == "assignee"]
     assert (key["party"], key["provider"]) == ("worker-7", catalog.provider)
     assert "customer" not in key
@@ -96,7 +98,7 @@ def test_key_of_an_assignee_is_narrowed_and_listed_so(server: Serving, catalog: 
         (("--role", "customer", "--customer", "no-such"), "no-such"),
     ],
 )
-def test_key_that_makes_no_sense_is_refused_in_words(
+def test_invalid_key_is_refused_with_the_reason(
     server: Serving, words: tuple[str, ...], said: str
 ) -> None:
     result = keys(server, "create", *words)

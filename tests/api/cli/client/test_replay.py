@@ -1,4 +1,4 @@
-"""`executions replay` prints what happened since a checkpoint, with the state after each event."""
+"""`executions replay` prints the events since a checkpoint, with the state after each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def replay(server: Serving, *words: str) -> Result:
 
 @pytest.fixture
 def resumed(executions: Executions) -> str:
-    """Paused at its second checkpoint, resumed, and gone on."""
+    """An execution that was paused at its second checkpoint, and resumed."""
     execution = executions.running(steps=STEPS)
     executions.tell(execution, "checkpoints", state={"lead": 1})
     executions.tell(execution, "steps/a/start")
@@ -77,7 +77,7 @@ def test_replay_without_checkpoint_begins_at_the_start(
     ("words", "expected"),
     [(("no-such",), "There is no such execution."), (("{}", "--from", "cp-9"), "no checkpoint")],
 )
-def test_replay_of_what_is_not_there_says_so_in_one_line(
+def test_replay_of_an_unknown_execution_or_checkpoint_is_refused_in_one_line(
     server: Serving, running_execution: str, words: tuple[str, ...], expected: str
 ) -> None:
     result = replay(server, *(word.format(running_execution) for word in words))

@@ -1,4 +1,4 @@
-"""`executions run`: a command, recorded as an execution."""
+"""`executions run` runs a command and records it as an execution."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def command(url: str, identity: str, *words: str, order: str = "builds") -> list
     return [*PROGRAM, "run", *where, "--", *words]
 
 
-def ran(
+def run_command(
     url: str, identity: str, *words: str, state: Path, order: str = "builds"
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -50,7 +50,7 @@ def lines(run: Execution) -> list[tuple[str, str | None]]:
 def test_command_is_recorded_with_its_output(
     client: Client, server: Serving, tmp_path: Path
 ) -> None:
-    done = ran(server.url, "good", "sh", "-c", "echo out; echo err >&2", state=tmp_path)
+    done = run_command(server.url, "good", "sh", "-c", "echo out; echo err >&2", state=tmp_path)
     assert (done.returncode, done.stdout) == (0, "out\n")
     assert "err\n" in done.stderr
     assert f"{server.url}/ui/executions/good" in done.stderr
@@ -62,7 +62,7 @@ def test_command_is_recorded_with_its_output(
 
 
 def test_exit_code_is_that_of_the_command(client: Client, server: Serving, tmp_path: Path) -> None:
-    assert ran(server.url, "bad", "sh", "-c", "exit 3", state=tmp_path).returncode == 3
+    assert run_command(server.url, "bad", "sh", "-c", "exit 3", state=tmp_path).returncode == 3
     run = client.executions.get("bad")
     assert run.error is not None
     assert (run.status, run.error.code, run.error.message) == (
@@ -72,40 +72,42 @@ def test_exit_code_is_that_of_the_command(client: Client, server: Serving, tmp_p
     )
 
 
-def test_command_that_a_real_time_signal_ends_has_failed_by_that(
+def test_command_that_is_ended_by_a_real_time_signal_fails_with_its_number(
     client: Client, server: Serving, tmp_path: Path
 ) -> None:
-    done = ran(server.url, "real-time", "sh", "-c", "kill -35 $$", state=tmp_path)
+    done = run_command(server.url, "real-time", "sh", "-c", "kill -35 $$", state=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (128 + 35, False)
     error = client.executions.get("real-time").error
     assert error is not None
     assert error.code == "SIGNAL_35"
 
 
-def test_run_ends_although_its_command_has_left_a_process_in_the_background(
+def test_run_ends_although_its_command_left_a_process_in_the_background(
     client: Client, server: Serving, tmp_path: Path
 ) -> None:
-    done = ran(server.url, "left", "sh", "-c", "sleep 300 & echo $!", state=tmp_path)
-    os.kill(int(done.stdout), signal.SIGTERM)  # it is still there
+    done = run_command(server.url, "left", "sh", "-c", "sleep 300 & echo $!", state=tmp_path)
+    os.kill(int(done.stdout), signal.SIGTERM)  # it is still running
     assert done.returncode == 0
     assert ("info", done.stdout.strip()) in lines(client.executions.get("left"))
 
 
 @pytest.mark.parametrize(("kind", "code"), [("absent", 127), ("no program", 126)])
-def test_command_that_cannot_be_started_is_a_failure_as_shells_have_it(
+def test_command_that_cannot_be_started_fails_with_the_exit_code_of_shells(
     client: Client, server: Serving, tmp_path: Path, kind: str, code: int
 ) -> None:
     program = tmp_path / "program"
     if kind == "no program":
         program.write_text("")
     identity = kind.replace(" ", "-")
-    assert ran(server.url, identity, str(program), state=tmp_path).returncode == code
+    assert run_command(server.url, identity, str(program), state=tmp_path).returncode == code
     run = client.executions.get(identity)
     assert run.error is not None
     assert run.error.code == "NOT_STARTED"
 
 
-def test_signal_is_passed_on_and_cancels(client: Client, server: Serving, tmp_path: Path) -> None:
+def test_signal_is_passed_on_and_the_execution_cancelled(
+    client: Client, server: Serving, tmp_path: Path
+) -> None:
     program = "import time; print('begun', flush=True); time.sleep(60)"
     with subprocess.Popen(
         command(server.url, "stopped", sys.executable, "-c", program),
@@ -119,16 +121,16 @@ def test_signal_is_passed_on_and_cancels(client: Client, server: Serving, tmp_pa
     assert client.executions.get("stopped").status == "cancelled"
 
 
-def test_command_runs_while_the_service_is_away(tmp_path: Path) -> None:
+def test_command_runs_while_the_service_is_unavailable(tmp_path: Path) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    done = ran(away, "alone", "echo", "hello", state=tmp_path)
+    done = run_command(away, "alone", "echo", "hello", state=tmp_path)
     assert (done.returncode, done.stdout) == (0, "hello\n")
     assert "what was recorded waits" in done.stderr
     assert list(tmp_path.rglob("*.batch"))
 
 
-def test_refusal_is_said_and_the_command_runs(server: Serving, tmp_path: Path) -> None:
-    done = ran(server.url, "lost", "echo", "hello", state=tmp_path, order="no-such-order")
+def test_refusal_is_reported_and_the_command_runs(server: Serving, tmp_path: Path) -> None:
+    done = run_command(server.url, "lost", "echo", "hello", state=tmp_path, order="no-such-order")
     assert (done.returncode, done.stdout) == (0, "hello\n")
     assert "Not recorded" in done.stderr
     assert "no-such-order" in done.stderr

@@ -1,4 +1,4 @@
-"""`executions tail` follows the log and one execution, and comes back after a lost connection."""
+"""`executions tail` follows the log or one execution, and reconnects after a lost connection."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_tail_reports_log_lines_missed_over_a_lost_connection(
     assert " ".join(results[0].stderr.split()).count(GAP) == said
 
 
-def test_tail_types_are_event_types(server: Serving) -> None:
+def test_tail_refuses_types_with_logs(server: Serving) -> None:
     assert "go without --logs" in tail(server, "--logs", "--types", "*").output
 
 
@@ -152,7 +152,7 @@ def test_invalid_url_is_refused_at_once(url: str) -> None:
     assert result.output == f"Error: `{url}` is no address like http://127.0.0.1:8000\n"
 
 
-def test_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(_: float) -> None:
         raise KeyboardInterrupt
 
@@ -163,7 +163,7 @@ def test_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert "Is it running? Else name it with --url" in " ".join(result.stderr.split())
 
 
-def test_lost_connection_is_made_again_where_it_was(
+def test_tail_resumes_at_its_cursor_after_a_lost_connection(
     database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heard: list[ReceivedFrame] = []
@@ -193,7 +193,7 @@ def test_wrong_token_is_refused(server: Serving) -> None:
     assert f"{server.url} does not accept the token" in result.stderr
 
 
-def test_events_of_a_running_execution_come_as_they_happen(
+def test_events_of_a_running_execution_are_printed_at_once(
     server: Serving, executions: Executions
 ) -> None:
     execution = executions.running()
@@ -205,7 +205,7 @@ def test_events_of_a_running_execution_come_as_they_happen(
 
 
 @pytest.mark.parametrize("command", ["tail", "logs", "replay"])
-def test_purpose_is_noted_with_the_read(
+def test_purpose_is_recorded_with_the_read(
     server: Serving, completed_execution: str, api: httpx.Client, command: str
 ) -> None:
     purpose = f"Annual audit, {command}"

@@ -1,4 +1,4 @@
-"""`executions cluster check`: the report, and what it says where it cannot look."""
+"""`executions cluster check`: the report, and errors if nothing can be checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSWERS = {
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Says what a Patroni says."""
+    """Answers as Patroni does."""
 
     def do_GET(self) -> None:
         body = json.dumps(ANSWERS[self.path]).encode()
@@ -46,7 +46,7 @@ def check(data_dir: Path, conninfo: str | None, *options: str) -> Result:
     return CliRunner().invoke(main, ["cluster", "check", *options], env=environment)
 
 
-def test_check_names_what_is_unsafe_and_what_to_do(
+def test_check_names_unsafe_settings_and_their_cure(
     database: str, patroni: str, tmp_path: Path
 ) -> None:
     done = check(tmp_path, database, "--patroni", patroni)
@@ -59,7 +59,7 @@ def test_check_names_what_is_unsafe_and_what_to_do(
     assert {each["severity"] for each in shown["findings"]} == {"unsafe", "unavailable"}
 
 
-def test_node_that_is_away_is_found_beside_what_the_others_say(
+def test_unreachable_node_is_reported_beside_the_answers_of_the_others(
     database: str, patroni: str, tmp_path: Path
 ) -> None:
     done = check(tmp_path, database, "--patroni", "http://127.0.0.1:1", "--patroni", patroni)
@@ -69,7 +69,7 @@ def test_node_that_is_away_is_found_beside_what_the_others_say(
     assert "Traceback" not in done.output
 
 
-def test_check_says_in_one_line_why_it_cannot_look(tmp_path: Path) -> None:
+def test_check_that_is_impossible_gives_the_reason_in_one_line(tmp_path: Path) -> None:
     for conninfo, said in (
         (None, "the embedded database is no cluster"),
         ("host=127.0.0.1 port=1", "cannot be reached"),

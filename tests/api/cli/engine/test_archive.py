@@ -1,4 +1,4 @@
-"""`executions archive`, as an operator runs it beside a server; and what clients and `verify` see then."""
+"""`executions archive` beside a running server; afterwards, reads of clients and `executions verify`."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def archive(tmp_path: Path, database: str, *options: str) -> list[dict[str, Any]
     return reports
 
 
-def verified(tmp_path: Path, database: str) -> list[str]:
-    """The archive files that `verify` finds something wrong with; the other faults are of other tests."""
+def faulty_files(tmp_path: Path, database: str) -> list[str]:
+    """The archive files with faults in `verify`; other faults are of other tests."""
     done = run("verify --json", tmp_path, EXECUTIONS_DATABASE_URL=database)
     report = json.loads(done.stdout)
     assert (report["archiveFiles"], report["archiveFilesUnreachable"]) == (1, 0)
     return [fault["place"] for fault in report["faults"] if fault["part"] == "archive"]
 
 
-def test_archive_moves_past_days_unless_a_hold_keeps_them(
+def test_archive_moves_past_days_unless_held(
     api: httpx.Client, database: str, tmp_path: Path
 ) -> None:
     [due] = archive(tmp_path, database, "--dry-run")
@@ -104,7 +104,7 @@ def test_verify_names_an_archive_file_that_is_missing_or_damaged(
     [done] = archive(tmp_path, database)
     [file] = done["files"]
     follow(api)
-    assert verified(tmp_path, database) == []
+    assert faulty_files(tmp_path, database) == []
     path = tmp_path / "archive" / file
     if spoil == "missing":
         path.unlink()
@@ -113,7 +113,7 @@ def test_verify_names_an_archive_file_that_is_missing_or_damaged(
     else:
         with psycopg.connect(database, options=session_options("executions")) as connection:
             connection.execute("UPDATE log_archive_lines SET lines = 1")
-    assert verified(tmp_path, database) == [file]
+    assert faulty_files(tmp_path, database) == [file]
 
 
 def test_logs_prints_archived_lines_and_those_with_a_text(
@@ -125,18 +125,18 @@ def test_logs_prints_archived_lines_and_those_with_a_text(
     token = api.headers["authorization"].removeprefix("Bearer ")
     where = {"EXECUTIONS_URL": url, "EXECUTIONS_TOKEN": token}
 
-    def printed(options: str) -> list[str]:
+    def lines_of_logs(options: str) -> list[str]:
         done = run(f"logs run-1 --json {options}", tmp_path, **where)
         assert done.returncode == 0, done.stderr
         return [json.loads(line)["message"] for line in done.stdout.splitlines()]
 
-    assert printed("") == ["Just now"]
-    assert printed("--archived") == ["Long ago", "Long ago", "Just now"]
-    assert printed("--archived --text just") == ["Just now"]
+    assert lines_of_logs("") == ["Just now"]
+    assert lines_of_logs("--archived") == ["Long ago", "Long ago", "Just now"]
+    assert lines_of_logs("--archived --text just") == ["Just now"]
     assert run("logs run-1 --follow --archived", tmp_path, **where).returncode == 2
 
 
-def test_archive_elsewhere_than_the_server_is_refused(
+def test_archive_in_another_folder_than_that_of_the_server_is_refused(
     api: httpx.Client, database: str, tmp_path: Path
 ) -> None:
     archive(tmp_path, database)
@@ -151,7 +151,7 @@ def test_archive_elsewhere_than_the_server_is_refused(
     assert json.loads(report.stdout)["archiveFilesUnreachable"] == 1
 
 
-def test_archive_says_by_how_many_days_it_judges(database: str, tmp_path: Path) -> None:
+def test_archive_reports_its_number_of_days(database: str, tmp_path: Path) -> None:
     data_dir(database, tmp_path)
     done = run("archive", tmp_path, EXECUTIONS_DATABASE_URL=database, EXECUTIONS_LOG_DAYS="7")
     assert "EXECUTIONS_LOG_DAYS is 7" in done.stdout, done.stderr

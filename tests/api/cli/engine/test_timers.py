@@ -1,4 +1,4 @@
-"""`executions timers` shows what comes next and what is late."""
+"""`executions timers` lists the next timers and those that are late."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def timers(*options: str) -> Result:
     return CliRunner().invoke(main, ["timers", *options])
 
 
-def given(database: str, execution: str, moment: str) -> None:
+def insert_timer(database: str, execution: str, moment: str) -> None:
     with psycopg.connect(database, options=session_options("executions")) as connection:
         query = ROW.format(column="retry_at", moment=moment)
         connection.execute(query.encode(), (execution,))
 
 
-def test_timers_show_what_comes_next_the_earliest_first(database: str) -> None:
-    given(database, "later", "now() + interval '2 hours'")
-    given(database, "soon", "now() + interval '1 minute'")
+def test_timers_are_listed_with_the_earliest_first(database: str) -> None:
+    insert_timer(database, "later", "now() + interval '2 hours'")
+    insert_timer(database, "soon", "now() + interval '1 minute'")
     result = timers()
     assert result.exit_code == 0, result.output
     assert result.output.index("soon") < result.output.index("later")
@@ -49,8 +49,8 @@ def test_timers_show_what_comes_next_the_earliest_first(database: str) -> None:
     assert (shown["owned"], shown["late"], shown["lag"]) == (False, 0, 0)
 
 
-def test_timers_that_are_late_end_with_1(database: str) -> None:
-    given(database, "forgotten", "now() - interval '1 hour'")
+def test_command_ends_with_1_if_timers_are_late(database: str) -> None:
+    insert_timer(database, "forgotten", "now() - interval '1 hour'")
     result = timers()
     assert result.exit_code == 1
     assert "late by 1:00:0" in result.output
@@ -66,8 +66,8 @@ def running(database: str, execution: str, since: str, timeout: int | None = Non
         connection.execute(RUNNING, (execution, timeout, since, since))
 
 
-def test_checkpoint_that_comes_no_more_is_not_late(database: str) -> None:
-    """Executions that were imported, and stay running, began long ago."""
+def test_automatic_checkpoint_that_is_no_longer_due_is_not_late(database: str) -> None:
+    """As of imported executions that began long ago and stay running."""
     running(database, "imported", "15 years")
     running(database, "long", "2 days", timeout=3 * 86_400_000)
     result = timers()

@@ -1,4 +1,4 @@
-"""`executions webhooks` shows what waits and what fails, and has it sent again."""
+"""`executions webhooks` lists waiting and failed deliveries, and sends them again."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def webhooks(*options: str) -> Result:
     return CliRunner().invoke(main, ["webhooks", *options])
 
 
-def test_ids_stand_whole_in_a_pipe_and_on_a_narrow_terminal(
+def test_ids_are_printed_whole_in_a_pipe_and_on_a_narrow_terminal(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given(database, "waiting")
+    insert_delivery(database, "waiting")
     identity = "execution-with-a-long-name/wh-1"
     with psycopg.connect(database, options=session_options("executions")) as connection:
         for table in ("webhooks", "webhook_progress", "webhook_deliveries", "webhook_lanes"):
             connection.execute(
-                f"UPDATE {table} SET webhook = %s".encode(),  # noqa: S608 - a test's own
+                f"UPDATE {table} SET webhook = %s".encode(),  # noqa: S608 - values of this test
                 (identity,),
             )
     monkeypatch.setenv("COLUMNS", "80")
@@ -57,8 +57,8 @@ def test_ids_stand_whole_in_a_pipe_and_on_a_narrow_terminal(
     assert " failing " in on_terminal
 
 
-def test_webhook_that_is_disabled_is_not_sent_anything_again(database: str) -> None:
-    given(database, "failed")
+def test_disabled_webhook_is_sent_nothing_again(database: str) -> None:
+    insert_delivery(database, "failed")
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute("INSERT INTO webhook_states VALUES ('wh_1', 2, 0, NULL)")
     result = webhooks("--redeliver", "wh_1")
@@ -67,7 +67,7 @@ def test_webhook_that_is_disabled_is_not_sent_anything_again(database: str) -> N
     assert json.loads(webhooks("--json").output)["waiting"] == 0
 
 
-def given(database: str, state: str) -> None:
+def insert_delivery(database: str, state: str) -> None:
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute(GIVEN)
         connection.execute(DELIVERY, (state,))
@@ -75,15 +75,15 @@ def given(database: str, state: str) -> None:
             connection.execute(LANE)
 
 
-def test_webhooks_of_a_quiet_log_end_with_0() -> None:
+def test_command_ends_with_0_if_nothing_waits_or_failed() -> None:
     result = webhooks()
     assert result.exit_code == 0, result.output
     assert "0 events wait" in result.output
     assert "No process calls webhooks" in result.output
 
 
-def test_webhooks_that_fail_are_shown_and_end_with_1(database: str) -> None:
-    given(database, "waiting")
+def test_failing_webhooks_are_listed_and_the_command_ends_with_1(database: str) -> None:
+    insert_delivery(database, "waiting")
     result = webhooks()
     assert result.exit_code == 1, result.output
     assert "Calls of 1 webhooks fail." in result.output
@@ -94,8 +94,8 @@ def test_webhooks_that_fail_are_shown_and_end_with_1(database: str) -> None:
     assert 3_600 <= webhook["lagSeconds"] == shown["oldestSeconds"]
 
 
-def test_webhooks_send_again_what_was_given_up(database: str) -> None:
-    given(database, "failed")
+def test_redeliver_sends_failed_deliveries_again(database: str) -> None:
+    insert_delivery(database, "failed")
     result = webhooks("--redeliver", "wh_1", "--since", "2126-01-01T00:00:00Z", "--json")
     assert json.loads(result.output) == {"redelivered": 0}
     assert "1 sent again" in webhooks("--redeliver", "wh_1").output

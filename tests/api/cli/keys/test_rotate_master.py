@@ -1,4 +1,4 @@
-"""`executions keys rotate-master` from end to end, broken off at every point, and beside a server."""
+"""`executions keys rotate-master` from end to end, interrupted at every point, and beside a running server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = "executions"
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Log:
@@ -43,13 +43,13 @@ class Log:
         return read({}, data_dir=self.folder.path, database_url=self.database, **more)
 
     def keys(self, **more: str) -> bytes:
-        """What a server holds: it would start."""
+        """The keys that a server of these settings has at its start."""
         folder, settings = DataDir(self.folder.path), self.settings(**more)
         require_key_of_log(self.database, settings, folder)
         return keys_of_log(self.database, settings, folder).secret
 
     def opened(self, **more: str) -> bytes:
-        """The data key, by the master key of the settings."""
+        """The data key, unwrapped by the master key of the settings."""
         vault = Vault(master_key(self.settings(**more), DataDir(self.folder.path)))
         with psycopg.connect(self.database, options=session_options(SCHEMA)) as connection:
             [wrapped] = connection.execute("SELECT wrapped FROM data_keys").fetchone() or [b""]
@@ -69,7 +69,7 @@ def log(database: str, tmp_path: Path) -> Log:
     return Log(database, tmp_path)
 
 
-def test_rotation_puts_a_new_key_into_the_place_of_the_former_one(log: Log) -> None:
+def test_rotation_replaces_the_master_key_file(log: Log) -> None:
     before = log.folder.master_key()
     done = log.rotate()
     assert done.exit_code == 0, done.output
@@ -96,11 +96,11 @@ POINTS: dict[str, tuple[object, str]] = {
 def test_rotation_that_is_killed_is_finished_by_the_next_one(
     log: Log, point: tuple[object, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> None:
+    def kill(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(*point, killed)
+        patched.setattr(*point, kill)
         with pytest.raises(Killed):
             log.rotate()
     if point[1] == "begin":
@@ -116,7 +116,7 @@ def test_rotation_that_is_killed_is_finished_by_the_next_one(
     assert (log.keys(), log.opened()) == (log.secret, log.data_key)
 
 
-def test_rotation_beside_a_server_is_refused_and_says_what_to_do(log: Log) -> None:
+def test_rotation_beside_a_running_server_is_refused_with_advice(log: Log) -> None:
     with psycopg.connect(log.database, application_name=program(SCHEMA)):
         done = log.rotate()
     assert done.exit_code == 1
@@ -124,7 +124,7 @@ def test_rotation_beside_a_server_is_refused_and_says_what_to_do(log: Log) -> No
     assert (log.keys(), log.opened()) == (log.secret, log.data_key)
 
 
-def test_server_that_came_while_the_rotation_began_stops_it_before_any_key_is_wrapped(
+def test_rotation_is_refused_before_any_key_is_wrapped_if_a_server_started_meanwhile(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([False, True])
@@ -141,7 +141,7 @@ def printing(key: bytes) -> str:
     return f"printf %s {b64encode(key).decode()}"
 
 
-def test_rotation_leads_from_the_file_to_a_command_and_from_that_to_another(log: Log) -> None:
+def test_rotation_changes_from_the_file_to_a_command_and_from_that_to_another(log: Log) -> None:
     first, second = printing(b"1" * 32), printing(b"2" * 32)
     assert log.rotate("--to-command", first).exit_code == 0
     known = {"master_key_command": first}
@@ -172,7 +172,7 @@ def test_command_that_prints_no_key_is_refused_without_quoting_it(
     assert "Sesame" not in str(refused.value)
 
 
-def test_key_of_the_environment_opens_the_log(log: Log) -> None:
+def test_key_in_the_environment_opens_the_log(log: Log) -> None:
     key = b64encode(log.folder.master_key()).decode()
     log.folder.master_key_file.unlink()
     assert log.keys(master_key=key) == log.secret
@@ -180,7 +180,7 @@ def test_key_of_the_environment_opens_the_log(log: Log) -> None:
         log.keys(master_key=b64encode(b"x" * 32).decode())
 
 
-def test_first_server_with_a_command_makes_no_file(database: str, tmp_path: Path) -> None:
+def test_first_server_with_a_key_command_makes_no_file(database: str, tmp_path: Path) -> None:
     folder = DataDir.open(tmp_path / "new")
     settings = read(
         {},

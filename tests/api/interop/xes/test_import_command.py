@@ -1,4 +1,4 @@
-"""An import on its way: interrupted, repeated, disturbed."""
+"""The command `import-xes`: complete, interrupted and repeated imports, and errors."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def pauses() -> list[float]:
 def import_xes(
     service: FakeService, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> Import:
-    """The command, connected to the pretended service. Small calls make many of them."""
+    """The command, connected to a fake service. It sends small batches, so that there are many."""
     monkeypatch.setattr(sender, "MOST_COMMANDS", 7)
     monkeypatch.setattr(transport, "sleep", pauses.append)
     monkeypatch.setattr("api.interop.xes.client.time.sleep", pauses.append)
@@ -85,7 +85,7 @@ WHOLE = {
 }
 
 
-def test_log_is_imported_whole(import_xes: Import, service: FakeService) -> None:
+def test_whole_log_is_imported(import_xes: Import, service: FakeService) -> None:
     result = import_xes(ORDERS, CAKES, "--json")
     assert states(service) == WHOLE
     said = totals(result)
@@ -114,7 +114,7 @@ def test_totals_of_an_empty_log_are_zero(import_xes: Import, tmp_path: Path) -> 
     assert re.search(r"^this time +0 commands$", import_xes(log).stdout, re.MULTILINE)
 
 
-def test_log_with_a_name_that_no_order_can_have_is_imported(
+def test_log_with_a_name_that_is_impossible_for_an_order_is_imported(
     import_xes: Import, service: FakeService, tmp_path: Path
 ) -> None:
     log = tmp_path / "claim.xes"
@@ -134,7 +134,7 @@ def test_pipe_is_refused_before_it_is_read(
     assert "cannot be read twice" in refused.stderr
 
 
-def test_order_its_service_and_its_people_are_made(imported: FakeService) -> None:
+def test_order_its_service_and_its_people_are_created(imported: FakeService) -> None:
     order = f"/orders/{id_part('Cakes to order')}"
     assert imported.resources.keys() == {"/users/bakery", "/users/guests", "/services/cake", order}
     assert imported.resources[order]["customer"] == "guests"
@@ -159,7 +159,7 @@ def test_interrupted_import_continues_where_it_stopped(
     assert said["import"]["refused"] == 0
 
 
-def test_checkpoints_that_the_service_made_by_itself_change_nothing(
+def test_automatic_checkpoints_of_the_service_do_not_change_the_import(
     imported: FakeService, import_xes: Import
 ) -> None:
     for execution in imported.executions.values():
@@ -185,7 +185,7 @@ def test_interrupted_import_continues_behind_checkpoints_of_the_service(
     assert states(service) == WHOLE
 
 
-def test_checkpoint_does_not_stand_for_an_event_that_is_missing(
+def test_automatic_checkpoint_does_not_replace_a_missing_event(
     imported: FakeService, import_xes: Import
 ) -> None:
     running = imported.executions[f"{id_part('Cakes to order')}:cake-4"]
@@ -197,7 +197,7 @@ def test_checkpoint_does_not_stand_for_an_event_that_is_missing(
 
 
 @pytest.mark.parametrize("call", range(4))
-def test_answer_that_gets_lost_makes_nothing_twice(
+def test_import_repeats_no_event_after_a_lost_answer(
     import_xes: Import, service: FakeService, call: int
 ) -> None:
     service.troubles[call] = "lost"
@@ -206,7 +206,7 @@ def test_answer_that_gets_lost_makes_nothing_twice(
     assert said["import"] == {"imported": 4, "resumed": 0, "unchanged": 0, "refused": 0}
 
 
-def test_list_that_lags_behind_makes_nothing_twice(
+def test_import_repeats_no_event_if_the_list_lags(
     imported: FakeService, import_xes: Import
 ) -> None:
     imported.lists_are_behind = True
@@ -215,7 +215,7 @@ def test_list_that_lags_behind_makes_nothing_twice(
     assert said["import"]["refused"] == 0
 
 
-def test_list_that_is_too_expensive_is_asked_for_in_halves(
+def test_list_that_is_too_expensive_is_requested_in_halves(
     imported: FakeService, import_xes: Import
 ) -> None:
     imported.most_found = 1
@@ -233,7 +233,7 @@ def test_busy_service_is_waited_for(
     assert min(pauses) >= 1
 
 
-def test_service_that_stays_away_is_given_up(
+def test_import_ends_if_the_service_stays_unavailable(
     import_xes: Import, service: FakeService, pauses: list[float]
 ) -> None:
     service.troubles = dict.fromkeys(range(1000), "away")
@@ -243,7 +243,7 @@ def test_service_that_stays_away_is_given_up(
     assert len(pauses) <= 3 * RETRIES
 
 
-def test_calls_keep_to_the_limit(imported: FakeService) -> None:
+def test_requests_stay_within_the_size_limit(imported: FakeService) -> None:
     assert imported.most_commands == 7
 
 
@@ -262,13 +262,13 @@ OTHERS: list[tuple[str, dict[str, object], str]] = [
 
 @pytest.fixture
 def one_call_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the first call is that of the first trace."""
+    """Send one request at a time, so that the first is that of the first trace."""
     monkeypatch.setattr(sender, "IN_FLIGHT", 1)
 
 
 @pytest.mark.usefixtures("one_call_at_a_time")
 @pytest.mark.parametrize(("trace", "command", "reason"), OTHERS)
-def test_execution_written_by_others_is_reported_and_left_alone(
+def test_execution_changed_by_others_is_reported_and_not_changed(
     import_xes: Import,
     service: FakeService,
     trace: str,
@@ -298,7 +298,7 @@ def test_another_mapping_for_an_imported_log_is_reported(
     assert said.endswith("exists with customer 'guests', the mapping says 'hosts'.\n")
 
 
-def test_broken_log_is_refused_before_anything_is_sent(
+def test_malformed_log_is_refused_before_anything_is_sent(
     import_xes: Import, service: FakeService, tmp_path: Path
 ) -> None:
     file = tmp_path / "broken.xes"
@@ -308,7 +308,7 @@ def test_broken_log_is_refused_before_anything_is_sent(
     assert "broken.xes: line 106: malformed XML: no element found" in result.stderr
 
 
-def test_nothing_in_a_log_steers_the_terminal(import_xes: Import, tmp_path: Path) -> None:
+def test_control_characters_of_a_log_are_not_printed(import_xes: Import, tmp_path: Path) -> None:
     log = tmp_path / "steering.xes"
     log.write_text(ORDERS.read_text().replace("Cakes to order", "\x9b31m"))
     assert import_xes(log).stdout.startswith("\N{REPLACEMENT CHARACTER}31m: 13 events")
@@ -316,8 +316,8 @@ def test_nothing_in_a_log_steers_the_terminal(import_xes: Import, tmp_path: Path
     assert 'a second trace named "\N{REPLACEMENT CHARACTER}2J"' in import_xes(log).stderr
 
 
-def unconnected(*options: str) -> Result:
-    """The command, connected to nothing but what its options say."""
+def invoke_unconnected(*options: str) -> Result:
+    """The command, connected only to the address in its options."""
     return CliRunner().invoke(
         import_command, ["xes", str(ORDERS), "--mapping", str(CAKES), *options]
     )
@@ -325,7 +325,7 @@ def unconnected(*options: str) -> Result:
 
 def test_unreachable_service_is_reported_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OPTIONS, "max_retries", 0)
-    result = unconnected("--url", "http://127.0.0.1:1")
+    result = invoke_unconnected("--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "http://127.0.0.1:1 gave no answer" in result.stderr
     assert result.stderr.endswith("Is it running? Else name it with --url.\n")
@@ -333,11 +333,11 @@ def test_unreachable_service_is_reported_soon(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("url", ["localhost:18431", "ftp://x", "http://["])
 def test_invalid_url_is_refused_at_once(url: str) -> None:
-    result = unconnected("--url", url)
+    result = invoke_unconnected("--url", url)
     assert result.stderr == f"Error: `{url}` is no address like http://127.0.0.1:8000\n"
 
 
-def test_service_lost_during_an_import_advises_another_try(
+def test_service_lost_during_an_import_advises_a_retry(
     import_xes: Import, service: FakeService
 ) -> None:
     service.troubles = dict.fromkeys(range(1000), "lost")
@@ -347,7 +347,7 @@ def test_service_lost_during_an_import_advises_another_try(
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "does not accept the token"), (404, "404")])
-def test_refused_import_advises_no_other_try(
+def test_refused_import_advises_no_retry(
     import_xes: Import, service: FakeService, status: int, said: str
 ) -> None:
     service.refusal = status

@@ -1,4 +1,4 @@
-"""The lifecycle of a log's events: what each transition does to a step, and to the execution."""
+"""The lifecycle transitions of XES events, and the commands to steps and executions that they become."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ KNOWN = {
 
 
 def plan_of(*words: str, hours: list[int] | None = None) -> Plan:
-    """The plan of a trace: "Bake start anna" is an event; one an hour, from eight."""
+    """The plan of a trace of events such as "Bake start anna", one an hour from eight."""
     events = []
     for place, word in enumerate(words):
         activity, transition, *who = word.split()
@@ -40,8 +40,8 @@ def plan_of(*words: str, hours: list[int] | None = None) -> Plan:
     return plan_trace(XesTrace(2, "t", {}, events), CAKES, "log")
 
 
-def carried_out(plan: Plan) -> Execution:
-    """The execution that the domain itself makes of a plan's commands; it refuses none."""
+def apply_plan(plan: Plan) -> Execution:
+    """The execution that results from the commands of a plan, all of which the domain accepts."""
     given = Given(f"execution/{plan.execution}", importing=True).knowing(**KNOWN)
     for encoded in plan.commands:
         body = orjson.loads(encoded)
@@ -77,9 +77,9 @@ TRACES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("trace", "steps"), TRACES)
-def test_transition_does_to_a_step_what_the_standard_says(trace: str, steps: str) -> None:
+def test_transition_changes_a_step_as_the_standard_says(trace: str, steps: str) -> None:
     plan = plan_of(*trace.split(", "))
-    made = carried_out(plan)
+    made = apply_plan(plan)
     assert " ".join(f"{step.id}={step.status}" for step in made.steps.values()) == steps
     counts = Counter(str(step.status) for step in made.steps.values())
     assert {kind: count for kind, count in plan.steps.items() if count} == counts
@@ -102,7 +102,9 @@ def test_transition_does_to_a_step_what_the_standard_says(trace: str, steps: str
         ("Bake start, Bake pi_abort", {}),
     ],
 )
-def test_transition_without_a_place_is_counted(trace: str, left_out: dict[str, int]) -> None:
+def test_transition_without_a_matching_step_is_counted(
+    trace: str, left_out: dict[str, int]
+) -> None:
     assert plan_of(*trace.split(", ")).ignored == left_out
 
 
@@ -118,26 +120,26 @@ def test_transition_without_a_place_is_counted(trace: str, left_out: dict[str, i
     ],
 )
 def test_assignee_is_the_latest_that_was_named(trace: str, assignee: str) -> None:
-    step = carried_out(plan_of(*trace.split(", "))).steps["Bake"]
+    step = apply_plan(plan_of(*trace.split(", "))).steps["Bake"]
     assert step.assignee is not None
     assert step.assignee.id == assignee
 
 
 def test_assignments_go_to_pending_rounds_in_their_order() -> None:
     words = ["schedule", "schedule", "assign anna", "assign bert", "start", "start"]
-    steps = carried_out(plan_of(*(f"Bake {word}" for word in words))).steps.values()
+    steps = apply_plan(plan_of(*(f"Bake {word}" for word in words))).steps.values()
     assert [step.assignee.id for step in steps if step.assignee] == ["anna", "bert"]
 
 
 def test_aborted_step_fails_with_a_code_of_its_own() -> None:
-    error = carried_out(plan_of("Bake start", "Bake ate_abort")).steps["Bake"].error
+    error = apply_plan(plan_of("Bake start", "Bake ate_abort")).steps["Bake"].error
     assert error is not None
     assert (error.code, error.message) == ("ATE_ABORT", "Bake")
 
 
 @pytest.mark.parametrize("transition", ["autoskip", "manualskip", "withdraw"])
-def test_skipped_step_says_by_which_transition(transition: str) -> None:
-    made = carried_out(plan_of("Bake schedule", f"Bake {transition}"))
+def test_skipped_step_has_its_transition_as_the_reason(transition: str) -> None:
+    made = apply_plan(plan_of("Bake schedule", f"Bake {transition}"))
     assert made.steps["Bake"].reason == transition
 
 
@@ -153,10 +155,10 @@ def test_skipped_step_says_by_which_transition(transition: str) -> None:
 )
 def test_process_abort_cancels_unless_a_later_event_decides(trace: str, status: str) -> None:
     plan = plan_of(*trace.split(", "))
-    assert plan.status == carried_out(plan).status == status
+    assert plan.status == apply_plan(plan).status == status
 
 
-def test_trace_stays_running_where_the_mapping_has_no_outcomes() -> None:
+def test_trace_stays_running_if_the_mapping_has_no_outcomes() -> None:
     mapping = CAKES.model_copy(update={"outcomes": {}})
     trace = XesTrace(2, "t", {}, [XesEvent(3, "Deliver", EIGHT, {})])
     assert plan_trace(trace, mapping, "log").status == "running"

@@ -1,4 +1,4 @@
-"""A log that holds more than an execution takes is refused before anything is sent."""
+"""A log with more than an execution may have is refused before anything is sent."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ def event(activity: str, note: str = "") -> str:
     return f"<event>{name}{time}<string key='note' value='{note}'/></event>"
 
 
-def surveyed(file: Path) -> Survey:
+def survey_file(file: Path) -> Survey:
     return survey(file, CAKES, NOW, lambda _: None)
 
 
@@ -50,29 +50,29 @@ def test_trace_has_at_most_as_many_steps_as_an_execution(
     assert vars(limits)["MOST_STEPS"] == MOST_STEPS
     monkeypatch.setattr(limits, "MOST_STEPS", 100)
     events = [event("Bake") for _ in range(100)]
-    assert surveyed(log_file(events)).steps["completed"] == 100
+    assert survey_file(log_file(events)).steps["completed"] == 100
     with pytest.raises(XesError) as refused:
-        surveyed(log_file([*events, event("Deliver")]))
+        survey_file(log_file([*events, event("Deliver")]))
     assert str(refused.value) == 'line 103: with this event the trace "t" has more than 100 steps'
 
 
-def test_trace_holds_at_most_as_much_content_as_an_execution(
+def test_trace_has_at_most_as_much_content_as_an_execution(
     log_file: LogFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Content grows by a third as it is encrypted; what is small is taken beyond the limit."""
+    """Content grows by a third when it is encrypted; small content is accepted beyond the limit."""
     assert vars(limits)["STREAM_SIZE_LIMIT"] == STREAM_SIZE_LIMIT
     monkeypatch.setattr(limits, "STREAM_SIZE_LIMIT", 32 * LARGE)
     large = [event("Bake", "x" * (LARGE - 1000)) for _ in range(24)]
-    assert surveyed(log_file([*large[:23], event("Deliver")])).executions["completed"] == 1
+    assert survey_file(log_file([*large[:23], event("Deliver")])).executions["completed"] == 1
     with pytest.raises(XesError) as refused:
-        surveyed(log_file(large * 2))
+        survey_file(log_file(large * 2))
     assert (refused.value.line, str(32 * LARGE) in refused.value.reason) == (27, True)
     small = [event("Stir", "x" * 1000) for _ in range(100)]
-    assert surveyed(log_file([*large, *small])).steps["completed"] == 124
+    assert survey_file(log_file([*large, *small])).steps["completed"] == 124
 
 
-def test_every_command_goes_through_the_domain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a limit that only the domain knows is known before anything is sent."""
+def test_every_command_is_checked_by_the_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So limits that only the domain checks are found before anything is sent."""
     at = datetime(2024, 3, 1, tzinfo=UTC)
     trace = XesTrace(2, "t", {}, [XesEvent(3, "Bake", at, {})])
     plan = plan_trace(trace, CAKES, "log")
@@ -86,4 +86,4 @@ def test_longest_names_of_a_log_make_legal_commands(log_file: LogFile) -> None:
     activity = "B" * limits.LONGEST_ACTIVITY
     who = f"<string key='org:resource' value='{'r' * limits.LONGEST_RESOURCE}'/>"
     events = [event(activity).replace("</event>", f"{who}</event>")] * 2
-    assert surveyed(log_file(events)).steps["completed"] == 2
+    assert survey_file(log_file(events)).steps["completed"] == 2

@@ -1,4 +1,4 @@
-"""The mapping file of an import: what it may be, and what is said of what it is not."""
+"""The mapping file of an import: accepted forms, and error texts."""
 
 import codecs
 from pathlib import Path
@@ -12,15 +12,15 @@ from tests.support.paths import DATA
 CAKES = DATA / "orders.mapping.json"
 
 
-def loaded(tmp_path: Path, content: bytes) -> object:
+def load(tmp_path: Path, content: bytes) -> object:
     file = tmp_path / "mapping.json"
     file.write_bytes(content)
     return load_mapping(file)
 
 
-def test_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+def test_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     content = codecs.BOM_UTF8 + CAKES.read_bytes()
-    assert loaded(tmp_path, content) == load_mapping(CAKES)
+    assert load(tmp_path, content) == load_mapping(CAKES)
 
 
 def test_outcomes_may_be_left_out(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_outcomes_may_be_left_out(tmp_path: Path) -> None:
 )
 def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes, kind: str) -> None:
     with pytest.raises(MappingError) as refused:
-        loaded(tmp_path, content)
+        load(tmp_path, content)
     said = str(refused.value)
     assert said.startswith(f"{tmp_path / 'mapping.json'}: not a mapping (JSON): it is {kind}")
 
@@ -50,15 +50,13 @@ def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes, kind: str
 def test_field_that_is_given_twice_is_named(tmp_path: Path) -> None:
     service = b'"service": {"$id": "s", "name": "S", "name": "T", "provider": "p"}'
     with pytest.raises(MappingError, match="name: is given twice"):
-        loaded(tmp_path, b'{%b, "customer": "c"}' % service)
+        load(tmp_path, b'{%b, "customer": "c"}' % service)
 
 
 @pytest.mark.parametrize("identity", TAKEN)
-def test_id_that_nothing_can_have_is_named_before_anything_is_sent(
-    tmp_path: Path, identity: str
-) -> None:
+def test_invalid_id_is_named_before_anything_is_sent(tmp_path: Path, identity: str) -> None:
     service = f'"service": {{"$id": "{identity}", "name": "S", "provider": "p"}}'
     with pytest.raises(
         MappingError, match=rf"service.\$id: must be none of .*, but is `{identity}`"
     ):
-        loaded(tmp_path, f'{{{service}, "customer": "c"}}'.encode())
+        load(tmp_path, f'{{{service}, "customer": "c"}}'.encode())

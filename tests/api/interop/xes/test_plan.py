@@ -1,4 +1,4 @@
-"""What a log becomes: mapping, names, commands."""
+"""The plan of an import: the executions, names and commands that a log becomes."""
 
 import os
 import re
@@ -98,7 +98,7 @@ def test_events_are_step_commands_with_their_times_people_and_attributes(cakes: 
     ]
 
 
-def test_mapping_says_how_a_trace_ends(cakes: list[Plan]) -> None:
+def test_mapping_determines_how_a_trace_ends(cakes: list[Plan]) -> None:
     ends = [commands(plan)[-1] for plan in cakes]
     assert [end["command"] for end in ends] == ["complete", "fail", "cancel", "startStep"]
     assert ends[1]["code"] == "BURNT"
@@ -128,7 +128,7 @@ def test_survey_counts_the_whole_log() -> None:
     assert found.unused_outcomes == ["Explode"]
 
 
-def test_log_without_a_name_is_named_for_its_file(tmp_path: Path) -> None:
+def test_log_without_a_name_gets_the_name_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "cakes.xes.gz"
     file.write_text("<log/>")
     assert survey(file, CAKES, NOW, lambda _: None).log == "cakes"
@@ -164,7 +164,7 @@ def test_ids_are_legal_and_distinct_names_stay_distinct(a: str, b: str, c: str, 
 
 
 @pytest.mark.parametrize("name", ["a b", "a-b", "a~b", "a:b", "ä", "a" * 127, "a" * 128])
-def test_name_is_kept_as_an_id_only_where_legal(name: str) -> None:
+def test_name_is_used_as_an_id_only_if_legal(name: str) -> None:
     legal = re.fullmatch(r"[A-Za-z0-9._-]{1,127}", name)
     assert (id_part(name) == name) == bool(legal)
 
@@ -174,13 +174,13 @@ def test_name_is_kept_as_an_id_only_where_legal(name: str) -> None:
         st.sampled_from(["", "$id", "version", "xes:version", "xes:", "k"]), st.integers()
     )
 )
-def test_metadata_loses_no_attribute_and_takes_no_reserved_key(given_keys: dict[str, int]) -> None:
+def test_metadata_has_every_attribute_and_no_reserved_key(given_keys: dict[str, int]) -> None:
     kept = metadata(dict(given_keys))
     assert sorted(kept.values(), key=str) == sorted(given_keys.values(), key=str)
     assert not kept.keys() & {"", "$id", "version"}
 
 
-def test_metadata_holds_only_what_json_can_say() -> None:
+def test_metadata_has_only_values_of_json() -> None:
     assert metadata({"a": float("inf"), "b": float("-inf"), "c": 1.5, "d": NOW}) == {
         "a": "INF",
         "b": "-INF",
@@ -240,7 +240,7 @@ LOANS = Mapping.model_validate_json("""
 """)
 
 
-def test_totals_of_a_real_log_come_out(real_log: Path, thorough: bool) -> None:
+def test_totals_of_a_real_log_are_correct(real_log: Path, thorough: bool) -> None:
     """DOI 10.4121/uuid:3926db30-f712-4394-aebc-75976070e91f."""
     if not thorough:
         pytest.skip("takes 10 s; the totals of its first traces are checked in the service")

@@ -1,4 +1,4 @@
-"""The reader of XES logs: what it yields, and what it refuses with line and reason."""
+"""The reader of XES logs: traces and events, and refusals with line and reason."""
 
 import gzip
 import io
@@ -36,7 +36,7 @@ def test_log_has_its_own_name_and_not_that_of_a_global() -> None:
     assert log.name == "Cakes to order"
 
 
-def test_traces_and_events_come_in_the_order_of_the_file() -> None:
+def test_traces_and_events_are_in_the_order_of_the_file() -> None:
     _, traces = read(ORDERS.read_bytes())
     assert [trace.name for trace in traces] == ["cake-1", "cake 2", "cake-3", "cake-4", "cake-5"]
     assert [event.activity for event in traces[2].events] == ["Order", "Call off", "Bake"]
@@ -61,7 +61,7 @@ def test_globals_and_nested_attributes_are_not_values_of_an_event() -> None:
     assert traces[0].events[0].attributes.keys() == {"concept:name", "time:timestamp", "channel"}
 
 
-def test_gzip_file_is_known_by_its_first_bytes() -> None:
+def test_gzip_file_is_recognised_by_its_first_bytes() -> None:
     assert read(gzip.compress(ORDERS.read_bytes()))[1] == read(ORDERS.read_bytes())[1]
 
 
@@ -110,7 +110,9 @@ def test_name_may_be_written_as_a_number() -> None:
         ("float", "-infinity", float("-inf")),
     ],
 )
-def test_values_are_parsed_as_the_standard_writes_them(kind: str, text: str, value: object) -> None:
+def test_values_are_parsed_in_the_forms_of_the_standard(
+    kind: str, text: str, value: object
+) -> None:
     _, traces = read(log_of(f"<trace>{NAME}<{kind} key='k' value='{text}'/></trace>"))
     assert traces[0].attributes["k"] == value
 
@@ -153,7 +155,9 @@ def test_values_are_parsed_as_the_standard_writes_them(kind: str, text: str, val
         (trace_of(NESTED * 200 + "</string>" * 200), 4, "nested deeper than"),
     ],
 )
-def test_broken_file_is_refused_with_line_and_reason(content: str, line: int, reason: str) -> None:
+def test_malformed_file_is_refused_with_line_and_reason(
+    content: str, line: int, reason: str
+) -> None:
     with pytest.raises(XesError) as refused:
         read(content)
     assert (refused.value.line, reason in refused.value.reason) == (line, True), refused.value
@@ -219,7 +223,7 @@ def test_tag_without_end_is_refused_before_it_fills_the_memory(
 
 
 def read_with(monkeypatch: pytest.MonkeyPatch, limit: str, size: int, inner: str) -> str:
-    """How a log is refused of which a trace is over a limit; what follows that limit is never read."""
+    """The refusal of a log with a trace over a limit; the rest of the file is not read."""
     monkeypatch.setattr(reader, limit, size)
     endless = io.BytesIO(f"<log>\n{inner}{EVENT * 20_000}".encode())
     with pytest.raises(XesError) as refused:
@@ -228,7 +232,7 @@ def read_with(monkeypatch: pytest.MonkeyPatch, limit: str, size: int, inner: str
     return str(refused.value)
 
 
-def test_trace_of_too_many_events_is_refused_by_name_while_it_is_read(
+def test_trace_with_too_many_events_is_refused_with_its_name_while_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said = read_with(monkeypatch, "MOST_EVENTS", 3, f"<trace>{NAME}\n{EVENT * 3}\n")
@@ -237,7 +241,7 @@ def test_trace_of_too_many_events_is_refused_by_name_while_it_is_read(
     assert len(read(three)[1][0].events) == 3
 
 
-def test_trace_that_is_too_long_is_refused_by_name_while_it_is_read(
+def test_trace_that_is_too_long_is_refused_with_its_name_while_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     value = "<string key='k' value='v'/>"
@@ -249,7 +253,7 @@ def test_trace_that_is_too_long_is_refused_by_name_while_it_is_read(
         read(log_of(f"<trace>{NAME}{values}</trace>"))
 
 
-def test_long_text_of_the_file_is_cut_where_a_message_quotes_it() -> None:
+def test_long_text_of_the_file_is_shortened_in_messages() -> None:
     with pytest.raises(XesError) as refused:
         read(log_of(f"<trace><string key='{'k' * 300}'/><{'t' * 300}/></trace>"))
     assert len(str(refused.value)) < 200

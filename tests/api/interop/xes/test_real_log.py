@@ -1,9 +1,9 @@
-"""A real process log, imported through the front door: every total comes out.
+"""A real process log is imported over HTTP with correct totals.
 
 BPI Challenge 2012, B. van Dongen, 4TU.ResearchData,
 https://doi.org/10.4121/uuid:3926db30-f712-4394-aebc-75976070e91f. It is not part of the product:
-REAL_PROCESS_LOG names the file where there is one. With `--thorough` all of it is imported, and its
-totals were computed from the file alone; else the first traces, whose totals a simple model computes.
+the tests are skipped unless REAL_PROCESS_LOG names the file. With `--thorough` all of it is imported, and
+compared with totals computed from the file; otherwise its first traces, compared with a simple model.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAPPING = {
 
 
 class Totals(NamedTuple):
-    """What is in a log. Durations are in milliseconds, by status; work is the steps by activity."""
+    """Totals of a log. Durations are in milliseconds, by status; `work` has the steps by activity."""
 
     statuses: dict[str, int]
     steps: dict[str, int]
@@ -78,7 +78,7 @@ def first_traces(source: str, target: Path) -> None:
 
 
 def totals_of(log: Path, mapping: Path) -> Totals:
-    """What a simple model makes of the plans of a log."""
+    """The totals that a simple model computes from the plans of a log."""
     steps, work = Counter[str](), Counter[str]()
     durations = defaultdict[str, list[int]](list)
     for plan in plans(log, load_mapping(mapping), "log"):
@@ -102,7 +102,7 @@ def totals_of(log: Path, mapping: Path) -> Totals:
 
 
 class Imported(NamedTuple):
-    """A service after an import, and what must be in it."""
+    """A service after an import, and the expected totals."""
 
     serving: Serving
     totals: Totals
@@ -123,7 +123,7 @@ def imported(
         totals = totals_of(log, mapping)
     with serving(module_database) as running:
         run_import(running, log, mapping)
-        # A view that is behind has some of them counted as imported again.
+        # If the view lags, some executions are counted as imported again.
         with running.client() as client:
             position = ok(client.get("/readyz"))["position"]
             patient = {"Prefer": "wait=60"}

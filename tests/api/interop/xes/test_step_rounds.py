@@ -1,4 +1,4 @@
-"""Rounds: what the events of a trace do to its steps."""
+"""Rounds of steps: the steps that the events of a trace start, end and assign."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ ACTS = st.lists(
 
 
 def play(acts: list[Act]) -> list[tuple[str, str]]:
-    """The step each act concerns, and what becomes of it."""
+    """The step of each act, and its result."""
     rounds, received = Rounds(), []
     for act, activity in acts:
         if act == "schedule":
@@ -28,7 +28,7 @@ def play(acts: list[Act]) -> list[tuple[str, str]]:
 
 
 def model(acts: list[Act]) -> list[tuple[str, str]]:
-    """The rule as a list of rounds that is searched from its beginning."""
+    """The rule as a model: a list of rounds, searched from its beginning."""
     rounds: list[dict[str, str]] = []
 
     def oldest(activity: str, *wanted: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from tests.support.api_client import JSON, RESULT, Catalog, Executions, ok, reco
 from tests.support.running_server import Serving, serving
 
 
-def made(api: httpx.Client, **body: Any) -> JSON:
+def make_key(api: httpx.Client, **body: Any) -> JSON:
     return ok(api.post("/keys", json=body))
 
 
@@ -56,7 +56,7 @@ def test_repeated_request_makes_one_key_and_does_not_show_it_again(api: httpx.Cl
 def test_key_acts_as_its_party(
     server: Serving, api: httpx.Client, catalog: Catalog, executions: Executions
 ) -> None:
-    key = made(api, role="provider", party=catalog.provider)["key"]
+    key = make_key(api, role="provider", party=catalog.provider)["key"]
     execution = executions.running()
     with client(server, key) as provider:
         ok(provider.post(f"/executions/{execution}/complete", json=RESULT))
@@ -70,7 +70,7 @@ def test_key_of_another_provider_sees_no_execution(
     server: Serving, api: httpx.Client, executions: Executions
 ) -> None:
     ok(api.post("/users", json={"$id": "rival", "name": "Rival", "kind": "organization"}))
-    key = made(api, role="provider", party="rival")["key"]
+    key = make_key(api, role="provider", party="rival")["key"]
     execution = executions.running()
     with client(server, key) as rival:
         refused(rival.get(f"/executions/{execution}"), 404, "not-found")
@@ -80,7 +80,7 @@ def test_key_of_another_provider_sees_no_execution(
 def test_key_is_refused_operations_that_need_other_rights(
     server: Serving, api: httpx.Client, catalog: Catalog, executions: Executions
 ) -> None:
-    key = made(api, role="provider", party=catalog.provider, rights=["executions.read"])["key"]
+    key = make_key(api, role="provider", party=catalog.provider, rights=["executions.read"])["key"]
     execution = executions.running()
     with client(server, key) as reader:
         ok(reader.get(f"/executions/{execution}"))
@@ -89,7 +89,7 @@ def test_key_is_refused_operations_that_need_other_rights(
 
 def test_key_makes_no_key_with_more_rights_than_its_own(server: Serving, api: httpx.Client) -> None:
     own = ["keys.manage", "operate"]
-    maker = made(api, role="admin", name="maker", rights=own)
+    maker = make_key(api, role="admin", name="maker", rights=own)
     with client(server, maker["key"]) as narrow:
         wider: list[JSON] = [
             {"role": "admin"},
@@ -99,8 +99,8 @@ def test_key_makes_no_key_with_more_rights_than_its_own(server: Serving, api: ht
         ]
         for body in wider:
             refused(narrow.post("/keys", json=body), 403, "forbidden")
-        made(narrow, role="admin", rights=own)
-        made(narrow, role="operator", rights=["operate"])
+        make_key(narrow, role="admin", rights=own)
+        make_key(narrow, role="operator", rights=["operate"])
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_key_of_an_unknown_user_is_refused(api: httpx.Client) -> None:
 def test_revoked_key_is_refused_at_once_by_the_process_that_revoked_it(
     server: Serving, api: httpx.Client
 ) -> None:
-    key = made(api, role="operator")
+    key = make_key(api, role="operator")
     with client(server, key["key"]) as operator:
         assert operator.get("/projections").status_code == 200
         revoked = ok(api.delete(f"/keys/{key['$id']}"))
@@ -145,7 +145,7 @@ def test_revoked_key_is_refused_at_once_by_the_process_that_revoked_it(
 def test_revoked_key_is_refused_by_every_process(
     server: Serving, other: Serving, api: httpx.Client
 ) -> None:
-    key = made(api, role="operator")
+    key = make_key(api, role="operator")
     with client(other, key["key"]) as operator:
         assert operator.get("/projections").status_code == 200
         ok(api.delete(f"/keys/{key['$id']}"))
@@ -161,15 +161,15 @@ def until_refused(operator: httpx.Client) -> None:
 
 
 def test_key_that_is_revoked_twice_is_unchanged(api: httpx.Client) -> None:
-    key = made(api, role="operator")
+    key = make_key(api, role="operator")
     first, again = (ok(api.delete(f"/keys/{key['$id']}")) for _ in "12")
     assert first == again
     refused(api.delete("/keys/no-such"), 404, "not-found")
 
 
 def test_keys_are_listed_by_role_party_and_status(api: httpx.Client, catalog: Catalog) -> None:
-    mine = made(api, role="customer", party=catalog.customer)
-    gone = made(api, role="customer", party=catalog.customer)
+    mine = make_key(api, role="customer", party=catalog.customer)
+    gone = make_key(api, role="customer", party=catalog.customer)
     last = ok(api.delete(f"/keys/{gone['$id']}"))["position"]
     for status, key in (("active", mine), ("revoked", gone)):
         wanted = {"role": "customer", "party": catalog.customer, "status": status}
@@ -179,7 +179,7 @@ def test_keys_are_listed_by_role_party_and_status(api: httpx.Client, catalog: Ca
 
 
 def test_last_use_of_a_key_is_shown(server: Serving, api: httpx.Client) -> None:
-    key = made(api, role="operator")
+    key = make_key(api, role="operator")
     assert "lastUsedAt" not in ok(api.get(f"/keys/{key['$id']}"))
     with client(server, key["key"]) as operator:
         operator.get("/projections")

@@ -1,4 +1,4 @@
-"""The access log of an execution is shown to its parties, the administrator and auditors with a grant; this read is recorded, too."""
+"""The access log of an execution is shown to its parties, the administrator and auditors with a grant, and recorded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def log_of(reader: httpx.Client, execution: object, **asked: Any) -> list[JSON]:
     return found
 
 
-def listed(reader: httpx.Client, *documents: JSON) -> None:
+def list_executions(reader: httpx.Client, *documents: JSON) -> None:
     """List executions as a reader, once the list has them."""
     asked = {"$id": {"$in": [each["$id"] for each in documents]}}
     fresh = {"minPosition": max(each["position"] for each in documents)}
@@ -58,7 +58,7 @@ def test_access_log_shows_caller_time_and_purpose_of_each_read(
     execution = created["$id"]
     ok(customer.get(f"/executions/{execution}"))
     ok(api.get(f"/executions/{execution}/status?version=1"))
-    listed(api, created)
+    list_executions(api, created)
     one, two, three = log_of(api, execution)
     assert (one["actor"], one["operation"], one["purpose"]) == (
         CUSTOMER.name,
@@ -83,8 +83,8 @@ def test_party_sees_no_ids_of_other_executions_and_no_filters_of_others(
 ) -> None:
     created, another = executions.create(), executions.create()
     execution, other = created["$id"], another["$id"]
-    listed(api, created, another)
-    listed(customer, created)
+    list_executions(api, created, another)
+    list_executions(customer, created)
     admins, own = log_of(customer, execution)
     assert (admins["executions"], "asked" in admins, "credential" in admins) == (
         [execution],
@@ -123,7 +123,7 @@ def test_pages_of_the_access_log_show_each_entry_once(
     execution = created["$id"]
     for _ in range(3):
         ok(api.get(f"/executions/{execution}/status"))
-        listed(api, created)
+        list_executions(api, created)
     ok(api.get(f"/executions/{execution}/progress"))
     whole = [each["id"] for each in log_of(api, execution, order=order)]
     assert whole == sorted(whole, reverse=order == "desc")

@@ -59,7 +59,7 @@ def made(
         each.close()
 
 
-def listed(key: httpx.Client, api: httpx.Client, **asked: str) -> set[str]:
+def list_ids(key: httpx.Client, api: httpx.Client, **asked: str) -> set[str]:
     position = str(ok(api.get("/readyz"))["position"])
     page = ok(key.get("/executions", params={"count": "true", "minPosition": position, **asked}))
     assert page["total"] == len(page["data"])
@@ -70,7 +70,7 @@ def test_key_that_is_not_narrowed_reaches_all_executions_with_its_name(
     made: Callable[..., httpx.Client], api: httpx.Client
 ) -> None:
     key = made()
-    assert listed(key, api) == {*OWN, *STRANGE}
+    assert list_ids(key, api) == {*OWN, *STRANGE}
     for id_ in (*OWN, *STRANGE):
         ok(key.get(f"/executions/{id_}"))
 
@@ -86,8 +86,8 @@ def test_narrowed_key_reaches_only_executions_with_its_name_and_its_parties(
             assert ask(key, id_).is_success
         for id_ in STRANGE:
             refused(ask(key, id_), 404, "not-found")
-    assert listed(key, api) == {*OWN}
-    assert listed(key, api, at="2099-01-01T00:00:00Z") == {*OWN}
+    assert list_ids(key, api) == {*OWN}
+    assert list_ids(key, api, at="2099-01-01T00:00:00Z") == {*OWN}
     with opened(key, "/events", **{"from": "start"}) as stream:
         subjects = {
             frame.data["subject"] for frame in until_caught_up(stream) if "subject" in frame.data
@@ -104,14 +104,14 @@ def test_session_of_a_narrowed_key_is_narrowed_alike(
     token = key.headers["authorization"].removeprefix("Bearer ")
     with httpx.Client(base_url=key.base_url, timeout=30) as browser:
         ok(browser.post("/session", json={"token": token}))
-        assert listed(browser, api) == {*OWN}
+        assert list_ids(browser, api) == {*OWN}
         refused(browser.get(f"/executions/{STRANGE[0]}"), 404, "not-found")
 
 
 def test_key_that_is_narrowed_to_another_customer_reaches_nothing(
     made: Callable[..., httpx.Client], api: httpx.Client, catalog: Catalog
 ) -> None:
-    assert listed(made(provider=catalog.provider, customer="rival"), api) == set()
+    assert list_ids(made(provider=catalog.provider, customer="rival"), api) == set()
 
 
 def test_narrowed_key_claims_only_executions_of_its_parties_assigned_to_its_name(

@@ -37,7 +37,7 @@ def unpack(answer: httpx.Response) -> Files:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def anchored(server: Serving, api: httpx.Client, execution: str) -> Files:
+def bundle_with_anchored_reads(server: Serving, api: httpx.Client, execution: str) -> Files:
     """The bundle of an execution whose reads are anchored."""
     position = asyncio.run(_write_anchored_reads(server.conninfo))
     return unpack(api.get(f"/audit/bundle/{execution}", params={"minPosition": position}))
@@ -60,9 +60,9 @@ def test_bundle_has_the_anchored_reads_with_their_proofs(
     execution = executions.running()
     with client(server, CUSTOMER, **{"X-Purpose": "Invoice <7>"}) as customer:
         ok(customer.get(f"/executions/{execution}"))
-    anchored(server, api, execution)
+    bundle_with_anchored_reads(server, api, execution)
     ok(api.get(f"/executions/{execution}/status"))
-    files = anchored(server, api, execution)
+    files = bundle_with_anchored_reads(server, api, execution)
     assert [(each["actor"], each["operation"]) for each in reads(files)] == [
         (CUSTOMER.name, "readExecution"),
         ("admin", "readBundle"),
@@ -97,10 +97,10 @@ def test_bundle_for_a_party_has_no_reads_that_showed_other_executions(
     ok(api.post("/executions/find", json=both, params=fresh))
     ok(api.get(f"/executions/{execution}"))
     with client(server, CUSTOMER) as customer:
-        files = anchored(server, customer, execution)
+        files = bundle_with_anchored_reads(server, customer, execution)
     assert [each["operation"] for each in reads(files)] == ["readExecution"]
     assert other["$id"].encode() not in b"".join(files.values())
-    whole = anchored(server, api, execution)
+    whole = bundle_with_anchored_reads(server, api, execution)
     assert "findExecutions" in {each["operation"] for each in reads(whole)}
 
 
@@ -114,10 +114,10 @@ def test_bundle_for_a_party_has_no_filters_of_others(
     ok(api.post("/executions/find", json=filter_, params=fresh))
     with client(server, CUSTOMER) as customer:
         ok(customer.post("/executions/find", json={"$id": execution}))
-        files = anchored(server, customer, execution)
+        files = bundle_with_anchored_reads(server, customer, execution)
     assert [each["actor"] for each in reads(files)] == [CUSTOMER.name]
     assert b"another-customer" not in b"".join(map(b64decode, leaves(files)))
-    assert len(reads(anchored(server, api, execution))) == 3
+    assert len(reads(bundle_with_anchored_reads(server, api, execution))) == 3
 
 
 def leaves(files: Files) -> list[str]:
@@ -133,7 +133,7 @@ def test_bundle_for_a_caller_that_may_not_see_reads_has_none(
     ok(api.get(f"/executions/{execution}"))
     with client(server, assignee) as who:
         refused(who.get(f"/executions/{execution}/access-log"), 403, "forbidden")
-        files = anchored(server, who, execution)
+        files = bundle_with_anchored_reads(server, who, execution)
     assert reads(files) == []
     assert b"Who read it" not in files["report.html"]
 
@@ -152,7 +152,7 @@ def test_segments_are_of_bounded_size() -> None:
     assert segments.MOST * 32 <= 1024 * 1024
 
 
-def checked(files: Files, changed: Files) -> None:
+def check_reads(files: Files, changed: Files) -> None:
     origin, size, root = open_note(files[CHECKPOINT], files[KEY].decode().strip()).split("\n")
     stream = next(orjson.loads(line)["source"] for line in files["events.ndjson"].splitlines())
     identity = stream.rpartition("/")[2]
@@ -171,9 +171,9 @@ def test_read_that_was_changed_moved_or_forged_is_refused(
     execution = executions.running()
     for part in ("status", "progress", "result"):
         ok(api.get(f"/executions/{execution}/{part}"))
-    files = anchored(server, api, execution)
+    files = bundle_with_anchored_reads(server, api, execution)
     first, second, third = files[ACCESSES].splitlines()
-    checked(files, {})
+    check_reads(files, {})
     wrong: list[Files] = [
         {ACCESSES: b"\n".join((second, first, third))},
         {ACCESSES: b"\n".join((first, first))},
@@ -191,7 +191,7 @@ def test_read_that_was_changed_moved_or_forged_is_refused(
         wrong.append({ACCESSES: orjson.dumps({**entry, name: value})})
     for changed_files in wrong:
         with pytest.raises((Wrong, ValueError)):
-            checked(files, changed_files)
+            check_reads(files, changed_files)
 
 
 def test_bundle_of_an_execution_with_secrets_verifies_and_contains_no_secret(
@@ -204,7 +204,7 @@ def test_bundle_of_an_execution_with_secrets_verifies_and_contains_no_secret(
     }
     execution = executions.running(webhooks=[hook], metadata={"deep": {"n": [1, 1.5, None, True]}})
     ok(api.post(f"/executions/{execution}/metrics", json={"cost": 4e-10, "model": "<pre>"}))
-    files = anchored(server, api, execution)
+    files = bundle_with_anchored_reads(server, api, execution)
     assert b'"***"' in files["events.ndjson"]
     assert check(files, None)
     assert not [name for name, content in files.items() if b"Sesame" in content]

@@ -29,7 +29,7 @@ def head(api: httpx.Client, executions: Executions) -> JSON:
     return ok(api.get("/audit/tree-head", params={"minPosition": position}))
 
 
-def stored(server: Serving) -> list[EventRow]:
+def stored_rows(server: Serving) -> list[EventRow]:
     options = session_options("executions")
     with psycopg.connect(server.conninfo, options=options) as connection:
         found = connection.execute((SPAN + IN_ORDER).encode(), (0, NEWEST), binary=True)
@@ -55,7 +55,7 @@ def test_inclusion_proof_is_valid_for_every_stored_row(
     api: httpx.Client, server: Serving, head: JSON
 ) -> None:
     size = head["treeSize"]
-    for row in stored(server)[:size]:
+    for row in stored_rows(server)[:size]:
         query = {"position": row.position, "treeSize": size}
         proof = ok(answer := api.get("/audit/inclusion", params=query))
         assert proof["leafHash"] == leaf_hash(leaf_bytes(row)).hex()
@@ -90,7 +90,7 @@ def test_proof_without_a_size_is_for_a_signed_head(api: httpx.Client, head: JSON
 
 def test_tile_has_the_hashes_of_the_leaves(api: httpx.Client, server: Serving, head: JSON) -> None:
     answer = api.get("/audit/tile/0/0")
-    expected = [leaf_hash(leaf_bytes(row)) for row in stored(server)[: head["treeSize"]]]
+    expected = [leaf_hash(leaf_bytes(row)) for row in stored_rows(server)[: head["treeSize"]]]
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.content.startswith(b"".join(expected)[: 256 * 32])
 

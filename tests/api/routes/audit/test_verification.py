@@ -28,7 +28,7 @@ def open_(executions: Executions) -> str:
     return id_
 
 
-def verified(api: httpx.Client, id_: str) -> JSON:
+def read_verification(api: httpx.Client, id_: str) -> JSON:
     """The result of the verification, once the signed head and the view have all events of the execution."""
     position = ok(api.get(f"/executions/{id_}"))["position"]
     ok(api.get("/executions", params={"minPosition": position}))
@@ -40,7 +40,7 @@ def test_untouched_execution_has_no_fault(
     api: httpx.Client, request: pytest.FixtureRequest, name: str
 ) -> None:
     id_ = request.getfixturevalue(name)
-    found = verified(api, id_)
+    found = read_verification(api, id_)
     document = ok(api.get(f"/executions/{id_}"))
     assert found["faults"] == []
     assert found["fits"]
@@ -58,9 +58,9 @@ def test_long_history_has_no_fault_until_a_snapshot_is_changed(
     ]
     ok(api.post("/commands", json=commands))
     executions.tell(id_, "checkpoints", state={"page": 3})
-    assert verified(api, id_)["fits"]
+    assert read_verification(api, id_)["fits"]
     with tampered(server.conninfo, CHANGED_SNAPSHOT.replace("{id}", id_)):
-        found = verified(api, id_)
+        found = read_verification(api, id_)
         assert [fault["part"] for fault in found["faults"]] == ["snapshots"]
 
 
@@ -120,7 +120,7 @@ def test_changed_byte_is_reported_with_its_row(
 ) -> None:
     name, expected = CHANGES[statement]
     id_ = request.getfixturevalue(name)
-    assert verified(api, id_)["fits"]
+    assert read_verification(api, id_)["fits"]
     for _ in range(3):  # a tree that grows meanwhile would sign a new head
         with tampered(server.conninfo, statement.replace("{id}", id_)):
             found = ok(api.get(f"/executions/{id_}/verify"))
@@ -132,7 +132,7 @@ def test_changed_byte_is_reported_with_its_row(
 
 
 def test_destroyed_data_key_is_not_a_fault(api: httpx.Client, server: Serving, ended: str) -> None:
-    assert verified(api, ended)["fits"]
+    assert read_verification(api, ended)["fits"]
     with tampered(server.conninfo, KEY_GONE.replace("{id}", ended)):
         server.system.store.keyring.forget()
         assert ok(api.get(f"/executions/{ended}/verify"))["fits"]
@@ -147,7 +147,7 @@ def test_view_that_is_rebuilt_is_not_a_fault(
     api: httpx.Client, server: Serving, ended: str
 ) -> None:
     """As during a rebuild at a start: no row yet, and a bookmark before the events."""
-    assert verified(api, ended)["fits"]
+    assert read_verification(api, ended)["fits"]
     gone = "DELETE FROM executions_ended; DELETE FROM execution_documents"
     other_form = "UPDATE bookmarks SET form = 'x' WHERE view = 'executions'"
     with tampered(server.conninfo, f"{gone}; {other_form}"):
@@ -177,8 +177,8 @@ def test_erased_execution_has_no_fault(
     ok(api.post("/commands", json=commands))
     if ends:
         executions.tell(id_, "complete", success=True, output={"secret": "x" * 3_000}, summary="s")
-    assert verified(api, id_)["fits"]
+    assert read_verification(api, id_)["fits"]
     ok(api.post(f"/executions/{id_}/erase", json={"reason": "asked for"}))
-    found = verified(api, id_)
+    found = read_verification(api, id_)
     assert found["faults"] == []
     assert found["proven"] == found["events"]

@@ -38,7 +38,7 @@ def clients(owned: Serving) -> Iterator[Clients]:
         client.close()
 
 
-def queued(api: httpx.Client, sample: Sample, name: str, **more: object) -> str:
+def create_queued(api: httpx.Client, sample: Sample, name: str, **more: object) -> str:
     body = {"$id": name, "order": sample.order, "service": sample.service, **more}
     return str(ok(api.post("/executions", json=body))["$id"])
 
@@ -49,9 +49,9 @@ def ann(sample: Sample) -> JSON:
 
 def test_worker_claims_only_executions_that_it_may_work_on(clients: Clients) -> None:
     admin = clients[Role.ADMIN]
-    own = queued(admin, OF_PROVIDER, "claim-own")
-    assigned = queued(admin, STRANGE, "claim-assigned", assignee=ann(OF_ASSIGNEE))
-    strange = queued(admin, STRANGE, "claim-strange", priority="urgent")
+    own = create_queued(admin, OF_PROVIDER, "claim-own")
+    assigned = create_queued(admin, STRANGE, "claim-assigned", assignee=ann(OF_ASSIGNEE))
+    strange = create_queued(admin, STRANGE, "claim-strange", priority="urgent")
     for role, found in ((Role.PROVIDER, own), (Role.ASSIGNEE, assigned)):
         once = {"Idempotency-Key": f"claim-{role}"}
         for query in ("?dryRun=true", ""):
@@ -70,7 +70,7 @@ def test_worker_claims_only_executions_that_it_may_work_on(clients: Clients) -> 
 def test_repeated_claim_with_a_key_is_answered_while_the_worker_may_work_on_the_execution(
     clients: Clients, owned: Serving
 ) -> None:
-    queued(clients[Role.ADMIN], OF_PROVIDER, "claim-once")
+    create_queued(clients[Role.ADMIN], OF_PROVIDER, "claim-once")
     call: dict[str, Any] = {"json": {"worker": "w"}, "headers": {"Idempotency-Key": "once"}}
     first = clients[Role.PROVIDER].post(CLAIM, **call)
     again = clients[Role.PROVIDER].post(CLAIM, **call)

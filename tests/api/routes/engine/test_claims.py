@@ -20,7 +20,7 @@ def someone(request: pytest.FixtureRequest) -> str:
     return f"of-{request.node.name[:200]}"
 
 
-def assigned(executions: Executions, someone: str, **fields: Any) -> str:
+def create_assigned(executions: Executions, someone: str, **fields: Any) -> str:
     assignee = {"type": "ai-agent", "id": someone, "name": "Agent"}
     return str(executions.create(assignee=assignee, **fields)["$id"])
 
@@ -34,7 +34,7 @@ def test_claim_returns_the_most_urgent_and_then_the_oldest_execution(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
     made = [
-        assigned(executions, someone, priority=priority)
+        create_assigned(executions, someone, priority=priority)
         for priority in ("normal", "low", "urgent", "normal", "high")
     ]
     claimed = [ok(claim(api, someone))["$id"] for _ in made]
@@ -45,7 +45,7 @@ def test_claim_returns_the_most_urgent_and_then_the_oldest_execution(
 def test_claimed_execution_runs_and_shows_its_worker(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone)
+    made = create_assigned(executions, someone)
     answer = claim(api, someone, lease=30_000)
     shown = ok(answer)
     assert shown["$id"] == made
@@ -65,14 +65,14 @@ def test_claim_waits_for_an_execution_that_is_queued_later(
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(claim, api, someone, wait=20)
-        made = assigned(executions, someone)
+        made = create_assigned(executions, someone)
         assert ok(waiting.result())["$id"] == made
 
 
 def test_claim_at_another_version_is_refused_at_once(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone)
+    made = create_assigned(executions, someone)
     body = {"worker": "w-1", "assignee": someone, "wait": 20}
     answer = api.post("/executions/claim", json=body, headers={"If-Match": '"99"'})
     refused(answer, 412, "version-mismatch")
@@ -82,7 +82,7 @@ def test_claim_at_another_version_is_refused_at_once(
 def test_claim_of_a_service_skips_executions_of_other_services(
     api: httpx.Client, executions: Executions, catalog: Catalog, someone: str
 ) -> None:
-    made = assigned(executions, someone)
+    made = create_assigned(executions, someone)
     other = {"$id": f"other-{someone}"[:100], "name": "Other", "provider": catalog.provider}
     ok(api.post("/services", json=other))
     assert claim(api, someone, service=other["$id"]).status_code == 204
@@ -92,7 +92,7 @@ def test_claim_of_a_service_skips_executions_of_other_services(
 def test_execution_is_claimed_once_by_many_workers(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = {assigned(executions, someone) for _ in range(40)}
+    made = {create_assigned(executions, someone) for _ in range(40)}
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda n: claim(api, someone, f"w-{n}"), range(60)))
     claimed = [answer.json()["$id"] for answer in answers if answer.status_code == 200]
@@ -104,7 +104,7 @@ def test_execution_is_claimed_once_by_many_workers(
 def test_repeated_claim_with_a_key_gets_the_same_execution(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = [assigned(executions, someone) for _ in range(2)]
+    made = [create_assigned(executions, someone) for _ in range(2)]
     key = {"Idempotency-Key": someone[-60:]}
     body = {"worker": "w-1", "assignee": someone}
     first = api.post("/executions/claim", json=body, headers=key)
@@ -116,7 +116,7 @@ def test_repeated_claim_with_a_key_gets_the_same_execution(
 def test_dry_run_of_a_claim_records_nothing(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone)
+    made = create_assigned(executions, someone)
     body = {"worker": "w-1", "assignee": someone}
     shown = ok(api.post("/executions/claim", params={"dryRun": "true"}, json=body))
     assert shown["events"][0]["type"] == "execution.claimed"
@@ -155,7 +155,7 @@ def test_malformed_header_of_a_claim_is_refused_even_if_the_queue_is_empty(
 def test_heartbeat_records_no_event_and_extends_the_lease(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone)
+    made = create_assigned(executions, someone)
     before = ok(claim(api, someone))
     after = executions.tell(made, "heartbeat", worker="w-1")
     assert after["version"] == before["version"]
@@ -177,7 +177,7 @@ def test_heartbeat_records_no_event_and_extends_the_lease(
 def test_etag_changes_with_a_heartbeat(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone)
+    made = create_assigned(executions, someone)
     ok(claim(api, someone))
     tags = {api.get(f"/executions/{made}").headers["etag"]}
     for _ in range(2):
@@ -189,7 +189,7 @@ def test_etag_changes_with_a_heartbeat(
 def test_claimed_execution_may_be_sent_back_as_it_was_read(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone, heartbeatTimeout=60_000)
+    made = create_assigned(executions, someone, heartbeatTimeout=60_000)
     ok(claim(api, someone))
     executions.tell(made, "heartbeat")
     read = ok(api.get(f"/executions/{made}"))
@@ -204,7 +204,7 @@ def test_claimed_execution_may_be_sent_back_as_it_was_read(
 def test_metrics_count_claims_and_waiting_workers(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    assigned(executions, someone)
+    create_assigned(executions, someone)
     position = ok(claim(api, someone))["position"]
     ok(api.get("/executions", params={"minPosition": position}))
     figures = dict(
@@ -227,7 +227,7 @@ def test_heartbeat_of_an_execution_that_does_not_run_is_refused(
 def test_command_of_another_worker_is_refused_with_the_name_of_the_holder(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone)
+    made = create_assigned(executions, someone)
     ok(claim(api, someone, "w-2"))
     for path, body in (("progress", {"progress": 5}), ("heartbeat", {"worker": "w-1"})):
         answer = api.post(f"/executions/{made}/{path}", json=body, headers={"X-Worker": "w-1"})
@@ -243,7 +243,7 @@ def test_command_of_another_worker_is_refused_with_the_name_of_the_holder(
 def test_lost_lease_queues_the_execution_for_the_next_worker(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone)
+    made = create_assigned(executions, someone)
     ok(claim(api, someone, "w-1", lease=1_000))
     again = ok(claim(api, someone, "w-2", wait=30))
     assert again["$id"] == made
@@ -262,7 +262,7 @@ def test_lost_lease_queues_the_execution_for_the_next_worker(
 def test_resumed_execution_continues_from_its_last_checkpoint(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone, onLeaseLost="resume")
+    made = create_assigned(executions, someone, onLeaseLost="resume")
     ok(claim(api, someone, "w-1", lease=1_000))
     executions.tell(made, "checkpoints", state={"page": 3})
     again = ok(claim(api, someone, "w-2", wait=30))
@@ -274,7 +274,7 @@ def test_resumed_execution_continues_from_its_last_checkpoint(
 def test_claimed_execution_that_is_retried_may_be_claimed_again(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:
-    made = assigned(executions, someone, retryPolicy=QUICK)
+    made = create_assigned(executions, someone, retryPolicy=QUICK)
     ok(claim(api, someone, "w-1"))
     failed = executions.tell(made, "fail", **FAILURE)
     assert failed["status"] == "retry"

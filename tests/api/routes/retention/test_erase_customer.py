@@ -30,7 +30,7 @@ def customer(api: httpx.Client, catalog: Catalog) -> str:
     return id_
 
 
-def ended(api: httpx.Client, job: str) -> JSON:
+def wait_for_end(api: httpx.Client, job: str) -> JSON:
     """Wait until the job has ended; return it."""
     deadline = time.monotonic() + 30
     while (shown := ok(api.get(f"/jobs/{job}")))["status"] == "running":
@@ -44,7 +44,7 @@ def erase(api: httpx.Client, customer: str) -> JSON:
     asked = {"minPosition": position}
     answer = api.post(f"/users/{customer}/erase", json=REASON, params=asked)
     assert answer.status_code == 202
-    return ended(api, ok(answer)["$id"])
+    return wait_for_end(api, ok(answer)["$id"])
 
 
 def test_customer_is_erased_and_the_receipt_lists_erased_and_held_subjects(

@@ -61,7 +61,7 @@ def test_day_of_the_access_log_is_removed_after_its_retention_unless_held(
     ok(api.get(f"/executions/{running_execution}"))
     day = str(datetime.now(UTC).date())
 
-    def shown(days: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def read_preview(days: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         end = monotonic() + 20
         while True:
             at = (TODAY + timedelta(days=days)).isoformat()
@@ -72,11 +72,11 @@ def test_day_of_the_access_log_is_removed_after_its_retention_unless_held(
             assert monotonic() < end, found
             sleep(0.05)
 
-    assert shown(3_650)[0] == {}
-    assert shown(3_652)[0] == {"day": day, "outcome": "retired"}
+    assert read_preview(3_650)[0] == {}
+    assert read_preview(3_652)[0] == {"day": day, "outcome": "retired"}
     placed = api.post("/holds", json={"executions": [running_execution], "reason": "Audit"})
     ok(api.get("/holds", params={"minPosition": placed.headers["log-position"]}))
-    of_day, holds = shown(3_652)
+    of_day, holds = read_preview(3_652)
     assert of_day == {"day": day, "outcome": "kept", "holds": [ok(placed)["$id"]]}
     assert day in next(each["accessDays"] for each in holds if each["hold"] == ok(placed)["$id"])
 

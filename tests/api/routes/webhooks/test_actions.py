@@ -91,7 +91,7 @@ async def test_disabled_webhook_can_be_tested_and_stays_disabled(
     async with webhook_receiver() as receiver:
         hook = {"url": receiver.url("/hook"), "events": ["cancelled"]}
 
-        def tried() -> tuple[bool, str]:
+        def call_test() -> tuple[bool, str]:
             if of_execution:
                 execution = executions.running(webhooks=[hook])
                 [made] = api.get(f"/executions/{execution}/webhooks").json()
@@ -101,7 +101,7 @@ async def test_disabled_webhook_can_be_tested_and_stays_disabled(
             ok(api.post(f"{path}/disable", json={}))
             return ok(api.post(f"{path}/test"))["delivered"], ok(api.get(path))["status"]
 
-        assert await to_thread.run_sync(tried) == (True, "disabled")
+        assert await to_thread.run_sync(call_test) == (True, "disabled")
         assert [b"webhook.test" in call.body for call in receiver.calls] == [True]
 
 

@@ -1,4 +1,4 @@
-"""A webhook of the log is visible to its maker and gets only events in its scope; those of an execution are visible to its parties."""
+"""A webhook of the log belongs to its maker and gets events in its scope; one of an execution belongs to the parties."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def webhook(clients: dict[Role, httpx.Client]) -> str:
     return str(ok(clients[Role.CUSTOMER].post("/webhooks", json=BODY))["$id"])
 
 
-def called(api: httpx.Client, webhook: str, call: tuple[str, str, Any]) -> httpx.Response:
+def call_webhook(api: httpx.Client, webhook: str, call: tuple[str, str, Any]) -> httpx.Response:
     method, below, body = call
     return api.request(method, f"/webhooks/{webhook}{below}", json=body)
 
@@ -61,10 +61,10 @@ def test_webhook_is_visible_only_to_its_maker(
     stranger, maker = clients[Role.PROVIDER], clients[Role.CUSTOMER]
     answers = []
     for identity in (webhook, "wh_none"):
-        problem = refused(called(stranger, identity, call), 404, "not-found")
+        problem = refused(call_webhook(stranger, identity, call), 404, "not-found")
         answers.append({name: value for name, value in problem.items() if name != "instance"})
     assert answers[0] == answers[1]
-    answer = called(maker, webhook, call)
+    answer = call_webhook(maker, webhook, call)
     assert answer.is_success or "/deliveries/1/" in call[1], answer.text
 
 
@@ -78,11 +78,11 @@ def test_webhook_of_an_execution_is_visible_only_to_callers_that_reach_the_execu
     for sample in (OF_CUSTOMER, OF_PROVIDER):
         found = clients[Role.ADMIN].get(f"/executions/{sample.execution}/webhooks").json()
         hooks[sample] = found[0]["id"]
-    refused(called(clients[Role.CUSTOMER], hooks[OF_PROVIDER], call), 404, "not-found")
-    answer = called(clients[Role.CUSTOMER], hooks[OF_CUSTOMER], call)
+    refused(call_webhook(clients[Role.CUSTOMER], hooks[OF_PROVIDER], call), 404, "not-found")
+    answer = call_webhook(clients[Role.CUSTOMER], hooks[OF_CUSTOMER], call)
     assert answer.status_code != 404 or "/deliveries/1/" in call[1]
     if call[1] == "/disable":
-        ok(called(clients[Role.ADMIN], hooks[OF_CUSTOMER], ("POST", "/enable", {})))
+        ok(call_webhook(clients[Role.ADMIN], hooks[OF_CUSTOMER], ("POST", "/enable", {})))
 
 
 def test_maker_lists_its_own_and_the_administrator_all(

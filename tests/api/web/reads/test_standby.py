@@ -227,12 +227,12 @@ def test_standby_gives_the_same_answers_as_the_primary(
 def require_found(of_past: Any) -> Any:
     """Wrap `of_past` so that it must find a state."""
 
-    async def checked(*asked: Any) -> LoadedState:
+    async def find_and_require(*asked: Any) -> LoadedState:
         found: LoadedState | None = await of_past(*asked)
         assert found is not None
         return found
 
-    return checked
+    return find_and_require
 
 
 def ok_text(response: httpx.Response) -> str:

@@ -1,4 +1,4 @@
-"""Idle logs, logs that cannot be opened, and logs that are moved while the server runs."""
+"""Hosted logs: closed when idle, opened for requests; logs that cannot be opened; logs added and removed at run time."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def resting_server(module_database: str, registry: LogRegistry) -> Iterator[Serv
         module_database, data_dir=registry.file.parent, log_name="main", logs=registry.file
     ) as running:
         yield running
-    gc.collect()  # a connection that was being made is closed, and does not hold up the end of the database
+    gc.collect()  # closes a connection that was being made, which would delay the drop of the database
 
 
-def test_log_at_rest_has_no_parts_and_no_connection_and_wakes_up(
+def test_idle_log_has_no_parts_and_no_connection_and_is_opened_again(
     resting_server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hosted = resting_server.hosted
@@ -64,14 +64,16 @@ def test_log_at_rest_has_no_parts_and_no_connection_and_wakes_up(
         wait_until(lambda: hosted.open_one("north") is None)
         wait_until(lambda: not hosted._opened)
         monkeypatch.undo()
-        monkeypatch.setattr(composition, "prepare", None)  # what is known of it is not asked again
+        monkeypatch.setattr(
+            composition, "prepare", None
+        )  # facts about the log are not queried again
         databases = hosted._open.__self__._databases  # type: ignore[attr-defined]  # a method of `LogOpener`
         wait_until(lambda: not databases._used)
         assert ok(north.get(f"/users/{made}"))["name"] == "Ann"
 
 
 @pytest.mark.parametrize("name", ["away", "locked", "renamed"])
-def test_log_that_cannot_be_opened_is_named_and_holds_up_no_other(
+def test_log_that_cannot_be_opened_is_named_and_delays_no_other(
     resting_server: Serving, name: str
 ) -> None:
     with resting_server.client(name) as bad, resting_server.client("north") as north:
@@ -86,7 +88,7 @@ def test_log_that_cannot_be_opened_is_named_and_holds_up_no_other(
     assert name in ready.json()["logs"]["away"]
 
 
-def test_log_that_is_entered_while_the_server_runs_is_served_and_one_that_is_not_any_more_is_not(
+def test_log_added_at_run_time_is_served_until_it_is_removed(
     resting_server: Serving, registry: LogRegistry
 ) -> None:
     with resting_server.client("late") as late:
@@ -100,7 +102,7 @@ def test_log_that_is_entered_while_the_server_runs_is_served_and_one_that_is_not
 
 
 class Fake:
-    """Parts that answer nothing, and how often they were begun."""
+    """An opener of parts without a function; it records each opening."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -111,11 +113,11 @@ class Fake:
         self.begun.append(name)
         if self.fails:
             raise Overloaded
-        yield FakeParts()  # type: ignore[misc]  # it has what is used
+        yield FakeParts()  # type: ignore[misc]  # it has the used members
 
 
 class FakeParts:
-    """Parts whose streams have said goodbye already."""
+    """Parts whose streams have ended already."""
 
     def __init__(self) -> None:
         self.system = self
@@ -134,7 +136,7 @@ def many(tmp_path: Path) -> LogRegistry:
 
 
 @pytest.mark.anyio
-async def test_log_that_was_used_longest_ago_rests_where_as_many_are_open_as_may_be(
+async def test_least_recently_used_log_is_closed_at_the_limit_of_open_logs(
     many: LogRegistry,
 ) -> None:
     fake = Fake()
@@ -153,9 +155,7 @@ async def test_log_that_was_used_longest_ago_rests_where_as_many_are_open_as_may
 
 
 @pytest.mark.anyio
-async def test_log_that_is_needed_is_not_closed(
-    many: LogRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_log_in_use_is_not_closed(many: LogRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted_logs, "POLL_INTERVAL", 0.01)
     hosted = HostedLogs(many, Fake().open, idle_after=0)
     hosted.start()
@@ -172,7 +172,7 @@ async def test_log_that_is_needed_is_not_closed(
 
 
 @pytest.mark.anyio
-async def test_log_that_failed_is_not_tried_by_each_request(many: LogRegistry) -> None:
+async def test_log_that_failed_to_open_is_not_tried_at_each_request(many: LogRegistry) -> None:
     fake = Fake()
     fake.fails = True
     hosted = HostedLogs(many, fake.open)
@@ -187,7 +187,7 @@ async def test_log_that_failed_is_not_tried_by_each_request(many: LogRegistry) -
 
 
 @pytest.mark.anyio
-async def test_callers_who_come_at_once_open_a_log_once(many: LogRegistry) -> None:
+async def test_simultaneous_requests_open_a_log_once(many: LogRegistry) -> None:
     fake = Fake()
     hosted = HostedLogs(many, fake.open)
     hosted.read()
@@ -206,7 +206,7 @@ async def test_callers_who_come_at_once_open_a_log_once(many: LogRegistry) -> No
 
 
 @pytest.mark.anyio
-async def test_idle_log_that_is_asked_for_at_the_moment_when_it_would_be_closed_stays_open(
+async def test_idle_log_that_is_requested_while_it_is_about_to_close_stays_open(
     many: LogRegistry,
 ) -> None:
     hosted = HostedLogs(many, Fake().open, idle_after=0)

@@ -1,4 +1,4 @@
-"""Where the other logs of a deployment are: the database that its settings name, wherever the log of the settings is."""
+"""Other logs of a deployment are in the database of its settings, even if the log of the settings was moved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from tests.support.running_server import KEYS
 MOVED = "INSERT INTO log_move (id, step, target, moved) VALUES ('m', 'finished', %s, true)"
 
 
-def test_other_logs_stay_where_the_log_of_the_settings_moves(database: str, tmp_path: Path) -> None:
+def test_other_logs_are_found_in_the_database_of_the_settings_after_a_move(
+    database: str, tmp_path: Path
+) -> None:
     target = location_of(make_conninfo(database, dbname="postgres"))
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute(MOVED, (target,))

@@ -1,4 +1,4 @@
-"""A log among many that moves to another PostgreSQL while it is served: it goes there, and the others stay."""
+"""One of many logs is moved to another PostgreSQL while it is served; the others stay."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Hosting(NamedTuple):
         return httpx.Client(base_url=url, headers=AUTHORIZED, timeout=30)
 
     def move(self, log: str, **variables: str) -> str:
-        """`executions cells move`, from beginning to end."""
+        """Run `executions cells move` to its end."""
         of_move = {**environment(self.old, self.service.data), **variables}
         done = run_forked(["cells", "move", log, "--to", self.new], of_move, LONGEST)
         assert done.returncode == 0, done.stderr
@@ -72,18 +72,18 @@ def head(location: str, log: str) -> int:
 
 
 def enter(api: httpx.Client, name: str) -> None:
-    """Enter somebody, once the log takes commands."""
+    """Create a user, once the log accepts commands."""
 
-    def taken() -> bool:
+    def is_accepted() -> bool:
         answer = api.post("/users", json={"$id": name, "name": name, "kind": "person"})
         assert answer.status_code in {201, 409, 503}, answer.text
         return answer.status_code != 503
 
-    wait_until(taken)
+    wait_until(is_accepted)
 
 
 def assert_moved(hosting: Hosting, log: str) -> None:
-    """What is recorded now is in the new database, with all before; there the views follow; no other log is there."""
+    """Require that new events are written to the new database, that it has all earlier ones, and that its views follow."""
     stayed = head(hosting.old, log)
     with hosting.client(log) as api:
         enter(api, "after")
@@ -95,7 +95,7 @@ def assert_moved(hosting: Hosting, log: str) -> None:
         assert {"before", "after"} <= names
 
 
-def test_log_of_a_file_moves_alone_and_the_file_says_where_it_is(hosting: Hosting) -> None:
+def test_log_of_the_file_is_moved_alone_and_the_file_has_its_location(hosting: Hosting) -> None:
     with hosting.client("east") as east, hosting.client("north") as north:
         enter(east, "before")
         enter(north, "before")
@@ -112,7 +112,7 @@ def test_log_of_a_file_moves_alone_and_the_file_says_where_it_is(hosting: Hostin
         assert hosting.registry.read()["north"].url is None
 
 
-def test_server_finds_a_log_that_has_moved_although_the_file_has_its_former_place(
+def test_server_finds_a_moved_log_although_the_file_has_its_former_location(
     hosting: Hosting,
 ) -> None:
     with hosting.client("west") as west:
@@ -122,7 +122,7 @@ def test_server_finds_a_log_that_has_moved_although_the_file_has_its_former_plac
     assert hosting.registry.read()["west"] == LogLocation.of("west")
 
 
-def test_log_of_the_settings_does_not_move_while_others_would_be_looked_for_in_its_new_place(
+def test_move_of_the_log_of_the_settings_is_refused_if_others_would_be_searched_in_the_new_database(
     hosting: Hosting,
 ) -> None:
     variables = {
@@ -134,7 +134,7 @@ def test_log_of_the_settings_does_not_move_while_others_would_be_looked_for_in_i
     assert "north would be looked for in the new database" in " ".join(refused.stderr.split())
 
 
-def test_log_that_is_served_is_not_dropped_without_the_file(hosting: Hosting) -> None:
+def test_drop_of_a_served_log_is_refused_without_the_file(hosting: Hosting) -> None:
     of_schema = {"EXECUTIONS_LOGS": "", "EXECUTIONS_SCHEMA": "executions_north"}
     variables = {**environment(hosting.old, hosting.service.data), **of_schema}
     drop = ["cells", "drop", "north", "--confirm", "north", "--json"]
@@ -143,7 +143,9 @@ def test_log_that_is_served_is_not_dropped_without_the_file(hosting: Hosting) ->
     assert head(hosting.old, "north") > 0
 
 
-def test_other_logs_stay_where_the_log_of_the_settings_has_moved_from(hosting: Hosting) -> None:
+def test_other_logs_stay_in_the_old_database_after_a_move_of_the_log_of_the_settings(
+    hosting: Hosting,
+) -> None:
     with hosting.client("main") as main, hosting.client("north") as north:
         enter(north, "before")
         hosting.move("main")

@@ -1,4 +1,4 @@
-"""Many logs as `executions serve` serves them, with its work process."""
+"""`executions serve` with many logs, and its work process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service
 
 
-def test_server_serves_the_logs_of_its_file_and_works_for_them(database: str) -> None:
+def test_server_and_its_work_process_handle_the_logs_of_the_file(database: str) -> None:
     with reachable_folder() as folder:
         registry = LogRegistry(folder / "logs.json")
         registry.put("north", LogLocation.of("north"))
@@ -38,7 +38,7 @@ def test_server_serves_the_logs_of_its_file_and_works_for_them(database: str) ->
                 assert "closing" in stream.read().decode()
 
 
-def test_log_of_the_settings_needs_a_name_among_others() -> None:
+def test_log_of_the_settings_needs_a_name_if_there_are_others() -> None:
     nameless: Any = SimpleNamespace(
         settings=SimpleNamespace(log=None), hub=SimpleNamespace(of_log="x")
     )

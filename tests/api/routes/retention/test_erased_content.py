@@ -22,7 +22,7 @@ from domain.eventlog.encryption import DataKey, Vault, WrongKey
 from domain.eventlog.sessions import session_options
 from tests.api.cli.engine.test_archive import CATALOG, OLDER, archive, follow
 from tests.api.cli.test_serve import run
-from tests.api.routes.test_sealed_content import dumped
+from tests.api.routes.test_sealed_content import rows_as_text
 from tests.support.api_client import Catalog, Executions, ok
 from tests.support.held_objects import texts_held_by
 from tests.support.running_server import MASTER_KEY, Serving, serving
@@ -54,7 +54,7 @@ WHOLE = (
 )
 
 
-def written(client: httpx.Client) -> list[str]:
+def write(client: httpx.Client) -> list[str]:
     """A completed, a failed and a cancelled execution, with the word in all sealed fields."""
     executions = Executions(client, Catalog("c", "c", "", "s", "o"))
     hook = {"url": "https://hooks.example", "events": ["failed"], "headers": {"X": WORD}}
@@ -76,12 +76,12 @@ def written(client: httpx.Client) -> list[str]:
     return [done, failed, cancelled]
 
 
-def opened(conninfo: str) -> Iterator[str]:
+def texts_of_database(conninfo: str) -> Iterator[str]:
     """The text of all tables, and of all sealed values that the data keys open."""
     with psycopg.connect(conninfo, options=session_options("executions")) as connection:
         rows = connection.execute(KEYS).fetchall()
     keys = [Vault(MASTER_KEY).unwrap(bytes(wrapped), stream) for stream, wrapped in rows]
-    for table, row in dumped(conninfo):
+    for table, row in rows_as_text(conninfo):
         yield f"{table}: {row}"
         yield from (found for token in TOKEN.findall(row) for found in by_some(keys, token))
 
@@ -110,12 +110,12 @@ def read(client: httpx.Client, ids: list[str]) -> str:
     return "\n".join([log, *(answer.text for answer in answers)])
 
 
-def asked(conninfo: str, query: str) -> list[tuple[object, ...]]:
+def execute(conninfo: str, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(conninfo, options=session_options("executions")) as connection:
         return connection.execute(query.encode()).fetchall()
 
 
-def verified(bundle: bytes, folder: Path) -> bool:
+def verifies(bundle: bytes, folder: Path) -> bool:
     """Whether the `verify.py` of a bundle accepts it."""
     with ZipFile(BytesIO(bundle)) as archived:
         archived.extractall(folder)
@@ -159,7 +159,7 @@ def write_and_erase(database: str, folder: Path, receiver: WebhookReceiver) -> N
         hook = ok(one.post("/webhooks", json={"url": receiver.url(), "events": ["execution.*"]}))[
             "$id"
         ]
-        ids = written(one)
+        ids = write(one)
         deliveries = f"/webhooks/{hook}/deliveries?limit=500"
         wait_until(
             lambda: all(each["state"] == "delivered" for each in ok(one.get(deliveries))["data"])
@@ -167,7 +167,7 @@ def write_and_erase(database: str, folder: Path, receiver: WebhookReceiver) -> N
         assert WORD in read(one, ids)
         assert WORD in read(two, ids)
         assert holds(first)
-        assert any(WORD in text for text in opened(database))
+        assert any(WORD in text for text in texts_of_database(database))
         before = one.get(f"/audit/bundle/{ids[0]}", headers={"Prefer": "wait=20"}).content
         pages = wrapped_in_pages(database, ids)
         assert all(pages)
@@ -180,17 +180,17 @@ def write_and_erase(database: str, folder: Path, receiver: WebhookReceiver) -> N
         wait_until(lambda: WORD not in read(two, ids))
         shown = ok(one.get(f"/webhooks/{hook}/deliveries?limit=500"))["data"]
         assert WORD not in str([each for each in shown if each.get("erased")])
-        wait_until(lambda: asked(database, "SELECT FROM data_keys WHERE NOT swept") == [])
+        wait_until(lambda: execute(database, "SELECT FROM data_keys WHERE NOT swept") == [])
         follow(one)
-        asked(database, f"{OLDER} RETURNING 1")
+        execute(database, f"{OLDER} RETURNING 1")
         assert [day["outcome"] for day in archive(data.path, database)] == ["archived"]
         assert WORD not in read(one, ids) + read(two, ids)
         after = one.get(f"/audit/bundle/{ids[0]}", headers={"Prefer": "wait=20"}).content
-        assert [text for text in opened(database) if WORD in text] == []
+        assert [text for text in texts_of_database(database) if WORD in text] == []
         wait_until(lambda: not any((*wrapped_in_pages(database, ids), holds(first), holds(second))))
     assert files_with_word(data.path) == []
-    assert verified(before, folder / "before")
-    assert verified(after, folder / "after")
+    assert verifies(before, folder / "before")
+    assert verifies(after, folder / "after")
     assert (WORD in text_of(before), WORD in text_of(after)) == (True, False)
     for command in ("verify --json", "audit verify"):
         done = run(command, data.path, EXECUTIONS_DATABASE_URL=database)
