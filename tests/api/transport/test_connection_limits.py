@@ -239,7 +239,7 @@ def test_answered_unauthenticated_connections_have_a_common_memory_limit(
         wait_until(lambda: server.limits.open == 5)
 
 
-def test_each_address_has_a_limit_of_connections(
+def test_connections_of_an_address_have_a_limit(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_until(lambda: server.limits.open == 0)
