@@ -125,11 +125,11 @@ def test_standby_answers_archived_events(
             wait_until(lambda: api.get("/readyz").json()["readsFrom"] == "standby")
             read, once = list[StandbyCondition](), StandbyStore.once
 
-            def noted(store: StandbyStore, reached: StandbyCondition) -> StandbyStore:
+            def record_condition(store: StandbyStore, reached: StandbyCondition) -> StandbyStore:
                 read.append(reached)
                 return once(store, reached)
 
-            monkeypatch.setattr(StandbyStore, "once", noted)
+            monkeypatch.setattr(StandbyStore, "once", record_condition)
             for path, was, now in zip(PAST, before[0], answers_of(api), strict=True):
                 assert (path, now) == (path, was)
             assert over_sockets(server, head) == before[1]

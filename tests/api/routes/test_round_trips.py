@@ -22,7 +22,7 @@ def statements(monkeypatch: pytest.MonkeyPatch, server: Serving, api: httpx.Clie
     asked: list[tuple[Any, str]] = []
     execute = psycopg.AsyncConnection.execute
 
-    async def counted(connection: Any, query: Any, *values: Any, **how: Any) -> Any:
+    async def record_and_execute(connection: Any, query: Any, *values: Any, **how: Any) -> Any:
         if connection in pool:
             asked.append((asyncio.current_task(), str(query)))
         return await execute(connection, query, *values, **how)
@@ -38,16 +38,16 @@ def statements(monkeypatch: pytest.MonkeyPatch, server: Serving, api: httpx.Clie
             query for task, query in asked if task in reading
         ]  # other tasks query the head, too
 
-    def entered() -> Any:
-        return Entered(reader(), pool)
+    def counted_reader() -> Any:
+        return CountedConnection(reader(), pool)
 
-    monkeypatch.setattr(psycopg.AsyncConnection, "execute", counted)
-    monkeypatch.setattr(server.system.store._connections, "reader", entered)
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", record_and_execute)
+    monkeypatch.setattr(server.system.store._connections, "reader", counted_reader)
     return ask
 
 
-class Entered:
-    """A connection of the pool whose statements are counted while it is in use."""
+class CountedConnection:
+    """A connection of the pool whose statements are recorded while it is in use."""
 
     def __init__(self, lent: Any, pool: set[Any]) -> None:
         self._lent, self._pool = lent, pool

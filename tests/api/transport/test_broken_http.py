@@ -273,11 +273,11 @@ def test_small_chunked_body_reserves_little_memory_once_read(
     shrunk: list[int] = []
     shrink = body_module.BodyHold.shrink
 
-    def noted(hold: body_module.BodyHold, size: int) -> None:
+    def shrink_and_record(hold: body_module.BodyHold, size: int) -> None:
         shrink(hold, size)
         shrunk.append(server.system.common.bodies.taken)
 
-    monkeypatch.setattr(body_module.BodyHold, "shrink", noted)
+    monkeypatch.setattr(body_module.BodyHold, "shrink", shrink_and_record)
     ok(api.post(f"/executions/{queued_execution}/start", content=iter([b"{", b"}"])))
     assert shrunk == [2, 0]
 

@@ -141,7 +141,7 @@ def test_command_with_a_body_in_parts_is_accepted_directly_and_through_asgi(
     monkeypatch.setattr(direct, "BODY_TIMEOUT", late)
     ways: list[str] = []
     for kind, name in ((DirectCommand, "run"), (Endpoint, "_answer")):
-        monkeypatch.setattr(kind, name, _noted(getattr(kind, name), ways))
+        monkeypatch.setattr(kind, name, _record_calls(getattr(kind, name), ways))
     sent = message(f"/api/executions/{running_execution}/progress", b'{"progress": 33}')
     with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as wire:
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -222,7 +222,7 @@ def _hold(reached: threading.Event, go_on: threading.Event) -> Any:
     return confirm
 
 
-def _noted(method: Any, calls: list[str]) -> Any:
+def _record_calls(method: Any, calls: list[str]) -> Any:
     @wraps(method)
     def noting(*given: Any) -> Any:
         calls.append(method.__name__)

@@ -76,6 +76,6 @@ def test_origins_of_the_setting_are_compared_in_lower_case_without_a_slash() -> 
 
 
 @pytest.mark.parametrize("value", ["*", "app.example", "https://app.example/path", "ftp://x"])
-def test_setting_that_is_no_origin_is_refused(value: str) -> None:
+def test_setting_that_is_not_an_origin_is_refused(value: str) -> None:
     with pytest.raises(SetupError, match="ALLOWED_ORIGINS"):
         read({"EXECUTIONS_ALLOWED_ORIGINS": value})

@@ -197,7 +197,7 @@ def errors_of(command: str, body: Any) -> list[dict[str, str]]:
     return found
 
 
-def test_bytes_that_are_no_utf8_are_refused_without_words_of_python() -> None:
+def test_invalid_utf8_is_refused_without_words_of_python() -> None:
     with pytest.raises(ValueError, match=r"^it is not UTF-8 from byte 12 on$"):
         parse(b'{"reason": \xff"\xfe"}')
     with pytest.raises(ValueError, match="unexpected"):

@@ -42,7 +42,7 @@ def test_key_that_was_used_before_is_not_locked_out(server: Serving, api: httpx.
     refused(httpx.get(f"{server.url}/me", headers=new), 429, "rate-limited")
 
 
-def test_request_without_a_token_is_no_attempt(server: Serving) -> None:
+def test_request_without_a_token_is_not_counted_as_an_attempt(server: Serving) -> None:
     for _ in range(5):
         refused(httpx.get(f"{server.url}/executions"), 401, "unauthenticated")
     assert httpx.get(f"{server.url}/executions", headers=AUTHORIZED).is_success

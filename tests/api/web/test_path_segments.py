@@ -67,7 +67,7 @@ def test_body_that_names_another_step_than_the_path_is_refused(
 
 
 @pytest.mark.parametrize("escape", ["%2F", "%2f"])
-def test_encoded_slash_is_no_path_separator(
+def test_encoded_slash_is_not_a_path_separator(
     api: httpx.Client, queued_execution: str, escape: str
 ) -> None:
     problem = refused(

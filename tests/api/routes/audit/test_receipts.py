@@ -125,12 +125,12 @@ def test_requests_that_wait_for_a_receipt_share_the_queries_of_the_head(
     looks = []
     usual = TreeReader.head
 
-    async def counted(self: TreeReader) -> Any:
+    async def record_and_read(self: TreeReader) -> Any:
         looks.append(self)
         return await usual(self)
 
     ids = [executions.running() for _ in range(16)]
-    monkeypatch.setattr(TreeReader, "head", counted)
+    monkeypatch.setattr(TreeReader, "head", record_and_read)
 
     def status(id_: str) -> int:
         headers = {"Prefer": "receipt, wait=1"}

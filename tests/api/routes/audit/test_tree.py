@@ -152,11 +152,11 @@ def test_tiles_of_an_inclusion_proof_are_read_in_the_query_of_the_head(
     asked: list[object] = []
     read = tables.tiles_of_tree
 
-    async def noted(connection: Any, wanted: Any) -> Any:
+    async def record_and_read(connection: Any, wanted: Any) -> Any:
         asked.append(wanted)
         return await read(connection, wanted)
 
-    monkeypatch.setattr("projections.audit.reader.tiles_of_tree", noted)
+    monkeypatch.setattr("projections.audit.reader.tiles_of_tree", record_and_read)
     monkeypatch.setattr(TileCache, "trim", TileCache.clear)
     path, query = "/audit/inclusion", {"position": 1, "treeSize": head["treeSize"]}
     first = ok(api.get(path, params=query))

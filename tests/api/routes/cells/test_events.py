@@ -219,7 +219,7 @@ def test_stream_needs_its_accept_header(api: httpx.Client, south: httpx.Client) 
     )
 
 
-def test_each_log_decides_the_rights_of_the_caller(
+def test_rights_of_the_caller_are_decided_by_each_log(
     api: httpx.Client, server: Serving, catalog: Catalog
 ) -> None:
     asked = f"{server.url}/api/cells/events"

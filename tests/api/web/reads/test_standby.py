@@ -286,7 +286,7 @@ def test_standby_that_is_promoted_is_not_read_from_any_more(servers: Pair) -> No
 
 @pytest.mark.parametrize("of", ["the primary", "another log"])
 @pytest.mark.usefixtures("completed")
-def test_database_that_is_no_standby_of_the_log_is_not_read_from(servers: Pair, of: str) -> None:
+def test_database_that_is_not_a_standby_of_the_log_is_not_read_from(servers: Pair, of: str) -> None:
     database = servers.primary.conninfo()
     if of == "another log":
         with psycopg.connect(servers.primary.conninfo(), autocommit=True) as connection:

@@ -44,7 +44,7 @@ def test_admission_without_an_end_and_a_stream_is_decoded_to_an_equal_one() -> N
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"log": "a"}', b'{"scope": {"no": 1}}'])
-def test_text_that_is_no_admission_is_refused(body: bytes) -> None:
+def test_text_that_is_not_an_admission_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match="no admission"):
         read(body)
 
