@@ -9,7 +9,6 @@ deletion: no hold can be placed during the deletion.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -146,7 +145,7 @@ class Archiver(RetentionWorker):
             await connection.execute(AT_LENGTH)
             now = self._clock()
             if not dry_run:
-                await asyncio.to_thread(shutil.rmtree, self._retention.work, ignore_errors=True)
+                await asyncio.to_thread(self._exporter.clean_up)
                 await self._make_days(connection, now.date())
             await settle_location(connection, self._files, moves=moves, dry_run=dry_run)
             past = await table.days_before(connection, self._retention.first_retained_day(now))
@@ -186,7 +185,10 @@ class Archiver(RetentionWorker):
     async def _move(
         self, connection: AsyncConnection, day: Day, checked: Checked, report: DayReport
     ) -> None:
-        files = await self._write_files(connection, day)
+        try:
+            files = await self._write_files(connection, day)
+        finally:
+            await asyncio.to_thread(self._exporter.clean_up)
         await self._take_out(connection, day, files, checked)
         report.outcome = "archived"
         report.lines = sum(file.lines for file in files)
@@ -197,7 +199,7 @@ class Archiver(RetentionWorker):
 
     async def _write_files(self, connection: AsyncConnection, day: Day) -> list[ArchiveFile]:
         """Write all lines of a day in the table to files, and record each file in the event log; return the files. While a
-        file is stored in the archive, the next one is written.
+        file is put into the archive, the next one is written.
         """
         stream = f"archive/{day.day}"
         versioned = await self._store.load(stream)
@@ -207,17 +209,17 @@ class Archiver(RetentionWorker):
             {file.first: file for file in state.files if file.file not in live} if state else {}
         )
         files: list[ArchiveFile] = []
-        written: WrittenFile | None = None  # the last file, which is not stored yet
+        written: WrittenFile | None = None  # the last file, which is not in the archive yet
         after = 0
         while (first := await table.next_line(connection, day, after)) is not None:
             file = recorded.get(first)
             if file is None or not await self._in_thread(self._exporter.has_lines, day, file):
-                stored, following = await asyncio.gather(
-                    self._add_to_archive(written),
-                    asyncio.to_thread(self._exporter.write, day, after),
-                )
-                files += stored
-                written, after = following, following.part.last
+                adding = asyncio.create_task(self._add_to_archive(written))
+                try:
+                    written = await asyncio.to_thread(self._exporter.write, day, after)
+                finally:
+                    files += await adding
+                after = written.part.last
             else:
                 files += [*await self._add_to_archive(written), file]
                 written = None

@@ -293,6 +293,31 @@ async def test_large_day_is_in_several_files(
     assert len(done.files) > 2
     assert sum(lines for (lines,) in await past.query("SELECT lines FROM log_archives")) == 20
     assert await read(past, "e-1") == texts
+    assert not past.retention.work.exists()
+
+
+async def test_large_day_of_which_a_file_cannot_be_put_is_archived_by_the_next_run(
+    past: PastLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await past.begin("e-1")
+    texts = [f"line {number}" for number in range(20)]
+    await past.say("e-1", *texts)
+    monkeypatch.setattr(export, "LARGEST", 1_000)
+    put, tried = ArchiveFiles.put, list[str]()
+
+    def fail_once(files: ArchiveFiles, file: str, content: bytes) -> bool:
+        tried.append(file)
+        if len(tried) == 2:
+            raise ArchiveFailed("cannot be written")
+        return put(files, file, content)
+
+    monkeypatch.setattr(ArchiveFiles, "put", fail_once)
+    assert "failed" in {day.outcome for day in await past.archive()}
+    assert not past.retention.work.exists()
+    assert await past.query("SELECT count(*) FROM log_lines") == [(20,)]
+    assert {day.outcome for day in await past.archive(0)} == {"archived"}
+    assert await read(past, "e-1") == texts
+    assert len(tried) == len(set(tried)) + 1
 
 
 @pytest.mark.parametrize("step", ["put", "new_file"])
@@ -314,6 +339,7 @@ async def test_full_disk_leaves_the_lines_in_the_table(
         failed, *others = await past.archive()
     assert failed.outcome == "failed"
     assert "No space left" in failed.reason
+    assert not past.retention.work.exists()
     assert {day.outcome for day in others} == {"archived"}
     assert await past.query("SELECT count(*) FROM log_lines") == [(3,)]
     assert (await past.archive(0))[0].outcome == "archived"

@@ -62,6 +62,10 @@ class Exporter:
         self._files = files
         self._work = work
 
+    def clean_up(self) -> None:
+        """Delete all temporary files, such as those that a crash or a failure has left."""
+        shutil.rmtree(self._work, ignore_errors=True)
+
     def write(self, day: Day, after: int) -> WrittenFile:
         """Write the next lines of a day after an id, of which there must be some, to a local file. PostgreSQL computes
         their content while the file is being sorted and written.
@@ -71,7 +75,9 @@ class Exporter:
         """
         require_installed()
         self._work.mkdir(parents=True, exist_ok=True)
-        target = Path(mkdtemp(dir=self._work)) / "lines.parquet"
+        return self._write(day, after, Path(mkdtemp(dir=self._work)) / "lines.parquet")
+
+    def _write(self, day: Day, after: int, target: Path) -> WrittenFile:
         with parquet.new_file(target) as lines:
             with (
                 self._connect() as connection
@@ -79,9 +85,8 @@ class Exporter:
                 part = _export(connection, day, after, lines)
             lines.close()
             with self._connect() as connection:
-                return WrittenFile(
-                    day, part, content_of(connection, day, part.first, part.last), target
-                )
+                expected = content_of(connection, day, part.first, part.last)
+        return WrittenFile(day, part, expected, target)
 
     def store(self, written: WrittenFile) -> ArchiveFile:
         """Put a written file into the archive, read it back, and delete the local file.
