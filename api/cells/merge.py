@@ -155,7 +155,7 @@ def _next_cursor(
         return NOTHING_YET
     if not last or (taken < len(page.rows) and page.sort_values[taken] == last):
         return own
-    if own and order.rank(order.decode(own)) >= order.rank(last):
+    if own and not order.rank(order.decode(own)) < order.rank(last):
         return own
     sort, condition, *_ = decode_cursor(known)
     return encode_cursor([sort, condition, *last])

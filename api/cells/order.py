@@ -20,6 +20,18 @@ class OtherOrder(Exception):
     """A list is ordered by other fields than here, as its server is of another build."""
 
 
+class Descending:
+    """Values in descending order; a missing value comes last."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, values: Values) -> None:
+        self._key = [(value is not None, value) for value in values]
+
+    def __lt__(self, other: Descending) -> bool:
+        return other._key < self._key
+
+
 class CellOrder:
     """A sort with its keys, as this build defines them; the server of another log may be of another build."""
 
@@ -28,7 +40,8 @@ class CellOrder:
         self._keys = keys
         self._kinds = [_kinds(key.field) for key in keys]
         self._falls = [key.descending for key in keys]
-        self.rank: Callable[[Values], Any] = cmp_to_key(self._compare)
+        self.rank = self._fastest_rank()
+        """Makes values comparable by `<`, which says whether one row precedes another."""
 
     @classmethod
     def of(cls, sort: str) -> CellOrder:
@@ -58,6 +71,14 @@ class CellOrder:
         if any(not one < other for one, other in pairwise(ranks)):
             raise OtherOrder
 
+    def _fastest_rank(self) -> Callable[[Values], Any]:
+        """Tuples are compared ten times as fast as by `_compare`, but in one direction only."""
+        if not any(self._falls):
+            return _ascending
+        if all(self._falls):
+            return Descending
+        return cmp_to_key(self._compare)
+
     def _compare(self, one: Values, other: Values) -> int:
         for mine, theirs, falls in zip(one, other, self._falls, strict=True):
             if mine == theirs:
@@ -66,6 +87,11 @@ class CellOrder:
                 return 1 if mine is None else -1
             return 1 if (mine < theirs) is falls else -1
         return 0
+
+
+def _ascending(values: Values) -> Any:
+    """Values in ascending order; a missing value comes last."""
+    return [(value is None, value) for value in values]
 
 
 def _kinds(field: Field) -> tuple[type, ...]:

@@ -7,7 +7,8 @@ half as much space in an index as ids; `$id` as the last key makes every order t
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ MOST_KEYS = 5
 CREATION, IDENTITY = "metadata.createdAt", "$id"
 TIES = (CREATION, IDENTITY)
 """The fields that are added at the end of an order that does not name them."""
+STANDARD = bytes.maketrans(b"-_", b"+/")
+"""From the alphabet of base64url to that of base64."""
 
 Sortable = Callable[[str], Field | None]
 """Returns the field of a path; None if rows cannot be sorted by it."""
@@ -174,7 +177,8 @@ def encode_cursor(content: object) -> str:
 
 def decode_cursor(cursor: str) -> Any:
     """Return the JSON value in a cursor. Raises ValueError if the text is no cursor."""
-    return orjson.loads(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
+    text = cursor.encode().translate(STANDARD)
+    return orjson.loads(a2b_base64(text + b"=" * (-len(text) % 4)))  # in half the time of `base64`
 
 
 def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[SortKey]) -> list[Any]:
