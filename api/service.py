@@ -150,19 +150,19 @@ def _each_second(
         if (full := keep_running(postgres)) is not None:
             outages.disk_is_full(full)
 
-    duties = [address_file.publish, ensure_database]
+    checks = [address_file.publish, ensure_database]
     if worker is not None:
-        duties.append(worker.ensure_running)
+        checks.append(worker.ensure_running)
 
     async def every_second() -> None:
-        for duty in duties:
+        for check in checks:
             try:
-                duty()
+                check()
             except (
                 OSError,
                 MemoryError,
             ) as error:  # descriptors or memory may be available in a second
-                log.error("a duty of the server has failed, and is tried again", reason=repr(error))
+                log.error("a periodic check failed and will run again", reason=repr(error))
 
     return every_second
 

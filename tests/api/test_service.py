@@ -16,7 +16,7 @@ from domain.outages import Outages
 pytestmark = pytest.mark.anyio
 
 
-class Duties:
+class Check:
     """A fake address file and work process, which fails on demand."""
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -33,10 +33,10 @@ class Duties:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "none left"), MemoryError()])
-async def test_failed_duty_does_not_prevent_the_others(
+async def test_failed_check_does_not_prevent_the_others(
     error: Exception,
 ) -> None:
-    sign, worker = Duties(error), Duties(error)
+    sign, worker = Check(error), Check(error)
     watch = service._each_second(
         None, cast(AddressFile, sign), cast(WorkProcess, worker), Outages()
     )
@@ -44,6 +44,4 @@ async def test_failed_duty_does_not_prevent_the_others(
         await watch()
         await watch()
     assert (sign.calls, worker.calls) == (2, 2)
-    assert {line["event"] for line in logged} == {
-        "a duty of the server has failed, and is tried again"
-    }
+    assert {line["event"] for line in logged} == {"a periodic check failed and will run again"}
