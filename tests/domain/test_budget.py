@@ -1,4 +1,4 @@
-"""Long work lets others run, and ends when it took too much."""
+"""Long work yields to other tasks after each slice, and is refused beyond its budget."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def budget(clock: Callable[[], float], seconds: float) -> Budget:
 
 
 async def others_ran(work: Callable[[], object]) -> bool:
-    """Whether another task came to run while this did its work."""
+    """Whether another task ran during this work."""
     ran = asyncio.Event()
     asyncio.get_running_loop().call_soon(ran.set)
     await work()  # type: ignore[misc]  # a coroutine function
@@ -55,7 +55,7 @@ async def test_work_beyond_the_budget_is_refused_with_advice() -> None:
     assert refused.value.members == {"errors": [{"path": "to", "message": "ask for less"}]}
 
 
-async def test_budget_does_not_count_the_time_of_awaited_work() -> None:
+async def test_budget_excludes_the_time_of_awaited_work() -> None:
     clock = Clock()
     long = budget(clock, 1)
 

@@ -1,4 +1,4 @@
-"""Globs of types: what they choose, and that none takes long to do so."""
+"""Globs of event types: their matches, their speed, and suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_glob_star_matches_any_characters_and_the_rest_literally() -> None:
 
 
 def test_glob_with_many_stars_is_matched_without_backtracking() -> None:
-    """As a regular expression these take seconds, and a few more stars take for ever."""
+    """As a regular expression these take seconds, and a few more stars far longer."""
     began = time.process_time()
     assert not fits("*" * 12 + "z", "execution.step.completed")
     assert time.process_time() - began < 1.0
@@ -36,6 +36,6 @@ def test_glob_with_many_stars_is_matched_without_backtracking() -> None:
         ("nothing", ""),
     ],
 )
-def test_names_that_are_like_a_mistyped_one_are_asked_for(word: str, said: str) -> None:
+def test_names_similar_to_a_mistyped_one_are_suggested(word: str, said: str) -> None:
     names = {name: name for name in ("completed", "failed", "status_changed", "step.completed")}
     assert meant(word, names) == said

@@ -1,4 +1,4 @@
-"""When two JSON values are the same value."""
+"""Equality of JSON values."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_deeply_nested_values_are_compared() -> None:
     assert not same_json(one, other)
 
 
-# A repeat whose free JSON has `1` in the place of `true` is another command.
+# A repeat whose free JSON has `1` instead of `true` is another command.
 ADDED = StepsAdded(steps=(StepPlan(id="s", name="S", input={"ok": True}),))
 STARTED = StepStarted(step="s", input={"ok": True})
 REPEATS: list[tuple[tuple[Event, ...], Command[Execution], Command[Execution]]] = [
@@ -135,7 +135,7 @@ REPEATS: list[tuple[tuple[Event, ...], Command[Execution], Command[Execution]]] 
 
 
 @pytest.mark.parametrize(("events", "equal", "different"), REPEATS)
-def test_repeat_with_1_in_place_of_true_is_refused(
+def test_repeat_with_1_instead_of_true_is_refused(
     events: tuple[Event, ...], equal: Command[Execution], different: Command[Execution]
 ) -> None:
     before = history.given(*RUNNING, *events)
@@ -152,7 +152,7 @@ def test_update_from_true_to_1_is_recorded() -> None:
     one.when(UpdateExecution(metadata={"approved": 1.0})).then_nothing()
 
 
-def test_value_of_an_unknown_type_may_be_any_value() -> None:
+def test_value_of_an_unknown_type_equals_any_value() -> None:
     assert same_json({"a": [ERASED, 1]}, {"a": [7, 1.0]}, (Ciphertext,))
     assert same_json([7], [ERASED], (Ciphertext,))
     assert not same_json({"a": [ERASED, 1]}, {"a": [7, True]}, (Ciphertext,))

@@ -1,4 +1,4 @@
-"""The bounded cache drops what was used longest ago, by the room that it takes."""
+"""The bounded cache evicts the least recently used values, by their weight."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def states(capacity: int) -> LruCache[str, Versioned[Any]]:
     return LruCache(capacity, attrgetter("weight"))
 
 
-def test_values_used_last_stay_in_the_cache() -> None:
+def test_recently_used_values_stay_in_the_cache() -> None:
     cache = states(3)
     for name in "abcd":
         cache.put(name, state(name, 100))
@@ -29,7 +29,7 @@ def test_values_used_last_stay_in_the_cache() -> None:
     assert cache.trim() == ["d"]
 
 
-def test_cache_drops_no_value_before_trim() -> None:
+def test_cache_evicts_no_value_before_trim() -> None:
     cache: LruCache[int, str] = LruCache(2)
     for number in range(5):
         cache.put(number, "value")
@@ -37,7 +37,7 @@ def test_cache_drops_no_value_before_trim() -> None:
     assert cache.trim() == [0, 1, 2]
 
 
-def test_removed_value_frees_its_room_in_the_cache() -> None:
+def test_removed_value_frees_its_weight_in_the_cache() -> None:
     cache: LruCache[str, int] = LruCache(10, lambda value: value)
     cache.put("a", 8)
     assert cache.pop("a") == 8
@@ -56,7 +56,7 @@ def test_states_folded_from_hundreds_of_small_events_stay_in_the_cache() -> None
     assert cache.trim() == []
 
 
-def test_large_content_takes_the_room_of_many_states() -> None:
+def test_large_content_weighs_as_much_as_many_states() -> None:
     cache = states(600)
     for name in "abc":
         cache.put(name, state(name, 20 * 1024 * 1024))

@@ -1,4 +1,4 @@
-"""States are made and changed without their constructor, and are the same."""
+"""States are made and changed without their constructor, and equal the constructed ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def test_made_states_share_no_members() -> None:
         one.name = "changed"  # type: ignore[misc]  # that is the claim
 
 
-def test_id_of_an_aggregate_is_what_follows_its_kind() -> None:
+def test_id_of_an_aggregate_follows_its_kind() -> None:
     assert aggregate_id("execution/a:b") == "a:b"
 
 
-def test_made_state_has_its_members_in_the_order_of_a_constructed_one() -> None:
+def test_members_of_a_made_state_are_in_the_order_of_a_constructed_one() -> None:
     made = Step.make(id="a", name="A", started_at=None)
     assert list(vars(made)) == list(vars(Step(id="a", name="A")))

@@ -1,4 +1,4 @@
-"""An outage of the database: one line when it begins, one when it ends, one refusal for all."""
+"""An outage of the database is logged once when it begins and once when it ends, with one reason for all refusals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_outage_is_logged_when_it_begins_and_when_it_ends() -> None:
     assert ended["seconds"] >= 0
 
 
-def test_full_disk_is_the_reason_that_is_given_until_nothing_says_so_any_more(
+def test_full_disk_is_the_reason_until_no_error_names_it_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with capture_logs() as logged:
@@ -70,7 +70,9 @@ NO_SPACE = psycopg.errors.lookup("58030")("could not write: No space left on dev
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_only_what_says_so_is_an_outage(error: Exception, current: str | None) -> None:
+def test_only_errors_of_an_unavailable_database_are_an_outage(
+    error: Exception, current: str | None
+) -> None:
     known = Outages()
     assert note_outage(error, known).detail == (current or AWAY)
     assert (known.current.detail if known.current else None) == current

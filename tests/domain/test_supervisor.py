@@ -1,4 +1,4 @@
-"""Tasks that run until they are stopped, and start again after a failure."""
+"""Supervised tasks run until they are stopped, and are restarted after a failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Counting(Background):
-    """Fails at first: once by an outage, once by a fault of its own."""
+    """Fails twice: once with an outage, once with an error of its own."""
 
     outages = (ConnectionError,)
 
@@ -35,7 +35,7 @@ class Counting(Background):
         return True
 
 
-async def test_part_runs_again_after_an_outage_and_a_fault_until_it_is_stopped() -> None:
+async def test_part_is_restarted_after_an_outage_and_an_error_until_it_is_stopped() -> None:
     part = Counting()
     with capture_logs() as lines:
         async with run_parts([part]):

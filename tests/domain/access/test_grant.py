@@ -1,4 +1,4 @@
-"""Grants: of one thing each, of what is there, until they expire or are revoked."""
+"""A grant names one existing subject, reaches no more than its maker, and ends when it expires or is revoked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def grant(*events: Any) -> Given:
     return known.knowing(execution__e_1=SERVICE, execution__e_2=None, order__o_1=None)
 
 
-def test_grant_keeps_what_it_names_and_what_its_maker_reached() -> None:
+def test_grant_stores_its_subject_and_the_reach_of_its_maker() -> None:
     command = CreateGrant(
         service="s-1", within={"customer": {"$in": ["c"]}}, customer="c", **COMMON_MEMBERS
     )
@@ -47,18 +47,18 @@ def test_grant_keeps_what_it_names_and_what_its_maker_reached() -> None:
 
 
 @pytest.mark.parametrize("named", [{}, {"service": "s-1", "executions": ("e-1",)}])
-def test_grant_is_of_one_thing(named: dict[str, Any]) -> None:
+def test_grant_names_exactly_one_subject(named: dict[str, Any]) -> None:
     grant().when(CreateGrant(**named, **COMMON_MEMBERS)).refused(Invalid)
 
 
 @pytest.mark.parametrize(
     "named", [{"service": "s-2"}, {"executions": ("e-1", "e-2")}, {"order": "o-1"}]
 )
-def test_grant_is_of_what_exists(named: dict[str, Any]) -> None:
+def test_grant_of_a_missing_subject_is_refused(named: dict[str, Any]) -> None:
     grant().when(CreateGrant(**named, **COMMON_MEMBERS)).refused(UnknownReference)
 
 
-def test_grant_of_a_filter_may_be_of_everything_of_its_maker() -> None:
+def test_grant_by_filter_may_cover_all_that_its_maker_reaches() -> None:
     grant().when(CreateGrant(filter={}, **COMMON_MEMBERS)).then(
         GrantCreated(filter={}, **COMMON_MEMBERS)
     )
@@ -72,7 +72,7 @@ def test_grant_beyond_the_limit_of_its_maker_is_refused() -> None:
 
 
 @pytest.mark.parametrize("late", [timedelta(), timedelta(seconds=-1)])
-def test_grant_that_is_over_already_is_refused(late: timedelta) -> None:
+def test_grant_that_has_expired_already_is_refused(late: timedelta) -> None:
     command = CreateGrant(service="s-1", **{**COMMON_MEMBERS, "expires_at": NOON + late})
     outcome = grant().when(command)
     outcome.refused(Invalid)
@@ -85,7 +85,7 @@ def test_grant_is_live_until_it_expires() -> None:
     assert not state.is_live(LATER)
 
 
-def test_revoked_grant_is_not_live_and_says_by_whom() -> None:
+def test_revoked_grant_is_not_live_and_shows_who_revoked_it() -> None:
     state: Grant = grant(CREATED).when(RevokeGrant()).then(GrantRevoked()).state
     assert not state.is_live(NOON)
     assert state.revocation is not None
@@ -96,5 +96,5 @@ def test_grant_is_revoked_once() -> None:
     grant(CREATED, GrantRevoked()).when(RevokeGrant()).then()
 
 
-def test_no_grant_is_not_revoked() -> None:
+def test_missing_grant_is_not_revoked() -> None:
     grant().when(RevokeGrant()).refused(NotFound)

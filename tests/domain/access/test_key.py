@@ -1,4 +1,4 @@
-"""API keys: whose they are, and until when."""
+"""API keys: their party, their expiry and their revocation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def key(*events: Any) -> Given:
     return given(*events, stream="key/k-1").knowing(user__acme=acme, user__nobody=None)
 
 
-def test_key_of_a_provider_says_whose_it_is_and_who_made_it() -> None:
+def test_key_of_a_provider_shows_its_party_and_its_maker() -> None:
     state = key().when(CreateKey(role="provider", party="acme", digest=DIGEST)).then(CREATED).state
     assert (state.role, state.party, state.by, state.status) == (
         "provider",
@@ -33,7 +33,7 @@ def test_key_of_a_provider_says_whose_it_is_and_who_made_it() -> None:
 
 
 @pytest.mark.parametrize("role", get_args(KeyRole))
-def test_key_has_a_party_where_its_role_is_somebodys(role: Any) -> None:
+def test_key_has_a_party_where_its_role_needs_one(role: Any) -> None:
     nobodys = role in {"admin", "operator"}
     for party in (None, "acme"):
         command = CreateKey(role=role, party=party, digest=DIGEST)
@@ -67,13 +67,13 @@ def test_key_that_has_expired_already_is_refused() -> None:
     key().when(command).refused(Invalid)
 
 
-def test_key_is_made_once() -> None:
+def test_key_is_created_once() -> None:
     key(CREATED).when(CreateKey(role="provider", party="acme", digest=DIGEST)).refused(
         AlreadyExists
     )
 
 
-def test_revoked_key_says_by_whom_and_stays_revoked() -> None:
+def test_revoked_key_shows_who_revoked_it_and_stays_revoked() -> None:
     state = key(CREATED).when(RevokeKey()).then(KeyRevoked()).state
     assert state.status is KeyStatus.REVOKED
     assert state.revocation.by == "tester"

@@ -1,4 +1,4 @@
-"""What the log says of the days that were taken out of the access log."""
+"""Retirements of days of the access log are recorded once, and only for old days."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def fields(first: int, last: int, day: date = DAY) -> dict[str, Any]:
     return {"day": day, "first": first, "last": last, "before": before, "hash": f"hash-{last}"}
 
 
-def retired(*events: AccessRetired) -> Given:
+def history(*events: AccessRetired) -> Given:
     return given(*events, stream=STREAM)
 
 
@@ -27,7 +27,7 @@ def test_neighbouring_days_are_one_gap_of_the_chain() -> None:
         AccessRetired(**fields(8, 9, DAY + timedelta(days=2))),
         AccessRetired(**fields(4, 5, DAY + timedelta(days=1))),
     ]
-    state = retired(*days).state
+    state = history(*days).state
     assert state.gaps == (Gap(1, 5, "", "hash-5"), Gap(8, 9, "hash-7", "hash-9"))
     assert state.last_day == DAY + timedelta(days=2)
     assert state.has(2, 5)
@@ -35,12 +35,12 @@ def test_neighbouring_days_are_one_gap_of_the_chain() -> None:
 
 
 def test_entries_are_retired_once() -> None:
-    day = retired(AccessRetired(**fields(1, 3)))
+    day = history(AccessRetired(**fields(1, 3)))
     day.when(RetireAccesses(**fields(1, 3))).then()
     day.when(RetireAccesses(**fields(4, 5))).then(AccessRetired(**fields(4, 5)))
 
 
 def test_entries_of_less_than_30_days_are_not_retired() -> None:
     young, old = (fields(1, 3, NOON.date() - timedelta(days=days)) for days in (29, 30))
-    retired().when(RetireAccesses(**young)).refused(IllegalTransition)
-    retired().when(RetireAccesses(**old)).then(AccessRetired(**old))
+    history().when(RetireAccesses(**young)).refused(IllegalTransition)
+    history().when(RetireAccesses(**old)).then(AccessRetired(**old))

@@ -1,4 +1,4 @@
-"""Services, workflows, orders and users; and how an order becomes an execution."""
+"""Commands on services, workflows, orders and users, and the execution that a confirmed order begins."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_create_service_records_its_provider() -> None:
 @pytest.mark.parametrize(
     ("field", "stream"), [("provider", "user__acme"), ("workflow", "workflow__w_1")]
 )
-def test_service_of_unknown_parts_is_refused(field: str, stream: str) -> None:
+def test_service_with_an_unknown_workflow_or_provider_is_refused(field: str, stream: str) -> None:
     command = CreateService(name="Outreach", provider="acme", workflow="w-1")
     unknown = on("service/s-1").knowing(**{stream: None})
     unknown.when(command).refused(UnknownReference, field=field)
@@ -100,7 +100,7 @@ def test_order_copies_its_customer_and_provider() -> None:
 @pytest.mark.parametrize(
     ("field", "stream"), [("service", "service__s_1"), ("customer", "user__ann")]
 )
-def test_order_of_unknown_parts_is_refused(field: str, stream: str) -> None:
+def test_order_with_an_unknown_customer_or_service_is_refused(field: str, stream: str) -> None:
     unknown = on("order/o-1").knowing(**{stream: None})
     unknown.when(CreateOrder(service="s-1", customer="ann")).refused(UnknownReference, field=field)
 
@@ -109,7 +109,7 @@ def test_taken_id_is_refused() -> None:
     order().when(CreateOrder(service="s-1", customer="ann")).refused(AlreadyExists)
 
 
-def test_confirming_begins_an_execution_with_the_steps_of_the_workflow() -> None:
+def test_confirmed_order_begins_an_execution_with_the_steps_of_the_workflow() -> None:
     execution = ExecutionCreated(
         order="o-1",
         service="s-1",
@@ -144,7 +144,7 @@ def test_erasing_a_confirmed_order_leaves_its_status() -> None:
     confirmed.when(EraseOrder(reason="Ann asked")).then(OrderErased(reason="Ann asked"))
 
 
-def test_erasing_again_needs_the_same_reason() -> None:
+def test_repeated_erasure_needs_the_same_reason() -> None:
     erased = order(OrderCancelled(), OrderErased(reason="Ann asked"))
     erased.when(EraseOrder(reason="Ann asked")).then()
     erased.when(EraseOrder(reason="Another")).refused(Erased)
@@ -175,25 +175,25 @@ def test_service_without_a_workflow_gives_no_steps() -> None:
     assert begun.event.steps == ()
 
 
-def test_confirming_again_changes_nothing() -> None:
+def test_repeated_confirmation_changes_nothing() -> None:
     confirmed = order(OrderConfirmed(execution="e-1"))
     confirmed.when(ConfirmOrder()).then_nothing()
     confirmed.when(ConfirmOrder(execution="e-1")).then_nothing()
     confirmed.when(ConfirmOrder(execution="e-2")).refused(AlreadyExists, execution="e-1")
 
 
-def test_client_may_choose_the_execution_if_it_is_free() -> None:
+def test_client_may_choose_an_unused_id_for_the_execution() -> None:
     free = order().knowing(execution__e_1=None)
     assert free.when(ConfirmOrder(execution="e-1")).events[1] == OrderConfirmed(execution="e-1")
     taken = order().knowing(execution__e_1=ACME)
     taken.when(ConfirmOrder(execution="e-1")).refused(AlreadyExists)
 
 
-def test_confirm_of_an_unknown_order_is_refused() -> None:
+def test_confirmation_of_an_unknown_order_is_refused() -> None:
     on("order/o-2").when(ConfirmOrder()).refused(NotFound)
 
 
-def test_confirming_reads_one_thing_after_the_other() -> None:
+def test_confirmation_reads_streams_one_after_the_other() -> None:
     state, command = order().state, ConfirmOrder(execution="e-1")
     assert [*command.reads(None, {})] == []
     assert [*command.reads(state, {})] == ["execution/e-1", "service/s-1"]
@@ -255,12 +255,12 @@ def test_catalog_documents_have_only_plain_members(state: Any, shown: dict[str, 
         ("order", "confirm", {"execution": "a b"}),
     ],
 )
-def test_body_that_is_wrong_is_refused(kind: str, word: str, body: dict[str, Any]) -> None:
+def test_invalid_body_is_refused(kind: str, word: str, body: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         COMMANDS[kind][word].model_validate_json(orjson.dumps(body))
 
 
-def test_whole_objects_stand_for_their_ids() -> None:
+def test_whole_objects_are_accepted_in_place_of_their_ids() -> None:
     body = {"name": "S", "provider": {"$id": "acme", "name": "Acme"}, "workflow": {"$id": "w-1"}}
     command = CreateService.model_validate_json(orjson.dumps(body))
     assert (command.name, command.provider, command.workflow) == ("S", "acme", "w-1")

@@ -1,4 +1,4 @@
-"""The data keys at hand: what is known is handed out, what is made is kept apart until it is stored."""
+"""The key ring caches data keys, and discards new ones that are not stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def ring(capacity: int = 2) -> Keyring:
 
 
 def stored(keys: Keyring, *streams: str) -> list[tuple[str, bytes]]:
-    """The rows of new keys of these streams."""
+    """The rows of the new keys of these streams."""
     for stream in streams:
         keys.get_or_create(stream)
     rows = keys.unsaved_keys(streams)
@@ -20,12 +20,12 @@ def stored(keys: Keyring, *streams: str) -> list[tuple[str, bytes]]:
     return list(rows.items())
 
 
-def test_look_up_answers_more_keys_than_the_ring_holds() -> None:
+def test_look_up_returns_more_keys_than_the_ring_holds() -> None:
     rows = stored(ring(5), "a", "b", "c", "d")
     assert ring(2).learn(rows).keys() == {"a", "b", "c", "d"}
 
 
-def test_key_is_made_once_for_a_stream_however_many_are_made() -> None:
+def test_key_of_a_stream_is_made_once_however_many_others_are_made() -> None:
     keys = ring(2)
     first = keys.get_or_create("a")
     for stream in "bcde":
@@ -50,7 +50,7 @@ def test_stored_data_key_is_cached() -> None:
     assert keys.known_keys(["a"], use_absent=False) == ({"a": made}, [])
 
 
-async def test_states_of_more_streams_than_the_ring_holds_are_open(database: str) -> None:
+async def test_states_of_more_streams_than_the_ring_holds_are_opened(database: str) -> None:
     log = store(database)
     log.states.keyring = ring(2)
     async with running_bus(log) as bus:

@@ -1,9 +1,8 @@
-"""The log as a persistence module of `eventsourcing`: the library's own test cases over our tables.
+"""The log as a persistence module of `eventsourcing`: the library's own test cases run on our tables.
 
-Left out, as they do not apply: its cases for tagged decisions (`dcb`), which are another store with
-tables of its own; those for transcoders, mappers and plain objects, which are the library's own code;
-and its tests of connections and table statements of PostgreSQL, which are not cases but tests of its
-own recorders, whose statements ours do not use.
+Left out, as they do not apply: its cases for tagged decisions (`dcb`), which use another store with tables of its own;
+those for transcoders, mappers and plain objects, which test the library's own code; and its tests of connections and
+statements of PostgreSQL, which test its own recorders.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class _Decision(SimpleNamespace):
         self.__dict__.update(kwargs)
 
 
-# The library's cases take its older cipher, and messages of its other store: packages that we have no
-# use for.
+# The library's cases use its older cipher and the messages of its other store: packages that we do
+# not need.
 sys.modules.setdefault("eventsourcing.cipher", cryptography)
 sys.modules.setdefault(
     "eventsourcing.dcb.msgpack",
@@ -57,7 +56,7 @@ MODULE = {"PERSISTENCE_MODULE": library.__name__}
 
 
 class OnTheLog:
-    """Each case has a database of its own; what it makes is closed after it."""
+    """Each case has a database of its own; the objects that it makes are closed after it."""
 
     database: str
 
@@ -111,7 +110,7 @@ class TestProcessRecorder(OnTheLog, cases.ProcessRecorderTestCase):
 
 
 class OtherTrackingRecorder(LogTrackingRecorder):
-    """One that a caller brings."""
+    """A tracking recorder that a caller brings."""
 
 
 class TestFactory(OnTheLog, cases.InfrastructureFactoryTestCase[Factory]):
@@ -140,7 +139,7 @@ class TestFactory(OnTheLog, cases.InfrastructureFactoryTestCase[Factory]):
 
 @pytest.mark.filterwarnings("default:.log. is deprecated:DeprecationWarning")
 class TestApplication(OnTheLog, applications.ApplicationTestCase):
-    """Caches, fast-forwarding, conflicts and the notification log of an ordinary application."""
+    """Caches, fast-forwarding, conflicts and the notification log of an application."""
 
 
 class TestExampleApplication(OnTheLog, applications.ExampleApplicationTestCase):
@@ -148,7 +147,7 @@ class TestExampleApplication(OnTheLog, applications.ExampleApplicationTestCase):
 
 
 class Counters(LogTrackingRecorder, projections.EventCountersView):
-    """A view as its author writes one: a table of its own, moved together with the tracking."""
+    """A view with a table of its own, updated in one transaction with the tracking."""
 
     TABLE = SQL("CREATE TABLE IF NOT EXISTS counters (name text PRIMARY KEY, n bigint NOT NULL)")
 
@@ -198,7 +197,7 @@ class TestEventSourcedProjection(OnTheLog, projections.EventSourcedProjectionTes
     env: ClassVar[dict[str, str]] = {}
 
 
-def test_recorder_of_an_existing_log_needs_no_environment(database: str) -> None:
+def test_recorder_of_an_existing_log_needs_no_environment_variables(database: str) -> None:
     recorder = log_recorder(database, "executions")
     try:
         assert recorder.max_notification_id() is None

@@ -1,4 +1,4 @@
-"""What the library's cases do not ask of a persistence module, and our log promises."""
+"""What our persistence module promises beyond the library's own test cases."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Accounts(Application[UUID]):
 
 
 class Audits(ProcessApplication[UUID]):
-    """Begins an account of its own for each credit of another application's."""
+    """Creates an account for each credit in another application."""
 
     def policy(self, domain_event: Any, processing_event: Any) -> None:
         if isinstance(domain_event, Account.Credited):  # type: ignore[attr-defined]  # the decorator makes it
@@ -104,7 +104,7 @@ def column(database: str, query: str, schema: str = "tallies") -> Any:
 
 
 class Reading(threading.Thread):
-    """Iterates over a subscription until so many notifications came, or it is stopped."""
+    """Iterates over a subscription until it has got this many notifications, or is stopped."""
 
     def __init__(self, subscription: LogSubscription, count: int) -> None:
         super().__init__(daemon=True)
@@ -134,7 +134,7 @@ def test_subscription_gets_events_committed_between_listen_and_first_read(
 
     def slow(*given: Any, **named: Any) -> Any:
         page = select(*given, **named)
-        if between:  # it has read nothing, and does not wait yet
+        if between:  # it has read nothing, and is not waiting yet
             recorder.insert_events([between.pop()])
         return page
 
@@ -156,7 +156,7 @@ def test_subscription_finds_events_without_a_notification(
         assert reading.ids() == [2]
 
 
-def test_subscription_at_a_standby_connects_once_and_asks_again(
+def test_subscription_to_a_standby_connects_once_and_polls(
     recorder: LogRecorder, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_subscription, "POLL", 0.5)
@@ -177,7 +177,7 @@ def test_subscription_at_a_standby_connects_once_and_asks_again(
     assert [connection.closed for connection in made] == [True]
 
 
-def test_subscription_outlives_its_connections(recorder: LogRecorder, database: str) -> None:
+def test_subscription_survives_lost_connections(recorder: LogRecorder, database: str) -> None:
     recorder.insert_events([raised(1)])
     with recorder.subscribe(0) as subscription:
         assert next(subscription).id == 1
@@ -190,7 +190,7 @@ def test_subscription_outlives_its_connections(recorder: LogRecorder, database: 
         assert reading.ids() == [2, 3]
 
 
-def test_subscription_by_topic_goes_on_from_the_end_of_the_log(recorder: LogRecorder) -> None:
+def test_subscription_by_topic_continues_from_the_end_of_the_log(recorder: LogRecorder) -> None:
     recorder.insert_events([raised(1), StoredEvent("tally/a", 2, "tally.noted", b"{}"), raised(3)])
     with recorder.subscribe(0, topics=["tally.noted"]) as subscription:
         assert next(subscription).id == 2
@@ -204,7 +204,7 @@ def test_subscription_is_stopped_from_another_thread(recorder: LogRecorder) -> N
         assert reading.ids() == []
 
 
-def test_events_and_tracking_are_recorded_together_or_not_at_all(database: str) -> None:
+def test_events_and_tracking_are_recorded_in_one_transaction(database: str) -> None:
     with factory(database) as made:
         recorder = cast(LogProcessRecorder, made.process_recorder())
         assert recorder.insert_events([raised(1)], tracking=Tracking("up", 7)) == [1]
@@ -217,7 +217,7 @@ def test_events_and_tracking_are_recorded_together_or_not_at_all(database: str) 
     assert column(database, POSITIONS) == [1, 2]
 
 
-def test_two_consumers_of_one_application_keep_places_of_their_own(database: str) -> None:
+def test_two_consumers_of_one_application_have_separate_positions(database: str) -> None:
     one = {"POSTGRES_SCHEMA": "shared"}
     with factory(database, "Totals", **one) as first, factory(database, "Mails", **one) as second:
         totals, mails = first.tracking_recorder(), second.tracking_recorder()
@@ -228,7 +228,7 @@ def test_two_consumers_of_one_application_keep_places_of_their_own(database: str
         assert totals.max_tracking_id("accounts") == 9
 
 
-def test_application_of_a_system_has_a_log_of_its_own(database: str) -> None:
+def test_application_of_a_system_has_its_own_log(database: str) -> None:
     system = System(pipes=[[Accounts, Audits]])
     with SingleThreadedRunner[UUID](system, env=variables(database)) as runner:
         runner.get(Accounts).open(3, 4)
@@ -237,7 +237,7 @@ def test_application_of_a_system_has_a_log_of_its_own(database: str) -> None:
     assert column(database, "SELECT consumer FROM trackings", "audits") == "audits"
 
 
-def test_snapshots_stand_in_a_table_of_their_own(database: str) -> None:
+def test_snapshots_are_stored_in_their_own_table(database: str) -> None:
     with Accounts(variables(database, IS_SNAPSHOTTING_ENABLED="y")) as app:
         account = app.open(3, 4)
         app.take_snapshot(account)
@@ -273,7 +273,7 @@ def test_unsupported_library_variable_is_refused(
         Accounts(variables(database, **{variable: value}))
 
 
-def test_no_table_is_made_where_that_is_forbidden(database: str) -> None:
+def test_no_table_is_created_if_that_is_forbidden(database: str) -> None:
     with factory(database, CREATE_TABLE="no") as made:
         made.application_recorder()
     assert column(database, "SELECT to_regclass('tallies.events') IS NULL")

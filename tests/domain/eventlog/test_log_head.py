@@ -1,4 +1,4 @@
-"""Whether what a process has seen of the log is still in it."""
+"""A process notices that a log has lost events that it had seen."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def log(database: str) -> AsyncIterator[Store]:
 
 
 async def append(log: Store, stream: str, seconds: int) -> None:
-    """One event, so many seconds after noon."""
+    """Append one event, this many seconds after noon."""
     async with log.transaction() as transaction:
         at = NOON + seconds * SECOND
         recorded = Recorded(
@@ -49,7 +49,7 @@ async def append(log: Store, stream: str, seconds: int) -> None:
 
 
 async def seen_three(log: Store) -> LastSeen:
-    """What a process has seen that has read three events."""
+    """The last seen position of a process that has read three events."""
     for place in range(1, 4):
         await append(log, f"s-{place}", place)
     seen = LastSeen()
@@ -59,7 +59,7 @@ async def seen_three(log: Store) -> LastSeen:
     return seen
 
 
-async def test_log_that_has_grown_is_the_one_that_was_seen(log: Store) -> None:
+async def test_log_that_has_grown_did_not_go_back(log: Store) -> None:
     seen = await seen_three(log)
     await append(log, "s-4", 4)
     async with log.reader() as connection:
@@ -71,7 +71,7 @@ async def test_log_whose_head_has_another_time_than_its_event_did_not_go_back(
     database: str, log: Store
 ) -> None:
     await seen_three(log)
-    change(database, LOSE.format(2))  # the time of the head stays that of the third event
+    change(database, LOSE.format(2))  # the head keeps the time of the third event
     seen = LastSeen()
     async with log.reader() as connection:
         for _ in range(2):
@@ -89,7 +89,7 @@ async def test_log_whose_head_is_lower_went_back(database: str, log: Store) -> N
             await read_events_and_head(connection, seen, 3, 100, READ_BYTES)
 
 
-async def test_log_that_has_other_events_where_it_was_seen_went_back(
+async def test_log_with_other_events_at_a_seen_position_went_back(
     database: str, log: Store
 ) -> None:
     seen = await seen_three(log)
@@ -101,7 +101,7 @@ async def test_log_that_has_other_events_where_it_was_seen_went_back(
             await read_head(connection, seen)
 
 
-async def test_writer_that_goes_on_after_a_lost_event_does_not_hide_that_the_log_went_back(
+async def test_writer_that_continues_after_a_lost_event_does_not_hide_that_the_log_went_back(
     database: str, log: Store
 ) -> None:
     seen = await seen_three(log)
@@ -117,8 +117,8 @@ async def test_writer_that_goes_on_after_a_lost_event_does_not_hide_that_the_log
             await read_head(connection, seen)
 
 
-async def test_writer_that_goes_on_with_what_was_seen_notes_what_it_writes(log: Store) -> None:
-    """Also where another one writes in between, which the reader has not seen yet."""
+async def test_writer_on_an_intact_log_notes_what_it_writes(log: Store) -> None:
+    """Also if another writer has written in between, which the reader has not seen yet."""
     seen = await seen_three(log)
     cache = StateCache(log.keyring, seen)
     for place in (4, 6):
@@ -130,7 +130,7 @@ async def test_writer_that_goes_on_with_what_was_seen_notes_what_it_writes(log: 
         await append(log, f"other-{place + 1}", place + 1)
 
 
-async def test_log_that_lost_events_gets_one_other_id_however_many_notice(
+async def test_log_that_lost_events_gets_one_new_id_however_many_processes_notice(
     database: str, log: Store
 ) -> None:
     seen, before = await seen_three(log), log_id(database, "executions")
@@ -144,11 +144,9 @@ async def test_log_that_lost_events_gets_one_other_id_however_many_notice(
         assert (await read_head_unchecked(connection)).log_id == renewed != before
 
 
-async def test_watch_says_that_the_log_moved_where_nothing_else_says_so(
-    database: str, log: Store
-) -> None:
+async def test_monitor_polls_the_head_without_notifications(database: str, log: Store) -> None:
     other = store(database)
-    listener = Listener(database, "executions")  # it hears nothing: it is not started
+    listener = Listener(database, "executions")  # it gets no notifications: it is not started
     listener.is_listening = True
     woken = listener.subscribe("executions")
     await other.open()
@@ -163,7 +161,7 @@ async def test_watch_says_that_the_log_moved_where_nothing_else_says_so(
         await other.close()
 
 
-async def test_watch_wakes_all_while_there_is_no_connection_that_listens(database: str) -> None:
+async def test_monitor_wakes_all_while_no_connection_listens(database: str) -> None:
     other, listener = store(database), Listener(database, "executions")
     woken = listener.subscribe("of the views")
     await other.open()
@@ -177,7 +175,7 @@ async def test_watch_wakes_all_while_there_is_no_connection_that_listens(databas
         await other.close()
 
 
-async def test_watch_calls_once_the_log_has_another_id(database: str, log: Store) -> None:
+async def test_monitor_reports_that_the_log_has_another_id(database: str, log: Store) -> None:
     called, other, listener = Wake(), store(database), Listener(database, "executions")
     looked = listener.subscribe("executions")
     await other.open()

@@ -1,4 +1,4 @@
-"""Migrations of the log: what an earlier build made opens, and has one master key for ever."""
+"""Migrations of a log from earlier builds, and its single master key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ask(database: str, query: str, *values: object) -> list[tuple[object, ...]]:
 def settle(
     database: str, key: bytes | None, made: Callable[[], bytes] | None = lambda: OURS
 ) -> None:
-    """With the key of a data directory, or none, and one that would be made."""
+    """With the key of a data directory, or none, and a new one that would be generated."""
 
     def known() -> bytes:
         if key is None:
@@ -38,7 +38,7 @@ def settle(
     settle_master_key(database, "executions", known, made)
 
 
-def test_master_key_of_the_first_start_is_the_only_one_for_ever(database: str) -> None:
+def test_master_key_of_the_first_start_is_kept(database: str) -> None:
     settle(database, None)
     settle(database, OURS)
     with pytest.raises(WrongKey) as refused:
@@ -47,13 +47,13 @@ def test_master_key_of_the_first_start_is_the_only_one_for_ever(database: str) -
     assert Vault(OTHERS).id in str(refused.value)
 
 
-def test_master_key_that_is_lost_is_not_made_again(database: str) -> None:
+def test_lost_master_key_is_not_generated_again(database: str) -> None:
     settle(database, None)
     with pytest.raises(FileNotFoundError):
         settle(database, None, lambda: OTHERS)
 
 
-def test_master_key_is_that_of_one_of_two_first_servers(database: str) -> None:
+def test_two_first_servers_settle_on_one_master_key(database: str) -> None:
     together = Barrier(2)
 
     def first(key: bytes) -> bool:
@@ -83,12 +83,12 @@ def test_master_key_of_a_log_without_a_check_is_the_one_that_opens_a_data_key(
         settle(database, OTHERS)
 
 
-def test_master_key_is_not_settled_by_who_makes_none(database: str) -> None:
+def test_process_that_generates_no_master_key_settles_none(database: str) -> None:
     settle(database, None, None)
     assert ask(database, "SELECT * FROM master_key") == []
 
 
-def test_log_of_an_earlier_build_gets_what_is_new(database: str) -> None:
+def test_log_of_an_earlier_build_is_migrated(database: str) -> None:
     ask(database, "INSERT INTO snapshots VALUES ('tally/a', 1, 1, now(), 'x', 'shape')")
     ask(database, "ALTER TABLE snapshots DROP COLUMN digest")
     ask(database, "DROP FUNCTION snapshot_digest")
@@ -133,7 +133,7 @@ def test_log_lines_of_an_earlier_build_become_the_partition_of_all_days_until_no
     assert ask(database, "SELECT count(*) FROM log_lines_before") == [(42,)]
 
 
-def test_migration_of_log_lines_that_was_broken_off_is_begun_again(
+def test_interrupted_migration_of_log_lines_is_started_again(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(database, PLAIN)
@@ -150,7 +150,7 @@ def test_migration_of_log_lines_that_was_broken_off_is_begun_again(
 def test_migration_of_log_lines_lets_writers_append_meanwhile(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it checks the lines that there are, which is what takes long."""
+    """While it checks the existing lines, which takes longest."""
     ask(database, PLAIN)
     held = f"{log_lines.VALIDATED}; SET lock_timeout = 0; SELECT pg_advisory_xact_lock(77)"
     monkeypatch.setattr(log_lines, "VALIDATED", held)
@@ -166,7 +166,7 @@ def test_migration_of_log_lines_lets_writers_append_meanwhile(
     assert ask(database, "SELECT count(*) FROM log_lines_before") == [(42,)]
 
 
-def test_day_has_a_partition_of_its_own_unless_its_lines_are_elsewhere(database: str) -> None:
+def test_day_has_its_own_partition_unless_its_lines_are_elsewhere(database: str) -> None:
     make = "SELECT make_log_day(current_date + %s)"
     assert [ask(database, make, days) for days in (7, 8, 8)] == [[(False,)], [(True,)], [(False,)]]
     ask(database, APPEND, 1, 20)
@@ -195,7 +195,7 @@ def test_serving_role_makes_and_drops_days_and_others_do_not(database: str) -> N
     assert (day,) not in ask(database, PARTITIONS)
 
 
-def test_log_without_a_last_id_of_its_lines_goes_on_after_them(database: str) -> None:
+def test_log_without_a_last_id_of_its_lines_continues_after_them(database: str) -> None:
     ask(database, PLAIN)
     ask(database, "DROP TABLE log_head")
     migrate_log(database, "executions")

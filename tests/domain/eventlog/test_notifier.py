@@ -1,4 +1,4 @@
-"""How others hear of what a log with a name has committed: by a notification after the commit, or by their poll."""
+"""Readers of a named log learn of commits by a notification after the commit, or by polling."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.sample_aggregate import (
 pytestmark = pytest.mark.anyio
 
 SOON = 10
-"""Seconds for what takes milliseconds."""
+"""Seconds; each wait takes milliseconds."""
 
 
 def named(conninfo: str) -> Store:
@@ -38,21 +38,21 @@ def named(conninfo: str) -> Store:
 
 @asynccontextmanager
 async def listening(conninfo: str) -> AsyncIterator[Wake]:
-    """What is woken by each notification of the log."""
+    """The event that each notification of the log sets."""
     listener = Listener(conninfo, "executions")
     heard = listener.subscribe("executions")
     async with run_parts([listener]):
-        assert await heard.wait(SOON)  # as it is connected
+        assert await heard.wait(SOON)  # it is set once connected
         yield heard
 
 
 async def quiet(heard: Wake) -> None:
-    """Wait until nothing more is heard."""
+    """Wait until no more notifications come."""
     while await heard.wait(0.3):
         pass
 
 
-async def test_commit_of_a_named_log_is_notified_of_however_it_is_written(database: str) -> None:
+async def test_commit_of_a_named_log_is_notified_however_it_is_written(database: str) -> None:
     async with listening(database) as heard:
         log = named(database)
         async with running_bus(log) as bus:
@@ -69,7 +69,7 @@ async def test_commit_of_a_named_log_is_notified_of_however_it_is_written(databa
         await log.close()
 
 
-async def test_commit_of_a_named_log_notifies_of_nothing_by_itself(
+async def test_transaction_of_a_named_log_sends_no_notification_itself(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Notifier, "start", lambda _: None)
@@ -79,7 +79,7 @@ async def test_commit_of_a_named_log_notifies_of_nothing_by_itself(
         assert not await heard.wait(0.5)
 
 
-async def test_follower_reads_by_its_poll_what_a_writer_committed_that_died_before_it_notified(
+async def test_follower_polls_what_a_writer_committed_that_died_before_it_notified(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Notifier, "start", lambda _: None)
@@ -97,7 +97,7 @@ async def test_follower_reads_by_its_poll_what_a_writer_committed_that_died_befo
         assert read == [1, 2, 3, 4, 5]
 
 
-async def test_notifier_whose_connection_was_lost_notifies_once_it_is_there_again(
+async def test_notifier_notifies_once_after_reconnecting(
     database: str,
 ) -> None:
     ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE %s"
@@ -111,7 +111,7 @@ async def test_notifier_whose_connection_was_lost_notifies_once_it_is_there_agai
         assert await heard.wait(SOON)
 
 
-async def test_commits_that_follow_each_other_closely_share_a_notification(database: str) -> None:
+async def test_commits_in_quick_succession_share_a_notification(database: str) -> None:
     sent: list[str] = []
     with psycopg.connect(database, autocommit=True) as admin:
         admin.execute("LISTEN executions")

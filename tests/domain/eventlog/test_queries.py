@@ -1,4 +1,4 @@
-"""The SQL of the log stands in one place."""
+"""The SQL of the log is in one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain.eventlog.queries import COLUMNS
 HOUSE = Path(__file__).parent.parent
 ONE_PLACE = "domain.eventlog.queries.py"
 LIBRARY = "domain/recorder.py"
-"""The log as the library `eventsourcing` wants it, beside its own SQL."""
+"""The log as a persistence module of `eventsourcing`, with SQL of its own."""
 NAMES_IT = re.compile(r"(?:FROM|INTO|UPDATE|JOIN) events\b|(?:FROM|INTO) snapshots\b|originator_")
 FILES = sorted(
     file for room in ("domain", "projections", "api") for file in HOUSE.glob(f"{room}/**/*.py")

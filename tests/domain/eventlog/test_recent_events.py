@@ -1,4 +1,4 @@
-"""How many of the newest events are kept, and for whom."""
+"""How many of the newest events are cached, and for which readers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def recent(number: int) -> RecentEvents:
     return events
 
 
-def test_events_that_every_reader_has_passed_go_but_the_newest() -> None:
+def test_events_that_every_reader_has_passed_are_dropped_except_the_newest() -> None:
     events = recent(10)
     events.drop_passed(10, spared=3)
     assert [event.row.position for event in events.after(7, 10)] == [8, 9, 10]

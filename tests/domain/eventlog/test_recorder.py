@@ -1,4 +1,4 @@
-"""What the database refuses, from every writer; and positions without holes through the library."""
+"""Constraints of the database on every writer, and dense positions from the recorder of the library."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_two_recorders_share_one_sequence(database: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("role", ["origin", "replica"])
-def test_events_table_refuses_changes_also_by_its_owner(
+def test_events_table_refuses_changes_even_by_its_owner(
     recorder: LogRecorder, database: str, change: str, role: str
 ) -> None:
     recorder.insert_events([event(1)])
@@ -116,7 +116,7 @@ HELD = {
 
 
 @pytest.mark.parametrize("holder", HELD)
-def test_migration_takes_no_lock_when_nothing_is_missing(database: str, holder: str) -> None:
+def test_migration_takes_no_lock_if_nothing_is_missing(database: str, holder: str) -> None:
     views = all_projections(registry.codec())
     migrate_projections(database, "executions", views)
     with psycopg.connect(database, options=session_options("executions")) as other:

@@ -1,4 +1,4 @@
-"""Snapshots save time, and nothing else: they never decide what a state is."""
+"""Snapshots only save time: a state is the same with a missing, outdated or damaged one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.sample_aggregate import NOON, Begin, Raise, Tally, message, r
 
 @dataclass(frozen=True)
 class TallyOfLater(Tally):
-    """The state as a later program has it: with one more field."""
+    """The state in a later program: with one more field."""
 
     highest: int = 0
 
@@ -54,7 +54,7 @@ async def raised(store: Store, times: int, begin: Callable[[], Begin] | None = N
     return total
 
 
-def test_shape_changes_with_a_field_and_not_with_a_docstring() -> None:
+def test_fingerprint_changes_with_a_field_and_not_with_a_docstring() -> None:
     def shape(state: type[Aggregate]) -> str:
         return Codec([], {"tally": state}).shape
 
@@ -62,7 +62,7 @@ def test_shape_changes_with_a_field_and_not_with_a_docstring() -> None:
     assert shape(in_other_words(Service)) == shape(Service)  # it has a field `description`
 
 
-async def test_snapshot_of_another_shape_is_left_alone(database: str) -> None:
+async def test_snapshot_of_another_fingerprint_is_ignored(database: str) -> None:
     assert await raised(sample_aggregate.store(database), 1_200, Begin) == 1_200
     events: list[type[Event]] = [
         sample_aggregate.TallyBegun,
@@ -87,7 +87,7 @@ durations = st.timedeltas(timedelta(days=-3_650), timedelta(days=3_650))
 
 
 @given(durations, durations)
-def test_state_frozen_by_a_view_is_the_same_to_the_microsecond(
+def test_state_frozen_by_a_view_is_equal_to_the_microsecond(
     active: timedelta, timeout: timedelta
 ) -> None:
     state = Execution(
@@ -111,7 +111,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-async def test_damaged_snapshot_is_left_alone_and_the_state_is_that_of_the_events(
+async def test_damaged_snapshot_is_ignored_and_the_state_is_folded_from_the_events(
     database: str, damage: str
 ) -> None:
     await raised(sample_aggregate.store(database), 1_200, Begin)
@@ -126,7 +126,7 @@ async def test_damaged_snapshot_is_left_alone_and_the_state_is_that_of_the_event
         assert (versioned.version, versioned.state.total) == (1, 0)
 
 
-async def test_damaged_snapshot_is_made_again_by_the_first_long_read(database: str) -> None:
+async def test_damaged_snapshot_is_replaced_by_the_first_long_read(database: str) -> None:
     await raised(sample_aggregate.store(database), 1_200, Begin)
     change(database, "UPDATE snapshots SET state = ''")
     store = sample_aggregate.store(database)
@@ -136,7 +136,7 @@ async def test_damaged_snapshot_is_made_again_by_the_first_long_read(database: s
     assert change(database, WHOLE_SNAPSHOTS) == [(1_000,)]
 
 
-async def test_damaged_snapshot_is_replaced_where_its_version_is_reached_again(
+async def test_damaged_snapshot_is_replaced_when_its_version_is_reached_again(
     database: str,
 ) -> None:
     await raised(sample_aggregate.store(database), 499, Begin)
@@ -150,7 +150,7 @@ async def test_damaged_snapshot_is_replaced_where_its_version_is_reached_again(
     assert change(database, WHOLE_SNAPSHOTS) == [(500,)]
 
 
-async def test_whole_snapshot_is_what_a_state_is_loaded_from(database: str) -> None:
+async def test_state_is_loaded_from_an_intact_snapshot(database: str) -> None:
     await raised(sample_aggregate.store(database), 1_200, Begin)
     change(
         database,

@@ -1,4 +1,4 @@
-"""Which standby is read from: one of the same log, with the same past, that is not far behind."""
+"""Reads use only a standby of the same log, with the same past, that does not lag too far."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOG, SEEN, LATER = "log-1", SeenEvent(10, NOON), NOON + timedelta(seconds=1)
         (StandbyStatus(True, LOG, 12, None), ANOTHER_PAST),
     ],
 )
-def test_only_a_standby_of_the_same_log_and_past_is_read_from(
+def test_only_a_standby_of_the_same_log_and_past_is_read(
     look: StandbyStatus, said: str | None
 ) -> None:
     assert reason_unusable(look, LOG, SEEN) == said
@@ -53,7 +53,7 @@ def test_only_a_standby_of_the_same_log_and_past_is_read_from(
         ([(5, 5), (6, 9), (9, 12), (12, 15)], 1),
     ],
 )
-def test_lag_is_the_time_since_a_standby_lacks_what_was_seen(
+def test_lag_is_the_time_since_a_standby_lacks_a_position_seen_on_the_primary(
     looks: list[tuple[int, int]], seconds: float
 ) -> None:
     lag = Lag()

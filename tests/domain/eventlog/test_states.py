@@ -1,4 +1,4 @@
-"""States of one stream and of many: now, at versions, as of moments, along versions."""
+"""States of one stream and of many: the current ones, at versions, at times, and along versions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NewStore = Callable[[], Store]
 
 @pytest.fixture
 async def either(new_store: NewStore) -> AsyncIterator[Store]:
-    """On PostgreSQL, and in memory: `a` at positions 1, 3 and 4, `b` at 2."""
+    """A store on PostgreSQL and one in memory: `a` at positions 1, 3 and 4, `b` at 2."""
     async with opened(new_store()) as log:
         await two_tallies(log)
         yield log
@@ -55,7 +55,7 @@ def budget(seconds: float = 60) -> Budget:
     ("until", "version"),
     [(NEWEST, 3), (3, 3), (2, 2), (1, 1), (NOON + 3 * SECOND, 2), (NOON, None)],
 )
-async def test_look_reads_a_state_with_the_head_of_the_log(
+async def test_look_returns_a_state_with_the_head_of_the_log(
     either: Store, until: Any, version: int | None
 ) -> None:
     versioned, position, at, erased = await either.load_with_head("tally/a", until)
@@ -64,7 +64,7 @@ async def test_look_reads_a_state_with_the_head_of_the_log(
     assert (position, at) == (4, NOON + 4 * SECOND)
 
 
-async def test_look_at_a_missing_stream_gives_no_state_and_the_head_of_the_log(
+async def test_look_at_a_missing_stream_returns_no_state_and_the_head_of_the_log(
     either: Store,
 ) -> None:
     assert await either.load_with_head("tally/nobody") == LoadedState(None, 4, NOON + 4 * SECOND)
@@ -81,7 +81,7 @@ async def test_look_at_a_missing_stream_gives_no_state_and_the_head_of_the_log(
         (None, {"tally/a": (3, 5), "tally/b": (1, 0)}),
     ],
 )
-async def test_many_streams_are_as_they_were_at_a_moment(
+async def test_many_streams_are_read_as_of_a_time(
     either: Store, moment: Any, found: dict[str, tuple[int, int]]
 ) -> None:
     streams = ["tally/a", "tally/b", "tally/nobody"]
@@ -95,9 +95,7 @@ async def test_latest_snapshot_before_the_requested_version_is_used(log: Store) 
     for version, total in ((1, 100), (3, 300)):
         versioned = await log.load("tally/a", version)
         assert versioned is not None
-        wrong = versioned._replace(
-            state=versioned.state.evolve(total=total)
-        )  # to be distinguished from the events
+        wrong = versioned._replace(state=versioned.state.evolve(total=total))  # wrong on purpose
         await log.store_snapshots([log.codec.take_snapshot("tally/a", wrong, key)])
     for version, total in ((1, 100), (2, 102), (3, 300), (4, 300)):
         versioned = await log.load("tally/a", version)
@@ -128,7 +126,7 @@ async def test_unreadable_stream_is_named(log: Store) -> None:
 
 
 @pytest.mark.parametrize("page_bytes", [1, 1_000_000])
-async def test_states_along_a_range_pass_every_version_between(
+async def test_states_along_a_range_include_every_version(
     log: Store, monkeypatch: pytest.MonkeyPatch, page_bytes: int
 ) -> None:
     monkeypatch.setattr(state_parts, "PAGE_BYTES", page_bytes)
@@ -155,12 +153,12 @@ async def test_states_along_a_range_open_with_the_key_and_end_with_the_budget(lo
             pass
 
 
-async def test_states_along_are_those_of_the_versions_asked_for(log: Store) -> None:
+async def test_states_along_are_those_of_the_requested_versions(log: Store) -> None:
     states = await log.states.states_along(log.reader, "tally/a", [3, 1, 99], budget())
     assert {version: versioned.state.total for version, versioned in states.items()} == {1: 0, 3: 5}
 
 
-async def test_positions_lead_to_versions(log: Store) -> None:
+async def test_positions_are_mapped_to_versions(log: Store) -> None:
     places = [("tally/a", 3), ("tally/a", 2), ("tally/b", 1), ("tally/b", 99)]
     async with log.reader() as connection:
         found = await log.states.versions_at(connection, places)
@@ -192,7 +190,9 @@ INSERT INTO snapshots SELECT originator_id, originator_version, notification_id,
 ANALYZE snapshots; ANALYZE events"""
 
 
-async def test_digest_of_the_nearest_snapshot_alone_is_computed(log: Store, database: str) -> None:
+async def test_only_the_digest_of_the_nearest_snapshot_is_computed(
+    log: Store, database: str
+) -> None:
     load = LOAD.replace("%b", "%s")
     with psycopg.connect(database, options="-c search_path=executions") as connection:
         connection.execute(COUNTED)

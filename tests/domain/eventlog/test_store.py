@@ -1,4 +1,4 @@
-"""What every store keeps to: the one on PostgreSQL and the one in memory."""
+"""The contract of every store: that on PostgreSQL and that in memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def opened(store: Store) -> AsyncIterator[Store]:
 
 
 def rows(store: Store, after: int, *happened: Happened) -> list[EventRow]:
-    """Events of one commit as rows, all at the same time: a second for each event of the log."""
+    """Events of one commit as rows, all with the same time: a second for each event of the log."""
     at = NOON + (after + len(happened)) * SECOND
     return [
         store.codec.encode(
@@ -63,7 +63,7 @@ async def write(store: Store, *happened: Happened) -> list[EventRow]:
 
 
 async def two_tallies(store: Store) -> list[EventRow]:
-    """`a` at position 1, 3 and 4, `b` at 2."""
+    """`a` at positions 1, 3 and 4, `b` at 2."""
     begun = await write(store, ("tally/a", 1, TallyBegun()), ("tally/b", 1, TallyBegun()))
     second = await write(store, ("tally/a", 2, TallyRaised(amount=2)))
     third = await write(store, ("tally/a", 3, TallyRaised(amount=3)))
@@ -91,7 +91,7 @@ async def test_reading_begins_after_a_position_and_ends_at_the_limit(store: Stor
     assert await store.read(4, 10) == []
 
 
-async def test_span_holds_only_the_types_asked_for(store: Store) -> None:
+async def test_span_has_only_the_requested_types(store: Store) -> None:
     written = await two_tallies(store)
     async with store.reader() as connection:
         assert await store.span(connection, 1, 3) == written[1:3]
@@ -115,7 +115,7 @@ async def test_history_of_a_stream_is_its_own_events_in_order(store: Store) -> N
     assert await store.history("tally/a", limit=1) == [written[0]]
 
 
-async def test_times_lead_to_versions_and_positions(store: Store) -> None:
+async def test_times_are_mapped_to_versions_and_positions(store: Store) -> None:
     written = await two_tallies(store)
     third = written[2].at
     then = (await store.load_with_head("tally/a", third)).versioned
@@ -127,7 +127,7 @@ async def test_times_lead_to_versions_and_positions(store: Store) -> None:
     assert await store.position_before(third + timedelta(days=1)) == 4
 
 
-async def test_page_of_the_log_ends_with_the_event_that_is_too_much(
+async def test_page_of_the_log_ends_before_the_event_that_exceeds_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = await two_tallies(store)
@@ -162,11 +162,9 @@ async def test_locked_writer_sees_the_head_of_the_log(store: Store) -> None:
     }
 
 
-async def test_snapshot_stands_for_the_events_before_it(store: Store) -> None:
+async def test_snapshot_replaces_the_events_before_it(store: Store) -> None:
     await two_tallies(store)
-    versioned = Versioned(
-        Tally("a", 100), 2, 3, NOON
-    )  # a wrong total, to be distinguished from the events
+    versioned = Versioned(Tally("a", 100), 2, 3, NOON)  # wrong on purpose
     async with store.transaction() as transaction:
         frozen = store.codec.take_snapshot(
             "tally/a", versioned, store.keyring.get_or_create("tally/a")
@@ -199,7 +197,9 @@ async def test_optimistic_append_at_the_head_is_written(store: Store) -> None:
     assert versioned.state.note == "with a key"
 
 
-async def attempted(store: Store, session: int, after: EventRow, *happened: Happened) -> None:
+async def append_optimistically(
+    store: Store, session: int, after: EventRow, *happened: Happened
+) -> None:
     async with store.attempt(session, after.position, after.at) as attempt:
         if happened:
             late = rows(store, after.position, *happened)
@@ -209,23 +209,25 @@ async def attempted(store: Store, session: int, after: EventRow, *happened: Happ
 
 
 @pytest.mark.parametrize("event", [TallyRaised(amount=1), TallyNoted(note="with a key")])
-async def test_attempt_beside_the_head_leaves_nothing(new_store: NewStore, event: Event) -> None:
+async def test_attempt_at_another_position_than_the_head_leaves_nothing(
+    new_store: NewStore, event: Event
+) -> None:
     async with opened(new_store()) as one, opened(new_store()) as other:
         async with one.transaction() as transaction:
             session = transaction.session
         [*_, third, last] = written = await two_tallies(other)
         with pytest.raises(HeadMoved):
-            await attempted(one, session, third, ("tally/b", 2, event))
+            await append_optimistically(one, session, third, ("tally/b", 2, event))
         with pytest.raises(HeadMoved):
-            await attempted(one, session, third)
+            await append_optimistically(one, session, third)
         with pytest.raises(HeadMoved):
-            await attempted(one, session - 1, last)
+            await append_optimistically(one, session - 1, last)
         assert await one.read(0, 10) == written
         assert await one.keys(["tally/b"]) == {"tally/b": None}
-        await attempted(one, session, last)
+        await append_optimistically(one, session, last)
 
 
-async def test_leaving_without_appending_leaves_nothing(store: Store) -> None:
+async def test_transaction_without_an_append_leaves_nothing(store: Store) -> None:
     async with store.transaction() as transaction:
         await transaction.load({"tally/a": None})
     assert (await write(store, ("tally/a", 1, TallyBegun())))[0].position == 1
@@ -239,7 +241,7 @@ async def test_error_leaves_nothing_and_no_hole(store: Store) -> None:
     assert (await write(store, ("tally/c", 1, TallyBegun())))[0].position == 5
 
 
-async def test_version_that_is_taken_is_refused_and_leaves_no_hole(store: Store) -> None:
+async def test_existing_version_is_refused_and_leaves_no_hole(store: Store) -> None:
     written = await two_tallies(store)
     new, taken = ("tally/c", 1, TallyBegun()), ("tally/a", 3, TallyRaised(amount=1))
     with pytest.raises(psycopg.errors.UniqueViolation):
@@ -249,7 +251,7 @@ async def test_version_that_is_taken_is_refused_and_leaves_no_hole(store: Store)
     assert (await write(store, new))[0].position == 5
 
 
-async def test_reply_is_kept_with_the_commit_and_for_its_time(store: Store) -> None:
+async def test_reply_is_stored_with_the_commit_until_it_expires(store: Store) -> None:
     reply, other = Reply("k", "body", "{}"), Reply("k", "body", '{"again":1}')
     later = NOON + REPLY_RETENTION
     async with store.transaction() as transaction:
@@ -266,7 +268,7 @@ async def test_reply_is_kept_with_the_commit_and_for_its_time(store: Store) -> N
         assert await transaction.replies(["k"], NOON - SECOND) == {}
 
 
-async def test_reply_is_not_overwritten_within_its_time(store: Store) -> None:
+async def test_reply_is_not_overwritten_before_it_expires(store: Store) -> None:
     reply, other = Reply("k", "body", "{}"), Reply("k", "body", '{"again":1}')
     async with store.transaction() as transaction:
         await transaction.append([], [reply], NOON)
@@ -277,7 +279,7 @@ async def test_reply_is_not_overwritten_within_its_time(store: Store) -> None:
         assert await transaction.replies(["k"], NOON - SECOND) == {"k": reply}
 
 
-async def test_reply_alone_moves_neither_position_nor_time(store: Store) -> None:
+async def test_reply_without_events_moves_neither_position_nor_time(store: Store) -> None:
     await two_tallies(store)
     before = await store.head()
     async with store.transaction() as transaction:
@@ -297,7 +299,7 @@ async def test_sealed_content_is_opened_by_another_process(new_store: NewStore) 
     assert [key is not None for key in keys.values()] == [stream == "tally/a" for stream in keys]
 
 
-async def test_key_without_a_commit_never_existed(new_store: NewStore) -> None:
+async def test_key_without_a_commit_is_not_stored(new_store: NewStore) -> None:
     async with opened(new_store()) as one, opened(new_store()) as other:
         async with one.transaction():
             rows(one, 0, ("tally/a", 1, TallyNoted(note="lost")))
@@ -308,7 +310,7 @@ async def test_key_without_a_commit_never_existed(new_store: NewStore) -> None:
     assert versioned.state.note == "kept"
 
 
-async def test_only_the_keys_of_stored_events_are_kept(new_store: NewStore) -> None:
+async def test_only_the_keys_of_stored_events_are_stored(new_store: NewStore) -> None:
     async with opened(new_store()) as one, opened(new_store()) as other:
         async with one.transaction() as transaction:
             one.keyring.get_or_create("tally/never-written")
@@ -344,7 +346,7 @@ async def test_second_writer_of_a_store_is_refused(database: str) -> None:
         await opened.close()
 
 
-async def test_write_for_which_no_memory_is_left_has_an_unknown_outcome(database: str) -> None:
+async def test_write_that_runs_out_of_memory_has_an_unknown_outcome(database: str) -> None:
     async with opened(postgres_store(database)) as fresh:
         with pytest.raises(OutcomeUnknown, match="no memory"):
             async with fresh.transaction():

@@ -1,7 +1,7 @@
-"""Every stored form of an event that there ever was can still be read.
+"""Every stored form of every event can still be read.
 
-`samples/events.json` is a log: rows are only ever added to it, never changed. A new type of event,
-or a new field, brings a new row at the end of a history there.
+`samples/events.json` is a log: rows are only added to it, never changed. A new type of event, or a new field, needs a new
+row at the end of one of its histories.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def stored(row: dict[str, Any]) -> EventRow:
 ROWS = [stored(row) for row in orjson.loads(SAMPLES.read_bytes())]
 CODEC = codec()
 IN_THE_CLEAR = {5}
-"""Events from before a field of theirs was sealed: such a field is shown to everybody."""
+"""Events from before one of their fields was sealed: such a field is visible to everyone."""
 
 
 def opened(row: EventRow) -> Recorded:
@@ -50,7 +50,7 @@ def test_every_type_of_event_has_a_sample() -> None:
     assert {event.type for event in EVENTS} == {row.type for row in ROWS}
 
 
-def test_sample_decodes_and_is_stored_again_as_it_was() -> None:
+def test_sample_decodes_and_encodes_to_the_same_row() -> None:
     for row in ROWS:
         if row.position in IN_THE_CLEAR:
             assert opened(row).event == CODEC.decode(row).event
@@ -67,7 +67,7 @@ def test_sealed_fields_of_a_stored_sample_open() -> None:
         assert b"$sealed" not in recorded.event.model_dump_json().encode(), row.position
 
 
-def test_stored_samples_replay_to_their_ends() -> None:
+def test_stored_samples_replay_to_their_final_states() -> None:
     ends: dict[str, Versioned[Any] | None] = {}
     by_stream = sorted(ROWS, key=lambda row: row.stream)
     for stream, rows in groupby(by_stream, key=lambda row: row.stream):

@@ -1,4 +1,4 @@
-"""A log of an earlier build, in which what webhooks were owed was a view, goes on where that was."""
+"""A log of an earlier build, whose waiting deliveries were in a view, is migrated without losing any."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DELIVERIES = """SELECT webhook, position, stream, version, state, attempts FROM 
     ORDER BY position"""
 
 
-def test_deliveries_that_waited_in_an_earlier_build_wait_in_their_lanes(database: str) -> None:
+def test_waiting_deliveries_of_an_earlier_build_are_moved_to_their_lanes(database: str) -> None:
     options = session_options(SCHEMA)
     with psycopg.connect(database, options=options) as connection:
         connection.execute(BEFORE)

@@ -1,4 +1,4 @@
-"""Workers, an engine and a clock that may leap, in any order: what always holds of claims."""
+"""Claims under random actions of workers and of the engine, with a leaping clock: the invariants always hold."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WORK: tuple[Command[Execution], ...] = (
 
 
 class Claims(RuleBasedStateMachine):
-    """One execution. The model knows who holds it, and when its holder last gave a sign of life."""
+    """One execution. The model knows its holder, and when the holder last gave a sign of life."""
 
     @initialize(on_lease_lost=st.sampled_from(["restart", "resume"]))
     def queue(self, on_lease_lost: str) -> None:
@@ -71,7 +71,7 @@ class Claims(RuleBasedStateMachine):
         return state
 
     def _send(self, command: Command[Execution], worker: str | None = None) -> list[Event]:
-        """What is recorded of it, as the writer would: first the worker is compared."""
+        """The events that a command records; as in the writer, the worker is compared first."""
         if worker is not None:
             self.state.require_worker(worker)
         outcome = self.at.when(command)
@@ -81,7 +81,7 @@ class Claims(RuleBasedStateMachine):
         for event in outcome.events:
             if isinstance(event, HeartbeatEntry):
                 self.heard_at = event.at
-        for event in recorded:  # of one commit, so at one time
+        for event in recorded:  # all of one commit, so at the same time
             at = Given(self.at.stream, self.at.now, self.at.version + 1, None)
             envelope = Recorded(at.stream, at.version, at.version, at.now, event, "tester")
             self.at = Given(at.stream, at.now, at.version, event.apply(self.state, envelope))
@@ -130,7 +130,7 @@ class Claims(RuleBasedStateMachine):
             assert worker != self.holder or self.state.final
         else:
             self.sign_at = self.at.now
-            assert len(self.events) - events == stalled  # else it is no event
+            assert len(self.events) - events == stalled  # otherwise it records no event
         assert not (worker == self.holder and self.state.stalled)
 
     @rule(worker=workers)
@@ -166,16 +166,16 @@ class Claims(RuleBasedStateMachine):
         assert not due or self.state.status is Status.QUEUED
 
     @invariant()
-    def holder_is_the_one_that_the_state_names(self) -> None:
+    def state_names_the_holder(self) -> None:
         assert self.holder == (self.state.claim.worker if self.state.claim else None)
 
     @invariant()
-    def queued_execution_is_held_by_nobody(self) -> None:
+    def queued_execution_has_no_holder(self) -> None:
         if self.state.status is Status.QUEUED or self.state.final:
             assert self.state.claim is None
         if self.state.status is not Status.RUNNING:
             assert not self.state.stalled
 
 
-def test_claims_keep_their_rules_on_every_random_way() -> None:
+def test_claims_keep_their_invariants_under_random_actions() -> None:
     run_state_machine_as_test(Claims)

@@ -62,18 +62,18 @@ def claimed(**fields: object) -> Given:
     return given(CREATED.model_copy(update=fields), *CLAIMED)
 
 
-def test_claim_takes_and_starts_a_queued_execution() -> None:
+def test_claim_starts_a_queued_execution() -> None:
     after = given(CREATED).when(CLAIM).then(*CLAIMED)
     assert after.state.status is Status.RUNNING
     assert after.state.attempts[-1].worker == "w-1"
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.QUEUED])
-def test_claim_of_what_is_not_queued_is_refused(status: Status) -> None:
+def test_claim_of_an_execution_that_is_not_queued_is_refused(status: Status) -> None:
     given(*HISTORIES[status]).when(CLAIM).refused(Taken)
 
 
-def test_claim_of_what_the_worker_did_not_ask_for_is_refused() -> None:
+def test_claim_of_an_execution_that_does_not_match_the_request_is_refused() -> None:
     agent = Assignee(type="ai-agent", id="a-1", name="Agent")
     queued = given(CREATED.model_copy(update={"assignee": agent}))
     for wrong in ({"service": "another"}, {"assignee": "a-2"}):
@@ -112,7 +112,7 @@ def test_lost_lease_releases_the_execution_to_the_queue() -> None:
     assert after.state.active_since is None
 
 
-def test_release_looks_at_the_last_heartbeat() -> None:
+def test_release_respects_the_last_heartbeat() -> None:
     late = claimed().after(LEASE)
     late.when(ReleaseExecution(worker="w-1", heard_at=late.now - SECOND)).then_nothing()
 
@@ -122,7 +122,7 @@ def test_release_of_another_claim_does_nothing() -> None:
     given(*RUNNING).after(LEASE).when(ReleaseExecution(worker="w-1")).then_nothing()
 
 
-def test_pause_stops_the_lease_and_resuming_begins_it_anew() -> None:
+def test_pause_stops_the_lease_and_resuming_restarts_it() -> None:
     paused = claimed().happened(CHECKPOINT, PAUSED)
     assert paused.state.lease_until() is None
     paused.after(10 * LEASE).when(ReleaseExecution(worker="w-1")).refused(IllegalTransition)
@@ -143,7 +143,7 @@ def test_end_of_an_attempt_ends_the_claim(end: ExecutionCompleted) -> None:
     assert claimed().happened(end).state.claim is None
 
 
-def test_next_worker_resumes_from_the_last_checkpoint_where_the_policy_says_so() -> None:
+def test_next_worker_resumes_from_the_last_checkpoint_if_the_policy_says_so() -> None:
     released = claimed(on_lease_lost="resume").happened(CHECKPOINT, LOST)
     second = ExecutionClaimed(worker="w-2", lease=LEASE)
     released.when(ClaimExecution(worker="w-2", lease=LEASE)).then(
@@ -155,17 +155,17 @@ def test_next_worker_resumes_from_the_last_checkpoint_where_the_policy_says_so()
     )
 
 
-def lost(*times: Event, **fields: object) -> Given:
-    """One that has lost two leases, and is about to lose the third; `times` happened before the second."""
+def lose_two_leases(*times: Event, **fields: object) -> Given:
+    """An execution that has lost two leases, and is about to lose the third; `times` happened before the second."""
     return claimed(**fields).happened(LOST, *CLAIMED, *times, LOST, *CLAIMED).after(LEASE)
 
 
 RELEASE = ReleaseExecution(worker="w-1", most_lost=3)
 
 
-def test_execution_that_loses_too_many_leases_in_a_row_fails_for_good() -> None:
+def test_execution_that_loses_too_many_leases_in_a_row_fails_finally() -> None:
     claimed().happened(LOST, *CLAIMED).after(LEASE).when(RELEASE).then(LOST)
-    outcome = lost().when(RELEASE)
+    outcome = lose_two_leases().when(RELEASE)
     [failed] = outcome.events
     assert isinstance(failed, ExecutionFailed)
     assert (failed.error.code, failed.final) == ("LEASE_LOST", True)
@@ -174,8 +174,10 @@ def test_execution_that_loses_too_many_leases_in_a_row_fails_for_good() -> None:
     assert [attempt.outcome for attempt in after.attempts] == ["released", "released", "failed"]
 
 
-def test_policy_decides_about_one_that_lost_too_many_leases_and_the_count_begins_anew() -> None:
-    outcome = lost(retry_policy=THREE_RETRIES).when(RELEASE)
+def test_execution_that_lost_too_many_leases_is_retried_by_its_policy_and_the_count_restarts() -> (
+    None
+):
+    outcome = lose_two_leases(retry_policy=THREE_RETRIES).when(RELEASE)
     failed, scheduled = outcome.events
     assert isinstance(scheduled, RetryScheduled)
     queued = outcome.then(failed, scheduled).happened(
@@ -186,15 +188,15 @@ def test_policy_decides_about_one_that_lost_too_many_leases_and_the_count_begins
 
 @pytest.mark.parametrize("kept", [CHECKPOINT, StepCompleted(step="new")])
 def test_lost_leases_count_from_the_last_checkpoint_or_completed_step(kept: Event) -> None:
-    lost(StepStarted(step="new"), kept).when(RELEASE).then(LOST)
+    lose_two_leases(StepStarted(step="new"), kept).when(RELEASE).then(LOST)
 
 
-def test_progress_that_leaves_nothing_behind_does_not_begin_the_count_of_lost_leases_anew() -> None:
-    outcome = lost(StepStarted(step="new"), ProgressUpdated(progress=5)).when(RELEASE)
+def test_progress_alone_does_not_restart_the_count_of_lost_leases() -> None:
+    outcome = lose_two_leases(StepStarted(step="new"), ProgressUpdated(progress=5)).when(RELEASE)
     assert isinstance(outcome.events[0], ExecutionFailed)
 
 
-def test_released_execution_can_be_resumed_by_hand() -> None:
+def test_released_execution_can_be_resumed_manually() -> None:
     released = claimed().happened(CHECKPOINT, LOST)
     after = released.when(ResumeExecution()).then(
         ExecutionStarting(), ExecutionResumed(checkpoint="cp-1")
@@ -247,7 +249,7 @@ def test_heartbeat_is_a_sign_of_life_and_no_event() -> None:
     paused.when(HeartbeatExecution()).then(HeartbeatEntry(paused.now))
 
 
-def test_silent_execution_is_stalled_once_and_recovers_by_any_sign() -> None:
+def test_silent_execution_is_stalled_once_and_recovers_by_any_sign_of_life() -> None:
     running = claimed(heartbeat_timeout=5 * SECOND)
     running.after(4 * SECOND).when(StallExecution()).then_nothing()
     late = running.after(5 * SECOND)
@@ -263,12 +265,12 @@ def test_silent_execution_is_stalled_once_and_recovers_by_any_sign() -> None:
     )
 
 
-def test_stall_ends_where_silence_is_not_watched_any_more() -> None:
+def test_stall_ends_when_silence_is_no_longer_watched() -> None:
     late = claimed(heartbeat_timeout=5 * SECOND).after(5 * SECOND, ExecutionStalled(since=NOON))
     update = late.when(UpdateExecution(heartbeat_timeout=None))
     assert not update.then(ExecutionUpdated(heartbeat_timeout=None)).state.stalled
 
 
-def test_claim_is_of_no_time_before_the_execution_was_queued() -> None:
+def test_claim_is_dated_no_earlier_than_its_execution_was_queued() -> None:
     early = CLAIM.model_copy(update={"occurred_at": NOON - SECOND})
     given(CREATED).when(early).refused_field("occurredAt")

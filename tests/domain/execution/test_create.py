@@ -1,4 +1,4 @@
-"""How an execution is asked for, and what is refused at once."""
+"""Creation of executions: defaults, derived fields, and requests that are refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def created(command: Command[Execution]) -> ExecutionCreated:
     return first
 
 
-def test_customer_and_provider_come_from_order_and_service() -> None:
+def test_customer_and_provider_are_taken_from_order_and_service() -> None:
     after = ordered().when(create()).then(CREATED)
     assert after.state.parties == ("c-1", "p-1")
     assert CREATED.parties == ("c-1", "p-1")
@@ -75,13 +75,13 @@ def test_customer_and_provider_come_from_order_and_service() -> None:
     assert after.state.id == "e-1"
 
 
-def test_workflow_comes_from_the_service() -> None:
+def test_workflow_is_taken_from_the_service() -> None:
     service = SERVICE.evolve(workflow="w-1")
     outcome = ordered().knowing(service__s_1=service).when(create())
     assert outcome.then(*outcome.events).state.workflow == "w-1"
 
 
-def test_execution_may_begin_running() -> None:
+def test_execution_may_be_created_running() -> None:
     ordered().when(create(status="running")).then(CREATED, ExecutionStarting(), ExecutionStarted())
 
 
@@ -105,7 +105,7 @@ def test_taken_id_is_refused() -> None:
     given(CREATED).when(create()).refused(AlreadyExists)
 
 
-def test_step_id_given_twice_is_refused() -> None:
+def test_repeated_step_id_is_refused() -> None:
     steps = [{"id": "s", "name": "one"}, {"id": "s", "name": "two"}]
     ordered().when(create(steps=steps)).refused_field("steps.1.id")
 
@@ -114,7 +114,7 @@ def test_creation_reads_the_order_and_the_service() -> None:
     assert [*create(order={"$id": "o-2"}).reads(None, {})] == ["order/o-2", "service/s-1"]
 
 
-def test_example_of_a_whole_execution_is_accepted() -> None:
+def test_example_with_every_field_is_accepted() -> None:
     event = created(parsed("create", EXAMPLE))
     assert event.steps_total == 3
     assert [step.id for step in event.steps] == ["send"]
@@ -199,7 +199,7 @@ WRONG: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("field", "value"), [(field, value) for field, values in WRONG.items() for value in values]
 )
-def test_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: object) -> None:
+def test_invalid_value_is_refused_with_the_name_of_its_field(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as refusal:
         create(**{field: value})
     assert {error["loc"][0] for error in refusal.value.errors()} == {field}
@@ -215,7 +215,7 @@ def test_content_that_could_not_be_read_back_is_refused(output: str) -> None:
 @pytest.mark.parametrize(
     "text", ["4e-10", "0.30000000000000004", "0.1", "1000000000", "1e-30", "0.0036899999999999997"]
 )
-def test_cost_is_kept_exactly(text: str) -> None:
+def test_cost_is_stored_exactly(text: str) -> None:
     usage = RecordUsage.model_validate_json(f'{{"cost": {text}}}')
     assert usage.cost == Decimal(text)
 
@@ -234,12 +234,12 @@ def test_smallest_cost_is_recorded_and_added_exactly() -> None:
     assert running.state.used.cost == Decimal("1000000.100000000400000000000000000001")
 
 
-def test_total_cost_beyond_its_bound_is_refused() -> None:
+def test_total_cost_beyond_its_limit_is_refused() -> None:
     running = given(*HISTORIES[Status.RUNNING]).happened(UsageRecorded(cost=Decimal(10**9)))
     running.when(RecordUsage(cost=Decimal("0.01"))).refused_field("cost")
 
 
-def test_error_is_accepted_whole_or_brief() -> None:
+def test_error_is_accepted_in_full_or_as_a_message() -> None:
     whole = b'{"code": "X", "message": "x", "recoverable": true, "retryCount": 0, "stack": "at"}'
     assert FailExecution.model_validate_json(whole).stack == "at"
     assert FailExecution.model_validate_json(b'{"code": "X", "message": "x"}').recoverable is False

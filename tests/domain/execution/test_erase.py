@@ -1,4 +1,4 @@
-"""The erasure of an execution, and its log lines, decided on states alone."""
+"""Erasure of an execution, and commands on its log lines, decided on states alone."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.support.histories import HISTORIES, RUNNING
 ASKED = ExecutionErased(reason="asked for")
 
 
-def test_erasure_cancels_what_has_not_ended() -> None:
+def test_erasure_cancels_an_execution_that_has_not_ended() -> None:
     erase = EraseExecution(reason="asked for")
     given(*RUNNING).when(erase).then(ExecutionCancelled(), ASKED)
     given(*HISTORIES[Status.COMPLETED]).when(erase).then(ASKED)
 
 
-def test_erasure_is_repeated_for_the_same_reason_alone() -> None:
+def test_erasure_is_repeated_only_for_the_same_reason() -> None:
     erased = given(*HISTORIES[Status.COMPLETED], ASKED)
     erased.when(EraseExecution(reason="asked for")).then_nothing()
     erased.when(EraseExecution(reason="another")).refused(Erased)
 
 
-def test_erased_execution_is_not_tried_again() -> None:
+def test_erased_execution_is_not_retried() -> None:
     given(*HISTORIES[Status.FAILED], ASKED).when(RetryExecution()).refused(Erased)
 
 
@@ -47,12 +47,12 @@ def line(**more: object) -> LogLine:
         ({}, NOON + len(RUNNING) * SECOND),
     ],
 )
-def test_log_line_is_of_the_time_that_it_says(said: dict[str, object], when: object) -> None:
+def test_log_line_has_the_time_that_it_gives(said: dict[str, object], when: object) -> None:
     (kept,) = given(*RUNNING).when(AppendLogLines(lines=(line(**said),))).events
     assert kept == LogEntry(when, "info", None, {"message": "Sent", "context": None})  # type: ignore[arg-type]
 
 
-def test_log_line_of_the_future_is_refused_with_its_place_among_several() -> None:
+def test_log_line_of_the_future_is_refused_with_its_index_among_several() -> None:
     running = given(*RUNNING)
     early = line(timestamp=running.now + CLOCKS_DIFFER + timedelta(seconds=1))
     running.when(AppendLogLines(lines=(early,))).refused_field("timestamp")

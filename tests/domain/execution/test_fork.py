@@ -1,4 +1,4 @@
-"""An execution that begins where another one was."""
+"""Forks: executions that begin from a version of another one."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def fork(source: Given, new: Given | None = None) -> Given:
     return outcome.then(*outcome.events)
 
 
-def shown(history: Given) -> dict[str, Any]:
+def show(history: Given) -> dict[str, Any]:
     wire = orjson.dumps(document(history.versioned, history.now))
     ServiceExecution.model_validate_json(wire)
     read: dict[str, Any] = orjson.loads(wire)
@@ -102,14 +102,14 @@ def shown(history: Given) -> dict[str, Any]:
 
 
 def test_fork_is_queued_and_names_its_source_and_version() -> None:
-    after = shown(fork(given(*WORK)))
+    after = show(fork(given(*WORK)))
     assert after["status"] == "queued"
     assert after["forkedFrom"] == {"execution": "e-1", "version": len(WORK)}
     assert after["metadata"]["createdAt"] == "2026-11-22T12:01:01.000Z"
 
 
 def test_fork_has_the_settings_of_the_forked_version() -> None:
-    source, after = shown(given(*WORK)), shown(fork(given(*WORK)))
+    source, after = show(given(*WORK)), show(fork(given(*WORK)))
     for name in ("order", "service", "customer", "provider", "assignee", "retryPolicy", "tags"):
         assert after[name] == source[name]
     for name in ("priority", "timeout", "checkpoints", "progress"):
@@ -135,16 +135,16 @@ def test_fork_keeps_ended_steps_and_makes_the_others_pending() -> None:
     assert after["search"].started_at is None
 
 
-def test_fork_begins_without_attempts_usage_ends_and_webhooks() -> None:
+def test_fork_begins_without_attempts_usage_results_and_webhooks() -> None:
     ended = ExecutionFailed(error=ERROR, final=True, will_retry=False)
-    after = shown(fork(given(*WORK, ended)))
+    after = show(fork(given(*WORK, ended)))
     assert (after["attempts"], after["webhooks"]) == ([], [])
     assert after["metrics"]["tokensUsed"] == after["metrics"]["retries"] == 0
     assert not {"error", "result", "pause", "resumedFrom", "startedAt"} & after.keys()
     assert all("metrics" not in step for step in after["steps"])
 
 
-def test_step_cut_short_by_an_end_is_pending_in_a_fork() -> None:
+def test_step_skipped_by_an_end_is_pending_in_a_fork() -> None:
     ended = ExecutionFailed(error=ERROR, final=True, will_retry=False)
     after = fork(given(*WORK, ended)).state
     assert after.steps["search"].status is StepStatus.PENDING
@@ -152,9 +152,9 @@ def test_step_cut_short_by_an_end_is_pending_in_a_fork() -> None:
     assert after.steps_completed == 2
 
 
-def test_fork_does_not_take_over_the_progress_of_a_completion() -> None:
+def test_fork_of_a_completed_execution_does_not_copy_its_progress() -> None:
     completed = ExecutionCompleted(success=True, result=RESULT)
-    assert fork(given(*WORK, completed)).state.progress == 40  # two steps of five
+    assert fork(given(*WORK, completed)).state.progress == 40  # two of five steps
     assert fork(given(CREATED)).state.explicit_progress is None
     assert fork(given(*WORK, ProgressUpdated(progress=0))).state.explicit_progress == 0
 
@@ -201,12 +201,12 @@ def test_fork_seals_copied_content_with_its_own_key() -> None:
     view = replay(None, [codec().decode(row)])
     assert live is not None
     assert view is not None
-    assert live.state == replay(None, [recorded]).state  # type: ignore[union-attr]  # it has begun
+    assert live.state == replay(None, [recorded]).state  # type: ignore[union-attr]  # it is running
     opened = open_json(to_sealed_json(document(view, NOON)), KEY)
     assert orjson.loads(opened) == orjson.loads(orjson.dumps(document(live, NOON)))
 
 
-def test_fork_of_content_that_was_erased_since_it_was_read_is_refused() -> None:
+def test_fork_of_content_erased_since_it_was_read_is_refused() -> None:
     source = given(*WORK)
     erased = source.happened(ExecutionErased(reason="Jane asked for it"))
     command = ForkExecution(version=source.version).of(source.state)

@@ -1,4 +1,4 @@
-"""What may be done to an execution, and what follows."""
+"""Commands on an execution and the events that follow."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_pausing_saves_a_checkpoint() -> None:
     assert [checkpoint.state for checkpoint in after.state.checkpoints] == [{"page": 3}]
 
 
-def test_pause_without_a_state_keeps_the_last_one_that_was_given() -> None:
+def test_pause_without_a_state_keeps_the_last_state() -> None:
     working = given(*RUNNING, CHECKPOINT, StepStarted(step="a"), ProgressUpdated(progress=40))
     working.when(PauseExecution()).then(
         CheckpointSaved(checkpoint="cp-2", state={"page": 3}, step="a", progress=40),
@@ -95,13 +95,13 @@ def test_repeated_pause_with_another_state_is_refused() -> None:
     paused.when(PauseExecution(reason="lunch", state={"page": 4})).refused(IllegalTransition)
 
 
-def test_resuming_goes_on_from_the_latest_checkpoint() -> None:
+def test_resuming_continues_from_the_latest_checkpoint() -> None:
     second = CheckpointSaved(checkpoint="cp-2", state={}, step="")
     paused = given(*HISTORIES[Status.PAUSED], second)
     paused.when(ResumeExecution()).then(ExecutionResumed(checkpoint="cp-2"))
 
 
-def test_resuming_goes_on_from_the_checkpoint_that_is_named() -> None:
+def test_resuming_continues_from_the_named_checkpoint() -> None:
     second = CheckpointSaved(checkpoint="cp-2", state={}, step="")
     paused = given(*HISTORIES[Status.PAUSED], second)
     after = paused.when(ResumeExecution(checkpoint_id="cp-1")).then(
@@ -111,12 +111,12 @@ def test_resuming_goes_on_from_the_checkpoint_that_is_named() -> None:
     after.when(ResumeExecution(checkpoint_id="cp-2")).refused(IllegalTransition)
 
 
-def test_resuming_from_a_checkpoint_that_is_not_there_is_refused() -> None:
+def test_resuming_from_a_missing_checkpoint_is_refused() -> None:
     paused = given(*HISTORIES[Status.PAUSED])
     paused.when(ResumeExecution(checkpoint_id="cp-7")).refused_field("checkpointId")
 
 
-def test_complete_records_result_and_success_apart() -> None:
+def test_complete_records_result_and_success_separately() -> None:
     result = ExecutionResult(success=False, output=None, summary="Nobody answered")
     after = (
         given(*RUNNING, ProgressUpdated(progress=20))
@@ -141,7 +141,7 @@ def test_complete_may_record_usage() -> None:
     after.when(command).then_nothing()
 
 
-def test_end_skips_the_steps_that_are_open() -> None:
+def test_end_skips_open_steps() -> None:
     plans = (StepPlan(id="a", name="A"), StepPlan(id="b", name="B"))
     working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
     after = working.when(CancelExecution()).then(ExecutionCancelled(reason=None))
@@ -174,7 +174,7 @@ def test_cancel_records_actor_time_and_reason() -> None:
     assert after.state.cancellation == Cancellation("customer:c-1", after.now, "too slow")
 
 
-def test_progress_may_rise_and_fall() -> None:
+def test_progress_may_increase_and_decrease() -> None:
     after = given(*RUNNING).when(UpdateProgress(progress=45.5)).then(ProgressUpdated(progress=45.5))
     after.when(UpdateProgress(progress=45.5)).then_nothing()
     assert (
@@ -182,7 +182,7 @@ def test_progress_may_rise_and_fall() -> None:
     )
 
 
-def test_progress_without_an_explicit_value_follows_from_the_steps() -> None:
+def test_progress_without_an_explicit_value_is_computed_from_the_steps() -> None:
     plans = tuple(StepPlan(id=name, name=name) for name in "abc")
     working = given(*RUNNING, StepsAdded(steps=plans))
     assert working.state.progress == 0
@@ -190,7 +190,7 @@ def test_progress_without_an_explicit_value_follows_from_the_steps() -> None:
     assert done.state.progress == 66.67
 
 
-def test_steps_cut_short_count_no_progress_and_reopen_at_a_retry() -> None:
+def test_skipped_steps_of_an_attempt_count_no_progress_and_reopen_at_a_retry() -> None:
     plans = tuple(StepPlan(id=name, name=name) for name in "abc")
     working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
     done = working.happened(StepCompleted(step="a"), StepStarted(step="b"))
@@ -211,7 +211,7 @@ def test_step_skipped_by_a_command_counts_as_completed_after_the_end() -> None:
     assert (cancelled.state.steps_completed, cancelled.state.progress) == (1, 50)
 
 
-def test_usage_adds_up_without_drift() -> None:
+def test_usage_is_added_exactly() -> None:
     working = given(*RUNNING)
     for _ in range(3):
         working = working.when(RecordUsage(cost=TENTH, tokens_used=7)).then(
@@ -231,7 +231,7 @@ def test_usage_beyond_the_largest_count_is_refused() -> None:
     full.when(RecordUsage(tokens_used=1)).refused_field("tokensUsed")
 
 
-def test_usage_may_name_a_step_that_is_there_or_not() -> None:
+def test_usage_may_name_an_existing_or_a_missing_step() -> None:
     after = given(
         *RUNNING,
         StepStarted(step="a"),
@@ -268,13 +268,13 @@ def test_automatic_checkpoint_counts_only_running_time_since_the_last_one() -> N
     assert isinstance(saved, CheckpointSaved)
 
 
-def test_automatic_checkpoint_is_not_made_of_what_was_kept_already_or_of_the_distant_past() -> None:
+def test_automatic_checkpoint_is_not_made_of_a_saved_state_or_of_the_distant_past() -> None:
     given(*RUNNING, CHECKPOINT).after(16 * MINUTE).when(AutoCheckpoint()).then_nothing()
     begun = given(*RUNNING, CHECKPOINT, ProgressUpdated(progress=5))
     begun.after(timedelta(days=2)).when(AutoCheckpoint()).then_nothing()
 
 
-def test_working_time_leaves_out_pauses() -> None:
+def test_working_time_excludes_pauses() -> None:
     paused = given(*RUNNING).after(10 * MINUTE, CHECKPOINT, PAUSED)
     resumed = paused.after(30 * MINUTE, ExecutionResumed(checkpoint="cp-1"))
     later = resumed.after(5 * MINUTE)

@@ -1,4 +1,4 @@
-"""When clients may say that something happened."""
+"""Times that clients may give for their commands (`occurred_at`)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.histories import CHECKPOINT, CREATED, HISTORIES, RUNNING, STA
 COMPLETE = CompleteExecution(success=True, output=None, summary="s")
 FAIL = FailExecution(code="X", message="x", recoverable=True)
 MILLISECOND = timedelta(milliseconds=1)
-# What each command ends, in each status in which it may: the time at which that began.
+# For each command and each status that it ends: the time at which that status began.
 ENDS: list[tuple[Status, Command[Execution], datetime]] = [
     (Status.QUEUED, StartExecution(), NOON + SECOND),
     (Status.QUEUED, CancelExecution(), NOON + SECOND),
@@ -64,7 +64,7 @@ STEP_ENDS: list[Command[Execution]] = [
 ]
 
 
-def dated(command: Command[Execution], at: datetime) -> Command[Execution]:
+def with_time(command: Command[Execution], at: datetime) -> Command[Execution]:
     return command.model_copy(update={"occurred_at": at})
 
 
@@ -73,16 +73,16 @@ def test_status_ends_no_earlier_than_it_began(
     status: Status, command: Command[Execution], began: datetime
 ) -> None:
     history = given(*HISTORIES[status]).after(60 * SECOND)
-    history.when(dated(command, began - MILLISECOND)).refused_field("occurredAt")
-    assert history.when(dated(command, began)).events
+    history.when(with_time(command, began - MILLISECOND)).refused_field("occurredAt")
+    assert history.when(with_time(command, began)).events
 
 
 @pytest.mark.parametrize("command", STEP_ENDS)
 def test_running_step_ends_no_earlier_than_it_began(command: Command[Execution]) -> None:
     history = given(*RUNNING).after(10 * SECOND, StepStarted(step="a")).after(60 * SECOND)
     began = history.state.steps["a"].started_at
-    history.when(dated(command, began - MILLISECOND)).refused_field("occurredAt")
-    assert history.when(dated(command, began)).events
+    history.when(with_time(command, began - MILLISECOND)).refused_field("occurredAt")
+    assert history.when(with_time(command, began)).events
 
 
 def test_failed_step_is_started_again_no_earlier_than_it_failed() -> None:
@@ -90,19 +90,19 @@ def test_failed_step_is_started_again_no_earlier_than_it_failed() -> None:
     history = given(*RUNNING, StepStarted(step="a"), StepFailed(step="a", error=error))
     failed, history = history.now, history.after(60 * SECOND)
     for command in (StartStep(step="a"), SkipStep(step="a")):
-        history.when(dated(command, failed - MILLISECOND)).refused_field("occurredAt")
-        assert history.when(dated(command, failed)).events
+        history.when(with_time(command, failed - MILLISECOND)).refused_field("occurredAt")
+        assert history.when(with_time(command, failed)).events
 
 
-def test_command_that_ends_no_status_may_be_dated_earlier() -> None:
+def test_command_that_ends_no_status_may_have_an_earlier_time() -> None:
     plans = (StepPlan(id="a", name="A"), StepPlan(id="b", name="B"))
     history = given(*RUNNING, StepsAdded(steps=plans)).after(60 * SECOND)
     for command in (UpdateProgress(progress=5), StartStep(step="a"), SkipStep(step="b")):
-        assert history.when(dated(command, NOON)).events
+        assert history.when(with_time(command, NOON)).events
 
 
-def test_occurred_at_too_early_is_refused_with_the_earliest_time() -> None:
-    outcome = given(*HISTORIES[Status.PAUSED]).when(dated(ResumeExecution(), NOON))
+def test_too_early_occurred_at_is_refused_with_the_earliest_time() -> None:
+    outcome = given(*HISTORIES[Status.PAUSED]).when(with_time(ResumeExecution(), NOON))
     assert outcome.error is not None
     assert outcome.error.members["errors"] == [
         {
@@ -114,16 +114,16 @@ def test_occurred_at_too_early_is_refused_with_the_earliest_time() -> None:
 
 
 def test_repeated_command_may_have_any_occurred_at() -> None:
-    given(*HISTORIES[Status.RUNNING]).when(dated(StartExecution(), NOON)).then_nothing()
+    given(*HISTORIES[Status.RUNNING]).when(with_time(StartExecution(), NOON)).then_nothing()
 
 
-def test_time_read_in_milliseconds_may_be_sent_back() -> None:
+def test_time_that_was_shown_in_milliseconds_is_accepted() -> None:
     """Clients see milliseconds, of times that may be finer."""
     fine = replace(given(CREATED), now=NOON + timedelta(seconds=1, microseconds=999))
     history = fine.happened(STARTING, STARTED)
     read = history.state.since.replace(microsecond=0)
     assert history.state.since > read
-    assert history.when(dated(COMPLETE, read)).events
+    assert history.when(with_time(COMPLETE, read)).events
 
 
 def metrics(history: Given) -> dict[str, object]:
@@ -131,13 +131,13 @@ def metrics(history: Given) -> dict[str, object]:
     return shown
 
 
-def test_active_duration_leaves_out_what_was_before_the_start() -> None:
+def test_active_duration_excludes_the_time_before_the_start() -> None:
     history = given(CREATED, STARTING).after(30 * SECOND, STARTED).after(10 * SECOND)
     assert (metrics(history)["duration"], metrics(history)["activeDuration"]) == (10_000, 10_000)
 
 
-def test_active_duration_is_never_above_duration_in_logs_that_know_no_order() -> None:
-    """A log may hold a resume that is dated before its pause."""
+def test_active_duration_never_exceeds_duration_in_logs_with_unordered_times() -> None:
+    """A log may have a resume that is dated before its pause."""
     paused = given(*RUNNING).after(10 * SECOND, CHECKPOINT, ExecutionPaused(checkpoint="cp-1"))
     early = replace(paused, now=paused.now - 9 * SECOND)
     resumed = early.happened(ExecutionResumed(checkpoint="cp-1"))

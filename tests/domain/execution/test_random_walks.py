@@ -1,4 +1,4 @@
-"""Random walks through an execution's life: what always holds, whatever is commanded."""
+"""Random sequences of commands on an execution: the invariants always hold."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.random_executions import (
 def test_invariants_hold_on_every_random_walk(creation: CreateExecution, way: list[Any]) -> None:
     path = walk(creation, way)
     live = path.states[-1]
-    # The events alone lead to the state that the writer had; so do a snapshot and the rest.
+    # The events, and a snapshot with the later events, lead to the state that the writer had.
     assert same(replay(None, (CODEC.decode(row, KEY) for row in path.rows)), live)
     restored = CODEC.restore(CODEC.take_snapshot(STREAM, live, KEY), KEY)
     assert same(restored, live)
@@ -57,7 +57,7 @@ def test_invariants_hold_on_every_random_walk(creation: CreateExecution, way: li
 
 
 def same(one: Versioned[Any] | None, other: Versioned[Any]) -> bool:
-    """Sizes may differ: they tell what a state was made from."""
+    """Sizes may differ: they depend on what a state was made from."""
     return one is not None and one._replace(size=0) == other._replace(size=0)
 
 
@@ -89,7 +89,7 @@ def _check_state(versioned: Versioned[Execution]) -> None:
     assert all(attempt.outcome for attempt in state.attempts[:-1])
     if (
         state.claim is not None and state.status is not Status.QUEUED
-    ):  # else it starts in this commit
+    ):  # otherwise it starts in this commit
         assert state.status in {Status.STARTING, Status.RUNNING, Status.PAUSED}
         assert state.attempts[-1].worker == state.claim.worker
         assert state.attempts[-1].outcome is None
@@ -97,7 +97,7 @@ def _check_state(versioned: Versioned[Execution]) -> None:
 
 
 def _check_times(versioned: Versioned[Execution]) -> None:
-    """Nothing ends before it began, no part lasts longer than the whole."""
+    """Nothing ends before it began, and no part lasts longer than the whole."""
     state, metrics = versioned.state, document(versioned, versioned.at)["metrics"]
     assert metrics.get("activeDuration", 0) <= metrics.get("duration", 0)
     assert state.created_at <= state.since <= state.updated_at <= versioned.at
@@ -118,7 +118,7 @@ def _check_tree(state: Execution) -> None:
 
 
 def _check_fork(versioned: Versioned[Execution]) -> None:
-    """A fork begins with what is done, and with nothing that runs."""
+    """A fork begins with the ended steps, and with no running one."""
     source = versioned.state
     at = versioned.at
     context = Context(at, at, "t", str, lambda: 0.5, False, {}, "execution/e-1")

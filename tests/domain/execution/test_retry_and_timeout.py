@@ -1,4 +1,4 @@
-"""When a failure is tried again, when an attempt has lasted too long, and how long the waits are."""
+"""Retries of failed attempts, timeouts of attempts, and the delays between retries."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def scheduled(retry: int, delay: timedelta, at: Given) -> RetryScheduled:
     return RetryScheduled(retry=retry, max_retries=3, delay=delay, next_retry_at=at.now + delay)
 
 
-def test_recoverable_failure_with_retries_left_is_tried_again() -> None:
+def test_recoverable_failure_with_retries_left_is_retried() -> None:
     now = working()
     after = now.when(FAIL).then(NOT_FINAL, scheduled(1, SECOND, now))
     assert after.state.status is Status.RETRY
@@ -72,7 +72,7 @@ def test_recoverable_failure_with_retries_left_is_tried_again() -> None:
     assert not after.state.final
 
 
-def test_failure_that_is_not_recoverable_is_final() -> None:
+def test_unrecoverable_failure_is_final() -> None:
     error = ExecutionError(code="DENIED", message="No")
     working().when(FailExecution(code="DENIED", message="No")).then(
         ExecutionFailed(error=error, final=True, will_retry=False)
@@ -96,7 +96,7 @@ def test_three_retries_are_four_attempts() -> None:
     assert after.state.error.retry_count == 3
 
 
-def test_retry_count_of_the_client_is_kept_but_not_used() -> None:
+def test_retry_count_of_the_client_is_stored_but_not_used() -> None:
     command = FailExecution(code="SMTP", message="No answer", recoverable=True, retry_count=9)
     now = working()
     failed = NOT_FINAL.model_copy(update={"error": BROKEN.model_copy(update={"retry_count": 9})})
@@ -104,7 +104,7 @@ def test_retry_count_of_the_client_is_kept_but_not_used() -> None:
     assert after.state.error.retry_count == 0
 
 
-def test_failure_while_waiting_is_final() -> None:
+def test_failure_during_the_retry_delay_is_final() -> None:
     now = working()
     waiting = now.when(FAIL).then(NOT_FINAL, scheduled(1, SECOND, now))
     assert waiting.when(FAIL).then(FINAL).state.status is Status.FAILED
@@ -119,7 +119,7 @@ def test_failed_execution_can_be_retried_without_any_policy() -> None:
     assert after.when(RetryExecution()).then(STARTING, STARTED).state.status is Status.RUNNING
 
 
-def test_error_is_cleared_by_a_later_success_but_kept_in_its_attempt() -> None:
+def test_error_is_cleared_by_a_later_success_but_stays_in_its_attempt() -> None:
     now = working().happened(NOT_FINAL, scheduled(1, SECOND, working()), STARTING, STARTED)
     assert now.state.error is not None
     after = now.happened(ExecutionCompleted(success=True, result=RESULT))
@@ -136,7 +136,7 @@ def test_started_at_is_that_of_the_first_attempt() -> None:
     assert after.state.started_at == now.now
 
 
-def test_working_time_leaves_out_the_wait() -> None:
+def test_working_time_excludes_the_retry_delay() -> None:
     now = working().after(10 * SECOND, NOT_FINAL)
     waiting = now.happened(scheduled(1, SECOND, now)).after(60 * SECOND, STARTING, STARTED)
     assert waiting.state.worked_until(waiting.now) == 13 * SECOND
@@ -204,7 +204,7 @@ def test_error_without_an_open_step_fails_no_step(step: str | None) -> None:
     assert "failed" not in statuses(after).values()
 
 
-def test_step_pending_for_a_retry_is_started_afresh() -> None:
+def test_step_pending_for_a_retry_is_started_again() -> None:
     now = working().happened(*AT_WORK)
     failed = now.happened(
         ExecutionFailed(error=failing_step("named"), final=False, will_retry=True)
@@ -214,7 +214,7 @@ def test_step_pending_for_a_retry_is_started_afresh() -> None:
         again.when(StartStep(step=step)).then(StepStarted(step=step))
 
 
-def test_retry_begins_when_its_delay_is_over_and_not_before() -> None:
+def test_retry_begins_after_its_delay_and_not_before() -> None:
     now = working()
     failed = now.happened(
         ExecutionFailed(error=failing_step("named"), final=False, will_retry=True)
@@ -226,7 +226,7 @@ def test_retry_begins_when_its_delay_is_over_and_not_before() -> None:
     due.happened(STARTING, STARTED).when(StartRetry()).refused(IllegalTransition, status="running")
 
 
-def test_attempt_that_lasts_too_long_fails() -> None:
+def test_attempt_that_exceeds_its_timeout_fails() -> None:
     now = working(timeout=60 * SECOND).after(59 * SECOND)
     outcome = now.when(TimeOutExecution())
     failed, retry = outcome.events
@@ -235,7 +235,7 @@ def test_attempt_that_lasts_too_long_fails() -> None:
     assert retry == scheduled(1, SECOND, now)
 
 
-def test_timeout_that_comes_early_does_nothing() -> None:
+def test_early_timeout_does_nothing() -> None:
     working(timeout=60 * SECOND).after(58 * SECOND).when(TimeOutExecution()).then_nothing()
 
 
@@ -243,7 +243,7 @@ def test_execution_without_a_timeout_never_times_out() -> None:
     working(timeout=None).after(timedelta(days=30)).when(TimeOutExecution()).then_nothing()
 
 
-def test_pause_stops_the_clock_of_the_timeout() -> None:
+def test_pause_stops_the_timeout() -> None:
     paused = working(timeout=60 * SECOND).after(
         20 * SECOND, CHECKPOINT, ExecutionPaused(checkpoint="cp-1")
     )

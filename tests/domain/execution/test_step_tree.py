@@ -1,4 +1,4 @@
-"""Steps within steps."""
+"""Steps below other steps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chain(*links: tuple[str, str | None]) -> tuple[StepPlan, ...]:
     return tuple(StepPlan(id=id_, name=id_, parent=parent) for id_, parent in links)
 
 
-def test_steps_are_declared_in_any_order_below_each_other() -> None:
+def test_steps_are_declared_in_any_order() -> None:
     after = working().when(DeclareSteps(steps=(MODEL, TOOL, AGENT)))
     steps = after.then(StepsAdded(steps=(MODEL, TOOL, AGENT))).state.steps
     assert {id_: (step.parent, step.kind) for id_, step in steps.items()} == {
@@ -61,9 +61,7 @@ def test_execution_is_created_with_its_tree_of_steps() -> None:
         (chain(("top", "a"), ("a", "b"), ("b", "a")), "steps.0.parent"),
     ],
 )
-def test_parent_that_is_unknown_or_makes_a_circle_is_refused(
-    plans: tuple[StepPlan, ...], path: str
-) -> None:
+def test_unknown_or_circular_parent_is_refused(plans: tuple[StepPlan, ...], path: str) -> None:
     working().when(DeclareSteps(steps=plans)).refused_field(path)
     CREATING.when(create(*plans)).refused_field(path)
 
@@ -105,7 +103,7 @@ def test_declared_step_keeps_its_parent_and_kind_when_started() -> None:
         assert error.members["errors"][0]["message"].endswith(f"was declared {known}")
 
 
-def test_started_step_is_no_part_of_itself() -> None:
+def test_started_step_is_not_its_own_parent() -> None:
     error = working(AGENT).when(StartStep(step="new", name="New", parent="new")).error
     assert error is not None
     assert error.members["errors"] == [
@@ -118,7 +116,7 @@ def test_declaring_a_step_below_another_parent_is_refused() -> None:
     working(AGENT, TOOL, MODEL).when(DeclareSteps(steps=(moved,))).refused(AlreadyExists)
 
 
-def test_step_kind_outside_the_five_is_refused() -> None:
+def test_unknown_step_kind_is_refused() -> None:
     with pytest.raises(ValidationError):
         StepPlan.model_validate_json('{"id": "a", "name": "A", "kind": "robot"}')
 

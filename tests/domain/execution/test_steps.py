@@ -1,4 +1,4 @@
-"""What may be done to the steps of an execution."""
+"""Commands on the steps of an execution, by the status of the step."""
 
 from __future__ import annotations
 
@@ -110,18 +110,18 @@ def test_steps_keep_the_order_in_which_they_were_declared() -> None:
     assert after.state.steps["write"].assignee == WRITE.assignee
 
 
-def test_declaring_the_same_again_adds_only_what_is_new() -> None:
+def test_repeated_declaration_adds_only_new_steps() -> None:
     new = StepPlan(id="send", name="Send")
     after = working(ADDED).when(DeclareSteps(steps=(WRITE, new))).then(StepsAdded(steps=(new,)))
     after.when(DeclareSteps(steps=(WRITE, new))).then_nothing()
 
 
-def test_declaring_another_step_under_an_id_is_refused() -> None:
+def test_declaring_another_step_under_an_existing_id_is_refused() -> None:
     other = StepPlan(id="write", name="Type")
     working(ADDED).when(DeclareSteps(steps=(other,))).refused(AlreadyExists, step="write")
 
 
-def test_id_can_be_declared_once_in_a_list() -> None:
+def test_repeated_id_in_a_list_of_steps_is_refused() -> None:
     working().when(DeclareSteps(steps=(RESEARCH, RESEARCH))).refused_field("steps.1.id")
 
 
@@ -133,7 +133,7 @@ def test_steps_beyond_the_limit_are_refused() -> None:
 
 
 @pytest.mark.parametrize("command", ["completeStep", "failStep", "skipStep"])
-def test_step_that_is_not_there_is_not_found(command: str) -> None:
+def test_missing_step_is_not_found(command: str) -> None:
     working().when(EQUAL[command]).refused(NotFound, step="research")
 
 
@@ -153,7 +153,7 @@ def test_step_shows_its_duration_and_usage() -> None:
     after.when(command).then_nothing()
 
 
-def test_step_that_failed_begins_afresh() -> None:
+def test_failed_step_is_started_again() -> None:
     failed = working(*STEPS[StepStatus.FAILED])
     after = failed.when(StartStep(step="research")).then(StepStarted(step="research"))
     step = after.state.steps["research"]

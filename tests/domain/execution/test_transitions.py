@@ -1,4 +1,4 @@
-"""Every status by every command, cell by cell, against the table of legal moves."""
+"""Every command in every status, compared with the documented table of transitions."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ TABLE = """
 | autoCheckpoint          |           |              | ok           |           |           |           |           |           |
 """
 
-# As the stories end: an equal payload repeats what led there.
+# As the histories end: an equal payload repeats the last command.
 EQUAL: dict[str, Command[Execution]] = {
     "start": StartExecution(),
     "pause": PauseExecution(reason="lunch"),
@@ -108,7 +108,7 @@ def cells() -> list[tuple[str, Status, str]]:
     ]
 
 
-def impossible(cell: str) -> bool:
+def is_refused_here(cell: str) -> bool:
     """Whether a command is refused with the histories of this test: no worker was lost in them."""
     return cell == "" or cell.endswith("?")
 
@@ -116,8 +116,8 @@ def impossible(cell: str) -> bool:
 DECIDED = [cell for cell in cells() if cell[0] != "log"]
 
 
-def story(command: str, status: Status) -> Given:
-    """The history of a status; with an open step where the command needs one."""
+def history_of(command: str, status: Status) -> Given:
+    """The history of a status; with an open step if the command needs one."""
     events = HISTORIES[status]
     if command in STEP_WORDS:
         events = (events[0], StepStarted(step="open"), *events[1:])
@@ -126,14 +126,14 @@ def story(command: str, status: Status) -> Given:
 
 @pytest.mark.parametrize(("command", "status", "cell"), DECIDED)
 def test_command_follows_its_cell_in_the_table(command: str, status: Status, cell: str) -> None:
-    outcome = story(command, status).when(EQUAL[command])
-    if impossible(cell):
+    outcome = history_of(command, status).when(EQUAL[command])
+    if is_refused_here(cell):
         allowed = [
             word
             for word, at, c in cells()
-            if at is status and c != "=" and not impossible(c) and word in KNOWN
+            if at is status and c != "=" and not is_refused_here(c) and word in KNOWN
         ]
-        if command == "update of the rest":  # it is an update that was refused
+        if command == "update of the rest":  # an update that was refused
             allowed.remove("update")
         outcome.refused(IllegalTransition, status=status, allowedCommands=allowed)
         return
@@ -152,7 +152,7 @@ KNOWN = {*COMMANDS, "log"}
     ("command", "status"), [(c, at) for c, at, cell in cells() if cell == "=" and c in DIFFERENT]
 )
 def test_repeat_with_another_payload_is_refused(command: str, status: Status) -> None:
-    outcome = story(command, status).when(DIFFERENT[command])
+    outcome = history_of(command, status).when(DIFFERENT[command])
     outcome.refused(IllegalTransition, status=status)
     said = f"`{command}` was done already, with other content: the execution is {status}."
     assert str(outcome.error) == said

@@ -1,4 +1,4 @@
-"""How the settings of an execution are changed."""
+"""Changes of the settings of an execution."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def update(**body: Any) -> UpdateExecution:
     return UpdateExecution.model_validate_json(orjson.dumps(body))
 
 
-def test_update_changes_given_fields_and_keeps_absent_ones() -> None:
+def test_update_changes_given_fields_and_no_others() -> None:
     after = (
         given(CREATED)
         .when(update(priority="high", tags=["eu"]))
@@ -85,7 +85,7 @@ def test_only_an_import_may_remove_the_timeout() -> None:
     given(CREATED).while_importing().when(update(timeout=0)).then(ExecutionUpdated(timeout=None))
 
 
-def test_null_timeout_is_the_default_again() -> None:
+def test_null_timeout_sets_the_default() -> None:
     short = given(CREATED).happened(ExecutionUpdated(timeout=timedelta(seconds=1)))
     short.when(update(timeout=None)).then(ExecutionUpdated(timeout=timedelta(hours=1)))
     given(CREATED).when(update(timeout=None)).then_nothing()
@@ -141,7 +141,7 @@ def test_secrets_in_the_url_of_a_webhook_are_sealed_and_masked() -> None:
     assert (kept.url, kept.full_url, kept.target) == (SHOWN, URL, URL)
 
 
-def test_url_that_is_sent_back_masked_keeps_what_it_has() -> None:
+def test_url_that_is_sent_back_masked_keeps_its_secrets() -> None:
     hooked = given(CREATED, ExecutionUpdated(webhooks=(SECRET,)))
     sent = {"id": "wh-1", "url": SHOWN, "events": ["failed"], "headers": {"Key": "***"}}
     [event] = hooked.when(update(webhooks=[sent])).events
@@ -159,7 +159,7 @@ def test_url_that_is_sent_back_masked_keeps_what_it_has() -> None:
         ({"url": SHOWN, "headers": {"Other": "***"}}, "webhooks.0.headers.Other"),
     ],
 )
-def test_mask_keeps_a_secret_for_an_unchanged_origin_alone(
+def test_mask_keeps_a_secret_only_for_an_unchanged_origin(
     changed: dict[str, Any], field: str
 ) -> None:
     hooked = given(CREATED, ExecutionUpdated(webhooks=(SECRET,)))
@@ -167,12 +167,12 @@ def test_mask_keeps_a_secret_for_an_unchanged_origin_alone(
     hooked.when(update(webhooks=[sent])).refused_field(field)
 
 
-def test_webhook_that_is_not_there_cannot_be_replaced() -> None:
+def test_missing_webhook_cannot_be_replaced() -> None:
     unknown = {"id": "wh-1", "url": "https://a.example", "events": ["*"]}
     given(CREATED).when(update(webhooks=[unknown])).refused_field("webhooks.0.id")
 
 
-def test_status_does_what_its_command_does() -> None:
+def test_status_field_acts_as_its_command() -> None:
     checkpoint = CheckpointSaved(checkpoint="cp-1", state={}, step="", progress=0)
     running = given(CREATED).when(update(status="running")).then(STARTING, STARTED)
     paused = running.when(update(status="paused")).then(
@@ -182,7 +182,7 @@ def test_status_does_what_its_command_does() -> None:
     paused.when(update(status="cancelled")).then(ExecutionCancelled())
 
 
-def test_status_comes_first_and_the_rest_is_judged_after_it() -> None:
+def test_status_is_applied_first_and_the_other_fields_are_checked_after_it() -> None:
     given(CREATED).when(update(status="running", progress=10, tags=["a"])).then(
         STARTING, STARTED, ExecutionUpdated(tags=("a",)), ProgressUpdated(progress=10)
     )
@@ -207,7 +207,7 @@ def test_failed_execution_is_retried_by_its_status() -> None:
     assert [type(event) for event in retried.events] == [RetryScheduled]
 
 
-def test_null_progress_in_an_update_returns_to_that_of_the_steps() -> None:
+def test_null_progress_sets_it_to_that_of_the_steps() -> None:
     plans = tuple(StepPlan(id=name, name=name) for name in "ab")
     working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
     received = working.happened(StepCompleted(step="a"), ProgressUpdated(progress=90))
@@ -216,7 +216,7 @@ def test_null_progress_in_an_update_returns_to_that_of_the_steps() -> None:
     cleared.when(update(progress=None)).then_nothing()
 
 
-def test_status_that_is_not_legal_now_is_refused() -> None:
+def test_status_that_is_not_allowed_now_is_refused() -> None:
     given(CREATED).when(update(status="paused")).refused(IllegalTransition, status="queued")
 
 
@@ -226,12 +226,12 @@ def test_progress_in_an_update_records_progress() -> None:
 
 
 @pytest.mark.parametrize("field", ["order", "result", "version", "attempts", "createdAt", "$id"])
-def test_server_owned_field_is_refused_by_name(field: str) -> None:
+def test_field_set_by_the_server_is_refused_by_name(field: str) -> None:
     with pytest.raises(ValidationError, match=field.replace("$", r"\$")):
         update(**{field: "x"})
 
 
-def test_update_sets_what_becomes_of_a_lost_lease_and_sets_it_back() -> None:
+def test_update_sets_and_resets_the_policy_for_a_lost_lease() -> None:
     resuming = given(CREATED).when(update(onLeaseLost="resume"))
     after = resuming.then(ExecutionUpdated(on_lease_lost="resume"))
     assert after.state.on_lease_lost == "resume"

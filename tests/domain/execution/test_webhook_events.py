@@ -1,4 +1,4 @@
-"""Which names of events a webhook may ask for, and which events it gets for them."""
+"""Event names that a webhook may subscribe to, and the events that they match."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_event_has_a_name() -> None:
         ("execution.step.[cs]*", "execution.step.completed", False),  # streams know only `*`, too
     ],
 )
-def test_name_or_glob_matches_its_events_alone(pattern: str, type_: str, matched: bool) -> None:
+def test_name_or_glob_matches_only_its_events(pattern: str, type_: str, matched: bool) -> None:
     assert matches((pattern,), type_) is matched
 
 
@@ -38,13 +38,13 @@ def test_name_or_glob_matches_its_events_alone(pattern: str, type_: str, matched
     ("pattern", "matched"),
     [("failed", False), ("status_changed", True), ("execution.failed", True), ("*", True)],
 )
-def test_failure_that_will_be_retried_is_not_called_failed(pattern: str, matched: bool) -> None:
+def test_failure_that_will_be_retried_does_not_match_failed(pattern: str, matched: bool) -> None:
     assert matches((pattern,), "execution.failed", final=False) is matched
     assert matches((pattern,), "execution.failed", final=True)
 
 
 @pytest.mark.parametrize("strange", ["complete", "finished", "step", "order.*", "Completed"])
-def test_webhook_for_events_that_never_happen_is_refused(strange: str) -> None:
+def test_webhook_for_an_unknown_event_is_refused(strange: str) -> None:
     with pytest.raises(ValidationError, match=f"no event is called `{strange}`"):
         WebhookPlan(url="https://a.example", events=("completed", strange))
 
@@ -53,6 +53,6 @@ def test_webhook_for_events_that_never_happen_is_refused(strange: str) -> None:
     ("mistyped", "meant"),
     [("faild", "failed"), ("status_changd", "status_changed"), ("step.complete", "step.completed")],
 )
-def test_refusal_of_a_mistyped_name_asks_for_the_nearest(mistyped: str, meant: str) -> None:
+def test_refusal_of_a_mistyped_name_suggests_the_nearest(mistyped: str, meant: str) -> None:
     with pytest.raises(ValueError, match=rf"; did you mean `{meant}`.*\?$"):
         require_known((mistyped,))

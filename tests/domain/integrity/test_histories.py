@@ -1,4 +1,4 @@
-"""Whole streams through the library: all their events in order, as far as a position, in pages."""
+"""Histories of whole streams, read through the library: all events in order, up to a position, in pages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def read(conninfo: str, until: int) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize(("events", "streams", "first"), [(500, 10, 50), (3, 2, 2), (1, 1, 1)])
-async def test_every_stream_is_read_once_and_in_order_whatever_the_pages(
+async def test_every_stream_is_read_once_and_in_order_whatever_the_page_size(
     database: str, monkeypatch: pytest.MonkeyPatch, events: int, streams: int, first: int
 ) -> None:
     monkeypatch.setattr(histories, "EVENTS", events)
@@ -70,10 +70,10 @@ async def test_connection_lost_during_a_read_is_reported_as_overloaded(
 ) -> None:
     reader = Histories(database, "executions")
 
-    def gone(*_: object) -> None:
+    def lose_connection(*_: object) -> None:
         raise OperationalError("the connection is lost")
 
-    monkeypatch.setattr(reader._recorder, "select_first_events", gone)
+    monkeypatch.setattr(reader._recorder, "select_first_events", lose_connection)
     try:
         with pytest.raises(Overloaded):
             async with aclosing(reader.pages(["execution/e-1"], 1)) as pages:

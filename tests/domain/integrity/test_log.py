@@ -1,4 +1,4 @@
-"""Every rule of the log that is broken is named: holes, versions, times, heads, bytes and keys."""
+"""Verification of the log names each violated rule: holes, versions, times, heads, bytes and keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[Store]:
-    """`a` and `b` in turns, 20 events: each begun, raised, and with a sealed note."""
+    """`a` and `b` alternately, 20 events: each begun, raised, and with a sealed note."""
     async with running_bus(store(database)) as bus:
         for name in "ab":
             await bus.send(message(name, Begin()))
@@ -52,13 +52,13 @@ def change(database: str, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
-async def found(database: str, log: Store) -> list[tuple[str, str]]:
+async def find_faults(database: str, log: Store) -> list[tuple[str, str]]:
     checked = verify(database, log, Work([], key=MASTER_KEY), LogVerification())
     return [(fault.place, fault.what) async for fault in checked]
 
 
-async def test_whole_log_has_no_faults(log: Store, database: str) -> None:
-    assert await found(database, log) == []
+async def test_intact_log_has_no_faults(log: Store, database: str) -> None:
+    assert await find_faults(database, log) == []
 
 
 DAMAGES = {
@@ -119,7 +119,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-async def test_damage_to_the_log_is_named(
+async def test_damage_of_the_log_is_named(
     log: Store,
     database: str,
     damage: tuple[str, list[tuple[str, str]]],
@@ -128,7 +128,9 @@ async def test_damage_to_the_log_is_named(
     monkeypatch.setattr(rebuilding, "PAGE", 3)
     statement, named = damage
     change(database, statement)
-    faults = [(place, what.replace(" json", "json")) for place, what in await found(database, log)]
+    faults = [
+        (place, what.replace(" json", "json")) for place, what in await find_faults(database, log)
+    ]
     assert [fault for fault in named if fault not in faults] == []
     if "version before" not in str(faults):
         assert faults == named
@@ -136,14 +138,14 @@ async def test_damage_to_the_log_is_named(
 
 async def test_versions_after_a_lost_event_are_named(log: Store, database: str) -> None:
     change(database, "DELETE FROM events WHERE notification_id = 10")
-    assert ("event 6 of tally/b", "does not follow on the version before it") in await found(
+    assert ("event 6 of tally/b", "does not follow on the version before it") in await find_faults(
         database, log
     )
 
 
 async def test_key_that_cannot_be_unwrapped_is_named_once(log: Store, database: str) -> None:
     change(database, "UPDATE data_keys SET wrapped = 'x' WHERE originator_id = 'tally/a'")
-    assert await found(database, log) == []
+    assert await find_faults(database, log) == []
     faults = [fault async for fault in key_faults(log, Vault(MASTER_KEY))]
     assert [fault and fault.place for fault in faults] == ["tally/a", None]
 
@@ -154,16 +156,14 @@ async def erase(database: str) -> None:
         await bus.send(message("a", Erase()))
 
 
-async def test_erased_key_is_no_fault(database: str, log: Store) -> None:
+async def test_erased_key_is_not_a_fault(database: str, log: Store) -> None:
     await erase(database)
-    assert await found(database, log) == []
+    assert await find_faults(database, log) == []
     faults = [fault async for fault in key_faults(log, Vault(MASTER_KEY))]
     assert faults == [None, None]
 
 
-async def test_key_that_is_empty_without_an_event_of_its_erasure_is_a_fault(
-    log: Store, database: str
-) -> None:
+async def test_destroyed_key_without_an_erasing_event_is_a_fault(log: Store, database: str) -> None:
     change(database, "UPDATE data_keys SET wrapped = '' WHERE originator_id = 'tally/a'")
     faults = [fault async for fault in key_faults(log, Vault(MASTER_KEY))]
     assert [fault and str(fault) for fault in faults] == [
@@ -171,11 +171,11 @@ async def test_key_that_is_empty_without_an_event_of_its_erasure_is_a_fault(
         None,
     ]
     assert ("event 10 of tally/a", "has sealed content, and its stream has no data key") in (
-        await found(database, log)
+        await find_faults(database, log)
     )
 
 
-async def test_key_that_is_there_although_its_content_was_erased_is_a_fault(
+async def test_key_that_exists_although_its_content_was_erased_is_a_fault(
     log: Store, database: str
 ) -> None:
     change(database, "CREATE TABLE kept AS SELECT * FROM data_keys")
@@ -185,10 +185,10 @@ async def test_key_that_is_there_although_its_content_was_erased_is_a_fault(
         """UPDATE data_keys AS k SET wrapped = kept.wrapped FROM kept
             WHERE kept.originator_id = k.originator_id""",
     )
-    assert await found(database, log) == [("event 11 of tally/a", log_checks.STILL_THERE)]
+    assert await find_faults(database, log) == [("event 11 of tally/a", log_checks.STILL_THERE)]
 
 
-async def test_events_written_after_the_end_was_read_are_left_out(log: Store) -> None:
+async def test_events_written_after_the_end_was_read_are_ignored(log: Store) -> None:
     ends = await log_checks.ends(log)
     await log.keys(["tally/a"])
     await write(log, ("tally/a", 11, TallyNoted(note="later")))

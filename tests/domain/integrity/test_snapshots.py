@@ -1,4 +1,4 @@
-"""Snapshots that are not what the events say are named, and made again."""
+"""Verification names snapshots that differ from the fold of their events, and replaces them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BEYOND = """INSERT INTO snapshots SELECT originator_id, 9000, 9000, at, state, s
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[Store]:
-    """`a` and `b` with 1 102 events each, a sealed note among the first, and a snapshot."""
+    """`a` and `b` with 1 102 events each, one of the first a sealed note, and a snapshot."""
     async with running_bus(store(database)) as bus:
         for name in "ab":
             await bus.send(message(name, Begin()))
@@ -55,7 +55,7 @@ def change(database: str, statement: str) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-async def found(database: str, log: Store) -> tuple[int, list[tuple[str, str]]]:
+async def find_faults(database: str, log: Store) -> tuple[int, list[tuple[str, str]]]:
     histories = Histories(database, "executions")
     try:
         checked = [fault async for fault in snapshot_faults(log, histories)]
@@ -76,19 +76,19 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-async def test_damaged_snapshot_is_named_and_made_again(
+async def test_damaged_snapshot_is_named_and_replaced(
     database: str, log: Store, damage: tuple[str, str, str]
 ) -> None:
-    assert await found(database, log) == (2, [])
+    assert await find_faults(database, log) == (2, [])
     statement, place, what = damage
     change(database, statement)
-    assert (await found(database, log))[1] == [(place, what)]
+    assert (await find_faults(database, log))[1] == [(place, what)]
     histories = Histories(database, "executions")
     try:
         assert await rebuild_snapshots(log, histories) == 2
     finally:
         histories.close()
-    assert await found(database, log) == (4, [])
+    assert await find_faults(database, log) == (4, [])
     kept = "SELECT originator_id, originator_version FROM snapshots ORDER BY 1, 2"
     assert change(database, kept) == [
         (f"tally/{name}", version) for name in "ab" for version in (500, 1_000)
@@ -98,22 +98,22 @@ async def test_damaged_snapshot_is_named_and_made_again(
     assert (versioned.state.total, versioned.state.note) == (1_100, "secret")
 
 
-async def test_snapshots_of_an_earlier_build_and_of_another_shape_are_no_fault(
+async def test_snapshot_of_an_earlier_build_or_another_fingerprint_is_not_a_fault(
     database: str, log: Store
 ) -> None:
     change(database, "UPDATE snapshots SET digest = NULL WHERE originator_id = 'tally/a'")
     change(database, "UPDATE snapshots SET shape = 'other' WHERE originator_id = 'tally/b'")
-    assert await found(database, log) == (0, [])
+    assert await find_faults(database, log) == (0, [])
 
 
-async def test_snapshot_of_a_stream_that_cannot_be_read_is_named(database: str, log: Store) -> None:
+async def test_snapshot_of_an_unreadable_stream_is_named(database: str, log: Store) -> None:
     change(database, "ALTER TABLE events DISABLE TRIGGER append_only")
     change(
         database,
         """UPDATE events SET state = '{' WHERE originator_id = 'tally/a'
             AND originator_version = 9""",
     )
-    assert await found(database, log) == (
+    assert await find_faults(database, log) == (
         2,
         [("tally/a at version 1102", "cannot be compared: the events before it cannot be read")],
     )

@@ -1,4 +1,4 @@
-"""A job: created, advanced page by page, completed or cancelled."""
+"""A job is created, advanced page by page, and completed or cancelled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def advance(after: str | None, cursor: str | None, *refused: Refusal) -> Advance
     return AdvanceJob(after=after, cursor=cursor, done=2, refused=refused)
 
 
-def test_created_job_remembers_what_was_asked() -> None:
+def test_created_job_stores_its_request() -> None:
     command = CreateJob(command="cancel", filter={"status": "queued"}, reason="old", matching=3)
     given().when(command).then(CREATED)
     state: Job = given().happened(CREATED).state
@@ -54,13 +54,13 @@ def test_last_page_completes_the_job() -> None:
     assert (state.status, state.done, state.refused) == (JobStatus.COMPLETED, 4, 1)
 
 
-def test_page_that_another_has_done_is_refused() -> None:
+def test_page_that_another_worker_has_done_is_refused() -> None:
     first = JobProgressed(cursor="c1", done=2)
     given().happened(CREATED, first).when(advance(None, "c1")).refused(VersionMismatch)
 
 
 @pytest.mark.parametrize("end", [JobCompleted(), JobCancelled(), JobFailed(error="e")])
-def test_ended_job_advances_and_fails_no_further(end: Event) -> None:
+def test_ended_job_is_not_advanced_or_failed(end: Event) -> None:
     given().happened(CREATED, end).when(advance(None, None)).refused(IllegalTransition)
     given().happened(CREATED, end).when(FailJob(error="x")).then()
 
@@ -73,7 +73,7 @@ def test_only_a_running_job_can_be_cancelled() -> None:
         given().happened(CREATED, end).when(CancelJob()).refused(refused)
 
 
-def test_state_keeps_the_first_refusals_and_counts_all() -> None:
+def test_state_stores_the_first_refusals_and_counts_all() -> None:
     page = JobProgressed(cursor="c", done=0, refused=(REFUSED,) * SHOWN_REFUSALS)
     state: Job = given().happened(CREATED, page, page).state
     assert (len(state.refusals), state.refused) == (SHOWN_REFUSALS, 2 * SHOWN_REFUSALS)

@@ -1,4 +1,4 @@
-"""What the log says of the archive files of a day."""
+"""Events about the archive files of the log lines of a day."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_files_of_a_day_are_in_the_order_of_their_ids() -> None:
     assert state.files == (ArchiveFile(**fields(1, 3)), ArchiveFile(**fields(4, 6)))
 
 
-def test_file_that_is_recorded_already_is_not_recorded_again() -> None:
+def test_recorded_file_is_not_recorded_again() -> None:
     day(LogsArchived(**fields(1, 3))).when(ArchiveLogs(**fields(1, 3))).then()
 
 
-def test_file_with_lines_of_former_files_stands_for_them() -> None:
+def test_file_with_lines_of_former_files_replaces_them() -> None:
     known = day(*(LogsArchived(**fields(*ids)) for ids in ((1, 3), (4, 6), (7, 9))))
     written = fields(1, 5, "other")
     state = known.when(ArchiveLogs(**written)).then(LogsArchived(**written)).state

@@ -1,4 +1,4 @@
-"""What the log says of the file of a range of events."""
+"""Events about the archive file of a range of events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_file_is_recorded_once() -> None:
     given(EventsArchived(**FIELDS), stream="range/1").when(ArchiveEvents(**FIELDS)).then()
 
 
-def test_file_that_was_written_anew_stands_for_the_former_one() -> None:
+def test_rewritten_file_replaces_the_former_one() -> None:
     again = FIELDS | {"file": "events/1-8-2.events"}
     known = given(EventsArchived(**FIELDS), stream="range/1").when(ArchiveEvents(**again))
     assert known.then(EventsArchived(**again)).state.file == EventFile(**again)

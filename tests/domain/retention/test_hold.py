@@ -1,4 +1,4 @@
-"""Legal holds: of one thing each, for a reason, until they are released for another."""
+"""A legal hold names one existing subject and a reason, and is released for another reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def hold(*events: Any) -> Given:
     return known.knowing(execution__e_1=SERVICE, execution__e_2=SERVICE, execution__e_3=None)
 
 
-def test_hold_of_a_service_is_active_and_says_why_and_by_whom() -> None:
+def test_hold_of_a_service_is_active_with_its_reason_and_actor() -> None:
     state = hold().when(PlaceHold(service="s-1", reason="Audit")).then(PLACED).state
     assert (state.status, state.service, state.reason, state.by) == (
         HoldStatus.ACTIVE,
@@ -30,17 +30,17 @@ def test_hold_of_a_service_is_active_and_says_why_and_by_whom() -> None:
     )
 
 
-def test_hold_of_executions_names_each() -> None:
+def test_hold_of_executions_lists_them() -> None:
     command = PlaceHold(executions=("e-1", "e-2"), reason="Audit")
     hold().when(command).then(HoldPlaced(executions=("e-1", "e-2"), reason="Audit"))
 
 
 @pytest.mark.parametrize("scope", [{}, {"service": "s-1", "executions": ("e-1",)}])
-def test_hold_is_of_one_thing(scope: dict[str, Any]) -> None:
+def test_hold_has_exactly_one_subject(scope: dict[str, Any]) -> None:
     hold().when(PlaceHold(reason="Audit", **scope)).refused(Invalid)
 
 
-def test_refusal_of_a_hold_of_two_things_says_one_alone() -> None:
+def test_refusal_of_a_hold_with_two_subjects_asks_for_one() -> None:
     command = PlaceHold(reason="Audit", service="s-1", executions=("e-1",))
     outcome = hold().when(command)
     outcome.refused(Invalid)
@@ -48,11 +48,11 @@ def test_refusal_of_a_hold_of_two_things_says_one_alone() -> None:
 
 
 @pytest.mark.parametrize("scope", [{"service": "s-2"}, {"executions": ("e-1", "e-3")}])
-def test_hold_is_of_what_exists(scope: dict[str, Any]) -> None:
+def test_hold_of_a_missing_subject_is_refused(scope: dict[str, Any]) -> None:
     hold().when(PlaceHold(reason="Audit", **scope)).refused(UnknownReference)
 
 
-def test_released_hold_keeps_the_reason_and_who_released_it() -> None:
+def test_released_hold_has_the_reason_and_actor_of_its_release() -> None:
     released = HoldReleased(reason="It is over")
     state = hold(PLACED).when(ReleaseHold(reason="It is over")).then(released).state
     assert (state.status, state.release.reason, state.release.by) == (

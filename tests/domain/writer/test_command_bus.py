@@ -1,4 +1,4 @@
-"""What a caller of the bus can rely on."""
+"""What the command bus guarantees to its callers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NewStore = Callable[[], Store]
 pytestmark = pytest.mark.anyio
 
 
-async def test_answer_carries_state_version_and_position(new_store: NewStore) -> None:
+async def test_answer_has_state_version_and_position(new_store: NewStore) -> None:
     async with running_bus(new_store()) as bus:
         begun = await bus.send(message("a", Begin()))
         raised = await bus.send(message("a", Raise(amount=5)))
@@ -108,7 +108,7 @@ async def test_if_match_refuses_another_version(new_store: NewStore) -> None:
         assert (await bus.send(message("a", Raise(), if_match=(1,)))).versioned.version == 2
 
 
-async def test_idempotency_key_repeats_the_answer_also_after_a_restart(
+async def test_idempotency_key_repeats_the_answer_even_after_a_restart(
     new_store: NewStore,
 ) -> None:
     once = {"idempotency": IdempotencyKey("caller:k1", "body-1")}
@@ -139,7 +139,7 @@ async def test_idempotency_key_repeats_a_refusal(new_store: NewStore) -> None:
     assert (repeated.value.code, repeated.value.replayed) == ("illegal-transition", True)
 
 
-async def test_full_queue_is_refused_at_once(new_store: NewStore) -> None:
+async def test_command_beyond_a_full_queue_is_refused_at_once(new_store: NewStore) -> None:
     async with running_bus(new_store(), limit=3) as bus:
         taken = [bus.submit(message("a", Begin())) for _ in range(3)]
         with pytest.raises(Overloaded):
@@ -159,7 +159,7 @@ async def test_two_writers_of_one_stream_see_each_others_events(new_store: NewSt
     assert [row.position for row in rows] == list(range(1, 402))
 
 
-async def test_writer_that_was_alone_for_long_notices_another(new_store: NewStore) -> None:
+async def test_writer_that_was_long_alone_notices_another(new_store: NewStore) -> None:
     async with running_bus(new_store()) as one, running_bus(new_store()) as other:
         await one.send(message("a", Begin()))
         for turn in range(1, 4):
@@ -168,7 +168,7 @@ async def test_writer_that_was_alone_for_long_notices_another(new_store: NewStor
             await other.send(message("a", Raise(amount=100)))
             with pytest.raises(
                 TooMuch
-            ):  # nothing is recorded, and yet it is not decided on the past
+            ):  # nothing is recorded, but it is not decided on an old state
                 await one.send(message("a", Raise(limit=100 * turn)))
             answer = await one.send(message("a", Raise(amount=0)))
             assert answer.versioned.state.total == turn * (100 + 2 * ALONE_AFTER)
@@ -177,7 +177,7 @@ async def test_writer_that_was_alone_for_long_notices_another(new_store: NewStor
         assert answer.versioned.version + 1 == 1 + 3 * (2 * ALONE_AFTER + 2)
 
 
-async def test_state_that_another_writer_left_behind_is_brought_up_to_date(
+async def test_outdated_cached_state_is_brought_up_to_date(
     new_store: NewStore,
 ) -> None:
     async with running_bus(new_store()) as left, running_bus(new_store()) as right:
@@ -188,7 +188,7 @@ async def test_state_that_another_writer_left_behind_is_brought_up_to_date(
         assert (await left.send(message("a", Raise()))).versioned.state.total == 2
 
 
-async def test_sealed_content_is_stored_as_ciphertext_and_comes_back(new_store: NewStore) -> None:
+async def test_sealed_content_is_stored_as_ciphertext_and_read_back(new_store: NewStore) -> None:
     store = new_store()
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))
@@ -217,14 +217,14 @@ async def test_long_stream_is_loaded_as_of_any_version(new_store: NewStore) -> N
             assert versioned.state.note == ("secret" if version > 1 else None)
 
 
-async def alone(bus: Bus) -> None:
-    """Let it write until it no longer takes the lock, nor asks whether a new stream is there."""
+async def become_lone_writer(bus: Bus) -> None:
+    """Let it write until it no longer takes the lock, nor checks whether a new stream exists."""
     await bus.send(message("other", Begin()))
     for _ in range(2 * ALONE_AFTER):
         await bus.send(message("other", Raise()))
 
 
-async def test_creation_of_a_stream_that_is_there_is_refused_also_by_a_writer_that_guesses(
+async def test_creation_of_an_existing_stream_is_refused_even_by_a_lone_writer(
     new_store: NewStore,
 ) -> None:
     async with running_bus(new_store()) as bus:
@@ -232,7 +232,7 @@ async def test_creation_of_a_stream_that_is_there_is_refused_also_by_a_writer_th
         await bus.send(message("a", Note(note="kept")))
     store = new_store()
     async with running_bus(store) as bus:
-        await alone(bus)
+        await become_lone_writer(bus)
         sent = [
             bus.submit(message("a", Begin())),
             bus.submit(message("a", Raise())),
@@ -250,13 +250,13 @@ async def test_creation_of_a_stream_that_is_there_is_refused_also_by_a_writer_th
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
 
-async def test_creation_refused_for_another_reason_does_not_hide_that_the_stream_is_there(
+async def test_creation_refused_for_another_reason_still_reports_an_existing_stream(
     new_store: NewStore,
 ) -> None:
     async with running_bus(new_store()) as bus:
         await bus.send(message("a", Begin()))
     async with running_bus(new_store()) as bus:
-        await alone(bus)
+        await become_lone_writer(bus)
         refused = bus.submit(message("a", Begin(after="nobody")))
         raised = bus.submit(message("a", Raise()))
         with pytest.raises(AlreadyExists):
@@ -268,7 +268,7 @@ async def test_lone_writer_creates_in_one_round_trip(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_bus(new_store()) as bus:
-        await alone(bus)
+        await become_lone_writer(bus)
         monkeypatch.setattr(Transaction, "load", unexpected)
         monkeypatch.setattr(Store, "transaction", unexpected)
         begun = await bus.send(message("a", Begin()))
@@ -282,7 +282,7 @@ def unexpected(*_: object) -> None:
 
 
 class Calls:
-    """A receiver that keeps what it was called with."""
+    """A receiver that stores the arguments of its calls."""
 
     def __init__(self) -> None:
         self.received: list[object] = []
@@ -307,7 +307,7 @@ async def test_receiver_of_the_last_batch_is_called_once_when_the_bus_stops(
     assert [type(received) for received in repeated.received] == [Answer]
 
 
-async def test_replies_whose_time_is_over_are_forgotten_by_a_bus_that_has_just_started(
+async def test_bus_that_has_just_started_forgets_expired_replies(
     new_store: NewStore,
 ) -> None:
     once = IdempotencyKey("key", "fingerprint")

@@ -1,4 +1,4 @@
-"""An event that erases destroys the key of its stream: in its commit, and for all that hold it."""
+"""An erasing event destroys the data key of its stream, in its commit and in every process."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ pytestmark = pytest.mark.anyio
 STREAM = "tally/a"
 
 
-async def noted(bus: Bus, tally: str = "a") -> None:
+async def write_note(bus: Bus, tally: str = "a") -> None:
     await bus.send(message(tally, Begin()))
     await bus.send(message(tally, Note(note="Sesame")))
 
 
-async def test_erased_content_is_a_ciphertext_at_every_version_and_its_neighbour_is_open(
+async def test_erased_content_is_ciphertext_at_every_version_and_other_streams_stay_open(
     new_store: NewStore,
 ) -> None:
     store = new_store()
     async with running_bus(store) as bus:
-        await noted(bus)
-        await noted(bus, "b")
+        await write_note(bus)
+        await write_note(bus, "b")
         held = (await store.keys([STREAM]))[STREAM]
         assert held is not None
         erased = await bus.send(message("a", Erase()))
@@ -65,11 +65,11 @@ async def test_erased_content_is_a_ciphertext_at_every_version_and_its_neighbour
     assert after["tally/b"] is not None
 
 
-async def test_command_that_would_seal_is_refused_and_one_that_would_not_is_taken(
+async def test_command_that_needs_the_key_is_refused_and_others_are_accepted(
     new_store: NewStore,
 ) -> None:
     async with running_bus(new_store()) as bus:
-        await noted(bus)
+        await write_note(bus)
         sent = [
             bus.submit(message("a", command))
             for command in (Note(note="before"), Erase(), Note(note="after"), Raise())
@@ -103,12 +103,12 @@ async def test_stream_that_is_created_and_erased_in_one_batch_has_no_key(
     assert isinstance(versioned.state.note, Ciphertext)
 
 
-async def test_writer_of_another_process_answers_without_what_it_had_opened(
+async def test_writer_of_another_process_drops_opened_content(
     new_store: NewStore,
 ) -> None:
     first, second = new_store(), new_store()
     async with running_bus(first) as mine, running_bus(second) as other:
-        await noted(mine)
+        await write_note(mine)
         opened = await other.send(message("a", Raise()))
         await mine.send(message("a", Erase()))
         answer = await other.send(message("a", Raise()))
@@ -119,10 +119,10 @@ async def test_writer_of_another_process_answers_without_what_it_had_opened(
     assert answer.versioned.state.total == 2
 
 
-async def test_worker_erases_without_the_lock(database: str) -> None:
+async def test_guarded_writer_erases_without_the_lock(database: str) -> None:
     store = sample_aggregate.store(database)
     async with running_bus(store) as bus:
-        await noted(bus)
+        await write_note(bus)
         writer = GuardedWriter(store, sample_aggregate.clock, str, lambda: 0.5)
         answer = await writer.send(message("a", Erase()))
         assert (await store.keys([STREAM]))[STREAM] is None
@@ -131,12 +131,12 @@ async def test_worker_erases_without_the_lock(database: str) -> None:
     assert isinstance(raised.refused, Erased)
 
 
-async def test_message_is_not_decided_once_what_it_rests_on_is_overtaken(
+async def test_message_with_an_overtaken_condition_is_not_decided(
     new_store: NewStore,
 ) -> None:
     store, unless = new_store(), Unless("tally.raised", 1)
     async with running_bus(store) as bus:
-        await noted(bus)
+        await write_note(bus)
         erase = message("a", Erase())._replace(unless=unless)
         sent = [bus.submit(message("a", Raise())), bus.submit(erase)]
         raised, refused = await asyncio.gather(*sent, return_exceptions=True)
@@ -149,12 +149,12 @@ async def test_message_is_not_decided_once_what_it_rests_on_is_overtaken(
     assert erased.versioned.version == 4
 
 
-async def test_condition_of_a_message_counts_beside_another_one_in_its_batch(
+async def test_condition_of_a_message_holds_beside_another_one_in_its_batch(
     new_store: NewStore,
 ) -> None:
     store = new_store()
     async with running_bus(store) as bus:
-        await noted(bus)
+        await write_note(bus)
         await bus.send(message("a", Raise()))
         overtaken = message("a", Erase())._replace(unless=Unless("tally.raised", 1))
         later = message("b", Begin())._replace(unless=Unless("tally.raised", 3))
@@ -164,10 +164,10 @@ async def test_condition_of_a_message_counts_beside_another_one_in_its_batch(
     assert not isinstance(raised, BaseException)
 
 
-async def test_worker_does_not_write_once_what_it_rests_on_is_overtaken(database: str) -> None:
+async def test_guarded_writer_writes_nothing_once_its_condition_is_overtaken(database: str) -> None:
     store = sample_aggregate.store(database)
     async with running_bus(store) as bus:
-        await noted(bus)
+        await write_note(bus)
         await bus.send(message("a", Raise()))
         writer = GuardedWriter(store, sample_aggregate.clock, str, lambda: 0.5)
         erase = message("a", Erase())
@@ -179,13 +179,13 @@ async def test_worker_does_not_write_once_what_it_rests_on_is_overtaken(database
     assert (answer.versioned.version, held.destroyed) == (4, True)
 
 
-async def test_other_process_hears_of_a_destroyed_key(database: str) -> None:
+async def test_other_process_is_notified_of_a_destroyed_key(database: str) -> None:
     first, second = sample_aggregate.store(database), sample_aggregate.store(database)
     heard: list[str] = []
     second.keyring.on_destroyed.append(heard.extend)
     watch = DestroyedKeys(second, Listener(database, "executions"))
     async with running_bus(first) as bus, running_bus(second):
-        await noted(bus)
+        await write_note(bus)
         held = (await second.keys([STREAM]))[STREAM]
         assert held is not None
         await watch.destroy_next()
@@ -204,7 +204,7 @@ async def test_key_that_was_read_before_the_first_look_is_destroyed_by_it(databa
     first, second = sample_aggregate.store(database), sample_aggregate.store(database)
     watch = DestroyedKeys(second, Listener(database, "executions"))
     async with running_bus(first) as bus, running_bus(second):
-        await noted(bus)
+        await write_note(bus)
         held = (await second.keys([STREAM]))[STREAM]
         assert held is not None
         await bus.send(message("a", Erase()))
@@ -219,7 +219,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS, st.data())
-def test_erased_note_is_never_seen_in_whatever_batches_commands_come(
+def test_erased_note_is_never_read_in_whatever_batches_commands_come(
     steps: list[tuple[int, str]], data: st.DataObject
 ) -> None:
     commands = {"begin": Begin(), "note": Note(note="x"), "raise": Raise(), "erase": Erase()}

@@ -1,4 +1,4 @@
-"""What goes wrong in one command, one stream or one wait stays there."""
+"""A fault of one command, stream or caller affects no other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Unstorable(Event):
-    """Its content cannot be written as JSON."""
+    """Its content cannot be encoded as JSON."""
 
     type: ClassVar[str] = "tally.unstorable"
     content: Any
@@ -53,7 +53,7 @@ class Unstorable(Event):
 
 
 class Botch(Command[Tally]):
-    """Records something sealed, and then something that cannot be stored."""
+    """Records a sealed event, and then one that cannot be stored."""
 
     wire_name: ClassVar[str] = "botch"
 
@@ -63,7 +63,7 @@ class Botch(Command[Tally]):
 
 
 class Misread(Raise):
-    """A command with a mistake in what it reads."""
+    """A command whose `reads` has a bug."""
 
     wire_name: ClassVar[str] = "misread"
 
@@ -74,7 +74,7 @@ class Misread(Raise):
 
 
 class Counting(MemoryStore):
-    """Counts the transactions; loads as of a version only when it may."""
+    """Counts the transactions; loads states at a version only if it may."""
 
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log, codec(), keyring())
@@ -100,8 +100,8 @@ class Counting(MemoryStore):
         return await super().load(stream, version)
 
 
-async def write_strange(store: Store) -> None:
-    """Write a stream `tally/strange`, at position 2, that cannot be read."""
+async def write_unreadable(store: Store) -> None:
+    """Write an unreadable stream `tally/strange`, at position 2."""
     event = EventRow(2, 1, NOON, "tally/strange", "tally.from-the-future", '{"by":"x"}', b"{}")
     async with store.transaction() as transaction:
         await transaction.append([event], [], transaction.at)
@@ -125,14 +125,14 @@ async def test_unloadable_stream_affects_no_other_command_of_the_batch(
     store, split = new_store(), list[int]()
     split_failed = queue.CommandQueue.split_failed
 
-    def noted(waiting: queue.CommandQueue, taken: Sequence[queue.WaitingCommand]) -> None:
+    def write_note(waiting: queue.CommandQueue, taken: Sequence[queue.WaitingCommand]) -> None:
         split.append(len(taken))
         split_failed(waiting, taken)
 
-    monkeypatch.setattr(queue.CommandQueue, "split_failed", noted)
+    monkeypatch.setattr(queue.CommandQueue, "split_failed", write_note)
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))
-        await write_strange(store)
+        await write_unreadable(store)
         good = [bus.submit(message("a", Raise())) for _ in range(5)]
         bad = [
             bus.submit(message("strange", Raise())),
@@ -150,7 +150,7 @@ async def test_dry_run_on_an_unloadable_stream_is_refused_as_damaged(new_store: 
     store = new_store()
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))
-        await write_strange(store)
+        await write_unreadable(store)
         for refused in (message("strange", Raise()), message("b", Begin(after="strange"))):
             with pytest.raises(Damaged):
                 await bus.dry_run(refused)
@@ -186,7 +186,7 @@ async def test_state_that_cannot_be_frozen_is_loaded_from_its_events(
     assert versioned.state.total == 600
 
 
-async def test_key_that_left_the_ring_is_looked_up_and_not_made_again(
+async def test_key_evicted_from_the_ring_is_looked_up_and_not_made_again(
     new_store: NewStore,
 ) -> None:
     store, other = new_store(), new_store()
@@ -204,7 +204,7 @@ async def test_key_that_left_the_ring_is_looked_up_and_not_made_again(
     ]
 
 
-async def test_looking_for_streams_that_are_not_there_fills_no_memory(new_store: NewStore) -> None:
+async def test_look_ups_of_missing_streams_do_not_grow_the_cache(new_store: NewStore) -> None:
     store = new_store()
     store.states.keyring = Keyring(Vault(MASTER_KEY), capacity=10)
     async with running_bus(store) as bus:
@@ -273,7 +273,7 @@ async def test_stopped_writer_refuses_waiting_and_new_commands() -> None:
             bus.submit(message("c", Begin()))
 
 
-async def test_large_events_are_written_in_several_commits_and_keep_their_order(
+async def test_large_events_are_written_in_several_commits_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bus_module, "LARGEST_BATCH", 5_000)
@@ -306,7 +306,7 @@ async def test_full_stream_accepts_only_small_commands(
         assert isinstance(refused, TooLarge)
         assert neighbour.versioned.version == 2  # type: ignore[union-attr]  # or the test fails
         assert taken.versioned.state.note == "done"  # type: ignore[union-attr]  # the same
-    async with running_bus(new_store()) as bus:  # it is as full when it is loaded again
+    async with running_bus(new_store()) as bus:  # as full after it is loaded again
         with pytest.raises(TooLarge):
             await bus.send(message("a", large))
 
@@ -335,7 +335,7 @@ async def test_batch_that_times_out_is_retried_in_smaller_ones(
 
 
 async def test_cached_states_are_dropped_after_a_lost_connection() -> None:
-    """As after a failover to a server that had not got the last commits."""
+    """As after a failover to a server that lacked the last commits."""
     log = MemoryLog()
     one, other = (MemoryStore(log, codec(), keyring()) for _ in range(2))
     async with running_bus(one) as bus:
@@ -372,7 +372,7 @@ async def test_recorded_time_never_decreases_though_the_clock_does(new_store: Ne
 
 
 class Mistaken:
-    """Receives, and breaks."""
+    """A receiver that raises."""
 
     def answer(self, _: object) -> None:
         raise ZeroDivisionError
@@ -380,7 +380,7 @@ class Mistaken:
     refuse = answer
 
 
-async def test_receiver_that_breaks_harms_no_other_caller(new_store: NewStore) -> None:
+async def test_receiver_that_raises_affects_no_other_caller(new_store: NewStore) -> None:
     async with running_bus(new_store()) as bus:
         await bus.send(message("a", Begin()))
         bus.deliver(message("a", Raise()), Mistaken())

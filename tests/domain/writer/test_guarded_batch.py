@@ -1,5 +1,5 @@
-"""A writer whose log another process writes to, too: it takes no lock where that cannot have come first, and no command
-is decided on what is past.
+"""A writer beside another process on one log: it appends without the lock where no other commit can have come first, and
+decides every command on the current state.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NewStore = Callable[[], Store]
 
 @asynccontextmanager
 async def two_writers(new_store: NewStore, **how: Any) -> AsyncIterator[tuple[Bus, Bus]]:
-    """Both know the tallies `a` and `b`, and that they are not alone."""
+    """Both have the tallies `a` and `b` in their caches, and know of each other."""
     async with running_bus(new_store()) as one, running_bus(new_store(), **how) as other:
         for tally in ("a", "b"):
             await one.send(message(tally, Begin()))
@@ -53,7 +53,7 @@ async def two_writers(new_store: NewStore, **how: Any) -> AsyncIterator[tuple[Bu
 
 
 def locked(monkeypatch: pytest.MonkeyPatch, bus: Bus) -> list[None]:
-    """Filled whenever a writer takes the lock of the log."""
+    """A value is appended whenever a writer takes the lock of the log."""
     taken: list[None] = []
     transaction = bus._store.transaction
 
@@ -66,7 +66,7 @@ def locked(monkeypatch: pytest.MonkeyPatch, bus: Bus) -> list[None]:
 
 
 @pytest.mark.parametrize("command", [Raise(amount=3), Note(note="more")], ids=["open", "sealed"])
-async def test_event_beside_those_of_another_process_takes_one_statement(
+async def test_append_beside_another_process_takes_one_statement(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch, command: Command[Any]
 ) -> None:
     async with two_writers(new_store) as (one, other):
@@ -108,7 +108,7 @@ def raised(tally: str, version: int) -> EventRow:
         (Stumble(), ZeroDivisionError),
     ],
 )
-async def test_command_to_a_stream_that_another_process_wrote_to_is_decided_on_what_it_wrote(
+async def test_command_is_decided_on_what_another_process_wrote_to_its_stream(
     new_store: NewStore, command: Command[Any], refused: type[Exception] | None
 ) -> None:
     async with two_writers(new_store) as (one, other):
@@ -122,7 +122,7 @@ async def test_command_to_a_stream_that_another_process_wrote_to_is_decided_on_w
                 await one.send(message("a", command))
 
 
-async def test_states_of_other_streams_are_asked_for_after_a_batch_beside_another_process(
+async def test_cached_states_are_checked_after_a_batch_beside_another_process(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_writers(new_store) as (one, other):
@@ -148,7 +148,7 @@ async def test_command_that_reads_a_stream_takes_the_lock(
             await one.send(message("nobody", Raise()))
 
 
-async def test_event_is_of_the_time_that_the_answer_says_although_another_clock_is_ahead(
+async def test_event_has_the_time_of_its_answer_although_another_clock_is_ahead(
     new_store: NewStore,
 ) -> None:
     def ahead() -> datetime:
@@ -164,7 +164,7 @@ async def test_event_is_of_the_time_that_the_answer_says_although_another_clock_
         assert [row.at for row in rows] == sorted(row.at for row in rows)
 
 
-async def test_snapshots_are_those_of_the_log(new_store: NewStore) -> None:
+async def test_snapshots_equal_the_folded_events(new_store: NewStore) -> None:
     async with two_writers(new_store) as (one, other):
         for number in range(SNAPSHOT_EVERY // 10):
             sent = [one.submit(message("a", Raise())) for _ in range(10)]
@@ -180,7 +180,7 @@ async def test_snapshots_are_those_of_the_log(new_store: NewStore) -> None:
         assert last.versioned.state.total == SNAPSHOT_EVERY
 
 
-async def test_two_that_write_to_common_streams_agree_on_all_of_them(new_store: NewStore) -> None:
+async def test_two_writers_of_common_streams_agree_on_all_of_them(new_store: NewStore) -> None:
     async with two_writers(new_store) as (one, other):
 
         async def write(bus: Bus, own: str) -> int:
@@ -202,7 +202,7 @@ async def test_two_that_write_to_common_streams_agree_on_all_of_them(new_store: 
         assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
 
-async def lost_after(
+async def lose_connection(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, *, written: bool, found: bool = True
 ) -> None:
     """Let the next append lose its connection."""
@@ -214,46 +214,46 @@ async def lost_after(
             await append(events, at, **how)
         await bus._store._connections.drop_writer()
         if not found:
-            monkeypatch.setattr(bus._store, "find_written", unknown)
+            monkeypatch.setattr(bus._store, "find_written", fail_to_find_out)
         raise OutcomeLost(Commit(events, at).check)
 
     monkeypatch.setattr(bus._store, "append", breaking)
 
 
-async def unknown(*_: Any) -> int | None:
+async def fail_to_find_out(*_: Any) -> int | None:
     raise OutcomeUnknown
 
 
-async def test_commit_whose_connection_broke_is_looked_for_wherever_it_is(
+async def test_commit_whose_connection_broke_is_looked_up(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_writers(lambda: store(database)) as (one, other):
         there = await other.send(message("b", Raise()))
-        await lost_after(one, monkeypatch, written=True)
+        await lose_connection(one, monkeypatch, written=True)
         answer = await one.send(message("a", Raise()))
         assert answer.versioned.position == there.versioned.position + 1
         await other.send(message("b", Raise()))
-        await lost_after(one, monkeypatch, written=False)
+        await lose_connection(one, monkeypatch, written=False)
         with pytest.raises(Overloaded):
             await one.send(message("a", Raise()))
         assert (await one.send(message("a", Raise()))).versioned.state.total == 2
 
 
-async def test_commit_that_was_found_is_answered_although_nothing_can_be_read_any_more(
+async def test_commit_that_was_found_is_answered_although_reads_fail(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To call it refused, or to try it again, would record it twice."""
+    """To refuse or repeat the command would record it twice."""
     async with two_writers(lambda: store(database)) as (one, other):
         there = await other.send(message("b", Raise()))
-        await lost_after(one, monkeypatch, written=True)
+        await lose_connection(one, monkeypatch, written=True)
         with monkeypatch.context() as patched:
-            patched.setattr(one._store, "reader", away)
+            patched.setattr(one._store, "reader", refuse_reader)
             answer = await one.send(message("a", Raise()))
         assert answer.versioned.position == there.versioned.position + 1
         assert answer.versioned == (await one._store.load_with_head("tally/a")).versioned
 
 
-def away() -> None:
+def refuse_reader() -> None:
     raise Overloaded
 
 
@@ -262,12 +262,12 @@ async def test_commit_whose_outcome_cannot_be_found_out_is_unknown(
 ) -> None:
     async with two_writers(lambda: store(database)) as (one, other):
         await other.send(message("b", Raise()))
-        await lost_after(one, monkeypatch, written=True, found=False)
+        await lose_connection(one, monkeypatch, written=True, found=False)
         with pytest.raises(OutcomeUnknown):
             await one.send(message("a", Raise()))
 
 
-async def test_writer_asks_for_a_while_after_others_came_first(
+async def test_writer_tries_no_guarded_append_for_a_while_after_conflicts(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_writers(new_store) as (one, other):
@@ -286,10 +286,10 @@ async def test_writer_asks_for_a_while_after_others_came_first(
         assert not tried
 
 
-async def test_state_whose_last_event_is_not_in_the_log_any_more_is_followed_by_nothing(
+async def test_cached_state_whose_last_event_is_not_in_the_log_any_more_is_not_used(
     database: str,
 ) -> None:
-    """As where a backup was put in its place, under a connection that stayed."""
+    """As after a backup was restored under an open connection."""
     async with two_writers(lambda: store(database)) as (one, other):
         lost = await one.send(message("a", Raise(amount=10)))
         change(
@@ -303,7 +303,7 @@ async def test_state_whose_last_event_is_not_in_the_log_any_more_is_followed_by_
         assert answer.versioned == (await other._store.load_with_head("tally/a")).versioned
 
 
-async def test_snapshot_is_sealed_with_the_key_of_its_stream_although_it_left_the_ring_meanwhile(
+async def test_snapshot_is_sealed_with_the_key_of_its_stream_although_the_ring_evicted_it(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def with_one_key() -> Store:

@@ -1,4 +1,4 @@
-"""Commands that are written without the lock of the log, beside others that take it."""
+"""The guarded writer writes commands without the lock of the log, while others take it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def writer(log: Store) -> GuardedWriter:
     return GuardedWriter(log, clock, str, lambda: 0.5)
 
 
-async def test_answer_has_the_position_that_its_events_got(bus: Bus, writer: GuardedWriter) -> None:
+async def test_answer_has_the_position_of_its_events(bus: Bus, writer: GuardedWriter) -> None:
     await bus.send(message("a", Begin()))
     answer = await writer.send(message("a", Raise(amount=3)))
     assert (answer.versioned.state.total, answer.versioned.version) == (3, 2)
@@ -59,7 +59,7 @@ async def test_answer_has_the_position_that_its_events_got(bus: Bus, writer: Gua
     assert (await bus.send(message("a", Raise()))).versioned.state.total == 4
 
 
-async def test_command_to_a_damaged_stream_is_refused_as_such_and_spoils_no_other(
+async def test_command_to_a_damaged_stream_is_refused_and_affects_no_other(
     bus: Bus, log: Store, writer: GuardedWriter
 ) -> None:
     await bus.send(message("a", Begin()))
@@ -72,7 +72,7 @@ async def test_command_to_a_damaged_stream_is_refused_as_such_and_spoils_no_othe
     assert good.answer.versioned.state.total == 1
 
 
-async def test_refusal_and_mistake_spoil_no_other_command(bus: Bus, writer: GuardedWriter) -> None:
+async def test_refusal_and_bug_affect_no_other_command(bus: Bus, writer: GuardedWriter) -> None:
     for tally in ("a", "b", "c"):
         await bus.send(message(tally, Begin()))
     outcomes = await writer.send_all(
@@ -96,7 +96,7 @@ async def test_command_without_effect_writes_nothing(bus: Bus, writer: GuardedWr
     assert answer.versioned.position == begun.versioned.position
 
 
-async def test_command_that_leads_to_a_log_line_is_refused_with_all_others(
+async def test_command_that_writes_a_log_line_is_refused_with_all_others_of_its_batch(
     bus: Bus, writer: GuardedWriter, log: Store
 ) -> None:
     await bus.send(message("a", Begin()))
@@ -147,7 +147,7 @@ async def test_time_of_an_event_is_never_before_that_of_the_last_one(bus: Bus, l
     assert rows[1].at >= rows[0].at == begun.versioned.at
 
 
-async def test_two_that_make_the_key_of_a_stream_at_once_agree_on_one(
+async def test_two_writers_that_make_the_key_of_a_stream_at_once_agree_on_one(
     bus: Bus, writer: GuardedWriter, database: str
 ) -> None:
     await bus.send(message("a", Begin()))
@@ -169,10 +169,10 @@ async def store_read(log: Store) -> str:
     return note
 
 
-async def failing(
+async def send_with_failing_append(
     log: Store, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> tuple[int, Exception]:
-    """How often a command is tried whose append fails, and how it is refused in the end."""
+    """The number of attempts of a command whose append fails, and its final refusal."""
     tried: list[object] = []
 
     async def fail(*given: object) -> int:
@@ -186,20 +186,20 @@ async def failing(
     return len(tried), refused.value
 
 
-async def test_command_that_others_always_outrun_is_refused(
+async def test_command_with_a_conflict_at_each_attempt_is_refused(
     bus: Bus, log: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bus.send(message("a", Begin()))
-    tried, refused = await failing(log, monkeypatch, StreamMoved())
+    tried, refused = await send_with_failing_append(log, monkeypatch, StreamMoved())
     assert (tried, type(refused)) == (TRIES, Overloaded)
 
 
-async def test_commit_whose_connection_breaks_is_not_tried_again(
+async def test_commit_whose_connection_breaks_is_not_retried(
     bus: Bus, log: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bus.send(message("a", Begin()))
     lost = OutcomeLost(CommitCheck("SELECT", ()))
-    tried, refused = await failing(log, monkeypatch, lost)
+    tried, refused = await send_with_failing_append(log, monkeypatch, lost)
     assert (tried, type(refused)) == (1, OutcomeUnknown)
 
 

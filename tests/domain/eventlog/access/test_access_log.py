@@ -1,4 +1,4 @@
-"""Reads are recorded in one chain by all processes; a read that cannot be recorded is refused."""
+"""All processes record reads in one hash chain; a read that cannot be recorded is refused."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def log_database(database: str) -> str:
     return database
 
 
-def connected(conninfo: str) -> psycopg.Connection:
+def connect(conninfo: str) -> psycopg.Connection:
     return psycopg.connect(conninfo, options=session_options("executions"), autocommit=True)
 
 
-def chain(conninfo: str) -> list[Access]:
-    """The reads in their order, which are one chain up to its head."""
+def read_chain(conninfo: str) -> list[Access]:
+    """The recorded reads in order, after checking that they form one chain up to its head."""
     found, before, number, latest = [], BEFORE_ALL, 0, datetime.fromtimestamp(0, UTC)
-    with connected(conninfo) as connection:
+    with connect(conninfo) as connection:
         for number, (id_, at, *texts, hash_) in enumerate(connection.execute(ROWS).fetchall(), 1):
             access = Access._make((*texts[:3], tuple(texts[3]), *texts[4:]))
             assert (id_, at >= latest) == (number, True)
@@ -58,68 +58,68 @@ def chain(conninfo: str) -> list[Access]:
     return found
 
 
-async def test_reads_are_kept_as_they_were_in_one_chain(log_database: str) -> None:
+async def test_reads_are_recorded_in_order_in_one_chain(log_database: str) -> None:
     async with recording(log_database) as log:
         await log.record(READ)
         await asyncio.gather(*(log.record(LIST) for _ in range(1_200)))
-    assert chain(log_database) == [READ, *[LIST] * 1_200]
+    assert read_chain(log_database) == [READ, *[LIST] * 1_200]
 
 
-async def test_chain_is_one_where_several_processes_record(log_database: str) -> None:
+async def test_several_processes_record_in_one_chain(log_database: str) -> None:
     async with recording(log_database) as one, recording(log_database) as other:
         for _ in range(20):
             await asyncio.gather(*(log.record(READ) for log in (one, other) for _ in range(7)))
         await one.record(LIST)
         await one.record(LIST)
-    assert len(chain(log_database)) == 282
+    assert len(read_chain(log_database)) == 282
 
 
-async def test_chain_goes_on_after_a_restart(log_database: str) -> None:
+async def test_chain_continues_after_a_restart(log_database: str) -> None:
     for _ in range(3):
         async with recording(log_database) as log:
             await log.record(READ)
-    assert chain(log_database) == [READ] * 3
+    assert read_chain(log_database) == [READ] * 3
 
 
-async def test_times_do_not_go_back_with_the_clock(log_database: str) -> None:
+async def test_times_never_decrease_though_the_clock_does(log_database: str) -> None:
     async with recording(log_database) as log:
         await log.record(READ)
     async with recording(log_database, Clock(lambda: 1_000_000_000.0)) as behind:
         await behind.record(READ)
-    assert len(chain(log_database)) == 2
+    assert len(read_chain(log_database)) == 2
 
 
 async def test_read_of_a_day_without_a_partition_is_recorded(log_database: str) -> None:
     ahead = (datetime.now(UTC) + timedelta(days=30)).timestamp()
     async with recording(log_database, Clock(lambda: ahead)) as log:
         await log.record(READ)
-    assert chain(log_database) == [READ]
-    with connected(log_database) as connection:
+    assert read_chain(log_database) == [READ]
+    with connect(log_database) as connection:
         assert connection.execute("SELECT count(*) FROM access_log_rest").fetchone() == (1,)
         day = datetime.fromtimestamp(ahead, UTC).date()
         made = connection.execute("SELECT make_access_day(%s)", (day,)).fetchone()
-    assert made == (False,)  # its entries stay where they are
+    assert made == (False,)  # entries of the default partition are not moved
 
 
-async def test_read_that_cannot_be_recorded_is_refused_and_the_next_goes_on(
+async def test_read_that_cannot_be_recorded_is_refused_and_the_next_is_recorded(
     log_database: str,
 ) -> None:
     async with recording(log_database) as log:
         await log.record(READ)
-        with connected(log_database) as other:
+        with connect(log_database) as other:
             other.execute("ALTER TABLE access_log RENAME TO gone")
             with pytest.raises(Overloaded):
                 await log.record(READ)
             other.execute("ALTER TABLE gone RENAME TO access_log")
         await log.record(LIST)
-    assert chain(log_database) == [READ, LIST]
+    assert read_chain(log_database) == [READ, LIST]
 
 
-async def test_read_whose_entry_the_database_swallows_is_refused(log_database: str) -> None:
+async def test_read_whose_entry_the_database_drops_is_refused(log_database: str) -> None:
     swallow = "AS 'BEGIN RETURN NULL; END'"
     async with recording(log_database) as log:
         await log.record(READ)
-        with connected(log_database) as other:
+        with connect(log_database) as other:
             other.execute(f"CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql {swallow}")
             other.execute(
                 "CREATE TRIGGER swallow BEFORE UPDATE ON access_head"
@@ -129,24 +129,24 @@ async def test_read_whose_entry_the_database_swallows_is_refused(log_database: s
                 await log.record(READ)
             other.execute("DROP FUNCTION swallow CASCADE")
         await log.record(LIST)
-    assert chain(log_database) == [READ, LIST]
+    assert read_chain(log_database) == [READ, LIST]
 
 
-async def test_read_is_recorded_on_a_new_connection_where_the_old_one_was_lost(
+async def test_read_is_recorded_on_a_new_connection_after_the_old_one_is_lost(
     log_database: str,
 ) -> None:
     async with recording(log_database) as log:
         await log.record(READ)
-        with connected(log_database) as other:
+        with connect(log_database) as other:
             other.execute(
                 "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity"
                 " WHERE query LIKE '%access_log%' AND pid <> pg_backend_pid()"
             )
         await log.record(LIST)
-    assert chain(log_database) == [READ, LIST]
+    assert read_chain(log_database) == [READ, LIST]
 
 
-async def test_read_is_refused_where_nothing_records(log_database: str) -> None:
+async def test_read_is_refused_if_the_access_log_is_not_running(log_database: str) -> None:
     log = AccessLog(log_database, "executions", Clock())
     with pytest.raises(Overloaded):
         await log.record(READ)
@@ -164,13 +164,13 @@ async def test_recorded_read_can_neither_be_changed_nor_deleted(
 ) -> None:
     async with recording(log_database) as log:
         await log.record(READ)
-    with connected(log_database) as connection:
+    with connect(log_database) as connection:
         for partition in ("access_log", f"access_log_{datetime.now(UTC):%Y%m%d}"):
             with pytest.raises(psycopg.errors.RestrictViolation):
                 connection.execute(statement.replace("access_log", partition).encode())
 
 
-def test_entries_that_differ_have_other_bytes() -> None:
+def test_different_entries_have_different_bytes() -> None:
     at = datetime(2026, 11, 28, tzinfo=UTC)
     base = entry_bytes(1, at, READ)
     texts = [name for name in Access._fields if name != "executions"]

@@ -1,4 +1,4 @@
-"""An entry of the access log can be read out of its bytes again: so no two entries have the same."""
+"""The bytes of an entry of the access log decode to the entry, so different entries have different bytes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ACCESSES = st.builds(Access, TEXTS, TEXTS, TEXTS, IDS.map(tuple), TEXTS, TEXTS, 
 
 
 @given(st.integers(1, 2**62), MICROSECONDS, ACCESSES)
-def test_entry_is_read_out_of_its_bytes(number: int, at: int, access: Access) -> None:
+def test_entry_is_decoded_from_its_bytes(number: int, at: int, access: Access) -> None:
     content = entry_bytes(number, EPOCH + timedelta(microseconds=at), access)
     texts = [*access[:3], SEPARATOR.join(access.executions), *access[4:]]
     assert _texts_of(content) == (1, number, at, texts)
 
 
 @given(st.binary(max_size=32), ACCESSES, st.data())
-def test_every_byte_of_an_entry_and_of_the_hash_before_it_counts(
+def test_hash_depends_on_every_byte_of_the_entry_and_of_the_previous_hash(
     before: bytes, access: Access, data: st.DataObject
 ) -> None:
     content = entry_bytes(7, EPOCH, access)

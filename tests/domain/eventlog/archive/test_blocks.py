@@ -1,4 +1,4 @@
-"""Events as bytes of a file: what is read is what was written, and nothing else is read."""
+"""Blocks of archive files: events are read as they were written, and damaged blocks are refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_sealed_content_is_read_as_it_was_written(
     assert list(events_in(content, index)) == rows
 
 
-def test_ciphertext_takes_no_more_room_than_its_bytes() -> None:
+def test_ciphertext_is_stored_without_overhead() -> None:
     ciphertext = [urandom(600) for _ in range(EVENTS)]
     rows = [
         row._replace(data=b'{"$sealed":"1.' + urlsafe_b64encode(sealed) + b'"}')
@@ -91,7 +91,7 @@ def test_ciphertext_takes_no_more_room_than_its_bytes() -> None:
     assert all(sealed in content for sealed in ciphertext)
 
 
-def test_file_of_the_first_form_is_read() -> None:
+def test_file_of_the_first_format_is_read() -> None:
     rows = rows_of(3)
     content, [block] = file_of(rows)[0], blocks_of(file_of(rows)[1])
     former = zlib.compress(open_block(content[block.start : block.start + block.length]))
@@ -100,7 +100,7 @@ def test_file_of_the_first_form_is_read() -> None:
     assert list(events_in(file, index)) == rows
 
 
-def test_places_in_a_block_are_read_alone() -> None:
+def test_locations_in_a_block_are_read_alone() -> None:
     content, index = file_of(rows_of(9))
     [block] = blocks_of(index)
     found = events_of(open_block(content[block.start : block.start + block.length]), [2, 7])
@@ -109,14 +109,14 @@ def test_places_in_a_block_are_read_alone() -> None:
 
 @at_most(30)
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_block_are_refused(damage: bytes) -> None:
+def test_bytes_that_are_not_a_block_are_refused(damage: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         list(events_of(damage))
     with pytest.raises(ValueError, match=r"."):
         open_block(damage)
 
 
-def test_block_that_was_cut_is_refused() -> None:
+def test_truncated_block_is_refused() -> None:
     content, index = file_of(rows_of(3))
     [block] = blocks_of(index)
     whole = open_block(content[block.start : block.start + block.length])
@@ -125,7 +125,7 @@ def test_block_that_was_cut_is_refused() -> None:
             list(events_of(whole[:size]))
 
 
-def test_stored_block_that_was_cut_is_refused() -> None:
+def test_truncated_stored_block_is_refused() -> None:
     data = b'{"$sealed":"1.' + urlsafe_b64encode(bytes(30)) + b'"}'
     content, index = file_of([row._replace(data=data) for row in rows_of(3)])
     [block] = blocks_of(index)
@@ -136,7 +136,7 @@ def test_stored_block_that_was_cut_is_refused() -> None:
             open_block(stored[:size])
 
 
-def test_blocks_are_refused_where_what_is_kept_of_them_is_cut() -> None:
+def test_blocks_with_a_truncated_index_are_refused() -> None:
     content, index = file_of(rows_of(EVENTS + 1))
     assert len(index) == 2 * ENTRY
     for size in {*range(len(index))} - {0, ENTRY}:
@@ -146,7 +146,7 @@ def test_blocks_are_refused_where_what_is_kept_of_them_is_cut() -> None:
             list(events_in(content, index[:size]))
 
 
-def test_position_that_was_cut_is_refused() -> None:
+def test_truncated_position_is_refused() -> None:
     encoded = encode_positions([5, 300, 70_000])
     for size in (2, 4, 5):
         with pytest.raises(ValueError, match="cut short"):

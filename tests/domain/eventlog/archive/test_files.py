@@ -1,4 +1,4 @@
-"""Copies of archive files, and what is said of an archive that cannot be reached."""
+"""Local copies of archive files, and the messages about an archive that cannot be reached."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def test_error_is_one_line_without_the_signature_of_its_url(said: str, shown: st
     assert first_line(OSError(said)) == shown
 
 
-def test_refusal_names_no_place_of_the_archive_and_its_reason_does(tmp_path: Path) -> None:
+def test_refusal_does_not_name_the_location_of_the_archive_but_its_reason_does(
+    tmp_path: Path,
+) -> None:
     files = ArchiveFiles((tmp_path / "gone").as_uri())
     with pytest.raises(ArchiveAway) as refused:
         files.read_parts("file", [(0, 1)])
@@ -36,7 +38,7 @@ def test_refusal_names_no_place_of_the_archive_and_its_reason_does(tmp_path: Pat
     assert refused.value.reason == f"there is no folder {tmp_path / 'gone'}"
 
 
-def test_file_that_two_threads_fetch_at_once_is_whole_for_both(
+def test_file_that_two_threads_fetch_at_once_is_complete_for_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content, both = b"one half, the other half", Barrier(2, timeout=10)

@@ -1,4 +1,4 @@
-"""When an archive that was away is read from again."""
+"""An archive that was away is read again once a request succeeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from domain.eventlog.archive import limited_archive
 from domain.eventlog.archive.limited_archive import LimitedArchive
 
 
-def test_archive_that_lacks_a_file_is_not_away_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_that_lacks_a_file_is_no_longer_away(monkeypatch: pytest.MonkeyPatch) -> None:
     archive = LimitedArchive("s3://bucket")
     monkeypatch.setattr(limited_archive, "RETRY_AFTER", 0.0)
     with pytest.raises(ArchiveAway), archive.read_slot():
@@ -18,4 +18,4 @@ def test_archive_that_lacks_a_file_is_not_away_any_more(monkeypatch: pytest.Monk
         raise Damaged
     monkeypatch.setattr(limited_archive, "RETRY_AFTER", 60.0)
     with archive.read_slot(), archive.read_slot():
-        pass  # the second would be refused while the first finds out whether the archive is back
+        pass  # a second request is refused while the first one probes the archive

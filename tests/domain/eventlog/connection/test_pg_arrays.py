@@ -1,4 +1,4 @@
-"""Values reach PostgreSQL as they are, whatever the array's type."""
+"""Values of every array type reach PostgreSQL unchanged."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def connection(database: str) -> Any:
         yield connection
 
 
-def test_every_type_has_values_here() -> None:
+def test_every_type_has_test_values() -> None:
     assert VALUES.keys() == ITEMS.keys()
 
 
 @pytest.mark.parametrize("kind", ITEMS)
-def test_values_come_back_as_they_were(connection: Any, kind: str) -> None:
+def test_values_are_read_back_unchanged(connection: Any, kind: str) -> None:
     sent = array(kind, VALUES[kind])
     cursor = connection.execute(f"SELECT {placeholders([kind])}", (sent,), binary=True)
     assert cursor.fetchone()[0] == VALUES[kind]
@@ -48,7 +48,7 @@ def test_values_come_back_as_they_were(connection: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ITEMS)
 def test_empty_list_is_an_empty_array(connection: Any, kind: str) -> None:
-    query = f"SELECT count(*) FROM unnest({placeholders([kind])})"  # noqa: S608 - our own words
+    query = f"SELECT count(*) FROM unnest({placeholders([kind])})"  # noqa: S608 - our constants
     cursor = connection.execute(query, (array(kind, []),))
     assert cursor.fetchone() == (0,)
 
@@ -61,13 +61,13 @@ def test_rows_become_columns(connection: Any) -> None:
     assert cursor.fetchall() == rows
 
 
-def test_texts_that_are_there_again_and_again_stay_in_their_order(connection: Any) -> None:
+def test_repeated_texts_keep_their_order(connection: Any) -> None:
     values = ["running", None, "queued", "running", None, "queued"]
     cursor = connection.execute("SELECT %b::text[]", (array("text", values),), binary=True)
     assert cursor.fetchone()[0] == values
 
 
-def test_numbers_that_are_equal_keep_their_digits(connection: Any) -> None:
+def test_equal_numbers_keep_their_digits(connection: Any) -> None:
     sent = array("numeric", [Decimal("1.0"), Decimal(1), Decimal("1.00")])
     cursor = connection.execute("SELECT (%b::text[]::numeric[])::text[]", (sent,), binary=True)
     assert cursor.fetchone()[0] == ["1.0", "1", "1.00"]

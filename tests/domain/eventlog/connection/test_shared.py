@@ -1,4 +1,4 @@
-"""Connections that several logs of one database share."""
+"""Several logs of one database share connections, and each sees only its own tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.sample_aggregate import Begin, Raise, codec, keyring, message
 pytestmark = pytest.mark.anyio
 
 SOON = 10
-"""Seconds for what takes milliseconds."""
+"""Seconds; each wait takes milliseconds."""
 ALL = """SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 END = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -66,7 +66,7 @@ async def test_shared_connections_show_each_log_its_own_tables(
             assert [each and each.version for each in states] == [1, 2]
 
 
-async def test_connection_that_could_not_turn_to_a_log_finds_no_table(
+async def test_connection_that_failed_to_switch_to_a_log_finds_no_table(
     common: SharedDatabase,
 ) -> None:
     connection = await common.readers.getconn()
@@ -101,7 +101,7 @@ async def test_idle_connections_are_closed(
     assert connections(database) == 0
 
 
-async def test_log_has_no_more_than_its_part_of_a_pool(database: str, other_schema: str) -> None:
+async def test_log_uses_no_more_than_its_share_of_a_pool(database: str, other_schema: str) -> None:
     async with SharedDatabases(4).of(database) as common:
         one, two = log(database, "executions", common), log(database, other_schema, common)
         await one.open()
@@ -116,7 +116,7 @@ async def test_log_has_no_more_than_its_part_of_a_pool(database: str, other_sche
         await two.close()
 
 
-async def test_ear_hears_for_those_who_come_and_not_for_those_who_have_left(database: str) -> None:
+async def test_shared_listener_notifies_current_subscribers_only(database: str) -> None:
     connection = ListenConnection(database)
     first, second = SharedListener(connection, "a"), SharedListener(connection, "b")
     heard, late = first.subscribe("a"), second.subscribe("b")
@@ -135,7 +135,7 @@ async def test_ear_hears_for_those_who_come_and_not_for_those_who_have_left(data
         assert not await late.wait(0.1)
 
 
-async def test_ear_that_lost_its_connection_says_so_and_wakes_all_once_it_hears_again(
+async def test_listener_that_lost_its_connection_reports_it_and_wakes_all_after_reconnecting(
     database: str,
 ) -> None:
     connection = ListenConnection(database)
@@ -149,7 +149,7 @@ async def test_ear_that_lost_its_connection_says_so_and_wakes_all_once_it_hears_
         assert await heard[1].wait(SOON)
 
 
-async def test_voice_says_what_was_committed_while_it_was_away(database: str) -> None:
+async def test_notifier_sends_what_was_committed_while_it_was_disconnected(database: str) -> None:
     connection, sender = ListenConnection(database), NotificationSender(database)
     listener = SharedListener(connection, "a")
     heard: Wake = listener.subscribe("a")
@@ -173,7 +173,7 @@ async def notify(database: str, channel: str, query: str = "SELECT pg_notify(%s,
         await connection.execute(query, values)
 
 
-async def test_slot_of_the_connection_that_is_idle_for_longest_is_taken(
+async def test_slot_of_the_longest_idle_connection_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shared, "SLOT_TIMEOUT", 0.05)
@@ -202,7 +202,7 @@ async def test_slot_of_the_connection_that_is_idle_for_longest_is_taken(
     assert closed == ["one", "two"]
 
 
-async def test_connection_that_becomes_idle_gives_its_slot_to_one_who_waits() -> None:
+async def test_connection_that_becomes_idle_gives_its_slot_to_a_waiting_log() -> None:
     slots = WriterSlots(1)
 
     async def connect() -> psycopg.AsyncConnection:
@@ -222,7 +222,7 @@ async def test_connection_that_becomes_idle_gives_its_slot_to_one_who_waits() ->
         await asyncio.gather(*waiting)
 
 
-async def test_log_that_shares_connections_leads_them_nowhere_else(
+async def test_log_on_shared_connections_is_moved_to_no_other_database(
     database: str, common: SharedDatabase
 ) -> None:
     with pytest.raises(RuntimeError):
@@ -230,7 +230,7 @@ async def test_log_that_shares_connections_leads_them_nowhere_else(
     assert (common.readers.conninfo, common.searchers.conninfo) == (database, database)
 
 
-async def test_session_keeps_nothing_of_the_log_that_it_was_of_before(
+async def test_session_keeps_nothing_of_its_previous_log(
     database: str, other_schema: str, common: SharedDatabase
 ) -> None:
     one, two = log(database, "executions", common), log(database, other_schema, common)
@@ -238,7 +238,7 @@ async def test_session_keeps_nothing_of_the_log_that_it_was_of_before(
         connection.execute("UPDATE executions.head SET position = 1")
         connection.execute("UPDATE other.head SET position = 2")
     sessions = set()
-    for number in range(20):  # a statement is prepared by then, and a connection was of both
+    for number in range(20):  # until a statement is prepared and a connection reused
         for store, position in ((one, 1), (two, 2)):
             async with store.reader() as connection:
                 cursor = await connection.execute(
@@ -248,6 +248,6 @@ async def test_session_keeps_nothing_of_the_log_that_it_was_of_before(
                 sessions.add(session)
                 assert (found, schemas) == (position, f"{{{store.schema}}}")
                 if number % 4 == 0:
-                    await connection.execute("BEGIN")  # left open, with what was set in it
+                    await connection.execute("BEGIN")  # left open, with a setting changed in it
                     await connection.execute("SET LOCAL search_path = public")
     assert len(sessions) <= 2

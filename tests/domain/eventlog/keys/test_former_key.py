@@ -1,4 +1,4 @@
-"""A server that goes on with a former master key, as it was cut off while that was changed, keeps no key by it."""
+"""A process with the former master key, as it was disconnected during the rotation, stores no data key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEALED = [message("a", Begin()), message("a", Note(note="Sesame"))]
 
 @asynccontextmanager
 async def served(database: str) -> AsyncIterator[tuple[Store, Bus]]:
-    """A server that began with the key of then, and has sealed something by it."""
+    """A server that started with the current key, and has sealed something with it."""
     settle_master_key(database, SCHEMA, lambda: b"o" * 32, lambda: b"o" * 32)
     store = Store(database, SCHEMA, sample_aggregate.codec(), Keyring(OLD))
     async with running_bus(store) as bus:
@@ -45,15 +45,15 @@ def rotate(database: str) -> None:
     finish(database, SCHEMA, NEW)
 
 
-def kept(database: str) -> dict[str, bool]:
-    """The streams that have a data key, and whether the new master key opens it."""
+def read_keys(database: str) -> dict[str, bool]:
+    """The streams that have a data key, and whether the new master key unwraps it."""
     with psycopg.connect(database, options=session_options(SCHEMA)) as connection:
         rows = connection.execute("SELECT originator_id, wrapped FROM data_keys").fetchall()
     return {stream: NEW.unwraps(bytes(wrapped), stream) for stream, wrapped in rows}
 
 
 @pytest.mark.parametrize("done", [True, False])
-async def test_stale_server_keeps_no_key(database: str, *, done: bool) -> None:
+async def test_server_with_the_former_key_stores_no_data_key(database: str, *, done: bool) -> None:
     async with served(database) as (_, bus):
         await bus.send(message("b", Begin()))
         if done:
@@ -63,20 +63,20 @@ async def test_stale_server_keeps_no_key(database: str, *, done: bool) -> None:
         for note in ("alone", "again"):
             with pytest.raises(FormerKey, match="master key of this log was changed"):
                 await bus.send(message("b", Note(note=note)))
-    assert kept(database) == {"tally/a": done}
+    assert read_keys(database) == {"tally/a": done}
 
 
-async def test_stale_process_that_works_keeps_no_key_either(database: str) -> None:
+async def test_work_process_with_the_former_key_stores_no_data_key(database: str) -> None:
     async with served(database) as (store, bus):
         await bus.send(message("b", Begin()))
         rotate(database)
         writer = GuardedWriter(store, clock, str, lambda: 0.5)
         with pytest.raises(FormerKey):
             await writer.send(message("b", Note(note="Sesame")))
-    assert kept(database) == {"tally/a": True}
+    assert read_keys(database) == {"tally/a": True}
 
 
-async def test_change_waits_for_a_key_that_is_being_kept(database: str) -> None:
+async def test_rotation_waits_for_a_data_key_that_is_being_stored(database: str) -> None:
     async with served(database):
         pass
     options = session_options(SCHEMA)
@@ -89,4 +89,4 @@ async def test_change_waits_for_a_key_that_is_being_kept(database: str) -> None:
         assert not changing.done()
         await keeping.commit()
     await changing
-    assert kept(database) == {"tally/a": True, "tally/late": True}
+    assert read_keys(database) == {"tally/a": True, "tally/late": True}

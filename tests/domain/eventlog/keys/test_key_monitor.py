@@ -1,4 +1,4 @@
-"""A process hears that the master key of its log is another one, or is being changed."""
+"""A process notices that the master key of its log has changed or is being changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("done", [True, False])
-async def test_change_of_the_master_key_is_heard_of(database: str, *, done: bool) -> None:
+async def test_change_of_the_master_key_is_noticed(database: str, *, done: bool) -> None:
     async with served(database) as (store, _):
         called = asyncio.Event()
         watch = KeyMonitor(store, called.set)

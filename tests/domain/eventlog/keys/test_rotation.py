@@ -1,4 +1,4 @@
-"""A rotation wraps every data key again; killed anywhere, it goes on, and no key is ever lost."""
+"""A rotation wraps every data key again; it can be killed at any point and continued, and no data key is lost."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STREAMS = [f"execution/e-{number}" for number in range(10)]
 
 
 class Killed(Exception):
-    """The process is gone."""
+    """Stands for the death of the process."""
 
 
 @pytest.fixture
 def log(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Ten data keys, one that was destroyed, and one that is damaged; three are wrapped in one commit."""
+    """Ten data keys, one destroyed and one damaged; a commit wraps three again."""
     monkeypatch.setattr(rotation, "AT_ONCE", 3)
     settle_master_key(database, SCHEMA, lambda: b"o" * 32, lambda: b"o" * 32)
     keys = [(stream, OLD.make(stream)[1]) for stream in STREAMS]
@@ -35,8 +35,8 @@ def log(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return database
 
 
-def opened(log: str, *vaults: Vault) -> dict[str, bytes]:
-    """The data keys that some vault unwraps."""
+def unwrap_all(log: str, *vaults: Vault) -> dict[str, bytes]:
+    """The data keys that one of the vaults unwraps."""
     with psycopg.connect(log, options=session_options(SCHEMA)) as connection:
         rows = connection.execute("SELECT originator_id, wrapped FROM data_keys").fetchall()
     return {
@@ -51,14 +51,14 @@ def settle(log: str, key: bytes) -> None:
     settle_master_key(log, SCHEMA, lambda: key, None)
 
 
-def test_rotation_wraps_every_key_again_and_changes_none(log: str) -> None:
-    before, secret = opened(log, OLD), log_secret(log, SCHEMA, OLD)
+def test_rotation_wraps_every_data_key_again_and_changes_none(log: str) -> None:
+    before, secret = unwrap_all(log, OLD), log_secret(log, SCHEMA, OLD)
     assert begin(log, SCHEMA, OLD, NEW)
     done = rewrap(log, SCHEMA, OLD, NEW)
     finish(log, SCHEMA, NEW)
     assert (done.keys, done.damaged) == (10, 1)
-    assert opened(log, NEW) == before
-    assert opened(log, OLD) == {}
+    assert unwrap_all(log, NEW) == before
+    assert unwrap_all(log, OLD) == {}
     assert log_secret(log, SCHEMA, NEW) == secret
     settle(log, b"n" * 32)
     with pytest.raises(WrongKey):
@@ -66,43 +66,43 @@ def test_rotation_wraps_every_key_again_and_changes_none(log: str) -> None:
 
 
 @pytest.mark.parametrize("commits", range(5))
-def test_rotation_that_is_killed_goes_on_and_meanwhile_no_server_opens_the_log(
+def test_killed_rotation_is_continued_and_meanwhile_no_server_opens_the_log(
     log: str, commits: int
 ) -> None:
-    before = opened(log, OLD)
+    before = unwrap_all(log, OLD)
 
-    def killed(_: int, left: Iterable[int] = iter(range(commits))) -> None:
+    def interrupt(_: int, left: Iterable[int] = iter(range(commits))) -> None:
         if next(iter(left), None) is None:
             raise Killed
 
     assert begin(log, SCHEMA, OLD, NEW)
     if commits < 4:
         with pytest.raises(Killed):
-            rewrap(log, SCHEMA, OLD, NEW, killed)
+            rewrap(log, SCHEMA, OLD, NEW, interrupt)
     else:
         rewrap(log, SCHEMA, OLD, NEW)
-    assert opened(log, OLD, NEW) == before
+    assert unwrap_all(log, OLD, NEW) == before
     for key in (b"o" * 32, b"n" * 32):
         with pytest.raises(RotationUnderWay):
             settle(log, key)
     assert begin(log, SCHEMA, OLD, NEW)
     rewrap(log, SCHEMA, OLD, NEW)
     finish(log, SCHEMA, NEW)
-    assert opened(log, NEW) == before
+    assert unwrap_all(log, NEW) == before
     assert not begin(log, SCHEMA, OLD, NEW)
 
 
-def test_rotation_from_or_to_another_key_is_refused_and_changes_nothing(log: str) -> None:
+def test_rotation_from_or_to_a_wrong_key_is_refused_and_changes_nothing(log: str) -> None:
     with pytest.raises(WrongKey):
         begin(log, SCHEMA, OTHER, NEW)
     begin(log, SCHEMA, OLD, NEW)
     for before, after in ((OLD, OTHER), (OTHER, NEW)):
         with pytest.raises(RotationUnderWay):
             begin(log, SCHEMA, before, after)
-    assert len(opened(log, OLD)) == 10
+    assert len(unwrap_all(log, OLD)) == 10
 
 
-def test_rotation_of_an_earlier_log_keeps_the_secret_that_followed_from_its_master_key(
+def test_rotation_of_an_earlier_log_keeps_the_secret_derived_from_its_master_key(
     log: str,
 ) -> None:
     with psycopg.connect(log, options=session_options(SCHEMA)) as connection:

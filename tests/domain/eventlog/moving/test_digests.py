@@ -1,4 +1,4 @@
-"""Both databases held against each other: whatever is not the same in the new one is found, and named."""
+"""Comparison of the two databases of a move: every difference is found and named."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def databases(admin: psycopg.Connection, database: str) -> Iterator[Databases]:
 
 
 def compare(databases: Databases) -> int:
-    """The number of rows. Past and rest are compared as a move does."""
+    """The number of rows. The past and the remaining events are compared as in a move."""
     comparison = Comparison(*databases)
     found = stored_tables(tables(databases.old))
     past = comparison.compare_past(found, lambda *_: None)
     return past + comparison.compare_remaining(found).rows
 
 
-def test_connection_of_a_move_waits_for_the_disk_where_the_server_does_not(
+def test_connections_of_a_move_commit_synchronously(
     databases: Databases, admin: psycopg.Connection
 ) -> None:
     setting = "SHOW synchronous_commit"
@@ -59,7 +59,7 @@ def test_connection_of_a_move_waits_for_the_disk_where_the_server_does_not(
     assert [each.execute(setting).fetchone() for each in databases] == [("on",), ("on",)]
 
 
-def test_same_rows_are_the_same(databases: Databases) -> None:
+def test_equal_databases_have_no_difference(databases: Databases) -> None:
     assert compare(databases) > 5
 
 
@@ -91,7 +91,7 @@ def test_difference_is_found(databases: Databases, change: LiteralString, said: 
         compare(databases)
 
 
-def test_event_that_comes_after_the_past_was_compared_is_compared(databases: Databases) -> None:
+def test_event_appended_after_the_past_was_compared_is_compared(databases: Databases) -> None:
     comparison, found = Comparison(*databases), stored_tables(tables(databases.old))
     comparison.compare_past(found, lambda *_: None)
     for each, meta in zip(databases, ("{}", "other"), strict=True):

@@ -1,4 +1,4 @@
-"""The fence around a log that moves: what is open is waited for, what comes is refused, and it opens by itself."""
+"""The fence of a moving log waits for open transactions, refuses new writes, and opens again after a timeout."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def mover(database: str) -> Iterator[Connection[Any]]:
-    """A connection of a move that has built its fence, and not closed it."""
+    """A connection of a move that has installed its fence, but not closed it."""
     with connect_for_move(database, SCHEMA) as connection:
         journal.begin(connection, MOVE, "published", "dbname=elsewhere", follow=True)
         fence.build(connection, tables(connection))
@@ -60,7 +60,7 @@ def test_closed_fence_refuses_every_table(mover: Connection[Any], writer: Connec
     writer.execute(WRITE)
 
 
-def test_transaction_that_has_written_is_waited_for(
+def test_fence_waits_for_a_transaction_that_has_written(
     mover: Connection[Any], writer: Connection[Any]
 ) -> None:
     writer.execute(WRITE)
@@ -72,7 +72,7 @@ def test_transaction_that_has_written_is_waited_for(
         closing.result()
 
 
-def test_transaction_that_has_only_locked_is_refused(
+def test_transaction_that_only_holds_a_lock_is_refused(
     mover: Connection[Any], writer: Connection[Any]
 ) -> None:
     writer.execute("SELECT FROM head FOR UPDATE")
@@ -81,7 +81,7 @@ def test_transaction_that_has_only_locked_is_refused(
         writer.execute("UPDATE head SET position = 1")
 
 
-def test_transaction_of_an_older_moment_is_refused(
+def test_transaction_that_began_before_the_fence_closed_is_refused(
     mover: Connection[Any], writer: Connection[Any]
 ) -> None:
     writer.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -91,7 +91,7 @@ def test_transaction_of_an_older_moment_is_refused(
         writer.execute(WRITE)
 
 
-def test_fence_opens_again_where_a_transaction_does_not_end(
+def test_fence_opens_again_if_a_transaction_does_not_end(
     mover: Connection[Any], writer: Connection[Any]
 ) -> None:
     writer.execute(WRITE)
@@ -100,7 +100,7 @@ def test_fence_opens_again_where_a_transaction_does_not_end(
     writer.execute(WRITE)
 
 
-def test_fence_that_has_opened_by_itself_is_not_sealed(
+def test_fence_that_has_opened_after_its_timeout_is_not_sealed(
     mover: Connection[Any], writer: Connection[Any]
 ) -> None:
     fence.close(mover, MOVE, 0.05, LONG)
@@ -118,13 +118,13 @@ def test_sealed_fence_stays_closed(mover: Connection[Any], writer: Connection[An
         writer.execute(WRITE)
 
 
-def test_log_that_is_fenced_in_is_not_migrated(database: str, mover: Connection[Any]) -> None:
+def test_fenced_log_is_not_migrated(database: str, mover: Connection[Any]) -> None:
     fence.close(mover, MOVE, LONG, LONG)
     with pytest.raises(Overloaded, match="being moved"):
         migrate_log(database, SCHEMA)
 
 
-async def test_store_says_that_the_log_is_being_moved(
+async def test_store_reports_that_the_log_is_being_moved(
     database: str, mover: Connection[Any]
 ) -> None:
     fence.close(mover, MOVE, LONG, LONG)

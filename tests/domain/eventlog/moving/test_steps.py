@@ -1,4 +1,4 @@
-"""The steps of a move, with whatever may happen in between: nothing that was acknowledged is lost, and each fault shows."""
+"""A move that is interrupted at any step loses no acknowledged event, and each planted fault is found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIES = 4
 
 
 def walk(seed: int, faults: Collection[Fault] = ()) -> Moving:
-    """A move that is killed, goes on, or is taken back, until it is at its end, by chance."""
+    """A move that is killed, continued or rolled back at random until it ends."""
     chance = Random(seed).randrange
     moving = Moving(chance, faults)
     for tried in range(TRIES):
@@ -41,7 +41,7 @@ def walk(seed: int, faults: Collection[Fault] = ()) -> Moving:
     return moving
 
 
-def test_move_loses_and_doubles_nothing_wherever_it_is_killed(*, thorough: bool) -> None:
+def test_move_loses_and_duplicates_nothing_wherever_it_is_killed(*, thorough: bool) -> None:
     ends = set()
     for seed in range(THOROUGH_WALKS if thorough else WALKS):
         moving = walk(seed)
@@ -60,21 +60,21 @@ def test_planted_fault_is_found(fault: Fault) -> None:
         search()
 
 
-def test_move_without_interference_ends_in_the_new_place() -> None:
+def test_move_without_interference_ends_in_the_new_database() -> None:
     moving = Moving(lambda _: 0)
     moving.write(0)
     run(moving)
     assert (moving.done, moving.moved, moving.new.events) == (Done.FINISHED, True, [1])
 
 
-def test_move_that_is_being_taken_back_does_not_go_on() -> None:
+def test_move_that_is_being_rolled_back_does_not_continue() -> None:
     moving = Moving(lambda _: 0)
     moving.note(Done.TAKEN_BACK)
     with pytest.raises(TakenBack):
         run(moving)
 
 
-def test_move_that_has_opened_the_new_place_cannot_be_taken_back() -> None:
+def test_move_that_has_opened_the_new_database_cannot_be_rolled_back() -> None:
     moving = Moving(lambda _: 0)
     run(moving)
     with pytest.raises(NoWayBack):

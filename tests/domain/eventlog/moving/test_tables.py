@@ -1,4 +1,4 @@
-"""The tables of both databases: what a key of a row is, and the same partitions."""
+"""Tables of a move: each has a replica identity, and the new database gets the same partitions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def new(admin: psycopg.Connection, database: str) -> Iterator[Connection[Any]]:
         yield connection
 
 
-def test_changes_of_every_table_can_say_which_row_they_are_of(old: Connection[Any]) -> None:
+def test_changes_of_every_table_identify_their_row(old: Connection[Any]) -> None:
     assert [
         name for name, table in stored_tables(tables(old)).items() if not table.replicable
     ] == []
@@ -55,7 +55,7 @@ def test_table_without_a_primary_key_is_identified_by_its_unique_index(
     assert tables(old)["notes"].keyed
 
 
-def test_new_place_gets_the_partitions_of_the_old_one(
+def test_new_database_gets_the_partitions_of_the_old_one(
     old: Connection[Any], new: Connection[Any]
 ) -> None:
     old.execute("SELECT make_log_day('2020-01-01'), make_access_day('2020-01-01')")
@@ -71,7 +71,7 @@ def test_new_place_gets_the_partitions_of_the_old_one(
     assert tables(new)["log_lines_20200101"].keyed
 
 
-def test_table_that_the_new_place_lacks_or_has_otherwise_is_named(
+def test_table_that_is_missing_or_different_in_the_new_database_is_named(
     old: Connection[Any], new: Connection[Any]
 ) -> None:
     old.execute("CREATE TABLE notes (id text PRIMARY KEY); ALTER TABLE head ADD COLUMN more text")

@@ -1,4 +1,4 @@
-"""The secret of a log: random, stored wrapped; of an earlier log what followed from its master key."""
+"""The secret of a log is random and stored wrapped; that of an earlier log is derived from its master key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def key() -> bytes:
     return KEY
 
 
-def settled(database: str, made: Callable[[], bytes] | None = key) -> bytes:
+def settle(database: str, made: Callable[[], bytes] | None = key) -> bytes:
     settle_master_key(database, SCHEMA, key, made)
     return log_secret(database, SCHEMA, Vault(KEY))
 
@@ -31,14 +31,14 @@ def ask(database: str, query: str, *values: object) -> None:
         connection.execute(query.encode(), values)
 
 
-def test_secret_of_a_new_log_is_its_own_and_stays(database: str) -> None:
-    made = settled(database)
+def test_secret_of_a_new_log_is_random_and_stays(database: str) -> None:
+    made = settle(database)
     assert len(made) == 32
     assert made not in (KEY, Vault(KEY).secret_of_earlier_logs)
-    assert settled(database) == made
+    assert settle(database) == made
 
 
-def test_secret_of_a_log_that_began_before_derives_what_its_master_key_derived(
+def test_secret_of_an_earlier_log_derives_the_same_keys_as_its_master_key(
     database: str,
 ) -> None:
     settle_master_key(database, SCHEMA, key, key)
@@ -46,17 +46,17 @@ def test_secret_of_a_log_that_began_before_derives_what_its_master_key_derived(
     before = HKDF(SHA256(), 32, salt=None, info=b"tree heads of executions/a").derive(KEY)
     unsettled = log_secret(database, SCHEMA, Vault(KEY))
     assert derive(unsettled, "tree heads of executions/a") == before
-    assert settled(database) == unsettled
+    assert settle(database) == unsettled
     assert log_secret(database, SCHEMA, Vault(KEY)) == unsettled
 
 
-def test_secret_of_a_log_with_data_keys_but_no_check_is_the_earlier_one(database: str) -> None:
+def test_log_with_data_keys_but_no_key_check_has_the_derived_secret(database: str) -> None:
     ask(database, "INSERT INTO data_keys VALUES (%s, %s)", "user/u", Vault(KEY).make("user/u")[1])
-    assert settled(database) == Vault(KEY).secret_of_earlier_logs
+    assert settle(database) == Vault(KEY).secret_of_earlier_logs
 
 
-def test_secret_is_stored_wrapped_and_another_master_key_does_not_open_it(database: str) -> None:
-    made = settled(database)
+def test_secret_is_stored_wrapped_and_not_opened_by_another_master_key(database: str) -> None:
+    made = settle(database)
     with psycopg.connect(database, options=session_options(SCHEMA)) as connection:
         [stored] = connection.execute("SELECT secret FROM master_key").fetchone() or [b""]
     assert made not in bytes(stored)
@@ -64,5 +64,5 @@ def test_secret_is_stored_wrapped_and_another_master_key_does_not_open_it(databa
         log_secret(database, SCHEMA, Vault(b"x" * 32))
 
 
-def test_purposes_have_keys_of_their_own() -> None:
+def test_purposes_have_different_keys() -> None:
     assert len({KEY, derive(KEY, "a"), derive(KEY, "b"), derive(b"x" * 32, "a")}) == 4

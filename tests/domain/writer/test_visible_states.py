@@ -1,4 +1,4 @@
-"""What a sender does not reach does not exist for it, whatever it sends."""
+"""Commands on streams outside the sender's scope are refused as not found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def of(*ids: str) -> Callable[[Versioned[Any]], bool]:
 
 
 @pytest.mark.anyio
-async def test_stream_that_is_not_reached_is_not_found(new_store: NewStore) -> None:
+async def test_stream_outside_the_scope_is_not_found(new_store: NewStore) -> None:
     store = new_store()
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))
@@ -39,7 +39,7 @@ async def test_stream_that_is_not_reached_is_not_found(new_store: NewStore) -> N
 
 
 @pytest.mark.anyio
-async def test_creation_of_something_out_of_reach_is_refused(new_store: NewStore) -> None:
+async def test_creation_of_a_stream_outside_the_scope_is_refused(new_store: NewStore) -> None:
     store = new_store()
     async with running_bus(store) as bus:
         with pytest.raises(Forbidden):
@@ -52,7 +52,7 @@ async def test_creation_of_something_out_of_reach_is_refused(new_store: NewStore
 
 
 @pytest.mark.anyio
-async def test_answer_is_not_repeated_to_a_sender_who_no_longer_reaches_it(
+async def test_answer_is_not_repeated_to_a_sender_whose_scope_no_longer_has_the_stream(
     new_store: NewStore,
 ) -> None:
     once = IdempotencyKey("k", "f")
@@ -71,10 +71,10 @@ def has_total(total: int, found: Versioned[Any]) -> bool:
 
 
 @pytest.mark.anyio
-async def test_answer_is_repeated_to_a_sender_who_reached_it_before_or_after_the_command(
+async def test_answer_is_repeated_to_a_sender_whose_scope_had_the_stream_before_or_after_the_command(
     new_store: NewStore,
 ) -> None:
-    """As a worker whose claim has ended with it."""
+    """As for a worker whose claim has ended with the command."""
     async with running_bus(new_store()) as bus:
         await bus.send(message("a", Begin()))
         await bus.send(message("a", Raise()))
@@ -93,7 +93,7 @@ async def test_answer_is_repeated_to_a_sender_who_reached_it_before_or_after_the
 
 
 @pytest.mark.anyio
-async def test_dry_run_shows_nothing_of_a_stream_that_is_not_reached(new_store: NewStore) -> None:
+async def test_dry_run_shows_nothing_of_a_stream_outside_the_scope(new_store: NewStore) -> None:
     async with running_bus(new_store()) as bus:
         await bus.send(message("a", Begin()))
         with pytest.raises(NotFound):
@@ -102,7 +102,7 @@ async def test_dry_run_shows_nothing_of_a_stream_that_is_not_reached(new_store: 
             await bus.dry_run(message("c", Begin(), permits=of("b")))
 
 
-def test_orders_and_executions_of_others_are_as_if_absent() -> None:
+def test_orders_and_executions_outside_the_scope_are_as_if_absent() -> None:
     states: dict[str, Any] = {
         stream: Versioned(Aggregate(stream), 1, 1, NOON)
         for stream in ("order/a", "order/b", "service/s", "execution/x")

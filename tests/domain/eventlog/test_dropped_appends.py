@@ -1,4 +1,4 @@
-"""An append that the database swallows is refused, and leaves nothing."""
+"""An append that the database silently drops is refused and leaves nothing."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ async def log(database: str) -> AsyncIterator[Store]:
 
 
 @contextmanager
-def swallowed(conninfo: str, what: str) -> Iterator[None]:
-    """The database does not do that, and says nothing."""
+def drop_silently(conninfo: str, what: str) -> Iterator[None]:
+    """While the block runs, the database skips these statements without an error."""
     with psycopg.connect(
         conninfo, options=session_options("executions"), autocommit=True
     ) as connection:
@@ -55,7 +55,7 @@ def swallowed(conninfo: str, what: str) -> Iterator[None]:
         connection.execute(LET_GO)
 
 
-def begun(log: Store, position: int) -> EventRow:
+def begin_row(log: Store, position: int) -> EventRow:
     recorded = Recorded(f"tally/{position}", 1, position, NOON, TallyBegun(), "tester")
     return log.codec.encode(recorded, None)
 
@@ -64,41 +64,41 @@ async def test_locked_append_that_does_not_move_the_head_is_refused_with_its_rep
     database: str, log: Store
 ) -> None:
     reply = Reply(ONCE.key, ONCE.fingerprint, "{}")
-    with swallowed(database, OF_HEAD), capture_logs() as logged, pytest.raises(Overloaded):
+    with drop_silently(database, OF_HEAD), capture_logs() as logged, pytest.raises(Overloaded):
         async with log.transaction() as transaction:
-            await transaction.append([begun(log, 1)], [reply], NOON)
+            await transaction.append([begin_row(log, 1)], [reply], NOON)
     assert [line["log_level"] for line in logged] == ["error"]
     assert ((await log.head())[0], await log.read(0, 10), await log.reply(ONCE)) == (0, [], None)
     async with log.transaction() as transaction:
-        await transaction.append([begun(log, 1)], [reply], NOON)
+        await transaction.append([begin_row(log, 1)], [reply], NOON)
     assert len(await log.read(0, 10)) == 1
 
 
-async def test_locked_append_beside_the_head_is_refused(log: Store) -> None:
+async def test_locked_append_beyond_the_head_is_refused(log: Store) -> None:
     async with log.transaction() as transaction:
         transaction.position = 7
         with pytest.raises(Overloaded):
-            await transaction.append([begun(log, 8)], [], NOON)
+            await transaction.append([begin_row(log, 8)], [], NOON)
     assert (await log.head())[0] == 0
 
 
-async def test_log_lines_that_are_swallowed_are_refused(database: str, log: Store) -> None:
-    with swallowed(database, "UPDATE ON log_head"), pytest.raises(Overloaded):
+async def test_dropped_log_lines_are_refused(database: str, log: Store) -> None:
+    with drop_silently(database, "UPDATE ON log_head"), pytest.raises(Overloaded):
         async with log.transaction() as transaction:
-            await transaction.append([begun(log, 1)], [], NOON, [LINE])
-    with swallowed(database, "UPDATE ON log_head"), pytest.raises(Overloaded):
+            await transaction.append([begin_row(log, 1)], [], NOON, [LINE])
+    with drop_silently(database, "UPDATE ON log_head"), pytest.raises(Overloaded):
         async with log.transaction() as transaction:
             await transaction.append([], [], NOON, [LINE])
     assert (await log.head())[0] == 0
 
 
-async def test_commands_whose_append_is_swallowed_are_refused_and_the_next_are_taken(
+async def test_commands_whose_append_is_dropped_are_refused_and_the_next_are_accepted(
     database: str, log: Store
 ) -> None:
     writer = GuardedWriter(log, clock, str, lambda: 0.5)
     async with running_bus(store(database)) as bus:
         await bus.send(message("a", Begin()))
-        with swallowed(database, OF_HEAD):
+        with drop_silently(database, OF_HEAD):
             for send in (bus.send, writer.send):
                 with pytest.raises(Overloaded):
                     await send(message("a", Raise()))
