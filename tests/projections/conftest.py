@@ -1,4 +1,4 @@
-"""What the tests of the views may ask for: a database with the views' tables, too."""
+"""Fixtures for tests of projections: databases that have the tables of the projections, too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def executions_template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -
 def module_views(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, executions_template: str
 ) -> Iterator[str]:
-    """The same for all tests of a module, which only read."""
+    """Like `views`, but shared by all tests of a module, which must only read."""
     with new_database(admin, template=executions_template) as name:
         yield postgres.conninfo(name)
 
@@ -43,13 +43,13 @@ def module_views(
 def views(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, executions_template: str
 ) -> Iterator[str]:
-    """Connection string of an empty database that has the tables of the executions view."""
+    """The connection string of an empty database that has the tables of the executions view."""
     with new_database(admin, template=executions_template) as name:
         yield postgres.conninfo(name)
 
 
 @pytest.fixture
 def several() -> Iterator[Several]:
-    """So many processes of a rebuild, forked with everything imported."""
+    """Forks this many processes of a rebuild, with everything imported."""
     with forked_rebuild_workers(start_forked):
         yield lambda number: Processes(number, FORKED)

@@ -1,4 +1,4 @@
-"""The catalog, listed: every entry as clients see it, by kind, and nobody else's."""
+"""Lists of the catalog: entries as clients see them, by kind, within the scope of the caller."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def documents(view: Catalog, connection: AsyncConnection, kind: str) -> li
 
 
 @pytest.mark.parametrize("page", [1, 2, 1000])
-async def test_catalog_entries_equal_their_streams(database: str, page: int) -> None:
+async def test_catalog_entries_equal_their_folded_streams(database: str, page: int) -> None:
     by_id = {versioned.state.id: versioned for versioned in states(LOG)}
     async with followed(database, Catalog(CODEC), LOG, page) as connection:
         view = Catalog(CODEC)
@@ -79,7 +79,7 @@ async def test_catalog_entries_equal_their_streams(database: str, page: int) -> 
     assert orders[1]["execution"] == "e-1"
 
 
-async def test_size_of_pages_changes_nothing(database: str) -> None:
+async def test_page_size_changes_no_entry(database: str) -> None:
     tables = []
     for size in (1, 3, 1000):
         async with followed(database, Catalog(CODEC), LOG, size) as connection:
@@ -124,7 +124,7 @@ async def test_scope_shows_only_own_entries(
         assert await listed(connection, kind, scope=from_json(scope, field)) == found
 
 
-async def test_only_those_are_listed_that_there_are_for_who_asks(database: str) -> None:
+async def test_only_existing_and_visible_entries_are_listed(database: str) -> None:
     async with followed(database, Catalog(CODEC), LOG) as connection:
         assert await listed(connection, "order", ids={"o-1", "none"}) == ["o-1"]
         assert await listed(connection, "order", ids=()) == []
@@ -149,7 +149,7 @@ async def test_unknown_member_in_a_query_is_refused(database: str) -> None:
             await listed(connection, "user", {"customer": "c-1"})
 
 
-def granted(customer: str | None, *, days: int) -> GrantCreated:
+def grant(customer: str | None, *, days: int) -> GrantCreated:
     later = NOON + timedelta(days=days)
     return GrantCreated(
         auditor="ann", order="o-1", customer=customer, purpose="Audit", expires_at=later
@@ -157,11 +157,11 @@ def granted(customer: str | None, *, days: int) -> GrantCreated:
 
 
 GRANTS = log_of(
-    ("grant/g-1", granted("c-1", days=1)),
-    ("grant/g-2", granted("c-1", days=3)),
-    ("grant/g-3", granted("c-1", days=3)),
-    ("grant/g-4", granted("c-2", days=3)),
-    ("grant/g-5", granted(None, days=3)),
+    ("grant/g-1", grant("c-1", days=1)),
+    ("grant/g-2", grant("c-1", days=3)),
+    ("grant/g-3", grant("c-1", days=3)),
+    ("grant/g-4", grant("c-2", days=3)),
+    ("grant/g-5", grant(None, days=3)),
     ("grant/g-3", GrantRevoked()),
     ("key/k-1", KeyCreated(role="operator", digest="d-1", expires_at=NOON + timedelta(days=1))),
     ("key/k-2", KeyCreated(role="operator", digest="d-2")),
@@ -179,7 +179,7 @@ TOMORROW = NOON + timedelta(days=1)
         ("key", "expired", ["k-1"]),
     ],
 )
-async def test_entry_that_expires_is_found_and_shown_as_it_stands(
+async def test_expired_entry_is_found_by_its_present_status(
     database: str, kind: str, status: str, found: list[str]
 ) -> None:
     async with followed(database, Catalog(CODEC), GRANTS, 1000) as connection:
@@ -197,7 +197,7 @@ async def test_entry_that_expires_is_found_and_shown_as_it_stands(
 @pytest.mark.parametrize(
     ("customer", "open_grants"), [("c-1", 1), ("c-2", 1), (None, 1), ("c-3", 0)]
 )
-async def test_open_grants_are_counted_by_whose_they_are(
+async def test_open_grants_are_counted_by_their_owner(
     database: str, customer: str | None, open_grants: int
 ) -> None:
     async with followed(database, Catalog(CODEC), GRANTS, 1000) as connection:

@@ -1,6 +1,6 @@
-"""Each column of each table: what changes it is named by a check, or what it says is said nowhere else.
+"""A change of any column of any table is found by a check, unless no other data has its value.
 
-A table or a column that is new, and has no answer here, fails.
+A new table or column without an answer here fails the test.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from workers.tree_builder import TreeBuilder
 
 SECRET = b"k" * 32
 SAID_ONCE = ""
-"""Said by this column alone: nothing can be held against it."""
+"""Only this column has the value: there is nothing to compare it with."""
 KEYS = {"single": SAID_ONCE}
 CHECKED: dict[str, dict[str, str]] = {
     "events": {
@@ -72,13 +72,13 @@ CHECKED: dict[str, dict[str, str]] = {
         "at": "snapshots",
         "state": "snapshots",
         "digest": "snapshots",
-        "shape": SAID_ONCE,  # one of another form is left alone, and made again
+        "shape": SAID_ONCE,  # one of another form is ignored and replaced
     },
     "data_keys": {
-        "originator_id": "log lines",  # what it sealed opens no more
+        "originator_id": "log lines",  # its sealed content does not open any more
         "wrapped": "keys",
         "erased": "keys",
-        "swept": SAID_ONCE,  # what is left is swept again
+        "swept": SAID_ONCE,  # the remaining rows are swept again
     },
     "master_key": {"id": "start", "wrapped": "start", "secret": "start", "former": "start", **KEYS},
     "log_head": {"id": "log", **KEYS},
@@ -86,7 +86,7 @@ CHECKED: dict[str, dict[str, str]] = {
         "execution": "log lines",
         "id": "log",
         "sealed": "log lines",
-        "occurred_at": SAID_ONCE,  # as the worker said it; archived lines have a digest
+        "occurred_at": SAID_ONCE,  # as the worker wrote it; archived lines have a digest
         "at": SAID_ONCE,
         "level": SAID_ONCE,
         "step": SAID_ONCE,
@@ -132,7 +132,7 @@ CHECKED: dict[str, dict[str, str]] = {
         **KEYS,
     },
 }
-"""The part whose check names a change, by table and column."""
+"""The check that finds a change, by table and column."""
 SAID_ELSEWHERE_NEVER = {
     "heartbeats": "a worker's last sign of life; a wrong one costs a lease at most",
     "key_uses": "when a key was last used",
@@ -155,7 +155,7 @@ SAID_ELSEWHERE_NEVER = {
 }
 OF_VIEWS = {table for view in all_projections(registry.codec()) for table in view.tables}
 """Each of their columns is changed in tests/projections/engine/test_verify.py."""
-OTHER = {"sealed": "replace({0}, '.', '.AAAA')"}  # what is added behind a token is no part of it
+OTHER = {"sealed": "replace({0}, '.', '.AAAA')"}  # text added after a token is not part of it
 PARTITION = ("log_lines_", "access_log_")
 COLUMNS = """SELECT c.table_name, c.column_name, c.udt_name FROM information_schema.columns AS c
     JOIN information_schema.tables AS t USING (table_schema, table_name)
@@ -171,7 +171,7 @@ CASES = [
 
 
 async def write(conninfo: str, folder: Path) -> None:
-    """A log that has something in each of the tables that are checked."""
+    """A log that has rows in each of the tables that are checked."""
     settle_master_key(conninfo, SCHEMA, lambda: MASTER_KEY, lambda: MASTER_KEY)
     migrate_audit(conninfo, SCHEMA)
     async with PastLines.opened(conninfo, folder) as past:
@@ -195,7 +195,7 @@ async def write(conninfo: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the archive is."""
+    """The folder of the archive."""
     return tmp_path_factory.mktemp("archive")
 
 
@@ -206,8 +206,8 @@ def written(postgres: Any, admin: psycopg.Connection, folder: Path) -> Iterator[
         yield postgres.conninfo(name)
 
 
-async def named(conninfo: str, folder: Path) -> set[str]:
-    """The parts in which a check finds something."""
+async def find_checks(conninfo: str, folder: Path) -> set[str]:
+    """The checks that find something."""
     found: set[str] = set()
     try:
         settle_master_key(conninfo, SCHEMA, lambda: MASTER_KEY, None)
@@ -234,7 +234,7 @@ async def named(conninfo: str, folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def stored(written: str) -> dict[str, dict[str, str]]:
-    """The tables, their columns, and the types of these. Partitions are left out."""
+    """The tables, their columns and types, without partitions."""
     found: dict[str, dict[str, str]] = {}
     with psycopg.connect(written) as connection:
         for table, column, kind in connection.execute(COLUMNS.encode()):
@@ -249,12 +249,12 @@ def test_every_table_and_column_has_an_answer(stored: dict[str, dict[str, str]])
         assert stored[table].keys() == answers.keys(), table
 
 
-def test_log_that_is_whole_has_no_faults(written: str, folder: Path) -> None:
-    assert asyncio.run(named(written, folder)) == set()
+def test_unchanged_log_has_no_faults(written: str, folder: Path) -> None:
+    assert asyncio.run(find_checks(written, folder)) == set()
 
 
 @pytest.mark.parametrize(("place", "part"), CASES)
-def test_change_is_named(
+def test_change_is_found(
     written: str,
     folder: Path,
     stored: dict[str, dict[str, str]],
@@ -263,13 +263,13 @@ def test_change_is_named(
 ) -> None:
     table, column = place
     other = OTHER.get(column, other_value(stored[table][column]))
-    with changed(written, table, column, other):
-        assert part in asyncio.run(named(written, folder))
+    with change_last_row(written, table, column, other):
+        assert part in asyncio.run(find_checks(written, folder))
 
 
 @contextmanager
-def changed(conninfo: str, table: str, column: str, other: str) -> Iterator[None]:
-    """The last row of a table has another value in a column while the block runs, past all triggers."""
+def change_last_row(conninfo: str, table: str, column: str, other: str) -> Iterator[None]:
+    """While the block runs, the last row of a table has another value in a column, past all triggers."""
     names = {"table": Identifier(table), "column": Identifier(column)}
     options = session_options("executions")
     with psycopg.connect(conninfo, options=options, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""How the inbox finds what waits for people. What it shows is in the tests of its route."""
+"""The inbox finds waiting items by indexes. The tests of its route test what it shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Totals and facets of lists are the same from the totals that are stored and by counting rows."""
+"""Totals and facets of lists are the same from stored totals and by counting rows."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def page(known: Sample, asked: dict[str, Any]) -> tuple[int | None, Any]:
     return found.total, counts
 
 
-def by_rows(known: Sample, asked: dict[str, Any]) -> tuple[int, Any]:
+def count_rows(known: Sample, asked: dict[str, Any]) -> tuple[int, Any]:
     condition = from_json(asked, field)
     fields = facets.parse_fields(["status", "service", "workflow", "customer"])
     return (
@@ -89,32 +89,32 @@ def by_rows(known: Sample, asked: dict[str, Any]) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize("asked", [*FROM_TOTALS, *COUNTED], ids=str)
-def test_counts_are_those_of_the_rows(known: Sample, asked: dict[str, Any]) -> None:
-    assert page(known, asked) == by_rows(known, asked)
+def test_counts_equal_those_of_the_rows(known: Sample, asked: dict[str, Any]) -> None:
+    assert page(known, asked) == count_rows(known, asked)
 
 
 @pytest.mark.parametrize("asked", FROM_TOTALS[:-1], ids=str)
-def test_totals_of_statuses_are_read_where_they_go_as_far_as_the_list(
+def test_stored_totals_by_status_are_read_if_they_are_as_recent_as_the_list(
     known: Sample, asked: dict[str, Any]
 ) -> None:
-    before = by_rows(known, asked)
-    with done_for_a_while(known, WRONG, 1000):
+    before = count_rows(known, asked)
+    with run_for_a_while(known, WRONG, 1000):
         found = page(known, asked)
         assert found[1]["status"]["values"][0]["count"] >= 1000
         assert found[1]["workflow"] == before[1]["workflow"]
         assert "status" not in asked or (found[0] or 0) >= before[0] + 1000
-        with done_for_a_while(known, MOVE, -1):
+        with run_for_a_while(known, MOVE, -1):
             assert page(known, asked) == before
 
 
 @pytest.mark.parametrize("asked", [{}, {"service": "s-1", "customer": "c-1"}, DATED], ids=str)
-def test_totals_of_what_never_changes_are_read_however_far_others_go(
+def test_stored_totals_of_constant_fields_are_read_at_any_lag_of_the_others(
     known: Sample, asked: dict[str, Any]
 ) -> None:
-    before = by_rows(known, asked)
+    before = count_rows(known, asked)
     with (
-        done_for_a_while(known, WRONG_BESIDE_ROWS, 1000),
-        done_for_a_while(known, MOVE, -1),
+        run_for_a_while(known, WRONG_BESIDE_ROWS, 1000),
+        run_for_a_while(known, MOVE, -1),
     ):
         found = page(known, asked)
     assert (found[0] or 0) >= before[0] + 1000
@@ -123,7 +123,7 @@ def test_totals_of_what_never_changes_are_read_however_far_others_go(
 
 
 class Meanwhile:
-    """A connection beside which, after its first statement, the totals get where the list is."""
+    """A connection: after its first statement, the stored totals catch up with the list."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -137,7 +137,7 @@ class Meanwhile:
         return found
 
 
-def test_totals_that_get_there_while_they_are_read_are_not_taken_for_none(known: Sample) -> None:
+def test_totals_that_catch_up_while_they_are_read_do_not_count_as_missing(known: Sample) -> None:
     condition = from_json({}, field)
     position = known.run(known.view.find(known.connection, NOW, condition, limit=1)).position
     known.run(known.connection.execute(MOVE.encode(), {"by": -1}))
@@ -147,8 +147,8 @@ def test_totals_that_get_there_while_they_are_read_are_not_taken_for_none(known:
 
 
 @contextmanager
-def done_for_a_while(known: Sample, change: str, by: int) -> Iterator[None]:
-    """The others of the module find everything as it was."""
+def run_for_a_while(known: Sample, change: str, by: int) -> Iterator[None]:
+    """Other tests of the module find everything unchanged."""
     known.run(known.connection.execute(change.encode(), {"by": by}))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Making a log ready: by how many connections, and for whom."""
+"""Preparation of a log: by how many connections, and for which user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MASTER_KEY = b"m" * 32
 
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The connection strings of what connects, one after the other."""
+    """The connection strings of all connections, in order."""
     made, connect = list[str](), psycopg.connect
 
     def counted(conninfo: str, **options: Any) -> psycopg.Connection[Any]:
@@ -28,24 +28,24 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def ready(owner: str, serving: str, name: str = "north") -> ReadyLog:
+def prepare(owner: str, serving: str, name: str = "north") -> ReadyLog:
     return make_ready(owner, serving, "executions_north", name, MASTER_KEY)
 
 
-def test_log_is_made_ready_by_one_connection(database: str, connected: list[str]) -> None:
-    made = ready(database, database)
-    assert ready(database, database) == made
+def test_log_is_prepared_by_one_connection(database: str, connected: list[str]) -> None:
+    made = prepare(database, database)
+    assert prepare(database, database) == made
     assert connected == [database] * 2
 
 
-def test_log_that_another_user_serves_is_made_ready_by_a_connection_of_each(
+def test_log_served_by_another_user_is_prepared_by_a_connection_of_each(
     database: str, connected: list[str]
 ) -> None:
     make_role(database, "north_server", "secret")
     serving = make_conninfo(database, user="north_server", password="secret")
     connected.clear()
-    made = ready(database, serving)
-    assert ready(database, serving) == made
+    made = prepare(database, serving)
+    assert prepare(database, serving) == made
     assert connected == [database, serving] * 2
     with (
         psycopg.connect(serving, options="-c search_path=executions_north") as connection,
@@ -54,7 +54,7 @@ def test_log_that_another_user_serves_is_made_ready_by_a_connection_of_each(
         connection.execute("UPDATE events SET state = state")
 
 
-def test_log_of_another_name_is_not_made_ready(database: str) -> None:
-    ready(database, database)
+def test_log_of_another_name_is_not_prepared(database: str) -> None:
+    prepare(database, database)
     with pytest.raises(OtherName, match="this log is named `north`, not `south`"):
-        ready(database, database, "south")
+        prepare(database, database, "south")

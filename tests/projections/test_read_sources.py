@@ -1,4 +1,4 @@
-"""A read is answered by the standby where that may be and can, else by the primary."""
+"""A read is answered by the standby if it may and can, otherwise by the primary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 class FakeStore:
-    """Stands for a store; `reached` is what it was asked for to reach."""
+    """Stands for a store; `reached` is the position that it was asked to reach."""
 
     def __init__(self) -> None:
         self.seen = LastSeen()
@@ -48,14 +48,14 @@ def sources(standby: FakeStandby | None) -> ReadSources:
 
 
 def at(position: int) -> LoadedState:
-    """A state after an event at this position, of a log that goes on to 12."""
+    """A state after an event at this position, of a log whose head is at 12."""
     return LoadedState(Versioned(Tally("a", 0), 3, position, NOON, 0), 12, NOON)
 
 
-def failing_with(
+def fail_with(
     error: Exception | None, of: ReadSources, read_from: list[Any]
 ) -> Callable[[Store], Awaitable[str]]:
-    """A read that fails so, but not on the primary."""
+    """A read that raises this, but not on the primary."""
 
     async def read(store: Store) -> str:
         read_from.append(store)
@@ -75,23 +75,23 @@ def failing_with(
         (FakeStandby(), Overloaded(), "primary"),
     ],
 )
-async def test_primary_answers_where_the_standby_may_not_or_cannot(
+async def test_primary_answers_if_the_standby_may_not_or_cannot(
     standby: FakeStandby | None, error: Exception | None, answered_by: str
 ) -> None:
     of = sources(standby)
-    assert await of.of_view("executions", 0, failing_with(error, of, [])) == answered_by
+    assert await of.of_view("executions", 0, fail_with(error, of, [])) == answered_by
 
 
-async def test_refusal_by_the_standby_is_one() -> None:
+async def test_refusal_by_the_standby_is_final() -> None:
     of = sources(FakeStandby())
     with pytest.raises(NotFound):
-        await of.of_view("executions", 0, failing_with(NotFound(), of, []))
+        await of.of_view("executions", 0, fail_with(NotFound(), of, []))
 
 
-async def test_standby_must_reach_the_position_that_a_view_is_wanted_at() -> None:
+async def test_standby_must_reach_the_requested_position_of_a_view() -> None:
     of, read_from = sources(FakeStandby()), list[Any]()
-    await of.of_view("executions", 0, failing_with(None, of, read_from))
-    await of.of_view("executions", 7, failing_with(None, of, read_from))
+    await of.of_view("executions", 0, fail_with(None, of, read_from))
+    await of.of_view("executions", 7, fail_with(None, of, read_from))
     reached = [store.reached for store in read_from]
     assert reached == [None, StandbyCondition(VIEW_REACHES, (7, "executions"))]
 
@@ -119,7 +119,7 @@ async def test_log_is_bounded_on_the_standby_alone() -> None:
         (11, 0, True, False),  # the primary has not shown that event
     ],
 )
-async def test_past_is_read_from_the_standby_where_it_will_never_be_another(
+async def test_past_is_read_from_the_standby_if_it_will_never_change(
     position: int, wanted: int, *, settled: bool, answers: bool
 ) -> None:
     async def read(_: Store) -> LoadedState:
@@ -130,7 +130,7 @@ async def test_past_is_read_from_the_standby_where_it_will_never_be_another(
 
 
 @pytest.mark.parametrize("error", [Overloaded(), Damaged(stream="a", version=1)])
-async def test_past_that_the_standby_cannot_read_is_asked_of_the_primary(error: Exception) -> None:
+async def test_past_that_the_standby_cannot_read_is_read_from_the_primary(error: Exception) -> None:
     async def read(_: Store) -> LoadedState:
         raise error
 

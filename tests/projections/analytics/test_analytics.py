@@ -1,4 +1,4 @@
-"""Figures are those that counting by hand over the executions gives, whatever way they are read."""
+"""Analytics equal those computed in Python from the executions, whichever tables answer."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ KEYS: dict[By, Callable[[Execution], str | None]] = {
 }
 
 
-def counted(executions: Sequence[Execution]) -> dict[str, Any]:
-    """The figures, by hand."""
+def aggregate(executions: Sequence[Execution]) -> dict[str, Any]:
+    """The analytics of some executions, computed in Python."""
     total = len(executions)
     durations = sorted(ms for e in executions if (ms := _duration(e)) is not None)
     judged = [e.success for e in executions if e.success is not None]
@@ -119,7 +119,7 @@ def expected(question: AnalyticsQuery, executions: Sequence[Execution]) -> dict[
         if all(getattr(execution, name) == value for name, value in question.conditions)
         and (question.since is None or execution.created_at >= question.since)
     ]
-    answer = counted(meant)
+    answer = aggregate(meant)
     if keys := question.keys:
         grouped: dict[tuple[str, ...], list[Execution]] = {}
         for execution in meant:
@@ -128,7 +128,7 @@ def expected(question: AnalyticsQuery, executions: Sequence[Execution]) -> dict[
                 grouped.setdefault(group, []).append(execution)
         answer["by"] = list(keys) if len(keys) > 1 else keys[0]
         answer["groups"] = [
-            {"key": key_of(group, keys), **counted(grouped[group])} for group in sorted(grouped)
+            {"key": key_of(group, keys), **aggregate(grouped[group])} for group in sorted(grouped)
         ]
     return answer
 
@@ -150,7 +150,7 @@ async def check(
 
 @few
 @given(logs(), st.sampled_from([1, 3, 1000]), st.lists(st.sampled_from(QUESTIONS), min_size=5))
-def test_figures_are_those_counted_by_hand(
+def test_analytics_equal_those_computed_in_python(
     database: str, events: list[Recorded], page: int, questions: list[AnalyticsQuery]
 ) -> None:
     asyncio.run(check(database, events, page, questions))
@@ -158,7 +158,7 @@ def test_figures_are_those_counted_by_hand(
 
 @few
 @given(logs(), st.integers(1, 20))
-def test_size_of_pages_changes_nothing(database: str, events: list[Recorded], page: int) -> None:
+def test_page_size_changes_no_table(database: str, events: list[Recorded], page: int) -> None:
     async def tables(size: int) -> list[Any]:
         async with followed(database, Analytics(), events, size) as connection:
             facts, totals, spread, runs = [await rows(connection, table) for table in TABLES]
@@ -168,8 +168,8 @@ def test_size_of_pages_changes_nothing(database: str, events: list[Recorded], pa
     assert asyncio.run(tables(page)) == asyncio.run(tables(1000))
 
 
-def log_of(durations: Sequence[int]) -> list[Recorded]:
-    """Executions that took so many milliseconds each, one after the other."""
+def write_executions(durations: Sequence[int]) -> list[Recorded]:
+    """A log of executions of these durations in milliseconds, one after the other."""
     log: list[Recorded] = []
     for number, duration in enumerate(durations):
         end = NOON + timedelta(milliseconds=duration)
@@ -190,9 +190,9 @@ def log_of(durations: Sequence[int]) -> list[Recorded]:
 @example([0])
 @example([0, 1, 1, 2, 3, 4, 7, 8, 15, 16])
 @example([5] * 50)
-def test_percentiles_by_rank_are_those_by_sorting(database: str, durations: list[int]) -> None:
+def test_percentiles_by_rank_equal_those_by_sorting(database: str, durations: list[int]) -> None:
     async def both() -> tuple[Any, Any]:
-        async with followed(database, Analytics(), log_of(durations)) as connection:
+        async with followed(database, Analytics(), write_executions(durations)) as connection:
             ranked = await AnalyticsQueries().answer(connection, AnalyticsQuery(by="day"))
             everything = AnalyticsQuery(by="day", since=NOON - SECOND)
             return ranked.document, (
@@ -206,12 +206,12 @@ def test_percentiles_by_rank_are_those_by_sorting(database: str, durations: list
 
 @pytest.fixture
 def three() -> list[Recorded]:
-    return log_of([1000, 2000, 6000])
+    return write_executions([1000, 2000, 6000])
 
 
 @pytest.mark.anyio
-async def test_costs_add_up_exactly(database: str) -> None:
-    async with followed(database, Analytics(), log_of([1] * 30)) as connection:
+async def test_costs_are_added_exactly(database: str) -> None:
+    async with followed(database, Analytics(), write_executions([1] * 30)) as connection:
         answer = await AnalyticsQueries().answer(connection, AnalyticsQuery())
     assert (answer.document["totalCost"], answer.document["tokens"]) == (3.0, 90)
 
@@ -233,7 +233,9 @@ async def test_scope_limits_every_query(
 
 
 @pytest.mark.anyio
-async def test_answer_holds_until_the_view_moves_on(database: str, three: list[Recorded]) -> None:
+async def test_answer_is_cached_until_the_view_moves_on(
+    database: str, three: list[Recorded]
+) -> None:
     asked, view = AnalyticsQueries(), Analytics()
     async with followed(database, view, three[:4]) as connection:
         first = await asked.answer(connection, AnalyticsQuery())

@@ -1,4 +1,4 @@
-"""Figures about steps are those that counting the runs of the domain's own steps gives."""
+"""Analytics of steps equal those computed in Python from the step states of the domain."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ QUESTIONS = [
 
 @dataclass
 class Run:
-    """A run of a step, followed in the domain's own states."""
+    """A run of a step, taken from the states of the domain."""
 
     execution: Execution
     step: Step
@@ -126,7 +126,7 @@ def duration(run: Run) -> int | None:
     return max((run.step.completed_at - run.step.started_at) // timedelta(milliseconds=1), 0)
 
 
-def counted(several: Sequence[Run]) -> dict[str, Any]:
+def aggregate(several: Sequence[Run]) -> dict[str, Any]:
     total = len(several)
     durations = sorted(ms for run in several if (ms := duration(run)) is not None)
     codes = Counter(run.step.error.code for run in several if run.step.error)
@@ -160,10 +160,10 @@ def expected(question: AnalyticsQuery, all_runs: Sequence[Run]) -> dict[str, Any
     keys = question.keys
     return {
         "of": "steps",
-        **counted(meant),
+        **aggregate(meant),
         "by": list(keys) if len(keys) > 1 else keys[0],
         "groups": [
-            {"key": key_of(group, keys), **counted(grouped[group])} for group in sorted(grouped)
+            {"key": key_of(group, keys), **aggregate(grouped[group])} for group in sorted(grouped)
         ],
     }
 
@@ -188,7 +188,7 @@ async def check(conninfo: str, events: Sequence[Recorded], page: int) -> None:
 
 @few
 @given(logs(), st.sampled_from([1, 3, 1000]))
-def test_figures_of_steps_are_those_counted_by_hand(
+def test_step_analytics_equal_those_computed_in_python(
     database: str, events: list[Recorded], page: int
 ) -> None:
     asyncio.run(check(database, events, page))
@@ -200,7 +200,7 @@ BROKEN = ExecutionError(code="E1", message="broken")
 
 
 def worked() -> list[Recorded]:
-    """An agent's execution: a step of its own, done twice, and one of Ann's, added later."""
+    """An execution by an agent: it has one step of its own, run twice, and one of Ann's, added later."""
     created = CREATED.model_copy(update={"assignee": AGENT, "steps": (plan("a"),)})
     story = [
         created,
@@ -218,7 +218,7 @@ def worked() -> list[Recorded]:
 
 
 def recorded(*story: Event) -> list[Recorded]:
-    """One execution's events, a second apart."""
+    """The events of one execution, a second apart."""
     return [
         Recorded("execution/e", version, version, NOON + version * SECOND, event, "t")
         for version, event in enumerate(story, 1)
@@ -292,7 +292,7 @@ def statuses(group: dict[str, Any]) -> list[str]:
 @pytest.mark.anyio
 @pytest.mark.parametrize("page", [1, 1000])
 @pytest.mark.parametrize("end", ENDS)
-async def test_end_of_an_attempt_fails_the_named_run_and_leaves_others_to_what_follows(
+async def test_end_of_an_attempt_fails_the_named_run_and_leaves_the_others_open(
     database: str, end: str, page: int
 ) -> None:
     ending, expected_statuses = ENDS[end]
@@ -320,9 +320,7 @@ FORKED = CREATED.model_copy(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("page", [1, 1000])
-async def test_steps_that_a_fork_brings_along_count_from_their_next_start_on(
-    database: str, page: int
-) -> None:
+async def test_steps_copied_by_a_fork_count_from_their_next_start(database: str, page: int) -> None:
     begun = recorded(FORKED, *RUNNING[1:], StepSkipped(step="b"))
     assert set(await by_step(database, begun, page)) == {"C"}
     again = recorded(

@@ -1,4 +1,4 @@
-"""Facts and runs are in one part each, and questions are answered along the indexes of those that change no more."""
+"""Facts and runs are in the partition of their status, and queries on ended ones use indexes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STEPS = (
 
 @few
 @given(logs(), st.integers(1, 20))
-def test_facts_and_runs_are_in_the_parts_of_their_statuses(
+def test_facts_and_runs_are_in_the_partitions_of_their_statuses(
     database: str, events: list[Recorded], page: int
 ) -> None:
     first = {event.stream: event.position for event in events if event.version == 1}
@@ -53,7 +53,7 @@ def test_facts_and_runs_are_in_the_parts_of_their_statuses(
     asyncio.run(check())
 
 
-def test_open_parts_have_no_index_of_what_changes() -> None:
+def test_partitions_of_open_executions_have_no_index_of_changing_columns() -> None:
     indexes = [line for line in SCHEMA.splitlines() if "INDEX" in line and "_open" in line]
     assert len(indexes) == 1 + 7 + 1 + 1
     for line in indexes:
@@ -61,7 +61,7 @@ def test_open_parts_have_no_index_of_what_changes() -> None:
 
 
 @pytest.mark.anyio
-async def test_questions_are_answered_along_indexes(database: str) -> None:
+async def test_queries_use_indexes(database: str) -> None:
     async with followed(database, Analytics(), []) as connection:
         for name in RANKED:
             column = COLUMNS[name]
@@ -96,7 +96,7 @@ async def test_facts_are_found_without_reading_the_log(database: str, analyzed: 
 
 
 async def _of(connection: AsyncConnection, only: Mapping[str, str]) -> str:
-    """How the runs of steps of some executions are found."""
+    """The query that finds the runs of steps of some executions."""
     values: list[Any] = []
     question = AnalyticsQuery(by="step", only=only)
     query = f"SELECT count(*) FROM {table(question)} WHERE {where(question, values)}"  # noqa: S608 - made by `table`

@@ -1,4 +1,4 @@
-"""A change of the log, its tiles or its head, even by the owner of the database, is found."""
+"""A change of the log, its tiles or its head is found, even one by the owner of the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZE = 1_000
 
 @pytest.fixture(scope="module")
 async def template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> AsyncIterator[str]:
-    """The name of a database with events in a tree, of which each test gets a copy."""
+    """The name of a database with events in a tree; each test gets a copy."""
     with new_database(admin) as name:
         async with AuditedLog.opened(postgres.conninfo(name)) as made:
             await made.append(SIZE)
@@ -37,7 +37,7 @@ async def audited(
 
 
 async def faults(audited: AuditedLog, public_key: str | None = None) -> list[str]:
-    """All that is found, by place and what it is."""
+    """The location and the description of each fault."""
     key = public_key or (await audited.signer()).public_key
     found = await start(audited.connection)
     reached: list[tuple[int, int]] = []
@@ -48,7 +48,7 @@ async def faults(audited: AuditedLog, public_key: str | None = None) -> list[str
     return [f"{fault.place}: {fault.what}" for fault in all_faults]
 
 
-async def test_log_that_nobody_changed_has_no_faults(audited: AuditedLog) -> None:
+async def test_unchanged_log_has_no_faults(audited: AuditedLog) -> None:
     assert await faults(audited) == []
     await audited.append(24)  # not in the tree yet
     assert await faults(audited) == []
@@ -95,7 +95,7 @@ EVENTS = {
 
 
 @pytest.mark.parametrize("statement", EVENTS)
-async def test_first_event_that_was_changed_is_named(audited: AuditedLog, statement: str) -> None:
+async def test_first_changed_event_is_named(audited: AuditedLog, statement: str) -> None:
     await audited.tamper(statement)
     position, what = EVENTS[statement]
     found = await faults(audited)
@@ -117,7 +117,7 @@ TILES = {
 
 
 @pytest.mark.parametrize("statement", TILES)
-async def test_tile_that_was_changed_is_named(audited: AuditedLog, statement: str) -> None:
+async def test_changed_tile_is_named(audited: AuditedLog, statement: str) -> None:
     await audited.tamper(statement)
     found = await faults(audited)
     named = [fault.partition(":")[0] for fault in found]
@@ -140,14 +140,14 @@ HEADS = {
 
 
 @pytest.mark.parametrize("statement", HEADS)
-async def test_head_that_does_not_fit_is_named(audited: AuditedLog, statement: str) -> None:
+async def test_wrong_head_is_named(audited: AuditedLog, statement: str) -> None:
     key = (await audited.signer()).public_key
     await audited.tamper(statement)
     found = await faults(audited, key)
     assert HEADS[statement] in "\n".join(found)
 
 
-async def test_head_that_another_key_has_signed_is_named(audited: AuditedLog) -> None:
+async def test_head_signed_by_another_key_is_named(audited: AuditedLog) -> None:
     forger = audited.new_builder(audited.conninfo, b"x" * 32)
     await audited.tamper("UPDATE events SET meta = '{}' WHERE notification_id = 7")
     await audited.tamper("DELETE FROM audit_tiles; UPDATE audit_head SET size = 0, origin = ''")
@@ -156,32 +156,32 @@ async def test_head_that_another_key_has_signed_is_named(audited: AuditedLog) ->
     assert fault.startswith("head: is not signed by the key of the log")
 
 
-async def test_kept_head_shows_what_the_database_alone_cannot(audited: AuditedLog) -> None:
-    """Events, tiles and head were put back together, and signed by the key of the log again."""
+async def test_saved_head_shows_what_the_database_alone_cannot(audited: AuditedLog) -> None:
+    """Events, tiles and head were restored together, and signed again by the key of the log."""
     signer = await audited.signer()
     kept = await audited.head()
     await audited.append(200)
     later = await audited.grow()
 
-    async def found(note: str, key: str = signer.public_key) -> str:
+    async def find_faults(note: str, key: str = signer.public_key) -> str:
         fault = await earlier_fault(audited.connection, await start(audited.connection), note, key)
         return "" if fault is None else fault.what
 
-    assert [await found(head.note) for head in (kept, later)] == ["", ""]
-    assert "another key" in await found(kept.note, Signer(SECRET, "x").public_key)
+    assert [await find_faults(head.note) for head in (kept, later)] == ["", ""]
+    assert "another key" in await find_faults(kept.note, Signer(SECRET, "x").public_key)
     await audited.tamper(
         "DELETE FROM events WHERE notification_id > 900; UPDATE head SET position = 900"
     )
     await audited.tamper("DELETE FROM audit_tiles; UPDATE audit_head SET size = 0, origin = ''")
     await audited.grow(audited.new_builder(audited.conninfo))
     assert await faults(audited) == []
-    assert await found(kept.note) == "has 1000 events, but the log goes back to 900"
+    assert await find_faults(kept.note) == "has 1000 events, but the log goes back to 900"
     await audited.append(300)
     await audited.tamper("UPDATE events SET meta = '{}' WHERE notification_id = 7")
     await audited.tamper("DELETE FROM audit_tiles; UPDATE audit_head SET size = 0, origin = ''")
     await audited.grow(audited.new_builder(audited.conninfo))
     assert await faults(audited) == []
-    assert await found(kept.note) == "the first 1000 events are not those it was signed for"
+    assert await find_faults(kept.note) == "the first 1000 events are not those it was signed for"
 
 
 async def test_empty_log_has_no_faults(database: str) -> None:

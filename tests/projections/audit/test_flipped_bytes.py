@@ -1,4 +1,4 @@
-"""Whatever byte of an event, a tile or the head a superuser flips, past the trigger, the check finds it."""
+"""The check finds any byte of an event, a tile or the head that a superuser flips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BYTES = """UPDATE {table} SET {column} = set_byte({column}, {at}, get_byte({colu
     WHERE {where}"""
 LETTER = """UPDATE {table} SET {column} = overlay({column} placing
     chr(ascii(substr({column}, {at} + 1, 1)) # 1) from {at} + 1 for 1) WHERE {where}"""
-OTHER_LETTER = LETTER.replace("# 1)", "# 64)")  # the next one may be in the name of another stream
+OTHER_LETTER = LETTER.replace("# 1)", "# 64)")  # the next byte may name another stream
 NUMBER = "UPDATE {table} SET {column} = {column} # {at} WHERE {where}"
 
 
@@ -28,20 +28,20 @@ async def audited(database: str) -> AsyncIterator[AuditedLog]:
         yield opened
 
 
-async def found(audited: AuditedLog, key: str) -> list[str]:
+async def find_faults(audited: AuditedLog, key: str) -> list[str]:
     begun = await start(audited.connection)
     checked = tree_faults(audited.connection, begun, lambda *_: None)
     return [fault.place for fault in (*head_faults(begun, key), *[each async for each in checked])]
 
 
 async def require_noticed(audited: AuditedLog, flips: Iterator[tuple[str, str]]) -> None:
-    """Each flip is found where it is, and nothing is once it is undone."""
+    """Check that each flip is found at its location, and that nothing is found once it is undone."""
     key = (await audited.signer()).public_key
     for statement, place in flips:
         await audited.tamper(statement)
-        assert place in await found(audited, key), statement
+        assert place in await find_faults(audited, key), statement
         await audited.tamper(statement)
-    assert await found(audited, key) == []
+    assert await find_faults(audited, key) == []
 
 
 def flips_of(form: str, table: str, column: str, where: str, length: int) -> Iterator[str]:
@@ -49,7 +49,7 @@ def flips_of(form: str, table: str, column: str, where: str, length: int) -> Ite
         yield form.format(table=table, column=column, where=where, at=at)
 
 
-async def test_every_byte_of_an_event_counts(audited: AuditedLog) -> None:
+async def test_every_flipped_byte_of_an_event_is_found(audited: AuditedLog) -> None:
     row, where = event(ROW), f"notification_id = {ROW}"
     flips = [
         *flips_of(BYTES, "events", "state", where, len(row.data)),
@@ -64,8 +64,8 @@ async def test_every_byte_of_an_event_counts(audited: AuditedLog) -> None:
     await require_noticed(audited, ((flip, f"position {ROW}") for flip in flips))
 
 
-async def test_every_hash_of_every_tile_counts(audited: AuditedLog) -> None:
-    """Of each hash one byte, another one from hash to hash."""
+async def test_every_flipped_hash_of_every_tile_is_found(audited: AuditedLog) -> None:
+    """One byte of each hash, at an offset that varies."""
     tiles = {(0, index): WIDTH for index in range(SIZE // WIDTH)} | dict(tiles_of(SIZE))
     step = 33 * 7
     flips = [
@@ -79,7 +79,7 @@ async def test_every_hash_of_every_tile_counts(audited: AuditedLog) -> None:
     await require_noticed(audited, iter(flips))
 
 
-async def test_every_byte_of_the_head_counts(audited: AuditedLog) -> None:
+async def test_every_flipped_byte_of_the_head_is_found(audited: AuditedLog) -> None:
     head = await audited.head()
     flips = [
         *flips_of(BYTES, "audit_head", "root", "true", 32),

@@ -1,4 +1,4 @@
-"""What a log cannot show if it only ever appends."""
+"""A signed head must extend the head seen before, and be signed by the pinned key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SIZES = st.tuples(st.integers(1, MOST), st.integers(1, MOST)).map(sorted)
 
 
 @hypothesis.given(SIZES)
-def test_larger_tree_of_the_same_leaves_follows(sizes: list[int]) -> None:
+def test_larger_tree_of_the_same_leaves_is_consistent(sizes: list[int]) -> None:
     first, second = sizes
     kept, shown = head(first, HONEST), head(second, HONEST)
     assert needs_proof(kept, shown) == (first < second)
@@ -49,7 +49,7 @@ def test_larger_tree_of_the_same_leaves_follows(sizes: list[int]) -> None:
 
 
 @hypothesis.given(SIZES, st.integers(0, MOST - 1), st.booleans())
-def test_tree_with_another_leaf_does_not_follow_whatever_path_is_shown(
+def test_tree_with_another_leaf_is_not_consistent_by_any_path(
     sizes: list[int], changed: int, honest_path: bool
 ) -> None:
     first, second = sizes
@@ -64,7 +64,7 @@ def test_tree_with_another_leaf_does_not_follow_whatever_path_is_shown(
         )
 
 
-def test_smaller_tree_is_a_rollback_and_another_root_a_fork() -> None:
+def test_smaller_tree_is_a_rollback_and_another_root_is_a_fork() -> None:
     with pytest.raises(Contradiction, match="rolled back: it has signed 7 events"):
         needs_proof(head(7, HONEST), head(6, HONEST))
     with pytest.raises(Contradiction, match="two heads of 7 events"):
@@ -74,7 +74,7 @@ def test_smaller_tree_is_a_rollback_and_another_root_a_fork() -> None:
 
 
 @pytest.mark.parametrize("path", [[], [bytes(32)] * 3, [bytes(31)]])
-def test_path_of_another_length_proves_nothing(path: list[bytes]) -> None:
+def test_path_of_wrong_length_is_refused(path: list[bytes]) -> None:
     with pytest.raises(Contradiction):
         require_consistent(head(5, HONEST), head(9, HONEST), path)
 

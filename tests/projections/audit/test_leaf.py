@@ -1,4 +1,4 @@
-"""PostgreSQL and Python make the same leaf of a row, and no two rows have the same one."""
+"""PostgreSQL and Python compute the same leaf of a row, and different rows have different leaves."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ ROWS = [random_row() for _ in range(200)]
 SAMPLE = EventRow(7, 2, datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), "a/b", "t", "{}", b"[]")
 
 
-def test_leaf_has_the_bytes_that_its_description_says() -> None:
+def test_leaf_has_the_specified_bytes() -> None:
     assert leaf_bytes(SAMPLE).hex(" ") == (
         "01 00 00 00 00 00 00 00 07 00 00 00 00 00 00 00 02 "
         "00 06 47 5e f6 57 4f 35 00 00 00 03 61 2f 62 00 00 00 01 74 00 00 00 02 7b 7d 00 00 00 02 5b 5d"
     )
 
 
-async def test_database_makes_the_same_leaf(database: str) -> None:
+async def test_database_computes_the_same_leaf(database: str) -> None:
     options = session_options("executions")
     async with await AsyncConnection.connect(database, options=options) as connection:
         for row in ROWS:
@@ -58,14 +58,14 @@ async def test_database_makes_the_same_leaf(database: str) -> None:
 
 
 @pytest.mark.parametrize("at", ["infinity", "-infinity"])
-async def test_time_that_no_writer_writes_stops_no_page(database: str, at: str) -> None:
+async def test_infinite_time_is_hashed(database: str, at: str) -> None:
     options = session_options("executions")
     async with await AsyncConnection.connect(database, options=options) as connection:
         await connection.execute(KEEP, (1, 1, at, "a/b", "t", "{}", b""))
         assert len(await hashes_after(connection, 0, 1, 10)) == 1
 
 
-async def test_page_of_hashes_ends_at_its_bytes(
+async def test_page_of_hashes_ends_at_its_byte_limit(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "READ_BYTES", 100)

@@ -1,4 +1,4 @@
-"""The tree has the roots of the published vectors, and its proofs hold for it and for nothing else."""
+"""The Merkle tree has the published roots, and its proofs verify only what they prove."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from projections.audit.merkle import (
 )
 from projections.audit.proofs import root_of_inclusion, roots_of_consistency
 
-# The test vectors of Certificate Transparency (RFC 6962 and RFC 9162 have the same tree).
+# The test vectors of Certificate Transparency (RFC 6962; RFC 9162 has the same tree).
 LEAVES = [
     bytes.fromhex(text)
     for text in (
@@ -56,7 +56,7 @@ def nodes(hashes: list[bytes]) -> GetNode:
 
 
 def defined_root(hashes: list[bytes]) -> bytes:
-    """The root by the definition of the RFC, word for word."""
+    """The root by the definition of the RFC."""
     if len(hashes) == 1:
         return hashes[0]
     k = 1
@@ -66,7 +66,7 @@ def defined_root(hashes: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("size", range(1, 9))
-def test_root_is_that_of_the_published_vectors(size: int) -> None:
+def test_root_equals_the_published_vector(size: int) -> None:
     hashes = [leaf_hash(leaf) for leaf in LEAVES[:size]]
     assert root(size, nodes(hashes)).hex() == ROOTS[size - 1]
 
@@ -79,7 +79,7 @@ sizes = st.integers(1, MOST)
 
 
 @hypothesis.given(size=sizes, share=st.floats(0, 1, exclude_max=True))
-def test_inclusion_path_leads_to_the_root_and_from_no_other_leaf(size: int, share: float) -> None:
+def test_inclusion_path_leads_to_the_root_only_from_its_leaf(size: int, share: float) -> None:
     index = int(size * share)
     expected = defined_root(HASHES[:size])
     path = inclusion_path(index, size, nodes(HASHES))
@@ -104,7 +104,7 @@ def test_consistency_path_leads_to_both_roots(second: int, share: float) -> None
 
 
 @pytest.mark.parametrize("index", [-1, 5, 6])
-def test_leaf_that_there_is_not_has_no_path(index: int) -> None:
+def test_missing_leaf_has_no_path(index: int) -> None:
     with pytest.raises(IndexError):
         inclusion_path(index, 5, nodes(HASHES))
     with pytest.raises(ValueError, match="no leaf"):
@@ -112,7 +112,7 @@ def test_leaf_that_there_is_not_has_no_path(index: int) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 6])
-def test_size_that_does_not_come_before_has_no_path(first: int) -> None:
+def test_size_that_is_not_smaller_has_no_path(first: int) -> None:
     with pytest.raises(IndexError):
         consistency_path(first, 5, nodes(HASHES))
     with pytest.raises(ValueError, match="before"):

@@ -1,4 +1,4 @@
-"""Notes have the form of C2SP, and nothing that is changed in one is taken for signed."""
+"""Signed notes have the format of C2SP, and a changed note does not verify."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from projections.audit.note import (
     origin_of,
 )
 
-# The example of golang.org/x/mod/sumdb/note, which C2SP signed notes come from.
+# The example of golang.org/x/mod/sumdb/note, the origin of C2SP signed notes.
 GO_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 GO_NOTE = (
     "If you think cryptography is the answer to your problem,\n"
@@ -42,7 +42,7 @@ def test_checkpoint_is_three_lines_and_a_signature() -> None:
     assert checkpoint_of(NOTE, SIGNER.public_key) == CHECKPOINT
 
 
-def test_log_has_one_key_and_another_log_or_secret_another() -> None:
+def test_key_depends_on_log_and_secret() -> None:
     assert Signer(b"k" * 32, SIGNER.origin).public_key == SIGNER.public_key
     others = Signer(b"k" * 32, origin_of("log-2")), Signer(b"l" * 32, SIGNER.origin)
     for other in others:
@@ -50,17 +50,17 @@ def test_log_has_one_key_and_another_log_or_secret_another() -> None:
             open_note(NOTE, other.public_key)
 
 
-def test_changed_note_is_not_taken_for_signed() -> None:
+def test_changed_note_does_not_verify() -> None:
     for place, letter in enumerate(NOTE):
         changed = NOTE[:place] + chr(ord(letter) ^ 1) + NOTE[place + 1 :]
         with pytest.raises(BadNote):
             checkpoint_of(changed, SIGNER.public_key)
 
 
-def test_second_form_of_the_same_signature_is_refused() -> None:
+def test_second_encoding_of_the_same_signature_is_refused() -> None:
     padded = NOTE.removesuffix("=\n")
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    again = letters[letters.index(padded[-1]) + 1]  # the last two bits of it mean nothing
+    again = letters[letters.index(padded[-1]) + 1]  # its last two bits have no meaning
     for changed in (f"{padded[:-1]}{again}=\n", NOTE.removesuffix("\n"), NOTE + "\n"):
         with pytest.raises(BadNote):
             open_note(changed, SIGNER.public_key)
@@ -83,12 +83,12 @@ def test_key_of_another_name_does_not_open_a_note() -> None:
 @pytest.mark.parametrize(
     "text", ["log\n", "log\n-\nAAAA\n", "log\n07\nAAAA\n", "log\n7\nAAAA\nmore\n"]
 )
-def test_note_that_is_no_checkpoint_is_refused(text: str) -> None:
+def test_note_that_is_not_a_checkpoint_is_refused(text: str) -> None:
     with pytest.raises(BadNote, match="no checkpoint"):
         checkpoint_of(SIGNER.sign(text), SIGNER.public_key)
 
 
-def test_notes_that_a_witness_appended_to_one_file_are_told_apart() -> None:
+def test_notes_appended_to_one_file_by_a_witness_are_separated() -> None:
     signer = Signer(b"k" * 32, "executions/log")
     notes = [signer.sign(TreeCheckpoint(signer.origin, n, bytes(32)).text) for n in range(3)]
     assert notes_in("".join(notes)) == notes

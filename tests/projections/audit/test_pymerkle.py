@@ -1,4 +1,4 @@
-"""Roots and proofs agree with another implementation of RFC 9162, pymerkle; each believes the other's."""
+"""Roots and proofs agree with pymerkle, another implementation of RFC 9162: each accepts those of the other."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def node(wanted: Node) -> bytes:
     return join(LEAVES[index << level : index + 1 << level])
 
 
-def test_root_of_no_leaves_is_theirs() -> None:
+def test_root_of_no_leaves_equals_that_of_pymerkle() -> None:
     assert THEIRS.get_root(0) == EMPTY_ROOT
 
 
 @hypothesis.given(st.integers(1, MOST))
-def test_root_of_every_size_is_theirs(size: int) -> None:
+def test_root_of_every_size_equals_that_of_pymerkle(size: int) -> None:
     assert root(size, node) == THEIRS.get_root(size)
 
 
 @hypothesis.given(SIZES)
-def test_inclusion_holds_for_their_root_and_theirs_for_ours(places: list[int]) -> None:
+def test_inclusion_proofs_verify_in_both_directions(places: list[int]) -> None:
     position, size = places
     path = inclusion_path(position - 1, size, node)
     assert root_of_inclusion(position - 1, size, LEAVES[position - 1], path) == THEIRS.get_root(
@@ -60,7 +60,7 @@ def test_inclusion_holds_for_their_root_and_theirs_for_ours(places: list[int]) -
 
 
 @hypothesis.given(SIZES)
-def test_consistency_holds_for_their_roots_and_theirs_for_ours(sizes: list[int]) -> None:
+def test_consistency_proofs_verify_in_both_directions(sizes: list[int]) -> None:
     first, second = sizes
     states = THEIRS.get_root(first), THEIRS.get_root(second)
     path = consistency_path(first, second, node)
@@ -78,7 +78,7 @@ async def audited(database: str) -> AsyncIterator[AuditedLog]:
 
 
 @pytest.mark.anyio
-async def test_signed_root_of_stored_rows_is_theirs(audited: AuditedLog) -> None:
+async def test_signed_root_of_stored_rows_equals_that_of_pymerkle(audited: AuditedLog) -> None:
     rows: list[EventRow] = []
     for number in (1, 255, 1, 300):
         await audited.append(number)

@@ -1,4 +1,4 @@
-"""Proofs out of kept tiles are the same as out of tiles that are read each time."""
+"""Proofs from cached tiles equal those from tiles that are read each time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _, TILES = grown([SIZE])
 
 
 def as_of(size: int) -> dict[Tile, bytes]:
-    """The tiles as they were when the tree had so many leaves."""
+    """The tiles of the tree when it had this many leaves."""
     return {
         (level, index): tile[: max(0, (size >> 8 * level) - index * WIDTH) * HASH_BYTES]
         for (level, index), tile in TILES.items()
@@ -25,8 +25,8 @@ def as_of(size: int) -> dict[Tile, bytes]:
 
 
 @hypothesis.given(st.lists(st.integers(1, SIZE), min_size=1, max_size=6), st.integers(0, 3))
-def test_proofs_are_the_same_as_without_kept_tiles(sizes: list[int], capacity: int) -> None:
-    """Also while the tree grows, and where tiles are dropped."""
+def test_proofs_equal_those_without_a_cache(sizes: list[int], capacity: int) -> None:
+    """Even while the tree grows, and after tiles are evicted."""
     kept = TileCache(capacity)
     for size in sizes:
         stored = as_of(max(sizes[: sizes.index(size) + 1]))
@@ -43,23 +43,23 @@ def test_proofs_are_the_same_as_without_kept_tiles(sizes: list[int], capacity: i
         assert found == walk(nodes_in(TILES))
 
 
-def test_lowest_tile_of_a_second_proof_alone_is_read_and_none_of_a_repeat() -> None:
+def test_second_proof_reads_only_its_lowest_tile_and_a_repeated_one_reads_none() -> None:
     kept = TileCache()
 
-    def missing(index: int, size: int) -> list[Tile]:
+    def fail_to_read(index: int, size: int) -> list[Tile]:
         needed = kept.missing(tiles_for(lambda node: inclusion_path(index, size, node)))
         kept.put({tile: TILES[tile] for tile in needed})
         kept.trim()
         return needed
 
-    assert len(missing(5, SIZE)) > 2
-    assert missing(700, SIZE) == [(0, 2)]
-    assert missing(5, SIZE) == missing(700, SIZE) == []
+    assert len(fail_to_read(5, SIZE)) > 2
+    assert fail_to_read(700, SIZE) == [(0, 2)]
+    assert fail_to_read(5, SIZE) == fail_to_read(700, SIZE) == []
     kept.clear()
-    assert len(missing(5, SIZE)) > 2
+    assert len(fail_to_read(5, SIZE)) > 2
 
 
-def test_kept_tile_that_is_too_short_by_now_is_read_again() -> None:
+def test_cached_tile_that_is_too_short_by_now_is_read_again() -> None:
     kept = TileCache()
     kept.put({(1, 0): TILES[1, 0][: 3 * HASH_BYTES]})
     assert kept.missing({(1, 0): 3}) == []
@@ -70,7 +70,7 @@ def test_kept_tile_that_is_too_short_by_now_is_read_again() -> None:
             kept.node(beyond)
 
 
-def test_lowest_tiles_that_are_kept_are_bounded_by_their_bytes() -> None:
+def test_cached_lowest_tiles_are_bounded_by_their_bytes() -> None:
     kept = TileCache()
     full = bytes(TILE_BYTES)
     most = LOWEST_BYTES // (2 * TILE_BYTES - 2 * HASH_BYTES)

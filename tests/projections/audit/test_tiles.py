@@ -1,4 +1,4 @@
-"""The tree in tiles is that of all its leaves, however it grew, and gives every proof of every size."""
+"""The tree in tiles equals that of all its leaves, however it grew, and gives every proof of every size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def subtree(node: Node) -> bytes:
 
 
 def grown(sizes: list[int]) -> tuple[Tree, dict[Tile, bytes]]:
-    """A tree that was read from its tiles before each step, and those tiles."""
+    """A tree that was loaded from its tiles before each step, and those tiles."""
     tiles: dict[Tile, bytes] = {}
     tree = Tree()
     for size in sizes:
@@ -51,7 +51,7 @@ def grown(sizes: list[int]) -> tuple[Tree, dict[Tile, bytes]]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_root_follows_from_the_last_tiles_alone(size: int) -> None:
+def test_root_is_computed_from_the_last_tiles_alone(size: int) -> None:
     tree, tiles = grown([size])
     assert tree.root() == root(size, subtree)
     edge = {tile: tiles[tile] for tile, _ in tiles_of(size)}
@@ -84,7 +84,7 @@ _, TILES = grown([SIZES[-1]])
 
 
 @hypothesis.given(st.integers(1, SIZES[-1]), st.floats(0, 1, exclude_max=True))
-def test_proofs_of_every_size_come_out_of_few_tiles(size: int, share: float) -> None:
+def test_proofs_of_every_size_read_few_tiles(size: int, share: float) -> None:
     index = int(size * share)
 
     def walk(node: GetNode) -> tuple[bytes, list[bytes]]:
@@ -99,7 +99,7 @@ def test_proofs_of_every_size_come_out_of_few_tiles(size: int, share: float) -> 
     assert path == consistency_path(first, size, subtree)
 
 
-def test_node_that_is_in_no_tile_is_a_lookup_error() -> None:
+def test_node_that_is_in_no_tile_raises_lookup_error() -> None:
     node = nodes_in({(0, 0): b"".join(LEAVES[:5])})
     assert node((2, 0)) == join(LEAVES[:4])
     for missing in ((0, 5), (2, 1), (0, 256), (8, 0)):

@@ -1,4 +1,4 @@
-"""A bundle verifies where Python is all there is, and nothing in it can be changed unnoticed."""
+"""A bundle is verified by Python alone, and every change of its contents is noticed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEY, _ = Vault(b"k" * 32).make(STREAM)
 
 
 def rows() -> list[EventRow]:
-    """A log of 20, of which every fourth event is of one execution; the second one has a sealed field."""
+    """A log of 20 events; every fourth one is of one execution, and the second one has a sealed field."""
     found = [event(position) for position in range(1, 21)]
     for version, place in enumerate(range(3, 20, 4), 1):
         data = orjson.dumps({"n": version, "html": "<script>alert(1)</script>", "none": None})
@@ -52,7 +52,7 @@ def rows() -> list[EventRow]:
 
 
 def recorded() -> list[tuple[AccessEntry, bytes]]:
-    """Three reads, each with the hash before it."""
+    """Three reads, each with the hash of the one before."""
     found, before = [], BEFORE_ALL
     for number in (1, 2, 3):
         access = Access("ann", "key-1", "readExecution", ("run-1",), purpose=f"Invoice {number}")
@@ -98,43 +98,43 @@ LOOKED = Reads(
 BUNDLE = bundle(STREAM, EVENTS_OF_IT, HEAD, SIGNER, LOOKED)
 
 
-def unpacked(packed: bytes = BUNDLE) -> dict[str, bytes]:
+def unpack(packed: bytes = BUNDLE) -> dict[str, bytes]:
     with ZipFile(BytesIO(packed)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def packed(files: dict[str, bytes], place: Path) -> Path:
+def pack(files: dict[str, bytes], place: Path) -> Path:
     with ZipFile(place, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return place
 
 
-def verified(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """What a Python says that has nothing but its standard library."""
+def run_verify(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """What `verify.py` prints when run with only the standard library."""
     command = [sys.executable, "-I", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-FILES = unpacked()
+FILES = unpack()
 CHANCE = Random(5)
 
 
-def test_bundle_of_what_was_erased_says_so(tmp_path: Path) -> None:
+def test_bundle_of_erased_content_reports_the_erasure(tmp_path: Path) -> None:
     events = [event._replace(envelope=envelope(event.row, None)) for event in EVENTS_OF_IT]
-    place = packed(unpacked(bundle(STREAM, events, HEAD, SIGNER)), tmp_path / "erased.zip")
+    place = pack(unpack(bundle(STREAM, events, HEAD, SIGNER)), tmp_path / "erased.zip")
     (tmp_path / "verify.py").write_bytes(VERIFIER)
-    done = verified(tmp_path / "verify.py", place)
+    done = run_verify(tmp_path / "verify.py", place)
     assert done.returncode == 0, done.stdout
     assert "What 0 sealed fields of them say was opened" in done.stdout
     assert "What 1 others said was erased" in done.stdout
-    assert "erased" not in verified(tmp_path / "verify.py", packed(FILES, place)).stdout
+    assert "erased" not in run_verify(tmp_path / "verify.py", pack(FILES, place)).stdout
 
 
-def test_bundle_verifies_in_a_fresh_python_and_says_what_holds(tmp_path: Path) -> None:
+def test_bundle_verifies_in_a_plain_python_and_reports_what_is_proven(tmp_path: Path) -> None:
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
-    done = verified(tmp_path / "verify.py")
+    done = run_verify(tmp_path / "verify.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All 5 events of execution/run-1 are in that log, at positions 4 to 20" in done.stdout
     assert "versions 1 to 5" in done.stdout
@@ -142,20 +142,20 @@ def test_bundle_verifies_in_a_fresh_python_and_says_what_holds(tmp_path: Path) -
     assert SIGNER.public_key in done.stdout
 
 
-def test_bundle_verifies_as_a_zip_and_by_the_key_alone_that_made_it(tmp_path: Path) -> None:
+def test_bundle_verifies_as_a_zip_and_only_with_the_key_that_signed_it(tmp_path: Path) -> None:
     place = tmp_path / "bundle.zip"
     place.write_bytes(BUNDLE)
     script = tmp_path / "trusted.py"
     script.write_bytes(VERIFIER)
-    assert verified(script, place, SIGNER.public_key).returncode == 0
-    done = verified(script, place, Signer(b"x" * 32, SIGNER.origin).public_key)
+    assert run_verify(script, place, SIGNER.public_key).returncode == 0
+    done = run_verify(script, place, Signer(b"x" * 32, SIGNER.origin).public_key)
     assert done.returncode == 1
     assert "another public key" in done.stdout
-    done = verified(script, tmp_path / "none.zip")
+    done = run_verify(script, tmp_path / "none.zip")
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_changed_byte_is_noticed_in_a_fresh_python(tmp_path: Path) -> None:
+def test_changed_byte_is_noticed_by_a_plain_python(tmp_path: Path) -> None:
     script = tmp_path / "trusted.py"
     script.write_bytes(VERIFIER)
     for name in sorted(FILES):
@@ -163,7 +163,7 @@ def test_changed_byte_is_noticed_in_a_fresh_python(tmp_path: Path) -> None:
         changed = bytearray(FILES[name])
         changed[place] ^= 1 << CHANCE.randrange(8)
         files = FILES | {name: bytes(changed)}
-        done = verified(script, packed(files, tmp_path / "bundle.zip"))
+        done = run_verify(script, pack(files, tmp_path / "bundle.zip"))
         assert done.returncode == 1, f"byte {place} of {name}"
         assert done.stdout.startswith("DOES NOT HOLD: "), done.stdout + done.stderr
         assert done.stderr == ""
@@ -189,7 +189,7 @@ def test_missing_and_added_files_are_noticed(name: str) -> None:
         check(FILES | {f"{name}.more": b""}, None)
 
 
-def test_second_form_of_the_same_signature_is_noticed() -> None:
+def test_second_encoding_of_the_same_signature_is_noticed() -> None:
     head, _, line = FILES[MANIFEST].rpartition(b" ")
     signature = b64decode(line)
     number = int.from_bytes(signature[36:], "little") + ORDER
@@ -199,8 +199,8 @@ def test_second_form_of_the_same_signature_is_noticed() -> None:
             check(FILES | {MANIFEST: head + b" " + changed + b"\n"}, None)
 
 
-def test_signer_of_a_bundle_cannot_put_in_what_is_not_in_the_tree() -> None:
-    """The holder of the key can sign a manifest, but the tree has the leaves that it has."""
+def test_signer_of_a_bundle_cannot_add_what_is_not_in_the_tree() -> None:
+    """The holder of the key can sign a manifest, but not change the leaves of the tree."""
     forged = EVENTS_OF_IT[1]._replace(row=EVENTS_OF_IT[1].row._replace(meta='{"by":"another"}'))
     wrong = {
         "is not in the tree": [EVENTS_OF_IT[0], forged],
@@ -221,10 +221,10 @@ def test_signer_of_a_bundle_cannot_put_in_what_is_not_in_the_tree() -> None:
     }
     for reason, events in wrong.items():
         with pytest.raises(Wrong, match=reason):
-            check(unpacked(bundle(STREAM, events, HEAD, SIGNER)), None)
+            check(unpack(bundle(STREAM, events, HEAD, SIGNER)), None)
 
 
-def test_events_and_readable_events_are_as_many() -> None:
+def test_number_of_events_equals_that_of_readable_events() -> None:
     found = check_events(FILES, STREAM, len(LOG), ROOT)
     lines = FILES[EVENTS].splitlines(keepends=True)
     with pytest.raises(Wrong, match="4 events, and 5 are proven"):
@@ -241,7 +241,7 @@ def test_same_head_gives_the_same_bytes() -> None:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_report_shows_all_and_runs_nothing() -> None:
+def test_report_shows_all_and_has_no_script() -> None:
     page = FILES["report.html"].decode()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -253,16 +253,16 @@ def test_report_shows_all_and_runs_nothing() -> None:
     assert f"<code>t ({len(EVENTS_OF_IT)})</code>" in page
 
 
-def test_damaged_event_is_proven_although_it_cannot_be_read() -> None:
+def test_damaged_event_is_proven_although_unreadable() -> None:
     row = LOG[3]._replace(data=b"\xff{", position=1, version=1)
     leaf = merkle.leaf_hash(leaf_bytes(row))
     signed = SIGNER.sign(TreeCheckpoint(SIGNER.origin, 1, leaf).text)
     head = HEAD._replace(size=1, root=leaf, note=signed)
     alone = ProvenEvent(row, envelope(row, KEY), InclusionProof(1, leaf, 1, leaf, []))
-    assert check(unpacked(bundle(STREAM, [alone], head, SIGNER)), None)
+    assert check(unpack(bundle(STREAM, [alone], head, SIGNER)), None)
 
 
-def test_signatures_are_judged_as_by_an_independent_library() -> None:
+def test_signatures_are_verified_as_by_an_independent_library() -> None:
     for number in range(40):
         key = Ed25519PrivateKey.from_private_bytes(CHANCE.randbytes(32))
         public = key.public_key().public_bytes_raw()
@@ -279,6 +279,6 @@ def test_signatures_are_judged_as_by_an_independent_library() -> None:
         assert not is_signed(public, message, bytes(signature))
 
 
-def test_key_that_is_no_point_has_signed_nothing() -> None:
+def test_key_that_is_not_a_point_verifies_no_signature() -> None:
     for public in (b"\xff" * 32, b"\x02" + bytes(31), b"\x01" + bytes(30) + b"\x80"):
         assert not is_signed(public, b"", bytes(64))

@@ -1,4 +1,4 @@
-"""Even with the key of the log, nobody can have a bundle say to people what is not in the tree."""
+"""The readable part of a bundle shows only what is proven, even if the holder of the signing key changed it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.projections.audit.test_verify_bundle import (
     LOG,
     SIGNER,
     STREAM,
-    unpacked,
+    unpack,
 )
 
 
 def signed_again(name: str, change: Callable[[bytes], bytes]) -> dict[str, bytes]:
-    """The bundle with a file that its signer has changed."""
+    """The bundle with one file changed and signed again."""
     files = FILES | {name: change(FILES[name])}
     assert files[name] != FILES[name]
     lines = [f"{sha256(files[name]).hexdigest()}  {name}" for name in sorted({*files} - {MANIFEST})]
@@ -58,7 +58,7 @@ ENVELOPES = {
 
 
 @pytest.mark.parametrize("what", ENVELOPES)
-def test_readable_event_says_nothing_but_what_was_proven(what: str) -> None:
+def test_changed_readable_event_is_refused(what: str) -> None:
     with pytest.raises(Wrong, match=r"events\.ndjson says|two members of one name"):
         check(signed_again(EVENTS, ENVELOPES[what]), None)
 
@@ -79,12 +79,12 @@ PAGES = {
 
 
 @pytest.mark.parametrize("what", PAGES)
-def test_report_shows_nothing_but_what_was_proven(what: str) -> None:
+def test_changed_report_is_refused(what: str) -> None:
     with pytest.raises(Wrong, match=r"report\.html shows|two members of one name"):
         check(signed_again(REPORT, PAGES[what]), None)
 
 
-def test_list_of_reads_says_nothing_but_what_was_proven() -> None:
+def test_changed_list_of_reads_is_refused() -> None:
     for change in (
         replaced(b'"actor":"ann"', b'"actor":"bob"'),
         replaced(b'"actor":"ann"', b'"actor":"ann","purpose":"none"'),
@@ -93,33 +93,33 @@ def test_list_of_reads_says_nothing_but_what_was_proven() -> None:
             check(signed_again(ACCESSES, change), None)
 
 
-def test_check_says_that_the_report_shows_the_proven_events() -> None:
+def test_check_confirms_that_the_report_shows_the_proven_events() -> None:
     said = check(FILES, None)
     assert "report.html shows these events and reads, and nothing else." in said
     assert not any("could not be read" in each for each in said)
 
 
 def alone(data: bytes, meta: str = '{"by":"t"}') -> ProvenEvent:
-    """An event that is a log of its own."""
+    """A log of this event alone."""
     row = LOG[3]._replace(data=data, meta=meta, position=1, version=1)
     leaf = merkle.leaf_hash(leaf_bytes(row))
     return ProvenEvent(row, envelope(row, KEY), InclusionProof(1, leaf, 1, leaf, []))
 
 
-def checked(event: ProvenEvent) -> list[str]:
+def run_check(event: ProvenEvent) -> list[str]:
     root = event.proof.root
     signed = SIGNER.sign(TreeCheckpoint(SIGNER.origin, 1, root).text)
     head = HEAD._replace(size=1, root=root, note=signed)
-    return check(unpacked(bundle(STREAM, [event], head, SIGNER)), None)
+    return check(unpack(bundle(STREAM, [event], head, SIGNER)), None)
 
 
 DAMAGED = {"data": alone(b"\xff{"), "data and meta": alone(b"\xff{", "{")}
 
 
 @pytest.mark.parametrize("what", DAMAGED)
-def test_event_that_cannot_be_read_is_shown_as_nothing(what: str) -> None:
+def test_unreadable_event_is_shown_as_null(what: str) -> None:
     event = DAMAGED[what]
-    assert any("What 1 events say could not be read by the service" in s for s in checked(event))
+    assert any("What 1 events say could not be read by the service" in s for s in run_check(event))
     for name, lie in {
         "says something of event 1": replaced(b'"data":null', b'"data":{"n":1}'),
         "another `type`": replaced(b'"type":"user.updated"', b'"type":"user.removed"'),
@@ -129,37 +129,37 @@ def test_event_that_cannot_be_read_is_shown_as_nothing(what: str) -> None:
         changed = lie(event.envelope)
         assert changed != event.envelope
         with pytest.raises(Wrong, match=name):
-            checked(event._replace(envelope=changed))
+            run_check(event._replace(envelope=changed))
 
 
-def test_event_that_can_be_read_but_for_its_meta_is_none() -> None:
+def test_event_with_unreadable_meta_is_shown_as_null() -> None:
     with pytest.raises(Exception, match="by"):
-        checked(alone(b'{"n":1}', "{}")._replace(envelope=alone(b'{"n":1}').envelope))
+        run_check(alone(b'{"n":1}', "{}")._replace(envelope=alone(b'{"n":1}').envelope))
 
 
-def test_secrets_are_shown_by_nobody() -> None:
+def test_secrets_are_never_shown() -> None:
     hook = {
         "url": "https://h/…",
         "fullUrl": {"$secret": "1.abc"},
         "headers": {"Authorization": {"$secret": "1.def"}},
     }
     event = alone(orjson.dumps({"webhooks": [hook], "fullUrl": [{}]}))
-    assert checked(event)
+    assert run_check(event)
     changed = event.envelope.replace(b"***", b"Bearer x")
     with pytest.raises(Wrong, match="says something else of event 1"):
-        checked(event._replace(envelope=changed))
+        run_check(event._replace(envelope=changed))
 
 
-def test_name_of_the_log_may_stand_in_the_source() -> None:
+def test_name_of_the_log_may_be_in_the_source() -> None:
     event = alone(b'{"n":1}', '{"by":"t","correlation":"c","causation":"d","occurredAt":"2026"}')
-    assert checked(event._replace(envelope=envelope(event.row, KEY, log="north")))
+    assert run_check(event._replace(envelope=envelope(event.row, KEY, log="north")))
 
 
-def test_numbers_that_python_writes_otherwise_are_the_same() -> None:
+def test_numbers_in_another_notation_are_equal() -> None:
     data = b'{"a":1e16,"b":1e-7,"c":0.00000000040000000000000000001,"d":123456789012345678901234567890}'
-    assert checked(alone(data))
+    assert run_check(alone(data))
 
 
-def test_report_is_made_of_what_is_open() -> None:
+def test_report_contains_opened_content() -> None:
     assert EVENTS_OF_IT[1].row.data not in FILES[REPORT]
     assert b"done" in FILES[REPORT]

@@ -1,4 +1,4 @@
-"""The queue of a process is that of the log, however far the read model is."""
+"""The claim queue of a process equals that of the log, however far the read model lags."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def world(database: str) -> AsyncIterator[World]:
 
 
 @pytest.mark.parametrize("followed", [True, False])
-async def test_queue_is_in_order_and_has_what_is_wanted(world: World, followed: bool) -> None:
+async def test_queue_is_ordered_and_filtered_by_the_request(world: World, followed: bool) -> None:
     queue = ClaimQueue()
     await world.queue("a", priority=Priority.LOW)
     await world.queue("b", service="mail")
@@ -80,7 +80,7 @@ async def test_queue_is_in_order_and_has_what_is_wanted(world: World, followed: 
 
 
 @pytest.mark.parametrize("followed", [True, False])
-async def test_queue_has_what_a_worker_may_have(world: World, followed: bool) -> None:
+async def test_queue_has_the_executions_of_the_workers_owners(world: World, followed: bool) -> None:
     queue = ClaimQueue()
     await world.queue("a", provider="p-1")
     await world.queue("b", customer="c-1", service="mail")
@@ -105,7 +105,7 @@ async def test_queue_has_what_a_worker_may_have(world: World, followed: bool) ->
     assert await world.first(queue, ClaimFilter(service="mail", owners=of_provider)) == ["d"]
 
 
-async def test_queue_passes_over_what_was_handed_out(world: World) -> None:
+async def test_queue_skips_executions_that_were_claimed(world: World) -> None:
     queue = ClaimQueue()
     for id_ in ("a", "b", "c"):
         await world.queue(id_)
@@ -114,7 +114,7 @@ async def test_queue_passes_over_what_was_handed_out(world: World) -> None:
     assert await queue.first(world.connection, {ANY: 5}, passed) == {ANY: ["b"]}
 
 
-async def test_queue_says_when_only_the_read_model_can_tell(world: World) -> None:
+async def test_queue_is_unsettled_while_the_read_model_lags_behind_a_change(world: World) -> None:
     queue = ClaimQueue()
     await world.queue("a")
     await world.queue("b")
@@ -128,7 +128,9 @@ async def test_queue_says_when_only_the_read_model_can_tell(world: World) -> Non
     assert (await world.first(queue), queue.settled) == (["b", "a"], True)
 
 
-async def test_wish_is_read_though_what_has_just_come_would_do_for_it(world: World) -> None:
+async def test_filter_is_read_from_the_read_model_although_a_new_event_matches(
+    world: World,
+) -> None:
     queue = ClaimQueue()
     await world.queue("old", service="mail")
     await world.follow()
@@ -137,7 +139,7 @@ async def test_wish_is_read_though_what_has_just_come_would_do_for_it(world: Wor
     assert await world.first(queue, OF_MAIL, number=1) == ["old"]
 
 
-async def test_queue_is_not_read_again_while_what_was_read_is_left(
+async def test_queue_is_not_read_again_while_read_executions_remain(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
@@ -157,15 +159,15 @@ async def test_queue_is_not_read_again_while_what_was_read_is_left(
         assert await world.first(queue, number=2) == ids[number : number + 2]
         await world.bus.send(Message(f"execution/{ids[number]}", StartExecution(), "tester"))
         await world.follow()
-    assert await world.first(queue) == ids[4:]  # all that there are: no reason to ask again
+    assert await world.first(queue) == ids[4:]  # these are all: no reason to read again
     assert len(read) == 1
 
 
-async def test_queue_is_read_again_where_a_part_of_the_log_was_not_seen(
+async def test_queue_is_read_again_after_a_gap_in_the_seen_log(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("projections.claims.queue.AGAIN", 600)
-    monkeypatch.setattr("projections.claims.queue.OFTEN", -1)  # as if no look had come for long
+    monkeypatch.setattr("projections.claims.queue.OFTEN", -1)  # as if long without a request
     queue = ClaimQueue()
     for id_ in ("a", "b"):
         await world.queue(id_)
@@ -190,12 +192,12 @@ async def test_queue_equals_that_of_the_states_on_random_logs(world: World) -> N
             await asyncio.gather(outcome, return_exceptions=True)
         if random.random() < 0.3:
             await world.follow()
-        assert await world.first(queue) == await _of_states(world, ids)
+        assert await world.first(queue) == await queue_of_states(world, ids)
     await world.follow()
-    assert await world.first(queue) == await _of_states(world, ids)
+    assert await world.first(queue) == await queue_of_states(world, ids)
 
 
-async def _of_states(world: World, ids: list[str]) -> list[str]:
+async def queue_of_states(world: World, ids: list[str]) -> list[str]:
     states = await world.store.load_all(f"execution/{id_}" for id_ in ids)
     queued = [
         (-RANKS[versioned.state.priority], id_)
@@ -205,7 +207,9 @@ async def _of_states(world: World, ids: list[str]) -> list[str]:
     return [id_ for _, id_ in sorted(queued)]
 
 
-async def test_totals_count_claims_and_say_since_when_the_oldest_waits(world: World) -> None:
+async def test_totals_count_claims_and_show_the_time_of_the_oldest_in_the_queue(
+    world: World,
+) -> None:
     await world.queue("a", priority=Priority.URGENT)
     began = world.now
     await world.queue("b")

@@ -1,4 +1,4 @@
-"""The row of an execution says what its state says, whatever happens."""
+"""The claims row of an execution agrees with its state after every event."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ def _check(row: Claimable | None, state: Execution) -> None:
     ends = [at for at in (state.lease_until(), state.stalls_at()) if at is not None]
     if state.status is not Status.QUEUED:  # a claim starts it in the same commit
         assert (row.due is None) == (not ends)
-        assert row.due is None or row.due <= min(ends)  # so whose time is over is found
+        assert row.due is None or row.due <= min(ends)  # so that an expired lease is found

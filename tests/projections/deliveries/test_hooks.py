@@ -1,4 +1,4 @@
-"""Which webhooks events set, and what becomes of them."""
+"""The webhooks that events create, and how later events change them."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ def of_log(event: Event, version: int = 1) -> Recorded:
     return recorded(event, version, "webhook/wh_1")
 
 
-def created(*hooks: Webhook) -> ExecutionCreated:
+def created_event(*hooks: Webhook) -> ExecutionCreated:
     return ExecutionCreated(order="o", service="s", customer="c", provider="p", webhooks=hooks)
 
 
-def test_creation_sets_webhooks_that_are_owed_that_event_too() -> None:
-    assert webhooks_of_execution(recorded(created(HOOK))) == [KEPT]
+def test_creation_adds_webhooks_that_get_its_own_event_too() -> None:
+    assert webhooks_of_execution(recorded(created_event(HOOK))) == [KEPT]
 
 
-def test_update_replaces_webhooks_where_it_names_them_alone() -> None:
+def test_update_replaces_webhooks_only_if_it_has_some() -> None:
     assert webhooks_of_execution(recorded(ExecutionUpdated(tags=("eu",)), 2)) is None
     assert webhooks_of_execution(recorded(ExecutionUpdated(webhooks=()), 2)) == []
     [moved] = webhooks_of_execution(recorded(ExecutionUpdated(webhooks=(HOOK,)), 2)) or []
     assert (moved.version, moved.position) == (2, 12)
 
 
-def test_erasure_ends_webhooks_whose_headers_and_secrets_are_gone() -> None:
+def test_erasure_ends_webhooks_whose_headers_and_secrets_are_destroyed() -> None:
     assert webhooks_of_execution(recorded(ExecutionErased(reason="asked for"), 2)) == []
 
 
 @pytest.mark.parametrize(("after", "since"), [(None, 11), (3, 3)])
-def test_webhook_of_the_log_is_owed_what_follows_on_its_creation_or_an_earlier_position(
+def test_webhook_of_the_log_gets_events_after_its_creation_or_from_an_earlier_position(
     after: int | None, since: int
 ) -> None:
     event = WebhookCreated(url=URL, events=("*",), filter={"tag": "eu"}, after=after)
@@ -91,7 +91,7 @@ def test_webhook_is_disabled_until_it_is_enabled_or_changed(
     assert state_after(before, of_log(event, 3)).disabled_at == disabled_at
 
 
-def test_rotation_counts_secrets_and_says_how_long_two_of_them_sign() -> None:
+def test_rotation_counts_secrets_and_sets_how_long_both_sign() -> None:
     event = WebhookSecretRotated(generation=2, overlap_until=NOON)
     assert state_after(FRESH, of_log(event)) == HookState("wh_1", None, 2, NOON)
 
@@ -99,7 +99,7 @@ def test_rotation_counts_secrets_and_says_how_long_two_of_them_sign() -> None:
 @pytest.mark.parametrize(
     ("webhook", "key"), [("wh-1", "e/wh-1"), ("wh_01JD", "wh_01JD"), ("wh-12", "e/wh-12")]
 )
-def test_ids_that_were_unique_in_their_execution_alone_have_it_in_front(
+def test_ids_that_were_unique_only_in_their_execution_get_it_as_a_prefix(
     webhook: str, key: str
 ) -> None:
     assert key_of("e", webhook) == key
@@ -107,5 +107,5 @@ def test_ids_that_were_unique_in_their_execution_alone_have_it_in_front(
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://[x]/"])
-def test_url_that_is_none_has_no_endpoint(url: str) -> None:
+def test_invalid_url_has_no_endpoint(url: str) -> None:
     assert endpoint(url) == ""

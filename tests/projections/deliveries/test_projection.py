@@ -1,4 +1,4 @@
-"""Which webhooks there are is the same however the log is cut into pages, and after a rebuild."""
+"""The table of webhooks is the same for pages of any size, and after a rebuild."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients ask of deliveries wakes the process that calls."""
+"""Requests of clients about deliveries wake the process that calls webhooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.sample_aggregate import NOON
 pytestmark = pytest.mark.anyio
 
 
-async def test_request_wakes_who_follows_the_view(database_with_views: str) -> None:
+async def test_request_wakes_followers_of_the_view(database_with_views: str) -> None:
     async with await psycopg.AsyncConnection.connect(
         database_with_views, autocommit=True, options=session_options(SCHEMA)
     ) as connection:

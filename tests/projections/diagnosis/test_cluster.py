@@ -1,4 +1,4 @@
-"""What is unsafe in a cluster: each rule finds its own fault, and nothing in a cluster that is well."""
+"""Each rule about clusters finds its own problem, and nothing in a safe cluster."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GUIDE = ROOT / "docs" / "high-availability" / "patroni.yml"
 
 
 def of_guide(**other: Any) -> Patroni:
-    """A node of the configuration in the guide."""
+    """A node as configured in the guide."""
     configuration = yaml.safe_load(GUIDE.read_text())["bootstrap"]["dcs"]
     return Patroni("4.1.5", configuration | other)
 
@@ -113,13 +113,13 @@ def test_configuration_of_patroni_that_endangers_the_log_is_found(
     assert said in found.what
 
 
-def test_single_database_is_measured_as_it_is(database: str) -> None:
+def test_single_database_is_measured_correctly(database: str) -> None:
     measured = measure(database, "executions")
     assert (measured.standby, measured.pooled, measured.standbys) == (False, False, [])
     assert any("waits for no standby" in each.what for each in findings(InspectedCluster(measured)))
 
 
-def test_role_sees_the_cluster_once_it_may(database: str) -> None:
+def test_role_sees_the_cluster_once_it_is_granted(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as owner:
         role = Identifier(name := f"{owner.info.dbname}_checking")
         owner.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'sesame'").format(role))
@@ -132,7 +132,7 @@ def test_role_sees_the_cluster_once_it_may(database: str) -> None:
             owner.execute(SQL("DROP ROLE {}").format(role))
 
 
-def test_connection_that_loses_its_search_path_is_taken_for_pooled(
+def test_connection_that_loses_its_search_path_is_reported_as_pooled(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a PgBouncer that ignores the options of a session."""

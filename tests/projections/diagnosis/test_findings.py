@@ -1,4 +1,4 @@
-"""Each rule finds what it is for, and nothing in a log that is well."""
+"""Each rule about measurements of a log finds its own problem, and nothing in a healthy log."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def test_key_of_the_events_may_have_some_holes(key: KeySize) -> None:
     assert findings(WELL._replace(head=10**6, views=[], key=key._replace(bytes=10**9))) == []
 
 
-def test_log_that_is_well_has_no_findings() -> None:
+def test_healthy_log_has_no_findings() -> None:
     assert findings(WELL) == []
     assert findings(WELL._replace(disk_free=None)) == []
 
 
-def test_indexes_and_idempotency_keys_are_not_the_size_of_events() -> None:
+def test_indexes_and_idempotency_keys_do_not_count_as_size_of_events() -> None:
     young = [
         TableSize("events", 36 * 10**5, 50 * 10**5, 10_001, 0),
         TableSize("idempotency_keys", 80 * 10**5, 20 * 10**5, 10_001, 0),
@@ -98,7 +98,7 @@ def test_indexes_and_idempotency_keys_are_not_the_size_of_events() -> None:
         ({"expired_replies": 20_000}, "large", "idempotency keys"),
     ],
 )
-def test_rule_finds_what_it_is_for(change: dict[str, Any], severity: str, word: str) -> None:
+def test_rule_finds_its_problem(change: dict[str, Any], severity: str, word: str) -> None:
     [found] = findings(WELL._replace(**change))
     assert found.severity == severity
     assert word in found.what

@@ -1,4 +1,4 @@
-"""Who is woken by what is said of progress."""
+"""Workers that a notification about progress wakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows and bookmark move together; a view goes on over what it cannot apply."""
+"""A follower commits rows and bookmark together, and parks events that it cannot apply."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def stage(conninfo: str, view: Seen | None = None) -> AsyncIterator[Stage]
         yield Stage(store, connection, view)
 
 
-async def test_pages_lead_to_the_end_of_the_log(database: str) -> None:
+async def test_pages_are_applied_to_the_end_of_the_log(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(5))
         steps = [(await on.catch_up(2), on.follower.behind) for _ in range(4)]
@@ -100,7 +100,7 @@ async def test_event_that_does_not_decode_is_parked(
 
 
 async def test_event_beyond_a_limit_of_postgres_is_parked_alone(database: str) -> None:
-    """Psycopg counts such errors as operational, as those of an outage, but the same statement fails for ever."""
+    """Psycopg counts such errors as operational, as those of an outage, but the same statement always fails."""
     async with stage(database) as on:
         await on.log.write(some(3))
         on.view.stumbles[2] = psycopg.errors.ProgramLimitExceeded("index row is too long")
@@ -109,7 +109,9 @@ async def test_event_beyond_a_limit_of_postgres_is_parked_alone(database: str) -
         assert on.follower.parked == 1
 
 
-async def test_archive_that_is_away_parks_nothing_where_another_event_fails(database: str) -> None:
+async def test_nothing_is_parked_while_the_archive_is_away_although_another_event_fails(
+    database: str,
+) -> None:
     async with stage(database) as on:
         await on.log.write(some(3))
         on.view.stumbles |= {1: ZeroDivisionError("by one"), 2: Overloaded("the archive is busy")}
@@ -147,7 +149,9 @@ async def test_new_generation_or_a_moved_bookmark_is_noticed(database: str) -> N
         assert on.view.forgotten == forgotten + 1
 
 
-async def test_view_gets_only_its_event_types_and_passes_over_others(database: str) -> None:
+async def test_view_gets_only_its_event_types_and_its_bookmark_passes_the_others(
+    database: str,
+) -> None:
     async with stage(database, SeenCreations()) as on:
         await on.log.write([created("e"), *[Happening("e", ProgressUpdated(progress=5))] * 4])
         assert await on.catch_up(3) == BookmarkState(3, 1)
@@ -166,7 +170,7 @@ async def test_two_followers_of_one_view_apply_each_event_once(database: str) ->
         assert other.view.pages
 
 
-async def test_follower_that_waited_for_a_rebuild_never_goes_back(database: str) -> None:
+async def test_follower_that_waited_for_a_rebuild_never_moves_back(database: str) -> None:
     async with stage(database) as on, stage(database) as other:
         await on.log.write(some(2))
         await on.catch_up()
@@ -229,7 +233,7 @@ async def test_pages_grow_while_the_view_is_behind(database: str) -> None:
         assert await positions(follower, on.connection) == [2, 6, 14, 20]
 
 
-async def test_page_holds_no_more_bytes_than_fit_and_at_least_one_event(
+async def test_page_has_no_more_bytes_than_the_limit_and_at_least_one_event(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PAGE_BYTES", 20_000)
@@ -245,7 +249,7 @@ async def test_page_holds_no_more_bytes_than_fit_and_at_least_one_event(
 
 
 async def positions(follower: Follower, connection: AsyncConnection) -> list[int]:
-    """Where each page ended."""
+    """The position at which each page ended."""
     ends = []
     while (progress := await follower.catch_up(connection)) is not None:
         ends.append(progress.position)

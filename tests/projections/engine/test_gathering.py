@@ -1,4 +1,4 @@
-"""Events gather to a page, the busier the log the longer, unless a reader waits."""
+"""Events are gathered into a page, for longer when the log is busy, unless a reader waits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOTH = ("quick", "slow")
 
 @pytest.fixture
 def gathering() -> Gathering:
-    """Two views that have just applied a page at 100 s, and nothing is new."""
+    """Two views that have just applied a page at 100 s; there are no new events."""
     made = Gathering({"quick": QUICK, "slow": SLOW})
     for view in made.take_due(BOTH, 100.0):
         made.note_applied(view, 0, 100.0, behind=False)
@@ -25,12 +25,12 @@ def test_view_is_due_at_the_start() -> None:
     assert Gathering({"quick": QUICK}).take_due(["quick"], 0.0) == ["quick"]
 
 
-def test_nothing_is_due_while_nothing_is_new(gathering: Gathering) -> None:
+def test_no_view_is_due_without_new_events(gathering: Gathering) -> None:
     assert gathering.take_due(BOTH, 1_000.0) == []
     assert gathering.next_at(BOTH) == inf
 
 
-def test_view_gathers_for_its_own_time(gathering: Gathering) -> None:
+def test_view_gathers_for_its_own_interval(gathering: Gathering) -> None:
     gathering.expect_events()
     assert gathering.next_at(BOTH) == 100.0 + QUICK
     assert gathering.next_at(["slow"]) == 100.0 + SLOW
@@ -48,7 +48,7 @@ def test_long_page_lets_more_events_gather(gathering: Gathering, moved: int, pau
     assert gathering.next_at(["quick"]) == 200.0 + QUICK + pause
 
 
-def test_events_that_come_during_a_page_make_its_view_due_again(gathering: Gathering) -> None:
+def test_events_that_arrive_during_a_page_make_its_view_due_again(gathering: Gathering) -> None:
     gathering.expect_events()
     assert gathering.take_due(["quick"], 200.0) == ["quick"]
     gathering.expect_events()
@@ -68,6 +68,6 @@ def test_waiting_reader_makes_a_view_due_once(gathering: Gathering) -> None:
     assert gathering.take_due(BOTH, 100.0) == []
 
 
-def test_unknown_view_makes_nothing_due(gathering: Gathering) -> None:
+def test_unknown_view_makes_no_view_due(gathering: Gathering) -> None:
     gathering.hurry("nonsense")
     assert gathering.next_at(BOTH) == inf

@@ -1,4 +1,4 @@
-"""Rows are put elsewhere when they have not changed for a while, and nothing else has the bookmark."""
+"""Rows that have not changed for a while are moved, while no other process holds the bookmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from projections.executions.projection import Executions
 pytestmark = pytest.mark.anyio
 
 
-def test_position_of_a_moment_is_the_last_one_known_by_then() -> None:
+def test_position_at_a_time_is_the_last_one_known_by_then() -> None:
     passed = PositionTimes()
     assert passed.before(100.0) == 0
     for now, position in ((10.0, 5), (20.0, 5), (30.0, 8), (40.0, 9)):
@@ -27,7 +27,7 @@ def test_position_of_a_moment_is_the_last_one_known_by_then() -> None:
     assert found == [0, 5, 5, 8, 9]
 
 
-def test_position_of_a_view_that_began_again_is_not_known() -> None:
+def test_position_of_a_rebuilt_view_is_unknown() -> None:
     passed = PositionTimes()
     passed.add(5, 10.0)
     passed.add(2, 20.0)
@@ -36,7 +36,7 @@ def test_position_of_a_view_that_began_again_is_not_known() -> None:
 
 
 class Tidying(Executions):
-    """Notes up to which position it is to move rows; has more so often."""
+    """Records the positions up to which it is to move rows; reports `more` times that it has more."""
 
     def __init__(self, more: int = 0, fails: bool = False) -> None:
         super().__init__(codec())
@@ -67,36 +67,36 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return advance
 
 
-async def connected(conninfo: str) -> AsyncConnection:
+async def connect(conninfo: str) -> AsyncConnection:
     options = session_options("executions")
     return await AsyncConnection.connect(conninfo, autocommit=True, options=options)
 
 
-async def moved(connection: AsyncConnection, position: int) -> None:
+async def set_bookmark(connection: AsyncConnection, position: int) -> None:
     await connection.execute("UPDATE bookmarks SET position = %s", (position,))
 
 
-async def test_view_tidies_once_what_has_not_changed_for_a_minute(
+async def test_view_moves_once_what_has_not_changed_for_a_minute(
     views: str, clock: Callable[[float], None]
 ) -> None:
-    async with await connected(views) as connection:
+    async with await connect(views) as connection:
         view = Tidying()
         mover = InactiveRowMover(view)
-        await moved(connection, 7)
+        await set_bookmark(connection, 7)
         for _ in range(30):
             await mover.move(connection)
             clock(5)
-            await moved(connection, 9)
+            await set_bookmark(connection, 9)
         assert view.asked == [7, 9]
 
 
-async def test_view_with_more_to_tidy_is_asked_again_soon(
+async def test_view_with_more_to_move_is_asked_again_soon(
     views: str, clock: Callable[[float], None]
 ) -> None:
-    async with await connected(views) as connection:
+    async with await connect(views) as connection:
         view = Tidying(more=2)
         mover = InactiveRowMover(view)
-        await moved(connection, 7)
+        await set_bookmark(connection, 7)
         await mover.move(connection)
         clock(60)
         waits = []
@@ -108,13 +108,13 @@ async def test_view_with_more_to_tidy_is_asked_again_soon(
         assert waits == [True, True, *[False] * 7]
 
 
-async def test_nothing_is_moved_while_another_holds_the_bookmark(
+async def test_view_moves_nothing_while_another_process_holds_the_bookmark(
     views: str, clock: Callable[[float], None]
 ) -> None:
-    async with await connected(views) as connection, await connected(views) as other:
+    async with await connect(views) as connection, await connect(views) as other:
         view = Tidying()
         mover = InactiveRowMover(view)
-        await moved(connection, 7)
+        await set_bookmark(connection, 7)
         await mover.move(connection)
         clock(60)
         async with other.transaction():
@@ -126,13 +126,13 @@ async def test_nothing_is_moved_while_another_holds_the_bookmark(
         assert view.asked == [7]
 
 
-async def test_view_that_fails_to_tidy_forgets_and_goes_on(
+async def test_view_whose_move_fails_clears_its_cache_and_continues(
     views: str, clock: Callable[[float], None]
 ) -> None:
-    async with await connected(views) as connection:
+    async with await connect(views) as connection:
         view = Tidying(fails=True)
         mover = InactiveRowMover(view)
-        await moved(connection, 7)
+        await set_bookmark(connection, 7)
         await mover.move(connection)
         clock(60)
         with capture_logs() as logged:

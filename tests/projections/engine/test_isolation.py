@@ -1,4 +1,4 @@
-"""Several views in one process: what holds up one holds up no other, and all come together again."""
+"""Several views in one process: a view that fails or waits delays no other, and all join again."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.support.sample_view import Seen, SeenToo
 VIEWS = ("seen", "seen_too")
 INSERT_AGAIN = """INSERT INTO bookmarks (view, position) VALUES ('seen_too', 1)
     ON CONFLICT DO NOTHING"""
-"""The view may have begun again by itself."""
+"""The view may have started again already."""
 
 
 class Process:
-    """A runner of two views, and what reads how far they are."""
+    """A runner of two views, and readers of their positions."""
 
     def __init__(self, conninfo: str, store: Store) -> None:
         self.seen, self.too = Seen(), SeenToo()
@@ -62,7 +62,7 @@ async def process(conninfo: str) -> AsyncIterator[tuple[Log, Process]]:
             await made.listener.stop()
 
 
-async def test_event_that_one_view_cannot_apply_is_parked_and_holds_up_no_other(
+async def test_event_that_one_view_cannot_apply_is_parked_and_delays_no_other(
     database: str,
 ) -> None:
     async with process(database) as (log, one):
@@ -76,7 +76,7 @@ async def test_event_that_one_view_cannot_apply_is_parked_and_holds_up_no_other(
         assert one.runner._apart == {}
 
 
-async def test_view_whose_table_is_locked_holds_up_no_other(
+async def test_view_whose_table_is_locked_delays_no_other(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "SHORT_LOCK_TIMEOUT", "-c lock_timeout=50ms")
@@ -92,7 +92,7 @@ async def test_view_whose_table_is_locked_holds_up_no_other(
         await one.come_together()
 
 
-async def test_view_without_a_bookmark_holds_up_no_other(database: str) -> None:
+async def test_view_without_a_bookmark_delays_no_other(database: str) -> None:
     async with process(database) as (log, one):
         assert await one.reach(await log.write(some(1)))
         await asyncio.to_thread(ask, database, "DELETE FROM bookmarks WHERE view = 'seen_too'")
@@ -102,7 +102,7 @@ async def test_view_without_a_bookmark_holds_up_no_other(database: str) -> None:
         assert await one.reach(position)
 
 
-async def test_view_that_is_far_behind_catches_up_beside_the_others(database: str) -> None:
+async def test_view_that_is_far_behind_catches_up_while_the_others_follow(database: str) -> None:
     async with process(database) as (log, one):
         assert await one.reach(await log.write(some(20)))
         await one.runner.stop()
@@ -116,7 +116,7 @@ async def test_view_that_is_far_behind_catches_up_beside_the_others(database: st
         assert ask(database, "SELECT count(*) FROM seen_too") == [(21,)]
 
 
-async def test_slow_view_follows_by_itself_until_it_is_quick(
+async def test_slow_view_follows_alone_until_it_is_fast(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with process(database) as (log, one):
@@ -124,7 +124,7 @@ async def test_slow_view_follows_by_itself_until_it_is_quick(
         forgotten = [one.seen.forgotten, one.too.forgotten]
         monkeypatch.setattr(live_follower, "SLOW", -1)
         monkeypatch.setattr(runner, "SLOW", -1)
-        for number in range(50):  # until each has had a page of its own to be slow with
+        for number in range(50):  # until each has been slow on a page of its own
             assert await one.reach(await log.write([created(f"slow-{number}")]))
             if set(one.runner._apart) == set(VIEWS):
                 break
@@ -133,10 +133,10 @@ async def test_slow_view_follows_by_itself_until_it_is_quick(
         monkeypatch.setattr(runner, "SLOW", 60)
         await one.come_together()
         assert await one.reach(await log.write([created("quick")]))
-        assert [one.seen.forgotten, one.too.forgotten] == forgotten  # they keep what they hold
+        assert [one.seen.forgotten, one.too.forgotten] == forgotten  # their cached rows stay
 
 
-async def test_rebuild_of_one_view_holds_up_no_other(database: str) -> None:
+async def test_rebuild_of_one_view_delays_no_other(database: str) -> None:
     async with process(database) as (log, one):
         assert await one.reach(await log.write(some(5)))
         rebuilt = await rebuild(database, "executions", SeenToo(), log.store)

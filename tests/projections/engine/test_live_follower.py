@@ -1,4 +1,4 @@
-"""Views that are near the head of the log follow it together, and none holds up another."""
+"""Views near the head of the log follow it together, and none delays another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NONE_APART: frozenset[str] = frozenset()
 
 
 class Stage:
-    """A log, and two views of it that follow together."""
+    """A log, and two views that follow it together."""
 
     def __init__(self, conninfo: str, store: Store, connection: AsyncConnection) -> None:
         self.conninfo = conninfo
@@ -85,7 +85,7 @@ async def test_event_is_decoded_once_for_all_views(
         assert decoded == [1, 2, 3]
 
 
-async def test_view_that_is_behind_a_little_gets_what_it_lacks(database: str) -> None:
+async def test_view_that_is_slightly_behind_gets_what_it_lacks(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(2))
         await on.catch_up()
@@ -97,7 +97,7 @@ async def test_view_that_is_behind_a_little_gets_what_it_lacks(database: str) ->
         assert await on.positions("seen") == await on.positions("seen_too") == [1, 2, 3, 4]
 
 
-async def test_nothing_new_moves_nothing(database: str) -> None:
+async def test_page_without_new_events_moves_nothing(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(2))
         await on.catch_up()
@@ -106,7 +106,7 @@ async def test_nothing_new_moves_nothing(database: str) -> None:
         assert on.seen.pages == seen
 
 
-async def test_view_that_fails_goes_apart_and_the_others_go_on(database: str) -> None:
+async def test_view_that_fails_is_separated_and_the_others_continue(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(3))
         on.too.stumbles[2] = ZeroDivisionError("by two")
@@ -120,7 +120,7 @@ async def test_view_that_fails_goes_apart_and_the_others_go_on(database: str) ->
         assert await on.positions("seen") == [1, 2, 3]
 
 
-async def test_failure_of_the_database_sends_no_view_apart(database: str) -> None:
+async def test_failure_of_the_database_separates_no_view(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(3))
         with psycopg.connect(database, autocommit=True) as admin:
@@ -129,7 +129,7 @@ async def test_failure_of_the_database_sends_no_view_apart(database: str) -> Non
             await on.catch_up()
 
 
-async def test_view_whose_table_is_locked_goes_apart(database: str) -> None:
+async def test_view_whose_table_is_locked_is_separated(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(3))
         await on.connection.execute("SET lock_timeout = '100ms'")
@@ -140,7 +140,7 @@ async def test_view_whose_table_is_locked_goes_apart(database: str) -> None:
         assert await on.bookmarks() == [3, 0]
 
 
-async def test_view_whose_bookmark_a_rebuild_holds_goes_apart(database: str) -> None:
+async def test_view_whose_bookmark_a_rebuild_holds_is_separated(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(3))
         with psycopg.connect(database, options=session_options("executions")) as rebuild:
@@ -149,7 +149,7 @@ async def test_view_whose_bookmark_a_rebuild_holds_goes_apart(database: str) -> 
         assert await on.bookmarks() == [3, 0]
 
 
-async def test_slow_view_goes_apart_after_its_page(
+async def test_slow_view_is_separated_after_its_page(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_follower, "SLOW", -1)
@@ -159,7 +159,7 @@ async def test_slow_view_goes_apart_after_its_page(
         assert await on.bookmarks() == [3, 3]
 
 
-async def test_view_far_behind_the_others_goes_apart(
+async def test_view_far_behind_the_others_is_separated(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recent_events, "MOST_EVENTS", 3)
@@ -186,7 +186,7 @@ async def test_view_that_falls_behind_by_a_page_misses_no_event(
         assert await on.positions("seen_too") == []
 
 
-async def test_follower_of_a_long_log_begins_where_the_farthest_view_is(database: str) -> None:
+async def test_follower_of_a_long_log_begins_at_the_most_advanced_view(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(5))
         await on.connection.execute("UPDATE bookmarks SET position = 4 WHERE view = 'seen'")
@@ -194,7 +194,7 @@ async def test_follower_of_a_long_log_begins_where_the_farthest_view_is(database
         assert await on.positions("seen") == [5]
 
 
-async def test_view_that_is_ahead_of_the_log_holds_up_no_other(database: str) -> None:
+async def test_view_that_is_ahead_of_the_log_delays_no_other(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(5))
         await on.connection.execute("UPDATE bookmarks SET position = 9_000 WHERE view = 'seen_too'")
@@ -225,7 +225,7 @@ async def test_moved_bookmark_is_noticed(database: str) -> None:
         assert (on.seen.forgotten, on.too.forgotten) == (forgotten[0] + 1, forgotten[1])
 
 
-async def test_every_view_that_moves_is_notified_of(database: str) -> None:
+async def test_every_view_that_moves_sends_a_notification(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(2))
         with psycopg.connect(database, autocommit=True) as listening:

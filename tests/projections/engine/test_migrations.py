@@ -1,4 +1,4 @@
-"""A view whose rows nobody can vouch for begins again at the start of a server, and only there."""
+"""A server, when it starts, resets views whose rows may be outdated; nothing else does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("reason", LOSSES)
-async def test_view_begins_again_and_says_why(views: str, reason: str) -> None:
+async def test_outdated_view_is_reset_and_the_reason_is_logged(views: str, reason: str) -> None:
     view = Executions(registry.codec())
     async with opened(views) as store:
         await Log(store).write(some(3))
@@ -40,13 +40,13 @@ async def test_view_begins_again_and_says_why(views: str, reason: str) -> None:
         assert await differences(views, store) == []
 
 
-def test_first_start_says_nothing(database: str) -> None:
+def test_first_start_logs_no_reset(database: str) -> None:
     with structlog.testing.capture_logs() as logs:
         migrate_projections(database, "executions", [Executions(registry.codec())])
     assert logs == []
 
 
-def test_tables_are_made_by_who_lets_no_view_begin_again_where_there_are_none(
+def test_missing_tables_are_created_even_if_no_view_may_be_reset(
     database: str,
 ) -> None:
     migrate_projections(database, "executions", [Executions(registry.codec())], begin_again=False)

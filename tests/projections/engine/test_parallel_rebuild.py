@@ -1,4 +1,4 @@
-"""A view rebuilt by several processes is the live one; whatever happens to one, nothing is spoilt."""
+"""A view rebuilt by several processes equals the live one, and a failure of one process leaves the live view intact."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ pytestmark = pytest.mark.anyio
 
 ANONYMOUS = Processes(2, ("/nobody/can/start/this",))
 PROGRAMS = Processes(2, COMMAND)
-"""As an operator starts them. They live for a second, so that they can be found and killed."""
+"""Started as by an operator. They live for a second, so that they can be found and killed."""
 DIES_AT_ONCE = Processes(2, (sys.executable, "-c", "raise SystemExit(3)"))
 
 
 @pytest.fixture(autouse=True)
-def _short_logs_are_shared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def _share_short_logs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuilding, "SHARED", 10)
     monkeypatch.setattr(rebuilding, "PAGE", 20)
 
@@ -61,7 +61,7 @@ async def rebuilt(conninfo: str, store: Store, processes: Processes) -> Rebuilt:
 
 
 def parts() -> list[int]:
-    """The processes that this one has started to rebuild."""
+    """The rebuild processes that this process has started."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -75,7 +75,7 @@ def parts() -> list[int]:
 
 
 def two_parts() -> list[int]:
-    """Two such processes, as soon as they are there."""
+    """Two such processes, as soon as both run."""
     until = time.monotonic() + 30
     while len(found := parts()) < 2:
         assert time.monotonic() < until
@@ -83,7 +83,7 @@ def two_parts() -> list[int]:
     return found
 
 
-async def test_processes_make_the_same_rows_under_writes_with_a_live_follower(
+async def test_processes_build_the_same_rows_beside_a_live_follower_under_writes(
     views: str, several: Several
 ) -> None:
     async with opened(views) as store, asyncio.TaskGroup() as tasks:
@@ -140,7 +140,7 @@ async def test_every_rebuild_process_reports_its_progress(views: str) -> None:
     assert received == sorted(received)
 
 
-async def test_killed_process_fails_the_rebuild_and_spoils_nothing(
+async def test_killed_process_fails_the_rebuild_and_leaves_the_live_view_intact(
     views: str, several: Several
 ) -> None:
     async with opened(views) as store:
@@ -200,7 +200,9 @@ async def test_short_log_is_rebuilt_without_processes(
         assert await rebuilt(views, store, ANONYMOUS) == Rebuilt(75, 0)
 
 
-async def test_totals_across_streams_are_those_of_one_process(views: str, several: Several) -> None:
+async def test_totals_across_streams_equal_those_of_one_process(
+    views: str, several: Several
+) -> None:
     migrate_projections(views, "executions", [Analytics()])
     totals = "SELECT * FROM analytics_totals WHERE executions > 0 ORDER BY slice, value, status"
     async with opened(views) as store:
@@ -226,7 +228,7 @@ class Deadlocked(Seen):
             raise psycopg.errors.DeadlockDetected
 
 
-async def test_page_that_a_deadlock_undid_is_applied_again(views: str) -> None:
+async def test_page_rolled_back_by_a_deadlock_is_applied_again(views: str) -> None:
     view = Deadlocked()
     migrate_projections(views, "executions", [view])
     begin = LogPart(1, 0, 30).bookmark(view.name)

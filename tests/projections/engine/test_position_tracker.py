@@ -1,4 +1,4 @@
-"""A process that follows no view knows how far the views are, and has them hurry."""
+"""A process that follows no view tracks the positions of the views, and can ask them to hurry."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def move(conninfo: str, position: int) -> None:
 
 
 @pytest.mark.parametrize("listening", [True, False])
-async def test_position_is_known_without_a_reader_that_waits(
-    views: str, *, listening: bool
-) -> None:
+async def test_position_is_known_without_a_waiting_reader(views: str, *, listening: bool) -> None:
     move(views, 7)
     async with opened(views) as store, tracking(views, store, listening=listening) as positions:
         await until(lambda: positions.position("executions") == 7)
@@ -49,7 +47,7 @@ async def test_position_is_known_without_a_reader_that_waits(
         await until(lambda: positions.position("executions") == 9)
 
 
-async def test_bookmark_that_moved_back_or_was_lost_is_believed(views: str) -> None:
+async def test_bookmark_that_moved_back_or_was_lost_is_accepted(views: str) -> None:
     move(views, 9)
     async with opened(views) as store, tracking(views, store, listening=True) as positions:
         await until(lambda: positions.position("executions") == 9)
@@ -74,7 +72,7 @@ async def test_waiting_readers_share_their_requests_to_hurry(
         assert heard == ["executions"]
 
 
-async def test_reached_position_asks_for_nothing(views: str) -> None:
+async def test_reached_position_requests_nothing(views: str) -> None:
     move(views, 5)
     async with opened(views) as store, tracking(views, store, listening=True) as positions:
         await until(lambda: positions.position("executions") == 5)

@@ -1,4 +1,4 @@
-"""A rebuilt view is the live one, and no reader or writer notices the work."""
+"""A rebuilt view equals the live one, and the rebuild blocks no reader or writer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def rebuilt(conninfo: str, store: Store) -> Rebuilt:
     return await rebuild(conninfo, "executions", Executions(store.codec), store)
 
 
-async def test_rebuilt_view_is_the_live_one_in_a_new_generation(views: str) -> None:
+async def test_rebuilt_view_equals_the_live_one_in_a_new_generation(views: str) -> None:
     async with opened(views) as store:
         await write_history(Log(store))
         await follow(views, store)
@@ -62,7 +62,7 @@ async def test_rebuilt_view_is_the_live_one_in_a_new_generation(views: str) -> N
         assert await differences(views, store) == []
 
 
-async def test_rebuilt_executions_rest_until_they_go_on(views: str) -> None:
+async def test_rebuilt_executions_are_at_rest_until_their_next_event(views: str) -> None:
     async with opened(views) as store:
         log = Log(store)
         await log.write(some(3))
@@ -136,7 +136,7 @@ async def test_rebuild_under_writes_with_a_live_follower_loses_nothing(
     assert bookmark(views) == (log.position, 3)
 
 
-async def test_interrupted_rebuild_changes_nothing_and_the_next_one_clears_up(
+async def test_interrupted_rebuild_changes_nothing_and_the_next_one_cleans_up(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rebuilding, "PAGE", 10)
@@ -195,19 +195,19 @@ async def test_events_written_during_index_builds_are_applied_before_the_switch(
         await follow(views, store)
         create, switch, writing = rebuilding._create, rebuilding._switch, asyncio.Lock()
 
-        async def busily(definitions: Sequence[str], connection: AsyncConnection) -> None:
+        async def write_meanwhile(definitions: Sequence[str], connection: AsyncConnection) -> None:
             await create(definitions, connection)
             async with writing:
                 await log.write([created(f"meanwhile-{log.position}")])
 
-        async def watched(
+        async def note_switch(
             connection: AsyncConnection, follower: Follower, names: rebuilding.Names
         ) -> Rebuilt:
             seen.append(await rebuilding._position(connection, names, follower.view))
             return await switch(connection, follower, names)
 
-        monkeypatch.setattr(rebuilding, "_create", busily)
-        monkeypatch.setattr(rebuilding, "_switch", watched)
+        monkeypatch.setattr(rebuilding, "_create", write_meanwhile)
+        monkeypatch.setattr(rebuilding, "_switch", note_switch)
         await rebuilt(views, store)
         assert seen == [log.position] == [77]
 
@@ -237,17 +237,17 @@ async def test_waiting_switch_blocks_no_reader(views: str, monkeypatch: pytest.M
 async def test_database_shutdown_during_a_rebuild_is_a_single_error(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ends(_: Sequence[str], __: AsyncConnection) -> None:
+    async def shut_down(_: Sequence[str], __: AsyncConnection) -> None:
         raise psycopg.errors.AdminShutdown("terminating connection")
 
-    monkeypatch.setattr(rebuilding, "_create", ends)
+    monkeypatch.setattr(rebuilding, "_create", shut_down)
     async with opened(views) as store:
         await write_history(Log(store))
         with pytest.raises(psycopg.errors.AdminShutdown):
             await rebuilt(views, store)
 
 
-async def test_prefetched_events_are_used_where_pages_are_cut_short(
+async def test_prefetched_events_are_used_if_pages_are_cut_short(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PAGE_BYTES", 20_000)
@@ -272,7 +272,7 @@ async def test_prefetched_events_are_used_where_pages_are_cut_short(
     assert [after for after, _ in taken[1:]] == [until for _, until in taken[:-1]]
 
 
-async def test_answer_is_of_a_single_build_when_a_rebuild_ends_meanwhile(
+async def test_answer_is_from_a_single_build_although_a_rebuild_ends_meanwhile(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate_projections(database, "executions", [Analytics()])
@@ -303,6 +303,6 @@ async def test_rebuild_reports_progress_to_the_end(views: str) -> None:
     assert received[-1] == (75, 75)
 
 
-def test_codec_knows_every_event_type_of_every_view() -> None:
+def test_codec_has_every_event_type_of_every_view() -> None:
     codec = registry.codec()
     assert set(Executions.types or ()) <= set(codec._events)

@@ -1,4 +1,4 @@
-"""Rows that a projection keeps between pages are read from the database only where they are not kept."""
+"""A projection reads rows from the database only if its cache does not have them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(rows: Sequence[tuple[str]]) -> dict[str, str]:
     return {id_: f"read {id_}" for (id_,) in rows}
 
 
-async def test_rows_are_read_where_they_are_not_kept_and_do_not_begin(database: str) -> None:
+async def test_rows_are_read_if_not_cached_and_not_created_by_the_page(database: str) -> None:
     async with await AsyncConnection.connect(database) as connection:
         cache = RowCache(2, ASKED, read)
         page = [event("new", 1), event("new", 2), event("old", 7), event("absent", 3)]
@@ -36,7 +36,7 @@ async def test_rows_are_read_where_they_are_not_kept_and_do_not_begin(database: 
         }
 
 
-async def test_row_that_is_gone_or_was_not_used_for_longest_is_not_kept(database: str) -> None:
+async def test_deleted_or_least_recently_used_row_is_not_cached(database: str) -> None:
     async with await AsyncConnection.connect(database) as connection:
         cache = RowCache(2, ASKED, read)
         cache.put({"gone": "x", "kept": "kept"})

@@ -1,4 +1,4 @@
-"""The log is followed at once, unattended, and by one process at a time."""
+"""The runner follows the log at once and by itself, and only one process follows a view at a time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Process:
-    """A runner, and what reads how far it is."""
+    """A runner, and a reader of its position."""
 
     def __init__(self, conninfo: str, store: Store) -> None:
         self.listener = Listener(conninfo, "executions")
@@ -105,8 +105,8 @@ async def test_view_reads_the_rows_of_a_page_without_parallel_workers(
     assert set(shown) == {"0"}
 
 
-async def test_primary_that_has_become_a_standby_is_an_outage_and_no_failure(views: str) -> None:
-    # A program that another test ran here may have left lines for debugging out.
+async def test_primary_that_became_a_standby_is_an_outage_and_not_a_failure(views: str) -> None:
+    # A program that another test ran here may have left debug lines.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
     async with opened(views) as store:
         position = await Log(store).write(some(3))
@@ -135,7 +135,7 @@ async def test_wait_for_a_missing_position_times_out(views: str) -> None:
         assert 0.3 < monotonic() - begun < 5
 
 
-async def test_execution_without_events_comes_to_rest_by_itself(
+async def test_execution_without_events_is_moved_to_rest_automatically(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inactive_rows, "EVERY", 0)
@@ -203,13 +203,13 @@ async def test_poll_interval_is_long_with_notifications_and_short_without(
             lambda: one.listener.poll == (60 if listening else notifications.DISCONNECTED_POLL)
         )
         assert await one.positions.wait("executions", await Log(store).write(some(1)), 10)
-        await asyncio.sleep(0.4)  # a look that was planned before
+        await asyncio.sleep(0.4)  # a poll that was planned before
         looked.clear()
         await asyncio.sleep(0.8)
         assert bool(looked) is not listening
 
 
-async def test_listener_without_a_connection_reports_deafness(database: str) -> None:
+async def test_listener_without_a_connection_reports_that_it_does_not_listen(database: str) -> None:
     listener = Listener(database, "executions")
     wake = listener.subscribe("executions")
     assert listener.poll == notifications.DISCONNECTED_POLL
@@ -228,7 +228,7 @@ async def test_listener_without_a_connection_reports_deafness(database: str) -> 
         await listener.stop()
 
 
-async def test_process_that_does_not_own_the_view_sees_it_move(views: str) -> None:
+async def test_process_that_does_not_own_the_view_sees_its_progress(views: str) -> None:
     async with opened(views) as store, process(views, store) as owner:
         log = Log(store)
         assert await owner.positions.wait("executions", await log.write(some(1)), 10)
@@ -250,7 +250,7 @@ async def test_another_process_takes_over_when_the_owner_ends(views: str) -> Non
             assert monotonic() - begun < 5
 
 
-async def test_lost_connection_is_made_again(views: str) -> None:
+async def test_lost_connection_is_replaced(views: str) -> None:
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
         assert await one.positions.wait("executions", await log.write(some(1)), 10)
@@ -259,7 +259,7 @@ async def test_lost_connection_is_made_again(views: str) -> None:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        position = await (await again(log)).write([created("later")])
+        position = await (await retry_until_connected(log)).write([created("later")])
         assert await one.positions.wait("executions", position, 10)
 
 
@@ -288,19 +288,19 @@ async def test_malformed_notification_does_not_stop_the_listener(
         assert await one.positions.wait("executions", await log.write([created("later")]), 10)
 
 
-async def again(log: Log) -> Log:
-    """The log, once its own broken connections have been noticed."""
+async def retry_until_connected(log: Log) -> Log:
+    """The log, once it has noticed its own broken connections."""
     async with asyncio.timeout(20):
         while True:
             try:
                 await log.store.head()
                 async with log.store.transaction():
                     return log
-            except Exception:  # noqa: BLE001 - whatever a broken connection says
+            except Exception:  # noqa: BLE001 - whatever a broken connection raises
                 await asyncio.sleep(0.1)
 
 
-async def test_view_goes_on_after_the_database_was_away(
+async def test_view_continues_after_an_outage_of_the_database(
     postgres_root: Path, postgres_bin: Path | None
 ) -> None:
     server = EmbeddedPostgres(postgres_root, bin_dir=postgres_bin)
@@ -316,13 +316,13 @@ async def test_view_goes_on_after_the_database_was_away(
             server.__exit__()
             await asyncio.sleep(1)
             server.__enter__()
-            position = await (await again(log)).write([created("later")])
+            position = await (await retry_until_connected(log)).write([created("later")])
             assert await one.positions.wait("executions", position, 20)
             assert await names(store, one.view) == {"e-0", "e-1", "later"}
         await store.close()
 
 
-async def test_view_without_tables_is_tried_again_until_it_has_them(database: str) -> None:
+async def test_view_without_tables_is_retried_until_it_has_them(database: str) -> None:
     async with opened(database) as store, process(database, store) as one:
         position = await Log(store).write(some(1))
         await asyncio.sleep(0.3)
@@ -337,11 +337,11 @@ def execute(conninfo: str, *statements: LiteralString) -> None:
             connection.execute(statement)
 
 
-async def test_view_begins_again_when_its_bookmark_is_lost(views: str) -> None:
+async def test_view_is_rebuilt_when_its_bookmark_is_lost(views: str) -> None:
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
         assert await one.positions.wait("executions", await log.write(some(3)), 10)
-        # In a thread: the runner in this loop may hold the bookmark, and has to go on.
+        # In a thread: the runner in this loop may hold the bookmark, and has to continue.
         damage = ("DELETE FROM bookmarks", "UPDATE executions SET service = 'damaged'")
         await asyncio.to_thread(execute, views, *damage)
         await log.write([created("e-3")])

@@ -1,4 +1,4 @@
-"""Verifying a view finds every change to every column of it, and a rebuild mends what it finds."""
+"""Verification finds every change of every column of a view, and a rebuild repairs it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OF_STATUS = """CASE {0} WHEN 'failed' THEN 'completed' WHEN 'completed' THEN 'fa
 OF_STEP = """CASE {0} WHEN 'failed' THEN 'completed' WHEN 'running' THEN 'pending'
     WHEN 'pending' THEN 'running' ELSE 'failed' END"""
 STATUSES = {"executions": OF_STATUS, "analytics_facts": OF_STATUS, "analytics_steps": OF_STEP}
-"""Another one of its kind: what goes on and what has ended are in tables of their own."""
+"""Executions that go on and those that have ended are in different tables."""
 COLUMNS = """SELECT a.attname, t.typname, a.attnum = ANY(i.indkey)
     FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
     LEFT JOIN pg_partitioned_table AS parted ON parted.partrelid = a.attrelid
@@ -66,7 +66,7 @@ ENDS: tuple[Callable[[str], tuple[str, dict[str, Any]]], ...] = (
 
 
 def write(api: httpx.Client) -> None:
-    """A catalog, and executions of each kind."""
+    """Write a catalog, and executions of each kind."""
     for name in ("acme", "outreach"):
         ok(api.post("/users", json={"$id": name, "name": name, "kind": "organization"}))
     steps = [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]
@@ -144,7 +144,9 @@ async def _opened(conninfo: str, work: Callable[[Store], Any]) -> Any:
         await store.close()
 
 
-def faults(conninfo: str, name: str, verification: LogVerification | None = None) -> list[Fault]:
+def find_faults(
+    conninfo: str, name: str, verification: LogVerification | None = None
+) -> list[Fault]:
     async def work(store: Store) -> list[Fault]:
         views = Work([view_of(name)])
         return [f async for f in verify(conninfo, store, views, verification or LogVerification())]
@@ -175,7 +177,7 @@ def table_of(connection: psycopg.Connection, name: str) -> Table:
 def change_each_column(
     connection: psycopg.Connection, name: str, compared: str
 ) -> dict[str, set[str]]:
-    """Change every column in some compared row that has a value there; which ones, by the shown keys."""
+    """Change every column in some compared row that has a value there; returns which, by the shown keys."""
     table, changed = table_of(connection, name), defaultdict[str, set[str]](set)
     key = SQL(", ").join(map(Identifier, table.key))
     for number, (column, kind) in enumerate(table.columns.items()):
@@ -204,28 +206,28 @@ def change_each_column(
 @pytest.mark.parametrize("view", VIEWS)
 def test_view_that_followed_live_has_no_faults(written: str, view: str) -> None:
     verification = LogVerification()
-    assert faults(written, view, verification) == []
+    assert find_faults(written, view, verification) == []
     [verified] = verification.views
     assert verified.rows > 0
     assert verified.position == verified.head > 0
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_changed_column_is_named_and_mended_by_a_rebuild(written: str, view: str) -> None:
+def test_every_changed_column_is_named_and_repaired_by_a_rebuild(written: str, view: str) -> None:
     changed: dict[str, set[str]] = {}
     with connect(written) as connection:
         for table, compared in VIEWS[view].compared.items():
             changed |= change_each_column(connection, table, compared)
-    found = {fault.place: fault.what for fault in faults(written, view)}
+    found = {fault.place: fault.what for fault in find_faults(written, view)}
     assert found.keys() == changed.keys()
     for place, columns in changed.items():
         assert set(found[place].removeprefix("differs in ").split(", ")) == columns
     assert rebuilt(written, view).parked == 0
-    assert faults(written, view) == []
+    assert find_faults(written, view) == []
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_missing_and_unfounded_rows_are_named_whatever_the_portions(
+def test_missing_and_extra_rows_are_named_whatever_the_portions(
     written: str, view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connect(written) as connection:
@@ -233,14 +235,14 @@ def test_missing_and_unfounded_rows_are_named_whatever_the_portions(
             move_last_row(connection, table, compared)
     for rows in (1_000, 2):
         monkeypatch.setattr(comparison, "ROWS", rows)
-        found = [(fault.place.split()[0], fault.what) for fault in faults(written, view)]
+        found = [(fault.place.split()[0], fault.what) for fault in find_faults(written, view)]
         assert sorted(found) == sorted(product(VIEWS[view].compared, (UNFOUNDED, MISSING)))
     rebuilt(written, view)
-    assert faults(written, view) == []
+    assert find_faults(written, view) == []
 
 
 def move_last_row(connection: psycopg.Connection, table: str, compared: str) -> None:
-    """Give the last row that is compared a key that no events lead to."""
+    """Give the last compared row a key that no event has."""
     key = table_of(connection, table).key
     ordered = SQL(", ").join(SQL("{} DESC").format(Identifier(one)) for one in key)
     last = SQL("SELECT tableoid, ctid FROM {} WHERE {} ORDER BY {} LIMIT 1").format(
@@ -253,45 +255,45 @@ def move_last_row(connection: psycopg.Connection, table: str, compared: str) -> 
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_lost_bookmark_is_named_and_mended_by_a_rebuild(written: str, view: str) -> None:
+def test_lost_bookmark_is_named_and_repaired_by_a_rebuild(written: str, view: str) -> None:
     ask(written, b"DELETE FROM bookmarks WHERE view = %s", view)
-    [fault] = faults(written, view)
+    [fault] = find_faults(written, view)
     assert fault.place == "bookmark"
     rebuilt(written, view)
-    assert faults(written, view) == []
+    assert find_faults(written, view) == []
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_bookmark_ahead_of_the_log_is_named_and_mended_by_a_rebuild(
+def test_bookmark_ahead_of_the_log_is_named_and_repaired_by_a_rebuild(
     written: str, view: str
 ) -> None:
     ask(written, b"UPDATE bookmarks SET position = position + 1000 WHERE view = %s", view)
-    [fault] = faults(written, view)
+    [fault] = find_faults(written, view)
     assert fault.place == "bookmark"
     assert "the log ends at" in fault.what
     rebuilt(written, view)
-    assert faults(written, view) == []
+    assert find_faults(written, view) == []
 
 
-def test_lagging_view_is_compared_as_far_as_it_goes(written: str) -> None:
+def test_lagging_view_is_compared_up_to_its_bookmark(written: str) -> None:
     [(head,)] = ask(written, b"SELECT position FROM head")
     ask(written, b"UPDATE bookmarks SET position = 5 WHERE view = 'catalog'")
     verification = LogVerification()
-    found = faults(written, "catalog", verification)
+    found = find_faults(written, "catalog", verification)
     [verified] = verification.views
     assert (verified.position, verified.head) == (5, head)
     assert {fault.what for fault in found} >= {"there is a row, but no events lead to it"}
     rebuilt(written, "catalog")
 
 
-def test_table_that_is_missing_or_of_another_form_is_named(written: str) -> None:
+def test_missing_or_changed_table_is_named(written: str) -> None:
     ask(written, b"UPDATE bookmarks SET form = 'other' WHERE view = 'catalog'")
-    assert [fault.place for fault in faults(written, "catalog")] == ["bookmark"]
+    assert [fault.place for fault in find_faults(written, "catalog")] == ["bookmark"]
     rebuilt(written, "catalog")
     ask(written, b"DROP TABLE catalog")
-    assert [fault.what for fault in faults(written, "catalog")] == ["there is no such table"]
+    assert [fault.what for fault in find_faults(written, "catalog")] == ["there is no such table"]
     rebuilt(written, "catalog")
-    assert faults(written, "catalog") == []
+    assert find_faults(written, "catalog") == []
 
 
 def test_rebuild_during_a_verification_ends_it(written: str) -> None:
@@ -311,13 +313,13 @@ def test_rebuild_during_a_verification_ends_it(written: str) -> None:
 
 
 def test_verification_leaves_nothing_behind(written: str) -> None:
-    faults(written, "catalog")
+    find_faults(written, "catalog")
     names = ask(written, b"SELECT nspname FROM pg_namespace WHERE nspname LIKE 'executions_%%'")
     assert names == []
     assert rebuilding.scratch_schema("executions", ALL, PURPOSE).startswith("executions_")
 
 
-def test_several_processes_find_what_one_finds_in_the_same_order(
+def test_several_processes_report_the_same_faults_in_the_same_order(
     written: str,
     postgres: Any,
     admin: psycopg.Connection,
@@ -330,7 +332,9 @@ def test_several_processes_find_what_one_finds_in_the_same_order(
         conninfo = postgres.conninfo(name)
         for statement in DAMAGES:
             ask(conninfo, statement.encode())
-        by_one, by_three = (all_faults(conninfo, processes) for processes in (None, several(3)))
+        by_one, by_three = (
+            find_all_faults(conninfo, processes) for processes in (None, several(3))
+        )
     assert by_three == by_one
     parts = [fault.part for fault in by_one]
     assert parts == sorted(parts, key=["log", *VIEWS].index)
@@ -356,7 +360,7 @@ DAMAGES = (
 )
 
 
-def all_faults(conninfo: str, processes: Processes | None) -> list[Fault]:
+def find_all_faults(conninfo: str, processes: Processes | None) -> list[Fault]:
     async def work(store: Store) -> list[Fault]:
         work = Work(all_projections(store.codec), processes, MASTER_KEY)
         return [fault async for fault in verify(conninfo, store, work, LogVerification())]
@@ -365,9 +369,9 @@ def all_faults(conninfo: str, processes: Processes | None) -> list[Fault]:
     return found
 
 
-def test_every_table_that_is_replaced_by_a_rebuild_is_compared() -> None:
+def test_every_table_that_a_rebuild_replaces_is_compared() -> None:
     for view in VIEWS.values():
-        # Rows are in the parts of these, and executions that go on are compared in whichever they are.
+        # Rows are in the partitions of these; open executions are compared in whichever they are.
         whole = {"executions", "analytics_facts", "analytics_steps"}
         parts = {"executions_active", "executions_resting"}
         assert set(view.compared) == set(view.tables) - whole - parts

@@ -1,4 +1,4 @@
-"""Facets are the counts that counting by hand over the documents gives."""
+"""Facets equal the counts computed in Python from the documents."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def known(module_views: str) -> Iterator[Sample]:
     made.close()
 
 
-def by_hand(documents: list[Deep], path: str) -> Counter[str]:
-    """How many documents have each value, as JSON; of a list or an object it is not counted."""
+def count_in_python(documents: list[Deep], path: str) -> Counter[str]:
+    """The number of documents with each value, as JSON; elements of lists and objects are not counted."""
     found: Counter[str] = Counter()
     for document in documents:
         shown = [one for one in values(document, path) if not isinstance(one, list | dict)]
@@ -57,7 +57,7 @@ def counted(known: Sample, names: tuple[str, ...], condition: Any) -> dict[str, 
     return found
 
 
-def test_facets_are_those_counted_by_hand(known: Sample) -> None:
+def test_facets_equal_those_counted_in_python(known: Sample) -> None:
     @at_most(50)
     @given(
         st.recursive(comparisons(), combined, max_leaves=3) | st.just({}),
@@ -71,7 +71,7 @@ def test_facets_are_those_counted_by_hand(known: Sample) -> None:
             counts = [
                 (orjson.dumps(v["value"]).decode(), v["count"]) for v in found[name]["values"]
             ]
-            assert Counter(dict(counts)) == by_hand(met, name)
+            assert Counter(dict(counts)) == count_in_python(met, name)
             assert [n for _, n in counts] == sorted((n for _, n in counts), reverse=True)
 
     agree()
@@ -88,7 +88,7 @@ def test_rarest_facet_values_are_summed_as_the_rest(
 ) -> None:
     monkeypatch.setattr(facets, "MOST_VALUES", 2)
     for name in ("order", "tags"):
-        whole = by_hand(known.documents, name)
+        whole = count_in_python(known.documents, name)
         found = counted(known, (name,), EVERYTHING)[name]
         assert len(found["values"]) == 2
         shown = sum(value["count"] for value in found["values"])

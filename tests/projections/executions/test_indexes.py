@@ -1,4 +1,4 @@
-"""Lists are read along indexes: what a page costs does not grow with the executions there are."""
+"""Lists use indexes: the cost of a page does not grow with the number of executions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from projections.query.sql import sql
 from tests.projections.query.test_filters import OPERANDS, Sample
 
 ALONG_INDEXES = ("seqscan", "sort", "bitmapscan")
-"""Ways that the planner takes on small tables, and that cost what the table is large."""
+"""Plans that the planner chooses for small tables, and whose cost grows with the table."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def plan(known: Sample, query: str, values: list[Any], *without: str) -> str:
     return shown
 
 
-def test_frequent_orders_are_read_along_indexes_in_both_directions(known: Sample) -> None:
+def test_frequent_sort_orders_use_indexes_in_both_directions(known: Sample) -> None:
     for path in SORTED_BY:
         for sort, table in product((path, f"-{path}"), ("resting", "ended")):
             index = f"executions_{table}_by_{FIELDS[path].column} "
@@ -58,13 +58,13 @@ def test_frequent_orders_are_read_along_indexes_in_both_directions(known: Sample
             )
 
 
-def test_most_urgent_and_oldest_come_along_an_index(known: Sample) -> None:
+def test_most_urgent_and_oldest_executions_are_found_by_an_index(known: Sample) -> None:
     keys = pagination.order("-priority,metadata.createdAt", sortable, FIELDS)
     shown = plan(known, page_query(EVERYTHING, keys, None, 51, []), [], *ALONG_INDEXES)
     assert "executions_ended_by_urgency" in shown
 
 
-def test_field_of_a_filter_is_found_by_its_index(known: Sample) -> None:
+def test_filter_on_a_field_uses_its_index(known: Sample) -> None:
     for path in (*FILTERED_BY, *SELDOM_SET):
         operand = OPERANDS[path][0] if path in OPERANDS else None
         asked = {path: {"$exists": True}} if operand is None else {path: operand}
@@ -83,7 +83,7 @@ def test_field_that_changes_with_each_event_is_in_no_index_of_active_executions(
         assert not any(name in columns for name in changing), line
 
 
-def test_condition_on_status_reads_the_tables_of_such_executions_alone(known: Sample) -> None:
+def test_condition_on_status_reads_only_the_tables_of_such_executions(known: Sample) -> None:
     for status, read in (("failed", {"ended"}), ("running", {"active", "resting"})):
         values: list[Any] = []
         keys = pagination.order("-metrics.cost", sortable, FIELDS)
@@ -114,7 +114,7 @@ def test_range_of_words_is_compared_word_by_word() -> None:
         ("$eq", 6.5, "(false)", []),
     ],
 )
-def test_whole_field_is_compared_with_whole_numbers(
+def test_whole_number_field_is_compared_with_whole_numbers(
     operator: str, operand: Any, where: str, bound: list[int]
 ) -> None:
     values: list[Any] = []

@@ -1,4 +1,4 @@
-"""Texts that are too long for an index are listed and found as any others."""
+"""Texts that are too long for an index are listed and found like any others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.projections.query.test_filters import NOW
 from tests.support.event_writer import Log, completed, created, opened, started
 
 LONG = "".join(Random(1).choices(string.ascii_letters + string.digits, k=6_000))
-"""No index holds this: PostgreSQL cannot compress it to the 2 704 bytes that an entry may have."""
+"""No index can hold this: PostgreSQL cannot compress it to the 2 704 bytes that an entry may have."""
 NAME = "".join(Random(2).choices("🦊🐻🐼🐨🐯🦁🐮🐷🐸🐵🐔🐧🐦🦆🦅🦉🦇🐺🐗🐴", k=1_000))
 ONE = {"assignee": {"type": "human", "id": "jane", "name": NAME}, "metadata": {"environment": LONG}}
 OTHER = {"metadata": {"environment": f"{LONG}!", "version": LONG}}
@@ -59,7 +59,7 @@ async def view(views: str) -> AsyncIterator[tuple[Executions, AsyncConnection]]:
         ({"metadata.environment": {"$prefix": LONG[:300]}}, {"one", "other"}),
     ],
 )
-async def test_long_text_is_found_by_itself_and_by_its_beginning(
+async def test_long_text_is_found_by_equality_and_by_prefix(
     view: tuple[Executions, AsyncConnection], views: str, asked: dict[str, Any], expected: set[str]
 ) -> None:
     made, connection = view
@@ -80,7 +80,7 @@ async def test_document_shows_the_whole_text(view: tuple[Executions, AsyncConnec
     assert documents["one"]["assignee"]["name"] == NAME
 
 
-def test_short_text_is_stored_as_it_is_and_a_long_one_has_the_longest_length() -> None:
+def test_short_text_is_stored_unchanged_and_a_long_one_is_cut_to_the_limit() -> None:
     assert indexable(LONG[:LONGEST_INDEXED]) == LONG[:LONGEST_INDEXED]
     assert len(indexable(LONG)) == len(indexable(NAME)) == LONGEST_INDEXED
     assert indexable(LONG) != indexable(f"{LONG}!")

@@ -1,4 +1,4 @@
-"""A page of a list ends where its bytes are used up, and the next one goes on from there."""
+"""A page of a list ends at its byte limit, and the next page continues there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.projections.executions.test_references import Follows, following, wor
 from tests.support.event_writer import NOON, SECOND, Happening, completed
 
 LARGE = "x" * (MOST_BYTES // 16)
-"""An execution has it four times, sealed and in letters: a page has room for two such executions."""
+"""An execution contains it four times, encrypted and in base64: a page has room for two such executions."""
 LATER = NOON + 10_000 * SECOND
 
 
@@ -46,13 +46,13 @@ def status_alone(document: bytes) -> bytes:
     return orjson.dumps({"status": orjson.loads(document)["status"]})
 
 
-async def test_page_ends_before_its_content_exceeds_the_bytes_of_a_page(views: str) -> None:
+async def test_page_ends_before_its_content_exceeds_the_byte_limit(views: str) -> None:
     async with five(views, LARGE) as on:
         assert await sizes(on) == [2, 2, 1]
         assert await sizes(on, choose=status_alone) == [5]
 
 
-async def test_page_reads_no_more_documents_than_it_has_bytes_for(
+async def test_page_reads_no_more_documents_than_fit(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with five(views, "short") as on:
@@ -64,7 +64,7 @@ async def test_page_reads_no_more_documents_than_it_has_bytes_for(
         assert max(found) < 5
 
 
-async def test_page_of_the_past_ends_where_its_bytes_are_used_up(
+async def test_page_of_the_past_ends_at_its_byte_limit(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with five(views, "short") as on:

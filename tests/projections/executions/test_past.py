@@ -1,4 +1,4 @@
-"""A list of the past is what a list was then: filter, order, pages and documents."""
+"""A list of the past has the filter, order, pages and documents that the list had then."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def shuffled(happenings: Sequence[Happening]) -> list[Happening]:
-    """The events of all executions at once, those of each in order."""
+    """The events of all executions in random order; those of each execution stay in order."""
     random = Random(3)
     left: dict[str, list[Happening]] = {happening.execution: [] for happening in happenings}
     for happening in happenings:
@@ -55,7 +55,7 @@ def shuffled(happenings: Sequence[Happening]) -> list[Happening]:
 
 
 class Past:
-    """A log of executions that went on side by side, and its lists at any time."""
+    """A log of concurrent executions, and its lists at any time."""
 
     def __init__(self, conninfo: str) -> None:
         self._loop = asyncio.Runner()
@@ -98,7 +98,7 @@ class Past:
     def expected(
         self, at: datetime, asked: Deep, sort: str, statuses: Sequence[str] = tuple(Status)
     ) -> list[bytes]:
-        """Documents of then, of those that have one of some statuses in the end."""
+        """Documents at that time, of those executions that end in one of some statuses."""
         last = {one.state.id: one.state.status for one in states(self.events, NOW)}
         then = [one for one in states(self.events, at) if last[one.state.id] in statuses]
         shown = [to_sealed_json(document(versioned, at)) for versioned in then]
@@ -113,7 +113,7 @@ class Past:
 
 
 def states(events: Sequence[Recorded], at: datetime) -> list[Versioned[Any]]:
-    """The executions that had been recorded by then, as they were, by their events alone."""
+    """The executions recorded by then, folded from their events alone."""
     versioned: dict[str, Versioned[Any] | None] = {}
     for event in events:
         if event.at <= at:
@@ -150,8 +150,8 @@ def test_list_of_the_past_equals_a_fold_of_the_events_until_then(past: Past) -> 
     agree()
 
 
-def test_scope_is_held_against_what_executions_are_now(past: Past) -> None:
-    """Those that went on since then, too."""
+def test_scope_is_compared_with_the_present_executions(past: Past) -> None:
+    """Including those with later events."""
     at = NOON + len(past.happenings) * SECOND / 2
     scope = from_json({"status": "completed"}, field)
     shown = [orjson.loads(one.document) for one in past.page(at, EVERYTHING, scope=scope).data]
@@ -162,7 +162,7 @@ def test_scope_is_held_against_what_executions_are_now(past: Past) -> None:
         past.page(at, EVERYTHING, limit=1, cursor=page.next_cursor)
 
 
-def test_event_counts_at_the_exact_time_of_its_recording(past: Past) -> None:
+def test_event_counts_from_the_exact_time_of_its_recording(past: Past) -> None:
     first = past.events[0].at
     assert len(past.page(first, EVERYTHING).data) == len(states(past.events, first)) > 0
     assert past.page(first - timedelta(milliseconds=1), EVERYTHING).data == []
@@ -175,7 +175,7 @@ def test_cursor_of_another_time_is_refused(past: Past) -> None:
         past.page(at + SECOND, EVERYTHING, limit=1, cursor=page.next_cursor)
 
 
-def test_fields_that_never_change_narrow_what_must_be_folded(
+def test_fields_that_never_change_narrow_the_executions_to_fold(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(past_lists, "MOST_FOLDED", 3)

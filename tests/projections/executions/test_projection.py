@@ -1,4 +1,4 @@
-"""The rows are the executions, however the log was cut into pages, and hold nothing in the clear."""
+"""Rows of the view `executions` equal the folded events, whatever the page size, and contain no plaintext."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_executions_rows_equal_the_folded_events(database: str, log: list[Record
 
 @few
 @given(logs(), st.integers(1, 9), st.integers(1, 3))
-def test_neither_the_size_of_a_page_nor_of_the_cache_changes_a_row(
+def test_page_size_and_cache_size_change_no_row(
     database: str, log: list[Recorded], page: int, capacity: int
 ) -> None:
     async def result(view: Executions, size: int) -> list[Any]:
@@ -76,7 +76,7 @@ def test_neither_the_size_of_a_page_nor_of_the_cache_changes_a_row(
 
 @few
 @given(logs(), st.data())
-def test_emptied_cache_between_pages_changes_no_row(
+def test_clearing_the_cache_between_pages_changes_no_row(
     database: str, log: list[Recorded], data: st.DataObject
 ) -> None:
     class Forgetful(Executions):
@@ -155,7 +155,7 @@ async def tables_of(connection: AsyncConnection, execution: str) -> list[str]:
     return found
 
 
-async def test_execution_moves_between_the_tables_of_the_open_and_the_ended(
+async def test_execution_moves_between_the_tables_of_open_and_ended_ones(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored_states, "MOST_EVENTS", 2)
@@ -188,7 +188,7 @@ async def test_execution_moves_between_the_tables_of_the_open_and_the_ended(
         assert follower.parked == 0
 
 
-async def test_ended_executions_take_no_room_between_pages(views: str) -> None:
+async def test_ended_executions_are_not_cached_between_pages(views: str) -> None:
     options = session_options("executions")
     async with (
         opened(views) as store,
@@ -206,7 +206,7 @@ async def test_ended_executions_take_no_room_between_pages(views: str) -> None:
 
 @few
 @given(logs(), st.integers(1, 3), st.integers(1, 4))
-def test_state_that_is_some_events_behind_its_row_leads_to_it(
+def test_cached_state_older_than_its_row_is_brought_up_to_date(
     database: str, log: list[Recorded], page: int, events: int
 ) -> None:
     async def check() -> None:
@@ -222,7 +222,7 @@ def test_state_that_is_some_events_behind_its_row_leads_to_it(
     asyncio.run(check())
 
 
-async def test_null_is_stored_apart_from_the_default(views: str) -> None:
+async def test_null_is_stored_differently_from_the_default(views: str) -> None:
     options = session_options("executions")
     async with (
         opened(views) as store,
@@ -289,7 +289,7 @@ async def test_parked_event_is_left_out_of_what_lists_show(views: str) -> None:
         assert [orjson.loads(one.document)["progress"] for one in found] == [40, 0]
 
 
-async def test_damaged_state_is_made_of_the_events_instead(views: str) -> None:
+async def test_damaged_stored_state_is_folded_from_the_events_instead(views: str) -> None:
     options = session_options("executions")
     async with (
         opened(views) as store,

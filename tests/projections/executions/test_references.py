@@ -1,4 +1,4 @@
-"""Large sealed content is in the log alone: rows refer to it, and lists have it whole."""
+"""Large sealed content is only in the log: rows refer to it, and lists show it in full."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def worked(execution: str, content: str = BIG) -> list[Happening]:
 
 
 class Follows:
-    """A log, the view of it, and what the view shows."""
+    """A log, its view, and the documents that the view shows."""
 
     def __init__(self, log: Log, connection: AsyncConnection) -> None:
         self.log, self.connection = log, connection
@@ -80,7 +80,7 @@ async def following(conninfo: str) -> AsyncIterator[Follows]:
         yield Follows(Log(store), connection)
 
 
-async def test_rows_of_large_content_stay_small_and_lists_show_it_whole(views: str) -> None:
+async def test_rows_of_large_content_stay_small_and_lists_show_it_in_full(views: str) -> None:
     async with following(views) as on:
         await on.write(*worked("open"), *worked("ended"), completed("ended", BIG[:60_000]))
         assert await on.value(STORED) < 30_000
@@ -108,7 +108,7 @@ async def test_event_after_an_end_is_applied_to_references(views: str) -> None:
         assert await differences(views, on.log.store) == []
 
 
-async def test_content_that_no_event_has_is_shown_as_null(views: str) -> None:
+async def test_missing_referenced_content_is_shown_as_null(views: str) -> None:
     async with following(views) as on:
         await on.write(*worked("e"), completed("e"))
         [one] = (await on.view.find(on.connection, NOON)).data
@@ -119,7 +119,7 @@ async def test_content_that_no_event_has_is_shown_as_null(views: str) -> None:
 
 
 @pytest.mark.parametrize("length", [LARGE // 2, LARGE * 2])
-async def test_token_is_referred_to_from_a_length_on(views: str, length: int) -> None:
+async def test_token_is_replaced_by_a_reference_above_a_length(views: str, length: int) -> None:
     async with following(views) as on:
         await on.write(*worked("e", "x" * length))
         [one] = (await on.view.find(on.connection, NOON)).data

@@ -1,4 +1,4 @@
-"""The page is the same whichever way its rows are found, and the way is the one that fits how common they are."""
+"""Every way to find the rows of a page gives the same page; the way depends on how common the values are."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def sort_values(row: tuple[Any, ...]) -> list[Any]:
     return list(row[10:])
 
 
-def one_by_one(known: Sample, asked: dict[str, Any], sort: str) -> list[str]:
-    """All pages of one row each."""
+def pages_of_one_row(known: Sample, asked: dict[str, Any], sort: str) -> list[str]:
+    """All pages, of one row each."""
     condition, keys = from_json(asked, field), pagination.order(sort, sortable, FIELDS)
     found: list[str] = []
     after = None
@@ -71,7 +71,7 @@ def test_pages_are_the_same_by_every_way(
         condition, keys = from_json(asked, field), pagination.order(sort, sortable, FIELDS)
         planned = known.run(Search(condition, keys, None, 500)._read(known.connection, PLANNED))
         assert set(ids(planned)) == known.matched(condition)
-        assert one_by_one(known, asked, sort) == ids(planned), (asked, sort)
+        assert pages_of_one_row(known, asked, sort) == ids(planned), (asked, sort)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_pages_are_the_same_by_every_way(
         ({"assignee.type": "human"}, "priority,-metrics.cost", [PLANNED]),
     ],
 )
-def test_common_values_are_found_along_the_order_and_rare_ones_looked_up(
+def test_common_values_are_found_in_sort_order_and_rare_ones_by_their_index(
     known: Sample,
     monkeypatch: pytest.MonkeyPatch,
     asked: dict[str, Any],
@@ -114,7 +114,7 @@ def test_common_values_are_found_along_the_order_and_rare_ones_looked_up(
     assert tried == ways
 
 
-def test_value_of_many_is_not_looked_up(known: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_common_value_is_not_looked_up(known: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     for asked in ("human", {"$in": ["human", *map(str, range(20))]}):
         condition = from_json({"assignee.type": asked}, field)
         assert isinstance(condition, Compare)

@@ -1,4 +1,4 @@
-"""What lists show of rows: from states that are kept, and each row in spite of the others."""
+"""Lists use stored states; a damaged row affects no other row."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def write_four(on: Follows) -> None:
     await on.write(completed("ended"), completed("good"))
 
 
-async def test_damaged_row_is_listed_as_unreadable_and_spoils_no_other(views: str) -> None:
+async def test_damaged_row_is_listed_as_unreadable_and_affects_no_other(views: str) -> None:
     async with following(views) as on:
         await write_four(on)
         damage(views)
@@ -71,7 +71,7 @@ async def test_damaged_row_is_listed_as_unreadable_and_spoils_no_other(views: st
         assert REPORTS.count == before + 2
 
 
-async def test_damaged_row_spoils_no_list_of_the_past(views: str) -> None:
+async def test_damaged_row_affects_no_list_of_the_past(views: str) -> None:
     async with following(views) as on:
         await write_four(on)
         damage(views)
@@ -81,7 +81,7 @@ async def test_damaged_row_spoils_no_list_of_the_past(views: str) -> None:
         assert len(page.data) == 4
 
 
-async def test_chosen_members_leave_out_neither_id_nor_mark_of_a_damaged_row(views: str) -> None:
+async def test_selected_members_of_a_damaged_row_include_its_id_and_mark(views: str) -> None:
     async with following(views) as on:
         await write_four(on)
         damage(views)
@@ -90,7 +90,7 @@ async def test_chosen_members_leave_out_neither_id_nor_mark_of_a_damaged_row(vie
         assert shown.count({"status": "x"}) == 2
 
 
-async def test_execution_that_goes_on_after_a_retry_was_scheduled_takes_no_event_before(
+async def test_execution_continued_after_a_scheduled_retry_needs_no_earlier_events(
     views: str,
 ) -> None:
     error = ExecutionError(code="E", message="broken", recoverable=True)
@@ -106,7 +106,7 @@ async def test_execution_that_goes_on_after_a_retry_was_scheduled_takes_no_event
         assert (shown["status"], shown["metrics"]["retries"]) == ("running", 1)
 
 
-async def test_state_that_a_list_has_shown_is_folded_no_more_until_it_changes(
+async def test_listed_state_is_not_folded_again_until_it_changes(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Sequence[str]] = []

@@ -1,4 +1,4 @@
-"""Executions are counted by the totals that are stored as they are by their rows, whatever the log and the condition."""
+"""Counts of executions from stored totals equal those from rows, whatever the log and the condition."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ spans = st.dictionaries(
 COUNTED_BY = (None, "service", "customer", "provider")
 
 
-async def by_rows(connection: AsyncConnection, condition: Condition, by: str | None) -> Facet | int:
+async def count_rows(
+    connection: AsyncConnection, condition: Condition, by: str | None
+) -> Facet | int:
     if by is None:
         return await Executions(CODEC).count(connection, condition)
     return (await facets.count_values(connection, facets.parse_fields([by]), condition))[by]
@@ -81,7 +83,7 @@ async def by_rows(connection: AsyncConnection, condition: Condition, by: str | N
 
 @few
 @given(logs(), st.sampled_from([1, 3, 1000]), parties, spans)
-def test_kept_counts_are_those_of_the_rows(
+def test_stored_totals_equal_the_counts_of_rows(
     database: str, log: list[Recorded], page: int, asked: dict[str, Any], span: dict[str, Any]
 ) -> None:
     filters = [asked, asked | {"metadata.createdAt": span} if span else {}]
@@ -94,13 +96,13 @@ def test_kept_counts_are_those_of_the_rows(
                     kept = await count_by_totals(connection, condition, by)
                     if kept is not None:
                         counted = sum(kept.values()) if by is None else facets.of_counts(kept)
-                        assert counted == await by_rows(connection, condition, by)
+                        assert counted == await count_rows(connection, condition, by)
                 assert condition is conditions[1] or kept is not None
 
     asyncio.run(check())
 
 
-async def test_totals_are_kept_of_parties_and_days(views: str) -> None:
+async def test_totals_are_stored_by_party_and_by_day(views: str) -> None:
     options = session_options("executions")
     async with await AsyncConnection.connect(views, options=options) as connection:
         for asked, by in FROM_TOTALS:

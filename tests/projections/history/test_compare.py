@@ -1,4 +1,4 @@
-"""Two executions beside each other: which steps belong together, and where they part."""
+"""Comparison of two executions: the matching of their steps, and where they diverge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def step(id_: str, name: str | None = None, **members: Any) -> Json:
     return {"id": id_, "name": name or id_, "status": "completed", **members}
 
 
-def matched(*these: Json, others: list[Json]) -> list[tuple[str | None, str | None, str | None]]:
+def match_steps(
+    *these: Json, others: list[Json]
+) -> list[tuple[str | None, str | None, str | None]]:
     rows = compare(execution(*these), execution(*others))["steps"]
     return [
         (row["this"] and row["this"]["id"], row["with"] and row["with"]["id"], row["matchedBy"])
@@ -34,16 +36,16 @@ def matched(*these: Json, others: list[Json]) -> list[tuple[str | None, str | No
     ]
 
 
-def differing(this: Json, other: Json) -> list[str]:
+def divergences(this: Json, other: Json) -> list[str]:
     ((row),) = compare(execution(this), execution(other))["steps"]
     found: list[str] = row["differs"]
     return found
 
 
-def test_steps_belong_together_by_id_then_by_name() -> None:
+def test_steps_are_matched_by_id_and_then_by_name() -> None:
     these = [step("a", "Read"), step("b", "Send"), step("c", "Send")]
     others = [step("x", "Send"), step("a", "Look"), step("y", "Send"), step("z", "Send")]
-    assert matched(*these, others=others) == [
+    assert match_steps(*these, others=others) == [
         ("a", "a", "id"),
         ("b", "x", "name"),
         ("c", "y", "name"),
@@ -51,9 +53,9 @@ def test_steps_belong_together_by_id_then_by_name() -> None:
     ]
 
 
-def test_steps_of_a_single_side_stand_where_they_came() -> None:
+def test_unmatched_steps_stay_in_their_order() -> None:
     others = [step("n"), step("a"), step("m"), step("c"), step("o")]
-    assert matched(step("a"), step("b"), step("c"), others=others) == [
+    assert match_steps(step("a"), step("b"), step("c"), others=others) == [
         (None, "n", None),
         ("a", "a", "id"),
         ("b", None, None),
@@ -63,19 +65,21 @@ def test_steps_of_a_single_side_stand_where_they_came() -> None:
     ]
 
 
-def test_outcomes_differ_by_their_json() -> None:
-    assert differing(step("a", output={"n": [1, True]}), step("a", output={"n": [1.0, True]})) == []
-    assert differing(step("a", output=1), step("a", output=True)) == ["output"]
-    assert differing(step("a", input={}), step("a")) == ["input"]
-    assert differing(step("a", "Read"), step("a", "Look", status="failed")) == ["name", "status"]
+def test_outcomes_are_compared_by_their_json() -> None:
+    assert (
+        divergences(step("a", output={"n": [1, True]}), step("a", output={"n": [1.0, True]})) == []
+    )
+    assert divergences(step("a", output=1), step("a", output=True)) == ["output"]
+    assert divergences(step("a", input={}), step("a")) == ["input"]
+    assert divergences(step("a", "Read"), step("a", "Look", status="failed")) == ["name", "status"]
 
 
 def test_erased_content_is_not_compared() -> None:
     erased = Ciphertext("1.x")
-    assert differing(step("a", output=erased), step("a", output=7)) == []
+    assert divergences(step("a", output=erased), step("a", output=7)) == []
 
 
-def test_times_and_durations_are_no_divergence() -> None:
+def test_times_and_durations_are_not_compared() -> None:
     early = step("a", startedAt="2026-11-22T08:00:00.000Z", duration=5)
     found = compare(execution(early), execution(step("a", duration=9)))
     assert found["firstDivergence"] is None
@@ -99,7 +103,7 @@ def test_moved_step_is_reported_as_out_of_order() -> None:
     assert [row["differs"] for row in rows] == [[], ["order"]]
 
 
-def test_differences_are_the_others_less_this_ones() -> None:
+def test_differences_are_the_other_value_minus_this_one() -> None:
     one = execution(duration=1_000, cost=0.3, tokensUsed=10)
     other = execution(duration=800, cost=0.1, tokensUsed=25, activeDuration=5)
     found = compare(one, other)
@@ -125,7 +129,7 @@ def test_difference_of_costs_is_exact_and_whole_numbers_have_no_fraction(
 
 
 @given(creations, ways, st.data())
-def test_every_step_of_both_is_shown_once_and_an_execution_is_like_itself(
+def test_every_step_of_both_is_shown_once_and_an_execution_equals_itself(
     creation: Any, way: list[Any], data: st.DataObject
 ) -> None:
     versions = [document(versioned, versioned.at) for versioned in walk(creation, way).states]

@@ -1,4 +1,4 @@
-"""A diff of an execution: exact, its causes right, its cost that of what changed."""
+"""The diff of an execution is exact, names the causing events, and costs only what changed."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def patch(states: list[Versioned[Any]], events: list[Recorded]) -> list[Caused[R
 
 
 def value_at(shown: Any, identity_path: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
-    """What stands at a path, list items found by identity, less what stands at some inner paths."""
+    """The value at a path, list items found by identity, without the values at some inner paths."""
     for key in identity_path:
         shown = member(shown, key)
         if shown is MISSING:
             return MISSING
-    return pruned(shown, identity_path, without)
+    return prune(shown, identity_path, without)
 
 
 def member(shown: Any, key: Any) -> Any:
@@ -64,22 +64,22 @@ def member(shown: Any, key: Any) -> Any:
     return shown.get(key, MISSING) if isinstance(shown, dict) else MISSING
 
 
-def pruned(shown: Any, identity_path: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
+def prune(shown: Any, identity_path: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
     if isinstance(shown, dict):
         return {
-            name: pruned(value, (*identity_path, name), without)
+            name: prune(value, (*identity_path, name), without)
             for name, value in shown.items()
             if (*identity_path, name) not in without
         }
     return shown
 
 
-def slow_cause(
+def find_cause_slowly(
     shown: list[Any], identity_path: tuple[Any, ...], later: list[tuple[Any, ...]]
 ) -> int:
-    """The number of the last version at which what the operation is about became another.
+    """The number of the last version at which the subject of the operation changed.
 
-    What came and went inside of it meanwhile is no operation, and none of its business.
+    A member that was added and removed meanwhile gets no operation, and does not count.
     """
     values = [value_at(one, identity_path, later) for one in shown]
     values = [remaining(one, values[-1]) for one in values]
@@ -88,7 +88,7 @@ def slow_cause(
 
 
 def remaining(one: Any, last: Any) -> Any:
-    """Of an object only the members that are there at the end."""
+    """Of an object only the members that exist at the end."""
     if not (isinstance(one, dict) and isinstance(last, dict)):
         return one
     return {name: remaining(value, last[name]) for name, value in one.items() if name in last}
@@ -114,7 +114,7 @@ def test_patch_is_exact_and_its_operations_name_the_causing_events(
     for change, cause in found:
         later = [at for at in changed if len(at) > len(change.identity_path)]
         if not any(isinstance(key, int) for key in change.identity_path):
-            assert cause.version - states[0].version == slow_cause(
+            assert cause.version - states[0].version == find_cause_slowly(
                 shown, change.identity_path, later
             )
 
@@ -147,7 +147,7 @@ def history(steps: int, completed: int) -> tuple[list[Versioned[Any]], list[Reco
     return states[3:], events[4:]
 
 
-def test_only_steps_that_changed_are_made_into_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_steps_are_made_into_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
     def counted(step: Any, *more: Any) -> dict[str, Any]:
@@ -158,12 +158,12 @@ def test_only_steps_that_changed_are_made_into_documents(monkeypatch: pytest.Mon
     states, events = history(steps=1_000, completed=50)
     found = patch(states, events)
     assert len([caused for caused in found if caused.change.path.endswith("/output")]) == 50
-    # Each once at the beginning, those that changed at the end, and before and after each event.
+    # Each once at the beginning, changed ones at the end, and before and after each event.
     assert len(made) == 1_000 + 50 + 2 * 50
 
 
-def test_list_comparison_looks_at_an_item_a_bounded_number_of_times() -> None:
-    """Not at all others for each, which were a hundred million looks."""
+def test_list_comparison_visits_an_item_a_bounded_number_of_times() -> None:
+    """Comparing each item with all others would take a hundred million comparisons."""
     looks = 0
 
     class Id(str):
@@ -187,7 +187,7 @@ def test_diff_beyond_its_budget_is_refused() -> None:
     diff = Diff(states[0], erased=False)
     for event, versioned in zip(events, states[1:], strict=True):
         diff.add(event, versioned)
-    moments = iter(range(1_000))  # each look at this clock is a second later
+    moments = iter(range(1_000))  # each read of this clock is a second later
     short = Budget(1.5, TooExpensive(), clock=lambda: float(next(moments)))
 
     async def collected() -> None:

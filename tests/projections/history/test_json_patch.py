@@ -36,8 +36,8 @@ documents = st.fixed_dictionaries(
 )
 
 
-def blamed(versions: list[Any]) -> list[Caused[int]]:
-    """The patch from the first to the last; the cause is the number of the version."""
+def patch_with_causes(versions: list[Any]) -> list[Caused[int]]:
+    """The patch from the first to the last document; a cause is the number of its version."""
     blame: Blame[int] = Blame()
     for number, (before, after) in enumerate(pairwise(versions), 2):
         blame.note(number, before, after)
@@ -45,7 +45,9 @@ def blamed(versions: list[Any]) -> list[Caused[int]]:
 
 
 def operations(versions: list[Any]) -> list[tuple[str, str, Any, int]]:
-    return [(c.change.op, c.change.path, c.change.value, c.cause) for c in blamed(versions)]
+    return [
+        (c.change.op, c.change.path, c.change.value, c.cause) for c in patch_with_causes(versions)
+    ]
 
 
 @given(values, values)
@@ -55,7 +57,7 @@ def test_changes_lead_from_any_value_to_any_other(before: Any, after: Any) -> No
 
 @given(st.lists(documents, min_size=2, max_size=6))
 def test_patch_leads_from_the_first_version_to_the_last(versions: list[Any]) -> None:
-    patch = blamed(versions)
+    patch = patch_with_causes(versions)
     assert same(applied(versions[0], [caused.change for caused in patch]), versions[-1])
     assert all(2 <= caused.cause <= len(versions) for caused in patch)
 
@@ -67,7 +69,7 @@ def test_patch_leads_between_any_two_versions_of_an_execution(
     versions = [document(versioned, versioned.at) for versioned in walk(creation, way).states]
     first = data.draw(st.integers(0, len(versions) - 1))
     last = data.draw(st.integers(first, len(versions) - 1))
-    patch = blamed(versions[first : last + 1])
+    patch = patch_with_causes(versions[first : last + 1])
     changed = applied(versions[first], [caused.change for caused in patch])
     assert same(changed, versions[last])
     by_path = {caused.change.path: caused.cause for caused in patch}
@@ -83,7 +85,7 @@ def test_last_of_several_changes_at_a_path_is_the_cause() -> None:
     assert operations([{"a": 1}, {"a": 2}, {"a": 3}, {"a": 3}]) == [("replace", "/a", 3, 3)]
 
 
-def test_change_that_was_undone_is_no_operation() -> None:
+def test_change_that_was_undone_makes_no_operation() -> None:
     assert operations([{"a": 1}, {"a": 2}, {"a": 1}]) == []
 
 
@@ -108,6 +110,6 @@ def test_items_that_move_up_are_not_changed() -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "~", "~1", "/", ""])
-def test_names_are_escaped_as_json_pointers_are(name: str) -> None:
+def test_names_are_escaped_as_json_pointers(name: str) -> None:
     before, after = {name: {"x": 1}}, {name: {"x": 2}}
     assert same(applied(before, list(changes(before, after))), after)

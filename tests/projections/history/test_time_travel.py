@@ -1,4 +1,4 @@
-"""The past of a stream: as it was, what happened, what changed and through whom."""
+"""The past of a stream: its states, its events, and the differences between versions with their causes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STREAM = "execution/e-1"
 
 @asynccontextmanager
 async def finished(conninfo: str) -> AsyncIterator[History]:
-    """Of one execution, from its creation to its end: 12 versions, each of a second of its own."""
+    """The events of one execution from creation to end: 12 versions, a second apart."""
     happenings = [
         created("e-1"),
         *started("e-1"),
@@ -116,7 +116,7 @@ async def test_pages_show_every_event_once(database: str, limit: int, *, descend
         (["\\"], set()),
     ],
 )
-async def test_types_are_chosen_by_name_or_by_glob(
+async def test_types_are_selected_by_name_or_by_glob(
     database: str, globs: Sequence[str], found: set[str]
 ) -> None:
     async with finished(database) as history:
@@ -166,7 +166,7 @@ async def test_diff_operations_name_event_actor_and_time(database: str) -> None:
 
 
 @pytest.mark.parametrize("with_states", [False, True])
-async def test_page_of_events_ends_where_its_bytes_are_used_up(
+async def test_page_of_events_ends_at_its_byte_limit(
     database: str, monkeypatch: pytest.MonkeyPatch, *, with_states: bool
 ) -> None:
     async with finished(database) as history:
@@ -188,13 +188,15 @@ async def test_diff_of_a_version_with_itself_is_empty(database: str) -> None:
         assert await history.diff(STREAM, 5, 5) == []
 
 
-async def test_diff_backwards_is_refused(database: str) -> None:
+async def test_backward_diff_is_refused(database: str) -> None:
     async with finished(database) as history:
         with pytest.raises(Invalid):
             await history.diff(STREAM, 9, 3)
 
 
-async def test_diff_over_its_time_is_refused_with_advice_for_a_shorter_range(database: str) -> None:
+async def test_diff_over_its_time_is_refused_and_a_shorter_range_is_suggested(
+    database: str,
+) -> None:
     async with finished(database) as history:
         with pytest.raises(TooExpensive) as refused:
             await history.diff(STREAM, 3, 12, seconds=0)

@@ -1,4 +1,4 @@
-"""What workers tell and what the server notes, read together; nobody else reads the content."""
+"""Log lines of workers and of the server are read together, and their content is sealed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tables(database: str) -> str:
 
 @asynccontextmanager
 async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogLinePages]]:
-    """An execution that failed, is tried again and completes: 6 events, 3 notes, at 12:00:04 to :06."""
+    """An execution that failed, was retried and completed: 6 events, 3 server lines, at 12:00:04 to :06."""
     async with opened(conninfo) as store:
         log = Log(store)
         failed = Happening("e-1", ExecutionFailed(error=TIMEOUT, final=False, will_retry=True))
@@ -90,7 +90,7 @@ def line(second: int, message: str = "written", **more: Any) -> LogLine:
     return LogLine(level="debug", message=message, timestamp=at(second), **more)
 
 
-def said(lines: Sequence[dict[str, Any]]) -> list[str]:
+def messages(lines: Sequence[dict[str, Any]]) -> list[str]:
     return [shown["message"] for shown in lines]
 
 
@@ -104,7 +104,7 @@ NOTES = [
 async def test_server_logs_failures_retries_and_completions(tables: str) -> None:
     async with retried(tables) as (_, book):
         page = await book.read("e-1")
-    assert said(page.data) == NOTES
+    assert messages(page.data) == NOTES
     assert [shown["level"] for shown in page.data] == ["error", "warn", "info"]
     assert page.data[0]["timestamp"] == "2026-11-22T12:00:04.000Z"
     assert [shown.get("step") for shown in page.data] == ["a", None, None]
@@ -129,7 +129,7 @@ async def test_server_log_line_has_the_documented_text(tables: str, event: Any, 
     async with opened(tables) as store:
         await Log(store).write([created("e-1"), Happening("e-1", event)])
         await follow(tables, store)
-        assert said((await LogLinePages(store).read("e-1")).data) == [note]
+        assert messages((await LogLinePages(store).read("e-1")).data) == [note]
 
 
 async def test_client_and_server_lines_are_read_in_order_of_time(tables: str) -> None:
@@ -137,8 +137,8 @@ async def test_client_and_server_lines_are_read_in_order_of_time(tables: str) ->
         await append_lines(
             store, "e-1", [line(9, "last"), line(1, "first"), line(5, "between")], at(20)
         )
-        up = said((await book.read("e-1")).data)
-        down = said((await book.read("e-1", descending=True)).data)
+        up = messages((await book.read("e-1")).data)
+        down = messages((await book.read("e-1", descending=True)).data)
     assert up == ["first", NOTES[0], NOTES[1], "between", NOTES[2], "last"]
     assert down == up[::-1]
 
@@ -177,11 +177,11 @@ async def test_pages_show_every_line_once_although_times_are_equal(
         seen, cursor = list[str](), None
         while True:
             page = await book.read("e-1", descending=descending, limit=limit, cursor=cursor)
-            seen += said(page.data)
+            seen += messages(page.data)
             cursor = page.next_cursor
             if cursor is None:
                 break
-        everything = said((await book.read("e-1", limit=100)).data)
+        everything = messages((await book.read("e-1", limit=100)).data)
     assert seen == (everything[::-1] if descending else everything)
     assert len(seen) == 12
 
@@ -201,16 +201,16 @@ async def test_lines_are_chosen_by_level_step_and_time(
 ) -> None:
     async with retried(tables) as (store, book):
         await append_lines(store, "e-1", [line(5)], at(20))
-        assert said((await book.read("e-1", only)).data) == found
+        assert messages((await book.read("e-1", only)).data) == found
 
 
-async def test_latest_lines_come_with_the_number_of_all(tables: str) -> None:
+async def test_latest_lines_are_returned_with_the_number_of_all(tables: str) -> None:
     async with retried(tables) as (store, book):
         assert await book.latest("e-1") == ((await book.read("e-1")).data, 3)
         await append_lines(store, "e-1", [line(30 + n, f"{n}") for n in range(5)], at(60))
         lines, total = await book.latest("e-1", 2)
         nothing = await book.latest("e-2")
-    assert (said(lines), total) == (["3", "4"], 8)
+    assert (messages(lines), total) == (["3", "4"], 8)
     assert nothing == ([], 0)
 
 
@@ -221,7 +221,7 @@ async def test_line_for_an_unknown_execution_is_refused(tables: str) -> None:
                 await append_lines(store, "e-2", lines, at(20))
 
 
-async def test_key_keeps_lines_once_also_in_another_process_and_is_forgotten_after_a_day(
+async def test_key_stores_lines_once_even_in_another_process_and_expires_after_a_day(
     tables: str,
 ) -> None:
     once = IdempotencyKey("caller:k", "body")
@@ -237,19 +237,19 @@ async def test_key_keeps_lines_once_also_in_another_process_and_is_forgotten_aft
         assert len((await book.read("e-1")).data) == 5
 
 
-def fails_at_the_end(**parts: bool) -> str:
+def fail_at_the_end(**parts: bool) -> str:
     return append_statement(**parts).replace(
         " FROM (VALUES", ", (SELECT 'no ' || count(*) FROM head)::int FROM (VALUES"
     )
 
 
-async def test_uncommitted_append_uses_up_no_key(
+async def test_rolled_back_append_does_not_use_up_its_key(
     tables: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = IdempotencyKey("caller:k", "body")
     async with retried(tables) as (store, book):
         with monkeypatch.context() as patched:
-            patched.setattr(append, "append_statement", fails_at_the_end)
+            patched.setattr(append, "append_statement", fail_at_the_end)
             with pytest.raises(Exception, match="invalid input syntax"):
                 await append_lines(store, "e-1", [ONE_LINE], at(20), once)
         assert not await append_lines(store, "e-1", [ONE_LINE], at(20), once)
@@ -266,19 +266,19 @@ async def test_erasure_hides_log_lines_and_refuses_new_ones(tables: str) -> None
         lines = (await book.read("e-1")).data
         with pytest.raises(Erased):
             await append_lines(store, "e-1", [ONE_LINE], at(30))
-    assert said(lines) == [None, NOTES[1], NOTES[2], None]
+    assert messages(lines) == [None, NOTES[1], NOTES[2], None]
     assert [shown.get("erased") for shown in lines] == [True, None, None, True]
     assert "context" not in lines[-1]
 
 
-async def test_rebuild_leaves_the_lines_of_workers_alone(tables: str) -> None:
+async def test_rebuild_leaves_the_lines_of_workers_unchanged(tables: str) -> None:
     async with retried(tables) as (store, book):
         await append_lines(store, "e-1", [line(5)], at(20))
         before = (await book.read("e-1")).data
         await rebuild(tables, SCHEMA, LogLineProjection(), store)
         assert (await book.read("e-1")).data == before
         await append_lines(store, "e-1", [line(6, "more")], at(21))
-        assert said((await book.read("e-1")).data)[-2:] == [NOTES[2], "more"]
+        assert messages((await book.read("e-1")).data)[-2:] == [NOTES[2], "more"]
 
 
 @pytest.mark.parametrize(
@@ -290,6 +290,6 @@ async def test_cursor_of_another_query_is_refused(tables: str, cursor: str) -> N
             await book.read("e-1", cursor=cursor)
 
 
-def test_execution_has_its_key_from_its_first_event_on() -> None:
-    """So a writer of lines finds one, and never has to make one beside the writer."""
+def test_execution_has_its_key_from_its_first_event() -> None:
+    """So a writer of lines finds the key, and never has to make one itself."""
     assert ExecutionCreated.sealed

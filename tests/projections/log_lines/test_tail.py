@@ -1,4 +1,4 @@
-"""Every line is read once, in the order of the commits."""
+"""The tail reads every line once, in the order of the commits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INSERT = """INSERT INTO log_lines (execution, occurred_at, id, at, level, sealed
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Store]:
-    """One with the executions `e-0` to `e-2`."""
+    """A store with the executions `e-0` to `e-2`."""
     migrate_projections(database, "executions", [LogLineProjection()])
     async with opened(database) as opened_store:
         await Log(opened_store).write(some(3))
@@ -41,7 +41,7 @@ def everything(_: str) -> bool:
 
 
 async def ids(tail: LogLineTail, wanted: Any = everything) -> list[int]:
-    """Those of all lines that came to light, page by page."""
+    """The ids of all lines that were read, page by page."""
     found, more = list[int](), True
     while more:
         page = await tail.read(wanted)
@@ -70,7 +70,7 @@ async def test_tail_reads_only_requested_executions(store: Store) -> None:
 
 
 async def test_lines_of_another_process_are_read_in_the_order_of_the_commits(store: Store) -> None:
-    """A writer holds the last id until the commit: no id shows before a lower one."""
+    """A writer holds the last id until its commit: no id shows before a lower one."""
     tail = LogLineTail(store)
     await tail.begin()
     async with store.reader() as connection:

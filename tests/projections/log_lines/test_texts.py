@@ -1,4 +1,4 @@
-"""What the server writes into the log of an execution."""
+"""Lines that the server writes into the log of an execution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A condition as JSON is read as the same condition."""
+"""A condition written as JSON is parsed to an equal condition."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ FILTERS = st.recursive(
 
 
 @given(FILTERS)
-def test_condition_as_json_is_read_as_the_same_condition(document: object) -> None:
+def test_condition_as_json_is_parsed_to_an_equal_condition(document: object) -> None:
     condition = from_json(document, field)
     assert from_json(as_json(condition), field) == condition
 
 
 @pytest.mark.parametrize(("condition", "met"), [(EVERYTHING, True), (Or(()), False)])
-def test_everything_and_nothing_stay_what_they_are(condition: Condition, met: bool) -> None:
+def test_conditions_that_match_all_or_nothing_round_trip(condition: Condition, met: bool) -> None:
     again = from_json(as_json(condition), field)
     assert matches(again, lambda _: None) is met

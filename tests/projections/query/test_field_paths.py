@@ -1,4 +1,4 @@
-"""What a path may mean: where its dots lead to members, and where they belong to keys."""
+"""Readings of a field path: a dot separates members or belongs to a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every mistake in a filter is refused, and named with its place."""
+"""Every mistake in a filter is refused with its location."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ REFUSED_JSON: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "path"), REFUSED_JSON, ids=lambda value: repr(value)[:40])
-def test_json_filter_error_names_its_place(asked: Any, path: str) -> None:
+def test_json_filter_error_names_its_location(asked: Any, path: str) -> None:
     with pytest.raises(Invalid) as refused:
         from_json(asked, field)
     assert [error["path"] for error in refused.value.members["errors"]] == [path]
@@ -130,7 +130,7 @@ def test_query_error_names_its_parameter(name: str, value: str) -> None:
         ("colour", "red", "filtered by; `findExecutions` in /openapi.json names them"),
     ],
 )
-def test_query_error_says_the_value_where_it_is_short(name: str, value: str, said: str) -> None:
+def test_query_error_quotes_a_short_value(name: str, value: str, said: str) -> None:
     with pytest.raises(Invalid) as refused:
         from_query([(name, value)], field)
     assert refused.value.members["errors"][0]["message"].endswith(said)
@@ -167,7 +167,7 @@ def test_empty_filter_is_no_condition() -> None:
     assert from_json({}, field) == And()
 
 
-def test_unknown_operator_is_answered_with_those_there_are() -> None:
+def test_unknown_operator_is_answered_with_the_existing_ones() -> None:
     with pytest.raises(Invalid) as refused:
         from_json({"$nor": []}, field)
     (error,) = refused.value.members["errors"]

@@ -1,4 +1,4 @@
-"""What is asked for is found, all of it and nothing else."""
+"""A filter finds exactly the executions that match it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Deep = dict[str, Any]
 
 
 class Sample:
-    """The forty executions, and one loop and connection to ask about them."""
+    """The forty executions, and one event loop and connection for all queries."""
 
     def __init__(self, conninfo: str) -> None:
         self._loop = asyncio.Runner()
@@ -64,7 +64,7 @@ class Sample:
         return {row.id for row in self.page(condition, **options).data}
 
     def matched(self, condition: Condition) -> set[str]:
-        """What is found without SQL, by the states alone."""
+        """The executions that match by their states, without SQL."""
         states = self.states.values()
         return {
             versioned.state.id for versioned in states if matches(condition, value_in(versioned))
@@ -201,7 +201,7 @@ UNSAMPLED = {"nextRetryAt", "claimedBy.worker", "heartbeatTimeout", "onLeaseLost
 """Fields that no execution of the sample has."""
 
 
-def test_every_field_can_be_filtered_by_what_the_document_shows(known: Sample) -> None:
+def test_every_field_can_be_filtered_by_its_shown_value(known: Sample) -> None:
     for path in sorted({*FIELDS, "tags"} - {"result.success"}):
         shown = {value for document in known.documents for value in values(document, path)}
         assert shown or path in UNSAMPLED, path
@@ -256,7 +256,7 @@ def test_query_string_equals_its_json_filter(known: Sample) -> None:
         assert found == known.expected(asked), query
 
 
-def test_success_is_filterable_though_the_result_is_sealed(known: Sample) -> None:
+def test_success_can_be_filtered_though_the_result_is_sealed(known: Sample) -> None:
     succeeded = known.found(from_query([("result.success", "true")], field))
     assert succeeded == known.expected({"status": "completed"}) != set()
 
@@ -305,9 +305,7 @@ def test_attribute_with_the_longest_key_is_found_first(known: Sample) -> None:
 
 
 @pytest.mark.parametrize("operator", ["$in", "$nin"])
-def test_thousand_values_of_an_attribute_make_a_single_comparison(
-    known: Sample, operator: str
-) -> None:
+def test_thousand_values_of_an_attribute_are_one_comparison(known: Sample, operator: str) -> None:
     values = [*range(-500, 498), "5", 5.5]
     asked = {"metadata.amount": {operator: values}}
     condition = from_json(asked, field)

@@ -1,4 +1,4 @@
-"""Filters over states in memory: what a condition finds without the database."""
+"""Filters on states in memory, without the database."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ CELLS: list[tuple[dict[str, Any], bool]] = [
 
 
 @pytest.mark.parametrize(("asked", "found"), CELLS, ids=[str(asked) for asked, _ in CELLS])
-def test_condition_matches_a_state_as_the_filter_language_says(
+def test_condition_matches_a_state_by_the_filter_language(
     asked: dict[str, Any], found: bool
 ) -> None:
     assert matches(from_json(asked, field), value_in(HELD)) is found
@@ -93,7 +93,7 @@ def test_execution_without_tags_is_found_by_null(asked: dict[str, Any], *, found
         ({"$or": [{"customer": "c"}, {"$not": {"status": "queued"}}]}, False),
     ],
 )
-def test_parties_suffice_where_nothing_else_is_asked_for(
+def test_parties_suffice_if_no_other_field_is_compared(
     asked: dict[str, Any], *, suffice: bool
 ) -> None:
     assert parties_suffice(from_json(asked, field)) is suffice
@@ -116,7 +116,7 @@ def test_parties_suffice_where_nothing_else_is_asked_for(
         ({"$not": {"customer": "c"}}, ()),
     ],
 )
-def test_party_is_required_where_all_that_matches_names_one_of_them(
+def test_party_is_required_if_every_match_has_one_of_them(
     asked: dict[str, Any], required: tuple[tuple[str, str], ...]
 ) -> None:
     assert find_required_values(from_json(asked, field)) == required
@@ -131,7 +131,7 @@ def test_party_is_required_where_all_that_matches_names_one_of_them(
         ({"$or": [{"customer": "c"}, {"assignee.id": "ann"}]}, {"customer": "c"}),
     ],
 )
-def test_parties_alone_decide_what_takes_no_more_than_them(
+def test_condition_is_reduced_to_its_comparisons_of_parties(
     asked: dict[str, Any], left: dict[str, Any] | None
 ) -> None:
     found = by_parties(from_json(asked, field))

@@ -1,4 +1,4 @@
-"""Page after page, every row comes once, in order, whatever is written meanwhile."""
+"""Paging shows every row once, in order, whatever is written meanwhile."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BROKEN = ["", "x", "é", "====", "A" * 5_000, urlsafe_b64encode(b"[]").decode()]
 
 
 class Reader:
-    """The view, followed by hand, and its list."""
+    """The view, followed on demand, and its list."""
 
     def __init__(self, view: Executions, follower: Follower, connection: AsyncConnection) -> None:
         self.view = view
@@ -82,7 +82,7 @@ def names(rows: list[Listed]) -> list[str]:
 
 
 def sort_key(row: Listed, sort: str) -> list[tuple[bool, Any]]:
-    """Where a row belongs: missing values last, words by their rank."""
+    """The sort key of a row: missing values last, words by their rank."""
     shown = orjson.loads(row.document)
     keys: list[tuple[bool, Any]] = []
     for word in sort.split(","):
@@ -99,7 +99,7 @@ def sort_key(row: Listed, sort: str) -> list[tuple[bool, Any]]:
 
 
 class Reversed:
-    """Sorts the other way round."""
+    """Compares in reverse order."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -124,7 +124,7 @@ SORTS = [
 ]
 
 
-async def test_every_sort_is_total_and_pages_are_its_pieces(views: str) -> None:
+async def test_every_sort_order_is_total_and_its_pages_are_slices_of_it(views: str) -> None:
     async with reading(views) as (log, reader):
         await log.write(sample())
         await reader.catch_up()
@@ -170,7 +170,7 @@ async def test_cursor_keeps_its_filter(views: str) -> None:
         assert {orjson.loads(row.document)["customer"] for row in whole} == {"c-1", "c-2"}
 
 
-async def test_page_says_how_far_it_goes_and_how_many_there_are(views: str) -> None:
+async def test_page_has_its_position_and_the_total(views: str) -> None:
     async with reading(views) as (log, reader):
         await log.write(some(5))
         await reader.catch_up()
@@ -181,7 +181,7 @@ async def test_page_says_how_far_it_goes_and_how_many_there_are(views: str) -> N
         assert (page.total, page.next_cursor is None) == (None, False)
 
 
-async def test_cursor_belongs_to_its_sort_and_filter(views: str) -> None:
+async def test_cursor_is_valid_only_for_its_sort_and_filter(views: str) -> None:
     async with reading(views) as (log, reader):
         await log.write(some(3))
         await reader.catch_up()
@@ -226,7 +226,7 @@ def test_forged_cursor_is_refused(sort: str, forged: list[Any]) -> None:
     assert refused.value.members["errors"][0]["path"] == "cursor"
 
 
-def test_cursor_of_another_form_is_refused() -> None:
+def test_cursor_in_another_format_is_refused() -> None:
     cursor = urlsafe_b64encode(orjson.dumps({"sort": "$id"})).decode()
     with pytest.raises(Invalid):
         pagination.decode(cursor, "$id", EVERYTHING, pagination.order("$id", sortable, FIELDS))
@@ -261,7 +261,7 @@ def test_invalid_sort_is_refused(sort: str) -> None:
         (",".join(list(FIELDS)[:6]), "at most 5 fields, but has 6"),
     ],
 )
-def test_refusal_of_a_sort_says_what_is_wrong(sort: str, said: str) -> None:
+def test_refusal_of_a_sort_names_the_mistake(sort: str, said: str) -> None:
     with pytest.raises(Invalid) as refused:
         pagination.order(sort, sortable, FIELDS)
     assert said in refused.value.members["errors"][0]["message"]
@@ -274,7 +274,7 @@ async def test_limit_out_of_range_is_refused(views: str, limit: int) -> None:
             await reader.view.find(reader.connection, NOW, limit=limit)
 
 
-def test_page_of_fields_that_may_be_missing_goes_on_at_the_missing_ones() -> None:
+def test_page_of_optional_fields_continues_at_the_missing_ones() -> None:
     keys, bound = pagination.order("-customer,workflow", sortable, FIELDS), list[Any]()
     clauses = ["customer DESC", "workflow NULLS LAST", "created_at", "id"]
     assert [key.clause for key in keys] == clauses
@@ -284,7 +284,7 @@ def test_page_of_fields_that_may_be_missing_goes_on_at_the_missing_ones() -> Non
     assert bound == ["c-1", "c-1", NOW, NOW, "e"]
 
 
-def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None:
+def test_ties_are_broken_in_the_last_direction_so_that_an_index_can_be_used() -> None:
     newest = pagination.order("-metadata.createdAt", sortable, FIELDS)
     assert [key.clause for key in newest] == ["created_at DESC", "id DESC"]
     bound: list[Any] = []
@@ -292,7 +292,7 @@ def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None
     assert bound == [NOW, "e"]
 
 
-def test_place_behind_ties_is_found_in_an_index_without_ids() -> None:
+def test_position_after_ties_is_found_in_an_index_without_ids() -> None:
     keys, bound = pagination.order("-metrics.retries", sortable, FIELDS), list[Any]()
     assert pagination.after(keys, [0, NOW, "e"], bound) == (
         "(retries, created_at) <= (%s, %s) AND (retries < %s OR created_at < %s OR id < %s)"

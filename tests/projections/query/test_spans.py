@@ -1,4 +1,4 @@
-"""The span that a condition limits a field to, and the whole days in it."""
+"""The span to which a condition limits a field, and the whole days in it."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_comparison_with_a_time_is_a_span(operator: str, span: Span) -> None:
     assert Limited.by(from_json(asked, field), "created_at").span == span
 
 
-def test_columns_are_those_of_every_part_and_of_what_is_negated() -> None:
+def test_columns_include_those_of_nested_and_negated_conditions() -> None:
     asked = {"$or": [{"service": "s-1"}, {"$not": {"customer": "c-1"}}]}
     assert Limited.by(from_json(asked, field), "created_at").columns == {"service", "customer"}
 
 
-def test_edges_of_a_span_are_what_its_whole_days_leave() -> None:
+def test_edges_of_a_span_are_the_rest_beside_its_whole_days() -> None:
     span = Span(NOON, NOON + 2 * DAY)
     days = span.whole_days()
     assert days is not None
@@ -79,7 +79,7 @@ def test_edges_of_a_span_are_what_its_whole_days_leave() -> None:
     assert days.days() == ("2026-11-23", "2026-11-24")
 
 
-def test_column_is_compared_with_the_limits_that_there_are() -> None:
+def test_column_is_compared_only_with_existing_limits() -> None:
     values: list[object] = []
     assert between("day", (None, None), values) == "true"
     assert between("day", ("a", None), values) == "day >= %s"

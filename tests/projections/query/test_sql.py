@@ -1,4 +1,4 @@
-"""The SQL of a filter, where it is not just the comparison that was asked for."""
+"""SQL of filters where it differs from a plain comparison."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def made(asked: dict[str, Any]) -> tuple[str, list[Any]]:
         ("$lte", ["low", "normal"]),
     ],
 )
-def test_order_of_words_is_a_choice_of_the_words_that_are_meant(
-    operator: str, meant: list[str]
-) -> None:
+def test_order_of_words_is_a_list_of_the_matching_words(operator: str, meant: list[str]) -> None:
     where, values = made({"priority": {operator: "normal"}})
     assert "priority = ANY(%s)" in where
     assert values == [meant]
@@ -46,7 +44,7 @@ def test_order_of_words_is_a_choice_of_the_words_that_are_meant(
         ("$lte", -1e300, False),
     ],
 )
-def test_whole_number_is_not_compared_with_what_no_whole_number_reaches(
+def test_whole_number_field_is_not_compared_with_a_number_out_of_its_range(
     operator: str, operand: float, *, holds: bool
 ) -> None:
     where, values = made({"version": {operator: operand}})
@@ -58,7 +56,7 @@ def test_whole_number_is_not_compared_with_what_no_whole_number_reaches(
     ("operands", "whole"),
     [([2.5], []), ([1e300], []), ([-1e300], []), ([2.0], [2]), ([2.5, 3.0], [3])],
 )
-def test_whole_number_equals_no_fraction_and_none_that_cannot_be_stored(
+def test_whole_number_field_equals_no_fraction_and_no_number_out_of_range(
     operands: list[float], whole: list[int]
 ) -> None:
     where, values = made({"version": {"$in": operands}})
@@ -71,11 +69,11 @@ def test_largest_and_smallest_whole_number_are_compared(bound: int) -> None:
     assert made({"version": bound}) == ("(version = %s)", [bound])
 
 
-def test_fraction_is_compared_as_it_is_with_a_field_of_fractions() -> None:
+def test_fraction_field_is_compared_with_a_fraction() -> None:
     assert made({"progress": {"$gt": 33.3}}) == ("progress > %s", [33.3])
 
 
-def test_beginning_of_a_tag_and_of_an_attribute_is_bound() -> None:
+def test_prefix_of_a_tag_and_of_an_attribute_is_a_parameter() -> None:
     where, values = made({"tags": {"$prefix": "e"}})
     assert where == "EXISTS (SELECT FROM unnest(tags) AS tag WHERE tag ^@ %s)"
     assert values == ["e"]
@@ -84,7 +82,7 @@ def test_beginning_of_a_tag_and_of_an_attribute_is_bound() -> None:
     assert values[-1] == "n"
 
 
-def test_value_that_is_there_is_asked_for_in_the_words_of_its_index() -> None:
+def test_exists_is_written_as_in_the_partial_index() -> None:
     assert made({"metadata.completedAt": {"$exists": True}})[0] == "completed_at IS NOT NULL"
     assert made({"workflow": {"$ne": None}})[0] == "workflow IS NOT NULL"
     assert made({"workflow": {"$ne": "w"}})[0] == "((workflow = %s)) IS NOT TRUE"
@@ -105,6 +103,6 @@ def test_single_value_of_an_attribute_is_looked_up_alone() -> None:
 
 
 @pytest.mark.parametrize(("operator", "bound"), [("$gt", 2), ("$gte", 3), ("$lt", 3), ("$lte", 2)])
-def test_whole_number_is_compared_with_the_next_whole_number(operator: str, bound: int) -> None:
+def test_fraction_is_rounded_to_the_next_whole_number(operator: str, bound: int) -> None:
     _, values = made({"version": {operator: 2.5}})
     assert values == [bound]

@@ -1,4 +1,4 @@
-"""Envelopes are CloudEvents 1.0 in JSON, whatever the event."""
+"""Envelopes of all events are valid CloudEvents 1.0 in JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def row(stream: str = "execution/e-1", meta: str = '{"by":"ada"}', data: bytes =
 
 
 def read(stored: EventRow, key: Any = None) -> dict[str, Any]:
-    """As a strict reader of CloudEvents would."""
+    """Parse as a strict reader of CloudEvents would."""
     event: dict[str, Any] = orjson.loads(envelope(stored, key))
     assert event.keys() >= REQUIRED
     assert event["specversion"] == "1.0"
@@ -92,7 +92,7 @@ def test_envelope_source_is_the_path_of_its_resource(stream: str, source: str) -
     assert read(row(stream))["source"] == source
 
 
-def test_envelope_has_occurredat_beside_the_recorded_time() -> None:
+def test_envelope_has_occurredat_besides_the_recorded_time() -> None:
     event = read(row(meta='{"by":"ada","occurredAt":"2011-10-01T00:00:00.000Z"}'))
     assert (event["occurredat"], event["time"]) == (
         "2011-10-01T00:00:00.000Z",

@@ -1,4 +1,4 @@
-"""Executions as clients see them."""
+"""Documents of executions as clients see them."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ KEY = DataKey(b"k" * 32, "execution/e-1")
 
 
 def shown(history: Given) -> dict[str, Any]:
-    """As it is read from the wire."""
+    """The document after a round trip through its JSON."""
     wire = orjson.dumps(document(history.versioned, history.now))
     ServiceExecution.model_validate_json(wire)
     read: dict[str, Any] = orjson.loads(wire)
     return read
 
 
-def test_new_execution_shows_everything_that_is_always_there() -> None:
+def test_new_execution_shows_every_required_member() -> None:
     assert shown(given(CREATED)) == {
         "$type": "ServiceExecution",
         "$id": "e-1",
@@ -124,7 +124,7 @@ def test_durations_of_an_ended_execution_are_fixed() -> None:
     assert shown(ended)["metadata"]["completedAt"] == shown(ended)["metrics"]["completedAt"]
 
 
-def test_waiting_for_a_retry_shows_when_it_comes() -> None:
+def test_execution_that_waits_for_a_retry_shows_its_time() -> None:
     waiting = shown(given(*WAITING))
     assert waiting["nextRetryAt"] == "2026-11-22T12:00:05.000Z"
     assert waiting["metrics"]["retries"] == 1
@@ -187,7 +187,7 @@ def test_latest_ten_checkpoints_are_shown() -> None:
     assert ids == [f"cp-{n}" for n in range(3, 13)]
 
 
-def test_checkpoint_that_it_was_resumed_from_is_shown_however_old_it_is() -> None:
+def test_checkpoint_that_was_resumed_from_is_shown_however_old() -> None:
     saved = [CheckpointSaved(checkpoint=f"cp-{n}", state={}, step="") for n in range(1, 13)]
     paused = ExecutionPaused(checkpoint="cp-12")
     for chosen, first in (("cp-1", "cp-1"), ("cp-3", "cp-3"), ("cp-12", "cp-3")):
@@ -253,8 +253,8 @@ def whole() -> Given:
     )
 
 
-def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
-    """The document as a view has it: sealed."""
+def freeze_and_thaw(history: Given, keys: Codec) -> dict[str, Any]:
+    """The document as a view stores it: sealed."""
     row = keys.take_snapshot(history.stream, history.versioned, KEY)
     return document(keys.restore(row), history.now)
 
@@ -263,19 +263,19 @@ def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
     "history", [whole(), *(given(*story) for story in HISTORIES.values())], ids=str
 )
 def test_sealed_document_opens_to_the_plain_one(history: Given) -> None:
-    sealed = to_sealed_json(frozen_and_thawed(history, codec()))
+    sealed = to_sealed_json(freeze_and_thaw(history, codec()))
     assert orjson.loads(open_json(sealed, KEY)) == shown(history)
 
 
 def test_sealed_document_shows_no_content() -> None:
     for history in (whole(), given(*RUNNING, ExecutionCompleted(success=True, result=RESULT))):
-        text = to_sealed_json(frozen_and_thawed(history, codec())).decode()
+        text = to_sealed_json(freeze_and_thaw(history, codec())).decode()
         for secret in ("bad", "line 1", '"q"', "done", "page", "k3y", "Sent two", "too dear"):
             assert secret not in text
 
 
 def test_content_without_its_key_is_null() -> None:
-    sealed = to_sealed_json(frozen_and_thawed(whole(), codec()))
+    sealed = to_sealed_json(freeze_and_thaw(whole(), codec()))
     erased = orjson.loads(open_json(sealed, None))
     ServiceExecution.model_validate(erased, strict=False)
     assert erased["error"]["message"] is None
@@ -320,7 +320,7 @@ def test_linked_data_shows_agent_times_result_and_error() -> None:
 
 @pytest.mark.parametrize("output", [{"id": 7, "@type": []}, [{"type": None}], "sent", 2, None])
 def test_linked_data_has_each_keyword_under_one_name(output: Any) -> None:
-    """Schema.org's context gives `@id` and `@type` as `id` and `type`, too: no object has both."""
+    """Schema.org's context also maps `@id` and `@type` to `id` and `type`: no object has both."""
     result = RESULT.model_copy(update={"output": output})
     ended = ExecutionCompleted(success=True, result=result)
     for history in (given(*RUNNING, ExecutionUpdated(assignee=CLAUDE), ended), whole()):
@@ -328,7 +328,7 @@ def test_linked_data_has_each_keyword_under_one_name(output: Any) -> None:
 
 
 def names(linked: Any) -> Iterator[str]:
-    """Every name in linked data, but for those in JSON literals: nobody expands them."""
+    """Every name in linked data except in JSON literals, which are never expanded."""
     if isinstance(linked, list):
         for item in linked:
             yield from names(item)
@@ -348,7 +348,7 @@ def test_linked_data_is_about_the_order_done_with_the_service() -> None:
     assert linked["customer"] == {"@id": "urn:executions:user:c-1", "identifier": "c-1"}
 
 
-def test_linked_data_names_what_was_expanded() -> None:
+def test_linked_data_contains_expanded_names() -> None:
     service = {"$type": "Service", "$id": "s-1", "name": "Outreach"}
     customer = {"$type": "User", "$id": "c-1", "name": "Ann", "kind": "person"}
     document = shown(given(CREATED)) | {"service": service, "customer": customer}
@@ -358,7 +358,7 @@ def test_linked_data_names_what_was_expanded() -> None:
 
 
 @pytest.mark.parametrize("agent", ["claude", "a b/../c", "http://x", "ü?#%"])
-def test_no_id_of_linked_data_depends_on_where_it_was_read(agent: str) -> None:
+def test_ids_in_linked_data_do_not_depend_on_the_url_of_the_request(agent: str) -> None:
     executing = CLAUDE.model_copy(update={"id": agent})
     linked = to_jsonld(shown(given(*RUNNING, ExecutionUpdated(assignee=executing))))
     ids = [value for name, value in pairs(linked) if name == "@id"]
@@ -369,14 +369,14 @@ def test_no_id_of_linked_data_depends_on_where_it_was_read(agent: str) -> None:
 
 
 def pairs(linked: Any) -> Iterator[tuple[str, Any]]:
-    """Every name in linked data with its value, but for those of the context."""
+    """Every name in linked data with its value, without those of the context."""
     for name, value in linked.items():
         yield name, value
         if isinstance(value, dict):
             yield from pairs(value)
 
 
-def test_linked_data_has_the_output_whole() -> None:
+def test_linked_data_has_the_complete_output() -> None:
     linked = to_jsonld(shown(given(*HISTORIES[Status.COMPLETED])))
     assert linked["result"]["output"] == {"@type": "@json", "@value": {"sent": 2}}
 
@@ -389,13 +389,13 @@ def test_answer_to_a_command_needs_no_key() -> None:
 
 @hypothesis.given(creations, ways)
 def test_opened_json_equals_the_document_after_each_event(creation: Any, way: Any) -> None:
-    """Kept JSON is never that of an older step, or of a step with another assignee."""
+    """Cached JSON is never that of an older step, or of a step with another assignee."""
     for versioned in walk(creation, way).states:
         for _ in range(2):
             assert execution_json(versioned) == plain_json(document(versioned, versioned.at))
 
 
-def test_json_kept_of_a_step_is_small_and_neither_compared_nor_stored() -> None:
+def test_cached_json_of_a_step_is_small_and_neither_compared_nor_stored() -> None:
     small, large = (Step("one", "One", output="x" * size) for size in (10, 10_000))
     for step in (small, large):
         step_json(step, None)

@@ -1,4 +1,4 @@
-"""What is packed is unpacked as it was, and damage of it is seen."""
+"""Packing round-trips, and damage is detected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.random_logs import logs, states
 @example(b"")
 @example(b"{" * LARGEST)
 @example(b"{" * (LARGEST + 1))
-def test_packed_content_is_unpacked_as_it_was(content: bytes) -> None:
+def test_packed_content_is_unpacked_unchanged(content: bytes) -> None:
     assert unpack(pack(content)) == content
 
 
@@ -32,7 +32,7 @@ def test_document_is_packed_to_less_than_half(log: list[Recorded]) -> None:
         assert unpack(pack(shown)) == shown
 
 
-def test_large_document_is_stored_as_it_is() -> None:
+def test_large_document_is_stored_unpacked() -> None:
     large = orjson.dumps({"large": "x" * LARGEST})
     assert pack(large) == large == unpack(large)
 
@@ -47,14 +47,14 @@ def test_large_document_is_stored_as_it_is() -> None:
         lambda _: pack(b"{" * LARGEST).replace(b"\x00", b"\x01"),
     ],
 )
-def test_damage_is_an_error_and_never_the_same(damage: object) -> None:
+def test_damaged_content_is_an_error_and_equals_no_other(damage: object) -> None:
     stored = pack(orjson.dumps({"$type": "ServiceExecution", "status": "completed", "n": 12345}))
     assert callable(damage)
     damaged = damage(stored)
     assert not same(damaged, stored)
 
 
-def test_document_that_another_release_of_zlib_has_packed_is_the_same() -> None:
+def test_documents_packed_by_different_releases_of_zlib_are_equal() -> None:
     content = orjson.dumps({"$type": "ServiceExecution", "status": "completed", "n": [1, 2] * 50})
     compressor = zlib.compressobj(1, zlib.DEFLATED, -9)
     other = MARK + compressor.compress(content) + compressor.flush()

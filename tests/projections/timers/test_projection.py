@@ -1,4 +1,4 @@
-"""The table of timers is the same however the log is cut into pages, and after a rebuild."""
+"""The table of timers is the same for pages of any size, and after a rebuild."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A timer knows what the state of its execution knows: when it times out, is retried, is due for a checkpoint."""
+"""A timer agrees with the state of its execution: when it times out, is retried, or is due for a checkpoint."""
 
 from __future__ import annotations
 

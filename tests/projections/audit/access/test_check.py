@@ -1,4 +1,4 @@
-"""What a superuser changes in the access log is found, and the first entry that does not fit is named."""
+"""Changes that a superuser makes in the access log are found, and the first wrong entry is named."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def chain(database: str) -> AsyncIterator[AccessChain]:
-    """Ten entries: three anchored, then four, then three that are not yet."""
+    """Ten entries: three anchored together, then four, then three not anchored yet."""
     async with AccessChain.opened(database) as opened:
         for number in (3, 4):
             await opened.read(number)
@@ -31,7 +31,7 @@ async def chain(database: str) -> AsyncIterator[AccessChain]:
         yield opened
 
 
-async def test_access_log_that_nobody_changed_has_no_fault(chain: AccessChain) -> None:
+async def test_unchanged_access_log_has_no_fault(chain: AccessChain) -> None:
     assert await chain.faults() == []
     await chain.anchor()
     assert await chain.faults() == []
@@ -73,10 +73,10 @@ async def test_change_of_the_access_log_is_named(chain: AccessChain, change: str
     assert faults[0].startswith(f"access log: {CHANGES[change]}"), faults
 
 
-async def test_newest_entries_that_were_anchored_and_are_gone_are_named(
+async def test_deleted_newest_entries_are_named_by_their_anchor(
     chain: AccessChain,
 ) -> None:
-    """Where the chain and its head are cut, the anchors still show it."""
+    """The chain and its head are cut back, but the anchor still has the entries."""
     await chain.change("DELETE FROM access_log WHERE id > 6")
     await chain.change(
         """UPDATE access_head
@@ -88,10 +88,10 @@ async def test_newest_entries_that_were_anchored_and_are_gone_are_named(
     )
 
 
-async def test_chain_that_was_made_again_whole_does_not_fit_its_anchors(
+async def test_recomputed_chain_does_not_match_its_anchors(
     chain: AccessChain,
 ) -> None:
-    """Who can make hashes can make a chain, but not the one that was anchored."""
+    """A superuser can recompute the chain, but not the anchored hashes."""
     async with AccessChain.opened(chain.conninfo) as other:
         await other.change("TRUNCATE access_log")
         await other.change("UPDATE access_head SET id = 0, at = 'epoch', hash = ''")
@@ -101,7 +101,7 @@ async def test_chain_that_was_made_again_whole_does_not_fit_its_anchors(
     assert faults[0].startswith("access log: entries 1 to 3: are others")
 
 
-async def test_entries_added_while_it_is_checked_are_no_fault(chain: AccessChain) -> None:
+async def test_entries_added_during_the_check_are_no_fault(chain: AccessChain) -> None:
     end = await end_of(chain.connection)
     await chain.read(2)
     await chain.anchor()
@@ -109,7 +109,7 @@ async def test_entries_added_while_it_is_checked_are_no_fault(chain: AccessChain
     assert [fault async for fault in found] == []
 
 
-async def test_anchor_of_an_entry_is_found_by_halving(chain: AccessChain) -> None:
+async def test_anchor_of_an_entry_is_found_by_binary_search(chain: AccessChain) -> None:
     for number in (1, 1, 5, 2, 9):
         await chain.read(number)
         await chain.anchor()
@@ -133,11 +133,11 @@ async def reads(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastR
 async def test_day_that_is_retired_after_the_retirements_were_read_is_no_fault(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are read where the check comes to a gap."""
+    """They are read again when the check reaches a gap."""
     await reads.retire(29)
     asked: list[int] = []
 
-    async def then_retired(connection: AsyncConnection, version: int = 0) -> list[Retired]:
+    async def retire_then_read(connection: AsyncConnection, version: int = 0) -> list[Retired]:
         found = await read_retired(connection, version)
         asked.append(version)
         if len(asked) == 1:
@@ -145,19 +145,19 @@ async def test_day_that_is_retired_after_the_retirements_were_read_is_no_fault(
         return found
 
     monkeypatch.setattr(check, "PAGE", 1)
-    monkeypatch.setattr(check, "read_retired", then_retired)
+    monkeypatch.setattr(check, "read_retired", retire_then_read)
     assert await reads.faults() == []
     assert asked == [0, 1]
     assert await reads.ids() == []
 
 
-async def test_day_that_is_retired_while_its_entries_are_looked_at_is_no_fault(
+async def test_day_that_is_retired_while_its_entries_are_checked_is_no_fault(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first page ends within the day."""
     done = False
 
-    async def then_retired(*what: Any) -> Any:
+    async def retire_then_read(*what: Any) -> Any:
         nonlocal done
         if not done:
             done = True
@@ -165,12 +165,12 @@ async def test_day_that_is_retired_while_its_entries_are_looked_at_is_no_fault(
         return await anchors_after(*what)
 
     monkeypatch.setattr(check, "PAGE", 2)
-    monkeypatch.setattr(check, "anchors_after", then_retired)
+    monkeypatch.setattr(check, "anchors_after", retire_then_read)
     assert await reads.faults() == []
     assert await reads.ids() == [4, 5]
 
 
-async def test_entry_that_is_missing_from_a_day_that_is_retired_and_still_there_is_a_fault(
+async def test_entry_missing_from_a_retired_day_that_is_still_in_the_table_is_a_fault(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access_retirement, "RETIRE_DAY", "SELECT missing(%s)")

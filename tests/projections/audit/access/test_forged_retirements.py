@@ -1,4 +1,4 @@
-"""Who writes into the database takes nothing out of the access log unnoticed that was not a whole day, and old."""
+"""Forged retirements are found: only whole days that are old enough may be missing from the access log."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.past_reads import PastReads
 pytestmark = pytest.mark.anyio
 FIRST = date(2026, 10, 1)
 Spans = list[tuple[int, int, int]]
-"""Days after the first one, and the first and the last entry that are said to be of that day."""
+"""For each forged retirement: its day, as days after the first one, and its first and last entry."""
 
 
 @pytest.fixture
 async def reads(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastReads]:
-    """Entries 1 to 3, 4 to 6, and 7, each on a day; 8 and 9 on another, 40 days later. Each is anchored alone."""
+    """Entries 1 to 3, 4 to 6, and 7, each group on one day; 8 and 9 on another, 40 days later. Each has its own anchor."""
     async with PastReads.opened(database_with_views, tmp_path) as opened:
         for executions in ("e-1 e-2 e-1", "e-1 e-2 e-3", "e-1"):
             for execution in executions.split():
@@ -54,7 +54,7 @@ PARTS_OF_DAYS: dict[str, Spans] = {
 }
 
 
-async def test_whole_days_that_are_old_fit_and_no_part_of_a_day_does(reads: PastReads) -> None:
+async def test_old_whole_days_may_be_retired_and_parts_of_a_day_may_not(reads: PastReads) -> None:
     await reads.change("CREATE TEMP TABLE whole AS TABLE access_log")
     for which, found in {**WHOLE_DAYS, **PARTS_OF_DAYS}.items():
         spans = [(FIRST + days * DAY, first, last) for days, first, last in found]
@@ -66,7 +66,7 @@ async def test_whole_days_that_are_old_fit_and_no_part_of_a_day_does(reads: Past
         await reads.change("INSERT INTO access_log TABLE whole EXCEPT TABLE access_log")
 
 
-async def test_day_that_is_young_by_its_anchors_is_named_whichever_it_is_said_to_be(
+async def test_retired_day_that_is_too_young_by_its_anchors_is_named_whichever_day_is_claimed(
     reads: PastReads,
 ) -> None:
     await reads.forge(reads.past.now, (FIRST + 20 * DAY, 8, 9))
@@ -75,14 +75,14 @@ async def test_day_that_is_young_by_its_anchors_is_named_whichever_it_is_said_to
     assert other.endswith("as those of 2026-10-21, but were anchored on 2026-11-13")
 
 
-async def test_entries_that_no_anchor_had_are_named(reads: PastReads) -> None:
+async def test_retired_entries_without_an_anchor_are_named(reads: PastReads) -> None:
     await reads.read("e-1")
     await reads.forge(reads.past.now + 31 * DAY, (reads.past.now.date(), 10, 10))
     [fault] = await reads.faults()
     assert fault.endswith("and had not been anchored")
 
 
-async def test_time_that_was_still_to_come_is_named_from_the_next_anchor_on(
+async def test_retirement_in_the_future_is_named_once_a_later_anchor_exists(
     reads: PastReads,
 ) -> None:
     later = reads.past.now + 31 * DAY
@@ -92,7 +92,7 @@ async def test_time_that_was_still_to_come_is_named_from_the_next_anchor_on(
     assert f"at {later:%Y-%m-%d} 12:00, which was still to come at position" in fault
 
 
-async def test_anchor_that_is_earlier_than_the_one_before_it_is_named(reads: PastReads) -> None:
+async def test_anchor_earlier_than_the_one_before_it_is_named(reads: PastReads) -> None:
     later = reads.past.now + timedelta(hours=1)
     await reads.change(
         "UPDATE events SET at = %s WHERE topic = 'access.anchored' AND originator_version = 2",

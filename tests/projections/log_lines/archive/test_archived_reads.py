@@ -1,4 +1,4 @@
-"""Lines in the table and lines in files are read in one order, by the same pages and filters."""
+"""Lines in the table and lines in archive files are read in one order, with the same pages and filters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEVELS: tuple[LogLevel, ...] = ("debug", "info", "warn", "error")
 
 @pytest.fixture
 async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastLines]:
-    """Lines of `e-1` in three days: the first two are archived. Each may be of an hour of any day."""
+    """Lines of `e-1` on three days, each at any hour; the first two days are archived."""
     async with PastLines.opened(database_with_views, tmp_path) as opened:
         await opened.make_days(50)
         await opened.begin("e-1", "e-2")
@@ -50,7 +50,7 @@ async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastLi
         yield opened
 
 
-def pages_of(past: PastLines) -> LogLinePages:
+def read_pages(past: PastLines) -> LogLinePages:
     return LogLinePages(past.store, ArchivedLines(past.retention.url, past.folder / "cache"))
 
 
@@ -76,10 +76,10 @@ FILTERS = [
 
 
 @pytest.mark.parametrize("descending", [False, True])
-async def test_archived_pages_are_those_of_the_table_before(
+async def test_pages_after_archiving_equal_those_before(
     past: PastLines, *, descending: bool
 ) -> None:
-    pages = pages_of(past)
+    pages = read_pages(past)
     before = [await read(pages, only, descending=descending) for only in FILTERS]
     assert [len(lines) for lines in before][:2] == [36, 18]
     assert len(before[4]) == 12
@@ -89,8 +89,10 @@ async def test_archived_pages_are_those_of_the_table_before(
         assert after == before
 
 
-async def test_count_of_all_lines_has_archived_ones_and_the_latest_do_not(past: PastLines) -> None:
-    pages = pages_of(past)
+async def test_count_of_all_lines_includes_archived_ones_and_that_of_the_latest_does_not(
+    past: PastLines,
+) -> None:
+    pages = read_pages(past)
     whole, total = await pages.latest("e-1")
     await past.archive(0)
     latest, after = await pages.latest("e-1")
@@ -101,24 +103,24 @@ async def test_count_of_all_lines_has_archived_ones_and_the_latest_do_not(past: 
     assert (await pages.latest("e-1")) == ([], 36)
 
 
-async def test_search_opens_so_many_lines_and_goes_on_at_its_cursor(
+async def test_search_decrypts_a_limited_number_of_lines_and_continues_at_its_cursor(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "SEARCHED", 10)
     monkeypatch.setattr(reader, "SEARCHED_AT_ONCE", 5)
-    page = await pages_of(past).read("e-1", LogFilter(text="no such"), limit=5)
+    page = await read_pages(past).read("e-1", LogFilter(text="no such"), limit=5)
     assert page.data == []
     assert page.next_cursor is not None
-    assert await read(pages_of(past), LogFilter(text="no such"), limit=5) == []
-    found = await read(pages_of(past), LogFilter(text="line 2."), limit=5)
+    assert await read(read_pages(past), LogFilter(text="no such"), limit=5) == []
+    found = await read(read_pages(past), LogFilter(text="line 2."), limit=5)
     assert len(found) == 12
 
 
-async def test_file_is_compared_with_its_digest_once(
+async def test_digest_of_a_file_is_checked_once(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await past.archive(0)
-    pages = pages_of(past)
+    pages = read_pages(past)
     before = await read(pages, LogFilter())
     with monkeypatch.context() as patched:
         patched.setattr(ArchiveFiles, "fetch", None)  # would be called
@@ -130,7 +132,7 @@ async def test_file_is_compared_with_its_digest_once(
 
 
 class Begun:
-    """Counts how often DuckDB begins, and what it reads then."""
+    """Counts the starts of DuckDB, and stores what each of them reads."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -147,16 +149,16 @@ class Begun:
         return parquet.duckdb_in(*values)
 
 
-async def test_page_of_several_files_begins_duckdb_once(
+async def test_page_of_several_files_starts_duckdb_once(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await past.archive(0)
     begun = Begun(monkeypatch)
-    assert len(await read(pages_of(past), LogFilter())) == 36
+    assert len(await read(read_pages(past), LogFilter())) == 36
     assert (begun.count, len(begun.read)) == (1, 2)
 
 
-async def test_files_are_not_read_any_more_once_nobody_waits_for_the_page(
+async def test_files_are_not_read_once_the_request_for_the_page_is_cancelled(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await past.archive(0)
@@ -176,7 +178,7 @@ async def test_files_are_not_read_any_more_once_nobody_waits_for_the_page(
 
     monkeypatch.setattr(archive_reader, "lines_in", lines_in)
     monkeypatch.setattr(archive_reader, "duckdb_in", duckdb_in)
-    page = asyncio.create_task(read(pages_of(past), LogFilter()))
+    page = asyncio.create_task(read(read_pages(past), LogFilter()))
     await asyncio.to_thread(first.wait)
     page.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -186,7 +188,7 @@ async def test_files_are_not_read_any_more_once_nobody_waits_for_the_page(
     assert len(begun.read) == 1
 
 
-async def test_files_of_a_bucket_are_copied_once_and_the_oldest_copies_dropped(
+async def test_files_of_a_bucket_are_copied_once_and_the_oldest_copies_evicted(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bucket is the folder, read as through an object store."""
@@ -213,14 +215,14 @@ async def test_files_of_a_bucket_are_copied_once_and_the_oldest_copies_dropped(
         await read(pages, LogFilter())
 
 
-async def test_archived_lines_without_the_libraries_are_refused_and_others_are_not(
+async def test_archived_lines_are_refused_without_the_libraries_and_others_are_read(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await past.archive(0)
     monkeypatch.setattr(files, "LIBRARIES", ("no_such_library",))
     with pytest.raises(Damaged, match="extra"):
-        await read(pages_of(past), LogFilter())
-    assert len((await pages_of(past).read("e-1")).data) == 12
+        await read(read_pages(past), LogFilter())
+    assert len((await read_pages(past).read("e-1")).data) == 12
     past.now += 40 * DAY
     assert await past.archiver().archive() == []
     assert await past.query("SELECT count(*) FROM log_lines") == [(24,)]

@@ -1,4 +1,4 @@
-"""The rows of a COPY, taken as they arrive."""
+"""The rows of a COPY, consumed as they arrive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDLESS = COPY.format("SELECT generate_series(1, 1000000000)")
 
 
 def rows(connection: psycopg.Connection, copied: str, cancelled_after: int = 0) -> int:
-    """How many numbers a COPY yields, each of which must be the next one."""
+    """The number of rows that a COPY yields, each of which must be the next number."""
     found = 0
     with connection.cursor() as cursor, cursor.copy(copied.encode()) as copy:
         for data in rows_of(copy, connection.pgconn):
@@ -34,14 +34,14 @@ def connection(database: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.mark.parametrize("numbers", [0, 1, 20_000])
-def test_every_row_comes_in_its_order_and_the_connection_can_be_used_again(
+def test_every_row_arrives_in_order_and_the_connection_can_be_used_again(
     connection: psycopg.Connection, numbers: int
 ) -> None:
     assert rows(connection, COPY.format(f"SELECT generate_series(1, {numbers})")) == numbers
     assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_copy_that_fails_midway_or_is_cancelled_raises(connection: psycopg.Connection) -> None:
+def test_copy_that_fails_or_is_cancelled_midway_raises(connection: psycopg.Connection) -> None:
     with pytest.raises(DivisionByZero):
         rows(connection, FAILING)
     with pytest.raises(QueryCanceled):

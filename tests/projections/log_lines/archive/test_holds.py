@@ -1,4 +1,4 @@
-"""Which days a legal hold keeps."""
+"""The days that legal holds keep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.past_lines import NOON, PastLines
 pytestmark = pytest.mark.anyio
 
 
-async def test_days_are_not_looked_through_where_no_hold_is_active(
+async def test_days_are_not_searched_if_no_hold_is_active(
     database_with_views: str, tmp_path: Path
 ) -> None:
     async with PastLines.opened(database_with_views, tmp_path) as past:

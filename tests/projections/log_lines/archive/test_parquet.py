@@ -1,4 +1,4 @@
-"""Lines that are written to an archive file are in it, whole; where they cannot be, it says why."""
+"""Lines are completely written to an archive file, or the reason for a failure is raised."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from domain.eventlog.archive.files import ArchiveFailed
 from projections.log_lines.archive import parquet
 
 MANY = 20_000
-"""More than a pipe and a buffer hold."""
+"""More than a pipe and a buffer can hold."""
 
 
 def rows(number: int) -> list[bytes]:
     return [b'%d,e-%d,1000000,2000000,info,,"a,""b"\n' % (n, n % 7) for n in range(number)]
 
 
-def test_lines_are_in_the_file_once_the_block_is_over(tmp_path: Path) -> None:
+def test_lines_are_in_the_file_after_the_block(tmp_path: Path) -> None:
     target = tmp_path / "it's.parquet"
     with parquet.new_file(target) as lines:
         lines.writelines(rows(MANY))
@@ -43,23 +43,23 @@ def write(target: Path, content: list[bytes], failure: Exception | None = None) 
             raise failure
 
 
-def test_file_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+def test_file_that_cannot_be_written_raises_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ArchiveFailed, match=r"cannot be written to a file: .*away"):
         write(tmp_path / "away" / "lines.parquet", 100 * rows(MANY))
 
 
-def test_line_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_invalid_line_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveFailed, match="cannot be written to a file"):
         write(tmp_path / "lines.parquet", [*rows(10), b"not a number,e-1\n"])
 
 
-def test_failure_of_what_is_exported_is_what_is_raised(tmp_path: Path) -> None:
+def test_failure_of_the_export_is_raised(tmp_path: Path) -> None:
     failure = LookupError("the table is gone")
     with pytest.raises(LookupError, match="the table is gone"):
         write(tmp_path / "lines.parquet", [*rows(10), b"11,e-1,10"], failure)
 
 
-def test_duckdb_prints_no_progress_among_what_a_program_answers(tmp_path: Path) -> None:
+def test_duckdb_prints_no_progress(tmp_path: Path) -> None:
     with parquet.duckdb_in(tmp_path) as connection:
         query = "SELECT current_setting('enable_progress_bar')"
         assert connection.execute(query).fetchall() == [(False,)]

@@ -1,4 +1,4 @@
-"""Where the row of an execution is kept changes nothing of what it says."""
+"""Moving the row of an execution between the tables of active and of resting ones changes no answer."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)
-def any_may_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def allow_all_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projection, "MOST_ACTIVE", 0)
 
 
-async def places(connection: AsyncConnection) -> dict[str, str]:
-    """In which table each execution is."""
+async def find_tables(connection: AsyncConnection) -> dict[str, str]:
+    """The table that holds each execution."""
     return dict(await (await connection.execute(TABLES_OF_ROWS)).fetchall())
 
 
@@ -60,7 +60,7 @@ async def following(
 
 @few
 @given(logs(), st.integers(1, 5), st.data())
-def test_executions_that_rest_and_go_on_at_any_time_are_listed_as_their_events_say(
+def test_executions_that_are_moved_at_any_time_are_listed_as_folded_from_their_events(
     database: str, log: list[Recorded], page: int, data: st.DataObject
 ) -> None:
     class Resting(Executions):
@@ -86,26 +86,28 @@ def test_executions_that_rest_and_go_on_at_any_time_are_listed_as_their_events_s
 
 
 @pytest.mark.parametrize("forgets", [False, True])
-async def test_event_of_an_execution_that_rests_makes_it_active(views: str, forgets: bool) -> None:
+async def test_event_of_a_resting_execution_moves_it_to_the_active_ones(
+    views: str, forgets: bool
+) -> None:
     async with following(views) as (log, view, follower, connection):
         await log.write([*some(3), *started("e-1")])
         await follower.catch_up(connection)
-        assert await places(connection) == {"e-0": "active", "e-1": "active", "e-2": "active"}
+        assert await find_tables(connection) == {"e-0": "active", "e-1": "active", "e-2": "active"}
         async with connection.transaction():
             assert not await view.move_inactive(connection, 2)
-        assert await places(connection) == {"e-0": "resting", "e-1": "active", "e-2": "active"}
+        assert await find_tables(connection) == {"e-0": "resting", "e-1": "active", "e-2": "active"}
         async with connection.transaction():
             await view.move_inactive(connection, log.position)
-        assert set((await places(connection)).values()) == {"resting"}
+        assert set((await find_tables(connection)).values()) == {"resting"}
         if forgets:
             view.forget()
         await log.write([Happening("e-0", ExecutionUpdated(tags=("later",))), completed("e-1")])
         await follower.catch_up(connection)
-        assert await places(connection) == {"e-0": "active", "e-1": "ended", "e-2": "resting"}
+        assert await find_tables(connection) == {"e-0": "active", "e-1": "ended", "e-2": "resting"}
         assert follower.parked == 0
 
 
-async def test_all_rest_that_may_where_the_table_of_the_active_has_become_large(
+async def test_more_executions_are_moved_if_the_table_of_active_ones_is_large(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projection, "MOST_ACTIVE", 2)
@@ -116,10 +118,10 @@ async def test_all_rest_that_may_where_the_table_of_the_active_has_become_large(
             monkeypatch.setattr(projection, "LARGE", large)
             async with connection.transaction():
                 await view.move_inactive(connection, log.position - 1)
-            assert list((await places(connection)).values()).count("resting") == resting
+            assert list((await find_tables(connection)).values()).count("resting") == resting
 
 
-async def test_oldest_events_rest_first_and_only_beyond_so_many(
+async def test_oldest_executions_are_moved_first_and_some_stay_active(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projection, "MOST_ACTIVE", 2)
@@ -131,7 +133,7 @@ async def test_oldest_events_rest_first_and_only_beyond_so_many(
         for _ in range(3):
             async with connection.transaction():
                 more = await view.move_inactive(connection, log.position)
-            found = await places(connection)
+            found = await find_tables(connection)
             resting.append(([key for key, place in found.items() if place == "resting"], more))
         oldest = ["e-1", "e-2", "e-3"]
         assert resting == [(oldest[:2], True), (oldest, False), (oldest, False)]
@@ -149,7 +151,7 @@ async def test_inactive_rows_are_found_once_for_many_moves_and_stay_if_they_chan
         async def move(until: int) -> None:
             async with connection.transaction():
                 await view.move_inactive(connection, until)
-            found = await places(connection)
+            found = await find_tables(connection)
             resting.append([key for key, place in found.items() if place == "resting"])
 
         await move(3)
@@ -160,21 +162,23 @@ async def test_inactive_rows_are_found_once_for_many_moves_and_stay_if_they_chan
         assert resting == [["e-0"], ["e-0"], ["e-0", "e-2"], ["e-0", "e-2", "e-3"]]
 
 
-async def test_so_few_rest_at_once_that_the_next_page_does_not_wait_for_many(views: str) -> None:
+async def test_move_is_limited_to_few_rows_so_that_the_next_page_does_not_wait(views: str) -> None:
     async with following(views) as (log, view, follower, connection):
         await log.write(some(120))
         await follower.catch_up(connection)
         for moved, more in ((50, True), (100, True), (120, False)):
             async with connection.transaction():
                 assert await view.move_inactive(connection, log.position) == more
-            assert list((await places(connection)).values()).count("resting") == moved
+            assert list((await find_tables(connection)).values()).count("resting") == moved
 
 
 class Lost(Exception):
-    """What undoes a transaction."""
+    """Rolls a transaction back."""
 
 
-async def test_page_that_is_undone_leaves_those_that_rest_where_they_were(views: str) -> None:
+async def test_page_that_is_rolled_back_leaves_resting_executions_where_they_were(
+    views: str,
+) -> None:
     class Failing(Executions):
         fails = True
 
@@ -193,14 +197,16 @@ async def test_page_that_is_undone_leaves_those_that_rest_where_they_were(views:
         again = Follower(failing, LogPages(store, failing.types))
         with pytest.raises(psycopg.OperationalError):
             await again.catch_up(connection)
-        assert set((await places(connection)).values()) == {"resting"}
+        assert set((await find_tables(connection)).values()) == {"resting"}
         failing.fails = False
         await again.catch_up(connection)
-        assert await places(connection) == {"e-0": "active", "e-1": "ended"}
+        assert await find_tables(connection) == {"e-0": "active", "e-1": "ended"}
 
 
-async def test_rest_that_is_undone_is_no_rest_once_the_view_has_forgotten(views: str) -> None:
-    async def tidy_in_vain() -> None:
+async def test_move_that_is_rolled_back_has_no_effect_after_the_cache_is_cleared(
+    views: str,
+) -> None:
+    async def move_and_roll_back() -> None:
         async with connection.transaction():
             await view.move_inactive(connection, log.position)
             raise Lost
@@ -209,15 +215,15 @@ async def test_rest_that_is_undone_is_no_rest_once_the_view_has_forgotten(views:
         await log.write(some(1))
         await follower.catch_up(connection)
         with pytest.raises(Lost):
-            await tidy_in_vain()
+            await move_and_roll_back()
         view.forget()
-        assert await places(connection) == {"e-0": "active"}
+        assert await find_tables(connection) == {"e-0": "active"}
         await log.write([completed("e-0")])
         await follower.catch_up(connection)
-        assert await places(connection) == {"e-0": "ended"}
+        assert await find_tables(connection) == {"e-0": "ended"}
 
 
-async def test_where_a_row_is_kept_is_no_difference_and_what_it_says_is(views: str) -> None:
+async def test_table_of_a_row_is_no_difference_and_its_content_is(views: str) -> None:
     async with following(views) as (log, view, follower, connection):
         await log.write([*some(4), *started("e-1")])
         await follower.catch_up(connection)
