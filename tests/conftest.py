@@ -1,4 +1,4 @@
-"""What every test may ask for: a database of its own, on a server of the session's."""
+"""Fixtures of all tests: databases of their own on one server per session."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ structlog.configure(
     ]
 )
 
-# A logger that is kept would go on as the first program that a test ran has configured it.
+# A cached logger would keep the configuration of the first program that a test ran.
 CONFIGURE = structlog.configure
 
 
@@ -60,18 +60,18 @@ def configure(**options: Any) -> None:
 
 structlog.configure = cast(Any, configure)
 
-# Tests depend on no settings of a server that their user runs beside.
+# Tests do not depend on settings of a server that their user runs on this machine.
 for variable in [name for name in os.environ if name.startswith("EXECUTIONS_")]:
     del os.environ[variable]
 
 
-# To read the certificates of all authorities takes 30 ms: each client would, and tests make thousands.
+# Loading the certificates of all authorities takes 30 ms for each client, and tests make thousands.
 for transports in cast(tuple[Any, ...], (httpx._transports.default, httpx2._transports.default)):
     transports.create_ssl_context = cache(transports.create_ssl_context)
 
 
-def read_set_cookies(extract: Callable[..., None]) -> Callable[..., None]:
-    """What looks for cookies in an answer, but only where the answer sets some: most set none."""
+def patch_cookies(extract: Callable[..., None]) -> Callable[..., None]:
+    """A replacement for the parser of cookies that runs only if the answer sets some: most set none."""
 
     def extract_where_set(cookies: Any, response: Any) -> None:
         if "set-cookie" in response.headers:
@@ -81,18 +81,18 @@ def read_set_cookies(extract: Callable[..., None]) -> Callable[..., None]:
 
 
 for jar in cast(tuple[Any, ...], (httpx.Cookies, httpx2.Cookies)):
-    jar.extract_cookies = read_set_cookies(jar.extract_cookies)
+    jar.extract_cookies = patch_cookies(jar.extract_cookies)
 
 
 RESILIENCE = ROOT / "tests/resilience"
 
-# Tests talk to this machine alone: a name that is no number is looked up nowhere.
+# Tests connect only to this machine: names other than its own are not resolved.
 LOOK_UP = socket.getaddrinfo
 LOCAL = ("localhost", "127.0.0.1", "::1", None, "")
 
 
 def look_up_here(host: Any, *more: Any, **named: Any) -> Any:
-    """`getaddrinfo` for numbers and for this machine."""
+    """`getaddrinfo` for numeric addresses and for this machine."""
     text = host.decode() if isinstance(host, bytes) else host
     if text not in LOCAL:
         named["flags"] = named.get("flags", 0) | socket.AI_NUMERICHOST
@@ -136,7 +136,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class NamedFailures:
-    """Name a test as soon as it fails: a run that is cut off has said what it found."""
+    """Print the name of a test as soon as it fails, so that an interrupted run shows it."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.plugins = config.pluginmanager
@@ -148,7 +148,7 @@ class NamedFailures:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests that start processes, so that nobody has to; `--fast` leaves them out."""
+    """Mark tests that start processes; `--fast` deselects them."""
     for item in items:
         if processes.may_start_process(item):
             item.add_marker(pytest.mark.process)
@@ -161,15 +161,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector look no more at what lasts as long as the tests do."""
+    """Keep the garbage collector from scanning objects that live as long as the tests."""
     gc.collect()
     gc.freeze()
 
 
 def sort_for_workers(items: list[pytest.Item]) -> None:
-    """Put files with tests that start processes first, those of faults before all.
+    """Put files with tests that start processes first, and those of `tests/resilience` before all.
 
-    So what ends a run is short, and no worker waits for another one.
+    So the last tests of a run are short, and no worker waits long for another one.
     """
     long = {item.path for item in items if item.get_closest_marker("process")}
     items.sort(key=lambda item: (RESILIENCE not in item.path.parents, item.path not in long))
@@ -177,7 +177,7 @@ def sort_for_workers(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Under `--fast`, a test that starts a process all the same fails."""
+    """Under `--fast`, a test that starts a process anyway fails."""
     if not request.config.getoption("--fast"):
         yield
         return
@@ -199,7 +199,7 @@ def postgres_bin(request: pytest.FixtureRequest) -> Path | None:
 
 @pytest.fixture(scope="session")
 def new_clusters() -> Iterator[None]:
-    """Make what a PostgreSQL begins with once."""
+    """Run `initdb` once, and copy its result for further clusters."""
     with copied_clusters():
         yield
 
@@ -239,7 +239,7 @@ def views_template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Ite
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
-    """Connection string of a new, migrated, empty database that is this test's alone."""
+    """The connection string of a new, migrated, empty database of this test."""
     with new_database(admin) as name:
         yield postgres.conninfo(name)
 
@@ -248,14 +248,14 @@ def database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[
 def database_with_views(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
 ) -> Iterator[str]:
-    """The same with the tables of all views: to make them takes longer than most tests."""
+    """The same with the tables of all views: creating them takes longer than most tests."""
     with new_database(admin, template=views_template) as name:
         yield postgres.conninfo(name)
 
 
 @pytest.fixture(params=["postgres", "memory"])
 def new_store(request: pytest.FixtureRequest) -> Callable[[], Store]:
-    """Makes stores of one log, each as a process of its own has it; on every backend there is."""
+    """Makes stores of one log, each as in a process of its own; on every backend."""
     if request.param == "memory":
         log = MemoryLog()
         return lambda: MemoryStore(log, sample_aggregate.codec(), sample_aggregate.keyring())
@@ -265,25 +265,25 @@ def new_store(request: pytest.FixtureRequest) -> Callable[[], Store]:
 
 @pytest.fixture
 def postgres_root(new_clusters: None) -> Iterator[Path]:
-    """A folder for a PostgreSQL of the test's own, to be killed and restarted at will."""
+    """A folder for a PostgreSQL of the test, which may be killed and restarted."""
     with reachable_folder() as folder:
         yield folder
 
 
 @pytest.fixture
 def process(database: str) -> Iterator[Service]:
-    """A server that is a process of its own, and may be killed."""
+    """A server as a process of its own, which may be killed."""
     with serving(database) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
 def thorough(request: pytest.FixtureRequest) -> bool:
-    """Whether there is time: `--thorough`."""
+    """Whether to run long: `--thorough`."""
     return bool(request.config.getoption("--thorough"))
 
 
 @pytest.fixture(scope="session")
 def nightly(request: pytest.FixtureRequest) -> bool:
-    """Whether there is time for clusters, though not for all that may happen to them: `--nightly`."""
+    """Whether to start clusters, though not to break them in every way: `--nightly`."""
     return bool(request.config.getoption("--nightly"))

@@ -1,4 +1,4 @@
-"""What is compared with a secret, or with what follows from one, is compared in the same time whatever differs."""
+"""Secrets, and values derived from them, are compared in constant time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 SECRETS = re.compile(r"fingerprint|digest|signature|secret|hmac", re.IGNORECASE)
 ROOMS = ("api/access", "api/web/access", "projections/deliveries", "workers/webhooks")
 COMPARING = ("identity.py", "keys.py", "sessions.py")
-"""The files of `api/access` that compare."""
+"""The files of `api/access` that compare secrets."""
 
 
 def files() -> Iterator[Path]:
@@ -21,7 +21,7 @@ def files() -> Iterator[Path]:
 
 
 def plain_comparisons(text: str) -> list[str]:
-    """What is compared by `==` or `!=`, and names a secret."""
+    """The comparisons by `==` or `!=` that name a secret."""
     found = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Compare))
     plain = (node for node in found if isinstance(node.ops[0], ast.Eq | ast.NotEq))
     return [said for node in plain if SECRETS.search(said := ast.unparse(node))]

@@ -1,4 +1,4 @@
-"""The house tests itself: what the import contracts in pyproject.toml cannot say."""
+"""Conventions of the code that the import contracts in pyproject.toml cannot express."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.paths import ROOT
 ROOMS = ("domain", "projections", "workers", "api")
 FILES = sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
 
-# A library, and the only places that may import it.
+# A library, and the only paths that may import it.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "eventsourcing": (
         "domain/eventlog/library/",
@@ -101,7 +101,7 @@ def test_store_and_bus_know_no_aggregate_by_name() -> None:
 
 
 def test_only_the_event_that_begins_a_stream_keeps_its_position_in_a_state() -> None:
-    """What follows on it may be decided before its position is known, and the state is kept as it was then."""
+    """Later events may be decided before their position is known, and the state is cached as it was then."""
     for file in FILES:
         for node in ast.walk(parsed(file)):
             if isinstance(node, ast.FunctionDef) and node.name == "apply":
@@ -229,7 +229,7 @@ RETIRED = {
     "KEPT": "RETENTION, MOST_IDLE, BLOCK_CACHE",
     "FIGURES": "GAUGES, METRICS",
 }
-"""Names of our own for what the field has a name for."""
+"""Our own names for things that have a common name."""
 
 
 ANY_RETIRED = re.compile(rf"\b(?:{'|'.join(RETIRED)})\b")
@@ -239,14 +239,14 @@ def test_retired_name_does_not_come_back() -> None:
     for file in FILES:
         text = (ROOT / file).read_text()
         if not ANY_RETIRED.search(text):
-            continue  # to make tokens of all files takes seconds
+            continue  # to tokenize all files takes seconds
         tokens = tokenize.generate_tokens(StringIO(text).readline)
         found = {token.string for token in tokens if token.type == tokenize.NAME} & RETIRED.keys()
         assert {name: RETIRED[name] for name in found} == {}, file
 
 
 PRIVATE = re.compile(r"\b(told|whoever|breath|breathe|nobody who)\b", re.IGNORECASE)
-"""Words that read like a story. Subject, verb, object: who sends, receives or reports."""
+"""Words of stories. Write subject, verb, object: who sends, receives or reports."""
 
 
 def test_documents_and_code_use_plain_words() -> None:
@@ -271,7 +271,7 @@ PARTICIPLE = re.compile(
 
 
 def is_named_by_use(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Of a property, which may be an adjective, and of a command line, where people type the name."""
+    """Properties, which may be adjectives, and commands of the command line, whose names users type."""
     return any(
         "property" in ast.unparse(each) or "command" in ast.unparse(each)
         for each in function.decorator_list
@@ -296,7 +296,7 @@ FRAMES = "projections/representations/stream_frames.py"
 
 
 def test_class_has_a_name_of_its_own() -> None:
-    """Whoever looks for a class by its name finds one."""
+    """A search for a class by its name finds one."""
     places: dict[str, list[str]] = {}
     for file in FILES:
         classes = [node.name for node in parsed(file).body if isinstance(node, ast.ClassDef)]

@@ -1,4 +1,4 @@
-"""Docstrings name errors that there are."""
+"""Docstrings name only existing errors."""
 
 from __future__ import annotations
 

@@ -52,13 +52,13 @@ def test_limit_is_defined_in_the_file_that_the_page_names() -> None:
 
 
 @pytest.mark.parametrize("guide", GUIDES)
-def test_guide_names_classes_that_there_are(guide: str) -> None:
+def test_guide_names_existing_classes(guide: str) -> None:
     named = set(CLASS.findall((ROOT / guide).read_text()))
     assert named - words_of_the_code() == set()
 
 
 @pytest.mark.parametrize("guide", GUIDES)
-def test_guide_names_files_that_there_are(guide: str) -> None:
+def test_guide_names_existing_files(guide: str) -> None:
     named = set(FILE.findall((ROOT / guide).read_text()))
     ends = {each: f"/{each}" for each in named}
     assert [each for each in named if not any(file.endswith(ends[each]) for file in files())] == []

@@ -1,4 +1,4 @@
-"""Events of the past may be in files of the archive: a query of its own on their table is written where that was thought of."""
+"""Past events may be in archive files: only the listed files may query the table of events directly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.paths import ROOT
 
 READS = re.compile(r"\b(FROM|JOIN) events\b")
 ROOM = "domain/eventlog/"
-"""Reads both: `archive/archived_queries.py`."""
+"""It reads both: `archive/archived_queries.py`."""
 IN_THE_TABLE = {
     "projections/audit/access/anchors.py": "a stream that never leaves the table",
     "projections/audit/access/retired.py": "a stream that never leaves the table",
@@ -33,10 +33,10 @@ BOTH = {
     "projections/deliveries/totals.py",
     "projections/log_lines/archive/holds_on.py",
 }
-"""Handed to `archive/archived_queries.py`, or with what the archive says beside."""
+"""It is given to `archive/archived_queries.py`, or the archive is read as well."""
 
 
-def test_table_of_events_is_asked_where_archived_events_were_thought_of() -> None:
+def test_table_of_events_is_queried_only_where_archived_events_are_considered() -> None:
     files = (
         path.relative_to(ROOT).as_posix()
         for room in ("domain", "projections", "workers", "api")

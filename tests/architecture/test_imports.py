@@ -1,4 +1,4 @@
-"""What a program does not import: each is started anew, and says which modules it has."""
+"""Modules that a program must not import, checked in a new interpreter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TERMINAL = {"click", "rich", "pygments"}
 ARCHIVE = {"duckdb", "obstore"}
 SHOWN = "import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
 
-# What a program is imported by, and what it does not need.
+# The module of a program, and libraries that it does not need.
 LIGHT: dict[str, set[str]] = {
     "api.work_process": WEB | TERMINAL | ARCHIVE,
     "api.cli.main": WEB | {"rich", "pygments", "psycopg", "cryptography"},
@@ -26,7 +26,7 @@ LIGHT: dict[str, set[str]] = {
 
 
 def libraries(module: str) -> set[str]:
-    """The libraries that a new interpreter has once it has imported a module."""
+    """The libraries that a new interpreter has loaded after importing a module."""
     command = (sys.executable, "-P", "-c", SHOWN.format(module=module))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
@@ -37,5 +37,5 @@ def test_program_imports_none_of_what_it_does_not_need(module: str) -> None:
     assert libraries(module) & LIGHT[module] == set()
 
 
-def test_server_imports_what_others_are_spared() -> None:
+def test_server_imports_the_libraries_that_others_do_not_need() -> None:
     assert {"starlette", "uvicorn"} <= libraries("api.service")

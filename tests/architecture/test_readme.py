@@ -1,4 +1,4 @@
-"""The README is true: its session runs as it stands."""
+"""The session of the README runs as it is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAM = Path(sys.executable).with_name("executions")
 
 @pytest.fixture
 def address(database: str, tmp_path: Path) -> Iterator[str]:
-    """A server of the test's own, as `executions serve` starts it."""
+    """A server of this test, started as `executions serve` starts it."""
     environment = {**os.environ, "EXECUTIONS_DATABASE_URL": database}
     with subprocess.Popen(
         [PROGRAM, "serve", "--port", "0", "--data-dir", tmp_path],
@@ -40,7 +40,7 @@ def session() -> str:
     return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
 
 
-def test_session_of_the_readme_runs_as_it_stands(address: str, tmp_path: Path) -> None:
+def test_session_of_the_readme_runs_as_written(address: str, tmp_path: Path) -> None:
     script = session().replace("http://127.0.0.1:8000", address)
     script = script.replace(".venv/bin/executions", str(PROGRAM))
     done = subprocess.run(
@@ -67,7 +67,7 @@ def test_session_of_the_readme_runs_as_it_stands(address: str, tmp_path: Path) -
     assert '"status":"retry"' in done.stdout
 
 
-def test_work_to_see_is_recorded_by_the_demo_and_by_the_sdk(address: str, tmp_path: Path) -> None:
+def test_work_to_watch_is_recorded_by_the_demo_and_by_the_sdk(address: str, tmp_path: Path) -> None:
     section = README.partition("## See it")[2].partition("\n## ")[0]
     shell = "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
     [python] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)

@@ -1,4 +1,4 @@
-"""The Python SDK stands by itself: what it needs, how large its files are, and no circles."""
+"""The Python SDK is independent of the service: its dependencies, the sizes of its files, and no import cycles."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_sdk_needs_what_it_declares_and_nothing_of_the_service() -> None:
     assert outside == declared == {"httpx2", "pydantic"}
 
 
-def test_files_of_the_sdk_import_each_other_in_no_circle() -> None:
+def test_files_of_the_sdk_have_no_import_cycles() -> None:
     graph = {
         name: {other for other in imported(file) if other in MODULES and other != name}
         for name, file in MODULES.items()
@@ -54,7 +54,7 @@ def test_files_of_the_sdk_import_each_other_in_no_circle() -> None:
     assert circles(graph) == []
 
 
-def test_room_of_the_sdk_can_be_overseen() -> None:
+def test_folder_of_the_sdk_is_small() -> None:
     folders = {file.parent for file in FILES}
     assert [what for folder in folders for what in too_large(folder)] == []
 

@@ -1,4 +1,4 @@
-"""The structure of the product: no circles between files, rooms that can be overseen, no dead weight."""
+"""The structure of the product: no import cycles, small folders and files, no unused dependencies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parsed(file: Path) -> tuple[str, ast.Module]:
 
 
 def imports(file: Path) -> Iterator[str]:
-    """What a file imports, wherever in it: at the top, in a function, or for type checking alone."""
+    """The imports of a file, anywhere in it: at the top, in a function, or for type checking only."""
     for node in ast.walk(parsed(file)[1]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -73,7 +73,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
-def test_files_import_each_other_in_no_circle() -> None:
+def test_files_have_no_import_cycles() -> None:
     graph = {
         name: {other for other in imports(file) if other in modules() and other != name}
         for name, file in modules().items()
@@ -81,7 +81,7 @@ def test_files_import_each_other_in_no_circle() -> None:
     assert circles(graph) == []
 
 
-def test_circles_are_found_wherever_they_begin() -> None:
+def test_cycles_are_found_wherever_they_begin() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"e", "a"}}
     assert circles(graph) == [["b", "c"]]
 
@@ -91,7 +91,7 @@ def folders() -> Iterable[Path]:
 
 
 def too_large(folder: Path) -> Iterator[str]:
-    """What a folder has too much of: files, or lines."""
+    """What a folder has too many of: files, or lines."""
     files = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
     lines = sum(len(file.read_text().splitlines()) for file in files)
     if len(files) > MOST_FILES or lines > MOST_LINES:
@@ -110,7 +110,7 @@ def too_long(file: Path) -> Iterator[str]:
                 yield f"{file}: {node.name}"
 
 
-def test_room_can_be_overseen() -> None:
+def test_folder_is_small() -> None:
     assert [what for folder in folders() for what in too_large(folder)] == []
 
 

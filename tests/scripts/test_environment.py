@@ -1,4 +1,4 @@
-"""`scripts/environment` keeps .venv as the lock files say."""
+"""`scripts/environment` keeps .venv up to date with the lock files."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ INPUTS = ("requirements.lock", "pyproject.toml", "sdk/python/pyproject.toml", "s
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout whose environment was made, of the Python of this process."""
+    """A checkout whose environment is up to date, made with the Python of this process."""
     for name in INPUTS:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(ROOT / ".venv" / "bin" / "python")
-    assert ensured(tmp_path) == ["made", "installed"]
+    assert run_environment(tmp_path) == ["made", "installed"]
     return tmp_path
 
 
-def ensured(root: Path) -> list[str]:
+def run_environment(root: Path) -> list[str]:
     """What was done for the environment."""
     command = ["bash", "-c", f"set -euo pipefail; {SETUP}"]
     return subprocess.check_output(command, cwd=root, text=True).split()
 
 
-def test_environment_that_is_made_is_left_alone(root: Path) -> None:
-    assert ensured(root) == []
+def test_environment_that_is_up_to_date_is_not_changed(root: Path) -> None:
+    assert run_environment(root) == []
 
 
-def test_environment_is_made_again_where_the_lock_is_another(root: Path) -> None:
+def test_environment_is_made_again_after_a_change_of_the_lock(root: Path) -> None:
     (root / "requirements.lock").write_text("")
-    assert ensured(root) == ["made", "installed"]
+    assert run_environment(root) == ["made", "installed"]
 
 
 @pytest.mark.parametrize("program", [None, "exit 1"], ids=["gone", "of another version"])
-def test_environment_is_made_again_where_its_python_does_not_run(
+def test_environment_is_made_again_if_its_python_does_not_run(
     root: Path, program: str | None
 ) -> None:
     python = root / ".venv" / "bin" / "python"
@@ -57,4 +57,4 @@ def test_environment_is_made_again_where_its_python_does_not_run(
     else:
         python.write_text(f"#!/bin/sh\n{program}\n")
         python.chmod(0o755)
-    assert ensured(root) == ["made", "installed"]
+    assert run_environment(root) == ["made", "installed"]

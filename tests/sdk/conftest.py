@@ -1,4 +1,4 @@
-"""A running service, clients of it, and the catalog that executions refer to."""
+"""Fixtures for tests of the SDK: a running service, its clients, and the catalog that executions refer to."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def client(server: Serving) -> Iterator[Client]:
 
 @pytest.fixture
 async def async_client(server: Serving, client: Client) -> AsyncIterator[AsyncClient]:
-    """A client of the same service, which has the catalog already."""
+    """An asynchronous client of the same service, which has the catalog already."""
     async with AsyncClient(server.url, TOKEN) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Where a client finds its service, and which token goes where."""
+"""How a client finds its service, and the services to which it sends a token."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_service_of_this_machine_is_found_while_it_runs(data_dir: Path) -> None:
     assert find().url == "http://127.0.0.1:8000"
 
 
-def test_token_of_this_machine_is_sent_nowhere_else() -> None:
+def test_token_of_this_machine_is_sent_to_no_other() -> None:
     assert find("https://elsewhere.test").token is None
     assert find("http://localhost:9").token == "token-of-this-machine"
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "127.0.0.1:8000", "http://"])
-def test_address_that_is_none_is_refused(url: str) -> None:
+def test_invalid_address_is_refused(url: str) -> None:
     if not url:
         assert find(url).url == "http://127.0.0.1:8000"
         return
@@ -48,7 +48,7 @@ def test_address_that_is_none_is_refused(url: str) -> None:
         find(url)
 
 
-def test_refused_token_is_not_shown() -> None:
+def test_token_is_not_shown_when_refused() -> None:
     with pytest.raises(SetupError) as refused:
         find("http://x.test", "two words")
     assert "two" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""What is recorded into a buffer comes to the service once, in order, whatever happens in between."""
+"""Buffered commands reach the service once and in order, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JSON = dict[str, Any]
 
 
 class Commands:
-    """A service that takes commands, or fails on demand."""
+    """A service that accepts commands, or fails on demand."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[JSON]]] = []
@@ -46,7 +46,7 @@ class Commands:
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of all commands, without those of calls that came again."""
+        """The numbers of all commands, without those of repeated calls."""
         by_key = dict(self.calls)
         return [command["n"] for commands in by_key.values() for command in commands]
 
@@ -83,7 +83,7 @@ def test_commands_come_in_order_and_in_batches(tmp_path: Path) -> None:
 
 
 STRANGE = os.fsdecode(b"caf\xe9.txt")
-"""The name of a file that is no UTF-8."""
+"""The name of a file that is not UTF-8."""
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,7 @@ STRANGE = os.fsdecode(b"caf\xe9.txt")
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_value_has_one_form_whatever_text_is_beside_it(
-    tmp_path: Path, value: Any, form: Any
-) -> None:
+def test_value_is_encoded_the_same_beside_any_text(tmp_path: Path, value: Any, form: Any) -> None:
     service = Commands()
     buffer = made(service, tmp_path)
     for beside in ("text", STRANGE):
@@ -113,7 +111,7 @@ def test_value_has_one_form_whatever_text_is_beside_it(
     assert [each["beside"] for each in sent] == ["text", "caf?.txt"]
 
 
-def test_broken_call_comes_again_under_its_key(tmp_path: Path) -> None:
+def test_broken_call_is_repeated_under_its_key(tmp_path: Path) -> None:
     service = Commands()
     service.failures = [ConnectionFailed("cut", maybe_recorded=True), api_error(503, {})]
     buffer = made(service, tmp_path)
@@ -125,7 +123,7 @@ def test_broken_call_comes_again_under_its_key(tmp_path: Path) -> None:
     buffer.close()
 
 
-def test_overloaded_command_comes_again(tmp_path: Path) -> None:
+def test_command_refused_as_overloaded_is_repeated(tmp_path: Path) -> None:
     service = Commands()
     service.failures = [[{"status": 503, "execution": "run-1", "problem": {"detail": ""}}]]
     buffer = made(service, tmp_path)
@@ -151,7 +149,7 @@ def test_commands_wait_in_files_while_the_service_is_away(tmp_path: Path) -> Non
     buffer.close()
 
 
-def test_next_process_sends_what_the_last_one_left(tmp_path: Path) -> None:
+def test_next_process_sends_the_commands_of_the_last_one(tmp_path: Path) -> None:
     service = Commands()
     service.is_away = True
     first = made(service, tmp_path)
@@ -167,7 +165,7 @@ def test_next_process_sends_what_the_last_one_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_files_of_a_process_that_lives_are_left_alone(tmp_path: Path) -> None:
+def test_files_of_a_running_process_are_not_touched(tmp_path: Path) -> None:
     away, service = Commands(), Commands()
     away.is_away = True
     living = made(away, tmp_path)
@@ -181,7 +179,9 @@ def test_files_of_a_process_that_lives_are_left_alone(tmp_path: Path) -> None:
     living.close(0.05)
 
 
-def test_refused_command_is_kept_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_command_is_stored_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     service = Commands()
     problem = {"detail": "not now", "type": "/problems/illegal-transition"}
     service.failures = [[{"status": 409, "execution": "run-1", "problem": problem}]]
@@ -193,7 +193,7 @@ def test_refused_command_is_kept_and_said(tmp_path: Path, caplog: pytest.LogCapt
     buffer.close()
 
 
-def test_clock_that_is_ahead_loses_nothing(tmp_path: Path) -> None:
+def test_clock_that_is_ahead_loses_no_command(tmp_path: Path) -> None:
     service = Commands()
     future = {"errors": [{"path": "occurredAt", "message": "must not lie in the future"}]}
     early = {"status": 422, "execution": "run-1", "problem": {**future, "detail": ""}}
@@ -211,7 +211,7 @@ def test_clock_that_is_ahead_loses_nothing(tmp_path: Path) -> None:
     buffer.close()
 
 
-def test_anything_may_be_recorded(tmp_path: Path) -> None:
+def test_any_value_may_be_recorded(tmp_path: Path) -> None:
     service = Commands()
     buffer = made(service, tmp_path)
     buffer.add(command(1, output=threading.Lock(), more={1, 2}, nan=float("nan"), raw=b"\xff"))
@@ -221,7 +221,7 @@ def test_anything_may_be_recorded(tmp_path: Path) -> None:
     buffer.close()
 
 
-def test_letters_that_no_json_holds_are_replaced(tmp_path: Path) -> None:
+def test_characters_that_json_cannot_hold_are_replaced(tmp_path: Path) -> None:
     service = Commands()
     buffer = made(service, tmp_path)
     name = os.fsdecode(b"caf\xe9.txt")
@@ -233,7 +233,7 @@ def test_letters_that_no_json_holds_are_replaced(tmp_path: Path) -> None:
     buffer.close()
 
 
-def test_threads_may_record_at_once(tmp_path: Path) -> None:
+def test_threads_may_record_at_the_same_time(tmp_path: Path) -> None:
     service = Commands()
     buffer = made(service, tmp_path)
 

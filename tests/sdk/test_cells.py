@@ -1,4 +1,4 @@
-"""Several logs at once: lists, figures, and a stream that goes on in each log where it was."""
+"""Several logs at once: lists, analytics, and a stream that resumes in each log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GUIDE = (ROOT / "docs" / "cells.md").read_text()
 def both(
     postgres: EmbeddedPostgres, admin: psycopg.Connection
 ) -> Iterator[tuple[Serving, Serving]]:
-    """The servers of the north, which knows both, and of the south."""
+    """The servers of the north, which knows both logs, and of the south."""
     ports = {name: free_port() for name in ("north", "south")}
     cells = ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in ports.items())
     with new_database(admin) as one, new_database(admin) as other:
@@ -44,7 +44,7 @@ def both(
 
 
 def fill(server: Serving) -> None:
-    """Executions, in the list by the time that this returns."""
+    """Executions, and waits until the list has them."""
     with Client(server.url, TOKEN) as client:
         client.users.create("acme", name="Acme", kind="organization")
         client.services.create("sdr", name="Leads", provider="acme")
@@ -68,20 +68,22 @@ def test_list_of_several_logs_is_read_page_by_page(client: Client) -> None:
     assert client.cells.executions(cells=["south"]).count() == RUNS
 
 
-def test_condition_of_a_list_of_several_logs_has_operators(client: Client) -> None:
+def test_list_of_several_logs_accepts_operators(client: Client) -> None:
     def count(*statuses: str) -> int:
         return len(client.cells.executions({"status": {"$in": statuses}}).all())
 
     assert (count("queued", "failed"), count("failed")) == (2 * RUNS, 0)
 
 
-def test_figures_of_several_logs_are_those_of_all(client: Client) -> None:
+def test_analytics_of_several_logs_are_those_of_all(client: Client) -> None:
     found = client.cells.analytics(by="service")
     assert (found.total, found.groups[0].total, found.missing) == (2 * RUNS, 2 * RUNS, [])
     assert found.cells["south"]["position"] == RUNS + 3
 
 
-async def test_events_of_several_logs_come_as_they_are(both: tuple[Serving, Serving]) -> None:
+async def test_events_of_several_logs_arrive_as_they_are_recorded(
+    both: tuple[Serving, Serving],
+) -> None:
     seen: dict[str, list[int]] = {"north": [], "south": []}
     async with AsyncClient(both[0].url, TOKEN) as client:
         async with client.cells.events(start="start") as stream:
@@ -150,7 +152,7 @@ def event(cell: str, position: int, cursor: str) -> str:
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_stream_of_several_logs_comes_back_with_its_cursor_alone() -> None:
+def test_stream_of_several_logs_reconnects_with_its_last_cursor() -> None:
     headers: dict[str, Any] = {"log_id": "of-one-log", "log_position": "77"}
     service = ScriptedService(
         visit(about("checkpoint", "n.a.0~s.b.4"), cut=True, **headers),
@@ -172,7 +174,7 @@ def test_stream_of_several_logs_comes_back_with_its_cursor_alone() -> None:
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_event_of_several_frames_is_completed_though_another_log_comes_first() -> None:
+def test_event_of_several_frames_is_completed_although_another_log_comes_first() -> None:
     first, last = frame("n", 5), frame("n", 5, "n.a.5~s.b.2", "completed")
     service = ScriptedService(
         visit(frame("n", 4, "n.a.4~s.b.1"), first, cut=True),
@@ -189,7 +191,7 @@ def test_event_of_several_frames_is_completed_though_another_log_comes_first() -
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_stream_names_the_logs_that_are_away() -> None:
+def test_stream_names_the_unreachable_logs() -> None:
     cursor = "n.a.1~s.b.1"
     cells = {"n": {"position": 1, "log": "a"}}
     service = ScriptedService(
@@ -210,7 +212,7 @@ def test_stream_names_the_logs_that_are_away() -> None:
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_cursor_of_several_logs_is_kept_in_a_file(tmp_path: Path) -> None:
+def test_cursor_of_several_logs_is_stored_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "place.json"
     service = ScriptedService(visit(event("n", 1, "n.a.1"), event("n", 2, "n.a.2")))
     with service.client().cells.events(start="start", cursor=str(file)) as stream:
@@ -225,7 +227,7 @@ def test_cursor_of_several_logs_is_kept_in_a_file(tmp_path: Path) -> None:
         next(refusing.client().listen(cursor=FileCursor(file)))
 
 
-def test_log_that_is_away_is_an_error_or_missing() -> None:
+def test_unreachable_log_raises_or_is_listed_as_missing() -> None:
     missing = [{"cell": "s", "reason": "it answers 503"}]
     page = {"data": [{**DOCUMENT, "cell": "n"}], "hasMore": False, "nextCursor": "c", "cells": {}}
     service = ScriptedService(

@@ -1,4 +1,4 @@
-"""Commands return and refresh one object; lists are read as one goes."""
+"""Commands return the refreshed object on which they were called; lists are read lazily."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_command_returns_and_refreshes_the_same_object(client: Client) -> None:
     assert run.is_ended
 
 
-def test_handle_takes_commands_before_it_is_read(client: Client) -> None:
+def test_handle_accepts_commands_before_it_is_read(client: Client) -> None:
     created = client.executions.create(order="order-batch", service="batch")
     handle = client.executions[created.id]
     with pytest.raises(NotLoaded):
@@ -38,7 +38,7 @@ def test_handle_takes_commands_before_it_is_read(client: Client) -> None:
     assert handle.start().status == "running"
 
 
-def test_members_that_are_given_are_kept(client: Client) -> None:
+def test_given_members_are_sent(client: Client) -> None:
     run = client.executions.create(
         order="order-batch",
         service="batch",
@@ -66,7 +66,7 @@ def test_members_that_are_given_are_kept(client: Client) -> None:
     assert run.update(clear=["retry_policy"]).document.retry_policy is None
 
 
-def test_refusals_say_what_would_be_right(client: Client) -> None:
+def test_refusals_suggest_valid_values(client: Client) -> None:
     run = client.executions.create(order="order-batch", service="batch")
     with pytest.raises(IllegalTransition) as refused:
         run.resume()
@@ -81,7 +81,7 @@ def test_refusals_say_what_would_be_right(client: Client) -> None:
         client.executions.get("nothing")
 
 
-def test_list_comes_page_by_page(client: Client) -> None:
+def test_list_is_read_page_by_page(client: Client) -> None:
     made = [
         client.executions.create(order="order-batch", service="batch", tags=["paged"]).id
         for _ in range(7)
@@ -114,7 +114,7 @@ def test_past_and_changes_of_an_execution_are_read(client: Client) -> None:
     assert run.compare(run)["difference"] is not None
 
 
-def test_event_of_earlier_is_dated_so(client: Client) -> None:
+def test_event_is_dated_by_occurred_at(client: Client) -> None:
     before = datetime.now(UTC) - timedelta(hours=1)
     run = client.executions.create(
         order="order-batch", service="batch", status="running", occurred_at=before
@@ -135,14 +135,14 @@ def test_work_is_claimed_by_one_worker(client: Client) -> None:
         claimed.heartbeat("worker-1")
 
 
-def test_heartbeat_refreshes_the_status_and_keeps_the_rest(client: Client) -> None:
+def test_heartbeat_refreshes_only_the_status(client: Client) -> None:
     made = client.executions.create(order="order-batch", service="batch", status="running")
     client.executions.get(made.id).pause()
     assert made.heartbeat().status == "paused"
     assert made.priority == "normal"
 
 
-def test_many_commands_go_in_one_request(client: Client) -> None:
+def test_many_commands_are_sent_in_one_request(client: Client) -> None:
     outcomes = client.send(
         [
             {
@@ -158,7 +158,7 @@ def test_many_commands_go_in_one_request(client: Client) -> None:
     assert [outcome["status"] for outcome in outcomes] == [201, 200, 404]
 
 
-def test_bulk_command_is_counted_and_done(client: Client) -> None:
+def test_bulk_command_is_done_and_counted(client: Client) -> None:
     for _ in range(3):
         client.executions.create(order="order-batch", service="batch", tags=["bulk"])
     assert client.executions.preview("cancel", {"tag": "bulk"}).would_change == 3

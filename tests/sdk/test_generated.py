@@ -1,4 +1,4 @@
-"""The files that programs make are what they make of the sources as they are."""
+"""Generated files are up to date with their sources."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tests.support.scripted_service import DOCUMENT
 
 @pytest.fixture(scope="module")
 def made() -> dict[Path, str]:
-    """What the script makes, by file."""
+    """The output of the script, by file."""
     return generate(document(OPERATIONS))
 
 
-def test_committed_files_are_what_the_script_makes(made: dict[Path, str]) -> None:
+def test_committed_files_equal_the_output_of_the_script(made: dict[Path, str]) -> None:
     stale = [file.name for file, text in made.items() if file.read_text() != text]
     assert made
     assert not stale, "run scripts/sdk"
 
 
-def test_synchronous_half_has_no_file_besides(made: dict[Path, str]) -> None:
+def test_synchronous_half_has_no_other_file(made: dict[Path, str]) -> None:
     folder = next(file.parent for file in made if file.parent.name == "_sync")
     others = {file.name for file in folder.glob("*.py")} - {file.name for file in made}
     assert others == {"__init__.py", "runtime.py"}
@@ -61,7 +61,7 @@ class Thing:
 '''
 
 
-def test_asynchronous_code_is_made_synchronous() -> None:
+def test_asynchronous_code_is_translated_to_synchronous() -> None:
     assert synchronous(SOURCE).partition("\n")[2].strip() == EXPECTED.strip()
 
 
@@ -89,7 +89,7 @@ def test_unknown_problem_is_an_api_error() -> None:
     assert isinstance(api_error(404, {"type": "/problems/not-found"}), NotFound)
 
 
-def test_document_of_a_newer_service_is_taken() -> None:
+def test_document_of_a_newer_service_is_accepted() -> None:
     newer = {**DOCUMENT, "status": "dreaming", "mood": {"is": "good"}}
     document = ServiceExecution.model_validate(newer)
     assert (document.status, document.model_extra) == ("dreaming", {"mood": {"is": "good"}})

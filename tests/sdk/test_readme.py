@@ -1,4 +1,4 @@
-"""The README of the SDK is true: its examples run as they stand, and print what it says."""
+"""The examples in the README of the SDK run as they are, and print what it shows."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def service(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[None]:
-    """A new service, which the environment names, and the only one in its map of logs. It fires no timers: the retry
-    that an example shows as waiting would begin a second later.
+    """A new service, set in the environment, and the only one in its map of logs. It fires no timers: otherwise the retry that an
+    example shows as waiting would begin a second later.
     """
     monkeypatch.setattr(TimerWorker, "run", wait)
     monkeypatch.chdir(tmp_path)
@@ -53,11 +53,11 @@ def service(
         yield
 
 
-def test_examples_of_the_readme_print_what_it_says() -> None:
+def test_examples_of_the_readme_print_what_it_shows() -> None:
     names: dict[str, Any] = {}
     for code, expected in BLOCK.findall(README):
         printed = StringIO()
-        names["print"] = partial(print, file=printed)  # the service beside us prints, too
+        names["print"] = partial(print, file=printed)  # the service in this process prints, too
         exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own examples
         pattern = re.escape(expected).replace("…", r"[\s\S]*?")
         assert re.fullmatch(pattern, printed.getvalue()), (

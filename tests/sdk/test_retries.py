@@ -1,4 +1,4 @@
-"""When a request is sent again, and how a repeat does no harm."""
+"""Which requests the SDK repeats, and how a repeat has no second effect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAUSES: list[float] = []
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are noted, and not made."""
+    """Pauses are recorded instead of slept."""
     PAUSES.clear()
     for module in (transport, commands):
         monkeypatch.setattr(module, "sleep", PAUSES.append)
@@ -50,13 +50,13 @@ def tried(
 
 
 @pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
-def test_passing_refusal_is_tried_again(status: int) -> None:
+def test_temporary_refusal_is_retried(status: int) -> None:
     service = tried(problem(status, "overloaded"), GOOD, command=Execution.start)
     assert len(service.requests) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 412, 413, 421, 422, 500])
-def test_decided_refusal_is_not_tried_again(status: int) -> None:
+def test_final_refusal_is_not_retried(status: int) -> None:
     service = ScriptedService(problem(status, "invalid"))
     with pytest.raises(ApiError) as refused:
         service.client().executions["run-1"].start()
@@ -64,7 +64,7 @@ def test_decided_refusal_is_not_tried_again(status: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "text/plain", None])
-def test_answer_of_another_program_is_said_to_be_that(kind: str | None) -> None:
+def test_answer_of_another_program_is_reported_as_such(kind: str | None) -> None:
     headers = {} if kind is None else {"content-type": kind}
     service = ScriptedService(httpx2.Response(200, headers=headers, content=b"<p>Welcome"))
     with pytest.raises(ConnectionFailed, match="is not the service") as failed:
@@ -72,7 +72,7 @@ def test_answer_of_another_program_is_said_to_be_that(kind: str | None) -> None:
     assert (failed.value.maybe_recorded, len(service.requests)) == (False, 1)
 
 
-def test_retries_end_after_as_many_as_are_allowed() -> None:
+def test_retries_end_after_the_allowed_number() -> None:
     service = ScriptedService(*[BROKEN] * 3)
     with pytest.raises(ConnectionFailed) as failed:
         service.client(max_retries=2).executions["run-1"].start()
@@ -80,7 +80,7 @@ def test_retries_end_after_as_many_as_are_allowed() -> None:
     assert len(service.requests) == 3
 
 
-def test_client_that_is_closed_meanwhile_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_is_closed_meanwhile_stops_retrying(monkeypatch: pytest.MonkeyPatch) -> None:
     service = ScriptedService(BROKEN, GOOD)
     client = service.client()
     monkeypatch.setattr(transport, "sleep", lambda _: client.transport.http.close())
@@ -89,7 +89,7 @@ def test_client_that_is_closed_meanwhile_gives_up(monkeypatch: pytest.MonkeyPatc
     assert len(service.requests) == 1
 
 
-def test_connection_that_can_never_be_made_is_not_tried_again() -> None:
+def test_impossible_connection_is_not_retried() -> None:
     service = ScriptedService(httpx2.UnsupportedProtocol("no such thing"))
     with pytest.raises(ConnectionFailed) as failed:
         service.client().executions["run-1"].start()
@@ -97,7 +97,7 @@ def test_connection_that_can_never_be_made_is_not_tried_again() -> None:
     assert len(service.requests) == 1
 
 
-def test_retry_after_is_waited_for_up_to_two_minutes() -> None:
+def test_retry_after_is_respected_up_to_two_minutes() -> None:
     tried(problem(429, "rate-limited", retry_after=7), GOOD, command=Execution.start)
     assert PAUSES == [7.0]
     service = ScriptedService(problem(503, "overloaded", retry_after=121))
@@ -105,7 +105,7 @@ def test_retry_after_is_waited_for_up_to_two_minutes() -> None:
         service.client().executions["run-1"].start()
 
 
-def test_pauses_grow_and_are_drawn_from_the_whole_range() -> None:
+def test_pauses_grow_and_are_drawn_from_their_whole_range() -> None:
     failure = ConnectionFailed("", maybe_recorded=True)
     for attempt, longest in ((0, 0.25), (3, 2.0), (20, LONGEST)):
         drawn = [Retries(30).pause(attempt, failure) or 0.0 for _ in range(200)]
@@ -113,7 +113,7 @@ def test_pauses_grow_and_are_drawn_from_the_whole_range() -> None:
         assert max(drawn) > longest / 2 > min(drawn)
 
 
-def test_not_yet_visible_is_not_tried_again() -> None:
+def test_position_not_yet_visible_is_not_retried() -> None:
     service = ScriptedService(problem(504, "not-yet-visible"))
     with pytest.raises(NotYetVisible):
         service.client().inbox().page()
@@ -147,7 +147,7 @@ GUARDED: dict[str, Callable[[Execution], object]] = {
 
 
 @pytest.mark.parametrize("command", HARMLESS)
-def test_harmless_command_is_repeated_without_a_key(command: str) -> None:
+def test_idempotent_command_is_repeated_without_a_key(command: str) -> None:
     service = tried(BROKEN, GOOD, command=HARMLESS[command])
     assert service.sent("idempotency-key") == [None, None]
     assert service.requests[0].content == service.requests[1].content
@@ -161,14 +161,14 @@ def test_command_that_would_count_twice_has_one_key(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", GUARDED)
-def test_command_that_could_undo_is_sent_at_the_version_that_was_seen(command: str) -> None:
+def test_command_that_could_undo_is_sent_with_the_version_that_was_seen(command: str) -> None:
     service = tried(BROKEN, GOOD, answered(PAGE), GOOD, command=GUARDED[command])
     assert [method for method, _ in service.asked] == ["POST", "GET", "GET", "POST"]
     assert service.sent("if-match") == [None, None, None, '"3"']
 
 
 @pytest.mark.parametrize("command", GUARDED)
-def test_command_that_was_recorded_is_not_sent_again(command: str) -> None:
+def test_recorded_command_is_not_sent_again(command: str) -> None:
     class WithHistory(ScriptedService):
         def __call__(self, request: httpx2.Request) -> httpx2.Response:
             if not request.url.path.endswith("/events"):
@@ -184,7 +184,7 @@ def test_command_that_was_recorded_is_not_sent_again(command: str) -> None:
     assert run.version == 5
 
 
-def test_command_that_was_recorded_before_a_page_of_others_is_not_sent_again() -> None:
+def test_command_recorded_before_a_page_of_others_is_not_sent_again() -> None:
     class WithLongHistory(ScriptedService):
         def __call__(self, request: httpx2.Request) -> httpx2.Response:
             if not request.url.path.endswith("/events"):
@@ -200,7 +200,7 @@ def test_command_that_was_recorded_before_a_page_of_others_is_not_sent_again() -
     assert [method for method, _ in service.asked] == ["POST", "GET", "GET", "GET", "GET"]
 
 
-def test_guarded_repeat_looks_again_where_another_was_faster() -> None:
+def test_guarded_repeat_reads_the_history_again_after_a_conflict() -> None:
     moved = problem(412, "version-mismatch", version=4)
     newer = answered({**DOCUMENT, "version": 4})
     look = (newer, answered(PAGE))
@@ -208,7 +208,7 @@ def test_guarded_repeat_looks_again_where_another_was_faster() -> None:
     assert service.sent("if-match")[-1] == '"4"'
 
 
-def test_version_that_the_caller_names_is_never_replaced() -> None:
+def test_version_given_by_the_caller_is_never_replaced() -> None:
     service = ScriptedService(BROKEN, problem(412, "version-mismatch", version=9))
     with pytest.raises(VersionMismatch) as refused:
         service.client().executions["run-1"].pause(if_match=3)
@@ -216,7 +216,7 @@ def test_version_that_the_caller_names_is_never_replaced() -> None:
     assert service.sent("if-match") == ['"3"', '"3"']
 
 
-def test_creation_whose_answer_was_lost_is_read() -> None:
+def test_creation_without_an_answer_is_read() -> None:
     service = ScriptedService(BROKEN, GOOD)
     run = service.client().executions.create(order="o", service="s")
     (_, created), (method, read) = service.asked
@@ -232,7 +232,7 @@ def test_creation_that_did_not_arrive_is_sent_again_under_the_same_id() -> None:
     assert service.requests[0].content == service.requests[2].content
 
 
-def test_id_that_was_taken_at_first_is_refused() -> None:
+def test_id_that_was_used_before_the_first_attempt_is_refused() -> None:
     with pytest.raises(AlreadyExists):
         ScriptedService(problem(409, "already-exists")).client().executions.create(
             id="run-1", order="o", service="s"
@@ -244,7 +244,7 @@ def test_id_that_was_taken_at_first_is_refused() -> None:
     [httpx2.ConnectError("refused"), problem(503, "overloaded"), problem(429, "rate-limited")],
     ids=["no connection", "overloaded", "rate-limited"],
 )
-def test_id_that_was_taken_is_refused_also_after_an_attempt_that_recorded_nothing(
+def test_used_id_is_refused_even_after_an_attempt_that_recorded_nothing(
     failure: Answer,
 ) -> None:
     service = ScriptedService(failure, problem(409, "already-exists"))
@@ -253,13 +253,13 @@ def test_id_that_was_taken_is_refused_also_after_an_attempt_that_recorded_nothin
     assert [method for method, _ in service.asked] == ["POST", "POST"]
 
 
-def test_unknown_outcome_is_told_where_no_repeat_is_allowed() -> None:
+def test_unknown_outcome_is_raised_if_no_repeat_is_allowed() -> None:
     client = ScriptedService(problem(504, "outcome-unknown")).client(max_retries=0)
     with pytest.raises(OutcomeUnknown):
         client.executions["run-1"].start()
 
 
-def test_id_of_another_log_is_followed_nowhere_and_says_where_to_go() -> None:
+def test_id_of_another_log_is_not_followed_and_names_its_server() -> None:
     there = {"log": "south", "url": "https://south.example"}
     service = ScriptedService(problem(421, "misdirected", **there))
     with pytest.raises(Misdirected) as refused:

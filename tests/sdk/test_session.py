@@ -1,4 +1,4 @@
-"""Reads follow writes: what a client has seen is there in what it reads next."""
+"""Reads include the earlier writes of the same client."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def test_list_waits_for_the_highest_position_of_any_answer() -> None:
     assert service.sent("prefer")[-1] == "wait=15"
 
 
-def test_single_execution_is_current_and_waits_for_nothing() -> None:
+def test_single_execution_is_current_and_does_not_wait() -> None:
     service = ScriptedService(answered(DOCUMENT, log_position="40"), answered(DOCUMENT))
     run = service.client().executions["run-1"].start()
     run.refresh()
     assert "minPosition" not in service.requests[-1].url.params
 
 
-def test_client_without_consistency_waits_for_nothing() -> None:
+def test_client_without_consistency_does_not_wait() -> None:
     service = ScriptedService(answered(DOCUMENT, log_position="40"), answered(PAGE))
     client = service.client(consistency="eventual")
     client.executions["run-1"].start()
@@ -68,13 +68,13 @@ def test_answer_without_a_position_changes_nothing() -> None:
     assert session == Session("a", 7)
 
 
-def test_list_has_what_was_written_just_before(client: Client) -> None:
+def test_list_has_the_latest_write(client: Client) -> None:
     for _ in range(20):
         run = client.executions.create(order="order-batch", service="batch")
         assert run.id in {found.id for found in client.executions.list(order=run.order)}
 
 
-async def test_asynchronous_list_has_what_was_written_just_before(
+async def test_asynchronous_list_has_the_latest_write(
     server: Serving, async_client: AsyncClient
 ) -> None:
     for _ in range(20):

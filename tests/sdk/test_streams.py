@@ -1,4 +1,4 @@
-"""Streams come back by themselves: every frame once, whatever happens to the connection."""
+"""Streams reconnect and yield every frame once, whatever happens to the connection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def visit(*parts: str, cut: bool = False, **headers: str) -> httpx2.Response:
-    """One connection of a stream, which ends as it should or is cut."""
+    """One connection of a stream, which ends properly or breaks."""
 
     class Body(httpx2.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
@@ -71,7 +71,7 @@ def places(service: ScriptedService) -> list[str | None]:
     return service.sent("last-event-id")
 
 
-def test_lost_connection_is_made_again_behind_the_last_frame() -> None:
+def test_lost_connection_is_resumed_after_the_last_frame() -> None:
     service = ScriptedService(
         visit(frame(1), frame(2), cut=True), visit(frame(2), frame(3), frame(4)), ENDED
     )
@@ -80,7 +80,7 @@ def test_lost_connection_is_made_again_behind_the_last_frame() -> None:
     assert places(service) == [None, "2", "4"]
 
 
-def test_event_of_several_frames_is_completed_after_a_cut() -> None:
+def test_event_of_several_frames_is_completed_after_a_reconnect() -> None:
     whole = (
         frame(5, "progress", more=True),
         frame(5, "status_changed", more=True),
@@ -111,7 +111,7 @@ def test_frames_about_the_stream_move_the_cursor_and_are_not_shown() -> None:
     assert lost == ["http://service.test is going away"]
 
 
-def test_service_that_is_away_is_waited_for_and_refusals_are_raised() -> None:
+def test_unreachable_service_is_waited_for_and_refusals_are_raised() -> None:
     lost: list[str] = []
     service = ScriptedService(
         httpx2.ConnectError("refused"),
@@ -128,7 +128,7 @@ def test_service_that_is_away_is_waited_for_and_refusals_are_raised() -> None:
     assert refused.value.log == "b"
 
 
-def test_listener_goes_on_from_where_the_log_was_when_it_began() -> None:
+def test_listener_begins_at_the_head_of_the_log() -> None:
     service = ScriptedService(visit(cut=True, log_position="41", log_id="a"), visit(event(42)))
     assert next(service.client().listen()).position == 42
     assert places(service) == [None, "41"]
@@ -136,7 +136,7 @@ def test_listener_goes_on_from_where_the_log_was_when_it_began() -> None:
     assert service.requests[1].url.params["log"] == "a"
 
 
-def test_cursor_is_moved_when_an_event_was_handled(tmp_path: Path) -> None:
+def test_cursor_moves_once_an_event_is_handled(tmp_path: Path) -> None:
     file = tmp_path / "place.json"
     service = ScriptedService(visit(event(1), event(2), event(3), log_id="a"))
     with service.client().listen(start="start", cursor=str(file)) as stream:
@@ -150,7 +150,7 @@ def test_cursor_is_moved_when_an_event_was_handled(tmp_path: Path) -> None:
     assert dict(again.requests[0].url.params) == {"log": "a"}
 
 
-def test_file_that_no_cursor_wrote_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_a_cursor_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "place.json"
     file.write_text("important")
     with pytest.raises(ValueError, match="not the file of a cursor"):
@@ -158,7 +158,7 @@ def test_file_that_no_cursor_wrote_is_refused(tmp_path: Path) -> None:
     assert file.read_text() == "important"
 
 
-def test_filters_and_types_stand_in_the_query() -> None:
+def test_filters_and_types_are_in_the_query() -> None:
     service = ScriptedService(visit(event(1)))
     next(service.client().listen(["execution.step.*", "*.failed"], start=7, service="sdr"))
     assert dict(service.requests[0].url.params) == {
@@ -168,7 +168,7 @@ def test_filters_and_types_stand_in_the_query() -> None:
     }
 
 
-def test_watcher_of_one_execution_sees_its_whole_life(client: Client) -> None:
+def test_watcher_of_one_execution_sees_all_its_events(client: Client) -> None:
     run = client.executions.create(order="order-batch", service="batch", status="running")
     run.start_step("a", "A")
     run.complete_step("a")
@@ -180,7 +180,7 @@ def test_watcher_of_one_execution_sees_its_whole_life(client: Client) -> None:
     assert lines == ["Request completed"]
 
 
-async def test_asynchronous_listener_hears_of_all(
+async def test_asynchronous_listener_receives_all_events(
     client: Client, async_client: AsyncClient
 ) -> None:
     run = client.executions.create(order="order-batch", service="batch")

@@ -1,4 +1,4 @@
-"""Tests of programs that record need no service, or get one of their own."""
+"""Programs that record can be tested with a fake client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WHERE: dict[str, Any] = {"order": "o", "service": "s"}
 
 
 def program(client: Client, on_error: Any) -> str:
-    """Something that records."""
+    """A program that records."""
     with client.track(**WHERE, id="run-1", on_error=on_error) as run:
         with run.step("send", input={"to": "x"}) as step:
             step.output = {"ok": True}
@@ -37,7 +37,7 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize("on_error", ["raise", "buffer"])
-def test_fake_client_keeps_every_command(on_error: Any) -> None:
+def test_fake_client_stores_every_command(on_error: Any) -> None:
     client = FakeClient()
     program(client, on_error)
     client.flush(10)
@@ -54,7 +54,7 @@ def test_fake_client_keeps_every_command(on_error: Any) -> None:
 
 
 @pytest.mark.parametrize("on_error", ["raise", "buffer"])
-def test_failure_is_recorded_whatever_its_message_holds(on_error: Any) -> None:
+def test_failure_is_recorded_with_any_message(on_error: Any) -> None:
     client = FakeClient()
     name = os.fsdecode(b"caf\xe9.txt")
     with (
@@ -71,7 +71,7 @@ def test_failure_is_recorded_whatever_its_message_holds(on_error: Any) -> None:
     client.close()
 
 
-async def test_asynchronous_fake_client_keeps_every_command() -> None:
+async def test_asynchronous_fake_client_stores_every_command() -> None:
     client = AsyncFakeClient()
     async with client.track(**WHERE, on_error="buffer") as run, run.step("a"):
         pass
@@ -87,7 +87,7 @@ async def test_asynchronous_fake_client_keeps_every_command() -> None:
     await client.aclose()
 
 
-def test_fake_client_shows_what_was_said() -> None:
+def test_fake_client_shows_recorded_messages() -> None:
     client = FakeClient()
     order = client.orders.create("o-1", service="s", customer="c")
     run = client.executions.create(order=order, service="s", steps=[Step("a", "A")])

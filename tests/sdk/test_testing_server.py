@@ -1,4 +1,4 @@
-"""Tests of programs that record get a service of their own."""
+"""Programs that record can be tested with a server of their own."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if os.fork() == 0:
 while True:
     signal.pause()
 """
-"""A service that does not end when it is asked to, nor does the child that holds a lock."""
+"""A service that ignores the request to end, as does its child that holds a lock."""
 
 
-def test_server_of_a_test_is_a_real_one() -> None:
+def test_server_for_tests_is_a_real_service() -> None:
     with Server() as server, server.client() as client:
         client.users.create("acme", name="Acme", kind="organization")
         client.services.create("s", name="S", provider="acme")
@@ -38,7 +38,7 @@ def test_server_of_a_test_is_a_real_one() -> None:
     assert not folder.exists()
 
 
-def test_server_that_does_not_end_is_killed_with_its_children_and_said_so(
+def test_server_that_does_not_end_is_killed_with_its_children_and_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lock = tmp_path / "lock"
@@ -53,7 +53,7 @@ def test_server_that_does_not_end_is_killed_with_its_children_and_said_so(
         fcntl.flock(held, fcntl.LOCK_EX)
 
 
-def test_start_that_is_interrupted_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "PROGRAM", (sys.executable, "-c", "import time; time.sleep(99)"))
     sleep = time.sleep
 

@@ -1,4 +1,4 @@
-"""Work is recorded while it is done: how it begins, what happens in it, and how it ends."""
+"""Work is recorded while it is done: its beginning, its steps and its end."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_work_is_recorded_with_its_steps(client: Client, on_error: Any) -> None:
 
 
 @pytest.mark.parametrize("on_error", ["raise", "buffer"])
-def test_exception_fails_step_and_execution_and_goes_on(client: Client, on_error: Any) -> None:
+def test_exception_fails_step_and_execution_and_is_raised(client: Client, on_error: Any) -> None:
     with (
         pytest.raises(ValueError, match="no such lead"),
         client.track(**WHERE, on_error=on_error) as run,
@@ -88,14 +88,14 @@ def test_exception_fails_step_and_execution_and_goes_on(client: Client, on_error
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
-def test_interruption_cancels(client: Client, end: type[BaseException]) -> None:
+def test_interruption_cancels_the_execution(client: Client, end: type[BaseException]) -> None:
     with pytest.raises(end), client.track(**WHERE) as run, run.step("a"):
         raise end
     seen = found(client, run.id)
     assert (seen.status, statuses(seen)) == ("cancelled", [("a", "skipped")])
 
 
-def test_work_that_says_that_it_failed_is_recorded_so(client: Client) -> None:
+def test_work_that_reports_its_failure_is_recorded_as_failed(client: Client) -> None:
     with client.track(**WHERE) as run, run.step("a"):
         run.fail("EXIT_2", "make exited with 2")
     seen = found(client, run.id)
@@ -121,7 +121,7 @@ def test_decorated_functions_are_recorded(client: Client) -> None:
     ]
 
 
-def test_arguments_are_recorded_only_where_asked_for(client: Client) -> None:
+def test_arguments_are_recorded_only_if_requested(client: Client) -> None:
     @client.step("login")
     def login(password: str) -> str:
         return password
@@ -180,7 +180,7 @@ async def test_cancelled_task_cancels_its_execution(
     assert found(client, "cancelled").status == "cancelled"
 
 
-async def test_tasks_beside_each_other_are_steps_of_their_own_runs(
+async def test_concurrent_tasks_are_steps_of_their_own_runs(
     client: Client, async_client: AsyncClient
 ) -> None:
     async def work(number: int) -> None:
@@ -218,7 +218,7 @@ else:
 
 @pytest.mark.parametrize("half", ["sync", "async"])
 @pytest.mark.parametrize("on_error", ["raise", "buffer"])
-def test_sigterm_cancels_and_ends_the_process(
+def test_sigterm_cancels_the_execution_and_ends_the_process(
     server: Serving, client: Client, tmp_path: Path, half: str, on_error: str
 ) -> None:
     id_ = f"terminated-{half}-{on_error}"
@@ -238,7 +238,7 @@ def test_sigterm_cancels_and_ends_the_process(
     assert seen.status == "cancelled"
 
 
-def test_recording_that_fails_is_raised_where_it_is_wanted() -> None:
+def test_failure_to_record_is_raised_if_requested() -> None:
     client = Client(f"http://127.0.0.1:{free_port()}", TOKEN, max_retries=0)
     with pytest.raises(ConnectionFailed), client.track(**WHERE):
         pass
@@ -270,7 +270,7 @@ async def test_error_of_a_coroutine_function_is_not_hidden_by_one_of_the_recordi
         await work()
 
 
-def test_buffered_recording_never_disturbs_the_work(client: Client) -> None:
+def test_buffered_recording_never_raises_into_the_work(client: Client) -> None:
     endless: list[Any] = []
     endless.append(endless)
     with client.track(**WHERE, on_error="buffer") as run, run.step("a") as step:
@@ -284,7 +284,7 @@ def test_buffered_recording_never_disturbs_the_work(client: Client) -> None:
     assert found(client, run.id).status == "completed"
 
 
-def test_wrong_token_is_raised_at_the_beginning(server: Serving) -> None:
+def test_wrong_token_is_raised_at_the_start(server: Serving) -> None:
     with (
         Client(server.url, "not-the-right-token") as stranger,
         pytest.raises(Unauthenticated),

@@ -1,4 +1,4 @@
-"""How values of Python stand in JSON."""
+"""JSON forms of Python values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service_executions.values import body, number, wire
 
 
 class Colour(Enum):
-    """A name of a member that is no text."""
+    """A member whose name is not text."""
 
     RED = "red"
 
@@ -59,11 +59,11 @@ FORMS: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("value", "form"), FORMS, ids=lambda value: type(value).__name__)
-def test_value_has_its_form_on_the_wire(value: Any, form: Any) -> None:
+def test_value_has_its_json_form(value: Any, form: Any) -> None:
     assert wire(value) == form
 
 
-def test_members_are_in_camel_case_and_free_json_is_as_it_is() -> None:
+def test_members_are_in_camel_case_and_free_json_is_unchanged() -> None:
     assert body(retry_count=1, metadata={"my_key": None}, gone=None) == {
         "retryCount": 1,
         "metadata": {"my_key": None},
@@ -72,14 +72,14 @@ def test_members_are_in_camel_case_and_free_json_is_as_it_is() -> None:
 
 @dataclass
 class Row:
-    """Of a program that records."""
+    """A dataclass of a program that records."""
 
     full_name: str
     cost: str | None = None
 
 
 class Answer(BaseModel):
-    """The same, of pydantic."""
+    """The same as a model of pydantic."""
 
     full_name: str
     score: float | None = None
@@ -94,13 +94,13 @@ FREE: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("output", "form"), FREE, ids=["row", "rows", "inner row", "model"])
-def test_values_of_a_program_keep_their_names_and_all_they_have(output: Any, form: Any) -> None:
+def test_values_of_a_program_keep_all_their_members_and_names(output: Any, form: Any) -> None:
     assert from_json(encode(body(output=output)))["output"] == form
     assert from_json(encode(wire(Result(output=output))))["output"] == form
 
 
 @pytest.mark.parametrize(("text", "value"), [("0.0123", 0.0123), ("4e-10", 4e-10), ("2.00", 2)])
-def test_decimal_is_kept_exactly(text: str, value: float) -> None:
+def test_decimal_is_encoded_exactly(text: str, value: float) -> None:
     assert number(text) == value
     assert number(Decimal(text)) == value
 
@@ -110,7 +110,7 @@ def test_decimal_with_more_digits_than_a_double_is_refused() -> None:
         number("0.12345678901234567890")
 
 
-def test_query_leaves_out_what_is_none() -> None:
+def test_query_omits_none() -> None:
     assert parameters({"a": None, "b": True, "c": ["x", "y"], "d": 3}) == {
         "b": "true",
         "c": "x,y",
@@ -129,7 +129,7 @@ def test_condition_of_a_query_has_its_operators_in_brackets() -> None:
 @pytest.mark.parametrize(
     "value", [[{"status": "failed"}], [None], {"$not": {"$gt": 1}}, {"$eq": None}]
 )
-def test_condition_that_no_query_says_is_a_type_error(value: Any) -> None:
+def test_condition_that_no_query_can_hold_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot stand in a query"):
         parameters({"$or": value})
 
@@ -142,18 +142,18 @@ def test_name_is_one_segment_of_a_path() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_number_that_json_does_not_have_is_a_type_error(number: float) -> None:
+def test_number_that_json_cannot_hold_is_a_type_error(number: float) -> None:
     with pytest.raises(TypeError, match="cannot stand in JSON"):
         encode({"output": [number, "NaN"]})
     assert from_json(encode({"output": "NaN or Infinity"})) == {"output": "NaN or Infinity"}
 
 
-def test_json_that_cannot_be_written_is_a_type_error() -> None:
+def test_value_that_json_cannot_hold_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         encode({"a": object()})
 
 
-def test_ids_sort_by_their_time_and_differ() -> None:
+def test_ids_sort_by_their_time_and_are_unique() -> None:
     made = [new_id("exec") for _ in range(1000)]
     assert len(set(made)) == 1000
     assert all(

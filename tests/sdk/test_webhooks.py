@@ -1,4 +1,4 @@
-"""Calls of webhooks are verified by those who are called."""
+"""Receivers verify the calls of webhooks."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def headers(body: str = BODY, at: datetime | None = None) -> dict[str, str]:
     }
 
 
-def test_call_is_verified_and_read() -> None:
+def test_call_is_verified_and_parsed() -> None:
     event = webhooks.verify(headers(), BODY.encode(), SECRET)
     assert (event.type, event.subject, event.position) == ("execution.failed", "run-1", 7)
     assert event.data == {"code": "SMTP"}
 
 
-def test_call_that_was_changed_is_refused() -> None:
+def test_changed_call_is_refused() -> None:
     with pytest.raises(webhooks.NotVerified):
         webhooks.verify(headers(), BODY.replace("SMTP", "HTTP"), SECRET)
 
 
-def test_call_that_is_old_is_refused() -> None:
+def test_old_call_is_refused() -> None:
     later = datetime.now(UTC).timestamp() + 301
     with pytest.raises(webhooks.NotVerified):
         webhooks.verify(headers(), BODY, SECRET, now=later)
@@ -49,7 +49,7 @@ def test_call_without_a_signature_is_refused() -> None:
         webhooks.verify({"webhook-id": "1"}, BODY, SECRET)
 
 
-def test_either_secret_verifies_while_one_is_rotated() -> None:
+def test_both_secrets_verify_during_a_rotation() -> None:
     signed = headers()
     signed["Webhook-Signature"] = f"v1,AAAA {signed['Webhook-Signature']}"
     webhooks.verify(signed, BODY, SECRET)

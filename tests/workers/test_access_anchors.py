@@ -1,4 +1,4 @@
-"""The access log is anchored every minute in which it moved, and never over what is not there."""
+"""The access log is anchored in each minute with new entries, and never over missing ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def anchors(chain: AccessChain) -> list[Anchor]:
     return await anchors_after(chain.connection, 0, 1_000)
 
 
-async def test_minute_in_which_the_access_log_moved_is_anchored(chain: AccessChain) -> None:
+async def test_minute_with_reads_is_anchored(chain: AccessChain) -> None:
     await chain.read(3)
     assert not await chain.anchorer.anchor(chain.connection)
     assert await anchors(chain) == []  # the minute is not over
@@ -63,7 +63,7 @@ async def test_many_reads_are_anchored_in_parts_at_once(
     assert segments.MOST > 100
 
 
-async def test_entries_that_are_lost_are_not_anchored(chain: AccessChain) -> None:
+async def test_missing_entries_are_not_anchored(chain: AccessChain) -> None:
     await chain.read(5)
     await chain.change("DELETE FROM access_log WHERE id = 3")
     with pytest.raises(LookupError, match="no entry 3"):
@@ -71,7 +71,7 @@ async def test_entries_that_are_lost_are_not_anchored(chain: AccessChain) -> Non
     assert await anchors(chain) == []
 
 
-async def test_chain_that_goes_back_is_not_anchored(chain: AccessChain) -> None:
+async def test_shortened_chain_is_not_anchored(chain: AccessChain) -> None:
     await chain.read(5)
     await chain.anchor()
     await chain.change("UPDATE access_head SET id = 4")

@@ -1,4 +1,4 @@
-"""Days of the access log go once they are old: recorded first, and never what a hold keeps or what does not fit."""
+"""Old days of the access log are recorded as retired and then dropped, except days with held executions or faults."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from workers import access_anchors, access_retirement, day_retention
 
 pytestmark = pytest.mark.anyio
 FOR_ALL = 2**40
-"""A position behind all anchors."""
+"""A position after all anchors."""
 
 
 @pytest.fixture(scope="module")
 async def template(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
 ) -> AsyncIterator[str]:
-    """The name of a database with the entries of three days, of which each test gets a copy."""
+    """The name of a database with the entries of three days; each test gets a copy."""
     with new_database(admin, template=views_template) as name:
         async with PastReads.opened(postgres.conninfo(name), Path()) as opened:
             await opened.days("e-1 e-2 e-1", "e-1 e-2", "e-1")
@@ -41,7 +41,7 @@ async def template(
 async def reads(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, template: str, tmp_path: Path
 ) -> AsyncIterator[PastReads]:
-    """Entries 1 to 3 on the first day, 4 and 5 on the second, 6 on the third; now is the noon after."""
+    """Entries 1 to 3 on the first day, 4 and 5 on the second, 6 on the third; now is the following noon."""
     with new_database(admin, template=template) as name:
         async with PastReads.opened(postgres.conninfo(name), tmp_path) as opened:
             opened.past.now += 3 * DAY
@@ -52,7 +52,7 @@ def outcomes(found: list[access_retirement.RetiredDay]) -> list[tuple[int, str, 
     return [(each.day.day, each.outcome, each.entries) for each in found]
 
 
-async def test_old_days_are_recorded_and_gone_and_the_chain_holds(reads: PastReads) -> None:
+async def test_old_days_are_recorded_and_dropped_and_the_chain_verifies(reads: PastReads) -> None:
     hashes = await reads.past.query("SELECT encode(hash, 'hex') FROM access_log ORDER BY id")
     assert outcomes(await reads.retire(28)) == [(1, "retired", 3)]
     assert await reads.ids() == [4, 5, 6]
@@ -70,7 +70,7 @@ async def test_old_days_are_recorded_and_gone_and_the_chain_holds(reads: PastRea
     assert await reads.faults() == []
 
 
-async def test_days_without_a_partition_of_their_own_are_retired_one_by_one(
+async def test_days_in_the_default_partition_are_retired_one_by_one(
     database_with_views: str, tmp_path: Path
 ) -> None:
     async with PastReads.opened(database_with_views, tmp_path) as reads:
@@ -82,11 +82,11 @@ async def test_days_without_a_partition_of_their_own_are_retired_one_by_one(
         assert outcomes(await reads.retire(30)) == [(1, "retired", 2)]
         assert await reads.ids() == [3]
         assert await reads.faults() == []
-        with pytest.raises(psycopg.errors.RestrictViolation):  # the trigger is there again
+        with pytest.raises(psycopg.errors.RestrictViolation):  # the trigger exists again
             await reads.past.query("DELETE FROM access_log_rest")
 
 
-async def test_process_that_died_before_the_drop_is_gone_on_with(
+async def test_retirement_of_a_process_that_died_before_the_drop_is_continued(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def dies(*_: object) -> None:
@@ -124,7 +124,7 @@ async def test_hold_keeps_the_days_of_its_executions_until_it_is_released(
     assert await reads.faults() == []
 
 
-async def test_day_between_days_that_are_gone_stays_whole(reads: PastReads) -> None:
+async def test_day_between_retired_days_stays_complete(reads: PastReads) -> None:
     await reads.days("e-9", "e-1")
     await reads.past.place(PlaceHold(reason="Audit", executions=("e-9",)), "h-1")
     await reads.retire()
@@ -138,7 +138,7 @@ async def test_day_between_days_that_are_gone_stays_whole(reads: PastReads) -> N
     assert (await proven_reads(reads.past.connection, "e-1", FOR_ALL, None)).reads == []
 
 
-async def test_hold_that_is_placed_while_a_day_is_looked_at_keeps_it(
+async def test_hold_created_while_a_day_is_checked_keeps_it(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slowly(*what: Any) -> bytes:
@@ -153,17 +153,17 @@ async def test_hold_that_is_placed_while_a_day_is_looked_at_keeps_it(
     assert await reads.retired() == []
 
 
-async def test_hold_that_is_placed_between_the_record_of_a_day_and_its_drop_keeps_it(
+async def test_hold_created_between_the_record_of_a_day_and_its_drop_keeps_it(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = reads.retirer._record
 
-    async def then_placed(*what: Any) -> None:
+    async def place_then_drop(*what: Any) -> None:
         await record(*what)
         if not await reads.past.query("SELECT FROM events WHERE topic = 'hold.placed'"):
             await reads.past.place(PlaceHold(reason="Audit", executions=("e-2",)), "h-1")
 
-    monkeypatch.setattr(reads.retirer, "_record", then_placed)
+    monkeypatch.setattr(reads.retirer, "_record", place_then_drop)
     found = await reads.retire()
     assert (found[0].outcome, found[0].reason) == ("waiting", "a hold was placed meanwhile")
     assert (await reads.retired())[0].first == 1
@@ -173,7 +173,7 @@ async def test_hold_that_is_placed_between_the_record_of_a_day_and_its_drop_keep
     assert await reads.faults() == []
 
 
-async def test_hold_that_is_placed_after_a_process_died_before_the_drop_keeps_the_day(
+async def test_hold_created_after_a_process_died_before_the_drop_keeps_the_day(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -190,7 +190,7 @@ async def test_hold_that_is_placed_after_a_process_died_before_the_drop_keeps_th
     assert await reads.faults() == []
 
 
-async def test_day_waits_while_others_use_the_access_log(
+async def test_day_stays_while_other_transactions_use_the_access_log(
     reads: PastReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(day_retention, "MOST_ATTEMPTS", 2)
@@ -207,7 +207,7 @@ async def test_day_waits_while_others_use_the_access_log(
     assert (await reads.retire(0))[0].outcome == "retired"
 
 
-async def test_day_waits_until_the_views_know_what_is_on_hold(reads: PastReads) -> None:
+async def test_day_stays_until_the_views_have_all_holds(reads: PastReads) -> None:
     reads.past.now += 40 * DAY
     found = await reads.retirer.retire()
     assert {(each.outcome, each.reason) for each in found} == {
@@ -216,7 +216,7 @@ async def test_day_waits_until_the_views_know_what_is_on_hold(reads: PastReads) 
     assert await reads.ids() == [1, 2, 3, 4, 5, 6]
 
 
-async def test_day_that_is_not_anchored_whole_stays(reads: PastReads) -> None:
+async def test_day_that_is_not_completely_anchored_stays(reads: PastReads) -> None:
     await reads.read("e-1")
     await reads.past.query("SELECT make_access_day(%s)", reads.past.now.date())
     found = await reads.retire()
@@ -224,10 +224,10 @@ async def test_day_that_is_not_anchored_whole_stays(reads: PastReads) -> None:
     assert await reads.ids() == [7]
 
 
-async def test_day_that_was_anchored_late_stays_for_30_days_from_then_on(
+async def test_day_that_was_anchored_late_stays_for_30_days_from_its_anchor(
     database_with_views: str, tmp_path: Path
 ) -> None:
-    """The anchor alone says to others how old the day is at least."""
+    """Others can tell the least age of a day only by its anchor."""
     async with PastReads.opened(database_with_views, tmp_path) as reads:
         await reads.read("e-1")
         reads.past.now += 20 * DAY
@@ -246,16 +246,14 @@ async def test_day_that_was_anchored_late_stays_for_30_days_from_then_on(
         ("UPDATE access_log SET hash = sha256('x') WHERE id = 3", [1, 2, 3, 4, 5]),
     ],
 )
-async def test_day_that_was_changed_is_not_let_go(
-    reads: PastReads, change: str, stays: list[int]
-) -> None:
+async def test_changed_day_is_not_retired(reads: PastReads, change: str, stays: list[int]) -> None:
     await reads.change(change)
     assert (await reads.retire())[0].outcome == "failed"
     assert await reads.ids() == stays
     assert await reads.faults() != []
 
 
-async def test_no_day_goes_of_which_the_log_says_nothing(reads: PastReads) -> None:
+async def test_day_is_not_dropped_without_a_record_in_the_log(reads: PastReads) -> None:
     with pytest.raises(psycopg.errors.RestrictViolation, match="does not say that 2026-10-01"):
         await reads.past.query(RETIRE_DAY, "2026-10-01")
     assert await reads.ids() == [1, 2, 3, 4, 5, 6]
@@ -276,7 +274,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_change_beside_what_was_retired_is_named(reads: PastReads, change: str) -> None:
+async def test_change_next_to_a_retired_day_is_named(reads: PastReads, change: str) -> None:
     await reads.retire(28)
     assert await reads.faults() == []
     await reads.change(change)
@@ -297,15 +295,15 @@ async def test_anchor_ends_with_the_day_of_its_first_entry(
         assert await reads.faults() == []
 
 
-async def test_anchor_of_two_days_is_held_to_its_hash_once_one_is_gone(
+async def test_anchor_of_two_days_is_checked_by_its_hash_once_one_of_them_is_retired(
     database_with_views: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Logs of earlier builds have such anchors."""
 
-    async def whole(_: object, __: int, until: int) -> tuple[int, date]:
+    async def first_and_last(_: object, __: int, until: int) -> tuple[int, date]:
         return until, date(2026, 10, 2)
 
-    monkeypatch.setattr(access_anchors, "_last_of_day", whole)
+    monkeypatch.setattr(access_anchors, "_last_of_day", first_and_last)
     async with PastReads.opened(database_with_views, tmp_path) as reads:
         reads.past.now = reads.past.now.replace(hour=23, minute=59, second=58)
         await reads.read("e-1", "e-1", "e-1", "e-1")

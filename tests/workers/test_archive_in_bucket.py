@@ -1,4 +1,4 @@
-"""The archive in a bucket of an object store: what goes there is read back, and what is not there is named."""
+"""Archive files of log lines in a bucket are read back, and missing or damaged ones are named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def object_store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
 
 @pytest.fixture
 def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    """An empty bucket; where it is, and the key to it, stand in the environment."""
+    """An empty bucket; its URL and credentials are in the environment."""
     for name, value in object_store.environment.items():
         monkeypatch.setenv(name, value)
     with object_store.emptied():
@@ -69,24 +69,26 @@ async def faults(past: PastLines, bucket: ObjectStore) -> list[str]:
     return [fault.what for each in found for fault in each.faults]
 
 
-async def left(past: PastLines) -> int:
+async def rows_left(past: PastLines) -> int:
     [(lines,)] = await past.query("SELECT count(*) FROM log_lines")
     return int(lines)
 
 
-async def test_lines_are_in_the_bucket_and_read_from_there(
+async def test_lines_are_written_to_the_bucket_and_read_from_it(
     past: PastLines, bucket: ObjectStore
 ) -> None:
     report = await archived(past, bucket)
     assert (report.outcome, report.files) == ("archived", [FILE])
-    assert await left(past) == 0
-    assert bucket.writes == [bucket.condition[1]]  # it is created, or nothing is
+    assert await rows_left(past) == 0
+    assert bucket.writes == [bucket.condition[1]]  # create the object or fail
     assert bucket.call("GET", FILE)[:4] == b"PAR1"
     assert await read(past, bucket) == ["first", "second", "third"]
     assert await faults(past, bucket) == []
 
 
-async def test_object_of_another_is_left_alone(past: PastLines, bucket: ObjectStore) -> None:
+async def test_object_of_another_log_is_not_overwritten(
+    past: PastLines, bucket: ObjectStore
+) -> None:
     bucket.call("PUT", FILE, b"of another")
     report = await archived(past, bucket)
     assert report.files == [FILE.replace(".parquet", "-2.parquet")]
@@ -113,27 +115,27 @@ async def test_damaged_or_missing_object_is_named(
 
 
 @pytest.mark.parametrize("spoil", [lambda content: content[:-9], lambda _: b"PAR1 spoilt"])
-async def test_lines_stay_where_the_bucket_keeps_something_else(
+async def test_lines_stay_if_the_bucket_stores_other_bytes(
     past: PastLines, bucket: ObjectStore, spoil: Any
 ) -> None:
     bucket.spoil = spoil
     report = await archived(past, bucket)
-    assert (report.outcome, await left(past)) == ("failed", 3)
+    assert (report.outcome, await rows_left(past)) == ("failed", 3)
     assert report.reason == f"{FILE} does not have what the table has"
 
 
-async def test_lines_stay_where_the_key_opens_nothing(
+async def test_lines_stay_if_the_credentials_are_wrong(
     past: PastLines, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in bucket.settings("another").items():
         monkeypatch.setenv(name, value)
     report = await archived(past, bucket)
-    assert (report.outcome, await left(past)) == ("failed", 3)
+    assert (report.outcome, await rows_left(past)) == ("failed", 3)
     assert "403" in report.reason
     assert SECRET not in report.reason
 
 
-async def test_bucket_that_does_not_answer_cannot_be_reached(
+async def test_bucket_that_does_not_answer_is_reported_as_unreachable(
     past: PastLines, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await archived(past, bucket)

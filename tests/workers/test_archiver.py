@@ -1,4 +1,4 @@
-"""Lines of past days leave the table for files: each is in one of both, and a hold keeps its day."""
+"""Log lines of past days move from the table to files; each line is in one of both, and a hold keeps its day."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastLi
 
 
 async def read(past: PastLines, execution: str) -> list[str]:
-    """The messages of an execution, those in files among them, page by page."""
+    """The messages of an execution, archived ones included, page by page."""
     pages = LogLinePages(past.store, ArchivedLines(past.retention.url, past.folder / "cache"))
     messages: list[str] = []
     cursor = None
@@ -62,7 +62,9 @@ async def three_lines(past: PastLines, partitions: int = 3) -> None:
     await past.say("e-2", "third", step="a")
 
 
-async def test_lines_of_a_past_day_are_in_a_file_and_its_partition_is_gone(past: PastLines) -> None:
+async def test_lines_of_a_past_day_are_in_a_file_and_its_partition_is_dropped(
+    past: PastLines,
+) -> None:
     await three_lines(past)
     past.now += DAY
     await past.say("e-1", "of the next day")
@@ -82,14 +84,14 @@ async def test_lines_of_a_past_day_are_in_a_file_and_its_partition_is_gone(past:
     assert await read(past, "e-2") == ["third"]
 
 
-async def test_days_that_are_not_past_stay(past: PastLines) -> None:
+async def test_recent_days_stay(past: PastLines) -> None:
     await three_lines(past)
     assert await past.archive(30) == []
     [done] = await past.archive(1)
     assert done.lines == 3
 
 
-async def test_lines_without_a_partition_of_their_day_are_archived_by_day(past: PastLines) -> None:
+async def test_lines_in_the_default_partition_are_archived_by_day(past: PastLines) -> None:
     await three_lines(past, partitions=0)
     past.now += 2 * DAY
     await past.say("e-1", "of another day")
@@ -134,7 +136,7 @@ async def test_hold_keeps_the_days_of_its_executions_until_it_is_released(
     assert await past.query("SELECT count(*) FROM log_lines") == [(0,)]
 
 
-async def test_hold_that_is_placed_while_a_day_is_archived_keeps_it(
+async def test_hold_created_while_a_day_is_archived_keeps_it(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await three_lines(past)
@@ -154,7 +156,7 @@ async def test_hold_that_is_placed_while_a_day_is_archived_keeps_it(
     assert await read(past, "e-1") == ["first", "second"]
 
 
-async def test_day_waits_until_the_views_know_what_is_on_hold(past: PastLines) -> None:
+async def test_day_stays_until_the_views_have_all_holds(past: PastLines) -> None:
     await three_lines(past)
     past.now += 40 * DAY
     [waiting] = [day for day in await past.archiver().archive() if day.lines]
@@ -185,7 +187,7 @@ def crash(*_: Any, **__: Any) -> Any:
         (day_retention, "lock_log"),
     ],
 )
-async def test_archiver_goes_on_where_it_was_broken_off(
+async def test_interrupted_archiver_continues(
     past: PastLines, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
 ) -> None:
     await three_lines(past)
@@ -203,7 +205,7 @@ async def test_archiver_goes_on_where_it_was_broken_off(
     assert list((past.folder / "work").glob("*")) == []
 
 
-async def test_file_of_another_is_left_alone(past: PastLines) -> None:
+async def test_file_of_another_log_is_not_overwritten(past: PastLines) -> None:
     await three_lines(past)
     other = past.folder / "archive" / FIRST_FILE
     other.parent.mkdir(parents=True)
@@ -215,7 +217,7 @@ async def test_file_of_another_is_left_alone(past: PastLines) -> None:
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"PAR1 spoilt")])
-async def test_file_that_was_spoilt_before_its_lines_left_is_written_anew(
+async def test_file_that_was_damaged_before_its_lines_were_dropped_is_written_anew(
     past: PastLines, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], object]
 ) -> None:
     await three_lines(past)
@@ -231,7 +233,7 @@ async def test_file_that_was_spoilt_before_its_lines_left_is_written_anew(
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"PAR1 spoilt")])
-async def test_missing_or_damaged_file_is_named_and_stops_no_other_read(
+async def test_missing_or_damaged_file_is_named_and_affects_no_other_read(
     past: PastLines, spoil: Callable[[Path], object]
 ) -> None:
     await three_lines(past)
@@ -248,8 +250,8 @@ async def test_missing_or_damaged_file_is_named_and_stops_no_other_read(
     assert (await pages.latest("e-1"))[1] == 4
 
 
-async def test_line_that_comes_late_is_in_a_file_of_its_own(past: PastLines) -> None:
-    """By a clock that was set back, the day being archived already."""
+async def test_late_line_of_an_archived_day_is_in_a_file_of_its_own(past: PastLines) -> None:
+    """Written by a server whose clock was set back, when the day had been archived."""
     await three_lines(past)
     begin = past.now
     await past.archive()
@@ -263,7 +265,7 @@ async def test_line_that_comes_late_is_in_a_file_of_its_own(past: PastLines) -> 
     assert await read(past, "e-1") == ["first", "second", "late"]
 
 
-async def test_line_that_comes_while_its_day_is_archived_is_not_lost(
+async def test_line_written_while_its_day_is_archived_is_not_lost(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await three_lines(past)
@@ -326,7 +328,7 @@ async def test_full_disk_leaves_the_lines_in_the_table(
 ) -> None:
     await three_lines(past)
 
-    def full(*_: Any) -> None:
+    def fail_with_full_disk(*_: Any) -> None:
         raise (
             OSError(28, "No space left on device")
             if step == "new_file"
@@ -335,7 +337,7 @@ async def test_full_disk_leaves_the_lines_in_the_table(
 
     with monkeypatch.context() as patched:
         where: Any = parquet if step == "new_file" else ArchiveFiles
-        patched.setattr(where, step, full)
+        patched.setattr(where, step, fail_with_full_disk)
         failed, *others = await past.archive()
     assert failed.outcome == "failed"
     assert "No space left" in failed.reason
@@ -345,7 +347,7 @@ async def test_full_disk_leaves_the_lines_in_the_table(
     assert (await past.archive(0))[0].outcome == "archived"
 
 
-def elsewhere(past: PastLines) -> Archiver:
+def other_location(past: PastLines) -> Archiver:
     return past.archiver(replace(past.retention, url=(past.folder / "other").as_uri()))
 
 
@@ -353,7 +355,7 @@ LOCATION = "SELECT url FROM log_archive_place"
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-async def test_archive_is_refused_at_another_place_before_anything_leaves_the_table(
+async def test_archive_at_another_location_is_refused_before_anything_is_dropped(
     past: PastLines, *, dry_run: bool
 ) -> None:
     await past.archive(0)
@@ -361,36 +363,36 @@ async def test_archive_is_refused_at_another_place_before_anything_leaves_the_ta
     await past.follow()
     past.now += 40 * DAY
     with pytest.raises(ArchiveFailed, match="EXECUTIONS_ARCHIVE_URL must be the server's"):
-        await elsewhere(past).archive(dry_run=dry_run)
+        await other_location(past).archive(dry_run=dry_run)
     assert await past.query("SELECT count(*) FROM log_lines") == [(3,)]
     assert not (past.folder / "other").exists()
     assert await past.query(LOCATION) == [(past.retention.url,)]
 
 
 @pytest.mark.parametrize("settled", [False, True])
-async def test_archive_moves_once_its_files_are_at_the_new_place(
+async def test_archive_location_may_change_once_its_files_are_at_the_new_one(
     past: PastLines, *, settled: bool
 ) -> None:
-    """A log of an earlier version has files, and no place that is settled."""
+    """A log of an earlier version has files, and no recorded location."""
     await three_lines(past)
     await past.archive()
     if not settled:
         await past.query("DELETE FROM log_archive_place")
     with pytest.raises(ArchiveFailed, match="the files must be copied there first"):
-        await elsewhere(past).archive(moves=True)
+        await other_location(past).archive(moves=True)
     (past.folder / "archive").rename(past.folder / "other")
-    await elsewhere(past).archive(moves=True)
+    await other_location(past).archive(moves=True)
     assert await past.query(LOCATION) == [((past.folder / "other").as_uri(),)]
     with pytest.raises(ArchiveFailed):
         await past.archive(0)
 
 
-async def test_dry_run_settles_no_place(past: PastLines) -> None:
+async def test_dry_run_records_no_location(past: PastLines) -> None:
     await past.archive(dry_run=True)
     assert await past.query(LOCATION) == []
 
 
-async def test_archive_whose_folder_is_gone_cannot_be_reached(past: PastLines) -> None:
+async def test_archive_whose_folder_is_missing_is_reported_as_unreachable(past: PastLines) -> None:
     await three_lines(past)
     await past.archive()
     (past.folder / "archive").rename(past.folder / "away")
@@ -403,7 +405,7 @@ async def test_archive_whose_folder_is_gone_cannot_be_reached(past: PastLines) -
     assert [(each.faults, each.reached) for each in found] == [([], False)]
 
 
-async def test_dry_run_says_what_would_go_and_changes_nothing(past: PastLines) -> None:
+async def test_dry_run_reports_the_days_and_changes_nothing(past: PastLines) -> None:
     await three_lines(past, partitions=2)
     past.now += DAY
     await past.begin("e-3")
@@ -424,7 +426,7 @@ async def test_two_archivers_archive_each_line_once(past: PastLines) -> None:
     assert past.files() == [FIRST_FILE]
 
 
-async def test_archive_that_cannot_be_reached_fails_the_day_alone(past: PastLines) -> None:
+async def test_unreachable_archive_fails_only_its_day(past: PastLines) -> None:
     await three_lines(past)
     (past.folder / "file").write_bytes(b"")
     nowhere = replace(past.retention, url=(past.folder / "file" / "below").as_uri())
@@ -435,7 +437,7 @@ async def test_archive_that_cannot_be_reached_fails_the_day_alone(past: PastLine
     assert await past.query("SELECT count(*) FROM log_lines") == [(3,)]
 
 
-async def test_day_waits_while_others_use_the_table_and_writers_go_on(
+async def test_day_stays_while_other_transactions_use_the_table_and_writers_continue(
     past: PastLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await three_lines(past)
@@ -448,7 +450,7 @@ async def test_day_waits_while_others_use_the_table_and_writers_go_on(
         archiving = asyncio.create_task(past.archiver().archive())
         while not archiving.done():
             await past.say("e-1", "meanwhile")
-            await past.query("SELECT 1")  # an idle transaction is ended after some seconds
+            await past.query("SELECT 1")  # an idle transaction is terminated after some seconds
         waiting = (await archiving)[0]
     assert (waiting.outcome, waiting.reason) == (
         "waiting",
@@ -457,7 +459,7 @@ async def test_day_waits_while_others_use_the_table_and_writers_go_on(
     assert (await past.archive(0))[0].outcome == "archived"
 
 
-async def test_partition_of_before_goes_once_it_is_empty(past: PastLines) -> None:
+async def test_default_partition_is_dropped_once_it_is_empty(past: PastLines) -> None:
     await past.query("ALTER TABLE log_lines DETACH PARTITION log_lines_rest")
     for day in await past.query(PARTITIONS):
         await past.query(f"DROP TABLE {day[0]}")

@@ -1,4 +1,4 @@
-"""The auditor reports what does not fit, once, and nothing that fits."""
+"""The auditor reports each fault once, and reports no fault of an intact log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FOUND = """SELECT topic, convert_from(state, 'UTF8')::jsonb ->> 'place' FROM eve
 
 @dataclass
 class AuditedExecutions:
-    """Executions in a log, in its tree and in their view, and an auditor that works when asked."""
+    """A log of executions with its tree and view, and an auditor that works on demand."""
 
     conninfo: str
     log: FollowedLog
@@ -47,7 +47,7 @@ class AuditedExecutions:
         self.auditor = self.new_auditor()
 
     def new_auditor(self) -> Auditor:
-        """One of another process."""
+        """An auditor of another process."""
         return Auditor(
             self.log.guarded_writer,
             self.log.store,
@@ -58,24 +58,24 @@ class AuditedExecutions:
         )
 
     async def settle(self) -> None:
-        """Bring tree and view up to the log."""
+        """Bring tree and view up to the head of the log."""
         while await self.builder.grow(self.log.connection):
             pass
         await self.log.follow()
 
     async def round(self) -> AuditTotals:
-        """A whole round, which is due."""
+        """Run a complete round, which is due."""
         self.now += EVERY
         while await self.auditor.step(self.log.connection):
             pass
         return await audit_totals(self.log.connection)
 
     async def position(self) -> int:
-        """How far the auditor is."""
+        """The position that the auditor has reached."""
         return (await audit_totals(self.log.connection)).position
 
-    async def said(self) -> list[tuple[str, str | None]]:
-        """What the log says of faults, in order."""
+    async def reported(self) -> list[tuple[str, str | None]]:
+        """The events about faults in the log, in order."""
         return await (await self.log.connection.execute(FOUND.encode())).fetchall()
 
 
@@ -88,7 +88,7 @@ async def opened(conninfo: str) -> AsyncIterator[AuditedExecutions]:
 
 @pytest.fixture(scope="module")
 async def template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> AsyncIterator[str]:
-    """The name of a database with 90 executions, of which each test gets a copy."""
+    """The name of a database with 90 executions; each test gets a copy."""
     with new_database(admin) as name:
         async with opened(postgres.conninfo(name)) as made:
             await made.log.begin(*(f"e-{n}" for n in range(90)))  # 270 events: two tiles
@@ -113,12 +113,12 @@ async def audited(
             yield made
 
 
-async def test_log_that_fits_is_walked_through_and_nothing_is_reported(
+async def test_intact_log_is_checked_to_its_end_and_nothing_is_reported(
     audited: AuditedExecutions,
 ) -> None:
     totals = await audited.round()
     assert totals == AuditTotals(rounds=1, position=272, faults=0)
-    assert await audited.said() == []
+    assert await audited.reported() == []
     assert not await audited.auditor.step(audited.log.connection)
 
 
@@ -137,33 +137,33 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("statement", FAULTS)
-async def test_change_is_reported_once_and_said_in_the_log(
+async def test_change_is_reported_once_and_recorded_in_the_log(
     audited: AuditedExecutions, statement: str
 ) -> None:
     change(audited.conninfo, statement)
     totals = await audited.round()
     assert totals.faults >= 1
-    said = await audited.said()
+    said = await audited.reported()
     assert ("audit.fault.found", FAULTS[statement]) in said
     audited.auditor = audited.new_auditor()
     again = await audited.round()
     assert again.rounds == 2
     assert again.faults >= 1
-    assert await audited.said() == said
+    assert await audited.reported() == said
 
 
-async def test_fault_that_was_mended_is_withdrawn_and_reported_when_it_comes_back(
+async def test_repaired_fault_is_withdrawn_and_reported_again_when_it_returns(
     audited: AuditedExecutions,
 ) -> None:
     changed = "UPDATE executions_ended SET provider = '{}' WHERE id = 'e-7'"
     for name, faults in (("evil", 1), ("p", 0), ("evil", 1)):
         change(audited.conninfo, changed.format(name))
         assert (await audited.round()).faults == faults
-    kinds = [type_ for type_, _ in await audited.said()]
+    kinds = [type_ for type_, _ in await audited.reported()]
     assert kinds == ["audit.fault.found", "audit.fault.gone", "audit.fault.found"]
 
 
-async def test_walk_goes_on_where_a_former_owner_stopped(audited: AuditedExecutions) -> None:
+async def test_round_continues_where_the_former_owner_stopped(audited: AuditedExecutions) -> None:
     audited.now += EVERY
     for _ in range(2):
         assert await audited.auditor.step(audited.log.connection)
@@ -180,16 +180,16 @@ async def test_walk_goes_on_where_a_former_owner_stopped(audited: AuditedExecuti
 async def test_round_begins_when_the_first_head_is_signed(
     audited: AuditedExecutions, statement: str
 ) -> None:
-    """Of a log whose tree is yet to be made, or made anew."""
+    """Of a log whose tree is not built yet, or is built again."""
     change(audited.conninfo, "DELETE FROM audit_tiles")
     change(audited.conninfo, statement)
     assert await audited.round() == AuditTotals()
     await audited.settle()
     assert await audited.auditor.step(audited.log.connection)
-    assert await audited.said() == []
+    assert await audited.reported() == []
 
 
-async def test_round_begins_an_hour_after_the_one_before(audited: AuditedExecutions) -> None:
+async def test_round_begins_an_hour_after_the_previous_one(audited: AuditedExecutions) -> None:
     await audited.round()
     audited.now += EVERY / 2
     assert not await audited.auditor.step(audited.log.connection)
@@ -219,10 +219,10 @@ async def test_erasure_rebuild_upgrade_and_restore_are_no_fault(
     if case == "restored":
         await audited.settle()
     assert (await audited.round()).faults == 0
-    assert await audited.said() == []
+    assert await audited.reported() == []
 
 
-async def test_tree_that_begins_anew_during_a_round_is_no_fault(
+async def test_tree_that_is_rebuilt_during_a_round_is_no_fault(
     audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audited.now += EVERY
@@ -235,28 +235,28 @@ async def test_tree_that_begins_anew_during_a_round_is_no_fault(
         pass
     totals = await audit_totals(audited.log.connection)
     assert (totals.position, totals.faults) == (100, 0)
-    assert await audited.said() == []
+    assert await audited.reported() == []
 
 
-async def test_difference_that_is_gone_at_the_second_look_is_no_fault(
+async def test_difference_that_is_gone_at_the_second_comparison_is_no_fault(
     audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(audited.conninfo, "UPDATE executions_ended SET provider = 'x' WHERE id = 'e-7'")
     usual, looks = HistoryCheck.faults_of, list[str]()
 
-    async def mended(self: HistoryCheck, ids: Sequence[str]) -> Any:
+    async def repair_then_compare(self: HistoryCheck, ids: Sequence[str]) -> Any:
         looks.extend(ids)
         if looks.count("e-7") == 2:
             change(audited.conninfo, "UPDATE executions_ended SET provider = 'p'")
         return await usual(self, ids)
 
-    monkeypatch.setattr(HistoryCheck, "faults_of", mended)
+    monkeypatch.setattr(HistoryCheck, "faults_of", repair_then_compare)
     assert (await audited.round()).faults == 0
     assert looks.count("e-7") == 2
-    assert await audited.said() == []
+    assert await audited.reported() == []
 
 
-async def test_execution_of_several_pages_is_looked_at_to_its_end(
+async def test_execution_of_several_pages_is_compared_to_its_end(
     audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("projections.history_check.PAGE", 1)
@@ -265,7 +265,7 @@ async def test_execution_of_several_pages_is_looked_at_to_its_end(
     assert (await audited.round()).faults == 1
 
 
-async def test_executions_are_asked_for_together(
+async def test_executions_are_read_together(
     audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual, together = HistoryCheck.faults_of, list[int]()
@@ -280,25 +280,25 @@ async def test_executions_are_asked_for_together(
     assert len(together) < sum(together) / 4
 
 
-async def test_lost_table_is_counted_whole_and_named_in_part(
+async def test_rows_of_a_lost_table_are_counted_and_only_some_are_named(
     audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walk, "MOST_NAMED", 10)
     change(audited.conninfo, "DELETE FROM executions_open")
     assert (await audited.round()).faults == 88
-    assert len(await audited.said()) == 10
+    assert len(await audited.reported()) == 10
 
 
 async def test_report_that_cannot_be_recorded_is_recorded_later(
     audited: AuditedExecutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refused(*_: object) -> None:
+    async def refuse(*_: object) -> None:
         raise Overloaded
 
     change(audited.conninfo, "UPDATE executions_ended SET provider = 'x' WHERE id = 'e-7'")
     with monkeypatch.context() as patched:
-        patched.setattr(audited.log.guarded_writer, "send", refused)
+        patched.setattr(audited.log.guarded_writer, "send", refuse)
         assert (await audited.round()).faults == 1
-    assert await audited.said() == []
+    assert await audited.reported() == []
     await audited.round()
-    assert await audited.said() == [("audit.fault.found", "execution/e-7")]
+    assert await audited.reported() == [("audit.fault.found", "execution/e-7")]

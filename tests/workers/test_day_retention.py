@@ -1,4 +1,4 @@
-"""Days that are past are all looked at every hour, those that wait for something meanwhile, too."""
+"""All past days are checked every hour; those that are blocked are checked again earlier."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FIRST, SECOND = date(2026, 10, 1), date(2026, 10, 2)
 
 
 class Over(Exception):
-    """The test has seen enough."""
+    """Raised once the test has seen enough."""
 
 
 class Time:
-    """A clock that moves by what is slept."""
+    """A clock that advances by the time slept."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -28,10 +28,10 @@ class Time:
         self.now += seconds
 
 
-async def looks(
+async def checks(
     monkeypatch: pytest.MonkeyPatch, *waiting: Collection[date]
 ) -> list[tuple[float, Collection[date] | None]]:
-    """When which days are looked at, where so many answers say which ones wait."""
+    """The times and days of the checks, if these days are reported as blocked."""
     time, answers = Time(), iter(waiting)
     found: list[tuple[float, Collection[date] | None]] = []
     monkeypatch.setattr(day_retention, "monotonic", lambda: time.now)
@@ -49,15 +49,15 @@ async def looks(
     return found
 
 
-async def test_days_that_wait_alone_are_looked_at_again_before_the_hour_is_over(
+async def test_only_blocked_days_are_checked_again_within_the_hour(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = await looks(monkeypatch, {FIRST, SECOND}, {SECOND}, ())
+    found = await checks(monkeypatch, {FIRST, SECOND}, {SECOND}, ())
     assert found == [(0, None), (30, {FIRST, SECOND}), (60, {SECOND}), (3600, None)]
 
 
-async def test_all_days_are_looked_at_every_hour_although_one_waits_on(
+async def test_all_days_are_checked_every_hour_although_one_stays_blocked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = await looks(monkeypatch, *[{FIRST}] * 122)
+    found = await checks(monkeypatch, *[{FIRST}] * 122)
     assert [when for when, days in found if days is None] == [0, 3630]

@@ -1,4 +1,4 @@
-"""Jobs send each execution its command once, by whichever process, and however often they are cut off."""
+"""A job sends its command once to each execution, by several processes and after any interruption."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ pytestmark = pytest.mark.anyio
 
 
 class World(FollowedLog):
-    """With the list of executions that jobs go through."""
+    """With the list of executions that jobs page through."""
 
     def worker(self, store: Store | None = None) -> JobWorker:
-        """One of this process, or of another that has a `store` of its own."""
+        """A worker of this process, or of another that has its own `store`."""
         store = store or self.store
         executions, catalog = Executions(store.codec), Catalog(store.codec)
         writer = GuardedWriter(store, lambda: self.now, str, lambda: 0.5)
@@ -62,33 +62,33 @@ async def world(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield opened
 
 
-async def work_off(worker: JobWorker) -> None:
+async def run_jobs(worker: JobWorker) -> None:
     while await worker.advance("j"):
         pass
 
 
-async def test_job_reaches_what_its_maker_reached_and_nothing_else(world: World) -> None:
+async def test_job_reaches_only_what_its_maker_reached(world: World) -> None:
     await world.begin("own", tags=("mine",))
     await world.begin("other")
     await world.follow()
     await world.create("cancel", scope={"tags": {"$in": ["mine"]}})
-    await work_off(world.worker())
+    await run_jobs(world.worker())
     job = await world.job()
     assert (job.status, job.done, job.refused, job.maker) == ("completed", 1, 0, "maker")
     assert (await world.types("own"))[-1] == "cancelled"
     assert (await world.types("other"))[-1] != "cancelled"
 
 
-async def test_job_with_as_many_conditions_as_a_filter_may_have_is_done(world: World) -> None:
+async def test_job_with_the_most_conditions_of_a_filter_is_done(world: World) -> None:
     await world.begin("e")
     await world.follow()
     many = {"$and": [{"tags": {"$ne": f"tag-{n}"}} for n in range(MOST_CONDITIONS)]}
     await world.create("cancel", filter=many, scope={"customer": "c"})
-    await work_off(world.worker())
+    await run_jobs(world.worker())
     assert (await world.job()).done == 1
 
 
-async def test_all_that_meet_the_filter_get_the_command_and_refusals_are_listed(
+async def test_every_matching_execution_gets_the_command_and_refusals_are_listed(
     world: World,
 ) -> None:
     ids = [f"e{n:02}" for n in range(25)]
@@ -97,7 +97,7 @@ async def test_all_that_meet_the_filter_get_the_command_and_refusals_are_listed(
     await world.send("e07", CompleteExecution(success=True, summary="done"))
     await world.follow()
     await world.create("cancel", filter={"tags": "old"}, reason="too old")
-    await work_off(world.worker())
+    await run_jobs(world.worker())
     job = await world.job()
     assert (job.status, job.done, job.refused) == ("completed", 24, 1)
     assert [(each.execution, each.code) for each in job.refusals] == [("e07", "illegal-transition")]
@@ -108,7 +108,7 @@ async def test_all_that_meet_the_filter_get_the_command_and_refusals_are_listed(
     assert '"by":"maker","correlation":"j"' in cancelled.meta
 
 
-async def test_page_with_an_execution_in_an_archive_that_is_away_is_done_later(
+async def test_page_with_an_execution_in_an_unreachable_archive_is_done_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.begin("e-0", "e-1")
@@ -116,7 +116,7 @@ async def test_page_with_an_execution_in_an_archive_that_is_away_is_done_later(
     await world.create("cancel")
     load = StateLoader.load
 
-    async def away(loader: StateLoader, connection: Any, known: Any, **how: Any) -> Any:
+    async def fail(loader: StateLoader, connection: Any, known: Any, **how: Any) -> Any:
         found = await load(loader, connection, known, **how)
         if "execution/e-1" in found:
             how["damaged"]["execution/e-1"] = ArchiveAway()
@@ -126,15 +126,15 @@ async def test_page_with_an_execution_in_an_archive_that_is_away_is_done_later(
         return CatalogPage([CatalogEntry("j", b"")], cursor, 0)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StateLoader, "load", away)
+        patch.setattr(StateLoader, "load", fail)
         patch.setattr(Catalog, "list", running)
         assert await world.worker().advance_all(world.connection) == jobs_module.SOON
         assert ((await world.job()).done, (await world.types("e-0"))[-1]) == (0, "started")
-    await work_off(world.worker())
+    await run_jobs(world.worker())
     assert ((await world.job()).done, (await world.job()).refused) == (2, 0)
 
 
-async def test_two_workers_at_once_send_each_execution_its_command_once(
+async def test_two_workers_send_the_command_once_to_each_execution(
     world: World, database: str
 ) -> None:
     ids = [f"e{n:02}" for n in range(45)]
@@ -145,15 +145,15 @@ async def test_two_workers_at_once_send_each_execution_its_command_once(
     await world.create("retry")
     other = Store(database, SCHEMA, registry.codec(), Keyring(Vault(b"k" * 32)))
     await other.open()
-    await asyncio.gather(work_off(world.worker()), work_off(world.worker(other)))
-    await work_off(world.worker())
+    await asyncio.gather(run_jobs(world.worker()), run_jobs(world.worker(other)))
+    await run_jobs(world.worker())
     await other.close()
     job = await world.job()
     assert (job.status, job.done, job.refused) == ("completed", 45, 0)
     assert {(await world.types(id_)).count("retry") for id_ in ids} == {1}
 
 
-async def test_executions_that_began_after_the_job_are_left_alone(world: World) -> None:
+async def test_executions_created_after_the_job_are_skipped(world: World) -> None:
     await world.begin(*(f"e{n:02}" for n in range(12)))
     await world.follow()
     await world.create("cancel")
@@ -162,18 +162,18 @@ async def test_executions_that_began_after_the_job_are_left_alone(world: World) 
     world.now += timedelta(seconds=1)
     await world.begin("later")
     await world.follow()
-    await work_off(worker)
+    await run_jobs(worker)
     assert (await world.job()).done == 12
     assert (await world.types("later"))[-1] == "started"
 
 
-async def test_job_waits_until_the_list_goes_as_far_as_it(world: World) -> None:
+async def test_job_waits_until_the_list_has_reached_its_position(world: World) -> None:
     await world.begin("e")
     created = CreateJob(command="cancel", filter={}, matching=1)
     await world.bus.send(Message("job/j", created, "maker"))
     assert not await world.worker().advance("j")
     await world.follow()
-    await work_off(world.worker())
+    await run_jobs(world.worker())
     assert (await world.job()).done == 1
 
 
@@ -184,12 +184,12 @@ async def test_cancelled_job_sends_no_more_commands(world: World) -> None:
     worker = world.worker()
     assert await worker.advance("j")
     await world.bus.send(Message("job/j", CancelJob(), "maker"))
-    await work_off(worker)
+    await run_jobs(worker)
     job = await world.job()
     assert (job.status, job.done) == ("cancelled", 10)
 
 
-async def test_job_that_failed_is_tried_again_after_a_while_and_holds_up_no_other(
+async def test_failed_job_is_retried_later_and_delays_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advanced: list[str] = []
@@ -215,11 +215,11 @@ async def test_job_that_failed_is_tried_again_after_a_while_and_holds_up_no_othe
     assert advanced[4:] == ["broken", "j"]
 
 
-async def test_job_whose_filter_cannot_be_read_any_more_fails_and_says_why(world: World) -> None:
+async def test_job_with_an_unreadable_filter_fails_with_the_reason(world: World) -> None:
     await world.begin("e")
     await world.follow()
     await world.create("cancel", filter={"colour": "red"})
-    await work_off(world.worker())
+    await run_jobs(world.worker())
     job = await world.job()
     assert (job.status, job.done) == ("failed", 0)
     assert "colour" in str(job.error)
@@ -245,11 +245,11 @@ async def test_page_whose_job_is_cancelled_meanwhile_changes_nothing(
     assert (await world.types("e"))[-1] == "started"
 
 
-async def test_command_that_changes_nothing_counts_as_done(world: World) -> None:
+async def test_command_without_effect_counts_as_done(world: World) -> None:
     await world.begin("e")
     await world.send("e", CancelExecution())
     await world.follow()
     await world.create("cancel")
-    await work_off(world.worker())
+    await run_jobs(world.worker())
     assert (await world.job()).done == 1
     assert (await world.types("e")).count("cancelled") == 1

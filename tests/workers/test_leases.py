@@ -1,4 +1,4 @@
-"""Leases are lost and silences marked when they are over, and never before anybody could be heard."""
+"""Expired leases are released and silent executions are marked, and never too early."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LEASE = 30 * SECOND
 
 
 class World(FollowedLog):
-    """With the read model of claims; the time that passes and the time of day go on together."""
+    """With the read model of claims; the monotonic clock and the time of day advance together."""
 
     passed = 0.0
 
@@ -52,9 +52,9 @@ class World(FollowedLog):
             await transaction.append([row], [], self.now)
 
     async def claim(self, id_: str, worker: str = "w-1") -> None:
-        await self.tell(id_, ClaimExecution(worker=worker, lease=LEASE))
+        await self.command(id_, ClaimExecution(worker=worker, lease=LEASE))
 
-    async def tell(self, id_: str, command: Command[Execution]) -> None:
+    async def command(self, id_: str, command: Command[Execution]) -> None:
         await self.bus.send(Message(f"execution/{id_}", command, "tester"))
 
     def worker(self) -> LeaseWorker:
@@ -69,7 +69,7 @@ class World(FollowedLog):
         return made
 
     async def look(self, worker: LeaseWorker, after: timedelta = timedelta()) -> None:
-        """Let time pass, and look what is over then."""
+        """Let time pass, and handle what has expired then."""
         self.now += after
         self.passed += after.total_seconds()
         await self.follow()
@@ -87,7 +87,7 @@ async def world(database: str) -> AsyncIterator[World]:
         yield opened
 
 
-async def test_lost_lease_is_released_once_and_in_time(world: World) -> None:
+async def test_expired_lease_is_released_once_and_in_time(world: World) -> None:
     worker = world.worker()
     await world.queue("e")
     await world.claim("e")
@@ -100,7 +100,7 @@ async def test_lost_lease_is_released_once_and_in_time(world: World) -> None:
     assert '{"by":"system","correlation":"lease"' in last.meta
 
 
-async def test_lease_that_was_over_before_the_read_model_had_it_is_looked_at_in_time(
+async def test_lease_that_expired_before_the_read_model_had_it_is_released_in_time(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -119,19 +119,19 @@ async def test_lease_that_was_over_before_the_read_model_had_it_is_looked_at_in_
 
 
 @pytest.mark.parametrize("sign", [HeartbeatExecution(), UpdateProgress(progress=5)])
-async def test_sign_of_life_keeps_the_lease(world: World, sign: Command[Execution]) -> None:
+async def test_sign_of_life_extends_the_lease(world: World, sign: Command[Execution]) -> None:
     worker = world.worker()
     await world.queue("e")
     await world.claim("e")
     await world.look(worker, 20 * SECOND)
-    await world.tell("e", sign)
+    await world.command("e", sign)
     await world.look(worker, LEASE - SECOND)
     assert "released" not in await world.types("e")
     await world.look(worker, SECOND)
     assert (await world.types("e"))[-1] == "released"
 
 
-async def test_paused_and_ended_executions_lose_nothing(world: World) -> None:
+async def test_paused_and_ended_executions_lose_no_lease(world: World) -> None:
     worker = world.worker()
     for id_, command in (
         ("paused", PauseExecution()),
@@ -140,21 +140,21 @@ async def test_paused_and_ended_executions_lose_nothing(world: World) -> None:
     ):
         await world.queue(id_)
         await world.claim(id_)
-        await world.tell(id_, command)
+        await world.command(id_, command)
     await world.look(worker, 10 * LEASE)
     for id_ in ("paused", "ended", "cancelled"):
         assert "released" not in await world.types(id_)
-    await world.tell("paused", ResumeExecution())
+    await world.command("paused", ResumeExecution())
     await world.look(worker, LEASE - SECOND)
     assert (await world.types("paused"))[-1] == "resumed"
     await world.look(worker, SECOND)
     assert (await world.types("paused"))[-1] == "released"
 
 
-async def test_silence_counts_from_the_take_over_of_the_worker(world: World) -> None:
+async def test_silence_counts_from_when_the_worker_started(world: World) -> None:
     await world.queue("e")
     await world.claim("e")
-    world.now += 10 * LEASE  # nobody could be heard
+    world.now += 10 * LEASE  # no heartbeat could be received
     worker = world.worker()
     await world.look(worker)
     await world.look(worker, LEASE - SECOND)
@@ -168,7 +168,7 @@ async def test_leap_of_the_clock_releases_and_stalls_nothing_early(world: World)
     await world.queue("e", heartbeat_timeout=10 * SECOND)
     await world.claim("e")
     await world.look(worker, SECOND)
-    world.now += timedelta(minutes=50)  # of which nothing has passed
+    world.now += timedelta(minutes=50)  # none of which has passed
     await world.look(worker)
     await world.look(worker, 9 * SECOND)
     assert (await world.types("e"))[-1] == "started"
@@ -178,14 +178,14 @@ async def test_leap_of_the_clock_releases_and_stalls_nothing_early(world: World)
     assert (await world.types("e"))[-1] == "released"
 
 
-async def test_lease_is_lost_when_it_is_over_without_waiting_for_the_next_look(
+async def test_lease_is_released_when_it_expires_without_waiting_for_the_next_check(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ownership, "POLL_INTERVAL", 600)
     monkeypatch.setattr(leases, "PAUSE", 0.05)
     worker = world.worker()
     running = asyncio.create_task(worker.run(world.connection))
-    await asyncio.sleep(0.2)  # it has looked, and found nothing
+    await asyncio.sleep(0.2)  # it has checked, and found nothing
     await world.queue("e")
     await world.claim("e")
     await world.follow()
@@ -207,12 +207,12 @@ async def test_silence_is_marked_again_after_each_recovery(world: World) -> None
         await world.look(worker, 10 * SECOND)
         await world.look(worker, 10 * SECOND)
         assert (await world.types("e"))[-1] == "stalled"
-        await world.tell("e", HeartbeatExecution())
+        await world.command("e", HeartbeatExecution())
         assert (await world.types("e"))[-1] == "recovered"
     assert (await world.types("e")).count("stalled") == 2
 
 
-async def test_execution_that_every_worker_dies_of_fails(world: World) -> None:
+async def test_execution_that_loses_every_worker_fails(world: World) -> None:
     worker = LeaseWorker(
         world.guarded_writer,
         world.store,
@@ -230,7 +230,7 @@ async def test_execution_that_every_worker_dies_of_fails(world: World) -> None:
     assert (await claim_totals(world.connection)).lost == 2
 
 
-async def test_two_workers_release_once(world: World) -> None:
+async def test_two_workers_release_an_execution_once(world: World) -> None:
     one, other = world.worker(), world.worker()
     await world.queue("e")
     await world.claim("e")
@@ -238,11 +238,11 @@ async def test_two_workers_release_once(world: World) -> None:
     world.passed += LEASE.total_seconds()
     await world.follow()
     await one.send_due(world.connection)
-    await other.send_due(world.connection)  # the read model has seen nothing of it yet
+    await other.send_due(world.connection)  # the read model has not seen it yet
     assert (await world.types("e")).count("released") == 1
 
 
-async def test_more_leases_than_are_looked_at_once_are_lost_at_the_same_time(
+async def test_more_leases_than_a_check_handles_are_released_at_the_same_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "AT_ONCE", 2)
@@ -259,7 +259,7 @@ async def test_more_leases_than_are_looked_at_once_are_lost_at_the_same_time(
 
 
 @pytest.mark.parametrize("sign", [HeartbeatExecution(), UpdateProgress(progress=5)])
-async def test_execution_is_not_looked_at_before_its_next_silence_may_be_over(
+async def test_execution_is_not_checked_before_its_next_silence_may_end(
     world: World, monkeypatch: pytest.MonkeyPatch, sign: Command[Execution]
 ) -> None:
     looked_at: list[str] = []
@@ -273,7 +273,7 @@ async def test_execution_is_not_looked_at_before_its_next_silence_may_be_over(
     await world.queue("e")
     await world.claim("e")
     await world.look(worker, LEASE - SECOND)
-    await world.tell("e", sign)
+    await world.command("e", sign)
     for _ in range(int(LEASE / SECOND) - 1):
         await world.look(worker, SECOND)
     assert looked_at == []
@@ -282,21 +282,21 @@ async def test_execution_is_not_looked_at_before_its_next_silence_may_be_over(
     assert (await world.types("e"))[-1] == "released"
 
 
-async def test_silence_that_is_watched_later_is_found_within_seconds(world: World) -> None:
+async def test_silence_watched_from_now_on_is_found_within_seconds(world: World) -> None:
     worker = world.worker()
     await world.begin("e")
     await world.look(worker, 60 * SECOND)
-    await world.tell("e", UpdateExecution(heartbeat_timeout=5 * SECOND))
+    await world.command("e", UpdateExecution(heartbeat_timeout=5 * SECOND))
     await world.look(worker, leases.ALL_EVERY)
     assert (await world.types("e"))[-1] == "stalled"
 
 
-async def test_heartbeats_of_what_has_ended_are_forgotten(world: World) -> None:
+async def test_heartbeats_of_ended_executions_are_forgotten(world: World) -> None:
     worker = world.worker()
     for id_ in ("ended", "running"):
         await world.begin(id_)
-        await world.tell(id_, HeartbeatExecution())
-    await world.tell("ended", CancelExecution())
+        await world.command(id_, HeartbeatExecution())
+    await world.command("ended", CancelExecution())
     await world.look(worker, timedelta(days=2))
     rows = await (await world.connection.execute("SELECT execution FROM heartbeats")).fetchall()
     assert rows == [("running",)]

@@ -1,4 +1,4 @@
-"""Each kind of work on a log has one owner, and it can be seen when it has none."""
+"""Each kind of work on a log has one owner; work without an owner is reported."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ async def test_work_without_owner_is_named_until_a_process_owns_it(database: str
             missing = await without_owner(connection, SCHEMA)
             assert missing == [work for work in WORK if work != "timers"]
             assert await without_owner(connection, "another") == list(WORK)
-        while await without_owner(connection, SCHEMA) != list(WORK):  # noqa: ASYNC110 - nothing says it
+        while await without_owner(connection, SCHEMA) != list(WORK):  # noqa: ASYNC110 - no signal
             await asyncio.sleep(0.01)
 
 
 class Work(OwnedWork):
-    """Looks, and waits for work."""
+    """Does its work, and waits for more."""
 
     work: ClassVar[str] = "nothing"
     looks = 0
@@ -56,7 +56,7 @@ async def connection(database: str) -> AsyncIterator[psycopg.AsyncConnection]:
 
 @pytest.fixture
 def work(database: str, monkeypatch: pytest.MonkeyPatch) -> Work:
-    """One that would wait for ten minutes."""
+    """It would wait for ten minutes."""
     monkeypatch.setattr("workers.ownership.POLL_INTERVAL", 600)
     monkeypatch.setattr("workers.ownership.CHECK_EVERY", 0.01)
     return Work(database, SCHEMA)
@@ -68,7 +68,7 @@ async def test_wait_ends_once_woken(work: Work, connection: psycopg.AsyncConnect
         await work.wait_for_work(connection)
 
 
-async def test_wait_ends_where_the_clock_leaps_past_what_is_due(
+async def test_wait_ends_if_the_clock_leaps_past_the_due_time(
     work: Work, connection: psycopg.AsyncConnection
 ) -> None:
     left = iter((3_600.0, 3_600.0, -1.0))
@@ -89,7 +89,7 @@ async def test_wait_ends_when_the_connection_is_lost(
         await waiting
 
 
-async def test_work_that_takes_turns_has_no_connection_while_it_is_idle(
+async def test_work_with_a_slot_has_no_connection_while_idle(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.connection_slots.SHORTEST_WAIT", 0)
@@ -110,7 +110,7 @@ async def test_work_that_takes_turns_has_no_connection_while_it_is_idle(
     assert not slot.locked()
 
 
-async def test_work_that_takes_turns_keeps_its_connection_for_a_short_wait_that_needs_it(
+async def test_work_with_a_slot_keeps_its_connection_for_a_short_wait_that_needs_it(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.connection_slots.SHORTEST_WAIT", 0)
@@ -129,7 +129,7 @@ async def test_work_that_takes_turns_keeps_its_connection_for_a_short_wait_that_
         await waiting
 
 
-async def test_news_that_come_before_a_turn_begins_lead_to_one_look(database: str) -> None:
+async def test_notifications_before_a_slot_is_free_lead_to_one_run(database: str) -> None:
     work, turn = Work(database, SCHEMA), asyncio.Semaphore(1)
     work.slots = ConnectionSlots(turn, turn, turn)
     async with asyncio.timeout(60), run_parts([work]):
@@ -138,13 +138,13 @@ async def test_news_that_come_before_a_turn_begins_lead_to_one_look(database: st
                 work.wake.set()
                 await asyncio.sleep(0.1)
                 work.wake.set()
-            while turn.locked() or work.looks < looks:  # noqa: ASYNC110 - nothing says it
+            while turn.locked() or work.looks < looks:  # noqa: ASYNC110 - no signal
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             assert (work.looks, turn.locked()) == (looks, False)
 
 
-async def test_work_that_takes_turns_looks_at_no_clock_while_nothing_will_be_due(
+async def test_work_with_a_slot_checks_no_clock_while_nothing_will_be_due(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.connection_slots.CLOCK_INTERVAL", 0.01)
@@ -160,13 +160,13 @@ async def test_work_that_takes_turns_looks_at_no_clock_while_nothing_will_be_due
         await waiting
 
 
-async def test_turn_is_given_back_where_the_database_cannot_be_reached(
+async def test_slot_is_released_if_the_database_cannot_be_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def away(*_: object, **__: object) -> psycopg.AsyncConnection:
+    async def fail(*_: object, **__: object) -> psycopg.AsyncConnection:
         raise psycopg.OperationalError
 
-    monkeypatch.setattr(psycopg.AsyncConnection, "connect", away)
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", fail)
     slot = asyncio.Semaphore(1)
     with pytest.raises(psycopg.OperationalError):
         async with ownership("", SCHEMA, "nothing", slot):
@@ -174,7 +174,7 @@ async def test_turn_is_given_back_where_the_database_cannot_be_reached(
     assert not slot.locked()
 
 
-async def test_log_among_many_is_owned_by_one_process_and_then_by_another(
+async def test_log_is_owned_by_one_process_and_then_by_another(
     database: str, connection: psycopg.AsyncConnection
 ) -> None:
     first, second = LogOwnership(database), LogOwnership(database)
@@ -192,7 +192,7 @@ async def _own(ownership: LogOwnership) -> None:
         pass
 
 
-async def test_owner_of_a_log_hears_that_its_lock_is_lost(
+async def test_owner_of_a_log_notices_that_its_lock_is_lost(
     database: str, connection: psycopg.AsyncConnection
 ) -> None:
     ownership, lost = LogOwnership(database), asyncio.Event()
@@ -205,7 +205,7 @@ async def test_owner_of_a_log_hears_that_its_lock_is_lost(
 
 
 @pytest.mark.parametrize("others", [(), ("one_that_is_gone",)])
-async def test_owner_of_a_log_hears_of_a_change_that_was_not_notified_of(
+async def test_owner_of_a_log_notices_a_change_without_a_notification(
     database: str, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("workers.log_ownership.CHECK_INTERVAL", 0.0)

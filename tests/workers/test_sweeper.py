@@ -1,4 +1,4 @@
-"""The sweeper takes away what is kept elsewhere of erased content, and tells PostgreSQL to forget the key."""
+"""The sweeper removes stored copies of erased content, and vacuums the table of keys."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def ask(connection: AsyncConnection, query: str) -> list[Any]:
     return await (await connection.execute(query.encode())).fetchall()
 
 
-async def test_answers_and_snapshots_of_erased_streams_go_and_others_stay(
+async def test_replies_and_snapshots_of_erased_streams_are_removed_and_others_stay(
     database: str, connection: AsyncConnection
 ) -> None:
     sweeper = Sweeper(database, SCHEMA)
@@ -56,7 +56,7 @@ async def test_answers_and_snapshots_of_erased_streams_go_and_others_stay(
     assert await ask(connection, "SELECT swept FROM data_keys ORDER BY 1") == [(True,), (None,)]
 
 
-async def test_answer_that_comes_after_the_sweep_is_not_kept(
+async def test_reply_stored_after_the_sweep_has_no_erased_content(
     database: str, connection: AsyncConnection
 ) -> None:
     await Sweeper(database, SCHEMA).sweep(connection)
@@ -85,7 +85,7 @@ async def test_former_row_of_a_destroyed_key_leaves_its_page(
     assert await ask(connection, page) == [(0,)]
 
 
-async def test_streams_are_swept_in_portions_and_vacuumed_once(
+async def test_streams_are_swept_in_batches_and_vacuumed_once(
     database: str, connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     erased = """INSERT INTO data_keys
@@ -93,13 +93,13 @@ async def test_streams_are_swept_in_portions_and_vacuumed_once(
     await connection.execute(erased.encode())
     monkeypatch.setattr("workers.sweeper.AT_ONCE", 10)
     sweeper = Sweeper(database, SCHEMA)
-    vacuums = counted_vacuums(sweeper, monkeypatch)
+    vacuums = count_vacuums(sweeper, monkeypatch)
     assert await sweeper.sweep(connection)
     assert len(vacuums) == 1
     assert await ask(connection, "SELECT FROM data_keys WHERE NOT swept") == []
 
 
-def counted_vacuums(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+def count_vacuums(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> list[None]:
     vacuums: list[None] = []
 
     async def vacuum(_: AsyncConnection) -> None:
@@ -109,30 +109,30 @@ def counted_vacuums(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> list[N
     return vacuums
 
 
-async def test_next_owner_vacuums_after_one_that_ended_before_it_did(
+async def test_next_owner_vacuums_if_the_former_one_ended_before_it_did(
     database: str, connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Sweeper(database, SCHEMA), Sweeper(database, SCHEMA)
 
-    async def ended(_: AsyncConnection) -> None:
+    async def cancel(_: AsyncConnection) -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(first, "vacuum", ended)
+    monkeypatch.setattr(first, "vacuum", cancel)
     with pytest.raises(asyncio.CancelledError):
         await first.sweep(connection)
-    assert await vacuums_of_a_start(second, monkeypatch) == 1
+    assert await count_vacuums_at_start(second, monkeypatch) == 1
 
 
-async def test_owner_of_a_log_without_destroyed_keys_vacuums_nothing(
+async def test_owner_of_a_log_without_destroyed_keys_does_not_vacuum(
     database: str, connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await Sweeper(database, SCHEMA).sweep(connection)
-    assert await vacuums_of_a_start(Sweeper(database, SCHEMA), monkeypatch) == 0
+    assert await count_vacuums_at_start(Sweeper(database, SCHEMA), monkeypatch) == 0
 
 
-async def vacuums_of_a_start(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How often it vacuums before it waits for work."""
-    vacuums, waited = counted_vacuums(sweeper, monkeypatch), asyncio.Event()
+async def count_vacuums_at_start(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The number of vacuums before it waits for work."""
+    vacuums, waited = count_vacuums(sweeper, monkeypatch), asyncio.Event()
 
     async def wait(_: AsyncConnection) -> None:
         waited.set()

@@ -1,4 +1,4 @@
-"""The throttle of timers: fast while only they write, gentle while others do."""
+"""The throttle of timers: no pauses while only they write, small commits with pauses while others do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Given:
 
     @property
     def shown(self) -> tuple[int, float]:
-        """Commands in a commit, and the rest after one of 10 ms."""
+        """Commands per commit, and the pause after a commit of 10 ms."""
         return self.throttle.commands, self.throttle.pause_after(0.010)
 
 
@@ -52,7 +52,7 @@ def test_pace_is_full_again_once_others_have_written_nothing_for_a_while() -> No
     assert given.shown == FAST
 
 
-def test_log_that_lost_events_is_nobody_who_writes() -> None:
+def test_log_that_lost_events_does_not_count_as_written_by_others() -> None:
     """After a failover it may be shorter."""
     given = Given()
     given.throttle.note(1_000)
@@ -62,7 +62,7 @@ def test_log_that_lost_events_is_nobody_who_writes() -> None:
     assert given.shown == GENTLE
 
 
-def test_pause_beside_others_has_an_end_however_long_a_commit_took() -> None:
+def test_pause_is_limited_however_long_a_commit_took() -> None:
     given = Given()
     given.throttle.note(1_000)
     given.throttle.note(1_001)

@@ -1,4 +1,4 @@
-"""Timers over random policies, waits and leaps of the clock: nothing fires early, late or twice."""
+"""Timers with random policies, waits and leaps of the clock: none fires early, late or twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.followed_log import FollowedLog
 from workers.timers import TimerWorker
 
 CHANCE = 0.5
-"""What the writers of a followed log draw."""
+"""As the writers of a followed log draw it."""
 NUMBERS = count()
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -57,7 +57,7 @@ COMMANDS: dict[str, Command[Any]] = {
 
 
 def expected_delay(policy: RetryPolicy, retry: int) -> int:
-    """The formula of the contract, in milliseconds."""
+    """The documented formula, in milliseconds."""
     initial, longest = policy.initial_delay // MILLISECOND, policy.max_delay // MILLISECOND
     factor = 2 ** (retry - 1) if policy.backoff == "exponential" else retry
     whole = min(longest, initial * factor)
@@ -79,7 +79,7 @@ class Walk:
     def new_worker(self) -> TimerWorker:
         return TimerWorker(self.world.guarded_writer, "", "executions", lambda: self.world.now)
 
-    async def go(self, limit: timedelta | None, way: Iterable[str | timedelta]) -> None:
+    async def walk(self, limit: timedelta | None, way: Iterable[str | timedelta]) -> None:
         await self.world.begin(self.name, retry_policy=self.policy, timeout=limit)
         for action in way:
             self.world.now += MILLISECOND  # else a retry without delay looks like the one before it
@@ -96,7 +96,7 @@ class Walk:
         await self.check_history()
 
     async def settle(self) -> None:
-        """Fire until nothing is due any more; what was due has happened then."""
+        """Fire until nothing is due any more; everything that was due has happened then."""
         await self.world.follow()
         while await self.worker.fire(self.world.connection):
             await self.world.follow()
@@ -106,7 +106,7 @@ class Walk:
         assert state.times_out_at is None or state.times_out_at > now
 
     async def now(self) -> datetime:
-        """The time of the worker's clock: commands of it are dated so, or by the last event."""
+        """The time of the worker's clock: commands are dated by it, or by the last event."""
         return self.world.now
 
     async def state(self) -> Execution:
@@ -116,7 +116,7 @@ class Walk:
         return state
 
     async def check_history(self) -> None:
-        """No attempt began before its time, none twice, and each delay is that of the formula."""
+        """No attempt began too early or twice, and each delay is that of the formula."""
         rows = await self.world.store.history(f"execution/{self.name}")
         codec = self.world.store.codec
         due: datetime | None = None
@@ -150,6 +150,6 @@ def test_timers_fire_once_and_in_time_whatever_the_clock_does(
 ) -> None:
     async def run() -> None:
         async with FollowedLog.opened(database, Timers()) as world:
-            await Walk(world, policy).go(timeout, way)
+            await Walk(world, policy).walk(timeout, way)
 
     asyncio.run(run())

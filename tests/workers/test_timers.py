@@ -1,4 +1,4 @@
-"""Timers fire once in effect: on time, late, twice or from two processes."""
+"""Each timer has its effect once: fired on time, late, twice or by two processes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def failure(**more: Any) -> FailExecution:
     return FailExecution(code="SMTP", message="No answer", recoverable=True, **more)
 
 
-async def test_timer_that_was_due_long_before_the_read_model_had_it_is_looked_at_in_time(
+async def test_timer_that_was_due_before_the_read_model_had_it_fires_in_time(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -77,7 +77,7 @@ async def test_timer_that_was_due_long_before_the_read_model_had_it_is_looked_at
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
+async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_check(
     world: World, database: str, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     monkeypatch.setattr(ownership, "POLL_INTERVAL", 600)
@@ -98,7 +98,7 @@ async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
             await fail()
         running = asyncio.create_task(worker.run(connection))
         if not known:
-            await asyncio.sleep(0.3)  # it has looked, and found nothing
+            await asyncio.sleep(0.3)  # it has checked, and found nothing
             await fail()
         async with asyncio.timeout(60):
             while (await world.types("e")).count("started") < 2:
@@ -108,7 +108,7 @@ async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
         await cancel(running)
 
 
-async def test_more_timers_than_fire_at_once_fire_though_all_are_due_at_the_same_time(
+async def test_more_timers_than_a_commit_fires_all_fire_at_the_same_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 2)
@@ -131,10 +131,10 @@ async def test_more_timers_than_fire_at_once_fire_though_all_are_due_at_the_same
         ("UPDATE access_head SET id = id + 1", [4, 2, 1]),
     ],
 )
-async def test_timers_fire_in_smaller_commits_while_others_use_the_log(
+async def test_timers_fire_in_smaller_commits_while_others_write(
     world: World, monkeypatch: pytest.MonkeyPatch, others: Any, expected: list[int]
 ) -> None:
-    """Others wait for each commit: those who send commands, log lines, or reads, which are recorded."""
+    """Commands, log lines, and reads, which are recorded, wait for each commit."""
     monkeypatch.setattr(throttle, "ALONE", 4)
     monkeypatch.setattr(throttle, "BESIDE_OTHERS", 2)
     append, commits = world.guarded_writer._store.append, []
@@ -158,17 +158,17 @@ async def test_timers_fire_in_smaller_commits_while_others_use_the_log(
     assert commits == expected
 
 
-async def test_timer_that_could_not_be_fired_is_fired_soon_afterwards(
+async def test_timer_that_failed_to_fire_is_fired_soon_afterwards(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: Any) -> None:
+    async def fail_once(*_: Any) -> None:
         raise Overloaded
 
     worker = world.worker()
     await world.begin("e", retry_policy=POLICY)
     await world.send("e", failure())
     with monkeypatch.context() as patched:
-        patched.setattr(GuardedWriter, "send_all", away)
+        patched.setattr(GuardedWriter, "send_all", fail_once)
         await world.fire(worker, 10 * SECOND)
     assert (await world.types("e"))[-1] == "retry"
     await world.fire(worker, timers_module.SETTLE_TIME)
@@ -190,7 +190,7 @@ async def test_retries_begin_after_their_delays_until_none_is_left(world: World)
     assert await world.fire(worker, timedelta(days=1)) == 0
 
 
-async def test_attempt_that_works_too_long_fails_and_is_retried(world: World) -> None:
+async def test_attempt_beyond_its_timeout_fails_and_is_retried(world: World) -> None:
     worker = world.worker()
     await world.begin("e", retry_policy=POLICY, timeout=30 * SECOND)
     assert await world.fire(worker, 29 * SECOND) == 0
@@ -201,13 +201,13 @@ async def test_attempt_that_works_too_long_fails_and_is_retried(world: World) ->
     assert all('{"by":"system","correlation":"timer"' in row.meta for row in events[3:])
 
 
-async def test_checkpoints_come_by_themselves_while_something_happens(world: World) -> None:
+async def test_checkpoints_are_saved_automatically_while_something_happens(world: World) -> None:
     worker = world.worker()
     await world.begin("e", timeout=None)
     await world.send("e", UpdateProgress(progress=5))
     assert await world.fire(worker, 15 * MINUTE) == 1
     assert (await world.types("e"))[-1] == "checkpoint"
-    assert await world.fire(worker, 15 * MINUTE) == 1  # nothing to keep: it is put off
+    assert await world.fire(worker, 15 * MINUTE) == 1  # nothing to save: it is postponed
     assert (await world.types("e")).count("checkpoint") == 1
     assert await world.fire(worker) == 0
     await world.send("e", UpdateProgress(progress=6))
@@ -217,7 +217,7 @@ async def test_checkpoints_come_by_themselves_while_something_happens(world: Wor
     assert await world.fire(worker, timedelta(days=3)) == 0
 
 
-async def test_timers_fire_once_in_effect_by_two_workers_and_a_read_model_that_is_behind(
+async def test_timers_take_effect_once_with_two_workers_and_a_lagging_read_model(
     world: World,
 ) -> None:
     await world.begin(*(f"e-{n}" for n in range(50)), retry_policy=POLICY)
@@ -232,7 +232,7 @@ async def test_timers_fire_once_in_effect_by_two_workers_and_a_read_model_that_i
     assert await world.fire(world.worker()) == 0
 
 
-async def test_worker_does_not_fire_again_what_the_read_model_has_not_seen_yet(
+async def test_worker_does_not_fire_again_while_the_read_model_lags(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -244,7 +244,7 @@ async def test_worker_does_not_fire_again_what_the_read_model_has_not_seen_yet(
     assert await worker.fire(world.connection) == 0
 
 
-async def test_execution_that_has_ended_has_no_timer(world: World) -> None:
+async def test_ended_execution_has_no_timer(world: World) -> None:
     await world.begin("e", timeout=30 * SECOND)
     await world.send("e", CompleteExecution(success=True, output=None, summary=""))
     assert await world.fire(world.worker(), timedelta(days=1)) == 0
@@ -266,9 +266,7 @@ async def test_worker_fires_nothing_while_the_read_model_is_far_behind(
     assert await world.fire(worker) == 1
 
 
-async def test_worker_passes_over_an_execution_that_cannot_be_read(
-    world: World, database: str
-) -> None:
+async def test_worker_skips_an_unreadable_execution(world: World, database: str) -> None:
     await world.begin("bad", "good", retry_policy=POLICY)
     for id_ in ("bad", "good"):
         await world.send(id_, failure())
@@ -285,9 +283,7 @@ async def test_worker_passes_over_an_execution_that_cannot_be_read(
     assert (await world.types("bad"))[-1] == "retry"
 
 
-async def test_read_model_that_is_made_again_fires_no_timer_twice(
-    world: World, database: str
-) -> None:
+async def test_rebuilt_read_model_fires_no_timer_twice(world: World, database: str) -> None:
     await world.begin(*(f"e-{n}" for n in range(20)), retry_policy=POLICY)
     for n in range(20):
         await world.send(f"e-{n}", failure())
@@ -303,7 +299,7 @@ async def test_read_model_that_is_made_again_fires_no_timer_twice(
         assert (await world.types(name))[3:] == ["failed", "retry", "starting", "started"]
 
 
-async def test_worker_finds_what_is_overdue_behind_many_that_nobody_works_on(
+async def test_worker_finds_an_overdue_timer_behind_many_abandoned_executions(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 5)
@@ -319,7 +315,7 @@ async def test_worker_finds_what_is_overdue_behind_many_that_nobody_works_on(
     assert (await world.types("late"))[-1] == "started"
 
 
-async def test_timer_that_shows_after_it_was_due_fires_soon(world: World) -> None:
+async def test_timer_that_becomes_visible_after_it_was_due_fires_soon(world: World) -> None:
     worker = world.worker()
     await world.begin("e", retry_policy=POLICY)
     await world.send("e", failure())

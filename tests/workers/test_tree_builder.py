@@ -1,4 +1,4 @@
-"""The tree grows with the log, in whole pages, and never over anything that does not follow on its head."""
+"""The tree grows with the log, in whole pages, and only if the new events follow its head."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_head_of_an_empty_log_is_signed(audited: AuditedLog) -> None:
     )
 
 
-async def test_tree_is_that_of_the_stored_rows_whatever_pages_it_grew_by(
+async def test_tree_equals_that_of_the_stored_rows_whatever_the_pages(
     audited: AuditedLog,
 ) -> None:
     signer, size = await audited.signer(), 0
@@ -63,7 +63,7 @@ async def test_tree_is_that_of_the_stored_rows_whatever_pages_it_grew_by(
     assert [len(hashes_of(tile)) for tile in tiles.values()] == [256, 256, 144, 2]
 
 
-async def test_idle_look_writes_nothing(audited: AuditedLog) -> None:
+async def test_idle_check_writes_nothing(audited: AuditedLog) -> None:
     await audited.append(3)
     await audited.grow()
     query = "SELECT xmin::text FROM audit_head"
@@ -93,7 +93,7 @@ PAST = {
 
 
 @pytest.mark.parametrize("reason", [*FAULTS, *PAST])
-async def test_tree_stops_where_something_does_not_follow_and_writes_nothing(
+async def test_tree_stops_at_an_inconsistency_and_writes_nothing(
     audited: AuditedLog, reason: str
 ) -> None:
     await audited.append(300)
@@ -123,7 +123,7 @@ async def test_tree_stops_where_something_does_not_follow_and_writes_nothing(
         ("DELETE FROM audit_head", "the row of the signed head is lost"),
     ],
 )
-async def test_builder_that_goes_on_notices_too(
+async def test_restarted_builder_notices_the_inconsistency_too(
     audited: AuditedLog, statement: str, reason: str
 ) -> None:
     await audited.append(300)
@@ -151,7 +151,7 @@ async def test_log_with_a_new_id_begins_a_new_tree(audited: AuditedLog) -> None:
     assert await audited.rows("SELECT level, index FROM audit_tiles") == [(0, 0)]
 
 
-async def test_running_builder_says_once_why_it_stopped_and_goes_on_when_it_is_mended(
+async def test_running_builder_logs_once_why_it_stopped_and_continues_after_the_repair(
     audited: AuditedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.ownership.POLL_INTERVAL", 0.05)
@@ -161,22 +161,22 @@ async def test_running_builder_says_once_why_it_stopped_and_goes_on_when_it_is_m
     with structlog.testing.capture_logs() as lines:
         audited.builder.start()
         try:
-            await _until(audited, size=300, fault=False)
+            await wait_for_tree(audited, size=300, fault=False)
             await audited.tamper("UPDATE head SET position = 5")
-            await _until(audited, size=300, fault=True)
+            await wait_for_tree(audited, size=300, fault=True)
             await asyncio.sleep(0.1)
             assert "the log ends at 5" in str((await audited.head()).fault)
             await audited.tamper("UPDATE head SET position = 300")
-            await _until(audited, size=300, fault=False)
+            await wait_for_tree(audited, size=300, fault=False)
             await audited.append(1)
-            await _until(audited, size=301, fault=False)
+            await wait_for_tree(audited, size=301, fault=False)
         finally:
             await audited.builder.stop()
     errors = [line["event"] for line in lines if line["log_level"] == "error"]
     assert errors == ["the tree of the log has stopped to grow"]
 
 
-async def test_look_while_all_is_quiet_is_one_query(
+async def test_idle_check_is_one_query(
     audited: AuditedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.ownership.POLL_INTERVAL", 0.05)
@@ -192,12 +192,12 @@ async def test_look_while_all_is_quiet_is_one_query(
     monkeypatch.setattr(TreeBuilder, "grow", counted)
     audited.builder.start()
     try:
-        await _until(audited, size=3, fault=False)
+        await wait_for_tree(audited, size=3, fault=False)
         before = len(grown)
         await asyncio.sleep(0.2)
         assert len(grown) == before
         await audited.append(1)
-        await _until(audited, size=4, fault=False)
+        await wait_for_tree(audited, size=4, fault=False)
     finally:
         await audited.builder.stop()
 
@@ -212,12 +212,12 @@ async def test_builder_waits_while_another_process_builds(
         await asyncio.sleep(0.3)
         assert (await audited.head()).size == 0
     try:
-        await _until(audited, size=3, fault=False)
+        await wait_for_tree(audited, size=3, fault=False)
     finally:
         await audited.builder.stop()
 
 
-async def _until(audited: AuditedLog, *, size: int, fault: bool) -> None:
+async def wait_for_tree(audited: AuditedLog, *, size: int, fault: bool) -> None:
     async with asyncio.timeout(30):
         while True:
             head = await audited.head()

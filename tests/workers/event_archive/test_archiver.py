@@ -1,4 +1,4 @@
-"""Events of past positions leave the table for files, and every reader has the same as before."""
+"""Old events move from the table to archive files, and every reader gets the same as before."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEv
         yield opened
 
 
-async def test_events_of_executions_at_rest_are_in_files_and_not_in_the_table(
+async def test_events_of_ended_executions_are_in_files_and_not_in_the_table(
     past: PastEvents,
 ) -> None:
     for number in range(3):
@@ -61,7 +61,7 @@ async def test_events_of_executions_at_rest_are_in_files_and_not_in_the_table(
     assert await past.store.read(0, len(before)) == before
 
 
-async def test_every_reader_has_the_same_as_before(past: PastEvents) -> None:
+async def test_every_reader_gets_the_same_as_before(past: PastEvents) -> None:
     await past.run("e-0")
     await past.pause("e-1")
     await past.run("e-2", steps=3)
@@ -76,7 +76,7 @@ async def test_every_reader_has_the_same_as_before(past: PastEvents) -> None:
     assert differences(before, await readers.answers()) == []
 
 
-async def test_execution_that_goes_on_is_read_from_both_and_leaves_once_more(
+async def test_continued_execution_is_read_from_file_and_table_and_archived_again(
     past: PastEvents,
 ) -> None:
     await past.run("e-0")
@@ -96,9 +96,7 @@ async def test_execution_that_goes_on_is_read_from_both_and_leaves_once_more(
 
 
 @pytest.mark.parametrize("version", [1, 5, 8])
-async def test_version_that_is_archived_is_never_given_again(
-    past: PastEvents, version: int
-) -> None:
+async def test_archived_version_is_never_assigned_again(past: PastEvents, version: int) -> None:
     await past.run("e-0")
     await past.run("e-1")
     [stale] = await past.store.history("execution/e-0", version - 1, version)
@@ -111,7 +109,7 @@ async def test_version_that_is_archived_is_never_given_again(
     assert await past.store.append([stale._replace(version=9)], past.now) == head[0]
 
 
-async def test_execution_whose_events_are_archived_is_not_created_again(past: PastEvents) -> None:
+async def test_execution_with_archived_events_is_not_created_again(past: PastEvents) -> None:
     await past.run("e-0")
     await past.run("e-1")
     [first] = await past.store.history("execution/e-0", limit=1)
@@ -127,7 +125,7 @@ async def test_execution_whose_events_are_archived_is_not_created_again(past: Pa
     assert await past.store.head() == (position, at)
 
 
-async def test_append_that_waits_while_events_leave_sees_that_they_have_left(
+async def test_append_that_waits_for_the_archiver_sees_that_the_events_were_moved(
     past: PastEvents,
 ) -> None:
     await past.run("e-0")
@@ -148,7 +146,7 @@ async def test_append_that_waits_while_events_leave_sees_that_they_have_left(
         await waiting[0]
 
 
-async def test_events_stay_until_all_have_read_them(past: PastEvents) -> None:
+async def test_events_stay_until_all_readers_have_passed_them(past: PastEvents) -> None:
     await past.run("e-0")
     await past.grow()
     await past.begin("e-1")
@@ -157,7 +155,7 @@ async def test_events_stay_until_all_have_read_them(past: PastEvents) -> None:
         ("webhook_head", "position", "what calls webhooks"),
         ("audit_head", "size", "the tree"),
     ):
-        change = f"UPDATE {table} SET {column} = {column} + %s"  # noqa: S608 - ours
+        change = f"UPDATE {table} SET {column} = {column} + %s"  # noqa: S608 - our constants
         await past.query(change, -1)
         past.now += LATER
         [report] = await past.event_archiver().archive()
@@ -168,7 +166,7 @@ async def test_events_stay_until_all_have_read_them(past: PastEvents) -> None:
     assert past.files() == []
 
 
-async def test_events_that_are_not_old_stay(past: PastEvents) -> None:
+async def test_recent_events_stay(past: PastEvents) -> None:
     await past.run("e-0")
     await past.run("e-1")
     await past.grow()
@@ -219,7 +217,7 @@ async def test_hold_keeps_its_execution_until_it_is_released(
     assert await past.all_events(before) == before
 
 
-async def test_execution_that_a_hold_kept_and_that_goes_on_leaves_when_it_rests(
+async def test_execution_continued_after_a_hold_is_archived_when_it_ends(
     past: PastEvents,
 ) -> None:
     await past.run("e-0")
@@ -237,15 +235,15 @@ async def test_execution_that_a_hold_kept_and_that_goes_on_leaves_when_it_rests(
     assert await past.store.history("execution/e-0") == before
 
 
-async def test_hold_that_is_placed_while_events_leave_keeps_them(past: PastEvents) -> None:
+async def test_hold_created_while_events_are_moved_keeps_them(past: PastEvents) -> None:
     await past.run("e-0")
     await past.run("e-1")
 
-    async def placed(*_: object) -> tuple[bool, int]:
+    async def place_hold(*_: object) -> tuple[bool, int]:
         return True, 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archiver_module, "is_placed_since", placed)
+        patch.setattr(archiver_module, "is_placed_since", place_hold)
         [report] = await past.archive_events()
     assert (report.outcome, report.reason) == ("waiting", "a hold was placed meanwhile")
     assert await past.horizon() == 0
@@ -263,7 +261,7 @@ async def test_hold_that_is_placed_while_events_leave_keeps_them(past: PastEvent
     ],
 )
 @pytest.mark.parametrize("late", [False, True])
-async def test_archiver_that_was_broken_off_goes_on(
+async def test_interrupted_archiver_continues(
     past: PastEvents, where: Any, what: str, late: bool
 ) -> None:
     await past.run("e-0")
@@ -295,9 +293,7 @@ async def test_archiver_that_was_broken_off_goes_on(
 
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "shorter"])
-async def test_file_that_is_not_whole_is_named_and_costs_nothing_else(
-    past: PastEvents, harm: str
-) -> None:
+async def test_damaged_file_is_named_and_affects_no_other_read(past: PastEvents, harm: str) -> None:
     await past.run("e-0")
     await past.run("e-1")
     await past.archive_events()
@@ -323,7 +319,7 @@ async def test_file_that_is_not_whole_is_named_and_costs_nothing_else(
     assert (await past.store.load("execution/e-2")) is not None
 
 
-async def test_nothing_leaves_of_which_the_log_does_not_say_so(past: PastEvents) -> None:
+async def test_events_stay_if_the_log_does_not_record_their_file(past: PastEvents) -> None:
     await past.run("e-0")
     await past.grow()
     call = """SELECT take_out_events(1, 8, 'events/1-8.events', 1, 'd', '', ARRAY['execution/e-0'],
@@ -334,7 +330,7 @@ async def test_nothing_leaves_of_which_the_log_does_not_say_so(past: PastEvents)
     assert len(await past.rows()) == EVENTS
 
 
-async def test_content_that_was_erased_cannot_be_read_from_a_file(past: PastEvents) -> None:
+async def test_erased_content_cannot_be_read_from_a_file(past: PastEvents) -> None:
     await past.run("e-0")
     await past.run("e-1")
     await past.archive_events()
@@ -355,7 +351,9 @@ async def index(past: PastEvents) -> bytes:
     return bytes(blocks)
 
 
-async def test_whose_an_archived_execution_is_takes_no_file(past: PastEvents) -> None:
+async def test_owner_of_an_archived_execution_is_known_without_reading_a_file(
+    past: PastEvents,
+) -> None:
     await past.run("e-0")
     await past.run("e-1")
     await past.archive_events()
@@ -376,7 +374,9 @@ async def test_root_of_a_range_is_a_node_of_the_tree(past: PastEvents) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_walk_of_commands_and_ranges_loses_nothing(past: PastEvents, seed: int) -> None:
+async def test_random_commands_and_archived_ranges_lose_nothing(
+    past: PastEvents, seed: int
+) -> None:
     chance, known, holds = random.Random(seed), list[EventRow](), list[str]()
     for number in range(12):
         for _ in range(chance.randrange(1, 4)):

@@ -1,4 +1,4 @@
-"""Files of events in a bucket: written once, read from there as from a folder, and away without harm to others."""
+"""Archive files of events in a bucket: written once, read as from a folder; an unreachable bucket affects only its files."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def empty(store: ObjectStore, patch: pytest.MonkeyPatch) -> Iterator[ObjectStore
     for name, value in store.environment.items():
         patch.setenv(name, value)
     with store.emptied():
-        forget()
+        clear_caches()
         yield store
 
 
 @pytest.fixture
 def any_bucket(any_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    """An empty bucket of each kind; where it is, and the key to it, stand in the environment."""
+    """An empty bucket of each kind; its URL and credentials are in the environment."""
     with empty(any_store, monkeypatch) as bucket:
         yield bucket
 
@@ -68,30 +68,30 @@ def bucket(s3_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[O
 
 @pytest.fixture
 async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
-    """A log with two executions that have ended."""
+    """A log with two ended executions."""
     async with PastEvents.opened(database_with_views, tmp_path) as opened:
         await opened.run("e-0")
         await opened.run("e-1")
         yield opened
 
 
-def forget() -> None:
-    """As in another process: nothing is at hand, and no archive is known."""
-    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # what it holds is of the process
+def clear_caches() -> None:
+    """As in another process: no copies, and no known archive."""
+    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # it caches for the process
     reader._archive.cache_clear()
 
 
 @contextmanager
-def silent(bucket: ObjectStore) -> Iterator[None]:
-    """The bucket takes connections and does not answer."""
+def silence(bucket: ObjectStore) -> Iterator[None]:
+    """While the block runs, the bucket accepts connections and does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as nobody, pytest.MonkeyPatch.context() as patch:
         port = nobody.getsockname()[1]
         patch.setattr(bucket, "endpoint", f"http://127.0.0.1:{port}")
         for name, value in bucket.environment.items():
             patch.setenv(name, value)
-        forget()
+        clear_caches()
         yield
-    forget()
+    clear_caches()
 
 
 async def archived(past: PastEvents, bucket: ObjectStore) -> list[RangeReport]:
@@ -107,7 +107,7 @@ async def faults(past: PastEvents, bucket: ObjectStore) -> list[str]:
     return [f"{fault.place} {fault.what}" for each in found for fault in each.faults]
 
 
-async def test_events_are_in_the_bucket_and_read_from_there(
+async def test_events_are_written_to_the_bucket_and_read_from_it(
     past: PastEvents, any_bucket: ObjectStore
 ) -> None:
     readers = LogReaders(past.store, past.connection, 2 * EVENTS)
@@ -116,15 +116,17 @@ async def test_events_are_in_the_bucket_and_read_from_there(
     reports = await archived(past, any_bucket)
     assert [report.outcome for report in reports] == ["archived"] * 2
     assert "execution/e-0" not in {row.stream for row in await past.rows()}
-    assert any_bucket.writes == [any_bucket.condition[1]] * 2  # it is created, or nothing is
+    assert any_bucket.writes == [any_bucket.condition[1]] * 2  # create the object or fail
     assert any_bucket.call("GET", FILE).startswith(b"executions events")
-    forget()
+    clear_caches()
     assert differences(before, await readers.answers()) == []
     assert await faults(past, any_bucket) == []
     assert past.files() == []
 
 
-async def test_object_of_another_is_left_alone(past: PastEvents, any_bucket: ObjectStore) -> None:
+async def test_object_of_another_log_is_not_overwritten(
+    past: PastEvents, any_bucket: ObjectStore
+) -> None:
     any_bucket.call("PUT", FILE, b"of another")
     [first, _] = await archived(past, any_bucket)
     assert first.file == FILE.replace(".events", "-2.events")
@@ -133,7 +135,7 @@ async def test_object_of_another_is_left_alone(past: PastEvents, any_bucket: Obj
 
 
 @pytest.mark.parametrize("spoil", [lambda content: content[:-9], lambda _: b"spoilt"])
-async def test_events_stay_where_the_bucket_keeps_something_else(
+async def test_events_stay_if_the_bucket_stores_other_bytes(
     past: PastEvents, bucket: ObjectStore, spoil: Any
 ) -> None:
     bucket.spoil = spoil
@@ -150,12 +152,12 @@ async def test_events_stay_where_the_bucket_keeps_something_else(
         ("DELETE", b"", "it is not there"),
     ],
 )
-async def test_damaged_or_missing_object_is_named_and_costs_nothing_else(
+async def test_damaged_or_missing_object_is_named_and_affects_no_other_read(
     past: PastEvents, any_bucket: ObjectStore, method: str, content: bytes, reason: str
 ) -> None:
     await archived(past, any_bucket)
     any_bucket.call(method, FILE, content)
-    forget()
+    clear_caches()
     with pytest.raises(Damaged) as refused:
         await past.store.history("execution/e-0")
     assert refused.value.members == {"file": FILE}
@@ -163,13 +165,13 @@ async def test_damaged_or_missing_object_is_named_and_costs_nothing_else(
     assert f"{FILE} {reason}" in await faults(past, any_bucket)
 
 
-async def test_bucket_that_is_silent_is_a_refusal_of_what_is_in_it_alone(
+async def test_silent_bucket_refuses_only_reads_of_its_events(
     past: PastEvents, bucket: ObjectStore
 ) -> None:
     await archived(past, bucket)
     await past.pause("e-2")
     paused = len(await past.store.history("execution/e-2"))
-    with silent(bucket):
+    with silence(bucket):
         reads = [past.store.history(f"execution/e-{number % 2}") for number in range(12)]
         away = asyncio.gather(*reads, return_exceptions=True)
         assert len(await past.store.history("execution/e-2")) == paused
@@ -180,7 +182,7 @@ async def test_bucket_that_is_silent_is_a_refusal_of_what_is_in_it_alone(
             await past.store.load_all(["execution/e-2", "execution/e-0"])
 
 
-async def test_bucket_that_was_away_is_not_asked_by_each_and_is_read_again(
+async def test_bucket_that_was_away_is_probed_by_few_requests_and_read_again(
     past: PastEvents, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await archived(past, bucket)
@@ -192,7 +194,7 @@ async def test_bucket_that_was_away_is_not_asked_by_each_and_is_read_again(
         return whole(files, file, parts)
 
     monkeypatch.setattr(ArchiveFiles, "read_parts", counted)
-    with silent(bucket):
+    with silence(bucket):
         for _ in range(3):
             with pytest.raises(ArchiveAway, match="cannot be reached"):
                 await past.store.history("execution/e-0")
@@ -209,23 +211,23 @@ async def test_bucket_that_was_away_is_not_asked_by_each_and_is_read_again(
     assert len(await past.store.history("execution/e-0")) == EVENTS
 
 
-def own(versioned: Versioned[Any]) -> bool:
-    """Whether an execution is of the provider of this log."""
+def is_of_provider(versioned: Versioned[Any]) -> bool:
+    """Whether the provider of this log owns the execution."""
     return bool(versioned.state.parties == ("c", "p"))
 
 
 def only_others(versioned: Versioned[Any]) -> bool:
-    return not own(versioned)
+    return not is_of_provider(versioned)
 
 
-async def test_command_to_what_is_away_is_refused_alone(
+async def test_only_commands_that_need_archived_events_are_refused_while_the_bucket_is_away(
     past: PastEvents, bucket: ObjectStore
 ) -> None:
     await archived(past, bucket)
     await past.pause("e-2")
     paused = len(await past.store.history("execution/e-2"))
-    past.bus._cache.forget()  # as another process, which knows no state
-    with silent(bucket):
+    past.bus._cache.forget()  # as in another process, which has no cached state
+    with silence(bucket):
         names = ("e-0", "e-2", "e-1")
         sent = [past.bus.submit(Message(f"execution/{n}", USAGE, "tester")) for n in names]
         first, other, second = await asyncio.gather(*sent, return_exceptions=True)
@@ -233,7 +235,7 @@ async def test_command_to_what_is_away_is_refused_alone(
         with pytest.raises(NotFound):
             await past.bus.send(Message("execution/e-1", USAGE, "a stranger", permits=only_others))
         with pytest.raises(ArchiveAway):
-            await past.bus.send(Message("execution/e-1", USAGE, "tester", permits=own))
+            await past.bus.send(Message("execution/e-1", USAGE, "tester", permits=is_of_provider))
     assert (type(first), type(second)) == (ArchiveAway, ArchiveAway)
     assert not isinstance(other, BaseException)
     assert other.versioned.version == paused + 1

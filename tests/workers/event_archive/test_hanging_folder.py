@@ -1,4 +1,4 @@
-"""Files of events in a folder that hangs, as one does whose file server is gone."""
+"""Archive files in a folder that hangs, as when its file server is gone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEvents]:
-    """A log whose events are in files of a folder, but for those of an execution that goes on."""
+    """A log whose events are in files of a folder, except those of an execution that continues."""
     async with PastEvents.opened(database_with_views, tmp_path) as opened:
         await opened.run("e-0")
         await opened.run("e-1")
@@ -32,8 +32,8 @@ async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEv
 
 
 @pytest.fixture
-def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
-    """Reads of files go on once this is set."""
+def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Reads of files wait until this is set."""
     back, whole = Event(), ArchiveFiles.read_parts
 
     def read(files: ArchiveFiles, file: str, parts: Any) -> list[bytes]:
@@ -42,13 +42,13 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
 
     monkeypatch.setattr(ArchiveFiles, "read_parts", read)
     monkeypatch.setattr(limited_archive, "LONGEST", 1.5)
-    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # what it holds is of the process
+    reader.BLOCK_CACHE.__init__()  # type: ignore[misc]  # it caches for the process
     yield back
     back.set()
 
 
-async def test_folder_that_hangs_is_a_refusal_of_what_is_in_it_alone(
-    past: PastEvents, hanging: Event
+async def test_hanging_folder_refuses_only_reads_of_its_events(
+    past: PastEvents, release: Event
 ) -> None:
     reads = [past.store.history(f"execution/e-{number % 2}") for number in range(12)]
     away = asyncio.gather(*reads, return_exceptions=True)
@@ -56,5 +56,5 @@ async def test_folder_that_hangs_is_a_refusal_of_what_is_in_it_alone(
     async with asyncio.timeout(30):
         assert {type(found) for found in await away} == {ArchiveAway}
     assert past.store.outages.current is None
-    hanging.set()
+    release.set()
     assert len(await past.store.history("execution/e-0")) == EVENTS

@@ -1,4 +1,4 @@
-"""What the database says of archived events is held against the log and the files, column by column."""
+"""Verification compares what the database records of archived events with the log and the files, column by column."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ async def faults(past: PastEvents) -> list[str]:
     return [fault.what for each in checked for fault in each.faults]
 
 
-async def test_archive_that_nobody_changed_has_no_faults(past: PastEvents) -> None:
+async def test_unchanged_archive_has_no_faults(past: PastEvents) -> None:
     assert await faults(past) == []
 
 
 @pytest.mark.parametrize(("table", "column", "value", "fault"), CASES)
-async def test_changed_column_is_noticed(
+async def test_changed_column_is_found(
     past: PastEvents, table: str, column: str, value: str, fault: str
 ) -> None:
     order = "first" if table == "event_archives" else "first_position"
@@ -76,7 +76,7 @@ async def test_changed_column_is_noticed(
     assert any(fault in found for found in await faults(past))
 
 
-async def test_execution_that_a_hold_kept_is_where_it_is_said_to_be(
+async def test_execution_kept_by_a_hold_is_found_in_the_table(
     database_with_views: str, tmp_path: Path
 ) -> None:
     async with PastEvents.opened(database_with_views, tmp_path) as past:
@@ -101,7 +101,7 @@ CUTS = {
 
 
 @pytest.mark.parametrize("cut", CUTS)
-async def test_index_of_a_file_that_is_cut_is_named_and_costs_nothing_else(
+async def test_truncated_index_of_a_file_is_named_and_affects_no_other_read(
     past: PastEvents, cut: str
 ) -> None:
     value, fault = CUTS[cut]
@@ -116,7 +116,7 @@ async def test_index_of_a_file_that_is_cut_is_named_and_costs_nothing_else(
 
 
 @pytest.mark.parametrize("cut", ["substring(positions FOR 1)", "positions || '\\x80'"])
-async def test_positions_that_are_cut_are_named_and_cost_nothing_else(
+async def test_truncated_positions_are_named_and_affect_no_other_read(
     past: PastEvents, cut: str
 ) -> None:
     change = {"table": "event_archive_streams", "column": "positions", "value": cut}

@@ -1,4 +1,4 @@
-"""Which addresses webhooks may reach."""
+"""Network addresses that webhooks may reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workers.outbound.addresses import SETTING, AddressRefused, check, networks
 REFUSED = {
     "127.0.0.1": "loopback",
     "::1": "loopback",
-    "0.0.0.0": "unspecified",  # noqa: S104 - the address itself is the case
+    "0.0.0.0": "unspecified",  # noqa: S104 - the address is the test case
     "::": "unspecified",
     "10.1.2.3": "private",
     "172.31.255.255": "private",
@@ -50,7 +50,7 @@ def test_public_address_passes(address: str) -> None:
     check(address, [address], ())
 
 
-def test_setting_allows_its_networks_alone() -> None:
+def test_setting_allows_only_its_networks() -> None:
     allowed = networks("127.0.0.0/8, fd00::/8")
     check("a.example", ["127.0.0.1", "::ffff:127.0.0.1", "fd00::1"], allowed)
     with pytest.raises(AddressRefused):

@@ -1,4 +1,4 @@
-"""One read of a document: whom it reaches, and what it refuses."""
+"""Fetching a document: only from allowed networks, within a time, and only a valid document."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n{"
 
 
 class Site:
-    """Answers each request with the same bytes, and keeps the heads."""
+    """Answers each request with the same bytes, and stores the request heads."""
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
@@ -33,7 +33,7 @@ class Site:
         self.heads.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(self.answer)
         if not self.answer:
-            await reader.read()  # until it is given up
+            await reader.read()  # until the client gives up
         writer.close()
 
 
@@ -54,7 +54,7 @@ async def test_document_comes_from_an_allowed_network() -> None:
         assert made.heads[0].startswith(b"GET /keys HTTP/1.1\r\n")
 
 
-async def test_other_networks_are_refused_and_the_setting_is_named() -> None:
+async def test_other_networks_are_refused_with_the_name_of_the_setting() -> None:
     async with site(OK) as made:
         with pytest.raises(FetchFailed, match=SETTING):
             await fetch(made.url, 1_000, (), SETTING)
@@ -65,14 +65,14 @@ async def test_other_networks_are_refused_and_the_setting_is_named() -> None:
     ("answer", "said"),
     [(REDIRECT, "302"), (LARGE, "1000 bytes"), (HALF, "body"), (b"x\r\n", "disconnected")],
 )
-async def test_answer_that_is_no_document_is_refused(answer: bytes, said: str) -> None:
+async def test_answer_that_is_not_a_document_is_refused(answer: bytes, said: str) -> None:
     async with site(answer) as made:
         with pytest.raises(FetchFailed, match=said):
             await fetch(made.url, 1_000, LOOPBACK, SETTING)
         assert len(made.heads) == 1
 
 
-async def test_site_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_site_that_does_not_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.2)
     async with site(b"") as made:
         with pytest.raises(FetchFailed, match=r"0\.2 s"):

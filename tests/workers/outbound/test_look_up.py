@@ -1,4 +1,4 @@
-"""Look-ups of hosts share a bounded number of threads, and those that hang keep no other waiting."""
+"""Host look-ups use a bounded number of threads, and hanging look-ups delay no other host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Resolver:
-    """Answers a host at once, unless it hangs; then when it is `released`."""
+    """Answers at once, except for hanging hosts: those once they are `released`."""
 
     def __init__(self) -> None:
         self.released = Event()
@@ -59,7 +59,7 @@ async def end(resolver: Resolver, *tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_host_that_hangs_takes_one_thread_however_many_ask(resolver: Resolver) -> None:
+async def test_hanging_host_takes_one_thread_however_many_requests_wait(resolver: Resolver) -> None:
     look_up = LookUps()
     tasks = ask(look_up, *["hangs"] * 1_000)
     async with asyncio.timeout(60):
@@ -69,19 +69,19 @@ async def test_host_that_hangs_takes_one_thread_however_many_ask(resolver: Resol
     assert all(isinstance(task.exception(), OSError) for task in tasks)
 
 
-async def test_hosts_that_hang_take_a_bounded_number_of_threads(
+async def test_hanging_hosts_take_a_bounded_number_of_threads(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST", 4)
     tasks = ask(LookUps(), *(f"hangs{n}" for n in range(20)))
-    while resolver.most < 4:  # noqa: ASYNC110 - nothing says it
+    while resolver.most < 4:  # noqa: ASYNC110 - no signal
         await asyncio.sleep(0.01)
     await end(resolver, *tasks)
     assert resolver.most == 4
     assert len(resolver.asked) == 20
 
 
-async def test_hosts_that_were_slow_keep_no_other_waiting(
+async def test_hosts_that_were_slow_delay_no_other(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST", 4)
@@ -96,7 +96,7 @@ async def test_hosts_that_were_slow_keep_no_other_waiting(
     await end(resolver, *tasks)
 
 
-async def test_look_up_that_waits_and_that_nobody_waits_for_any_more_is_left_out(
+async def test_queued_look_up_without_a_waiting_request_is_skipped(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST", 1)
@@ -109,14 +109,14 @@ async def test_look_up_that_waits_and_that_nobody_waits_for_any_more_is_left_out
     assert resolver.asked == {"hangs": 1, "other": 1}
 
 
-async def test_address_is_looked_up_nowhere(resolver: Resolver) -> None:
+async def test_ip_address_is_not_looked_up(resolver: Resolver) -> None:
     look_up = LookUps()
     assert await look_up("192.0.2.7", 80) == ["192.0.2.7"]
     assert await look_up("2001:db8::1", 80) == ["2001:db8::1"]
     assert not resolver.asked
 
 
-async def test_look_up_that_nobody_waits_for_any_more_ends_unheard(resolver: Resolver) -> None:
+async def test_look_up_without_a_waiting_request_ends_silently(resolver: Resolver) -> None:
     look_up = LookUps()
     [task] = ask(look_up, "hangs")
     await asyncio.sleep(0)

@@ -35,7 +35,7 @@ async def world(database: str) -> AsyncIterator[World]:
         yield opened
 
 
-async def test_webhook_gets_the_events_that_it_asks_for_in_order_and_once(world: World) -> None:
+async def test_webhook_gets_its_events_in_order_and_once(world: World) -> None:
     worker = world.worker()
     await world.begin_hooked("e", hook("https://a.example/", "started", "completed"))
     await world.send("e", UpdateProgress(progress=5))
@@ -64,14 +64,14 @@ async def test_body_is_the_envelope_signed_by_the_secret_of_the_webhook(world: W
     assert "Host" not in headers
 
 
-async def test_headers_of_a_webhook_are_masked_in_what_is_sent(world: World) -> None:
+async def test_headers_of_a_webhook_are_masked_in_the_body(world: World) -> None:
     await world.begin_hooked("e", hook(headers={"X-Key": "s3cret"}))
     await world.call(world.worker())
     assert world.client.sent[0][1]["X-Key"] == "s3cret"
     assert all(b"s3cret" not in body for _, _, body in world.client.sent)
 
 
-async def test_slack_gets_a_line_without_content(world: World) -> None:
+async def test_slack_gets_one_line_of_text_without_content(world: World) -> None:
     await world.begin_hooked("e", hook("https://a.example/", "completed", format="slack"))
     await world.send("e", DONE)
     await world.call(world.worker())
@@ -81,7 +81,7 @@ async def test_slack_gets_a_line_without_content(world: World) -> None:
     }
 
 
-async def test_event_that_is_not_taken_is_sent_again_and_holds_up_those_after_it(
+async def test_event_that_is_not_accepted_is_retried_and_delays_those_after_it(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -114,7 +114,7 @@ async def test_event_is_given_up_after_six_calls_and_the_next_one_follows(world:
     assert (health.given_up, health.waiting, health.state) == (1, 1, "failing")
 
 
-async def test_receiver_that_asks_for_more_time_gets_it(world: World) -> None:
+async def test_retry_after_of_a_receiver_is_respected(world: World) -> None:
     worker = world.worker()
     world.client.answer = lambda _: Response(503, b"", "600")
     await world.begin_hooked("e", hook("https://a.example/", "started"))
@@ -122,26 +122,26 @@ async def test_receiver_that_asks_for_more_time_gets_it(world: World) -> None:
     assert (await world.health()).next_at == NOON + 10 * MINUTE
 
 
-async def test_call_without_an_answer_is_kept_with_its_reason(world: World) -> None:
-    def failing(_: str) -> Response:
+async def test_call_without_an_answer_is_stored_with_its_reason(world: World) -> None:
+    def fail(_: str) -> Response:
         raise CallFailed("127.0.0.1 is refused (loopback)")
 
-    world.client.answer = failing
+    world.client.answer = fail
     await world.begin_hooked("e", hook())
     await world.call(world.worker())
     health = await world.health()
     assert (health.status, health.error) == (None, "127.0.0.1 is refused (loopback)")
 
 
-async def test_reason_that_is_no_text_for_the_database_holds_up_no_other_webhook(
+async def test_reason_that_postgres_cannot_store_delays_no_other_webhook(
     world: World,
 ) -> None:
-    def failing(url: str) -> Response:
+    def fail(url: str) -> Response:
         if url == "https://a.example/":
             raise CallFailed("no\0 \udcff")
         return OK
 
-    world.client.answer = failing
+    world.client.answer = fail
     await world.begin_hooked("e", hook("https://a.example/", "started"))
     await world.begin_hooked("f", hook("https://b.example/", "started"))
     await world.call(world.worker())
@@ -149,14 +149,14 @@ async def test_reason_that_is_no_text_for_the_database_holds_up_no_other_webhook
     assert (await world.health("f")).state == "delivered"
 
 
-async def test_events_that_were_imported_are_not_sent(world: World) -> None:
+async def test_imported_events_are_not_sent(world: World) -> None:
     await world.begin_hooked("e", hook(), occurred_at=NOON - timedelta(days=2))
     await world.begin_hooked("f", hook(), occurred_at=NOON - timedelta(hours=2))
     await world.call(world.worker())
     assert {orjson.loads(body)["subject"] for _, _, body in world.client.sent} == {"f"}
 
 
-async def test_execution_whose_key_is_gone_is_not_sent(world: World) -> None:
+async def test_execution_with_a_destroyed_key_is_not_sent(world: World) -> None:
     await world.begin_hooked("e", hook())
     await world.connection.execute("DELETE FROM data_keys")
     world.store.keyring.forget()
@@ -165,7 +165,7 @@ async def test_execution_whose_key_is_gone_is_not_sent(world: World) -> None:
     assert "cannot be read" in str((await world.health()).error)
 
 
-async def test_receiver_that_is_gone_is_called_no_more_until_its_webhook_is_changed(
+async def test_receiver_that_is_gone_is_not_called_until_its_webhook_is_changed(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -187,7 +187,7 @@ async def test_receiver_that_is_gone_is_called_no_more_until_its_webhook_is_chan
     assert (await world.health()).state == "delivered"
 
 
-async def test_webhook_that_was_changed_after_it_was_gone_is_disabled_again_when_it_is_gone_again(
+async def test_changed_webhook_is_disabled_again_when_its_receiver_is_gone_again(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -205,7 +205,7 @@ async def test_webhook_that_was_changed_after_it_was_gone_is_disabled_again_when
     assert errors == {"answered 410", "not called: the webhook was disabled or removed"}
 
 
-async def test_webhook_that_was_removed_gets_nothing_more(world: World) -> None:
+async def test_removed_webhook_gets_no_more_events(world: World) -> None:
     worker = world.worker()
     world.client.answer = lambda _: BROKEN
     await world.begin_hooked("e", hook())
@@ -225,7 +225,7 @@ async def test_events_older_than_the_first_start_are_not_sent(world: World) -> N
     assert world.client.received() == [(4, "progress")]
 
 
-async def test_read_model_that_is_made_again_sends_nothing_twice_and_loses_nothing(
+async def test_rebuilt_read_model_sends_nothing_twice_and_loses_nothing(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -244,7 +244,7 @@ async def test_read_model_that_is_made_again_sends_nothing_twice_and_loses_nothi
     assert [version for version, _ in world.client.received("https://b.example/")] == [1, 1, 2, 3]
 
 
-async def test_event_entered_between_the_last_look_and_the_rest_is_sent(world: World) -> None:
+async def test_event_queued_between_the_last_check_and_the_wait_is_sent(world: World) -> None:
     worker, lane = world.worker(), Lane("e/wh-1", "execution/e")
     await world.begin_hooked("e", hook())
     await world.call(worker)
@@ -257,7 +257,7 @@ async def test_event_entered_between_the_last_look_and_the_rest_is_sent(world: W
     assert await world.count("webhook_lanes") == 0
 
 
-async def test_delivery_of_long_ago_is_forgotten(world: World) -> None:
+async def test_old_delivery_is_deleted(world: World) -> None:
     worker = world.worker()
     await world.begin_hooked("e", hook())
     await world.call(worker)
@@ -268,11 +268,11 @@ async def test_delivery_of_long_ago_is_forgotten(world: World) -> None:
     assert (await world.health()).answer == "ok"
     await worker._forget()
     assert await world.count("webhook_deliveries") == 0
-    # What quotes content is found by its delivery when that is erased, so it does not outlive it.
+    # An answer may quote content, which an erasure finds by the delivery: both are deleted.
     assert (await world.health()).answer is None
 
 
-async def test_last_answer_of_what_was_dropped_by_a_rewind_is_kept_no_longer(world: World) -> None:
+async def test_last_answer_of_a_delivery_dropped_by_a_rewind_is_deleted(world: World) -> None:
     world.client.answer = lambda _: BROKEN
     await world.begin_hooked("e", hook())
     await world.call(world.worker())
@@ -281,7 +281,7 @@ async def test_last_answer_of_what_was_dropped_by_a_rewind_is_kept_no_longer(wor
     assert (await world.health()).answer is None
 
 
-async def test_call_that_fails_with_a_secret_that_was_changed_meanwhile_is_made_again_at_once(
+async def test_call_that_fails_with_a_secret_rotated_meanwhile_is_repeated_at_once(
     world: World,
 ) -> None:
     await world.begin_hooked("e", hook("https://a.example/", "started", id="wh_1"))

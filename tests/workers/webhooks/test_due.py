@@ -39,12 +39,12 @@ async def test_next_call_is_due_when_the_next_event_is_due(world: World) -> None
     await world.call(worker)
     assert await worker.next_due_at() == NOON + MINUTE
     await world.begin_hooked("f", hook("https://b.example/", "started"))
-    await world.call(worker)  # b has asked for some time
+    await world.call(worker)  # b has asked for more time
     assert await worker.next_due_at() == NOON + 30 * SECOND
 
 
 class WaitingWorker(WebhookWorker):
-    """Notes each wait for work."""
+    """Stores the arguments of each wait for work."""
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__(*values, **named)
@@ -64,7 +64,7 @@ class WaitingWorker(WebhookWorker):
         await self.wake.wait(60)
 
 
-async def test_work_waits_until_the_next_event_is_due_however_long_that_is(world: World) -> None:
+async def test_worker_waits_until_the_next_event_is_due_however_long(world: World) -> None:
     writer, caller = world.guarded_writer, WebhookCaller(world.store, world.client)
     chances = {"clock": lambda: world.now, "chance": lambda: 0.0}
     work = WaitingWorker(caller, world.store, writer, "", **chances)

@@ -1,4 +1,4 @@
-"""An endpoint that does not answer, or asks for time, gets few calls, and holds up no other."""
+"""An endpoint that does not answer or asks for time gets few calls, and delays no other endpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def world(database: str) -> AsyncIterator[World]:
         yield opened
 
 
-async def test_endpoint_that_does_not_answer_takes_one_place_and_no_other_endpoint_waits(
+async def test_silent_endpoint_takes_one_slot_and_delays_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "AT_ONCE", 10)
@@ -52,24 +52,24 @@ async def test_endpoint_that_does_not_answer_takes_one_place_and_no_other_endpoi
     worker = world.worker()
     while await worker._dispatcher.step():
         pass
-    assert await worker.begin() == 4 + 1  # the one that lives is among them
+    assert await worker.begin() == 4 + 1  # the answering one is among them
     await worker.settle()
     assert world.client.received() == [(3, "started")]
-    # The lane of the one that lives is empty by now, and one of the dead endpoint is called.
+    # The lane of the answering one is empty by now, and one of the silent endpoint is called.
     assert await worker.begin() == 1 + 1
     await worker.settle()
     assert await worker.begin() == 1
     await worker.settle()
 
 
-async def test_endpoint_that_did_not_answer_is_forgotten_once_nothing_can_wait_for_it(
+async def test_silent_endpoint_is_forgotten_once_nothing_can_wait_for_it(
     world: World,
 ) -> None:
-    def unanswered(_: str) -> Response:
+    def time_out(_: str) -> Response:
         raise CallFailed("no answer")
 
     worker = world.worker()
-    world.client.answer = unanswered
+    world.client.answer = time_out
     await world.begin_hooked("e", hook("https://a.example/", "started"))
     await world.call(worker)
     await worker.step()
@@ -79,7 +79,7 @@ async def test_endpoint_that_did_not_answer_is_forgotten_once_nothing_can_wait_f
     assert not worker._endpoints._troubled
 
 
-async def test_endpoint_that_asks_for_time_gets_no_other_event_before_a_minute_has_passed(
+async def test_endpoint_that_asks_for_time_gets_no_event_within_a_minute(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -116,14 +116,14 @@ async def test_lane_stops_where_its_endpoint_asks_for_time(world: World) -> None
     assert len(world.client.sent) == 2
 
 
-async def test_event_whose_call_fails_by_a_mistake_of_the_service_is_tried_again_as_any_other(
+async def test_event_whose_call_fails_by_a_bug_is_retried_like_others(
     world: World,
 ) -> None:
-    def mistaken(_: str) -> Response:
+    def fail(_: str) -> Response:
         raise ZeroDivisionError
 
     worker = world.worker()
-    world.client.answer = mistaken
+    world.client.answer = fail
     await world.begin_hooked("e", hook("https://a.example/", "started"))
     with capture_logs() as logged:
         await world.call(worker)
@@ -133,7 +133,7 @@ async def test_event_whose_call_fails_by_a_mistake_of_the_service_is_tried_again
     assert health.error == deliveries.MISTAKE
 
 
-async def test_event_that_cannot_be_sent_says_nothing_of_its_endpoint(world: World) -> None:
+async def test_event_that_cannot_be_sent_does_not_count_against_its_endpoint(world: World) -> None:
     worker = world.worker()
     await world.begin_hooked("e", hook("https://a.example/"))
     await world.connection.execute("DELETE FROM data_keys")
@@ -153,7 +153,7 @@ async def test_event_that_cannot_be_sent_says_nothing_of_its_endpoint(world: Wor
         Outcome(503, 0, error="answered 503", retry_after="1"),
     ],
 )
-def test_endpoints_that_are_slow_leave_places_for_the_others(
+def test_slow_endpoints_leave_slots_for_the_others(
     monkeypatch: pytest.MonkeyPatch, bad: Outcome
 ) -> None:
     monkeypatch.setattr(endpoints, "OF_SLOW", 4)
@@ -174,7 +174,7 @@ def test_endpoints_that_are_slow_leave_places_for_the_others(
     assert known.full(later) == []
 
 
-async def test_endpoints_that_do_not_answer_take_no_more_than_their_part_of_all_places(
+async def test_silent_endpoints_take_no_more_than_their_share_of_the_slots(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "AT_ONCE", 10)

@@ -1,4 +1,4 @@
-"""One call: whom it reaches, and what comes of every way in which a receiver may misbehave."""
+"""One HTTP call of a webhook: allowed addresses, and every way in which a receiver may misbehave."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
 
 
 class Recorded:
-    """Refuses every connection, and keeps which were wanted."""
+    """Refuses every connection, and stores the requested ones."""
 
     def __init__(self) -> None:
         self.dialled: list[str] = []
@@ -62,7 +62,7 @@ async def test_call_carries_headers_and_body_and_reads_the_answer(
     assert call.body == b"{}"
 
 
-async def test_redirect_is_an_answer_and_is_not_followed(receiver: WebhookReceiver) -> None:
+async def test_redirect_is_not_followed(receiver: WebhookReceiver) -> None:
     receiver.answers["/hook"] = REDIRECT
     assert (await HttpClient(LOOPBACK).post(receiver.url(), {}, b"{}")).status == 302
     assert [call.path for call in receiver.calls] == ["/hook"]
@@ -90,7 +90,7 @@ async def test_proxy_of_the_environment_is_not_used(
         (b"HTTP/1.1 200 OK\r\n\r\nuntil its end", 200, b"until its end"),
     ],
 )
-async def test_status_counts_however_the_rest_of_the_answer_goes(
+async def test_status_counts_whatever_the_rest_of_the_answer_is(
     receiver: WebhookReceiver,
     monkeypatch: pytest.MonkeyPatch,
     answer: bytes,
@@ -103,7 +103,7 @@ async def test_status_counts_however_the_rest_of_the_answer_goes(
     assert (response.status, response.body) == (status, body)
 
 
-async def test_status_that_comes_in_time_counts_where_the_rest_of_the_answer_does_not(
+async def test_status_in_time_counts_although_the_rest_of_the_answer_is_late(
     receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.answers["/hook"] = receivers.STALLED
@@ -139,20 +139,20 @@ async def test_call_without_a_status_fails(
         "http://[::ffff:127.0.0.1]:{port}/",
     ],
 )
-async def test_loopback_is_refused_in_every_spelling(receiver: WebhookReceiver, url: str) -> None:
+async def test_loopback_is_refused_in_every_notation(receiver: WebhookReceiver, url: str) -> None:
     with pytest.raises(CallFailed, match=r"is refused \(loopback\): EXECUTIONS_WEBHOOK_ALLOW"):
         await HttpClient(()).post(url.format(port=receiver.port), {}, b"{}")
     assert not receiver.calls
 
 
-async def test_vetted_address_is_dialled_though_the_name_has_another_by_then() -> None:
+async def test_vetted_address_is_dialled_although_the_name_resolves_to_another_by_then() -> None:
     network, asked = Recorded(), list[str]()
 
-    async def changing(host: str, port: int) -> Sequence[str]:
+    async def change_address(host: str, port: int) -> Sequence[str]:
         asked.append(host)
         return [PUBLIC] if len(asked) == 1 else ["127.0.0.1"]
 
-    client = HttpClient((), network, changing)
+    client = HttpClient((), network, change_address)
     with pytest.raises(CallFailed, match="no connection to"):
         await client.post("https://rebind.example/", {}, b"{}")
     assert (asked, network.dialled) == (["rebind.example"], [PUBLIC])
@@ -161,25 +161,25 @@ async def test_vetted_address_is_dialled_though_the_name_has_another_by_then() -
     assert network.dialled == [PUBLIC]
 
 
-async def test_host_with_one_private_address_is_not_called_at_any() -> None:
+async def test_host_with_one_private_address_is_not_called() -> None:
     network = Recorded()
 
-    async def mixed(host: str, port: int) -> Sequence[str]:
+    async def resolve_to_both(host: str, port: int) -> Sequence[str]:
         return [PUBLIC, "10.0.0.1"]
 
     with pytest.raises(CallFailed, match="private"):
-        await HttpClient((), network, mixed).post("https://mixed.example/", {}, b"{}")
+        await HttpClient((), network, resolve_to_both).post("https://mixed.example/", {}, b"{}")
     assert network.dialled == []
 
 
 async def test_every_address_of_a_host_is_tried_until_one_answers() -> None:
     network = Recorded()
 
-    async def several(host: str, port: int) -> Sequence[str]:
+    async def resolve_to_several(host: str, port: int) -> Sequence[str]:
         return [PUBLIC, "8.8.8.8"]
 
     with pytest.raises(CallFailed, match="no connection to"):
-        await HttpClient((), network, several).post("https://two.example/", {}, b"{}")
+        await HttpClient((), network, resolve_to_several).post("https://two.example/", {}, b"{}")
     assert network.dialled == [PUBLIC, "8.8.8.8"]
 
 
@@ -190,18 +190,20 @@ async def test_failure_names_the_host_and_the_reason_and_no_address(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
-    async def internal(host: str, port: int) -> Sequence[str]:
+    async def resolve_to_private(host: str, port: int) -> Sequence[str]:
         return ["127.0.0.1"]
 
     with pytest.raises(CallFailed) as failed:
-        await HttpClient(allowed, resolve=internal).post(f"http://a.example:{port}/", {}, b"{}")
+        await HttpClient(allowed, resolve=resolve_to_private).post(
+            f"http://a.example:{port}/", {}, b"{}"
+        )
     reason = "no connection to a.example: Connection refused" if allowed else "a.example is refused"
     assert reason in str(failed.value)
     assert "127.0.0.1" not in str(failed.value)
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a:b:c/", "https://nowhere.invalid/"])
-async def test_url_that_leads_nowhere_fails(url: str) -> None:
+async def test_invalid_url_fails(url: str) -> None:
     with pytest.raises(CallFailed):
         await HttpClient(()).post(url, {}, b"{}")
 
@@ -211,7 +213,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A port at which each connection is served; all of them have ended afterwards."""
+    """A port at which `serve` handles each connection; all have ended after the block."""
     connections: list[asyncio.Task[Any]] = []
 
     async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -226,7 +228,7 @@ async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 
 @pytest.mark.parametrize("stays", [True, False])
-async def test_connection_is_kept_for_the_next_call_and_opened_again_where_it_has_ended(
+async def test_connection_is_reused_and_opened_again_after_its_end(
     stays: bool,
 ) -> None:
     connections: list[int] = []
@@ -246,7 +248,7 @@ async def test_connection_is_kept_for_the_next_call_and_opened_again_where_it_ha
         await client.aclose()
 
 
-async def test_kept_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.05)
     ended = asyncio.Event()
 
@@ -263,7 +265,7 @@ async def test_kept_connection_is_closed_after_a_while(monkeypatch: pytest.Monke
             await ended.wait()
 
 
-async def test_url_of_a_call_that_was_made_is_known_no_longer_than_for_some_seconds(
+async def test_url_of_a_finished_call_stays_in_memory_for_seconds_only(
     receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.05)
@@ -273,7 +275,7 @@ async def test_url_of_a_call_that_was_made_is_known_no_longer_than_for_some_seco
     await client.aclose()
 
 
-async def test_message_of_a_url_that_is_not_valid_quotes_nothing_of_it() -> None:
+async def test_message_about_an_invalid_url_quotes_nothing_of_it() -> None:
     with pytest.raises(CallFailed) as failed:
         await HttpClient(()).post("http://me:secret/word@a.example/", {}, b"{}")
     assert "secret" not in str(failed.value)
@@ -286,7 +288,7 @@ async def test_header_with_a_line_break_is_not_sent(receiver: WebhookReceiver) -
 
 
 @pytest.mark.parametrize(("host", "known"), [("hook.example", True), ("other.example", False)])
-async def test_certificate_must_be_that_of_the_host(
+async def test_certificate_must_match_the_host(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, known: bool
 ) -> None:
     certificate, key = self_signed(tmp_path, "hook.example")
@@ -313,7 +315,7 @@ async def test_certificate_must_be_that_of_the_host(
 
 
 def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
-    """The files of a certificate for a host, and of its key."""
+    """The files of a self-signed certificate for a host, and of its key."""
     key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     now = datetime.now(UTC)
     made = (

@@ -1,4 +1,4 @@
-"""Webhooks of the whole log get what they ask for, from where they begin, and say so in the log if they fail."""
+"""Webhooks of the whole log get the events they subscribe to, and the log records their failures."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ async def hooked(world: World, identity: str = "w", url: str = URL, **settings: 
     return await command(world, f"webhook/{identity}", CreateWebhook.model_validate_json(body))
 
 
-def came(world: World, url: str = URL) -> list[str]:
-    """Subject and type of what was sent to a URL."""
+def sent_to(world: World, url: str = URL) -> list[str]:
+    """Subject and type of each event sent to a URL."""
     events = [orjson.loads(body) for to, _, body in world.client.sent if to == url]
     return [f"{event['subject']} {event['type'].removeprefix('execution.')}" for event in events]
 
@@ -63,18 +63,18 @@ async def log_types(world: World, stream: str) -> list[str]:
     return [row.type for row in await world.store.history(stream)]
 
 
-async def test_webhook_gets_what_happens_after_its_creation_in_all_streams(world: World) -> None:
+async def test_webhook_gets_later_events_of_all_streams(world: World) -> None:
     worker = world.worker()
     await world.begin("before")
     await hooked(world, events=["started", "user.*"])
     await world.begin("e")
     await command(world, "user/u", CreateUser(name="U", kind="person"))
     await world.call(worker)
-    assert sorted(came(world)) == ["e started", "u user.created"]
+    assert sorted(sent_to(world)) == ["e started", "u user.created"]
 
 
 @pytest.mark.parametrize("begins", [0, 3, 9])
-async def test_webhook_that_begins_in_the_past_gets_all_of_it_in_order(
+async def test_webhook_that_begins_in_the_past_gets_its_events_in_order(
     world: World, monkeypatch: pytest.MonkeyPatch, begins: int
 ) -> None:
     monkeypatch.setattr(catch_up, "PAGE", 2)
@@ -106,7 +106,7 @@ async def test_webhook_that_begins_in_the_past_gets_all_of_it_in_order(
         ({"$or": [{"tag": "eu"}, {"status": "completed"}]}, {"e", "f"}),
     ],
 )
-async def test_filter_is_that_of_streams(
+async def test_filter_works_as_for_streams(
     world: World, wanted: dict[str, Any], subjects: set[str]
 ) -> None:
     worker = world.worker()
@@ -116,10 +116,10 @@ async def test_filter_is_that_of_streams(
     await world.send("f", DONE)
     await command(world, "user/u", CreateUser(name="U", kind="person"))
     await world.call(worker)
-    assert {line.split()[0] for line in came(world)} == subjects
+    assert {line.split()[0] for line in sent_to(world)} == subjects
 
 
-async def test_stream_is_sent_in_order_and_one_that_waits_holds_up_no_other(world: World) -> None:
+async def test_stream_is_sent_in_order_and_delays_no_other(world: World) -> None:
     worker = world.worker()
     await hooked(world, events=["execution.*"])
     await world.begin("e", "f")
@@ -128,12 +128,12 @@ async def test_stream_is_sent_in_order_and_one_that_waits_holds_up_no_other(worl
     await world.call(worker)
     refused.clear()
     await world.call(worker, MINUTE)
-    assert [line for line in came(world) if line.startswith("f")] == [
+    assert [line for line in sent_to(world) if line.startswith("f")] == [
         "f created",
         "f starting",
         "f started",
     ]
-    assert [line for line in came(world) if line.startswith("e")] == [
+    assert [line for line in sent_to(world) if line.startswith("e")] == [
         "e created",
         "e created",
         "e starting",
@@ -141,7 +141,7 @@ async def test_stream_is_sent_in_order_and_one_that_waits_holds_up_no_other(worl
     ]
 
 
-async def test_log_says_once_that_a_webhook_fails_and_that_it_recovers(world: World) -> None:
+async def test_failure_and_recovery_of_a_webhook_are_recorded_once(world: World) -> None:
     worker = world.worker()
     await hooked(world, events=["execution.started"])
     await hooked(world, "other", "https://b.example/", events=["webhook.*"])
@@ -155,7 +155,7 @@ async def test_log_says_once_that_a_webhook_fails_and_that_it_recovers(world: Wo
     world.client.answer = lambda _: OK
     await world.call(worker, 30 * MINUTE)
     assert (await log_types(world, "webhook/w"))[2:] == ["webhook.recovered"]
-    received = came(world, "https://b.example/")
+    received = sent_to(world, "https://b.example/")
     assert received == ["w webhook.failing", "w webhook.recovered"]
 
 
@@ -180,7 +180,7 @@ async def test_webhook_is_disabled_after_five_days_of_failure(world: World) -> N
     assert (await world.health("", "w")).state == "disabled"
 
 
-async def test_enabled_webhook_has_five_days_from_its_next_failure_on(world: World) -> None:
+async def test_enabled_webhook_has_five_days_from_its_next_failure(world: World) -> None:
     worker = world.worker()
     await hooked(world, events=["started"])
     world.client.answer = lambda _: BROKEN
@@ -198,7 +198,7 @@ async def test_enabled_webhook_has_five_days_from_its_next_failure_on(world: Wor
     assert changes == ["created", "failing", "disabled", "enabled", "failing"]
 
 
-async def test_events_that_wait_are_counted_for_each_webhook_by_one_query(world: World) -> None:
+async def test_waiting_events_of_all_webhooks_are_counted_by_one_query(world: World) -> None:
     worker = world.worker()
     for webhook in ("a", "b", "idle"):
         await hooked(world, webhook, events=["started", "progress"][: 1 + (webhook == "b")])
@@ -210,7 +210,7 @@ async def test_events_that_wait_are_counted_for_each_webhook_by_one_query(world:
     assert waiting == {"a": 1, "b": 2, "unknown": 0}
 
 
-async def test_removed_webhook_does_not_count_as_failing_and_takes_no_place_in_lists(
+async def test_removed_webhook_does_not_count_as_failing_and_is_not_listed(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -225,7 +225,7 @@ async def test_removed_webhook_does_not_count_as_failing_and_takes_no_place_in_l
     assert await of_log(world.connection, "", 10) == []
 
 
-async def test_webhook_of_an_execution_that_fails_says_whose_it_is(world: World) -> None:
+async def test_failing_webhook_of_an_execution_names_the_execution(world: World) -> None:
     worker = world.worker()
     world.client.answer = lambda _: Response(410, b"", None)
     await world.begin_hooked("e", hook(id="wh_1"))
@@ -249,10 +249,10 @@ async def test_disabled_webhook_gets_nothing_until_it_is_enabled(world: World) -
     await command(world, "webhook/w", EnableWebhook())
     await world.begin("f")
     await world.call(worker)
-    assert came(world) == ["f started"]
+    assert sent_to(world) == ["f started"]
 
 
-async def test_webhook_that_is_enabled_after_a_failure_is_idle_until_it_is_called(
+async def test_webhook_enabled_after_a_failure_is_idle_until_its_next_call(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -277,11 +277,11 @@ async def test_removed_webhook_gets_nothing(world: World) -> None:
     await world.begin("e")
     await command(world, "webhook/w", RemoveWebhook())
     await world.call(worker)
-    assert came(world) == []
+    assert sent_to(world) == []
     assert await world.count("webhook_lanes") == 0
 
 
-async def test_change_of_the_url_sends_what_waits_there_at_once(world: World) -> None:
+async def test_change_of_the_url_sends_waiting_events_at_once(world: World) -> None:
     worker = world.worker()
     await hooked(world, events=["started"])
     await world.begin("e")
@@ -290,10 +290,10 @@ async def test_change_of_the_url_sends_what_waits_there_at_once(world: World) ->
     world.client.answer = lambda _: OK
     await command(world, "webhook/w", UpdateWebhook(url="https://b.example/"))
     await world.call(worker)
-    assert came(world, "https://b.example/") == ["e started"]
+    assert sent_to(world, "https://b.example/") == ["e started"]
 
 
-async def test_failed_deliveries_are_sent_again_since_a_time(world: World) -> None:
+async def test_failed_deliveries_since_a_time_are_sent_again(world: World) -> None:
     worker = world.worker()
     await hooked(world, events=["started"])
     await world.begin("e")
@@ -305,27 +305,27 @@ async def test_failed_deliveries_are_sent_again_since_a_time(world: World) -> No
     assert await redeliver_failed(world.connection, "w", later, world.now) == 0
     assert await redeliver_failed(world.connection, "w", world.now, world.now) == 1
     await world.call(worker)
-    assert came(world) == ["e started"] * 7
+    assert sent_to(world) == ["e started"] * 7
     assert (await world.health("", "w")).state == "delivered"
 
 
 async def test_call_without_an_answer_is_retried(world: World) -> None:
     worker = world.worker()
 
-    def failing(_: str) -> Response:
+    def fail(_: str) -> Response:
         raise CallFailed("no answer within 15 s")
 
-    world.client.answer = failing
+    world.client.answer = fail
     await hooked(world, events=["started"])
     await world.begin("e")
     await world.call(worker)
     world.client.answer = lambda _: OK
     await world.call(worker, MINUTE)
-    assert came(world) == ["e started"] * 2
+    assert sent_to(world) == ["e started"] * 2
 
 
 class ChangingReceiver:
-    """A receiver at URL whose webhook is changed while it is called for the first time. At any other URL all is well."""
+    """A receiver whose webhook is changed during the first call of URL. It accepts calls of all other URLs."""
 
     def __init__(self, world: World, change: Command[Any], answer: Response) -> None:
         self._world = world
@@ -349,23 +349,23 @@ class ChangingReceiver:
         (RemoveWebhook(), []),
     ],
 )
-async def test_webhook_that_is_changed_gets_no_event_that_was_read_before_where_it_was(
+async def test_changed_webhook_gets_no_event_before_its_new_position(
     world: World, monkeypatch: pytest.MonkeyPatch, change: Command[Any], sent_elsewhere: list[str]
 ) -> None:
     monkeypatch.setattr(deliveries, "FRESH", 0.0)
     await hooked(world, events=["execution.*"])
     await world.begin("e")
     await world.call(world.worker(ChangingReceiver(world, change, OK)))
-    assert came(world) == ["e created"]
-    assert came(world, "https://b.example/") == sent_elsewhere
+    assert sent_to(world) == ["e created"]
+    assert sent_to(world, "https://b.example/") == sent_elsewhere
 
 
-async def test_answer_410_of_a_url_that_was_changed_meanwhile_disables_nothing_and_loses_no_event(
+async def test_answer_410_of_a_former_url_disables_nothing_and_loses_no_event(
     world: World,
 ) -> None:
     await hooked(world, events=["execution.started"])
     await world.begin("e")
     change = UpdateWebhook(url="https://b.example/")
     await world.call(world.worker(ChangingReceiver(world, change, Response(410, b"", None))))
-    assert came(world, "https://b.example/") == ["e started"]
+    assert sent_to(world, "https://b.example/") == ["e started"]
     assert await log_types(world, "webhook/w") == ["webhook.created", "webhook.updated"]

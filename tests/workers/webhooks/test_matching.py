@@ -1,4 +1,4 @@
-"""An event finds the webhooks of the whole log that ask for it, and costs no others."""
+"""An event is matched with the webhooks of the whole log that subscribe to it, without looking at the others."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ def owed(index: HookIndex, happened: LoggedEvent, after: Versioned[Any] | None =
     return {found.webhook for found in index.find(happened, after)}
 
 
-def test_event_is_owed_to_those_who_ask_for_its_type() -> None:
+def test_event_is_owed_to_subscribers_of_its_type() -> None:
     index = HookIndex([hook("all"), hook("users", "user.*"), hook("short", "completed")])
     assert owed(index, event("execution.completed")) == {"all", "short"}
     assert owed(index, event("user.created", "user/u")) == {"all", "users"}
 
 
-def test_event_is_owed_to_none_that_begins_after_it_nor_to_the_webhook_it_is_of() -> None:
+def test_event_is_not_owed_to_later_webhooks_nor_to_the_webhook_that_it_is_about() -> None:
     index = HookIndex([hook("before", since=4), hook("after", since=5), hook("other")])
     assert owed(index, event("webhook.failing", "webhook/before")) == {"other"}
 
 
-def test_event_that_was_imported_is_owed_to_none() -> None:
+def test_imported_event_is_owed_to_no_webhook() -> None:
     index = HookIndex([hook("all")])
     assert owed(index, event("execution.started", occurredAt="2026-11-20T12:00:00.000Z")) == set()
     assert owed(index, event("execution.started", occurredAt="2026-11-22T11:00:00.000Z")) == {"all"}
 
 
-def test_failure_before_a_retry_is_not_owed_to_those_who_ask_for_failed() -> None:
+def test_failure_before_a_retry_is_not_owed_to_subscribers_of_failed() -> None:
     index = HookIndex([hook("short", "failed"), hook("type", "execution.failed")])
     assert owed(index, event("execution.failed")) == {"type"}
 
 
-def test_party_is_found_without_a_state() -> None:
+def test_party_is_compared_without_a_state() -> None:
     index = HookIndex(
         [hook("c", customer="c"), hook("other", customer="d"), hook("p", provider="p")]
     )
@@ -69,7 +69,7 @@ def test_party_is_found_without_a_state() -> None:
     assert owed(index, happened) == {"c", "p"}
 
 
-def test_filter_leaves_out_what_is_no_execution() -> None:
+def test_filter_excludes_events_that_are_not_of_executions() -> None:
     index = HookIndex([hook("c", customer="c")])
     assert owed(index, event("order.created", "order/o")) == set()
 
@@ -89,7 +89,7 @@ def state() -> Versioned[Any]:
         ({"status": {"$ne": "completed"}}, True),
     ],
 )
-def test_state_decides_where_a_filter_looks_at_it(wanted: dict[str, Any], found: bool) -> None:
+def test_state_is_compared_if_a_filter_needs_it(wanted: dict[str, Any], found: bool) -> None:
     index = HookIndex([hook("w", **wanted)])
     happened = event("execution.started")
     assert index.needs_state(happened)
@@ -100,7 +100,7 @@ def test_state_decides_where_a_filter_looks_at_it(wanted: dict[str, Any], found:
 
 
 @given(st.lists(st.sampled_from(["*", "execution.*", "user.created", "status_changed", "failed"])))
-def test_index_finds_the_same_as_looking_at_each(patterns: list[str]) -> None:
+def test_index_finds_the_same_as_comparing_each_webhook(patterns: list[str]) -> None:
     hooks = [hook(f"w-{n}", pattern) for n, pattern in enumerate(patterns)]
     index = HookIndex(hooks)
     for type_ in TYPES:
@@ -110,7 +110,7 @@ def test_index_finds_the_same_as_looking_at_each(patterns: list[str]) -> None:
         assert owed(index, happened) == each
 
 
-def test_maker_gets_executions_and_orders_of_its_scope_and_nothing_else() -> None:
+def test_maker_gets_only_executions_and_orders_of_its_scope() -> None:
     index = HookIndex([hook("mine", scope={"customer": "c"}), hook("all")])
     for type_ in ("execution.started", "order.created"):
         stream = f"{type_.partition('.')[0]}/x"
@@ -127,14 +127,14 @@ def test_maker_with_two_parties_gets_an_event_of_both_once() -> None:
     assert owed(index, event("execution.started", customer="d", provider="q")) == set()
 
 
-def test_filter_finds_nothing_outside_of_the_scope_of_its_maker() -> None:
+def test_filter_finds_nothing_outside_the_scope_of_its_maker() -> None:
     index = HookIndex([hook("w", scope={"customer": "c"}, customer="d")])
     assert owed(index, event("execution.started")) == set()
     assert owed(index, event("execution.started", customer="d")) == set()
 
 
 @pytest.mark.parametrize(("person", "found"), [("ann", True), ("bob", False)])
-def test_scope_that_looks_at_states_is_decided_by_them(person: str, found: bool) -> None:
+def test_scope_that_depends_on_states_is_compared_with_them(person: str, found: bool) -> None:
     index = HookIndex([hook("w", scope={"$or": [{"assignee.id": person}, {"customer": "x"}]})])
     happened, after = event("execution.started"), state()
     assert index.needs_state(happened)

@@ -1,4 +1,4 @@
-"""When a call is made again."""
+"""Delays between the calls for one event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A webhook that is rewound gets its past page by page, in order, without a gap, whatever happens beside."""
+"""A rewound webhook gets its past page by page, in order and without gaps, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def hooked(world: World, identity: str = "w", url: str = URL, **settings: 
 
 
 async def long_execution(world: World, url: str = URL) -> None:
-    """One of eight events, with a webhook."""
+    """An execution of eight events, with a webhook."""
     await world.begin_hooked("e", hook(url))
     for progress in range(1, 6):
         await world.send("e", UpdateProgress(progress=progress))
@@ -76,7 +76,7 @@ async def test_rewound_webhook_gets_everything_again_in_order(
 
 
 @pytest.mark.parametrize("webhook", ["w", OF_E])
-async def test_page_of_a_rewound_webhook_is_entered_by_itself_and_a_crash_skips_none(
+async def test_page_of_a_rewound_webhook_is_queued_in_one_transaction_and_a_crash_skips_none(
     world: World, small_pages: None, monkeypatch: pytest.MonkeyPatch, webhook: str
 ) -> None:
     worker = world.worker()
@@ -89,7 +89,7 @@ async def test_page_of_a_rewound_webhook_is_entered_by_itself_and_a_crash_skips_
 
     async def crash(*values: object) -> None:
         nonlocal pages
-        await enter(*values)  # type: ignore[arg-type]  # as they came
+        await enter(*values)  # type: ignore[arg-type]  # passed on
         pages += 1
         if pages == crash_at:
             raise KeyboardInterrupt
@@ -104,7 +104,7 @@ async def test_page_of_a_rewound_webhook_is_entered_by_itself_and_a_crash_skips_
     assert versions(world, URL if webhook == "w" else OTHER) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-async def test_webhook_that_is_behind_is_not_rewound_to_a_later_place(
+async def test_lagging_webhook_is_not_rewound_to_a_later_position(
     world: World, small_pages: None
 ) -> None:
     worker = world.worker()
@@ -117,7 +117,7 @@ async def test_webhook_that_is_behind_is_not_rewound_to_a_later_place(
     assert versions(world) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-async def test_event_recorded_while_a_webhook_is_rewound_is_sent_after_those_before_it(
+async def test_event_recorded_during_a_rewind_is_sent_after_those_before_it(
     world: World, small_pages: None
 ) -> None:
     worker = world.worker()
@@ -127,7 +127,7 @@ async def test_event_recorded_while_a_webhook_is_rewound_is_sent_after_those_bef
     await rewind(world.connection, OF_E, 0, world.now)
     await world.send("e", UpdateProgress(progress=9))
     await world.follow()
-    await worker._dispatcher.step()  # new events are entered, and a page of the past
+    await worker._dispatcher.step()  # new events are queued, and a page of the past
     await worker.begin()
     await worker.settle()
     await world.call(worker)
@@ -135,7 +135,7 @@ async def test_event_recorded_while_a_webhook_is_rewound_is_sent_after_those_bef
 
 
 class RewindingReceiver:
-    """A receiver at URL whose webhook is rewound while it is called for the first time."""
+    """A receiver whose webhook is rewound during the first call of URL."""
 
     def __init__(self, world: World, webhook: str, position: int, answer: Response) -> None:
         self._world = world
@@ -154,7 +154,7 @@ class RewindingReceiver:
 
 @pytest.mark.parametrize("answer", [OK, Response(500, b"", None)])
 @pytest.mark.parametrize("webhook", ["w", OF_E])
-async def test_webhook_that_is_rewound_while_it_is_called_gets_all_of_it_in_order_afterwards(
+async def test_webhook_rewound_during_a_call_gets_all_events_in_order_afterwards(
     world: World, answer: Response, webhook: str
 ) -> None:
     if webhook == "w":
@@ -173,7 +173,7 @@ async def test_webhook_that_is_rewound_while_it_is_called_gets_all_of_it_in_orde
 
 
 @pytest.mark.parametrize("webhook", ["w", OF_E])
-async def test_rewind_ends_where_its_webhook_is_called_no_more(
+async def test_rewind_ends_if_its_webhook_is_not_called_any_more(
     world: World, small_pages: None, webhook: str
 ) -> None:
     worker = world.worker()
@@ -208,7 +208,7 @@ async def test_many_rewound_webhooks_take_turns(
         assert versions(world, f"https://{name}.example/") == [1, 2, 3]
 
 
-async def test_rewound_webhook_gets_what_is_archived(
+async def test_rewound_webhook_gets_archived_events(
     world: World, small_pages: None, tmp_path: Path
 ) -> None:
     worker = world.worker()
@@ -220,7 +220,7 @@ async def test_rewound_webhook_gets_what_is_archived(
     await world.begin_hooked("e", hook("https://e.example/"))
     await world.begin("f")
     await world.call(worker)
-    before = {url: sorted(of(world, url)) for url in (URL, OTHER, "https://e.example/")}
+    before = {url: sorted(sent_to(world, url)) for url in (URL, OTHER, "https://e.example/")}
     world.client.sent.clear()
     of_log = world.store, world.connection, world.guarded_writer
     await archive_first(*of_log, tmp_path, last + 6)
@@ -230,11 +230,11 @@ async def test_rewound_webhook_gets_what_is_archived(
     totals = await delivery_totals(world.connection, world.now + DAY, 9)
     assert totals.oldest == DAY.total_seconds()
     await world.call(worker)
-    assert {url: sorted(of(world, url)) for url in before} == before
+    assert {url: sorted(sent_to(world, url)) for url in before} == before
 
 
-def of(world: World, url: str) -> list[tuple[str, int]]:
-    """Subject and version of what came to a URL."""
+def sent_to(world: World, url: str) -> list[tuple[str, int]]:
+    """Subject and version of each event sent to a URL."""
     bodies = [orjson.loads(body) for to, _, body in world.client.sent if to == url]
     found = [(body["subject"], body["version"]) for body in bodies]
     for subject in {subject for subject, _ in found}:

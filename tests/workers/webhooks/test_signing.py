@@ -1,4 +1,4 @@
-"""Receivers verify calls with the published library of Standard Webhooks."""
+"""The published library of Standard Webhooks verifies the signatures of calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_published_library_verifies_the_signature() -> None:
 
 
 @pytest.mark.parametrize("changed", ["body", "id", "time", "secret"])
-def test_published_library_refuses_what_was_changed(changed: str) -> None:
+def test_published_library_refuses_changed_calls(changed: str) -> None:
     now, secret, body = datetime.now(UTC), SECRET, BODY
     headers = signatures([SECRET], "msg_7_wh-1", now, BODY)
     match changed:
@@ -44,7 +44,7 @@ def test_published_library_refuses_what_was_changed(changed: str) -> None:
         Webhook(format_secret(secret)).verify(body, headers)
 
 
-def test_published_library_verifies_both_secrets_while_they_overlap() -> None:
+def test_published_library_verifies_both_secrets_during_a_rotation() -> None:
     new = signing_secret(KEY, "wh-1", 1)
     headers = signatures([new, SECRET], "msg_7_wh-1", datetime.now(UTC), BODY)
     for secret in (new, SECRET):
@@ -59,7 +59,7 @@ def test_program_of_the_guide_verifies_calls_and_refuses_others() -> None:
     section = GUIDE.read_text().partition("\n## Webhooks\n")[2].partition("\n## ")[0]
     [program] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     found: dict[str, Any] = {}
-    exec(dedent(program), found)  # noqa: S102 - it is ours
+    exec(dedent(program), found)  # noqa: S102 - our own example
     is_verified = found["is_verified"]
     now, new = datetime.now(UTC), signing_secret(KEY, "wh-1", 1)
     headers = signatures([new, SECRET], "msg_7_wh-1", now, BODY)
@@ -72,7 +72,7 @@ def test_program_of_the_guide_verifies_calls_and_refuses_others() -> None:
     assert not is_verified(format_secret(SECRET), old, BODY)
 
 
-def test_key_that_was_destroyed_has_no_secret() -> None:
+def test_destroyed_key_has_no_secret() -> None:
     key, _ = Vault(b"k" * 32).make("execution/e")
     key.destroy()
     with pytest.raises(WrongKey):
@@ -84,7 +84,7 @@ def test_own_header_is_the_hmac_of_the_body_in_hexadecimal() -> None:
     assert headers["x-webhook-signature"] == hmac.new(SECRET, BODY, "sha256").hexdigest()
 
 
-def test_secret_is_the_same_after_the_key_is_read_again_and_another_for_each_webhook() -> None:
+def test_secret_is_derived_from_the_key_and_differs_between_webhooks() -> None:
     read = Vault(b"k" * 32).unwrap(WRAPPED, "execution/e")
     assert signing_secret(read, "wh-1") == SECRET
     assert signing_secret(read, "wh-2") != SECRET

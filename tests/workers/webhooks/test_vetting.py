@@ -1,4 +1,4 @@
-"""Where the URL of a webhook leads is looked at before it is kept."""
+"""The host of a webhook's URL is looked up and checked before the webhook is stored."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from workers.webhooks.vetting import Vetting
 pytestmark = pytest.mark.anyio
 
 
-def looking_up(*addresses: str) -> Vetting:
+def vetting_with(*addresses: str) -> Vetting:
     async def resolve(host: str, port: int) -> Sequence[str]:
         asked.append((host, port))
         return addresses
 
     asked: list[tuple[str, int]] = []
     made = Vetting(networks("10.1.0.0/16"), resolve)
-    made.asked = asked  # type: ignore[attr-defined]  # what the test looks at
+    made.asked = asked  # type: ignore[attr-defined]  # read by the test
     return made
 
 
 @pytest.mark.parametrize(
     "addresses", [("8.8.8.8",), ("8.8.8.8", "2606:4700::1"), ("10.1.2.3",), ()]
 )
-async def test_host_passes_whose_addresses_may_all_be_called(addresses: tuple[str, ...]) -> None:
-    await looking_up(*addresses).require([("url", "https://a.example/")])
+async def test_host_is_accepted_if_all_its_addresses_are_allowed(
+    addresses: tuple[str, ...],
+) -> None:
+    await vetting_with(*addresses).require([("url", "https://a.example/")])
 
 
 @pytest.mark.parametrize(
@@ -44,11 +46,11 @@ async def test_host_passes_whose_addresses_may_all_be_called(addresses: tuple[st
         (("100.64.0.1",), "carrier-grade NAT"),
     ],
 )
-async def test_host_is_refused_with_one_address_that_may_not_be_called(
+async def test_host_with_one_forbidden_address_is_refused(
     addresses: tuple[str, ...], rule: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
-        await looking_up(*addresses).require([("webhooks.3.url", "https://a.example/")])
+        await vetting_with(*addresses).require([("webhooks.3.url", "https://a.example/")])
     [error] = refused.value.members["errors"]
     assert error["path"] == "webhooks.3.url"
     assert f"({rule}): EXECUTIONS_WEBHOOK_ALLOW" in error["message"]
@@ -56,7 +58,7 @@ async def test_host_is_refused_with_one_address_that_may_not_be_called(
 
 
 async def test_host_is_looked_up_once_by_its_port() -> None:
-    vetted = looking_up("8.8.8.8")
+    vetted = vetting_with("8.8.8.8")
     urls = (
         "https://a.example/1",
         "https://a.example/2",
@@ -71,32 +73,34 @@ async def test_host_is_looked_up_once_by_its_port() -> None:
     ]
 
 
-async def test_host_that_is_not_found_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silent(_: str, __: int) -> Sequence[str]:
+async def test_host_that_is_not_resolved_in_time_is_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hang(_: str, __: int) -> Sequence[str]:
         await asyncio.sleep(60)
         return ()
 
-    async def missing(_: str, __: int) -> Sequence[str]:
+    async def fail(_: str, __: int) -> Sequence[str]:
         raise OSError("no such host")
 
     monkeypatch.setattr(vetting, "LOOKS_FOR", 0.01)
-    for resolve in (silent, missing):
+    for resolve in (hang, fail):
         await Vetting((), resolve).require([("url", "https://a.example/")])
 
 
-async def test_hosts_whose_look_ups_hang_take_a_bounded_number_of_them(
+async def test_hosts_with_hanging_look_ups_take_a_bounded_number_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(vetting, "LOOKS_FOR", 0.01)
     begun: list[str] = []
     released = asyncio.Event()
 
-    async def hangs(host: str, _: int) -> Sequence[str]:
+    async def hang(host: str, _: int) -> Sequence[str]:
         begun.append(host)
         await released.wait()
         raise OSError
 
-    made = Vetting((), hangs)
+    made = Vetting((), hang)
     for _ in range(3):
         await made.require((f"{n}", f"https://{n}.example/") for n in range(vetting.MOST))
     assert len(begun) == vetting.MOST

@@ -1,4 +1,4 @@
-"""Signed heads reach each witness; one that fails stops nothing, and is tried again."""
+"""Signed heads are published to each witness; a failing witness delays no other, and is retried."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def audited(database: str) -> AsyncIterator[AuditedLog]:
 
 
 class Keeping:
-    """A publisher that publishes heads when asked, whose clock the test moves."""
+    """A publisher that publishes on demand, with a clock that the test moves."""
 
     def __init__(self, audited: AuditedLog, text: str, client: HttpClient, folder: Path) -> None:
         self.now = NOON
@@ -50,7 +50,7 @@ class Keeping:
         self.publisher = HeadPublisher(found, audited.conninfo, SCHEMA, clock=lambda: self.now)
 
     async def publish(self, later: timedelta = timedelta(minutes=1)) -> list[Witnessed]:
-        """After a while; what each has kept."""
+        """Publish after some time; returns the new state of each witness."""
         self.now += later
         await self.publisher.publish(self._connection)
         return await read_witnesses(self._connection)
@@ -67,7 +67,7 @@ async def keeping(
         await client.aclose()
 
 
-async def grown(audited: AuditedLog) -> TreeHead:
+async def grow(audited: AuditedLog) -> TreeHead:
     await audited.append(5)
     return await audited.grow()
 
@@ -79,31 +79,31 @@ async def test_file_gets_each_new_head_appended(audited: AuditedLog, tmp_path: P
         [found] = await kept.publish()
         assert (found.size, found.failing_since) == (7, None)
         await kept.publish(timedelta(seconds=10))
-        later = await grown(audited)
+        later = await grow(audited)
         assert [each.size for each in await kept.publish(timedelta(seconds=10))] == [7]
         assert [each.size for each in await kept.publish()] == [12]
     assert notes_in(file.read_text()) == [first.note, later.note]
 
 
-async def test_witness_that_hangs_holds_up_no_other_and_is_shown_one_head_meanwhile(
+async def test_hanging_witness_delays_no_other_and_gets_one_head_meanwhile(
     audited: AuditedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.witnesses.publisher.ANSWER_TIMEOUT", 0.5)
     hanging, file = tmp_path / "hanging", tmp_path / "heads.txt"
-    os.mkfifo(hanging)  # who opens it to write waits for one who reads
+    os.mkfifo(hanging)  # opening it for writing waits for a reader
     async with keeping(audited, f"{hanging.as_uri()},{file.as_uri()}", tmp_path) as kept:
         first = await audited.head()
         for _ in range(2):
             found = {each.name: each for each in await kept.publish()}
             assert found[file.as_uri()].size == 7
             assert found[hanging.as_uri()].failing_since is not None
-        await grown(audited)
+        await grow(audited)
         assert await to_thread.run_sync(hanging.read_text) == first.note
         found = {each.name: each for each in await kept.publish()}
         assert found[file.as_uri()].size == 12
 
 
-async def test_witness_that_fails_is_tried_again_and_said_once(
+async def test_failing_witness_is_retried_and_logged_once(
     audited: AuditedLog, tmp_path: Path
 ) -> None:
     folder = tmp_path / "missing"
@@ -123,7 +123,7 @@ async def test_witness_that_fails_is_tried_again_and_said_once(
 
 
 class Receiver:
-    """Takes what is posted, and answers with a status."""
+    """Accepts POST requests, and answers with a status."""
 
     def __init__(self, status: int) -> None:
         self.posted: list[tuple[str, bytes]] = []
@@ -157,7 +157,7 @@ class Receiver:
 @pytest.mark.parametrize(
     ("status", "fails"), [(204, False), (200, False), (302, True), (503, True)]
 )
-async def test_head_is_posted_and_kept_if_the_answer_is_2xx(
+async def test_head_is_posted_and_stored_if_the_answer_is_2xx(
     audited: AuditedLog, tmp_path: Path, status: int, fails: bool
 ) -> None:
     with Receiver(status) as receiver:
@@ -186,7 +186,7 @@ async def test_address_that_webhooks_may_not_reach_is_refused(
         assert receiver.posted == []
 
 
-async def test_time_stamp_of_an_authority_is_kept_beside_the_head_and_verifies(
+async def test_time_stamp_of_an_authority_is_stored_with_the_head_and_verifies(
     audited: AuditedLog, tmp_path: Path
 ) -> None:
     head = await audited.head()
@@ -194,7 +194,7 @@ async def test_time_stamp_of_an_authority_is_kept_beside_the_head_and_verifies(
         async with keeping(audited, f"tsa+{authority.url}", tmp_path) as kept:
             [found] = await kept.publish()
             assert (found.size, found.failing_since) == (7, None)
-            await grown(audited)
+            await grow(audited)
             await kept.publish(timedelta(minutes=59))
             assert len(authority.queries) == 1
             await kept.publish(timedelta(minutes=1))
@@ -207,69 +207,73 @@ async def test_time_stamp_of_an_authority_is_kept_beside_the_head_and_verifies(
     assert verifier.verify_message(stamp, head.note.encode())
 
 
-async def test_answer_that_is_no_stamp_is_not_kept(audited: AuditedLog, tmp_path: Path) -> None:
+async def test_answer_that_is_not_a_time_stamp_is_not_stored(
+    audited: AuditedLog, tmp_path: Path
+) -> None:
     with Receiver(200) as receiver:
         async with keeping(audited, f"tsa+{receiver.url}", tmp_path) as kept:
             [found] = await kept.publish()
             assert found.failing_since is not None
 
 
-async def test_stamp_of_an_earlier_head_is_not_kept(
+async def test_time_stamp_of_an_earlier_head_is_not_stored(
     audited: AuditedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with answering(new_authority(), NOON) as authority:
         earlier = authority.stamp
         queries: list[bytes] = []
 
-        def replayed(_: object, query: bytes, at: object) -> bytes:
+        def replay(_: object, query: bytes, at: object) -> bytes:
             queries.append(query)
             return earlier(queries[0], NOON)
 
         async with keeping(audited, f"tsa+{authority.url}", tmp_path) as kept:
             [found] = await kept.publish()
             assert found.failing_since is None
-            await grown(audited)
-            monkeypatch.setattr(type(authority), "stamp", replayed)
+            await grow(audited)
+            monkeypatch.setattr(type(authority), "stamp", replay)
             assert [each.size for each in await kept.publish(timedelta(hours=1))] == [12]
-            await grown(audited)
+            await grow(audited)
             [found] = await kept.publish(timedelta(hours=1))
             assert (found.size, found.failing_since is not None) == (12, True)
 
 
-async def verified(audited: AuditedLog, folder: Path, *more: str | Path) -> Result:
+async def verify(audited: AuditedLog, folder: Path, *more: str | Path) -> Result:
     known = {"EXECUTIONS_DATABASE_URL": audited.conninfo, "EXECUTIONS_DATA_DIR": str(folder)}
     arguments = ["audit", "verify", *map(str, more)]
     return await to_thread.run_sync(lambda: CliRunner().invoke(main, arguments, env=known))
 
 
-async def test_verify_takes_what_witnesses_have_kept(audited: AuditedLog, tmp_path: Path) -> None:
+async def test_verify_accepts_what_witnesses_have_stored(
+    audited: AuditedLog, tmp_path: Path
+) -> None:
     file, data = tmp_path / "heads.txt", tmp_path / "data"
     with answering(new_authority(), NOON) as authority:
         text = f"{file.as_uri()},tsa+{authority.url}"
         async with keeping(audited, text, tmp_path / "stamps") as kept:
             await kept.publish()
-            await grown(audited)
+            await grow(audited)
             await kept.publish(timedelta(hours=1))
     stamped, other = sorted((tmp_path / "stamps").glob("*/head-*.txt"))
     root, foreign = tmp_path / "root.pem", tmp_path / "foreign.pem"
     root.write_bytes(authority.pem)
     foreign.write_bytes(new_authority().pem)
     heads: list[str | Path] = ["--head", file, "--head", stamped, "--head", other]
-    done = await verified(audited, data, *heads, "--tsa-certificate", root)
+    done = await verify(audited, data, *heads, "--tsa-certificate", root)
     assert done.exit_code == 0, done.output
     assert f"{stamped.name} was time-stamped at 2026-11-22 12:00:00 UTC." in done.output
-    done = await verified(audited, data, *heads)
+    done = await verify(audited, data, *heads)
     assert "give --tsa-certificate" in done.output
-    done = await verified(audited, data, *heads, "--tsa-certificate", foreign)
+    done = await verify(audited, data, *heads, "--tsa-certificate", foreign)
     assert done.exit_code == 1
     assert "is not signed by that authority" in done.output
     stamped.write_bytes(other.read_bytes())
-    done = await verified(audited, data, "--head", stamped)
+    done = await verify(audited, data, "--head", stamped)
     assert "is the time-stamp of something else" in done.output
     await audited.tamper("UPDATE events SET meta = '{}' WHERE notification_id = 3")
     await audited.tamper("DELETE FROM audit_tiles; UPDATE audit_head SET size = 0, origin = ''")
     await audited.grow(audited.new_builder(audited.conninfo))
-    assert (await verified(audited, data)).exit_code == 0
-    done = await verified(audited, data, "--head", file)
+    assert (await verify(audited, data)).exit_code == 0
+    done = await verify(audited, data, "--head", file)
     assert done.exit_code == 1
     assert "the first 7 events are not those it was signed for" in done.output

@@ -1,4 +1,4 @@
-"""What is stored of how a webhook stands goes with the webhook."""
+"""The stored status of a webhook is removed with the webhook."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ async def world(database: str) -> AsyncIterator[World]:
         yield opened
 
 
-async def test_rows_of_a_webhook_go_with_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_of_a_webhook_are_removed_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(deliveries, "FORGOTTEN_AT_ONCE", 2)
     worker = world.worker()
     world.client.answer = lambda _: BROKEN
@@ -42,7 +44,7 @@ async def test_rows_of_a_webhook_go_with_it(world: World, monkeypatch: pytest.Mo
     assert [row[0] for row in await rows.fetchall()] == ["a/wh-1", "c/wh-1", "d/wh-1"]
 
 
-async def test_read_model_that_is_made_again_costs_no_row_of_a_webhook(world: World) -> None:
+async def test_rebuilt_read_model_removes_no_row_of_a_webhook(world: World) -> None:
     worker = world.worker()
     await world.begin_hooked("e", hook())
     await world.call(worker)

@@ -1,4 +1,4 @@
-"""What of the log cannot be read, or not now, keeps no other event from its webhooks."""
+"""Unreadable or archived parts of the log keep no other event from its webhooks."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ async def world(database: str) -> AsyncIterator[World]:
         yield opened
 
 
-def came(world: World, url: str) -> list[str]:
-    """Subject and version of what was sent to a URL."""
+def sent_to(world: World, url: str) -> list[str]:
+    """Subject and version of each event sent to a URL."""
     events = [orjson.loads(body) for to, _, body in world.client.sent if to == url]
     return [f"{event['subject']} {event['version']}" for event in events]
 
 
 async def archived(world: World, folder: Path, worker: DeliveryWorker) -> int:
-    """An execution that is archived, and was sent to a webhook of the log."""
+    """An archived execution that was sent to a webhook of the log."""
     settings = b'{"url": "https://a.example/", "events": ["execution.*"]}'
     command = CreateWebhook.model_validate_json(settings)
     answer = await world.bus.send(Message("webhook/w", command, "tester"))
@@ -64,7 +64,7 @@ def bring_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader._archive.cache_clear()
 
 
-async def test_webhook_whose_past_is_in_an_archive_that_is_away_waits_and_no_other_does(
+async def test_only_webhooks_whose_past_is_in_an_unreachable_archive_wait(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = world.worker()
@@ -73,14 +73,14 @@ async def test_webhook_whose_past_is_in_an_archive_that_is_away_waits_and_no_oth
     await rewind(world.connection, "w", 0, world.now)
     await world.begin_hooked("f", hook(OTHER))
     await world.call(worker)
-    assert came(world, OTHER) == ["f 1", "f 2", "f 3"]
-    assert came(world, URL) == []
+    assert sent_to(world, OTHER) == ["f 1", "f 2", "f 3"]
+    assert sent_to(world, URL) == []
     bring_back(tmp_path, monkeypatch)
     await world.call(worker)
-    assert sorted(came(world, URL)) == ["e 1", "e 2", "e 3", "f 1", "f 2", "f 3"]
+    assert sorted(sent_to(world, URL)) == ["e 1", "e 2", "e 3", "f 1", "f 2", "f 3"]
 
 
-async def test_lane_whose_events_are_in_an_archive_that_is_away_waits_and_no_other_does(
+async def test_only_lanes_whose_events_are_in_an_unreachable_archive_wait(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = world.worker()
@@ -90,17 +90,15 @@ async def test_lane_whose_events_are_in_an_archive_that_is_away_waits_and_no_oth
     take_away(tmp_path)
     await world.begin_hooked("f", hook(OTHER))
     await world.call(worker)
-    assert came(world, OTHER) == ["f 1", "f 2", "f 3"]
-    assert came(world, URL) == ["f 1", "f 2", "f 3"]
+    assert sent_to(world, OTHER) == ["f 1", "f 2", "f 3"]
+    assert sent_to(world, URL) == ["f 1", "f 2", "f 3"]
     bring_back(tmp_path, monkeypatch)
     await world.call(worker, LOOK_AGAIN)
-    assert came(world, URL)[3:] == ["e 1", "e 2", "e 3"]
+    assert sent_to(world, URL)[3:] == ["e 1", "e 2", "e 3"]
 
 
 @pytest.mark.parametrize("meta", ["{", "7", '{"occurredAt": "never"}'])
-async def test_event_whose_metadata_is_damaged_is_passed_over_and_no_other_is(
-    world: World, meta: str
-) -> None:
+async def test_only_an_event_with_damaged_metadata_is_skipped(world: World, meta: str) -> None:
     settings = b'{"url": "https://a.example/", "events": ["execution.*"]}'
     command = CreateWebhook.model_validate_json(settings)
     await world.bus.send(Message("webhook/w", command, "tester"))
@@ -111,7 +109,7 @@ async def test_event_whose_metadata_is_damaged_is_passed_over_and_no_other_is(
     await world.connection.execute(damage, (meta, "execution.starting"))
     await world.call(world.worker())
     for url in (URL, OTHER):
-        assert sorted(came(world, url)) == ["e 1", "e 3", "f 1", "f 2", "f 3"]
+        assert sorted(sent_to(world, url)) == ["e 1", "e 3", "f 1", "f 2", "f 3"]
 
 
 UNREADABLE = "What this webhook asks for cannot be read by this version of the service."
@@ -126,15 +124,13 @@ FILTERS = {
 
 
 async def damage(world: World, column: str, value: str | None) -> None:
-    """Have the row of webhook `w` be another."""
-    change = f"UPDATE webhooks SET {column} = %s WHERE webhook = 'w'"  # noqa: S608 - a test's own
+    """Change the row of webhook `w`."""
+    change = f"UPDATE webhooks SET {column} = %s WHERE webhook = 'w'"  # noqa: S608 - our constants
     await world.connection.execute(change.encode(), (value,))
 
 
 @pytest.mark.parametrize("damaged", FILTERS)
-async def test_webhook_whose_filter_cannot_be_read_waits_and_no_other_does(
-    world: World, damaged: str
-) -> None:
+async def test_only_a_webhook_with_an_unreadable_filter_waits(world: World, damaged: str) -> None:
     column, value = FILTERS[damaged]
     for identity, url in (("w", URL), ("v", OTHER)):
         settings = orjson.dumps({"url": url, "events": ["execution.*"]})
@@ -149,9 +145,9 @@ async def test_webhook_whose_filter_cannot_be_read_waits_and_no_other_does(
         for name in ("f", "g"):
             await world.begin_hooked(name, hook("https://c.example/"))
             await world.call(worker, MINUTE)
-    assert len(came(world, OTHER)) == 9
-    assert len(came(world, "https://c.example/")) == 6
-    assert came(world, URL) == ["e 1", "e 2", "e 3"]
+    assert len(sent_to(world, OTHER)) == 9
+    assert len(sent_to(world, "https://c.example/")) == 6
+    assert sent_to(world, URL) == ["e 1", "e 2", "e 3"]
     assert [line["stream"] for line in logs if line["log_level"] == "error"] == ["webhook/w"]
     health = (await health_of(world.connection, ["w"]))["w"]
     assert (health.state, health.document()["lastError"]) == ("failing", UNREADABLE)
@@ -159,7 +155,7 @@ async def test_webhook_whose_filter_cannot_be_read_waits_and_no_other_does(
 
 
 @pytest.mark.parametrize("by_event", [True, False])
-async def test_webhook_whose_filter_can_be_read_again_gets_what_it_has_missed(
+async def test_webhook_whose_filter_is_repaired_gets_the_missed_events(
     world: World, by_event: bool
 ) -> None:
     settings = b'{"url": "https://a.example/", "events": ["execution.*"]}'
@@ -179,12 +175,12 @@ async def test_webhook_whose_filter_can_be_read_again_gets_what_it_has_missed(
     await world.call(worker)
     await world.begin("f")
     await world.call(worker)
-    assert came(world, URL) == ["e 1", "e 2", "e 3", "f 1", "f 2", "f 3"]
+    assert sent_to(world, URL) == ["e 1", "e 2", "e 3", "f 1", "f 2", "f 3"]
     health = (await health_of(world.connection, ["w"]))["w"]
     assert (health.state, health.behind, health.fault) == ("delivered", 0, None)
 
 
-async def test_webhook_that_needs_a_state_that_is_archived_waits_alone_while_the_archive_is_away(
+async def test_only_a_webhook_that_needs_an_archived_state_waits_while_the_archive_is_away(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_states = {
@@ -199,22 +195,22 @@ async def test_webhook_that_needs_a_state_that_is_archived_waits_alone_while_the
     await archived(world, tmp_path, world.worker())
     await world.send("e", UpdateProgress(progress=5))
     take_away(tmp_path)
-    worker = world.worker()  # one that knows no state
+    worker = world.worker()  # one without cached states
     await world.begin_hooked("f", hook(OTHER), tags=("eu",))
     await world.call(worker)
-    assert came(world, OTHER) == ["f 1", "f 2", "f 3"]
-    assert came(world, URL)[:3] == ["f 1", "f 2", "f 3"]
-    assert not any(came(world, url) for url in of_states)
+    assert sent_to(world, OTHER) == ["f 1", "f 2", "f 3"]
+    assert sent_to(world, URL)[:3] == ["f 1", "f 2", "f 3"]
+    assert not any(sent_to(world, url) for url in of_states)
     behind = "SELECT webhook FROM webhook_progress WHERE position IS NOT NULL ORDER BY webhook"
     rows = await (await world.connection.execute(behind)).fetchall()
-    assert rows == [("s0",), ("s1",)]  # what asks for another party needs no state
+    assert rows == [("s0",), ("s1",)]  # a filter on another party needs no state
     health = (await health_of(world.connection, ["s0"]))["s0"]
     assert "archive" in str(health.document()["lastError"])
     assert worker._dispatcher.retry_at is not None
     bring_back(tmp_path, monkeypatch)
     await world.call(worker)
-    assert sorted(came(world, "https://s.example/")) == ["e 4", "f 3"]
-    assert came(world, "https://t.example/") == ["f 1", "f 2", "f 3"]
+    assert sorted(sent_to(world, "https://s.example/")) == ["e 4", "f 3"]
+    assert sent_to(world, "https://t.example/") == ["f 1", "f 2", "f 3"]
     assert await (await world.connection.execute(behind)).fetchall() == []
     assert worker._dispatcher.retry_at is None
 
