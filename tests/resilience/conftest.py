@@ -1,4 +1,4 @@
-"""A running service that the tests may kill, freeze and cut off."""
+"""A running service that the tests may kill, freeze and disconnect."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.support.service_process import Service, serving
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    """A running service with a database of its own; a test leaves it running."""
+    """A running service with a database of its own; each test leaves it running."""
     with serving() as service:
         yield service

@@ -1,4 +1,4 @@
-"""Servers killed while they are read: no answer without its entry, and one chain, however many servers there are."""
+"""Servers are killed while they are read: every answered read has its entry, and all servers share one chain."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.service_process import AUTHORIZED, Service
 pytestmark = pytest.mark.anyio
 CLIENTS = 8
 PAUSE = 0.02
-"""Seconds between two reads of one: what is started again needs the processors."""
+"""Seconds between two reads of one reader: a restarting server needs the processors."""
 
 
 class Readers:
-    """Clients that read one execution again and again, and keep what they were answered."""
+    """Clients that read one execution repeatedly, and store the answers."""
 
     def __init__(self, urls: list[str], execution: str) -> None:
         self._urls = urls
@@ -48,7 +48,7 @@ class Readers:
 
 
 @asynccontextmanager
-async def reading(urls: list[str], execution: str) -> AsyncIterator[Readers]:
+async def run_readers(urls: list[str], execution: str) -> AsyncIterator[Readers]:
     readers = Readers(urls, execution)
     tasks = [asyncio.create_task(readers.read(number)) for number in range(CLIENTS)]
     try:
@@ -59,7 +59,7 @@ async def reading(urls: list[str], execution: str) -> AsyncIterator[Readers]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def answered(readers: Readers, number: int) -> None:
+async def wait_for_answers(readers: Readers, number: int) -> None:
     goal = len(readers.answered) + number
     while len(readers.answered) < goal:  # noqa: ASYNC110 - nothing signals it
         await asyncio.sleep(0.05)
@@ -87,13 +87,13 @@ async def test_server_killed_while_it_is_read_has_recorded_what_it_answered(
     service: Service,
 ) -> None:
     execution, rng = created(service, "read-1"), random.Random(7)
-    async with reading([service.url], execution) as readers:
+    async with run_readers([service.url], execution) as readers:
         for _ in range(2):
-            await answered(readers, 50)
+            await wait_for_answers(readers, 50)
             await asyncio.sleep(rng.uniform(0, 0.2))
             await asyncio.to_thread(service.kill)
             await asyncio.to_thread(service.start)
-        await answered(readers, 50)
+        await wait_for_answers(readers, 50)
     recorded = {each.correlation for each in entries(service.conninfo)}
     assert readers.answered <= recorded
     assert await faults(service.conninfo) == []
@@ -106,15 +106,17 @@ async def test_two_servers_of_one_log_record_in_one_chain(service: Service, tmp_
     (tmp_path / "master.key").chmod(0o600)
     await asyncio.to_thread(other.start)
     try:
-        async with reading([service.url, other.url], execution) as readers:
-            await answered(readers, 100)
+        async with run_readers([service.url, other.url], execution) as readers:
+            await wait_for_answers(readers, 100)
     finally:
         await asyncio.to_thread(other.terminate)
     assert readers.answered <= {each.correlation for each in entries(service.conninfo)}
     assert await faults(service.conninfo) == []
 
 
-async def test_opening_of_a_stream_stands_when_the_server_is_killed(service: Service) -> None:
+async def test_opening_of_a_stream_is_recorded_although_the_server_is_killed(
+    service: Service,
+) -> None:
     execution, correlation = created(service, "read-3"), uuid4().hex
     headers = {"Accept": "text/event-stream", "X-Correlation-Id": correlation, **AUTHORIZED}
     async with httpx.AsyncClient(headers=headers, timeout=10) as client:

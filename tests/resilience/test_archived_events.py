@@ -1,4 +1,4 @@
-"""What archives events is killed at each step, while commands go on: every event is read, and none twice."""
+"""The archiver of events is killed at each step while commands continue: every event is read once."""
 
 from __future__ import annotations
 
@@ -35,16 +35,14 @@ async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastEv
 
 
 async def archive(past: PastEvents, step: str, when: str) -> int | None:
-    """What becomes of the program, which archives what there is by now."""
+    """The exit code of the program, which archives what is there by now."""
     await past.grow()
     given = past.conninfo, past.folder, step, when
     return await asyncio.to_thread(ended_forked, killed_archiver.run, *given, seconds=LONGEST)
 
 
 @pytest.mark.anyio
-async def test_nothing_is_lost_where_what_archives_is_killed(
-    past: PastEvents, thorough: bool
-) -> None:
+async def test_killed_archiver_loses_no_event(past: PastEvents, thorough: bool) -> None:
     for number in range(EXECUTIONS):
         await past.run(f"e-{number}")
     await past.pause("e-waits")
@@ -79,14 +77,14 @@ def test_archived_events_move_with_their_log(postgres_bin: Path | None, tmp_path
             for name in ("e-0", "e-1"):
                 body = {"$id": f"north-{name}", "order": "o", "service": "s", "status": "running"}
                 api.post("/executions", json=body).raise_for_status()
-        before, stale = asyncio.run(archived(moved.old, tmp_path))
+        before, stale = asyncio.run(archive_half(moved.old, tmp_path))
         done = moved.move("--json")
         assert done.returncode == 0, done.stdout + done.stderr
         assert asyncio.run(read_again(moved.new, stale)) == before
 
 
-async def archived(conninfo: str, folder: Path) -> tuple[list[EventRow], EventRow]:
-    """The events of a log, the first executions of which are archived; and one of those."""
+async def archive_half(conninfo: str, folder: Path) -> tuple[list[EventRow], EventRow]:
+    """The events of a log whose first executions are archived; and one of those executions."""
     async with opened(conninfo) as store, store.reader() as connection:
         before = await store.read(0, 100)
         executions = [row for row in before if row.stream.startswith("execution/")]
@@ -100,7 +98,7 @@ async def archived(conninfo: str, folder: Path) -> tuple[list[EventRow], EventRo
 
 
 async def read_again(conninfo: str, stale: EventRow) -> list[EventRow]:
-    """The events in a place, in which a version that is archived is refused."""
+    """The events in a database, in which an archived version is refused."""
     async with opened(conninfo) as store:
         with pytest.raises(StreamMoved):
             await store.append([stale], stale.at)

@@ -1,4 +1,4 @@
-"""The process that archives is killed at random moments: no line is lost or doubled."""
+"""The process that archives log lines is killed at random moments: no line is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def lines_of(api: httpx.Client, execution: str) -> Counter[str]:
         query["cursor"] = page["nextCursor"]
 
 
-def asked(service: Service, query: str, *values: Any) -> Any:
+def execute(service: Service, query: str, *values: Any) -> Any:
     with psycopg.connect(service.conninfo, options=session_options("executions")) as connection:
         cursor = connection.execute(query.encode(), values or None)
         return cursor.fetchone() if cursor.description else None
@@ -54,7 +54,7 @@ def asked(service: Service, query: str, *values: Any) -> Any:
 
 @pytest.fixture
 def without_work() -> Iterator[Service]:
-    """A server whose views, timers and archive are the work of others."""
+    """A server whose views, timers and archive are handled by other processes."""
     with reachable_folder() as folder:
         service = Service(folder, None, "--no-work")
         service.start()
@@ -65,7 +65,7 @@ def without_work() -> Iterator[Service]:
 
 
 def append_lines(api: httpx.Client, round_: int) -> dict[str, Counter[str]]:
-    """Lines of each execution, recorded today; their messages."""
+    """Append lines of each execution, recorded today; returns their messages."""
     appended: dict[str, Counter[str]] = {}
     for number in range(EXECUTIONS):
         execution = f"e-{number}"
@@ -77,14 +77,14 @@ def append_lines(api: httpx.Client, round_: int) -> dict[str, Counter[str]]:
 
 
 def archive_for(service: Service, seconds: float) -> None:
-    """Let a process work for so long, and kill it. The server would let those pause that end soon, one after the other."""
+    """Let a process work for this long, and kill it. A server would pause longer and longer before restarting it."""
     with service.working() as process:
         time.sleep(seconds)
         assert process.poll() is None, service.log()
         process.send_signal(signal.SIGKILL)
 
 
-def test_archived_lines_are_whole_although_the_process_that_archives_is_killed(
+def test_archived_lines_are_complete_although_the_archiving_process_is_killed(
     without_work: Service, thorough: bool
 ) -> None:
     service, rng = without_work, random.Random(7)
@@ -97,14 +97,14 @@ def test_archived_lines_are_whole_although_the_process_that_archives_is_killed(
         for round_ in range(ROUNDS if thorough else 1):
             for execution, texts in append_lines(api, round_).items():
                 expected[execution].update(texts)
-            asked(service, OLDER, DAYS)
+            execute(service, OLDER, DAYS)
             archive_for(service, rng.uniform(0.5, 3.0))
             if round_ < 10 or round_ % 10 == 0:  # each round adds files, and all are read
                 for execution, texts in expected.items():
                     assert lines_of(api, execution) == texts
         with service.working():
             end = time.monotonic() + SOON
-            while (left := asked(service, LEFT))[0]:
+            while (left := execute(service, LEFT))[0]:
                 assert time.monotonic() < end, left
                 time.sleep(0.5)
             assert left[1]

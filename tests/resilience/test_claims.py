@@ -1,4 +1,4 @@
-"""However the server, the work process and the workers die: no execution has two owners, none is lost."""
+"""Server, work process and workers are killed: no execution has two owners, and none is lost."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ RESULT = {"success": True, "output": None, "summary": "done"}
 MOST_COMMANDS = 1_000
 """Of one call."""
 VANISHES = 0.1
-"""How often a worker forgets what it has claimed."""
+"""The chance that a worker forgets its claims."""
 
 
 class Worker:
-    """Claims, beats, completes; comes back after every failure; sometimes forgets what it has."""
+    """Claims, sends heartbeats, completes; retries after every failure; sometimes forgets its claims."""
 
     def __init__(self, service: Service, number: int, over: Event) -> None:
         self._api = httpx.Client(
@@ -55,11 +55,11 @@ class Worker:
         if self._rng.random() < VANISHES:
             return
         path = f"/executions/{answer.json()['$id']}"
-        self._until_taken(f"{path}/heartbeat", {})
-        self._until_taken(f"{path}/complete", RESULT)
+        self._retry(f"{path}/heartbeat", {})
+        self._retry(f"{path}/complete", RESULT)
 
-    def _until_taken(self, path: str, body: object) -> None:
-        """Until it is answered by a server that is up: done, or refused as the lease was lost."""
+    def _retry(self, path: str, body: object) -> None:
+        """Until a server answers: done, or refused as the lease was lost."""
         while not self._over.is_set():
             with suppress(httpx.HTTPError):
                 answer = self._api.post(path, json=body)
@@ -78,7 +78,7 @@ def queue(api: httpx.Client, number: int) -> set[str]:
     return {f"execution/of-claims-{n}" for n in range(number)}
 
 
-def test_executions_have_one_owner_at_a_time_while_everything_is_killed(
+def test_executions_have_one_owner_at_a_time_while_all_processes_are_killed(
     service: Service, thorough: bool
 ) -> None:
     rng, over = random.Random(7), Event()
@@ -103,7 +103,7 @@ def test_executions_have_one_owner_at_a_time_while_everything_is_killed(
     owners = Owners(service.events())
     assert set(owners.completed) == queued
     assert all(len(ends) == 1 and ends[0] is not None for ends in owners.completed.values())
-    assert owners.lost > 0  # by those who forgot what they had
+    assert owners.lost > 0  # of workers that forgot their claims
 
 
 def until_all_are_completed(service: Service, queued: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Three nodes under Patroni, as `docs/high-availability.md` has them: nothing that was acknowledged is lost."""
+"""Three nodes under Patroni, as in `docs/high-availability.md`: no acknowledged command is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AWAY = 6.0
 """Seconds for which standbys are away: longer than a server waits for a commit."""
 
 MUCH = 50
-"""Megabytes that do not fit into what the system keeps for connections to standbys that hang."""
+"""Megabytes that exceed what the kernel buffers for connections to frozen standbys."""
 
 pytestmark = pytest.mark.anyio
 
@@ -32,40 +32,40 @@ def cluster(thorough: bool, nightly: bool, postgres_bin: Path | None) -> Iterato
         yield cluster
 
 
-async def switched_over(trial: ClusterTrial) -> None:
+async def switch_over(trial: ClusterTrial) -> None:
     await asyncio.to_thread(trial.cluster.switch_over)
 
 
-async def postgres_killed(trial: ClusterTrial) -> None:
+async def kill_postgres(trial: ClusterTrial) -> None:
     primary = await asyncio.to_thread(trial.cluster.primary)
     primary.kill_postgres()
     await asyncio.to_thread(trial.cluster.wait_until_led_by_other, primary)
 
 
-async def node_killed(trial: ClusterTrial) -> None:
+async def kill_node(trial: ClusterTrial) -> None:
     node = await asyncio.to_thread(trial.cluster.primary)
     await asyncio.to_thread(node.kill)
     await asyncio.to_thread(trial.cluster.wait_until_led_by_other, node)
     trial.cluster.start_node(node)
 
 
-async def patroni_frozen(trial: ClusterTrial) -> None:
-    """PostgreSQL goes on as a primary, until after another one leads."""
+async def freeze_patroni(trial: ClusterTrial) -> None:
+    """PostgreSQL stays a primary until another node leads."""
     node = await asyncio.to_thread(trial.cluster.primary)
     with node.unattended():
         await asyncio.to_thread(trial.cluster.hurry, node)
         await asyncio.to_thread(trial.cluster.wait_until_led_by_other, node)
 
 
-async def standby_killed(trial: ClusterTrial) -> None:
+async def kill_standby(trial: ClusterTrial) -> None:
     standby, _ = await asyncio.to_thread(trial.cluster.standbys)
     await asyncio.to_thread(standby.kill)
     await asyncio.sleep(AWAY)
     trial.cluster.start_node(standby)
 
 
-async def both_standbys_killed(trial: ClusterTrial) -> None:
-    """Nothing is acknowledged until one is back."""
+async def kill_both_standbys(trial: ClusterTrial) -> None:
+    """No commit is acknowledged until one standby is back."""
     standbys = await asyncio.to_thread(trial.cluster.standbys)
     for standby in standbys:
         await asyncio.to_thread(standby.kill)
@@ -74,8 +74,8 @@ async def both_standbys_killed(trial: ClusterTrial) -> None:
         trial.cluster.start_node(standby)
 
 
-async def primary_killed_while_a_standby_hangs(trial: ClusterTrial) -> None:
-    """The other standby may lack what only the one that hangs has acknowledged: it must not lead."""
+async def kill_primary_while_a_standby_hangs(trial: ClusterTrial) -> None:
+    """The other standby may lack commits that only the frozen one has acknowledged: it must not lead."""
     primary = await asyncio.to_thread(trial.cluster.primary)
     hanging, other = await asyncio.to_thread(trial.cluster.standbys)
     with hanging.frozen():
@@ -87,20 +87,20 @@ async def primary_killed_while_a_standby_hangs(trial: ClusterTrial) -> None:
     trial.cluster.start_node(primary)
 
 
-async def primary_killed_while_both_standbys_hang(trial: ClusterTrial) -> None:
-    """It has written much that no standby got, and nobody waits for: one of them leads all the same."""
+async def kill_primary_while_both_standbys_hang(trial: ClusterTrial) -> None:
+    """The primary has much unacknowledged WAL that no standby has: one of them leads anyway."""
     primary = await asyncio.to_thread(trial.cluster.primary)
     first, second = await asyncio.to_thread(trial.cluster.standbys)
     with first.frozen(), second.frozen():
         await asyncio.to_thread(primary.write_locally, MUCH)
-        await asyncio.sleep(AWAY)  # in which its Patroni has written to etcd how far it is
+        await asyncio.sleep(AWAY)  # by then its Patroni has written its position to etcd
         await asyncio.to_thread(primary.kill, with_etcd=False)
     await asyncio.to_thread(trial.cluster.wait_until_led_by_other, primary)
     trial.cluster.start_node(primary)
 
 
-async def primary_killed_when_standbys_are_back(trial: ClusterTrial) -> None:
-    """Its Patroni has not seen them yet, so only it may lead: then the one that has more is led by hand."""
+async def kill_primary_when_standbys_are_back(trial: ClusterTrial) -> None:
+    """Its Patroni has not seen them yet, so only it may lead: the most advanced one is promoted manually."""
     cluster = trial.cluster
     primary = await asyncio.to_thread(cluster.primary)
     standbys = await asyncio.to_thread(cluster.standbys)
@@ -119,8 +119,8 @@ async def primary_killed_when_standbys_are_back(trial: ClusterTrial) -> None:
     cluster.start_node(primary)
 
 
-async def next_primary_killed(trial: ClusterTrial) -> None:
-    """The first one is not back yet; if the third one may not lead without it, the second one goes on."""
+async def kill_next_primary(trial: ClusterTrial) -> None:
+    """The first one is not back yet; if the third one may not lead without it, the second one continues."""
     first = await asyncio.to_thread(trial.cluster.primary)
     first.kill_postgres()
     await asyncio.to_thread(trial.cluster.wait_until_led_by_other, first)
@@ -131,23 +131,23 @@ async def next_primary_killed(trial: ClusterTrial) -> None:
 
 
 NIGHTLY: tuple[Failure, ...] = (
-    *(switched_over, postgres_killed, patroni_frozen),
-    *(both_standbys_killed, primary_killed_while_a_standby_hangs),
+    *(switch_over, kill_postgres, freeze_patroni),
+    *(kill_both_standbys, kill_primary_while_a_standby_hangs),
 )
-"""Of each kind one: planned, a process, a machine, no quorum, a second failure."""
+"""One of each kind: a planned switchover, a process, a machine, no quorum, a second failure."""
 OTHERS: tuple[Failure, ...] = (
-    *(node_killed, standby_killed, next_primary_killed),
-    *(primary_killed_while_both_standbys_hang, primary_killed_when_standbys_are_back),
+    *(kill_node, kill_standby, kill_next_primary),
+    *(kill_primary_while_both_standbys_hang, kill_primary_when_standbys_are_back),
 )
 
 
-async def test_failures_lose_and_double_nothing_and_streams_stay_whole(
+async def test_failures_lose_and_double_nothing_and_streams_stay_complete(
     cluster: PatroniCluster, thorough: bool
 ) -> None:
     await assert_nothing_is_lost(cluster, (*NIGHTLY, *OTHERS) if thorough else NIGHTLY)
 
 
-async def test_server_on_a_standby_says_so_in_one_line(cluster: PatroniCluster) -> None:
+async def test_server_on_a_standby_refuses_to_start_with_one_line(cluster: PatroniCluster) -> None:
     standby, _ = await asyncio.to_thread(cluster.standbys)
     with psycopg.connect(standby.conninfo) as connection:
         assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)

@@ -1,4 +1,4 @@
-"""Several processes write the same streams of one log while somebody reads along."""
+"""Several processes write the same streams of one log while a reader follows it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def writer(database: str, name: int, seconds: float) -> Process:
 
 
 async def tail(log: Store, until: asyncio.Event) -> list[EventRow]:
-    """Follow the log to its end: what comes is always the next."""
+    """Follow the log to its end, checking that each position is the next one."""
     seen: list[EventRow] = []
     while True:
         over = until.is_set()

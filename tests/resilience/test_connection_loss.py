@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that break or go silent at the worst moment."""
+"""Connections to PostgreSQL that break or hang at the worst moment."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LONGEST_WAIT = 8.5
 pytestmark = pytest.mark.anyio
 
 
-def found_out(cut: Cut) -> AbstractContextManager[object]:
-    """What is answered when the connection breaks, and its outcome can be found out at once."""
+def expect_answer(cut: Cut) -> AbstractContextManager[object]:
+    """The expected answer when the connection breaks and the outcome can be found out at once."""
     return nullcontext() if cut is Cut.AFTER_COMMIT else pytest.raises(Overloaded)
 
 
@@ -37,10 +37,10 @@ def key(name: str) -> IdempotencyKey:
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
-async def test_cut_during_commit_is_settled_at_once_or_by_a_retry_with_the_same_key(
+async def test_outcome_of_a_broken_commit_is_known_at_once_or_by_a_retry_with_the_same_key(
     database: str, cut: Cut
 ) -> None:
-    """What was committed is answered; of what was not, the client is asked to send it again."""
+    """A recorded command is answered; the client is asked to repeat another one."""
     async with proxied(database) as proxy:
         log = store(proxy.conninfo)
         async with running_bus(log) as bus:
@@ -48,7 +48,7 @@ async def test_cut_during_commit_is_settled_at_once_or_by_a_retry_with_the_same_
             for count in range(1, 4):
                 once = {"idempotency": key(f"k{count}")}
                 proxy.cut = cut
-                with found_out(cut):
+                with expect_answer(cut):
                     assert not (await bus.send(message("a", Raise(), **once))).replayed
                 assert proxy.cut is Cut.NEVER
                 again = await bus.send(message("a", Raise(), **once))
@@ -58,7 +58,7 @@ async def test_cut_during_commit_is_settled_at_once_or_by_a_retry_with_the_same_
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
-async def test_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
+async def test_data_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
     database: str, cut: Cut
 ) -> None:
     async with proxied(database) as proxy:
@@ -66,7 +66,7 @@ async def test_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
         async with running_bus(store(proxy.conninfo)) as bus:
             await bus.send(message("a", Begin()))
             proxy.cut = cut
-            with found_out(cut):
+            with expect_answer(cut):
                 await bus.send(message("a", Note(note="in doubt")))
             await bus.send(message("a", Note(note="certain")))
         other = store(database)
@@ -78,7 +78,7 @@ async def test_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
-async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothing(
+async def test_connection_lost_during_a_guarded_append_leaves_all_or_nothing(
     database: str, cut: Cut
 ) -> None:
     done = 1_000 if cut is Cut.AFTER_COMMIT else 0
@@ -92,7 +92,7 @@ async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothi
                     await bus.send(message("a", Raise()))
                 assert bus._cache.alone
                 proxy.cut = cut
-                with found_out(cut):
+                with expect_answer(cut):
                     await bus.send(message("a", Raise(amount=1_000)))
                 assert proxy.cut is Cut.NEVER
                 answer = await bus.send(message("a", Raise()))
@@ -101,10 +101,10 @@ async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothi
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
 
-async def test_command_whose_outcome_cannot_be_found_out_is_not_called_refused(
+async def test_command_with_an_unknown_outcome_is_not_called_refused(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be carried out yet: to send it again without a key would record it twice."""
+    """It may still be carried out: repeating it without a key would record it twice."""
     for limit in ("WRITE_TIMEOUT", "LOOKUP_TIMEOUT"):
         monkeypatch.setattr(connections, limit, 0.5)
     async with proxied(database) as proxy, running_bus(store(proxy.conninfo)) as bus:
@@ -118,12 +118,10 @@ async def test_command_whose_outcome_cannot_be_found_out_is_not_called_refused(
         assert (await bus.send(message("a", Raise()))).versioned.state.total in (13, 14)
 
 
-async def test_statement_that_a_hanging_server_still_has_is_never_carried_out_later(
+async def test_statement_on_a_hanging_server_is_never_carried_out_later(
     database: str,
 ) -> None:
-    """The connection breaks while the server's end waits for a lock: that end is gone when the client is
-    asked to send it again.
-    """
+    """The connection breaks while its backend waits for a lock: the backend ends before the client may repeat."""
     async with running_bus(log := store(database)) as bus:
         await bus.send(message("a", Begin()))
         for _ in range(12):
@@ -149,16 +147,16 @@ def cut(log: Store) -> None:
 async def test_random_connection_losses_lose_and_double_nothing(
     database: str, thorough: bool
 ) -> None:
-    """Callers repeat what was refused, under the same key, until it is answered."""
+    """Callers repeat refused commands, under the same key, until they are answered."""
     end = monotonic() + (30 if thorough else 4)
     answers: list[Acknowledged] = []
     async with proxied(database) as proxy:
         log = store(proxy.conninfo)
         async with running_bus(log) as bus, asyncio.TaskGroup() as group:
             for name in "abcd":
-                await insisting(bus, name, f"begin {name}", Begin())
+                await send_until_answered(bus, name, f"begin {name}", Begin())
             for caller in range(24):
-                group.create_task(raising(bus, caller, end, answers))
+                group.create_task(raise_tallies(bus, caller, end, answers))
             rng = random.Random(7)
             while monotonic() < end:
                 await asyncio.sleep(rng.uniform(0.02, 0.3))
@@ -173,15 +171,19 @@ async def test_random_connection_losses_lose_and_double_nothing(
     assert len(rows) == len(answers) + 4
 
 
-async def raising(bus: Bus, caller: int, end: float, answers: list[Acknowledged]) -> None:
+async def raise_tallies(bus: Bus, caller: int, end: float, answers: list[Acknowledged]) -> None:
     count = 0
     while monotonic() < end:
         label = f"{caller}-{count}"
-        answers.append(await insisting(bus, "abcd"[caller % 4], label, Raise(amount=caller + 1)))
+        answers.append(
+            await send_until_answered(bus, "abcd"[caller % 4], label, Raise(amount=caller + 1))
+        )
         count += 1
 
 
-async def insisting(bus: Bus, tally: str, label: str, command: Begin | Raise) -> Acknowledged:
+async def send_until_answered(
+    bus: Bus, tally: str, label: str, command: Begin | Raise
+) -> Acknowledged:
     while True:
         try:
             answer = await bus.send(
@@ -204,7 +206,7 @@ def terminate_all(database: str) -> None:
 async def test_first_command_and_reads_after_a_restart_are_answered(
     database: str,
 ) -> None:
-    """Idle connections that the server has closed are noticed before they are used."""
+    """Idle connections that the server has closed are noticed before use."""
     log = store(database)
     async with running_bus(log) as bus:
         await bus.send(message("a", Begin()))
@@ -215,7 +217,7 @@ async def test_first_command_and_reads_after_a_restart_are_answered(
         assert len(await log.read(0, 10)) == 2
 
 
-async def test_silent_database_is_given_up_in_time(database: str) -> None:
+async def test_hanging_database_times_out(database: str) -> None:
     async with proxied(database) as proxy:
         log = store(proxy.conninfo)
         async with running_bus(log) as bus:
@@ -232,7 +234,7 @@ async def test_silent_database_is_given_up_in_time(database: str) -> None:
 
 
 async def refusal(answer: Awaitable[object]) -> float:
-    """How long it took to be refused."""
+    """How long the refusal took."""
     begun = monotonic()
     with pytest.raises((Overloaded, OutcomeUnknown)):
         await answer
@@ -244,7 +246,7 @@ async def after(seconds: float, answer: Awaitable[object]) -> object:
     return await answer
 
 
-async def test_sleeping_lock_holder_is_given_up_in_time(
+async def test_frozen_lock_holder_times_out(
     database: str,
 ) -> None:
     async with running_bus(store(database)) as bus:

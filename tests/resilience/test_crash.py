@@ -1,4 +1,4 @@
-"""The server, or its PostgreSQL, killed under load: what was acknowledged stays, and stays one."""
+"""The server or its PostgreSQL is killed under load: acknowledged commands stay, once each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_server_killed_under_load_keeps_acknowledged_commands(
     await assert_views_follow(service)
 
 
-async def test_postgres_killed_under_load_comes_back_by_itself(
+async def test_postgres_killed_under_load_is_restarted_automatically(
     service: Service, thorough: bool
 ) -> None:
     async with under_load(service, "postgres-killed", thorough=thorough) as load:

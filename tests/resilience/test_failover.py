@@ -1,4 +1,4 @@
-"""Two servers of one data directory: the one that is left goes on, with the database of both."""
+"""Two servers of one data directory: the remaining one takes over the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Service, Service]]:
-    """The owner of the database, and one that is attached to it."""
+    """The owner of the database, and a server attached to it."""
     with reachable_folder() as folder:
         both = Service(folder), Service(folder)
         try:

@@ -1,4 +1,4 @@
-"""The model of failover under random walks: it holds without a fault, and finds each that is planted."""
+"""The model of failover under random walks: it holds without a fault, and finds each planted fault."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ steps = st.sampled_from([Cluster.begin, Cluster.write, Cluster.cut, Cluster.send
 
 
 class Failover(RuleBasedStateMachine):
-    """Whatever cannot be at the moment does nothing."""
+    """Rules that are not possible at the moment do nothing."""
 
     faults: ClassVar[Iterable[Fault]] = ()
 
@@ -117,7 +117,7 @@ def test_model_without_a_fault_loses_and_doubles_nothing() -> None:
     run_state_machine_as_test(Failover, settings=at_most(600, stateful_step_count=STEPS))
 
 
-def test_server_that_records_before_it_looks_notices_that_the_log_went_back() -> None:
+def test_server_that_writes_before_it_checks_the_log_notices_that_the_log_went_back() -> None:
     walk = Failover()
     walk.break_off(0, 1, 1)  # the consumer has an event that is lost
     walk.fail(dies=True, at_once=True)

@@ -1,4 +1,4 @@
-"""Streams through NATS, while relay, NATS, edge or server die: consumers miss nothing, and see nothing twice."""
+"""Streams through NATS while relay, NATS, edge or server are killed: consumers see every event once."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def fan_out(service: Service) -> Iterator[FanOut]:
 
 @pytest.fixture(scope="module")
 def execution(fan_out: FanOut) -> str:
-    """The id of one that runs."""
+    """The id of a running execution."""
     with client(fan_out.service.url) as api:
         ids = {"order": "order-1", "service": "sdr", "status": "running"}
         return str(ok(api.post("/executions", json=ids))["$id"])
 
 
-def test_consumers_move_between_edge_and_server_while_everything_between_dies(
+def test_consumers_miss_nothing_while_edge_server_relay_and_nats_are_killed(
     fan_out: FanOut, execution: str, thorough: bool
 ) -> None:
     service, nats, relay, edge = fan_out
@@ -79,13 +79,13 @@ def test_consumers_move_between_edge_and_server_while_everything_between_dies(
 
 @pytest.fixture
 def long(thorough: bool) -> None:
-    """A test that waits for seconds."""
+    """Marks a test that waits for seconds."""
     if not thorough:
         pytest.skip("waits for what takes seconds: --thorough")
 
 
 @pytest.mark.usefixtures("long")
-def test_edge_without_a_relay_is_not_ready_and_sends_clients_away_until_one_is_back(
+def test_edge_without_a_relay_is_not_ready_and_refuses_clients_until_one_is_back(
     fan_out: FanOut, execution: str
 ) -> None:
     relay, edge = fan_out.relay, fan_out.edge
@@ -107,10 +107,10 @@ def test_edge_without_a_relay_is_not_ready_and_sends_clients_away_until_one_is_b
     assert execution
 
 
-def test_events_that_nats_has_no_more_are_asked_of_the_relay(
+def test_events_that_nats_no_longer_has_are_read_from_the_relay(
     fan_out: FanOut, execution: str
 ) -> None:
-    """The stream begins behind the end of the log: what was before it is in the database alone."""
+    """The stream begins after the end of the log: earlier events are only in the database."""
     with client(fan_out.service.url) as api:
         end = head(api)
         ok(api.post(f"/executions/{execution}/metrics", json={"apiCalls": 1}))
@@ -124,7 +124,7 @@ def test_events_that_nats_has_no_more_are_asked_of_the_relay(
     assert read == sorted(read)
 
 
-def test_streams_of_an_edge_end_when_the_log_becomes_another_and_go_on_with_that(
+def test_streams_of_an_edge_end_when_the_log_is_replaced_and_continue_with_the_new_one(
     fan_out: FanOut, execution: str
 ) -> None:
     service, nats, relay, edge = fan_out

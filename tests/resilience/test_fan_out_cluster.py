@@ -1,4 +1,4 @@
-"""Streams through a cluster of three servers of NATS, by TLS, while the one that writes the stream dies."""
+"""Streams through a NATS cluster of three servers with TLS, while the leader of the stream is killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cluster() -> Iterator[NatsCluster]:
 
 @pytest.fixture(scope="module")
 def execution(service: Service) -> str:
-    """The id of one that runs."""
+    """The id of a running execution."""
     with client(service.url) as api:
         for path, entry in CATALOG:
             ok(api.post(f"/{path}", json=entry))
@@ -58,7 +58,7 @@ def edge(service: Service, cluster: NatsCluster, relay: Relay, tmp_path: Path) -
     made.close()
 
 
-def test_consumers_miss_nothing_when_the_server_that_writes_the_stream_dies(
+def test_consumers_miss_nothing_when_the_leader_of_the_stream_is_killed(
     service: Service, cluster: NatsCluster, edge: Service, execution: str, thorough: bool
 ) -> None:
     with client(service.url) as api:
@@ -90,6 +90,6 @@ def wait_for_another_leader(cluster: NatsCluster, former: str) -> None:
         try:
             if cluster.leader() not in {former, "None"}:
                 return
-        except Exception:  # noqa: BLE001 - whatever is away just now
+        except Exception:  # noqa: BLE001 - whatever cannot be reached now
             assert time.monotonic() < end
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the server answers: never with an error of its own."""
+"""The server answers every fuzzed request, and never with an internal error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.fuzzing import Answer, Fuzzer, exchange
 from tests.support.running_server import Serving, serving
 
 UNAVAILABLE = (503, 504)
-"""What may be answered although nothing is wrong with the request; both mean what they say."""
+"""Answers that are possible although nothing is wrong with the request."""
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -21,7 +21,7 @@ def test_fuzzed_requests_are_never_answered_with_an_internal_error(
     database: str, seed: int, thorough: bool
 ) -> None:
     with serving(database) as server:
-        fuzzer = Fuzzer(seed, prepared(server))
+        fuzzer = Fuzzer(seed, make_entries(server))
         wire, failed = connected(server), REFUSALS.labels("internal")._value.get()
         for number in range(25_000 if thorough else 500):
             request = fuzzer.handshake() if number % 10 == 0 else fuzzer.request()
@@ -46,8 +46,8 @@ def test_fuzzed_requests_are_never_answered_with_an_internal_error(
             assert api.get("/executions").status_code == 200
 
 
-def prepared(server: Serving) -> dict[str, list[str]]:
-    """The ids of entries that are there, by their kind."""
+def make_entries(server: Serving) -> dict[str, list[str]]:
+    """The ids of existing entries, by their kind."""
     ids = {"users": ["acme", "outreach"], "services": ["sdr-service"], "orders": ["order-123"]}
     executions = [f"run-{number}" for number in range(20)]
     with server.client() as api:
@@ -84,7 +84,7 @@ def check(request: bytes, answer: Answer) -> None:
 
 
 def play(wire: socket.socket, fuzzer: Fuzzer) -> None:
-    """Send frames, and read what comes until there is enough of it, or the end."""
+    """Send frames, and read answers until there are enough of them, or the end."""
     with closing(wire):
         try:
             for frame in fuzzer.frames():
@@ -92,5 +92,5 @@ def play(wire: socket.socket, fuzzer: Fuzzer) -> None:
             wire.settimeout(0.05)
             while wire.recv(65_536):
                 pass
-        except OSError:  # nothing more comes, or the server has closed
+        except OSError:  # no more frames come, or the server has closed
             pass

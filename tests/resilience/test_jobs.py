@@ -1,4 +1,4 @@
-"""A job on a real service goes on where it was when the work process is killed."""
+"""A job of a running service continues when the work process is killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOON = 60
 
 
 def make(api: httpx.Client) -> list[str]:
-    """Failed executions, all of one tag."""
+    """Failed executions, all with one tag."""
     ids = [f"bulk-{number}" for number in range(EXECUTIONS)]
     refs = {"order": "order-t", "service": "service-t", "status": "running", "tags": ["bulk"]}
     error = {"code": "E", "message": "m", "recoverable": False}

@@ -1,4 +1,4 @@
-"""A server that was not stopped while the master key was changed goes on with the new one, or ends and says why."""
+"""A server that runs during a change of the master key continues with the new key, or ends with the reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 60
 
 
 def rotate(service: Service, before: Vault, after: Vault) -> None:
-    """As `executions keys rotate-master` does, which would see this server."""
+    """As `executions keys rotate-master` does, which would notice this server."""
     begin(service.conninfo, SCHEMA, before, after)
     rewrap(service.conninfo, SCHEMA, before, after)
     finish(service.conninfo, SCHEMA, after)
@@ -40,7 +40,7 @@ def logged(service: Service, text: str) -> None:
         time.sleep(0.05)
 
 
-def test_server_goes_on_with_the_new_master_key_and_ends_where_that_is_not_at_hand(
+def test_server_continues_with_the_new_master_key_or_ends_if_it_lacks_that(
     database: str,
 ) -> None:
     with serving(database) as service:

@@ -1,6 +1,4 @@
-"""A log that moves to another PostgreSQL under load: nothing acknowledged is lost or doubled, streams stay whole, and a move
-that is killed anywhere goes on, or is taken back.
-"""
+"""A log is moved under load: nothing acknowledged is lost or doubled, and a killed move is continued or rolled back."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ from tests.support.service_process import AUTHORIZED
 from tests.support.stream_consumers import by_socket, by_sse
 
 GENTLY = 0.32
-"""Seconds that a caller rests: 12 callers send at most 38 commands a second."""
+"""Seconds between two commands of a caller: 12 callers send at most 38 commands a second."""
 BACK = 60
 BEFORE_THE_END = (
     *(("prepare", "after"), ("publish", "before"), ("publish", "after"), ("copy", "before")),
@@ -75,7 +73,7 @@ def events_of(conninfo: str) -> list[EventRow]:
 
 
 @asynccontextmanager
-async def loaded(moved: MovedLog) -> AsyncIterator[tuple[Load, Load]]:
+async def run_clients(moved: MovedLog) -> AsyncIterator[tuple[Load, Load]]:
     """Clients with keys and without, at the first and the last server."""
     first, last = moved.services[0], moved.services[-1]
     async with (
@@ -85,8 +83,8 @@ async def loaded(moved: MovedLog) -> AsyncIterator[tuple[Load, Load]]:
         yield keyed, unkeyed
 
 
-async def assert_whole(moved: MovedLog, place: str, *loads: Load) -> None:
-    """Raises AssertionError unless the log in a place has what was acknowledged, once, and views follow it."""
+async def assert_complete(moved: MovedLog, place: str, *loads: Load) -> None:
+    """Raises AssertionError unless the log in a database has every acknowledged command, once, and views follow it."""
     events = await asyncio.to_thread(events_of, place)
     assert_log_contains(events, [answer for load in loads for answer in load.answers])
     for load in loads:
@@ -104,7 +102,7 @@ async def test_move_under_load_loses_and_doubles_nothing_and_streams_stay_open(
         consumers = [MovingConsumer(moved.services, read) for read in (by_sse, by_socket)]
         caller = UnkeyedCaller(moved.services)
         log_id = ask(moved.old, "SELECT log_id FROM head")
-        async with loaded(moved) as loads:
+        async with run_clients(moved) as loads:
             await loads[0].answered(50)
             caller.gap = 0.0
             done = await asyncio.to_thread(moved.move, "--json")
@@ -125,7 +123,7 @@ async def test_move_under_load_loses_and_doubles_nothing_and_streams_stay_open(
         assert ask(moved.new, "SELECT position FROM head") > shown["position"]
         assert ask(moved.old, "SELECT position FROM head") == shown["position"]
         assert ask(moved.new, "SELECT log_id FROM head") == log_id
-        await assert_whole(moved, moved.new, *loads, more)
+        await assert_complete(moved, moved.new, *loads, more)
         assert_once(await asyncio.to_thread(events_of, moved.new), caller)
         for consumer in consumers:
             assert consumer.positions == list(range(1, len(consumer.positions) + 1))
@@ -134,13 +132,13 @@ async def test_move_under_load_loses_and_doubles_nothing_and_streams_stay_open(
 
 
 @pytest.mark.parametrize(("method", "when"), [*BEFORE_THE_END, *AT_THE_END])
-async def test_move_that_is_killed_goes_on(
+async def test_killed_move_is_continued(
     servers: Servers, method: str, when: str, *, thorough: bool
 ) -> None:
     if not thorough:
         pytest.skip("another kill: --thorough")
     with moved_log(servers) as moved:
-        async with loaded(moved) as loads:
+        async with run_clients(moved) as loads:
             killed = await asyncio.to_thread(moved.killed_move, method, when)
             assert killed == -signal.SIGKILL
             done = await asyncio.to_thread(moved.move, "--json")
@@ -148,17 +146,17 @@ async def test_move_that_is_killed_goes_on(
             for load in loads:
                 await load.answered(20)
         assert left_of_move(moved.new) == {}
-        await assert_whole(moved, moved.new, *loads)
+        await assert_complete(moved, moved.new, *loads)
 
 
 @pytest.mark.parametrize(("method", "when"), BEFORE_THE_END)
-async def test_move_that_is_killed_is_taken_back_and_begun_again(
+async def test_killed_move_is_rolled_back_and_started_again(
     servers: Servers, method: str, when: str, *, thorough: bool
 ) -> None:
     if not thorough and (method, when) != QUICK:
         pytest.skip("another kill: --thorough")
     with moved_log(servers) as moved:
-        async with loaded(moved) as loads:
+        async with run_clients(moved) as loads:
             await asyncio.to_thread(moved.killed_move, method, when)
             done = await asyncio.to_thread(moved.move, "--abort")
             assert done.returncode == 0, done.stdout + done.stderr
@@ -169,11 +167,11 @@ async def test_move_that_is_killed_is_taken_back_and_begun_again(
             again = await asyncio.to_thread(moved.move)
             assert again.returncode == 0, again.stdout + again.stderr
             await loads[0].answered(20)
-        await assert_whole(moved, moved.new, *loads)
+        await assert_complete(moved, moved.new, *loads)
 
 
 @pytest.mark.parametrize(("method", "when"), AT_THE_END)
-async def test_move_whose_new_place_takes_commands_is_not_taken_back(
+async def test_move_whose_new_database_accepts_commands_is_not_rolled_back(
     servers: Servers, method: str, when: str, *, thorough: bool
 ) -> None:
     if not thorough:
@@ -186,22 +184,22 @@ async def test_move_whose_new_place_takes_commands_is_not_taken_back(
         assert (await asyncio.to_thread(moved.move)).returncode == 0
 
 
-async def test_fence_opens_by_itself_where_the_move_dies(
+async def test_fence_opens_after_a_timeout_if_the_move_dies(
     servers: Servers, *, thorough: bool
 ) -> None:
     if not thorough:
         pytest.skip("takes 10 seconds: --thorough")
     with moved_log(servers) as moved:
-        async with loaded(moved) as loads:
+        async with run_clients(moved) as loads:
             await asyncio.to_thread(moved.killed_move, "close", "after")
             for load in loads:
                 await load.answered(20)
             assert loads[0].refusals
-        await assert_whole(moved, moved.old, *loads)
+        await assert_complete(moved, moved.old, *loads)
         assert (await asyncio.to_thread(moved.move, "--abort")).returncode == 0
 
 
-async def test_server_that_slept_through_the_move_writes_nothing_in_the_old_place(
+async def test_server_that_was_frozen_during_the_move_writes_nothing_to_the_old_database(
     servers: Servers, *, thorough: bool
 ) -> None:
     if not thorough:
@@ -219,10 +217,10 @@ async def test_server_that_slept_through_the_move_writes_nothing_in_the_old_plac
             assert done.returncode == 0, done.stdout + done.stderr
             await sleeper.answered(20)
             await load.answered(20)
-        await assert_whole(moved, moved.new, load, sleeper)
+        await assert_complete(moved, moved.new, load, sleeper)
 
 
-async def test_server_that_starts_with_the_old_address_serves_the_log_in_the_new_place(
+async def test_server_that_starts_with_the_old_address_serves_the_log_from_the_new_database(
     servers: Servers,
 ) -> None:
     with moved_log(servers) as moved:
@@ -242,10 +240,10 @@ async def test_server_that_starts_with_the_old_address_serves_the_log_in_the_new
         dropped = moved.cells("drop", moved.name, "--confirm", moved.name)
         assert (dropped.returncode, "It has moved to" in dropped.stdout) == (0, True)
         assert not has_schema(moved.old)
-        await assert_whole(moved, moved.new, load)
+        await assert_complete(moved, moved.new, load)
 
 
-async def test_move_to_another_place_is_refused_while_one_is_under_way(
+async def test_move_to_another_database_is_refused_while_one_is_in_progress(
     servers: Servers, *, thorough: bool
 ) -> None:
     if not thorough:
@@ -260,7 +258,7 @@ async def test_move_to_another_place_is_refused_while_one_is_under_way(
         assert (back.returncode, left_of_move(moved.old)) == (0, {}), back.stderr
 
 
-def test_servers_stay_where_a_proxy_leads_them(
+def test_servers_stay_on_the_database_of_their_proxy(
     servers: Servers, tmp_path: Path, *, thorough: bool
 ) -> None:
     if not thorough:
@@ -279,7 +277,7 @@ def test_servers_stay_where_a_proxy_leads_them(
         )
 
 
-async def test_move_that_cannot_work_is_refused_before_anything_is_changed(
+async def test_impossible_move_is_refused_before_anything_is_changed(
     servers: Servers,
 ) -> None:
     with moved_log(servers) as moved:

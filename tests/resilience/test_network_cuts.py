@@ -1,4 +1,4 @@
-"""Links between three nodes are cut and made slow, each node in a network namespace of its own: nothing is lost."""
+"""Links between three nodes, each in a network namespace, are cut or slowed down: nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.support.network import Network, NoNamespaces, network
 from tests.support.patroni_cluster import NAMES, SOON, PatroniCluster, patroni_cluster
 
 TIMES, UP, DOWN = 6, 1.5, 2.5
-"""How often a link flaps, and seconds for which it does and does not work."""
+"""How often a link flaps, and the seconds for which it is up and down."""
 PARTED = 15.0
 """Seconds without one link: longer than `wal_sender_timeout`."""
 SLOW, SLOWLY = "256kbit", 15.0
-"""What a slow link lets through in a second, and for how many seconds."""
+"""The bandwidth of a slow link, and the seconds for which it is slow."""
 
 Cut = Callable[[Network, ClusterTrial, Node, Sequence[Node]], Awaitable[None]]
 
@@ -50,7 +50,7 @@ def cluster(
         yield cluster
 
 
-async def primary_isolated(
+async def isolate_primary(
     links: Network, trial: ClusterTrial, primary: Node, standbys: Sequence[Node]
 ) -> None:
     """It reaches neither etcd nor the others; clients still reach it."""
@@ -58,24 +58,24 @@ async def primary_isolated(
     await asyncio.to_thread(trial.cluster.wait_until_led_by_other, primary)
 
 
-async def primary_unheard(
+async def drop_packets_from_primary(
     links: Network, trial: ClusterTrial, primary: Node, standbys: Sequence[Node]
 ) -> None:
-    """Nothing comes from it to the others; what they send arrives."""
+    """The others receive nothing from it; it receives what they send."""
     links.cut(primary.name, *(node.name for node in standbys))
     await asyncio.to_thread(trial.cluster.wait_until_led_by_other, primary)
 
 
-async def primary_deaf(
+async def drop_packets_to_primary(
     links: Network, trial: ClusterTrial, primary: Node, standbys: Sequence[Node]
 ) -> None:
-    """Nothing comes to it from the others; what it sends arrives."""
+    """It receives nothing; the others receive what it sends."""
     for standby in standbys:
         links.cut(standby.name, primary.name)
     await asyncio.to_thread(trial.cluster.wait_until_led_by_other, primary)
 
 
-async def one_link_cut(
+async def cut_one_link(
     links: Network, trial: ClusterTrial, primary: Node, standbys: Sequence[Node]
 ) -> None:
     """The primary and one standby do not reach each other; the other standby reaches both."""
@@ -83,10 +83,10 @@ async def one_link_cut(
     await asyncio.sleep(PARTED)
 
 
-async def primary_flapping(
+async def flap_links_of_primary(
     links: Network, trial: ClusterTrial, primary: Node, standbys: Sequence[Node]
 ) -> None:
-    """Its links come and go, each time before its lease is over."""
+    """Its links go down and up, each time before its lease expires."""
     for _ in range(TIMES):
         links.cut_off(primary.name, *(node.name for node in standbys))
         await asyncio.sleep(DOWN)
@@ -94,7 +94,7 @@ async def primary_flapping(
         await asyncio.sleep(UP)
 
 
-async def standbys_slow(
+async def slow_down_standbys(
     links: Network, trial: ClusterTrial, primary: Node, standbys: Sequence[Node]
 ) -> None:
     """Both standbys receive less than is written."""
@@ -103,15 +103,15 @@ async def standbys_slow(
     await asyncio.sleep(SLOWLY)
 
 
-NIGHTLY: tuple[Cut, ...] = (primary_isolated, primary_flapping, standbys_slow)
-OTHERS: tuple[Cut, ...] = (primary_unheard, primary_deaf, one_link_cut)
+NIGHTLY: tuple[Cut, ...] = (isolate_primary, flap_links_of_primary, slow_down_standbys)
+OTHERS: tuple[Cut, ...] = (drop_packets_from_primary, drop_packets_to_primary, cut_one_link)
 
 
 def failure(links: Network, cut: Cut) -> Failure:
     """A cut, with clients at each node, and its end."""
 
     @wraps(cut)
-    async def cut_and_mended(trial: ClusterTrial) -> None:
+    async def cut_and_repair(trial: ClusterTrial) -> None:
         cluster = trial.cluster
         primary = await asyncio.to_thread(cluster.primary)
         standbys = [node for node in cluster.nodes if node is not primary]
@@ -121,10 +121,10 @@ def failure(links: Network, cut: Cut) -> Failure:
             await asyncio.to_thread(cluster.wait_until_whole)
         await asyncio.to_thread(assert_kept, writers, cluster)
 
-    return cut_and_mended
+    return cut_and_repair
 
 
-async def test_cut_links_lose_and_double_nothing_and_streams_stay_whole(
+async def test_cut_links_lose_and_double_nothing_and_streams_stay_complete(
     links: Network, cluster: PatroniCluster, thorough: bool
 ) -> None:
     cuts = (*NIGHTLY, *OTHERS) if thorough else NIGHTLY
@@ -135,18 +135,18 @@ async def test_cut_links_lose_and_double_nothing_and_streams_stay_whole(
 
 
 @pytest.mark.usefixtures("links")
-def test_nothing_is_left_of_a_network_whose_test_has_failed() -> None:
+def test_network_of_a_failed_test_is_removed() -> None:
     before = namespaces()
     with pytest.raises(LookupError):
         fail_in_a_network()
     assert namespaces() == before
 
 
-def test_cut_in_one_direction_lets_the_other_through(links: Network) -> None:
+def test_cut_in_one_direction_passes_packets_in_the_other(links: Network) -> None:
     links.cut("a", "b")
-    assert [heard(links, *ends) for ends in (("a", "b"), ("b", "a"))] == [False, True]
+    assert [receives(links, *ends) for ends in (("a", "b"), ("b", "a"))] == [False, True]
     links.mend()
-    assert heard(links, "a", "b")
+    assert receives(links, "a", "b")
 
 
 def fail_in_a_network() -> None:
@@ -161,8 +161,8 @@ def namespaces() -> list[str]:
     return [line.split()[0] for line in listed.stdout.splitlines()]
 
 
-def heard(network: Network, source: str, target: str) -> bool:
-    """Whether a packet comes from one to the other."""
+def receives(network: Network, source: str, target: str) -> bool:
+    """Whether a packet arrives."""
     with (
         socket_in(network.namespace(source), socket.SOCK_DGRAM) as sender,
         socket_in(network.namespace(target), socket.SOCK_DGRAM) as receiver,

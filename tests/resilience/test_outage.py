@@ -1,4 +1,4 @@
-"""A database that is away for a while: refused within seconds, lost nothing, back by itself."""
+"""While the database is away, requests are refused within seconds; nothing is lost, and the service recovers by itself."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.anyio
 
 
 @contextmanager
-def frozen(pids: list[int]) -> Iterator[None]:
-    """These processes are stopped, as on a machine that hangs."""
+def freeze(pids: list[int]) -> Iterator[None]:
+    """The processes are stopped while the block runs, as on a hanging machine."""
     signal_all(pids, signal.SIGSTOP)
     try:
         yield
@@ -40,7 +40,7 @@ async def test_requests_are_refused_in_time_while_postgres_hangs(
     service: Service, thorough: bool
 ) -> None:
     async with under_load(service, "frozen", thorough=thorough) as load:
-        with frozen(service.postgres()):
+        with freeze(service.postgres()):
             await asyncio.sleep(0.2)
             await assert_away(service, 20 if thorough else 4)
             assert load.refusals
@@ -67,7 +67,7 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
         assert_log_contains(service.events(), load.answers)
         await assert_views_follow(service)
         lines = logged(service)
-    # One of the server, and one of the work process beside it.
+    # One of the server, and one of the work process.
     began = [line for line in lines if line["event"] == "the database is away"]
     ended = [line for line in lines if line["event"] == "the database is back"]
     assert 1 <= len(ended) <= len(began) <= 2
@@ -76,7 +76,7 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
 
 
 def logged(service: Service) -> list[dict[str, Any]]:
-    """What the server has logged."""
+    """The log of the server."""
     return [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
 
 
@@ -85,7 +85,7 @@ async def readiness_while_away(service: Service) -> TimedResponse:
         return await ask(client, "GET", "/readyz")
 
 
-async def test_server_whose_database_hangs_ends_when_it_is_asked_to(
+async def test_server_whose_database_hangs_ends_when_asked_to(
     database: str, postgres_root: Path
 ) -> None:
     async with proxied(database) as proxy:

@@ -1,4 +1,4 @@
-"""More commands than can wait, and clients that leave in the middle."""
+"""More commands than the queue holds, and clients that disconnect in the middle of a request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def small(database: str) -> Iterator[Service]:
-    """A service in whose queue few commands can wait."""
+    """A service with a small queue of commands."""
     with serving(database, EXECUTIONS_QUEUE_LIMIT=str(QUEUE)) as service:
         yield service
 
@@ -73,7 +73,7 @@ def request(body: str) -> bytes:
 
 
 async def leave(service: Service, place: int) -> None:
-    """Send half of a request, or a whole one, and hang up without reading the answer."""
+    """Send half of a request, or a whole one, and disconnect without reading the answer."""
     _, writer = await asyncio.open_connection("127.0.0.1", service.port)
     whole = request(BODIES[place % 2])
     writer.write(whole[: len(whole) // (1 + place % 3)])
@@ -82,7 +82,7 @@ async def leave(service: Service, place: int) -> None:
     await asyncio.sleep(0)
 
 
-async def test_clients_that_disconnect_mid_request_disturb_no_others(small: Service) -> None:
+async def test_clients_that_disconnect_mid_request_affect_no_others(small: Service) -> None:
     async with under_load(small, "leaving") as load:
         for place in range(90):
             await leave(small, place)

@@ -1,4 +1,4 @@
-"""A commit that no standby has got is not acknowledged, whatever the primary shows of it."""
+"""A commit that no standby has is not acknowledged, whatever the primary shows."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.anyio
 
 
 @contextmanager
-def no_standby(conninfo: str) -> Iterator[None]:
-    """Commits wait for a standby that is not there."""
+def require_missing_standby(conninfo: str) -> Iterator[None]:
+    """Commits wait for a standby that does not exist."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'elsewhere'")
         connection.execute("SELECT pg_reload_conf(), pg_sleep(0.2)")
@@ -39,8 +39,8 @@ def no_standby(conninfo: str) -> Iterator[None]:
             connection.execute("SELECT pg_reload_conf(), pg_sleep(0.2)")
 
 
-def waiting(conninfo: str) -> int:
-    """How many connections still wait for a standby."""
+def count_waiting(conninfo: str) -> int:
+    """The number of connections that still wait for a standby."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         found = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -49,7 +49,7 @@ def waiting(conninfo: str) -> int:
     return int(found[0])
 
 
-async def test_commit_that_waits_for_a_standby_in_vain_is_not_acknowledged(
+async def test_commit_that_waits_for_a_missing_standby_is_not_acknowledged(
     postgres_root: Path, postgres_bin: Path | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module, limit in (
@@ -63,15 +63,15 @@ async def test_commit_that_waits_for_a_standby_in_vain_is_not_acknowledged(
         log = store(server.conninfo())
         async with running_bus(log) as bus:
             await bus.send(message("a", Begin()))
-            with no_standby(server.conninfo()):
+            with require_missing_standby(server.conninfo()):
                 with pytest.raises(OutcomeUnknown):
                     await bus.send(message("a", Raise()))
-                assert [row.position for row in await log.read(0, 10)] == [1, 2]  # it shows there
-                assert waiting(server.conninfo()) <= 1
+                assert [row.position for row in await log.read(0, 10)] == [1, 2]  # it is shown
+                assert count_waiting(server.conninfo()) <= 1
             assert (await bus.send(message("a", Raise()))).versioned.version == 3
 
 
-async def test_former_primary_that_is_a_standby_does_not_say_whether_a_commit_was_recorded(
+async def test_former_primary_that_became_a_standby_does_not_report_whether_a_commit_was_recorded(
     postgres_bin: Path | None,
 ) -> None:
     with pair(postgres_bin) as servers:

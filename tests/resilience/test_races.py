@@ -1,4 +1,4 @@
-"""Two at the same moment: with one idempotency key, or one reading what the other writes."""
+"""Races: two requests with one idempotency key, and readers beside writers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_same_key_with_two_bodies_in_two_processes_refuses_one(new_store: 
         assert (await left.send(message("a", Raise()))).versioned.state.total == 21
 
 
-async def test_key_claimed_by_log_lines_meanwhile_is_refused_for_a_command(database: str) -> None:
+async def test_key_taken_by_log_lines_meanwhile_is_refused_for_a_command(database: str) -> None:
     log = store(database)
     async with running_bus(log, clock=lambda: NOON) as bus:
         await bus.send(message("a", Begin()))
@@ -64,7 +64,7 @@ async def test_key_claimed_by_log_lines_meanwhile_is_refused_for_a_command(datab
         assert (await bus.send(message("a", Raise()))).versioned.state.total == 1
 
 
-async def test_key_released_by_log_lines_is_free_for_a_command(database: str) -> None:
+async def test_expired_key_of_log_lines_is_free_for_a_command(database: str) -> None:
     log = store(database)
     async with running_bus(log, clock=lambda: NOON) as bus:
         await bus.send(message("a", Begin()))
@@ -75,7 +75,7 @@ async def test_key_released_by_log_lines_is_free_for_a_command(database: str) ->
         assert (await sent).versioned.state.total == 1
 
 
-async def test_cleaning_leaves_a_reply_that_is_renewed_meanwhile(database: str) -> None:
+async def test_cleanup_keeps_a_reply_that_is_renewed_meanwhile(database: str) -> None:
     log = store(database)
     async with running_bus(log), log.reader() as connection:
         await claim(connection, IdempotencyKey("k", "old"), {}, NOON)
@@ -91,7 +91,7 @@ async def test_cleaning_leaves_a_reply_that_is_renewed_meanwhile(database: str) 
 
 
 class Interrupted:
-    """A connection that does something else after one of its statements."""
+    """A connection that runs something else after one of its statements."""
 
     def __init__(
         self, connection: AsyncConnection, statement: str, between: Callable[[], Awaitable[object]]
@@ -107,7 +107,7 @@ class Interrupted:
         return cursor
 
     def pipeline(self) -> AbstractAsyncContextManager[None]:
-        """None, so that the statements are one after the other."""
+        """None, so that the statements run one after the other."""
         return nullcontext()
 
 
@@ -131,7 +131,7 @@ async def test_reader_never_sees_an_event_without_its_data_key(
         )
 
 
-async def test_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
+async def test_reader_has_the_keys_it_looked_up_although_the_writer_evicts_them(
     database: str,
 ) -> None:
     async with running_bus(store(database)) as bus:
@@ -139,7 +139,7 @@ async def test_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
             await bus.send(message(name, Begin()))
             await bus.send(message(name, Note(note=f"secret of {name}")))
     log = store(database)
-    async with running_bus(log) as bus:  # what it has at hand, its first command makes it forget
+    async with running_bus(log) as bus:  # the first command of this bus evicts what is cached
         await log.load("tally/a")
         async with log.reader() as connection:
             interrupted = Interrupted(
@@ -155,7 +155,7 @@ async def test_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
     }
 
 
-async def test_snapshot_holds_no_sealed_content_in_the_clear(database: str) -> None:
+async def test_snapshot_has_no_plaintext_of_sealed_content(database: str) -> None:
     log = store(database)
     async with running_bus(log) as bus:
         await bus.send(message("a", Begin()))
@@ -163,7 +163,7 @@ async def test_snapshot_holds_no_sealed_content_in_the_clear(database: str) -> N
         await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(1_200)))
         kept: dict[int, bytes] = {}
         async with log.reader() as connection, asyncio.timeout(30):
-            while len(kept) < 2:  # they are kept behind the commits
+            while len(kept) < 2:  # they are stored after the commits
                 cursor = await connection.execute("SELECT originator_version, state FROM snapshots")
                 kept = dict(await cursor.fetchall())
     assert [version // 500 for version in sorted(kept)] == [1, 2]

@@ -1,4 +1,4 @@
-"""The SDK while its service is killed and started again: nothing lost, nothing twice."""
+"""The service is killed and restarted while the SDK uses it: nothing is lost or recorded twice."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def kill_and_start(process: Service, done: threading.Event, kills: int) -> None:
     done.set()
 
 
-def heard(stream: Stream[Event], found: list[int]) -> None:
+def listen(stream: Stream[Event], found: list[int]) -> None:
     for event in stream:
         found.append(event.position)
         if event.type == "order.created" and event.subject == "last":
@@ -47,7 +47,7 @@ def test_listener_misses_nothing_while_the_service_is_killed(
 ) -> None:
     found: list[int] = []
     stream = client.listen(start="start", cursor=str(tmp_path / "place"))
-    listener = threading.Thread(target=heard, args=(stream, found))
+    listener = threading.Thread(target=listen, args=(stream, found))
     listener.start()
     done = threading.Event()
     killer = threading.Thread(target=kill_and_start, args=(process, done, 5 if thorough else 1))

@@ -1,4 +1,4 @@
-"""Asked to end under load: what was taken is answered or refused, and it ends in order."""
+"""A server that is asked to end under load answers or refuses every accepted command, and ends in order."""
 
 from __future__ import annotations
 

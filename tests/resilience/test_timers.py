@@ -1,4 +1,4 @@
-"""Retries happen by themselves on a real service, once each, also when the process that fires them dies."""
+"""A running service fires retries automatically, once each, even if the process that fires them is killed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def begin(api: httpx.Client, **fields: Any) -> str:
 
 
 def until(api: httpx.Client, execution: str, reached: Callable[[Any], bool]) -> Any:
-    """The execution once it is as wanted."""
+    """The execution once it meets the condition."""
     end = time.monotonic() + SOON
     while not reached(shown := api.get(f"/executions/{execution}").json()):
         assert time.monotonic() < end, shown
@@ -51,8 +51,10 @@ def types(api: httpx.Client, execution: str) -> list[str]:
     return [event["type"].removeprefix("execution.") for event in page["data"]]
 
 
-def test_failed_execution_is_retried_by_its_policy_and_its_log_says_so(service: Service) -> None:
-    """The reference's example 4, with its own bodies."""
+def test_failed_execution_is_retried_by_its_policy_and_has_server_log_lines(
+    service: Service,
+) -> None:
+    """Example 4 of the reference, with its own bodies."""
     policy = {"maxRetries": 3, "backoff": "exponential", "initialDelay": 1_000, "maxDelay": 60_000}
     error = {
         "code": "API_TIMEOUT",
@@ -86,8 +88,10 @@ def test_failed_execution_is_retried_by_its_policy_and_its_log_says_so(service: 
         ]
 
 
-def test_long_batch_is_checkpointed_by_itself_and_resumes_from_there(service: Service) -> None:
-    """The reference's example 5, begun 15 minutes ago but for a second."""
+def test_long_batch_is_checkpointed_automatically_and_resumes_from_the_checkpoint(
+    service: Service,
+) -> None:
+    """Example 5 of the reference, begun a second less than 15 minutes ago."""
     ago = format_time(datetime.now(UTC) - timedelta(minutes=15, seconds=-1))
     batch = {
         **ORDER,
@@ -116,12 +120,12 @@ def test_long_batch_is_checkpointed_by_itself_and_resumes_from_there(service: Se
         assert shown["metrics"]["stepsTotal"] == 1_000
         assert shown["checkpoints"][1]["state"] == {"item": 120}
         automatic = shown["checkpoints"][1]["id"]
-        api.post(f"{path}/pause")  # which keeps one more
+        api.post(f"{path}/pause")  # which saves one more
         resumed = api.post(f"{path}/resume", json={"checkpointId": automatic}).json()
         assert (resumed["status"], resumed["resumedFrom"]) == ("running", automatic)
 
 
-def test_attempt_that_lasts_too_long_fails_by_itself(service: Service) -> None:
+def test_attempt_beyond_its_timeout_fails_automatically(service: Service) -> None:
     with closing(client(service)) as api:
         execution = begin(api, timeout=500)
         shown = until(api, execution, lambda shown: shown["status"] == "failed")
@@ -171,7 +175,7 @@ def test_retries_that_were_due_while_postgres_hung_begin_once_afterwards(
         service.wait_until_ready(SOON)
         for execution in executions:
             until(api, execution, lambda shown: shown["status"] == "running")
-        time.sleep(6)  # until a worker that doubted what became of its commands has looked again
+        time.sleep(6)  # until a worker that was unsure of an outcome has checked again
         for execution in executions:
             story = types(api, execution)
             assert (story.count("retry"), story.count("started")) == (1, 2), story

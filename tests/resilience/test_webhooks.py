@@ -1,4 +1,4 @@
-"""Webhooks of a real service arrive at least once and in order, also when the process that calls them dies."""
+"""Webhooks of a running service get their events at least once and in order, even if the calling process is killed."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def until_state(api: httpx.Client, execution: str, state: str) -> dict[str, Any]
     return shown
 
 
-def test_events_arrive_at_least_once_and_in_order_while_the_process_that_calls_is_killed(
+def test_events_arrive_at_least_once_and_in_order_while_the_calling_process_is_killed(
     calling: Service, thorough: bool
 ) -> None:
     rng = random.Random(7)
@@ -120,7 +120,7 @@ def test_events_arrive_at_least_once_and_in_order_while_the_process_that_calls_i
     assert verified.returncode == 0, verified.stdout
 
 
-def test_receivers_that_misbehave_are_shown_as_they_are(calling: Service) -> None:
+def test_status_of_misbehaving_receivers_is_shown(calling: Service) -> None:
     bad = {path: answer for path, answer in BAD.items() if path != "/silent"}
     with receiving(**bad, **STRANGE) as receiver, closing(client(calling)) as api:
         hooks = {path: begin(api, **hooked(receiver, path, "created")) for path in (*bad, *STRANGE)}
@@ -150,10 +150,10 @@ def test_receiver_verifies_a_call_with_the_secret_that_the_service_shows(
         assert Verifier(secret).verify(call.body, call.headers)["subject"] == execution
 
 
-def test_webhooks_of_the_reference_get_what_they_ask_for_with_their_headers(
+def test_webhooks_of_the_reference_get_their_events_with_their_headers(
     calling: Service,
 ) -> None:
-    """Its example 11, with receivers of this machine."""
+    """Its example 11, with receivers on this machine."""
     headers = {"Authorization": "Bearer token123", "X-Webhook-Secret": "secret456"}
     with receiving() as receiver, closing(client(calling)) as api:
         first = {
@@ -186,7 +186,7 @@ def test_webhooks_of_the_reference_get_what_they_ask_for_with_their_headers(
         assert shown[0]["headers"] == dict.fromkeys(headers, "***")
 
 
-def test_loopback_is_refused_where_the_setting_does_not_allow_it() -> None:
+def test_loopback_is_refused_unless_the_setting_allows_it() -> None:
     with (
         receiving() as receiver,
         serving(EXECUTIONS_WEBHOOK_ALLOW="10.0.0.0/8") as service,
@@ -199,7 +199,7 @@ def test_loopback_is_refused_where_the_setting_does_not_allow_it() -> None:
         assert receiver.calls == []
 
 
-def test_webhook_of_the_log_gets_each_stream_in_order_while_the_process_that_calls_is_killed(
+def test_webhook_of_the_log_gets_each_stream_in_order_while_the_calling_process_is_killed(
     calling: Service, thorough: bool
 ) -> None:
     rng = random.Random(8)
@@ -222,7 +222,7 @@ def test_webhook_of_the_log_gets_each_stream_in_order_while_the_process_that_cal
             for page in (api.get(f"/executions/{execution}/events?limit=500").json(),)
         }
         wanted = {p for s in expected.values() for p in s}
-        # All share one endpoint, which is called once at a time while it leaves a call unanswered.
+        # All share one endpoint, which gets one call at a time while it leaves a call unanswered.
         wait_until(lambda: set(receiver.positions("/log")) >= wanted, len(wanted) + SOON)
         for execution, positions in expected.items():
             came = [p for p in receiver.positions("/log") if p in positions]

@@ -1,4 +1,4 @@
-"""Work processes of two servers are killed under load, in turn: each takes over from the other."""
+"""Work processes of two servers are killed under load in turn: each takes over from the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log that goes back under a running server, as after a failover that lost commits: it is noticed and said."""
+"""A log that loses its newest events under a running server, as after a failover: the server notices and reports it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def service(database: str) -> Iterator[Service]:
         yield service
 
 
-def written(service: Service, *ids: str) -> int:
-    """Users of these ids; the position of the last."""
+def write_users(service: Service, *ids: str) -> int:
+    """Write users with these ids; the position of the last event."""
     with client(service.url) as api:
         for identity in ids:
             body = {"$id": identity, "name": "Ann", "kind": "person"}
@@ -44,7 +44,7 @@ def until(position: int, read: Iterator[Frame]) -> None:
 
 
 def close_code(stream: ClientConnection) -> int | None:
-    """How the server closes a WebSocket, its frames left out."""
+    """The code with which the server closes a WebSocket, our own frames left out."""
     try:
         while True:
             stream.recv(timeout=30)
@@ -62,7 +62,7 @@ def test_lost_commits_end_every_stream_and_give_the_log_another_id(
 ) -> None:
     name = str(conninfo_to_dict(database)["dbname"])
     before = log_id(database, "executions")
-    kept = written(service, "kept-1", "kept-2")
+    kept = write_users(service, "kept-1", "kept-2")
     with earlier_state(admin, name) as fail_over:
         service.wait_until_ready(BACK)
         with (
@@ -70,7 +70,7 @@ def test_lost_commits_end_every_stream_and_give_the_log_another_id(
             opened(api) as source,
             socket(service, "/events") as stream,
         ):
-            lost = written(service, "lost-1", "lost-2", "lost-3")
+            lost = write_users(service, "lost-1", "lost-2", "lost-3")
             read = frames(source)
             until(lost, read)
             fail_over()
@@ -81,14 +81,14 @@ def test_lost_commits_end_every_stream_and_give_the_log_another_id(
         assert_another_log(service, database, before, lost, kept)
 
 
-def test_signal_that_comes_while_the_log_is_changed_ends_the_server(
+def test_signal_during_the_restart_for_another_log_ends_the_server(
     database: str, admin: psycopg.Connection, service: Service
 ) -> None:
-    written(service, "kept")
+    write_users(service, "kept")
     with earlier_state(admin, str(conninfo_to_dict(database)["dbname"])) as fail_over:
         service.wait_until_ready(BACK)
         with client(service.url) as api, opened(api) as source:
-            last = written(service, "lost")
+            last = write_users(service, "lost")
             read = frames(source)
             until(last, read)
             fail_over()
@@ -97,7 +97,7 @@ def test_signal_that_comes_while_the_log_is_changed_ends_the_server(
 
 
 def assert_another_log(service: Service, database: str, before: str, lost: int, kept: int) -> None:
-    """It is served as the one that it is now, and says that it went back."""
+    """It is served under its new id, and the server reports that it went back."""
     now = log_id(database, "executions")
     assert now != before
     with client(service.url) as api:
@@ -108,9 +108,9 @@ def assert_another_log(service: Service, database: str, before: str, lost: int, 
         assert ok(api.get("/readyz"))["wentBack"] == {"from": lost, "to": kept}
         assert "executions_log_went_back_total 1.0" in api.get("/metrics").text
         refused(api.get("/users/lost-1"), 404, "not-found")
-        position = written(service, "next")
+        position = write_users(service, "next")
         assert position == kept + 1
-        patient = {"Prefer": "wait=30"}  # the work process starts again, too
+        patient = {"Prefer": "wait=30"}  # the work process restarts, too
         listed = api.get("/users", params={"minPosition": position, "log": now}, headers=patient)
         assert listed.headers["log-id"] == now
         assert {entry["$id"] for entry in ok(listed)["data"]} == {"kept-1", "kept-2", "next"}

@@ -1,7 +1,7 @@
-"""All that can befall a service, under load: nothing acknowledged is lost, nothing is recorded twice.
+"""Random faults of a service under load: no acknowledged command is lost or recorded twice.
 
-With `--thorough` there are 13 seeds of 40 kills, 8 stops and 12 shortages or leaps each: an hour in all. One seed alone:
-`pytest tests/resilience/test_hostile_trial.py --thorough -k seed-7 --log-cli-level=info`
+With `--thorough` there are 13 seeds of 40 kills, 8 stops and 12 shortages or clock leaps each: an hour in all. One seed:
+`pytest tests/resilience/test_random_faults.py --thorough -k seed-7 --log-cli-level=info`
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.support.stream_consumers import NO_END, by_socket, by_sse
 SEEDS = 13
 PAUSE = 0.2
 BACK = 300
-"""Seconds within which the service is ready again, by itself or started again; no time is asserted."""
+"""Seconds within which the service is ready again, by itself or restarted; this is not asserted."""
 
 log = logging.getLogger("trial")
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -48,7 +48,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @contextmanager
 def trial(seed: int, longest: float) -> Iterator[Faults]:
-    """A service and its faults. Where the trial fails, all that the service has is kept."""
+    """A service and its faults. If the trial fails, the data of the service is kept."""
     with reachable_folder() as folder, own_disk(folder) as disk:
         clock = folder / "clock"
         program = (sys.executable, "-m", "tests.support.leaping_clock", str(clock))
@@ -67,7 +67,7 @@ def trial(seed: int, longest: float) -> Iterator[Faults]:
 
 
 def plan(faults: Faults, *, thorough: bool) -> list[Callable[[], str]]:
-    """What happens, in the order of the seed: of 60 faults 40 are kills."""
+    """The faults in the order of the seed: 40 of 60 are kills."""
     shortages = (faults.fill_disk, faults.starve_of_files, faults.starve_of_memory, faults.leap)
     acts = [faults.kill] * 10 + [faults.stop] * 2 + [faults.chance.choice(shortages) for _ in "123"]
     acts = acts * 4 if thorough else [faults.kill, faults.stop, faults.starve_of_files]
@@ -75,9 +75,7 @@ def plan(faults: Faults, *, thorough: bool) -> list[Callable[[], str]]:
     return acts
 
 
-def test_nothing_that_befalls_the_service_loses_doubles_or_disorders_anything(
-    seed: int, thorough: bool
-) -> None:
+def test_random_faults_lose_double_or_reorder_nothing(seed: int, thorough: bool) -> None:
     with trial(seed, 15 if thorough else 1) as faults:
         service = faults.service
         reads = (by_sse, by_socket, by_sse, by_socket)
@@ -89,7 +87,7 @@ def test_nothing_that_befalls_the_service_loses_doubles_or_disorders_anything(
         acts = plan(faults, thorough=thorough)
 
         def meanwhile() -> int:
-            return asyncio.run(befall(faults, acts, loads, consumers))
+            return asyncio.run(inject(faults, acts, loads, consumers))
 
         prove(consumers, service, 0, meanwhile=meanwhile)
         log.info("streams are whole")
@@ -106,12 +104,12 @@ def test_nothing_that_befalls_the_service_loses_doubles_or_disorders_anything(
         log.info("%d events; %s; %d outcomes unknown", len(events), dict(faults.done), unknown)
 
 
-async def befall(
+async def inject(
     faults: Faults, acts: list[Callable[[], str]], loads: list[Load], consumers: list[Consumer]
 ) -> int:
-    """One fault after the other, under load; after each the service is back.
+    """Inject one fault after the other, under load; after each the service is brought back.
 
-    Returns the position at which consumers stop. A few more events follow, for those that wait for one.
+    Returns the position at which consumers stop. A few more events follow, for consumers that wait for one.
     """
     service = faults.service
     async with AsyncExitStack() as running:

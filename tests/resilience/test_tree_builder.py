@@ -1,6 +1,4 @@
-"""The work process, which builds the tree, is killed under load: commands go on, views catch up, and every head that
-was seen follows on those before.
-"""
+"""The work process, which builds the tree, is killed under load: commands continue, and heads stay consistent."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from tests.support.service_process import AUTHORIZED, Service
 pytestmark = pytest.mark.anyio
 
 
-async def test_work_process_killed_under_load_holds_up_no_command_loses_nothing_and_takes_no_head_back(
+async def test_work_process_killed_under_load_delays_no_command_loses_nothing_and_takes_no_head_back(
     service: Service, thorough: bool
 ) -> None:
     rng = random.Random(17)
