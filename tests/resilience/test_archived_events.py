@@ -17,7 +17,7 @@ from domain.integrity.log import order_faults
 from domain.writer.guarded_writer import GuardedWriter
 from tests.support import killed_archiver
 from tests.support.event_writer import opened
-from tests.support.forked_program import ended_forked
+from tests.support.forked_program import exit_code_of_forked
 from tests.support.killed_archiver import STEPS
 from tests.support.moved_log import moved_log, two_servers
 from tests.support.past_events import EVENTS, PastEvents, archive_first
@@ -38,7 +38,9 @@ async def archive(past: PastEvents, step: str, when: str) -> int | None:
     """The exit code of the program, which archives what is there by now."""
     await past.grow()
     given = past.conninfo, past.folder, step, when
-    return await asyncio.to_thread(ended_forked, killed_archiver.run, *given, seconds=LONGEST)
+    return await asyncio.to_thread(
+        exit_code_of_forked, killed_archiver.run, *given, seconds=LONGEST
+    )
 
 
 @pytest.mark.anyio

@@ -10,7 +10,7 @@ import pytest
 
 from domain.eventlog.setup.log_id import log_id, renew_log_id
 from tests.support.api_client import ok
-from tests.support.delivery_proof import Consumer, prove, writing
+from tests.support.delivery_proof import Consumer, prove, write_usage
 from tests.support.fan_out import FanOut, Relay, fanning_out, nats_program
 from tests.support.load import CATALOG
 from tests.support.service_process import Service
@@ -73,7 +73,7 @@ def test_consumers_miss_nothing_while_edge_server_relay_and_nats_are_killed(
         with client(service.url) as api:
             return head(api) + 100
 
-    with writing([service], [execution], 2):
+    with write_usage([service], [execution], 2):
         prove(consumers, service, begin, meanwhile=kill)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.api_client import ok
 from tests.support.databases import reachable_folder
-from tests.support.delivery_proof import Consumer, prove, writing
+from tests.support.delivery_proof import Consumer, prove, write_usage
 from tests.support.fan_out import Relay, edge_of, nats_program
 from tests.support.load import CATALOG
 from tests.support.nats_cluster import NatsCluster
@@ -80,7 +80,7 @@ def test_consumers_miss_nothing_when_the_leader_of_the_stream_is_killed(
         with client(service.url) as api:
             return head(api) + 100
 
-    with writing([service], [execution], 2):
+    with write_usage([service], [execution], 2):
         prove(consumers, service, begin, meanwhile=kill)
 
 

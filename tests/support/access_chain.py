@@ -24,7 +24,7 @@ BEGIN = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
 class AccessChain:
-    """The log of a test: a clock of its own, what records, and what anchors."""
+    """An access log with a clock, a recorder and an anchoring worker of its own."""
 
     def __init__(self, conninfo: str, store: Store, connection: AsyncConnection) -> None:
         self.now = BEGIN
@@ -53,7 +53,7 @@ class AccessChain:
                 await chain.log.stop()
 
     async def read(self, number: int, execution: str = "e-1", **more: str) -> None:
-        """Record so many reads, one after the other, a second apart."""
+        """Record this many reads, one after the other, a second apart."""
         for _ in range(number):
             self.now += timedelta(seconds=1)
             await self.log.record(Access("ann", "key-1", "readExecution", (execution,), **more))
@@ -63,18 +63,18 @@ class AccessChain:
         await asyncio.gather(*(self.log.record(access) for _ in range(number)))
 
     async def anchor(self) -> bool:
-        """What a minute later brings."""
+        """Anchor the new entries, a minute later."""
         self.now += access_anchors.EVERY
         return await self.anchorer.anchor(self.connection)
 
     async def faults(self) -> list[str]:
-        """What the check finds."""
+        """The faults that the check finds."""
         end = await end_of(self.connection)
         found = access_faults(self.connection, end, lambda *_: None)
         return [str(fault) async for fault in found]
 
     async def change(self, statement: str) -> None:
-        """As a superuser, past the triggers."""
+        """Change the database as a superuser, past the triggers."""
         await self.connection.execute("SET session_replication_role = replica")
         await self.connection.execute(statement.encode())
         await self.connection.execute("RESET session_replication_role")

@@ -1,4 +1,4 @@
-"""What stands in the access log of a test's database."""
+"""Reads the access log of a test's database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS = """SELECT actor, credential, operation, executions, address, purpose, cor
 
 
 def entries(conninfo: str, correlation: str = "") -> list[Access]:
-    """All that is recorded, in order; with a correlation what has that."""
+    """All entries in order, or only those with a correlation."""
     with psycopg.connect(conninfo, options=session_options("executions")) as connection:
         rows = connection.execute(ROWS).fetchall()
     found = [Access._make((*row[:3], tuple(row[3]), *row[4:])) for row in rows]
@@ -23,6 +23,6 @@ def entries(conninfo: str, correlation: str = "") -> list[Access]:
 
 
 def detail(access: Access) -> dict[str, Any]:
-    """What an entry says besides."""
+    """The details of an entry."""
     parsed: dict[str, Any] = orjson.loads(access.detail or "{}")
     return parsed

@@ -1,4 +1,4 @@
-"""Compares the answers that callers got with the log."""
+"""Compares the answers that callers received with the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import sample_aggregate
 
 
 class Acknowledged(NamedTuple):
-    """The answer to a command: its label, and the version, position and total that it led to."""
+    """The answer to a command: its label, and the resulting version, position and total."""
 
     label: str
     stream: str
@@ -39,7 +39,7 @@ def assert_log_contains(log: Sequence[EventRow], answers: Iterable[Acknowledged]
     assert [row.position for row in log] == list(range(1, len(log) + 1))
     labels = [orjson.loads(row.meta).get("correlation") for row in log]
     assert [label for label, times in Counter(labels).items() if label and times > 1] == []
-    totals = folded(log)
+    totals = fold_totals(log)
     for answer in answers:
         row = log[answer.position - 1]
         assert (row.stream, row.version) == (answer.stream, answer.version)
@@ -47,8 +47,8 @@ def assert_log_contains(log: Sequence[EventRow], answers: Iterable[Acknowledged]
         assert totals[answer.stream, answer.version] == answer.total
 
 
-def folded(log: Sequence[EventRow]) -> dict[tuple[str, int], int]:
-    """The total of each tally after each of its versions, which have no holes."""
+def fold_totals(log: Sequence[EventRow]) -> dict[tuple[str, int], int]:
+    """The total of each tally after each of its versions, which must have no holes."""
     codec = sample_aggregate.codec()
     states: dict[str, sample_aggregate.Tally] = {}
     versions: Counter[str] = Counter()

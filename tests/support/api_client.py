@@ -1,4 +1,4 @@
-"""A client of the API: makes executions, and judges answers."""
+"""A client of the API that creates executions and checks answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLICY = {"maxRetries": 3, "backoff": "exponential", "initialDelay": 60_000, "ma
 
 
 class Catalog(NamedTuple):
-    """The ids of what executions refer to."""
+    """The ids of the catalog entries that executions refer to."""
 
     customer: str
     provider: str
@@ -29,27 +29,27 @@ class Catalog(NamedTuple):
 
 
 class Executions:
-    """Makes executions and brings them to a state."""
+    """Creates executions and brings them into a status."""
 
     def __init__(self, api: httpx.Client, catalog: Catalog) -> None:
         self._api = api
         self._ids: JSON = {"order": catalog.order, "service": catalog.service}
 
     def create(self, **fields: Any) -> JSON:
-        """The document of a new one."""
+        """Create an execution; its document."""
         return ok(self._api.post("/executions", json={**self._ids, **fields}))
 
     def tell(self, execution: str, command: str, **body: Any) -> JSON:
-        """The document after a command, by its path below the execution."""
+        """Send a command, by its path below the execution; the document after it."""
         return ok(self._api.post(f"/executions/{execution}/{command}", json=body))
 
     def running(self, **fields: Any) -> str:
-        """The id of one that runs."""
+        """Create and start an execution; its id."""
         return str(self.create(status="running", **fields)["$id"])
 
 
 def ok(response: httpx.Response) -> JSON:
-    """The JSON of an answer that is no refusal."""
+    """The JSON of a successful answer."""
     assert response.is_success, f"{response.status_code} {response.text}"
     answer: JSON = response.json()
     return answer
@@ -64,7 +64,7 @@ def recorded_event(api: httpx.Client, position: int) -> str:
 
 
 def refused(response: httpx.Response, status: int, code: str) -> JSON:
-    """The problem document of a refusal, of the right shape."""
+    """The problem document of a refusal, with the right structure."""
     assert response.status_code == status, f"{response.status_code} {response.text[:2000]}"
     assert response.headers["content-type"] == "application/problem+json"
     problem: JSON = response.json()

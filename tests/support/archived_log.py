@@ -1,4 +1,4 @@
-"""A log whose executions have ended, all but one, and whose events leave the table as a year later."""
+"""A log of ended executions, except one, whose events are archived as a year later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.archiver import LineRetention
 from workers.event_archive.archiver import EventArchiver, RangeReport
 
 EVENTS = 4
-"""Of a range."""
+"""The number of events in a range."""
 CATALOG = (
     ("/users", {"$id": "c", "name": "C", "kind": "person"}),
     ("/users", {"$id": "p", "name": "P", "kind": "organization"}),
@@ -30,7 +30,7 @@ ENDED, WAITS = ("e-0", "e-1", "e-2"), "e-3"
 
 
 def fill(api: httpx.Client) -> None:
-    """Executions that have ended, and one that waits; one of the ended was erased."""
+    """Write ended executions, one of them erased, and one that waits."""
     for path, entry in CATALOG:
         ok(api.post(path, json=entry))
     for name in (*ENDED, WAITS):
@@ -52,7 +52,7 @@ def fill(api: httpx.Client) -> None:
 
 
 def settle(api: httpx.Client, conninfo: str) -> int:
-    """Wait until views, webhooks and the tree are up to the log; its head."""
+    """Wait until views, webhooks and the tree have reached the head of the log; returns it."""
     deadline = monotonic() + 60
     query = """SELECT position FROM head WHERE position <= (SELECT size FROM audit_head)
         AND position <= (SELECT position FROM webhook_head)"""
@@ -68,7 +68,7 @@ def settle(api: httpx.Client, conninfo: str) -> int:
 
 
 async def archive(conninfo: str, folder: Path, url: str | None = None) -> list[RangeReport]:
-    """What an archiver does a year later, in small ranges: in a folder, or at a URL."""
+    """Run an archiver a year later, with small ranges: into a folder, or to a URL."""
     url = url or (folder / "archive").as_uri()
     retention = LineRetention(url, 30, folder / "archiving", event_days=365)
     later = datetime.now(UTC) + timedelta(days=400)
@@ -77,6 +77,6 @@ async def archive(conninfo: str, folder: Path, url: str | None = None) -> list[R
         of_log = writer, store, conninfo, retention
         archiver = EventArchiver(*of_log, clock=lambda: later, events=EVENTS)
         reports = await archiver.archive(moves=True)
-    # The last range may have an event of the archiver's own, which the tree has not yet.
+    # The last range may have an event of the archiver's own, which the tree does not have yet.
     assert {report.outcome for report in reports[:-1]} == {"archived"}
     return [report for report in reports if report.outcome == "archived"]

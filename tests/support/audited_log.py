@@ -1,4 +1,4 @@
-"""A log of plain events with its tree, and a superuser who changes what nobody may change."""
+"""A log of plain events with its tree, and a superuser who makes forbidden changes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ APPEND = """INSERT INTO events (notification_id, originator_version, at, origina
     SELECT p, (p - 1) %% 3 + 1, %(noon)s + p * interval '1 second', 'user/u-' || (p - 1) / 3, 'user.updated',
         '{"by":"t"}', convert_to('{"name":"User ' || p || '"}', 'UTF8')
     FROM generate_series(%(first)s::bigint, %(last)s) AS p"""
-"""What `event` makes, for many positions."""
+"""The event that `event` makes, for many positions."""
 
 
 @dataclass
 class AuditedLog:
-    """The builder runs when asked."""
+    """The tree builder runs on demand."""
 
     conninfo: str
     connection: AsyncConnection
@@ -46,11 +46,11 @@ class AuditedLog:
 
     @staticmethod
     def new_builder(conninfo: str, secret: bytes = SECRET) -> TreeBuilder:
-        """One of another process."""
+        """A tree builder of another process."""
         return TreeBuilder(conninfo, SCHEMA, secret, lambda: NOON)
 
     async def append(self, number: int) -> None:
-        """More events, three in each stream."""
+        """Append events, three in each stream."""
         [[after]] = await self.rows("SELECT position FROM head")
         last = event(after + number)
         values = {"noon": NOON, "first": after + 1, "last": last.position}
@@ -60,7 +60,7 @@ class AuditedLog:
         )
 
     async def grow(self, builder: TreeBuilder | None = None) -> TreeHead:
-        """Bring the tree up to the log; its head."""
+        """Bring the tree up to the log; returns its head."""
         while await (builder or self.builder).grow(self.connection):
             pass
         return await self.head()
@@ -79,7 +79,7 @@ class AuditedLog:
         return await (await self.connection.execute(query.encode())).fetchall()
 
     async def tamper(self, statement: str) -> None:
-        """Change what nobody may change."""
+        """Make a forbidden change."""
         async with self.connection.transaction():
             await self.connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
             await self.connection.execute(statement.encode())

@@ -1,4 +1,4 @@
-"""Callers with roles at a running service, each by the token that is its name."""
+"""Callers with roles at a running service, each authenticated by its name as a token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.running_server import Serving
 
 
 class KnownCallers:
-    """Verifies tokens that are made up, each of a caller."""
+    """Verifies made-up tokens, one per caller."""
 
     def __init__(self, callers: Mapping[str, Caller]) -> None:
         self.callers = {token.encode(): each for token, each in callers.items()}
@@ -29,20 +29,20 @@ class KnownCallers:
 
 
 def caller(role: Role, name: str) -> Caller:
-    """One with a role, of the party that its name says, or the one that an auditor is."""
+    """A caller with a role, and with the party or the auditor of its name."""
     reach: Reach = AUDITING if role is Role.AUDITOR else reach_of_owner(role, name)
     return Caller(f"{role}:{name}", Scope((reach,)), f"key-{name}", subject=name)
 
 
 def admit(server: Serving, *callers: Caller) -> None:
-    """Let the service know some callers besides those that it knows, each by the token that is its name."""
+    """Let the service accept more callers, each by its name as a token."""
     access = server.system.admission.access
     access._verifiers += (KnownCallers({each.name: each for each in callers}),)
 
 
 @contextmanager
 def client(server: Serving, who: Caller, **headers: str) -> Iterator[httpx.Client]:
-    """A client of a caller's."""
+    """A client that sends requests as a caller."""
     with httpx.Client(
         base_url=f"{server.url}/api",
         headers={"Authorization": f"Bearer {who.name}", **headers},

@@ -1,4 +1,4 @@
-"""Who held which execution, by the log alone."""
+"""Checks from the log who held each execution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENDS = {"execution.completed", "execution.cancelled", "execution.failed", "execu
 
 
 class Owners:
-    """The claims of a log, in its order. Fails where one begins before the last one has ended."""
+    """The claims of a log, in order. Fails if a claim begins before the previous one has ended."""
 
     def __init__(self, rows: Iterable[EventRow]) -> None:
         self.held: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Clients of several servers of one log: they move from one to the next, and keep account of what they got."""
+"""Clients of several servers of one log: they move from one server to the next, and record their answers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.service_process import AUTHORIZED, Service, correlation
 from tests.support.stream_consumers import OURS, Read
 
 AT_ONCE = 300
-"""Frames after which a consumer moves to the next server."""
+"""The number of frames after which a consumer moves to the next server."""
 PAUSE = 0.05
 
 
 class UnkeyedCaller:
-    """Sends each command once, to one server after the other: what is refused is not repeated."""
+    """Sends each command once, to the servers in turn; refused commands are not repeated."""
 
     def __init__(self, services: Sequence[Service]) -> None:
         self.answered: dict[str, int] = {}
@@ -64,7 +64,7 @@ class UnkeyedCaller:
 
 
 class MovingConsumer:
-    """Reads the log from its beginning until an end that is set later, from one server after the other."""
+    """Reads the log from its beginning to an end that is set later, from the servers in turn."""
 
     def __init__(self, services: Sequence[Service], read: Read) -> None:
         self.positions: list[int] = []
@@ -75,13 +75,13 @@ class MovingConsumer:
         self._task = asyncio.create_task(asyncio.to_thread(self._follow))
 
     async def finish(self, end: int) -> None:
-        """Return when it has read as far; something has to be written after `end` has been."""
+        """Return once it has read up to `end`; an event must be written after `end` has been set."""
         self.end = end
         async with asyncio.timeout(60):
             await asyncio.shield(self._task)
 
     def stop(self) -> None:
-        """Read no more, wherever it is."""
+        """Stop reading at any position."""
         self._stopped = True
 
     @property
@@ -99,13 +99,13 @@ class MovingConsumer:
                     if self._done:
                         return
             except (httpx.HTTPError, WebSocketException, OSError, AssertionError):
-                sleep(PAUSE)  # it is away, or full: the next one may not be
+                sleep(PAUSE)  # it is away or full: the next one may accept
             if self._stopped:
                 return
 
 
 def assert_once(log: Sequence[EventRow], caller: UnkeyedCaller) -> None:
-    """Raises AssertionError unless what was answered is in the log where it was said, and nothing is twice."""
+    """Raises AssertionError unless each answered command is at its position in the log, and none is recorded twice."""
     labels = [label for row in log if (label := correlation(row)) and label.startswith("unkeyed-")]
     assert len(labels) == len(set(labels))
     for label, position in caller.answered.items():

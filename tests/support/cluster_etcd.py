@@ -1,4 +1,4 @@
-"""A member of the etcd of a cluster: what it has of the example's keys, asked through its gateway for JSON."""
+"""An etcd member of a cluster: reads the keys of the example through its JSON gateway."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.primary_proxy import HOST
 
 
 class Etcd(NamedTuple):
-    """That on a port."""
+    """The etcd member on a port."""
 
     port: int
 
@@ -25,12 +25,12 @@ class Etcd(NamedTuple):
         return False
 
     def end_lease(self) -> None:
-        """End the lease of the primary, as etcd does when nobody has renewed it for `ttl`."""
+        """End the lease of the primary, as etcd does if it is not renewed within `ttl`."""
         for entry in self._entries("leader"):
             self._asked("lease/revoke", {"ID": entry["lease"]})
 
     def voters(self) -> str | None:
-        """The standbys of which a quorum may lead; None where only the primary may."""
+        """The standbys of which a quorum may lead; None if only the primary may."""
         [entry] = self._entries("sync")
         voters: str | None = json.loads(b64decode(entry["value"]))["sync_standby"]
         return voters

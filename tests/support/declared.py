@@ -1,4 +1,4 @@
-"""Checks that an answer of the service is one that the OpenAPI document declares."""
+"""Checks that an answer of the service conforms to the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.web.routing import PREFIX
 from tests.support.operations import OPERATIONS
 
 DOCUMENT = document(OPERATIONS)
-# What the server's protocol and the machine it runs on answer to any request.
+# Answers to any request by the protocol of the server or by the machine.
 ALWAYS = {"408", "431", "503"}
 ROWS = [
     (
@@ -29,7 +29,7 @@ ROWS = [
 
 
 def require_declared(response: httpx.Response) -> None:
-    """Raises AssertionError where status, media type or content are not among those declared."""
+    """Raises AssertionError if status, media type or content are not among those declared."""
     row = _row(response.request)
     if row is None or response.status_code == 405:
         return
@@ -54,7 +54,7 @@ def require_declared(response: httpx.Response) -> None:
 def _validator(
     path: str, method: str, status: str, media_type: str, chosen: bool
 ) -> Draft202012Validator:
-    """An execution has all its members, unless the request has chosen some."""
+    """An execution must have all its members, unless the request selects some."""
     responses = DOCUMENT["paths"][path][method.lower()]["responses"]
     schema = responses[status]["content"][media_type]["schema"]
     components = DOCUMENT["components"]
@@ -66,7 +66,7 @@ def _validator(
 def _chosen(request: httpx.Request) -> bool:
     try:
         body = request.content
-    except httpx.RequestNotRead:  # it was sent part by part
+    except httpx.RequestNotRead:  # it was sent in parts
         body = b""
     return "fields" in request.url.params or b'"fields"' in body
 
@@ -79,7 +79,7 @@ def _row(request: httpx.Request) -> Operation | None:
 
 
 def nullable(schema: Any) -> bool:
-    """Whether a schema says that a value may be null."""
+    """Whether a schema allows null."""
     if not isinstance(schema, dict):
         return False
     if schema.get("type") == "null" or "null" in (schema.get("type") or ()):

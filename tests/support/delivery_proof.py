@@ -1,4 +1,4 @@
-"""The proof: positions increase, nothing that matches is missing, and nothing comes twice."""
+"""Proves a stream: positions increase, no matching event is missing, and none comes twice."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.support.stream_consumers import JSON, OURS, Door, client, past
 from tests.support.waiting import join_while_it_moves
 
 LOST = (httpx.TransportError, OSError, ConnectionClosed, InvalidHandshake)
-"""What the clients say of a server that has died."""
+"""The exceptions that clients raise after a server has died."""
 PAUSE = 0.1
-"""Seconds before a consumer comes back to a server that has died."""
+"""Seconds before a consumer returns to a server that has died."""
 Read = Callable[..., Iterator[JSON]]
 
 
 class Consumer(Thread):
-    """Goes and comes back at random, to any of some servers, until it has reached a position.
+    """Connects and disconnects at random, to any of some servers, until it has reached a position.
 
-    `mortal` says that the servers may die: then it comes back, too.
+    `mortal` means that the servers may die: the consumer then reconnects, too.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ def prove(
     matches: Callable[[JSON], bool] = lambda _: True,
     meanwhile: Callable[[], int] | None = None,
 ) -> None:
-    """Let them run; each saw what matches in the log, all of it, in order, and once.
+    """Run the consumers, and check that each got all matching events of the log, in order, and once.
 
-    `meanwhile` is done while they run, and returns the position at which they may stop.
+    `meanwhile` is called while they run, and returns the position at which they may stop.
     """
     for consumer in consumers:
         consumer.start()
@@ -106,8 +106,8 @@ def prove(
         assert consumer.seen == [place for place in matching if place <= consumer.cursor]
 
 
-def tell(api: httpx.Client, commands: Sequence[JSON]) -> None:
-    """Many commands at once; what is refused for a while (503) is sent again."""
+def send_all(api: httpx.Client, commands: Sequence[JSON]) -> None:
+    """Send many commands at once; those refused temporarily (503) are repeated."""
     while commands:
         response = api.post("/commands", json=commands)
         if response.status_code == 503:
@@ -121,7 +121,7 @@ def tell(api: httpx.Client, commands: Sequence[JSON]) -> None:
 
 
 @contextmanager
-def writing(
+def write_usage(
     doors: Sequence[Door],
     executions: Sequence[str],
     at_once: int = 20,
@@ -129,7 +129,7 @@ def writing(
     pause: float = 0,
     mortal: bool = False,
 ) -> Iterator[None]:
-    """Somebody at each of some servers who records usage until the block ends, and rests for so many seconds after each time."""
+    """A thread for each server that records usage until the block ends, with this many seconds after each."""
     stop = Event()
     commands = [
         {"command": "recordUsage", "execution": execution, "apiCalls": 1}
@@ -140,7 +140,7 @@ def writing(
         with client(door.url) as writer:
             while not stop.is_set():
                 with suppress(*LOST if mortal else ()):
-                    tell(writer, commands)
+                    send_all(writer, commands)
                 stop.wait(pause)
 
     writers = [Thread(target=write, args=[door], name="writer") for door in doors]

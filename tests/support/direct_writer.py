@@ -1,4 +1,4 @@
-"""Writes to one node of a cluster past every proxy, as a client does that knows its address, and keeps what was acknowledged."""
+"""Writes to one node of a cluster past every proxy, like a client that has its address, and stores what was acknowledged."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TABLE = "CREATE TABLE IF NOT EXISTS written (node text, number int, PRIMARY KEY 
 WRITE = "INSERT INTO written VALUES (%s, %s)"
 READ = "SELECT node, number FROM written"
 _NUMBERS = count()
-"""Of all writers, as those of one failure find the rows of the last one."""
+"""Common to all writers, as those of one failure find the rows of the previous one."""
 
 
 class DirectWriter:
-    """One row a commit, until it is stopped; a number that was refused is not used again."""
+    """Commits one row at a time until it is stopped; a refused number is not used again."""
 
     def __init__(self, node: Node) -> None:
         self.acknowledged: set[tuple[str, int]] = set()
@@ -33,7 +33,7 @@ class DirectWriter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write no more; the node must not hang."""
+        """Stop writing; the node must not hang."""
         self._stopped.set()
         self._thread.join(60)
         assert not self._thread.is_alive()
@@ -56,7 +56,7 @@ class DirectWriter:
 
 @contextmanager
 def direct_writers(nodes: Sequence[Node], primary: Node) -> Iterator[Sequence[DirectWriter]]:
-    """A writer to each node while the block runs; `primary` is where the table is made."""
+    """A writer to each node while the block runs; the table is created on `primary`."""
     with psycopg.connect(primary.conninfo, autocommit=True) as connection:
         connection.execute(TABLE)
     writers = [DirectWriter(node) for node in nodes]
@@ -68,14 +68,14 @@ def direct_writers(nodes: Sequence[Node], primary: Node) -> Iterator[Sequence[Di
 
 
 def assert_kept(writers: Sequence[DirectWriter], cluster: PatroniCluster) -> None:
-    """Raises AssertionError where the primary lacks what a node has acknowledged."""
+    """Raises AssertionError if the primary lacks a row that a node has acknowledged."""
     there: set[tuple[str, int]] = set()
 
     def read() -> bool:
         with suppress(psycopg.OperationalError), psycopg.connect(cluster.primary().conninfo) as one:
             there.update(one.execute(READ).fetchall())
             return True
-        return False  # it has just ceased to lead
+        return False  # it has just lost leadership
 
     wait_until(read)
     assert any(writer.acknowledged for writer in writers)

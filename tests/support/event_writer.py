@@ -1,4 +1,4 @@
-"""Writes events straight into the log, without commands."""
+"""Writes events directly into the log, without commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECOND = timedelta(seconds=1)
 
 
 class Happening(NamedTuple):
-    """An event, and the execution it happens to."""
+    """An event, and the execution that it happens to."""
 
     execution: str
     event: Event
@@ -68,7 +68,7 @@ class Log:
     """Writes to a log of which it is the only writer.
 
     `with_occurred_at` gives every event its own `occurred_at`, a second after that of the event
-    before; else all the events of a commit have the same time.
+    before; otherwise all events of a commit have the same time.
     """
 
     def __init__(self, store: Store, *, with_occurred_at: bool = False) -> None:

@@ -1,6 +1,6 @@
-"""Two servers, their clients and consumers, on three nodes in memory: what is acknowledged, lost and seen when nodes fail.
+"""A model of two servers, their clients and consumers, on three nodes: what is acknowledged, lost and read when nodes fail.
 
-A model of docs/high-availability.md, not the product: but what a server remembers of the log is the product's own
+It models docs/high-availability.md, not the product, except that servers use the product's own record of the log
 (`LastSeen`, `StateCache`). An append has no lock: it is an optimistic one, or one whose lock was lost.
 """
 
@@ -43,7 +43,7 @@ class Batch:
 
 
 class Server:
-    """What a server knows. `lost` is a batch whose connection broke when it was written."""
+    """The knowledge of a server. `lost` is a batch whose connection broke when it was written."""
 
     def __init__(self) -> None:
         self.queue: list[Command] = []
@@ -60,14 +60,14 @@ class Server:
 
 @dataclass(eq=False)
 class Consumer:
-    """What a consumer has of the log of an id."""
+    """The events that a consumer has of the log with an id."""
 
     log_id: str = ""
     events: list[Record] = field(default_factory=list)
 
 
 class Cluster:
-    """`acknowledged` has of each command the id of the log and its position, as its client was answered."""
+    """`acknowledged` has the log id and position of each answered command."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self.faults = frozenset(faults)
@@ -88,12 +88,12 @@ class Cluster:
         server.queue.append(Command(self._next(), has_key))
 
     def send_again(self, server: Server) -> None:
-        """What was refused; under its key also what a client was not answered."""
+        """Send refused commands again; with a key also unanswered ones."""
         server.queue += self.refused + [command for command in self.unknown if command.has_key]
         self.refused, self.unknown = [], []
 
     def begin(self, server: Server) -> None:
-        """Read the head, and what was answered under keys, once it is known what became of the batch before."""
+        """Read the head and the replies of keys, once the outcome of the previous batch is known."""
         self._find_out(server)
         if server.batch or server.lost or not server.queue:
             return
@@ -102,7 +102,7 @@ class Cluster:
         commands, server.queue = list(dict.fromkeys(server.queue)), []
         recorded = {event.command: event for event in node.events}
         for command in commands:
-            # Before a standby has it, an answer under a key is not safe: the guide says so.
+            # Before a standby has it, a reply is not safe: the guide says so.
             if command in recorded and not self._answer(node, (recorded[command],)):
                 self.unknown.append(command)
         head, fresh = node.now(), [command for command in commands if command not in recorded]
@@ -112,7 +112,7 @@ class Cluster:
             server.batch = Batch(server, node, server.session, head.position, fresh)
 
     def write(self, server: Server) -> None:
-        """UPDATE head ... WHERE position = that of the batch, and the inserts that follow from it."""
+        """UPDATE head ... WHERE position = that of the batch, and the inserts that follow."""
         if (batch := server.batch) is None or batch.written:
             return
         if server.node is None or server.session != batch.session:
@@ -138,7 +138,7 @@ class Cluster:
             self.nodes.commit(node)
 
     def cut(self, server: Server) -> None:
-        """The connection breaks. A commit that waits then shows, although no standby may have it."""
+        """The connection breaks. A waiting commit then becomes visible, although no standby may have it."""
         server.node, batch = None, server.batch
         if batch is None or not batch.written:
             return
@@ -147,7 +147,7 @@ class Cluster:
         self.unknown += batch.commands
 
     def look(self, server: Server) -> bool:
-        """Whether the log is the one that the server has served; as `Tail` looks."""
+        """Whether the log is the one that the server has served; as `Tail` checks."""
         if (node := self._connected(server)) is None:
             return False
         head = node.now()
@@ -157,7 +157,7 @@ class Cluster:
         return True
 
     def read(self, consumer: Consumer, server: Server, most: int) -> None:
-        """The next page. A consumer that has the id of another log gets 410, and begins again."""
+        """Read the next page. A consumer with the id of another log gets 410, and begins again."""
         if not self.look(server) or server.node is None:
             return
         if consumer.log_id != server.of_log:
@@ -205,7 +205,7 @@ class Cluster:
         return True
 
     def _answer(self, node: Node, records: Transaction) -> bool:
-        """Acknowledge what was recorded before, if it is safe."""
+        """Acknowledge commands that were recorded before, if it is safe."""
         if node is not self.nodes.primary or not self.nodes.are_safe(records):
             return False
         self._acknowledge(records)
@@ -228,7 +228,7 @@ class Cluster:
         batch.server.batch = batch.server.lost = None
 
     def check(self) -> None:
-        """What was acknowledged is in the log once, each at a place of its own; positions have no hole."""
+        """Each acknowledged command is in the log once, at its own position; positions have no holes."""
         assert len(set(self.acknowledged.values())) == len(self.acknowledged), "one place for two"
         if self.nodes.primary is None:
             return
@@ -239,7 +239,7 @@ class Cluster:
         assert self.acknowledged.keys() <= set(commands), "lost"
 
     def settle(self) -> None:
-        """Once each server has looked, a consumer has what is in the log of its id, each event once."""
+        """Once each server has checked the log, a consumer has each event of the log of its id once."""
         if (primary := self.nodes.primary) is None:
             return
         for server in self.servers * 3:
@@ -247,7 +247,7 @@ class Cluster:
                 self.cut(server)
             self.look(server)
         if sum(self.look(server) for server in self.servers) < len(self.servers):
-            return  # another id waits for a standby
+            return  # the new id waits for a standby
         for consumer in self.consumers:
             if consumer.log_id == primary.now().log_id:
                 there = primary.events[: len(consumer.events)]

@@ -1,4 +1,4 @@
-"""Three nodes of PostgreSQL in memory, of which one leads: commits wait for a standby, and show then."""
+"""A model of three PostgreSQL nodes, of which one leads: commits wait for a standby before they become visible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST_ID = "log 0"
 
 
 class Fault(StrEnum):
-    """What may be planted."""
+    """Faults that may be planted."""
 
     UNGUARDED = "an append that has not moved the head is acknowledged"
     ASYNCHRONOUS = "a commit waits for no standby"
@@ -33,7 +33,7 @@ NEW_ID = Command(0, has_key=False)
 
 
 class Record(NamedTuple):
-    """An event, or by the command `NEW_ID` another id of the log."""
+    """An event, or with the command `NEW_ID` another id of the log."""
 
     position: int
     at: datetime
@@ -46,7 +46,7 @@ Transaction = tuple[Record, ...]
 
 @dataclass(eq=False)
 class Node:
-    """Its transactions, how many of them show, and what follows once a standby has the last one."""
+    """Its transactions, the number of visible ones, and callbacks for when a standby has the last one."""
 
     name: str
     wal: list[Transaction] = field(default_factory=list)
@@ -59,16 +59,16 @@ class Node:
         return [record for record in records if record.command != NEW_ID]
 
     def now(self) -> Head:
-        """The end of the log, whatever was seen."""
+        """The end of the log, seen or not."""
         return Head(*self.wal[self.shown - 1][-1][:3]) if self.shown else Head(0, None, FIRST_ID)
 
     def has(self, seen: LastSeen) -> bool:
-        """Whether what was seen is in the log."""
+        """Whether the log still contains a position seen before."""
         there = {(event.position, event.at) for event in self.events}
         return seen.position == 0 or (seen.position, seen.at) in there
 
     def show_all(self) -> None:
-        """Nothing waits any more: a standby has it, the connection broke, or the node leads anew."""
+        """Make everything visible: a standby has it, the connection broke, or the node leads again."""
         self.shown, self.waiting = len(self.wal), None
 
 
@@ -81,21 +81,21 @@ class Nodes:
         self.primary: Node | None = self.all[0]
         self.last_primary = self.all[0]
         self.voters = self.all[1:]
-        """The standbys that commits may wait for: they had all at a time since the primary leads."""
+        """The standbys that commits may wait for: those that have had everything since the primary leads."""
         self.away: set[Node] = set()
-        """Former primaries that are dead, or alone with the servers that are connected to them."""
+        """Former primaries that are dead, or isolated with the servers connected to them."""
 
     @property
     def standbys(self) -> list[Node]:
         return [node for node in self.all if node is not self.primary and node not in self.away]
 
     def are_safe(self, records: Iterable[Record]) -> bool:
-        """Whether a standby has them that a commit may wait for."""
+        """Whether a standby that commits may wait for has them."""
         kept = [set(chain.from_iterable(standby.wal)) for standby in self.voters]
         return any(there.issuperset(records) for there in kept)
 
     def replicate(self, standby: Node, most: int) -> None:
-        """A standby follows; what it has of another past it first takes back."""
+        """A standby receives WAL; it first rolls back transactions of another timeline."""
         if (primary := self.primary) is None or standby not in self.standbys:
             return
         pairs = zip(standby.wal, primary.wal, strict=False)
@@ -109,14 +109,14 @@ class Nodes:
             self.commit(primary)
 
     def commit(self, node: Node) -> None:
-        """What waits is where it has to be."""
+        """Transactions that waited are on enough nodes."""
         waiting = node.waiting
         node.show_all()
         if waiting:
             waiting()
 
     def fail(self, *, dies: bool) -> None:
-        """The primary dies, or is alone with the servers that are connected to it."""
+        """The primary dies, or is isolated with the servers connected to it."""
         if (node := self.primary) is None:
             return
         self.primary = None
@@ -125,13 +125,13 @@ class Nodes:
             self.end_sessions(node)
 
     def promote(self) -> None:
-        """The standby that is furthest, of those that a commit may have waited for."""
+        """Promote the most advanced standby of those that a commit may have waited for."""
         if self.primary is None and self.voters:
             choose = min if Fault.LAGGING in self.faults else max
             self._lead(choose(self.voters, key=lambda node: len(node.wal)))
 
     def come_back(self, node: Node) -> None:
-        """A former primary is a standby now; where no other may lead, it leads again."""
+        """A former primary becomes a standby; if no other may lead, it leads again."""
         alone = self.primary is None and not self.voters and node is self.last_primary
         if node in self.away and (self.primary or alone):
             self.end_sessions(node)
@@ -140,7 +140,7 @@ class Nodes:
                 self._lead(node)
 
     def switch_over(self) -> None:
-        """As planned: a standby that has everything leads."""
+        """A planned switchover: a standby that has everything leads."""
         if (former := self.primary) is None:
             return
         ready = [node for node in self.voters if len(node.wal) == len(former.wal)]

@@ -1,6 +1,6 @@
-"""A fake of the service for the tests of the import: applies commands in plain Python.
+"""A fake of the service for tests of the import: it applies commands in plain Python.
 
-It is a transport of httpx2, so that answers can be lost, calls refused, and lists be behind.
+It is a transport of httpx2, so that answers can be lost, calls refused, and lists lag.
 """
 
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 @dataclass
 class Folded:
-    """An execution as its commands make it."""
+    """An execution as its commands change it."""
 
     order: str
     started: datetime
@@ -81,7 +81,7 @@ class Folded:
                 self.steps[step] = "skipped"
 
     def keep_checkpoint(self, at: str) -> None:
-        """What the service does by itself, every 15 minutes of running."""
+        """Save a checkpoint, as the service does automatically after 15 minutes of running."""
         self.events.append(event(EVENTS["checkpoint"], at, {"state": {}, "automatic": True}))
 
     def shown(self) -> JSON:
@@ -112,7 +112,7 @@ class FakeService(httpx2.BaseTransport):
         """The n-th call of /commands: "lost" after it was done, "away", "stop" half-way."""
         self.lists_are_behind = False
         self.most_found = 500
-        """Whether lists are empty, as those of a view that is behind."""
+        """Whether lists are empty, as those of a lagging view."""
         self.refusal = 0
         """If not 0, the status of all answers, with an HTML page, as of another service."""
         self._commands_calls = 0

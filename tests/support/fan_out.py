@@ -1,4 +1,4 @@
-"""A server, a relay, NATS and an edge, each a process of its own, which may be killed."""
+"""A server, a relay, NATS and an edge, each in a process that may be killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ jetstream {{ store_dir: "{store}" }}
 
 
 def nats_program() -> str:
-    """The program of NATS; the test is skipped where there is none."""
+    """The NATS server program; the test is skipped without it."""
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if beside.is_file() else shutil.which("nats-server")
     if found is None:
@@ -48,7 +48,7 @@ class Nats(Protocol):
 
 
 class NatsServer:
-    """NATS on a port that stays the same."""
+    """A NATS server on a fixed port."""
 
     def __init__(self, folder: Path, payload: str = "8MB", config: str = CONFIG) -> None:
         self._program = nats_program()
@@ -65,7 +65,7 @@ class NatsServer:
         return self.url.replace("//", f"//{user}@") if user else self.url
 
     def start(self) -> None:
-        """Return when it takes connections."""
+        """Start it, and wait until it accepts connections."""
         self._process = subprocess.Popen(
             [self._program, "-c", str(self._config)],
             stdout=subprocess.DEVNULL,
@@ -79,13 +79,13 @@ class NatsServer:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End it as a power cut would end this process."""
+        """Kill it, as a power cut would."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(SECONDS)
 
     def contents(self) -> bytes:
-        """All that it has on its disk."""
+        """The bytes of all its files."""
         return b"".join(file.read_bytes() for file in self.store.rglob("*") if file.is_file())
 
 
@@ -100,13 +100,13 @@ class Relay:
         self._process: ForkedProgram | None = None
 
     def start(self, *more: str) -> None:
-        """Begin; it is not known when it publishes."""
+        """Start it, without waiting until it publishes."""
         where = ("--data-dir", str(self._service.data))
         arguments = (*self._arguments, *more, *where)
         self._process = ForkedProgram(arguments, self._environment, self.log_file)
 
     def kill(self) -> None:
-        """End it as a power cut would end this process."""
+        """Kill it, as a power cut would."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(SECONDS)
@@ -130,7 +130,7 @@ class Relay:
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     def wait_for(self, words: str) -> None:
-        """Until its log has some words."""
+        """Wait until its log has these words."""
         end = time.monotonic() + SECONDS
         while words not in self.log():
             assert time.monotonic() < end, self.log()
@@ -138,7 +138,7 @@ class Relay:
 
 
 class FanOut(NamedTuple):
-    """All of it."""
+    """All four processes."""
 
     service: Service
     nats: NatsServer
@@ -161,7 +161,7 @@ def edge_of(service: Service, nats: Nats, folder: Path, user: str = "") -> Servi
 
 @contextmanager
 def fanning_out(service: Service) -> Iterator[FanOut]:
-    """The log of a service that runs goes through NATS to an edge, while the block lasts."""
+    """While the block runs, the log of a running service is published through NATS to an edge."""
     with reachable_folder() as of_nats, reachable_folder() as of_edge:
         nats = NatsServer(of_nats)
         relay, edge = Relay(service, nats), edge_of(service, nats, of_edge)

@@ -1,4 +1,4 @@
-"""What befalls a running service: kills, stops, shortages and leaps of its clock, drawn from a seed."""
+"""Faults of a running service: kills, stops, shortages and leaps of its clock, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.support.service_process import Service, command_line, signal_all
 MINUTE, DAY = 60, 86_400
 MIB = 2**20
 ROOM = 8 * 2**30
-"""Of a disk of its own; it takes only what is used of it."""
+"""The size of a disk of its own; it only takes what is used of it."""
 FILES_LEFT, BYTES_LEFT = 2, 8 * MIB
-"""What may still be opened, and taken of memory, in a shortage."""
+"""The limits of open files and of memory in a shortage."""
 
 Victims = Callable[[Service, Random], list[int]]
 
@@ -46,9 +46,9 @@ STOPPED = ("server", "work process", "backend", "all of PostgreSQL")
 
 @dataclass(slots=True)
 class Faults:
-    """Does to a service what is asked for, and counts it. Each act returns when it is over.
+    """Injects the requested faults, and counts them. Each call returns when its fault is over.
 
-    `disk` is the mount point of a file system that is the service's alone, where there is one.
+    `disk` is the mount point of a file system that is only used by the service, if there is one.
     """
 
     service: Service
@@ -56,7 +56,7 @@ class Faults:
     clock: Path
     disk: Path | None
     longest: float
-    """Seconds that a stop or a shortage lasts at most; a third of it at least."""
+    """The most seconds that a stop or a shortage lasts; it lasts at least a third of them."""
     done: Counter[str] = field(default_factory=Counter)
 
     def kill(self) -> str:
@@ -79,22 +79,22 @@ class Faults:
         return f"stopped: {victim}{killed}"
 
     def fill_disk(self) -> str:
-        """Leave no room on the disk of the database for a while."""
-        with full(self.disk) if self.disk else limited_files(self.service.postgres()):
+        """Fill the disk of the database for a while."""
+        with fill(self.disk) if self.disk else limit_file_size(self.service.postgres()):
             killed = self._wait()
         self.done["disk full"] += 1
         return f"disk full{killed}"
 
     def starve_of_files(self) -> str:
-        """Let a process open hardly any file more for a while."""
+        """Limit the open files of a process for a while."""
         return self._starve(resource.RLIMIT_NOFILE, "descriptors", _open_files, FILES_LEFT)
 
     def starve_of_memory(self) -> str:
-        """Let a process have hardly any memory more for a while."""
+        """Limit the memory of a process for a while."""
         return self._starve(resource.RLIMIT_AS, "memory", _address_space, BYTES_LEFT)
 
     def leap(self) -> str:
-        """Set the clock of the server ahead or back for a while, by minutes or by days."""
+        """Set the clock of the server forward or back for a while, by minutes or by days."""
         seconds = self.chance.choice((-DAY, -30 * MINUTE, 10 * MINUTE, DAY, 80 * 365 * DAY))
         self.clock.write_text(str(seconds))
         try:
@@ -109,20 +109,20 @@ class Faults:
         with ExitStack() as limits:
             for pid in VICTIMS[victim](self.service, self.chance):
                 with suppress(OSError):
-                    limits.enter_context(limited(pid, kind, used(pid) + left))
+                    limits.enter_context(limit(pid, kind, used(pid) + left))
             killed = self._wait()
         self.done[name] += 1
         return f"no {name}: {victim}{killed}"
 
     def _wait(self) -> str:
-        """Let it last; every other time something is killed meanwhile."""
+        """Let the fault last; every other time a process is killed meanwhile."""
         lasts = self._while()
         if self.chance.random() < 0.5:
             time.sleep(lasts)
             return ""
         time.sleep(lasts / 2)
         killed = ""
-        with suppress(AssertionError):  # there is no PostgreSQL at the moment
+        with suppress(AssertionError):  # PostgreSQL is not running at the moment
             killed = f", meanwhile {self.kill()}"
         time.sleep(lasts / 2)
         return killed
@@ -132,8 +132,8 @@ class Faults:
 
 
 @contextmanager
-def limited(pid: int, kind: int, most: int) -> Iterator[None]:
-    """A process may have so much of something while the block runs, and no more."""
+def limit(pid: int, kind: int, most: int) -> Iterator[None]:
+    """While the block runs, a process may have no more than this of a resource."""
     soft, hard = resource.prlimit(pid, kind)
     resource.prlimit(pid, kind, (most, hard))
     try:
@@ -144,18 +144,18 @@ def limited(pid: int, kind: int, most: int) -> Iterator[None]:
 
 
 @contextmanager
-def limited_files(pids: list[int]) -> Iterator[None]:
-    """No file may grow beyond a megabyte: the most that can be done to a disk without rights."""
+def limit_file_size(pids: list[int]) -> Iterator[None]:
+    """No file may exceed a megabyte: all that can be done to a disk without privileges."""
     with ExitStack() as limits:
         for pid in pids:
             with suppress(ProcessLookupError):
-                limits.enter_context(limited(pid, resource.RLIMIT_FSIZE, MIB))
+                limits.enter_context(limit(pid, resource.RLIMIT_FSIZE, MIB))
         yield
 
 
 @contextmanager
-def full(disk: Path) -> Iterator[None]:
-    """There is no room on a disk of its own while the block runs."""
+def fill(disk: Path) -> Iterator[None]:
+    """A disk of its own is full while the block runs."""
     _shrink(disk)
     try:
         yield
@@ -165,7 +165,7 @@ def full(disk: Path) -> Iterator[None]:
 
 @contextmanager
 def own_disk(folder: Path) -> Iterator[Path | None]:
-    """A folder as a file system of its own in memory; None where this user may not mount one."""
+    """A folder as a file system of its own in memory; None if this user may not mount one."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM},mode=0711", "none", str(folder)]
     if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
         yield None
@@ -181,7 +181,7 @@ def _resize(disk: Path, size: int) -> None:
 
 
 def _shrink(disk: Path) -> None:
-    """Take away the room that is left; while it is taken by others, again."""
+    """Take the free space; if others use it meanwhile, try again."""
     for _ in range(100):
         with suppress(subprocess.CalledProcessError):
             return _resize(disk, shutil.disk_usage(disk).used)

@@ -1,4 +1,4 @@
-"""A reference implementation of the filter language on documents, to compare the SQL with."""
+"""A reference implementation of the filter language on documents, with which the SQL is compared."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def values(document: Document, path: str) -> list[Any]:
 
 
 def _longest_key_first(value: Any, parts: list[tuple[str, str]]) -> Any:
-    """Parts are keys in quotes, or without."""
+    """Parts are quoted or unquoted keys."""
     if not parts:
         return value
     for length in range(len(parts), 0, -1):
@@ -90,7 +90,7 @@ def _longest_key_first(value: Any, parts: list[tuple[str, str]]) -> Any:
 
 
 def _is_not_final(document: Document, path: str) -> bool:
-    """Durations can be filtered by only while they do not grow."""
+    """Durations can be compared only once they do not grow any more."""
     if path == "metrics.duration":
         return not document["metrics"]["durationFinal"]
     return path == "metrics.activeDuration" and document["status"] in {"starting", "running"}

@@ -1,4 +1,4 @@
-"""A log with one writer, whose clock the test moves, and one projection that follows it when asked."""
+"""A log with one writer, whose clock the test moves, and one projection that follows it on demand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 @dataclass
 class FollowedLog:
-    """The writer records what commands lead to `now`; `follow` brings the projection up to the log."""
+    """The writer records commands at `now`; `follow` brings the projection up to the log."""
 
     store: Store
     connection: AsyncConnection
@@ -47,7 +47,7 @@ class FollowedLog:
     @classmethod
     @asynccontextmanager
     async def opened(cls, conninfo: str, view: Projection) -> AsyncIterator[Self]:
-        """One on a database without the tables of the projection."""
+        """A log on a database without the tables of the projection."""
         migrate_projections(conninfo, SCHEMA, [view])
         store = Store(conninfo, SCHEMA, registry.codec(), Keyring(Vault(b"k" * 32)))
         await store.open()
@@ -62,7 +62,7 @@ class FollowedLog:
         await store.close()
 
     async def begin(self, *ids: str, occurred_at: datetime | None = None, **fields: Any) -> None:
-        """Executions that run: three events each, recorded now."""
+        """Start executions: three events each, recorded now."""
         created = ExecutionCreated(order="o", service="s", customer="c", provider="p", **fields)
         events = (created, ExecutionStarting(), ExecutionStarted())
         async with self.store.transaction() as transaction:
@@ -87,7 +87,7 @@ class FollowedLog:
             await transaction.append(rows, [], self.now)
 
     async def send(self, id_: str, command: Command[Any]) -> None:
-        """Have a command carried out."""
+        """Send a command."""
         await self.bus.send(Message(f"execution/{id_}", command, "tester"))
 
     async def follow(self) -> None:

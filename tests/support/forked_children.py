@@ -1,7 +1,7 @@
-"""The processes that a server or a test starts, forked as well: to import what one needs takes most of a second of CPU.
+"""Forks the processes that a server or a test starts: importing the code in a new process takes most of a second of CPU.
 
-Another process, which has everything imported, and no thread, no socket and no state of the one that starts, waits until that
-one would execute a command, and forks the process instead: as a child of the one that starts, which sees no difference.
+A helper process, which has imported everything, and has no thread, socket or state of the parent, waits until the parent
+would execute a command, and then forks: the new process becomes a child of the parent, which sees no difference.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from api import clock, work_process
 from api.cli import rebuild_worker
 
 WORK, REBUILD = "work_process", "rebuild_worker"
-"""Names of the processes, as their command line is that of what forked them."""
+"""Names of the processes, as their command line is that of the process they were forked from."""
 PROGRAMS: Mapping[str, Callable[[], None]] = {WORK: work_process.main, REBUILD: rebuild_worker.main}
 FORKED = (*rebuild_worker.COMMAND, "forked")
-"""The command of a process of a rebuild that is forked."""
+"""The command of a rebuild process that is forked."""
 ADOPT_ORPHANS = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2)."""
 LARGEST = 1 << 20
 ENVIRONMENT, STANDARD_INPUT, STANDARD_OUTPUT = 5, 9, 12
-"""Places of arguments of `Popen._execute_child`."""
+"""Indexes of arguments of `Popen._execute_child`."""
 
 
 def fork_work_processes() -> None:
-    """Fork the work processes that this one starts from here on."""
+    """Fork the work processes that this process starts from now on."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ours.close()
@@ -47,9 +47,9 @@ def fork_work_processes() -> None:
 
 @contextmanager
 def forked_rebuild_workers(start: Callable[..., object]) -> Iterator[None]:
-    """Fork the processes of a rebuild that this one starts by the command `FORKED` while the block runs.
+    """While the block runs, fork the rebuild processes that this process starts by the command `FORKED`.
 
-    `start` has a process of its own call a function, with everything imported.
+    `start` runs a function in a process of its own, with everything imported.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     popen = cast(Any, subprocess.Popen)
@@ -71,7 +71,7 @@ def _adopt_orphans(adopt: int) -> None:
 
 
 def _forking(forks: socket.socket, forked: object) -> Callable[..., None]:
-    """What `Popen` does, with one command as a request for a fork."""
+    """Replace `Popen`'s execution of one command by a request to fork."""
     execute = cast(Any, subprocess.Popen)._execute_child
 
     def fork_or_execute(process: Any, command: Any, *more: Any) -> None:
@@ -90,13 +90,13 @@ def _forking(forks: socket.socket, forked: object) -> Callable[..., None]:
 
 
 def fork_on_request(requests: socket.socket, name: str) -> NoReturn:
-    """Fork a process for each request; end with the program whose requests these are."""
+    """Fork a process for each request; end with the program that sends them."""
     while True:
         request, descriptors, _, _ = socket.recv_fds(requests, LARGEST, 2)
         if not request:
             os._exit(0)
         readable, writable = os.pipe()
-        # An orphan is adopted by the nearest ancestor that wants it: by the one that started it.
+        # An orphan is adopted by its nearest subreaper: by the process that started it.
         if (parent := os.fork()) == 0:
             if (child := os.fork()) == 0:
                 for number in (readable, writable):
@@ -105,14 +105,14 @@ def fork_on_request(requests: socket.socket, name: str) -> NoReturn:
                 _become(name, json.loads(request), descriptors)
             os.write(writable, str(child).encode())
             os._exit(0)
-        os.waitpid(parent, 0)  # only then it is the child of who started it, and can be waited for
+        os.waitpid(parent, 0)  # only then it is a child of the process that started it
         requests.send(os.read(readable, LARGEST))
         for number in (readable, writable, *descriptors):
             os.close(number)
 
 
 def _become(name: str, environment: dict[str, str], descriptors: list[int]) -> NoReturn:
-    """Do the work of the process, and end."""
+    """Do the work of the process, and exit."""
     status = 1
     try:
         os.setsid()
@@ -136,7 +136,7 @@ def _become(name: str, environment: dict[str, str], descriptors: list[int]) -> N
 
 
 def _status_of(code: object) -> int:
-    """The exit status of a program that ended so; where that is a text, it is said."""
+    """The exit status for the argument of SystemExit; a text is printed."""
     if code is None or isinstance(code, int):
         return code or 0
     sys.stderr.write(f"{code}\n")

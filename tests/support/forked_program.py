@@ -1,7 +1,7 @@
-"""`executions` as a process of its own that is forked with everything imported, which saves a second of CPU each.
+"""Runs `executions` in a process that is forked with everything imported, which saves a second of CPU each.
 
-It is forked from a process that imports and does nothing else (`multiprocessing`'s fork server), so it has no thread, no
-socket and no state of the tests. What is started as its users start it uses `subprocess` instead.
+It is forked from a process that only imports (`multiprocessing`'s fork server), so it has no thread, socket or state of the
+tests. Programs that are started as by their users use `subprocess` instead.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STATE.set_forkserver_preload([*PROGRAMS, *SUPPORT])
 
 
 class ForkedProgram:
-    """A command of `executions` that runs, with what it writes in a file; like a `subprocess.Popen`."""
+    """A running command of `executions`, whose output goes to a file; like a `subprocess.Popen`."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class ForkedProgram:
 def run_forked(
     arguments: Sequence[str], environment: Mapping[str, str], seconds: float
 ) -> subprocess.CompletedProcess[str]:
-    """A command that has ended, and what it wrote.
+    """Run a command to its end; its result and output.
 
     Raises:
         TimeoutExpired: it has not ended in some seconds; it is killed.
@@ -101,14 +101,14 @@ def run_forked(
 
 
 def start_forked(run: Callable[..., object], *arguments: Any) -> ForkServerProcess:
-    """Have a process with everything imported call a function; it ends with this one."""
+    """Call a function in a new process with everything imported; it ends with this process."""
     process = STATE.Process(target=run, args=arguments, daemon=True)
     process.start()
     return process
 
 
-def ended_forked(run: Callable[..., object], *arguments: Any, seconds: float) -> int | None:
-    """The exit code of such a process, or the negative number of the signal that ended it; None where it runs on."""
+def exit_code_of_forked(run: Callable[..., object], *arguments: Any, seconds: float) -> int | None:
+    """The exit code of such a process, or the negative number of the signal that ended it; None while it runs."""
     process = start_forked(run, *arguments)
     process.join(seconds)
     return process.exitcode

@@ -1,4 +1,4 @@
-"""Requests that nobody would send: every operation with paths, queries, headers and bodies gone wrong."""
+"""Malformed requests: every operation with invalid paths, queries, headers and bodies."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ FRAMES: tuple[bytes, ...] = (
 
 
 class Answer(NamedTuple):
-    """The status of an answer, its headers in lower case, and its body as far as it ends."""
+    """The status of an answer, its headers in lower case, and its body."""
 
     status: int
     headers: dict[str, str]
@@ -90,7 +90,7 @@ class Answer(NamedTuple):
 
 
 class Fuzzer:
-    """Makes requests, the same ones for the same seed, about entries that are there and that are not."""
+    """Makes requests, the same ones for the same seed, about existing and missing entries."""
 
     def __init__(self, seed: int, entries: Mapping[str, Sequence[str]]) -> None:
         self._random = Random(seed)
@@ -182,7 +182,7 @@ class Fuzzer:
         }
 
     def _changed(self, value: Any) -> Any:
-        """The same with one thing changed somewhere."""
+        """The same value with one change somewhere."""
         random = self._random
         if random.random() < 0.2 or not isinstance(value, dict | list) or not value:
             return random.choice(VALUES)
@@ -211,10 +211,10 @@ def _message(method: str, target: str, headers: dict[str, str]) -> bytes:
 
 
 def exchange(wire: socket.socket, request: bytes) -> Answer:
-    """Send a request and read its answer; of one without end the head alone.
+    """Send a request and read its answer; of an endless one only the head.
 
     Raises:
-        ConnectionError: there is none.
+        ConnectionError: there is no answer.
     """
     wire.sendall(request)
     stream = wire.makefile("rb")

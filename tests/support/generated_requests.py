@@ -1,6 +1,6 @@
-"""Requests that schemathesis makes of the OpenAPI document, and checks of their answers.
+"""Requests that schemathesis makes from the OpenAPI document, and checks of their answers.
 
-To import this takes a second: only the test that needs it does, and not every process of the tests.
+Importing this takes a second: only the test that needs it imports it, not every process of the tests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.support.declared import DOCUMENT
 
-# Too large is a refusal, too; and 504 says that the data is not as far as `minPosition`.
+# A too large request is a refusal, too; 504 means that the data has not reached `minPosition`.
 REFUSALS = ["4xx", "503", "504"]
 CONFIG = schemathesis.Config.from_dict(
     {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
@@ -40,23 +40,23 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-# Each command is answered by itself: a wrong one spoils its own answer, not the call.
+# Each command has an answer of its own: an invalid one does not fail the call.
 ANSWERED_ONE_BY_ONE = "sendCommands"
 
 
 def can_be_wrong(name: str) -> bool:
-    """Whether there is something in a request of the operation that the document rules out."""
+    """Whether the document forbids anything in a request of the operation."""
     return bool(DESCRIBED[name].body or DESCRIBED[name].query)
 
 
 def requests(name: str, *, wrong: bool) -> SearchStrategy[Case[Any]]:
-    """Requests of an operation that the document allows, or those that it rules out."""
+    """Requests of an operation that are valid by the document, or invalid ones."""
     mode = GenerationMode.NEGATIVE if wrong else GenerationMode.POSITIVE
     return DESCRIBED[name].as_strategy(generation_mode=mode)
 
 
 def require_documented(case: Case[Any], url: str, headers: dict[str, str]) -> None:
-    """Send a request. Raises where its answer is a mistake of the server's or not what the document says."""
+    """Send a request. Raises if its answer is an error of the server or not documented."""
     response = case.call(base_url=url, headers=headers, timeout=20)
     assert not_a_mistake(response), response.text
     one_by_one = case.operation.definition.raw["operationId"] == ANSWERED_ONE_BY_ONE
@@ -64,5 +64,5 @@ def require_documented(case: Case[Any], url: str, headers: dict[str, str]) -> No
 
 
 def not_a_mistake(response: Response) -> bool:
-    """504 says that the data is not as far as `minPosition`: no mistake of the server's."""
+    """504 means that the data has not reached `minPosition`: no error of the server."""
     return response.status_code < 500 or response.status_code == 504

@@ -1,4 +1,4 @@
-"""Given what happened, when a command comes, then this happens: aggregates without any machinery."""
+"""Given past events, when a command is sent, then these events follow: tests of aggregates without a store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Given:
-    """A history, a second between its events, and all that a command may know besides."""
+    """A history, a second between its events, and the context that a command may read."""
 
     stream: str
     now: datetime = NOON
@@ -31,7 +31,7 @@ class Given:
     def happened(
         self, *events: Event, by: str = "tester", occurred_at: datetime | None = None
     ) -> Given:
-        """More events, recorded a second apart; they occurred then, or all at `occurred_at`."""
+        """Add events, recorded a second apart; they occurred then, or all at `occurred_at`."""
         given = self
         for event in events:
             now = given.now + SECOND
@@ -44,11 +44,11 @@ class Given:
         return given
 
     def after(self, wait: timedelta, *events: Event) -> Given:
-        """Some time later, perhaps with more events."""
+        """Let time pass, optionally with more events."""
         return replace(self, now=self.now + wait).happened(*events)
 
     def knowing(self, **states: Any) -> Given:
-        """Other aggregates: `order__o1=…` is the stream `order/o1`; None is one that is not there."""
+        """Other aggregates: `order__o1=…` is the stream `order/o1`; None means that it does not exist."""
         known = {
             name.replace("__", "/").replace("_", "-"): Versioned(state, 1, 1, NOON)
             if state
@@ -88,7 +88,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command led to."""
+    """The result of a command."""
 
     given: Given
     events: tuple[Recordable, ...]
@@ -96,7 +96,7 @@ class Outcome:
     occurred_at: datetime | None = None
 
     def then(self, *events: Recordable) -> Given:
-        """Exactly these events follow; the answer is the history with its own events added."""
+        """Exactly these events follow; returns the history with its own events added."""
         if self.error is not None:
             pytest.fail(f"refused: {self.error!r} {self.error.members}")
         assert self.events == events

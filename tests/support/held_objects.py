@@ -1,4 +1,4 @@
-"""What an object holds, and what that holds, and so on: a cache among it."""
+"""The objects that an object references, directly and indirectly, such as a cache among them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CODE = (
     *(ModuleType, FunctionType, BuiltinFunctionType, type, CodeType),
     *(FrameType, CoroutineType, GeneratorType, AsyncGeneratorType),
 )
-"""What is not gone into: from there all of the program is reached, and what just goes on."""
+"""Objects that are not entered: they reference the whole program, or what is running."""
 
 
 def texts_held_by(root: Any) -> Iterator[bytes]:
-    """Every text, and all bytes, that are reached from an object by way of its data."""
+    """Every text, and all bytes, that an object references, directly or indirectly."""
     seen, pending = {id(root)}, [root]
     while pending:
         found = pending.pop()

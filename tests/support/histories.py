@@ -1,4 +1,4 @@
-"""The histories that tests begin with, named for the state they lead to."""
+"""Initial histories of tests, named for the status they lead to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log whose webhooks are called, with receivers that the test answers for, and a clock that it moves."""
+"""A log whose webhooks are called, with receivers and a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OK = Response(200, b"ok", None)
 
 @dataclass
 class FakeClient:
-    """Answers as `answer` says, and keeps what was sent."""
+    """Answers as `answer` says, and stores what was sent."""
 
     answer: Callable[[str], Response] = lambda _: OK
     refuses: Callable[[bytes], bool] = lambda _: False
@@ -46,14 +46,14 @@ def hook(url: str = "https://a.example/", *events: str, **more: Any) -> Webhook:
 
 @dataclass
 class World(FollowedLog):
-    """With the read model of its webhooks, and receivers that the test answers for."""
+    """With the read model of its webhooks, and receivers whose answers the test sets."""
 
     client: FakeClient = field(default_factory=FakeClient)
 
     async def begin_hooked(
         self, id_: str, *hooks: Webhook, occurred_at: datetime | None = None, **fields: Any
     ) -> None:
-        """An execution that runs and has webhooks."""
+        """Start an execution that has webhooks."""
         await self.begin(id_, occurred_at=occurred_at, webhooks=hooks, **fields)
 
     def worker(self, client: Client | None = None) -> DeliveryWorker:
@@ -65,7 +65,7 @@ class World(FollowedLog):
         return worker.calls(DeliveryQueue(self.connection))
 
     async def enter(self, worker: DeliveryWorker) -> None:
-        """Enter what is owed by now, and call nothing."""
+        """Queue the deliveries that are owed by now, without calling."""
         await self.follow()
         while await worker._dispatcher.step():
             pass
@@ -83,7 +83,7 @@ class World(FollowedLog):
         return (await health_of(self.connection, [key]))[key]
 
     async def count(self, table: str) -> int:
-        """The rows of a table."""
+        """The number of rows of a table."""
         cursor = await self.connection.execute(f"SELECT count(*) FROM {table}")  # noqa: S608 - a test's own
         [(rows,)] = await cursor.fetchall()
         return int(rows)

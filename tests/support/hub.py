@@ -26,7 +26,7 @@ LOG = Topic(ENCODERS[EVENTS, SSE], "", Filter())
 
 
 class Line:
-    """A line that takes everything, or nothing."""
+    """A connection that accepts all writes, or none."""
 
     def __init__(self) -> None:
         self.subscriber: Subscriber | None = None
@@ -60,7 +60,7 @@ class Line:
 
 
 async def append(store: Store, count: int) -> None:
-    """So many events, each of a stream of its own."""
+    """Append events, each in a stream of its own."""
     async with store.transaction() as transaction:
         first, at = transaction.position + 1, Clock()()
         event = UserCreated(name="Ann", kind="person")

@@ -1,4 +1,4 @@
-"""JSON patches, applied in Python."""
+"""Applies JSON patches in Python."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import orjson
 from projections.history.json_patch import Change
 
 
-def applied(document: Any, patch: list[Change]) -> Any:
-    """RFC 6902, as far as `add`, `remove` and `replace` go; strict about what must be there."""
+def apply_patch(document: Any, patch: list[Change]) -> Any:
+    """RFC 6902, limited to `add`, `remove` and `replace`; strict about members that must exist."""
     whole = {"": copy.deepcopy(document)}
     for change in patch:
-        *way, last = ["", *map(unescaped, change.path.split("/")[1:])]
+        *way, last = ["", *map(unescape, change.path.split("/")[1:])]
         place: Any = whole
         for key in way:
             place = place[int(key)] if isinstance(place, list) else place[key]
@@ -31,12 +31,12 @@ def applied(document: Any, patch: list[Change]) -> Any:
     return whole[""]
 
 
-def unescaped(part: str) -> str:
+def unescape(part: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
 
 
 def same(one: Any, other: Any) -> bool:
-    """As JSON: 1 is not true, and members have no order."""
+    """Equality as JSON: 1 is not true, and members have no order."""
     return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
         other, option=orjson.OPT_SORT_KEYS
     )

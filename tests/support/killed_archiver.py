@@ -1,4 +1,4 @@
-"""What archives events, as a process that is killed before or after a step."""
+"""An archiver of events, as a process that is killed before or after a step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STEPS: dict[str, tuple[Any, str]] = {
 
 
 def kill_at(step: str, when: str) -> None:
-    """Have this process killed there."""
+    """Let this process be killed at the step."""
     where, name = STEPS[step]
     do = getattr(where, name)
 
@@ -55,7 +55,7 @@ def kill_at(step: str, when: str) -> None:
 
 
 async def archive(conninfo: str, folder: Path) -> None:
-    """Archive all that was recorded until now."""
+    """Archive everything recorded until now."""
     retention = LineRetention((folder / "archive").as_uri(), 30, folder, event_days=365)
     async with opened(conninfo) as store:
         writer = GuardedWriter(store, lambda: datetime.now(UTC), str, random.random)

@@ -12,7 +12,7 @@ from domain.eventlog.moving.databases import MoveDatabases
 
 
 def killed_at(method: str, when: str) -> None:
-    """Have this process killed there."""
+    """Let this process be killed at the call."""
     do = getattr(MoveDatabases, method)
 
     @wraps(do)
@@ -25,7 +25,7 @@ def killed_at(method: str, when: str) -> None:
 
 
 def run(method: str, when: str, arguments: list[str], environment: dict[str, str]) -> None:
-    """Become that program."""
+    """Run the program."""
     os.environ.clear()
     os.environ.update(environment)
     killed_at(method, when)

@@ -1,7 +1,7 @@
-"""A transport of `httpx` that takes a fraction of the time of its own, which is most of what a request costs.
+"""A transport of `httpx` that takes a fraction of the time of the default one, which is most of the cost of a request.
 
-What has its content at hand is written in one piece, and answers are parsed by `httptools`. All else goes
-the usual way: large and streamed content, what asks for a stream of events alone, `HEAD`, upgrades, and TLS.
+A request whose content is in memory is written in one piece, and answers are parsed by `httptools`. All others are sent
+the usual way: large and streamed content, requests for a stream of events, `HEAD`, upgrades, and TLS.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import httpx
 from httptools import HttpParserError, HttpResponseParser
 
 LARGEST = 60_000
-"""Bytes of content that are written before anything is read."""
+"""The most bytes of content that are written before anything is read."""
 USUAL = {b"expect", b"upgrade", b"transfer-encoding"}
 FRAMED = {b"content-length", b"transfer-encoding"}
 Address = tuple[str, int]
 
 
 class LeanTransport(httpx.HTTPTransport):
-    """Keeps connections, as the usual one does; threads may share it."""
+    """Reuses connections, like the default one; threads may share it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class LeanTransport(httpx.HTTPTransport):
         self._idle.setdefault(address, []).append(connection)
 
     def _reused(self, address: Address) -> socket.socket | None:
-        """A connection that is idle; one that has something to say was closed by the server."""
+        """An idle connection; one with unread data was closed by the server."""
         idle = self._idle.get(address, [])
         while idle:
             connection = idle.pop()
@@ -87,7 +87,7 @@ class LeanTransport(httpx.HTTPTransport):
 
 
 class _Answer(httpx.SyncByteStream):
-    """An answer that is read as far as somebody asks for it."""
+    """An answer that is read as far as the caller asks for it."""
 
     def __init__(
         self, transport: LeanTransport, address: Address, connection: socket.socket
@@ -139,7 +139,7 @@ class _Answer(httpx.SyncByteStream):
         else:
             raise httpx.RemoteProtocolError("the server disconnected before the answer was whole")
 
-    # --- what the parser calls
+    # --- callbacks of the parser
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))

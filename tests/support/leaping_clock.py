@@ -1,4 +1,4 @@
-"""The program `executions`, whose time of day is ahead by the seconds in a file that a test writes."""
+"""The program `executions`, with a time of day that is ahead by the seconds in a file that the test writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def leaping(file: Path, true: Callable[[], float] = time.time) -> Callable[[], float]:
-    """A time of day that is ahead of the `true` one by what the file says."""
+    """A time of day that is ahead of the `true` one by the seconds in the file."""
 
     def now() -> float:
         with suppress(OSError, ValueError):
@@ -21,7 +21,7 @@ def leaping(file: Path, true: Callable[[], float] = time.time) -> Callable[[], f
 
 
 def main() -> None:
-    """Run the command line, by the clock that the first argument names."""
+    """Run the command line, with the clock file that the first argument names."""
     time.time = leaping(Path(sys.argv.pop(1)))
     from api.cli.main import main as run
 

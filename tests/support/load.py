@@ -1,4 +1,4 @@
-"""Clients that send each command until it is answered, as docs/api.md says: with idempotency keys or without."""
+"""Clients that repeat each command until it is answered, as docs/api.md says: with idempotency keys or without."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.service_process import AUTHORIZED, Service, correlation
 
 CALLERS = 12
 PAUSE = 0.06
-"""Seconds that a caller rests after each answer: what else the tests run needs processors, too."""
+"""Seconds between two commands of a caller: the other processes of the test need processors, too."""
 CATALOG: tuple[tuple[str, dict[str, Any]], ...] = (
     ("users", {"$id": "acme", "name": "Acme", "kind": "organization"}),
     ("users", {"$id": "outreach", "name": "Outreach", "kind": "organization"}),
@@ -24,18 +24,18 @@ CATALOG: tuple[tuple[str, dict[str, Any]], ...] = (
     ("orders", {"$id": "order-1", "service": "sdr", "customer": "acme"}),
 )
 EVENTS = {"create": 3, "usage": 1, "checkpoint": 1, "complete": 1}
-"""How many events a command writes, in one commit."""
+"""The number of events that a command writes, in one commit."""
 LONGEST = 300
-"""Seconds within which the last answers come."""
+"""Seconds within which the last answers must arrive."""
 OF_THE_SERVICE = {"access-log", "timer"}
-"""The correlations of what it records by itself."""
+"""The correlations of events that the service records by itself."""
 DONE = {"success": True, "output": {"sent": 2}, "summary": "done"}
 RETRY_PAUSE = 0.1
 """Seconds before the next attempt."""
 
 
 class OutcomeUnknown(Exception):
-    """Nobody said whether an attempt was recorded."""
+    """It is not known whether an attempt was recorded."""
 
 
 class Acknowledged(NamedTuple):
@@ -51,7 +51,8 @@ class Load:
     """Callers that write to executions of their own until `stop`, each with a pause after an answer.
 
     With `keys` they repeat a command, under its idempotency key, until it is answered. Without keys they
-    repeat what was refused (503), or came too slowly to be read (408). Where the outcome is unknown they leave that execution alone.
+    repeat commands that were refused (503), or arrived too slowly to be read (408). If an outcome is unknown, they stop using
+    that execution.
     """
 
     def __init__(self, service: Service, name: str, pause: float, *, keys: bool = True) -> None:
@@ -60,7 +61,7 @@ class Load:
         self.refused: set[str] = set()
         """The labels of attempts without a key that were refused: none of them is in the log."""
         self.unknown: set[str] = set()
-        """The labels of attempts without a key of which nobody said whether they were recorded."""
+        """The labels of attempts without a key whose outcome is unknown."""
         self.sent = 0
         self._name = name
         self._pause = pause
@@ -73,7 +74,7 @@ class Load:
         )
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to call."""
+        """Start calling."""
         self._running = asyncio.create_task(self._run())
         return self._running
 
@@ -87,11 +88,11 @@ class Load:
                     group.create_task(self._call(f"{self._name}-{caller}"))
 
     def stop(self) -> None:
-        """Let every caller have the answer it waits for, and end."""
+        """Let every caller receive its pending answer, and end."""
         self._over = True
 
     async def answered(self, more: int, seconds: float = 60) -> None:
-        """Wait until `more` further commands are answered; fails at once where a caller has failed."""
+        """Wait until `more` further commands are answered; fails at once if a caller has failed."""
         wanted = len(self.answers) + more
         async with asyncio.timeout(seconds):
             while len(self.answers) < wanted:
@@ -107,15 +108,15 @@ class Load:
                 return
 
     async def _live(self, execution: str) -> None:
-        await self._tell(execution, "create", "executions")
+        await self._send_command(execution, "create", "executions")
         for place in range(1, 9):
             kind, path = ("checkpoint", "checkpoints") if place == 4 else ("usage", "metrics")
-            await self._tell(execution, f"{kind}-{place}", f"executions/{execution}/{path}")
+            await self._send_command(execution, f"{kind}-{place}", f"executions/{execution}/{path}")
             if self._over:
                 return
-        await self._tell(execution, "complete", f"executions/{execution}/complete")
+        await self._send_command(execution, "complete", f"executions/{execution}/complete")
 
-    async def _tell(self, execution: str, command: str, path: str) -> None:
+    async def _send_command(self, execution: str, command: str, path: str) -> None:
         kind, _, place = command.partition("-")
         ids = {"$id": execution, "order": "order-1", "service": "sdr", "status": "running"}
         usage = {"tokensUsed": int(place or 0)}
@@ -144,7 +145,7 @@ class Load:
             await asyncio.sleep(RETRY_PAUSE)
 
     def _note(self, response: httpx.Response) -> None:
-        if response.status_code != 408:  # who was stopped half-way is not overloaded
+        if response.status_code != 408:  # a caller that was stopped half-way is not overloaded
             self.refusals.append(response)
 
     async def _send_without_key(
@@ -181,9 +182,9 @@ class Load:
 async def under_load(
     service: Service, name: str, *, thorough: bool = False, pause: float = PAUSE, keys: bool = True
 ) -> AsyncIterator[Load]:
-    """Callers for as long as the block lasts; all of them are answered in the end.
+    """Callers while the block runs; all of them are answered in the end.
 
-    They write as fast as they are answered in a `thorough` run alone.
+    Only in a `thorough` run they write as fast as they are answered.
     """
     load = Load(service, name, 0 if thorough else pause, keys=keys)
     running = load.start()
@@ -191,7 +192,7 @@ async def under_load(
         await load.answered(20)
         yield load
     except BaseException:
-        running.cancel()  # what failed says more than callers who may wait in vain
+        running.cancel()  # the failure is more useful than callers that may wait forever
         raise
     load.stop()
     async with asyncio.timeout(LONGEST):
@@ -199,7 +200,7 @@ async def under_load(
 
 
 def assert_log_contains(log: Sequence[EventRow], answers: Sequence[Acknowledged]) -> None:
-    """Raises AssertionError unless each answer is in the log once, and each commit is whole."""
+    """Raises AssertionError unless each answer is in the log once, and each commit is complete."""
     assert [row.position for row in log] == list(range(1, len(log) + 1))
     labels = [correlation(row) for row in log]
     for label, events in Counter(filter(None, labels)).items():
@@ -218,7 +219,7 @@ def assert_log_contains(log: Sequence[EventRow], answers: Sequence[Acknowledged]
 
 
 def assert_refused_are_absent(log: Sequence[EventRow], load: Load) -> None:
-    """Raises AssertionError where an attempt that was refused is in the log."""
+    """Raises AssertionError if a refused attempt is in the log."""
     assert load.refused.isdisjoint(map(correlation, log))
     assert all(refusal.headers["retry-after"] for refusal in load.refusals)
 

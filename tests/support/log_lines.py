@@ -21,7 +21,7 @@ async def append_lines(
     *,
     written: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Append lines in one commit; whether that was done before under the same key."""
+    """Append lines in one commit; returns whether that was done before under the same key."""
     bus = Bus(store, lambda: at, str, lambda: 0.5, lines_written=written)
     command = AppendLogLines(lines=tuple(lines))
     bus.start()

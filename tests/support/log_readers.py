@@ -1,4 +1,4 @@
-"""What each way to read the log answers, for tests in which that must not change."""
+"""The answers of every way to read the log, for tests in which they must not change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Answers = dict[str, Any]
 
 
 class LogReaders:
-    """Asks a log up to a position, whatever it has beyond."""
+    """Reads a log up to a position, and ignores what is after it."""
 
     def __init__(self, store: Store, connection: AsyncConnection, until: int) -> None:
         self.store = store
@@ -34,7 +34,7 @@ class LogReaders:
         self.until = until
 
     async def answers(self) -> Answers:
-        """Of every reader, by a name that says what was asked."""
+        """The answers of every reader, by a name of the query."""
         rows = await self.store.read(0, self.until)
         streams = sorted({row.stream for row in rows})
         found: Answers = {"whole": rows}
@@ -161,6 +161,6 @@ class LogReaders:
 
 
 def differences(before: Answers, after: Answers) -> list[str]:
-    """The names of the answers that are not the same."""
+    """The names of the answers that differ."""
     assert before.keys() == after.keys()
     return [name for name, answer in before.items() if answer != after[name]]

@@ -1,4 +1,4 @@
-"""A log in memory, for the engine without a database: a loader and a tail over a list of rows."""
+"""A log in memory, for the streaming engine without a database: a loader and a tail over a list of rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = 3
 
 
 class MemoryLog(Loader):
-    """Rows that are committed. While it is `away`, every read fails."""
+    """Committed rows. While it is `away`, every read fails."""
 
     def __init__(self) -> None:
         self.rows: list[EventRow] = []
@@ -57,7 +57,7 @@ class MemoryLog(Loader):
         return len(self.rows)
 
     def destroy_erased(self, entries: Iterable[Entry]) -> bool:
-        return False  # nothing is erased here
+        return False  # this log never erases
 
     async def entries(self, rows: Iterable[EventRow]) -> list[Entry]:
         await self._read()
@@ -88,7 +88,7 @@ class MemoryLog(Loader):
         return CODEC.decode(row)
 
     async def _read(self) -> None:
-        """Take a few turns, as a database does."""
+        """Take a few turns of the event loop, as a database does."""
         for _ in range(self._chance.choice((0, 0, 1, 2, 5, 9))):
             await asyncio.sleep(0)
         if self.away:
@@ -96,7 +96,7 @@ class MemoryLog(Loader):
 
 
 class MemoryTail(Tail):
-    """Yields what is committed, as far as it may see it."""
+    """Yields committed rows up to a limit that the test sets."""
 
     def __init__(self, log: MemoryLog) -> None:
         self.seen = 0
@@ -105,7 +105,7 @@ class MemoryTail(Tail):
         self._woken = asyncio.Event()
 
     def see(self, position: int) -> None:
-        """Go on up to here."""
+        """Continue up to here."""
         self.seen = position
         self._woken.set()
 

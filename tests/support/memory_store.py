@@ -1,4 +1,4 @@
-"""A store in memory that fulfils the protocol of `Store`."""
+"""A store in memory that implements the protocol of `Store`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A log that moves, in memory: both databases, servers that write, a fence that opens by itself, and a program that may be killed.
+"""A model of a move: two databases, servers that write, a fence that opens after a timeout, and a program that may be killed.
 
-The steps are the product's own (`domain/eventlog/moving/steps.py`); what they do in the databases is modelled here.
+The steps are the product's own (`domain/eventlog/moving/steps.py`); their effects on the databases are modelled here.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from math import inf
 from domain.eventlog.moving.steps import Done
 
 LEASE = 3
-"""Ticks after which the fence opens by itself."""
+"""Ticks after which the fence opens."""
 
 
 class Fault(StrEnum):
-    """What may be planted."""
+    """Faults that may be planted."""
 
     NO_FENCE = "the old database is not fenced in"
     NOT_DRAINED = "the fence does not wait for transactions that are open"
@@ -28,7 +28,7 @@ class Fault(StrEnum):
 
 
 class Killed(BaseException):
-    """The program that moves the log is gone, at once."""
+    """The program that moves the log was killed."""
 
 
 class Stopped(Exception):
@@ -37,27 +37,27 @@ class Stopped(Exception):
 
 @dataclass
 class ModelDatabase:
-    """A database: its events, until when it takes none, and what is written in transactions that are open."""
+    """A database: its events, the time until which it accepts none, and the writes of open transactions."""
 
     events: list[int] = field(default_factory=list)
     fenced_until: float = 0
     pending: dict[int, int] = field(default_factory=dict)
     of_move: bool = False
-    """Whether the move made it."""
+    """Whether the move created it."""
 
 
 class Moving:
-    """`chance` picks a number below another one. All that may happen, happens between any two effects of the program."""
+    """`chance` draws a number below another one. Anything possible may happen between two effects of the program."""
 
     def __init__(self, chance: Callable[[int], int], faults: Collection[Fault] = ()) -> None:
         self.old, self.new = ModelDatabase(), ModelDatabase(fenced_until=inf)
         self.databases = [self.old, self.old]
-        """Where each server writes."""
+        """The database to which each server writes."""
         self.acknowledged: list[int] = []
         self.moved = False
         self.may_be_killed = True
         self.asleep = False
-        """Whether a program that only seemed dead is about to open the new database."""
+        """Whether a program that was only frozen is about to open the new database."""
         self._done = Done.BEGUN
         self._copies = False
         self._now = 0
@@ -68,7 +68,7 @@ class Moving:
     # --- what may happen at any time
 
     def happen(self) -> None:
-        """Some of it."""
+        """Some of the possible events."""
         for _ in range(self._chance(4)):
             server = self._chance(len(self.databases))
             chosen = self._chance(7)
@@ -231,7 +231,7 @@ class Moving:
     # --- what must hold
 
     def settle(self) -> None:
-        """The program is at its end, one that was frozen wakes up, and servers write once more."""
+        """The program has ended, a frozen one resumes, and servers write once more."""
         self.may_be_killed = False
         if self.asleep:
             self.wake()
@@ -242,7 +242,7 @@ class Moving:
             self.write(server)
 
     def check(self) -> None:
-        """One database takes commands, and has all that were acknowledged, each once, in order."""
+        """One database accepts commands, and has all acknowledged ones, each once, in order."""
         takes = [self.takes_commands(database) for database in (self.old, self.new)]
         assert takes == [not self.moved, self.moved], "both databases, or none, take commands"
         events = self.new.events if self.moved else self.old.events

@@ -1,4 +1,4 @@
-"""Two PostgreSQL servers, a log on one of them that is served, and the command that moves it to the other."""
+"""Two PostgreSQL servers, a served log on one of them, and the command that moves it to the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.sessions import session_options
 from tests.support import killed_move
 from tests.support.databases import FAST, reachable_folder
-from tests.support.forked_program import ended_forked, run_forked
+from tests.support.forked_program import exit_code_of_forked, run_forked
 from tests.support.service_process import Service
 
 SCHEMA = "executions"
@@ -34,7 +34,7 @@ LEFT = {
 
 
 class Servers:
-    """The old database, where changes can be followed, and the new one; one user has one password in both."""
+    """The old database, with logical replication, and the new one; one user has the same password in both."""
 
     def __init__(self, old: EmbeddedPostgres, new: EmbeddedPostgres) -> None:
         self._old, self._new = old, new
@@ -59,7 +59,7 @@ class Servers:
         try:
             yield self.old(name), self.new(name)
         finally:
-            # A move that is under way keeps its slot and its subscription: both go with their servers.
+            # An interrupted move keeps its slot and its subscription: both go with their servers.
             with suppress(psycopg.errors.ObjectInUse):
                 for place in places:
                     _execute(place, SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
@@ -67,7 +67,7 @@ class Servers:
 
 @contextmanager
 def two_servers(bin_dir: Path | None) -> Iterator[Servers]:
-    """Both of them, while the block runs."""
+    """Both servers, while the block runs."""
     settings = {**FAST, "max_logical_replication_workers": "8", "max_worker_processes": "16"}
     with ExitStack() as stack:
         old, new = (
@@ -84,7 +84,7 @@ def two_servers(bin_dir: Path | None) -> Iterator[Servers]:
 
 
 class MovedLog:
-    """A log with a name, two servers of it, and its two places."""
+    """A log with a name, its two servers, and its two databases."""
 
     def __init__(self, name: str, services: Sequence[Service], old: str, new: str) -> None:
         self.name = name
@@ -102,12 +102,14 @@ class MovedLog:
         """A move that is killed before or after it has called a method of `MoveDatabases`; its exit code."""
         arguments = ["cells", "move", self.name, "--to", self.new, "--json"]
         variables = environment(self.old, self.services[0].data)
-        return ended_forked(killed_move.run, method, when, arguments, variables, seconds=LONGEST)
+        return exit_code_of_forked(
+            killed_move.run, method, when, arguments, variables, seconds=LONGEST
+        )
 
 
 @contextmanager
 def moved_log(servers: Servers, *, services: int = 1) -> Iterator[MovedLog]:
-    """A log that is served by so many servers, which may move while the block runs."""
+    """A log served by this many servers, which may be moved while the block runs."""
     name = f"north-{next(_NUMBERS)}"
     with servers.databases() as (old, new), reachable_folder() as folder:
         running = [Service(folder, old, EXECUTIONS_LOG=name) for _ in range(services)]
@@ -132,14 +134,14 @@ def environment(database: str, data: Path) -> dict[str, str]:
 
 
 def ask(conninfo: str, query: LiteralString, *values: Any) -> Any:
-    """The first value that a query answers with, in the schema of the log."""
+    """The first value of the result of a query, in the schema of the log."""
     with psycopg.connect(conninfo, autocommit=True, options=session_options(SCHEMA)) as connection:
         row = connection.execute(query, values or None).fetchone()
         return row[0] if row else None
 
 
 def left_of_move(conninfo: str) -> dict[str, int]:
-    """What a move has left in a place, by kind; what is not there is left out."""
+    """The objects that a move has left in a database, by kind; missing ones are left out."""
     found = {what: int(ask(conninfo, query)) for what, query in LEFT.items()}
     return {what: number for what, number in found.items() if number}
 

@@ -1,8 +1,7 @@
-"""Changes the product, one small place at a time, and tells which changes no test notices.
+"""Makes small changes to the product, one at a time, and reports which changes no test notices.
 
-What is changed, and by which tests each change must be noticed, stands in pyproject.toml under
-`tool.mutation`. As many changes are drawn as fit into the minutes; those that survive are written
-to .mutation/survivors.txt, with the line before and after.
+pyproject.toml names under `tool.mutation` what is changed, and which tests must notice each change. As many changes are
+drawn as fit into the minutes; surviving ones are written to .mutation/survivors.txt, with the line before and after.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-def changed(node: ast.AST) -> Iterator[ast.AST]:
+def changes_of(node: ast.AST) -> Iterator[ast.AST]:
     """Every small change of one node."""
     match node:
         case ast.Compare(ops=[operator]) if type(operator) in SWAPS:
@@ -100,14 +99,14 @@ class _Replace(ast.NodeTransformer):
 
 
 def mutants(path: Path, tests: tuple[str, ...]) -> Iterator[Mutant]:
-    """Every mutant of a file. Annotations and docstrings are left alone."""
+    """Every mutant of a file. Annotations and docstrings are not changed."""
     text = path.read_text()
     tree = ast.parse(text)
     unseen = {id(part) for node in ast.walk(tree) for part in _annotations(node)}
     for node in ast.walk(tree):
         if id(node) in unseen:
             continue
-        for replacement in changed(node):
+        for replacement in changes_of(node):
             altered = ast.unparse(ast.fix_missing_locations(_replaced(tree, node, replacement)))
             yield Mutant(
                 path.relative_to(ROOT).as_posix(),
@@ -152,13 +151,13 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 def preload() -> None:
-    """Import what every test needs and no mutant changes, once for all children."""
+    """Import, once for all children, the modules that every test needs and no mutant changes."""
     for name in ("hypothesis.strategies", "psycopg_pool", "pydantic", "structlog"):
         importlib.import_module(name)
 
 
 def fails(mutant: Mutant, data: Path, longest: float = 3600) -> bool:
-    """Whether a test fails on it, in a child process, or takes longer than so many seconds."""
+    """Whether a test fails with the mutant, in a child process, or takes longer than this many seconds."""
     child = os.fork()
     if child:
         return _exit_status(child, longest) != 0
@@ -202,8 +201,8 @@ def _exit_status(child: int, longest: float) -> int:
     return 1
 
 
-def drawn(settings: list[dict[str, list[str]]], seed: int, only: str) -> list[Mutant]:
-    """All mutants, in an order of chance."""
+def shuffle(settings: list[dict[str, list[str]]], seed: int, only: str) -> list[Mutant]:
+    """All mutants, in random order."""
     found = [
         mutant
         for part in settings
@@ -224,7 +223,7 @@ def main() -> int:
     given = options.parse_args()
     os.chdir(ROOT)
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutation"]["parts"]
-    found = drawn(settings, given.seed, given.only)
+    found = shuffle(settings, given.seed, given.only)
     shutil.rmtree(REPORTS, ignore_errors=True)
     Path(REPORTS).mkdir()
     preload()
@@ -232,7 +231,7 @@ def main() -> int:
 
 
 def run(found: list[Mutant], end: float) -> int:
-    """Try mutants until the time is over; the answer is 1 where the tests fail without any."""
+    """Try mutants until the time is over; returns 1 if the tests fail without any."""
     holder = [sys.executable, "-m", "tests.support.postgres_holder"]
     with subprocess.Popen(
         holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -259,7 +258,7 @@ def run(found: list[Mutant], end: float) -> int:
 
 
 def _unchanged(tests: tuple[str, ...], data: Path) -> float:
-    """How long the tests take where nothing is changed."""
+    """The duration of the tests without a change."""
     begin = time.monotonic()
     if fails(Mutant("tests/__init__.py", 0, "", "", "", tests), data):
         raise SystemExit(

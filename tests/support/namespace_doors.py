@@ -23,7 +23,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Doors:
-    """Passes connections on to addresses in a namespace, as a client there would open them."""
+    """Forwards connections to addresses in a namespace, as a client there would open them."""
 
     def __init__(self, namespace: str, loop: ThreadLoop) -> None:
         self._namespace = namespace
@@ -31,7 +31,7 @@ class Doors:
         self._servers: list[asyncio.Server] = []
 
     def open(self, address: str, port: int) -> int:
-        """The port that leads there from now on."""
+        """The port that leads to the address from now on."""
 
         async def opened() -> int:
             async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +47,7 @@ class Doors:
         return self._loop.run(opened())
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         for server in self._servers:
             server.close()
 
@@ -80,7 +80,7 @@ class Doors:
 
 
 def socket_in(namespace: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """A socket of a namespace: it stays there, wherever the thread goes on."""
+    """A socket in a namespace: it stays there when the thread leaves it."""
     with HERE.open() as here, (NAMED / namespace).open() as there:
         _enter(there.fileno())
         try:
@@ -97,7 +97,7 @@ def _enter(namespace: int) -> None:
 
 @contextmanager
 def doors_into(namespace: str) -> Iterator[Doors]:
-    """Doors while the block runs."""
+    """Forwarded ports while the block runs."""
     with thread_loop("doors") as loop:
         made = Doors(namespace, loop)
         try:

@@ -1,4 +1,4 @@
-"""Three servers of NATS that are one, and let clients in by TLS."""
+"""A cluster of three NATS servers that accept clients by TLS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ cluster {{{{
 
 
 class NatsCluster:
-    """Its servers by their names, with a certificate of an authority that only `environment` makes known."""
+    """Its servers by name, with a certificate of an authority that only `environment` contains."""
 
     def __init__(self, folder: Path) -> None:
         self.ca = folder / "ca.pem"
@@ -55,17 +55,17 @@ class NatsCluster:
         return ",".join(url.replace("nats://", "tls://") for url in urls)
 
     def start(self) -> None:
-        """Return when each takes connections; they have no leader yet."""
+        """Return once each accepts connections; they have no leader yet."""
         for server in self.servers.values():
             server.start()
 
     def kill(self) -> None:
-        """End all."""
+        """Kill all servers."""
         for server in self.servers.values():
             server.kill()
 
     def leader(self) -> str:
-        """The server that writes the stream."""
+        """The leader of the stream."""
 
         async def ask() -> str:
             async with connection_to(nats_servers(self.url_of(""), ca=self.ca), "test") as there:

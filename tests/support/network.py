@@ -1,6 +1,6 @@
-"""A network of namespaces on this machine, whose links may be cut, in one direction or in both, or made slow.
+"""A network of namespaces on this machine, whose links may be cut, in one direction or in both, or slowed down.
 
-Each namespace has one link, to a router between them. What is cut is dropped there without a word.
+Each namespace has one link, to a router between them. The router drops packets of cut links silently.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import count
 from tests.support.namespace_doors import Doors, doors_into
 
 OUTSIDE = "outside"
-"""Where the clients of the nodes are."""
+"""The name of the namespace with the clients of the nodes."""
 ROUTER = "router"
 QUEUE = "300ms"
 """How long a packet waits for a slow link, at most; then it is lost."""
@@ -22,7 +22,7 @@ _NUMBERS = count(1)
 
 
 class NoNamespaces(Exception):
-    """Namespaces cannot be made here; it says why."""
+    """Namespaces cannot be made here; the message has the reason."""
 
 
 class Network:
@@ -47,11 +47,11 @@ class Network:
         return self.doors.open(self.address(name), port)
 
     def namespace(self, name: str) -> str:
-        """What the kernel knows it by."""
+        """The name of a namespace in the kernel."""
         return self._prefix + name
 
     def cut(self, source: str, *targets: str) -> None:
-        """Drop all packets from one to others; those that come back still do."""
+        """Drop all packets from one to others; those in the other direction pass."""
         for target in targets:
             rule = ("from", self.address(source), "to", self.address(target), "blackhole")
             self._in_router("ip", "rule", "add", *rule)
@@ -64,13 +64,13 @@ class Network:
             self.cut(other, name)
 
     def slow(self, name: str, rate: str) -> None:
-        """Let a node receive no more than so many bits a second."""
+        """Limit the bandwidth at which a node receives, in bits per second."""
         limit = ("tbf", "rate", rate, "burst", "16kb", "latency", QUEUE)
         self._in_router("tc", "qdisc", "add", "dev", name, "root", *limit)
         self._slow.append(name)
 
     def mend(self) -> None:
-        """Take back all that was done to links."""
+        """Undo all changes of links."""
         while self._dropped:
             self._in_router("ip", "rule", "del", *self._dropped.pop())
         while self._slow:
@@ -80,7 +80,7 @@ class Network:
         """Make the namespaces, the links between them, and the routes.
 
         Raises:
-            NoNamespaces: it is not allowed here, or the kernel has not what it takes.
+            NoNamespaces: it is not allowed here, or the kernel lacks a feature.
         """
         try:
             self._make_router()
@@ -128,7 +128,7 @@ def _run(*command: str) -> None:
 
 @contextmanager
 def network(names: Sequence[str]) -> Iterator[Network]:
-    """A network while the block runs; nothing is left of it.
+    """A network while the block runs; all of it is removed.
 
     Raises:
         NoNamespaces: it cannot be made here.

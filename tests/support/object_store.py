@@ -1,4 +1,4 @@
-"""Object stores that speak the protocols of S3, Google and Azure on this machine, and may misbehave as a test asks."""
+"""Object stores with the protocols of S3, Google and Azure on this machine, which may misbehave on demand."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 KEY_ID, SECRET = "the-key-id", "the-secret-key"
 BUCKET = "archive-bucket"
 SIGNED = "20261001/us-east-1/s3"
-"""Goes on behind the id of the key; only moto reads it."""
+"""Appended to the id of the key; only moto reads it."""
 DATED = ("Last-Modified", "Thu, 01 Oct 2026 00:00:00 GMT")
 
 
 class _Quiet(WSGIRequestHandler):
     def log(self, *_: Any) -> None:
-        """Say nothing of requests."""
+        """Log no requests."""
 
 
 class ObjectStore:
-    """Lets in who signs with `KEY_ID`. `spoil` is what becomes of the bytes that are written."""
+    """Accepts requests signed with `KEY_ID`. `spoil` is a function that changes written bytes."""
 
     scheme: ClassVar[str]
     condition: ClassVar[tuple[str, str]]
@@ -39,10 +39,10 @@ class ObjectStore:
         self.url = f"{self.scheme}://{BUCKET}/logs"
         self.spoil: Callable[[bytes], bytes] | None = None
         self.writes: list[str] = []
-        """What the header of `condition` was of each write."""
+        """The value of the header `condition` of each write."""
         self._refuses = False
         self.files: set[str] = set()
-        """What was written, by anybody."""
+        """The names of all objects written."""
         self._app = app
         self._server = make_server(
             "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet
@@ -51,19 +51,19 @@ class ObjectStore:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program is given to find it."""
+        """Environment variables with which a program finds it."""
         return self.settings(KEY_ID)
 
     def settings(self, key_id: str) -> dict[str, str]:
-        """What a program is given that has a key of this id."""
+        """Environment variables with the id of this key."""
         raise NotImplementedError
 
     def signature(self, key_id: str) -> str:
-        """How a request is signed by it, up to where the signature itself begins."""
+        """The prefix of a signature by it in a request."""
         raise NotImplementedError
 
     def call(self, method: str, file: str = "", content: bytes = b"") -> bytes:
-        """Do something to a file behind everybody's back, or to the bucket; the answer's body."""
+        """Change an object or the bucket directly, past the program; the body of the answer."""
         path = f"/logs/{file}" if file else ""
         signed = {"Authorization": f"{self.signature(KEY_ID)}{SIGNED}"}
         spoil, self.spoil = self.spoil, None
@@ -89,7 +89,7 @@ class ObjectStore:
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """It is out of order while the block runs."""
+        """Every request is refused while the block runs."""
         self._refuses = True
         try:
             yield
@@ -127,13 +127,13 @@ class ObjectStore:
 
 
 class S3Store(ObjectStore):
-    """moto's, with the keys looked at."""
+    """That of moto, with checks of the keys."""
 
     scheme = "s3"
     condition = "If-None-Match", "*"
 
     def __init__(self) -> None:
-        # Takes a second, which only the processes that start one spend.
+        # Importing it takes a second, which only the processes that start one spend.
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
         super().__init__(DomainDispatcherApplication(create_backend_app))
@@ -151,7 +151,7 @@ class S3Store(ObjectStore):
 
 
 class GoogleStore(ObjectStore):
-    """Of the XML interface of Google's. Programs sign a token by the key of a service account."""
+    """The XML interface of Google's. Programs sign a token with the key of a service account."""
 
     scheme = "gs"
     condition = "x-goog-if-generation-match", "0"
@@ -178,7 +178,7 @@ class GoogleStore(ObjectStore):
 
 
 class AzureStore(ObjectStore):
-    """Of block blobs."""
+    """The block blobs of Azure."""
 
     scheme = "az"
     condition = "If-None-Match", "*"
@@ -198,7 +198,7 @@ class AzureStore(ObjectStore):
 
 
 class Objects:
-    """Objects by their paths, and no more than reading them or a part of them, and writing and deleting whole ones."""
+    """Objects by their paths: they can be read, in full or in part, written in full, and deleted."""
 
     def __init__(self, condition: tuple[str, str], conflict: str) -> None:
         self._only_creates = in_environ(condition[0]), condition[1]

@@ -1,4 +1,4 @@
-"""One good body for every operation that takes one, and a path for every operation."""
+"""A valid body for every operation that takes one, and a path for every operation."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None
 
 
 def path_of(operation: Operation, identity: str = "no-such") -> str:
-    """The path with everything in it filled in."""
+    """The path with all its parameters filled in."""
     filled = operation.path
     for name, value in (
         ("id", identity),

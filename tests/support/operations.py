@@ -1,6 +1,6 @@
-"""All rows of the API, without a database behind them.
+"""All operations of the API, without a database.
 
-`python -m tests.support.operations` prints the OpenAPI document of them.
+`python -m tests.support.operations` prints their OpenAPI document.
 """
 
 from __future__ import annotations

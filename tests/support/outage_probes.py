@@ -13,7 +13,7 @@ from tests.support.service_process import AUTHORIZED, Service
 
 LONGEST_WAIT = 8.5
 AT_ONCE = 3
-"""Seconds in which an answer comes that waits for no database, also on a slow machine: one that does takes 4 at least."""
+"""Seconds in which an answer arrives that waits for no database, even on a slow machine: one that waits takes 4 at least."""
 REQUESTS = (
     ("POST", "/api/executions/probe/metrics"),
     ("POST", "/api/commands"),
@@ -30,7 +30,7 @@ BODIES = {
 
 
 class TimedResponse(NamedTuple):
-    """An answer and how long it took."""
+    """An answer and its duration."""
 
     response: httpx.Response
     seconds: float
@@ -43,7 +43,7 @@ async def ask(client: httpx.AsyncClient, method: str, path: str) -> TimedRespons
 
 
 async def assert_away(service: Service, seconds: float) -> None:
-    """For so many seconds: each request is answered 503 in time, and `/healthz` answers 200."""
+    """For this many seconds: each request is answered 503 in time, and `/healthz` answers 200."""
     end = monotonic() + seconds
     async with httpx.AsyncClient(
         base_url=service.url, headers=AUTHORIZED, timeout=2 * LONGEST_WAIT

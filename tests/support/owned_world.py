@@ -1,4 +1,4 @@
-"""A small world with an owner for everything: executions, and callers who each reach one of them."""
+"""A log with an owner for everything: executions, and callers who each reach one of them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ JSON = dict[str, Any]
 
 
 class Sample(NamedTuple):
-    """An execution with all that belongs to it. Its `word` is part of every name and text of it, and stands
-    nowhere else; `number` shows nowhere else either. Its provider and its service are known to all.
+    """An execution with all that belongs to it. Its `word` is part of all its names and texts, and occurs nowhere else; `number` occurs
+    nowhere else either. Its provider and its service are visible to all.
     """
 
     word: str
@@ -53,7 +53,7 @@ class Sample(NamedTuple):
 
     @property
     def marks(self) -> tuple[bytes, ...]:
-        """What nobody reads who does not reach it; without its provider and its service."""
+        """Texts that only callers who reach it may read; without its provider and its service."""
         return self.word.encode(), b"%d" % self.number
 
 
@@ -91,19 +91,19 @@ REACHED: Mapping[Role, tuple[Sample, ...]] = {
 
 
 def token_of(role: Role) -> str:
-    """What shows who a caller of a role is."""
+    """The token of a caller with a role."""
     return TOKEN if role is Role.ADMIN else f"token-of-the-{role}"
 
 
 def headers_of(role: Role) -> dict[str, str]:
-    """What a caller of a role sends."""
+    """The headers that a caller with a role sends."""
     shown = {"Authorization": f"Bearer {token_of(role)}"}
     return {**shown, "X-Purpose": PURPOSE} if role is Role.AUDITOR else shown
 
 
 @contextmanager
 def world(conninfo: str) -> Iterator[Serving]:
-    """A server that knows a caller of each role."""
+    """A server with a caller for each role."""
     callers = {token_of(role): caller for role, caller in CALLERS.items()}
     access = Authenticator(TOKEN, bytes(32), (KnownCallers(callers),))
     with serving(conninfo, access=access) as server:
@@ -111,8 +111,8 @@ def world(conninfo: str) -> Iterator[Serving]:
 
 
 @contextmanager
-def known_as(server: Serving, role: Role, caller: Caller) -> Iterator[None]:
-    """The token of a role is that of another caller for a while."""
+def replace_caller(server: Serving, role: Role, caller: Caller) -> Iterator[None]:
+    """While the block runs, the token of a role belongs to another caller."""
     access, token = server.system.admission.access, token_of(role).encode()
     known = access._verifiers[0]
     assert isinstance(known, KnownCallers)
@@ -124,7 +124,7 @@ def known_as(server: Serving, role: Role, caller: Caller) -> Iterator[None]:
 
 
 def client_of(server: Serving, role: Role) -> httpx.Client:
-    """A client of a role; its paths begin below `/api`."""
+    """A client with a role; its paths begin below `/api`."""
     return httpx.Client(
         base_url=f"{server.url}/api",
         headers=headers_of(role),
@@ -134,7 +134,7 @@ def client_of(server: Serving, role: Role) -> httpx.Client:
 
 
 def fill(api: httpx.Client) -> None:
-    """Make all samples, each running, with a log line, and a webhook of its own; and the grant. `api` is an administrator's."""
+    """Make all samples, each running, with a log line and a webhook of its own; and the grant. `api` is an administrator's."""
     for sample in SAMPLES:
         _make(api, sample)
     grant = {

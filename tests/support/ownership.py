@@ -1,4 +1,4 @@
-"""To whom belongs what an operation is about: a row for each operation, which a new one must bring."""
+"""The owner of the subject of each operation: a row per operation, which every new operation needs."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from enum import Enum, auto
 
 
 class Of(Enum):
-    """What an operation is about, and so who may see what it answers."""
+    """The subject of an operation, which decides who may see its answer."""
 
     EXECUTION = auto()
-    """One execution: those who reach it."""
+    """One execution: callers who reach it."""
     BEHIND = auto()
-    """What an execution refers to: the parties of that execution."""
+    """An entry that an execution refers to: the parties of that execution."""
     ORDER = auto()
     """One order: its parties."""
     USER = auto()
-    """One user: itself."""
+    """One user: the user."""
     WEBHOOK = auto()
-    """One webhook: those who reach its execution; one of the log: its maker."""
+    """One webhook: callers who reach its execution; a webhook of the log: its maker."""
     MADE = auto()
-    """One thing that an administrator made: nobody else."""
+    """One object that an administrator made: nobody else."""
     GRANT = auto()
     """One grant: its maker and its auditor."""
     MANY = auto()
-    """All that the caller reaches."""
+    """Everything that the caller reaches."""
     NEW = auto()
-    """What the caller creates, and what that names."""
+    """The object that the caller creates, and the entries that it names."""
     ALL = auto()
-    """What belongs to nobody: the same for all who have the right."""
+    """Objects without an owner: the same for all callers with the right."""
 
 
 OWNERSHIP: Mapping[str, Of] = {

@@ -1,4 +1,4 @@
-"""A log with its views and its tree, and an archiver that takes out events, in small ranges, at times that the test chooses."""
+"""A log with its views and its tree, and an archiver of events, with small ranges, at times that the test chooses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from workers.tree_builder import TreeBuilder
 
 SECRET = b"k" * 32
 EVENTS = 8
-"""Of a range."""
+"""The number of events in a range."""
 LATER = 400 * DAY
 BY_POSITION = """SELECT notification_id, originator_version, at, originator_id, topic, meta, state FROM events
     ORDER BY notification_id"""
@@ -47,7 +47,7 @@ BY_POSITION = """SELECT notification_id, originator_version, at, originator_id, 
 async def archive_first(
     store: Store, connection: AsyncConnection, writer: GuardedWriter, folder: Path, events: int
 ) -> None:
-    """Archive the first events of a log at once, read by all or not."""
+    """Archive the first events of a log at once, whether all readers have passed them or not."""
     rows, place = await store.read(0, events), (folder / "archive").as_uri()
     signed = Tree().append([leaf_hash(leaf_bytes(row)) for row in rows])
     written = write(ArchiveFiles(place), rows, signed)
@@ -63,7 +63,7 @@ class PastEvents(PastLines):
     """As `PastLines`; each command takes a second."""
 
     async def run(self, execution: str, steps: int = 2) -> None:
-        """An execution from its beginning to its end, its parts sealed."""
+        """An execution from its beginning to its end, with sealed content."""
         stream = f"execution/{execution}"
         await self.begin(execution)
         await self.tick(stream, StartExecution())
@@ -89,7 +89,7 @@ class PastEvents(PastLines):
         """Bring the views and the tree up to the log."""
         migrate_audit(self.conninfo, SCHEMA)
         await self.follow()
-        # What calls webhooks has nothing to do here.
+        # No webhooks are called here.
         await self.query("UPDATE webhook_head SET position = (SELECT position FROM head)")
         builder = TreeBuilder(self.conninfo, SCHEMA, SECRET, lambda: self.now)
         while await builder.grow(self.connection):
@@ -98,7 +98,7 @@ class PastEvents(PastLines):
     def event_archiver(
         self, retention: LineRetention | None = None, events: int = EVENTS
     ) -> EventArchiver:
-        """One that archives by the same clock what is older than a year."""
+        """An archiver with the same clock, of events older than a year."""
         wanted = retention or replace(self.retention, event_days=365)
         writer = GuardedWriter(self.work, lambda: self.now, str, lambda: 0.5)
         return EventArchiver(
@@ -106,7 +106,7 @@ class PastEvents(PastLines):
         )
 
     async def archive_events(self, events: int = EVENTS, **how: Any) -> list[RangeReport]:
-        """What an archiver does a year and more later."""
+        """Archive as a year and more later."""
         await self.grow()
         self.now += LATER
         return await self.event_archiver(events=events).archive(**how)
@@ -116,12 +116,12 @@ class PastEvents(PastLines):
         return [EventRow(*row) for row in await self.query(BY_POSITION)]
 
     async def all_events(self, known: list[EventRow]) -> list[EventRow]:
-        """As many events from the first one on, if each stream has the same of them."""
+        """This many events from the first one on, after checking that the history of each stream has the same."""
         for stream in {row.stream for row in known}:
             history = await self.store.history(stream)
             assert history == [row for row in known if row.stream == stream]
         return await self.store.read(0, len(known))
 
     async def horizon(self) -> int:
-        """Up to where events are in files."""
+        """The last position that is in files."""
         return await archived_queries.read_horizon(self.connection)

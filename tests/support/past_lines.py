@@ -37,9 +37,9 @@ DAY = timedelta(days=1)
 
 @dataclass
 class PastLines:
-    """The log has one writer, whose clock the test moves; views follow when asked.
+    """The log has one writer, whose clock the test moves; views follow on demand.
 
-    The archiver writes by `work`, another store, as it does in a process of its own: a store has one writer.
+    The archiver writes by `work`, another store, as in a process of its own: a store has one writer.
     """
 
     conninfo: str
@@ -74,7 +74,7 @@ class PastLines:
         await store.close()
 
     async def begin(self, *ids: str, **fields: str) -> None:
-        """Executions, created now."""
+        """Create executions now."""
         named = {"order": "o", "service": "s", "customer": "c", "provider": "p"} | fields
         async with self.store.transaction() as transaction:
             rows = []
@@ -88,11 +88,11 @@ class PastLines:
             await transaction.append(rows, [], self.now)
 
     async def send(self, stream: str, command: Command[Any]) -> Answer:
-        """Have a command carried out."""
+        """Send a command."""
         return await self.bus.send(Message(stream, command, "tester"))
 
     async def place(self, hold: PlaceHold, id_: str) -> None:
-        """A hold of what exists or not."""
+        """Create a legal hold, of existing or missing subjects."""
         event = HoldPlaced.model_validate(hold.model_dump(exclude_unset=True))
         async with self.store.transaction() as transaction:
             position = transaction.position + 1
@@ -100,12 +100,12 @@ class PastLines:
             await transaction.append([self.store.codec.encode(recorded, None)], [], self.now)
 
     async def say(self, execution: str, *messages: str, **more: Any) -> None:
-        """Lines of an execution, recorded now."""
+        """Append lines of an execution, recorded now."""
         lines = tuple(LogLine(level="info", message=message, **more) for message in messages)
         await self.send(f"execution/{execution}", AppendLogLines(lines=lines))
 
     async def make_days(self, days: int) -> None:
-        """Partitions of so many days from the first on."""
+        """Create partitions of this many days from the first one on."""
         query = "SELECT make_log_day(%s::date + n) FROM generate_series(0, %s) AS n"
         await self.connection.execute(query, (NOON.date(), days - 1))
 
@@ -122,13 +122,13 @@ class PastLines:
         return LineRetention((self.folder / "archive").as_uri(), 30, self.folder / "work")
 
     def archiver(self, retention: LineRetention | None = None) -> Archiver:
-        """One that archives by the same clock."""
+        """An archiver with the same clock."""
         wanted = retention or self.retention
         writer = GuardedWriter(self.work, lambda: self.now, str, lambda: 0.5)
         return Archiver(writer, self.work, self.conninfo, SCHEMA, wanted, clock=lambda: self.now)
 
     async def archive(self, days_later: int = 40, **how: Any) -> list[DayReport]:
-        """What an archiver does so many days later."""
+        """Archive as this many days later."""
         await self.follow()
         self.now += days_later * DAY
         return await self.archiver().archive(**how)

@@ -26,11 +26,11 @@ FORGED = """WITH moved AS (UPDATE head SET position = position + 1 RETURNING pos
             'before', coalesce((SELECT encode(hash, 'hex') FROM access_log WHERE id = %(first)s - 1), ''),
             'hash', (SELECT encode(hash, 'hex') FROM access_log WHERE id = %(last)s))::text, 'UTF8')
     FROM moved"""
-"""That some entries were retired, with the hashes that are there, as a superuser writes it."""
+"""SQL by which a superuser records that some entries were retired, with the hashes in the table."""
 
 
 class PastReads:
-    """A log whose clock the test moves, with what records, anchors and retires reads."""
+    """A log whose clock the test moves, and the workers that record, anchor and retire reads."""
 
     def __init__(self, past: PastLines) -> None:
         self.past = past
@@ -52,13 +52,13 @@ class PastReads:
                 await reads.log.stop()
 
     async def read(self, *executions: str) -> None:
-        """Record a read of each, now, and let the next one be a second later."""
+        """Record a read of each, now, a second apart."""
         for execution in executions:
             await self.log.record(Access("ann", "key-1", "readExecution", (execution,)))
             self.past.now += DAY / 86_400
 
     async def anchor(self) -> None:
-        """Anchor all that there is, as if the minute were over."""
+        """Anchor all entries, as if the minute were over."""
         [(head,)] = await self.past.query("SELECT id FROM access_head")
         anchored = 0
         while anchored < head:
@@ -77,33 +77,31 @@ class PastReads:
             self.past.now = self.past.now.replace(hour=12, minute=0, second=0) + DAY
 
     async def retire(self, days_later: int = 40) -> list[RetiredDay]:
-        """What becomes so many days later of the days that have entries."""
+        """Retire days as this many days later; the outcome of each day with entries."""
         await self.past.follow()
         self.past.now += days_later * DAY
         found = await self.retirer.retire()
         return [each for each in found if each.entries or each.outcome != "retired"]
 
     async def faults(self) -> list[str]:
-        """What the check of the access log finds."""
+        """The faults that the check of the access log finds."""
         found = access_faults(
             self.past.connection, await end_of(self.past.connection), lambda *_: None
         )
         return [str(fault) async for fault in found]
 
     async def ids(self) -> list[int]:
-        """The entries that are there."""
+        """The ids of the entries in the table."""
         return [row[0] for row in await self.past.query("SELECT id FROM access_log ORDER BY id")]
 
     async def retired(self) -> list[AccessRetired]:
-        """The events that say what was retired."""
+        """The events that record retirements."""
         rows = await self.past.store.history(STREAM)
         events = [self.past.store.codec.decode(row, None).event for row in rows]
         return [event for event in events if isinstance(event, AccessRetired)]
 
     async def forge(self, at: datetime, *spans: tuple[date, int, int]) -> None:
-        """Take entries out as a superuser, who has the log say that they were retired: of which day, the first, the
-        last.
-        """
+        """Delete entries as a superuser, who records that they were retired: their day, the first and the last one."""
         for day, first, last in spans:
             values = {"at": at, "day": day, "first": first, "last": last}
             await self.past.connection.execute(FORGED, values)
@@ -111,7 +109,7 @@ class PastReads:
             await self.change("DELETE FROM access_log WHERE id BETWEEN %s AND %s", first, last)
 
     async def change(self, statement: str, *values: object) -> None:
-        """As a superuser, past the triggers."""
+        """Change the database as a superuser, past the triggers."""
         await self.past.query("ALTER TABLE events DISABLE TRIGGER append_only")
         await self.past.query("SET session_replication_role = replica")
         await self.past.query(statement, *values)

@@ -1,4 +1,4 @@
-"""Three nodes under Patroni with quorum commit, from packages of PyPI alone."""
+"""Three nodes under Patroni with quorum commit, installed only from packages of PyPI."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.support.waiting import wait_until
 UP = 90
 NAMES = "abc"
 SOON = {"loop_wait": 1, "retry_timeout": 3}
-"""Settings by which Patroni looks more often than by the example's; its `ttl` is the least there."""
+"""Settings with which Patroni checks more often than in the example; its `ttl` is the lowest allowed."""
 LET_GO = 6.0
-"""Seconds within which a proxy lets a node go that does not answer."""
+"""Seconds after which a proxy drops a node that does not answer."""
 WHOLE = [
     ("leader", "running"),
     ("quorum_standby", "streaming"),
@@ -43,21 +43,21 @@ class PatroniCluster:
         return [node.backend for node in self.nodes]
 
     def start(self) -> None:
-        """Return when all three are up, and commits wait for a quorum."""
+        """Return once all three run, and commits wait for a quorum."""
         for node in self.nodes:
             node.start_etcd(self.nodes)
-        self._wait_until(self.nodes[0].etcd.is_up)  # else Patroni waits for 5 seconds
+        self._wait_until(self.nodes[0].etcd.is_up)  # otherwise Patroni waits for 5 seconds
         for node in self.nodes:
             node.start_patroni()
         self.wait_until_whole()
 
     def start_node(self, node: Node) -> None:
-        """Start all of a node that was killed."""
+        """Start all processes of a node that was killed."""
         node.start_etcd(self.nodes)
         node.start_patroni()
 
     def members(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the first node that answers says of all of them."""
+        """The view of all nodes by the first node that answers."""
         return next(filter(None, (node.members() for node in self.nodes)), {})
 
     def primary(self) -> Node:
@@ -72,7 +72,7 @@ class PatroniCluster:
         return leading[0]
 
     def standbys(self) -> list[Node]:
-        """The others."""
+        """The other nodes."""
         primary = self.primary()
         return [node for node in self.nodes if node is not primary]
 
@@ -82,17 +82,17 @@ class PatroniCluster:
         self._wait_until(lambda: any(node.leads() for node in others))
 
     def hurry(self, former: Node) -> None:
-        """Where there is not time for `ttl`: end the lease of a primary that hangs or is dead, once no client is led to it."""
+        """If there is no time for `ttl`: end the lease of a frozen or dead primary, once no client is led to it."""
         if self._hurried:
             sleep(LET_GO)
             next(node for node in self.nodes if node is not former).etcd.end_lease()
 
     def wait_until_led_after(self, timeline: int) -> None:
-        """Return once a node is the primary on a later timeline: any of them."""
+        """Return once any node is the primary on a later timeline."""
         self._wait_until(lambda: any(node.timeline() > timeline for node in self.nodes))
 
     def wait_until_without_leader(self, node: Node) -> None:
-        """Return once the lease of the primary is over, as a node sees it."""
+        """Return once the lease of the primary has expired, as a node sees it."""
 
         def is_over() -> bool:
             roles = [each["role"] for each in node.members().values()]
@@ -101,7 +101,7 @@ class PatroniCluster:
         self._wait_until(is_over)
 
     def wait_until_without_voters(self) -> None:
-        """Return once the primary has written to etcd that there is no standby: nobody else may lead."""
+        """Return once the primary has written to etcd that there is no standby: no other node may lead."""
         self._wait_until(lambda: self.nodes[0].etcd.voters() is None)
 
     def wait_until_streaming(self, primary: Node) -> None:
@@ -124,7 +124,7 @@ class PatroniCluster:
         assert answer.is_success, answer.text
 
     def log(self) -> str:
-        """The end of what all of them say."""
+        """The end of the logs of all nodes."""
         return self._log.read_text()[-8000:]
 
     def close(self) -> None:
@@ -143,8 +143,8 @@ class PatroniCluster:
 def patroni_cluster(
     bin_dir: Path | None = None, site: Site | None = None, settings: Mapping[str, Any] | None = None
 ) -> Iterator[PatroniCluster]:
-    """A cluster while the block runs, with an empty database `app` and its owner; `settings` of Patroni take the
-    place of the example's; with some, leases may be ended early.
+    """A cluster while the block runs, with an empty database `app` and its owner; `settings` of Patroni override the example's; with
+    any, leases may be ended early.
     """
     with reachable_folder() as folder:
         beside = Cluster(folder, bin_dir)

@@ -14,7 +14,7 @@ from tests.support.databases import FAST, hash_password_once, reachable_folder
 def main() -> None:
     with reachable_folder() as folder, EmbeddedPostgres(folder, settings=FAST) as server:
         hash_password_once(server)
-        print(folder, flush=True)  # noqa: T201 - it is how the other process learns it
+        print(folder, flush=True)  # noqa: T201 - the other process reads it
         sys.stdin.read()
 
 

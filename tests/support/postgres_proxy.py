@@ -1,4 +1,4 @@
-"""A proxy to PostgreSQL that can be cut, or go silent, at the worst moment."""
+"""A proxy to PostgreSQL that can be cut, or stop forwarding, at the worst moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMIT = b"COMMIT\0"
 
 
 class Cut(Enum):
-    """When the proxy breaks."""
+    """The moment at which the proxy breaks."""
 
     NEVER = "never"
     BEFORE_COMMIT = "the server never gets the COMMIT"
@@ -24,7 +24,7 @@ class Cut(Enum):
 
 
 class PostgresProxy:
-    """Passes everything on between its own socket and PostgreSQL's."""
+    """Forwards everything between its own socket and PostgreSQL's."""
 
     def __init__(self, conninfo: str, folder: str) -> None:
         self._target = Path(str(conninfo_to_dict(conninfo)["host"])) / SOCKET
@@ -38,15 +38,15 @@ class PostgresProxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def freeze(self) -> None:
-        """Keep every byte back, and accept every client."""
+        """Hold back every byte, and accept every client."""
         self._flowing.clear()
 
     def thaw(self) -> None:
-        """Pass on what was kept back."""
+        """Forward what was held back."""
         self._flowing.set()
 
     def cut_all(self) -> None:
-        """Break every connection there is."""
+        """Break every connection."""
         for writer in self._writers:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""What each program imports and makes first, once, in the process from which they are forked."""
+"""Modules and objects that all programs need, created once in the process from which they are forked."""
 
 import gc
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Leads to the primary of a cluster, as HAProxy does by `docs/high-availability/haproxy.cfg`."""
+"""Leads to the primary of a cluster, as HAProxy does with `docs/high-availability/haproxy.cfg`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Backend(NamedTuple):
 
 
 class PrimaryProxy:
-    """Passes connections on to the node that says that it is the primary; those to another are cut."""
+    """Forwards connections to the node that reports that it is the primary; those to another node are cut."""
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         self.port = 0
@@ -34,13 +34,13 @@ class PrimaryProxy:
         self._ends: dict[Backend, set[asyncio.StreamWriter]] = {b: set() for b in backends}
 
     async def start(self) -> None:
-        """Begin to listen, and to ask the nodes."""
+        """Start to listen, and to ask the nodes."""
         self._server = await asyncio.start_server(self.accept, HOST)
         self.port = self._server.sockets[0].getsockname()[1]
         self._checking = asyncio.create_task(self.check())
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server is not None:
             self._server.close()
 
@@ -71,7 +71,7 @@ class PrimaryProxy:
                 task.cancel()
 
     async def check(self) -> None:
-        """Ask every node again and again whether it is the primary."""
+        """Ask every node repeatedly whether it is the primary."""
         async with httpx.AsyncClient(timeout=WITHIN) as client:
             while True:
                 await asyncio.gather(*(self._ask(client, backend) for backend in self._failed))

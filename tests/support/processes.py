@@ -1,4 +1,4 @@
-"""Which tests start processes: by the fixtures they ask for, and by what their modules import."""
+"""Finds the tests that start processes, by the fixtures that they use and the imports of their modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random walks through an execution's life, as strategies of hypothesis."""
+"""Random sequences of commands on an execution, as strategies of hypothesis."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ creations = st.fixed_dictionaries(
 ).map(lambda body: CreateExecution.model_validate_json(orjson.dumps(body)))
 
 
-# What leads on comes often, what ends a walk is one of many, or no walk would get far.
+# Commands that continue a walk are drawn often, those that end it rarely: walks get long.
 OFTEN = [
     "start",
     "claim",
@@ -203,7 +203,7 @@ ways = st.lists(moves, min_size=5, max_size=30)
 
 
 class Path(NamedTuple):
-    """What a walk left behind: the stored rows and the state after each."""
+    """The result of a walk: the stored rows and the state after each."""
 
     rows: list[EventRow]
     states: list[Versioned[Any]]

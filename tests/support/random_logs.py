@@ -1,4 +1,4 @@
-"""Logs of several walks at once, and views that follow them."""
+"""Logs of several random walks at once, and views that follow them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _choices(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def states(events: Sequence[Recorded]) -> list[Versioned[Any]]:
-    """The executions that a log leads to."""
+    """The executions of a log, folded."""
     versioned: dict[str, Versioned[Any] | None] = {}
     for event in events:
         versioned[event.stream] = replay(versioned.get(event.stream), [event])
@@ -99,7 +99,7 @@ def pages(events: Sequence[Recorded], size: int) -> Iterator[Sequence[Recorded]]
 
 
 async def rows(connection: AsyncConnection, table: str) -> list[Any]:
-    """All of a table, stored JSON as its value: 50 is as good as 50.0."""
+    """All rows of a table, stored JSON as its value: 50 equals 50.0."""
     cursor = await connection.execute(SQL("SELECT * FROM {}").format(Identifier(table)))
     return sorted(([_read(value) for value in row] for row in await cursor.fetchall()), key=repr)
 

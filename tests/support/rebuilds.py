@@ -1,4 +1,4 @@
-"""A log to rebuild a view from, and comparisons of the view with itself."""
+"""A log from which a view is rebuilt, and comparisons of views."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(conninfo: str, question: str) -> list[tuple[object, ...]]:
 
 
 def rows(conninfo: str) -> list[tuple[object, ...]]:
-    """What the rows say; where they are kept says nothing."""
+    """The contents of the rows, without the table in which each is."""
     return ask(conninfo, ROWS)
 
 
@@ -50,7 +50,7 @@ async def follow(conninfo: str, store: Store) -> None:
 
 
 async def differences(conninfo: str, store: Store) -> list[tuple[str, str]]:
-    """Where the view of executions is not what the events say, and how."""
+    """The differences between the view of executions and the folded events."""
     view = Executions(store.codec)
     found = verify(conninfo, store, Work([view]), LogVerification())
     return [(fault.place, fault.what) async for fault in found if fault.part == view.name]

@@ -1,4 +1,4 @@
-"""A real server on a port of its own, in a thread beside the test. The views follow in the same loop."""
+"""A real server on a port of its own, in a thread of the test process. The views follow in the same loop."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ from tests.support.lean_transport import LeanTransport
 from workers import access_anchors
 
 access_anchors.EVERY = timedelta(days=1)
-"""No anchor comes between the positions that tests count."""
+"""No anchor is recorded between the positions that tests count."""
 T = TypeVar("T")
 TOKEN = "the-token-of-the-tests"
 MASTER_KEY = b"k" * 32
 KEYS = LogKeys(MASTER_KEY, Vault(MASTER_KEY).secret_of_earlier_logs)
 ATTEMPTS = 1_000_000
-"""Those that fail are no fault in most tests."""
+"""Calls that fail are no fault in most tests."""
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def data_dir(conninfo: str, path: Path) -> DataDir:
-    """A data directory with the master key of the server, which the log is settled on."""
+    """A data directory with the master key of the server, on which the log is settled."""
     folder = DataDir.open(path)
     folder.master_key_file.write_bytes(b64encode(MASTER_KEY))
     folder.master_key_file.chmod(0o600)
@@ -63,7 +63,7 @@ def data_dir(conninfo: str, path: Path) -> DataDir:
 
 
 class Serving:
-    """The running service: where it is, its parts, and how to stop it."""
+    """The running service: its URL, its parts, and how to stop it."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Serving:
         return server_of(config, self.system, self.limits, self.hosted.close)
 
     def client(self, log: str | None = None) -> httpx.Client:
-        """A client of the administrator's, of the log of the settings or of another."""
+        """A client of the administrator, of the log of the settings or of another one."""
         return httpx.Client(
             base_url=f"{self.url}/api" if log is None else f"{self.url}/logs/{log}/api",
             headers=AUTHORIZED,
@@ -130,24 +130,24 @@ class Serving:
         )
 
     def start(self) -> None:
-        """Return when requests are answered."""
+        """Return once requests are answered."""
         self._thread.start()
         while not self._server.started:
             assert self._thread.is_alive(), "the server has not started"
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """What a SIGTERM does; returns when the server has ended."""
+        """Stop as by a SIGTERM; returns once the server has ended."""
         self.ask_to_stop()
         self._thread.join(60)
         assert not self._thread.is_alive(), "the server has not ended"
 
     def ask_to_stop(self) -> None:
-        """What a SIGTERM does; returns at once."""
+        """Ask it to stop, as by a SIGTERM; returns at once."""
         self._loop.call_soon_threadsafe(self._server.handle_exit, signal.SIGTERM, None)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What a coroutine answers in the loop of the server."""
+        """Run a coroutine in the loop of the server; its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def _run(self) -> None:
@@ -176,9 +176,9 @@ def serving(
     logs: Path | None = None,
     **more: Any,
 ) -> Iterator[Serving]:
-    """A server that runs while the block does; without `access` it knows the administrator alone. Its
-    webhooks may also call the networks `calls`. `log_name` and `cells` are as in the settings; `standby` is where it
-    may read, `logs` the file of other logs, and `more` are other settings.
+    """A server while the block runs; without `access` only the administrator has access. Its webhooks may also call the networks
+    `calls`. `log_name` and `cells` are as in the settings; `standby` is where it may read, `logs` the file of other logs,
+    and `more` are other settings.
     """
     made = Serving(
         *(conninfo, port, data_dir, access, calls),

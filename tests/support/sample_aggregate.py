@@ -1,4 +1,4 @@
-"""The smallest aggregate there is, to test the store and the bus with."""
+"""A minimal aggregate, for tests of the store and the bus."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Note(Command[Tally]):
 
 
 class Mutter(Command[Tally]):
-    """A command that leads to a log line, and to nothing else."""
+    """A command that writes only a log line."""
 
     wire_name: ClassVar[str] = "mutter"
 
@@ -137,7 +137,7 @@ class Erase(Command[Tally]):
 
 
 class Stumble(Command[Tally]):
-    """A command with a mistake in it."""
+    """A command with a bug."""
 
     wire_name: ClassVar[str] = "stumble"
 

@@ -1,4 +1,4 @@
-"""Forty executions that differ in every field that can be filtered by."""
+"""Forty executions that differ in every field by which lists can be filtered."""
 
 from __future__ import annotations
 

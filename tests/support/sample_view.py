@@ -1,4 +1,4 @@
-"""Views that do no more than a test needs."""
+"""Minimal views for tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain.model import Recorded
 
 
 class Seen:
-    """A view that writes down the positions it is shown, and stumbles on demand."""
+    """A view that records the positions of its events, and fails on demand."""
 
     name: ClassVar[str] = "seen"
     schema: ClassVar[str] = "CREATE TABLE IF NOT EXISTS seen (position bigint PRIMARY KEY)"
@@ -39,7 +39,7 @@ class Seen:
 
 
 class SeenCreations(Seen):
-    """The same, shown creations only."""
+    """The same, only for creations."""
 
     types: ClassVar[Sequence[str] | None] = ("execution.created",)
 

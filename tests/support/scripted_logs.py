@@ -1,4 +1,4 @@
-"""Questions to logs that a function answers, without a network."""
+"""Requests to other logs, answered by a function without a network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from api.cells.connection import Answered, BrokenAnswer, Query
 
 
 class ScriptedQuestions:
-    """What is asked of the server of a URL."""
+    """Requests to the server of a URL."""
 
     def __init__(self, answers: Callable[[httpx.Request], Any], url: str) -> None:
         self._client = httpx.AsyncClient(transport=httpx.MockTransport(answers), base_url=url)
 
     async def get(self, path: str, query: Query, headers: Mapping[str, str], most: int) -> Answered:
-        """What the function answers, if it is no more than so many bytes."""
+        """The answer of the function, if it does not exceed this many bytes."""
         content = b""
         async with self._client.stream("GET", path, params=query, headers=headers) as answer:
             async for part in answer.aiter_bytes():

@@ -1,4 +1,4 @@
-"""A service that answers an SDK client as a test says, without a connection."""
+"""A service that gives scripted answers to a client of the SDK, without a connection."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def problem(status: int, code: str, **members: Any) -> httpx2.Response:
 
 
 class ScriptedService:
-    """Gives its answers in order, and keeps what was asked."""
+    """Gives its answers in order, and stores the requests."""
 
     def __init__(self, *answers: Answer) -> None:
         self.requests: list[httpx2.Request] = []
@@ -83,5 +83,5 @@ class ScriptedService:
         return [(request.method, request.url.path) for request in self.requests]
 
     def sent(self, header: str) -> list[str | None]:
-        """A header of each request."""
+        """The value of a header in each request."""
         return [request.headers.get(header) for request in self.requests]

@@ -34,7 +34,7 @@ LONGEST_COMMAND = 300
 
 
 class Service:
-    """`executions serve` in a data directory, on a port that stays the same."""
+    """`executions serve` in a data directory, on a fixed port."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Service:
         self.environment = {
             **ours,
             "EXECUTIONS_ADMIN_TOKEN": TOKEN,
-            "EXECUTIONS_WEBHOOK_ALLOW": "127.0.0.0/8",  # where the receivers of tests are
+            "EXECUTIONS_WEBHOOK_ALLOW": "127.0.0.0/8",  # the network of the receivers of tests
             **settings,
         }
         if database is not None:
@@ -70,7 +70,7 @@ class Service:
         return self._process.pid
 
     def start(self, seconds: float = START) -> None:
-        """Return when it is ready."""
+        """Return once it is ready."""
         where = ("--port", str(self.port), "--data-dir", str(self.data), *self._options)
         self._process = self._started("serve", *where)
         self.wait_until_ready(seconds)
@@ -91,7 +91,7 @@ class Service:
 
     @contextmanager
     def working(self) -> Iterator[ForkedProgram | subprocess.Popen[bytes]]:
-        """`executions work` beside it, while the block runs."""
+        """`executions work` for the same log, while the block runs."""
         process = self._started("work", "--data-dir", str(self.data))
         try:
             yield process
@@ -100,7 +100,7 @@ class Service:
             process.wait(60)
 
     def bring_back(self, seconds: float) -> None:
-        """Return when it is ready: by itself, or, where it has ended, started again."""
+        """Return once it is ready: by itself, or, if it has ended, restarted."""
         end = time.monotonic() + seconds
         while not self.ready():
             assert time.monotonic() < end, self.log()
@@ -120,7 +120,7 @@ class Service:
         return False
 
     def kill(self) -> None:
-        """End it as a power cut would end this process."""
+        """Kill it, as a power cut would."""
         self._end(signal.SIGKILL)
 
     def terminate(self) -> int:
@@ -145,7 +145,7 @@ class Service:
         return self.log_file.read_text()
 
     def events(self) -> list[EventRow]:
-        """The whole log, as the database has it."""
+        """The whole log, read from the database."""
         with psycopg.connect(self.conninfo, options=session_options("executions")) as connection:
             query = (SPAN + IN_ORDER).encode()
             cursor = connection.execute(query, (0, 10_000_000), binary=True)
@@ -156,11 +156,11 @@ class Service:
         return self._database or EmbeddedPostgres(self.data / "postgres").conninfo()
 
     def verify(self) -> subprocess.CompletedProcess[str]:
-        """`executions verify`: holds the log and all that is made of it against itself."""
+        """`executions verify`: compares the log with all data derived from it."""
         return self.run("verify")
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Another command, in the same data directory."""
+        """Run another command, in the same data directory."""
         arguments = [*command, "--data-dir", str(self.data)]
         return run_forked(arguments, self.environment, LONGEST_COMMAND)
 
@@ -196,7 +196,7 @@ def children(parent: int) -> Iterator[int]:
 
 
 def is_work_process(process: int) -> bool:
-    """Whether it is one, started as a program or forked."""
+    """Whether it is a work process, started as a program or forked."""
     with suppress(OSError):
         forked = Path(f"/proc/{process}/comm").read_text().strip() == WORK
         return forked or "api.work_process" in command_line(process)

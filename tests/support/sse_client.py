@@ -1,4 +1,4 @@
-"""A consumer of server-sent events: opens a stream, reads frames, keeps its place."""
+"""A consumer of server-sent events: opens a stream, reads frames, and stores its position."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_EVENTS = {"checkpoint", "caught-up", "closing"}
 
 
 class Frame(NamedTuple):
-    """One frame as it came: its own id, or none."""
+    """One frame as received: with an id of its own, or none."""
 
     type: str
     id: str
@@ -47,7 +47,7 @@ def frames(source: EventSource) -> Iterator[Frame]:
 
 
 def until_caught_up(source: EventSource) -> list[Frame]:
-    """The frames up to and with the one that says that the past is done."""
+    """The frames up to the one that marks the end of the past, inclusive."""
     read = []
     for frame in frames(source):
         read.append(frame)
@@ -57,5 +57,5 @@ def until_caught_up(source: EventSource) -> list[Frame]:
 
 
 def positions(read: list[Frame]) -> list[int]:
-    """Where the events among the frames stand in the log."""
+    """The positions of the events among the frames."""
     return [frame.data["position"] for frame in read if frame.is_event]

@@ -1,4 +1,4 @@
-"""A time-stamp authority (RFC 3161) on this machine: its answers are real ones, signed by its own root."""
+"""A time-stamp authority (RFC 3161) on this machine: its answers are signed by its own root."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def algorithm(text: str) -> bytes:
 
 
 def items(data: bytes) -> list[tuple[int, bytes]]:
-    """Tags and contents of what stands one after the other."""
+    """Tags and contents of consecutive items."""
     found, at = [], 0
     while at < len(data):
         tag, length, at = data[at], data[at + 1], at + 2
@@ -67,7 +67,7 @@ def items(data: bytes) -> list[tuple[int, bytes]]:
 
 
 class StampingAuthority(NamedTuple):
-    """Its root and its own certificate with its key; what it is asked is in `queries`."""
+    """Its root certificate, and its own with its key; `queries` has the requests."""
 
     root: x509.Certificate
     certificate: x509.Certificate
@@ -77,7 +77,7 @@ class StampingAuthority(NamedTuple):
 
     @property
     def pem(self) -> bytes:
-        """Its root."""
+        """Its root certificate."""
         return self.root.public_bytes(Encoding.PEM)
 
     def stamp(self, query: bytes, at: datetime) -> bytes:
@@ -132,7 +132,7 @@ class StampingAuthority(NamedTuple):
 
 
 def new_authority() -> StampingAuthority:
-    """One with keys of its own."""
+    """An authority with new keys."""
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root = _certificate("Root", root_key, "Root", root_key)
     return StampingAuthority(root, _certificate("TSA", key, "Root", root_key), key, [])

@@ -1,4 +1,4 @@
-"""A PostgreSQL, and a standby that streams from it, which may be made to lag, or killed."""
+"""A PostgreSQL, and a standby that streams from it, which may lag or be killed on demand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLUSH: LiteralString = """SET synchronous_commit = on;
 
 
 class Pair(NamedTuple):
-    """Two servers."""
+    """The two servers."""
 
     primary: EmbeddedPostgres
     of_primary: Cluster
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The standby shows all that there is now, and nothing that comes."""
+        """While the block runs, the standby shows only what it has now."""
         self.wait_until_equal()
         ask(self.standby, "SELECT pg_wal_replay_pause()")
         wait_until(lambda: ask(self.standby, "SELECT pg_get_wal_replay_pause_state()") == "paused")
@@ -43,7 +43,7 @@ class Pair(NamedTuple):
 
     @contextmanager
     def commits_waiting(self) -> Iterator[None]:
-        """Commits wait for a standby that is not there: until they are acknowledged the primary does not show them."""
+        """Commits wait for a missing standby: until they are acknowledged the primary does not show them."""
         ask(self.primary, "ALTER SYSTEM SET synchronous_standby_names = 'elsewhere'")
         ask(self.primary, "ALTER SYSTEM SET synchronous_commit = on")
         ask(self.primary, "SELECT pg_reload_conf(), pg_sleep(0.2)")
@@ -54,7 +54,7 @@ class Pair(NamedTuple):
             ask(self.primary, "SELECT pg_reload_conf(), pg_sleep(0.2)")
 
     def wait_until_equal(self) -> None:
-        """Until the standby shows all that is committed."""
+        """Wait until the standby shows all commits."""
         with psycopg.connect(self.primary.conninfo(), autocommit=True) as connection:
             connection.execute(FLUSH)
         place = ask(self.primary, "SELECT pg_current_wal_flush_lsn()::text")
@@ -63,7 +63,7 @@ class Pair(NamedTuple):
         )
 
     def kill_standby(self) -> None:
-        """As a machine dies."""
+        """Kill it, as if its machine was lost."""
         os.kill(int((self.data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
 
     def start_standby(self) -> None:
@@ -86,7 +86,7 @@ def pair(bin_dir: Path | None) -> Iterator[Pair]:
 def new_standby(
     primary: EmbeddedPostgres, of_primary: Cluster
 ) -> Iterator[tuple[EmbeddedPostgres, Path]]:
-    """Another standby of a server, and where its data are."""
+    """Another standby of a server, and its data directory."""
     with reachable_folder() as folder:
         copied = Cluster(folder, of_primary.bin_dir)
         copy(primary, of_primary, copied)
@@ -95,7 +95,7 @@ def new_standby(
 
 
 def copy(primary: EmbeddedPostgres, of_primary: Cluster, copied: Cluster) -> None:
-    """Make the folder of a standby."""
+    """Make the data directory of a standby."""
     run_as = copied.run_as()
     run_as.make_private(copied.data)
     run_as.write(copied.password, of_primary.password.read_text())
@@ -106,12 +106,12 @@ def copy(primary: EmbeddedPostgres, of_primary: Cluster, copied: Cluster) -> Non
     assert made.returncode == 0, made.stderr
     for lock in copied.data.glob(
         ".s.PGSQL.*.lock"
-    ):  # of the primary's socket, which lies among its data
+    ):  # of the primary's socket, which is in its data directory
         lock.unlink()
 
 
 def ask(server: EmbeddedPostgres, query: LiteralString, *values: Any) -> Any:
-    """The first value that a statement answers with, if any."""
+    """The first value of the result of a statement, if any."""
     with psycopg.connect(server.conninfo(), autocommit=True) as connection:
         cursor = connection.execute(query, values or None)
         row = cursor.fetchone() if cursor.description else None

@@ -1,4 +1,4 @@
-"""What consumers read with, over both transports."""
+"""Consumers of streams, over both transports."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NO_END = 10**9
 
 
 class Door(Protocol):
-    """Where a server is reached: its own address, or that of a proxy before it."""
+    """The address of a server, or of a proxy before it."""
 
     @property
     def url(self) -> str: ...
 
 
 def client(url: str) -> httpx.Client:
-    """A client of the administrator's."""
+    """A client of the administrator."""
     return httpx.Client(base_url=f"{url}/api", headers=AUTHORIZED, timeout=30)
 
 
@@ -49,10 +49,10 @@ def head(api: httpx.Client) -> int:
 def socket(
     door: Door, path: str, headers: Any = None, *, queue: Any = None, **query: Any
 ) -> Iterator[ClientConnection]:
-    """An open WebSocket of the administrator's.
+    """An open WebSocket of the administrator.
 
-    It reads on while nobody takes its frames, unless `queue` says how many frames are too many:
-    then its kernel takes little, too.
+    It reads on while the test takes no frames, unless `queue` limits the number of unread frames:
+    then its kernel buffers are small, too.
     """
     where = f"{door.url.replace('http', 'ws')}/api{path}?{urlencode(query)}"
     given = AUTHORIZED if headers is None else headers
@@ -64,7 +64,7 @@ def socket(
 
 
 def narrow_connection(door: Door) -> sockets.socket:
-    """A connection that takes little into its own buffers while nobody reads."""
+    """A connection with small buffers of its own while nothing is read."""
     where = httpx.URL(door.url)
     wire = sockets.socket()
     wire.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 64 * 1024)
@@ -83,7 +83,7 @@ def heard(connected: ClientConnection) -> Iterator[JSON]:
 
 
 def until_caught_up(frames: Iterator[JSON]) -> list[JSON]:
-    """The frames before the one that says that the past is done."""
+    """The frames before the one that marks the end of the past."""
     read = []
     for frame in frames:
         if frame["type"] == "caught-up":
@@ -93,7 +93,7 @@ def until_caught_up(frames: Iterator[JSON]) -> list[JSON]:
 
 
 def past(door: Door, path: str, **query: Any) -> list[JSON]:
-    """What a WebSocket says of the past, our own frames left out."""
+    """The past as sent over a WebSocket, our own frames left out."""
     with socket(door, path, **query) as connected:
         return [frame for frame in until_caught_up(heard(connected)) if frame["type"] not in OURS]
 
@@ -101,7 +101,7 @@ def past(door: Door, path: str, **query: Any) -> list[JSON]:
 def by_socket(
     door: Door, path: str, cursor: int, most: int, *, torn: bool = False, **query: Any
 ) -> Iterator[JSON]:
-    """Some frames after a cursor, over a WebSocket; `torn` goes without a goodbye."""
+    """Some frames after a cursor, over a WebSocket; `torn` disconnects without a close frame."""
     with socket(door, path, **{"from": cursor, **query}) as connected:
         yield from islice(heard(connected), most)
         if torn:

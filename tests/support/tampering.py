@@ -1,4 +1,4 @@
-"""A superuser who changes, for a while, what nobody may change."""
+"""A superuser who makes forbidden changes for a while."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def other_value(kind: str) -> str:
 
 @contextmanager
 def tampered(conninfo: str, statement: str) -> Iterator[None]:
-    """The database after a statement, past the trigger; all is put back afterwards."""
+    """The database after a statement, past the trigger; the change is undone after the block."""
     with psycopg.connect(conninfo, options=session_options("executions")) as connection:
         for table in COPIED:
             connection.execute(f"CREATE TEMP TABLE former_{table} AS TABLE {table}".encode())

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: it goes on for those who wait in the loop of the test."""
+"""An event loop in a thread of its own, which continues while the loop of the test is blocked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ThreadLoop:
         self.loop = asyncio.new_event_loop()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What a coroutine answers."""
+        """The result of a coroutine."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(WITHIN)
 
 
@@ -47,7 +47,7 @@ async def _cancel_all() -> None:
 
 
 async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Write to one what comes from the other, until there is no more."""
+    """Forward from one connection to the other until the end."""
     with suppress(OSError):
         while data := await source.read(65536):
             sink.write(data)

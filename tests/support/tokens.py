@@ -1,4 +1,4 @@
-"""JSON Web Tokens as an identity provider signs them, and as nobody should."""
+"""JSON Web Tokens as an identity provider signs them, and invalid ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _made(algorithm: str, _: int) -> Any:
 
 
 def pem(algorithm: str, number: int = 0) -> bytes:
-    """The public key that goes with it."""
+    """The public key of this private key."""
     public = private_key(algorithm, number).public_key()
     return bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
@@ -48,7 +48,7 @@ def jwk(algorithm: str, kid: str, number: int = 0) -> dict[str, Any]:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Good claims of a provider; those that are None are left out."""
+    """Valid claims of a provider; those that are None are left out."""
     now = int(datetime.now(UTC).timestamp())
     good = {
         "iss": ISSUER,
@@ -75,11 +75,11 @@ def token(
 
 
 def part(value: Any) -> bytes:
-    """A part of a token: base64url, of JSON where it is not bytes."""
+    """A part of a token: base64url, of JSON unless it is bytes."""
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(raw).rstrip(b"=")
 
 
 def unsigned(header: Any, **changed: Any) -> bytes:
-    """A token with a header of one's own, and no signature."""
+    """A token with this header, and no signature."""
     return b".".join((part(header), part(claims(**changed)), b""))

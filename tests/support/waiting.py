@@ -1,4 +1,4 @@
-"""Waiting for what comes about by itself."""
+"""Waiting for conditions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 def wait_until(reached: Callable[[], object], seconds: float = 30, *, every: float = 0.02) -> None:
-    """Return once it is so; fail where it is not within some seconds."""
+    """Return once the condition is true; fail if it is not within some seconds."""
     end = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < end, "it has not come about"
@@ -16,7 +16,7 @@ def wait_until(reached: Callable[[], object], seconds: float = 30, *, every: flo
 
 
 class Reader(Protocol):
-    """A thread that reads a stream, and how far it is."""
+    """A thread that reads a stream, and its progress."""
 
     cursor: int
 
@@ -25,7 +25,7 @@ class Reader(Protocol):
 
 
 def join_while_it_moves(reader: Reader, seconds: float = 60) -> None:
-    """Wait for the end of a reader, however slow the machine is; fail where it has got no further for some seconds."""
+    """Wait for the end of a reader, however slow the machine is; fail if it makes no progress for some seconds."""
     before = -1
     while reader.is_alive():
         assert reader.cursor > before, "it gets no further"

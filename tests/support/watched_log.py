@@ -64,7 +64,7 @@ async def running(conninfo: str) -> AsyncIterator[Running]:
             await listener.stop()
 
 
-def said(line: Line) -> list[str]:
+def messages_of(line: Line) -> list[str]:
     return re.findall(r'"message":"([^"]*)"', line.written.decode())
 
 

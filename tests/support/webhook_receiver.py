@@ -1,4 +1,4 @@
-"""A receiver of webhooks on this machine that misbehaves on demand, and keeps what came."""
+"""A receiver of webhooks on this machine that misbehaves on demand, and stores the calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAYS = (SILENT, STALLED)
 
 
 class Call(NamedTuple):
-    """What came: path, headers in lower case, and body."""
+    """A received call: path, headers in lower case, and body."""
 
     path: str
     headers: dict[str, str]
@@ -32,13 +32,13 @@ class Call(NamedTuple):
 
     @property
     def position(self) -> int:
-        """That of the event in it."""
+        """The position of its event."""
         return int(orjson.loads(self.body)["position"])
 
 
 @dataclass
 class WebhookReceiver:
-    """Answers each path with what stands in `answers`, else `OK`."""
+    """Answers each path as in `answers`, otherwise with `OK`."""
 
     port: int = 0
     answers: dict[str, bytes] = field(default_factory=dict)
@@ -46,15 +46,15 @@ class WebhookReceiver:
     serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, path: str = "/hook") -> str:
-        """Where a webhook finds it."""
+        """The URL for webhooks."""
         return f"http://127.0.0.1:{self.port}{path}"
 
     def positions(self, path: str = "/hook") -> list[int]:
-        """The positions that came to a path, in the order in which they came."""
+        """The positions that were sent to a path, in the order in which they arrived."""
         return [call.position for call in self.calls if call.path == path]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one call."""
+        """Handle one call."""
         task = asyncio.current_task()
         assert task is not None
         self.serving.add(task)

@@ -1,6 +1,6 @@
-"""One process of several that write the same streams: `python -m tests.support.writer_process DATABASE NAME SECONDS`.
+"""One of several processes that write the same streams: `python -m tests.support.writer_process DATABASE NAME SECONDS`.
 
-Says `ready`, waits for a line, writes for so many seconds, and prints the answers.
+Prints `ready`, waits for a line, writes for this many seconds, and prints the answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TALLIES = 8
 
 
 async def call(bus: Bus, name: str, caller: int, end: float) -> list[Acknowledged]:
-    """One caller: raises the same tallies as everybody, one after another."""
+    """One caller: raises the same tallies as all others, one after another."""
     answers: list[Acknowledged] = []
     while monotonic() < end:
         count = len(answers)

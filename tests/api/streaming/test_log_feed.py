@@ -21,7 +21,7 @@ from domain.model import Versioned
 from projections.log_lines.tail import LogLineTail
 from tests.support.event_writer import NOON, completed, some
 from tests.support.hub import Line, until
-from tests.support.watched_log import LOGS, WATCHING, frames, running, said
+from tests.support.watched_log import LOGS, WATCHING, frames, messages_of, running
 
 pytestmark = pytest.mark.anyio
 
@@ -30,16 +30,16 @@ async def test_blocked_watcher_misses_log_lines_and_gets_fell_behind(database: s
     async with running(database) as house:
         quick, slow = await house.connect(), await house.connect()
         await house.tell("e-0", "one")
-        await until(lambda: said(slow) == ["one"])
+        await until(lambda: messages_of(slow) == ["one"])
         slow.paused = True
         for number in range(50):
             await house.tell("e-0", f"missed {number}")
-        await until(lambda: len(said(quick)) == 51)
-        assert said(slow) == ["one"]
+        await until(lambda: len(messages_of(quick)) == 51)
+        assert messages_of(slow) == ["one"]
         slow.resume()
         await until(lambda: frames(slow) == ["caught-up", "log", "fell-behind", "caught-up"])
         await house.tell("e-0", "two")
-        await until(lambda: said(slow) == ["one", "two"])
+        await until(lambda: messages_of(slow) == ["one", "two"])
         assert frames(quick) == ["caught-up"] + ["log"] * 52
 
 
@@ -56,7 +56,7 @@ async def test_timely_watcher_gets_no_fell_behind(database: str) -> None:
         await until(lambda: house.hub.folded.published.swept == 6)
         line.resume()
         await house.tell("e-0", "here")
-        await until(lambda: said(line) == ["here"])
+        await until(lambda: messages_of(line) == ["here"])
         assert frames(line).count("fell-behind") == 1
 
 
@@ -65,7 +65,7 @@ async def test_log_line_does_not_move_the_cursor(database: str) -> None:
         line = await house.connect()
         ids = re.findall(rb"id: (\d+)", line.written)
         await house.tell("e-0", *(f"{number}" for number in range(200)))
-        await until(lambda: len(said(line)) == 200)
+        await until(lambda: len(messages_of(line)) == 200)
         assert re.findall(rb"id: (\d+)", line.written) == ids == [b"3"]
         assert line.subscriber is not None
         assert (line.subscriber.cursor, line.subscriber.sent) == (3, 3)
@@ -92,7 +92,7 @@ async def test_log_lines_are_not_read_without_a_subscriber(
         assert asked == []
         line = await house.connect()
         await house.tell("e-0", "heard")
-        await until(lambda: said(line) == ["heard"])
+        await until(lambda: messages_of(line) == ["heard"])
         assert line.subscriber is not None
         house.hub.disconnect(line.subscriber)
         await asyncio.sleep(1.0)
@@ -102,7 +102,7 @@ async def test_log_lines_are_not_read_without_a_subscriber(
         assert asked == []
         later = await house.connect()
         await house.tell("e-0", "heard again")
-        await until(lambda: said(later) == ["heard again"])
+        await until(lambda: messages_of(later) == ["heard again"])
 
 
 async def test_watcher_that_caught_up_gets_log_lines(
@@ -116,7 +116,7 @@ async def test_watcher_that_caught_up_gets_log_lines(
         house.hub.connect(line, LOGS, 3, None).start()
         await asyncio.sleep(0.3)
         await house.tell("e-0", "heard")
-        await until(lambda: said(line) == ["heard"])
+        await until(lambda: messages_of(line) == ["heard"])
 
 
 async def test_database_outage_loses_no_log_line(
@@ -134,9 +134,9 @@ async def test_database_outage_loses_no_log_line(
 
         monkeypatch.setattr(house.store, "keys", away_at_first)
         await house.tell("e-0", "one", "two")
-        await until(lambda: said(line) == ["one", "two"])
+        await until(lambda: messages_of(line) == ["one", "two"])
         await house.tell("e-1", "three")
-        await until(lambda: said(line) == ["one", "two", "three"])
+        await until(lambda: messages_of(line) == ["one", "two", "three"])
 
 
 async def test_log_line_after_an_erasure_is_marked_erased(
@@ -170,7 +170,7 @@ async def test_event_is_streamed_even_if_its_server_log_line_fails(
             await until(lambda: frames(watcher)[-1:] == ["completed"])
             await until(lambda: frames(listener) == ["caught-up", "fell-behind", "caught-up"])
         await house.log.write([completed("e-1")])
-        await until(lambda: said(listener) == ["Request completed"])
+        await until(lambda: messages_of(listener) == ["Request completed"])
         assert frames(watcher).count("completed") == 2
 
 
@@ -188,7 +188,7 @@ async def test_watcher_of_unreadable_log_lines_gets_fell_behind(
             await house.tell("e-0", "lost")
             await until(lambda: frames(line) == ["caught-up", "fell-behind", "caught-up"])
         await house.tell("e-0", "found")
-        await until(lambda: said(line) == ["found"])
+        await until(lambda: messages_of(line) == ["found"])
 
 
 async def test_log_lines_of_other_executions_are_sent_although_a_state_is_unreadable(
@@ -209,7 +209,7 @@ async def test_log_lines_of_other_executions_are_sent_although_a_state_is_unread
         with structlog.testing.capture_logs():
             await house.tell("e-0", "lost")
             await house.tell("e-1", "found")
-            await until(lambda: said(line) == ["found"])
+            await until(lambda: messages_of(line) == ["found"])
 
 
 async def test_log_line_does_not_visit_watchers_of_other_executions(database: str) -> None:
@@ -226,7 +226,7 @@ async def test_log_line_does_not_visit_watchers_of_other_executions(database: st
         began = time.process_time()
         for number in range(50):
             await house.tell("e-0", *(f"{number}-{nth}" for nth in range(20)))
-        await until(lambda: len(said(mine)) == 1_000)
+        await until(lambda: len(messages_of(mine)) == 1_000)
         assert (time.process_time() - began) / 1_000 < 0.002
 
 
@@ -234,4 +234,4 @@ async def test_server_log_line_is_streamed_with_its_event(database: str) -> None
     async with running(database) as house:
         line = await house.connect()
         await house.log.write([completed("e-1"), completed("e-2")])
-        await until(lambda: said(line) == ["Request completed"] * 2)
+        await until(lambda: messages_of(line) == ["Request completed"] * 2)

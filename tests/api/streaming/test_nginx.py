@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.api_client import Executions, ok
 from tests.support.databases import reachable_folder
-from tests.support.delivery_proof import Consumer, Read, prove, writing
+from tests.support.delivery_proof import Consumer, Read, prove, write_usage
 from tests.support.paths import DOCS
 from tests.support.running_server import Serving, serving
 from tests.support.service_process import free_port
@@ -127,7 +127,7 @@ def test_random_disconnects_behind_nginx_lose_and_repeat_no_event(
 ) -> None:
     begin = head(api)
     consumers = [Consumer([front, server], read, begin, begin + 400, seed=1, most=40)]
-    with writing([server], [executions.running()], 5):
+    with write_usage([server], [executions.running()], 5):
         prove(consumers, server, begin)
     assert consumers[0].visits > 5
 

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from domain.errors import Overloaded
 from tests.support.api_client import Executions, ok
-from tests.support.delivery_proof import Consumer, Read, prove, writing
+from tests.support.delivery_proof import Consumer, Read, prove, write_usage
 from tests.support.running_server import Serving, serving
 from tests.support.sse_client import frames, opened
 from tests.support.stream_consumers import (
@@ -43,7 +43,7 @@ def test_random_disconnects_during_writes_lose_and_repeat_no_event(
     begin, most = head(api), 80 if thorough else 20
     end = begin + (20_000 if thorough else 600)
     consumers = [Consumer([server], read, begin, end, seed=seed, most=most) for seed in range(4)]
-    with writing([server], [executions.running()], pause=PAUSE):
+    with write_usage([server], [executions.running()], pause=PAUSE):
         prove(consumers, server, begin)
     assert sum(consumer.visits for consumer in consumers) > (1_000 if thorough else 100)
 
@@ -61,7 +61,7 @@ def test_random_disconnects_with_a_filter_lose_and_repeat_no_match(
         Consumer([server], read, begin, end, seed=2, most=most, service="sdr-service", tag="eu"),
         Consumer([server], read, begin, end, seed=3, most=most, path=story),
     ]
-    with writing([server], [plain, tagged, plain], pause=PAUSE):
+    with write_usage([server], [plain, tagged, plain], pause=PAUSE):
         prove(consumers, server, begin, lambda event: event["subject"] == tagged)
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.support.api_client import Executions
-from tests.support.delivery_proof import tell
+from tests.support.delivery_proof import send_all
 from tests.support.running_server import Serving, serving
 from tests.support.sse_client import opened
 from tests.support.stream_consumers import JSON, NO_END, OURS, client, head, socket
@@ -128,7 +128,7 @@ def working(server: Serving, executions: Sequence[str], most: int | None = None)
     def write() -> None:
         with client(server.url) as api:
             for commands in islice(work(executions), rounds):
-                tell(api, commands)
+                send_all(api, commands)
                 if stop.wait(0.005):
                     return
 
@@ -221,7 +221,7 @@ def test_state_in_a_frame_is_that_of_its_version(
     frames = over_a_websocket(server, "/executions/watch", begin, STATES)
     assert next(frames).type == "caught-up"
     for commands in islice(work(workers), 15):
-        tell(api, commands)
+        send_all(api, commands)
     for frame in islice(frames, 20):
         shown: dict[str, Any] = json.loads(frame.said)
         execution, version = shown["execution"], shown["state"]["version"]

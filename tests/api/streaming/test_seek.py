@@ -19,7 +19,7 @@ from api.streaming.subscriber import Subscriber
 from api.streaming.topic import KnownStream, Topic
 from domain.errors import Overloaded
 from tests.support.api_client import Executions
-from tests.support.delivery_proof import writing
+from tests.support.delivery_proof import write_usage
 from tests.support.event_writer import started
 from tests.support.hub import Line, until
 from tests.support.progress_events import progressed
@@ -125,7 +125,7 @@ def test_random_seeks_during_writes_lose_and_repeat_no_event(
     chance, execution = random.Random(path), executions.running()
     begin = last = head(api)
     with (
-        writing([server], [execution]),
+        write_usage([server], [execution]),
         socket(server, path.format(execution), **{"from": begin}) as connected,
     ):
         for _ in range(1_000 if thorough else 40):

@@ -12,7 +12,7 @@ import pytest
 from service_executions import Client
 from tests.support.api_client import ok
 from tests.support.databases import reachable_folder
-from tests.support.delivery_proof import Consumer, prove, writing
+from tests.support.delivery_proof import Consumer, prove, write_usage
 from tests.support.load import CATALOG
 from tests.support.service_process import TOKEN, Service
 from tests.support.stream_consumers import NO_END, by_socket, by_sse, client, head
@@ -58,7 +58,7 @@ def test_consumers_move_between_two_processes_by_cursor(
         Consumer(processes, read, begin, end, seed=seed, most=60)
         for seed, read in enumerate((by_sse, by_socket, by_sse, by_socket))
     ]
-    with writing(processes, [execution], 5):
+    with write_usage(processes, [execution], 5):
         prove(consumers, processes[0], begin)
 
 
@@ -78,7 +78,7 @@ def test_consumers_miss_no_event_although_server_processes_are_killed_during_wri
             victim.start()
         return end_of_log(processes[0]) + 100
 
-    with writing(processes, [execution], 5, mortal=True):
+    with write_usage(processes, [execution], 5, mortal=True):
         prove(consumers, processes[0], begin, meanwhile=kill)
 
 

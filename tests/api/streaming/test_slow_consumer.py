@@ -12,7 +12,7 @@ import pytest
 
 from api.transport import websocket_protocol
 from tests.support.api_client import Executions
-from tests.support.delivery_proof import tell
+from tests.support.delivery_proof import send_all
 from tests.support.running_server import TOKEN, Serving
 from tests.support.stream_consumers import OURS, head, heard, narrow_connection, past, socket
 from tests.support.waiting import wait_until
@@ -91,7 +91,7 @@ def test_slow_websocket_gets_the_reason_and_its_cursor(
 def write_much(api: httpx.Client, execution: str) -> None:
     """Write more than the buffers between a server and a client hold."""
     save = {"command": "checkpoint", "execution": execution, **LARGE}
-    tell(api, [save] * MANY)
+    send_all(api, [save] * MANY)
 
 
 def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:

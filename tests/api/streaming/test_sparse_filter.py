@@ -7,7 +7,7 @@ from itertools import islice, product
 import httpx
 
 from tests.support.api_client import Executions
-from tests.support.delivery_proof import tell
+from tests.support.delivery_proof import send_all
 from tests.support.running_server import Serving
 from tests.support.stream_consumers import NO_END, OURS, by_socket, by_sse, head, until_caught_up
 
@@ -19,7 +19,7 @@ FILTERS = ({"tag": "rare"}, {"types": "*.progress"})
 def write(api: httpx.Client, execution: str, count: int) -> None:
     usage = {"command": "recordUsage", "execution": execution, "apiCalls": 1}
     for _ in range(count // BATCH):
-        tell(api, [usage] * BATCH)
+        send_all(api, [usage] * BATCH)
 
 
 def test_sparse_filter_misses_no_past_or_live_event(

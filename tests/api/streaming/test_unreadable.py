@@ -24,7 +24,7 @@ from domain.eventlog.encryption import DataKey, Vault
 from tests.support.event_writer import MASTER_KEY, NOON, completed, new_store, started
 from tests.support.hub import Line, until
 from tests.support.progress_events import progressed
-from tests.support.watched_log import LOGS, Running, running, said
+from tests.support.watched_log import LOGS, Running, messages_of, running
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +118,7 @@ async def test_log_line_that_cannot_be_decrypted_is_sent_as_unreadable(database:
     async with running(database) as house:
         line = await house.connect(LOGS)
         await house.tell("e-0", "whole")
-        await until(lambda: said(line) == ["whole"])
+        await until(lambda: messages_of(line) == ["whole"])
         keys = house.hub.loader.keys
 
         async def another(streams: Iterable[str]) -> Any:
@@ -130,7 +130,7 @@ async def test_log_line_that_cannot_be_decrypted_is_sent_as_unreadable(database:
             await until(lambda: line.written.count(b"event: log") == 2)
             house.hub.loader.keys = keys  # type: ignore[method-assign]
         await house.tell("e-0", "whole again")
-        await until(lambda: said(line) == ["whole", "whole again"])
+        await until(lambda: messages_of(line) == ["whole", "whole again"])
         assert line.written.count(b'"message":null') == 1
         assert line.written.count(b'"unreadable":true') == 1
         assert b"erased" not in line.written

@@ -21,7 +21,7 @@ from projections.history.json_patch import Blame, Caused
 from projections.representations.execution import document
 from projections.representations.step import step_document
 from tests.support.event_writer import NOON, created, started
-from tests.support.json_patches import applied, same
+from tests.support.json_patches import apply_patch, same
 from tests.support.random_executions import CODEC, KEY, STREAM, creations, walk, ways
 
 MISSING = object()
@@ -109,7 +109,7 @@ def test_patch_is_exact_and_its_operations_name_the_causing_events(
     events = [CODEC.decode(row, KEY) for row in path.rows[first + 1 : last + 1]]
     found = patch(states, events)
     shown = [document(versioned, versioned.at) for versioned in states]
-    assert same(applied(shown[0], [caused.change for caused in found]), shown[-1])
+    assert same(apply_patch(shown[0], [caused.change for caused in found]), shown[-1])
     changed = [caused.change.identity_path for caused in found]
     for change, cause in found:
         later = [at for at in changed if len(at) > len(change.identity_path)]

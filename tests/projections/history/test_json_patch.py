@@ -11,7 +11,7 @@ from hypothesis import given
 
 from projections.history.json_patch import Blame, Caused, changes
 from projections.representations.execution import document
-from tests.support.json_patches import applied, same
+from tests.support.json_patches import apply_patch, same
 from tests.support.random_executions import creations, walk, ways
 
 names = st.text("ab/~0", max_size=2)
@@ -52,13 +52,13 @@ def operations(versions: list[Any]) -> list[tuple[str, str, Any, int]]:
 
 @given(values, values)
 def test_changes_lead_from_any_value_to_any_other(before: Any, after: Any) -> None:
-    assert same(applied(before, list(changes(before, after))), after)
+    assert same(apply_patch(before, list(changes(before, after))), after)
 
 
 @given(st.lists(documents, min_size=2, max_size=6))
 def test_patch_leads_from_the_first_version_to_the_last(versions: list[Any]) -> None:
     patch = patch_with_causes(versions)
-    assert same(applied(versions[0], [caused.change for caused in patch]), versions[-1])
+    assert same(apply_patch(versions[0], [caused.change for caused in patch]), versions[-1])
     assert all(2 <= caused.cause <= len(versions) for caused in patch)
 
 
@@ -70,7 +70,7 @@ def test_patch_leads_between_any_two_versions_of_an_execution(
     first = data.draw(st.integers(0, len(versions) - 1))
     last = data.draw(st.integers(first, len(versions) - 1))
     patch = patch_with_causes(versions[first : last + 1])
-    changed = applied(versions[first], [caused.change for caused in patch])
+    changed = apply_patch(versions[first], [caused.change for caused in patch])
     assert same(changed, versions[last])
     by_path = {caused.change.path: caused.cause for caused in patch}
     statuses = [version["status"] for version in versions[first : last + 1]]
@@ -112,4 +112,4 @@ def test_items_that_move_up_are_not_changed() -> None:
 @pytest.mark.parametrize("name", ["a/b", "~", "~1", "/", ""])
 def test_names_are_escaped_as_json_pointers(name: str) -> None:
     before, after = {name: {"x": 1}}, {name: {"x": 2}}
-    assert same(applied(before, list(changes(before, after))), after)
+    assert same(apply_patch(before, list(changes(before, after))), after)

@@ -26,7 +26,7 @@ from tests.support.event_writer import (
     opened,
     started,
 )
-from tests.support.json_patches import applied, same
+from tests.support.json_patches import apply_patch, same
 
 pytestmark = pytest.mark.anyio
 STREAM = "execution/e-1"
@@ -141,7 +141,7 @@ async def test_diff_leads_from_one_version_to_the_other(database: str) -> None:
         patch = await history.diff(STREAM, 3, 12)
         before = shown(await history.at_version(STREAM, 3))
         after = shown(await history.at_version(STREAM, 12))
-    assert same(applied(before, [as_change(operation) for operation in patch]), after)
+    assert same(apply_patch(before, [as_change(operation) for operation in patch]), after)
 
 
 async def test_diff_operations_name_event_actor_and_time(database: str) -> None:

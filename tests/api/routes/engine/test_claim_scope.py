@@ -22,7 +22,7 @@ from tests.support.owned_world import (
     STRANGE,
     Sample,
     client_of,
-    known_as,
+    replace_caller,
 )
 from tests.support.running_server import Serving
 
@@ -77,7 +77,7 @@ def test_repeated_claim_with_a_key_is_answered_while_the_worker_may_work_on_the_
     assert ok(first)["$id"] == ok(again)["$id"] == "claim-once"
     assert again.headers["idempotency-replayed"] == "true"
     moved = Caller(CALLERS[Role.PROVIDER].name, Scope((reach(Role.PROVIDER, "elsewhere"),)))
-    with known_as(owned, Role.PROVIDER, moved):
+    with replace_caller(owned, Role.PROVIDER, moved):
         refused(clients[Role.PROVIDER].post(CLAIM, **call), 404, "not-found")
 
 
