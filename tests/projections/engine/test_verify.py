@@ -47,7 +47,7 @@ OF_STATUS = """CASE {0} WHEN 'failed' THEN 'completed' WHEN 'completed' THEN 'fa
 OF_STEP = """CASE {0} WHEN 'failed' THEN 'completed' WHEN 'running' THEN 'pending'
     WHEN 'pending' THEN 'running' ELSE 'failed' END"""
 STATUSES = {"executions": OF_STATUS, "analytics_facts": OF_STATUS, "analytics_steps": OF_STEP}
-"""Executions that go on and those that have ended are in different tables."""
+"""Open executions and those that have ended are in different tables."""
 COLUMNS = """SELECT a.attname, t.typname, a.attnum = ANY(i.indkey)
     FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
     LEFT JOIN pg_partitioned_table AS parted ON parted.partrelid = a.attrelid

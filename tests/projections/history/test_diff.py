@@ -131,7 +131,7 @@ def test_diff_equals_the_patch_between_whole_documents(creation: Any, way: list[
 
 
 def history(steps: int, completed: int) -> tuple[list[Versioned[Any]], list[Recorded]]:
-    """An execution of so many steps, and the completion of some of them."""
+    """An execution of this many steps, and the completion of some of them."""
     plans = tuple(StepPlan(id=f"s-{n}", name="Step") for n in range(steps))
     happened: list[Event] = [created("e-1").event, *(h.event for h in started("e-1"))]
     happened += [StepsAdded(steps=plans)]

@@ -215,7 +215,7 @@ async def test_only_a_webhook_that_needs_an_archived_state_waits_while_the_archi
     assert worker._dispatcher.retry_at is None
 
 
-async def test_webhook_of_an_execution_whose_events_cannot_be_read_waits_and_no_other_does(
+async def test_only_a_webhook_of_an_unreadable_execution_waits(
     world: World,
 ) -> None:
     worker = world.worker()
@@ -227,8 +227,8 @@ async def test_webhook_of_an_execution_whose_events_cannot_be_read_waits_and_no_
     for name in ("e", "f"):
         await world.send(name, UpdateProgress(progress=5))
     await world.call(worker, MINUTE)
-    assert (came(world, URL), came(world, OTHER)[3:]) == (["e 1", "e 2", "e 3"], ["f 4"])
+    assert (sent_to(world, URL), sent_to(world, OTHER)[3:]) == (["e 1", "e 2", "e 3"], ["f 4"])
     await world.connection.execute(change, (["execution.*"],))
     await world.send("e", UpdateProgress(progress=6))
     await world.call(worker, MINUTE)
-    assert came(world, URL)[3:] == ["e 4", "e 5"]
+    assert sent_to(world, URL)[3:] == ["e 4", "e 5"]
