@@ -54,7 +54,7 @@ LOG = log_of(
 )
 
 
-async def listed(
+async def list_entries(
     connection: AsyncConnection, kind: str, only: Mapping[str, str] | None = None, **more: Any
 ) -> list[str]:
     page = await Catalog(CODEC).list(connection, kind, only or {}, **more)
@@ -103,7 +103,7 @@ async def test_entries_are_found_by_their_members(
     database: str, kind: str, only: Mapping[str, str], found: list[str]
 ) -> None:
     async with followed(database, Catalog(CODEC), LOG) as connection:
-        assert await listed(connection, kind, only) == found
+        assert await list_entries(connection, kind, only) == found
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ async def test_scope_shows_only_own_entries(
     database: str, kind: str, scope: Mapping[str, Any], found: list[str]
 ) -> None:
     async with followed(database, Catalog(CODEC), LOG) as connection:
-        assert await listed(connection, kind, scope=from_json(scope, field)) == found
+        assert await list_entries(connection, kind, scope=from_json(scope, field)) == found
 
 
 async def test_only_existing_and_visible_entries_are_listed(database: str) -> None:
     async with followed(database, Catalog(CODEC), LOG) as connection:
-        assert await listed(connection, "order", ids={"o-1", "none"}) == ["o-1"]
-        assert await listed(connection, "order", ids=()) == []
+        assert await list_entries(connection, "order", ids={"o-1", "none"}) == ["o-1"]
+        assert await list_entries(connection, "order", ids=()) == []
 
 
 async def test_pages_show_every_entry_once(database: str) -> None:
@@ -146,7 +146,7 @@ async def test_pages_show_every_entry_once(database: str) -> None:
 async def test_unknown_member_in_a_query_is_refused(database: str) -> None:
     async with followed(database, Catalog(CODEC), LOG) as connection:
         with pytest.raises(Invalid):
-            await listed(connection, "user", {"customer": "c-1"})
+            await list_entries(connection, "user", {"customer": "c-1"})
 
 
 def grant(customer: str | None, *, days: int) -> GrantCreated:

@@ -16,15 +16,15 @@ MASTER_KEY = b"m" * 32
 
 
 @pytest.fixture
-def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The connection strings of all connections, in order."""
     made, connect = list[str](), psycopg.connect
 
-    def counted(conninfo: str, **options: Any) -> psycopg.Connection[Any]:
+    def count_call(conninfo: str, **options: Any) -> psycopg.Connection[Any]:
         made.append(conninfo)
         return connect(conninfo, **options)
 
-    monkeypatch.setattr(psycopg, "connect", counted)
+    monkeypatch.setattr(psycopg, "connect", count_call)
     return made
 
 
@@ -32,21 +32,21 @@ def prepare(owner: str, serving: str, name: str = "north") -> ReadyLog:
     return make_ready(owner, serving, "executions_north", name, MASTER_KEY)
 
 
-def test_log_is_prepared_by_one_connection(database: str, connected: list[str]) -> None:
+def test_log_is_prepared_by_one_connection(database: str, connections: list[str]) -> None:
     made = prepare(database, database)
     assert prepare(database, database) == made
-    assert connected == [database] * 2
+    assert connections == [database] * 2
 
 
 def test_log_served_by_another_user_is_prepared_by_a_connection_of_each(
-    database: str, connected: list[str]
+    database: str, connections: list[str]
 ) -> None:
     make_role(database, "north_server", "secret")
     serving = make_conninfo(database, user="north_server", password="secret")
-    connected.clear()
+    connections.clear()
     made = prepare(database, serving)
     assert prepare(database, serving) == made
-    assert connected == [database, serving] * 2
+    assert connections == [database, serving] * 2
     with (
         psycopg.connect(serving, options="-c search_path=executions_north") as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),

@@ -22,7 +22,7 @@ def test_fuzzed_requests_are_never_answered_with_an_internal_error(
 ) -> None:
     with serving(database) as server:
         fuzzer = Fuzzer(seed, make_entries(server))
-        wire, failed = connected(server), REFUSALS.labels("internal")._value.get()
+        wire, failed = connect(server), REFUSALS.labels("internal")._value.get()
         for number in range(25_000 if thorough else 500):
             request = fuzzer.handshake() if number % 10 == 0 else fuzzer.request()
             try:
@@ -39,7 +39,7 @@ def test_fuzzed_requests_are_never_answered_with_an_internal_error(
                 or answer.headers.get("connection") == "close"
             ):
                 wire.close()
-                wire = connected(server)
+                wire = connect(server)
         wire.close()
         assert REFUSALS.labels("internal")._value.get() == failed
         with server.client() as api:
@@ -66,7 +66,7 @@ def make_entries(server: Serving) -> dict[str, list[str]]:
     return {**ids, "workflows": ["outreach"], "executions": executions}
 
 
-def connected(server: Serving) -> socket.socket:
+def connect(server: Serving) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=30)
 
 

@@ -52,7 +52,7 @@ def close_code(stream: ClientConnection) -> int | None:
         return closed.rcvd.code if closed.rcvd else None
 
 
-def logged(service: Service, event: str) -> list[dict[str, object]]:
+def log_of(service: Service, event: str) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"].startswith(event)]
 
@@ -114,5 +114,5 @@ def assert_another_log(service: Service, database: str, before: str, lost: int, 
         listed = api.get("/users", params={"minPosition": position, "log": now}, headers=patient)
         assert listed.headers["log-id"] == now
         assert {entry["$id"] for entry in ok(listed)["data"]} == {"kept-1", "kept-2", "next"}
-    assert len(logged(service, "the log went back")) == 1
+    assert len(log_of(service, "the log went back")) == 1
     assert service.verify().returncode == 0, service.log()

@@ -23,7 +23,7 @@ def rotate(service: Service, before: Vault, after: Vault) -> None:
     finish(service.conninfo, SCHEMA, after)
 
 
-def cancelled(service: Service, execution: str) -> None:
+def cancel(service: Service, execution: str) -> None:
     with client(service.url) as api:
         ok(api.post(f"/executions/{execution}/cancel", json={"reason": "Sesame"}))
 
@@ -33,7 +33,7 @@ def reason(service: Service, execution: str) -> object:
         return ok(api.get(f"/executions/{execution}"))["cancellation"]["reason"]
 
 
-def logged(service: Service, text: str) -> None:
+def wait_for_log(service: Service, text: str) -> None:
     end = time.monotonic() + SECONDS
     while text not in service.log():
         assert time.monotonic() < end, service.log()
@@ -50,17 +50,17 @@ def test_server_continues_with_the_new_master_key_or_ends_if_it_lacks_that(
                 ok(api.post(f"/{kind}", json=body))
             for name in ("one", "two"):
                 ok(api.post("/executions", json={"$id": name, "order": "o", "service": "s"}))
-        cancelled(service, "one")
+        cancel(service, "one")
         before, pid = Vault(folder.master_key()), service.pid
         after = Vault(folder.next_master_key())
         rotate(service, before, after)
         folder.adopt_next_master_key(before.id)
-        logged(
+        wait_for_log(
             service,
             "the master key of this log was changed, or is being changed, while this process runs",
         )
         service.wait_until_ready(SECONDS)
-        cancelled(service, "two")
+        cancel(service, "two")
         assert [reason(service, name) for name in ("one", "two")] == ["Sesame", "Sesame"]
         assert service.pid == pid
         os.kill(pid, 0)

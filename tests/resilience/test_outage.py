@@ -66,7 +66,7 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
             await load.answered(50)
         assert_log_contains(service.events(), load.answers)
         await assert_views_follow(service)
-        lines = logged(service)
+        lines = log_of(service)
     # One of the server, and one of the work process.
     began = [line for line in lines if line["event"] == "the database is away"]
     ended = [line for line in lines if line["event"] == "the database is back"]
@@ -75,7 +75,7 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
     assert [line for line in lines if line["event"] == "batch refused"] == []
 
 
-def logged(service: Service) -> list[dict[str, Any]]:
+def log_of(service: Service) -> list[dict[str, Any]]:
     """The log of the server."""
     return [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
 

@@ -62,7 +62,7 @@ def command(number: int, **members: Any) -> JSON:
     return {"command": "log", "execution": "run-1", "n": number, **members}
 
 
-def made(service: Commands, root: Path) -> Buffer:
+def new_buffer(service: Commands, root: Path) -> Buffer:
     return Buffer(service, Spool(root))
 
 
@@ -72,7 +72,7 @@ def files(root: Path) -> list[Path]:
 
 def test_commands_come_in_order_and_in_batches(tmp_path: Path) -> None:
     service = Commands()
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     for number in range(2_500):
         buffer.add(command(number))
     assert buffer.flush(10)
@@ -101,7 +101,7 @@ STRANGE = os.fsdecode(b"caf\xe9.txt")
 )
 def test_value_is_encoded_the_same_beside_any_text(tmp_path: Path, value: Any, form: Any) -> None:
     service = Commands()
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     for beside in ("text", STRANGE):
         buffer.add(wire(command(1, value=value, beside=beside)))
     assert buffer.flush(10)
@@ -114,7 +114,7 @@ def test_value_is_encoded_the_same_beside_any_text(tmp_path: Path, value: Any, f
 def test_broken_call_is_repeated_under_its_key(tmp_path: Path) -> None:
     service = Commands()
     service.failures = [ConnectionFailed("cut", maybe_recorded=True), api_error(503, {})]
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     buffer.add(command(1))
     assert buffer.flush(10)
     (first, *others) = service.calls
@@ -126,7 +126,7 @@ def test_broken_call_is_repeated_under_its_key(tmp_path: Path) -> None:
 def test_command_refused_as_overloaded_is_repeated(tmp_path: Path) -> None:
     service = Commands()
     service.failures = [[{"status": 503, "execution": "run-1", "problem": {"detail": ""}}]]
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     buffer.add(command(1))
     assert buffer.flush(10)
     assert len(service.calls) == 2
@@ -136,7 +136,7 @@ def test_command_refused_as_overloaded_is_repeated(tmp_path: Path) -> None:
 def test_commands_wait_in_files_while_the_service_is_away(tmp_path: Path) -> None:
     service = Commands()
     service.is_away = True
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     for number in range(20):
         buffer.add(command(number))
     assert not buffer.flush(0.3)
@@ -152,12 +152,12 @@ def test_commands_wait_in_files_while_the_service_is_away(tmp_path: Path) -> Non
 def test_next_process_sends_the_commands_of_the_last_one(tmp_path: Path) -> None:
     service = Commands()
     service.is_away = True
-    first = made(service, tmp_path)
+    first = new_buffer(service, tmp_path)
     first.add(command(1))
     first.close(0.05)
     assert len(files(tmp_path)) == 1
     service.is_away = False
-    second = made(service, tmp_path)
+    second = new_buffer(service, tmp_path)
     second.add(command(2))
     assert second.flush(10)
     assert service.numbers == [1, 2]
@@ -168,10 +168,10 @@ def test_next_process_sends_the_commands_of_the_last_one(tmp_path: Path) -> None
 def test_files_of_a_running_process_are_not_touched(tmp_path: Path) -> None:
     away, service = Commands(), Commands()
     away.is_away = True
-    living = made(away, tmp_path)
+    living = new_buffer(away, tmp_path)
     living.add(command(1))
     assert not living.flush(0.2)
-    other = made(service, tmp_path)
+    other = new_buffer(service, tmp_path)
     other.add(command(2))
     assert other.flush(10)
     assert service.numbers == [2]
@@ -185,7 +185,7 @@ def test_refused_command_is_stored_and_logged(
     service = Commands()
     problem = {"detail": "not now", "type": "/problems/illegal-transition"}
     service.failures = [[{"status": 409, "execution": "run-1", "problem": problem}]]
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     buffer.add(command(1))
     assert buffer.flush(10)
     assert [(refused.command["n"], refused.problem) for refused in buffer.refused] == [(1, problem)]
@@ -199,7 +199,7 @@ def test_clock_that_is_ahead_loses_no_command(tmp_path: Path) -> None:
     early = {"status": 422, "execution": "run-1", "problem": {**future, "detail": ""}}
     gone = {"status": 404, "execution": "run-1", "problem": {"detail": ""}}
     service.failures = [[early, gone]]
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     with buffer._changed:
         for number in range(2):
             buffer.add(command(number, occurredAt="2099-01-01T00:00:00.000Z"))
@@ -213,7 +213,7 @@ def test_clock_that_is_ahead_loses_no_command(tmp_path: Path) -> None:
 
 def test_any_value_may_be_recorded(tmp_path: Path) -> None:
     service = Commands()
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     buffer.add(command(1, output=threading.Lock(), more={1, 2}, nan=float("nan"), raw=b"\xff"))
     assert buffer.flush(10)
     (_, ((sent),)) = service.calls[0]
@@ -223,7 +223,7 @@ def test_any_value_may_be_recorded(tmp_path: Path) -> None:
 
 def test_characters_that_json_cannot_hold_are_replaced(tmp_path: Path) -> None:
     service = Commands()
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
     name = os.fsdecode(b"caf\xe9.txt")
     buffer.add(command(1, output={name: [name, float("nan")]}, lock=threading.Lock()))
     assert buffer.flush(10)
@@ -235,7 +235,7 @@ def test_characters_that_json_cannot_hold_are_replaced(tmp_path: Path) -> None:
 
 def test_threads_may_record_at_the_same_time(tmp_path: Path) -> None:
     service = Commands()
-    buffer = made(service, tmp_path)
+    buffer = new_buffer(service, tmp_path)
 
     def record(thread: int) -> None:
         for number in range(500):

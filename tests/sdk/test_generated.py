@@ -18,20 +18,20 @@ from tests.support.scripted_service import DOCUMENT
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[Path, str]:
+def generate_all() -> dict[Path, str]:
     """The output of the script, by file."""
     return generate(document(OPERATIONS))
 
 
-def test_committed_files_equal_the_output_of_the_script(made: dict[Path, str]) -> None:
-    stale = [file.name for file, text in made.items() if file.read_text() != text]
-    assert made
+def test_committed_files_equal_the_output_of_the_script(generate_all: dict[Path, str]) -> None:
+    stale = [file.name for file, text in generate_all.items() if file.read_text() != text]
+    assert generate_all
     assert not stale, "run scripts/sdk"
 
 
-def test_synchronous_half_has_no_other_file(made: dict[Path, str]) -> None:
-    folder = next(file.parent for file in made if file.parent.name == "_sync")
-    others = {file.name for file in folder.glob("*.py")} - {file.name for file in made}
+def test_synchronous_half_has_no_other_file(generate_all: dict[Path, str]) -> None:
+    folder = next(file.parent for file in generate_all if file.parent.name == "_sync")
+    others = {file.name for file in folder.glob("*.py")} - {file.name for file in generate_all}
     assert others == {"__init__.py", "runtime.py"}
 
 

@@ -41,7 +41,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "sleep", PAUSES.append)
 
 
-def tried(
+def send_command(
     *answers: Answer, command: Callable[[Execution], object], **options: int
 ) -> ScriptedService:
     service = ScriptedService(*answers)
@@ -51,7 +51,7 @@ def tried(
 
 @pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 def test_temporary_refusal_is_retried(status: int) -> None:
-    service = tried(problem(status, "overloaded"), GOOD, command=Execution.start)
+    service = send_command(problem(status, "overloaded"), GOOD, command=Execution.start)
     assert len(service.requests) == 2
 
 
@@ -98,7 +98,7 @@ def test_impossible_connection_is_not_retried() -> None:
 
 
 def test_retry_after_is_respected_up_to_two_minutes() -> None:
-    tried(problem(429, "rate-limited", retry_after=7), GOOD, command=Execution.start)
+    send_command(problem(429, "rate-limited", retry_after=7), GOOD, command=Execution.start)
     assert PAUSES == [7.0]
     service = ScriptedService(problem(503, "overloaded", retry_after=121))
     with pytest.raises(ApiError):
@@ -148,21 +148,21 @@ GUARDED: dict[str, Callable[[Execution], object]] = {
 
 @pytest.mark.parametrize("command", HARMLESS)
 def test_idempotent_command_is_repeated_without_a_key(command: str) -> None:
-    service = tried(BROKEN, GOOD, command=HARMLESS[command])
+    service = send_command(BROKEN, GOOD, command=HARMLESS[command])
     assert service.sent("idempotency-key") == [None, None]
     assert service.requests[0].content == service.requests[1].content
 
 
 @pytest.mark.parametrize("command", KEYED)
 def test_command_that_would_count_twice_has_one_key(command: str) -> None:
-    service = tried(BROKEN, GOOD, command=KEYED[command])
+    service = send_command(BROKEN, GOOD, command=KEYED[command])
     first, second = service.sent("idempotency-key")
     assert first == second is not None
 
 
 @pytest.mark.parametrize("command", GUARDED)
 def test_command_that_could_undo_is_sent_with_the_version_that_was_seen(command: str) -> None:
-    service = tried(BROKEN, GOOD, answered(PAGE), GOOD, command=GUARDED[command])
+    service = send_command(BROKEN, GOOD, answered(PAGE), GOOD, command=GUARDED[command])
     assert [method for method, _ in service.asked] == ["POST", "GET", "GET", "POST"]
     assert service.sent("if-match") == [None, None, None, '"3"']
 
@@ -204,7 +204,9 @@ def test_guarded_repeat_reads_the_history_again_after_a_conflict() -> None:
     moved = problem(412, "version-mismatch", version=4)
     newer = answered({**DOCUMENT, "version": 4})
     look = (newer, answered(PAGE))
-    service = tried(BROKEN, GOOD, answered(PAGE), moved, *look, GOOD, command=GUARDED["pause"])
+    service = send_command(
+        BROKEN, GOOD, answered(PAGE), moved, *look, GOOD, command=GUARDED["pause"]
+    )
     assert service.sent("if-match")[-1] == '"4"'
 
 

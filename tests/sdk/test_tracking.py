@@ -28,7 +28,7 @@ from tests.support.service_process import free_port
 WHERE: dict[str, Any] = {"order": "order-batch", "service": "batch"}
 
 
-def found(client: Client, id: str) -> Execution:  # noqa: A002 - it is the id
+def read(client: Client, id: str) -> Execution:  # noqa: A002 - it is the id
     return client.executions.get(id)
 
 
@@ -51,7 +51,7 @@ def test_work_is_recorded_with_its_steps(client: Client, on_error: Any) -> None:
         run.result = Result(True, output={"sent": 2}, summary="All steps completed")
     assert client.flush(10)
     assert list(client.buffer.refused) == []
-    seen = found(client, run.id)
+    seen = read(client, run.id)
     assert (seen.status, seen.tags) == ("completed", ["t"])
     research, search = seen.steps
     assert (research.status, research.input, research.output) == (
@@ -78,7 +78,7 @@ def test_exception_fails_step_and_execution_and_is_raised(client: Client, on_err
     ):
         raise ValueError("no such lead")
     assert client.flush(10)
-    seen = found(client, run.id)
+    seen = read(client, run.id)
     assert seen.status == "failed"
     assert seen.error is not None
     assert (seen.error.code, seen.error.message) == ("ValueError", "no such lead")
@@ -91,14 +91,14 @@ def test_exception_fails_step_and_execution_and_is_raised(client: Client, on_err
 def test_interruption_cancels_the_execution(client: Client, end: type[BaseException]) -> None:
     with pytest.raises(end), client.track(**WHERE) as run, run.step("a"):
         raise end
-    seen = found(client, run.id)
+    seen = read(client, run.id)
     assert (seen.status, statuses(seen)) == ("cancelled", [("a", "skipped")])
 
 
 def test_work_that_reports_its_failure_is_recorded_as_failed(client: Client) -> None:
     with client.track(**WHERE) as run, run.step("a"):
         run.fail("EXIT_2", "make exited with 2")
-    seen = found(client, run.id)
+    seen = read(client, run.id)
     assert seen.error is not None
     assert (seen.status, seen.error.code) == ("failed", "EXIT_2")
 
@@ -114,7 +114,7 @@ def test_decorated_functions_are_recorded(client: Client) -> None:
 
     assert greet("you") == "hello you"  # without a run nothing is recorded
     assert work(["a", "b"]) == ["hello a", "hello b"]
-    seen = found(client, "decorated")
+    seen = read(client, "decorated")
     assert [(step.id, step.input, step.output) for step in seen.steps] == [
         ("greet", {"name": "a", "twice": False}, "hello a"),
         ("greet-2", {"name": "b", "twice": False}, "hello b"),
@@ -128,7 +128,7 @@ def test_arguments_are_recorded_only_if_requested(client: Client) -> None:
 
     with client.track(**WHERE) as run:
         login("secret")
-    step = found(client, run.id).steps[0]
+    step = read(client, run.id).steps[0]
     assert (step.input, step.output) == (None, None)
 
 
@@ -154,7 +154,7 @@ async def test_coroutine_functions_are_recorded_by_both_clients(
 
     await by_client()
     await by_async_client()
-    first, second = found(client, "by-client"), found(client, "by-async-client")
+    first, second = read(client, "by-client"), read(client, "by-async-client")
     assert (first.status, statuses(first)) == ("completed", [("inner", "completed")])
     assert statuses(second) == [("outer", "completed"), ("inner", "completed")]
     assert second.steps[1].parent == "outer"
@@ -177,7 +177,7 @@ async def test_cancelled_task_cancels_its_execution(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert found(client, "cancelled").status == "cancelled"
+    assert read(client, "cancelled").status == "cancelled"
 
 
 async def test_concurrent_tasks_are_steps_of_their_own_runs(
@@ -190,7 +190,7 @@ async def test_concurrent_tasks_are_steps_of_their_own_runs(
 
     await asyncio.gather(*map(work, range(5)))
     for number in range(5):
-        assert statuses(found(client, f"beside-{number}")) == [(f"step-{number}", "completed")]
+        assert statuses(read(client, f"beside-{number}")) == [(f"step-{number}", "completed")]
 
 
 PROGRAM = """
@@ -234,7 +234,7 @@ def test_sigterm_cancels_the_execution_and_ends_the_process(
         assert process.stdout.readline() == b"working\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143
-    seen = found(client, id_)
+    seen = read(client, id_)
     assert seen.status == "cancelled"
 
 
@@ -281,7 +281,7 @@ def test_buffered_recording_never_raises_into_the_work(client: Client) -> None:
     with client.track(**WHERE) as strict, pytest.raises(ValueError, match="more digits"):
         strict.usage(cost="0.1234567890123456789")
     assert client.flush(10)
-    assert found(client, run.id).status == "completed"
+    assert read(client, run.id).status == "completed"
 
 
 def test_wrong_token_is_raised_at_the_start(server: Serving) -> None:

@@ -51,7 +51,7 @@ async def past(database_with_views: str, tmp_path: Path) -> AsyncIterator[PastLi
         yield opened
 
 
-async def archived(past: PastLines, bucket: ObjectStore) -> DayReport:
+async def archive_lines(past: PastLines, bucket: ObjectStore) -> DayReport:
     retention = replace(past.retention, url=bucket.url)
     [report] = await past.archiver(retention).archive()
     return report
@@ -77,7 +77,7 @@ async def rows_left(past: PastLines) -> int:
 async def test_lines_are_written_to_the_bucket_and_read_from_it(
     past: PastLines, bucket: ObjectStore
 ) -> None:
-    report = await archived(past, bucket)
+    report = await archive_lines(past, bucket)
     assert (report.outcome, report.files) == ("archived", [FILE])
     assert await rows_left(past) == 0
     assert bucket.writes == [bucket.condition[1]]  # create the object or fail
@@ -90,7 +90,7 @@ async def test_object_of_another_log_is_not_overwritten(
     past: PastLines, bucket: ObjectStore
 ) -> None:
     bucket.call("PUT", FILE, b"of another")
-    report = await archived(past, bucket)
+    report = await archive_lines(past, bucket)
     assert report.files == [FILE.replace(".parquet", "-2.parquet")]
     assert bucket.call("GET", FILE) == b"of another"
     assert await read(past, bucket) == ["first", "second", "third"]
@@ -106,7 +106,7 @@ async def test_object_of_another_log_is_not_overwritten(
 async def test_damaged_or_missing_object_is_named(
     past: PastLines, bucket: ObjectStore, method: str, content: bytes, reason: str
 ) -> None:
-    await archived(past, bucket)
+    await archive_lines(past, bucket)
     bucket.call(method, FILE, content)
     with pytest.raises(Damaged) as refused:
         await read(past, bucket)
@@ -119,7 +119,7 @@ async def test_lines_stay_if_the_bucket_stores_other_bytes(
     past: PastLines, bucket: ObjectStore, spoil: Any
 ) -> None:
     bucket.spoil = spoil
-    report = await archived(past, bucket)
+    report = await archive_lines(past, bucket)
     assert (report.outcome, await rows_left(past)) == ("failed", 3)
     assert report.reason == f"{FILE} does not have what the table has"
 
@@ -129,7 +129,7 @@ async def test_lines_stay_if_the_credentials_are_wrong(
 ) -> None:
     for name, value in bucket.settings("another").items():
         monkeypatch.setenv(name, value)
-    report = await archived(past, bucket)
+    report = await archive_lines(past, bucket)
     assert (report.outcome, await rows_left(past)) == ("failed", 3)
     assert "403" in report.reason
     assert SECRET not in report.reason
@@ -138,7 +138,7 @@ async def test_lines_stay_if_the_credentials_are_wrong(
 async def test_bucket_that_does_not_answer_is_reported_as_unreachable(
     past: PastLines, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await archived(past, bucket)
+    await archive_lines(past, bucket)
     hasty = {**files.CLIENT, "read_timeout": "50ms"}
     silent = {"client_options": hasty, "retry_config": files.RETRIES}
     monkeypatch.setattr(files, "READING", silent)

@@ -45,7 +45,7 @@ async def read(past: PastLines, execution: str) -> list[str]:
             return messages
 
 
-async def recorded(past: PastLines, day: str) -> list[Any]:
+async def recorded_files(past: PastLines, day: str) -> list[Any]:
     return [orjson.loads(row.data)["file"] for row in await past.store.history(f"archive/{day}")]
 
 
@@ -73,7 +73,7 @@ async def test_lines_of_a_past_day_are_in_a_file_and_its_partition_is_dropped(
     assert (next_day.outcome, next_day.lines) == ("archived", 1)
     assert all((day.outcome, day.lines, day.files) == ("archived", 0, []) for day in empty)
     assert past.files() == [*done.files, *next_day.files]
-    assert await recorded(past, "2026-10-01") == done.files
+    assert await recorded_files(past, "2026-10-01") == done.files
     assert await past.query("SELECT count(*) FROM log_lines") == [(0,)]
     assert await past.query("SELECT to_regclass('log_lines_20261001')") == [(None,)]
     counts = await past.query(
@@ -199,7 +199,7 @@ async def test_interrupted_archiver_continues(
     done = (await past.archive(0))[0]
     assert (done.outcome, done.files) == ("archived", [FIRST_FILE])
     assert past.files() == [FIRST_FILE]
-    assert await recorded(past, "2026-10-01") == [FIRST_FILE]
+    assert await recorded_files(past, "2026-10-01") == [FIRST_FILE]
     assert await past.query("SELECT count(*) FROM log_lines") == [(0,)]
     assert await read(past, "e-1") == ["first", "second"]
     assert list((past.folder / "work").glob("*")) == []
@@ -228,7 +228,7 @@ async def test_file_that_was_damaged_before_its_lines_were_dropped_is_written_an
     spoil(past.folder / "archive" / FIRST_FILE)
     done = (await past.archive(0))[0]
     assert done.outcome == "archived"
-    assert await recorded(past, "2026-10-01") in ([FIRST_FILE], [FIRST_FILE, *done.files])
+    assert await recorded_files(past, "2026-10-01") in ([FIRST_FILE], [FIRST_FILE, *done.files])
     assert await read(past, "e-1") == ["first", "second"]
 
 

@@ -270,11 +270,11 @@ async def test_executions_are_read_together(
 ) -> None:
     usual, together = HistoryCheck.faults_of, list[int]()
 
-    async def noted(self: HistoryCheck, ids: Sequence[str]) -> Any:
+    async def note_call(self: HistoryCheck, ids: Sequence[str]) -> Any:
         together.append(len(ids))
         return await usual(self, ids)
 
-    monkeypatch.setattr(HistoryCheck, "faults_of", noted)
+    monkeypatch.setattr(HistoryCheck, "faults_of", note_call)
     await audited.round()
     assert max(together) == TOGETHER
     assert len(together) < sum(together) / 4

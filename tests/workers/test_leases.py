@@ -264,11 +264,11 @@ async def test_execution_is_not_checked_before_its_next_silence_may_end(
 ) -> None:
     looked_at: list[str] = []
 
-    async def noted(connection: Any, executions: Any, now: Any) -> list[SilentExecution]:
+    async def note_call(connection: Any, executions: Any, now: Any) -> list[SilentExecution]:
         looked_at.extend(executions)
         return await silent_of(connection, executions, now)
 
-    monkeypatch.setattr(leases, "silent_of", noted)
+    monkeypatch.setattr(leases, "silent_of", note_call)
     worker = world.worker()
     await world.queue("e")
     await world.claim("e")

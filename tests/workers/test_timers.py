@@ -139,7 +139,7 @@ async def test_timers_fire_in_smaller_commits_while_others_write(
     monkeypatch.setattr(throttle, "BESIDE_OTHERS", 2)
     append, commits = world.guarded_writer._store.append, []
 
-    async def counted(events: Sequence[EventRow], *more: Any, **of_bus: Any) -> int:
+    async def count_call(events: Sequence[EventRow], *more: Any, **of_bus: Any) -> int:
         if of_bus:
             return await append(events, *more, **of_bus)
         commits.append(len({event.stream for event in events}))
@@ -153,7 +153,7 @@ async def test_timers_fire_in_smaller_commits_while_others_write(
     await world.begin("other", *names, retry_policy=POLICY)
     for name in names:
         await world.send(name, failure())
-    monkeypatch.setattr(world.guarded_writer._store, "append", counted)
+    monkeypatch.setattr(world.guarded_writer._store, "append", count_call)
     assert await world.fire(world.worker(), 10 * SECOND) == 7
     assert commits == expected
 

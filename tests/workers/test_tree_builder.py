@@ -185,11 +185,11 @@ async def test_idle_check_is_one_query(
     grown: list[int] = []
     grow = TreeBuilder.grow
 
-    async def counted(self: TreeBuilder, connection: AsyncConnection) -> bool:
+    async def count_call(self: TreeBuilder, connection: AsyncConnection) -> bool:
         grown.append(1)
         return await grow(self, connection)
 
-    monkeypatch.setattr(TreeBuilder, "grow", counted)
+    monkeypatch.setattr(TreeBuilder, "grow", count_call)
     audited.builder.start()
     try:
         await wait_for_tree(audited, size=3, fault=False)

@@ -11,7 +11,7 @@ def ring(capacity: int = 2) -> Keyring:
     return Keyring(Vault(MASTER_KEY), capacity)
 
 
-def stored(keys: Keyring, *streams: str) -> list[tuple[str, bytes]]:
+def new_key_rows(keys: Keyring, *streams: str) -> list[tuple[str, bytes]]:
     """The rows of the new keys of these streams."""
     for stream in streams:
         keys.get_or_create(stream)
@@ -21,7 +21,7 @@ def stored(keys: Keyring, *streams: str) -> list[tuple[str, bytes]]:
 
 
 def test_look_up_returns_more_keys_than_the_ring_holds() -> None:
-    rows = stored(ring(5), "a", "b", "c", "d")
+    rows = new_key_rows(ring(5), "a", "b", "c", "d")
     assert ring(2).learn(rows).keys() == {"a", "b", "c", "d"}
 
 

@@ -93,7 +93,7 @@ def recorder(database: str) -> Iterator[LogRecorder]:
         yield cast(LogRecorder, made.application_recorder())
 
 
-def raised(version: int, stream: str = "tally/a") -> StoredEvent:
+def raised_event(version: int, stream: str = "tally/a") -> StoredEvent:
     return StoredEvent(stream, version, "tally.raised", b"{}")
 
 
@@ -130,7 +130,7 @@ def test_subscription_gets_events_committed_between_listen_and_first_read(
     recorder: LogRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_subscription, "POLL", 3600)
-    select, between = recorder.select_notifications, [raised(1)]
+    select, between = recorder.select_notifications, [raised_event(1)]
 
     def slow(*given: Any, **named: Any) -> Any:
         page = select(*given, **named)
@@ -147,7 +147,7 @@ def test_subscription_finds_events_without_a_notification(
     recorder: LogRecorder, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_subscription, "POLL", 0.2)
-    recorder.insert_events([raised(1)])
+    recorder.insert_events([raised_event(1)])
     with recorder.subscribe(0) as subscription:
         assert next(subscription).id == 1
         reading = Reading(subscription, 1)
@@ -172,26 +172,28 @@ def test_subscription_to_a_standby_connects_once_and_polls(
         standby.setattr(psycopg, "connect", to_standby)
         reading = Reading(subscription, 1)
         time.sleep(1)
-        recorder.insert_events([raised(1)])
+        recorder.insert_events([raised_event(1)])
         assert reading.ids() == [1]
     assert [connection.closed for connection in made] == [True]
 
 
 def test_subscription_survives_lost_connections(recorder: LogRecorder, database: str) -> None:
-    recorder.insert_events([raised(1)])
+    recorder.insert_events([raised_event(1)])
     with recorder.subscribe(0) as subscription:
         assert next(subscription).id == 1
         reading = Reading(subscription, 2)
         while not (ended := column(database, DEAFEN)):
             pass
         assert ended == 1
-        recorder.insert_events([raised(2)])
-        recorder.insert_events([raised(3)])
+        recorder.insert_events([raised_event(2)])
+        recorder.insert_events([raised_event(3)])
         assert reading.ids() == [2, 3]
 
 
 def test_subscription_by_topic_continues_from_the_end_of_the_log(recorder: LogRecorder) -> None:
-    recorder.insert_events([raised(1), StoredEvent("tally/a", 2, "tally.noted", b"{}"), raised(3)])
+    recorder.insert_events(
+        [raised_event(1), StoredEvent("tally/a", 2, "tally.noted", b"{}"), raised_event(3)]
+    )
     with recorder.subscribe(0, topics=["tally.noted"]) as subscription:
         assert next(subscription).id == 2
         assert subscription._after == 3
@@ -207,13 +209,13 @@ def test_subscription_is_stopped_from_another_thread(recorder: LogRecorder) -> N
 def test_events_and_tracking_are_recorded_in_one_transaction(database: str) -> None:
     with factory(database) as made:
         recorder = cast(LogProcessRecorder, made.process_recorder())
-        assert recorder.insert_events([raised(1)], tracking=Tracking("up", 7)) == [1]
+        assert recorder.insert_events([raised_event(1)], tracking=Tracking("up", 7)) == [1]
         with pytest.raises(IntegrityError):
-            recorder.insert_events([raised(2)], tracking=Tracking("up", 7))
+            recorder.insert_events([raised_event(2)], tracking=Tracking("up", 7))
         with pytest.raises(IntegrityError):
-            recorder.insert_events([raised(1)], tracking=Tracking("up", 8))
+            recorder.insert_events([raised_event(1)], tracking=Tracking("up", 8))
         assert recorder.max_tracking_id("up") == 7
-        assert recorder.insert_events([raised(2)], tracking=Tracking("up", 8)) == [2]
+        assert recorder.insert_events([raised_event(2)], tracking=Tracking("up", 8)) == [2]
     assert column(database, POSITIONS) == [1, 2]
 
 

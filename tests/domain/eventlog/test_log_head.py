@@ -48,7 +48,7 @@ async def append(log: Store, stream: str, seconds: int) -> None:
         await transaction.append([log.codec.encode(recorded, None)], [], at)
 
 
-async def seen_three(log: Store) -> LastSeen:
+async def read_three_events(log: Store) -> LastSeen:
     """The last seen position of a process that has read three events."""
     for place in range(1, 4):
         await append(log, f"s-{place}", place)
@@ -60,7 +60,7 @@ async def seen_three(log: Store) -> LastSeen:
 
 
 async def test_log_that_has_grown_did_not_go_back(log: Store) -> None:
-    seen = await seen_three(log)
+    seen = await read_three_events(log)
     await append(log, "s-4", 4)
     async with log.reader() as connection:
         assert (await read_head(connection, seen)).position == 4
@@ -70,7 +70,7 @@ async def test_log_that_has_grown_did_not_go_back(log: Store) -> None:
 async def test_log_whose_head_has_another_time_than_its_event_did_not_go_back(
     database: str, log: Store
 ) -> None:
-    await seen_three(log)
+    await read_three_events(log)
     change(database, LOSE.format(2))  # the head keeps the time of the third event
     seen = LastSeen()
     async with log.reader() as connection:
@@ -80,7 +80,7 @@ async def test_log_whose_head_has_another_time_than_its_event_did_not_go_back(
 
 
 async def test_log_whose_head_is_lower_went_back(database: str, log: Store) -> None:
-    seen = await seen_three(log)
+    seen = await read_three_events(log)
     change(database, LOSE.format(2))
     async with log.reader() as connection:
         with pytest.raises(LogDiverged):
@@ -92,7 +92,7 @@ async def test_log_whose_head_is_lower_went_back(database: str, log: Store) -> N
 async def test_log_with_other_events_at_a_seen_position_went_back(
     database: str, log: Store
 ) -> None:
-    seen = await seen_three(log)
+    seen = await read_three_events(log)
     change(database, LOSE.format(1))
     for place in range(2, 6):
         await append(log, f"other-{place}", place + 2)
@@ -104,7 +104,7 @@ async def test_log_with_other_events_at_a_seen_position_went_back(
 async def test_writer_that_continues_after_a_lost_event_does_not_hide_that_the_log_went_back(
     database: str, log: Store
 ) -> None:
-    seen = await seen_three(log)
+    seen = await read_three_events(log)
     cache = StateCache(log.keyring, seen)
     change(database, LOSE.format(2))
     for place in range(3, 6):
@@ -119,7 +119,7 @@ async def test_writer_that_continues_after_a_lost_event_does_not_hide_that_the_l
 
 async def test_writer_on_an_intact_log_notes_what_it_writes(log: Store) -> None:
     """Also if another writer has written in between, which the reader has not seen yet."""
-    seen = await seen_three(log)
+    seen = await read_three_events(log)
     cache = StateCache(log.keyring, seen)
     for place in (4, 6):
         async with log.transaction() as transaction:
@@ -133,7 +133,7 @@ async def test_writer_on_an_intact_log_notes_what_it_writes(log: Store) -> None:
 async def test_log_that_lost_events_gets_one_new_id_however_many_processes_notice(
     database: str, log: Store
 ) -> None:
-    seen, before = await seen_three(log), log_id(database, "executions")
+    seen, before = await read_three_events(log), log_id(database, "executions")
     async with log.reader() as connection:
         await renew_diverged_log_id(connection, seen, before)
         assert (await read_head_unchecked(connection)).log_id == before  # it lacks nothing

@@ -32,7 +32,7 @@ SOON = 10
 """Seconds; each wait takes milliseconds."""
 
 
-def named(conninfo: str) -> Store:
+def named_log(conninfo: str) -> Store:
     return Store(conninfo, "executions", codec(), keyring(), log_name="north")
 
 
@@ -54,13 +54,13 @@ async def quiet(heard: Wake) -> None:
 
 async def test_commit_of_a_named_log_is_notified_however_it_is_written(database: str) -> None:
     async with listening(database) as heard:
-        log = named(database)
+        log = named_log(database)
         async with running_bus(log) as bus:
             await quiet(heard)
             for _ in range(12):  # under the lock, and from the ninth on without it
                 await bus.send(message("a", Raise() if await log.load("tally/a") else Begin()))
                 assert await heard.wait(SOON)
-        log = named(database)
+        log = named_log(database)
         await log.open()
         writer = GuardedWriter(log, clock, lambda kind: f"{kind}-1", lambda: 0.5)
         await quiet(heard)
@@ -73,7 +73,7 @@ async def test_transaction_of_a_named_log_sends_no_notification_itself(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Notifier, "start", lambda _: None)
-    async with listening(database) as heard, running_bus(named(database)) as bus:
+    async with listening(database) as heard, running_bus(named_log(database)) as bus:
         await bus.send(message("a", Begin()))
         await bus.send(message("a", Raise()))
         assert not await heard.wait(0.5)
@@ -83,7 +83,7 @@ async def test_follower_polls_what_a_writer_committed_that_died_before_it_notifi
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Notifier, "start", lambda _: None)
-    log = named(database)
+    log = named_log(database)
     monkeypatch.setattr(notifications, "LISTENING_POLL", 0.05)
     listener = Listener(database, "executions")
     pages = Tail(log, listener, "executions").pages(lambda: False)
@@ -101,7 +101,7 @@ async def test_notifier_notifies_once_after_reconnecting(
     database: str,
 ) -> None:
     ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE %s"
-    async with listening(database) as heard, running_bus(named(database)) as bus:
+    async with listening(database) as heard, running_bus(named_log(database)) as bus:
         await bus.send(message("a", Begin()))
         await quiet(heard)
         with psycopg.connect(database, autocommit=True) as admin:

@@ -45,7 +45,7 @@ def change(database: str, query: str) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-async def raised(store: Store, times: int, begin: Callable[[], Begin] | None = None) -> int:
+async def raise_tally(store: Store, times: int, begin: Callable[[], Begin] | None = None) -> int:
     async with running_bus(store) as bus:
         if begin:
             await bus.send(message("a", begin()))
@@ -63,7 +63,7 @@ def test_fingerprint_changes_with_a_field_and_not_with_a_docstring() -> None:
 
 
 async def test_snapshot_of_another_fingerprint_is_ignored(database: str) -> None:
-    assert await raised(sample_aggregate.store(database), 1_200, Begin) == 1_200
+    assert await raise_tally(sample_aggregate.store(database), 1_200, Begin) == 1_200
     events: list[type[Event]] = [
         sample_aggregate.TallyBegun,
         sample_aggregate.TallyRaised,
@@ -74,13 +74,13 @@ async def test_snapshot_of_another_fingerprint_is_ignored(database: str) -> None
     )
     assert later.codec.shape != sample_aggregate.codec().shape
     change(database, 'UPDATE snapshots SET state = \'{"no": "tally"}\'')
-    assert await raised(later, 600) == 1_800
+    assert await raise_tally(later, 600) == 1_800
 
 
 async def test_state_without_snapshots_is_the_same(database: str) -> None:
-    await raised(sample_aggregate.store(database), 1_200, Begin)
+    await raise_tally(sample_aggregate.store(database), 1_200, Begin)
     change(database, "DELETE FROM snapshots")
-    assert await raised(sample_aggregate.store(database), 1) == 1_201
+    assert await raise_tally(sample_aggregate.store(database), 1) == 1_201
 
 
 durations = st.timedeltas(timedelta(days=-3_650), timedelta(days=3_650))
@@ -114,11 +114,11 @@ DAMAGES = {
 async def test_damaged_snapshot_is_ignored_and_the_state_is_folded_from_the_events(
     database: str, damage: str
 ) -> None:
-    await raised(sample_aggregate.store(database), 1_200, Begin)
+    await raise_tally(sample_aggregate.store(database), 1_200, Begin)
     async with running_bus(sample_aggregate.store(database)) as bus:
         await bus.send(message("b", Begin()))
     change(database, damage)
-    assert await raised(sample_aggregate.store(database), 1) == 1_201
+    assert await raise_tally(sample_aggregate.store(database), 1) == 1_201
     store = sample_aggregate.store(database)
     async with running_bus(store):
         versioned = await store.load("tally/b")
@@ -127,7 +127,7 @@ async def test_damaged_snapshot_is_ignored_and_the_state_is_folded_from_the_even
 
 
 async def test_damaged_snapshot_is_replaced_by_the_first_long_read(database: str) -> None:
-    await raised(sample_aggregate.store(database), 1_200, Begin)
+    await raise_tally(sample_aggregate.store(database), 1_200, Begin)
     change(database, "UPDATE snapshots SET state = ''")
     store = sample_aggregate.store(database)
     async with running_bus(store):
@@ -139,7 +139,7 @@ async def test_damaged_snapshot_is_replaced_by_the_first_long_read(database: str
 async def test_damaged_snapshot_is_replaced_when_its_version_is_reached_again(
     database: str,
 ) -> None:
-    await raised(sample_aggregate.store(database), 499, Begin)
+    await raise_tally(sample_aggregate.store(database), 499, Begin)
     change(database, "UPDATE snapshots SET state = ''")
     store = sample_aggregate.store(database)
     async with running_bus(store):
@@ -151,7 +151,7 @@ async def test_damaged_snapshot_is_replaced_when_its_version_is_reached_again(
 
 
 async def test_state_is_loaded_from_an_intact_snapshot(database: str) -> None:
-    await raised(sample_aggregate.store(database), 1_200, Begin)
+    await raise_tally(sample_aggregate.store(database), 1_200, Begin)
     change(
         database,
         """UPDATE snapshots SET state = convert_to(s.state, 'UTF8'), digest = snapshot_digest(

@@ -58,7 +58,7 @@ LOST = ExecutionReleased(worker="w-1", reason="lease-lost")
 CLAIM = ClaimExecution(worker="w-1", lease=LEASE)
 
 
-def claimed(**fields: object) -> Given:
+def given_claimed(**fields: object) -> Given:
     return given(CREATED.model_copy(update=fields), *CLAIMED)
 
 
@@ -82,7 +82,7 @@ def test_claim_of_an_execution_that_does_not_match_the_request_is_refused() -> N
 
 
 def test_lease_is_counted_from_the_last_sign_of_life() -> None:
-    running = claimed()
+    running = given_claimed()
     assert running.state.lease_until() == running.now + LEASE
     later = running.after(9 * SECOND, ProgressUpdated(progress=5))
     assert later.state.lease_until() == later.now + LEASE
@@ -92,7 +92,7 @@ def test_lease_is_counted_from_the_last_sign_of_life() -> None:
 
 
 def test_update_and_automatic_checkpoint_are_no_signs_of_life() -> None:
-    running = claimed()
+    running = given_claimed()
     until = running.state.lease_until()
     updated = running.after(SECOND, ExecutionUpdated(tags=("new",)))
     assert updated.state.lease_until() == until
@@ -101,7 +101,7 @@ def test_update_and_automatic_checkpoint_are_no_signs_of_life() -> None:
 
 
 def test_lost_lease_releases_the_execution_to_the_queue() -> None:
-    running = claimed().happened(StepStarted(step="a"))
+    running = given_claimed().happened(StepStarted(step="a"))
     early = running.after(LEASE - SECOND).when(ReleaseExecution(worker="w-1"))
     early.then_nothing()
     after = running.after(LEASE).when(ReleaseExecution(worker="w-1")).then(LOST)
@@ -113,17 +113,17 @@ def test_lost_lease_releases_the_execution_to_the_queue() -> None:
 
 
 def test_release_respects_the_last_heartbeat() -> None:
-    late = claimed().after(LEASE)
+    late = given_claimed().after(LEASE)
     late.when(ReleaseExecution(worker="w-1", heard_at=late.now - SECOND)).then_nothing()
 
 
 def test_release_of_another_claim_does_nothing() -> None:
-    claimed().after(LEASE).when(ReleaseExecution(worker="w-2")).then_nothing()
+    given_claimed().after(LEASE).when(ReleaseExecution(worker="w-2")).then_nothing()
     given(*RUNNING).after(LEASE).when(ReleaseExecution(worker="w-1")).then_nothing()
 
 
 def test_pause_stops_the_lease_and_resuming_restarts_it() -> None:
-    paused = claimed().happened(CHECKPOINT, PAUSED)
+    paused = given_claimed().happened(CHECKPOINT, PAUSED)
     assert paused.state.lease_until() is None
     paused.after(10 * LEASE).when(ReleaseExecution(worker="w-1")).refused(IllegalTransition)
     resumed = paused.after(10 * LEASE, ExecutionResumed(checkpoint="cp-1"))
@@ -140,16 +140,16 @@ def test_pause_stops_the_lease_and_resuming_restarts_it() -> None:
     ],
 )
 def test_end_of_an_attempt_ends_the_claim(end: ExecutionCompleted) -> None:
-    assert claimed().happened(end).state.claim is None
+    assert given_claimed().happened(end).state.claim is None
 
 
 def test_next_worker_resumes_from_the_last_checkpoint_if_the_policy_says_so() -> None:
-    released = claimed(on_lease_lost="resume").happened(CHECKPOINT, LOST)
+    released = given_claimed(on_lease_lost="resume").happened(CHECKPOINT, LOST)
     second = ExecutionClaimed(worker="w-2", lease=LEASE)
     released.when(ClaimExecution(worker="w-2", lease=LEASE)).then(
         second, ExecutionStarting(), ExecutionResumed(checkpoint="cp-1")
     )
-    restarting = claimed().happened(CHECKPOINT, LOST)
+    restarting = given_claimed().happened(CHECKPOINT, LOST)
     restarting.when(ClaimExecution(worker="w-2", lease=LEASE)).then(
         second, ExecutionStarting(), ExecutionStarted()
     )
@@ -157,14 +157,14 @@ def test_next_worker_resumes_from_the_last_checkpoint_if_the_policy_says_so() ->
 
 def lose_two_leases(*times: Event, **fields: object) -> Given:
     """An execution that has lost two leases, and is about to lose the third; `times` happened before the second."""
-    return claimed(**fields).happened(LOST, *CLAIMED, *times, LOST, *CLAIMED).after(LEASE)
+    return given_claimed(**fields).happened(LOST, *CLAIMED, *times, LOST, *CLAIMED).after(LEASE)
 
 
 RELEASE = ReleaseExecution(worker="w-1", most_lost=3)
 
 
 def test_execution_that_loses_too_many_leases_in_a_row_fails_finally() -> None:
-    claimed().happened(LOST, *CLAIMED).after(LEASE).when(RELEASE).then(LOST)
+    given_claimed().happened(LOST, *CLAIMED).after(LEASE).when(RELEASE).then(LOST)
     outcome = lose_two_leases().when(RELEASE)
     [failed] = outcome.events
     assert isinstance(failed, ExecutionFailed)
@@ -197,7 +197,7 @@ def test_progress_alone_does_not_restart_the_count_of_lost_leases() -> None:
 
 
 def test_released_execution_can_be_resumed_manually() -> None:
-    released = claimed().happened(CHECKPOINT, LOST)
+    released = given_claimed().happened(CHECKPOINT, LOST)
     after = released.when(ResumeExecution()).then(
         ExecutionStarting(), ExecutionResumed(checkpoint="cp-1")
     )
@@ -205,16 +205,16 @@ def test_released_execution_can_be_resumed_manually() -> None:
     assert after.state.resumed_from == "cp-1"
     assert after.state.attempts[-1].worker is None
     complete = CompleteExecution(success=True, output=None, summary="")
-    for queued, possible in ((released, True), (claimed().happened(LOST), False)):
+    for queued, possible in ((released, True), (given_claimed().happened(LOST), False)):
         refused = queued.when(complete).error
         assert isinstance(refused, IllegalTransition)
         assert ("resume" in refused.members["allowedCommands"]) is possible
-    claimed().happened(LOST).when(ResumeExecution()).refused(IllegalTransition)
+    given_claimed().happened(LOST).when(ResumeExecution()).refused(IllegalTransition)
     given(CREATED).when(ResumeExecution()).refused(IllegalTransition)
 
 
 def test_due_retry_of_a_claimed_execution_queues_it() -> None:
-    failed = claimed().happened(
+    failed = given_claimed().happened(
         ExecutionFailed(error=BROKEN, final=False, will_retry=True),
         RetryScheduled(retry=1, max_retries=3, delay=SECOND, next_retry_at=NOON + 9 * SECOND),
     )
@@ -226,7 +226,7 @@ def test_due_retry_of_a_claimed_execution_queues_it() -> None:
 
 
 def test_worker_is_compared_with_the_holder_of_the_last_attempt() -> None:
-    running = claimed()
+    running = given_claimed()
     running.state.require_worker("w-1")
     running.happened(ExecutionCompleted(success=True, result=RESULT)).state.require_worker("w-1")
     lost = running.happened(LOST)
@@ -242,7 +242,7 @@ def test_worker_is_compared_with_the_holder_of_the_last_attempt() -> None:
 
 
 def test_heartbeat_is_a_sign_of_life_and_no_event() -> None:
-    running = claimed()
+    running = given_claimed()
     running.when(HeartbeatExecution(worker="w-1")).then(HeartbeatEntry(running.now))
     running.when(HeartbeatExecution(worker="w-2")).refused(LeaseLost)
     paused = running.happened(CHECKPOINT, ExecutionPaused(checkpoint="cp-1"))
@@ -250,7 +250,7 @@ def test_heartbeat_is_a_sign_of_life_and_no_event() -> None:
 
 
 def test_silent_execution_is_stalled_once_and_recovers_by_any_sign_of_life() -> None:
-    running = claimed(heartbeat_timeout=5 * SECOND)
+    running = given_claimed(heartbeat_timeout=5 * SECOND)
     running.after(4 * SECOND).when(StallExecution()).then_nothing()
     late = running.after(5 * SECOND)
     late.when(StallExecution(heard_at=late.now - SECOND)).then_nothing()
@@ -266,7 +266,9 @@ def test_silent_execution_is_stalled_once_and_recovers_by_any_sign_of_life() -> 
 
 
 def test_stall_ends_when_silence_is_no_longer_watched() -> None:
-    late = claimed(heartbeat_timeout=5 * SECOND).after(5 * SECOND, ExecutionStalled(since=NOON))
+    late = given_claimed(heartbeat_timeout=5 * SECOND).after(
+        5 * SECOND, ExecutionStalled(since=NOON)
+    )
     update = late.when(UpdateExecution(heartbeat_timeout=None))
     assert not update.then(ExecutionUpdated(heartbeat_timeout=None)).state.stalled
 

@@ -49,12 +49,12 @@ EXAMPLE = {
 }
 
 
-def parsed(word: str, body: object) -> Command[Execution]:
+def parse(word: str, body: object) -> Command[Execution]:
     return COMMANDS[word].model_validate_json(orjson.dumps(body))
 
 
 def create(**more: Any) -> Command[Execution]:
-    return parsed("create", BODY | more)
+    return parse("create", BODY | more)
 
 
 def ordered() -> Given:
@@ -115,7 +115,7 @@ def test_creation_reads_the_order_and_the_service() -> None:
 
 
 def test_example_with_every_field_is_accepted() -> None:
-    event = created(parsed("create", EXAMPLE))
+    event = created(parse("create", EXAMPLE))
     assert event.steps_total == 3
     assert [step.id for step in event.steps] == ["send"]
     assert event.webhooks == (
@@ -251,7 +251,7 @@ def test_error_is_accepted_in_full_or_as_a_message() -> None:
 )
 def test_every_field_has_one_wire_name(word: str, body: object) -> None:
     with pytest.raises(ValidationError, match="extra_forbidden"):
-        parsed(word, body)
+        parse(word, body)
 
 
 @pytest.mark.parametrize("word", COMMANDS)
@@ -259,4 +259,4 @@ def test_every_command_has_a_schema_and_refuses_unknown_fields(word: str) -> Non
     schema = COMMANDS[word].model_json_schema()
     assert schema["additionalProperties"] is False
     with pytest.raises(ValidationError):
-        parsed(word, {"surprise": 1})
+        parse(word, {"surprise": 1})

@@ -16,7 +16,7 @@ from tests.support.event_writer import Happening, Log, opened, some
 pytestmark = pytest.mark.anyio
 
 
-async def written(conninfo: str) -> int:
+async def write_streams(conninfo: str) -> int:
     """Six streams of 1 to 11 events."""
     async with opened(conninfo) as store:
         log = Log(store)
@@ -48,14 +48,14 @@ async def test_every_stream_is_read_once_and_in_order_whatever_the_page_size(
     monkeypatch.setattr(histories, "EVENTS", events)
     monkeypatch.setattr(histories, "STREAMS", streams)
     monkeypatch.setattr(histories, "FIRST", first)
-    head = await written(database)
+    head = await write_streams(database)
     found = await read(database, head)
     assert [len(versions) for versions in found.values()] == [1, 3, 5, 7, 9, 11]
     assert all(versions == list(range(1, len(versions) + 1)) for versions in found.values())
 
 
 async def test_events_beyond_the_position_are_left_out(database: str) -> None:
-    await written(database)
+    await write_streams(database)
     found = await read(database, 8)
     assert sum(len(versions) for versions in found.values()) == 8
 

@@ -269,15 +269,15 @@ async def test_lone_writer_creates_in_one_round_trip(
 ) -> None:
     async with running_bus(new_store()) as bus:
         await become_lone_writer(bus)
-        monkeypatch.setattr(Transaction, "load", unexpected)
-        monkeypatch.setattr(Store, "transaction", unexpected)
+        monkeypatch.setattr(Transaction, "load", fail_on_call)
+        monkeypatch.setattr(Store, "transaction", fail_on_call)
         begun = await bus.send(message("a", Begin()))
         noted = await bus.send(message("a", Note(note="first")))
     assert begun.created
     assert noted.versioned.state.note == "first"
 
 
-def unexpected(*_: object) -> None:
+def fail_on_call(*_: object) -> None:
     raise AssertionError("this takes another round trip")
 
 

@@ -52,16 +52,16 @@ async def two_writers(new_store: NewStore, **how: Any) -> AsyncIterator[tuple[Bu
         yield one, other
 
 
-def locked(monkeypatch: pytest.MonkeyPatch, bus: Bus) -> list[None]:
+def note_locks(monkeypatch: pytest.MonkeyPatch, bus: Bus) -> list[None]:
     """A value is appended whenever a writer takes the lock of the log."""
     taken: list[None] = []
     transaction = bus._store.transaction
 
-    def counted() -> Any:
+    def count_call() -> Any:
         taken.append(None)
         return transaction()
 
-    monkeypatch.setattr(bus._store, "transaction", counted)
+    monkeypatch.setattr(bus._store, "transaction", count_call)
     return taken
 
 
@@ -70,14 +70,14 @@ async def test_append_beside_another_process_takes_one_statement(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch, command: Command[Any]
 ) -> None:
     async with two_writers(new_store) as (one, other):
-        taken = locked(monkeypatch, one)
+        taken = note_locks(monkeypatch, one)
         monkeypatch.setattr(Transaction, "load", None)  # would be called
         for times in range(1, 13):
             before = await one.send(message("a", command))
             between = await one.send(message("a", Raise()))
             assert between.versioned.position == before.versioned.position + 1
             there = await other._store.append(
-                [raised("b", 2 + times)], clock(), session=other._cache.session
+                [raised_row("b", 2 + times)], clock(), session=other._cache.session
             )
             assert there == between.versioned.position
         assert not taken
@@ -85,7 +85,7 @@ async def test_append_beside_another_process_takes_one_statement(
         assert read.versioned == between.versioned
 
 
-def raised(tally: str, version: int) -> EventRow:
+def raised_row(tally: str, version: int) -> EventRow:
     return EventRow(
         1,
         version,
@@ -128,7 +128,7 @@ async def test_cached_states_are_checked_after_a_batch_beside_another_process(
     async with two_writers(new_store) as (one, other):
         await other.send(message("b", Raise(amount=10)))
         with monkeypatch.context() as patched:
-            taken = locked(patched, one)
+            taken = note_locks(patched, one)
             await one.send(message("a", Raise()))
             assert not taken
         answer = await one.send(message("b", Raise(amount=0)))
@@ -140,7 +140,7 @@ async def test_command_that_reads_a_stream_takes_the_lock(
 ) -> None:
     async with two_writers(new_store) as (one, other):
         await other.send(message("c", Begin()))
-        taken = locked(monkeypatch, one)
+        taken = note_locks(monkeypatch, one)
         begun = await one.send(message("d", Begin(after="c")))
         assert begun.created
         assert taken
@@ -275,11 +275,11 @@ async def test_writer_tries_no_guarded_append_for_a_while_after_conflicts(
         await one.send(message("a", Raise()))
         tried: list[None] = []
 
-        async def counted(*_: Any, **__: Any) -> int:
+        async def count_call(*_: Any, **__: Any) -> int:
             tried.append(None)
             raise StreamMoved
 
-        monkeypatch.setattr(one._store, "append", counted)
+        monkeypatch.setattr(one._store, "append", count_call)
         for _ in range(4):
             await other.send(message("b", Raise()))
             await one.send(message("a", Raise()))
@@ -323,7 +323,7 @@ async def test_snapshot_is_sealed_with_the_key_of_its_stream_although_the_ring_e
 
         monkeypatch.setattr(one._store, "append", reading_meanwhile)
         monkeypatch.setattr("domain.writer.batch.SNAPSHOT_EVERY", 1)
-        taken = locked(monkeypatch, one)
+        taken = note_locks(monkeypatch, one)
         answer = await one.send(message("a", Raise()))
         assert not taken
         assert not one._store.keyring.unsaved_keys(["tally/a"])

@@ -89,11 +89,11 @@ def aggregate(executions: Sequence[Execution]) -> dict[str, Any]:
         "tokens": sum(e.used.tokens_used for e in executions),
         "apiCalls": sum(e.used.api_calls for e in executions),
         "errorCodes": dict(sorted(codes.items())),
-        **seen([e.created_at for e in executions]),
+        **first_and_last_seen([e.created_at for e in executions]),
     }
 
 
-def seen(times: Sequence[datetime]) -> dict[str, str | None]:
+def first_and_last_seen(times: Sequence[datetime]) -> dict[str, str | None]:
     return {
         "firstSeen": format_time(min(times)) if times else None,
         "lastSeen": format_time(max(times)) if times else None,
@@ -112,7 +112,7 @@ def _rank(durations: Sequence[int], share: float) -> float:
     return low + fraction * (durations[int(place) + 1] - low) if fraction else low
 
 
-def expected(question: AnalyticsQuery, executions: Sequence[Execution]) -> dict[str, Any]:
+def expected_answer(question: AnalyticsQuery, executions: Sequence[Execution]) -> dict[str, Any]:
     meant = [
         execution
         for execution in executions
@@ -145,7 +145,7 @@ async def check(
     async with followed(conninfo, Analytics(capacity=2), events, page) as connection:
         for question in questions:
             answer = await AnalyticsQueries().answer(connection, question)
-            assert answer.document == expected(question, executions), question
+            assert answer.document == expected_answer(question, executions), question
 
 
 @few

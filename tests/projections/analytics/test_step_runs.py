@@ -33,7 +33,7 @@ from domain.types import Assignee, StepAssignee
 from projections.analytics.analytics_query import AnalyticsQuery, By
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import AnalyticsQueries
-from tests.projections.analytics.test_analytics import _rank, key_of, seen
+from tests.projections.analytics.test_analytics import _rank, first_and_last_seen, key_of
 from tests.support.examples import at_most
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED, RUNNING, WAITING
@@ -147,12 +147,12 @@ def aggregate(several: Sequence[Run]) -> dict[str, Any]:
         "tokens": sum(usage.tokens_used for usage in used),
         "apiCalls": sum(usage.api_calls for usage in used),
         "errorCodes": dict(sorted(codes.items())),
-        **seen([run.execution.created_at for run in several]),
+        **first_and_last_seen([run.execution.created_at for run in several]),
     }
 
 
-def expected(question: AnalyticsQuery, all_runs: Sequence[Run]) -> dict[str, Any]:
-    meant = [run for run in all_runs if met(question, run)]
+def expected_answer(question: AnalyticsQuery, all_runs: Sequence[Run]) -> dict[str, Any]:
+    meant = [run for run in all_runs if meets_conditions(question, run)]
     grouped: dict[tuple[str, ...], list[Run]] = {}
     for run in meant:
         if "errorCode" not in question.keys or run.step.status is StepStatus.FAILED:
@@ -168,7 +168,7 @@ def expected(question: AnalyticsQuery, all_runs: Sequence[Run]) -> dict[str, Any
     }
 
 
-def met(question: AnalyticsQuery, run: Run) -> bool:
+def meets_conditions(question: AnalyticsQuery, run: Run) -> bool:
     if question.since is not None and run.execution.created_at < question.since:
         return False
     for name, value in question.conditions:
@@ -183,7 +183,7 @@ async def check(conninfo: str, events: Sequence[Recorded], page: int) -> None:
     async with followed(conninfo, Analytics(capacity=2), events, page) as connection:
         for question in QUESTIONS:
             answer = await AnalyticsQueries().answer(connection, question)
-            assert answer.document == expected(question, known), question
+            assert answer.document == expected_answer(question, known), question
 
 
 @few
@@ -199,7 +199,7 @@ ANN = StepAssignee(type="human", id="ann")
 BROKEN = ExecutionError(code="E1", message="broken")
 
 
-def worked() -> list[Recorded]:
+def agent_execution() -> list[Recorded]:
     """An execution by an agent: it has one step of its own, run twice, and one of Ann's, added later."""
     created = CREATED.model_copy(update={"assignee": AGENT, "steps": (plan("a"),)})
     story = [
@@ -235,7 +235,7 @@ async def test_step_started_again_counts_as_a_run_with_its_own_time_and_cost(
     database: str, page: int
 ) -> None:
     question = AnalyticsQuery(by=("step", "assigneeType"))
-    async with followed(database, Analytics(), worked(), page) as connection:
+    async with followed(database, Analytics(), agent_execution(), page) as connection:
         answer = await AnalyticsQueries().answer(connection, question)
     groups = {tuple(group["key"]): group for group in answer.document["groups"]}
     assert set(groups) == {("A", "ai-agent"), ("B", "human")}

@@ -29,7 +29,7 @@ from tests.projections.audit.test_verify_bundle import (
 )
 
 
-def signed_again(name: str, change: Callable[[bytes], bytes]) -> dict[str, bytes]:
+def sign_again(name: str, change: Callable[[bytes], bytes]) -> dict[str, bytes]:
     """The bundle with one file changed and signed again."""
     files = FILES | {name: change(FILES[name])}
     assert files[name] != FILES[name]
@@ -37,43 +37,41 @@ def signed_again(name: str, change: Callable[[bytes], bytes]) -> dict[str, bytes
     return files | {MANIFEST: SIGNER.sign("\n".join([KIND, STREAM, *lines, ""])).encode()}
 
 
-def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+def replace(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
     return lambda content: content.replace(old, new, 1)
 
 
 ENVELOPES = {
-    "the id": replaced(b'"id":"4"', b'"id":"5"'),
-    "the source": replaced(
-        b'"source":"/api/executions/run-1"', b'"source":"/api/executions/run-2"'
-    ),
-    "a correlation": replaced(b'"datacontenttype"', b'"correlationid":"c","datacontenttype"'),
-    "a member more": replaced(b'"datacontenttype"', b'"note":"void","datacontenttype"'),
-    "a member twice": replaced(b'"type":', b'"type":"user.removed","type":'),
-    "a member of its data twice": replaced(b'"n":1', b'"n":7,"n":1'),
-    "true for 1": replaced(b'"n":1', b'"n":true'),
-    "true for its version": replaced(b'"version":1', b'"version":true'),
-    "that it was erased": replaced(b"}}\n", b'},"erased":true}\n'),
-    "that it is unreadable": replaced(b"}}\n", b'},"unreadable":true}\n'),
+    "the id": replace(b'"id":"4"', b'"id":"5"'),
+    "the source": replace(b'"source":"/api/executions/run-1"', b'"source":"/api/executions/run-2"'),
+    "a correlation": replace(b'"datacontenttype"', b'"correlationid":"c","datacontenttype"'),
+    "a member more": replace(b'"datacontenttype"', b'"note":"void","datacontenttype"'),
+    "a member twice": replace(b'"type":', b'"type":"user.removed","type":'),
+    "a member of its data twice": replace(b'"n":1', b'"n":7,"n":1'),
+    "true for 1": replace(b'"n":1', b'"n":true'),
+    "true for its version": replace(b'"version":1', b'"version":true'),
+    "that it was erased": replace(b"}}\n", b'},"erased":true}\n'),
+    "that it is unreadable": replace(b"}}\n", b'},"unreadable":true}\n'),
 }
 
 
 @pytest.mark.parametrize("what", ENVELOPES)
 def test_changed_readable_event_is_refused(what: str) -> None:
     with pytest.raises(Wrong, match=r"events\.ndjson says|two members of one name"):
-        check(signed_again(EVENTS, ENVELOPES[what]), None)
+        check(sign_again(EVENTS, ENVELOPES[what]), None)
 
 
 PAGES = {
-    "another actor": replaced(b"by t<pre>", b"by u<pre>"),
-    "another count": replaced(b"<code>t (5)</code>", b"<code>t (4), u (1)</code>"),
-    "other content": replaced(b"&quot;n&quot;: 1", b"&quot;n&quot;: 9"),
-    "true for 1": replaced(b"&quot;n&quot;: 1", b"&quot;n&quot;: true"),
-    "content twice": replaced(b"&quot;n&quot;: 1", b"&quot;n&quot;: 9,&quot;n&quot;: 1"),
+    "another actor": replace(b"by t<pre>", b"by u<pre>"),
+    "another count": replace(b"<code>t (5)</code>", b"<code>t (4), u (1)</code>"),
+    "other content": replace(b"&quot;n&quot;: 1", b"&quot;n&quot;: 9"),
+    "true for 1": replace(b"&quot;n&quot;: 1", b"&quot;n&quot;: true"),
+    "content twice": replace(b"&quot;n&quot;: 1", b"&quot;n&quot;: 9,&quot;n&quot;: 1"),
     "a row less": lambda page: page[: page.index(b"<tr><td>2")] + page[page.index(b"<tr><td>3") :],
-    "something before it": replaced(b"<h1>", b"<p>All of this is void.</p><h1>"),
-    "something hidden": replaced(b"h1 {", b"tr:nth-child(2) { display: none } h1 {"),
-    "another reader": replaced(b"<td>ann</td>", b"<td>bob</td>"),
-    "another purpose": replaced(b"Invoice 1", b"Invoice 9"),
+    "something before it": replace(b"<h1>", b"<p>All of this is void.</p><h1>"),
+    "something hidden": replace(b"h1 {", b"tr:nth-child(2) { display: none } h1 {"),
+    "another reader": replace(b"<td>ann</td>", b"<td>bob</td>"),
+    "another purpose": replace(b"Invoice 1", b"Invoice 9"),
     "nothing": lambda _: b"",
 }
 
@@ -81,16 +79,16 @@ PAGES = {
 @pytest.mark.parametrize("what", PAGES)
 def test_changed_report_is_refused(what: str) -> None:
     with pytest.raises(Wrong, match=r"report\.html shows|two members of one name"):
-        check(signed_again(REPORT, PAGES[what]), None)
+        check(sign_again(REPORT, PAGES[what]), None)
 
 
 def test_changed_list_of_reads_is_refused() -> None:
     for change in (
-        replaced(b'"actor":"ann"', b'"actor":"bob"'),
-        replaced(b'"actor":"ann"', b'"actor":"ann","purpose":"none"'),
+        replace(b'"actor":"ann"', b'"actor":"bob"'),
+        replace(b'"actor":"ann"', b'"actor":"ann","purpose":"none"'),
     ):
         with pytest.raises(Wrong, match=r"accesses\.ndjson says something else of read 1"):
-            check(signed_again(ACCESSES, change), None)
+            check(sign_again(ACCESSES, change), None)
 
 
 def test_check_confirms_that_the_report_shows_the_proven_events() -> None:
@@ -121,10 +119,10 @@ def test_unreadable_event_is_shown_as_null(what: str) -> None:
     event = DAMAGED[what]
     assert any("What 1 events say could not be read by the service" in s for s in run_check(event))
     for name, lie in {
-        "says something of event 1": replaced(b'"data":null', b'"data":{"n":1}'),
-        "another `type`": replaced(b'"type":"user.updated"', b'"type":"user.removed"'),
-        "another `time`": replaced(b'"time":"2', b'"time":"1'),
-        "another `actor`": replaced(b'"actor":"', b'"actor":"x'),
+        "says something of event 1": replace(b'"data":null', b'"data":{"n":1}'),
+        "another `type`": replace(b'"type":"user.updated"', b'"type":"user.removed"'),
+        "another `time`": replace(b'"time":"2', b'"time":"1'),
+        "another `actor`": replace(b'"actor":"', b'"actor":"x'),
     }.items():
         changed = lie(event.envelope)
         assert changed != event.envelope

@@ -145,11 +145,11 @@ async def test_queue_is_not_read_again_while_read_executions_remain(
     read: list[int] = []
     read_again = ClaimQueue._read_again
 
-    async def counted(self: ClaimQueue, *given: Any) -> None:
+    async def count_call(self: ClaimQueue, *given: Any) -> None:
         read.append(1)
         await read_again(self, *given)
 
-    monkeypatch.setattr(ClaimQueue, "_read_again", counted)
+    monkeypatch.setattr(ClaimQueue, "_read_again", count_call)
     monkeypatch.setattr("projections.claims.queue.AGAIN", 600)
     queue, ids = ClaimQueue(), [f"e-{number}" for number in range(6)]
     for id_ in ids:

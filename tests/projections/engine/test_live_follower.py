@@ -74,13 +74,13 @@ async def test_event_is_decoded_once_for_all_views(
     decoded: list[int] = []
     decode = Codec.decode
 
-    def counted(codec: Codec, row: EventRow, key: DataKey | None = None) -> Recorded:
+    def count_call(codec: Codec, row: EventRow, key: DataKey | None = None) -> Recorded:
         decoded.append(row.position)
         return decode(codec, row, key)
 
     async with stage(database) as on:
         await on.log.write(some(3))
-        monkeypatch.setattr(Codec, "decode", counted)
+        monkeypatch.setattr(Codec, "decode", count_call)
         await on.catch_up()
         assert decoded == [1, 2, 3]
 

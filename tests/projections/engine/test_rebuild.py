@@ -256,11 +256,11 @@ async def test_prefetched_events_are_used_if_pages_are_cut_short(
     taken = []
     span = Store.span
 
-    async def noted(store: Store, connection: AsyncConnection, *place: Any) -> list[EventRow]:
+    async def note_call(store: Store, connection: AsyncConnection, *place: Any) -> list[EventRow]:
         taken.append(place[:2])
         return await span(store, connection, *place)
 
-    monkeypatch.setattr(Store, "span", noted)
+    monkeypatch.setattr(Store, "span", note_call)
     async with opened(views) as store:
         log = Log(store)
         await log.write(some(100))

@@ -116,7 +116,7 @@ async def test_primary_that_became_a_standby_is_an_outage_and_not_a_failure(view
             await owner.execute(read_only.format(name, SQL("SET"), SQL("= on")))
             with capture_logs() as logged:
                 async with process(views, store) as one:
-                    await until(lambda: refused(logged))
+                    await until(lambda: was_refused(logged))
                     await owner.execute("SET default_transaction_read_only = off")
                     await owner.execute(read_only.format(name, SQL("RESET"), SQL("")))
                     assert await one.positions.wait("executions", position, 10)
@@ -124,7 +124,7 @@ async def test_primary_that_became_a_standby_is_an_outage_and_not_a_failure(view
     assert not [line for line in logged if line["log_level"] == "error"]
 
 
-def refused(logged: Sequence[EventDict]) -> bool:
+def was_refused(logged: Sequence[EventDict]) -> bool:
     return any("read-only transaction" in str(line.get("error", line)) for line in logged)
 
 
@@ -190,13 +190,13 @@ async def test_poll_interval_is_long_with_notifications_and_short_without(
     looked: list[LiveFollower] = []
     catch_up = LiveFollower.catch_up
 
-    async def counted(
+    async def count_call(
         live: LiveFollower, connection: AsyncConnection, followed: Sequence[Projection]
     ) -> LivePage:
         looked.append(live)
         return await catch_up(live, connection, followed)
 
-    monkeypatch.setattr(LiveFollower, "catch_up", counted)
+    monkeypatch.setattr(LiveFollower, "catch_up", count_call)
     monkeypatch.setattr(notifications, "LISTENING_POLL", 60)
     async with opened(views) as store, process(views, store, listening=listening) as one:
         await until(

@@ -16,7 +16,7 @@ from projections.executions import facets
 from projections.executions.columns import field
 from projections.query.ast import EVERYTHING, And
 from projections.query.parser import from_json
-from tests.projections.query.test_filters import Deep, Sample, combined, comparisons
+from tests.projections.query.test_filters import Deep, Sample, comparisons, conditions
 from tests.support.examples import at_most
 from tests.support.filter_model import document_matches, values
 
@@ -50,7 +50,7 @@ def count_in_python(documents: list[Deep], path: str) -> Counter[str]:
     return found
 
 
-def counted(known: Sample, names: tuple[str, ...], condition: Any) -> dict[str, Any]:
+def facets_of(known: Sample, names: tuple[str, ...], condition: Any) -> dict[str, Any]:
     found: dict[str, Any] = known.run(
         facets.count_values(known.connection, facets.parse_fields(names), condition)
     )
@@ -60,12 +60,12 @@ def counted(known: Sample, names: tuple[str, ...], condition: Any) -> dict[str, 
 def test_facets_equal_those_counted_in_python(known: Sample) -> None:
     @at_most(50)
     @given(
-        st.recursive(comparisons(), combined, max_leaves=3) | st.just({}),
+        st.recursive(comparisons(), conditions, max_leaves=3) | st.just({}),
         st.lists(st.sampled_from(FACETS), unique=True, min_size=1).map(tuple),
     )
     def agree(asked: Deep, names: tuple[str, ...]) -> None:
         met = [document for document in known.documents if document_matches(document, asked)]
-        found = counted(known, names, from_json(asked, field))
+        found = facets_of(known, names, from_json(asked, field))
         assert list(found) == list(names)
         for name in names:
             counts = [
@@ -79,7 +79,7 @@ def test_facets_equal_those_counted_in_python(known: Sample) -> None:
 
 def test_facets_are_narrowed_by_the_scope(known: Sample) -> None:
     scope = from_json({"customer": "c-1"}, field)
-    found = counted(known, ("customer",), And((scope, EVERYTHING)))
+    found = facets_of(known, ("customer",), And((scope, EVERYTHING)))
     assert [one["value"] for one in found["customer"]["values"]] == ["c-1"]
 
 
@@ -89,7 +89,7 @@ def test_rarest_facet_values_are_summed_as_the_rest(
     monkeypatch.setattr(facets, "MOST_VALUES", 2)
     for name in ("order", "tags"):
         whole = count_in_python(known.documents, name)
-        found = counted(known, (name,), EVERYTHING)[name]
+        found = facets_of(known, (name,), EVERYTHING)[name]
         assert len(found["values"]) == 2
         shown = sum(value["count"] for value in found["values"])
         assert found["rest"] == {"values": len(whole) - 2, "count": whole.total() - shown}

@@ -29,7 +29,7 @@ from projections.executions.references import Listed
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.parser import from_json
 from projections.representations.execution import document
-from tests.projections.query.test_filters import Deep, combined, comparisons
+from tests.projections.query.test_filters import Deep, comparisons, conditions
 from tests.projections.query.test_pagination import SORTS, sort_key
 from tests.support.event_writer import NOON, SECOND, Happening, Log, new_store
 from tests.support.examples import at_most
@@ -39,7 +39,7 @@ from tests.support.sample_executions import sample
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def shuffled(happenings: Sequence[Happening]) -> list[Happening]:
+def shuffle(happenings: Sequence[Happening]) -> list[Happening]:
     """The events of all executions in random order; those of each execution stay in order."""
     random = Random(3)
     left: dict[str, list[Happening]] = {happening.execution: [] for happening in happenings}
@@ -64,7 +64,7 @@ class Past:
     async def _fill(self, conninfo: str) -> None:
         self._store = new_store(conninfo)
         await self._store.open()
-        self.happenings = shuffled(sample())
+        self.happenings = shuffle(sample())
         log = Log(self._store)
         for start in range(0, len(self.happenings), 3):
             await log.write(self.happenings[start : start + 3])
@@ -135,7 +135,7 @@ def test_list_of_the_past_equals_a_fold_of_the_events_until_then(past: Past) -> 
     @at_most(60)
     @given(
         st.integers(0, last + 1),
-        st.recursive(comparisons(), combined, max_leaves=4) | st.just({}),
+        st.recursive(comparisons(), conditions, max_leaves=4) | st.just({}),
         st.sampled_from(sorts),
         st.sampled_from([3, 500]),
         st.sampled_from([tuple(Status), ("completed",), ("failed", "queued")]),

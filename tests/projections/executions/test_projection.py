@@ -39,7 +39,7 @@ LATER = NOON + timedelta(days=30)
 few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-async def listed(view: Executions, connection: AsyncConnection) -> dict[str, bytes]:
+async def list_documents(view: Executions, connection: AsyncConnection) -> dict[str, bytes]:
     await connection.execute("UPDATE bookmarks SET position = 1")
     found = (await view.find(connection, LATER, limit=500)).data
     return {one.id: one.document for one in found}
@@ -51,7 +51,7 @@ def test_executions_rows_equal_the_folded_events(database: str, log: list[Record
     async def check() -> None:
         view = Executions(CODEC)
         async with followed(database, view, log) as connection:
-            found = await listed(view, connection)
+            found = await list_documents(view, connection)
         for versioned in states(log):
             assert found[versioned.state.id] == to_sealed_json(document(versioned, LATER))
 
@@ -215,7 +215,7 @@ def test_cached_state_older_than_its_row_is_brought_up_to_date(
             view = Executions(CODEC)
             async with followed(database, view, log, page) as connection:
                 view.forget()
-                found = await listed(view, connection)
+                found = await list_documents(view, connection)
             for versioned in states(log):
                 assert found[versioned.state.id] == to_sealed_json(document(versioned, LATER))
 

@@ -104,11 +104,11 @@ def test_common_values_are_found_in_sort_order_and_rare_ones_by_their_index(
     tried: list[Way] = []
     read = Search._read
 
-    async def noted(one: Search, connection: Any, way: Way) -> Rows:
+    async def note_call(one: Search, connection: Any, way: Way) -> Rows:
         tried.append(way)
         return await read(one, connection, way)
 
-    monkeypatch.setattr(Search, "_read", noted)
+    monkeypatch.setattr(Search, "_read", note_call)
     keys = pagination.order(sort, sortable, FIELDS)
     known.run(Search(from_json(asked, field), keys, None, 2).rows(known.connection))
     assert tried == ways

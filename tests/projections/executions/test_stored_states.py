@@ -45,7 +45,7 @@ def damage(conninfo: str) -> None:
     )
 
 
-async def listed(on: Follows, **options: Any) -> list[dict[str, Any]]:
+async def list_documents(on: Follows, **options: Any) -> list[dict[str, Any]]:
     page = await on.view.find(on.connection, NOON, **options)
     return [orjson.loads(one.document) for one in page.data]
 
@@ -62,7 +62,7 @@ async def test_damaged_row_is_listed_as_unreadable_and_affects_no_other(views: s
         damage(views)
         REPORTS.forget()
         before = REPORTS.count
-        shown = {one["$id"]: one for one in await listed(on)}
+        shown = {one["$id"]: one for one in await list_documents(on)}
         assert shown.keys() == {"ended", "open", "good", "going"}
         for name in ("ended", "open"):
             assert shown[name] == {"$type": "ServiceExecution", "$id": name, "unreadable": True}
@@ -85,7 +85,7 @@ async def test_selected_members_of_a_damaged_row_include_its_id_and_mark(views: 
     async with following(views) as on:
         await write_four(on)
         damage(views)
-        shown = await listed(on, choose=lambda _: b'{"status":"x"}')
+        shown = await list_documents(on, choose=lambda _: b'{"status":"x"}')
         assert [one.get("$id") for one in shown if "unreadable" in one] == ["open", "ended"]
         assert shown.count({"status": "x"}) == 2
 
@@ -102,7 +102,7 @@ async def test_execution_continued_after_a_scheduled_retry_needs_no_earlier_even
         damage_events(views)
         on.view.forget()
         await on.write(*started("open"))
-        [shown] = await listed(on)
+        [shown] = await list_documents(on)
         assert (shown["status"], shown["metrics"]["retries"]) == ("running", 1)
 
 
@@ -112,17 +112,22 @@ async def test_listed_state_is_not_folded_again_until_it_changes(
     asked: list[Sequence[str]] = []
     folded = references.fold
 
-    async def noted(connection: Any, codec: Any, versions: Mapping[str, int], *more: Any) -> Any:
+    async def note_call(
+        connection: Any, codec: Any, versions: Mapping[str, int], *more: Any
+    ) -> Any:
         asked.append(sorted(versions))
         return await folded(connection, codec, versions, *more)
 
-    monkeypatch.setattr(stored_states, "fold", noted)
+    monkeypatch.setattr(stored_states, "fold", note_call)
     async with following(views) as on:
         await on.write(*worked("a", "short"), *worked("b", "short"))
         asked.clear()
-        first = await listed(on)
-        assert await listed(on) == first
+        first = await list_documents(on)
+        assert await list_documents(on) == first
         await on.write(Happening("a", ExecutionUpdated(tags=("new",))))
-        assert {one["$id"]: one["tags"] for one in await listed(on)} == {"a": ["new"], "b": []}
+        assert {one["$id"]: one["tags"] for one in await list_documents(on)} == {
+            "a": ["new"],
+            "b": [],
+        }
     asked = [streams for streams in asked if streams]
     assert asked == [["execution/a", "execution/b"], ["execution/a"]]

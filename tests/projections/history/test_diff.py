@@ -150,11 +150,11 @@ def history(steps: int, completed: int) -> tuple[list[Versioned[Any]], list[Reco
 def test_only_changed_steps_are_made_into_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def counted(step: Any, *more: Any) -> dict[str, Any]:
+    def count_call(step: Any, *more: Any) -> dict[str, Any]:
         made.append(step.id)
         return step_document(step, *more)
 
-    monkeypatch.setattr(diff_module, "step_document", counted)
+    monkeypatch.setattr(diff_module, "step_document", count_call)
     states, events = history(steps=1_000, completed=50)
     found = patch(states, events)
     assert len([caused for caused in found if caused.change.path.endswith("/output")]) == 50

@@ -33,7 +33,7 @@ STREAM = "execution/e-1"
 
 
 @asynccontextmanager
-async def finished(conninfo: str) -> AsyncIterator[History]:
+async def write_finished(conninfo: str) -> AsyncIterator[History]:
     """The events of one execution from creation to end: 12 versions, a second apart."""
     happenings = [
         created("e-1"),
@@ -62,7 +62,7 @@ def types(page: EventPage) -> set[str]:
 
 
 async def test_every_version_equals_the_folded_events(database: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         progress = [
             (await history.at_version(STREAM, version)).state.progress for version in range(1, 13)
         ]
@@ -70,7 +70,7 @@ async def test_every_version_equals_the_folded_events(database: str) -> None:
 
 
 async def test_state_at_a_time_has_the_events_recorded_by_then(database: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         for version in (1, 5, 12):
             at = NOON + version * SECOND
             for time in (at, at + SECOND / 2):
@@ -81,7 +81,7 @@ async def test_state_at_a_time_has_the_events_recorded_by_then(database: str) ->
 
 @pytest.mark.parametrize("version", [0, -1, 13, 2**62, 2**80])
 async def test_unknown_version_is_not_found(database: str, version: int) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         with pytest.raises(NotFound):
             await history.at_version(STREAM, version)
         with pytest.raises((NotFound, Invalid)):
@@ -92,7 +92,7 @@ async def test_unknown_version_is_not_found(database: str, version: int) -> None
 @pytest.mark.parametrize("limit", [1, 5, 12, 500])
 async def test_pages_show_every_event_once(database: str, limit: int, *, descending: bool) -> None:
     seen: list[int] = []
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         cursor = None
         while True:
             page = await history.events(STREAM, descending=descending, limit=limit, cursor=cursor)
@@ -119,25 +119,25 @@ async def test_pages_show_every_event_once(database: str, limit: int, *, descend
 async def test_types_are_selected_by_name_or_by_glob(
     database: str, globs: Sequence[str], found: set[str]
 ) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         assert types(await history.events(STREAM, types=globs, limit=100)) == found
 
 
 async def test_events_of_an_unknown_stream_are_not_found(database: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         with pytest.raises(NotFound):
             await history.events("execution/e-2")
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "-1", "1.5", "9" * 30, "²"])
 async def test_cursor_of_another_query_is_refused(database: str, cursor: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         with pytest.raises(Invalid):
             await history.events(STREAM, cursor=cursor)
 
 
 async def test_diff_leads_from_one_version_to_the_other(database: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         patch = await history.diff(STREAM, 3, 12)
         before = shown(await history.at_version(STREAM, 3))
         after = shown(await history.at_version(STREAM, 12))
@@ -145,7 +145,7 @@ async def test_diff_leads_from_one_version_to_the_other(database: str) -> None:
 
 
 async def test_diff_operations_name_event_actor_and_time(database: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         patch = await history.diff(STREAM, 3, 8)
     (progress,) = (operation for operation in patch if operation["path"] == "/progress")
     assert progress == {
@@ -169,7 +169,7 @@ async def test_diff_operations_name_event_actor_and_time(database: str) -> None:
 async def test_page_of_events_ends_at_its_byte_limit(
     database: str, monkeypatch: pytest.MonkeyPatch, *, with_states: bool
 ) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         whole = await history.events(STREAM, limit=12, with_states=with_states)
         assert versions(whole) == list(range(1, 13))
         monkeypatch.setattr(time_travel, "MOST_BYTES", len(b"".join(whole.envelopes)) // 4)
@@ -184,12 +184,12 @@ async def test_page_of_events_ends_at_its_byte_limit(
 
 
 async def test_diff_of_a_version_with_itself_is_empty(database: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         assert await history.diff(STREAM, 5, 5) == []
 
 
 async def test_backward_diff_is_refused(database: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         with pytest.raises(Invalid):
             await history.diff(STREAM, 9, 3)
 
@@ -197,7 +197,7 @@ async def test_backward_diff_is_refused(database: str) -> None:
 async def test_diff_over_its_time_is_refused_and_a_shorter_range_is_suggested(
     database: str,
 ) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         with pytest.raises(TooExpensive) as refused:
             await history.diff(STREAM, 3, 12, seconds=0)
     ((error),) = refused.value.members["errors"]
@@ -206,14 +206,14 @@ async def test_diff_over_its_time_is_refused_and_a_shorter_range_is_suggested(
 
 
 async def test_refusal_of_a_version_beyond_the_newest_names_the_newest(database: str) -> None:
-    async with finished(database) as history:
+    async with write_finished(database) as history:
         with pytest.raises(NotFound) as refused:
             await history.at_version(STREAM, 13)
     assert refused.value.members == {"version": 13, "newest": 12}
 
 
 async def test_diff_after_an_erasure_shows_no_sealed_content(database: str) -> None:
-    async with finished(database):
+    async with write_finished(database):
         pass
     async with opened(database) as store:
         async with store.reader() as connection:

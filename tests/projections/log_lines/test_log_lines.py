@@ -55,7 +55,7 @@ def tables(database: str) -> str:
 
 
 @asynccontextmanager
-async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogLinePages]]:
+async def write_retried(conninfo: str) -> AsyncIterator[tuple[Store, LogLinePages]]:
     """An execution that failed, was retried and completed: 6 events, 3 server lines, at 12:00:04 to :06."""
     async with opened(conninfo) as store:
         log = Log(store)
@@ -102,7 +102,7 @@ NOTES = [
 
 
 async def test_server_logs_failures_retries_and_completions(tables: str) -> None:
-    async with retried(tables) as (_, book):
+    async with write_retried(tables) as (_, book):
         page = await book.read("e-1")
     assert messages(page.data) == NOTES
     assert [shown["level"] for shown in page.data] == ["error", "warn", "info"]
@@ -133,7 +133,7 @@ async def test_server_log_line_has_the_documented_text(tables: str, event: Any, 
 
 
 async def test_client_and_server_lines_are_read_in_order_of_time(tables: str) -> None:
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         await append_lines(
             store, "e-1", [line(9, "last"), line(1, "first"), line(5, "between")], at(20)
         )
@@ -144,7 +144,7 @@ async def test_client_and_server_lines_are_read_in_order_of_time(tables: str) ->
 
 
 async def test_line_is_read_as_it_was_appended(tables: str) -> None:
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         await append_lines(store, "e-1", [ONE_LINE], at(20))
         (shown,) = (await book.read("e-1", LogFilter(step="research"))).data
     assert shown == {
@@ -158,7 +158,7 @@ async def test_line_is_read_as_it_was_appended(tables: str) -> None:
 
 
 async def test_no_table_holds_content_in_the_clear(tables: str) -> None:
-    async with retried(tables) as (store, _):
+    async with write_retried(tables) as (store, _):
         await append_lines(store, "e-1", [ONE_LINE], at(20))
         async with store.reader() as connection:
             for table in ("log_lines", "log_notes"):
@@ -172,7 +172,7 @@ async def test_no_table_holds_content_in_the_clear(tables: str) -> None:
 async def test_pages_show_every_line_once_although_times_are_equal(
     tables: str, limit: int, *, descending: bool
 ) -> None:
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         await append_lines(store, "e-1", [line(n % 3 + 3, f"{n}") for n in range(9)], at(20))
         seen, cursor = list[str](), None
         while True:
@@ -199,13 +199,13 @@ async def test_pages_show_every_line_once_although_times_are_equal(
 async def test_lines_are_chosen_by_level_step_and_time(
     tables: str, only: LogFilter, found: list[str]
 ) -> None:
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         await append_lines(store, "e-1", [line(5)], at(20))
         assert messages((await book.read("e-1", only)).data) == found
 
 
 async def test_latest_lines_are_returned_with_the_number_of_all(tables: str) -> None:
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         assert await book.latest("e-1") == ((await book.read("e-1")).data, 3)
         await append_lines(store, "e-1", [line(30 + n, f"{n}") for n in range(5)], at(60))
         lines, total = await book.latest("e-1", 2)
@@ -215,7 +215,7 @@ async def test_latest_lines_are_returned_with_the_number_of_all(tables: str) -> 
 
 
 async def test_line_for_an_unknown_execution_is_refused(tables: str) -> None:
-    async with retried(tables) as (store, _):
+    async with write_retried(tables) as (store, _):
         for lines in ([], [ONE_LINE]):
             with pytest.raises(NotFound):
                 await append_lines(store, "e-2", lines, at(20))
@@ -225,7 +225,7 @@ async def test_key_stores_lines_once_even_in_another_process_and_expires_after_a
     tables: str,
 ) -> None:
     once = IdempotencyKey("caller:k", "body")
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         assert not await append_lines(store, "e-1", [ONE_LINE], at(20), once)
     async with opened(tables) as store:
         book = LogLinePages(store)
@@ -247,7 +247,7 @@ async def test_rolled_back_append_does_not_use_up_its_key(
     tables: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = IdempotencyKey("caller:k", "body")
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         with monkeypatch.context() as patched:
             patched.setattr(append, "append_statement", fail_at_the_end)
             with pytest.raises(Exception, match="invalid input syntax"):
@@ -257,7 +257,7 @@ async def test_rolled_back_append_does_not_use_up_its_key(
 
 
 async def test_erasure_hides_log_lines_and_refuses_new_ones(tables: str) -> None:
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         await append_lines(store, "e-1", [ONE_LINE], at(20))
     async with opened(tables) as store:
         async with store.reader() as connection:
@@ -272,7 +272,7 @@ async def test_erasure_hides_log_lines_and_refuses_new_ones(tables: str) -> None
 
 
 async def test_rebuild_leaves_the_lines_of_workers_unchanged(tables: str) -> None:
-    async with retried(tables) as (store, book):
+    async with write_retried(tables) as (store, book):
         await append_lines(store, "e-1", [line(5)], at(20))
         before = (await book.read("e-1")).data
         await rebuild(tables, SCHEMA, LogLineProjection(), store)
@@ -285,7 +285,7 @@ async def test_rebuild_leaves_the_lines_of_workers_unchanged(tables: str) -> Non
     "cursor", ["x", "1.2", "1.2.3.4", "1.2.", "9" * 19 + ".1.1", "1.1." + "9" * 19]
 )
 async def test_cursor_of_another_query_is_refused(tables: str, cursor: str) -> None:
-    async with retried(tables) as (_, book):
+    async with write_retried(tables) as (_, book):
         with pytest.raises(Invalid):
             await book.read("e-1", cursor=cursor)
 

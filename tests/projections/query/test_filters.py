@@ -176,7 +176,7 @@ def comparisons(draw: st.DrawFn) -> Deep:
     return {path: draw(st.one_of(forms))}
 
 
-def combined(inner: st.SearchStrategy[Deep]) -> st.SearchStrategy[Deep]:
+def conditions(inner: st.SearchStrategy[Deep]) -> st.SearchStrategy[Deep]:
     several = st.lists(inner, min_size=1, max_size=3)
     return st.one_of(
         st.builds(lambda parts: {"$and": parts}, several),
@@ -187,7 +187,7 @@ def combined(inner: st.SearchStrategy[Deep]) -> st.SearchStrategy[Deep]:
 
 
 def test_sql_filter_equals_the_reference_filter(known: Sample) -> None:
-    @given(st.recursive(comparisons(), combined, max_leaves=6))
+    @given(st.recursive(comparisons(), conditions, max_leaves=6))
     def agree(asked: Deep) -> None:
         condition = from_json(asked, field)
         assert known.found(condition) == known.matched(condition) == known.expected(asked)

@@ -63,7 +63,7 @@ HOOK = Webhook(id="wh-1", url="https://a.example", events=("*",), headers={"Key"
 KEY = DataKey(b"k" * 32, "execution/e-1")
 
 
-def shown(history: Given) -> dict[str, Any]:
+def document_of(history: Given) -> dict[str, Any]:
     """The document after a round trip through its JSON."""
     wire = orjson.dumps(document(history.versioned, history.now))
     ServiceExecution.model_validate_json(wire)
@@ -72,7 +72,7 @@ def shown(history: Given) -> dict[str, Any]:
 
 
 def test_new_execution_shows_every_required_member() -> None:
-    assert shown(given(CREATED)) == {
+    assert document_of(given(CREATED)) == {
         "$type": "ServiceExecution",
         "$id": "e-1",
         "order": "o-1",
@@ -108,24 +108,27 @@ def test_new_execution_shows_every_required_member() -> None:
 
 @pytest.mark.parametrize("status", Status)
 def test_every_status_has_its_document(status: Status) -> None:
-    assert shown(given(*HISTORIES[status]))["status"] == status
+    assert document_of(given(*HISTORIES[status]))["status"] == status
 
 
 def test_durations_of_a_running_execution_count_until_now() -> None:
-    metrics = shown(given(*RUNNING).after(10 * SECOND))["metrics"]
+    metrics = document_of(given(*RUNNING).after(10 * SECOND))["metrics"]
     assert (metrics["duration"], metrics["durationFinal"]) == (10_000, False)
     assert metrics["activeDuration"] == 10_000  # not the second before, in which it was starting
 
 
 def test_durations_of_an_ended_execution_are_fixed() -> None:
     ended = given(*HISTORIES[Status.COMPLETED])
-    assert shown(ended.after(timedelta(days=3)))["metrics"]["duration"] == 1_000
-    assert shown(ended)["metrics"]["durationFinal"] is True
-    assert shown(ended)["metadata"]["completedAt"] == shown(ended)["metrics"]["completedAt"]
+    assert document_of(ended.after(timedelta(days=3)))["metrics"]["duration"] == 1_000
+    assert document_of(ended)["metrics"]["durationFinal"] is True
+    assert (
+        document_of(ended)["metadata"]["completedAt"]
+        == document_of(ended)["metrics"]["completedAt"]
+    )
 
 
 def test_execution_that_waits_for_a_retry_shows_its_time() -> None:
-    waiting = shown(given(*WAITING))
+    waiting = document_of(given(*WAITING))
     assert waiting["nextRetryAt"] == "2026-11-22T12:00:05.000Z"
     assert waiting["metrics"]["retries"] == 1
     assert waiting["attempts"] == [
@@ -146,7 +149,7 @@ def test_execution_that_waits_for_a_retry_shows_its_time() -> None:
 
 
 def test_cancellation_shows_its_actor() -> None:
-    assert shown(given(*HISTORIES[Status.CANCELLED]))["cancellation"] == {
+    assert document_of(given(*HISTORIES[Status.CANCELLED]))["cancellation"] == {
         "by": "tester",
         "at": "2026-11-22T12:00:04.000Z",
         "reason": "changed my mind",
@@ -155,35 +158,35 @@ def test_cancellation_shows_its_actor() -> None:
 
 def test_pause_shows_actor_time_and_reason_while_it_lasts() -> None:
     paused = given(*HISTORIES[Status.PAUSED])
-    assert shown(paused)["pause"] == {
+    assert document_of(paused)["pause"] == {
         "reason": "lunch",
         "by": "tester",
         "at": "2026-11-22T12:00:05.000Z",
     }
-    assert "pause" not in shown(paused.happened(ExecutionResumed(checkpoint="cp-1")))
+    assert "pause" not in document_of(paused.happened(ExecutionResumed(checkpoint="cp-1")))
     failed = ExecutionFailed(error=HOPELESS, final=True, will_retry=False)
     for end in (failed, ExecutionCancelled()):
-        assert "pause" not in shown(paused.happened(end))
+        assert "pause" not in document_of(paused.happened(end))
 
 
 def test_resumed_from_names_the_last_restored_checkpoint() -> None:
     paused = given(*HISTORIES[Status.PAUSED])
-    assert "resumedFrom" not in shown(paused)
+    assert "resumedFrom" not in document_of(paused)
     resumed = paused.happened(ExecutionResumed(checkpoint="cp-1"))
-    assert shown(resumed)["resumedFrom"] == "cp-1"
+    assert document_of(resumed)["resumedFrom"] == "cp-1"
 
 
 def test_skipped_step_shows_its_reason() -> None:
     plan = StepPlan(id="a", name="A")
     skipped = given(*RUNNING, StepsAdded(steps=(plan,)), StepSkipped(step="a", reason="no time"))
-    assert shown(skipped)["steps"][0]["reason"] == "no time"
+    assert document_of(skipped)["steps"][0]["reason"] == "no time"
     again = skipped.happened(StepStarted(step="a"))
-    assert "reason" not in shown(again)["steps"][0]
+    assert "reason" not in document_of(again)["steps"][0]
 
 
 def test_latest_ten_checkpoints_are_shown() -> None:
     saved = [CheckpointSaved(checkpoint=f"cp-{n}", state={}, step="") for n in range(1, 13)]
-    ids = [checkpoint["id"] for checkpoint in shown(given(*RUNNING, *saved))["checkpoints"]]
+    ids = [checkpoint["id"] for checkpoint in document_of(given(*RUNNING, *saved))["checkpoints"]]
     assert ids == [f"cp-{n}" for n in range(3, 13)]
 
 
@@ -192,7 +195,7 @@ def test_checkpoint_that_was_resumed_from_is_shown_however_old() -> None:
     paused = ExecutionPaused(checkpoint="cp-12")
     for chosen, first in (("cp-1", "cp-1"), ("cp-3", "cp-3"), ("cp-12", "cp-3")):
         resumed = ExecutionResumed(checkpoint=chosen)
-        shown_ = shown(given(*RUNNING, *saved, paused, resumed))["checkpoints"]
+        shown_ = document_of(given(*RUNNING, *saved, paused, resumed))["checkpoints"]
         assert shown_[0]["id"] == first
         assert len(shown_) == (11 if chosen == "cp-1" else 10)
 
@@ -216,12 +219,12 @@ def test_step_without_an_assignee_shows_that_of_the_execution(
 ) -> None:
     plan = StepPlan(id="a", name="A", assignee=step)
     history = given(CREATED, ExecutionUpdated(assignee=CLAUDE), StepsAdded(steps=(plan,)))
-    assert shown(history)["steps"][0]["assignee"] == filled
+    assert document_of(history)["steps"][0]["assignee"] == filled
 
 
 def test_values_of_webhook_headers_are_never_shown() -> None:
     hooked = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)))
-    assert shown(hooked)["webhooks"][0]["headers"] == {"Key": "***"}
+    assert document_of(hooked)["webhooks"][0]["headers"] == {"Key": "***"}
 
 
 def test_webhook_header_values_are_not_shown_in_the_history() -> None:
@@ -264,7 +267,7 @@ def freeze_and_thaw(history: Given, keys: Codec) -> dict[str, Any]:
 )
 def test_sealed_document_opens_to_the_plain_one(history: Given) -> None:
     sealed = to_sealed_json(freeze_and_thaw(history, codec()))
-    assert orjson.loads(open_json(sealed, KEY)) == shown(history)
+    assert orjson.loads(open_json(sealed, KEY)) == document_of(history)
 
 
 def test_sealed_document_shows_no_content() -> None:
@@ -296,14 +299,14 @@ def test_content_without_its_key_is_null() -> None:
     ],
 )
 def test_linked_data_is_an_action_of_schema_org(status: str, action: str) -> None:
-    linked = to_jsonld(shown(given(*HISTORIES[Status(status)])))
+    linked = to_jsonld(document_of(given(*HISTORIES[Status(status)])))
     assert (linked["@type"], linked["actionStatus"], linked["status"]) == ("Action", action, status)
     assert linked["@context"][0] == linked["$context"] == "https://schema.org"
 
 
 def test_linked_data_shows_agent_times_result_and_error() -> None:
     story = (CREATED, ExecutionUpdated(assignee=CLAUDE), *HISTORIES[Status.COMPLETED][1:])
-    linked = to_jsonld(shown(given(*story)))
+    linked = to_jsonld(document_of(given(*story)))
     assert linked["agent"] == {
         "@type": "SoftwareApplication",
         "@id": "urn:executions:agent:claude",
@@ -314,7 +317,7 @@ def test_linked_data_shows_agent_times_result_and_error() -> None:
     }
     assert linked["result"]["summary"] == "Sent two"
     assert linked["startTime"] < linked["endTime"]
-    failed = to_jsonld(shown(given(*HISTORIES[Status.FAILED])))
+    failed = to_jsonld(document_of(given(*HISTORIES[Status.FAILED])))
     assert failed["error"]["name"] == "SMTP"
 
 
@@ -324,7 +327,7 @@ def test_linked_data_has_each_keyword_under_one_name(output: Any) -> None:
     result = RESULT.model_copy(update={"output": output})
     ended = ExecutionCompleted(success=True, result=result)
     for history in (given(*RUNNING, ExecutionUpdated(assignee=CLAUDE), ended), whole()):
-        assert not {"id", "type"} & set(names(to_jsonld(shown(history))))
+        assert not {"id", "type"} & set(names(to_jsonld(document_of(history))))
 
 
 def names(linked: Any) -> Iterator[str]:
@@ -338,7 +341,7 @@ def names(linked: Any) -> Iterator[str]:
 
 
 def test_linked_data_is_about_the_order_done_with_the_service() -> None:
-    linked = to_jsonld(shown(given(CREATED)))
+    linked = to_jsonld(document_of(given(CREATED)))
     assert linked["object"] == {
         "@type": "Order",
         "@id": "urn:executions:order:o-1",
@@ -351,7 +354,7 @@ def test_linked_data_is_about_the_order_done_with_the_service() -> None:
 def test_linked_data_contains_expanded_names() -> None:
     service = {"$type": "Service", "$id": "s-1", "name": "Outreach"}
     customer = {"$type": "User", "$id": "c-1", "name": "Ann", "kind": "person"}
-    document = shown(given(CREATED)) | {"service": service, "customer": customer}
+    document = document_of(given(CREATED)) | {"service": service, "customer": customer}
     linked = to_jsonld(document)
     assert linked["instrument"]["name"] == "Outreach"
     assert (linked["customer"]["@type"], linked["customer"]["name"]) == ("Person", "Ann")
@@ -360,7 +363,7 @@ def test_linked_data_contains_expanded_names() -> None:
 @pytest.mark.parametrize("agent", ["claude", "a b/../c", "http://x", "ü?#%"])
 def test_ids_in_linked_data_do_not_depend_on_the_url_of_the_request(agent: str) -> None:
     executing = CLAUDE.model_copy(update={"id": agent})
-    linked = to_jsonld(shown(given(*RUNNING, ExecutionUpdated(assignee=executing))))
+    linked = to_jsonld(document_of(given(*RUNNING, ExecutionUpdated(assignee=executing))))
     ids = [value for name, value in pairs(linked) if name == "@id"]
     assert len(ids) == 6
     for found in ids:
@@ -377,14 +380,14 @@ def pairs(linked: Any) -> Iterator[tuple[str, Any]]:
 
 
 def test_linked_data_has_the_complete_output() -> None:
-    linked = to_jsonld(shown(given(*HISTORIES[Status.COMPLETED])))
+    linked = to_jsonld(document_of(given(*HISTORIES[Status.COMPLETED])))
     assert linked["result"]["output"] == {"@type": "@json", "@value": {"sent": 2}}
 
 
 def test_answer_to_a_command_needs_no_key() -> None:
     outcome = given(*RUNNING).when(PauseExecution(state={"page": 3}))
     paused = outcome.then(*outcome.events)
-    assert shown(paused)["checkpoints"][0]["state"] == {"page": 3}
+    assert document_of(paused)["checkpoints"][0]["state"] == {"page": 3}
 
 
 @hypothesis.given(creations, ways)

@@ -418,11 +418,11 @@ async def test_page_of_an_archived_execution_reads_no_more_than_it_shows(
     await past.archive_events()
     read = list[int]()
 
-    def counted(rows: Any, positions: Sequence[int]) -> list[EventRow]:
+    def count_call(rows: Any, positions: Sequence[int]) -> list[EventRow]:
         read.append(len(positions))
         return reader.read_events(rows, positions)
 
-    monkeypatch.setattr(archived_queries, "read_events", counted)
+    monkeypatch.setattr(archived_queries, "read_events", count_call)
     history = History(past.store)
     for descending in (False, True):
         page = await history.events("execution/e-0", limit=5, descending=descending)

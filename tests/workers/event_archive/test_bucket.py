@@ -94,7 +94,7 @@ def silence(bucket: ObjectStore) -> Iterator[None]:
     clear_caches()
 
 
-async def archived(past: PastEvents, bucket: ObjectStore) -> list[RangeReport]:
+async def archive_events(past: PastEvents, bucket: ObjectStore) -> list[RangeReport]:
     await past.grow()
     past.now += LATER
     retention = replace(past.retention, url=bucket.url, event_days=365)
@@ -113,7 +113,7 @@ async def test_events_are_written_to_the_bucket_and_read_from_it(
     readers = LogReaders(past.store, past.connection, 2 * EVENTS)
     await past.grow()
     before = await readers.answers()
-    reports = await archived(past, any_bucket)
+    reports = await archive_events(past, any_bucket)
     assert [report.outcome for report in reports] == ["archived"] * 2
     assert "execution/e-0" not in {row.stream for row in await past.rows()}
     assert any_bucket.writes == [any_bucket.condition[1]] * 2  # create the object or fail
@@ -128,7 +128,7 @@ async def test_object_of_another_log_is_not_overwritten(
     past: PastEvents, any_bucket: ObjectStore
 ) -> None:
     any_bucket.call("PUT", FILE, b"of another")
-    [first, _] = await archived(past, any_bucket)
+    [first, _] = await archive_events(past, any_bucket)
     assert first.file == FILE.replace(".events", "-2.events")
     assert any_bucket.call("GET", FILE) == b"of another"
     assert len(await past.store.history("execution/e-0")) == EVENTS
@@ -139,7 +139,7 @@ async def test_events_stay_if_the_bucket_stores_other_bytes(
     past: PastEvents, bucket: ObjectStore, spoil: Any
 ) -> None:
     bucket.spoil = spoil
-    [report] = await archived(past, bucket)
+    [report] = await archive_events(past, bucket)
     assert report.outcome == "failed"
     assert await past.horizon() == 0
     assert len([row for row in await past.rows() if row.stream == "execution/e-0"]) == EVENTS
@@ -155,7 +155,7 @@ async def test_events_stay_if_the_bucket_stores_other_bytes(
 async def test_damaged_or_missing_object_is_named_and_affects_no_other_read(
     past: PastEvents, any_bucket: ObjectStore, method: str, content: bytes, reason: str
 ) -> None:
-    await archived(past, any_bucket)
+    await archive_events(past, any_bucket)
     any_bucket.call(method, FILE, content)
     clear_caches()
     with pytest.raises(Damaged) as refused:
@@ -168,7 +168,7 @@ async def test_damaged_or_missing_object_is_named_and_affects_no_other_read(
 async def test_silent_bucket_refuses_only_reads_of_its_events(
     past: PastEvents, bucket: ObjectStore
 ) -> None:
-    await archived(past, bucket)
+    await archive_events(past, bucket)
     await past.pause("e-2")
     paused = len(await past.store.history("execution/e-2"))
     with silence(bucket):
@@ -185,15 +185,15 @@ async def test_silent_bucket_refuses_only_reads_of_its_events(
 async def test_bucket_that_was_away_is_probed_by_few_requests_and_read_again(
     past: PastEvents, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await archived(past, bucket)
+    await archive_events(past, bucket)
     asked = list[str]()
     whole = ArchiveFiles.read_parts
 
-    def counted(files: ArchiveFiles, file: str, parts: Any) -> list[bytes]:
+    def count_call(files: ArchiveFiles, file: str, parts: Any) -> list[bytes]:
         asked.append(file)
         return whole(files, file, parts)
 
-    monkeypatch.setattr(ArchiveFiles, "read_parts", counted)
+    monkeypatch.setattr(ArchiveFiles, "read_parts", count_call)
     with silence(bucket):
         for _ in range(3):
             with pytest.raises(ArchiveAway, match="cannot be reached"):
@@ -223,7 +223,7 @@ def only_others(versioned: Versioned[Any]) -> bool:
 async def test_only_commands_that_need_archived_events_are_refused_while_the_bucket_is_away(
     past: PastEvents, bucket: ObjectStore
 ) -> None:
-    await archived(past, bucket)
+    await archive_events(past, bucket)
     await past.pause("e-2")
     paused = len(await past.store.history("execution/e-2"))
     past.bus._cache.forget()  # as in another process, which has no cached state

@@ -48,7 +48,7 @@ async def command(world: World, stream: str, sent: Command[Any]) -> int:
     return answer.versioned.position
 
 
-async def hooked(world: World, identity: str = "w", url: str = URL, **settings: Any) -> int:
+async def create_webhook(world: World, identity: str = "w", url: str = URL, **settings: Any) -> int:
     body = orjson.dumps({"url": url, **settings})
     return await command(world, f"webhook/{identity}", CreateWebhook.model_validate_json(body))
 
@@ -66,7 +66,7 @@ async def log_types(world: World, stream: str) -> list[str]:
 async def test_webhook_gets_later_events_of_all_streams(world: World) -> None:
     worker = world.worker()
     await world.begin("before")
-    await hooked(world, events=["started", "user.*"])
+    await create_webhook(world, events=["started", "user.*"])
     await world.begin("e")
     await command(world, "user/u", CreateUser(name="U", kind="person"))
     await world.call(worker)
@@ -83,7 +83,7 @@ async def test_webhook_that_begins_in_the_past_gets_its_events_in_order(
     await world.begin("e-0", "e-1", "e-2")
     await world.call(worker)
     past: dict[str, Any] = {"from": begins}
-    own = await hooked(world, events=["*"], **past)
+    own = await create_webhook(world, events=["*"], **past)
     await world.begin("e-3")
     await world.send("e-0", UpdateProgress(progress=5))
     await world.call(worker)
@@ -110,7 +110,7 @@ async def test_filter_works_as_for_streams(
     world: World, wanted: dict[str, Any], subjects: set[str]
 ) -> None:
     worker = world.worker()
-    await hooked(world, events=["*"], filter=wanted)
+    await create_webhook(world, events=["*"], filter=wanted)
     await world.begin("e", tags=("eu",))
     await world.begin("f")
     await world.send("f", DONE)
@@ -121,7 +121,7 @@ async def test_filter_works_as_for_streams(
 
 async def test_stream_is_sent_in_order_and_delays_no_other(world: World) -> None:
     worker = world.worker()
-    await hooked(world, events=["execution.*"])
+    await create_webhook(world, events=["execution.*"])
     await world.begin("e", "f")
     refused = {"e"}
     world.client.refuses = lambda body: orjson.loads(body)["subject"] in refused
@@ -143,8 +143,8 @@ async def test_stream_is_sent_in_order_and_delays_no_other(world: World) -> None
 
 async def test_failure_and_recovery_of_a_webhook_are_recorded_once(world: World) -> None:
     worker = world.worker()
-    await hooked(world, events=["execution.started"])
-    await hooked(world, "other", "https://b.example/", events=["webhook.*"])
+    await create_webhook(world, events=["execution.started"])
+    await create_webhook(world, "other", "https://b.example/", events=["webhook.*"])
     await world.begin("e")
     world.client.answer = lambda url: OK if "b." in url else BROKEN
     await world.call(worker)
@@ -161,7 +161,7 @@ async def test_failure_and_recovery_of_a_webhook_are_recorded_once(world: World)
 
 async def test_webhook_is_disabled_after_five_days_of_failure(world: World) -> None:
     worker = world.worker()
-    await hooked(world, events=["*"])
+    await create_webhook(world, events=["*"])
     world.client.answer = lambda _: BROKEN
     await world.begin("e-0")
     await world.call(worker)
@@ -182,7 +182,7 @@ async def test_webhook_is_disabled_after_five_days_of_failure(world: World) -> N
 
 async def test_enabled_webhook_has_five_days_from_its_next_failure(world: World) -> None:
     worker = world.worker()
-    await hooked(world, events=["started"])
+    await create_webhook(world, events=["started"])
     world.client.answer = lambda _: BROKEN
     await world.begin("e")
     await world.call(worker)
@@ -201,7 +201,7 @@ async def test_enabled_webhook_has_five_days_from_its_next_failure(world: World)
 async def test_waiting_events_of_all_webhooks_are_counted_by_one_query(world: World) -> None:
     worker = world.worker()
     for webhook in ("a", "b", "idle"):
-        await hooked(world, webhook, events=["started", "progress"][: 1 + (webhook == "b")])
+        await create_webhook(world, webhook, events=["started", "progress"][: 1 + (webhook == "b")])
     world.client.answer = lambda _: BROKEN
     await world.begin("e")
     await world.send("e", UpdateProgress(progress=5))
@@ -214,7 +214,7 @@ async def test_removed_webhook_does_not_count_as_failing_and_is_not_listed(
     world: World,
 ) -> None:
     worker = world.worker()
-    await hooked(world, events=["started"])
+    await create_webhook(world, events=["started"])
     world.client.answer = lambda _: BROKEN
     await world.begin("e")
     await world.call(worker)
@@ -242,7 +242,7 @@ async def test_failing_webhook_of_an_execution_names_the_execution(world: World)
 
 async def test_disabled_webhook_gets_nothing_until_it_is_enabled(world: World) -> None:
     worker = world.worker()
-    await hooked(world, events=["started"])
+    await create_webhook(world, events=["started"])
     await command(world, "webhook/w", DisableWebhook())
     await world.begin("e")
     await world.call(worker)
@@ -256,7 +256,7 @@ async def test_webhook_enabled_after_a_failure_is_idle_until_its_next_call(
     world: World,
 ) -> None:
     worker = world.worker()
-    await hooked(world, events=["started"])
+    await create_webhook(world, events=["started"])
     world.client.answer = lambda _: Response(410, b"", None)
     await world.begin("e")
     await world.call(worker)
@@ -273,7 +273,7 @@ async def test_webhook_enabled_after_a_failure_is_idle_until_its_next_call(
 
 async def test_removed_webhook_gets_nothing(world: World) -> None:
     worker = world.worker()
-    await hooked(world, events=["started"])
+    await create_webhook(world, events=["started"])
     await world.begin("e")
     await command(world, "webhook/w", RemoveWebhook())
     await world.call(worker)
@@ -283,7 +283,7 @@ async def test_removed_webhook_gets_nothing(world: World) -> None:
 
 async def test_change_of_the_url_sends_waiting_events_at_once(world: World) -> None:
     worker = world.worker()
-    await hooked(world, events=["started"])
+    await create_webhook(world, events=["started"])
     await world.begin("e")
     world.client.answer = lambda _: BROKEN
     await world.call(worker)
@@ -295,7 +295,7 @@ async def test_change_of_the_url_sends_waiting_events_at_once(world: World) -> N
 
 async def test_failed_deliveries_since_a_time_are_sent_again(world: World) -> None:
     worker = world.worker()
-    await hooked(world, events=["started"])
+    await create_webhook(world, events=["started"])
     await world.begin("e")
     world.client.answer = lambda _: BROKEN
     for minutes in (0, 1, 5, 30, 120, 720):
@@ -316,7 +316,7 @@ async def test_call_without_an_answer_is_retried(world: World) -> None:
         raise CallFailed("no answer within 15 s")
 
     world.client.answer = fail
-    await hooked(world, events=["started"])
+    await create_webhook(world, events=["started"])
     await world.begin("e")
     await world.call(worker)
     world.client.answer = lambda _: OK
@@ -353,7 +353,7 @@ async def test_changed_webhook_gets_no_event_before_its_new_position(
     world: World, monkeypatch: pytest.MonkeyPatch, change: Command[Any], sent_elsewhere: list[str]
 ) -> None:
     monkeypatch.setattr(deliveries, "FRESH", 0.0)
-    await hooked(world, events=["execution.*"])
+    await create_webhook(world, events=["execution.*"])
     await world.begin("e")
     await world.call(world.worker(ChangingReceiver(world, change, OK)))
     assert sent_to(world) == ["e created"]
@@ -363,7 +363,7 @@ async def test_changed_webhook_gets_no_event_before_its_new_position(
 async def test_answer_410_of_a_former_url_disables_nothing_and_loses_no_event(
     world: World,
 ) -> None:
-    await hooked(world, events=["execution.started"])
+    await create_webhook(world, events=["execution.started"])
     await world.begin("e")
     change = UpdateWebhook(url="https://b.example/")
     await world.call(world.worker(ChangingReceiver(world, change, Response(410, b"", None))))

@@ -40,7 +40,9 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catch_up, "PAST", 4)
 
 
-async def hooked(world: World, identity: str = "w", url: str = URL, **settings: object) -> int:
+async def create_webhook(
+    world: World, identity: str = "w", url: str = URL, **settings: object
+) -> int:
     body = orjson.dumps({"url": url, **settings})
     command = CreateWebhook.model_validate_json(body)
     answer = await world.bus.send(Message(f"webhook/{identity}", command, "tester"))
@@ -63,7 +65,7 @@ async def test_rewound_webhook_gets_everything_again_in_order(
     world: World, small_pages: None, webhook: str
 ) -> None:
     worker = world.worker()
-    first = await hooked(world, "w", OTHER, events=["execution.*"])
+    first = await create_webhook(world, "w", OTHER, events=["execution.*"])
     await long_execution(world)
     await world.call(worker)
     world.client.sent.clear()
@@ -80,7 +82,7 @@ async def test_page_of_a_rewound_webhook_is_queued_in_one_transaction_and_a_cras
     world: World, small_pages: None, monkeypatch: pytest.MonkeyPatch, webhook: str
 ) -> None:
     worker = world.worker()
-    await hooked(world, "w", URL, events=["execution.*"])
+    await create_webhook(world, "w", URL, events=["execution.*"])
     await long_execution(world, OTHER)
     await world.call(worker)
     world.client.sent.clear()
@@ -158,7 +160,7 @@ async def test_webhook_rewound_during_a_call_gets_all_events_in_order_afterwards
     world: World, answer: Response, webhook: str
 ) -> None:
     if webhook == "w":
-        await hooked(world, "w", URL, events=["execution.*"])
+        await create_webhook(world, "w", URL, events=["execution.*"])
     await long_execution(world, URL if webhook == OF_E else OTHER)
     worker = world.worker()
     await world.enter(worker)
@@ -177,7 +179,7 @@ async def test_rewind_ends_if_its_webhook_is_not_called_any_more(
     world: World, small_pages: None, webhook: str
 ) -> None:
     worker = world.worker()
-    await hooked(world, "w", OTHER, events=["execution.*"])
+    await create_webhook(world, "w", OTHER, events=["execution.*"])
     await long_execution(world)
     await world.call(worker)
     world.client.sent.clear()
@@ -216,7 +218,7 @@ async def test_rewound_webhook_gets_archived_events(
         ("w", URL, {"events": ["execution.*"]}),
         ("v", OTHER, {"filter": {"customer": "c"}}),
     ):
-        last = await hooked(world, webhook, url, **wanted)
+        last = await create_webhook(world, webhook, url, **wanted)
     await world.begin_hooked("e", hook("https://e.example/"))
     await world.begin("f")
     await world.call(worker)

@@ -40,7 +40,7 @@ def sent_to(world: World, url: str) -> list[str]:
     return [f"{event['subject']} {event['version']}" for event in events]
 
 
-async def archived(world: World, folder: Path, worker: DeliveryWorker) -> int:
+async def archive_execution(world: World, folder: Path, worker: DeliveryWorker) -> int:
     """An archived execution that was sent to a webhook of the log."""
     settings = b'{"url": "https://a.example/", "events": ["execution.*"]}'
     command = CreateWebhook.model_validate_json(settings)
@@ -68,7 +68,7 @@ async def test_only_webhooks_whose_past_is_in_an_unreachable_archive_wait(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = world.worker()
-    await archived(world, tmp_path, worker)
+    await archive_execution(world, tmp_path, worker)
     take_away(tmp_path)
     await rewind(world.connection, "w", 0, world.now)
     await world.begin_hooked("f", hook(OTHER))
@@ -84,7 +84,7 @@ async def test_only_lanes_whose_events_are_in_an_unreachable_archive_wait(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = world.worker()
-    await archived(world, tmp_path, worker)
+    await archive_execution(world, tmp_path, worker)
     await rewind(world.connection, "w", 0, world.now)
     await world.enter(worker)
     take_away(tmp_path)
@@ -192,7 +192,7 @@ async def test_only_a_webhook_that_needs_an_archived_state_waits_while_the_archi
         settings = orjson.dumps({"url": url, "events": ["execution.*"], "filter": wanted})
         command = CreateWebhook.model_validate_json(settings)
         await world.bus.send(Message(f"webhook/s{number}", command, "tester"))
-    await archived(world, tmp_path, world.worker())
+    await archive_execution(world, tmp_path, world.worker())
     await world.send("e", UpdateProgress(progress=5))
     take_away(tmp_path)
     worker = world.worker()  # one without cached states
