@@ -72,7 +72,7 @@ def narrow_connection(door: Door) -> sockets.socket:
     return wire
 
 
-def heard(connected: ClientConnection) -> Iterator[JSON]:
+def read_until_closed(connected: ClientConnection) -> Iterator[JSON]:
     """Every frame until the server closes."""
     while True:
         try:
@@ -95,7 +95,11 @@ def until_caught_up(frames: Iterator[JSON]) -> list[JSON]:
 def past(door: Door, path: str, **query: Any) -> list[JSON]:
     """The past as sent over a WebSocket, our own frames left out."""
     with socket(door, path, **query) as connected:
-        return [frame for frame in until_caught_up(heard(connected)) if frame["type"] not in OURS]
+        return [
+            frame
+            for frame in until_caught_up(read_until_closed(connected))
+            if frame["type"] not in OURS
+        ]
 
 
 def by_socket(
@@ -103,7 +107,7 @@ def by_socket(
 ) -> Iterator[JSON]:
     """Some frames after a cursor, over a WebSocket; `torn` disconnects without a close frame."""
     with socket(door, path, **{"from": cursor, **query}) as connected:
-        yield from islice(heard(connected), most)
+        yield from islice(read_until_closed(connected), most)
         if torn:
             connected.socket.shutdown(sockets.SHUT_RDWR)
 

@@ -33,7 +33,7 @@ from tests.support.owned_world import (
 from tests.support.ownership import OWNERSHIP, Of
 from tests.support.running_server import Serving
 from tests.support.sse_client import opened, until_caught_up
-from tests.support.stream_consumers import heard, socket
+from tests.support.stream_consumers import read_until_closed, socket
 from tests.support.stream_consumers import until_caught_up as read_until_caught_up
 
 LIMITED = tuple(role for role in Role if role is not Role.ADMIN)
@@ -506,7 +506,7 @@ def by_socket(owned: Serving, clients: Clients, role: Role, path: str) -> bytes 
         suppress(InvalidStatus),
         socket(owned, path, headers_of(role), **{"from": "start"}) as opened_,
     ):
-        return json.dumps(read_until_caught_up(heard(opened_))).encode()
+        return json.dumps(read_until_caught_up(read_until_closed(opened_))).encode()
     return None
 
 

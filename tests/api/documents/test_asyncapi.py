@@ -17,7 +17,7 @@ from tests.support.api_client import ERROR, RESULT, Executions, ok
 from tests.support.declared import nullable
 from tests.support.operations import OPERATIONS
 from tests.support.running_server import Serving, serving
-from tests.support.stream_consumers import heard, past, socket, until_caught_up
+from tests.support.stream_consumers import past, read_until_closed, socket, until_caught_up
 
 JSON = dict[str, Any]
 MODELS: dict[str, type[BaseModel]] = {
@@ -50,7 +50,7 @@ def neglected_execution(api: httpx.Client, server: Serving, executions: Executio
     ok(api.post("/executions/claim", json={"worker": "w-1", "lease": 2_000}))
     for awaited, command in (("stalled", "heartbeat"), ("released", "cancel")):
         with socket(server, f"/executions/{one}/watch") as opened:
-            assert any(frame.get("type") == awaited for frame in heard(opened))
+            assert any(frame.get("type") == awaited for frame in read_until_closed(opened))
         executions.tell(one, command)
     return one
 
@@ -73,7 +73,7 @@ def test_every_frame_of_watchers_is_described(
 
 def test_log_frame_is_described(server: Serving, api: httpx.Client, running_execution: str) -> None:
     with socket(server, f"/executions/{running_execution}/watch", types="log") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         line = {"level": "warn", "message": "Slow", "step": "a", "context": {"seconds": 3}}
         ok(api.post(f"/executions/{running_execution}/logs", json=line))
@@ -85,7 +85,7 @@ def test_every_envelope_and_control_frame_is_described(database: str) -> None:
     with serving(database) as server, server.client() as client:
         ok(client.post("/users", json={"name": "Ann", "kind": "person"}))
         with socket(server, "/events", **{"from": "start", "types": "user.*"}) as opened:
-            frames = heard(opened)
+            frames = read_until_closed(opened)
             read = until_caught_up(frames)
             server.ask_to_stop()
             read += frames

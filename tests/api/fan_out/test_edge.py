@@ -17,7 +17,7 @@ from tests.support.api_client import JSON, ok, refused
 from tests.support.fan_out import FanOut
 from tests.support.service_process import TOKEN, Service
 from tests.support.sse_client import frames, opened, until_caught_up
-from tests.support.stream_consumers import OURS, client, head, heard, past, socket
+from tests.support.stream_consumers import OURS, client, head, past, read_until_closed, socket
 
 WORD = "Sesame"
 SSE = {"Accept": "text/event-stream"}
@@ -363,7 +363,9 @@ def test_seek_over_a_websocket_is_admitted_and_recorded_by_the_server(fan_out: F
         with socket(fan_out.edge, f"/executions/{id_}/events", **{"from": "start"}) as line:
             first = json.loads(line.recv(timeout=30))
             line.send(json.dumps({"seek": 0}))
-            again = next(frame for frame in heard(line) if frame["position"] == first["position"])
+            again = next(
+                frame for frame in read_until_closed(line) if frame["position"] == first["position"]
+            )
             assert again == first
         found = ok(api.get(f"/executions/{id_}/access-log"))["data"]
     assert [entry["operation"] for entry in found].count("listEvents") == 2

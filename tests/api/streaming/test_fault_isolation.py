@@ -16,7 +16,7 @@ from api.streaming.topic import Topic, TopicGroup
 from tests.support.api_client import ok
 from tests.support.hub import LOG, append, connect, running, until
 from tests.support.running_server import Serving
-from tests.support.stream_consumers import by_socket, heard, socket, until_caught_up
+from tests.support.stream_consumers import by_socket, read_until_closed, socket, until_caught_up
 
 USERS = LOG._replace(filter=filters.read("user.*", []))
 WATCHED = filters.read("user.created", [])
@@ -95,7 +95,7 @@ def test_websocket_that_cannot_be_written_to_is_closed_with_its_cursor(
 ) -> None:
     before = ann(api)
     with socket(server, "/events") as connected:
-        received = heard(connected)
+        received = read_until_closed(connected)
         assert until_caught_up(received) == []
         break_lines(server, monkeypatch)
         place = ann(api)

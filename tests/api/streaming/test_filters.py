@@ -13,7 +13,15 @@ from api.streaming import filter as filters
 from domain.errors import Invalid
 from tests.support.api_client import Executions, ok, refused
 from tests.support.running_server import Serving
-from tests.support.stream_consumers import JSON, OURS, head, heard, past, socket, until_caught_up
+from tests.support.stream_consumers import (
+    JSON,
+    OURS,
+    head,
+    past,
+    read_until_closed,
+    socket,
+    until_caught_up,
+)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +152,7 @@ def test_live_events_pass_the_same_filter(
     server: Serving, executions: Executions, mixed: list[str]
 ) -> None:
     with socket(server, "/executions/watch", tag="eu") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         executions.tell(executions.running(), "progress", progress=10)
         executions.tell(mixed[0], "progress", progress=11)
@@ -161,7 +169,7 @@ def test_cursor_moves_while_a_filter_matches_nothing(
     monkeypatch.setattr(server.system.hub.heartbeat, "second", 0.02)
     execution = executions.running()
     with socket(server, "/events", **{"from": "start", "tag": "no-such-tag"}) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         read = until_caught_up(frames)
         assert [frame["type"] for frame in read] == ["checkpoint"]
         executions.tell(execution, "progress", progress=10)
@@ -193,7 +201,7 @@ def test_websocket_pauses_seeks_and_changes_its_speed(
 ) -> None:
     execution = executions.running()
     with socket(server, f"/executions/{execution}/watch") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         first = until_caught_up(frames)
         opened.send('{"pause": true}')
         time.sleep(0.2)
@@ -228,7 +236,7 @@ def test_invalid_client_message_closes_the_websocket_with_a_reason(
     server: Serving, api: httpx.Client, message: str, reason: str
 ) -> None:
     with socket(server, "/events") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         opened.send(message)
         assert list(frames) == []

@@ -10,7 +10,7 @@ import pytest
 from tests.support import sse_client
 from tests.support.api_client import ERROR, RESULT, Executions, ok, refused
 from tests.support.running_server import Serving
-from tests.support.stream_consumers import heard, past, socket, until_caught_up
+from tests.support.stream_consumers import past, read_until_closed, socket, until_caught_up
 
 JSON = dict[str, Any]
 HOOK = {"url": "https://hooks.example/x", "events": ["*"], "headers": {"X-Key": "s3cret"}}
@@ -104,7 +104,7 @@ def test_live_event_includes_the_state_after_it(
     server: Serving, api: httpx.Client, executions: Executions
 ) -> None:
     with socket(server, "/events", types="execution.*", **INCLUDED) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         one = executions.running(webhooks=[HOOK])
         executions.tell(one, "progress", progress=50)

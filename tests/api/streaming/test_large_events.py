@@ -8,7 +8,7 @@ import pytest
 from domain.eventlog import state_parts, store
 from tests.support.api_client import Executions, ok
 from tests.support.running_server import Serving
-from tests.support.stream_consumers import head, heard, past, socket, until_caught_up
+from tests.support.stream_consumers import head, past, read_until_closed, socket, until_caught_up
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_large_events_are_streamed_in_order_live_and_later(
     execution, begin = executions.running(), head(api)
     path = f"/executions/{execution}/events" if of_one else "/events"
     with socket(server, path, **{"from": begin}) as connected:
-        frames = heard(connected)
+        frames = read_until_closed(connected)
         until_caught_up(frames)
         for number in range(30):
             state = {"page": "x" * (7_000 if number % 3 else 10)}

@@ -13,7 +13,7 @@ import pytest
 from tests.support import sse_client
 from tests.support.api_client import ERROR, RESULT, Executions, ok, refused
 from tests.support.running_server import Serving, serving
-from tests.support.stream_consumers import JSON, heard, past, socket, until_caught_up
+from tests.support.stream_consumers import JSON, past, read_until_closed, socket, until_caught_up
 
 CONTEXT = {"batch": 10, "nested": {"a": [1, None]}}
 
@@ -38,7 +38,7 @@ def test_log_frame_equals_the_line_read_and_has_no_position(
     server: Serving, api: httpx.Client, running_execution: str
 ) -> None:
     with socket(server, f"/executions/{running_execution}/watch", types="*,log") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         tell(api, running_execution, "Found 10 leads", context=CONTEXT, step="research")
         tell(api, running_execution, "Done", timestamp="2026-01-02T03:04:05.678Z")
@@ -84,7 +84,7 @@ def test_log_frames_are_sent_only_on_demand(
     path = f"/executions/{running_execution}/watch"
     for types in ("", "*", "execution.*"):
         with socket(server, path, types=types) as opened:
-            frames = heard(opened)
+            frames = read_until_closed(opened)
             until_caught_up(frames)
             tell(api, running_execution, "unheard")
             time.sleep(0.1)
@@ -96,7 +96,7 @@ def test_stream_with_types_log_has_only_log_frames(
     server: Serving, api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     with socket(server, f"/executions/{running_execution}/watch", types="log") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         assert {frame["type"] for frame in until_caught_up(frames)} <= {"checkpoint"}
         executions.tell(running_execution, "progress", progress=10)
         tell(api, running_execution, "only this")
@@ -108,7 +108,7 @@ def test_event_type_is_accepted_without_its_prefix(
 ) -> None:
     path = f"/executions/{running_execution}/watch"
     with socket(server, path, types="log,progress,step.*") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         executions.tell(running_execution, "checkpoints", state={"page": 1})
         executions.tell(running_execution, "steps/a/start")
@@ -125,7 +125,7 @@ def test_server_log_lines_come_before_the_stream_ends(
     for command, body in (("complete", RESULT), ("fail", ERROR), ("cancel", {"reason": "no"})):
         execution = executions.running()
         with socket(server, f"/executions/{execution}/watch", types="*,log") as opened:
-            frames = heard(opened)
+            frames = read_until_closed(opened)
             until_caught_up(frames)
             executions.tell(execution, command, **body)
             read = list(frames)
@@ -148,7 +148,7 @@ def test_log_lines_pass_the_filter_of_their_executions(
         socket(server, "/executions/watch", types="log", customer="nobody") as none,
         socket(server, "/executions/watch", types="log") as every,
     ):
-        streams = [heard(opened) for opened in (some, none, every)]
+        streams = [read_until_closed(opened) for opened in (some, none, every)]
         for stream in streams:
             until_caught_up(stream)
         tell(api, plain, "plain")
@@ -173,7 +173,7 @@ def test_log_lines_of_another_process_are_streamed(
         socket(server, f"/executions/{running_execution}/watch", types="log") as one,
         socket(server, "/executions/watch", types="log") as every,
     ):
-        streams = [heard(opened) for opened in (one, every)]
+        streams = [read_until_closed(opened) for opened in (one, every)]
         for stream in streams:
             until_caught_up(stream)
         said = [f"line {number}" for number in range(1_500)]
@@ -188,7 +188,7 @@ def test_log_lines_of_concurrent_writers_are_streamed_once(
 ) -> None:
     watched = [executions.running() for _ in range(4)]
     with socket(server, "/executions/watch", types="log") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         with server.client() as client, ThreadPoolExecutor(8) as pool:
             said = [(watched[number % 4], f"{number}") for number in range(400)]

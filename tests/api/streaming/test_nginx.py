@@ -24,7 +24,7 @@ from tests.support.stream_consumers import (
     by_sse,
     client,
     head,
-    heard,
+    read_until_closed,
     socket,
     until_caught_up,
 )
@@ -148,7 +148,7 @@ def test_closing_frame_is_passed_on_by_nginx(
         with client(front.url) as api:
             ok(api.post("/users", json={"name": "Ann", "kind": "person"}))
         with socket(front, "/events", **{"from": "start"}) as connected:
-            received, read = heard(connected), by_sse(front, "/events", 0, NO_END)
+            received, read = read_until_closed(connected), by_sse(front, "/events", 0, NO_END)
             for frames in (received, read):
                 assert [frame["position"] for frame in until_caught_up(frames)] == [1]
             server.ask_to_stop()

@@ -20,7 +20,7 @@ from tests.support.stream_consumers import (
     by_sse,
     by_torn_socket,
     head,
-    heard,
+    read_until_closed,
     socket,
     until_caught_up,
 )
@@ -71,7 +71,7 @@ def test_stream_beyond_the_limit_is_refused_as_each_kind_of_client_expects(
     wait_until(lambda: server.system.hub.open == 0, 120)  # torn ones are noticed late
     monkeypatch.setattr(server.system.hub, "limit", 1)
     with socket(server, "/events") as connected:
-        until_caught_up(heard(connected))
+        until_caught_up(read_until_closed(connected))
         require_refusals(server)
         with pytest.raises(InvalidStatus) as closed, socket(server, "/events"):
             pass
@@ -132,7 +132,7 @@ def test_shutdown_sends_closing_with_the_cursor_and_the_next_server_continues(
     with serving(database) as first, first.client() as api:
         ok(api.post("/users", json={"name": "Ann", "kind": "person"}))
         with socket(first, "/events", **{"from": "start"}) as connected, opened(api) as source:
-            received, read = heard(connected), frames(source)
+            received, read = read_until_closed(connected), frames(source)
             assert len(until_caught_up(received)) == 1
             assert next(read).type == "caught-up"
             first.ask_to_stop()

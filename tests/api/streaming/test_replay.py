@@ -15,7 +15,7 @@ from api.streaming.replay_clock import ReplayClock
 from tests.support.api_client import Executions
 from tests.support.hub import append, connect, running, until
 from tests.support.running_server import Serving
-from tests.support.stream_consumers import JSON, heard, socket, until_caught_up
+from tests.support.stream_consumers import JSON, read_until_closed, socket, until_caught_up
 
 GAP = 0.8
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -43,7 +43,7 @@ def seconds_to_progress(frames: Iterator[JSON], since: float) -> float:
 
 def test_replay_clock_stops_during_a_pause(server: Serving, gapped: str) -> None:
     with socket(server, f"/executions/{gapped}/watch", speed=1) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         next(frames)
         say(opened, pause=True)
         time.sleep(2 * GAP)
@@ -53,7 +53,7 @@ def test_replay_clock_stops_during_a_pause(server: Serving, gapped: str) -> None
 
 def test_seek_keeps_the_speed(server: Serving, gapped: str) -> None:
     with socket(server, f"/executions/{gapped}/watch", speed=1) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         for _ in range(2):
             since = say(opened, seek=0)
@@ -62,7 +62,7 @@ def test_seek_keeps_the_speed(server: Serving, gapped: str) -> None:
 
 def test_speed_set_while_live_applies_to_the_next_seek(server: Serving, gapped: str) -> None:
     with socket(server, f"/executions/{gapped}/watch") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         say(opened, speed=1)
         since = say(opened, seek=0)
@@ -75,7 +75,7 @@ def test_speed_set_while_live_applies_to_the_next_seek(server: Serving, gapped: 
 @pytest.mark.parametrize("word", [{"seek": 0}, {"speed": 0}])
 def test_seek_and_a_speed_end_a_pause(server: Serving, gapped: str, word: dict[str, float]) -> None:
     with socket(server, f"/executions/{gapped}/watch", speed=0.001) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         next(frames)
         say(opened, pause=True)
         say(opened, **word)

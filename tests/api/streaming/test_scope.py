@@ -37,7 +37,7 @@ from tests.support.owned_world import (
 )
 from tests.support.running_server import Serving
 from tests.support.sse_client import frames, opened, until_caught_up
-from tests.support.stream_consumers import OURS, heard, socket
+from tests.support.stream_consumers import OURS, read_until_closed, socket
 from tests.support.stream_consumers import until_caught_up as read_until_caught_up
 
 LIMITED = (Role.CUSTOMER, Role.PROVIDER, Role.ASSIGNEE, Role.AUDITOR)
@@ -60,7 +60,9 @@ def by_sse(server: Serving, role: Role, path: str, **query: str) -> list[JSON]:
 
 def by_socket(server: Serving, role: Role, path: str, **query: str) -> list[JSON]:
     with socket(server, path, headers_of(role), **query) as connected:
-        return [f for f in read_until_caught_up(heard(connected)) if f["type"] not in OURS]
+        return [
+            f for f in read_until_caught_up(read_until_closed(connected)) if f["type"] not in OURS
+        ]
 
 
 @pytest.mark.parametrize("read", [by_sse, by_socket])
@@ -135,7 +137,7 @@ def test_live_events_and_log_lines_outside_the_callers_scope_are_left_out(
         client_of(owned, Role.ADMIN) as admin,
         socket(owned, "/executions/watch", headers_of(role), types="log,progress") as connected,
     ):
-        received = heard(connected)
+        received = read_until_closed(connected)
         read_until_caught_up(received)
         for number in (41, 42):
             for sample in (STRANGE, own):
@@ -166,7 +168,7 @@ def test_former_assignee_gets_the_events_before_the_reassignment_and_none_after(
     reassign(fresh, OF_ASSIGNEE, "bob")
     reassign(fresh, OF_ASSIGNEE, OF_ASSIGNEE.person)
     with socket(fresh, path, headers_of(role)) as connected:
-        received = heard(connected)
+        received = read_until_closed(connected)
         past = [frame for frame in read_until_caught_up(received) if frame["type"] not in OURS]
         versions = [frame["version"] for frame in past]
         assert versions == list(range(1, len(past) + 1))

@@ -14,7 +14,14 @@ from api.transport import websocket_protocol
 from tests.support.api_client import Executions
 from tests.support.delivery_proof import send_all
 from tests.support.running_server import TOKEN, Serving
-from tests.support.stream_consumers import OURS, head, heard, narrow_connection, past, socket
+from tests.support.stream_consumers import (
+    OURS,
+    head,
+    narrow_connection,
+    past,
+    read_until_closed,
+    socket,
+)
 from tests.support.waiting import wait_until
 
 LARGE = {"state": {"page": "x" * 100_000}}
@@ -49,7 +56,9 @@ def read_late_over_a_websocket(server: Serving, begin: int) -> Iterator[list[int
     """As `read_late_over_sse`: the client stops reading the socket as long as its queue is full."""
     with socket(server, "/events", queue=1, **{"from": begin}) as connected:
         yield []
-        yield [frame["position"] for frame in heard(connected) if frame["type"] not in OURS]
+        yield [
+            frame["position"] for frame in read_until_closed(connected) if frame["type"] not in OURS
+        ]
 
 
 @pytest.mark.parametrize("asleep", [read_late_over_sse, read_late_over_a_websocket])
@@ -84,7 +93,7 @@ def test_slow_websocket_gets_the_reason_and_its_cursor(
         wait_until(lambda: server.system.hub.open == 1)
         write_much(api, execution)
         wait_until(lambda: all(one.done.done() for one in server.system.hub._subscribers))
-        read = [frame["position"] for frame in heard(connected)]
+        read = [frame["position"] for frame in read_until_closed(connected)]
     assert (connected.close_code, connected.close_reason) == (1013, f"position {read[-1]}")
 
 

@@ -13,7 +13,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.api_client import ERROR, RESULT, Executions
 from tests.support.running_server import TOKEN, Serving
-from tests.support.stream_consumers import OURS, head, heard, past, socket, until_caught_up
+from tests.support.stream_consumers import (
+    OURS,
+    head,
+    past,
+    read_until_closed,
+    socket,
+    until_caught_up,
+)
 
 JSON = dict[str, Any]
 
@@ -30,7 +37,7 @@ def test_watch_sends_flat_frames_until_the_end(
 ) -> None:
     path = f"/executions/{queued_execution}/watch"
     with socket(server, path) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         assert types_of(until_caught_up(frames), "status") == [("status_changed", "queued")]
         executions.tell(queued_execution, "start")
         executions.tell(queued_execution, "progress", progress=45)
@@ -134,7 +141,7 @@ def test_unfinished_steps_are_sent_as_skipped_when_the_execution_ends(
     executions.tell(execution, "steps/done/complete")
     path = f"/executions/{execution}/watch"
     with socket(server, path) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         executions.tell(execution, command, **body)
         live = list(frames)
@@ -162,7 +169,7 @@ def test_envelopes_for_all_executions_have_only_events_of_executions(
     read = past(server, "/executions/watch", **query)
     assert {frame["subject"] for frame in read} == {execution}
     with socket(server, "/executions/watch", format="events") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         api.post("/users", json={"name": "Ben", "kind": "person"})
         executions.tell(execution, "progress", progress=10)
@@ -198,7 +205,7 @@ def test_watch_shows_earlier_sealed_content_live_and_after_a_resume(
     begin = executions.tell(execution, "steps/one/start", input={"leads": 10})["position"]
     path, query = f"/executions/{execution}/watch", {"from": begin, "include": "execution"}
     with socket(server, path, **query) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         assert until_caught_up(frames) == []
         executions.tell(execution, "steps/one/complete")
         live = [next(frames), next(frames)]
@@ -210,7 +217,7 @@ def test_watch_shows_earlier_sealed_content_live_and_after_a_resume(
 
 def test_watch_of_all_executions_begins_now(server: Serving, executions: Executions) -> None:
     with socket(server, "/executions/watch") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         assert until_caught_up(frames) == []
         first, second = executions.running(), executions.running()
         read = [next(frames) for _ in range(6)]
@@ -221,7 +228,7 @@ def test_replay_of_all_executions_equals_the_live_frames(
     server: Serving, executions: Executions
 ) -> None:
     with socket(server, "/executions/watch") as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         until_caught_up(frames)
         begin = executions.create()["position"] - 1
         execution = executions.running()
@@ -277,7 +284,7 @@ def test_types_filter_accepts_frame_types_and_selects_whole_events(
     execution = str(executions.create(status="queued", steps=steps)["$id"])
     path = f"/executions/{execution}/watch"
     with socket(server, path, types=types) as opened:
-        frames = heard(opened)
+        frames = read_until_closed(opened)
         executions.tell(execution, "start")
         executions.tell(execution, "steps/a/start")
         executions.tell(execution, "steps/a/complete")
@@ -320,7 +327,7 @@ def test_token_is_accepted_as_a_websocket_subprotocol(
     offered = [Subprotocol("executions"), Subprotocol(f"bearer.{word}")]
     with connect(url, subprotocols=offered) as opened:
         assert opened.subprotocol == "executions"
-        assert until_caught_up(heard(opened))
+        assert until_caught_up(read_until_closed(opened))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from service_executions import Client
 from tests.support.api_client import RESULT, Executions, ok
 from tests.support.running_server import TOKEN, Serving, serving
 from tests.support.sse_client import opened
-from tests.support.stream_consumers import heard, socket, until_caught_up
+from tests.support.stream_consumers import read_until_closed, socket, until_caught_up
 
 
 def tail(server: Serving, *words: str) -> Result:
@@ -91,7 +91,7 @@ def test_log_lines_are_followed_to_the_end_of_an_execution(
         results.append(tail(server, running_execution, "--logs"))
 
     with socket(server, f"/executions/{running_execution}/watch", types="log") as opened:
-        witness = heard(opened)
+        witness = read_until_closed(opened)
         until_caught_up(witness)
         listener = Thread(target=follow_logs)
         listener.start()

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from domain.json_forms import format_time
 from tests.support.api_client import JSON, Catalog, Executions, ok, refused
 from tests.support.running_server import Serving, serving
-from tests.support.stream_consumers import heard, socket
+from tests.support.stream_consumers import read_until_closed, socket
 
 PATHS = (
     "/events?from=now",
@@ -75,7 +75,7 @@ def test_websocket_of_a_revoked_key_is_closed_with_4401(
     with socket(server, "/executions/watch", headers(key)) as watching:
         assert json.loads(watching.recv(timeout=20))["type"] == "caught-up"
         revoke(api, key)
-        frames = list(heard(watching))
+        frames = list(read_until_closed(watching))
         with pytest.raises(ConnectionClosed) as closed:
             watching.recv(timeout=20)
     assert frames[-1]["type"] == "closing"
@@ -89,7 +89,7 @@ def test_stream_of_a_revoked_key_in_another_process_ends(
     with serving(server.conninfo) as other, socket(other, "/events", headers(key)) as watching:
         assert json.loads(watching.recv(timeout=20))["type"] == "caught-up"
         revoke(api, key)
-        assert list(heard(watching))[-1]["type"] == "closing"
+        assert list(read_until_closed(watching))[-1]["type"] == "closing"
 
 
 def test_streams_of_other_keys_continue(
@@ -103,7 +103,7 @@ def test_streams_of_other_keys_continue(
         for each in (ending, going_on):
             each.recv(timeout=20)
         revoke(api, key)
-        list(heard(ending))
+        list(read_until_closed(ending))
         with pytest.raises(TimeoutError):
             going_on.recv(timeout=0.5)
 
@@ -115,7 +115,7 @@ def test_stream_of_a_key_that_expires_ends_with_it(
     body = {"role": "provider", "party": catalog.provider, "expiresAt": soon}
     key = ok(api.post("/keys", json=body))
     with socket(server, "/executions/watch", headers(key)) as watching:
-        frames = list(heard(watching))
+        frames = list(read_until_closed(watching))
     assert (frames[-1]["type"], frames[-1]["reason"]) == ("closing", "expired")
 
 

@@ -18,7 +18,7 @@ from api.cli.main import main
 from api.web.access.browsers import COOKIE, Browsers
 from tests.support.api_client import JSON, Catalog, Executions, ok, refused
 from tests.support.running_server import TOKEN, Serving, serving
-from tests.support.stream_consumers import heard, socket
+from tests.support.stream_consumers import read_until_closed, socket
 from tests.support.waiting import wait_until
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -110,7 +110,7 @@ def test_session_ends_with_the_key_that_it_began_with(
         with socket(server, "/executions/watch", headers) as watching:
             assert json.loads(watching.recv(timeout=20))["type"] == "caught-up"
             ok(api.delete(f"/keys/{key['$id']}"))
-            assert list(heard(watching))[-1]["reason"] == "revoked"
+            assert list(read_until_closed(watching))[-1]["reason"] == "revoked"
         wait_until(lambda: client.get("/me").status_code == 401)
 
 
@@ -120,7 +120,7 @@ def test_streams_of_a_session_end_with_it(server: Serving, key: JSON) -> None:
         with socket(server, "/executions/watch", headers) as watching:
             watching.recv(timeout=20)
             ok(client.delete("/session", headers=OWN))
-            assert list(heard(watching))[-1]["reason"] == "signed-out"
+            assert list(read_until_closed(watching))[-1]["reason"] == "signed-out"
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def test_session_that_began_by_a_code_of_another_ends_with_it(server: Serving, k
         with socket(server, "/executions/watch", headers) as watching:
             watching.recv(timeout=20)
             ok(first.delete("/session", headers=OWN))
-            assert list(heard(watching))[-1]["reason"] == "signed-out"
+            assert list(read_until_closed(watching))[-1]["reason"] == "signed-out"
         for ended in (second, third):
             refused(ended.get("/me"), 401, "unauthenticated")
         late = httpx.post(f"{server.url}/session", json={"code": unused}, headers=OWN)

@@ -12,7 +12,7 @@ from api.access.tokens.signing_keys import FixedKeys, of_secret
 from api.access.tokens.verifier import JwtVerifier, TokenRequirements
 from tests.support.api_client import Catalog, Executions, ok, refused
 from tests.support.running_server import Serving
-from tests.support.stream_consumers import heard, socket, until_caught_up
+from tests.support.stream_consumers import read_until_closed, socket, until_caught_up
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token
 
 
@@ -63,7 +63,7 @@ def test_token_opens_a_websocket(server: Serving, catalog: Catalog, executions: 
     execution = executions.running()
     shown = {"Authorization": f"Bearer {token(provider=catalog.provider).decode()}"}
     with socket(server, f"/executions/{execution}/watch", shown) as watching:
-        assert until_caught_up(heard(watching))
+        assert until_caught_up(read_until_closed(watching))
 
 
 def test_stream_of_a_token_that_expires_ends_with_it(
@@ -77,5 +77,5 @@ def test_stream_of_a_token_that_expires_ends_with_it(
     text = token(provider=catalog.provider, exp=int(time()) + 3).decode()
     shown = {"Authorization": f"Bearer {text}"}
     with socket(server, f"/executions/{execution}/watch", shown) as watching:
-        frames = list(heard(watching))
+        frames = list(read_until_closed(watching))
     assert (frames[-1]["type"], frames[-1]["reason"]) == ("closing", "expired")
