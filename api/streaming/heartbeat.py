@@ -14,7 +14,7 @@ from api.streaming.subscriber import Subscriber
 
 HEARTBEAT = 15
 """Seconds without a write after which a heartbeat is due; also the number of slots, one a second."""
-STALLED = 30.0
+UNREAD_TIMEOUT = 30.0
 """Seconds after which a subscriber whose transport takes nothing is cut."""
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class Heartbeat:
 
     def __init__(self, shared: HubState) -> None:
         self.second = 1.0
-        self.stalled = STALLED
+        self.unread_timeout = UNREAD_TIMEOUT
         self._shared = shared
         self._numbers = count()
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT)]
@@ -71,18 +71,18 @@ class Heartbeat:
         if subscriber.done.done():
             return
         if subscriber.transport.paused:
-            self._cut_if_stalled(subscriber)
+            self._cut_if_unread(subscriber)
         elif subscriber.touched <= self._shared.tick - HEARTBEAT:
             self._beat(subscriber)
         else:
             self.remove(subscriber)
             self._put(subscriber, subscriber.touched)
 
-    def _cut_if_stalled(self, subscriber: Subscriber) -> None:
+    def _cut_if_unread(self, subscriber: Subscriber) -> None:
         since = subscriber.blocked_since
         if since is None:
             subscriber.blocked_since = self._shared.now
-        elif self._shared.now - since >= self.stalled:
+        elif self._shared.now - since >= self.unread_timeout:
             log.info("slow stream cut", cursor=subscriber.cursor)
             subscriber.cut()
 

@@ -223,7 +223,7 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self.transport = self._joined.bare
-        self.transport.set_write_buffer_limits()
+        self.transport.set_write_buffer_limits()  # the default of 64 KiB again
         super().handle_websocket_upgrade()
         self._clear_references()
 

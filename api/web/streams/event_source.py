@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.streaming.close_codes import SLOW
 from api.streaming.encoding import SSE
-from api.streaming.heartbeat import HEARTBEAT, STALLED
+from api.streaming.heartbeat import HEARTBEAT, UNREAD_TIMEOUT
 from api.streaming.hub import Hub
 from api.streaming.subscriber import Transport
 from api.transport.protocols import protocol_of
@@ -44,7 +44,7 @@ class EventSource(EventSourceResponse, Stream):
     """A stream that ends with its frames, with the server, or when the client disconnects.
 
     `frames` is called with this response. It yields whole frames, several at once where it can, waits for `wake`, and
-    ends when the response is `closing`. A client that does not read for `STALLED` seconds is cut.
+    ends when the response is `closing`. A client that does not read for `UNREAD_TIMEOUT` seconds is cut.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class EventSource(EventSourceResponse, Stream):
             sep="\n",
             ping=HEARTBEAT,
             ping_message_factory=HeartbeatComment,
-            send_timeout=STALLED,
+            send_timeout=UNREAD_TIMEOUT,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

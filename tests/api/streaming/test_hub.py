@@ -61,7 +61,7 @@ async def test_slow_subscriber_gets_fell_behind_and_the_rest_from_the_store(
 @pytest.mark.anyio
 async def test_blocked_subscriber_is_cut_after_the_time_limit(database: str) -> None:
     async with running(database) as (hub, store):
-        hub.heartbeat.second, hub.heartbeat.stalled = 0.01, 0.2
+        hub.heartbeat.second, hub.heartbeat.unread_timeout = 0.01, 0.2
         line, other = connect(hub), connect(hub)
         line.paused = True
         await append(store, 5)

@@ -253,7 +253,7 @@ def request(server: Serving, path: str) -> socket.socket:
 def test_client_that_does_not_read_is_cut_and_logged(
     database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(event_source, "STALLED", 0.3)
+    monkeypatch.setattr(event_source, "UNREAD_TIMEOUT", 0.3)
     monkeypatch.setattr(health.HealthHandlers, "_projections", count_up)
     monkeypatch.setattr("api.web.streams.watch.POLL", 0)
     with serving(database) as server:
