@@ -19,8 +19,8 @@ MOST_COMMANDS = 500
 LONGEST_WAIT = 4.0
 """Seconds that a command waits for a batch before it is refused, so that a caller does not wait for an outage to end."""
 WAITED = (
-    "Other commands kept this one waiting for more than 4 seconds. Send it again, with the same "
-    "Idempotency-Key if it had one."
+    f"Other commands kept this one waiting for more than {LONGEST_WAIT:g} seconds. Send it again, "
+    "with the same Idempotency-Key if it had one."
 )
 
 log = structlog.get_logger()
