@@ -49,7 +49,7 @@ class NotFound(DomainError):
 
 
 class AlreadyExists(DomainError):
-    """This identity is taken; choose another, or leave it out and one is made."""
+    """This id is taken; choose another, or leave it out and one is made."""
 
     code = "already-exists"
 

@@ -18,4 +18,5 @@ def confirm_clock_command(at: At) -> None:
     """
     with open_client(at) as client:
         answer = send_request(client, "POST", "/clock/confirm")
-    click.echo(f"The clock is {answer['time']}; it had leapt ahead by {answer['leap']} seconds.")
+    leap = f"had leapt ahead by {answer['leap']} seconds" if answer["leap"] else "was in no doubt"
+    click.echo(f"The clock is {answer['time']}; it {leap}.")

@@ -48,7 +48,7 @@ class TooManyConnections(DomainError):
 
 
 class TooManyAttempts(DomainError):
-    """Too many attempts to come in have failed from this address; try again later."""
+    """Too many requests with a token that is not valid came from this address; try again later."""
 
     code = "rate-limited"
 

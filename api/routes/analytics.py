@@ -82,7 +82,7 @@ def _keys(request: Request) -> tuple[By, ...]:
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise Invalid.field("by", f"must name each key once, but `{twice[0]}` comes twice")
     if len(keys) > MOST_KEYS:
-        raise Invalid.field("by", f"must be at most {MOST_KEYS} keys, but are {len(keys)}")
+        raise Invalid.field("by", f"must name at most {MOST_KEYS} keys, but names {len(keys)}")
     return cast("tuple[By, ...]", keys)
 
 

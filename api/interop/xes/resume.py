@@ -57,7 +57,7 @@ def _id(reference: Any) -> Any:
 
 def _refuse_more(plan: Plan, events: int) -> None:
     if events > plan.version:
-        raise Conflict(f"it has {events - plan.version} more events than the log makes")
+        raise Conflict(f"it has more events than the file: {events - plan.version}")
 
 
 def _recognise(plan: Plan, history: list[JSON]) -> ImportProgress:

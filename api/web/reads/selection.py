@@ -59,7 +59,9 @@ def selection(names: Sequence[str]) -> Selection | None:
         paths = [keys for keys in readings(segments(name)) if keys and _is_known(keys)]
         if not paths:
             known = ", ".join(_properties(_schema()))
-            raise Invalid.field("fields", f"`{name}` is no member of an execution (known: {known})")
+            raise Invalid.field(
+                "fields", f"names `{name}`, which is no member of an execution (known: {known})"
+            )
         for keys in paths:
             _add(tree, keys)
     return Selection(tree)

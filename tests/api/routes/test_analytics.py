@@ -65,7 +65,7 @@ def test_first_and_last_seen_are_times_of_creation(api: httpx.Client, position: 
     [
         ("by=colour", "by", "errorCode, but is `colour`"),
         ("by=service,service", "by", "each key once, but `service` comes twice"),
-        ("by=service,day,status", "by", "at most 2 keys, but are 3"),
+        ("by=service,day,status", "by", "must name at most 2 keys, but names 3"),
         ("status=pending", "status", "retry, but is `pending`"),
         ("by=step&status=queued", "status", "skipped, but is `queued`"),
         ("from=yesterday", "from", "but is `yesterday`"),

@@ -54,4 +54,4 @@ def test_unknown_member_is_refused_by_its_name() -> None:
         selection(["status", "steps.nonsense"])
     [error] = refused.value.members["errors"]
     assert error["path"] == "fields"
-    assert "`steps.nonsense` is no member of an execution" in error["message"]
+    assert "names `steps.nonsense`, which is no member of an execution" in error["message"]
