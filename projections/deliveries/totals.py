@@ -14,9 +14,11 @@ FAILED = """webhook_progress AS p JOIN webhooks AS w USING (webhook)
     WHERE (p.failing_since IS NOT NULL OR p.fault IS NOT NULL)
         AND (s.disabled_at IS NULL OR s.disabled_at < w.position)"""
 """One that is disabled, or was removed, is not called any more: it does not fail."""
+BEHIND = """webhook_progress AS p JOIN webhooks AS w USING (webhook) WHERE p.position IS NOT NULL"""
+"""Those that read events of the past: they were rewound, or are new, or could not be served for a while."""
 TOTALS = f"""SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries
             WHERE state = 'waiting' LIMIT {MOST_COUNTED}) AS found),
-        (SELECT count(*) FROM {FAILED})"""
+        (SELECT count(*) FROM {FAILED}), (SELECT count(*) FROM {BEHIND})"""
 # The first event that waits for each: found by the index, one webhook after the other.
 OLDEST = """WITH RECURSIVE known (webhook) AS (
         (SELECT webhook FROM webhook_lanes ORDER BY webhook LIMIT 1)
@@ -32,6 +34,7 @@ OLDEST = """WITH RECURSIVE known (webhook) AS (
     WHERE w.position IS NOT NULL ORDER BY at LIMIT %b"""
 """An event that is archived counts as the last one of its file."""
 FAILING = f"SELECT webhook FROM {FAILED} ORDER BY p.failing_since LIMIT %b"
+READING = f"SELECT webhook FROM {BEHIND} ORDER BY webhook LIMIT %b"
 WAITING = f"""SELECT w.webhook, (SELECT count(*) FROM (SELECT FROM webhook_deliveries AS d
         WHERE d.webhook = w.webhook AND d.state = 'waiting' LIMIT {MOST_COUNTED}) AS found)
     FROM unnest(%b::text[]) AS w (webhook)"""
@@ -39,24 +42,29 @@ WAITING = f"""SELECT w.webhook, (SELECT count(*) FROM (SELECT FROM webhook_deliv
 
 class DeliveryTotals(NamedTuple):
     """How many events wait, up to `MOST_COUNTED`, how many webhooks fail or wait for what cannot be read, and for how many seconds the
-    oldest event has waited. `lags` are these seconds for some of the webhooks, the longest first.
+    oldest event has waited. `behind`: how many webhooks read events of the past, of which more may come to wait. `lags` are the
+    seconds for some of the webhooks, the longest first.
     """
 
     waiting: int
     failing: int
+    behind: int
     oldest: float
     lags: dict[str, float]
 
 
 async def delivery_totals(connection: AsyncConnection, now: datetime, limit: int) -> DeliveryTotals:
-    """The totals, with the lags of at most `limit` webhooks for which events wait, and as many that fail."""
-    [(waiting, failing)] = await (await connection.execute(TOTALS)).fetchall()
+    """The totals, with the lags of at most `limit` webhooks for which events wait, as many that fail, and as many that are
+    behind.
+    """
+    [(waiting, failing, behind)] = await (await connection.execute(TOTALS)).fetchall()
     rows = await (await connection.execute(OLDEST, (limit,), binary=True)).fetchall()
     lags = {row[0]: max(0.0, (now - row[1]).total_seconds()) for row in rows}
     oldest = max(lags.values(), default=0.0)
-    for (webhook,) in await (await connection.execute(FAILING, (limit,))).fetchall():
-        lags.setdefault(webhook, 0.0)
-    return DeliveryTotals(waiting, failing, oldest, lags)
+    for query in (FAILING, READING):
+        for (webhook,) in await (await connection.execute(query, (limit,))).fetchall():
+            lags.setdefault(webhook, 0.0)
+    return DeliveryTotals(waiting, failing, behind, oldest, lags)
 
 
 async def waiting_for(connection: AsyncConnection, webhooks: Iterable[str]) -> dict[str, int]:

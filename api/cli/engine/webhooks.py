@@ -20,6 +20,7 @@ from projections.deliveries.totals import DeliveryTotals, delivery_totals
 from workers.ownership import without_owner
 
 EVER = "1970-01-01T00:00:00Z"
+COLUMNS = ("waiting", "behind", "given up", "lag", "last call")
 
 
 def show_webhooks(
@@ -73,6 +74,7 @@ def _document(
         "owned": owned,
         "waiting": found.waiting,
         "failing": found.failing,
+        "behind": found.behind,
         "oldestSeconds": round(found.oldest, 3),
         "webhooks": [
             {"webhook": webhook, "lagSeconds": round(lag, 3), **health[webhook].document()}
@@ -83,9 +85,7 @@ def _document(
 
 
 def _table(found: DeliveryTotals, health: dict[str, WebhookHealth]) -> Table:
-    table = Table(
-        whole_column("webhook"), whole_column("state"), "waiting", "given up", "lag", "last call"
-    )
+    table = Table(whole_column("webhook"), whole_column("state"), *COLUMNS)
     for webhook, lag in found.lags.items():
         if (of_it := health.get(webhook)) is not None:
             last = (
@@ -93,13 +93,15 @@ def _table(found: DeliveryTotals, health: dict[str, WebhookHealth]) -> Table:
                 or of_it.error
                 or ("" if of_it.status is None else f"answered {of_it.status}")
             )
-            numbers = (str(of_it.waiting), str(of_it.given_up), f"{lag:.0f} s")
+            numbers = (str(of_it.waiting), str(of_it.behind), str(of_it.given_up), f"{lag:.0f} s")
             table.add_row(webhook, of_it.state, *numbers, last)
     return table
 
 
 def _summary(found: DeliveryTotals, *, owned: bool) -> str:
     sentences = [f"{found.waiting} events wait, the oldest for {found.oldest:.0f} s."]
+    if found.behind:
+        sentences.append(f"Webhooks that still read the past: {found.behind}.")
     sentences.append(f"Calls of {found.failing} webhooks fail.")
     if not owned:
         sentences.append(

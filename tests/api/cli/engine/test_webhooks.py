@@ -57,6 +57,19 @@ def test_ids_are_printed_whole_in_a_pipe_and_on_a_narrow_terminal(
     assert " failing " in on_terminal
 
 
+def test_webhook_that_reads_the_past_is_listed_with_the_events_that_it_is_behind(
+    database: str,
+) -> None:
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute(GIVEN.replace("now(), now(), 'answered 500'", "NULL, NULL, NULL"))
+        connection.execute("UPDATE webhook_progress SET position = 0")
+        connection.execute("UPDATE webhook_head SET position = 7")
+    shown = json.loads(webhooks("--json").output)
+    assert (shown["waiting"], shown["failing"], shown["behind"]) == (0, 0, 1)
+    assert [(each["webhook"], each["behind"]) for each in shown["webhooks"]] == [("wh_1", 7)]
+    assert "Webhooks that still read the past: 1." in webhooks().output
+
+
 def test_disabled_webhook_is_sent_nothing_again(database: str) -> None:
     insert_delivery(database, "failed")
     with psycopg.connect(database, options=session_options("executions")) as connection:
