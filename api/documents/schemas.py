@@ -115,6 +115,10 @@ ENTRY = {
         "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
         "version": {"type": "integer", "minimum": 1},
         "position": {"type": "integer", "minimum": 1},
+        "cancellation": {
+            "$ref": "#/components/schemas/ShownCancellation",
+            "description": "Of a cancelled order",
+        },
     },
 }
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from domain.errors import Erased, IllegalTransition
 from domain.execution.order_in_time import require_not_before
-from domain.execution.parts import Erasure
+from domain.execution.parts import Cancellation, Erasure
 from domain.model import (
     Aggregate,
     Command,
@@ -44,7 +44,7 @@ class Order(Aggregate):
     priority: Priority = Priority.NORMAL
     status: OrderStatus = OrderStatus.PENDING
     execution: str | None = None
-    cancellation: Sealed[str] | None = None
+    cancellation: Cancellation | None = None
     erasure: Erasure | None = None
     since: datetime | None = None
 
@@ -114,7 +114,8 @@ class OrderCancelled(Event):
     reason: Sealed[str] | None = None
 
     def apply(self, state: Order, recorded: Recorded) -> Order:
-        return state.evolve(status=OrderStatus.CANCELLED, cancellation=self.reason)
+        cancellation = Cancellation(recorded.by, recorded.when, self.reason)
+        return state.evolve(status=OrderStatus.CANCELLED, cancellation=cancellation)
 
 
 class OrderErased(Event):
@@ -172,11 +173,11 @@ class CancelOrder(Command[Order]):
     reason: Text | None = None
 
     def decide(self, order: Order, context: Context) -> Iterator[Event]:
-        if order.status is not OrderStatus.CANCELLED:
+        if order.cancellation is None:
             require_after_status(order, context)
             given = {"reason": self.reason} if "reason" in self.model_fields_set else {}
             yield OrderCancelled(**given)
-        elif self.reason != order.cancellation:
+        elif self.reason != order.cancellation.reason:
             raise order.refusal("cancel")
 
 

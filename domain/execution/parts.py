@@ -84,7 +84,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """Who cancelled the execution, when, and why."""
+    """Who cancelled the execution or the order, when, and why."""
 
     by: str
     at: datetime
@@ -102,7 +102,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Who erased the content of the execution, when, and why."""
+    """Who erased the content of the execution or the order, when, and why."""
 
     by: str
     at: datetime

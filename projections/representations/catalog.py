@@ -17,7 +17,7 @@ from domain.jobs.job import Job
 from domain.json_forms import format_time
 from domain.model import Versioned
 from domain.retention.hold import Hold
-from projections.representations.values import webhook_document
+from projections.representations.values import stop_document, webhook_document
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
@@ -41,11 +41,17 @@ def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
         "priority": order.priority,
         "status": order.status,
         "execution": order.execution,
+        "cancellation": order.cancellation and stop_document(order.cancellation),
     }
     shown = _with_place(versioned, members)
-    if order.erasure is None:
-        return shown
-    closed = {"params": None} if "params" in shown else {}
+    return shown if order.erasure is None else _without_content(shown)
+
+
+def _without_content(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of an erased order: sealed content is null, whether or not it was opened."""
+    closed: dict[str, Any] = {"params": None} if "params" in shown else {}
+    if "reason" in (cancellation := shown.get("cancellation", {})):
+        closed["cancellation"] = {**cancellation, "reason": None}
     return {**shown, **closed, "erased": True}
 
 

@@ -12,9 +12,7 @@ from typing import Any
 
 from domain.execution.parts import (
     Attempt,
-    Cancellation,
     Checkpoint,
-    Pause,
     Step,
 )
 from domain.execution.state import Execution
@@ -29,6 +27,7 @@ from projections.representations.values import (
     milliseconds,
     policy_document,
     shortest_number,
+    stop_document,
     totals_document,
     webhook_document,
 )
@@ -191,9 +190,9 @@ def _add_outcome(shown: dict[str, Any], state: Execution) -> None:
     if state.error:
         shown["error"] = error_document(state.error)
     if state.cancellation:
-        shown["cancellation"] = _stop(state.cancellation)
+        shown["cancellation"] = stop_document(state.cancellation)
     if state.pause:
-        shown["pause"] = _stop(state.pause)
+        shown["pause"] = stop_document(state.pause)
 
 
 def _metadata(
@@ -213,11 +212,6 @@ def _metadata(
                 shown[name] = noted[name]
         shown.update(noted)
     return shown
-
-
-def _stop(stop: Cancellation | Pause) -> dict[str, Any]:
-    shown = {} if stop.reason is None else {"reason": stop.reason}
-    return {**shown, "by": stop.by, "at": format_time(stop.at)}
 
 
 def _metrics(

@@ -73,7 +73,7 @@ class ShownError(Shown):
 
 
 class ShownCancellation(Shown):
-    """Who cancelled the execution, when, and why."""
+    """Who cancelled the execution or the order, when, and why."""
 
     reason: Erasable[str] = None
     by: str

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from domain.execution.parts import Totals
+from domain.execution.parts import Cancellation, Pause, Totals
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.types import ExecutionError
 from domain.execution.webhook import Webhook
 from domain.execution.webhook_url import mask
-from domain.json_forms import in_milliseconds
+from domain.json_forms import format_time, in_milliseconds
 from domain.sealing import MASKED
 from domain.types import Assignee, plain_number
 
@@ -43,6 +43,12 @@ def assignee_document(assignee: Assignee) -> dict[str, Any]:
     if assignee.model is not None:
         shown["model"] = assignee.model
     return shown
+
+
+def stop_document(stop: Cancellation | Pause) -> dict[str, Any]:
+    """Return a cancellation or a pause as clients see it; the reason is left out where there is none."""
+    shown = {} if stop.reason is None else {"reason": stop.reason}
+    return {**shown, "by": stop.by, "at": format_time(stop.at)}
 
 
 def webhook_document(webhook: Webhook) -> dict[str, Any]:

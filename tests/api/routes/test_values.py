@@ -11,7 +11,7 @@ import pytest
 from api.routes import command_batch
 from api.web.input.command_body import build
 from api.web.input.json_text import DEEPEST
-from tests.support.api_client import JSON, POLICY, Catalog, Executions, ok, refused
+from tests.support.api_client import JSON, POLICY, Catalog, Executions, ok, recorded_event, refused
 
 HOOK = {
     "url": "https://hooks.example/hook",
@@ -467,12 +467,28 @@ def test_cancelled_order_does_not_change_its_execution(api: httpx.Client, catalo
     execution = ok(api.post(f"{path}/confirm"))["execution"]
     shown = ok(api.post(f"{path}/cancel", json={"reason": "not needed"}))
     assert (shown["status"], shown["execution"]) == ("cancelled", execution)
+    assert shown["cancellation"]["reason"] == "not needed"
     assert ok(api.get(f"/executions/{execution}"))["status"] == "queued"
     again = ok(api.post(f"{path}/cancel", json={"reason": "not needed"}))
     assert again["version"] == shown["version"]
     for command, body in (("cancel", {"reason": "other"}), ("confirm", {})):
         problem = refused(api.post(f"{path}/{command}", json=body), 409, "illegal-transition")
         assert (problem["currentStatus"], problem["allowedCommands"]) == ("cancelled", [])
+
+
+@pytest.mark.parametrize("body", [{"reason": "not needed"}, {}])
+def test_cancelled_order_shows_why_by_whom_and_when(
+    api: httpx.Client, catalog: Catalog, body: JSON
+) -> None:
+    order = {"service": catalog.service, "customer": catalog.customer}
+    path = f"/orders/{ok(api.post('/orders', json=order))['$id']}"
+    assert "cancellation" not in ok(api.get(path))
+    cancelled = ok(api.post(f"{path}/cancel", json=body))
+    shown = ok(api.get(path))
+    event = json.loads(recorded_event(api, cancelled["position"]).removeprefix("data: "))
+    assert shown["cancellation"] == {**body, "by": "admin", "at": event["time"]}
+    listed = ok(api.get(f"/orders?minPosition={cancelled['position']}&limit=500"))["data"]
+    assert [each for each in listed if each["$id"] == shown["$id"]] == [shown]
 
 
 def test_order_params_are_sealed_and_shown(

@@ -8,7 +8,7 @@ from itertools import count
 import httpx
 import pytest
 
-from tests.support.api_client import Catalog, Executions, ok, refused
+from tests.support.api_client import Catalog, Executions, ok, recorded_event, refused
 
 WORD = "Sesame"
 REASON = {"reason": "Jane asked for it"}
@@ -121,6 +121,23 @@ def test_erasure_is_accepted_with_a_hold_on_an_execution_of_another_order(
     hold = ok(api.post("/holds", json={"executions": [other], "reason": "Audit"}))["$id"]
     ok(api.post(f"/orders/{order}/erase", json=REASON))
     ok(api.request("DELETE", f"/holds/{hold}", json={"reason": "over"}))
+
+
+def test_no_read_shows_the_reason_of_its_cancellation(
+    api: httpx.Client, order: str, execution: str
+) -> None:
+    cancelled = ok(api.post(f"/orders/{order}/cancel", json={"reason": "Mimosa"}))
+    erased = ok(api.post(f"/orders/{order}/erase", json=REASON))
+    assert (erased["cancellation"]["reason"], erased["cancellation"]["by"]) == (None, "admin")
+    for path in (
+        f"/orders/{order}",
+        f"/orders?limit=500&minPosition={erased['position']}",
+        f"/executions/{execution}?expand=order",
+    ):
+        answer = api.get(path)
+        assert answer.is_success, path
+        assert "Mimosa" not in answer.text, path
+    assert "Mimosa" not in recorded_event(api, cancelled["position"])
 
 
 def test_reason_of_a_cancellation_of_an_erased_order_is_not_stored(
