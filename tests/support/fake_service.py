@@ -110,6 +110,8 @@ class FakeService(httpx2.BaseTransport):
         self.most_commands = 0
         self.troubles: dict[int, str] = {}
         """The n-th call of /commands: "lost" after it was done, "away", "stop" half-way."""
+        self.unreachable = 0
+        """How many of the next requests find nothing that listens."""
         self.lists_are_behind = False
         self.most_found = 500
         """Whether lists are empty, as those of a lagging view."""
@@ -118,6 +120,9 @@ class FakeService(httpx2.BaseTransport):
         self._commands_calls = 0
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self.unreachable:
+            self.unreachable -= 1
+            raise httpx2.ConnectError("Connection refused")
         if self.refusal:
             return httpx2.Response(self.refusal, text="<html>")
         return self._routed(request)
@@ -137,7 +142,8 @@ class FakeService(httpx2.BaseTransport):
                 return httpx2.Response(200, json=self._page(name, request.url.params))
             case ["POST", _]:
                 return self._create(f"{path}/{body['$id']}", body)
-        return httpx2.Response(200, json=self.resources[path])
+        shown = {"status": "ok"} if path == "/healthz" else self.resources[path]
+        return httpx2.Response(200, json=shown)
 
     def send(self, command: JSON) -> None:
         """Apply a command, from the import or from another client."""

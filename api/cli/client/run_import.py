@@ -1,9 +1,11 @@
 """Runs an import: connects, checks the file, sends, and prints the totals."""
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ def run(
     """Import a file, and print the totals; errors become messages of one line."""
     started = time.monotonic()
     try:
-        found, result = run_import(file, mapping_file, connect())
+        with _interrupted_by_sigterm():
+            found, result = run_import(file, mapping_file, connect())
     except XesError as error:
         raise click.ClickException(plain(f"{file}: {error}")) from None
     except (MappingError, SetupError) as error:
@@ -44,6 +47,16 @@ def run(
     click.echo(json.dumps(totals) if as_json else plain(in_words(totals)))
     if result.refused:
         sys.exit(1)
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Raise KeyboardInterrupt in the block at SIGTERM, as at Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _advice(error: ServiceFailed) -> str:
@@ -64,6 +77,7 @@ def run_import(file: Path, mapping_file: Path, service: ServiceClient) -> tuple[
             f"{file} cannot be read twice, as a pipe: save it to a file first"
         )
     mapping = load_mapping(mapping_file)
+    service.reach()
     size = file.stat().st_size
     with progress("Checking") as reached:
         found = survey(file, mapping, datetime.now(UTC), lambda read: reached(read, size))

@@ -54,6 +54,17 @@ class ServiceClient:
         """Close the client; calls that wait for the service in other threads end after their pause."""
         self._client.close()
 
+    def reach(self) -> None:
+        """Ask whether the service is there, so that later calls wait for it. Any answer of the service will do.
+
+        Raises:
+            ServiceFailed: nothing answers, or something else than the service.
+        """
+        try:
+            self._send(read("/healthz"), ApiError)
+        except ApiError:
+            self._has_answered = True
+
     def ensure(self, path: str, resource: JSON, *, agree: Iterable[str] = ()) -> None:
         """Create a resource. One that exists already must have the same values of the members in `agree`."""
         try:

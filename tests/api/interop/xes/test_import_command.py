@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from api.interop.xes import sender
 from api.interop.xes.client import OPTIONS, RETRIES, ServiceClient
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.names import id_part
+from api.interop.xes.survey import survey
 from service_executions import Client
 from service_executions._sync import transport
 from tests.support.fake_service import FakeService
@@ -243,6 +245,63 @@ def test_import_ends_if_the_service_stays_unavailable(
     assert len(pauses) <= 3 * RETRIES
 
 
+@pytest.fixture
+def while_checking(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Calls a function when the check of the file begins."""
+
+    def call(happen: Callable[[], None]) -> None:
+        def disturbed(*given: Any) -> Any:
+            happen()
+            return survey(*given)
+
+        monkeypatch.setattr(run_import, "survey", disturbed)
+
+    return call
+
+
+@pytest.mark.parametrize(("requests", "exit_code"), [(RETRIES, 0), (RETRIES + 1, 1)])
+def test_service_that_stops_while_the_file_is_checked_is_waited_for(
+    import_xes: Import,
+    service: FakeService,
+    while_checking: Callable[[Callable[[], None]], None],
+    requests: int,
+    exit_code: int,
+) -> None:
+    while_checking(lambda: setattr(service, "unreachable", requests))
+    result = import_xes()
+    assert result.exit_code == exit_code, result.stderr
+    if exit_code:
+        assert "(Connection refused). Run it again to continue." in result.stderr
+    else:
+        assert states(service) == WHOLE
+
+
+def test_service_that_never_answered_is_not_waited_for(
+    import_xes: Import, service: FakeService, pauses: list[float]
+) -> None:
+    service.unreachable = 1000
+    result = import_xes()
+    assert "Is it running?" in result.stderr
+    assert len(pauses) == OPTIONS["max_retries"]
+
+
+def test_terminated_import_advises_a_retry(
+    import_xes: Import, while_checking: Callable[[Callable[[], None]], None]
+) -> None:
+    def unhandled(*_: object) -> None:
+        raise SystemExit(99)
+
+    while_checking(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, unhandled)
+    try:
+        result = import_xes()
+        assert signal.getsignal(signal.SIGTERM) is unhandled
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == 1
+    assert "interrupted. Run it again to continue." in result.stderr
+
+
 def test_requests_stay_within_the_size_limit(imported: FakeService) -> None:
     assert imported.most_commands == 7
 
@@ -304,7 +363,7 @@ def test_malformed_log_is_refused_before_anything_is_sent(
     file = tmp_path / "broken.xes"
     file.write_text(ORDERS.read_text().replace("</log>", ""))
     result = import_xes(file)
-    assert (result.exit_code, service.paths) == (1, [])
+    assert (result.exit_code, service.paths) == (1, ["GET /healthz"])
     assert "broken.xes: line 106: malformed XML: no element found" in result.stderr
 
 
