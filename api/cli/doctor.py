@@ -104,11 +104,12 @@ def _summary(measured: Measurements) -> str:
     head = measured.head
     events = measured.table("events").bytes
     lines = [
-        f"The log is at {head}; it takes {_size(measured.bytes)}, "
+        f"The log is at {head}; it takes {_size(measured.bytes)}"
         + (
-            f"{events // head} bytes an event and {measured.bytes // head} with all else."
+            f": {events // head} bytes an event in the table of events with its indexes, "
+            f"{measured.bytes // head} with all other tables (views, keys and others)."
             if head
-            else "empty."
+            else ", empty."
         ),
         "Projections: "
         + ", ".join(f"{v.name} {measured.head - v.position} behind" for v in measured.views)
@@ -125,7 +126,12 @@ def _summary(measured: Measurements) -> str:
 
 def _tables(measured: Measurements) -> Table:
     table = Table(
-        "table", "rows", "dead", "bytes of rows", "of indexes", title="The largest tables"
+        "table",
+        "rows (about)",
+        "dead (about)",
+        "bytes of rows",
+        "of indexes",
+        title="The largest tables",
     )
     for column in table.columns[1:]:
         column.justify = "right"

@@ -10,7 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from api.cli.doctor import _summary
 from domain.eventlog.sessions import session_options
+from projections.diagnosis.measurements import Measurements, ServerState, TableSize
 from tests.support.forked_program import run_forked
 
 
@@ -22,6 +24,7 @@ def doctor(conninfo: str, data_dir: Path, *options: str) -> subprocess.Completed
 def test_doctor_names_faults_and_ends_with_1(database: str, tmp_path: Path) -> None:
     well = doctor(database, tmp_path)
     assert "The log is at 0" in well.stdout
+    assert "rows (about)" in well.stdout
     assert "ahead of the log" not in well.stdout
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute("UPDATE bookmarks SET position = 7 WHERE view = 'analytics'")
@@ -63,3 +66,13 @@ def test_doctor_reports_failing_webhooks_and_missing_archive_files(
     shown = json.loads(doctor(database, tmp_path, "--json").stdout)
     found = " / ".join(finding["what"] for finding in shown["findings"])
     assert all(each in found for each in said), found
+
+
+def test_doctor_says_how_many_bytes_an_event_takes() -> None:
+    tables = [TableSize("events", 40_000, 11_400, 90, 0), TableSize("users", 29_500, 0, 9, 0)]
+    server = ServerState(1, 0.0, 0, 0, 0, 0)
+    said = _summary(Measurements(100, tables, [], {"server_version": "18"}, server, 0))
+    assert said.startswith(
+        "The log is at 100; it takes 79 KiB: 514 bytes an event in the table of events with its "
+        "indexes, 809 with all other tables (views, keys and others)."
+    )
