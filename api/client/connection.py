@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # the import takes a while, and `executions --help` does not 
     from service_executions import Client, ExecutionsError
 
 ADVICE = "Is it running? Else name it with --url"
+PURPOSE_REQUIRED = "An auditor has to name the purpose of a read: give it with --purpose"
 WRONG_URL = "Is --url right?"
 RETRIES = 2
 """Retries of one request; few, as a person waits for the answer."""
@@ -50,6 +51,8 @@ def reason(error: ExecutionsError, client: Client) -> str:
         return f"{error}. {ADVICE if error.is_passing else WRONG_URL}"
     if isinstance(error, sdk.ApiError) and error.status == 401:
         return _token_refused(client)
+    if isinstance(error, sdk.ApiError) and error.type.endswith("/purpose-required"):
+        return PURPOSE_REQUIRED
     if isinstance(error, sdk.Invalid) and error.errors:
         return "; ".join(f"{each['path']}: {each['message']}" for each in error.errors)
     return str(error)

@@ -172,7 +172,8 @@ def test_bundle_of_an_auditor_needs_a_grant_and_a_purpose(
     known = ("--output", place, "--url", server.url, "--token", key)
     done = audit("bundle", execution, *known)
     assert done.exit_code == 1
-    assert "X-Purpose" in done.output
+    assert "--purpose" in done.output
+    assert "X-Purpose" not in done.output
     purpose = ("--purpose", "Invoice 7")
     headers = {"Authorization": f"Bearer {key}", "X-Purpose": "Invoice 7"}
     with httpx.Client(base_url=f"{server.url}/api", headers=headers) as ann:
