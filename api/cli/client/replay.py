@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 START, LATEST = "start", "latest"
 WITH_STATES = {"include": "execution", "limit": 100}
+MOST_NAMED = 20
+"""Checkpoints that the refusal of an unknown one names, the latest ones."""
 CHECKPOINTS = {"types": "execution.checkpoint", "order": "desc", "limit": 500}
 
 
@@ -51,14 +53,25 @@ def replay_command(at: At, execution: str, begin: str, *, as_json: bool) -> None
 
 def _before_checkpoint(client: Client, execution: str, begin: str) -> int:
     """The version before the event of a checkpoint. Raises ClickException where there is no such checkpoint."""
+    known: list[str] = []
     for event in _events(client, execution, CHECKPOINTS):
         if begin in (LATEST, event["data"]["checkpoint"]):
             return int(event["version"]) - 1
+        known.append(event["data"]["checkpoint"])
     if begin == LATEST:
         return 0
     raise click.ClickException(
-        plain(f"there is no checkpoint `{begin}`; GET …/checkpoints lists those there are")
+        plain(f"there is no checkpoint `{begin}`; there {_name_known(known)}")
     )
+
+
+def _name_known(known: list[str]) -> str:
+    """The clause that names the latest checkpoints, newest first."""
+    if not known:
+        return "are none: leave --from out"
+    more = len(known) - MOST_NAMED
+    ids = ", ".join(known[:MOST_NAMED])
+    return f"{'is' if len(known) == 1 else 'are'} {ids}{f' and {more} more' if more > 0 else ''}"
 
 
 def _events(client: Client, execution: str, query: dict[str, Any]) -> Iterator[Any]:

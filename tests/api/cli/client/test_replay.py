@@ -73,6 +73,15 @@ def test_replay_without_checkpoint_begins_at_the_start(
     assert "execution.created" in replay(server, running_execution).stdout
 
 
+def test_refusal_of_an_unknown_checkpoint_names_those_there_are(
+    server: Serving, api: httpx.Client, resumed: str
+) -> None:
+    kept: Any = api.get(f"/executions/{resumed}/checkpoints").json()
+    first, second = (checkpoint["id"] for checkpoint in kept)
+    said = replay(server, resumed, "--from", "cp-9").stderr
+    assert said == f"Error: there is no checkpoint `cp-9`; there are {second}, {first}\n"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [(("no-such",), "There is no such execution."), (("{}", "--from", "cp-9"), "no checkpoint")],
