@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from projections.analytics.step_tables import PARTS
+
 By = Literal[
     "service",
     "customer",
@@ -97,16 +99,23 @@ class AnalyticsQuery:
         return limits[0] if grouped in (None, limits[0][0]) else None
 
 
-def table(question: AnalyticsQuery) -> str:
-    """Return SQL for the rows that a question covers: facts, or runs of steps joined with the facts that it needs."""
+def table(question: AnalyticsQuery, values: list[Any]) -> str:
+    """Return SQL for the rows that a question covers: facts, or runs of steps joined with the facts that it needs. Values
+    to bind are appended to `values`, before those of `where`.
+
+    Each partition of the runs is joined by itself: autovacuum never analyzes partitioned tables, and without statistics
+    PostgreSQL would expect far too many rows, and look up the fact of each run by itself.
+    """
     if not question.steps:
         return "analytics_facts"
     named = {*question.keys, *(name for name, _ in question.conditions)}
     wanted = [COLUMNS[name] for name in OF_EXECUTIONS if name in named]
     if not wanted:
         return "analytics_steps"
-    facts = f"SELECT created, {', '.join(wanted)} FROM analytics_facts"
-    return f"analytics_steps JOIN ({facts}) AS facts USING (created)"
+    condition = _conditions(question, OF_EXECUTIONS, values)
+    facts = f"SELECT created, {', '.join(wanted)} FROM analytics_facts WHERE {condition}"
+    joined = (f"SELECT * FROM {part} JOIN facts USING (created)" for part in PARTS)
+    return f"(WITH facts AS MATERIALIZED ({facts}) {' UNION ALL '.join(joined)}) AS runs"
 
 
 def columns(question: AnalyticsQuery, keys: Sequence[By]) -> tuple[str, str]:
@@ -122,11 +131,18 @@ def only_failed(keys: Sequence[By]) -> str:
 
 
 def where(question: AnalyticsQuery, values: list[Any]) -> str:
-    """Return the SQL condition for the rows that a question covers; values to bind are appended to `values`."""
+    """Return the SQL condition for the rows of `table` that a question covers; values to bind are appended to `values`."""
     # Run 0 of a forked execution was done, and is counted, in the execution from which it was forked.
-    parts = ["run > 0"] if question.steps else []
-    parts += [f"{COLUMNS[name]} = %s" for name, _ in question.conditions]
-    values += [value for _, value in question.conditions]
+    if question.steps:
+        return f"run > 0 AND {_conditions(question, ('status',), values)}"
+    return _conditions(question, (*OF_EXECUTIONS, "status"), values)
+
+
+def _conditions(question: AnalyticsQuery, names: Sequence[str], values: list[Any]) -> str:
+    """Return the SQL of the conditions on the members in `names` and on the time."""
+    limits = [limit for limit in question.conditions if limit[0] in names]
+    parts = [f"{COLUMNS[name]} = %s" for name, _ in limits]
+    values += [value for _, value in limits]
     for time, limit in ((question.since, "created_at >= %s"), (question.until, "created_at < %s")):
         if time is not None:
             parts.append(limit)

@@ -67,9 +67,10 @@ async def _by_sorting(
     connection: AsyncConnection, question: AnalyticsQuery, keys: Sequence[By]
 ) -> dict[Group, list[float]]:
     values: list[Any] = [list(SHARES)]
+    rows = table(question, values)
     condition = where(question, values) + only_failed(keys)
     one, other = columns(question, keys)
-    query = BY_SORTING.format(one=one, other=other, where=condition, table=table(question))
+    query = BY_SORTING.format(one=one, other=other, where=condition, table=rows)
     cursor = await connection.execute(query, values, prepare=False, binary=True)
     return {row[: len(keys)]: row[2] for row in await cursor.fetchall()}
 

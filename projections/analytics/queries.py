@@ -148,9 +148,9 @@ async def _cells(connection: AsyncConnection, question: AnalyticsQuery) -> list[
     values: list[Any] = []
     if question.slice is None or question.steps:
         one, other = columns(question, question.keys)
-        condition = where(question, values)
+        rows, condition = table(question, values), where(question, values)
         judged = NOT_JUDGED if question.steps else JUDGED
-        named = {"one": one, "other": other, "judged": judged, "table": table(question)}
+        named = {"one": one, "other": other, "judged": judged, "table": rows}
         query = FROM_ROWS.format(**named, where=condition)
     else:
         group, condition = _part(question, question.slice, values)
