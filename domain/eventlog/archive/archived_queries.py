@@ -103,7 +103,13 @@ async def fetch_of_streams(
 
 
 async def fetch_of_span(
-    connection: AsyncConnection, query: str, values: Values, after: int, until: int
+    connection: AsyncConnection,
+    query: str,
+    values: Values,
+    after: int,
+    until: int,
+    *,
+    prepare: bool | None = None,
 ) -> Rows:
     """Run a query that concerns only events with positions in (after, until].
 
@@ -111,7 +117,8 @@ async def fetch_of_span(
         Damaged: a file is missing or damaged; `file` names it.
         ArchiveAway: the archive cannot be reached.
     """
-    rows = await (await connection.execute(query.encode(), values, binary=True)).fetchall()
+    found = await connection.execute(query.encode(), values, prepare=prepare, binary=True)
+    rows = await found.fetchall()
     after = known = max(after, 0)
     horizon = await read_horizon(connection)
     while known < min(horizon, until):

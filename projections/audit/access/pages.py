@@ -172,7 +172,8 @@ async def _events(
     if asked.execution is not None:
         conditions.append("originator_id = 'execution/' || %(execution)s")
     if asked.actor is not None:
-        conditions.append("meta::jsonb ->> 'by' = %(actor)s")
+        # Parsing the JSON of every event would take most of the time.
+        conditions.append("strpos(meta, %(actor_json)s) > 0 AND meta::jsonb ->> 'by' = %(actor)s")
     order = "DESC" if descending else "ASC"
     query = f"""SELECT {EVENT_COLUMNS} FROM events WHERE {" AND ".join(conditions)}
         ORDER BY notification_id {order} LIMIT %(limit)s"""
@@ -183,6 +184,7 @@ async def _events(
         "after": 0,
         "last": BEYOND,
         "types": types or list(STATUS_CHANGES),
+        "actor_json": orjson.dumps(asked.actor).decode(),
     }
     if asked.execution is not None:
         streams = [f"execution/{asked.execution}"]
