@@ -46,8 +46,10 @@ class AnalyticsHandlers:
         if (asked := question.only.get("status")) is not None and asked not in statuses:
             raise Invalid.field("status", f"must be one of {', '.join(statuses)}{but_is(asked)}")
 
+        unused = [name for name in INDEXED if request.parameter(name) is None]
+
         async def read(store: Store) -> AnalyticsResult:
-            async with store.searcher(INDEXED) as connection:
+            async with store.searcher(unused) as connection:
                 return await self._queries.answer(connection, question)
 
         answer = await self._consistency.of_view(request, "analytics", read)

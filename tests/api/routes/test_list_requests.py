@@ -235,6 +235,9 @@ def test_query_over_its_time_is_too_expensive_and_names_the_indexed_fields(
     for path in ("/executions?progress[gte]=3", "/analytics/executions"):
         problem = refused(api.get(path), 422, "too-expensive")
         assert {"service", "customer", "provider"} <= set(problem["indexedFields"])
+    path = "/analytics/executions?service=research&from=2026-01-01T00:00:00Z"
+    problem = refused(api.get(path), 422, "too-expensive")
+    assert problem["indexedFields"] == ["order", "customer", "provider", "to"]
     monkeypatch.undo()
     ok(api.get("/executions?limit=1"))
 
