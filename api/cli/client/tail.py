@@ -1,4 +1,4 @@
-"""`executions tail`: prints events or log lines as they arrive, of all executions or of one."""
+"""`executions tail`: prints events of the whole log or of one execution, or log lines, as they arrive."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from api.cli.terminal import event_text, log_text, print_json
 if TYPE_CHECKING:
     from service_executions import Client
 
+LOG_LINES = "log"
+"""The type of the frames with log lines, which only the streams for watchers have."""
 GAP = "log lines may be missing here: GET /api/executions/<id>/logs has them all"
 
 
@@ -42,13 +44,16 @@ def tail_command(
 ) -> None:
     """Print events as they arrive: of the whole log, or of one EXECUTION until it has ended.
 
+    The whole log has the events of orders, services, users and all else, too; --service, --order, --customer,
+    --provider, --tag and --status leave only events of executions.
+
     A lost connection is made again, and the stream resumes: no event is missed, none is printed twice. Log lines have
     no cursor to resume from: where some may be missing, a notice is printed. Ctrl-C ends it.
     """
     if logs and filters["types"]:
         raise click.UsageError("--types are of events, and go without --logs.")
     query = {name: value for name, value in filters.items() if value is not None}
-    query |= {"types": "log"} if logs else {"format": "events"}
+    query |= {"types": LOG_LINES} if logs else {"format": "events"}
     if begin is None and execution is None:
         begin = "now"
     with open_client(at) as client:
@@ -65,7 +70,10 @@ def _tail(
 ) -> None:
     from service_executions.requests import segment
 
-    of_one = "" if execution is None else f"/{segment(execution)}"
+    if execution is not None:
+        path = f"/executions/{segment(execution)}/watch"
+    else:
+        path = "/executions/watch" if query.get("types") == LOG_LINES else "/events"
     losses = 0
 
     def note_lost() -> None:
@@ -76,8 +84,8 @@ def _tail(
         Console(highlight=False, soft_wrap=True),
         Console(stderr=True, soft_wrap=True),
     )
-    for sent in follow(client, f"/executions{of_one}/watch", query, start=begin, lost=note_lost):
-        if losses and query.get("types") == "log":
+    for sent in follow(client, path, query, start=begin, lost=note_lost):
+        if losses and query.get("types") == LOG_LINES:
             notices.print(Text(GAP, "yellow"))
         losses = 0
         if as_json:

@@ -6,6 +6,7 @@ import json
 import time
 from itertools import islice
 from threading import Thread
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 from api.cli.client.followed import ReceivedFrame, follow
 from api.cli.client.tail import GAP
 from api.cli.main import main
-from api.cli.terminal import log_text
+from api.cli.terminal import event_text, log_text
 from api.streaming.subscriber import Subscriber
 from service_executions import Client
 from tests.support.api_client import RESULT, Executions, ok
@@ -79,6 +80,35 @@ def test_pipe_gets_the_events_as_lines_of_json(server: Serving, completed_execut
     result = tail(server, completed_execution, "--json", "--types", "*.started")
     (event,) = [json.loads(line) for line in result.stdout.splitlines()]
     assert (event["type"], event["subject"]) == ("execution.started", completed_execution)
+
+
+def test_tail_without_an_execution_has_every_event_of_the_log(
+    server: Serving, completed_execution: str, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = api.post("/users", json={"name": "Ann", "kind": "person"})
+    last = int(made.headers["log-position"])
+
+    def printed(*words: str, until: int) -> list[dict[str, Any]]:
+        """The first events that are printed, until Ctrl-C."""
+        events: list[dict[str, Any]] = []
+
+        def note(text: str) -> None:
+            events.append(json.loads(text))
+            if len(events) == until:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("api.cli.client.tail.print_json", note)
+        result = tail(server, "--from", "start", "--json", *words)
+        assert result.exit_code == 130, result.output
+        return events
+
+    assert printed("--types", "order.*", until=1)[0]["type"].startswith("order.")
+    events = printed(until=last)
+    assert [event["position"] for event in events] == list(range(1, last + 1))
+    assert all(event_text(event).plain for event in events)
+    assert completed_execution in {event["subject"] for event in events}
+    of_executions = printed("--status", "completed", until=1)
+    assert [event["type"] for event in of_executions] == ["execution.completed"]
 
 
 def test_log_lines_are_followed_to_the_end_of_an_execution(
