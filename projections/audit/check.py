@@ -29,7 +29,7 @@ from projections.audit.tiles import (
     tiles_of,
 )
 
-PART = "audit"
+PART, KEPT_HEAD = "audit", "kept head"
 TILES_AT_ONCE = 16
 """Tiles of events that are computed in one statement."""
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -43,6 +43,13 @@ SINGLE = f"""SELECT notification_id, {HASH} FROM events
 
 OnProgress = Callable[[int, int], None]
 """Called with the position reached and the position to reach."""
+
+
+class NotCovered(Exception):
+    """The log has as many events as a kept head, but the tree does not have them yet, so the head was not compared."""
+
+    def __init__(self, kept: int, size: int) -> None:
+        super().__init__(f"has {kept} events, but the tree has only {size} so far")
 
 
 class TreeSnapshot(NamedTuple):
@@ -107,6 +114,21 @@ def head_faults(found: TreeSnapshot, public_key: str | None) -> Iterator[Fault]:
         yield Fault(PART, f"tile {level}/{index}", "belongs to no tree of this size")
 
 
+def former_log(found: TreeSnapshot, public_key: str) -> TreeSnapshot | None:
+    """Return the tree as that of the log's former id, if the log got another id after the head was signed; else None.
+
+    It is so after a restore, until the work process begins the tree again. `public_key` is the key for the origin of the
+    head. If the head is not properly signed by it, there is no former log.
+    """
+    head = found.head
+    if head is None or not found.log_id or head.origin == origin_of(found.log_id):
+        return None
+    former = head.origin.removeprefix(origin_of(""))
+    if origin_of(former) != head.origin or any(_signature_faults(head, public_key)):
+        return None
+    return found._replace(log_id=former)
+
+
 def _signature_faults(head: TreeHead, public_key: str) -> Iterator[Fault]:
     try:
         signed = checkpoint_of(head.note, public_key)
@@ -155,14 +177,21 @@ async def tree_faults(
 async def earlier_fault(
     connection: AsyncConnection, found: TreeSnapshot, note: str, public_key: str
 ) -> Fault | None:
-    """Return the fault if the present tree does not extend the tree of a signed head that somebody has kept."""
+    """Return the fault if the present tree does not extend the tree of a signed head that somebody has kept.
+
+    Raises:
+        NotCovered: the log has the events of the kept head, but the tree is still being built up to them.
+    """
     try:
         kept = checkpoint_of(note, public_key)
     except BadNote as error:
-        return Fault(PART, "kept head", f"is not signed by the key of the log: {error}")
+        return Fault(PART, KEPT_HEAD, f"is not signed by the key of the log: {error}")
     size = 0 if found.head is None else found.head.size
+    if kept.size > found.position:
+        what = f"has {kept.size} events, but the log goes back to {found.position}"
+        return Fault(PART, KEPT_HEAD, what)
     if kept.size > size:
-        return Fault(PART, "kept head", f"has {kept.size} events, but the log goes back to {size}")
+        raise NotCovered(kept.size, size)
     wanted = tiles_for(lambda node: merkle.root(kept.size, node))
     try:
         root = merkle.root(kept.size, nodes_in(await tiles_of_tree(connection, wanted)))
@@ -170,7 +199,7 @@ async def earlier_fault(
         root = b""
     if root != kept.root:
         return Fault(
-            PART, "kept head", f"the first {kept.size} events are not those it was signed for"
+            PART, KEPT_HEAD, f"the first {kept.size} events are not those it was signed for"
         )
     return None
 

@@ -61,7 +61,8 @@ def verify(
 ) -> None:
     """Compare the whole log with its tree: every event, every tile, the root and the signed head.
 
-    Exits with 1 and names the first position of each tile that differs. The server may run meanwhile.
+    Exits with 1 and names the first position of each tile that differs. The server may run meanwhile. Exits with 75 if
+    there is no fault, but the tree does not have all events of a kept head yet, as after a restore: run it again later.
     An owner of the database and the master key could make all of it again: only a head that was stored elsewhere
     reveals that, so name one with --head. With --state, an interrupted check continues, and checked parts are not
     checked again. A time-stamp beside a head (.tsr) is checked, too.

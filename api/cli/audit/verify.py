@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,9 +22,13 @@ from domain.integrity.fault import Fault
 from projections.audit.access.check import access_faults, end_of
 from projections.audit.access.retired import Retired, read_retired
 from projections.audit.check import (
+    KEPT_HEAD,
+    PART,
+    NotCovered,
     TreeSnapshot,
     connect,
     earlier_fault,
+    former_log,
     head_faults,
     start,
     tree_faults,
@@ -35,12 +40,21 @@ MOST_NAMED = 100
 """Faults that are printed."""
 SAVE_EVERY = 5.0
 """Seconds between two writes of the progress."""
+Compare = Callable[[str, str], Awaitable[Fault | None]]
+"""Compares the tree with a kept head (the note, and the public key of the log)."""
+BUILT_BY = "the work process builds the tree"
+
+
+class NotAllChecked(click.ClickException):
+    """No fault was found, but not all could be checked yet; a later check can."""
+
+    exit_code = 75
 
 
 def verify_tree(
     data_dir: Path | None, kept: Sequence[Path], state: Path | None, certificate: Path | None
 ) -> None:
-    """Check the whole log; exit with 1 where something is wrong.
+    """Check the whole log; exit with 1 where something is wrong, with 75 if the tree does not have all events yet.
 
     Where the master key of the log is in the data directory, the head must be signed by the key of the log.
     """
@@ -54,6 +68,11 @@ def verify_tree(
         number = len(check.faults)
         count = "1 fault was found" if number == 1 else f"{number} faults were found, first of all"
         raise click.ClickException(f"{count}: {check.faults[0]}")
+    if check.waits:
+        raise NotAllChecked(
+            "what is in the tree is what was signed, but not all could be checked yet: "
+            f"run this again when the tree has all events ({BUILT_BY})"
+        )
     click.echo("All of it is what was signed.")
 
 
@@ -62,6 +81,8 @@ class _Check:
 
     def __init__(self, notes: Sequence[str], file: ProgressFile | None) -> None:
         self.faults: list[str] = []
+        self.waits = False
+        """Whether something can be checked only when the tree has been built further."""
         self._notes = list(notes)
         self._file = file
         self._kept = file.read() if file else None
@@ -75,7 +96,7 @@ class _Check:
 
     async def run(self, conninfo: str, schema: str, _: Store) -> None:
         async with connect(conninfo, schema) as connection:
-            found = await start(connection)
+            found = self._log_of_head(await start(connection))
             key = self._public_key(origin_of(found.log_id), found)
             work = self._begin(found)
             for fault in head_faults(found, key):
@@ -93,10 +114,7 @@ class _Check:
                 except BaseException:
                     self._save(work)
                     raise
-            for note in self._notes:
-                key_of_note = self._public_key(note.partition("\n")[0], found)
-                if wrong := await earlier_fault(connection, found, note, key_of_note):
-                    self.add(wrong)
+            await self._compare_kept(found, partial(earlier_fault, connection, found))
             end = await end_of(connection)
             with progress("Verifying the access log") as show:
                 async for fault in access_faults(connection, end, show):
@@ -105,6 +123,29 @@ class _Check:
                 retired = _describe_retired(await read_retired(connection))
                 click.echo(f"Checked {end.id} entries of the access log{retired}.")
         self._conclude(found, key)
+
+    def _log_of_head(self, found: TreeSnapshot) -> TreeSnapshot:
+        """The tree as that of the log's former id, if its head was signed before a restore; else as it is."""
+        origin = found.head.origin if found.head else ""
+        before = former_log(found, self._public_key(origin, found))
+        if before is None:
+            return found
+        self.waits = True
+        click.echo(
+            f"{PART}: head: was signed before the log got another id, {found.log_id}, as after a restore; "
+            f"{BUILT_BY} anew when it starts. Compared with the former tree, of {before.log_id}:"
+        )
+        return before
+
+    async def _compare_kept(self, found: TreeSnapshot, compare: Compare) -> None:
+        for note in self._notes:
+            key = self._public_key(note.partition("\n")[0], found)
+            try:
+                if wrong := await compare(note, key):
+                    self.add(wrong)
+            except NotCovered as early:
+                self.waits = True
+                click.echo(f"{PART}: {KEPT_HEAD}: {early}, of {found.position} in the log")
 
     def _begin(self, found: TreeSnapshot) -> CheckProgress:
         """The progress of the interrupted check, or of a new one."""

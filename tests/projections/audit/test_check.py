@@ -8,7 +8,15 @@ import psycopg
 import pytest
 
 from api.embedded_postgres.server import EmbeddedPostgres
-from projections.audit.check import earlier_fault, head_faults, start, tree_faults
+from domain.integrity.fault import Fault
+from projections.audit.check import (
+    NotCovered,
+    earlier_fault,
+    former_log,
+    head_faults,
+    start,
+    tree_faults,
+)
 from projections.audit.note import Signer
 from tests.support.audited_log import SECRET, AuditedLog
 from tests.support.databases import new_database
@@ -182,6 +190,45 @@ async def test_saved_head_shows_what_the_database_alone_cannot(audited: AuditedL
     await audited.grow(audited.new_builder(audited.conninfo))
     assert await faults(audited) == []
     assert await find_faults(kept.note) == "the first 1000 events are not those it was signed for"
+
+
+async def test_kept_head_beyond_the_tree_is_a_fault_only_if_it_is_beyond_the_log(
+    audited: AuditedLog,
+) -> None:
+    """After a restore the tree begins again: for a while it has fewer events than the log."""
+    signer = await audited.signer()
+    await audited.append(200)
+    kept = await audited.grow()
+    builder = audited.new_builder(audited.conninfo)
+    await audited.tamper("DELETE FROM audit_tiles; UPDATE audit_head SET size = 0, origin = ''")
+    await audited.tamper("UPDATE head SET position = 1100")
+    await audited.grow(builder)
+
+    async def find_fault() -> Fault | None:
+        found = await start(audited.connection)
+        return await earlier_fault(audited.connection, found, kept.note, signer.public_key)
+
+    fault = await find_fault()
+    assert fault is not None
+    assert fault.what == "has 1200 events, but the log goes back to 1100"
+    await audited.tamper("UPDATE head SET position = 1200")
+    with pytest.raises(NotCovered, match="has 1200 events, but the tree has only 1100 so far"):
+        await find_fault()
+    await audited.grow(builder)
+    assert await find_fault() is None
+
+
+async def test_head_of_before_a_restore_is_told_from_a_forged_one(audited: AuditedLog) -> None:
+    former = await audited.signer()
+    assert former_log(await start(audited.connection), former.public_key) is None
+    await audited.tamper("UPDATE head SET log_id = gen_random_uuid()")
+    found = await start(audited.connection)
+    before = former_log(found, former.public_key)
+    assert before is not None
+    assert list(head_faults(before, former.public_key)) == []
+    assert former_log(found, Signer(SECRET, "x").public_key) is None
+    await audited.tamper("UPDATE audit_head SET root = sha256('x')")
+    assert former_log(await start(audited.connection), former.public_key) is None
 
 
 async def test_empty_log_has_no_faults(database: str) -> None:
