@@ -109,7 +109,7 @@ class ExecutionAttempt(Model):
 
 
 class ExecutionCancellation(Model):
-    """Who cancelled the execution, when, and why."""
+    """Who cancelled the execution or the order, when, and why."""
 
     reason: str | None = None
     by: str

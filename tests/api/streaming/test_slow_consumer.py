@@ -107,5 +107,5 @@ def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """Disconnect a consumer that does not read after one second instead of thirty."""
     wheel = server.system.hub.heartbeat
     monkeypatch.setattr(wheel, "second", 0.05)
-    monkeypatch.setattr(wheel, "stalled", 1.0)
+    monkeypatch.setattr(wheel, "unread_timeout", 1.0)
     monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT", 0.5)
