@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 import pytest
@@ -27,6 +27,12 @@ from tests.support.random_executions import CODEC, KEY, STREAM, creations, walk,
 MISSING = object()
 
 
+class Absent(NamedTuple):
+    """There is no value at a path, as the member at this depth of the path is missing."""
+
+    depth: int
+
+
 def budget(seconds: float = 60.0) -> Budget:
     return Budget(seconds, TooExpensive())
 
@@ -45,10 +51,10 @@ def patch(states: list[Versioned[Any]], events: list[Recorded]) -> list[Caused[R
 
 def value_at(shown: Any, identity_path: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
     """The value at a path, list items found by identity, without the values at some inner paths."""
-    for key in identity_path:
+    for depth, key in enumerate(identity_path):
         shown = member(shown, key)
         if shown is MISSING:
-            return MISSING
+            return Absent(depth)
     return prune(shown, identity_path, without)
 
 
@@ -77,7 +83,7 @@ def prune(shown: Any, identity_path: tuple[Any, ...], without: list[tuple[Any, .
 def find_cause_slowly(
     shown: list[Any], identity_path: tuple[Any, ...], later: list[tuple[Any, ...]]
 ) -> int:
-    """The number of the last version at which the subject of the operation changed.
+    """The number of the last version at which the subject of the operation changed, or one around it appeared without it.
 
     A member that was added and removed meanwhile gets no operation, and does not count.
     """
@@ -95,7 +101,9 @@ def remaining(one: Any, last: Any) -> Any:
 
 
 def equal(one: Any, other: Any) -> bool:
-    return one is other if MISSING in (one, other) else same(one, other)
+    if isinstance(one, Absent) or isinstance(other, Absent):
+        return one == other and type(one) is type(other)
+    return same(one, other)
 
 
 @given(creations, ways, st.data())
