@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 from psycopg import AsyncConnection
@@ -213,7 +212,7 @@ class Archiver(RetentionWorker):
         after = 0
         while (first := await table.next_line(connection, day, after)) is not None:
             file = recorded.get(first)
-            if file is None or not await self._in_thread(self._exporter.has_lines, day, file):
+            if file is None or not await asyncio.to_thread(self._exporter.has_lines, day, file):
                 adding = asyncio.create_task(self._add_to_archive(written))
                 try:
                     written = await asyncio.to_thread(self._exporter.write, day, after)
@@ -230,16 +229,12 @@ class Archiver(RetentionWorker):
         """Put a file into the archive, if there is one, and record it in the event log; return it in a list."""
         if written is None:
             return []
-        file: ArchiveFile = await self._in_thread(self._exporter.store, written)
+        file = await asyncio.to_thread(self._exporter.store, written)
         message = Message(
             f"archive/{written.day.day}", ArchiveLogs(**vars(file)), ACTOR, correlation="archive"
         )
         await self._writer.send(message)
         return [file]
-
-    @staticmethod
-    async def _in_thread(work: Callable[..., Any], *values: Any) -> Any:
-        return await asyncio.to_thread(partial(work, *values))
 
     async def _take_out(
         self, connection: AsyncConnection, day: Day, files: list[ArchiveFile], checked: Checked

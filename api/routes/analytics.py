@@ -46,7 +46,7 @@ class AnalyticsHandlers:
         if (asked := question.only.get("status")) is not None and asked not in statuses:
             raise Invalid.field("status", f"must be one of {', '.join(statuses)}{but_is(asked)}")
 
-        unused = [name for name in INDEXED if request.parameter(name) is None]
+        unused = request.find_unused(INDEXED)
 
         async def read(store: Store) -> AnalyticsResult:
             async with store.searcher(unused) as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
 from secrets import token_hex
 from typing import Any
@@ -90,6 +90,10 @@ class Request:
         if len(found) > 1:
             raise Invalid.field(name, f"must be given once, but is given {len(found)} times")
         return found[0] if found else None
+
+    def find_unused(self, names: Iterable[str]) -> list[str]:
+        """Those of some query parameters that the request does not have, so that it could be narrowed by them."""
+        return [name for name in names if self.parameter(name) is None]
 
     def non_empty(self, name: str) -> str | None:
         """A query parameter; refused where it is repeated or empty."""

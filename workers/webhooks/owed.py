@@ -43,14 +43,12 @@ class ExecutionHook(NamedTuple):
             UnreadableHook: what the webhook asks for is damaged.
             Damaged: the event cannot be read.
         """
+        event = LoggedEvent.read(row)
         try:
-            asked = names_match(tuple(self.events), row.type)
+            asked = names_match(tuple(self.events), row.type, final=event.final)
         except (TypeError, AttributeError) as error:
             raise UnreadableHook(reason=reason(error), stream=row.stream) from None
-        event = LoggedEvent.read(row)
         if not asked or event.imported or row.position <= self.since:
-            return None
-        if not names_match(tuple(self.events), row.type, final=event.final):
             return None
         return make_owed(self, row)
 
@@ -127,7 +125,8 @@ def owed_to(pairs: Iterable[tuple[ExecutionHook, EventRow]]) -> FoundOwed:
     undecided: set[str] = set()
     for hook, row in pairs:
         try:
-            owed += [found] if (found := hook.find_owed(row)) else []
+            if (found := hook.find_owed(row)) is not None:
+                owed.append(found)
         except UnreadableHook as error:
             undecided.add(hook.webhook)
             report(error)

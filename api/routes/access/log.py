@@ -107,7 +107,7 @@ class AccessLogHandlers:
         if not await self._store.history(f"execution/{execution}", limit=1):
             raise NotFound.of("execution")
         asked, (cursor, limit, descending) = _range(request, execution), _part(request)
-        async with self._store.searcher(_names_left(request, "from", "to")) as connection:
+        async with self._store.searcher(request.find_unused(("from", "to"))) as connection:
             page = await access_page(connection, asked, cursor, limit, descending=descending)
         return _answer(request.caller, page, position, execution, since=await self._since())
 
@@ -128,7 +128,7 @@ class AccessLogHandlers:
         actions = tuple(each for each in (request.non_empty("action") or "").split(",") if each)
         asked = _range(request, execution)._replace(actions=actions)
         cursor, limit, descending = _part(request)
-        async with self._store.searcher(_names_left(request, *NARROWED_BY)) as connection:
+        async with self._store.searcher(request.find_unused(NARROWED_BY)) as connection:
             page = await trail_page(connection, asked, cursor, limit, descending=descending)
         if execution is None:
             request.shown += {each for item in page.items for each in _executions(item)}
@@ -158,11 +158,6 @@ def _range(request: Request, execution: str | None) -> AccessRange:
         since=None if since is None else parse_time_parameter("from", since),
         until=None if until is None else parse_time_parameter("to", until),
     )
-
-
-def _names_left(request: Request, *names: str) -> list[str]:
-    """The parameters that the request could still be narrowed by."""
-    return [name for name in names if request.non_empty(name) is None]
 
 
 def _part(request: Request) -> tuple[AccessCursor, int, bool]:
