@@ -51,7 +51,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
         ):
             meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
             load = _run(server.port, requests, plan, claims=what == "claim")
-            cpu[what] = meter.costs().per(len(load.latencies) or 1)
+            cpu[what] = meter.costs().per(round(load.rate * (plan.seconds + WARM_UP)))
             loads[what].append(load)
         uvloop.run(_cancel(service, claimed))
     stand.stop(server)

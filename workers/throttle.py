@@ -13,11 +13,11 @@ from time import monotonic
 
 from psycopg import AsyncConnection
 
-ALONE, BESIDE_OTHERS = 100, 20
+ALONE, BESIDE_OTHERS = 100, 10
 """Commands in one commit, alone and beside other writers, who may have to wait for the commit."""
 REMEMBERED = 0.5
 """Seconds after a write of others for which they count as present."""
-PAUSE_FACTOR = 3.0
+PAUSE_FACTOR = 2.0
 """Seconds of pause beside others, for each second that a commit took."""
 LONGEST_PAUSE = 0.1
 """The longest pause in seconds, however long a commit took."""

@@ -16,7 +16,7 @@ from domain.model import CACHED_PARTS, Creation, Versioned
 from domain.writer.batch import Loaded, streams_needed
 from domain.writer.message import Message
 
-ALONE_AFTER = 8
+ALONE_AFTER = 32
 """Batches without a write of another process, after which the writer appends without the lock."""
 GUESS_AGAIN_AFTER = 8
 """Batches that load every stream, after a stream was not as it was cached or assumed to be."""

@@ -68,7 +68,7 @@ class Claims:
     name: ClassVar[str] = "claims"
     schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("claims", "claim_totals")
-    gathers: ClassVar[float] = 0.005
+    gathers: ClassVar[float] = 0.02
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in CONCERNED)
     compared: ClassVar[Mapping[str, str]] = {"claims": "true", "claim_totals": "true"}
 

@@ -55,6 +55,8 @@ class InactiveRowMover:
 
     def __init__(self, view: Projection) -> None:
         self._view = view
+        # Checked once, as `isinstance` of a protocol is slow.
+        self._moves = view if isinstance(view, MovesInactiveRows) else None
         self._passed = PositionTimes()
         self._next_at = 0.0
         self._moved_until = 0
@@ -66,8 +68,8 @@ class InactiveRowMover:
 
         A failure is logged; the next attempt follows once the projection has applied more events.
         """
-        view, now = self._view, monotonic()
-        if not isinstance(view, MovesInactiveRows) or now < self._next_at:
+        view, now = self._moves, monotonic()
+        if view is None or now < self._next_at:
             return
         self._next_at, self.more_at = now + EVERY, inf
         row = await (await connection.execute(POSITION, (self._view.name,))).fetchone()

@@ -85,7 +85,7 @@ class Executions:
 
     name: ClassVar[str] = "executions"
     tables: ClassVar[tuple[str, ...]] = TABLES
-    gathers: ClassVar[float] = 0.005
+    gathers: ClassVar[float] = 0.02
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
     compared: ClassVar[Mapping[str, str]] = {
         "executions_open": "true",

@@ -35,6 +35,8 @@ from workers.webhooks.retry_schedule import next_attempt_at
 
 SOON = 1.0
 """Seconds between two looks while something is called."""
+GATHERS = 0.05
+"""Seconds after a look in which events gather for the next, unless something is called."""
 AT_ONCE = 200
 """Lanes that are called at once."""
 LOOK_AGAIN = timedelta(seconds=10)
@@ -89,6 +91,7 @@ class WebhookWorker(OwnedWork):
         if calls.under_way:
             await self.wait_for_work(connection, SOON)
             return
+        await self.gather_events(connection, GATHERS)
         at = await calls.next_due_at()
         await self.wait_for_work(
             connection, due_in=lambda: inf if at is None else (at - self._clock()).total_seconds()

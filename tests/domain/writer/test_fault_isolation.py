@@ -285,7 +285,7 @@ async def test_large_events_are_written_in_several_commits_in_order(
     assert all(
         before.versioned.version < after.versioned.version for before, after in pairwise(answers)
     )
-    assert 10 <= store.transactions <= 14
+    assert 8 <= store.transactions <= 14
 
 
 async def test_full_stream_accepts_only_small_commands(

@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from projections.engine.gathering import LONGEST_GATHER, PER_EVENT, Gathering
+from projections.engine.gathering import LONGEST_GATHER, PER_EVENT, SOON, Gathering
 
 QUICK, SLOW = 0.01, 0.1
 BOTH = ("quick", "slow")
@@ -37,6 +37,16 @@ def test_view_gathers_for_its_own_interval(gathering: Gathering) -> None:
     assert gathering.take_due(BOTH, 100.05) == ["quick"]
     assert gathering.take_due(BOTH, 100.05) == []
     assert gathering.take_due(BOTH, 100.0 + SLOW) == ["slow"]
+
+
+def test_views_that_are_due_soon_share_the_page_of_one_that_is_due(gathering: Gathering) -> None:
+    gathering.expect_events()
+    soon = 100.0 + SLOW - SOON
+    assert gathering.take_due(["slow"], soon) == []  # by itself it gathers to the end
+    assert gathering.take_due(BOTH, soon - 0.001) == ["quick"]
+    gathering.hurry("quick")
+    assert gathering.take_due(BOTH, soon) == ["quick", "slow"]
+    assert gathering.take_due(BOTH, 100.0 + SLOW) == []
 
 
 @pytest.mark.parametrize(
