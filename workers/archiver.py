@@ -200,8 +200,7 @@ class Archiver(RetentionWorker):
         """Write all lines of a day in the table to files, and record each file in the event log; return the files. While a
         file is put into the archive, the next one is written.
         """
-        stream = f"archive/{day.day}"
-        versioned = await self._store.load(stream)
+        versioned = await self._store.load(_stream(day))
         state: ArchivedDay | None = versioned and versioned.state
         live = await table.live_files(connection, day)
         recorded = (
@@ -230,10 +229,8 @@ class Archiver(RetentionWorker):
         if written is None:
             return []
         file = await asyncio.to_thread(self._exporter.store, written)
-        message = Message(
-            f"archive/{written.day.day}", ArchiveLogs(**vars(file)), ACTOR, correlation="archive"
-        )
-        await self._writer.send(message)
+        record = ArchiveLogs(**vars(file))
+        await self._writer.send(Message(_stream(written.day), record, ACTOR, correlation="archive"))
         return [file]
 
     async def _take_out(
@@ -251,3 +248,7 @@ class Archiver(RetentionWorker):
                 await drop_unless_held(connection, checked.position, drop)
         except Changed:
             raise NotRemoved("waiting", "a line was added meanwhile") from None
+
+
+def _stream(day: Day) -> str:
+    return f"archive/{day.day}"

@@ -47,10 +47,8 @@ from domain.writer.visible_states import VisibleStates, require_readable, requir
 
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
 """Bytes of a stream (its snapshot and later events) above which it accepts only small commands, such as its end."""
-SMALL = 16 * 1024
-"""Bytes of a stream up to which an event may ask for a snapshot. Of a larger state each snapshot costs more than it saves."""
-SMALL_COMMAND = 16 * 1024
-"""Bytes of events up to which a command is small."""
+SMALL_STATE = SMALL_COMMAND = 16 * 1024
+"""Bytes of a stream up to which a snapshot of it saves more than it costs, and bytes of events up to which a command is small."""
 TOO_LARGE_DETAIL = (
     "This holds as much as one can: keep large content elsewhere and name it here. "
     "Small commands are still taken."
@@ -172,7 +170,8 @@ class Batch:
             row = self.codec.encode(recorded, key)
             rows.append(row)
             changed[stream] = after = _apply(before, recorded, len(row.data))
-            if recorded.version % SNAPSHOT_EVERY == 0 or (event.snapshot and after.size <= SMALL):
+            wanted = event.snapshot and after.size <= SMALL_STATE
+            if wanted or recorded.version % SNAPSHOT_EVERY == 0:
                 due.add(stream)
             if event.erases:
                 changed[stream] = self.codec.close(stream, after)

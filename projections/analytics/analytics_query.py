@@ -99,9 +99,15 @@ class AnalyticsQuery:
         return limits[0] if grouped in (None, limits[0][0]) else None
 
 
-def table(question: AnalyticsQuery, values: list[Any]) -> str:
-    """Return SQL for the rows that a question covers: facts, or runs of steps joined with the facts that it needs. Values
-    to bind are appended to `values`, before those of `where`.
+def source(question: AnalyticsQuery, values: list[Any]) -> tuple[str, str]:
+    """Return the SQL of a table and of the condition for its rows that a question covers; values to bind are appended to
+    `values`. The table has facts, or runs of steps joined with the facts that the question needs.
+    """
+    return _table(question, values), _where(question, values)
+
+
+def _table(question: AnalyticsQuery, values: list[Any]) -> str:
+    """Return the SQL of the table.
 
     Each partition of the runs is joined by itself: autovacuum never analyzes partitioned tables, and without statistics
     PostgreSQL would expect far too many rows, and look up the fact of each run by itself.
@@ -130,8 +136,7 @@ def only_failed(keys: Sequence[By]) -> str:
     return " AND status = 'failed'" if "errorCode" in keys else ""
 
 
-def where(question: AnalyticsQuery, values: list[Any]) -> str:
-    """Return the SQL condition for the rows of `table` that a question covers; values to bind are appended to `values`."""
+def _where(question: AnalyticsQuery, values: list[Any]) -> str:
     # Run 0 of a forked execution was done, and is counted, in the execution from which it was forked.
     if question.steps:
         return f"run > 0 AND {_conditions(question, ('status',), values)}"

@@ -18,8 +18,7 @@ from projections.analytics.analytics_query import (
     Group,
     columns,
     only_failed,
-    table,
-    where,
+    source,
 )
 
 SHARES = (0.5, 0.95, 0.99, 1.0)
@@ -67,10 +66,10 @@ async def _by_sorting(
     connection: AsyncConnection, question: AnalyticsQuery, keys: Sequence[By]
 ) -> dict[Group, list[float]]:
     values: list[Any] = [list(SHARES)]
-    rows = table(question, values)
-    condition = where(question, values) + only_failed(keys)
+    table, condition = source(question, values)
+    condition += only_failed(keys)
     one, other = columns(question, keys)
-    query = BY_SORTING.format(one=one, other=other, where=condition, table=rows)
+    query = BY_SORTING.format(one=one, other=other, where=condition, table=table)
     cursor = await connection.execute(query, values, prepare=False, binary=True)
     return {row[: len(keys)]: row[2] for row in await cursor.fetchall()}
 

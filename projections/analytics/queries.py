@@ -28,8 +28,7 @@ from projections.analytics.analytics_query import (
     Group,
     columns,
     only_failed,
-    table,
-    where,
+    source,
 )
 from projections.analytics.creation_times import MOST_LOOKED_UP, CreationTimes
 from projections.analytics.percentiles import percentiles
@@ -148,9 +147,9 @@ async def _cells(connection: AsyncConnection, question: AnalyticsQuery) -> list[
     values: list[Any] = []
     if question.slice is None or question.steps:
         one, other = columns(question, question.keys)
-        rows, condition = table(question, values), where(question, values)
+        table, condition = source(question, values)
         judged = NOT_JUDGED if question.steps else JUDGED
-        named = {"one": one, "other": other, "judged": judged, "table": rows}
+        named = {"one": one, "other": other, "judged": judged, "table": table}
         query = FROM_ROWS.format(**named, where=condition)
     else:
         group, condition = _part(question, question.slice, values)
@@ -195,7 +194,7 @@ async def _read_seen(
         found = await creation_times.look_up(connection, column, values)
     else:
         bound: list[Any] = []
-        condition = where(question, bound) + only_failed(keys)
+        condition = source(question, bound)[1] + only_failed(keys)
         group = COLUMNS[keys[0]] if keys else "''"
         found = await creation_times.read(connection, group, condition, bound)
     return {(key,) if keys else (): seen for key, seen in found.items()}

@@ -75,9 +75,7 @@ class Exporter:
         """
         require_installed()
         self._work.mkdir(parents=True, exist_ok=True)
-        return self._write(day, after, Path(mkdtemp(dir=self._work)) / "lines.parquet")
-
-    def _write(self, day: Day, after: int, target: Path) -> WrittenFile:
+        target = Path(mkdtemp(dir=self._work)) / "lines.parquet"
         with parquet.new_file(target) as lines:
             with (
                 self._connect() as connection

@@ -30,7 +30,7 @@ async def test_snapshot_is_stored_after_an_event_that_asks_for_it_unless_the_sta
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TallyRaised, "snapshot", True)
-    monkeypatch.setattr(batch, "SMALL", 1_000)
+    monkeypatch.setattr(batch, "SMALL_STATE", 1_000)
     async with running_bus(store(database)) as bus:
         await bus.send(message("a", Begin()))
         await bus.send(message("a", Raise(amount=3)))

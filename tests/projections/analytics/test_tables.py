@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from domain.execution import state
 from domain.model import Recorded
 from projections.analytics import creation_times, percentiles, step_tables
-from projections.analytics.analytics_query import COLUMNS, RANKED, AnalyticsQuery, table, where
+from projections.analytics.analytics_query import COLUMNS, RANKED, AnalyticsQuery, source
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import AnalyticsQueries
 from projections.analytics.tables import ENDED, LOAD, OPEN, SCHEMA
@@ -131,7 +131,8 @@ async def _of(
     """The plan of the query that finds the runs of steps of some executions."""
     values: list[Any] = []
     question = AnalyticsQuery(by="step", only=only)
-    query = f"SELECT count(*) FROM {table(question, values)} WHERE {where(question, values)}"  # noqa: S608 - made by `table`
+    table, condition = source(question, values)
+    query = f"SELECT count(*) FROM {table} WHERE {condition}"  # noqa: S608 - made by `source`
     return await _plan(connection, query, values, without)
 
 
