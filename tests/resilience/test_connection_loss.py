@@ -18,11 +18,14 @@ from domain.eventlog.connection import connections
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
+from domain.writer.state_cache import ALONE_AFTER
 from tests.support.acknowledged_writes import Acknowledged, acknowledged, assert_log_contains
 from tests.support.postgres_proxy import Cut, proxied
 from tests.support.sample_aggregate import Begin, Note, Raise, message, running_bus, store
 
 LONGEST_WAIT = 8.5
+QUIET = ALONE_AFTER + 4
+"""Commands after which the writer appends without the lock of the log."""
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +91,7 @@ async def test_connection_lost_during_a_guarded_append_leaves_all_or_nothing(
         async with running_bus(log) as bus:
             await bus.send(message("a", Begin()))
             for count in range(1, 6):
-                for _ in range(12):
+                for _ in range(QUIET):
                     await bus.send(message("a", Raise()))
                 assert bus._cache.alone
                 proxy.cut = cut
@@ -96,7 +99,7 @@ async def test_connection_lost_during_a_guarded_append_leaves_all_or_nothing(
                     await bus.send(message("a", Raise(amount=1_000)))
                 assert proxy.cut is Cut.NEVER
                 answer = await bus.send(message("a", Raise()))
-                assert answer.versioned.state.total == (13 + done) * count
+                assert answer.versioned.state.total == (QUIET + 1 + done) * count
             rows = await log.read(0, 1_000)
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
@@ -109,13 +112,16 @@ async def test_command_with_an_unknown_outcome_is_not_called_refused(
         monkeypatch.setattr(connections, limit, 0.5)
     async with proxied(database) as proxy, running_bus(store(proxy.conninfo)) as bus:
         await bus.send(message("a", Begin()))
-        for _ in range(12):
+        for _ in range(QUIET):
             await bus.send(message("a", Raise()))
         proxy.freeze()
         with pytest.raises(OutcomeUnknown):
             await bus.send(message("a", Raise()))
         proxy.thaw()
-        assert (await bus.send(message("a", Raise()))).versioned.state.total in (13, 14)
+        assert (await bus.send(message("a", Raise()))).versioned.state.total in (
+            QUIET + 1,
+            QUIET + 2,
+        )
 
 
 async def test_statement_on_a_hanging_server_is_never_carried_out_later(
@@ -124,7 +130,7 @@ async def test_statement_on_a_hanging_server_is_never_carried_out_later(
     """The connection breaks while its backend waits for a lock: the backend ends before the client may repeat."""
     async with running_bus(log := store(database)) as bus:
         await bus.send(message("a", Begin()))
-        for _ in range(12):
+        for _ in range(QUIET):
             await bus.send(message("a", Raise()))
         with psycopg.connect(database, options="-c search_path=executions") as holder:
             holder.execute("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE")
@@ -133,7 +139,7 @@ async def test_statement_on_a_hanging_server_is_never_carried_out_later(
             cut(log)
             with pytest.raises(Overloaded):
                 await sent
-        assert (await bus.send(message("a", Raise()))).versioned.state.total == 13
+        assert (await bus.send(message("a", Raise()))).versioned.state.total == QUIET + 1
 
 
 def cut(log: Store) -> None:

@@ -16,6 +16,7 @@ from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.store import Store
 from domain.supervisor import run_parts
 from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.state_cache import ALONE_AFTER
 from tests.support.sample_aggregate import (
     Begin,
     Raise,
@@ -57,7 +58,7 @@ async def test_commit_of_a_named_log_is_notified_however_it_is_written(database:
         log = named_log(database)
         async with running_bus(log) as bus:
             await quiet(heard)
-            for _ in range(12):  # under the lock, and from the ninth on without it
+            for _ in range(ALONE_AFTER + 4):  # the last of them without the lock
                 await bus.send(message("a", Raise() if await log.load("tally/a") else Begin()))
                 assert await heard.wait(SOON)
         log = named_log(database)
