@@ -18,11 +18,11 @@ from psycopg import AsyncConnection
 
 from projections.executions.indexes import FILTERED_BY, SELDOM_SET, SORTED_BY, WITH_CREATION
 from projections.executions.page_query import SortValues, Way, order_of, page_query
-from projections.executions.tables import WITH_POSITION
+from projections.executions.tables import BOOKMARK, WITH_POSITION
 from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.field_types import ATTRIBUTE
 from projections.query.pagination import TIES, SortKey
-from projections.query.sql import sql
+from projections.query.sql import MOST_PLANNED, sql
 
 PLANNED_FOR = 10
 """Seconds for which a prepared plan is used: a plan made while the tables were small would scan large tables."""
@@ -34,7 +34,7 @@ ORDERED = frozenset(("metadata.createdAt", *SORTED_BY))
 LEADING = frozenset(("$id", "tags", *WITH_CREATION, *SELDOM_SET))
 """Fields whose index has the rows of one value in the order of creation, or of which a value has few rows."""
 BY_INDEX = "SET LOCAL enable_seqscan = off"
-COUNT = f"""SELECT count(*) FROM (
+COUNT = f"""SELECT ({BOOKMARK}), count(*) FROM (
     SELECT FROM executions WHERE {{where}} LIMIT {MOST_LOOKED_UP + 1}) AS hits"""
 
 Rows = list[tuple[Any, ...]]
@@ -53,7 +53,7 @@ class Search:
 
     async def rows(self, connection: AsyncConnection) -> Rows:
         """Return the rows of `page_query` in order, each after the position of the view. Without rows, a single row has
-        the position.
+        the position, and None.
         """
         if self._may_walk:
             part = _find_indexed(self._condition)
@@ -71,7 +71,10 @@ class Search:
         async with connection.transaction() if by_index else nullcontext():
             if by_index:
                 await connection.execute(BY_INDEX)
-            few = await _are_few(connection, part)
+            position, count = await _count(connection, part)
+            if not count:
+                return [(position, None)]
+            few = count <= MOST_LOOKED_UP
             return await self._read(connection, Way.LOOK_UP) if few else None
 
     @property
@@ -123,18 +126,22 @@ def _is_leading(condition: Condition) -> bool:
 
 
 def _find_indexed(condition: Condition) -> Compare | None:
-    """Return the comparison with an indexed field that every matching row must meet; None if there is none."""
+    """Return the comparison with an indexed field, or with many values of a free attribute, that every matching row must
+    meet; None if there is none.
+    """
     match condition:
         case And(parts):
             return next((found for part in parts if (found := _find_indexed(part))), None)
-        case Compare(field, "$in", operands) if field.path in FILTERED_BY and None not in operands:
-            return condition
+        case Compare(field, "$in", operands) if None not in operands:
+            many = field.kind is ATTRIBUTE and len(operands) > MOST_PLANNED
+            return condition if many or field.path in FILTERED_BY else None
     return None
 
 
-async def _are_few(connection: AsyncConnection, part: Compare) -> bool:
+async def _count(connection: AsyncConnection, part: Compare) -> tuple[int, int]:
+    """Return the position of the view, and the number of rows that meet `part`, up to one more than `MOST_LOOKED_UP`."""
     values: list[Any] = []
     query = COUNT.format(where=sql(part, values))
     cursor = await connection.execute(query, values, prepare=False, binary=True)
-    [(count,)] = await cursor.fetchall()
-    return bool(count <= MOST_LOOKED_UP)
+    [(position, count)] = await cursor.fetchall()
+    return position, count

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil, floor
 from operator import ge, gt, le, lt
 from typing import Any
 
 import orjson
 
+from domain.eventlog.connection.pg_arrays import array
 from projections.query.ast import (
     And,
     Compare,
@@ -62,19 +63,21 @@ def _in(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
     if field.kind is ATTRIBUTE and present:
         pieces.append(_attribute_in(field, present, values))
     elif field.kind is TAGS and present:
-        values.append(present)
+        values.append(array("text", present))
         pieces.append(f"{field.column} {'@>' if len(present) == 1 else '&&'} %s::text[]")
     elif len(present) == 1:
         values.append(present[0])
         pieces.append(f"{field.column} = %s")
     elif present:
-        values.append(_of_one_type(present))
+        values.append(_as_array(present))
         pieces.append(f"{field.column} = ANY(%s)")
     return "(" + (" OR ".join(pieces) or "false") + ")"
 
 
-def _of_one_type(operands: list[Any]) -> list[Any]:
-    """Return the operands as floats if any of them is a float, because an SQL array has a single type."""
+def _as_array(operands: list[Any]) -> Sequence[Any]:
+    """Return the operands as an SQL array, which has a single type: numbers are floats if any of them is one."""
+    if all(type(operand) is str for operand in operands):
+        return array("text", operands)
     return [*map(float, operands)] if any(type(o) is float for o in operands) else operands
 
 
@@ -140,26 +143,27 @@ def _json_path(field: Field, keys: Keys, values: list[Any]) -> str:
     return f"({field.column}{' -> %s::text' * len(keys)})"
 
 
-MOST_LOOKED_UP = 32
-"""Values of a free attribute that are looked up in its index. If there are more, they are compared row by row."""
+MOST_PLANNED = 32
+"""Values of a free attribute up to which the planner may estimate how common each of them is. For a thousand values that takes
+ten times as long as the query itself."""
 
 
 def _attribute_in(field: Field, operands: list[Any], values: list[Any]) -> str:
     """Return SQL for an attribute that has one of the operands.
 
-    PostgreSQL hashes the array of `= ANY`, so a single comparison does for all operands. If there are few, the condition
-    `@>` is added, which is the only one that can use the index.
+    PostgreSQL hashes the array of `= ANY`, so a single comparison does for all operands. The condition `@>` is added, which
+    is the only one that can use the index; it is not evaluated for a row that the comparison has excluded. If there are many
+    operands, its array is a subquery, which the planner does not look into.
     """
     containing = [_json(_nest(keys, operand)) for operand in operands for keys in field.key_paths]
     if len(containing) == 1:
         values.append(containing[0])
         return f"{field.column} @> %s::jsonb"
-    compared = f"{attribute(field, values)} = ANY(%s::jsonb[])"
-    values.append([_json(operand) for operand in operands])
-    if len(containing) > MOST_LOOKED_UP:
-        return compared
-    values.append(containing)
-    return f"({compared} AND {field.column} @> ANY(%s::jsonb[]))"
+    compared = f"{attribute(field, values)} = ANY(%s::text[]::jsonb[])"
+    values += [array("text", [_json(operand) for operand in operands]), array("text", containing)]
+    planned = len(containing) <= MOST_PLANNED
+    wanted = "%s::text[]::jsonb[]" if planned else "(SELECT %s::text[]::jsonb[])::jsonb[]"
+    return f"(({compared}) IS TRUE AND {field.column} @> ANY({wanted}))"
 
 
 def _nest(keys: Keys, operand: Any) -> Any:
