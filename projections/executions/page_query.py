@@ -22,9 +22,10 @@ from projections.query.sql import sql
 MOST_BYTES = 8 * 1024 * 1024
 """Bytes of documents, content included, that a page may have. A page has at least one document of any size."""
 
-PAGE = f"""SELECT found, {STORED}, {{ranks}} FROM (
+PAGE = f"""SELECT found, {STORED}, heard_at, {{ranks}} FROM (
         SELECT r.*, count(*) OVER () AS found, sum(size.bytes) OVER (ORDER BY {{order}})
-            - size.bytes AS before, {BODIES}
+            - size.bytes AS before, heard.at AS heard_at, {BODIES}
+        LEFT JOIN heartbeats AS heard ON heard.execution = r.id AND d.id IS NULL
         CROSS JOIN LATERAL (SELECT
             coalesce(octet_length(document), octet_length(s.state), 0) AS bytes) AS size) AS page
     WHERE before < {MOST_BYTES}"""
@@ -79,7 +80,7 @@ def page_query(
 ) -> str:
     """Return SQL for the first rows that meet a condition, after some sort values. The result itself is not ordered.
 
-    The columns are the number of rows up to the limit, `STORED`, and the sort values `rank_0`, `rank_1` etc. Rows beyond
+    The columns are the number of rows up to the limit, those of a `StoredRow`, and the sort values `rank_0`, `rank_1` etc. Rows beyond
     `MOST_BYTES` are left out. Values to bind are appended to `values`.
     """
     order = order_of(keys)

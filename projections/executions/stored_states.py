@@ -18,7 +18,6 @@ from psycopg import AsyncConnection
 from domain.damage import report
 from domain.errors import ArchiveAway, Damaged, Unreadable
 from domain.eventlog.codec import Codec, Snapshot, encode_state, to_sealed_json
-from domain.eventlog.connection.heartbeats import read_heartbeats
 from domain.eventlog.connection.pg_arrays import columns
 from domain.execution.events.lifecycle import RetryScheduled
 from domain.execution.state import Execution
@@ -42,7 +41,9 @@ RECENT = 4_096
 
 
 class StoredRow(NamedTuple):
-    """What the tables have of an execution: its document if it has ended, else its stored state, if there is one."""
+    """What the tables have of an execution: its document if it has ended, else its stored state, if there is one, and in lists
+    the time of its last heartbeat.
+    """
 
     id: str
     version: int
@@ -52,6 +53,7 @@ class StoredRow(NamedTuple):
     state_position: int
     state_at: datetime
     state: bytes | None
+    heard_at: datetime | None = None
 
 
 class CachedState(NamedTuple):
@@ -126,7 +128,8 @@ class ShownRows:
     async def list_rows(
         self, connection: AsyncConnection, rows: Sequence[StoredRow], now: datetime
     ) -> list[Listed]:
-        """Return the document of each row. Durations of executions that have not ended count until `now`.
+        """Return the document of each row. Durations of executions that have not ended count until `now`, and later
+        heartbeats are not shown.
 
         A row that is damaged, or whose events are in an archive that is unavailable, is shown as unreadable.
         """
@@ -138,12 +141,11 @@ class ShownRows:
             states[id_] = cached.versioned
             self._recent.put(id_, cached.versioned)
         self._recent.trim()
-        heard_at = await read_heartbeats(connection, states) if states else {}
         archived = {s for s, error in unreadable.items() if isinstance(error, ArchiveAway)}
         return [
             Listed.unreadable(row.id)
             if STREAM + row.id in archived
-            else _list_row(row, states.get(row.id), now, heard_at.get(row.id))
+            else _list_row(row, states.get(row.id), now)
             for row in rows
         ]
 
@@ -152,10 +154,9 @@ class ShownRows:
         return state if state is not None and state.version == row.version else None
 
 
-def _list_row(
-    row: StoredRow, state: Versioned[Execution] | None, now: datetime, heard_at: datetime | None
-) -> Listed:
+def _list_row(row: StoredRow, state: Versioned[Execution] | None, now: datetime) -> Listed:
     if state is not None:
+        heard_at = row.heard_at if row.heard_at and row.heard_at <= now else None
         return Listed(row.id, to_sealed_json(document(state, now, heard_at=heard_at)))
     with suppress(ValueError):
         if row.document is not None and crc32(shown := unpack(row.document)) == row.checksum:

@@ -100,7 +100,7 @@ MOVE_ALL_TO_RESTING = f"""INSERT INTO executions_resting ({", ".join(ROW)}, rest
     SELECT {", ".join(ROW)}, true FROM executions_active ORDER BY created_at;
     TRUNCATE executions_active"""
 STORED = "id, version, document, checksum, state_version, state_position, state_at, state"
-"""The columns of a `StoredRow`."""
+"""The columns of a `StoredRow`, but for the last heartbeat, which only lists read."""
 BODIES = """document, checksum, s.version AS state_version, s.position AS state_position, s.at AS state_at,
     s.state
     FROM {rows} AS r LEFT JOIN execution_documents AS d ON d.id = r.id

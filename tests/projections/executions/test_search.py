@@ -11,6 +11,7 @@ import pytest
 from projections.executions import page_query, search
 from projections.executions.columns import FIELDS, field, sortable
 from projections.executions.page_query import Way
+from projections.executions.projection import FIRST_SORT_VALUE
 from projections.executions.search import Rows, Search
 from projections.query import pagination
 from projections.query.ast import Compare
@@ -45,7 +46,7 @@ def ids(rows: Rows) -> list[str]:
 
 
 def sort_values(row: tuple[Any, ...]) -> list[Any]:
-    return list(row[10:])
+    return list(row[FIRST_SORT_VALUE:])
 
 
 def pages_of_one_row(known: Sample, asked: dict[str, Any], sort: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import httpx
@@ -172,6 +173,19 @@ def test_heartbeat_records_no_event_and_extends_the_lease(
     listed = ok(api.get("/executions", params=query))
     found = {item["$id"]: item for item in listed["data"]}
     assert found[made]["lastHeartbeatAt"] == after["lastHeartbeatAt"]
+
+
+def test_list_of_the_past_shows_no_later_heartbeat(
+    api: httpx.Client, executions: Executions, someone: str
+) -> None:
+    made = create_assigned(executions, someone)
+    claimed = ok(claim(api, someone))
+    sleep(0.002)
+    executions.tell(made, "heartbeat", worker="w-1")
+    then = {"$id": made, "at": claimed["metadata"]["updatedAt"]}
+    (shown,) = ok(api.get("/executions", params=then))["data"]
+    assert "lastHeartbeatAt" not in shown
+    assert shown["claimedBy"] == claimed["claimedBy"]
 
 
 def test_etag_changes_with_a_heartbeat(
