@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,25 @@ def children(pid: int) -> list[int]:
 def command_line(pid: int) -> str:
     """Return the command line of a process."""
     return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def pin(pid: int, core: int) -> None:
+    """Let a process and its running descendants use one core only. Processes that they start later inherit that."""
+    for each in (pid, *_descendants(pid)):
+        for thread in (PROC / str(each) / "task").iterdir():
+            with suppress(OSError):  # it has ended
+                os.sched_setaffinity(int(thread.name), {core})
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Let this thread use one core only while the block runs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _memory(pid: int, name: str) -> int:

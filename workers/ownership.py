@@ -109,11 +109,6 @@ class OwnedWork(Background):
         else:
             await self._wait(seconds, due_in, CHECK_EVERY, connection)
 
-    async def gather_events(self, connection: AsyncConnection, seconds: float) -> None:
-        """Wait for so many seconds, so that the next look finds more events at once; not at all with slots, for which others wait."""
-        if not isinstance(connection, ReleasableConnection):
-            await asyncio.sleep(seconds)
-
     async def pause(self, connection: AsyncConnection, seconds: float) -> None:
         """Wait for so many seconds; neither `wake` nor due work ends the wait."""
         if isinstance(connection, ReleasableConnection):

@@ -80,7 +80,7 @@ class TimerWorker(OwnedWork):
             if self._more:
                 await asyncio.sleep(0)
                 continue
-            await self.gather_events(connection, GATHERS)
+            await asyncio.sleep(GATHERS)
             await self._wait_until_next(connection)
 
     async def next_due_at(self, connection: AsyncConnection) -> datetime | None:

@@ -70,10 +70,18 @@ UNSEALED_VERSION = 0
 """The version in the tokens of log lines. Other tokens have the version of their event, from 1."""
 SNAPSHOT_EVERY = 500
 """Versions of a stream from one snapshot to the next."""
+SMALL_STATE = 16 * 1024
+"""Bytes of a stream up to which an event may ask for a snapshot. Of a larger state each snapshot costs more than it saves."""
 SEALED_ONLY = Opening()
 """The validation context that opens no token."""
 ALREADY_SEALED = Sealing(lambda content: _seal(None, 0, content))
 """The serialisation context of content that is sealed already: open content raises LookupError."""
+
+
+def is_snapshot_due(recorded: Recorded, size: int) -> bool:
+    """Whether a snapshot is stored after an event, for a stream of so many bytes."""
+    wanted = recorded.event.snapshot and size <= SMALL_STATE
+    return wanted or recorded.version % SNAPSHOT_EVERY == 0
 
 
 def opening(key: DataKey | None) -> Opening:

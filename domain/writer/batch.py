@@ -20,12 +20,12 @@ from domain.errors import (
     Unreadable,
 )
 from domain.eventlog.codec import (
-    SNAPSHOT_EVERY,
     Codec,
     EventRow,
     LineRow,
     Snapshot,
     encode_line,
+    is_snapshot_due,
 )
 from domain.eventlog.encryption import DataKey, make_destroyed_key
 from domain.eventlog.idempotency import Reply, outcome_of, refusal
@@ -47,8 +47,8 @@ from domain.writer.visible_states import VisibleStates, require_readable, requir
 
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
 """Bytes of a stream (its snapshot and later events) above which it accepts only small commands, such as its end."""
-SMALL_STATE = SMALL_COMMAND = 16 * 1024
-"""Bytes of a stream up to which a snapshot of it saves more than it costs, and bytes of events up to which a command is small."""
+SMALL_COMMAND = 16 * 1024
+"""Bytes of events up to which a command is small."""
 TOO_LARGE_DETAIL = (
     "This holds as much as one can: keep large content elsewhere and name it here. "
     "Small commands are still taken."
@@ -170,8 +170,7 @@ class Batch:
             row = self.codec.encode(recorded, key)
             rows.append(row)
             changed[stream] = after = _apply(before, recorded, len(row.data))
-            wanted = event.snapshot and after.size <= SMALL_STATE
-            if wanted or recorded.version % SNAPSHOT_EVERY == 0:
+            if is_snapshot_due(recorded, after.size):
                 due.add(stream)
             if event.erases:
                 changed[stream] = self.codec.close(stream, after)

@@ -41,12 +41,12 @@ class Gathering:
             self._hurried.add(view)
 
     def take_due(self, views: Iterable[str], now: float) -> list[str]:
-        """Return the views that are due, and if there are any, those that are due soon. The caller then applies a page
-        to them. Events noted from now on make them due again.
+        """Return the views that are due, and those that are due soon, if one has gathered long enough. The caller then
+        applies a page to them. Events noted from now on make them due again.
         """
-        by_time = {view: self._due_at(view) for view in views}
-        until = now + SOON if min(by_time.values(), default=inf) <= now else now
-        due = [view for view, at in by_time.items() if at <= until]
+        ready_at = {view: self._gathered_at(view) for view in views}
+        until = now + SOON if min(ready_at.values(), default=inf) <= now else now
+        due = [view for view, at in ready_at.items() if at <= until or view in self._hurried]
         self._pending.difference_update(due)
         self._hurried.difference_update(due)
         return due
@@ -63,6 +63,8 @@ class Gathering:
         return min(map(self._due_at, views), default=inf)
 
     def _due_at(self, view: str) -> float:
-        if view in self._hurried:
-            return -inf
+        return -inf if view in self._hurried else self._gathered_at(view)
+
+    def _gathered_at(self, view: str) -> float:
+        """The time at which the events for a view will have gathered long enough; infinite if there are none."""
         return self._ready_at[view] if view in self._pending else inf

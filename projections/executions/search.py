@@ -22,7 +22,7 @@ from projections.executions.tables import BOOKMARK, WITH_POSITION
 from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.field_types import ATTRIBUTE
 from projections.query.pagination import TIES, SortKey
-from projections.query.sql import MOST_PLANNED, sql
+from projections.query.sql import sql
 
 PLANNED_FOR = 10
 """Seconds for which a prepared plan is used: a plan made while the tables were small would scan large tables."""
@@ -126,15 +126,12 @@ def _is_leading(condition: Condition) -> bool:
 
 
 def _find_indexed(condition: Condition) -> Compare | None:
-    """Return the comparison with an indexed field, or with many values of a free attribute, that every matching row must
-    meet; None if there is none.
-    """
+    """Return the comparison with an indexed field that every matching row must meet; None if there is none."""
     match condition:
         case And(parts):
             return next((found for part in parts if (found := _find_indexed(part))), None)
-        case Compare(field, "$in", operands) if None not in operands:
-            many = field.kind is ATTRIBUTE and len(operands) > MOST_PLANNED
-            return condition if many or field.path in FILTERED_BY else None
+        case Compare(field, "$in", operands) if field.path in FILTERED_BY and None not in operands:
+            return condition
     return None
 
 

@@ -91,7 +91,7 @@ class WebhookWorker(OwnedWork):
         if calls.under_way:
             await self.wait_for_work(connection, SOON)
             return
-        await self.gather_events(connection, GATHERS)
+        await asyncio.sleep(GATHERS)
         at = await calls.next_due_at()
         await self.wait_for_work(
             connection, due_in=lambda: inf if at is None else (at - self._clock()).total_seconds()

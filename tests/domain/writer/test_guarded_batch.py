@@ -322,7 +322,7 @@ async def test_snapshot_is_sealed_with_the_key_of_its_stream_although_the_ring_e
             return before
 
         monkeypatch.setattr(one._store, "append", reading_meanwhile)
-        monkeypatch.setattr("domain.writer.batch.SNAPSHOT_EVERY", 1)
+        monkeypatch.setattr("domain.eventlog.codec.SNAPSHOT_EVERY", 1)
         taken = note_locks(monkeypatch, one)
         answer = await one.send(message("a", Raise()))
         assert not taken

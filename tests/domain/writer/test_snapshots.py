@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from psycopg import AsyncConnection
 
+from domain.eventlog import codec
 from domain.execution.events.lifecycle import RetryScheduled
-from domain.writer import batch
 from tests.support.sample_aggregate import (
     Begin,
     Note,
@@ -30,7 +30,7 @@ async def test_snapshot_is_stored_after_an_event_that_asks_for_it_unless_the_sta
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TallyRaised, "snapshot", True)
-    monkeypatch.setattr(batch, "SMALL_STATE", 1_000)
+    monkeypatch.setattr(codec, "SMALL_STATE", 1_000)
     async with running_bus(store(database)) as bus:
         await bus.send(message("a", Begin()))
         await bus.send(message("a", Raise(amount=3)))

@@ -39,14 +39,21 @@ def test_view_gathers_for_its_own_interval(gathering: Gathering) -> None:
     assert gathering.take_due(BOTH, 100.0 + SLOW) == ["slow"]
 
 
-def test_views_that_are_due_soon_share_the_page_of_one_that_is_due(gathering: Gathering) -> None:
+def test_views_that_are_due_soon_share_the_page_of_one_that_has_gathered(
+    gathering: Gathering,
+) -> None:
     gathering.expect_events()
     soon = 100.0 + SLOW - SOON
     assert gathering.take_due(["slow"], soon) == []  # by itself it gathers to the end
-    assert gathering.take_due(BOTH, soon - 0.001) == ["quick"]
-    gathering.hurry("quick")
     assert gathering.take_due(BOTH, soon) == ["quick", "slow"]
     assert gathering.take_due(BOTH, 100.0 + SLOW) == []
+
+
+def test_view_that_a_reader_waits_for_takes_no_other_along(gathering: Gathering) -> None:
+    gathering.expect_events()
+    gathering.hurry("slow")
+    assert gathering.take_due(BOTH, 100.0 + QUICK - 0.001) == ["slow"]
+    assert gathering.take_due(BOTH, 100.0 + QUICK) == ["quick"]
 
 
 @pytest.mark.parametrize(

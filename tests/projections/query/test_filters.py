@@ -305,19 +305,19 @@ def test_attribute_with_the_longest_key_is_found_first(known: Sample) -> None:
 
 
 @pytest.mark.parametrize("operator", ["$in", "$nin"])
-def test_thousand_values_of_an_attribute_are_found(known: Sample, operator: str) -> None:
+def test_thousand_values_of_an_attribute_are_one_comparison(known: Sample, operator: str) -> None:
     values = [*range(-500, 498), "5", 5.5]
     asked = {"metadata.amount": {operator: values}}
-    assert known.found(from_json(asked, field)) == known.expected(asked) != set()
+    condition = from_json(asked, field)
+    bound: list[Any] = []
+    assert sql(condition, bound).count("ANY") == 1
+    assert known.found(condition) == known.expected(asked) != set()
 
 
-@pytest.mark.parametrize("values", [[1, "2", 3.5], [*range(1_000)]])
-def test_values_of_an_attribute_are_looked_up_in_the_index(
-    known: Sample, values: list[Any]
-) -> None:
+def test_few_values_of_an_attribute_are_looked_up_in_the_index(known: Sample) -> None:
     for attribute in ("metadata.amount", "metadata.deep.x"):
         bound: list[Any] = []
-        where = sql(from_json({attribute: {"$in": values}}, field), bound)
+        where = sql(from_json({attribute: {"$in": [1, "2", 3.5]}}, field), bound)
         plan = known.run(explained(known.connection, where, bound))
         assert plan.count("_by_attribute") == 2, plan
 

@@ -14,8 +14,9 @@ from psycopg import AsyncConnection
 from projections.deliveries.projection import Deliveries
 from tests.support.followed_log import NOON
 from tests.support.hooked_log import OK, World, hook
+from workers.webhooks import deliveries
 from workers.webhooks.caller import WebhookCaller
-from workers.webhooks.deliveries import WebhookWorker
+from workers.webhooks.deliveries import DeliveryWorker, WebhookWorker
 from workers.webhooks.http_connection import Response
 
 pytestmark = pytest.mark.anyio
@@ -79,3 +80,27 @@ async def test_worker_waits_until_the_next_event_is_due_however_long(world: Worl
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert work.waits[-1] == (None, 7200.0)
+
+
+async def test_events_gather_before_the_next_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = asyncio.Event()
+
+    async def look(_: DeliveryWorker) -> bool:
+        assert not looked.is_set()
+        looked.set()
+        return False
+
+    monkeypatch.setattr(DeliveryWorker, "step", look)
+    monkeypatch.setattr(deliveries, "GATHERS", 60.0)
+    writer, caller = world.guarded_writer, WebhookCaller(world.store, world.client)
+    chances = {"clock": lambda: world.now, "chance": lambda: 0.0}
+    work = WaitingWorker(caller, world.store, writer, "", **chances)
+    running = asyncio.create_task(work.run(world.connection))
+    await looked.wait()
+    work.wake.set()
+    _, pending = await asyncio.wait([running], timeout=0.1)
+    assert pending
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
