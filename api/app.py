@@ -127,7 +127,9 @@ def _lists(system: System, consistency: Consistency) -> execution_lists.ListHand
 
 
 def _exports(system: System, consistency: Consistency) -> exports.ExportHandlers:
-    return exports.ExportHandlers(system.sources, system.executions, consistency, system.clock)
+    return exports.ExportHandlers(
+        system.store, system.sources, system.executions, consistency, system.clock
+    )
 
 
 def _batches(system: System) -> command_batch.BatchHandlers:

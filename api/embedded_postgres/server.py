@@ -175,11 +175,12 @@ class EmbeddedPostgres:
 
     def _start(self, deadline: float) -> None:
         programs, run_as = self._prepare(deadline)
-        for _ in _until(deadline, "the backends of a killed PostgreSQL do not end"):
+        reason = "a killed PostgreSQL does not end, or it is killed whenever it starts"
+        for _ in _until(deadline, reason):
             logged = self._spawn(programs, run_as)
             if self._becomes_ready(deadline):
                 return
-            self._raise_unless_still_dying(logged)
+            self._raise_unless_killed(logged)
 
     def _prepare(self, deadline: float) -> tuple[Path, RunAs]:
         cluster = self._cluster
@@ -254,12 +255,16 @@ class EmbeddedPostgres:
         server = self._cluster.postmaster()
         return server is not None and pid in (None, server.pid) and server.answers()
 
-    def _raise_unless_still_dying(self, logged: int) -> None:
+    def _raise_unless_killed(self, logged: int) -> None:
+        """Raise PostgresError, unless the server was killed, or backends of a killed one are still ending."""
+        ended = self._server and self._server.returncode
         with self._cluster.log.open("rb") as log:
             log.seek(logged)
             text = log.read().decode(errors="replace")
-        if not any(words in text for words in STILL_DYING):
-            raise PostgresError(f"PostgreSQL does not start: {text[-2000:]}")
+        if ended != -signal.SIGKILL and not any(words in text for words in STILL_DYING):
+            raise PostgresError(
+                f"PostgreSQL does not start, and ended with {ended}: {text[-2000:]}"
+            )
 
     def _stop(self) -> None:
         if self._server is not None:

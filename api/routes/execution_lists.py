@@ -27,6 +27,7 @@ from api.web.reads.list_request import (
     page_answer,
 )
 from api.web.reads.list_request import PARAMETERS as LIST_WORDS
+from api.web.reads.opened_rows import open_rows
 from api.web.reads.related import expand, require_relations
 from api.web.reads.selection import Selection
 from api.web.request import Request
@@ -35,11 +36,11 @@ from domain.eventlog.store import Store
 from projections.executions.columns import INDEXED, field
 from projections.executions.past import PastLists
 from projections.executions.projection import ExecutionPage, Executions
-from projections.executions.references import Choose, Listed, refers, whole, with_content
+from projections.executions.references import Choose, Listed, whole
 from projections.list_counts import find_and_count
 from projections.query import parser
 from projections.query.ast import Condition, Field
-from projections.representations.client_json import open_and_mark, plain_json
+from projections.representations.client_json import plain_json
 from projections.representations.exact_json import exact_json
 
 LIST_PARAMETERS = (*LIST_WORDS, EXPAND, *FRESH)
@@ -152,11 +153,7 @@ class ListHandlers:
                 row._replace(document=to_sealed_json(item))
                 for row, item in zip(rows, documents, strict=True)
             ]
-        if any(refers(row.document) for row in rows):
-            async with self._store.reader() as connection:
-                rows = await with_content(connection, rows)
-        keys = await self._store.keys(f"execution/{row.id}" for row in rows)
-        opened = [open_and_mark(row.document, keys[f"execution/{row.id}"]) for row in rows]
+        opened = await open_rows(self._store, rows)
         if chosen and chosen.deep:
             return [
                 item if row.damaged else plain_json(chosen.of(exact_json(item)))

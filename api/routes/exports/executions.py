@@ -11,13 +11,16 @@ from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.routes.execution_lists import PAGING
 from api.routes.exports import csv_text
 from api.web import responses
 from api.web.operation import Operation
 from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency, require_position
 from api.web.reads.list_request import SORT
+from api.web.reads.opened_rows import open_rows
 from api.web.request import Request
+from domain.errors import Invalid
 from domain.eventlog.store import Store
 from projections.executions.columns import INDEXED, field
 from projections.executions.projection import MOST_ROWS, ExecutionPage, Executions
@@ -26,24 +29,29 @@ from projections.query.ast import Condition
 from projections.query.pagination import DEFAULT_SORT
 from projections.read_sources import ReadSources
 
+OF_LISTS = "is a parameter of lists: a file has all executions, whole, as they are now"
 OWN = frozenset({SORT.name, *(parameter.name for parameter in FRESH)})
 
 
 class Form(NamedTuple):
-    """The format of a file: the extension, the media type, the beginning of the file, and the rows of a page."""
+    """The format of a file: the extension, the media type, the beginning of the file, the rows of a page, and whether they
+    have sealed content.
+    """
 
     name: str
     media_type: str
     header: Callable[[], str]
     rows: Callable[[Iterable[bytes]], str]
+    content: bool
 
 
-CSV = Form("csv", "text/csv; charset=utf-8", csv_text.header, csv_text.rows)
+CSV = Form("csv", "text/csv; charset=utf-8", csv_text.header, csv_text.rows, content=False)
 NDJSON = Form(
     "ndjson",
     "application/x-ndjson",
     lambda: "",
     lambda documents: "".join(f"{document.decode()}\n" for document in documents),
+    content=True,
 )
 
 
@@ -52,11 +60,13 @@ class ExportHandlers:
 
     def __init__(
         self,
+        store: Store,
         sources: ReadSources,
         executions: Executions,
         consistency: Consistency,
         clock: Callable[[], datetime],
     ) -> None:
+        self._store = store
         self._sources = sources
         self._executions = executions
         self._consistency = consistency
@@ -67,7 +77,13 @@ class ExportHandlers:
 
         Executions that are created or changed meanwhile may be in the file as before or as after. No execution that
         existed all the time is missing, and none is in the file twice.
+
+        Raises:
+            Invalid: a condition is not valid, or a parameter is of lists alone.
         """
+        for name, _ in request.query:
+            if name in PAGING - OWN:
+                raise Invalid.field(name, OF_LISTS)
         conditions = [item for item in request.query if item[0] not in OWN]
         condition = parser.from_query(conditions, field)
         condition = request.caller.scope.within(Right.READ_EXECUTIONS, condition)
@@ -100,7 +116,11 @@ class ExportHandlers:
         if header := form.header():
             yield header
         while True:
-            yield form.rows(listed.document for listed in page.data)
+            yield form.rows(
+                await open_rows(self._store, page.data)
+                if form.content
+                else (listed.document for listed in page.data)
+            )
             if page.next_cursor is None:
                 return
             read = partial(self._page, condition, sort, page.next_cursor)

@@ -295,6 +295,27 @@ def test_setting_refused_by_postgres_is_reported_at_once(
         pass
 
 
+def test_server_killed_while_it_starts_is_started_again(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    becomes_ready = EmbeddedPostgres._becomes_ready
+    killed: list[int] = []
+
+    def kill_first(server: EmbeddedPostgres, deadline: float) -> bool:
+        started = server._server
+        assert started is not None
+        if not killed:
+            killed.append(started.pid)
+            started.kill()
+            started.wait()
+        return becomes_ready(server, deadline)
+
+    monkeypatch.setattr(EmbeddedPostgres, "_becomes_ready", kill_first)
+    with embedded() as postgres:
+        assert killed
+        assert ask(postgres, "SELECT 1") == 1
+
+
 def test_server_is_only_started_in_the_main_thread(embedded: Embedded) -> None:
     refusals: list[str] = []
 

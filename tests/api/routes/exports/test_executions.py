@@ -67,6 +67,29 @@ def test_lines_of_json_are_the_documents_of_the_list(
     assert answered.headers["content-disposition"] == 'attachment; filename="executions.ndjson"'
 
 
+def test_lines_of_json_have_the_content_that_the_list_shows(
+    api: httpx.Client, executions: Executions
+) -> None:
+    made = executions.running(**{"$id": "csv-content"})
+    long = {"answer": "y" * 20_000}
+    executions.tell(made, "steps/s/start", input={"question": "x"})
+    executions.tell(made, "steps/s/complete", output=long)
+    done = executions.tell(made, "complete", success=True, summary="a verdict", data={"v": "yes"})
+    asked: dict[str, str | int] = {"$id": "csv-content", "minPosition": done["position"]}
+    answered = api.get("/executions.ndjson", params=asked)
+    (line,) = [json.loads(line) for line in answered.iter_lines()]
+    assert line == ok(api.get("/executions", params=asked))["data"][0]
+    assert line["result"]["data"] == {"v": "yes"}
+    assert "$sealed" not in answered.text
+
+
+@pytest.mark.parametrize("name", ["fields", "limit", "count", "at", "cursor"])
+def test_parameters_of_lists_alone_are_refused_as_such(api: httpx.Client, name: str) -> None:
+    problem = refused(api.get("/executions.ndjson", params={name: "1"}), 422, "invalid")
+    assert problem["errors"][0]["path"] == name
+    assert "is a parameter of lists" in problem["detail"]
+
+
 def test_cell_that_would_be_a_formula_is_text(api: httpx.Client, executions: Executions) -> None:
     created = executions.create(**{"$id": "csv-formula", "tags": ["=1+1"]})
     asked = {"$id": "csv-formula", "minPosition": created["position"]}
