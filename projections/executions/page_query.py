@@ -80,8 +80,8 @@ def page_query(
 ) -> str:
     """Return SQL for the first rows that meet a condition, after some sort values. The result itself is not ordered.
 
-    The columns are the number of rows up to the limit, those of a `StoredRow`, and the sort values `rank_0`, `rank_1` etc. Rows beyond
-    `MOST_BYTES` are left out. Values to bind are appended to `values`.
+    The columns are the number of rows up to the limit, those of a `StoredRow`, and the sort values `rank_0`, `rank_1`
+    etc. Rows beyond `MOST_BYTES` are left out. Values to bind are appended to `values`.
     """
     order = order_of(keys)
     ranks = ", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys))

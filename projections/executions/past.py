@@ -159,7 +159,7 @@ class PastLists:
         touched = next(row[1] for row in rows if row[1] is not None)
         if len(touched) > MOST_FOLDED:
             raise TooExpensive(TOO_MANY, indexedFields=list(LASTING))
-        stored = [StoredRow(*row[4:FIRST_SORT_VALUE]) for row in rows if number]
+        stored = [StoredRow(*row[4:FIRST_SORT_VALUE]).heard_until(until) for row in rows if number]
         documents = await self._shown.list_rows(connection, stored, until)
         found = [
             Candidate(row[FIRST_SORT_VALUE:], one.choose(question.choose))

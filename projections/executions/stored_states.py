@@ -55,6 +55,11 @@ class StoredRow(NamedTuple):
     state: bytes | None
     heard_at: datetime | None = None
 
+    def heard_until(self, until: datetime) -> StoredRow:
+        """This row without a later heartbeat: which one was the last before is not known."""
+        later = self.heard_at is not None and self.heard_at > until
+        return self._replace(heard_at=None) if later else self
+
 
 class CachedState(NamedTuple):
     """A state, the version of the stored state (0 if none is stored), and whether the row is in the table of resting
@@ -128,8 +133,7 @@ class ShownRows:
     async def list_rows(
         self, connection: AsyncConnection, rows: Sequence[StoredRow], now: datetime
     ) -> list[Listed]:
-        """Return the document of each row. Durations of executions that have not ended count until `now`, and later
-        heartbeats are not shown.
+        """Return the document of each row. Durations of executions that have not ended count until `now`.
 
         A row that is damaged, or whose events are in an archive that is unavailable, is shown as unreadable.
         """
@@ -156,8 +160,7 @@ class ShownRows:
 
 def _list_row(row: StoredRow, state: Versioned[Execution] | None, now: datetime) -> Listed:
     if state is not None:
-        heard_at = row.heard_at if row.heard_at and row.heard_at <= now else None
-        return Listed(row.id, to_sealed_json(document(state, now, heard_at=heard_at)))
+        return Listed(row.id, to_sealed_json(document(state, now, heard_at=row.heard_at)))
     with suppress(ValueError):
         if row.document is not None and crc32(shown := unpack(row.document)) == row.checksum:
             return Listed(row.id, shown)
