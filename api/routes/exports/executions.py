@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from api.web.reads.consistency import Consistency, require_position
 from api.web.reads.list_request import SORT
 from api.web.reads.opened_rows import open_rows
 from api.web.request import Request
-from domain.errors import Invalid
+from domain.errors import Invalid, TooExpensive
 from domain.eventlog.store import Store
 from projections.executions.columns import INDEXED, field
 from projections.executions.projection import MOST_ROWS, ExecutionPage, Executions
@@ -29,6 +30,8 @@ from projections.query.ast import Condition
 from projections.query.pagination import DEFAULT_SORT
 from projections.read_sources import ReadSources
 
+FEW_ROWS = 50
+"""Rows of a page that is read again because all of its rows took too long."""
 OF_LISTS = "is a parameter of lists: a file has all executions, whole, as they are now"
 OWN = frozenset({SORT.name, *(parameter.name for parameter in FRESH)})
 
@@ -105,9 +108,17 @@ class ExportHandlers:
     async def _page(
         self, condition: Condition, sort: str, cursor: str | None, store: Store
     ) -> ExecutionPage:
+        """Read a page; if that takes too long, as from a cold disk, a page of few rows."""
+        with suppress(TooExpensive):
+            return await self._rows(condition, sort, cursor, store, MOST_ROWS)
+        return await self._rows(condition, sort, cursor, store, FEW_ROWS)
+
+    async def _rows(
+        self, condition: Condition, sort: str, cursor: str | None, store: Store, limit: int
+    ) -> ExecutionPage:
         async with store.searcher(INDEXED) as connection:
             return await self._executions.find(
-                connection, self._clock(), condition, sort=sort, limit=MOST_ROWS, cursor=cursor
+                connection, self._clock(), condition, sort=sort, limit=limit, cursor=cursor
             )
 
     async def _parts(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from io import StringIO
+from typing import Any
 
 import httpx
 import pytest
 
 from api.routes.exports import executions as exports
 from api.routes.exports.csv_text import BYTE_ORDER_MARK, COLUMNS
+from domain.errors import TooExpensive
+from projections.executions.projection import ExecutionPage
+from projections.executions.projection import Executions as View
 from tests.support.api_client import Executions, ok, refused
 
 PATH = "/executions.csv"
@@ -65,6 +69,26 @@ def test_lines_of_json_are_the_documents_of_the_list(
     )["data"]
     assert answered.headers["content-type"] == "application/x-ndjson"
     assert answered.headers["content-disposition"] == 'attachment; filename="executions.ndjson"'
+
+
+def test_page_that_takes_too_long_is_read_in_smaller_parts(
+    api: httpx.Client, position: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = View.find
+
+    async def refuse_large(*given: Any, limit: int, **named: Any) -> ExecutionPage:
+        if limit > 2:
+            raise TooExpensive
+        return await find(*given, limit=limit, **named)
+
+    monkeypatch.setattr(View, "find", refuse_large)
+    monkeypatch.setattr(exports, "FEW_ROWS", 2)
+    asked: dict[str, str | int] = {"tag": "csv", "sort": "$id", "minPosition": position}
+    assert [row["$id"] for row in rows(api.get(PATH, params=asked))] == [
+        f"csv-{nth}" for nth in range(7)
+    ]
+    monkeypatch.setattr(exports, "FEW_ROWS", 3)
+    refused(api.get(PATH, params=asked), 422, "too-expensive")
 
 
 def test_lines_of_json_have_the_content_that_the_list_shows(
