@@ -55,8 +55,6 @@ class InactiveRowMover:
 
     def __init__(self, view: Projection) -> None:
         self._view = view
-        # Checked once, as `isinstance` of a protocol is slow.
-        self._moves = view if isinstance(view, MovesInactiveRows) else None
         self._passed = PositionTimes()
         self._next_at = 0.0
         self._moved_until = 0
@@ -68,10 +66,12 @@ class InactiveRowMover:
 
         A failure is logged; the next attempt follows once the projection has applied more events.
         """
-        view, now = self._moves, monotonic()
-        if view is None or now < self._next_at:
+        view, now = self._view, monotonic()
+        if now < self._next_at:
             return
         self._next_at, self.more_at = now + EVERY, inf
+        if not isinstance(view, MovesInactiveRows):  # after the time, as this check is slow
+            return
         row = await (await connection.execute(POSITION, (self._view.name,))).fetchone()
         self._passed.add(row[0] if row else 0, now)
         until = self._passed.before(now - A_WHILE)

@@ -32,8 +32,9 @@ from projections.read_sources import ReadSources
 
 FEW_ROWS = 50
 """Rows of a page that is read again because all of its rows took too long."""
-OF_LISTS = "is a parameter of lists: a file has all executions, whole, as they are now"
 OWN = frozenset({SORT.name, *(parameter.name for parameter in FRESH)})
+OF_LISTS = PAGING - OWN
+"""Parameters of lists that a file does not take."""
 
 
 class Form(NamedTuple):
@@ -85,8 +86,11 @@ class ExportHandlers:
             Invalid: a condition is not valid, or a parameter is of lists alone.
         """
         for name, _ in request.query:
-            if name in PAGING - OWN:
-                raise Invalid.field(name, OF_LISTS)
+            if name in OF_LISTS:
+                message = (
+                    "is a parameter of lists: a file has all executions, whole, as they are now"
+                )
+                raise Invalid.field(name, message)
         conditions = [item for item in request.query if item[0] not in OWN]
         condition = parser.from_query(conditions, field)
         condition = request.caller.scope.within(Right.READ_EXECUTIONS, condition)
