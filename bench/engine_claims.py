@@ -20,7 +20,7 @@ from bench.population import SERVICES, Item, Service
 from bench.stand import Stand
 
 WORKERS = 64
-MOST = 6_000
+MOST = 12_000
 """Executions that are queued for each second of a load, more than are claimed or started."""
 PRIORITIES = ("low", "normal", "high", "urgent")
 WARM_UP = 1.0
@@ -44,6 +44,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
             for n in range(WORKERS)
         ]
         claimed = _fill_queue(service, f"{repetition}-claimed", plan)
+        stand.checkpoint()
         for what, requests in (
             ("start", shares),
             ("claim", _claims(service)),

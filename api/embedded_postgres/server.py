@@ -34,18 +34,10 @@ from api.embedded_postgres.cluster import (
     RunAs,
     conninfo,
 )
+from api.embedded_postgres.parameters import PARAMETERS
 from api.embedded_postgres.processes import die_with_parent, is_postgres
 from api.settings import environment_of_postgres
 
-SETTINGS = {
-    "shared_buffers": "256MB",
-    "max_connections": "100",
-    "wal_compression": "pglz",
-    "max_wal_size": "4GB",
-    "checkpoint_timeout": "15min",
-    "jit": "off",
-    "timezone": "UTC",
-}
 STILL_DYING = ("pre-existing shared memory", "lock file")
 """Parts of the log of a server that cannot start yet, as backends of the last one are still ending."""
 LONGEST_SOCKET_PATH = 100
@@ -61,7 +53,7 @@ log = structlog.get_logger()
 class EmbeddedPostgres:
     """PostgreSQL with its data in `root`, which listens only on a Unix socket in a private folder.
 
-    `settings` are server parameters that override `SETTINGS`. `bin_dir` is the folder of the programs of an installed
+    `settings` are server parameters that override `PARAMETERS`. `bin_dir` is the folder of the programs of an installed
     server, which replace those of the wheel.
     """
 
@@ -74,7 +66,7 @@ class EmbeddedPostgres:
         start_timeout: float = 900,
     ) -> None:
         self._cluster = Cluster(root.resolve(), bin_dir)
-        self._settings = {**SETTINGS, **(settings or {})}
+        self._settings = {**PARAMETERS, **(settings or {})}
         self._start_timeout = start_timeout
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None

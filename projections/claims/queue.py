@@ -51,10 +51,13 @@ SCAN = f"""SELECT position, head, NULL, NULL, NULL::bytea FROM ({BOOKMARK_AND_HE
 """The positions of the read model and of the log, and the events after a position. The inner LIMIT makes PostgreSQL use
 the index even if its statistics do not cover the newest events yet."""
 NEXT = """(SELECT {nth} AS nth, rank, created, execution FROM claims
-    WHERE status = 'queued'{conditions} ORDER BY rank DESC, created LIMIT %b)"""
+    WHERE status = 'queued'{conditions} ORDER BY rank DESC, created LIMIT (SELECT %b::bigint))"""
 READ = f"""SELECT NULL::int AS nth, NULL::bigint AS rank, position AS created, NULL AS execution
     FROM ({BOOKMARK_AND_HEAD}) AS reached UNION ALL SELECT nth, rank, created, execution FROM ({{found}}) AS next
     ORDER BY nth NULLS FIRST, rank DESC, created"""
+"""The position of the read model, and the first executions of each filter. The planner does not see the value of the inner
+LIMIT; so it takes the index in the order of the queue, even for a table without statistics, instead of sorting all of it.
+"""
 
 
 Owner = tuple[str, str]
@@ -211,13 +214,7 @@ class ClaimQueue:
     async def _read_again(
         self, connection: AsyncConnection, wanted: Mapping[ClaimFilter, int], more: int
     ) -> None:
-        values: list[Any] = []
-        parts = []
-        for nth, (claim_filter, number) in enumerate(wanted.items()):
-            conditions = claim_filter.conditions(values)
-            values.append(number + more)
-            parts.append(NEXT.format(nth=nth, conditions=conditions))
-        query = READ.format(found=" UNION ALL ".join(parts))
+        query, values = read_query({each: number + more for each, number in wanted.items()})
         cursor = await connection.execute(query, values, prepare=False, binary=True)
         (_, _, self._read_position, _), *rows = await cursor.fetchall()
         filters = list(wanted)
@@ -237,6 +234,17 @@ class ClaimQueue:
             for execution, position in self._dequeued.items()
             if position > self._read_position
         }
+
+
+def read_query(wanted: Mapping[ClaimFilter, int]) -> tuple[str, list[Any]]:
+    """Return the query `READ` for the first executions of each filter, up to its number, and the values to bind."""
+    values: list[Any] = []
+    parts = []
+    for nth, (claim_filter, number) in enumerate(wanted.items()):
+        conditions = claim_filter.conditions(values)
+        values.append(number)
+        parts.append(NEXT.format(nth=nth, conditions=conditions))
+    return READ.format(found=" UNION ALL ".join(parts)), values
 
 
 def _parse_created(stream: str, position: int, state: bytes) -> Created:

@@ -22,7 +22,7 @@ from domain.model import Recorded
 from domain.types import Assignee, Priority
 from domain.writer.message import Message
 from projections.claims.projection import Claims
-from projections.claims.queue import ClaimFilter, ClaimQueue
+from projections.claims.queue import ClaimFilter, ClaimQueue, read_query
 from projections.claims.row import RANKS
 from projections.claims.totals import claim_totals
 from tests.support.followed_log import FollowedLog
@@ -176,6 +176,27 @@ async def test_queue_is_read_again_after_a_gap_in_the_seen_log(
     await world.bus.send(Message("execution/a", StartExecution(), "tester"))
     await world.follow()
     assert await world.first(queue) == ["b"]
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize("wanted", [ANY, OF_MAIL])
+async def test_read_of_a_long_queue_sorts_nothing(
+    world: World, wanted: ClaimFilter, analyzed: bool
+) -> None:
+    run = world.connection.execute
+    await run("ALTER TABLE claims SET (autovacuum_enabled = off)")
+    await run(
+        """INSERT INTO claims SELECT 'e-' || n, 'queued', n % 4, n, 'mail', 'c', 'p', NULL, now()
+        FROM generate_series(1, 20000) AS n"""
+    )
+    if analyzed:
+        await run("ANALYZE claims")
+    query, values = read_query({wanted: 1_400})
+    cursor = await run(f"EXPLAIN {query}".encode(), values, prepare=False)
+    plan = "\n".join(row[0] for row in await cursor.fetchall())
+    assert " using claims_" in plan
+    assert "Bitmap" not in plan
+    assert "Seq Scan on claims" not in plan
 
 
 async def test_queue_equals_that_of_the_states_on_random_logs(world: World) -> None:
