@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,19 @@ MOST_SHOWN = 500
 
 
 class CommandGroup(click.Group):
-    """A group whose help shows the whole first sentence of each command. Click cuts it to one line."""
+    """A group whose help shows the whole first sentence of each command, which Click cuts to one line, and which names the
+    commands that are like a misspelled one.
+    """
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the name and the command of the first argument, and the other arguments; raises click.UsageError."""
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            similar = get_close_matches(args[0], self.list_commands(ctx))
+            if similar:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the names of all commands, each with the first sentence of its help."""

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 
 import click
+import pytest
+from click.testing import CliRunner
 
 from api.cli.main import main
 from tests.support.paths import ROOT
@@ -42,3 +44,14 @@ def test_help_of_every_command_shows_no_layout_marks() -> None:
     shown = dict(helps(main, "executions"))
     assert len(shown) > 30
     assert [name for name, text in shown.items() if "\\b" in text or "\b" in text] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [("improt xes", "Did you mean import?"), ("keys lst", "Did you mean list?"), ("zzz", "'zzz'.")],
+)
+def test_misspelled_command_is_refused_with_similar_ones(given: str, named: str) -> None:
+    refused = CliRunner().invoke(main, given.split())
+    assert refused.exit_code == 2
+    assert "No such command" in refused.output
+    assert named in refused.output
