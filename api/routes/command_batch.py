@@ -38,6 +38,8 @@ from domain.writer.message import Message
 log = structlog.get_logger()
 
 MOST = 1_000
+FEW = 20
+"""Commands of one request up to which they wait as if they were sent alone."""
 LOG = AppendLogLines.wire_name
 
 
@@ -86,7 +88,8 @@ class BatchHandlers:
                 messages[index] = await self._vet(message)
         await self._refuse_hidden(request, messages)
         named = zip(given, messages, strict=True)
-        waiting = [self._submit(item, message) for item, message in named]
+        bulk = len(given) > FEW
+        waiting = [self._submit(item, message, bulk=bulk) for item, message in named]
         answered = [await _outcome(request, item) for item in waiting]
         outcomes = [outcome for outcome, _ in answered]
         if all(outcome["status"] == 503 for outcome in outcomes):
@@ -146,14 +149,14 @@ class BatchHandlers:
             except DomainError as error:
                 messages[index] = error
 
-    def _submit(self, item: Any, message: Message | DomainError) -> Submitted:
+    def _submit(self, item: Any, message: Message | DomainError, *, bulk: bool) -> Submitted:
         identity = item.get("execution") if isinstance(item, dict) else None
         shown = identity if isinstance(identity, str) else None
         if isinstance(message, DomainError):
             return Submitted(shown, message)
         try:
             versioned = message.command.wire_name != LOG
-            return Submitted(shown, self._bus.submit(message), versioned)
+            return Submitted(shown, self._bus.submit(message._replace(bulk=bulk)), versioned)
         except DomainError as error:
             return Submitted(shown, error)
 

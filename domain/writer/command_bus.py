@@ -118,7 +118,7 @@ class Bus:
         return await dry_run(message, self._store, self._clock(), self._new_id, self._random)
 
     def submit(self, message: Message) -> asyncio.Future[Answer]:
-        """Queue a command, and return a future of its answer. Commands of one caller are decided in the order of the calls."""
+        """Queue a command, and return a future of its answer. Commands are decided in the order of the calls, bulk ones later."""
         receiver = FutureReceiver()
         self.deliver(message, receiver)
         return receiver.future

@@ -39,6 +39,7 @@ class Message(NamedTuple):
     - `worker`: the name that a worker gave; that worker must hold the claim of the execution.
     - `permits`: whether an execution or an order is visible to the sender; what is not does not exist for it. None: all are.
     - `unless`: the command is refused if such an event was recorded after the sender read the log.
+    - `bulk`: the command was sent with many others, so commands that were sent alone go first.
     """
 
     stream: str
@@ -52,6 +53,7 @@ class Message(NamedTuple):
     worker: str | None = None
     permits: Permits | None = None
     unless: Unless | None = None
+    bulk: bool = False
 
     @property
     def needs_lock(self) -> bool:

@@ -16,6 +16,10 @@ from domain.writer.message import Message
 
 MOST_COMMANDS = 500
 """The largest number of commands in one batch, which is one transaction."""
+BULK_BESIDE = 50
+"""The bulk commands in a batch that has other commands, too: so few that these do not wait long for their answers, and
+enough that the bulk commands go on.
+"""
 LONGEST_WAIT = 4.0
 """Seconds that a command waits for a batch before it is refused, so that a caller does not wait for an outage to end."""
 WAITED = (
@@ -78,19 +82,22 @@ class WaitingCommand(NamedTuple):
 
 
 class CommandQueue:
-    """A first-in, first-out queue that hands out batches. A command waits for `LONGEST_WAIT` at most."""
+    """A queue that hands out batches: first the commands that were sent alone, then the bulk commands, each kind in its
+    order. A command waits for `LONGEST_WAIT` at most.
+    """
 
     def __init__(self, limit: int, outages: Outages) -> None:
         self._limit = limit
         self._outages = outages
-        self._waiting: deque[WaitingCommand] = deque()
+        self._single: deque[WaitingCommand] = deque()
+        self._bulk: deque[WaitingCommand] = deque()
         self._batch_size = MOST_COMMANDS
         self._filled = asyncio.Event()
         self._gathered = asyncio.Event()
         self._gather_until = limit + 1
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._single) + len(self._bulk)
 
     def require_room(self, commands: int) -> None:
         """Check that so many more commands can wait.
@@ -98,19 +105,20 @@ class CommandQueue:
         Raises:
             Overloaded: they would exceed the limit of the queue.
         """
-        if len(self._waiting) + commands > self._limit:
+        if len(self) + commands > self._limit:
             raise self._outages.current or Overloaded()
 
     def put(self, message: Message, receiver: AnswerReceiver) -> None:
         """Append a message to the queue."""
-        self._waiting.append(WaitingCommand(message, receiver, monotonic() + LONGEST_WAIT))
+        waiting = WaitingCommand(message, receiver, monotonic() + LONGEST_WAIT)
+        self._kind_of(waiting).append(waiting)
         self._filled.set()
-        if len(self._waiting) >= self._gather_until:
+        if len(self) >= self._gather_until:
             self._gathered.set()
 
     async def gather(self, commands: int, seconds: float) -> None:
         """Wait until the queue holds so many commands, for so many seconds at most."""
-        if len(self._waiting) >= commands:
+        if len(self) >= commands:
             return
         self._gathered.clear()
         self._gather_until = commands
@@ -132,10 +140,17 @@ class CommandQueue:
 
     def take(self) -> list[WaitingCommand]:
         """Remove and return the next batch. Commands that have waited for longer than `LONGEST_WAIT` are refused."""
+        size, beside = self._batch_size, min(len(self._bulk), BULK_BESIDE)
+        taken = self._take_from(self._single, max(1, size - beside))
+        return taken + self._take_from(
+            self._bulk, min(beside, size - len(taken)) if taken else size
+        )
+
+    def _take_from(self, kind: deque[WaitingCommand], most: int) -> list[WaitingCommand]:
         taken: list[WaitingCommand] = []
         now = monotonic()
-        while self._waiting and len(taken) < self._batch_size:
-            waiting = self._waiting.popleft()
+        while kind and len(taken) < most:
+            waiting = kind.popleft()
             if waiting.until < now:
                 waiting.refuse(self._outages.refuse(otherwise=WAITED))
             else:
@@ -149,7 +164,11 @@ class CommandQueue:
 
     def put_back(self, taken: Sequence[WaitingCommand]) -> None:
         """Put commands back at the front of the queue, in order."""
-        self._waiting.extendleft(reversed(taken))
+        for waiting in reversed(taken):
+            self._kind_of(waiting).appendleft(waiting)
+
+    def _kind_of(self, waiting: WaitingCommand) -> deque[WaitingCommand]:
+        return self._bulk if waiting.message.bulk else self._single
 
     def split_failed(self, taken: Sequence[WaitingCommand]) -> None:
         """Put a failed batch back, and halve the batch size, so that repeated failures isolate the command at fault."""
@@ -166,6 +185,7 @@ class CommandQueue:
 
     def refuse(self, taken: Iterable[WaitingCommand] = ()) -> None:
         """Refuse the taken commands and all commands in the queue."""
-        for waiting in (*taken, *self._waiting):
+        for waiting in (*taken, *self._single, *self._bulk):
             waiting.refuse(self._outages.current or Overloaded())
-        self._waiting.clear()
+        self._single.clear()
+        self._bulk.clear()

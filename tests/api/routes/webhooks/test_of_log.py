@@ -16,7 +16,11 @@ HOOK: dict[str, Any] = {"url": URL, "events": ["completed"], "headers": {"X-Key"
 
 @pytest.fixture
 def webhook(api: httpx.Client) -> str:
-    return str(ok(api.post("/webhooks", json=HOOK))["$id"])
+    """A new webhook, which lists show already."""
+    created = api.post("/webhooks", json=HOOK)
+    seen = {"limit": 1, "minPosition": int(created.headers["log-position"])}
+    ok(api.get("/webhooks", params=seen))
+    return str(ok(created)["$id"])
 
 
 def deliveries(api: httpx.Client, webhook: str, count: int) -> list[dict[str, Any]]:
