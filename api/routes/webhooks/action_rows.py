@@ -18,7 +18,7 @@ from api.routes.webhooks.schemas import (
 )
 from api.web import responses
 from api.web.operation import Handler, Operation, Parameter
-from api.web.parameters import CURSOR, LIMIT
+from api.web.parameters import CURSOR, FRESH, LIMIT
 from domain.catalog.webhook_commands import DisableWebhook, EnableWebhook, RotateSecret
 from domain.model import Value
 from projections.deliveries.requests import STATES
@@ -111,7 +111,8 @@ def _reads(actions: WebhookActions) -> tuple[Operation, ...]:
             "The waiting and sent deliveries of a webhook, the newest first",
             actions.deliveries,
             answer=schemas.page_of(DELIVERY),
-            parameters=(LIMIT, CURSOR, STATE),
+            sends=responses.AS_OF,
+            parameters=(LIMIT, CURSOR, STATE, *FRESH),
             problems=("not-found",),
             content=True,
         ),

@@ -114,6 +114,7 @@ class WebhookActions:
         limit = request.integer("limit", 1, 500) or 50
         before = request.integer("cursor", 1, requests.NEWEST)
         state = request.choice("state", *requests.STATES)
+        position = await self._webhooks.wait(request)
         async with self._store.reader() as connection:
             found = await requests.page(connection, known.webhook, before, state, limit + 1)
         following = str(found[limit - 1].position) if len(found) > limit else None
@@ -127,7 +128,7 @@ class WebhookActions:
             )
             for delivery in found[:limit]
         ]
-        return responses.json(responses.page(items, following))
+        return responses.json(responses.page(items, following), {"log-position": str(position)})
 
     async def redeliver(self, request: Request) -> ASGIApp:
         """Send one event again, whatever the outcome of its delivery."""

@@ -21,6 +21,7 @@ from projections.deliveries import requests
 from projections.deliveries.hooks import id_of, key_of
 from projections.deliveries.secrets import format_secret, signing_generations, signing_secret
 
+VIEW = "deliveries"
 MISSING = "There is no such webhook."
 DISABLED = "This webhook is disabled, and would not be called: enable it first."
 
@@ -95,9 +96,10 @@ class Webhooks:
         except BadCursor as error:
             raise Invalid.field("from", error.message) from None
 
-    async def wait(self, request: Request, position: int) -> None:
-        """Wait until the view of webhooks has reached a position."""
-        await self._consistency.wait_for_projection(request, "deliveries", position)
+    async def wait(self, request: Request, position: int = 0) -> int:
+        """Wait until the view of webhooks has reached a position, and `?minPosition=`; return the position that it has."""
+        await self._consistency.wait_for_projection(request, VIEW, position)
+        return self._consistency.position(VIEW)
 
     async def require_enabled(self, request: Request, known: FoundWebhook) -> None:
         """Check that a webhook is enabled, once the view has its newest state.

@@ -17,7 +17,7 @@ from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.input.command_body import build, fields, parse
 from api.web.input.command_members import prepare
 from api.web.operation import Operation
-from api.web.parameters import CURSOR, LIMIT
+from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.request import Request
 from domain import registry
 from domain.catalog.webhook_commands import CreateWebhook, RemoveWebhook, UpdateWebhook
@@ -109,6 +109,7 @@ class LogWebhookHandlers:
     async def list(self, request: Request) -> ASGIApp:
         """Answer a page of webhooks, in the order of their ids, each with its health."""
         limit = request.integer("limit", 1, 500) or 50
+        position = await self._webhooks.wait(request)
         async with self._store.reader() as connection:
             after = request.parameter("cursor") or ""
             ids = await requests.of_log(connection, after, limit + 1, _maker(request.caller))
@@ -122,7 +123,7 @@ class LogWebhookHandlers:
             if not versioned.state.removed
         ]
         following = ids[limit - 1] if len(ids) > limit else None
-        return responses.json(responses.page(items, following))
+        return responses.json(responses.page(items, following), {"log-position": str(position)})
 
 
 def _maker(caller: Caller) -> str | None:
@@ -155,7 +156,8 @@ def _collection(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
             "The webhooks of the whole log, with their health",
             handlers.list,
             answer=schemas.page_of(WEBHOOK),
-            parameters=(LIMIT, CURSOR),
+            sends=responses.AS_OF,
+            parameters=(LIMIT, CURSOR, *FRESH),
         ),
         Operation(
             "createWebhook",
