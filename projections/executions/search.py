@@ -1,15 +1,15 @@
 """Finds the rows of a page in the way that costs least.
 
 PostgreSQL's planner knows how common the values of a field are on average, and nothing about free attributes. If it
-expects too many rows, it reads along the order for a page that never becomes full; if it expects too few, it looks up
-all of them. So this first counts, up to a limit, the rows that have the wanted values of an indexed field, and looks
-them up if they are few. Else it tries the first rows in the order, which fill the page if the values are common. If
-neither gives the page, the planner decides.
+expects too many rows, it reads along the order for a page that never becomes full, also where only one of the tables has
+none of them. If it expects too few, it looks up all of them. So this first counts, up to a limit, the rows that have the
+wanted values of an indexed field, and looks them up if they are few. Else it tries the first rows in the order, which
+fill the page if the values are common. If neither gives the page, the planner decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any
@@ -30,9 +30,12 @@ MOST_LOOKED_UP = 3_000
 """Rows that are looked up and then sorted for a page: that takes as long as five walks along the order."""
 FEW_VALUES = 8
 """Values of a field up to which the planner estimates the number of rows well enough."""
-ORDERED = frozenset(("metadata.createdAt", *SORTED_BY))
-LEADING = frozenset(("$id", "tags", *WITH_CREATION, *SELDOM_SET))
-"""Fields whose index has the rows of one value in the order of creation, or of which a value has few rows."""
+CREATED = "metadata.createdAt"
+ORDERED = frozenset((CREATED, *SORTED_BY))
+FEW_ROWS = frozenset(("$id", "tags", *SELDOM_SET))
+"""Fields of which a value has few rows."""
+LEADING = FEW_ROWS | {*WITH_CREATION}
+"""With the fields whose index has the rows of one value in the order of creation."""
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 COUNT = f"""SELECT ({BOOKMARK}), count(*) FROM (
     SELECT FROM executions WHERE {{where}} LIMIT {MOST_LOOKED_UP + 1}) AS hits"""
@@ -80,8 +83,10 @@ class Search:
     @property
     def _may_walk(self) -> bool:
         """Whether an index has the order, and the planner may misjudge the condition."""
-        ordered = _has_index(self._keys)
-        return ordered and _by_value(self._condition) and not _is_leading(self._condition)
+        if not (_has_index(self._keys) and _by_value(self._condition)):
+            return False
+        by_creation = self._keys[0].field.path == CREATED
+        return not _has_part(self._condition, LEADING if by_creation else FEW_ROWS)
 
     async def _read(self, connection: AsyncConnection, way: Way) -> Rows:
         values: list[Any] = []
@@ -116,12 +121,13 @@ def _by_value(condition: Condition) -> bool:
             return operator == "$in" or field.kind is ATTRIBUTE
 
 
-def _is_leading(condition: Condition) -> bool:
+def _has_part(condition: Condition, paths: Collection[str]) -> bool:
+    """Whether every matching row has one of some values of one of these fields."""
     match condition:
         case And(parts):
-            return any(map(_is_leading, parts))
+            return any(_has_part(part, paths) for part in parts)
         case Compare(field, "$in"):
-            return field.path in LEADING
+            return field.path in paths
     return False
 
 
