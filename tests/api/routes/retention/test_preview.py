@@ -35,6 +35,19 @@ def preview(api: httpx.Client, at: datetime) -> dict[str, str]:
         sleep(0.05)
 
 
+def read_preview(api: httpx.Client, days: int, kind: str, day: str) -> dict[str, Any]:
+    """The preview in so many days, once the views are far enough to say what holds keep of a day of this kind."""
+    end = monotonic() + 20
+    while True:
+        at = (TODAY + timedelta(days=days)).isoformat()
+        shown: dict[str, Any] = ok(api.get("/retention/preview", params={"at": at}))
+        outcomes = {each["day"]: each["outcome"] for each in shown[kind]}
+        if outcomes.get(day) != "unknown":
+            return shown
+        assert monotonic() < end, shown
+        sleep(0.05)
+
+
 def test_day_of_log_lines_is_removed_after_its_retention_unless_held(
     api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
@@ -46,8 +59,7 @@ def test_day_of_log_lines_is_removed_after_its_retention_unless_held(
     placed = api.post("/holds", json=asked)
     hold = ok(placed)["$id"]
     ok(api.get("/holds", params={"minPosition": placed.headers["log-position"]}))
-    later = {"at": (TODAY + timedelta(days=32)).isoformat()}
-    shown = ok(api.get("/retention/preview", params=later))
+    shown = read_preview(api, 32, "days", day)
     [found] = [each for each in shown["days"] if each["day"] == day]
     assert (found["outcome"], found["holds"]) == ("kept", [hold])
     [named] = [each for each in shown["holds"] if each["hold"] == hold]
@@ -61,22 +73,16 @@ def test_day_of_the_access_log_is_removed_after_its_retention_unless_held(
     ok(api.get(f"/executions/{running_execution}"))
     day = str(datetime.now(UTC).date())
 
-    def read_preview(days: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        end = monotonic() + 20
-        while True:
-            at = (TODAY + timedelta(days=days)).isoformat()
-            found = ok(api.get("/retention/preview", params={"at": at}))
-            of_day = {each["day"]: each for each in found["accessDays"]}.get(day, {})
-            if of_day.get("outcome") != "unknown":
-                return of_day, found["holds"]
-            assert monotonic() < end, found
-            sleep(0.05)
+    def read(days: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        shown = read_preview(api, days, "accessDays", day)
+        of_days = {each["day"]: each for each in shown["accessDays"]}
+        return of_days.get(day, {}), shown["holds"]
 
-    assert read_preview(3_650)[0] == {}
-    assert read_preview(3_652)[0] == {"day": day, "outcome": "retired"}
+    assert read(3_650)[0] == {}
+    assert read(3_652)[0] == {"day": day, "outcome": "retired"}
     placed = api.post("/holds", json={"executions": [running_execution], "reason": "Audit"})
     ok(api.get("/holds", params={"minPosition": placed.headers["log-position"]}))
-    of_day, holds = read_preview(3_652)
+    of_day, holds = read(3_652)
     assert of_day == {"day": day, "outcome": "kept", "holds": [ok(placed)["$id"]]}
     assert day in next(each["accessDays"] for each in holds if each["hold"] == ok(placed)["$id"])
 
