@@ -19,8 +19,8 @@ REMEMBERED = 0.5
 """Seconds after a write of others for which they count as present."""
 PAUSE_FACTOR = 2.0
 """Seconds of pause beside others, for each second that a commit took."""
-LONGEST_PAUSE = 0.1
-"""The longest pause in seconds, however long a commit took."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.03, 0.1
+"""The limits of a pause beside others in seconds, however long a commit took: the processor is needed for the views, too."""
 WRITTEN = """SELECT (SELECT position FROM head) + (SELECT id FROM log_head)
     + (SELECT id FROM access_head)"""
 
@@ -54,7 +54,9 @@ class Throttle:
 
     def pause_after(self, seconds: float) -> float:
         """The seconds of pause after a commit that took so many seconds."""
-        return min(PAUSE_FACTOR * seconds, LONGEST_PAUSE) if self._beside_others else 0.0
+        if not self._beside_others:
+            return 0.0
+        return min(max(SHORTEST_PAUSE, PAUSE_FACTOR * seconds), LONGEST_PAUSE)
 
     @property
     def _beside_others(self) -> bool:

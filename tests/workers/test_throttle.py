@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.throttle import ALONE, BESIDE_OTHERS, LONGEST_PAUSE, PAUSE_FACTOR, REMEMBERED, Throttle
+from workers.throttle import (
+    ALONE,
+    BESIDE_OTHERS,
+    LONGEST_PAUSE,
+    PAUSE_FACTOR,
+    REMEMBERED,
+    SHORTEST_PAUSE,
+    Throttle,
+)
 
 
 @dataclass
@@ -18,11 +26,11 @@ class Given:
 
     @property
     def shown(self) -> tuple[int, float]:
-        """Commands per commit, and the pause after a commit of 10 ms."""
-        return self.throttle.commands, self.throttle.pause_after(0.010)
+        """Commands per commit, and the pause after a commit of 20 ms."""
+        return self.throttle.commands, self.throttle.pause_after(0.020)
 
 
-FAST, GENTLE = (ALONE, 0.0), (BESIDE_OTHERS, PAUSE_FACTOR * 0.010)
+FAST, GENTLE = (ALONE, 0.0), (BESIDE_OTHERS, PAUSE_FACTOR * 0.020)
 
 
 def test_timers_fire_without_pause_while_others_write_nothing() -> None:
@@ -67,3 +75,4 @@ def test_pause_is_limited_however_long_a_commit_took() -> None:
     given.throttle.note(1_000)
     given.throttle.note(1_001)
     assert given.throttle.pause_after(60) == LONGEST_PAUSE
+    assert given.throttle.pause_after(0) == SHORTEST_PAUSE
