@@ -21,7 +21,6 @@ from projections.deliveries import requests
 from projections.deliveries.hooks import id_of, key_of
 from projections.deliveries.secrets import format_secret, signing_generations, signing_secret
 
-VIEW = "deliveries"
 MISSING = "There is no such webhook."
 DISABLED = "This webhook is disabled, and would not be called: enable it first."
 
@@ -98,8 +97,8 @@ class Webhooks:
 
     async def wait(self, request: Request, position: int = 0) -> int:
         """Wait until the view of webhooks has reached a position, and `?minPosition=`; return the position that it has."""
-        await self._consistency.wait_for_projection(request, VIEW, position)
-        return self._consistency.position(VIEW)
+        await self._consistency.wait_for_projection(request, requests.VIEW, position)
+        return self._consistency.position(requests.VIEW)
 
     async def require_enabled(self, request: Request, known: FoundWebhook) -> None:
         """Check that a webhook is enabled, once the view has its newest state.
