@@ -24,8 +24,11 @@ FAST = {
     "max_connections": "200",
     "max_wal_size": "256MB",
     "scram_iterations": "1",
+    "authentication_timeout": "10s",
 }
-"""Settings of a server whose data may be lost, and whose passwords protect nothing."""
+"""Settings of a server whose data may be lost, and whose passwords protect nothing. `DROP DATABASE` waits for every client that
+has begun to connect: by default a minute for one that has given up and left its socket open.
+"""
 # Several test processes may share one server: their databases have names of their own.
 TEMPLATE = f"template_{os.getpid()}"
 """With the tables of the log alone."""

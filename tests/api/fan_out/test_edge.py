@@ -364,7 +364,7 @@ def test_seek_over_a_websocket_is_admitted_and_recorded_by_the_server(fan_out: F
             first = json.loads(line.recv(timeout=30))
             line.send(json.dumps({"seek": 0}))
             again = next(
-                frame for frame in read_until_closed(line) if frame["position"] == first["position"]
+                frame for frame in read_until_closed(line) if frame["type"] == first["type"]
             )
             assert again == first
         found = ok(api.get(f"/executions/{id_}/access-log"))["data"]

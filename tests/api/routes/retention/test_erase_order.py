@@ -71,7 +71,7 @@ def test_no_read_shows_the_parameters(api: httpx.Client, order: str, execution: 
 def test_order_within_its_execution_is_marked_erased_and_the_execution_is_not(
     api: httpx.Client, order: str, execution: str
 ) -> None:
-    ok(api.post(f"/orders/{order}/erase", json=REASON))
+    erased = ok(api.post(f"/orders/{order}/erase", json=REASON))
     for path in (
         f"/executions/{execution}?expand=order",
         f"/executions/{execution}?expand=order&version=1",
@@ -81,7 +81,8 @@ def test_order_within_its_execution_is_marked_erased_and_the_execution_is_not(
         assert (shown["order"]["params"], shown["order"]["erased"]) == (None, True)
         assert "erased" not in shown
         assert "immutable" not in answer.headers["cache-control"]
-    [listed] = ok(api.get(f"/executions?expand=order&order={order}"))["data"]
+    since = f"&minPosition={erased['position']}"
+    [listed] = ok(api.get(f"/executions?expand=order&order={order}{since}"))["data"]
     assert (listed["order"]["erased"], "unreadable" in listed) == (True, False)
 
 
