@@ -9,7 +9,7 @@ from hypothesis.internal.conjecture import providers
 
 THOROUGH = 100
 """Examples of a property without a limit of its own; the others in proportion."""
-PROFILES = {"thorough": THOROUGH, "executions": 30, "fast": 10}
+PROFILES = {"thorough": THOROUGH, "executions": 20, "fast": 10}
 LEAST = 4
 
 
