@@ -9,6 +9,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dashboard import pages
+from api.problems.refusals import refusal
 from api.routes import (
     analytics,
     catalog,
@@ -37,7 +38,6 @@ from api.routes.webhooks import rows as webhooks
 from api.settings import origins
 from api.system import System, running
 from api.web.access.answer_headers import AnswerHeaders
-from api.web.admission import refusal
 from api.web.direct_commands import DirectCommands
 from api.web.operation import Operation
 from api.web.own_log import OwnLog

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from api.dashboard.files import INDEX, File, read_files
-from api.web.admission import refusal
+from api.problems.refusals import refusal
 from domain.errors import NotFound
 
 ROOT = "/ui"

@@ -12,10 +12,10 @@ from api.hosting.address import Address, Addresses
 from api.hosting.hosted_logs import HostedLogs
 from api.hosting.opened_log import OpenedLog, Parts, unavailable
 from api.problems import problems
+from api.problems.refusals import refusal
 from api.transport.direct import Exchange
 from api.transport.http_answer import PROTECTIVE
 from api.web.access.answer_headers import STARTS
-from api.web.admission import refusal
 from domain.errors import DomainError
 
 Field = tuple[bytes, bytes]

@@ -209,7 +209,9 @@ class Subscriber:
         self.conclude()
 
     def tell_fell_behind(self) -> None:
-        """Send `fell-behind`, once until the subscriber has caught up: it has fallen behind what is in memory."""
+        """Send `fell-behind`, once until the subscriber has caught up: what it has missed is not in memory, or it is a stream
+        of one execution, which always reads missed events from the database.
+        """
         if self.caught_up:
             self.caught_up = False
             self.tell("fell-behind")

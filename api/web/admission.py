@@ -6,8 +6,6 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import structlog
-from pydantic import ValidationError
-from starlette.responses import Response
 from starlette.types import Scope
 
 from api.access.failed_attempts import FailedAttempts
@@ -22,12 +20,11 @@ from api.access.visibility import Visibility
 from api.cells.directory import Directory
 from api.client.ids import ID
 from api.problems import problems
-from api.telemetry.metrics import REFUSALS
 from api.transport.protocols import LINE
 from api.web.access.browsers import Browsers
 from api.web.access.proxies import Proxies
 from api.web.operation import Operation
-from domain.errors import NO_MEMORY, Damaged, DomainError, NotFound, OutcomeUnknown, Overloaded
+from domain.errors import NotFound
 from domain.eventlog.access.access_log import AccessLog
 
 READS = {"GET", "HEAD", "WEBSOCKET"}
@@ -179,20 +176,3 @@ def _show_token(scope: Scope) -> None:
     """Mark the connection as one that has shown a valid token."""
     if (line := scope.get("extensions", {}).get(LINE)) is not None:
         line.show_token()
-
-
-def refusal(error: Exception, scope: Scope) -> Response:
-    """The response to a request that failed, counted by problem code. Errors that are no refusals are logged."""
-    if isinstance(error, ValidationError):
-        error = problems.invalid(error)
-    method = scope.get("method", "WEBSOCKET")
-    if isinstance(error, MemoryError):
-        log.error("no memory is left", method=method, path=scope["path"])
-        error = Overloaded(NO_ROOM) if method in READS else OutcomeUnknown(NO_MEMORY)
-    if not isinstance(error, DomainError):
-        log.error("request failed", method=method, path=scope["path"], exc_info=error)
-        error = problems.Internal()
-    if isinstance(error, Damaged):
-        log.error("stored data is damaged", path=scope["path"], reason=str(error))
-    REFUSALS.labels(error.code).inc()
-    return problems.answer(error, scope["path"])

@@ -16,9 +16,10 @@ from starlette.types import Scope
 
 from api.access.identity import Caller
 from api.access.rights import Right
+from api.problems.refusals import refusal
 from api.telemetry.metrics import REQUESTS
 from api.web import headers as request_headers
-from api.web.admission import AdmissionControl, admit, refusal
+from api.web.admission import AdmissionControl, admit
 from api.web.body import UNCOUNTED, require_json
 from api.web.operation import Operation, Prepare
 from api.web.preferences import wants_receipt

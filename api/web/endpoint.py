@@ -9,10 +9,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.identity import Caller
+from api.problems.refusals import refusal
 from api.telemetry.metrics import REQUESTS
 from api.web import body as reading
 from api.web.access.admitted import Stream, while_admitted
-from api.web.admission import AdmissionControl, refusal
+from api.web.admission import AdmissionControl
 from api.web.body import Bodies
 from api.web.disconnects import while_connected
 from api.web.operation import Operation

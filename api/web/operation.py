@@ -44,7 +44,8 @@ class Parameter(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One method of one path. `body` and `answer` are pydantic models or JSON schemas.
+    """One method of one path. `body` and `answer` are pydantic models or JSON schemas. `right` has no default: an operation
+    without one is an error at the start.
 
     `body_forms`, `answer_forms`: the schemas of other media types, by media type.
     `others`: further statuses of success, with their meaning; `other_answers`: the schemas of those that have content.

@@ -8,8 +8,9 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems.problems import Malformed
+from api.problems.refusals import refusal
 from api.web import headers as request_headers
-from api.web.admission import AdmissionControl, refusal
+from api.web.admission import AdmissionControl
 from api.web.body import Bodies
 from api.web.endpoint import Endpoint
 from api.web.operation import Operation

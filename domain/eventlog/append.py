@@ -18,7 +18,7 @@ from domain.eventlog.connection.heartbeats import NO_HEARTBEATS, Heartbeats
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.idempotency import Reply, store_replies
-from domain.eventlog.keys.new_keys import NewKeys
+from domain.eventlog.keys.key_changes import KeyChanges
 from domain.eventlog.queries import (
     BEGIN,
     BEGUN_ARRAYS,
@@ -110,7 +110,7 @@ class Transaction:
         run = self._connection.execute
         if replies and not await store_replies(self._connection, replies, at):
             raise HeadMoved
-        keys = NewKeys.of(events, self._states)
+        keys = KeyChanges.of(events, self._states)
         with _committing(Commit(events, at, replies, lines, heartbeats), self._notifier):
             async with self._connection.pipeline():
                 if events or lines or heartbeats:
@@ -125,7 +125,7 @@ class Transaction:
         self,
         events: Sequence[EventRow],
         at: datetime,
-        keys: NewKeys,
+        keys: KeyChanges,
         lines: Sequence[LineRow],
         heartbeats: Heartbeats,
     ) -> tuple[str, list[Any]]:
@@ -214,7 +214,7 @@ async def append_guarded(
         Overloaded: the database has not stored the events.
         OutcomeLost: the connection broke after everything was sent.
     """
-    keys = NewKeys.of(events, states)
+    keys = KeyChanges.of(events, states)
     values: list[Any] = [len(events), at, *([at, events[0].position - 1] if exact else [])]
     values += [len(events), *_arrays(events), *keys.values(states)]
     values += [] if notifier.apart else [notifier.channel]
@@ -271,7 +271,7 @@ class OptimisticTransaction(Transaction):
             OutcomeLost: the connection broke after everything was sent.
         """
         assert not replies
-        keys = NewKeys.of(events, self._states)
+        keys = KeyChanges.of(events, self._states)
         statement = self._statement(events, at, keys, lines, heartbeats)
         try:
             with _committing(Commit(events, at, replies, lines, heartbeats), self._notifier):

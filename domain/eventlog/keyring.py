@@ -90,7 +90,9 @@ class Keyring:
         return self._vault.id
 
     def destroy(self, streams: Iterable[str]) -> None:
-        """Destroy the keys of streams: every holder of one loses it, and no new one is made."""
+        """Destroy the keys of streams in this process: every holder of one loses it, and no new one is made. The stored key is
+        emptied by the statement that writes the event of the erasure (`_ERASED` in `queries.py`).
+        """
         newly_destroyed = [stream for stream in streams if stream not in self._destroyed]
         for stream in newly_destroyed:
             if (key := self._alive.pop(stream, None)) is not None:

@@ -192,7 +192,7 @@ WITH_TYPES = """SELECT DISTINCT originator_id FROM events
 
 # --- states ------------------------------------------------------------------
 
-WHOLE = """s.position = e.notification_id AND s.digest = snapshot_digest(
+SNAPSHOT_UNDAMAGED = """s.position = e.notification_id AND s.digest = snapshot_digest(
     s.originator_id, s.originator_version, s.position, s.shape, s.state)"""
 """The condition that a snapshot `s` is undamaged, and of the event `e` in the log."""
 
@@ -210,7 +210,7 @@ _PARTS = f"""SELECT part.* FROM {{wanted}} AS wanted (stream, after, until, lock
             CROSS JOIN LATERAL (SELECT notification_id, at FROM events
                 WHERE originator_id = s.originator_id
                     AND originator_version = s.originator_version OFFSET 0) AS e
-        WHERE {WHOLE} ORDER BY s.originator_version DESC LIMIT 1) AS snapshot ON true
+        WHERE {SNAPSHOT_UNDAMAGED} ORDER BY s.originator_version DESC LIMIT 1) AS snapshot ON true
     CROSS JOIN LATERAL (
         SELECT 0::bigint, 0::bigint, 'epoch'::timestamptz, originator_id, NULL, NULL, wrapped
         FROM data_keys WHERE wanted.locked AND originator_id = wanted.stream

@@ -1,4 +1,6 @@
-"""The parts of a state, as rows of one query: a data key, a snapshot, and the events after it."""
+"""The parts of a state, as rows of one query: a data key, a snapshot, and the events after it. Also a page of the events of one
+stream, for streams.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Loads states from snapshots and events: at present, at a version, or as of a position or time; several in one query."""
+"""Loads states from snapshots and events: at present, at a version, or as of a position or time; several in one query.
+
+The query (`queries.py`) finds the version of a time, and leaves out a snapshot that is damaged or of another form; the
+parts that it finds are folded by `state_parts.py`.
+"""
 
 from __future__ import annotations
 
@@ -226,7 +230,9 @@ class StateLoader:
     async def versions_at(
         self, connection: AsyncConnection, stream_positions: Iterable[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:
-        """For each stream and position of the log, the version of the stream at that position; 0 before its first event."""
+        """For each stream and position of the log, the version of the stream at that position; 0 before its first event.
+        Not for reads of the past, which need no version.
+        """
         distinct = list(dict.fromkeys(stream_positions))
         streams, positions = [stream for stream, _ in distinct], [at for _, at in distinct]
         rows = await fetch_of_streams(connection, VERSIONS_AT, (streams, positions), streams)

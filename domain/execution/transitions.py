@@ -1,7 +1,8 @@
 """The tables of legal moves: for each command and status, the status after the command.
 
 - `.`: the command is refused.
-- `=`: the command is a repeat. It changes nothing if its content is equal, and is refused if that differs.
+- `=`: the command is a repeat. It changes nothing if its content is equal (`equal=` in `decide` of the command), and is
+  refused if that differs.
 - `ok`: the status stays the same.
 - `failed/retry`: the status depends on the retries left (`end_by_error` in `commands/lifecycle.py`). The command `retry`
   needs no retries left: it is always possible in `failed`.

@@ -10,7 +10,7 @@ from domain.errors import Damaged
 from domain.eventlog.archive.archived_queries import fetch_of_streams
 from domain.eventlog.codec import SNAPSHOT_EVERY, Snapshot, encode_state
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.queries import WHOLE
+from domain.eventlog.queries import SNAPSHOT_UNDAMAGED
 from domain.eventlog.state_parts import apply_events
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
@@ -22,7 +22,7 @@ STREAMS = 500
 
 # Snapshots of an earlier build have no digest: they are never read, and so are no fault.
 NEXT = f"""SELECT s.originator_id, s.originator_version, e.notification_id IS NOT NULL
-        AND s.position = e.notification_id, coalesce({WHOLE}, false)
+        AND s.position = e.notification_id, coalesce({SNAPSHOT_UNDAMAGED}, false)
     FROM snapshots AS s LEFT JOIN events AS e USING (originator_id, originator_version)
     WHERE s.digest IS NOT NULL AND s.shape = %b
         AND (s.originator_id, s.originator_version) > (%b, %b)

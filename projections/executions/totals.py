@@ -1,7 +1,8 @@
 """Stores the number of executions of each service, customer, provider and day, so that a count adds up a few totals
 instead of reading rows.
 
-None of these fields ever changes, so an execution changes the totals only once, when it is created.
+None of these fields ever changes, so an execution changes the totals only once, when it is created. Totals by status are
+those of analytics (`projections/analytics/totals.py`); `projections/list_counts.py` chooses.
 """
 
 from __future__ import annotations

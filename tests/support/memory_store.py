@@ -29,7 +29,7 @@ from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLY_RETENTION, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.keys.new_keys import NewKeys
+from domain.eventlog.keys.key_changes import KeyChanges
 from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.eventlog.store import Store
@@ -272,7 +272,7 @@ class MemoryTransaction(Transaction):
         lines: Sequence[LineRow] = (),
         heartbeats: Heartbeats = NO_HEARTBEATS,
     ) -> None:
-        log, keys = self._log, NewKeys.of(events, self._states)
+        log, keys = self._log, KeyChanges.of(events, self._states)
         if await self.replies([reply.key for reply in replies], at - REPLY_RETENTION):
             raise HeadMoved
         taken = {(event.stream, event.version) for event in log.events}

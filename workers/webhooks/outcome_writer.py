@@ -1,4 +1,6 @@
-"""Writes the outcomes of calls: those that end together are written together."""
+"""Writes the outcomes of calls, which `DeliveryWorker` in `deliveries.py` has decided: those that end together are written
+together.
+"""
 
 from __future__ import annotations
 

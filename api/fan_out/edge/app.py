@@ -16,10 +16,10 @@ from api.access.rights import Right
 from api.fan_out.edge.opener import EdgeOpener
 from api.fan_out.edge.origin import OriginServer
 from api.fan_out.edge.readiness import Readiness
+from api.problems.refusals import refusal
 from api.routes import streams
 from api.telemetry.metrics import REQUESTS
 from api.web.access.answer_headers import AnswerHeaders
-from api.web.admission import refusal
 from api.web.negotiation import names
 from api.web.operation import Handler, Operation
 from api.web.request import Request

@@ -14,11 +14,11 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from api.problems import problems
+from api.problems.refusals import refusal
 from api.streaming.close_codes import DONE, REFUSED, RESTART
 from api.streaming.encoding import WEBSOCKET
 from api.streaming.subscriber import Ending, Subscriber, position_text
 from api.transport.protocols import protocol_of
-from api.web.admission import refusal
 from api.web.input.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Request

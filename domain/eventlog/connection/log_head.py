@@ -32,7 +32,7 @@ NOW = "SELECT position, at, log_id FROM head"
 
 
 class LogDiverged(Exception):
-    """The log no longer has the event that this process has seen last."""
+    """The log no longer has the event that this process has seen last. `Tail` (`api/streaming/log/tail.py`) catches it."""
 
 
 class Head(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.problems.refusals import refusal
 from api.transport.handshake import reason
-from api.web.admission import refusal
 from api.web.operation import Operation
 from api.web.streams.stream_request import STREAM_OPERATIONS
 from tests.api.transport.test_broken_http import answered, connected

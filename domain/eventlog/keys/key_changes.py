@@ -16,7 +16,7 @@ TYPE = attrgetter("type")
 KEY_ARRAYS = ("text", "bytea")
 
 
-class NewKeys(NamedTuple):
+class KeyChanges(NamedTuple):
     """The changes of data keys by a batch: the wrapped new keys, by stream, and for each stream whose key is destroyed the
     index, from 1, of the event that destroys it.
     """
