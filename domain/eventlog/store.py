@@ -40,9 +40,8 @@ from domain.eventlog.queries import (
 from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.model import Versioned
 
-READ_BYTES = 16 * 1024 * 1024
-OUTCOME_TIMEOUT, OUTCOME_PAUSE = 3.0, 0.1
-"""Seconds to find out whether a lost commit was done, and between two tries; bytes of a page of the log."""
+READ_BYTES, OUTCOME_TIMEOUT, OUTCOME_PAUSE = 16 * 1024 * 1024, 3.0, 0.1
+"""Bytes of a page of the log; seconds to find out whether a lost commit was done, and between two tries."""
 
 
 class Store:
