@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from domain.errors import Invalid, kind_of
+from domain.errors import Invalid, describe
 
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
 TAKEN = (".", "..", "analytics", "bulk", "claim", "find", "monitor", "watch")
@@ -17,10 +17,8 @@ id.
 def parse_id(value: Any, path: str = "$id") -> str:
     """Check an id, and return it. Raises Invalid where it is malformed."""
     if not (isinstance(value, str) and ID.fullmatch(value)):
-        shown = f"`{value}`" if isinstance(value, str) and len(value) <= 300 else kind_of(value)
-        raise Invalid.field(
-            path, f"must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -, but is {shown}"
-        )
+        words = "must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -"
+        raise Invalid.field(path, f"{words}, but is {describe(value)}")
     return value
 
 

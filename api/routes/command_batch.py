@@ -169,13 +169,14 @@ class BatchHandlers:
             command = AppendLogLines(lines=(build(LogLine, given),))
             return request.message(stream, command, str(index), if_match)
         if name not in COMMANDS:
-            named = f"`{name[:100]}`" if name else "none"
-            raise Invalid.field(
-                "command", f"must be one of {', '.join((*COMMANDS, LOG))}, but is {named}"
-            )
+            known = f"must be one of {', '.join((*COMMANDS, LOG))}"
+            named = f"{known}, but is `{name[:100]}`" if name else f"is required: it {known}"
+            raise Invalid.field("command", named)
         prepare(COMMANDS[name], given)
         if name == "create" and identity is None:
             identity = self._directory.new_id("exec")
+        elif "execution" not in item:
+            raise Invalid.field("execution", "is required")
         checked = parse_new_id if name == "create" else parse_id
         stream = f"execution/{require_own(checked(identity, 'execution'))}"
         return request.message(stream, build(COMMANDS[name], given), str(index), if_match)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from domain.access.revocation import Revocation
 from domain.errors import DomainError, Invalid
+from domain.execution.order_in_time import require_not_before
 from domain.json_forms import Time, format_time
 from domain.model import (
     Aggregate,
@@ -178,12 +179,17 @@ class CreateGrant(GrantRequest, Creation[Grant]):
 
 
 class RevokeGrant(Command[Grant]):
-    """Revoke a grant. This takes effect at once, and also ends open streams."""
+    """Revoke a grant. This takes effect at once, and also ends open streams.
+
+    Raises:
+        Invalid: it would be revoked before it was created.
+    """
 
     wire_name: ClassVar[str] = "revokeGrant"
 
     def decide(self, grant: Grant, context: Context) -> Iterator[Event]:
         if grant.revocation is None:
+            require_not_before(context, grant.at, "when the grant was created")
             yield GrantRevoked()
 
 

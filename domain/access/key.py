@@ -12,6 +12,7 @@ from pydantic import Field
 
 from domain.access.revocation import Revocation
 from domain.errors import Invalid
+from domain.execution.order_in_time import require_not_before
 from domain.json_forms import Time, format_time
 from domain.model import (
     Aggregate,
@@ -164,12 +165,17 @@ class CreateKey(Creation[Key]):
 
 
 class RevokeKey(Command[Key]):
-    """Revoke a key. A repeat changes nothing."""
+    """Revoke a key. A repeat changes nothing.
+
+    Raises:
+        Invalid: it would be revoked before it was created.
+    """
 
     wire_name: ClassVar[str] = "revokeKey"
 
     def decide(self, key: Key, context: Context) -> Iterator[Event]:
         if key.revocation is None:
+            require_not_before(context, key.at, "when the key was created")
             yield KeyRevoked()
 
 

@@ -115,7 +115,9 @@ class OrderCancelled(Event):
 
     def apply(self, state: Order, recorded: Recorded) -> Order:
         cancellation = Cancellation(recorded.by, recorded.when, self.reason)
-        return state.evolve(status=OrderStatus.CANCELLED, cancellation=cancellation)
+        return state.evolve(
+            status=OrderStatus.CANCELLED, cancellation=cancellation, since=recorded.when
+        )
 
 
 class OrderErased(Event):
@@ -186,6 +188,7 @@ class EraseOrder(Command[Order]):
 
     Raises:
         Erased: it was erased before, for another reason.
+        Invalid: it would be erased before its status began.
     """
 
     wire_name: ClassVar[str] = "eraseOrder"
@@ -194,6 +197,7 @@ class EraseOrder(Command[Order]):
 
     def decide(self, order: Order, context: Context) -> Iterator[Event]:
         if order.erasure is None:
+            require_after_status(order, context)
             if order.status is OrderStatus.PENDING:
                 yield OrderCancelled()
             yield OrderErased(reason=self.reason)

@@ -11,6 +11,8 @@ from functools import cache
 COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
 NEWEST = 2**62
 """Greater than any version and any position."""
+READ_BYTES = 16 * 1024 * 1024
+"""Bytes of a page of the log at most, except that it has at least one event."""
 
 HEAD = "SELECT position, at FROM head"
 BEGIN = f"BEGIN; {HEAD} FOR UPDATE"

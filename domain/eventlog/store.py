@@ -33,6 +33,7 @@ from domain.eventlog.queries import (
     BEGIN,
     HEAD,
     NEWEST,
+    READ_BYTES,
     SNAPSHOT_COLUMNS,
     STORE_SNAPSHOTS,
     TIME_OF,
@@ -40,8 +41,8 @@ from domain.eventlog.queries import (
 from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.model import Versioned
 
-READ_BYTES, OUTCOME_TIMEOUT, OUTCOME_PAUSE = 16 * 1024 * 1024, 3.0, 0.1
-"""Bytes of a page of the log; seconds to find out whether a lost commit was done, and between two tries."""
+OUTCOME_TIMEOUT, OUTCOME_PAUSE = 3.0, 0.1
+"""Seconds to find out whether a lost commit was done, and between two tries."""
 
 
 class Store:
@@ -261,8 +262,7 @@ class Store:
 
     async def keys(self, streams: Iterable[str]) -> dict[str, DataKey | None]:
         """The data keys of streams, for readers of stored JSON; None for a stream without a key, as after an erasure."""
-        streams = set(streams)
-        keys, unknown = self.keyring.known_keys(streams, use_absent=False)
+        keys, unknown = self.keyring.known_keys(streams := set(streams), use_absent=False)
         if unknown:
             async with self.reader() as connection:
                 keys |= await self.states.learn(connection, unknown)

@@ -21,7 +21,7 @@ from domain.execution.parts import (
     Totals,
 )
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.transitions import STEP_TRANSITIONS, allowed_commands, move
+from domain.execution.transitions import STEP_TRANSITIONS, allowed_commands, allows, move
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
@@ -290,7 +290,8 @@ class Execution(Aggregate):
             commands = [command for command in commands if command != "log"]
         members: dict[str, Any] = {"status": self.status, "allowedCommands": commands}
         if step is not None:
-            members |= {"step": step.id, "stepStatus": step.status}
+            commands = [word for word in commands if allows(step.status, word)]
+            members |= {"allowedCommands": commands, "step": step.id, "stepStatus": step.status}
         why = "was done already, with other content" if again else "is not possible"
         on = f"the step is {step.status}" if step else f"the execution is {self.status}"
         return IllegalTransition(f"`{command}` {why}: {on}.", **members)

@@ -88,3 +88,8 @@ def allowed_commands(status: Status, *, resumable: bool) -> list[str]:
         for command in CLIENT_MOVES
         if move(command, status, resumable=resumable) not in {".", "="}
     ]
+
+
+def allows(status: StepStatus, command: str) -> bool:
+    """Whether a command may change a step of this status; true for a command that is for no step."""
+    return STEP_TRANSITIONS.get(command, {}).get(status) not in {".", "="}

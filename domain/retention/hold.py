@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from domain.errors import IllegalTransition, Invalid
+from domain.execution.order_in_time import require_not_before
 from domain.model import (
     Aggregate,
     Command,
@@ -145,6 +146,7 @@ class ReleaseHold(Command[Hold]):
 
     Raises:
         IllegalTransition: the hold was released before, for another reason.
+        Invalid: it would be released before it was placed.
     """
 
     wire_name: ClassVar[str] = "releaseHold"
@@ -153,6 +155,7 @@ class ReleaseHold(Command[Hold]):
 
     def decide(self, hold: Hold, context: Context) -> Iterator[Event]:
         if hold.release is None:
+            require_not_before(context, hold.at, "when the hold was placed")
             yield HoldReleased(reason=self.reason)
         elif self.reason != hold.release.reason:
             raise IllegalTransition(

@@ -14,7 +14,6 @@ import psycopg
 from psycopg import AsyncConnection
 
 from domain.errors import Damaged, Unreadable
-from domain.eventlog import store
 from domain.eventlog.append import (
     HeadMoved,
     OptimisticTransaction,
@@ -30,7 +29,7 @@ from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLY_RETENTION, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.key_changes import KeyChanges
-from domain.eventlog.queries import NEWEST
+from domain.eventlog.queries import NEWEST, READ_BYTES
 from domain.eventlog.states import LoadedState, PositionOrTime, StateLoader
 from domain.eventlog.store import Store
 from domain.model import Versioned, replay
@@ -206,7 +205,7 @@ class MemoryStore(Store):
     async def read(self, after: int, limit: int) -> list[EventRow]:
         page = self.log.events[after : after + limit]
         before = accumulate((len(row.data) for row in page), initial=0)
-        return [row for row, size in zip(page, before, strict=False) if size < store.READ_BYTES]
+        return [row for row, size in zip(page, before, strict=False) if size < READ_BYTES]
 
     async def span(
         self,

@@ -13,8 +13,9 @@ from api.streaming.log.retrying import retry
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.log_head import LogDiverged, read_events_and_head, read_head
 from domain.eventlog.connection.notifications import Listener
+from domain.eventlog.queries import READ_BYTES
 from domain.eventlog.recent_events import HoleInLog
-from domain.eventlog.store import READ_BYTES, Store
+from domain.eventlog.store import Store
 from projections.other_log import OtherLog, other_log
 
 PAGE = 1_000

@@ -13,21 +13,21 @@ from typing import Any
 from api.web.input.json_text import DEEPEST
 from domain.errors import DomainError, Invalid
 
-LONG_COST = re.compile(rb'"cost"\s*:\s*-?[0-9.]{16}')
-"""A cost of 16 or more characters: a float represents every number of up to 15 digits."""
+INEXACT_COST = re.compile(rb'"cost"\s*:\s*-?(?:[0-9.]{16}|[0-9.]+[eE]-0*[1-9][0-9]{2})')
+"""A cost of 16 or more characters, or below 10 to the power of -99: a float represents every other number."""
 PATHS = (("cost",), ("usage", "cost"))
 """The paths of costs in a command."""
 
 
 def require_exact_cost(body: bytes) -> None:
     """Raises Invalid where a cost in the body of a command would be rounded."""
-    if b'"cost"' in body and LONG_COST.search(body):
+    if b'"cost"' in body and INEXACT_COST.search(body):
         _check(_exact(body))
 
 
 def without_inexact_costs(body: bytes, items: list[Any]) -> list[Any]:
     """The commands of a body of several, each command whose cost would be rounded replaced by the refusal."""
-    if b'"cost"' not in body or not LONG_COST.search(body):
+    if b'"cost"' not in body or not INEXACT_COST.search(body):
         return items
     if body.lstrip()[:1] == b"[":
         return [_check_item(*pair) for pair in zip(items, _exact(body), strict=True)]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from domain.errors import Erased
 from domain.execution.events.lifecycle import ExecutionCancelled, ExecutionErased
+from domain.execution.order_in_time import require_after_steps
 from domain.execution.state import Execution
 from domain.model import Command, Context, Event
 from domain.types import Reason
@@ -19,6 +20,7 @@ class EraseExecution(Command[Execution]):
 
     Raises:
         Erased: it was erased before, for another reason.
+        Invalid: it would be erased before its status, or a step that is running, began.
     """
 
     wire_name: ClassVar[str] = "erase"
@@ -27,6 +29,7 @@ class EraseExecution(Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         if execution.erasure is None:
+            require_after_steps(execution, context)
             if not execution.final:
                 yield ExecutionCancelled()
             yield ExecutionErased(reason=self.reason)

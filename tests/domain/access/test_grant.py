@@ -96,5 +96,10 @@ def test_grant_is_revoked_once() -> None:
     grant(CREATED, GrantRevoked()).when(RevokeGrant()).then()
 
 
+def test_grant_is_not_revoked_before_it_was_created() -> None:
+    early = grant(CREATED).state.at - timedelta(seconds=1)
+    grant(CREATED).when(RevokeGrant(occurred_at=early)).refused_field("occurredAt")
+
+
 def test_missing_grant_is_not_revoked() -> None:
     grant().when(RevokeGrant()).refused(NotFound)

@@ -79,6 +79,8 @@ def test_revoked_key_shows_who_revoked_it_and_stays_revoked() -> None:
     assert state.revocation.by == "tester"
     assert state.revocation.at > NOON
     key(CREATED, KeyRevoked()).when(RevokeKey()).then()
+    early = key(CREATED).state.at - timedelta(seconds=1)
+    key(CREATED).when(RevokeKey(occurred_at=early)).refused_field("occurredAt")
 
 
 def test_roles_of_keys_are_those_of_callers() -> None:

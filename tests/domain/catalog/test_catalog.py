@@ -26,7 +26,7 @@ from domain.catalog.workflow import CreateWorkflow, Workflow, WorkflowCreated, W
 from domain.errors import AlreadyExists, Erased, Invalid, NotFound, UnknownReference
 from domain.execution.events.creation import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan
-from domain.model import OtherStreamEvent, Versioned
+from domain.model import Command, OtherStreamEvent, Versioned
 from domain.registry import COMMANDS
 from domain.types import Priority, StepAssignee
 from projections.representations import catalog
@@ -150,13 +150,21 @@ def test_repeated_erasure_needs_the_same_reason() -> None:
     erased.when(EraseOrder(reason="Another")).refused(Erased)
 
 
-@pytest.mark.parametrize("command", [ConfirmOrder, CancelOrder])
-def test_order_is_not_confirmed_or_cancelled_before_it_was_created(
-    command: type[ConfirmOrder | CancelOrder],
-) -> None:
+@pytest.mark.parametrize("command", [ConfirmOrder(), CancelOrder(), EraseOrder(reason="r")])
+def test_order_does_not_change_before_it_was_created(command: Command[Order]) -> None:
     since = order().state.since
     assert since is not None
-    order().when(command(occurred_at=since - timedelta(seconds=1))).refused(Invalid)
+    early = command.model_copy(update={"occurred_at": since - timedelta(seconds=1)})
+    order().when(early).refused(Invalid)
+
+
+def test_order_is_not_erased_before_it_was_cancelled() -> None:
+    cancelled = order(OrderCancelled())
+    since = cancelled.state.since
+    assert since is not None
+    assert since == cancelled.state.cancellation.at
+    early = since - timedelta(seconds=1)
+    cancelled.when(EraseOrder(reason="r", occurred_at=early)).refused(Invalid)
 
 
 def test_order_is_not_cancelled_before_it_was_confirmed() -> None:

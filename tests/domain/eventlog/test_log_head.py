@@ -18,8 +18,9 @@ from domain.eventlog.connection.log_head import (
 from domain.eventlog.connection.log_monitor import LogMonitor
 from domain.eventlog.connection.notifications import Listener, Wake
 from domain.eventlog.keys.current import open_with_current_key
+from domain.eventlog.queries import READ_BYTES
 from domain.eventlog.setup.log_id import log_id, renew_log_id
-from domain.eventlog.store import READ_BYTES, Store
+from domain.eventlog.store import Store
 from domain.model import Recorded
 from domain.writer.batch import Loaded
 from domain.writer.state_cache import StateCache

@@ -22,6 +22,7 @@ from domain.execution.commands import (
     UpdateExecution,
     UpdateProgress,
 )
+from domain.execution.commands.erase import EraseExecution
 from domain.execution.events.lifecycle import ExecutionPaused, ExecutionResumed
 from domain.execution.events.steps import StepFailed, StepsAdded, StepStarted
 from domain.execution.state import Execution
@@ -37,6 +38,7 @@ MILLISECOND = timedelta(milliseconds=1)
 # For each command and each status that it ends: the time at which that status began.
 ENDS: list[tuple[Status, Command[Execution], datetime]] = [
     (Status.QUEUED, StartExecution(), NOON + SECOND),
+    (Status.QUEUED, EraseExecution(reason="r"), NOON + SECOND),
     (Status.QUEUED, CancelExecution(), NOON + SECOND),
     (Status.STARTING, StartExecution(), NOON + 2 * SECOND),
     (Status.STARTING, FAIL, NOON + 2 * SECOND),
@@ -44,11 +46,13 @@ ENDS: list[tuple[Status, Command[Execution], datetime]] = [
     (Status.RUNNING, COMPLETE, NOON + 3 * SECOND),
     (Status.RUNNING, FAIL, NOON + 3 * SECOND),
     (Status.RUNNING, CancelExecution(), NOON + 3 * SECOND),
+    (Status.RUNNING, EraseExecution(reason="r"), NOON + 3 * SECOND),
     (Status.RUNNING, UpdateExecution(status=Status.CANCELLED), NOON + 3 * SECOND),
     (Status.PAUSED, ResumeExecution(), NOON + 5 * SECOND),
     (Status.PAUSED, FAIL, NOON + 5 * SECOND),
     (Status.PAUSED, CancelExecution(), NOON + 5 * SECOND),
     (Status.FAILED, RetryExecution(), NOON + 4 * SECOND),
+    (Status.FAILED, EraseExecution(reason="r"), NOON + 4 * SECOND),
     (Status.FAILED, CancelExecution(), NOON + 4 * SECOND),
     (Status.RETRY, StartExecution(), NOON + 5 * SECOND),
     (Status.RETRY, RetryExecution(), NOON + 5 * SECOND),
@@ -61,6 +65,7 @@ STEP_ENDS: list[Command[Execution]] = [
     COMPLETE,
     FAIL,
     CancelExecution(),
+    EraseExecution(reason="r"),
 ]
 
 

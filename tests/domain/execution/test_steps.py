@@ -82,6 +82,11 @@ def test_command_follows_its_cell_in_the_table(command: str, status: StepStatus,
     if cell == "":
         outcome.refused(IllegalTransition, step="research", stepStatus=status, status="running")
         assert str(outcome.error) == f"`{command}` is not possible: the step is {status}."
+        assert outcome.error is not None
+        possible = {word for word, at, c in cells() if at is status and c not in {"", "="}}
+        allowed = set(outcome.error.members["allowedCommands"])
+        assert allowed & set(EQUAL) == possible
+        assert "complete" in allowed  # that is for no step
         return
     after = outcome.then(*outcome.events)
     assert (outcome.events == ()) == (cell == "=")

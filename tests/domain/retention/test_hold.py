@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -62,3 +63,9 @@ def test_released_hold_has_the_reason_and_actor_of_its_release() -> None:
     )
     hold(PLACED, released).when(ReleaseHold(reason="It is over")).then()
     hold(PLACED, released).when(ReleaseHold(reason="Another")).refused(IllegalTransition)
+
+
+def test_hold_is_not_released_before_it_was_placed() -> None:
+    placed = hold(PLACED)
+    early = placed.state.at - timedelta(seconds=1)
+    placed.when(ReleaseHold(reason="It is over", occurred_at=early)).refused_field("occurredAt")

@@ -24,7 +24,7 @@ def places(commands: list[Any]) -> list[str | None]:
     ]
 
 
-@pytest.mark.parametrize("cost", [EXACT, b"0.1", b"123456789012345.5"])
+@pytest.mark.parametrize("cost", [EXACT, b"0.1", b"123456789012345.5", b"1e-300"])
 def test_cost_that_a_float_represents_exactly_is_accepted(cost: bytes) -> None:
     require_exact_cost(WITH % cost)
 
@@ -36,6 +36,12 @@ def test_cost_that_would_be_rounded_is_refused_with_its_path(body: bytes, path: 
     with pytest.raises(Invalid) as refused:
         require_exact_cost(body % ROUNDED)
     assert refused.value.members["errors"][0]["path"] == path
+
+
+@pytest.mark.parametrize("cost", [b"1e-400", b"-2.5E-330", b"1e-0400"])
+def test_cost_that_would_become_zero_is_refused(cost: bytes) -> None:
+    with pytest.raises(Invalid, match="double-precision"):
+        require_exact_cost(WITH % cost)
 
 
 @pytest.mark.parametrize(("start", "between", "end"), [(b"[", b",", b"]"), (b"", b"\n\n", b"\n")])
