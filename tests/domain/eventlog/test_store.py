@@ -17,6 +17,7 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.idempotency import REPLY_RETENTION, Reply
 from domain.eventlog.store import Store
 from domain.model import Event, Recorded, Versioned
+from tests.support import memory_store
 from tests.support.sample_aggregate import NOON, Tally, TallyBegun, TallyNoted, TallyRaised
 from tests.support.sample_aggregate import store as postgres_store
 
@@ -132,10 +133,12 @@ async def test_page_of_the_log_ends_before_the_event_that_exceeds_it(
 ) -> None:
     written = await two_tallies(store)
     sizes = [len(row.data) for row in written]
-    monkeypatch.setattr(store_module, "READ_BYTES", sum(sizes[:3]))
+    for module in (store_module, memory_store):
+        monkeypatch.setattr(module, "READ_BYTES", sum(sizes[:3]))
     assert await store.read(0, 10) == written[:3]
     assert await store.read(3, 10) == written[3:]
-    monkeypatch.setattr(store_module, "READ_BYTES", 1)
+    for module in (store_module, memory_store):
+        monkeypatch.setattr(module, "READ_BYTES", 1)
     assert await store.read(0, 10) == written[:1]
 
 
