@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dashboard import pages
@@ -44,7 +43,7 @@ from api.web.own_log import OwnLog
 from api.web.reads.consistency import Consistency
 from api.web.reads.entries import Entries
 from api.web.reads.state_reader import StateReader
-from api.web.routing import PREFIX, routes, with_prefix
+from api.web.routing import PREFIX, LiteralPathRouter, routes, with_prefix
 from api.web.streams import websocket
 from api.web.streams.event_stream import EventStreams
 from api.web.streams.opening import LocalOpener
@@ -258,7 +257,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
             yield
 
     rows = operations(system)
-    router = Router(
+    router = LiteralPathRouter(
         [
             *routes(system.admission, system.common.bodies, rows),
             *pages.routes(),

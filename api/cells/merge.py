@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from math import ceil, sqrt
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from api.cells.order import CellOrder, OtherOrder, Values
@@ -26,13 +27,14 @@ NOTHING_YET = ""
 
 
 class CellPage(NamedTuple):
-    """A page of one log: rows, the cursor behind each row and the values in it, whether there are more rows, and the
-    total, if it was asked for.
+    """A page of one log: rows, the cursor behind each row, the values in it and their rank, whether there are more rows,
+    and the total, if it was asked for.
     """
 
     rows: Sequence[Any]
     cursors: Sequence[str]
     sort_values: Sequence[Values]
+    ranks: Sequence[Any]
     more: bool
     total: int | None = None
 
@@ -45,13 +47,18 @@ class CellPage(NamedTuple):
             ValueError, TypeError, LookupError: the text is no page.
         """
         rows, body = split(text)
-        cursors = body["cursors"]
+        cursors, given = body["cursors"], body.get("sortValues")
         try:
-            sort_values = [order.decode(cursor) for _, cursor in zip(rows, cursors, strict=True)]
-            order.require_sorted(sort_values)
+            if given is None:  # from a build whose pages have only cursors
+                sort_values = [order.decode(cursor) for cursor in cursors]
+            else:
+                sort_values = [order.check(values) for values in given]
+            ranks = order.ranks(sort_values)
         except OtherOrder:
             raise Away(OTHER_BUILD) from None
-        return cls(rows, cursors, sort_values, body["hasMore"], body.get("total"))
+        if not len(rows) == len(cursors) == len(ranks):
+            raise ValueError("the page does not have a cursor behind each row")
+        return cls(rows, cursors, sort_values, ranks, body["hasMore"], body.get("total"))
 
     def append(self, other: CellPage) -> CellPage:
         """Concatenate this page and the next one of the same log."""
@@ -59,6 +66,7 @@ class CellPage(NamedTuple):
             [*self.rows, *other.rows],
             [*self.cursors, *other.cursors],
             [*self.sort_values, *other.sort_values],
+            [*self.ranks, *other.ranks],
             other.more,
             self.total,
         )
@@ -77,10 +85,10 @@ class MergedPage(NamedTuple):
 
 def share(limit: int, logs: int) -> int:
     """The rows that each of several logs is asked for at first: an equal share of a page, and two standard deviations of
-    a random distribution.
+    the number that a log has of it, where each row is of any log by chance.
     """
-    even = ceil(limit / logs)
-    return min(limit, even + ceil(2 * sqrt(even)))
+    even = limit / logs
+    return min(limit, ceil(even + 2 * sqrt(even * (1 - 1 / logs))))
 
 
 def merge(
@@ -97,7 +105,7 @@ def merge(
     rows: list[tuple[str, Any]] = []
     last: Values = ()
     dry = next((name for name, page in pages.items() if _is_used_up(page, taken[name])), None)
-    for name, values in islice(_in_order(pages, taken, order), 0 if dry else limit):
+    for name, values in islice(_in_order(pages, taken), 0 if dry else limit):
         rows.append((name, pages[name].rows[taken[name]]))
         taken[name], last = taken[name] + 1, values
         if _is_used_up(pages[name], taken[name]):
@@ -121,7 +129,8 @@ def _count_passed(page: CellPage, shown: Values, order: CellOrder) -> int:
     """The number of rows of a page that precede the last row that was shown."""
     if not shown:
         return 0
-    return sum(order.rank(values) < order.rank(shown) for values in page.sort_values)
+    last = order.rank(shown)
+    return sum(rank < last for rank in page.ranks)
 
 
 def _is_used_up(page: CellPage, taken: int) -> bool:
@@ -130,12 +139,18 @@ def _is_used_up(page: CellPage, taken: int) -> bool:
 
 
 def _in_order(
-    pages: Mapping[str, CellPage], taken: Mapping[str, int], order: CellOrder
+    pages: Mapping[str, CellPage], taken: Mapping[str, int]
 ) -> Iterator[tuple[str, Values]]:
+    """The rows that are not taken, as the name of the log and the sort values, in the order of all logs."""
     candidates = [
-        (name, values) for name, page in pages.items() for values in page.sort_values[taken[name] :]
+        (rank, name, values)
+        for name, page in pages.items()
+        for rank, values in zip(
+            page.ranks[taken[name] :], page.sort_values[taken[name] :], strict=True
+        )
     ]
-    return iter(sorted(candidates, key=lambda candidate: order.rank(candidate[1])))
+    candidates.sort(key=itemgetter(0))
+    return (candidate[1:] for candidate in candidates)
 
 
 def _next_cursor(

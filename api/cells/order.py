@@ -59,17 +59,27 @@ class CellOrder:
         sort, condition, *values = decode_cursor(cursor)
         if sort != self.sort or not isinstance(condition, str):
             raise ValueError(cursor)
+        return self.check(values)
+
+    def check(self, values: list[Any]) -> list[Any]:
+        """Check the sort values of a row, and return them.
+
+        Raises:
+            OtherOrder: they are of a list in another order.
+            ValueError, TypeError: they cannot be compared with others.
+        """
         if len(values) != len(self._keys):
             raise OtherOrder
         if not all(map(isinstance, values, self._kinds)):
-            raise ValueError(cursor)
+            raise ValueError(values)
         return values
 
-    def require_sorted(self, rows: Sequence[Values]) -> None:
-        """Raises OtherOrder where the rows of a page are not in this order."""
+    def ranks(self, rows: Sequence[Values]) -> list[Any]:
+        """The ranks of the rows of a page. Raises OtherOrder where the rows are not in this order."""
         ranks = [self.rank(values) for values in rows]
         if any(not one < other for one, other in pairwise(ranks)):
             raise OtherOrder
+        return ranks
 
     def _fastest_rank(self) -> Callable[[Values], Any]:
         """Tuples are compared ten times as fast as by `_compare`, but in one direction only."""

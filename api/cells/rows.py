@@ -10,7 +10,8 @@ import orjson
 from projections.representations.client_json import plain_json
 from projections.representations.exact_json import exact_json
 
-LENGTHS, DATA = b'{"lengths":', b',"data":['
+LENGTHS, DATA, EMPTY = b'{"lengths":', b',"data":[', b"{}"
+OPENING, CLOSING, COMMA = b"{},"
 
 
 def split(text: bytes) -> tuple[list[bytes], dict[str, Any]]:
@@ -21,7 +22,8 @@ def split(text: bytes) -> tuple[list[bytes], dict[str, Any]]:
     """
     if not text.startswith(LENGTHS):  # from a build whose pages have no lengths
         body = exact_json(text)
-        return [_as_object(plain_json(row)) for row in body.pop("data")], body
+        rows = [plain_json(row) for row in body.pop("data")]
+        return list(_cut(b",".join(rows), 0, [*map(len, rows)])), body
     end = text.index(b"]") + 1
     lengths = orjson.loads(text[len(LENGTHS) : end])
     if not text.startswith(DATA, end):
@@ -36,18 +38,15 @@ def split(text: bytes) -> tuple[list[bytes], dict[str, Any]]:
 
 def _cut(text: bytes, begin: int, lengths: list[int]) -> Iterator[bytes]:
     for nth, length in enumerate(lengths):
-        if nth and not text.startswith(b",", begin - 1):
+        if nth and text[begin - 1] != COMMA:
             raise ValueError("the rows of the page do not have their lengths")
-        yield _as_object(text[begin : begin + length])
+        row = text[begin : begin + length]
+        if length < len(EMPTY) or row[0] != OPENING or row[-1] != CLOSING:
+            raise ValueError("a row of the page is no object")
+        yield row
         begin += length + 1
-
-
-def _as_object(row: bytes) -> bytes:
-    if not (row.startswith(b"{") and row.endswith(b"}")):
-        raise ValueError("a row of the page is no object")
-    return row
 
 
 def of_cell(name: str, row: bytes) -> bytes:
     """Add the name of the log to a row, as the first member."""
-    return b'{"cell":"%b"%b%b' % (name.encode(), b"" if row == b"{}" else b",", row[1:])
+    return b'{"cell":"%b"%b%b' % (name.encode(), b"" if row == EMPTY else b",", row[1:])

@@ -252,10 +252,13 @@ _EXECUTION = {
     "anyOf": [{"$ref": "#/components/schemas/ServiceExecution"}, CHOSEN_MEMBERS, UNREADABLE]
 }
 CURSORS = {"type": "array", "items": {"type": "string"}}
+SORT_VALUES = {"type": "array", "items": {"type": "array"}}
 LENGTHS = {"type": "array", "items": {"type": "integer"}}
 EXECUTION_LIST = {
     "anyOf": [
-        page_of(_EXECUTION, facets=FACETS, cursors=CURSORS, lengths=LENGTHS),
+        page_of(
+            _EXECUTION, facets=FACETS, cursors=CURSORS, sortValues=SORT_VALUES, lengths=LENGTHS
+        ),
         {"type": "array", "items": _EXECUTION},
     ]
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems.problems import Malformed
@@ -29,6 +30,29 @@ def routes(
         path = operation.path.replace("{step}", f"{{step:{SEGMENT}}}")
         paths.setdefault(path, []).append(operation)
     return [Route(path, Endpoint(admission, bodies, rows)) for path, rows in paths.items()]
+
+
+class LiteralPathRouter(Router):
+    """A router that finds a route without path parameters by its path. All others are tried in their order, as in any
+    router, which took 60 microseconds for a list: a literal path comes before those with parameters in that order, too.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute], **more: Any) -> None:
+        super().__init__(routes, **more)
+        self._literal: dict[str, Route] = {}
+        for route in self.routes:
+            if isinstance(route, Route) and not route.param_convertors:
+                self._literal.setdefault(route.path, route)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope["root_path"]) if scope["type"] == "http" else ""
+        if (route := self._literal.get(path)) is not None:
+            match, values = route.matches(scope)
+            if match is Match.FULL:
+                scope.update({"router": self, "route": route, **values})
+                await route.handle(scope, receive, send)
+                return
+        await super().app(scope, receive, send)
 
 
 def with_prefix(router: Router) -> ASGIApp:

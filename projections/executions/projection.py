@@ -77,7 +77,8 @@ class ExecutionPage(NamedTuple):
     position: int
     total: int | None = None
     cursors: list[str] | None = None
-    """A cursor after each row, if requested."""
+    sort_values: list[list[Any]] | None = None
+    """A cursor after each row, and the values in it, if requested."""
 
 
 class Executions:
@@ -210,12 +211,12 @@ class Executions:
         rows = [StoredRow(*row[2:FIRST_SORT_VALUE]) for row in found[:limit] if number]
         documents = await self._shown.list_rows(connection, rows, now)
         shown = within_bytes(one.choose(choose) for one in documents)
-        following, sort_values = None, [row[FIRST_SORT_VALUE:] for row in found[: len(shown)]]
-        if (number or 0) > len(shown):
-            following = pagination.encode(sort, condition, sort_values[-1])
-        after_rows = pagination.encode_all(sort, condition, sort_values) if cursors else None
+        values = pagination.json_values(row[FIRST_SORT_VALUE:] for row in found[: len(shown)])
+        after_rows = pagination.encode_all(sort, condition, values if cursors else values[-1:])
+        following = after_rows[-1] if (number or 0) > len(shown) else None
         total = await self.count(connection, condition) if count else None
-        return ExecutionPage(shown, following, position, total, after_rows)
+        page = ExecutionPage(shown, following, position, total)
+        return page._replace(cursors=after_rows, sort_values=values) if cursors else page
 
     async def count(
         self,

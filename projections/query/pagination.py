@@ -163,7 +163,12 @@ def encode(sort: str, condition: Condition, sort_values: Sequence[Any]) -> str:
 def encode_all(sort: str, condition: Condition, rows: Iterable[Sequence[Any]]) -> list[str]:
     """Return the cursors after several rows, by their sort values."""
     head = [sort, fingerprint(condition)]
-    return [encode_cursor([*head, *map(_json_value, sort_values)]) for sort_values in rows]
+    return [encode_cursor([*head, *sort_values]) for sort_values in json_values(rows)]
+
+
+def json_values(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    """Return the sort values of rows as they are in cursors."""
+    return [[*map(_json_value, sort_values)] for sort_values in rows]
 
 
 def _json_value(value: object) -> object:

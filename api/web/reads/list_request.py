@@ -36,7 +36,7 @@ PROFILE = Parameter(
 )
 CURSORS = Parameter(
     "cursors",
-    "Whether to add a cursor behind each row, as `cursors`, and the bytes of each row, as `lengths`",
+    "Whether to add a cursor behind each row, as `cursors`, the values in it, as `sortValues`, and the bytes of each row, as `lengths`",
     {"type": "boolean"},
 )
 AT = Parameter(
@@ -154,11 +154,11 @@ def page_answer(
     """The response with a page, or with a bare list and its paging in the headers."""
     headers = {"log-position": str(found.position)}
     if not asked.bare:
-        more = None if found.cursors is None else {"cursors": found.cursors}
-        shown = found.next_cursor, found.total, counts, more
-        return responses.json(
-            responses.page(items, *shown, lengths=found.cursors is not None), headers
+        more = (
+            {"cursors": found.cursors, "sortValues": found.sort_values} if asked.cursors else None
         )
+        shown = found.next_cursor, found.total, counts, more
+        return responses.json(responses.page(items, *shown, lengths=asked.cursors), headers)
     if found.next_cursor is not None:
         headers |= {
             "link": _link_to_next(request, found.next_cursor),

@@ -64,7 +64,8 @@ def page(rows: list[Row], sort: str, cursor: str | None, limit: int) -> CellPage
         every = every[every.index(last) + 1 :]
     cursors = [encode_cursor([sort, "condition", *row]) for row in every[:limit]]
     sort_values = [list(row) for row in every[:limit]]
-    return CellPage(every[:limit], cursors, sort_values, len(every) > limit)
+    ranks = order(sort).ranks(sort_values)
+    return CellPage(every[:limit], cursors, sort_values, ranks, len(every) > limit)
 
 
 def read_page(
