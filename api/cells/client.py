@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from time import monotonic
-from typing import Any, NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from api.cells.connection import ConnectionPool, Query
 from api.cells.remote import Away, CellReply, Questions, RemoteLog
@@ -17,6 +15,9 @@ from api.problems.codes import PROBLEMS
 from domain.errors import DomainError, Overloaded
 from domain.lru import LruCache
 from projections.representations.exact_json import exact_json
+
+if TYPE_CHECKING:
+    import httpx
 
 ANSWER_TIMEOUT = 5.0
 """Seconds for the whole answer of a log, whose database has half a second for a list."""
@@ -150,9 +151,9 @@ class CellClient:
         if self._is_refused_token(name, request):
             raise _refusal(name, UNKNOWN)
         answer = await self._log(name, url).open(request.path, query, request.headers)
-        if isinstance(answer, httpx.Response):
-            return answer
-        raise self._refusal(name, request, answer)
+        if isinstance(answer, CellReply):
+            raise self._refusal(name, request, answer)
+        return answer
 
     def _is_refused_token(self, name: str, request: CellRequest) -> bool:
         return self._steady() < (self._refused_tokens.get((name, request.token)) or 0)

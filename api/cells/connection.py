@@ -12,13 +12,13 @@ from typing import NamedTuple, cast
 from urllib.parse import urlencode, urlsplit
 
 import httptools
-import httpx
 
 Query = list[tuple[str, str | int | float | bool | None]]
 """Query parameters, in order; a repeated parameter is repeated."""
 CONNECT_TIMEOUT = 2.0
 MOST_IDLE = 8
 """Connections that nothing is asked on."""
+MEDIA_TYPE = "text/event-stream"
 PORTS = {"http": 80, "https": 443}
 
 
@@ -117,9 +117,7 @@ class ConnectionPool:
         self._host = parts.hostname or ""
         self._port = parts.port or PORTS[parts.scheme]
         self._path = parts.path.rstrip("/")
-        self._ssl: ssl.SSLContext | None = (
-            httpx.create_ssl_context(trust_env=False) if parts.scheme == "https" else None
-        )
+        self._ssl = _ssl_context() if parts.scheme == "https" else None
         self._named = parts.netloc.rpartition("@")[2]
         self._idle: list[_Connection] = []
 
@@ -168,3 +166,9 @@ class ConnectionPool:
         lines = [f"GET {target} HTTP/1.1", f"host: {self._named}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _ssl_context() -> ssl.SSLContext:
+    import httpx  # it takes 5 MB
+
+    return httpx.create_ssl_context(trust_env=False)

@@ -6,9 +6,8 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import httpx
 import orjson
 
 from api.cells.connection import Query
@@ -16,6 +15,9 @@ from api.cells.cursor import LOG_ID, CellPosition
 from api.cells.frames import FrameReader, LogFrame
 from api.cells.remote import POSITION, Away
 from domain.errors import DomainError
+
+if TYPE_CHECKING:
+    import httpx
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds before a reconnect: doubled after each failure."""
@@ -38,7 +40,7 @@ class ForwardedFrame(NamedTuple):
     """Further members of a frame about the stream."""
 
 
-Connect = Callable[[Query], Awaitable[httpx.Response]]
+Connect = Callable[[Query], Awaitable["httpx.Response"]]
 Emit = Callable[[Sequence[ForwardedFrame]], Awaitable[None]]
 
 
@@ -100,6 +102,8 @@ class LogStream:
 
     async def _follow_connection(self, emit: Emit) -> None:
         """Connect once, and emit frames until the connection ends."""
+        import httpx
+
         try:
             if self._answer is None:
                 self._answer = await self._open(self.reached.query)

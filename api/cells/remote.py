@@ -6,19 +6,19 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import httpx
+from api.cells.connection import Answered, BrokenAnswer, ConnectionPool, Query
 
-from api.cells.connection import CONNECT_TIMEOUT, Answered, BrokenAnswer, ConnectionPool, Query
+if TYPE_CHECKING:
+    import httpx
 
-SILENCE = 45.0
-"""Seconds without a frame or heartbeat, after which a stream counts as lost."""
+    from api.cells.stream_client import StreamClient
+
 MOST_QUESTIONS = 8
 """Requests to one log at the same time; further ones wait, within their time limit."""
 LARGEST = 16 * 1024 * 1024
 """Bytes of the largest answer: twice the limit of a page of a list."""
-MEDIA_TYPE = "text/event-stream"
 POSITION = re.compile(r"[0-9]{1,18}")
 
 
@@ -61,17 +61,14 @@ class RemoteLog:
         self._seconds = seconds
         self._questions = questions or ConnectionPool(url)
         self._request_slots = asyncio.Semaphore(MOST_QUESTIONS)
-        timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT)
-        # Each stream has a connection of its own, and streams must not use up the connections of other requests.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_QUESTIONS)
-        self._client = httpx.AsyncClient(
-            transport=transport, timeout=timeout, limits=limits, trust_env=False
-        )
+        self._transport = transport
+        self._streams: StreamClient | None = None
 
     async def aclose(self) -> None:
         """Close all connections."""
         self._questions.close()
-        await self._client.aclose()
+        if self._streams is not None:
+            await self._streams.aclose()
 
     async def get(self, path: str, query: Query, headers: Mapping[str, str]) -> CellReply:
         """Send a GET request, and return the reply.
@@ -92,21 +89,14 @@ class RemoteLog:
         Raises:
             Away: the server does not answer in time, is overloaded, has an error, or does not answer a stream.
         """
-        timeout = httpx.Timeout(self._seconds, connect=CONNECT_TIMEOUT, read=SILENCE)
+        from api.cells.stream_client import StreamClient
+
+        if self._streams is None:
+            self._streams = StreamClient(self._url, self._seconds, self._transport)
         with self._as_away():
             async with asyncio.timeout(self._seconds):
-                request = self._client.build_request(
-                    "GET", self._url + path, params=query, headers=headers, timeout=timeout
-                )
-                answer = await self._client.send(request, stream=True)
-                if answer.status_code == 200 and answer.headers.get("content-type", "").startswith(
-                    MEDIA_TYPE
-                ):
-                    return answer
-                try:
-                    return _reply(await _read_all(answer))
-                finally:
-                    await answer.aclose()
+                answer = await self._streams.open(path, query, headers, LARGEST)
+        return _reply(answer) if isinstance(answer, Answered) else answer
 
     @contextmanager
     def _as_away(self) -> Iterator[None]:
@@ -116,8 +106,9 @@ class RemoteLog:
             raise Away(f"it has not answered within {self._seconds:g} seconds") from None
         except BrokenAnswer as error:
             raise Away(str(error)) from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise Away(f"it does not answer: {type(error).__name__}") from error
+        except OSError as error:
+            cause = error.__cause__ or error
+            raise Away(f"it does not answer: {type(cause).__name__}") from error
 
 
 def _reply(answer: Answered) -> CellReply:
@@ -128,12 +119,3 @@ def _reply(answer: Answered) -> CellReply:
     if not POSITION.fullmatch(position):
         raise Away("it answers a position that is none")
     return CellReply(status, int(position), answer.content)
-
-
-async def _read_all(answer: httpx.Response) -> Answered:
-    text = bytearray()
-    async for part in answer.aiter_bytes():
-        text += part
-        if len(text) > LARGEST:
-            raise BrokenAnswer(f"it answers more than {LARGEST} bytes")
-    return Answered(answer.status_code, answer.headers, bytes(text))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-
-import httpx
+from typing import TYPE_CHECKING
 
 from workers.outbound.addresses import AddressRefused, Network, check
 from workers.outbound.look_up import look_up
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT = 5.0
 """Seconds that a whole call may take."""
@@ -28,6 +30,8 @@ async def fetch(url: str, limit: int, allowed: Sequence[Network], setting: str) 
     Raises:
         FetchFailed: there was no answer, the address is refused, or the status is not 200.
     """
+    import httpx  # it takes 5 MB
+
     try:
         async with asyncio.timeout(TIMEOUT):
             return await _fetch(httpx.URL(url), limit, allowed, setting)
@@ -38,6 +42,8 @@ async def fetch(url: str, limit: int, allowed: Sequence[Network], setting: str) 
 
 
 async def _fetch(url: httpx.URL, limit: int, allowed: Sequence[Network], setting: str) -> bytes:
+    import httpx
+
     addresses = await look_up(url.host, url.port or (443 if url.scheme == "https" else 80))
     check(url.host, addresses, allowed, setting)
     headers = {"Host": url.netloc.decode(), "Accept": "application/json"}

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from api.cells.client import Asked, CellAway, CellClient, CellRequest
-from api.cells.connection import Query
+from api.cells.connection import MEDIA_TYPE, Query
 from api.cells.cursor import CellCursor, CellPosition
 from api.cells.directory import Directory
 from api.cells.log_stream import Connect, LogStream
 from api.cells.merged_stream import MergedStream
-from api.cells.remote import MEDIA_TYPE
 from api.web.operation import Parameter
 from api.web.request import Request
 from domain.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    import httpx
 
 PASSED_ON = ("authorization", "x-purpose", "traceparent")
 OF_STREAMS = {"accept": MEDIA_TYPE, "accept-encoding": "identity"}

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.rights import Right
+from api.cells.connection import MEDIA_TYPE
 from api.cells.cursor import MOST_LOGS, CellCursor, CellPosition
 from api.cells.merged_stream import MergedFrame, MergedStream
-from api.cells.remote import MEDIA_TYPE
 from api.routes.cells.asking import CELLS, OF_ONE_LOG, Asking, parameters_to_pass_on
 from api.routes.streams import FILTERS, FORMAT, INCLUDE, TYPES
 from api.streaming import filter as filters

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis.strategies as st
 import orjson
 import pytest
+import zstandard
 from hypothesis import example, given
 
 from domain.eventlog.codec import to_sealed_json
@@ -54,11 +55,25 @@ def test_damaged_content_is_an_error_and_equals_no_other(damage: object) -> None
     assert not same(damaged, stored)
 
 
-def test_documents_packed_by_different_releases_of_zlib_are_equal() -> None:
+def test_documents_packed_by_different_releases_of_zstandard_are_equal() -> None:
     content = orjson.dumps({"$type": "ServiceExecution", "status": "completed", "n": [1, 2] * 50})
-    compressor = zlib.compressobj(1, zlib.DEFLATED, -9)
-    other = MARK + compressor.compress(content) + compressor.flush()
+    other = zstandard.compress(content, 19)
     assert other != pack(content)
     assert same(other, pack(content))
     assert not same(other, pack(content + b" "))
     assert not same(other, None)
+
+
+def test_stored_bytes_that_claim_to_be_huge_are_damaged() -> None:
+    with pytest.raises(ValueError, match="larger"):
+        unpack(zstandard.compress(b"{" * (LARGEST + 1)))
+
+
+def test_threads_pack_at_the_same_time() -> None:
+    contents = [orjson.dumps({"$id": f"exec-{number}", "n": [number] * 300}) for number in range(9)]
+
+    def round_trips(content: bytes) -> bool:
+        return all(unpack(pack(content)) == content for _ in range(300))
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        assert all(pool.map(round_trips, contents))
