@@ -49,6 +49,9 @@ class Directory:
             return identity
         detail = f"This id is of the log `{name}`, and this one is `{self.own}`."
         if name not in self.urls:
-            raise Misdirected(f"{detail} This server does not know where that log is.", log=name)
+            raise Misdirected(
+                f"{detail} EXECUTIONS_CELLS of this server does not say where that log is.",
+                log=name,
+            )
         url = self.urls[name]
         raise Misdirected(f"{detail} Send the request to {url}.", log=name, url=url)

@@ -106,6 +106,14 @@ class LogRegistry:
         with self._locked_change() as locations:
             locations[name] = location
 
+    def require_free(self, name: str, location: LogLocation) -> None:
+        """Check that no other log has a location or one of its hosts.
+
+        Raises:
+            SetupError: as in `put`.
+        """
+        _require_distinct(self.file, {**self.read(), name: location})
+
     def remove(self, name: str) -> None:
         """Remove a log.
 

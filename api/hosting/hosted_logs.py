@@ -110,6 +110,8 @@ class HostedLogs(Background):
     def start(self) -> None:
         """Begin to follow the file, and to close unused logs; needs a running event loop."""
         self._loop = asyncio.get_running_loop()
+        if not self._registry.stamp():
+            log.warning("the file of the logs does not exist yet", file=str(self._registry.file))
         super().start()
 
     def close(self) -> None:

@@ -158,6 +158,9 @@ async def test_killed_move_is_rolled_back_and_started_again(
     with moved_log(servers) as moved:
         async with run_clients(moved) as loads:
             await asyncio.to_thread(moved.killed_move, method, when)
+            listed = await asyncio.to_thread(moved.cells, "list", "--json")
+            moves = [log["move"]["to"] for log in json.loads(listed.stdout) if "move" in log]
+            assert moves == [location_of(moved.new)]
             done = await asyncio.to_thread(moved.move, "--abort")
             assert done.returncode == 0, done.stdout + done.stderr
             assert not has_schema(moved.new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from api.cells.registry import LogLocation, LogRegistry
+from api.cells.registry import HOST, LogLocation, LogRegistry
 from api.cli.tables import print_table, whole_column
 from api.database import Database
 from api.log_keys import settle_name
@@ -48,7 +49,8 @@ def create_hosted(
     registry = LogRegistry(file)
     before = registry.read().get(name)
     location = before or LogLocation.of(name)
-    location = replace(location, hosts=hosts or location.hosts)
+    location = replace(location, hosts=hosts_of(hosts) or location.hosts)
+    registry.require_free(name, location)
     log = database_at(known, location).locate(location.schema)
     log.prepare(location.schema)
     settle_name(replace(settings, schema=location.schema), log.owner)
@@ -67,6 +69,16 @@ def create_hosted(
     )
     at = "".join(f", and at {host}" for host in location.hosts)
     click.echo(f"Servers that have this file as EXECUTIONS_LOGS serve it at {_path(name)}{at}.")
+
+
+def hosts_of(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the hosts of a log, and return them in lower case. Raises SetupError."""
+    for host in hosts:
+        if not re.fullmatch(HOST, host.lower()):
+            raise SetupError(
+                f"--host must be a name such as `south.example`, without a scheme and a path, but is `{host[:100]}`"
+            )
+    return tuple(map(str.lower, hosts))
 
 
 def list_hosted(file: Path, known: Database, *, as_json: bool) -> None:

@@ -15,11 +15,12 @@ from api.cli.tables import print_table, whole_column
 from api.database import Database
 from api.log_keys import settle_name
 from api.settings import SetupError, read
-from domain.eventlog.moving.journal import read_from
+from domain.eventlog.moving.journal import Journal, read_from
 from domain.eventlog.setup.databases import (
     FoundLog,
     database_of,
     in_database,
+    log_at,
     logs_on,
     make_database,
     without_secrets,
@@ -37,7 +38,7 @@ def create_log(name: str, hosts: tuple[str, ...], data_dir: Path | None, *, as_j
     """
     with reporting_errors(), open_server(data_dir, log=name) as (settings, known):
         if settings.logs is not None:
-            _require_another(name, data_dir)
+            _require_another(name, data_dir, known)
             create_hosted(name, hosts, settings.logs, settings, known, as_json=as_json)
             return
         if hosts:
@@ -60,10 +61,12 @@ def create_log(name: str, hosts: tuple[str, ...], data_dir: Path | None, *, as_j
     click.echo(f"Serve it: {shown} executions serve")
 
 
-def _require_another(name: str, data_dir: Path | None) -> None:
-    if read(data_dir=data_dir).log == name:
+def _require_another(name: str, data_dir: Path | None, known: Database) -> None:
+    own = read(data_dir=data_dir)
+    found = log_at(known.owner, own.schema)
+    if name in {own.log, found and found.name}:
         raise SetupError(
-            f"{name} is the log of the settings (EXECUTIONS_LOG), which is served beside those of the file"
+            f"{name} is the log of the settings, which is served beside those of the file: choose another name"
         )
 
 
@@ -74,30 +77,42 @@ def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
             list_hosted(settings.logs, known, as_json=as_json)
             return
         found = logs_on(known.owner, settings.schema)
-        moved = {log.database: _new_location(known, log, settings.schema) for log in found}
+        moves = {log.database: _move_of(known, log, settings.schema) for log in found}
     if as_json:
-        click.echo(json.dumps([_document(log, moved[log.database]) for log in found]))
+        click.echo(json.dumps([_document(log, moves[log.database]) for log in found]))
         return
     columns = (whole_column("log"), whole_column("database"), "head", "last event", "MiB")
-    table = Table(*columns, *(["moved to"] if any(moved.values()) else []))
+    table = Table(*columns, *(["move"] if any(moves.values()) else []))
     for log in found:
         last = format_time(log.at) if log.position else ""
-        size, location = f"{log.size / MIB:.1f}", moved[log.database]
+        size, move = f"{log.size / MIB:.1f}", moves[log.database]
         shown = log.name or "", log.database, str(log.position), last, size
-        table.add_row(*shown, *([location] if location else []))
+        table.add_row(*shown, *([_words(move)] if move else []))
     print_table(table)
     if not found:
         click.echo(NO_LOGS)
 
 
-def _new_location(known: Database, log: FoundLog, schema: str) -> str | None:
-    journal = read_from(in_database(known.owner, log.database), schema)
-    return journal.target if journal is not None and journal.moved else None
+def _move_of(known: Database, log: FoundLog, schema: str) -> Journal | None:
+    return read_from(in_database(known.owner, log.database), schema)
 
 
-def _document(log: FoundLog, moved_to: str | None) -> dict[str, object]:
+def _words(move: Journal) -> str:
+    if move.moved:
+        return f"is at {move.target}"
+    closed = "takes no commands until the move is continued" if move.closed else "is being moved"
+    return f"{closed}: {move.step}, to {move.target}"
+
+
+def _document(log: FoundLog, move: Journal | None) -> dict[str, object]:
     at = {"at": format_time(log.at)} if log.position else {}
     named = {"name": log.name} if log.name else {}
-    moved = {"movedTo": moved_to} if moved_to else {}
+    moved: dict[str, object] = {}
+    if move is not None:
+        moved = (
+            {"movedTo": move.target}
+            if move.moved
+            else {"move": {"to": move.target, "step": move.step}}
+        )
     of_log = {"database": log.database, "position": log.position, **at, "bytes": log.size}
     return {**named, **of_log, **moved}

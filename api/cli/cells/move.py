@@ -82,11 +82,19 @@ def move_log(name: str, data_dir: Path | None, options: Options) -> None:
             not options.stay,
         )
         with _moving(wanted, known, options) as move:
-            done = _execute(name, move, wanted, options)
-        if done and hosted is not None and wanted.follow and settings.logs is not None:
+            done = _execute(name, move, options)
+        if done is None:
+            return
+        then = "Name it in EXECUTIONS_DATABASE_URL, and run `executions verify` there."
+        if hosted is not None and wanted.follow and settings.logs is not None:
             url = conninfo_at(known.serving, location_of(wanted.new))
             owner = None if role is None else wanted.new
             LogRegistry(settings.logs).put(name, replace(hosted, url=url, owner_url=owner))
+            then = (
+                f"{settings.logs} names it now. Run `executions verify` there, with EXECUTIONS_DATABASE_URL and "
+                f"EXECUTIONS_SCHEMA={settings.schema}."
+            )
+        _print_moved(name, wanted, done, options, then)
 
 
 def _require_placed(settings: Settings) -> None:
@@ -100,18 +108,16 @@ def _require_placed(settings: Settings) -> None:
         )
 
 
-def _execute(name: str, move: Move, wanted: WantedMove, options: Options) -> bool:
-    """Execute the command. Return whether the log is in the new database now."""
+def _execute(name: str, move: Move, options: Options) -> MoveDatabases | None:
+    """Execute the command. Return the databases if the log is in the new one now."""
     if options.abort:
         move.abort(new_is_lost=options.new_is_lost)
         _print(options, f"The log {name} stays where it is.", {"name": name, "aborted": True})
     elif options.dry_run:
         _show_objections(name, move, options)
     else:
-        done = move.run()
-        _print_moved(name, wanted, done, options)
-        return True
-    return False
+        return move.run()
+    return None
 
 
 @contextmanager
@@ -180,7 +186,8 @@ def _run_command(command: str | None) -> None:
         raise SetupError(f"the command of --then has not ended within {COMMAND_WITHIN} s") from None
     if done.returncode:
         raise SetupError(
-            f"the log is in the new database, but the command of --then ended with {done.returncode}: run this again"
+            f"the log is in the new database, but the command of --then ended with {done.returncode}: "
+            "commands are refused until you run this again"
         )
 
 
@@ -199,7 +206,9 @@ def _show_objections(name: str, move: Move, options: Options) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _print_moved(name: str, wanted: WantedMove, done: MoveDatabases, options: Options) -> None:
+def _print_moved(
+    name: str, wanted: WantedMove, done: MoveDatabases, options: Options, then: str
+) -> None:
     location, pause = location_of(wanted.new), done.pause
     compared = done.compared
     shown = {
@@ -215,7 +224,7 @@ def _print_moved(name: str, wanted: WantedMove, done: MoveDatabases, options: Op
         )
         if compared.skipped:
             lines.append(f"Too large to be compared meanwhile: {', '.join(compared.skipped)}.")
-    lines.append("Name it in EXECUTIONS_DATABASE_URL, and run `executions verify` there.")
+    lines.append(then)
     _print(options, "\n".join(lines), shown)
 
 

@@ -35,5 +35,8 @@ def _hosts(tenants: Sequence[str], urls: Mapping[str, str]) -> dict[str, str]:
         if not host or any(mark in host for mark in " \t\"';{}/") or name not in urls:
             known = ", ".join(urls)
             raise SetupError(f"--tenant must be HOST=NAME, the name one of {known}: {tenant!r}")
-        found[host.lower()] = name
+        if found.setdefault(host.lower(), name) != name:
+            raise SetupError(
+                f"--tenant names {host} twice, for `{found[host.lower()]}` and `{name}`"
+            )
     return found

@@ -28,12 +28,12 @@ class Hosting(NamedTuple):
     registry: LogRegistry
     database: str
 
-    def cells(self, *arguments: str) -> Result:
+    def cells(self, *arguments: str, log: str | None = "main") -> Result:
         """`executions cells …`, with the settings of the server."""
         settings = {
             "EXECUTIONS_DATABASE_URL": self.database,
             "EXECUTIONS_DATA_DIR": str(self.service.data),
-            "EXECUTIONS_LOG": "main",
+            "EXECUTIONS_LOG": log,
             "EXECUTIONS_LOGS": str(self.registry.file),
         }
         return CliRunner().invoke(main, ["cells", *arguments], env=settings)
@@ -109,9 +109,26 @@ def test_log_that_is_still_served_stays_in_the_file(
     assert "executions_east" in hosting.schemas()
 
 
-def test_log_of_the_settings_is_not_added_to_the_file(hosting: Hosting) -> None:
-    refused = hosting.cells("create", "main")
+@pytest.mark.parametrize("log", ["main", None])
+def test_log_of_the_settings_is_not_added_to_the_file(hosting: Hosting, log: str | None) -> None:
+    refused = hosting.cells("create", "main", log=log)
     assert (refused.exit_code, "the log of the settings" in refused.output) == (1, True)
+
+
+@pytest.mark.parametrize("host", ["a b", "http://west.example", "west.example/logs"])
+def test_create_refuses_what_is_no_host(hosting: Hosting, host: str) -> None:
+    before = hosting.schemas()
+    refused = hosting.cells("create", "west", "--host", host)
+    assert (refused.exit_code, f"but is `{host}`" in refused.output) == (1, True)
+    assert hosting.schemas() == before
+
+
+def test_create_refuses_the_host_of_another_log_and_makes_no_schema(hosting: Hosting) -> None:
+    hosting.cells("create", "taken", "--host", "Taken.example")
+    before = hosting.schemas()
+    refused = hosting.cells("create", "taker", "--host", "taken.example")
+    assert (refused.exit_code, "the same location or host" in refused.output) == (1, True)
+    assert hosting.schemas() == before
 
 
 def test_host_of_a_log_without_a_file_is_refused(hosting: Hosting) -> None:

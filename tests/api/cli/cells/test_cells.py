@@ -153,6 +153,12 @@ def test_map_refuses_a_tenant_that_is_not_a_host_of_a_log(tenant: str) -> None:
     assert (done.exit_code, "HOST=NAME" in done.output) == (1, True)
 
 
+def test_map_refuses_a_host_of_two_logs() -> None:
+    tenants = ("--tenant", "acme.example=north", "--tenant", "ACME.example=south")
+    done = cells("map", "--for", "nginx", *tenants, cells=MAP)
+    assert (done.exit_code, "names ACME.example twice" in done.output) == (1, True)
+
+
 def test_map_without_a_setting_names_the_missing_setting() -> None:
     done = cells("map", "--for", "nginx", cells=None)
     assert (done.exit_code, "EXECUTIONS_CELLS" in done.output) == (1, True)
