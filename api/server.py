@@ -24,6 +24,8 @@ from api.transport.websocket_protocol import WebSocketProtocol
 
 GRACE = 30
 """Seconds for requests to end at shutdown."""
+KEEP_ALIVE = 5
+"""Seconds after which a connection is closed that nothing is asked on."""
 LARGEST_MESSAGE = 64 * 1024
 """Bytes of the largest WebSocket message that a client may send."""
 
@@ -117,5 +119,6 @@ def make_config(
         server_header=False,
         headers=[NOSNIFF, *named],
         log_config=None,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )

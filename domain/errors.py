@@ -25,7 +25,7 @@ class DomainError(Exception):
     replayed = False
 
     def __init__(self, detail: str | None = None, **members: Any) -> None:
-        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.detail = detail or " ".join((type(self).__doc__ or "").split())
         self.members = members
         super().__init__(self.detail)
 

@@ -15,6 +15,8 @@ def give_new_id(data_dir: Path | None) -> None:
     """Give the log a new id, so that consumers of the former log notice that it is another one."""
     with log_of(data_dir) as (known, schema):
         if is_served(known.owner, schema):
-            raise SetupError("a server runs on this log: stop it first")
+            raise SetupError(
+                "a server, a work process or a relay runs on this log: stop all of them first"
+            )
         made = renew_log_id(known.owner, schema)
     click.echo(f"The log is {made} from now on; consumers of the old one are refused.")

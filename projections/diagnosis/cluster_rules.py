@@ -80,7 +80,7 @@ def _quorum(found: ServedDatabase) -> Iterator[ClusterFinding]:
         yield ClusterFinding(
             "unsafe",
             "synchronous_standby_names is empty: a commit waits for no standby, and is lost with the primary",
-            "set synchronous_mode: quorum and synchronous_mode_strict: true in Patroni",
+            "set synchronous_mode: quorum and synchronous_mode_strict: true in Patroni; where they are set, bring a standby up",
         )
     elif not re.match(r"\s*ANY\s", names, re.IGNORECASE):
         yield ClusterFinding(
@@ -96,9 +96,10 @@ def _quorum(found: ServedDatabase) -> Iterator[ClusterFinding]:
             "GRANT pg_monitor to it",
         )
     elif names and number < 2:
+        now = "the next failure stops all commands" if number else "no command is acknowledged now"
         yield ClusterFinding(
             "unavailable",
-            f"{number or 'no'} standby that commits wait for is connected: the next failure stops all commands",
+            f"{number or 'no'} standby that commits wait for is connected: {now}",
             "bring the other standbys back, or add one: three nodes in all",
         )
 

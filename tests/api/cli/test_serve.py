@@ -216,7 +216,7 @@ def test_log_of_a_running_server_keeps_its_id(database: str, tmp_path: Path) -> 
     before = log_id(database, "executions")
     with serving(database):
         said = require_refused(tmp_path, "restored", EXECUTIONS_DATABASE_URL=database)
-    assert "a server runs on this log: stop it first" in said
+    assert "runs on this log: stop all of them first" in said
     assert log_id(database, "executions") == before
 
 

@@ -50,6 +50,15 @@ def test_cluster_of_the_guide_is_safe() -> None:
     assert findings(InspectedCluster(WELL, [of_guide()])) == []
 
 
+def test_cluster_without_a_standby_acknowledges_nothing() -> None:
+    for standbys, said in (
+        (WELL.standbys[:1], "the next failure"),
+        ((), "no command is acknowledged"),
+    ):
+        [found] = findings(InspectedCluster(WELL._replace(standbys=standbys), [of_guide()]))
+        assert said in found.what
+
+
 @pytest.mark.parametrize(
     ("name", "value", "severity", "said"),
     [
