@@ -11,7 +11,9 @@ from math import inf
 
 PER_EVENT = 0.001
 LONGEST_GATHER = 0.1
-"""Seconds of pause after a page, in addition to `gathers`: for each event of the page, and at most."""
+"""Seconds of pause after a page, in addition to `gathers`: for each event of the page, and at most; not less than the page took,
+within the same limit, so that views leave half of a busy machine to others.
+"""
 SOON = 0.02
 """Seconds: views that are due so soon take part in the page of a view that is due now. One page for two views costs much less
 than two pages.
@@ -51,9 +53,13 @@ class Gathering:
         self._hurried.difference_update(due)
         return due
 
-    def note_applied(self, view: str, moved: int, now: float, *, behind: bool) -> None:
-        """Note that a view has moved by `moved` positions; `behind` if the log has more."""
-        pause = min(moved * PER_EVENT, LONGEST_GATHER)
+    def note_applied(
+        self, view: str, moved: int, now: float, *, took: float = 0.0, behind: bool
+    ) -> None:
+        """Note that a view has moved by `moved` positions, in a page that `took` so many seconds; `behind` if the log has
+        more.
+        """
+        pause = min(max(moved * PER_EVENT, took), LONGEST_GATHER)
         self._ready_at[view] = now if behind else now + self._gathers[view] + pause
         if behind:
             self._pending.add(view)

@@ -142,9 +142,9 @@ class Runner(Background):
         if not due:
             return
         page = await live.catch_up(connection, due)
-        now = monotonic()
+        took, now = monotonic() - now, monotonic()
         for view in due:
-            self._gathering.note_applied(view.name, page.moved, now, behind=page.behind)
+            self._gathering.note_applied(view.name, page.moved, now, took=took, behind=page.behind)
         for name in page.apart:
             self._apart_cached_at[name] = live.bookmark_of(name)
             follow = partial(self._follow_apart, self._views[name], live)

@@ -100,8 +100,8 @@ def _move_of(known: Database, log: FoundLog, schema: str) -> Journal | None:
 def _words(move: Journal) -> str:
     if move.moved:
         return f"is at {move.target}"
-    closed = "takes no commands until the move is continued" if move.closed else "is being moved"
-    return f"{closed}: {move.step}, to {move.target}"
+    what = "takes no commands until the move is continued" if move.sealed else "is being moved"
+    return f"{what}: {move.step}, to {move.target}"
 
 
 def _document(log: FoundLog, move: Journal | None) -> dict[str, object]:

@@ -12,7 +12,8 @@ from psycopg.rows import class_row
 from domain.eventlog.sessions import connect
 
 EXISTS = "SELECT to_regclass('log_move') IS NOT NULL"
-READ = "SELECT id, step, target, fenced_until IS NOT NULL AS closed, moved, follow FROM log_move"
+READ = """SELECT id, step, target, fenced_until IS NOT NULL AS closed, moved, follow,
+    fenced_until IS NOT DISTINCT FROM 'infinity' AS sealed FROM log_move"""
 BEGIN = """INSERT INTO log_move (id, step, target, follow) VALUES (%s, %s, %s, %s)
     ON CONFLICT (single) DO UPDATE SET id = excluded.id, step = excluded.step, target = excluded.target,
         fenced_until = NULL, moved = false, follow = excluded.follow"""
@@ -26,7 +27,8 @@ OF_HOST = (*LOCATION, "service", "target_session_attrs", "load_balance_hosts")
 
 class Journal(NamedTuple):
     """A row of the journal: the id of the move, the last step that is done, the location it moves to, whether the fence is or
-    was closed, whether the log is at the target now, and whether servers follow it there by themselves.
+    was closed, whether the log is at the target now, whether servers follow it there by themselves, and whether the fence is
+    closed for good.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Journal(NamedTuple):
     closed: bool
     moved: bool
     follow: bool
+    sealed: bool
 
 
 def schema() -> bytes:

@@ -65,6 +65,15 @@ def test_long_page_lets_more_events_gather(gathering: Gathering, moved: int, pau
     assert gathering.next_at(["quick"]) == 200.0 + QUICK + pause
 
 
+@pytest.mark.parametrize(
+    ("took", "pause"), [(0.03, 0.03), (0.002, 20 * PER_EVENT), (2.0, LONGEST_GATHER)]
+)
+def test_pause_is_as_long_as_the_page_took(gathering: Gathering, took: float, pause: float) -> None:
+    gathering.note_applied("quick", 20, 200.0, took=took, behind=False)
+    gathering.expect_events()
+    assert gathering.next_at(["quick"]) == 200.0 + QUICK + pause
+
+
 def test_events_that_arrive_during_a_page_make_its_view_due_again(gathering: Gathering) -> None:
     gathering.expect_events()
     assert gathering.take_due(["quick"], 200.0) == ["quick"]
