@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
 from psycopg import AsyncConnection
@@ -20,6 +20,10 @@ POLL_INTERVAL = 1.0
 """Seconds between two checks of idle connections."""
 SLOT_TIMEOUT = 3.0
 """Seconds to wait for a slot that another log has."""
+UNUSED, TURN_LASTS = 0.02, 0.25
+"""Seconds for which a connection is idle, or else has been open, before it is closed for another log: a new one takes 7 ms of
+CPU, so that without turns more busy logs than slots would do little else.
+"""
 TURN = "SELECT set_config('search_path', %s, false), set_config('application_name', %s, false)"
 
 Close = Callable[[], Awaitable[None]]
@@ -40,12 +44,15 @@ class SharedConnection(AsyncConnection):
 
 class WriterSlots(Background):
     """Slots for the writing connections, of which each log has one of its own. Where all slots are taken, the connection
-    that has been idle for longest is closed. Every connection is closed that has been idle for `IDLE` seconds.
+    that has been idle for longest is closed, if it is not in use or its turn is over. Every connection is closed that has
+    been idle for `IDLE` seconds.
     """
 
     def __init__(self, number: int) -> None:
         self._free = number
         self._idle: dict[object, tuple[float, Close]] = {}
+        self._began: dict[object, float] = {}
+        """When the connection of an owner became idle for the first time."""
         self._changed = asyncio.Event()
         """Set when a slot becomes free, or its connection idle."""
 
@@ -61,11 +68,13 @@ class WriterSlots(Background):
         """
         async with asyncio.timeout(SLOT_TIMEOUT):
             while not self._free:
-                if self._idle:
-                    await self._close(next(iter(self._idle)))
-                else:
-                    self._changed.clear()
-                    await self._changed.wait()
+                if (owner := self._longest_idle()) is not None:
+                    await self._close(owner)
+                    continue
+                self._changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(UNUSED):
+                        await self._changed.wait()
         self._free -= 1
         try:
             return await connect()
@@ -76,11 +85,13 @@ class WriterSlots(Background):
     def leave(self, owner: object) -> None:
         """Free the slot of an owner whose connection is closed."""
         self._idle.pop(owner, None)
+        self._began.pop(owner, None)
         self._release()
 
     def mark_idle(self, owner: object, close: Close) -> None:
         """Mark the connection of an owner as idle; `close` may be called from now on."""
-        self._idle[owner] = monotonic(), close
+        self._idle[owner] = (now := monotonic()), close
+        self._began.setdefault(owner, now)
         self._changed.set()
 
     def resume(self, owner: object) -> None:
@@ -90,6 +101,14 @@ class WriterSlots(Background):
     def _release(self) -> None:
         self._free += 1
         self._changed.set()
+
+    def _longest_idle(self) -> object | None:
+        """The owner whose connection may be closed for another log."""
+        now = monotonic()
+        for owner, (at, _) in self._idle.items():
+            if now - at >= UNUSED or now - self._began[owner] >= TURN_LASTS:
+                return owner
+        return None
 
     async def _close(self, owner: object) -> None:
         _, close = self._idle.pop(owner)

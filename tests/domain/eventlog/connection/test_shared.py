@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import cast
 
 import psycopg
 import pytest
@@ -251,3 +253,53 @@ async def test_session_keeps_nothing_of_its_previous_log(
                     await connection.execute("BEGIN")  # left open, with a setting changed in it
                     await connection.execute("SET LOCAL search_path = public")
     assert len(sessions) <= 2
+
+
+async def test_busy_connection_keeps_its_slot_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without turns, two busy logs with one slot would connect for each command."""
+    monkeypatch.setattr(shared, "TURN_LASTS", 0.2)
+    slots, connects = WriterSlots(1), list[str]()
+    connected: set[str] = set()
+
+    async def close(name: str) -> None:
+        connected.discard(name)
+        slots.leave(name)
+
+    async def connect(name: str) -> psycopg.AsyncConnection:
+        connects.append(name)
+        return cast(psycopg.AsyncConnection, None)
+
+    async def write(name: str, until: float) -> int:
+        written = 0
+        while asyncio.get_running_loop().time() < until:
+            if name not in connected:
+                await slots.connect(partial(connect, name))
+                connected.add(name)
+            slots.resume(name)
+            await asyncio.sleep(0.001)
+            slots.mark_idle(name, partial(close, name))
+            written += 1
+            await asyncio.sleep(0)
+        return written
+
+    end = asyncio.get_running_loop().time() + 1
+    written = await asyncio.gather(write("north", end), write("south", end))
+    assert min(written) > 20
+    assert len(connects) <= 7
+
+
+async def test_unused_connection_gives_its_slot_to_another_log_at_once() -> None:
+    slots, closed = WriterSlots(1), asyncio.Event()
+
+    async def connect() -> psycopg.AsyncConnection:
+        return cast(psycopg.AsyncConnection, None)
+
+    async def close() -> None:
+        closed.set()
+        slots.leave("north")
+
+    await slots.connect(connect)
+    slots.mark_idle("north", close)
+    async with asyncio.timeout(SOON):
+        await slots.connect(connect)
+    assert closed.is_set()
