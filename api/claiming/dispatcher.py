@@ -2,9 +2,9 @@
 
 One task of the process reads the queue for all waiting workers, and sends a command for each pair of worker and
 execution: the most urgent execution, then the oldest (`Queued`), goes to the worker that has waited longest among those
-with the same filter (`Claimers`). Events that the view does not have yet are read from the log. Other processes hand out executions, too, so
-the command decides by the newest state: where another worker has claimed the execution, this one gets the next. An
-execution that was handed out is skipped until the view shows the claim.
+with the same filter (`Claimers`). Events that the view does not have yet are read from the log. Other processes hand out
+executions, too, so the command decides by the newest state: where another worker has claimed the execution, this one
+gets the next. An execution that was handed out is skipped until the view shows the claim.
 """
 
 from __future__ import annotations

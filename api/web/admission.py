@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import structlog
 from starlette.types import Scope
 
 from api.access.failed_attempts import FailedAttempts
@@ -27,10 +26,6 @@ from api.web.operation import Operation
 from domain.errors import NotFound
 from domain.eventlog.access.access_log import AccessLog
 
-READS = {"GET", "HEAD", "WEBSOCKET"}
-NO_ROOM = "The server has no memory left for this; send it again."
-
-log = structlog.get_logger()
 T = TypeVar("T")
 
 OWNED = {

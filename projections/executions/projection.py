@@ -80,6 +80,14 @@ class ExecutionPage(NamedTuple):
     sort_values: list[list[Any]] | None = None
     """A cursor after each row, and the values in it, if requested."""
 
+    def with_cursors(
+        self, sort: str, condition: Condition, sort_values: Sequence[Sequence[Any]]
+    ) -> ExecutionPage:
+        """Return the page with cursors, which are made of the sort values of its rows."""
+        values = pagination.json_values(sort_values)
+        cursors = pagination.encode_all(sort, condition, values)
+        return self._replace(cursors=cursors, sort_values=values)
+
 
 class Executions:
     """The view of executions. An instance applies events to one set of tables; its queries may run at the same time."""
@@ -211,12 +219,12 @@ class Executions:
         rows = [StoredRow(*row[2:FIRST_SORT_VALUE]) for row in found[:limit] if number]
         documents = await self._shown.list_rows(connection, rows, now)
         shown = within_bytes(one.choose(choose) for one in documents)
-        values = pagination.json_values(row[FIRST_SORT_VALUE:] for row in found[: len(shown)])
-        after_rows = pagination.encode_all(sort, condition, values if cursors else values[-1:])
-        following = after_rows[-1] if (number or 0) > len(shown) else None
+        following, sort_values = None, [row[FIRST_SORT_VALUE:] for row in found[: len(shown)]]
+        if (number or 0) > len(shown):
+            following = pagination.encode(sort, condition, sort_values[-1])
         total = await self.count(connection, condition) if count else None
         page = ExecutionPage(shown, following, position, total)
-        return page._replace(cursors=after_rows, sort_values=values) if cursors else page
+        return page.with_cursors(sort, condition, sort_values) if cursors else page
 
     async def count(
         self,

@@ -157,13 +157,13 @@ def fingerprint(condition: Condition) -> str:
 
 def encode(sort: str, condition: Condition, sort_values: Sequence[Any]) -> str:
     """Return the cursor after a row with these sort values: opaque, and valid only with the same sort and filter."""
-    return encode_all(sort, condition, [sort_values])[0]
+    return encode_all(sort, condition, json_values([sort_values]))[0]
 
 
-def encode_all(sort: str, condition: Condition, rows: Iterable[Sequence[Any]]) -> list[str]:
-    """Return the cursors after several rows, by their sort values."""
+def encode_all(sort: str, condition: Condition, values: Iterable[Sequence[Any]]) -> list[str]:
+    """Return the cursors after several rows, by their `json_values`."""
     head = [sort, fingerprint(condition)]
-    return [encode_cursor([*head, *sort_values]) for sort_values in json_values(rows)]
+    return [encode_cursor([*head, *of_row]) for of_row in values]
 
 
 def json_values(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
