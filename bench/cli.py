@@ -29,6 +29,7 @@ from bench import (
     streams,
     trust,
     trusted,
+    two_logs,
     visible,
     write,
 )
@@ -137,6 +138,12 @@ def resting_(**given: Any) -> None:
 @common
 def scattered_(**given: Any) -> None:
     run([scattered.measure], **given)
+
+
+@main.command("logs", help="Commands to two logs, a service each, beside those to one.")
+@common
+def logs_(**given: Any) -> None:
+    run([two_logs.measure], **given)
 
 
 @main.command("sdk", help="The Python SDK beside bare httpx2, buffered steps, watchers.")

@@ -46,6 +46,8 @@ SOON = 2.0
 """Seconds between two polls while a job waits to be tried again."""
 BEHIND = 0.05
 """Seconds between two polls while the list of executions is behind the position at which a job was created."""
+GATHERS = 0.2
+"""The shortest time in seconds between two polls, unless a job goes on: each page of the log wakes this work."""
 AGAIN = timedelta(seconds=10)
 """The time after which a job that has failed is tried again."""
 PAGE = 100
@@ -86,6 +88,7 @@ class JobWorker(OwnedWork):
         """Carry out jobs until cancelled."""
         while True:
             if seconds := await self.advance_all(connection):
+                await asyncio.sleep(min(seconds, GATHERS))
                 await self.wait_for_work(connection, seconds)
             else:
                 await asyncio.sleep(0)

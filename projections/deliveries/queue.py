@@ -105,6 +105,11 @@ class DeliveryQueue:
         async with self._turn:
             return bool(await self._one(sql.READ_HAS_MORE))
 
+    async def has_webhooks(self) -> bool:
+        """Whether there is any webhook, called or not."""
+        async with self._turn:
+            return bool(await self._one(sql.HAS_WEBHOOKS))
+
     async def next_due(self, paused_until: Mapping[str, datetime]) -> datetime | None:
         """When the next lane is due, of some endpoints not before a time."""
         endpoints, times = sql.HELD

@@ -16,6 +16,7 @@ LOCK = "SELECT position FROM webhook_head FOR UPDATE"
 SEEN = "SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries'), 0)"
 READ_HAS_MORE = f"""SELECT position < ({SEEN}) OR EXISTS (
     SELECT FROM webhook_progress WHERE position IS NOT NULL) FROM webhook_head"""
+HAS_WEBHOOKS = "SELECT EXISTS (SELECT FROM webhooks)"
 OWED = ("text", "bigint", "text", "bigint", "text")
 ENTER = f"""WITH owed AS (SELECT * FROM unnest({placeholders(OWED)})
         AS o (webhook, position, stream, version, endpoint)),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 PER_EVENT = 0.001
-LONGEST_GATHER = 0.1
+LONGEST_GATHER = 0.2
 """Seconds of pause after a page, in addition to `gathers`: for each event of the page, and at most; not less than the page took,
 within the same limit, so that views leave half of a busy machine to others.
 """

@@ -37,6 +37,8 @@ SOON = 1.0
 """Seconds between two looks while something is called."""
 GATHERS = 0.05
 """Seconds after a look in which events gather for the next, unless something is called."""
+UNUSED_GATHERS = 0.5
+"""As many more where the log has no webhook: the first event for the first one may wait so long."""
 AT_ONCE = 200
 """Lanes that are called at once."""
 LOOK_AGAIN = timedelta(seconds=10)
@@ -93,6 +95,8 @@ class WebhookWorker(OwnedWork):
             return
         await asyncio.sleep(GATHERS)
         at = await calls.next_due_at()
+        if at is None and not await calls.has_webhooks():
+            await asyncio.sleep(UNUSED_GATHERS)
         await self.wait_for_work(
             connection, due_in=lambda: inf if at is None else (at - self._clock()).total_seconds()
         )
@@ -155,6 +159,10 @@ class DeliveryWorker:
         """When the next call is due, or what of the past could not be read is tried again."""
         due = await self._queue.next_due(self._endpoints.pauses(self._clock()))
         return min(filter(None, (due, self._dispatcher.retry_at)), default=None)
+
+    async def has_webhooks(self) -> bool:
+        """Whether the log has any webhook, also of one execution."""
+        return await self._queue.has_webhooks()
 
     async def break_off(self) -> None:
         """End what is under way."""

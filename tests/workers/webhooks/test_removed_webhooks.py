@@ -1,4 +1,4 @@
-"""The stored status of a webhook is removed with the webhook."""
+"""The stored status of a webhook is removed with the webhook; a log without webhooks is known as such."""
 
 from __future__ import annotations
 
@@ -54,3 +54,17 @@ async def test_rebuilt_read_model_removes_no_row_of_a_webhook(world: World) -> N
         world.now += deliveries.FORGET_EVERY
         await worker._forget()
     assert await world.count("webhook_progress") == 1
+
+
+async def test_log_is_without_webhooks_until_one_is_set_and_again_when_it_is_removed(
+    world: World,
+) -> None:
+    worker, found = world.worker(), []
+    found.append(await worker.has_webhooks())
+    await world.begin_hooked("e", hook())
+    await world.call(worker)
+    found.append(await worker.has_webhooks())
+    await world.send("e", UpdateExecution(webhooks=()))
+    await world.call(worker)
+    found.append(await worker.has_webhooks())
+    assert found == [False, True, False]
