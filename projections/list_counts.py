@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.sessions import ONE_MOMENT
 from projections.analytics import totals
 from projections.executions import facets
 from projections.executions.facets import Facet
@@ -59,8 +60,20 @@ async def facets_of(
         if kept is not None:
             found[name] = facets.of_counts(kept)
     others = {name: field for name, field in fields.items() if name not in found}
-    found |= await facets.count_values(connection, others, condition)
+    if others:
+        found |= await _count_others(connection, others, condition, position)
     return {name: found[name] for name in fields}
+
+
+async def _count_others(
+    connection: AsyncConnection, fields: Mapping[str, Field], condition: Condition, position: int
+) -> dict[str, Facet]:
+    """Return the facets of which no totals are stored, all as of one moment."""
+    async with connection.transaction():
+        await connection.execute(ONE_MOMENT)
+        kept = await _count_by_totals(connection, condition, position)
+        total = None if kept is None else sum(kept.values())
+        return await facets.count_values(connection, fields, condition, total)
 
 
 async def _count_by_totals(

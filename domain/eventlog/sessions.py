@@ -13,6 +13,8 @@ from domain.errors import Overloaded
 
 KEEPALIVE = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 """Options of sessions that hold a lock: the server ends a session within seconds after its client is lost."""
+ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+"""Begins a transaction in which all statements see the same data."""
 SERIAL = "-c max_parallel_workers_per_gather=0 -c jit=off"
 """Options of sessions with short statements, which have no parallel workers and are not compiled."""
 

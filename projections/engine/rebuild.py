@@ -53,6 +53,9 @@ ADVANCE = SQL("""UPDATE {main}.bookmarks AS old
     FROM {scratch}.bookmarks AS new WHERE old.view = new.view AND new.view = %s""")
 UNPARK = SQL("DELETE FROM {main}.parked WHERE view = %s")
 PARK = SQL("INSERT INTO {main}.parked SELECT * FROM {scratch}.parked WHERE view = %s")
+ANALYZED = """SELECT relname FROM pg_class
+    WHERE relnamespace = %s::regnamespace AND relname = ANY(%s) AND NOT relispartition"""
+"""The tables whose statistics are to be made. PostgreSQL makes those of the partitions of a table with its own."""
 INDEXES = """SELECT indexname, indexdef FROM pg_indexes
     WHERE schemaname = %s AND indexdef NOT LIKE 'CREATE UNIQUE%%'"""
 DROP = SQL("DROP SCHEMA IF EXISTS {scratch} CASCADE")
@@ -102,8 +105,7 @@ async def rebuild(
                 await apply_all(connection, shares, processes, on_progress)
             with collecting_rarely():
                 await _catch_up(connection, follower, on_progress)
-        for table in view.tables:
-            await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
+        await _analyze(connection, scratch, view)
         # Apply what was written while the indexes were created.
         await _catch_up(connection, follower, on_progress)
         rebuilt = await _switch_patiently(connection, follower, names, on_progress)
@@ -115,6 +117,12 @@ def shares_of(scratch: ScratchSchema, until: Mapping[str, int], count: int) -> l
     """Divide the log into `count` shares for the new tables of several views, each view up to its position."""
     share = Share(scratch.conninfo, scratch.options, scratch.schema, until, count * PAGE, count, 0)
     return [share._replace(number=number) for number in range(count)]
+
+
+async def _analyze(connection: AsyncConnection, scratch: ScratchSchema, view: Projection) -> None:
+    tables = await connection.execute(ANALYZED, (scratch.own, list(view.tables)))
+    for (table,) in await tables.fetchall():
+        await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
 
 
 async def _catch_up(

@@ -10,8 +10,10 @@ from psycopg import AsyncConnection
 
 from domain.errors import Invalid, but_is
 from projections.executions.columns import field
+from projections.executions.indexes import SELDOM_SET, index_has
 from projections.query.ast import Condition, Field
 from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT
+from projections.query.spans import columns_of
 from projections.query.sql import attribute, sql
 
 MOST_FACETS = 10
@@ -21,6 +23,11 @@ LONGEST_VALUE = 1_000
 
 COLUMNS = """SELECT grouping({columns}) AS mask, coalesce({texts}) AS value, count(*) AS n
     FROM executions WHERE {where} GROUP BY GROUPING SETS ({sets})"""
+SELDOM = """WITH known AS MATERIALIZED (SELECT 0 AS mask, {column}::text AS value, count(*) AS n
+        FROM executions WHERE {where} AND {column} IS NOT NULL GROUP BY {column})
+    SELECT * FROM known UNION ALL SELECT 0, NULL, missing FROM (
+        SELECT %s - coalesce(sum(n), 0) AS missing FROM known) AS others WHERE missing > 0"""
+"""Reads only the executions that have the field; how many lack it follows from the number of all."""
 TAGGED = """SELECT 0 AS mask, tag AS value, count(*) AS n FROM executions CROSS JOIN LATERAL
     unnest(CASE WHEN tags = '{{}}' THEN ARRAY[NULL::text] ELSE tags END) AS tag
     WHERE {where} GROUP BY tag"""
@@ -67,23 +74,44 @@ def _countable(known: Field) -> bool:
 
 
 async def count_values(
-    connection: AsyncConnection, fields: dict[str, Field], condition: Condition
+    connection: AsyncConnection,
+    fields: Mapping[str, Field],
+    condition: Condition,
+    total: int | None = None,
 ) -> dict[str, Facet]:
-    """Return the facet of each field over the rows that meet the condition."""
-    scalar = [(n, f) for n, f in fields.items() if f.kind not in {TAGS, ATTRIBUTE}]
-    groups = [[pair] for pair in fields.items() if pair not in scalar]
+    """Return the facet of each field over the rows that meet the condition. With their `total` number, a field that few
+    executions have is counted by those alone.
+    """
     facets: dict[str, Facet] = {}
-    for group in [scalar, *groups] if scalar else groups:
-        values: list[Any] = []
-        counted = _count_sql([known for _, known in group], condition, values)
+    for names in _statements(fields, condition, total):
+        group, values = [fields[name] for name in names], list[Any]()
+        counted = _count_sql(group, condition, total, values)
         query = MOST_FREQUENT.format(counted=counted, most=MOST_VALUES)
         # Not prepared: the best plan depends on how common a value is.
         cursor = await connection.execute(query, values, prepare=False, binary=True)
         rows = await cursor.fetchall()
-        for index, (name, known) in enumerate(group):
-            mask = (1 << len(group)) - 1 & ~(1 << (len(group) - 1 - index))
-            facets[name] = _facet(known, [row[1:] for row in rows if row[0] == mask])
+        for index, name in enumerate(names):
+            mask = (1 << len(names)) - 1 & ~(1 << (len(names) - 1 - index))
+            facets[name] = _facet(fields[name], [row[1:] for row in rows if row[0] == mask])
     return {name: facets[name] for name in fields}
+
+
+def _statements(
+    fields: Mapping[str, Field], condition: Condition, total: int | None
+) -> list[list[str]]:
+    """Divide the names of fields into those that one statement counts together: by itself a field of which an index is
+    enough, or that has many values in a row, and all others in one read of the rows.
+    """
+    compared = columns_of(condition)
+    alone = [
+        name
+        for name, known in fields.items()
+        if known.kind in {TAGS, ATTRIBUTE}
+        or (known.path in SELDOM_SET and total is not None)
+        or index_has(known.path, compared)
+    ]
+    together = [name for name in fields if name not in alone]
+    return [*([together] if together else []), *([name] for name in alone)]
 
 
 def of_counts(counts: Mapping[str, int]) -> Facet:
@@ -96,7 +124,13 @@ def of_counts(counts: Mapping[str, int]) -> Facet:
     return facet
 
 
-def _count_sql(fields: Sequence[Field], condition: Condition, values: list[Any]) -> str:
+def _count_sql(
+    fields: Sequence[Field], condition: Condition, total: int | None, values: list[Any]
+) -> str:
+    if fields[0].path in SELDOM_SET and total is not None:
+        where = sql(condition, values)
+        values.append(total)
+        return SELDOM.format(column=fields[0].column, where=where)
     if fields[0].kind is TAGS:
         return TAGGED.format(where=sql(condition, values))
     if fields[0].kind is ATTRIBUTE:

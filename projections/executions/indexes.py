@@ -7,6 +7,8 @@ indexes on it made up half of PostgreSQL's work on an execution that ends within
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from projections.executions.columns import FIELDS
 
 LISTED_BY = ("service", "customer", "provider", "order")
@@ -54,6 +56,16 @@ FILTERED_BY = tuple(
     if path not in {"$id", "metadata.createdAt", *WITH_CREATION, *SORTED_BY, *SELDOM_SET}
 )
 """Other fields, which have few values: a B-tree stores each value only once."""
+
+
+def index_has(path: str, columns: Collection[str]) -> bool:
+    """Whether each execution is in the index of a field of text or of true or false, with these other columns: the index
+    is then read instead of the rows.
+    """
+    if path in SELDOM_SET or path not in {*WITH_CREATION, *FILTERED_BY}:
+        return False
+    dated = {FIELDS["metadata.createdAt"].column} if path in WITH_CREATION else set()
+    return {*columns} <= {FIELDS[path].column, *dated}
 
 
 def _index(table: str, path: str, definition: str, *, name: str = "") -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
+from domain.eventlog.sessions import ONE_MOMENT
 from domain.eventlog.store import Store
 from domain.json_forms import MILLISECOND
 from projections.log_lines.archive.reader import ArchivedLines, FileOfLines, LineQuery, files_of
@@ -46,7 +47,6 @@ NOTHING_MORE = "NULL"
 ARCHIVED = "(SELECT coalesce(sum(lines), 0) FROM log_archive_lines WHERE execution = %s)::bigint"
 TOTAL = f"""SELECT (SELECT count(*) FROM log_lines WHERE execution = %s)
     + (SELECT count(*) FROM log_notes WHERE execution = %s) + {ARCHIVED}"""
-ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 BEFORE_ALL, AFTER_ALL = LineSortKey(FIRST, -1, 0), LineSortKey(LAST, 2, 0)
 

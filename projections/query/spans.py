@@ -72,7 +72,12 @@ class Limited(NamedTuple):
     @property
     def columns(self) -> frozenset[str]:
         """The columns that the other comparisons use. It has the column of the span if the span could not be split off."""
-        return frozenset(_compared_fields(self.condition))
+        return columns_of(self.condition)
+
+
+def columns_of(condition: Condition) -> frozenset[str]:
+    """Return the columns that the comparisons of a condition use."""
+    return frozenset(_compared_columns(condition))
 
 
 def between(column: str, limits: Sequence[Any], values: list[Any]) -> str:
@@ -110,13 +115,13 @@ def _parts(condition: Condition) -> Iterator[Condition]:
         yield from _parts(part)
 
 
-def _compared_fields(condition: Condition) -> Iterator[str]:
+def _compared_columns(condition: Condition) -> Iterator[str]:
     match condition:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from _compared_fields(part)
+                yield from _compared_columns(part)
         case Not(part):
-            yield from _compared_fields(part)
+            yield from _compared_columns(part)
         case Compare(field):
             yield field.column
 

@@ -29,6 +29,7 @@ from projections.engine.migrations import migrate_projections
 from projections.engine.pages import LogPages
 from projections.engine.rebuild import OWN, RebuildUnderWay, Rebuilt, rebuild
 from projections.executions.projection import Executions
+from projections.executions.tables import TABLES
 from tests.support.event_writer import Happening, Log, created, opened, some, started
 from tests.support.rebuilds import (
     ask,
@@ -85,6 +86,18 @@ async def test_rebuild_keeps_every_index_and_constraint(views: str) -> None:
         await rebuilt(views, store)
     assert ask(views, catalogue) == before
     assert ask(views, f"SELECT FROM pg_namespace WHERE nspname = '{SCRATCH}'") == []
+
+
+async def test_new_tables_have_statistics(views: str) -> None:
+    async with opened(views) as store:
+        await write_history(Log(store))
+        await rebuilt(views, store)
+    without = """SELECT relname FROM pg_class
+        WHERE relnamespace = 'executions'::regnamespace AND reltuples < 0"""
+    assert {name for (name,) in ask(views, without)}.isdisjoint(TABLES)
+    columns = "SELECT DISTINCT tablename, inherited FROM pg_stats WHERE attname = 'service'"
+    found = ask(views, columns)
+    assert {("executions", True), ("executions_ended", False)} <= set(found)
 
 
 async def test_rebuild_repairs_damaged_rows(views: str) -> None:
