@@ -143,13 +143,12 @@ class Bus:
             while self._queue or not self._stopping:
                 if not self._queue:
                     await self._queue.wait_until_filled()
-                if (
-                    gathered > 1
-                ):  # the callers of the last batch may send again, and can share a commit
+                if gathered > 1:  # the callers of that batch may send again, and share a commit
                     await self._queue.gather(gathered, GATHERING)
                 if taken := self._queue.take():
                     gathered = len(taken)
                     await self._serve(taken)
+                    self._queue.note_answered()
                     taken = []
         finally:
             self._stopping = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import inf
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -25,6 +26,13 @@ LONGEST_WAIT = 4.0
 WAITED = (
     f"Other commands kept this one waiting for more than {LONGEST_WAIT:g} seconds. Send it again, "
     "with the same Idempotency-Key if it had one."
+)
+
+LONGEST_WRITE = 4.0
+"""Seconds that a batch may be under way before new commands are refused: their batch would wait behind it."""
+STUCK = (
+    f"A commit has taken more than {LONGEST_WRITE:g} seconds: the database, or the standbys that commits wait for, "
+    "do not answer. Send it again, with the same Idempotency-Key if it had one."
 )
 
 log = structlog.get_logger()
@@ -95,6 +103,7 @@ class CommandQueue:
         self._filled = asyncio.Event()
         self._gathered = asyncio.Event()
         self._gather_until = limit + 1
+        self._writing_since = inf
 
     def __len__(self) -> int:
         return len(self._single) + len(self._bulk)
@@ -103,10 +112,12 @@ class CommandQueue:
         """Check that so many more commands can wait.
 
         Raises:
-            Overloaded: they would exceed the limit of the queue.
+            Overloaded: they would exceed the limit of the queue, or the batch that was taken last is stuck.
         """
         if len(self) + commands > self._limit:
             raise self._outages.current or Overloaded()
+        if monotonic() - self._writing_since > LONGEST_WRITE:
+            raise self._outages.refuse(commands, otherwise=STUCK)
 
     def put(self, message: Message, receiver: AnswerReceiver) -> None:
         """Append a message to the queue."""
@@ -142,9 +153,13 @@ class CommandQueue:
         """Remove and return the next batch. Commands that have waited for longer than `LONGEST_WAIT` are refused."""
         size, beside = self._batch_size, min(len(self._bulk), BULK_BESIDE)
         taken = self._take_from(self._single, max(1, size - beside))
-        return taken + self._take_from(
-            self._bulk, min(beside, size - len(taken)) if taken else size
-        )
+        taken += self._take_from(self._bulk, min(beside, size - len(taken)) if taken else size)
+        self._writing_since = monotonic() if taken else inf
+        return taken
+
+    def note_answered(self) -> None:
+        """Note that the commands of the batch that was taken last have their answers, or are back in the queue."""
+        self._writing_since = inf
 
     def _take_from(self, kind: deque[WaitingCommand], most: int) -> list[WaitingCommand]:
         taken: list[WaitingCommand] = []

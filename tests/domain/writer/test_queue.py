@@ -7,7 +7,14 @@ import pytest
 from domain.errors import Overloaded
 from domain.outages import AWAY, Outages
 from domain.writer import queue
-from domain.writer.queue import BULK_BESIDE, MOST_COMMANDS, WAITED, CommandQueue, FutureReceiver
+from domain.writer.queue import (
+    BULK_BESIDE,
+    MOST_COMMANDS,
+    STUCK,
+    WAITED,
+    CommandQueue,
+    FutureReceiver,
+)
 from tests.support.sample_aggregate import Begin, message
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +34,19 @@ async def test_command_that_waited_too_long_is_refused_with_the_cause(
     refused = receiver.future.exception()
     assert isinstance(refused, Overloaded)
     assert refused.detail == detail
+
+
+async def test_commands_are_refused_while_a_batch_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "LONGEST_WRITE", -1.0)
+    waiting = CommandQueue(10, Outages())
+    waiting.require_room(1)
+    waiting.put(message("a", Begin()), FutureReceiver())
+    waiting.take()
+    with pytest.raises(Overloaded) as refused:
+        waiting.require_room(1)
+    assert refused.value.detail == STUCK
+    waiting.note_answered()
+    waiting.require_room(1)
 
 
 def filled(single: int, bulk: int) -> CommandQueue:
