@@ -257,7 +257,7 @@ def _move_monitor(
     """What the log shares with others leads nowhere else: then it is closed, and opened where it is now."""
     if shared is not None:
         return MoveMonitor(store, listener, conninfo, poll=POLL)
-    relocate = store.relocate, partial(relocate_listener, listener), access_log.relocate
+    relocate = store.connections.relocate, partial(relocate_listener, listener), access_log.relocate
     return MoveMonitor(store, listener, conninfo, relocate)
 
 

@@ -63,8 +63,8 @@ class Store:
     ) -> None:
         self.states, self.seen, self.schema = StateLoader(codec, keyring), LastSeen(), schema
         self.log_name, apart = log_name, log_name is not None
-        made = self._connections = self.connections_of(conninfo, schema, connections, shared)
-        self.outages, self.fresh, self.relocate = made.outages, made.fresh, made.relocate
+        made = self.connections = self.connections_of(conninfo, schema, connections, shared)
+        self.outages, self.fresh = made.outages, made.fresh
         self._notifier = made.notifier = Notifier(conninfo, schema, apart=apart, shared=shared)
 
     @property
@@ -79,13 +79,13 @@ class Store:
 
     async def open(self) -> None:
         """Start to connect; an unavailable database is connected to once it is available again."""
-        await self._connections.open()
+        await self.connections.open()
         self._notifier.start()
 
     async def close(self) -> None:
         """Close every connection."""
         await self._notifier.stop()
-        await self._connections.close()
+        await self.connections.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -97,7 +97,7 @@ class Store:
         async with self._writing() as connection:
             cursor = await connection.execute(BEGIN, prepare=False)
             cursor.nextset()
-            session, head = self._connections.session, await _fetch_row(cursor)
+            session, head = self.connections.session, await _fetch_row(cursor)
             yield Transaction(connection, self.states, session, *head, notifier=self._notifier)
 
     @asynccontextmanager
@@ -111,7 +111,7 @@ class Store:
             Overloaded: the database is unavailable.
         """
         async with self._writing() as connection:
-            if session != self._connections.session:
+            if session != self.connections.session:
                 raise HeadMoved
             yield OptimisticTransaction(
                 connection, self.states, session, position, at, notifier=self._notifier
@@ -136,7 +136,7 @@ class Store:
             Overloaded: the database is unavailable.
         """
         async with self._writing() as connection:
-            if (exact := session is not None) and session != self._connections.session:
+            if (exact := session is not None) and session != self.connections.session:
                 raise HeadMoved
             return await append_guarded(
                 connection, self.states, events, at, self._notifier, unless=unless, exact=exact
@@ -145,11 +145,11 @@ class Store:
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self._connections.writer() as connection:
+            async with self.connections.writer() as connection:
                 yield connection
         except BaseException as error:
             if not isinstance(error, HeadMoved):
-                await self._connections.drop_writer()
+                await self.connections.drop_writer()
             raise
         finally:
             self.keyring.discard_unsaved()
@@ -163,7 +163,7 @@ class Store:
         deadline = monotonic() + OUTCOME_TIMEOUT
         while monotonic() < deadline:
             try:
-                async with self._connections.after_former_writer() as connection:
+                async with self.connections.after_former_writer() as connection:
                     return await find_written(connection, check)
             except Overloaded:
                 await asyncio.sleep(OUTCOME_PAUSE)
@@ -176,7 +176,7 @@ class Store:
         Raises:
             Overloaded: the database is unavailable or too slow, or every connection is busy for too long.
         """
-        async with self._connections.reader() as connection:
+        async with self.connections.reader() as connection:
             yield connection
 
     @asynccontextmanager
@@ -187,7 +187,7 @@ class Store:
             TooExpensive: a statement took longer; the error names the `indexed` fields.
             Overloaded: the database is unavailable, or every connection is busy for too long.
         """
-        async with self._connections.searcher(indexed) as connection:
+        async with self.connections.searcher(indexed) as connection:
             yield connection
 
     async def head(self) -> tuple[int, datetime]:

@@ -144,7 +144,7 @@ async def test_statement_on_a_hanging_server_is_never_carried_out_later(
 
 def cut(log: Store) -> None:
     """Break the connection that writes, at this end."""
-    writer = log._connections._writer
+    writer = log.connections._writer
     assert writer is not None
     with socket.socket(fileno=os.dup(writer.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)

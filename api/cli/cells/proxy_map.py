@@ -11,6 +11,7 @@ from api.settings import SetupError, cells, read
 
 FORMS = {"nginx": '"{key}" {url};', "haproxy": "{key} {name}"}
 """The line of each proxy: the name in a request, and its target."""
+NOT_IN_HOSTS = " \t\"';{}/:"
 
 
 def print_map(proxy: str, tenants: Sequence[str]) -> None:
@@ -32,9 +33,13 @@ def _hosts(tenants: Sequence[str], urls: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for tenant in tenants:
         host, _, name = tenant.partition("=")
-        if not host or any(mark in host for mark in " \t\"';{}/") or name not in urls:
+        if not host or any(mark in host for mark in NOT_IN_HOSTS) or name not in urls:
             known = ", ".join(urls)
-            raise SetupError(f"--tenant must be HOST=NAME, the name one of {known}: {tenant!r}")
+            raise SetupError(
+                f"--tenant must be HOST=NAME, a host without a port and one of {known}: {tenant!r}"
+            )
+        if host.lower() in urls:
+            raise SetupError(f"--tenant names the host `{host}`, which is the name of a log")
         if found.setdefault(host.lower(), name) != name:
             raise SetupError(
                 f"--tenant names {host} twice, for `{found[host.lower()]}` and `{name}`"

@@ -123,6 +123,8 @@ class Tail:
     async def _page_of_other_log(self) -> LogPage:
         other = await other_log(self._store, self._of_log)
         if other is None:
-            log.warning("an old connection led to an earlier state of the log")
+            log.warning("a connection led to an earlier state of the log; all are replaced")
+            await self._store.connections.renew()
+            await self._listener.reconnect()
             return LogPage((), self._position)
         return LogPage((), other.position, other)

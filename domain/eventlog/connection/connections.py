@@ -95,7 +95,14 @@ class Connections:
             self.notifier.relocate(conninfo)
         for pool in (self._readers, self._searchers):
             pool.conninfo = conninfo
-            await pool.drain()
+        await self.renew()
+
+    async def renew(self) -> None:
+        """Replace the connections for reads, as one of them leads to a server that was replaced; those that are lent out
+        when they are returned.
+        """
+        await self._readers.drain()
+        await self._searchers.drain()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -92,6 +92,11 @@ class Listener(Background):
         for channel in self._handlers:
             self.wake(channel)
 
+    async def reconnect(self) -> None:
+        """Listen on a new connection, as the present one may lead to a server that was replaced."""
+        await self.stop()
+        self.start()
+
     def tasks(self) -> Tasks:
         return {"listener": self._run}
 

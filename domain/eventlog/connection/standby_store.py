@@ -138,7 +138,7 @@ class StandbyStore(Store):
 
     async def open(self) -> None:
         """Start to connect, without a notifier: a standby cannot notify."""
-        await self._connections.open()
+        await self.connections.open()
 
     def once(self, reached: StandbyCondition) -> StandbyStore:
         """A copy of the store that lends a connection only once the condition `reached` holds on it, as connections may lead

@@ -74,8 +74,7 @@ def locate(
 async def relocate_listener(listener: Listener, conninfo: str) -> None:
     """Connect a running listener to another database."""
     listener.conninfo = conninfo
-    await listener.stop()
-    listener.start()
+    await listener.reconnect()
 
 
 class MoveMonitor(Background):

@@ -28,7 +28,7 @@ def statements(monkeypatch: pytest.MonkeyPatch, server: Serving, api: httpx.Clie
         return await execute(connection, query, *values, **how)
 
     pool: set[Any] = set()
-    reader = server.system.store._connections.reader
+    reader = server.system.store.connections.reader
 
     def ask(path: str, **query: str | int) -> list[str]:
         asked.clear()
@@ -42,7 +42,7 @@ def statements(monkeypatch: pytest.MonkeyPatch, server: Serving, api: httpx.Clie
         return CountedConnection(reader(), pool)
 
     monkeypatch.setattr(psycopg.AsyncConnection, "execute", record_and_execute)
-    monkeypatch.setattr(server.system.store._connections, "reader", counted_reader)
+    monkeypatch.setattr(server.system.store.connections, "reader", counted_reader)
     return ask
 
 

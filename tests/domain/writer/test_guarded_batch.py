@@ -212,7 +212,7 @@ async def lose_connection(
         monkeypatch.setattr(bus._store, "append", append)
         if written:
             await append(events, at, **how)
-        await bus._store._connections.drop_writer()
+        await bus._store.connections.drop_writer()
         if not found:
             monkeypatch.setattr(bus._store, "find_written", fail_to_find_out)
         raise OutcomeLost(Commit(events, at).check)

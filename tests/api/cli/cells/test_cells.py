@@ -147,10 +147,18 @@ def test_map_has_a_line_for_each_log_and_each_tenant() -> None:
     assert haproxy.output.splitlines() == ["north north", "south south", "acme.example south"]
 
 
-@pytest.mark.parametrize("tenant", ["acme", "acme.example=west", "a b=south", '"=south', "=south"])
+@pytest.mark.parametrize(
+    "tenant",
+    ["acme", "acme.example=west", "a b=south", '"=south', "=south", "acme.example:8080=south"],
+)
 def test_map_refuses_a_tenant_that_is_not_a_host_of_a_log(tenant: str) -> None:
     done = cells("map", "--for", "nginx", "--tenant", tenant, cells=MAP)
     assert (done.exit_code, "HOST=NAME" in done.output) == (1, True)
+
+
+def test_map_refuses_a_host_that_is_the_name_of_a_log() -> None:
+    done = cells("map", "--for", "haproxy", "--tenant", "north=south", cells=MAP)
+    assert (done.exit_code, "is the name of a log" in done.output) == (1, True)
 
 
 def test_map_refuses_a_host_of_two_logs() -> None:

@@ -30,8 +30,7 @@ NGINX = """daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{
 http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
 fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
 {lines} }}"""
-HAPROXY = "defaults\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n{lines}"
-AROUND = {"nginx": NGINX, "haproxy": HAPROXY}
+AROUND = {"nginx": NGINX, "haproxy": "{lines}"}
 COMMAND = {"nginx": ("-c",), "haproxy": ("-db", "-f")}
 
 
@@ -87,7 +86,7 @@ def in_front(proxy: str) -> Iterator[str]:
         north, south = (stack.enter_context(server_named(name)) for name in ("north", "south"))
         cells = f"north=http://127.0.0.1:{north},south=http://south.example:{south}"
         (folder / "cells.map").write_text(map_for(proxy, cells))
-        lines = (DOCS / "cells.md").read_text().partition(f"```{proxy}\n")[2].partition("```")[0]
+        lines = (DOCS / "cells.md").read_text().partition(f"\n```{proxy}\n")[2].partition("```")[0]
         for documented, ours in (
             (r"listen 80;", f"listen 127.0.0.1:{port};"),
             (r"bind :80", f"bind 127.0.0.1:{port}"),
@@ -126,6 +125,7 @@ def test_proxy_sends_a_request_to_the_log_of_its_id_or_else_of_its_host(proxy: s
         for path, host, expected in (
             ("/api/executions/south~exec_1/steps", "any.example", "south"),
             ("/api/executions/north~exec_1", "acme.example", "north"),
+            ("/api/executions/south%7eexec_1/steps", "any.example", "south"),
             ("/api/audit/bundle/south~exec_1", "any.example", "south"),
             ("/audit/bundle/south~exec_1", "any.example", "south"),
             ("/executions/south~exec_1/log", "any.example", "south"),

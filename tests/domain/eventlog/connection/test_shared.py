@@ -228,7 +228,7 @@ async def test_log_on_shared_connections_is_moved_to_no_other_database(
     database: str, common: SharedDatabase
 ) -> None:
     with pytest.raises(RuntimeError):
-        await log(database, "executions", common).relocate("dbname=elsewhere")
+        await log(database, "executions", common).connections.relocate("dbname=elsewhere")
     assert (common.readers.conninfo, common.searchers.conninfo) == (database, database)
 
 
