@@ -34,7 +34,8 @@ from api.embedded_postgres.cluster import (
     RunAs,
     conninfo,
 )
-from api.embedded_postgres.parameters import PARAMETERS
+from api.embedded_postgres.memory import usable_memory
+from api.embedded_postgres.parameters import parameters
 from api.embedded_postgres.processes import die_with_parent, is_postgres
 from api.settings import environment_of_postgres
 
@@ -53,7 +54,7 @@ log = structlog.get_logger()
 class EmbeddedPostgres:
     """PostgreSQL with its data in `root`, which listens only on a Unix socket in a private folder.
 
-    `settings` are server parameters that override `PARAMETERS`. `bin_dir` is the folder of the programs of an installed
+    `settings` are server parameters that override `parameters`. `bin_dir` is the folder of the programs of an installed
     server, which replace those of the wheel.
     """
 
@@ -66,7 +67,7 @@ class EmbeddedPostgres:
         start_timeout: float = 900,
     ) -> None:
         self._cluster = Cluster(root.resolve(), bin_dir)
-        self._settings = {**PARAMETERS, **(settings or {})}
+        self._settings = {**parameters(usable_memory()), **(settings or {})}
         self._start_timeout = start_timeout
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None

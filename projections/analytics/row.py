@@ -157,9 +157,17 @@ def _end(fact: Fact, status: Status, recorded: Recorded, **changes: Any) -> Fact
     return _move(fact, status, duration=duration, **changes)
 
 
-def _move(fact: Fact, status: Status, **changes: Any) -> Fact:
-    without_end: dict[str, Any] = {"error_code": NONE, "success": None, "duration": None}
-    return fact._replace(status=status, **(without_end | changes))
+def _move(
+    fact: Fact,
+    status: Status,
+    error_code: str = NONE,
+    success: bool | None = None,
+    duration: int | None = None,
+    **changes: Any,
+) -> Fact:
+    return fact._replace(
+        status=status, error_code=error_code, success=success, duration=duration, **changes
+    )
 
 
 CHANGES: dict[type[Event], Callable[[Fact, Any, Recorded], Fact]] = {

@@ -73,8 +73,16 @@ def _kind(source: StepPlan | StepStarted) -> str:
     return getattr(source, "kind", None) or NONE
 
 
-def new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -> StepRun:
-    """Return the first run of a step, pending, with the assignee `own` or else that of its execution."""
+def new(
+    fact: Fact,
+    step: str,
+    name: str,
+    own: StepAssignee | None,
+    kind: str,
+    *,
+    started_at: datetime | None = None,
+) -> StepRun:
+    """Return the first run of a step, with the assignee `own` or else that of its execution; running if it has started."""
     run = StepRun(
         fact.created,
         step,
@@ -86,10 +94,10 @@ def new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -
         fact.assignee_type,
         fact.model,
         kind,
-        StepStatus.PENDING,
+        StepStatus.PENDING if started_at is None else StepStatus.RUNNING,
         NONE,
         False,
-        None,
+        started_at,
         None,
         Decimal(0),
         Decimal(0),
@@ -111,20 +119,18 @@ def _assignee(fact: Fact, own: StepAssignee) -> dict[str, Any]:
 
 def start(run: StepRun | None, fact: Fact, event: StepStarted, when: datetime) -> StepRun:
     """Return the run after a step has started: its first run, its pending run, or a new run of a step that had ended."""
-    running: dict[str, Any] = {"status": StepStatus.RUNNING, "started_at": when}
     if run is None:
         name = event.name or event.step
-        return new(fact, event.step, name, event.assignee, _kind(event))._replace(**running)
+        return new(fact, event.step, name, event.assignee, _kind(event), started_at=when)
     kind = _kind(event) or run.kind
-    started = new(fact, event.step, event.name or run.name, event.assignee, kind)
+    started = new(fact, event.step, event.name or run.name, event.assignee, kind, started_at=when)
     if event.assignee is None and run.own:
         started = started._replace(
             own=True, assignee=run.assignee, assignee_type=run.assignee_type, model=run.model
         )
     if run.status != StepStatus.PENDING:
-        return started._replace(run=run.run + 1, **running)
-    used: dict[str, Any] = {"cost": run.cost, "tokens": run.tokens, "api_calls": run.api_calls}
-    return started._replace(run=run.run, **used, **running)
+        return started._replace(run=run.run + 1)
+    return started._replace(run=run.run, cost=run.cost, tokens=run.tokens, api_calls=run.api_calls)
 
 
 def end(run: StepRun, status: StepStatus, when: datetime, **changes: Any) -> StepRun:
