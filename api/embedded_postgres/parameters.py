@@ -7,13 +7,12 @@ BUFFERS = range(256 * MIB, 4096 * MIB)
 """Bytes of the pages that PostgreSQL keeps in memory: the least and the most. It takes them as it reads pages."""
 SHARE_OF_MEMORY = 8
 """One part in so many of the memory is for these pages. Indexes grow with the log, and each new row is at random places in
-most of them: with 256 MB an event cost PostgreSQL 48 instead of 33 µs after ten million events.
+most of them: after ten million events 0.64 pages an event were read again with 256 MB, and 0.09 with 3 GB.
 """
 MAINTENANCE = range(64 * MIB, 256 * MIB)
 """Bytes for the making of an index: the least and the most. With 256 MB it takes an eighth less time than with 64."""
 PARAMETERS = {
     "max_connections": "100",
-    "wal_compression": "pglz",
     "max_wal_size": "4GB",
     "min_wal_size": "512MB",
     "checkpoint_timeout": "15min",
@@ -21,7 +20,8 @@ PARAMETERS = {
     "timezone": "UTC",
 }
 """`min_wal_size` keeps files of the write-ahead log for later use, also through quiet times: to make a new one of 16 MB
-stops all commits for about 50 ms.
+stops all commits for about 50 ms. Pages in that log are not compressed: after each checkpoint the compression of all pages
+that are written again would hold up the views for seconds.
 """
 
 
