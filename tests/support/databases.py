@@ -86,7 +86,11 @@ def earlier_state(admin: psycopg.Connection, name: str) -> Iterator[Callable[[],
     let_in = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
     rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     end_sessions(admin, name)
-    admin.execute(CREATE.format(sql.Identifier(copy), sql.Identifier(name)))
+    try:
+        admin.execute(CREATE.format(sql.Identifier(copy), sql.Identifier(name)))
+    except psycopg.errors.ObjectInUse:  # of a client that was authenticating meanwhile
+        end_sessions(admin, name)
+        admin.execute(CREATE.format(sql.Identifier(copy), sql.Identifier(name)))
     admin.execute(let_in)
 
     def replace() -> None:
