@@ -16,6 +16,7 @@ from domain.eventlog.sessions import ONE_MOMENT
 from projections.analytics import totals
 from projections.executions import facets
 from projections.executions.facets import Facet
+from projections.executions.indexes import SELDOM_SET
 from projections.executions.projection import ExecutionPage, Executions
 from projections.executions.totals import count_by_totals
 from projections.query.ast import Condition, Field
@@ -71,7 +72,9 @@ async def _count_others(
     """Return the facets of which no totals are stored, all as of one moment."""
     async with connection.transaction():
         await connection.execute(ONE_MOMENT)
-        kept = await _count_by_totals(connection, condition, position)
+        kept = None
+        if any(field.path in SELDOM_SET for field in fields.values()):
+            kept = await _count_by_totals(connection, condition, position)
         total = None if kept is None else sum(kept.values())
         return await facets.count_values(connection, fields, condition, total)
 

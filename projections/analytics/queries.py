@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.errors import TooExpensive
+from domain.eventlog.sessions import ONE_MOMENT
 from domain.execution.types import Status, StepStatus
 from domain.types import EXACT, plain_number
 from projections.analytics import creation_times
@@ -38,7 +39,7 @@ UNKNOWN = "UNKNOWN"
 STATUSES = tuple(status.value for status in Status)
 STEP_STATUSES = tuple(status.value for status in StepStatus)
 
-SNAPSHOT = """SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+SNAPSHOT = f"""{ONE_MOMENT};
     LOCK TABLE analytics_facts, analytics_totals, analytics_spread, analytics_steps IN ACCESS SHARE MODE"""
 BOOKMARK = "SELECT position, generation FROM bookmarks WHERE view = 'analytics'"
 FROM_TOTALS = """SELECT {group}, '', status, error_code, sum(executions)::bigint,

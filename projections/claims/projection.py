@@ -83,7 +83,7 @@ class Claims:
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Apply the page to the rows of its executions, and to the totals."""
-        rows, changed, ended = await self._cache.fold(connection, page, after, Claimable.with_due)
+        rows, changed, ended = await self._cache.fold(connection, page, after)
         if changed:
             await connection.execute(STORE, columns(ARRAYS, changed), prepare=True)
         if ended:

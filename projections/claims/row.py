@@ -73,12 +73,11 @@ class Claimable(NamedTuple):
         allowed = [self.lease] if self.status in {Status.STARTING, Status.RUNNING} else []
         allowed += [self.silence] if self.status == Status.RUNNING else []
         least = min((ms for ms in allowed if ms is not None), default=None)
-        due = None if least is None else self.since + least * MILLISECOND
-        return self if due == self.due else self._replace(due=due)
+        return self._replace(due=None if least is None else self.since + least * MILLISECOND)
 
 
 def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
-    """Return the row after an event of `CONCERNED`, its `due` as before; None if the execution has ended for good.
+    """Return the row after an event of `CONCERNED`; None if the execution has ended for good.
 
     A failed execution keeps its row, because it may be retried at any time, and the event of the retry has neither its
     parties nor its priority.
@@ -96,13 +95,13 @@ def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
     if row is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
     if isinstance(event, ExecutionUpdated):
-        return _on_updated(row, event)
+        return _on_updated(row, event).with_due()
     if isinstance(event, ExecutionClaimed):
         return row._replace(worker=event.worker, lease=in_milliseconds(event.lease))
     row = row._replace(status=STATUSES[type(event)], since=recorded.at)
     if isinstance(event, UNCLAIMED):
         row = row._replace(worker=None, lease=None)
-    return row
+    return row.with_due()
 
 
 def _on_created(event: ExecutionCreated, recorded: Recorded) -> Claimable:

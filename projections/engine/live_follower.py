@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL
 
 from domain.eventlog.archive.archived_queries import next_events
-from domain.eventlog.recent_events import LogEvent, RecentEvents
+from domain.eventlog.recent_events import RecentEvents
 from domain.eventlog.store import Store
 from projections.engine.follower import (
     LARGEST_PAGE,
@@ -45,25 +45,6 @@ class LivePage(NamedTuple):
     moved: int
     behind: bool
     apart: frozenset[str]
-
-
-class _LogPart(NamedTuple):
-    """Events of the log, and their types: most views apply few types, of which a page often has none."""
-
-    events: Sequence[LogEvent]
-    types: frozenset[str]
-
-    @classmethod
-    def of(cls, events: Sequence[LogEvent]) -> _LogPart:
-        return cls(events, frozenset(event.row.type for event in events))
-
-    def of_types(self, types: frozenset[str] | None) -> Sequence[LogEvent]:
-        """Return the events of some types; of all types if that is None."""
-        if types is None or self.types <= types:
-            return self.events
-        if types.isdisjoint(self.types):
-            return ()
-        return [event for event in self.events if event.row.type in types]
 
 
 class _ViewFailed(Exception):
@@ -126,12 +107,8 @@ class LiveFollower:
         for view in near:
             if bookmarks[view.name] != cached_at[view.name]:
                 view.forget()
-        parts: dict[int, _LogPart] = {}
         for view in behind:
-            after = bookmarks[view.name].position
-            if after not in parts:
-                parts[after] = _LogPart.of(self._recent.after(after, until))
-            apart |= await self._apply(connection, view, parts[after])
+            apart |= await self._apply(connection, view, bookmarks[view.name].position, until)
         names = [view.name for view in behind]
         moved = until - min((bookmarks[name].position for name in names), default=until)
         move = MOVE.format(until=until, views=names, channel=self._channel) if names else SQL("")
@@ -175,10 +152,13 @@ class LiveFollower:
         return self._recent.head
 
     async def _apply(
-        self, connection: AsyncConnection, view: Projection, part: _LogPart
+        self, connection: AsyncConnection, view: Projection, after: int, until: int
     ) -> set[str]:
-        """Apply a part of the log to a view; return its name in a set if that took longer than `SLOW`."""
-        events = part.of_types(self._types_of(view))
+        """Apply the events in (after, until] to a view; return its name in a set if that took longer than `SLOW`."""
+        types = self._types_of(view)
+        events = [
+            e for e in self._recent.after(after, until) if types is None or e.row.type in types
+        ]
         if not events:
             return set()
         began = monotonic()

@@ -43,7 +43,7 @@ class RowCache(Generic[R]):
     async def load(self, connection: AsyncConnection, page: Sequence[Recorded]) -> dict[str, R]:
         """Return the rows, by id, of the executions in a page that were created before the page."""
         begun = {event.stream for event in page if event.version == 1}
-        ids = set(map(aggregate_id, {event.stream for event in page} - begun))
+        ids = {aggregate_id(event.stream) for event in page if event.stream not in begun}
         found = {key: row for key in ids if (row := self._rows.get(key)) is not None}
         if missing := [key for key in ids if key not in found]:
             # Not prepared: a plan made while the table was empty would scan the whole table later.
@@ -52,20 +52,14 @@ class RowCache(Generic[R]):
         return found
 
     async def fold(
-        self,
-        connection: AsyncConnection,
-        page: Sequence[Recorded],
-        after: After[R],
-        complete: Callable[[R], R],
+        self, connection: AsyncConnection, page: Sequence[Recorded], after: After[R]
     ) -> Folded[R]:
-        """Apply the events of a page to the rows of their executions, and `complete` each row once; return the result."""
+        """Apply the events of a page to the rows of their executions, and return the result."""
         before = await self.load(connection, page)
-        ids = {stream: aggregate_id(stream) for stream in {event.stream for event in page}}
         rows: dict[str, R | None] = dict(before)
         for recorded in page:
-            execution = ids[recorded.stream]
+            execution = aggregate_id(recorded.stream)
             rows[execution] = after(rows.get(execution), recorded)
-        rows = {key: None if row is None else complete(row) for key, row in rows.items()}
         changed = [row for key, row in rows.items() if row is not None and row != before.get(key)]
         ended = [key for key, row in rows.items() if row is None and key in before]
         return Folded(rows, changed, ended)

@@ -62,7 +62,7 @@ def index_has(path: str, columns: Collection[str]) -> bool:
     """Whether each execution is in the index of a field of text or of true or false, with these other columns: the index
     is then read instead of the rows.
     """
-    if path in SELDOM_SET or path not in {*WITH_CREATION, *FILTERED_BY}:
+    if path not in (*WITH_CREATION, *FILTERED_BY):
         return False
     dated = {FIELDS["metadata.createdAt"].column} if path in WITH_CREATION else set()
     return {*columns} <= {FIELDS[path].column, *dated}

@@ -56,7 +56,7 @@ class Timers:
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Apply the page to the timers of its executions."""
-        rows, changed, ended = await self._cache.fold(connection, page, after, Timer.with_due)
+        rows, changed, ended = await self._cache.fold(connection, page, after)
         if changed:
             await connection.execute(STORE, columns(ARRAYS, changed), prepare=True)
         if ended:

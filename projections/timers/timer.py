@@ -92,12 +92,11 @@ class Timer(NamedTuple):
     def with_due(self) -> Timer:
         """Return the timer with `due` computed from its other fields."""
         candidates = (self.retry_at, self.times_out_at, self.checkpoint_due)
-        due = min(filter(None, candidates), default=None)
-        return self if due == self.due else self._replace(due=due)
+        return self._replace(due=min(filter(None, candidates), default=None))
 
 
 def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
-    """Return the timer after an event of `CONCERNED`, its `due` as before; None if the execution has ended for good.
+    """Return the timer after an event of `CONCERNED`; None if the execution has ended for good.
 
     A failed execution keeps its timer, because it may be retried at any time, and the event of the retry does not have
     the timeout.
@@ -123,7 +122,7 @@ def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
         return None  # tags and metadata may be updated after the end
     if timer is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
-    return _apply(timer, event, recorded.when)
+    return _apply(timer, event, recorded.when).with_due()
 
 
 def _apply(timer: Timer, event: Event, when: datetime) -> Timer:

@@ -30,7 +30,6 @@ def _check(row: Claimable | None, state: Execution) -> None:
     if row is None:
         assert state.status in FINAL - {Status.FAILED}
         return
-    row = row.with_due()
     assert (row.status, row.rank, row.service) == (
         state.status,
         RANKS[state.priority],

@@ -33,4 +33,4 @@ def test_timer_agrees_with_the_state_after_each_event(creation: Any, way: Any) -
         expected = checkpoint_due(state.active_since, last) if running else None
         assert timer.checkpoint_due == expected
         candidates = (timer.retry_at, timer.times_out_at, timer.checkpoint_due)
-        assert timer.with_due().due == min(filter(None, candidates), default=None)
+        assert timer.due == min(filter(None, candidates), default=None)
