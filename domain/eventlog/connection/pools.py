@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
 
 from domain.eventlog.connection.timeouts import OUTAGES
@@ -19,9 +21,31 @@ SEARCH_TIMEOUT = 500
 """Milliseconds that the database may take for one statement of a search."""
 # Parallel workers make one search faster and several slower; JIT compilation takes longer than a search may.
 SEARCHING = f"-c statement_timeout={SEARCH_TIMEOUT}ms {SERIAL}"
+AGAIN = 0.1
+"""Seconds until a pool that could not connect tries again, while requests wait for a connection."""
 IDLE = 10.0
 """Seconds without use after which a connection is closed that several logs share."""
 OnFailed = Callable[[AsyncConnectionPool], Awaitable[None]]
+
+
+class RetryingPool(AsyncConnectionPool):
+    """Tries to connect again while requests wait: without this, a pool that could not connect does so only for the next request."""
+
+    _waiting_requests = 0
+
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection:
+        self._waiting_requests += 1
+        try:
+            return await super().getconn(timeout)
+        finally:
+            self._waiting_requests -= 1
+
+    async def reconnect_failed(self) -> None:
+        await super().reconnect_failed()
+        if self._waiting_requests:
+            await asyncio.sleep(AGAIN)
+            with suppress(OperationalError):  # it still cannot connect, or is closed
+                await self.putconn(await super().getconn(AGAIN))
 
 
 def new_pool(
@@ -40,7 +64,7 @@ def new_pool(
     sizes: dict[str, Any] = {"min_size": 1}
     if kind is not None:
         sizes = {"connection_class": kind, "min_size": 0, "max_idle": IDLE}
-    return AsyncConnectionPool(
+    return RetryingPool(
         conninfo,
         kwargs={"connect_timeout": CONNECT_TIMEOUT, "options": options, "autocommit": True, **more},
         max_size=size,
