@@ -18,6 +18,7 @@ from domain.eventlog.store import Store
 from domain.model import aggregate_id
 from projections.deliveries import owed_queries as sql
 from projections.deliveries.queue import DeliveryQueue, enter
+from projections.deliveries.queue_queries import HAS_WEBHOOKS
 from workers.webhooks.catch_up import CatchUp
 from workers.webhooks.matching import HookFilter, HookIndex, UnreadableHook
 from workers.webhooks.owed import OwedFinder, owed_to_executions, rows_of_types
@@ -55,9 +56,7 @@ class WebhookDispatcher:
             if seen < head:  # the read model is made again: not all webhooks are known
                 return False
             await self._look_up(connection, head)
-            until = min(head + PAGE, seen)
-            if until > head:
-                await self._live(connection, head, until)
+            until = await self._advance(connection, head, seen)
         more = await self._catch_up.step(self._behind, self._hooks)
         self.retry_at = self._catch_up.retry_at
         return seen > until or more
@@ -76,6 +75,18 @@ class WebhookDispatcher:
             self._index = HookIndex(self._hooks[name] for name in sorted(live))
         self._behind = behind
 
+    async def _advance(self, connection: AsyncConnection, head: int, seen: int) -> int:
+        """Move the position of those that are up to the log by a page, or up to `seen` where nothing is owed; return it."""
+        if await _has_webhooks(connection):
+            until = min(head + PAGE, seen)
+            if until > head:
+                await self._live(connection, head, until)
+        else:  # none up to `seen`, or only some that were removed
+            until, self._known = seen, not self._hooks
+        if until > head:
+            await connection.execute(sql.MOVE, (until,))
+        return until
+
     async def _live(self, connection: AsyncConnection, head: int, until: int) -> None:
         rows = await rows_of_types(connection, head, until, self._index.types, PAGE)
         anew = [aggregate_id(row.stream) for row in rows if row.type in BEGIN_ANEW]
@@ -92,7 +103,12 @@ class WebhookDispatcher:
         if anew:
             await connection.execute(sql.FORGIVE, (anew,))
         await connection.execute(sql.WAKE, (now, head, until))
-        await connection.execute(sql.MOVE, (until,))
+
+
+async def _has_webhooks(connection: AsyncConnection) -> bool:
+    """Whether there is any webhook, called or not."""
+    [(found,)] = await (await connection.execute(HAS_WEBHOOKS)).fetchall()
+    return bool(found)
 
 
 async def _read_hooks(connection: AsyncConnection, head: int) -> dict[str, HookFilter]:

@@ -12,7 +12,7 @@ from domain.eventlog.connection.shared_listener import NO_SCHEMA
 from domain.eventlog.connection.timeouts import with_keepalives
 from domain.supervisor import Background, Tasks
 
-PAUSE = 0.005
+PAUSE = 0.02
 """The least number of seconds between two statements; one notification covers all commits in between."""
 NOTIFY = "SELECT pg_notify(channel, '') FROM unnest(%b::text[]) AS channel"
 # A notification is not stored, so its commit need not wait for the disk, and holds the lock for microseconds.

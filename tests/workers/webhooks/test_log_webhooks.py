@@ -25,7 +25,7 @@ from projections.deliveries.projection import Deliveries
 from projections.deliveries.requests import of_log, redeliver_failed
 from projections.deliveries.totals import delivery_totals, waiting_for
 from tests.support.hooked_log import OK, World, hook
-from workers.webhooks import catch_up, deliveries
+from workers.webhooks import catch_up, deliveries, dispatcher
 from workers.webhooks.health_reports import DISABLE_AFTER
 from workers.webhooks.http_client import CallFailed
 from workers.webhooks.http_connection import Response
@@ -71,6 +71,25 @@ async def test_webhook_gets_later_events_of_all_streams(world: World) -> None:
     await command(world, "user/u", CreateUser(name="U", kind="person"))
     await world.call(worker)
     assert sorted(sent_to(world)) == ["e started", "u user.created"]
+
+
+async def test_log_without_webhooks_is_passed_in_one_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "PAGE", 2)
+    worker = world.worker()
+    await create_webhook(world, events=["started"])
+    await world.begin("called")
+    await world.call(worker)
+    await command(world, "webhook/w", RemoveWebhook())
+    for number in range(5):
+        await world.begin(f"unwatched-{number}")
+    await world.follow()
+    assert not await worker._dispatcher.step()
+    await create_webhook(world, "other", events=["started"])
+    await world.begin("e")
+    await world.call(worker)
+    assert sent_to(world) == ["called started", "e started"]
 
 
 @pytest.mark.parametrize("begins", [0, 3, 9])
