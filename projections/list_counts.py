@@ -18,6 +18,7 @@ from projections.executions import facets
 from projections.executions.facets import Facet
 from projections.executions.indexes import SELDOM_SET
 from projections.executions.projection import ExecutionPage, Executions
+from projections.executions.tables import BOOKMARK
 from projections.executions.totals import count_by_totals
 from projections.query.ast import Condition, Field
 
@@ -62,18 +63,19 @@ async def facets_of(
             found[name] = facets.of_counts(kept)
     others = {name: field for name, field in fields.items() if name not in found}
     if others:
-        found |= await _count_others(connection, others, condition, position)
+        found |= await _count_others(connection, others, condition)
     return {name: found[name] for name in fields}
 
 
 async def _count_others(
-    connection: AsyncConnection, fields: Mapping[str, Field], condition: Condition, position: int
+    connection: AsyncConnection, fields: Mapping[str, Field], condition: Condition
 ) -> dict[str, Facet]:
     """Return the facets of which no totals are stored, all as of one moment."""
     async with connection.transaction():
         await connection.execute(ONE_MOMENT)
         kept = None
         if any(field.path in SELDOM_SET for field in fields.values()):
+            [(position,)] = await (await connection.execute(BOOKMARK)).fetchall()
             kept = await _count_by_totals(connection, condition, position)
         total = None if kept is None else sum(kept.values())
         return await facets.count_values(connection, fields, condition, total)

@@ -17,7 +17,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.audit.audit_fault import AuditFault, ReportFault, WithdrawFault
-from domain.errors import DomainError
+from domain.errors import Damaged, DomainError
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.integrity.log import find_misplaced
@@ -125,7 +125,10 @@ class Auditor(OwnedWork):
     async def _check_page(self, connection: AsyncConnection, after: int, until: int) -> None:
         until = min(after - after % WIDTH + WIDTH, until)
         faults = await self._confirm(lambda: self._check_events(connection, after, until))
-        executions = await read_begun(connection, after, until)
+        try:
+            executions = await read_begun(connection, after, until)
+        except Damaged:  # it was reported above
+            executions = []
         for first in range(0, len(executions), TOGETHER):
             check = partial(self._check.faults_of, executions[first : first + TOGETHER])
             faults += await self._confirm(check)
@@ -148,12 +151,12 @@ class Auditor(OwnedWork):
 
     async def _confirm(self, look: Look) -> list[Fault]:
         """The faults that are found twice, with a pause of `AGAIN` seconds between."""
-        faults = await look()
+        faults = await _faults_of(look)
         if not faults:
             return []
         await asyncio.sleep(AGAIN)
         first_ids = {walk.fault_id(fault) for fault in faults}
-        return [fault for fault in await look() if walk.fault_id(fault) in first_ids]
+        return [fault for fault in await _faults_of(look) if walk.fault_id(fault) in first_ids]
 
     async def _pace(self, events: int) -> None:
         await asyncio.sleep(events / self._rate)
@@ -186,3 +189,13 @@ class Auditor(OwnedWork):
             log.warning("a finding of the auditor cannot be recorded", reason=error.detail)
             return False
         return True
+
+
+async def _faults_of(look: Look) -> list[Fault]:
+    """The faults that a look finds; an archive file that cannot be read is one of them."""
+    try:
+        return await look()
+    except Damaged as error:
+        if (file := error.members.get("file")) is None:
+            raise
+        return [Fault("archive", str(file), str(error.members.get("reason", error.detail)))]

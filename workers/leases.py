@@ -63,6 +63,13 @@ class DueCommand(NamedTuple):
     again_at: datetime
 
 
+class NextCheck(NamedTuple):
+    """When to check an execution again that was found as due at a time; one that is due at another time is a new candidate."""
+
+    due: datetime
+    at: datetime
+
+
 class LeaseWorker(OwnedWork):
     """Releases and stalls the executions of a log."""
 
@@ -85,7 +92,7 @@ class LeaseWorker(OwnedWork):
         self._clock = clock
         self._most_lost = most_lost
         self._steady = steady
-        self._check_again_at: dict[str, datetime] = {}
+        self._next_checks: dict[str, NextCheck] = {}
         self._silence_counts_from = self._clean_at = self._all_at = EPOCH
         self._looked_until = EPOCH, ""
         self._last_look_at = self._clock(), self._steady()
@@ -111,7 +118,7 @@ class LeaseWorker(OwnedWork):
         """When the next lease or timeout may be over, or the next look at all candidates is due; None for neither."""
         times = [
             await next_silent(connection, self._last_look_at[0]),
-            *self._check_again_at.values(),
+            *(check.at for check in self._next_checks.values()),
         ]
         if self._last_look_at[0] > self._all_at - ALL_EVERY:
             times.append(self._all_at)
@@ -124,7 +131,7 @@ class LeaseWorker(OwnedWork):
 
     def _count_silence_from(self, now: datetime) -> None:
         self._silence_counts_from = now
-        self._check_again_at.clear()
+        self._next_checks.clear()
         self._all_at = EPOCH
 
     async def send_due(self, connection: AsyncConnection) -> bool:
@@ -136,19 +143,23 @@ class LeaseWorker(OwnedWork):
         if now >= self._all_at:
             self._all_at, self._looked_until = now + ALL_EVERY, (EPOCH, "")
         found = await silent(connection, self._looked_until, now, AT_ONCE)
-        candidates = [each for each in found if each.execution not in self._check_again_at]
-        again = [key for key, at in self._check_again_at.items() if at <= now][:AT_ONCE]
-        if again:
-            candidates += await silent_of(connection, again, now)
+        new = [each for each in found if not self._is_checked(each)]
+        again = [key for key, check in self._next_checks.items() if check.at <= now][:AT_ONCE]
+        checked = await silent_of(connection, again, now) if again else []
+        candidates = list({each.execution: each for each in (*new, *checked)}.values())
         if candidates and (await read_view_position(connection, Claims.name)).lag > FARTHEST_BEHIND:
             return False
         is_last_page = len(found) < AT_ONCE
         self._looked_until = (now - SETTLES, "") if is_last_page else found[-1].sort_key
         for execution in again:
-            del self._check_again_at[execution]
+            self._next_checks.pop(execution, None)
         if without_heartbeat := self._select_without_heartbeat(candidates, now):
             await self._send(await self._due_messages(without_heartbeat, now))
         return not is_last_page or len(again) == AT_ONCE
+
+    def _is_checked(self, candidate: SilentExecution) -> bool:
+        check = self._next_checks.get(candidate.execution)
+        return check is not None and check.due == candidate.due
 
     def _select_without_heartbeat(
         self, candidates: Sequence[SilentExecution], now: datetime
@@ -158,7 +169,7 @@ class LeaseWorker(OwnedWork):
         for each in candidates:
             silent_at = each.silent_at(self._silent_since(each))
             if silent_at > now:
-                self._check_again_at[each.execution] = silent_at
+                self._next_checks[each.execution] = NextCheck(each.due, silent_at)
             else:
                 selected.append(each)
         return selected
@@ -185,7 +196,8 @@ class LeaseWorker(OwnedWork):
         for each in candidates:
             stream = f"execution/{each.execution}"
             due = self._due_command(states[stream].state, each, now) if stream in states else None
-            self._check_again_at[each.execution] = due.again_at if due else now + SETTLES
+            again_at = due.again_at if due else now + SETTLES
+            self._next_checks[each.execution] = NextCheck(each.due, again_at)
             if due and due.command:
                 messages.append(Message(stream, due.command, ACTOR, correlation="lease"))
         return messages

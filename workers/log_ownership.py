@@ -16,8 +16,9 @@ from psycopg import AsyncConnection, ProgrammingError
 from psycopg.sql import SQL, Identifier, Literal
 
 from domain.eventlog.connection.notifications import Wake
+from domain.eventlog.connection.pools import CONNECT_TIMEOUT
 from domain.eventlog.connection.shared_listener import NO_SCHEMA
-from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server
+from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server, with_keepalives
 from domain.eventlog.sessions import KEEPALIVE
 from domain.supervisor import Background, Tasks
 
@@ -92,7 +93,10 @@ class LogOwnership(Background):
         options = f"{NO_SCHEMA} {KEEPALIVE} -c statement_timeout=5s"
         try:
             async with await AsyncConnection.connect(
-                self._conninfo, autocommit=True, connect_timeout=3, options=options
+                with_keepalives(self._conninfo),
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT,
+                options=options,
             ) as connection:
                 check_at = monotonic() + CHECK_INTERVAL
                 while not is_closed_by_server(connection):

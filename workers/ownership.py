@@ -18,7 +18,8 @@ from psycopg import AsyncConnection
 
 from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.connection.notifications import Wake
-from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server
+from domain.eventlog.connection.pools import CONNECT_TIMEOUT
+from domain.eventlog.connection.timeouts import OUTAGES, is_closed_by_server, with_keepalives
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.supervisor import Background, Tasks
 from workers import connection_slots
@@ -163,7 +164,9 @@ async def ownership(
 async def _connect_and_own(conninfo: str, schema: str, work: str) -> AsyncConnection:
     """Open a connection, and wait until it has the lock."""
     options = f"{session_options(schema)} -c statement_timeout=5s {KEEPALIVE}"
-    connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
+    connection = await AsyncConnection.connect(
+        with_keepalives(conninfo), autocommit=True, connect_timeout=CONNECT_TIMEOUT, options=options
+    )
     try:
         while not await _try_lock(connection, f"{work} of {schema}", work):  # noqa: ASYNC110 - no signal for it
             await asyncio.sleep(TAKE_OVER)

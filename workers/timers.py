@@ -42,9 +42,13 @@ SETTLE_TIME = timedelta(seconds=5)
 """The time after which the read model has the events of a fired timer; until then the timer is not fired again."""
 DAY_EVERY, ALL_EVERY = timedelta(seconds=10), timedelta(hours=1)
 """The time between two looks at all timers of the last day, and between two looks at all timers."""
+DAY_PAUSE = timedelta(seconds=1)
+"""The least time from one look at all timers of the last day to the next, which is ten times as long as the former took."""
 LONGEST_LATE = CHECKPOINT_LATE + CHECKPOINT_EVERY
 """How long ago a timer of the last day may be due."""
 EPOCH = datetime.fromtimestamp(0, UTC)
+START = EPOCH, ""
+"""The time and id from which to look at all timers."""
 
 Due = tuple[Timer, Command[Any]]
 """A due timer, and its command."""
@@ -67,14 +71,17 @@ class TimerWorker(OwnedWork):
         self._fired: dict[tuple[str, datetime | None], datetime] = {}
         self._forget_at_size = 0
         self._last_look_at = self._day_at = self._all_at = EPOCH
-        self._looked_until = EPOCH, ""
-        self._found = self._more = False
+        self._timeout_at: datetime | None = None
+        """The first timeout of those that are hidden by an earlier checkpoint."""
+        self._looked_until = self._all_from = START
+        self._found = self._more = self._looks_far = self._looks_at_all = False
+        self._far_look_began = self._paused_until = EPOCH
         self._throttle = Throttle()
 
     async def run(self, connection: AsyncConnection) -> None:
         """Fire timers until cancelled."""
         self._fired.clear()
-        self._all_at = EPOCH
+        self._all_at, self._all_from = EPOCH, START
         while True:
             await self.fire(connection)
             if self._more:
@@ -84,8 +91,11 @@ class TimerWorker(OwnedWork):
             await self._wait_until_next(connection)
 
     async def next_due_at(self, connection: AsyncConnection) -> datetime | None:
-        """When the next timer is due, or the next look at all timers of the last day; None for neither."""
-        times = [await next_due(connection, self._last_look_at)]
+        """When the next timer is due, or the next look at all timers of the last day; None for neither.
+
+        A checkpoint that changed nothing stays due, and the timeout of its execution comes later.
+        """
+        times = [await next_due(connection, self._last_look_at), self._timeouts_at]
         if self._last_look_at > self._day_at - DAY_EVERY:
             times.append(self._day_at)
         return min(filter(None, times), default=None)
@@ -104,12 +114,17 @@ class TimerWorker(OwnedWork):
         self._forget_fired(now)
         found = await due(connection, self._look_from(now), now, TIMERS_AT_ONCE)
         self._found = bool(found)
+        self._note_timeouts(found, now)
         not_fired = [timer for timer in found if self._fire_again_at(timer) <= now]
         commands = [(timer, command) for timer in not_fired if (command := _command(timer, now))]
         self._more = len(found) == TIMERS_AT_ONCE
         if commands and not await self._fire(connection, commands, now):
-            self._more = False
+            self._more, self._all_at = False, min(self._all_at, now + DAY_EVERY)
+            self._looks_far = False
             return 0
+        if self._looks_far and not self._more:
+            self._looks_far = False
+            self._paused_until = now + max(DAY_PAUSE, 10 * (now - self._far_look_began))
         last = found[-1] if self._more else None
         self._looked_until = (
             (last.due or now, last.execution) if last else (now - 2 * SETTLE_TIME, "")
@@ -127,14 +142,25 @@ class TimerWorker(OwnedWork):
                 return False
             self._throttle.note(await all_written(connection) - self._writer.appended)
             part, unsent = unsent[: self._throttle.commands], unsent[self._throttle.commands :]
-            for (timer, _), outcome in zip(part, await self._send(part), strict=True):
-                answer = outcome.answer
+            for (timer, command), outcome in zip(part, await self._send(part), strict=True):
+                answer, again_at = outcome.answer, now + SETTLE_TIME
                 had_no_effect = answer is not None and answer.versioned.position <= view.head
-                self._fired[timer.execution, timer.due] = now + (
-                    CHECKPOINT_EVERY if had_no_effect else SETTLE_TIME
-                )
+                if had_no_effect and isinstance(command, AutoCheckpoint):
+                    times = (now + CHECKPOINT_EVERY, timer.times_out_at)
+                    again_at = min(filter(None, times))
+                self._fired[timer.execution, timer.due] = again_at
             await asyncio.sleep(self._throttle.pause_after(time.monotonic() - began))
         return True
+
+    @property
+    def _timeouts_at(self) -> datetime | None:
+        """When to look at all timers of the last day for a timeout that is hidden."""
+        return None if self._timeout_at is None else max(self._timeout_at, self._paused_until)
+
+    def _note_timeouts(self, found: Sequence[Timer], now: datetime) -> None:
+        """Note when the first attempt times out whose timer is due already, by its checkpoint."""
+        later = [at for timer in found if (at := timer.times_out_at) is not None and at > now]
+        self._timeout_at = min((*later, *filter(None, (self._timeout_at,))), default=None)
 
     def _fire_again_at(self, timer: Timer) -> datetime:
         """The time before which a timer is not fired again."""
@@ -150,14 +176,22 @@ class TimerWorker(OwnedWork):
         """The time and id after which to look for due timers: usually those that became due in the last seconds.
 
         Events may be dated back, so every `DAY_EVERY` all timers of the last day are looked at, and every `ALL_EVERY` all timers.
+        A look at all that takes longer goes on after the next one at the last day.
         """
         if now >= self._all_at:
-            self._all_at, self._day_at = now + ALL_EVERY, now + DAY_EVERY
-            self._looked_until = EPOCH, ""
-        elif now >= self._day_at:
-            self._day_at = now + DAY_EVERY
+            self._all_at = now + ALL_EVERY
+            self._looked_until, self._all_from = self._all_from, START
+            self._begin_far_look(now, at_all=True)
+        elif now >= self._day_at or (not self._more and now >= (self._timeouts_at or self._day_at)):
+            if self._looks_far and self._looks_at_all:  # it has not come to its end
+                self._all_at, self._all_from = now + DAY_EVERY, self._looked_until
             self._looked_until = now - LONGEST_LATE, ""
+            self._begin_far_look(now, at_all=False)
         return self._looked_until
+
+    def _begin_far_look(self, now: datetime, *, at_all: bool) -> None:
+        self._looks_far, self._looks_at_all = True, at_all
+        self._far_look_began, self._day_at, self._timeout_at = now, now + DAY_EVERY, None
 
     async def _send(self, commands: Sequence[Due]) -> list[WriteOutcome]:
         """Send commands, and return their outcomes. Where the database is unavailable, all timers are looked at again soon."""
@@ -168,7 +202,7 @@ class TimerWorker(OwnedWork):
         try:
             outcomes = await self._writer.send_all(messages)
         except (Overloaded, OutcomeUnknown) as error:
-            self._all_at = self._clock() + SETTLE_TIME
+            self._all_at, self._looks_at_all = self._clock() + SETTLE_TIME, False
             return [WriteOutcome(refused=error)] * len(commands)
         for message, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome.refused, DomainError):

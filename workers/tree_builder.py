@@ -15,6 +15,7 @@ from typing import ClassVar
 import structlog
 from psycopg import AsyncConnection
 
+from domain.errors import Unreadable
 from projections.audit.leaf import HASH_BYTES
 from projections.audit.note import BadNote, Signer, TreeCheckpoint, checkpoint_of, origin_of
 from projections.audit.tables import (
@@ -69,7 +70,7 @@ class TreeBuilder(OwnedWork):
         while True:
             try:
                 more = await _has_new_events(connection) and await self.grow(connection)
-            except TreeFault as fault:
+            except (TreeFault, Unreadable) as fault:  # or archived events that cannot be read
                 await self._store_fault(connection, str(fault))
                 await self.pause(connection, STOPPED)
             else:

@@ -73,9 +73,11 @@ class Scope:
         limits = own.parts if isinstance(own, And) else (own,)
         return And(tuple(dict.fromkeys((*limits, *parts))))
 
-    def filter(self, right: Right) -> dict[str, Any] | None:
-        """The condition of a right as JSON of the filter language, to be stored; None where the right holds for all."""
-        own = self.condition(right)
+    def filter(self, *rights: Right) -> dict[str, Any] | None:
+        """The condition of having all of these rights as JSON of the filter language, to be stored; None where they hold for
+        all.
+        """
+        own = _any_of(each.condition for each in self.reaches if each.rights.issuperset(rights))
         return None if own == EVERYTHING else as_json(own)
 
     def permits(self, right: Right) -> Permits | None:

@@ -236,7 +236,8 @@ def restored(data_dir: Path | None) -> None:
 
     Run this after each restore, while no server is running. Events that were recorded after the backup are not in
     this log, and other events will have their positions: consumers that name the log of their cursor are
-    refused, and begin again.
+    refused, and begin again. Archived events and log lines are read at EXECUTIONS_ARCHIVE_URL from then on, by default
+    in the data directory, if their files are there.
     """
     from api.cli.restored import give_new_id
 

@@ -20,6 +20,8 @@ from domain.errors import DomainError
 
 Field = tuple[bytes, bytes]
 BEGINS = STARTS | {"websocket.accept"}
+PATHS = {b"location": b"/", b"link": b"</"}
+"""How headers begin whose values have a path."""
 
 
 class ManyLogs:
@@ -132,12 +134,15 @@ def host_of(headers: Iterable[Field]) -> bytes:
 
 
 def mark(fields: Iterable[Field], headers: Sequence[Field], prefix: bytes) -> list[Field]:
-    """Add the headers of a log to those of an answer, and the prefix of the log to `Location`."""
-    placed = (
-        (name, prefix + value if name == b"location" and value.startswith(b"/") else value)
-        for name, value in fields
-    )
-    return [*placed, *headers]
+    """Add the headers of a log to those of an answer, and the prefix of the log to the paths in `Location` and `Link`."""
+    return [*((name, _with_prefix(name, value, prefix)) for name, value in fields), *headers]
+
+
+def _with_prefix(name: bytes, value: bytes, prefix: bytes) -> bytes:
+    begins = PATHS.get(name)
+    if begins is None or not value.startswith(begins):
+        return value
+    return value.replace(b"/", prefix + b"/", 1)
 
 
 def _send_marked(send: Send, headers: Sequence[Field], prefix: bytes) -> Send:

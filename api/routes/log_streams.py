@@ -78,7 +78,9 @@ class LogLineStreams:
             return self._follow(source, request, only, cursor)
 
         headers = {"log-position": str(self._positions.position("logs"))}
-        return EventSource(hub, frames, headers)
+        source = EventSource(hub, frames, headers)
+        source.cursor = str(cursor)
+        return source
 
     async def _start(self, request: Request, execution: str) -> LogCursor:
         last = request.header("last-event-id")
@@ -136,6 +138,7 @@ class LogLineStreams:
                             async for page in pages:
                                 cursor = page[-1].cursor
                                 yield _frames(page)
+                                source.cursor = str(cursor)
                         if not caught_up:
                             yield control("caught-up", cursor, log=self._hub.of_log)
                             caught_up = True

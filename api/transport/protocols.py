@@ -86,6 +86,8 @@ class CoalescingTransport:
 
     unread = False
     """Whether a part of the request has not arrived yet."""
+    rest_unread = False
+    """Whether something behind the last request is not read any more."""
     half_closed: HalfClosed | None = None
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -113,7 +115,8 @@ class CoalescingTransport:
     def close(self) -> None:
         """Close the connection: at once, or for a client that is still sending after it had time to read the answer."""
         self.flush()
-        if self.unread and not self.is_closing() and self.bare.can_write_eof():
+        unread = self.unread or self.rest_unread
+        if unread and not self.is_closing() and self.bare.can_write_eof():
             self.half_closed = HalfClosed(self.bare)
             self.bare.resume_reading()
         else:
@@ -161,7 +164,8 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self.end_of_body()
+        if (cycle := self._cycle()) is None or cycle.response_complete:
+            self.end_of_body()  # else the body of the next request is being received
         if self.timeout_keep_alive_task is not None or self._joined.half_closed is not None:
             self.wait()
 
@@ -239,13 +243,19 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
         self._refuse(Malformed("This is no valid HTTP/1.1 request."))
 
     def _refuse(self, error: DomainError) -> None:
-        """Answer a refusal and close; while another answer is being sent, only close."""
+        """Answer a refusal and close. While another answer is being sent, only close; where a whole request waits for its answer,
+        close after that.
+        """
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        answering = cycle is not None and cycle.response_started and not cycle.response_complete  # type: ignore[redundant-expr]  # None before the first head
-        if answering or self.pipeline:
+        waiting = cycle is not None and not cycle.response_complete  # type: ignore[redundant-expr]  # None before the first head
+        if self.pipeline or (waiting and cycle.response_started):
             self._joined.bare.close()
+            return
+        if waiting and not self._joined.unread:
+            cycle.keep_alive, self._joined.rest_unread = False, True
+            self.flow.pause_reading()
             return
         self.transport.write(whole_refusal(error, self.server_state.default_headers))
         self._joined.unread = True

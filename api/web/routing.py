@@ -26,8 +26,10 @@ def routes(
     """One route a path, in the order of the rows."""
     paths: dict[str, list[Operation]] = {}
     for operation in operations:
-        # Ids have no encoded characters; a step may have any name.
-        path = operation.path.replace("{step}", f"{{step:{SEGMENT}}}")
+        # Ids have no encoded characters. A step may have any name, and the webhook of an earlier build has a slash.
+        path = operation.path
+        for name in ("step", "webhook"):
+            path = path.replace(f"{{{name}}}", f"{{{name}:{SEGMENT}}}")
         paths.setdefault(path, []).append(operation)
     return [Route(path, Endpoint(admission, bodies, rows)) for path, rows in paths.items()]
 

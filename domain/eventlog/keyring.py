@@ -37,9 +37,13 @@ class Keyring:
         self.on_destroyed: list[Destroyed] = []
         self._unsaved: dict[str, tuple[DataKey, bytes]] = {}
 
-    def ephemeral(self) -> Keyring:
-        """An empty keyring with the same master key, for keys that are never stored."""
-        return Keyring(self._vault)
+    def ephemeral(self, streams: Iterable[str] = ()) -> Keyring:
+        """A keyring with the same master key, for keys that are never stored. It has nothing but which of the `streams` have a
+        destroyed key.
+        """
+        made = Keyring(self._vault)
+        made.destroy(filter(self.is_destroyed, streams))
+        return made
 
     def get(self, stream: str) -> DataKey | None:
         """The cached key of a stream, or None."""

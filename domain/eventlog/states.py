@@ -106,12 +106,12 @@ class StateLoader:
             connection, self.codec, query, values, known, cold=cold, unreadable=damaged
         )
         parts = by_stream(found)
-        absent = unknown if use_absent else ()
+        # The key of a stream that cannot be read was not returned, but it may have one.
+        absent = [each for each in unknown if each not in (damaged or ())] if use_absent else ()
         keys |= self.keyring.learn(wrapped_keys_of(parts, unknown), absent=absent)
         erased = destroy_erased(parts, self.codec, self.keyring)
-        if any(
-            known[stream] for stream in erased
-        ):  # a known state has opened content: read it again
+        if any(known[stream] for stream in erased):
+            # A known state has opened content: read it again.
             known = {**known, **dict.fromkeys(erased)}
             return await self.load(
                 connection, known, until=until, use_absent=use_absent, damaged=damaged

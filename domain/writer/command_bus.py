@@ -18,9 +18,8 @@ from domain.eventlog.store import Store
 from domain.model import Versioned
 from domain.writer import guarded_batch
 from domain.writer.background_tasks import BackgroundTasks
-from domain.writer.batch import Batch, Decided, Loaded, NotLoaded, Repeat
+from domain.writer.batch import Batch, Decided, Loaded, NotLoaded, Repeat, streams_needed
 from domain.writer.dry_run import DryRun, dry_run
-from domain.writer.guarded_batch import require_written, snapshots_of
 from domain.writer.message import Message, Unless
 from domain.writer.queue import AnswerReceiver, CommandQueue, FutureReceiver, WaitingCommand
 from domain.writer.state_cache import StateCache
@@ -165,7 +164,7 @@ class Bus:
             if self._store.outages.current is None:  # `Outages` logs the begin of an outage
                 reason = str(error.__cause__ or error).strip()
                 log.warning("batch refused", commands=len(taken), reason=reason)
-            self._store.outages.refuse(len(taken))
+            self._queue.note_failed(taken)
         except Exception as error:  # noqa: BLE001 - every caller gets an answer after any exception
             self._cache.forget()
             self._split_failed(taken, error)
@@ -202,7 +201,7 @@ class Bus:
             async with writing as transaction:
                 batch = await self._prepare(transaction, taken)
                 outcomes = self._decide(batch, taken)
-                snapshots = snapshots_of(batch)
+                snapshots = guarded_batch.snapshots_of(batch)
                 if batch.rows or batch.new_replies or batch.lines or batch.heartbeats:
                     await transaction.append(
                         batch.rows, batch.new_replies, batch.now, batch.lines, batch.heartbeats
@@ -210,12 +209,13 @@ class Bus:
                 else:
                     await transaction.confirm()
         except OutcomeLost as lost:
-            await require_written(self._store, lost)
-        at = batch.now if batch.rows else transaction.at
-        self._cache.remember(batch.states, batch.position, at)
-        if batch.lines:
-            self._lines_written()
-        self._background.store_snapshots(snapshots)
+            await guarded_batch.require_written(self._store, lost)
+        with guarded_batch.unknown_after_commit():
+            at = batch.now if batch.rows else transaction.at
+            self._cache.remember(batch.states, batch.position, at)
+            if batch.lines:
+                self._lines_written()
+            self._background.store_snapshots(snapshots)
         return outcomes
 
     async def _write_guarded(self, taken: list[WaitingCommand]) -> Outcomes | None:
@@ -227,8 +227,9 @@ class Bus:
         if written is None:
             return None
         decided, snapshots = written
-        self._background.store_snapshots(snapshots)
-        return Outcomes(zip(taken, decided, strict=True))
+        with guarded_batch.unknown_after_commit():
+            self._background.store_snapshots(snapshots)
+            return Outcomes(zip(taken, decided, strict=True))
 
     def _split_failed(self, taken: list[WaitingCommand], error: Exception) -> None:
         """Try the halves of a failed batch; the command of a batch of one is at fault, and is refused."""
@@ -279,10 +280,11 @@ class Bus:
         return outcomes
 
     def _may_be_wrong_guess(self, message: Message, batch: Batch, error: DomainError) -> bool:
-        """Whether a refusal may be due to the guess that the stream of the message is absent."""
-        if isinstance(error, Unreadable) or not self._cache.is_guessed(message.stream):
+        """Whether a refusal may be due to the guess that a stream which the message needs is absent."""
+        if isinstance(error, Unreadable):
             return False
-        return batch.states[message.stream] is None
+        needed, states = streams_needed(message, batch.states), batch.states
+        return any(self._cache.is_guessed(each) and states.get(each) is None for each in needed)
 
     def _settle(self, waiting: WaitingCommand, outcome: Outcome) -> None:
         if isinstance(outcome, Decided):

@@ -35,13 +35,14 @@ async def dry_run(
     Raises:
         DomainError: the message would be refused.
     """
-    keyring = store.keyring.ephemeral()
-    position, at = await store.head()
     damaged: dict[str, Unreadable] = {}
+    states = await load_wanted([message], store, damaged)
+    keyring = store.keyring.ephemeral(states)
+    position, at = await store.head()  # after the states, as for the guarded writer
     batch = Batch(
         position,
         max(now, at),
-        await load_wanted([message], store, damaged),
+        states,
         {},
         store.codec,
         keyring,

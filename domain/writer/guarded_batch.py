@@ -8,11 +8,13 @@ to no event: a batch with such a command takes the lock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import structlog
 
+from domain.errors import OutcomeUnknown
 from domain.eventlog.append import HeadMoved
 from domain.eventlog.codec import Snapshot
 from domain.eventlog.connection.commit import OutcomeLost
@@ -46,17 +48,28 @@ async def write(
     expected = cache.position
     if (before := await _append(store, cache, batch)) is None:
         return None
-    for stream, versioned in batch.states.items():
-        batch.states[stream] = versioned and shift_position(versioned, expected, before)
-    cache.begin_after(before)
-    cache.remember(batch.states, before + len(batch.rows), batch.now)
-    return (
-        [
-            each._replace(versioned=shift_position(each.versioned, expected, before))
-            for each in decided
-        ],
-        [shift_position(each, expected, before) for each in snapshots],
-    )
+    with unknown_after_commit():
+        for stream, versioned in batch.states.items():
+            batch.states[stream] = versioned and shift_position(versioned, expected, before)
+        cache.begin_after(before)
+        cache.remember(batch.states, before + len(batch.rows), batch.now)
+        return (
+            [
+                each._replace(versioned=shift_position(each.versioned, expected, before))
+                for each in decided
+            ],
+            [shift_position(each, expected, before) for each in snapshots],
+        )
+
+
+@contextmanager
+def unknown_after_commit() -> Iterator[None]:
+    """Turn any error after a commit into OutcomeUnknown, as a batch that fails otherwise is written again."""
+    try:
+        yield
+    except Exception as error:
+        log.exception("a batch was written, and cannot be answered")
+        raise OutcomeUnknown from error
 
 
 def _decide(batch: Batch, messages: Sequence[Message], largest: int) -> list[Decided] | None:

@@ -109,12 +109,14 @@ class GuardedWriter:
         self, messages: Sequence[Message], conclude: Conclude | None
     ) -> list[WriteOutcome]:
         store = self._store
-        position, at = await store.head()
         damaged: dict[str, Unreadable] = {}
+        states = await load_wanted(messages, store, damaged)
+        # After the states of the messages, so that none of them is later than the time of the batch.
+        position, at = await store.head()
         batch = Batch(
             position,
             max(self._clock(), at),
-            await load_wanted(messages, store, damaged),
+            states,
             {},
             store.codec,
             store.keyring,

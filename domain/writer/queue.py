@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from domain.errors import Overloaded
+from domain.errors import OutcomeUnknown, Overloaded
 from domain.outages import Outages
 from domain.writer.message import Message
 
@@ -198,9 +198,24 @@ class CommandQueue:
         """Double the batch size after a success, up to `MOST_COMMANDS`."""
         self._batch_size = min(2 * self._batch_size, MOST_COMMANDS)
 
+    def note_failed(self, failed: Sequence[WaitingCommand]) -> None:
+        """Count commands that were not written, and refuse those that wait and may depend on them, as these would be refused
+        for good: commands to the same streams, and all bulk commands, if one of them failed.
+        """
+        self._outages.refuse(len(failed))
+        streams = {waiting.message.stream for waiting in failed}
+        bulk_failed = any(waiting.message.bulk for waiting in failed)
+        for queue in (self._single, self._bulk):
+            for waiting in list(queue):
+                if waiting.message.stream in streams or (bulk_failed and waiting.message.bulk):
+                    queue.remove(waiting)
+                    waiting.refuse(self._outages.refuse())
+
     def refuse(self, taken: Iterable[WaitingCommand] = ()) -> None:
-        """Refuse the taken commands and all commands in the queue."""
-        for waiting in (*taken, *self._single, *self._bulk):
+        """Refuse all commands in the queue, and those that were taken, which may be written."""
+        for waiting in taken:
+            waiting.refuse(OutcomeUnknown())
+        for waiting in (*self._single, *self._bulk):
             waiting.refuse(self._outages.current or Overloaded())
         self._single.clear()
         self._bulk.clear()

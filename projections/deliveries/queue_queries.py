@@ -17,6 +17,7 @@ SEEN = "SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries
 READ_HAS_MORE = f"""SELECT position < ({SEEN}) OR EXISTS (
     SELECT FROM webhook_progress WHERE position IS NOT NULL) FROM webhook_head"""
 HAS_WEBHOOKS = "SELECT EXISTS (SELECT FROM webhooks)"
+HAS_WEBHOOKS_SEEN = f"{HAS_WEBHOOKS}, ({SEEN})"
 OWED = ("text", "bigint", "text", "bigint", "text")
 ENTER = f"""WITH owed AS (SELECT * FROM unnest({placeholders(OWED)})
         AS o (webhook, position, stream, version, endpoint)),
@@ -103,11 +104,12 @@ ANNOUNCE = """UPDATE webhook_progress SET announced = %b,
     failing_since = CASE WHEN %b THEN NULL ELSE failing_since END WHERE webhook = %b"""
 FORGET = """WITH gone AS (DELETE FROM webhook_deliveries WHERE (webhook, position) IN (
         SELECT webhook, position FROM webhook_deliveries WHERE state <> 'waiting' AND at < %b
-        ORDER BY at LIMIT %b) RETURNING webhook, at),
+        ORDER BY at LIMIT %b) AND state <> 'waiting' RETURNING webhook, at),
     unsaid AS (UPDATE webhook_progress AS p SET answer = NULL FROM gone
         WHERE p.webhook = gone.webhook AND p.last_at = gone.at AND p.answer <> '')
     SELECT count(*) FROM gone"""
-"""The last answer goes with its delivery: by that an erasure finds what may quote its content."""
+"""The last answer goes with its delivery: by that an erasure finds what may quote its content. The state is asked for twice, as a
+redelivery may change it while the row is waited for."""
 FAULT = """UPDATE webhook_progress SET fault = %b WHERE webhook = %b AND position IS NOT NULL
     AND fault IS DISTINCT FROM %b"""
 SWEEP = """WITH page AS (SELECT webhook FROM webhook_progress WHERE webhook > %b

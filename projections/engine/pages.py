@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.archive.archived_queries import fetch_of_span
+from domain.eventlog.archive.archived_queries import AT_ONCE, fetch_of_span
 from domain.eventlog.queries import TOO_MANY
 from domain.eventlog.recent_events import LogEvent
 from domain.eventlog.store import Store
@@ -73,5 +73,6 @@ class LogPages:
         if until - after <= ALWAYS_READ:
             return until
         values = after, until, LARGE, PAGE_BYTES
-        [(first_beyond,)] = await fetch_of_span(connection, TOO_MANY, values, after, until)
+        found = await fetch_of_span(connection, TOO_MANY, values, after, until, at_once=AT_ONCE)
+        [(first_beyond,)] = found
         return until if first_beyond is None else max(after + 1, int(first_beyond) - 1)

@@ -7,7 +7,7 @@ log on the search path: so the view finds the new `bookmarks` and `parked` there
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -105,7 +105,6 @@ async def rebuild(
                 await apply_all(connection, shares, processes, on_progress)
             with collecting_rarely():
                 await _catch_up(connection, follower, on_progress)
-        await _analyze(connection, scratch, view)
         # Apply what was written while the indexes were created.
         await _catch_up(connection, follower, on_progress)
         rebuilt = await _switch_patiently(connection, follower, names, on_progress)
@@ -117,12 +116,6 @@ def shares_of(scratch: ScratchSchema, until: Mapping[str, int], count: int) -> l
     """Divide the log into `count` shares for the new tables of several views, each view up to its position."""
     share = Share(scratch.conninfo, scratch.options, scratch.schema, until, count * PAGE, count, 0)
     return [share._replace(number=number) for number in range(count)]
-
-
-async def _analyze(connection: AsyncConnection, scratch: ScratchSchema, view: Projection) -> None:
-    tables = await connection.execute(ANALYZED, (scratch.own, list(view.tables)))
-    for (table,) in await tables.fetchall():
-        await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
 
 
 async def _catch_up(
@@ -171,8 +164,8 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
 async def _indexes_created_last(
     connection: AsyncConnection, scratch: ScratchSchema, view: Projection
 ) -> AsyncIterator[None]:
-    """Drop the indexes of the new tables, and create them again when the block ends: tables without them are filled
-    twice as fast. Unique indexes stay, because a view finds its rows by them.
+    """Drop the indexes of the new tables, and create them again when the block ends, then the statistics of the tables:
+    tables without indexes are filled twice as fast. Unique indexes stay, because a view finds its rows by them.
     """
     definitions = await drop_indexes(connection, scratch.own)
     yield
@@ -181,10 +174,19 @@ async def _indexes_created_last(
     async with await AsyncConnection.connect(
         scratch.conninfo, autocommit=True, options=scratch.options
     ) as other:
-        # Not a TaskGroup, which would raise an ExceptionGroup instead of the error itself.
-        await asyncio.gather(
-            _create(definitions[::2], connection), _create(definitions[1::2], other)
-        )
+        await _execute_all(definitions, connection, other)
+        await _execute_all(await _analyses(connection, scratch, view), connection, other)
+
+
+async def _analyses(
+    connection: AsyncConnection, scratch: ScratchSchema, view: Projection
+) -> list[str]:
+    """Return the statements that make the statistics of the new tables."""
+    tables = await connection.execute(ANALYZED, (scratch.own, list(view.tables)))
+    return [
+        SQL("ANALYZE {}").format(Identifier(table)).as_string(connection)
+        for (table,) in await tables.fetchall()
+    ]
 
 
 async def drop_indexes(connection: AsyncConnection, schema: str) -> list[str]:
@@ -195,9 +197,16 @@ async def drop_indexes(connection: AsyncConnection, schema: str) -> list[str]:
     return [definition for _, definition in indexes]
 
 
-async def _create(definitions: Sequence[str], connection: AsyncConnection) -> None:
-    for definition in definitions:
-        await connection.execute(definition.encode())
+async def _execute_all(statements: Sequence[str], *connections: AsyncConnection) -> None:
+    """Execute statements over several connections, each of which takes the next one when it is free."""
+    remaining = iter(statements)
+    # Not a TaskGroup, which would raise an ExceptionGroup instead of the error itself.
+    await asyncio.gather(*(_execute(remaining, connection) for connection in connections))
+
+
+async def _execute(statements: Iterator[str], connection: AsyncConnection) -> None:
+    for statement in statements:
+        await connection.execute(statement.encode())
 
 
 Names = dict[str, Identifier]

@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 
+from domain.execution.transitions import EXECUTION_MOVES
 from tests.support.paths import ROOT
 
 SDK = "sdk/python/service_executions"
@@ -49,6 +50,10 @@ def test_limit_is_defined_in_the_file_that_the_page_names() -> None:
     for file, name in named_constants():
         definition = re.compile(rf"^(?:    )?(?:def )?{name}\b", re.MULTILINE)
         assert definition.search((ROOT / file).read_text()), f"{name} is not defined in {file}"
+
+
+def test_guide_has_the_table_of_commands_and_statuses() -> None:
+    assert EXECUTION_MOVES in (ROOT / "docs" / "api.md").read_text()
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -193,21 +193,66 @@ def test_refused_command_is_stored_and_logged(
     buffer.close()
 
 
+FUTURE = {"errors": [{"path": "occurredAt", "message": "must not lie in the future"}]}
+EARLY = {"status": 422, "execution": "run-1", "problem": {**FUTURE, "detail": ""}}
+LATER = "2099-01-01T00:00:00.000Z"
+
+
 def test_clock_that_is_ahead_loses_no_command(tmp_path: Path) -> None:
     service = Commands()
-    future = {"errors": [{"path": "occurredAt", "message": "must not lie in the future"}]}
-    early = {"status": 422, "execution": "run-1", "problem": {**future, "detail": ""}}
     gone = {"status": 404, "execution": "run-1", "problem": {"detail": ""}}
-    service.failures = [[early, gone]]
+    service.failures = [[EARLY, gone]]
     buffer = new_buffer(service, tmp_path)
     with buffer._changed:
         for number in range(2):
-            buffer.add(command(number, occurredAt="2099-01-01T00:00:00.000Z"))
+            buffer.add(command(number, occurredAt=LATER))
     assert buffer.flush(10)
     again = [each for _, commands in service.calls[1:] for each in commands]
     assert [each["n"] for each in again] == [0, 1]
     assert all("occurredAt" not in each for each in again)
     assert not buffer.refused
+    buffer.close()
+
+
+def test_clock_that_is_ahead_keeps_the_order_of_batches(tmp_path: Path) -> None:
+    service = Commands()
+    service.failures = [[EARLY] * MOST_COMMANDS]
+    buffer = new_buffer(service, tmp_path)
+    with buffer._changed:
+        for number in range(MOST_COMMANDS + 1):
+            buffer.add(command(number, occurredAt=LATER))
+    assert buffer.flush(10)
+    buffer.add(command(MOST_COMMANDS + 1, occurredAt=LATER))
+    assert buffer.flush(10)
+    sent = [each for _, commands in service.calls[1:] for each in commands]
+    assert [each["n"] for each in sent] == list(range(MOST_COMMANDS + 2))
+    assert all("occurredAt" not in each for each in sent)
+    buffer.close()
+
+
+def test_broken_line_of_a_file_is_left_out(tmp_path: Path) -> None:
+    left = tmp_path / "spool_1" / "batch_1.batch"
+    left.parent.mkdir()
+    lines = [json.dumps(command(number)) for number in range(2)]
+    left.write_text(f'{lines[0]}\n{{"command": "lo{lines[0]}\n{lines[1]}\n')
+    service = Commands()
+    buffer = new_buffer(service, tmp_path)
+    buffer.add(command(2))
+    assert buffer.flush(10)
+    assert service.numbers == [0, 1, 2]
+    buffer.close()
+
+
+def test_forked_process_sends_its_own_commands(tmp_path: Path) -> None:
+    service = Commands()
+    buffer = new_buffer(service, tmp_path)
+    buffer.add(command(0))
+    assert buffer.flush(10)
+    if not (child := os.fork()):
+        buffer.add(command(1))
+        os._exit(0 if buffer.flush(10) and service.numbers == [0, 1] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert service.numbers == [0]
     buffer.close()
 
 

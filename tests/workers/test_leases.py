@@ -291,6 +291,18 @@ async def test_silence_watched_from_now_on_is_found_within_seconds(world: World)
     assert (await world.types("e"))[-1] == "stalled"
 
 
+async def test_silence_watched_from_now_on_is_found_beside_a_long_lease(world: World) -> None:
+    worker, hour = world.worker(), 3_600 * SECOND
+    await world.queue("e")
+    await world.command("e", ClaimExecution(worker="w-1", lease=hour))
+    await world.look(worker, hour - SECOND)
+    await world.command("e", HeartbeatExecution())
+    await world.look(worker, SECOND)  # it is checked again in an hour
+    await world.command("e", UpdateExecution(heartbeat_timeout=5 * SECOND))
+    await world.look(worker, leases.ALL_EVERY)
+    assert (await world.types("e"))[-1] == "stalled"
+
+
 async def test_heartbeats_of_ended_executions_are_forgotten(world: World) -> None:
     worker = world.worker()
     for id_ in ("ended", "running"):

@@ -217,6 +217,21 @@ async def test_checkpoints_are_saved_automatically_while_something_happens(world
     assert await world.fire(worker, timedelta(days=3)) == 0
 
 
+async def test_attempt_without_news_times_out_in_time(world: World) -> None:
+    """Its checkpoint, which has nothing to save, stays due."""
+    worker = world.worker()
+    await world.begin("e", timeout=50 * MINUTE)
+    await world.send("e", UpdateProgress(progress=5))
+    begin, looks = world.now, 0
+    while (await world.types("e"))[-1] != "failed":
+        at = await worker.next_due_at(world.connection)
+        await world.fire(worker, max(at - world.now, timedelta()) if at else timedelta())
+        looks += 1
+        assert looks < 20
+    assert (await world.types("e"))[3:] == ["progress", "checkpoint", "failed"]
+    assert world.now - begin == 50 * MINUTE
+
+
 async def test_timers_take_effect_once_with_two_workers_and_a_lagging_read_model(
     world: World,
 ) -> None:
@@ -304,7 +319,7 @@ async def test_worker_finds_an_overdue_timer_behind_many_abandoned_executions(
 ) -> None:
     monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 5)
     await world.begin(*(f"left-{n}" for n in range(40)), timeout=None)
-    world.now += SECOND
+    world.now += 20 * MINUTE
     await world.begin("late", timeout=None, retry_policy=POLICY)
     await world.send("late", failure())
     world.now += timedelta(days=3)
@@ -313,6 +328,41 @@ async def test_worker_finds_an_overdue_timer_behind_many_abandoned_executions(
         looks += 1
         assert looks < 20
     assert (await world.types("late"))[-1] == "started"
+
+
+async def test_look_at_all_timers_that_takes_long_comes_to_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 5)
+    await world.begin(*(f"left-{n}" for n in range(40)), timeout=None)
+    world.now += 20 * MINUTE
+    await world.begin("late", timeout=None, retry_policy=POLICY)
+    await world.send("late", failure())
+    world.now += timedelta(days=3)
+    worker, looks = world.worker(), 0
+    while await world.fire(worker, 4 * SECOND) == 0:
+        looks += 1
+        assert looks < 40
+    assert (await world.types("late"))[-1] == "started"
+
+
+async def test_retry_is_found_behind_many_attempts_without_news(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their checkpoints, which have nothing to save, stay due, and they time out one after the other."""
+    monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 5)
+    for number in range(40):
+        await world.begin(f"idle-{number}", timeout=20 * MINUTE + number * SECOND)
+    worker = world.worker()
+    while await world.fire(worker, 16 * MINUTE):  # checkpoints are saved
+        world.now -= 16 * MINUTE
+    world.now -= 16 * MINUTE
+    await world.begin("e", retry_policy=POLICY, timeout=None)
+    await world.send("e", failure())
+    world.now += 20 * MINUTE
+    for _ in range(30):
+        await world.fire(worker, SECOND / 2)
+    assert (await world.types("e")).count("started") == 2
 
 
 async def test_timer_that_becomes_visible_after_it_was_due_fires_soon(world: World) -> None:

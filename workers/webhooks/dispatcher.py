@@ -18,7 +18,7 @@ from domain.eventlog.store import Store
 from domain.model import aggregate_id
 from projections.deliveries import owed_queries as sql
 from projections.deliveries.queue import DeliveryQueue, enter
-from projections.deliveries.queue_queries import HAS_WEBHOOKS
+from projections.deliveries.queue_queries import HAS_WEBHOOKS_SEEN
 from workers.webhooks.catch_up import CatchUp
 from workers.webhooks.matching import HookFilter, HookIndex, UnreadableHook
 from workers.webhooks.owed import OwedFinder, owed_to_executions, rows_of_types
@@ -77,12 +77,12 @@ class WebhookDispatcher:
 
     async def _advance(self, connection: AsyncConnection, head: int, seen: int) -> int:
         """Move the position of those that are up to the log by a page, or up to `seen` where nothing is owed; return it."""
-        if await _has_webhooks(connection):
+        if not self._hooks and (none_until := await _is_without_webhooks(connection)):
+            until = max(head, none_until)
+        else:
             until = min(head + PAGE, seen)
             if until > head:
                 await self._live(connection, head, until)
-        else:  # none up to `seen`, or only some that were removed
-            until, self._known = seen, not self._hooks
         if until > head:
             await connection.execute(sql.MOVE, (until,))
         return until
@@ -105,10 +105,10 @@ class WebhookDispatcher:
         await connection.execute(sql.WAKE, (now, head, until))
 
 
-async def _has_webhooks(connection: AsyncConnection) -> bool:
-    """Whether there is any webhook, called or not."""
-    [(found,)] = await (await connection.execute(HAS_WEBHOOKS)).fetchall()
-    return bool(found)
+async def _is_without_webhooks(connection: AsyncConnection) -> int:
+    """The position up to which no webhook was made, but those that were removed; 0 where there is any, called or not."""
+    [(found, seen)] = await (await connection.execute(HAS_WEBHOOKS_SEEN)).fetchall()
+    return 0 if found else int(seen)
 
 
 async def _read_hooks(connection: AsyncConnection, head: int) -> dict[str, HookFilter]:

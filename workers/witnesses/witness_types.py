@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from importlib.util import find_spec
@@ -74,9 +75,15 @@ class FileWitness:
 
     def _append(self, note: bytes) -> None:
         with self._path.open("ab") as file:
-            file.write(note)
-            file.flush()
-            os.fsync(file.fileno())
+            before = os.fstat(file.fileno()).st_size
+            try:
+                file.write(note)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):  # a part of a note would spoil the next one
+                    os.truncate(self._path, before)
+                raise
 
 
 class UrlWitness:

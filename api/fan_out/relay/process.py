@@ -21,11 +21,13 @@ from api.fan_out.stream import NatsRetention
 from api.fan_out.wire import Subjects
 from api.settings import SetupError
 from domain import registry
+from domain.eventlog.connection.notifications import Listener
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.keys.key_monitor import CHANGED, KeyMonitor
 from domain.eventlog.keys.rotation import RotationUnderWay
+from domain.eventlog.moving.log_location import MoveMonitor
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
@@ -35,6 +37,7 @@ SECOND = 1.0
 HEALTH_EVERY = 60.0
 """Seconds between two log lines about the state of the relay."""
 CONNECTIONS = 4
+MOVED = "the log has moved to another database: start the relay again, which finds it there"
 
 log = structlog.get_logger()
 
@@ -92,11 +95,17 @@ class _Relay:
             on_refused=self._refuse,
         )
         self._key_monitor = KeyMonitor(self._store, lambda: self._refuse(SetupError(CHANGED)))
+        self._listener = Listener(task.conninfo, task.schema)
+        self._move_monitor = MoveMonitor(
+            *(self._store, self._listener, task.conninfo),
+            on_moved=lambda _: self._refuse(SetupError(MOVED)),
+        )
 
     async def until_stopped(self, every_second: Callable[[], object]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
-        parts = self._answers, self._publisher, self._key_monitor
+        watching = self._key_monitor, self._move_monitor, self._listener
+        parts = self._answers, self._publisher, *watching
         async with open_with_current_key(self._store), run_parts(parts):
             logged_at = float("-inf")
             while not self._stopped.is_set():

@@ -56,7 +56,9 @@ class LogWebhookHandlers:
         if command.begins is not None:
             position = await self._webhooks.position(command.begins)
             command = command.model_copy(update={"begins": str(position)})
-        command = command.within(request.caller.scope.filter(Right.READ_EVENTS))
+        # Not what was granted to an auditor, as a grant ends, and the scope of the webhook is stored.
+        scope = request.caller.scope.filter(Right.READ_EVENTS, Right.MANAGE_WEBHOOKS)
+        command = command.within(scope)
         message = request.message(f"webhook/{self._new_id('wh')}", command)
         if is_dry_run(request):
             return await dry_run_answer(request, self._bus, message)

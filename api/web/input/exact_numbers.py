@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from api.web.input.json_text import DEEPEST
@@ -37,9 +37,17 @@ def without_inexact_costs(body: bytes, items: list[Any]) -> list[Any]:
 
 def _exact(text: bytes) -> Any:
     try:
-        return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+        return json.loads(text, parse_float=_decimal, parse_int=Decimal)
     except RecursionError:  # this parser takes fewer levels than the others
         raise Invalid.field("", f"must have at most {DEEPEST} levels") from None
+
+
+def _decimal(text: str) -> Decimal:
+    """The number; not a number, which no float represents, where its exponent is beyond what a decimal can have."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("NaN")
 
 
 def _check_line(item: Any, line: bytes) -> Any:

@@ -72,6 +72,11 @@ class EventSource(EventSourceResponse, Stream):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            begin = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(begin)
+            await send({"type": "http.response.body", "body": b""})
+            return
         self._transport = protocol_of(scope)
         self._hub.register(self)
         try:

@@ -33,6 +33,8 @@ STREAMS_OF_SHARE = (
     WHERE true"""
     + OF_SHARE
 )
+AT_ONCE, ANY_NUMBER = 2_000, 2**62
+"""Events of one read of an archive, which has little time, where the page of a rebuild has more of them; otherwise."""
 HORIZON = "SELECT coalesce(max(last), 0) FROM event_archives"
 
 Rows = list[tuple[Any, ...]]
@@ -110,8 +112,9 @@ async def fetch_of_span(
     until: int,
     *,
     prepare: bool | None = None,
+    at_once: int = ANY_NUMBER,
 ) -> Rows:
-    """Run a query that concerns only events with positions in (after, until].
+    """Run a query that concerns only events with positions in (after, until]; `at_once` as for `events_at`.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
@@ -123,7 +126,8 @@ async def fetch_of_span(
     horizon = await read_horizon(connection)
     while known < min(horizon, until):
         known = horizon
-        events = await events_at(connection, range(after + 1, min(horizon, until) + 1))
+        positions = range(after + 1, min(horizon, until) + 1)
+        events = await events_at(connection, positions, at_once)
         again, bound = with_archived_events(query, values, events, beyond=horizon)
         cursor = await connection.execute(again.encode(), bound, prepare=False, binary=True)
         rows = await cursor.fetchall()
@@ -192,7 +196,7 @@ async def events_between(
     horizon = await read_horizon(connection)
     if after >= horizon:
         return rows
-    events = await events_at(connection, range(after + 1, min(until, horizon) + 1))
+    events = await events_at(connection, range(after + 1, min(until, horizon) + 1), AT_ONCE)
     if types is not None:
         wanted = frozenset(types)
         events = [row for row in events if row.type in wanted]
@@ -210,18 +214,23 @@ async def read_horizon(connection: AsyncConnection) -> int:
     return int(horizon)
 
 
-async def events_at(connection: AsyncConnection, positions: Sequence[int]) -> list[EventRow]:
-    """The archived events at ascending positions.
+async def events_at(
+    connection: AsyncConnection, positions: Sequence[int], at_once: int = ANY_NUMBER
+) -> list[EventRow]:
+    """The archived events at ascending positions; each read of the archive asks for `at_once` at most.
+
+    Several reads take longer than the time for which a connection of a request is lent.
 
     Raises:
         Damaged: a file is missing or damaged; `file` names it.
         ArchiveAway: the archive cannot be reached.
     """
-    if not positions:
-        return []
-    cursor = await connection.execute(RANGES, (positions[0], positions[-1]), binary=True)
-    rows = await cursor.fetchall()
-    return await run_in_archive_thread(read_events, rows, positions)
+    found: list[EventRow] = []
+    for start in range(0, len(positions), at_once):
+        part = positions[start : start + at_once]
+        cursor = await connection.execute(RANGES, (part[0], part[-1]), binary=True)
+        found += await run_in_archive_thread(read_events, await cursor.fetchall(), part)
+    return found
 
 
 def positions_among(archived: Rows, versions: Mapping[str, Versions] = NO_BOUNDS) -> Iterator[int]:

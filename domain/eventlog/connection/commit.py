@@ -12,9 +12,11 @@ from psycopg.errors import ObjectNotInPrerequisiteState
 
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow, LineRow
-from domain.eventlog.connection.heartbeats import HEARTBEAT_WRITTEN, NO_HEARTBEATS, Heartbeats
+from domain.eventlog.connection.heartbeats import HEARTBEATS_WRITTEN, NO_HEARTBEATS, Heartbeats
+from domain.eventlog.connection.pg_arrays import columns
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.idempotency import Reply
+from domain.eventlog.queries import HEARTBEAT_ARRAYS
 from domain.outages import AWAY
 
 SHUTDOWN = "57P"
@@ -59,7 +61,8 @@ class Commit(NamedTuple):
             reply = self.replies[0]
             return CommitCheck(REPLY_WRITTEN, (reply.key, reply.fingerprint, self.at))
         if not self.lines:
-            return CommitCheck(HEARTBEAT_WRITTEN, next(iter(self.heartbeats.items())))
+            sent = columns(HEARTBEAT_ARRAYS, self.heartbeats.items())
+            return CommitCheck(HEARTBEATS_WRITTEN, tuple(sent))
         line = self.lines[-1]
         return CommitCheck(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
 

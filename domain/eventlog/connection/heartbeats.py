@@ -7,10 +7,14 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.connection.pg_arrays import placeholders
+from domain.eventlog.queries import HEARTBEAT_ARRAYS
+
 Heartbeats = Mapping[str, datetime]
 """Times of heartbeats, by the ids of their executions."""
 NO_HEARTBEATS: Heartbeats = {}
-HEARTBEAT_WRITTEN = "SELECT 0 FROM heartbeats WHERE execution = %b AND at >= %b"
+HEARTBEATS_WRITTEN = f"""SELECT 0 WHERE NOT EXISTS (SELECT FROM unnest({placeholders(HEARTBEAT_ARRAYS)}) AS sent (execution, at)
+    LEFT JOIN heartbeats AS h USING (execution) WHERE h.at IS NULL OR h.at < sent.at)"""
 LAST_HEARTBEATS = "SELECT execution, at FROM heartbeats WHERE execution = ANY(%b::text[])"
 
 

@@ -33,7 +33,7 @@ class RetryingPool(AsyncConnectionPool):
 
     _waiting_requests = 0
 
-    async def getconn(self, timeout: float | None = None) -> AsyncConnection:
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection:  # noqa: ASYNC109 - as in the base class
         self._waiting_requests += 1
         try:
             return await super().getconn(timeout)

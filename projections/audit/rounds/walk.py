@@ -24,7 +24,8 @@ STORE_FAULT = """INSERT INTO audit_faults AS f (id, part, place, what, position,
 UNREPORTED = """SELECT id, part, place, what, position, member FROM audit_faults
     WHERE NOT reported ORDER BY id"""
 REPORTED = "UPDATE audit_faults SET reported = true WHERE id = %b"
-STALE = "SELECT id FROM audit_faults WHERE round < (SELECT round FROM audit_walk) ORDER BY id"
+STALE = """SELECT f.id FROM audit_faults AS f, audit_walk AS w
+    WHERE f.round < w.round AND w.until > 0 AND (f.position IS NULL OR f.position <= w.until) ORDER BY f.id"""
 FORGET = "DELETE FROM audit_faults WHERE id = %b"
 COUNT = """SELECT round, position, greatest(found, (SELECT count(*) FROM audit_faults))
     FROM audit_walk"""
@@ -99,7 +100,9 @@ async def mark_reported(connection: AsyncConnection, id_: str) -> None:
 
 
 async def stale(connection: AsyncConnection) -> list[str]:
-    """Return the ids of the faults of earlier rounds that the present round, which has ended, has not found."""
+    """Return the ids of the faults of earlier rounds that the present round, which has ended, has not found. What lies beyond
+    its end was not looked at.
+    """
     rows = await (await connection.execute(STALE)).fetchall()
     return [id_ for (id_,) in rows]
 

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
 from domain.eventlog.archive.files import ArchiveFailed, ArchiveFiles
+from domain.eventlog.sessions import session_options
 
 LOCATION = "SELECT url FROM log_archive_place"
 NEWEST = """(SELECT file FROM log_archives ORDER BY at DESC, file DESC LIMIT 1)
@@ -47,6 +48,21 @@ async def settle_location(
             )
     if not dry_run:
         await connection.execute(STORE_LOCATION, (files.location,))
+
+
+async def move_location(conninfo: str, schema: str, files: ArchiveFiles) -> bool:
+    """Store the URL of `files` as that of the archive, if another one is stored; return whether it was.
+
+    Raises:
+        ArchiveFailed: the newest file is missing at the new URL, or that cannot be reached.
+    """
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=session_options(schema)
+    ) as connection:
+        if await read_location(connection) in (None, files.location):
+            return False
+        await settle_location(connection, files, moves=True, dry_run=False)
+        return True
 
 
 def _has(files: ArchiveFiles, file: str) -> bool:

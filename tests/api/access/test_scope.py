@@ -9,7 +9,7 @@ import pytest
 
 from api.access.identity import Caller
 from api.access.rights import COMMANDS, ROLES, Right, Role
-from api.access.scope import NOTHING, OPERATING, WHOLE, Scope, meets, reach_of_owner
+from api.access.scope import NOTHING, OPERATING, WHOLE, Reach, Scope, meets, reach_of_owner
 from api.access.visibility import Visibility
 from domain import registry
 from domain.access.key import CreateKey, RevokeKey
@@ -100,6 +100,14 @@ def test_scope_narrows_a_filter_and_repeats_no_condition() -> None:
     assert scope.within(Right.READ_EXECUTIONS, same) == own
     narrowed = scope.within(Right.READ_EXECUTIONS, from_json({"status": "queued"}, field))
     assert narrowed != own
+
+
+def test_stored_condition_is_that_of_the_roles_with_all_rights() -> None:
+    granted = Reach(from_json({"service": "granted"}, field), ROLES[Role.AUDITOR])
+    own = Scope((CUSTOMER,)).filter(Right.READ_EVENTS)
+    both = Scope((CUSTOMER, granted))
+    assert both.filter(Right.READ_EVENTS, Right.MANAGE_WEBHOOKS) == own
+    assert both.filter(Right.READ_EVENTS) != own
 
 
 def test_parties_are_those_of_the_roles_that_have_the_right() -> None:

@@ -212,6 +212,32 @@ def test_restored_command_gives_the_log_another_id(database: str, tmp_path: Path
     assert log_id(database, "executions") in done.stdout
 
 
+def archived_log(database: str) -> psycopg.Connection:
+    """A connection to the log, which has an archive with one file in a folder that is not there."""
+    connection = psycopg.connect(database, autocommit=True, options="-c search_path=executions")
+    connection.execute("INSERT INTO log_archive_place (url) VALUES ('file:///nowhere')")
+    connection.execute(
+        "INSERT INTO log_archives VALUES ('lines.parquet', '2026-11-01', 1, 2, 2, 9, '', now())"
+    )
+    return connection
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_restored_log_reads_its_archive_where_the_files_are(
+    database: str, tmp_path: Path, *, copied: bool
+) -> None:
+    files = tmp_path / "archive"
+    files.mkdir()
+    if copied:
+        (files / "lines.parquet").touch()
+    with archived_log(database) as connection:
+        done = run("restored", tmp_path, EXECUTIONS_DATABASE_URL=database)
+        row = connection.execute("SELECT url FROM log_archive_place").fetchone()
+    assert done.returncode == 0, done.stderr
+    assert row == (files.as_uri() if copied else "file:///nowhere",)
+    assert ("does not have lines.parquet" in done.stderr) is not copied
+
+
 def test_log_of_a_running_server_keeps_its_id(database: str, tmp_path: Path) -> None:
     before = log_id(database, "executions")
     with serving(database):

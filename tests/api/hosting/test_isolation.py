@@ -52,6 +52,15 @@ def callers(server: Serving, **headers: str) -> dict[str, Asking]:
     return {name: Asking(server, name, headers) for name in LOGS}
 
 
+def test_link_to_the_next_page_leads_to_the_same_log(north: httpx.Client) -> None:
+    for number in range(2):
+        execution(north, f"page-{number}")
+    answer = north.get("/executions", params={"profile": "array", "limit": 1})
+    following = answer.links["next"]["url"]
+    assert following.startswith("/logs/north/api/executions?")
+    assert len(north.get(answer.url.join(following)).json()) == 1
+
+
 @pytest.fixture(scope="module")
 def key(north: httpx.Client) -> str:
     """The key of an administrator of `north`."""

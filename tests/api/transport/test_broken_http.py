@@ -164,6 +164,18 @@ def test_garbage_during_a_stream_is_not_answered_within_it(server: Serving) -> N
         assert b"HTTP/1.1" not in rest
 
 
+@pytest.mark.parametrize("line", [b"POST /executions/%b/start", b"GET /executions/%b"])
+def test_garbage_behind_a_request_does_not_answer_it(
+    server: Serving, queued_execution: str, line: bytes
+) -> None:
+    request = asking(line % queued_execution.encode(), b"Content-Length: 2", body=b"{}")
+    with connected(server) as wire:
+        wire.sendall(request + b"garbage\r\n\r\n")
+        status, headers, _ = answered(wire)
+        assert (status, headers["connection"]) == (200, "close")
+        assert wire.recv(1) == b""
+
+
 def asking(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
     """A request of the administrator, in bytes."""
     known = (b"Host: x", f"Authorization: Bearer {TOKEN}".encode(), *headers)

@@ -40,6 +40,9 @@ SLOW = {
     "a part of a head": b"GET /healthz HTTP/1.1\r\nHost: x\r\na",
     "a request and a part of the next": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /heal",
 }
+AFTER_ANOTHER = asking(b"GET /healthz") + asking(
+    b"POST /session", b"Content-Length: 100000", body=b"{"
+)
 BODIES = {
     "small": asking(b"POST /executions", b"Content-Length: 10", body=b"{"),
     "in chunks": asking(b"POST /executions", b"Transfer-Encoding: chunked", body=b"1\r\n{\r\n"),
@@ -103,6 +106,15 @@ def test_body_that_arrives_too_slowly_is_answered_408(server: Serving, kind: str
     with connected(server) as wire:
         wire.sendall(BODIES[kind])
         problem(wire, 408, "too-slow")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_slow_body_behind_another_request_is_noticed_after_the_answer_to_that(
+    server: Serving,
+) -> None:
+    with connected(server) as wire:
+        wire.sendall(AFTER_ANOTHER)
+        assert closed(wire)
 
 
 @pytest.mark.usefixtures("impatient")

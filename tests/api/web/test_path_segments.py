@@ -38,6 +38,13 @@ NAMES = (
 )
 
 
+def test_webhook_of_an_earlier_build_is_looked_up_by_both_parts_of_its_id(
+    api: httpx.Client,
+) -> None:
+    document = refused(api.get("/webhooks/run-1%2Fwh-1/deliveries"), 404, "not-found")
+    assert "an id is" not in document["detail"]
+
+
 @pytest.mark.parametrize(("name", "prefix"), list(zip(NAMES, cycle(("", PREFIX)), strict=False)))
 def test_step_with_any_name_is_found_by_its_path(
     api: httpx.Client, running_execution: str, name: str, prefix: str

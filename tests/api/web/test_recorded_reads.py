@@ -335,6 +335,27 @@ def test_stream_of_log_lines_records_its_opening_and_its_end(
     ]
 
 
+def test_stream_of_log_lines_records_which_lines_it_sent(
+    api: httpx.Client, server: Serving, running_execution: str, correlation: str
+) -> None:
+    for message in ("first", "second"):
+        line = {"level": "info", "message": message}
+        ok(api.post(f"/executions/{running_execution}/logs", json=line))
+    headers = {"Accept": "text/event-stream", "X-Correlation-Id": correlation}
+    with api.stream("GET", f"/executions/{running_execution}/logs", headers=headers) as stream:
+        lines = stream.iter_lines()
+        cursor = ""
+        while cursor != "event: caught-up":
+            sent, cursor = (
+                cursor,
+                next(line for line in lines if line.startswith(("id: ", "event: c"))),
+            )
+    wait_until(lambda: len(entries_of(server, correlation)) == 2)
+    opened, ended = map(detail, entries_of(server, correlation))
+    assert opened["after"] != ended["at"]
+    assert sent == f"id: {ended['at']}"
+
+
 def test_websocket_that_ends_at_once_records_its_end(
     server: Serving, executions: Executions, running_execution: str, correlation: str
 ) -> None:

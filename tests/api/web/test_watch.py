@@ -55,6 +55,17 @@ def test_projections_are_shown_with_position_lag_and_parked(
         assert each["lag"] == shown["position"] - each["position"]
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/projections"])
+def test_head_of_a_stream_ends_and_leaves_the_connection_free(
+    server: Serving, api: httpx.Client, path: str
+) -> None:
+    answer = api.head(path, headers=WATCHED, timeout=5)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    ok(api.get("/healthz", timeout=5))
+    wait_until(lambda: server.limits.open <= 1)
+
+
 def test_projections_need_the_right_to_operate(server: Serving) -> None:
     refused(httpx.get(f"{server.url}/api/projections"), 401, "unauthenticated")
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from domain.budget import Budget
-from domain.errors import Damaged, TooExpensive
-from domain.eventlog import state_parts
+from domain.errors import ArchiveAway, Damaged, TooExpensive
+from domain.eventlog import state_parts, states
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, NEWEST, WITH_HEAD
 from domain.eventlog.states import LoadedState
@@ -49,6 +49,19 @@ def totals(states: dict[str, Versioned[Any]]) -> dict[str, tuple[int, int]]:
 
 def budget(seconds: float = 60) -> Budget:
     return Budget(seconds, TooExpensive())
+
+
+async def test_stream_that_cannot_be_read_now_may_have_a_key(
+    log: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read_nothing(*_: Any, unreadable: dict[str, Any], **__: Any) -> list[Any]:
+        unreadable["tally/a"] = ArchiveAway()
+        return []
+
+    monkeypatch.setattr(states, "read_parts", read_nothing)
+    async with log.reader() as connection:
+        await log.states.load(connection, {"tally/a": None}, use_absent=True, damaged={})
+    assert log.keyring.known_keys(["tally/a"], use_absent=True) == ({}, ["tally/a"])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from domain.eventlog.connection.commit import CommitCheck, OutcomeLost
 from domain.eventlog.keys.current import open_with_current_key
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
+from domain.writer.dry_run import load_wanted
 from domain.writer.guarded_writer import TRIES, GuardedWriter
 from tests.support.sample_aggregate import (
     NOON,
@@ -57,6 +59,27 @@ async def test_answer_has_the_position_of_its_events(bus: Bus, writer: GuardedWr
     assert (answer.versioned.state.total, answer.versioned.version) == (3, 2)
     assert answer.versioned.position == 2
     assert (await bus.send(message("a", Raise()))).versioned.state.total == 4
+
+
+async def test_time_of_a_commit_is_read_after_the_states(
+    log: Store, writer: GuardedWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a state may be later than the command that is decided on it, which would be refused."""
+    order: list[str] = []
+    head, load = log.head, load_wanted
+
+    async def note_head() -> Any:
+        order.append("head")
+        return await head()
+
+    async def note_load(*given: Any) -> Any:
+        order.append("states")
+        return await load(*given)
+
+    monkeypatch.setattr(log, "head", note_head)
+    monkeypatch.setattr("domain.writer.guarded_writer.load_wanted", note_load)
+    await writer.send(message("a", Begin()))
+    assert order == ["states", "head"]
 
 
 async def test_command_to_a_damaged_stream_is_refused_and_affects_no_other(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain.errors import Overloaded
+from domain.errors import OutcomeUnknown, Overloaded
 from domain.outages import AWAY, Outages
 from domain.writer import queue
 from domain.writer.queue import (
@@ -101,6 +101,30 @@ async def test_commands_of_both_kinds_are_taken_one_by_one_after_a_failure() -> 
     waiting = filled(single=2, bulk=2)
     waiting.shrink(2)
     assert [take(waiting) for _ in range(4)] == [["s0"], ["s1"], ["b0"], ["b1"]]
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+async def test_commands_that_may_depend_on_one_that_failed_are_refused(*, bulk: bool) -> None:
+    waiting = filled(single=2, bulk=2)
+    failed = waiting.take()
+    failed = [each for each in failed if each.message.bulk is bulk][:1]
+    other = filled(single=3, bulk=3)
+    all_of_it = (*other._single, *other._bulk)
+    receivers = [e.receiver for e in all_of_it if isinstance(e.receiver, FutureReceiver)]
+    other.note_failed(failed)
+    left = ["s0", "s1", "s2"] if bulk else ["s1", "s2", "b0", "b1", "b2"]
+    assert take(other) == left
+    refused = [each.future.exception() for each in receivers if each.future.done()]
+    assert [type(error) for error in refused] == [Overloaded] * (6 - len(left))
+
+
+async def test_outcome_of_commands_that_were_taken_is_unknown_at_the_end() -> None:
+    waiting = filled(single=2, bulk=0)
+    taken = waiting.take()
+    waiting.refuse(taken)
+    for each in taken:
+        assert isinstance(each.receiver, FutureReceiver)
+        assert isinstance(each.receiver.future.exception(), OutcomeUnknown)
 
 
 async def test_commands_of_both_kinds_are_refused_at_the_end() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Any
 
@@ -206,12 +206,11 @@ async def test_events_written_during_index_builds_are_applied_before_the_switch(
         log = Log(store)
         await write_history(log)
         await follow(views, store)
-        create, switch, writing = rebuilding._create, rebuilding._switch, asyncio.Lock()
+        execute, switch = rebuilding._execute_all, rebuilding._switch
 
-        async def write_meanwhile(definitions: Sequence[str], connection: AsyncConnection) -> None:
-            await create(definitions, connection)
-            async with writing:
-                await log.write([created(f"meanwhile-{log.position}")])
+        async def write_meanwhile(statements: Sequence[str], *connections: AsyncConnection) -> None:
+            await execute(statements, *connections)
+            await log.write([created(f"meanwhile-{log.position}")])
 
         async def note_switch(
             connection: AsyncConnection, follower: Follower, names: rebuilding.Names
@@ -219,7 +218,7 @@ async def test_events_written_during_index_builds_are_applied_before_the_switch(
             seen.append(await rebuilding._position(connection, names, follower.view))
             return await switch(connection, follower, names)
 
-        monkeypatch.setattr(rebuilding, "_create", write_meanwhile)
+        monkeypatch.setattr(rebuilding, "_execute_all", write_meanwhile)
         monkeypatch.setattr(rebuilding, "_switch", note_switch)
         await rebuilt(views, store)
         assert seen == [log.position] == [77]
@@ -250,10 +249,10 @@ async def test_waiting_switch_blocks_no_reader(views: str, monkeypatch: pytest.M
 async def test_database_shutdown_during_a_rebuild_is_a_single_error(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def shut_down(_: Sequence[str], __: AsyncConnection) -> None:
+    async def shut_down(_: Iterator[str], __: AsyncConnection) -> None:
         raise psycopg.errors.AdminShutdown("terminating connection")
 
-    monkeypatch.setattr(rebuilding, "_create", shut_down)
+    monkeypatch.setattr(rebuilding, "_execute", shut_down)
     async with opened(views) as store:
         await write_history(Log(store))
         with pytest.raises(psycopg.errors.AdminShutdown):

@@ -82,6 +82,7 @@ async def test_log_without_webhooks_is_passed_in_one_step(
     await world.begin("called")
     await world.call(worker)
     await command(world, "webhook/w", RemoveWebhook())
+    await world.call(worker)
     for number in range(5):
         await world.begin(f"unwatched-{number}")
     await world.follow()

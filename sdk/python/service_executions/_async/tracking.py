@@ -12,7 +12,7 @@ from service_executions._async.recorder import AsyncRecorder
 from service_executions._async.runtime import CANCELLED, Function, decorate, to_the_end
 from service_executions.ids import new_id
 from service_executions.recording import signals
-from service_executions.recording.current import RUN, STEP
+from service_executions.recording.current import RUN, STEP, reset
 from service_executions.recording.ends import failure, reason
 from service_executions.recording.step_declaration import StepDeclaration
 from service_executions.recording.tolerance import tolerate
@@ -140,7 +140,7 @@ class _AsyncRecording:
         """Record the end. A failure to record it never hides an exception of the work."""
         self.deactivate()
         if error is None:
-            await self.end(None)
+            await to_the_end(self.end, None)
             return
         try:
             await to_the_end(self.end, error)
@@ -222,7 +222,7 @@ class AsyncStepRecording(_AsyncRecording):
 
     def deactivate(self) -> None:
         for token in self._tokens:
-            STEP.reset(token)
+            reset(STEP, token)
         self._tokens = ()
 
     async def __aenter__(self) -> Self:
@@ -278,8 +278,8 @@ class AsyncTracking(_AsyncRecording):
     def deactivate(self) -> None:
         if self._tokens:
             run, step = self._tokens
-            RUN.reset(run)
-            STEP.reset(step)
+            reset(RUN, run)
+            reset(STEP, step)
             self._tokens = ()
         if self._has_signal:
             self._has_signal = False

@@ -12,7 +12,7 @@ from service_executions._sync.recorder import Recorder
 from service_executions._sync.runtime import CANCELLED, Function, decorate, to_the_end
 from service_executions.ids import new_id
 from service_executions.recording import signals
-from service_executions.recording.current import RUN, STEP
+from service_executions.recording.current import RUN, STEP, reset
 from service_executions.recording.ends import failure, reason
 from service_executions.recording.step_declaration import StepDeclaration
 from service_executions.recording.tolerance import tolerate
@@ -138,7 +138,7 @@ class _Recording:
         """Record the end. A failure to record it never hides an exception of the work."""
         self.deactivate()
         if error is None:
-            self.end(None)
+            to_the_end(self.end, None)
             return
         try:
             to_the_end(self.end, error)
@@ -218,7 +218,7 @@ class StepRecording(_Recording):
 
     def deactivate(self) -> None:
         for token in self._tokens:
-            STEP.reset(token)
+            reset(STEP, token)
         self._tokens = ()
 
     def __enter__(self) -> Self:
@@ -274,8 +274,8 @@ class Tracking(_Recording):
     def deactivate(self) -> None:
         if self._tokens:
             run, step = self._tokens
-            RUN.reset(run)
-            STEP.reset(step)
+            reset(RUN, run)
+            reset(STEP, step)
             self._tokens = ()
         if self._has_signal:
             self._has_signal = False

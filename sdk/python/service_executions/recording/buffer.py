@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from pydantic_core import from_json, to_json, to_jsonable_python
 
@@ -58,6 +61,18 @@ class Buffer:
         self._hurry = False
         self._deadline: float | None = None
         self._thread: threading.Thread | None = None
+        self._early: set[str] = set()
+        """Executions with a command that was refused because our clock is fast: their commands are sent without a time."""
+        _BUFFERS.add(self)
+
+    def begin_again_after_fork(self) -> None:
+        """Forget what the parent process sends, in a child that it has forked, where the thread does not run."""
+        self._changed = threading.Condition()
+        self._waiting.clear()
+        self._batches.clear()
+        self._busy = self._hurry = False
+        self._thread = None
+        self._spool = self._spool.of_child()
 
     def add(self, command: dict[str, Any]) -> None:
         """Add a command. Values that JSON does not have are written as their `repr`, and lone surrogates as `?`.
@@ -99,6 +114,9 @@ class Buffer:
         self._thread = threading.Thread(target=self._run, name="service-executions", daemon=True)
         self._thread.start()
         atexit.register(self.close)
+        if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
+            # A process of multiprocessing ends without the functions of `atexit`.
+            multiprocessing.Finalize(None, self.close, exitpriority=10)
 
     def _run(self) -> None:
         try:
@@ -135,7 +153,7 @@ class Buffer:
     def _batch(self) -> None:
         """Put all waiting commands into batches."""
         while self._waiting:
-            line = self._waiting.popleft()
+            line = self._without_time(self._waiting.popleft())
             if not (self._batches and self._batches[-1].takes(line)):
                 self._batches.append(Batch(new_id("batch")))
             self._batches[-1].add(line)
@@ -195,17 +213,15 @@ class Buffer:
         if all(outcome["status"] < 400 for outcome in outcomes):
             return
         again: list[bytes] = []
-        early: set[str] = set()
         for line, outcome in zip(batch.lines, outcomes, strict=True):
             problem = outcome.get("problem")
             if problem is None:
                 continue
             command = from_json(line)
             execution = command["execution"]
-            if _is_of_the_future(problem) or execution in early:
-                early.add(execution)
-                command.pop("occurredAt", None)
-                again.append(to_json(command))
+            if _is_of_the_future(problem) or (execution in self._early and "occurredAt" in command):
+                self._early.add(execution)
+                again.append(line)
                 continue
             self.refused.append(Refused(command, problem))
             LOG.warning(
@@ -213,12 +229,45 @@ class Buffer:
             )
         if again:
             with self._changed:
-                self._waiting.extendleft(reversed(again))
+                self._send_next(again)
+
+    def _send_next(self, again: list[bytes]) -> None:
+        """Put commands in front of all others that were not sent yet. Those of `_early` lose their times."""
+        current, *behind = self._batches
+        unsent = [batch for batch in behind if not batch.is_sent]
+        for batch in unsent:
+            self._spool.done(batch)
+        lines = [*again, *(line for batch in unsent for line in batch.lines), *self._waiting]
+        sent = [batch for batch in behind if batch.is_sent]
+        self._batches, self._waiting = deque([current]), deque(lines)
+        self._batch()
+        self._batches.extend(sent)
+
+    def _without_time(self, line: bytes) -> bytes:
+        """Return a command without its time, if it is to an execution of `_early`."""
+        if not self._early:
+            return line
+        command = from_json(line)
+        if command.get("execution") not in self._early or "occurredAt" not in command:
+            return line
+        del command["occurredAt"]
+        return to_json(command)
 
     def _refuse(self, batch: Batch, error: ApiError) -> None:
         LOG.error("%d commands were refused: %s", len(batch.lines), error)
         for line in batch.lines:
             self.refused.append(Refused(from_json(line), dict(error.problem)))
+
+
+_BUFFERS: WeakSet[Buffer] = WeakSet()
+
+
+def _begin_again_after_fork() -> None:
+    for buffer in list(_BUFFERS):
+        buffer.begin_again_after_fork()
+
+
+os.register_at_fork(after_in_child=_begin_again_after_fork)
 
 
 def _encode(command: dict[str, Any]) -> bytes:
@@ -241,6 +290,6 @@ def _may_succeed(error: ApiError) -> bool:
 
 def _is_of_the_future(problem: dict[str, Any]) -> bool:
     return any(
-        error["path"] == "occurredAt" and "future" in error["message"]
+        error["path"] in ("occurredAt", "timestamp") and "future" in error["message"]
         for error in problem.get("errors", ())
     )

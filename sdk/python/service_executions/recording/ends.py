@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from datetime import UTC, datetime
-from time import monotonic_ns, time_ns
+from time import clock_gettime_ns, time_ns
 
 from service_executions.recording.signals import Terminated
 from service_executions.values import JSON, time_text
 
-START = time_ns() - monotonic_ns()
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A clock that no one sets, and which on Linux does not stop while the machine sleeps."""
+START = time_ns() - clock_gettime_ns(CLOCK)
 MOST_TEXT = 200_000
 """Characters of a message or a stack trace that are recorded."""
 
 
 def now() -> str:
     """Return the present time, which never goes backwards while this process runs."""
-    seconds = (START + monotonic_ns()) // 1_000_000 / 1_000
+    seconds = (START + clock_gettime_ns(CLOCK)) // 1_000_000 / 1_000
     return time_text(datetime.fromtimestamp(seconds, UTC))
 
 

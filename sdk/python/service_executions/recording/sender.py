@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,15 @@ def buffer(
 
     With `closes`, the buffer closes the HTTP client when it is closed.
     """
-    transport = Transport(
-        address,
-        http,
-        session,
-        Retries(0),
-        timeout=TIMEOUT,
-        consistent=False,
-        headers=headers,
-    )
+    options: dict[str, Any] = {"timeout": TIMEOUT, "consistent": False, "headers": headers}
+    transport = Transport(address, http, session, Retries(0), **options)
+    owner = os.getpid()
 
     def post(body: bytes, key: str) -> list[dict[str, Any]]:
+        nonlocal owner, transport
+        if owner != (here := os.getpid()):  # forked: the connections belong to the parent process
+            owner = here
+            transport = Transport(address, httpx2.Client(), session, Retries(0), **options)
         named = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
         answer = transport.once(Request("POST", "/commands", content=body, headers=named))
         outcomes: list[dict[str, Any]] = from_json(answer.content)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from pydantic_core import from_json
+
 from service_executions.ids import new_id
 
 SUFFIX = ".batch"
@@ -58,6 +60,10 @@ class Spool:
         self._adopted: list[IO[bytes]] = []
         """The locks of adopted folders, held until this process ends, so that no other process adopts the same batches."""
 
+    def of_child(self) -> Spool:
+        """Return a spool for a child that this process has forked, without the folders of this process."""
+        return Spool(self._root)
+
     def adopt(self) -> Iterator[Batch]:
         """Yield the batches that ended processes have left, those of each process in their order."""
         for folder in sorted(self._root.glob("spool_*")) if self._root.is_dir() else ():
@@ -78,11 +84,16 @@ class Spool:
             self._lock = _lock(self._folder)
         file = batch.file or self._folder / f"{batch.key}{SUFFIX}"
         new = batch.lines[batch.written :]
-        with os.fdopen(
-            os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab"
-        ) as opened:
-            opened.write(b"".join(line + b"\n" for line in new))
-        batch.file, batch.written = file, len(batch.lines)
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        batch.file, before = file, os.fstat(descriptor).st_size
+        try:
+            with os.fdopen(descriptor, "ab") as opened:
+                opened.write(b"".join(line + b"\n" for line in new))
+        except OSError:
+            with suppress(OSError):  # the lines are written again, not behind a part of one
+                os.truncate(file, before)
+            raise
+        batch.written = len(batch.lines)
 
     def done(self, batch: Batch) -> None:
         """Remove the file of a batch that was sent."""
@@ -123,13 +134,20 @@ def _lock(folder: Path) -> IO[bytes] | None:
 
 
 def _read(file: Path) -> Batch:
-    """Return the batch in a file, without a last line that the process did not finish writing."""
-    lines = file.read_bytes().split(b"\n")[:-1]
+    """Return the batch in a file, without lines that are no whole JSON, as after a loss of power."""
+    lines = [line for line in file.read_bytes().split(b"\n")[:-1] if _is_whole(line)]
     batch = Batch(file.name.removesuffix(SUFFIX), is_sent=True, file=file)
     for line in lines:
         batch.add(line)
     batch.written = len(lines)
     return batch
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return isinstance(from_json(line), dict)
+    except ValueError:
+        return False
 
 
 def _remove(folder: Path) -> None:
