@@ -14,6 +14,7 @@ from tests.api.hosting.conftest import HOST, execution, person
 from tests.support import tokens
 from tests.support.api_client import ok
 from tests.support.running_server import Serving
+from tests.support.waiting import wait_until
 
 SIZE = re.compile(r"^executions_database_bytes (\S+)$", re.MULTILINE)
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -55,7 +56,9 @@ def callers(server: Serving, **headers: str) -> dict[str, Asking]:
 def test_link_to_the_next_page_leads_to_the_same_log(north: httpx.Client) -> None:
     for number in range(2):
         execution(north, f"page-{number}")
-    answer = north.get("/executions", params={"profile": "array", "limit": 1})
+    options = {"profile": "array", "limit": 1}
+    wait_until(lambda: "next" in north.get("/executions", params=options).links)
+    answer = north.get("/executions", params=options)
     following = answer.links["next"]["url"]
     assert following.startswith("/logs/north/api/executions?")
     assert len(north.get(answer.url.join(following)).json()) == 1
