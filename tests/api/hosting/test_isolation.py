@@ -56,7 +56,7 @@ def callers(server: Serving, **headers: str) -> dict[str, Asking]:
 def test_link_to_the_next_page_leads_to_the_same_log(north: httpx.Client) -> None:
     for number in range(2):
         execution(north, f"page-{number}")
-    options = {"profile": "array", "limit": 1}
+    options: dict[str, str] = {"profile": "array", "limit": "1"}
     wait_until(lambda: "next" in north.get("/executions", params=options).links)
     answer = north.get("/executions", params=options)
     following = answer.links["next"]["url"]
