@@ -127,8 +127,10 @@ class Auditor(OwnedWork):
         faults = await self._confirm(lambda: self._check_events(connection, after, until))
         try:
             executions = await read_begun(connection, after, until)
-        except Damaged:  # it was reported above
-            executions = []
+        except Damaged as error:
+            if "file" not in error.members:
+                raise
+            executions = []  # the file was found above
         for first in range(0, len(executions), TOGETHER):
             check = partial(self._check.faults_of, executions[first : first + TOGETHER])
             faults += await self._confirm(check)
@@ -198,4 +200,4 @@ async def _faults_of(look: Look) -> list[Fault]:
     except Damaged as error:
         if (file := error.members.get("file")) is None:
             raise
-        return [Fault("archive", str(file), str(error.members.get("reason", error.detail)))]
+        return [Fault("archive", str(file), error.detail)]

@@ -68,7 +68,7 @@ class TimerWorker(OwnedWork):
         super().__init__(conninfo, schema)
         self._writer = writer
         self._clock = clock
-        self._fired: dict[tuple[str, datetime | None], datetime] = {}
+        self._fired: dict[tuple[str, datetime | None, type[Command[Any]]], datetime] = {}
         self._forget_at_size = 0
         self._last_look_at = self._day_at = self._all_at = EPOCH
         self._timeout_at: datetime | None = None
@@ -115,8 +115,11 @@ class TimerWorker(OwnedWork):
         found = await due(connection, self._look_from(now), now, TIMERS_AT_ONCE)
         self._found = bool(found)
         self._note_timeouts(found, now)
-        not_fired = [timer for timer in found if self._fire_again_at(timer) <= now]
-        commands = [(timer, command) for timer in not_fired if (command := _command(timer, now))]
+        commands = [
+            (timer, command)
+            for timer in found
+            if (command := _command(timer, now)) and self._fire_again_at(timer, command) <= now
+        ]
         self._more = len(found) == TIMERS_AT_ONCE
         if commands and not await self._fire(connection, commands, now):
             self._more, self._all_at = False, min(self._all_at, now + DAY_EVERY)
@@ -148,7 +151,7 @@ class TimerWorker(OwnedWork):
                 if had_no_effect and isinstance(command, AutoCheckpoint):
                     times = (now + CHECKPOINT_EVERY, timer.times_out_at)
                     again_at = min(filter(None, times))
-                self._fired[timer.execution, timer.due] = again_at
+                self._fired[timer.execution, timer.due, type(command)] = again_at
             await asyncio.sleep(self._throttle.pause_after(time.monotonic() - began))
         return True
 
@@ -162,9 +165,9 @@ class TimerWorker(OwnedWork):
         later = [at for timer in found if (at := timer.times_out_at) is not None and at > now]
         self._timeout_at = min((*later, *filter(None, (self._timeout_at,))), default=None)
 
-    def _fire_again_at(self, timer: Timer) -> datetime:
-        """The time before which a timer is not fired again."""
-        return self._fired.get((timer.execution, timer.due), EPOCH)
+    def _fire_again_at(self, timer: Timer, command: Command[Any]) -> datetime:
+        """The time before which a timer does not send a command of the same type again."""
+        return self._fired.get((timer.execution, timer.due, type(command)), EPOCH)
 
     def _forget_fired(self, now: datetime) -> None:
         """Forget the timers that may be fired again, once their number has doubled."""

@@ -15,7 +15,7 @@ from typing import ClassVar
 import structlog
 from psycopg import AsyncConnection
 
-from domain.errors import Unreadable
+from domain.errors import Damaged
 from projections.audit.leaf import HASH_BYTES
 from projections.audit.note import BadNote, Signer, TreeCheckpoint, checkpoint_of, origin_of
 from projections.audit.tables import (
@@ -70,8 +70,9 @@ class TreeBuilder(OwnedWork):
         while True:
             try:
                 more = await _has_new_events(connection) and await self.grow(connection)
-            except (TreeFault, Unreadable) as fault:  # or archived events that cannot be read
-                await self._store_fault(connection, str(fault))
+            except (TreeFault, Damaged) as fault:  # or a file of archived events is damaged
+                reason = fault.detail if isinstance(fault, Damaged) else str(fault)
+                await self._store_fault(connection, reason)
                 await self.pause(connection, STOPPED)
             else:
                 self._fault = None

@@ -205,11 +205,15 @@ class CommandQueue:
         self._outages.refuse(len(failed))
         streams = {waiting.message.stream for waiting in failed}
         bulk_failed = any(waiting.message.bulk for waiting in failed)
-        for queue in (self._single, self._bulk):
-            for waiting in list(queue):
-                if waiting.message.stream in streams or (bulk_failed and waiting.message.bulk):
-                    queue.remove(waiting)
-                    waiting.refuse(self._outages.refuse())
+
+        def may_depend(waiting: WaitingCommand) -> bool:
+            return waiting.message.stream in streams or (bulk_failed and waiting.message.bulk)
+
+        refused = [each for each in (*self._single, *self._bulk) if may_depend(each)]
+        self._single = deque(each for each in self._single if not may_depend(each))
+        self._bulk = deque(each for each in self._bulk if not may_depend(each))
+        for waiting in refused:
+            waiting.refuse(self._outages.refuse())
 
     def refuse(self, taken: Iterable[WaitingCommand] = ()) -> None:
         """Refuse all commands in the queue, and those that were taken, which may be written."""

@@ -249,8 +249,12 @@ def test_forked_process_sends_its_own_commands(tmp_path: Path) -> None:
     buffer.add(command(0))
     assert buffer.flush(10)
     if not (child := os.fork()):
-        buffer.add(command(1))
-        os._exit(0 if buffer.flush(10) and service.numbers == [0, 1] else 1)
+        status = 1
+        try:
+            buffer.add(command(1))
+            status = 0 if buffer.flush(10) and service.numbers == [0, 1] else 1
+        finally:
+            os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert service.numbers == [0]
     buffer.close()

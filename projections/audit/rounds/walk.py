@@ -25,7 +25,10 @@ UNREPORTED = """SELECT id, part, place, what, position, member FROM audit_faults
     WHERE NOT reported ORDER BY id"""
 REPORTED = "UPDATE audit_faults SET reported = true WHERE id = %b"
 STALE = """SELECT f.id FROM audit_faults AS f, audit_walk AS w
-    WHERE f.round < w.round AND w.until > 0 AND (f.position IS NULL OR f.position <= w.until) ORDER BY f.id"""
+    WHERE f.round < w.round AND w.until > 0 AND (f.position IS NULL OR f.position <= w.until)
+        AND (f.part = 'archive' OR NOT EXISTS (
+            SELECT FROM audit_faults AS a WHERE a.part = 'archive' AND a.round = w.round))
+    ORDER BY f.id"""
 FORGET = "DELETE FROM audit_faults WHERE id = %b"
 COUNT = """SELECT round, position, greatest(found, (SELECT count(*) FROM audit_faults))
     FROM audit_walk"""
@@ -101,7 +104,7 @@ async def mark_reported(connection: AsyncConnection, id_: str) -> None:
 
 async def stale(connection: AsyncConnection) -> list[str]:
     """Return the ids of the faults of earlier rounds that the present round, which has ended, has not found. What lies beyond
-    its end was not looked at.
+    its end, or in an archive file that cannot be read, was not looked at.
     """
     rows = await (await connection.execute(STALE)).fetchall()
     return [id_ for (id_,) in rows]

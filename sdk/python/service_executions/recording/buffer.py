@@ -21,6 +21,7 @@ from pydantic_core import from_json, to_json, to_jsonable_python
 
 from service_executions.errors import ApiError, ExecutionsError
 from service_executions.ids import new_id
+from service_executions.recording.early import EarlyExecutions, is_of_the_future
 from service_executions.recording.spool import MOST_COMMANDS, Batch, Spool
 from service_executions.resumption import LOG
 from service_executions.retries import LONGEST, PASSING, Retries, passing
@@ -61,8 +62,8 @@ class Buffer:
         self._hurry = False
         self._deadline: float | None = None
         self._thread: threading.Thread | None = None
-        self._early: set[str] = set()
-        """Executions with a command that was refused because our clock is fast: their commands are sent without a time."""
+        self._early = EarlyExecutions()
+        self._finalizer: Any = None
         _BUFFERS.add(self)
 
     def begin_again_after_fork(self) -> None:
@@ -71,7 +72,8 @@ class Buffer:
         self._waiting.clear()
         self._batches.clear()
         self._busy = self._hurry = False
-        self._thread = None
+        self._thread = self._finalizer = None
+        self._closed = lambda: None  # what it closes is of the parent process
         self._spool = self._spool.of_child()
 
     def add(self, command: dict[str, Any]) -> None:
@@ -99,6 +101,8 @@ class Buffer:
     def close(self, timeout: float = AT_EXIT) -> None:
         """Send commands for at most `timeout` seconds, and store the remaining ones in files."""
         atexit.unregister(self.close)
+        if self._finalizer is not None:
+            self._finalizer.cancel()
         with self._changed:
             thread, self._deadline = self._thread, time.monotonic() + timeout
             self._changed.notify_all()
@@ -116,7 +120,7 @@ class Buffer:
         atexit.register(self.close)
         if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
             # A process of multiprocessing ends without the functions of `atexit`.
-            multiprocessing.Finalize(None, self.close, exitpriority=10)
+            self._finalizer = multiprocessing.Finalize(None, self.close, exitpriority=10)
 
     def _run(self) -> None:
         try:
@@ -153,7 +157,7 @@ class Buffer:
     def _batch(self) -> None:
         """Put all waiting commands into batches."""
         while self._waiting:
-            line = self._without_time(self._waiting.popleft())
+            line = self._early.without_time(self._waiting.popleft())
             if not (self._batches and self._batches[-1].takes(line)):
                 self._batches.append(Batch(new_id("batch")))
             self._batches[-1].add(line)
@@ -200,11 +204,8 @@ class Buffer:
     def _store(self) -> None:
         """Store all batches in files."""
         self._batch()
-        try:
-            for batch in self._batches:
-                self._spool.keep(batch)
-        except OSError as error:
-            LOG.warning("what is recorded cannot be kept in a file: %s", error)
+        for batch in self._batches:
+            self._keep(batch)
 
     def _settle(self, batch: Batch, outcomes: list[dict[str, Any]]) -> None:
         """Note the refused commands. Commands that were refused only because our clock is fast are sent again without their
@@ -219,7 +220,7 @@ class Buffer:
                 continue
             command = from_json(line)
             execution = command["execution"]
-            if _is_of_the_future(problem) or (execution in self._early and "occurredAt" in command):
+            if "occurredAt" in command and (is_of_the_future(problem) or execution in self._early):
                 self._early.add(execution)
                 again.append(line)
                 continue
@@ -232,26 +233,34 @@ class Buffer:
                 self._send_next(again)
 
     def _send_next(self, again: list[bytes]) -> None:
-        """Put commands in front of all others that were not sent yet. Those of `_early` lose their times."""
+        """Put commands behind the present batch, before those that were not sent yet. Those of `_early` lose their times."""
         current, *behind = self._batches
-        unsent = [batch for batch in behind if not batch.is_sent]
-        for batch in unsent:
-            self._spool.done(batch)
-        lines = [*again, *(line for batch in unsent for line in batch.lines), *self._waiting]
+        first = Batch(new_id("batch"))
+        for line in map(self._early.without_time, again):
+            first.add(line)
+        if current.file is not None:
+            self._keep(first)
         sent = [batch for batch in behind if batch.is_sent]
-        self._batches, self._waiting = deque([current]), deque(lines)
-        self._batch()
-        self._batches.extend(sent)
+        unsent = [self._with_times_removed(batch) for batch in behind if not batch.is_sent]
+        self._batches = deque([current, first, *sent, *unsent])
 
-    def _without_time(self, line: bytes) -> bytes:
-        """Return a command without its time, if it is to an execution of `_early`."""
-        if not self._early:
-            return line
-        command = from_json(line)
-        if command.get("execution") not in self._early or "occurredAt" not in command:
-            return line
-        del command["occurredAt"]
-        return to_json(command)
+    def _with_times_removed(self, batch: Batch) -> Batch:
+        lines = [self._early.without_time(line) for line in batch.lines]
+        if lines == batch.lines:
+            return batch
+        made = Batch(new_id("batch"))
+        for line in lines:
+            made.add(line)
+        if batch.file is not None:
+            self._keep(made)
+            self._spool.done(batch)
+        return made
+
+    def _keep(self, batch: Batch) -> None:
+        try:
+            self._spool.keep(batch)
+        except OSError as error:
+            LOG.warning("what is recorded cannot be kept in a file: %s", error)
 
     def _refuse(self, batch: Batch, error: ApiError) -> None:
         LOG.error("%d commands were refused: %s", len(batch.lines), error)
@@ -286,10 +295,3 @@ def _plain(value: Any) -> Any:
 def _may_succeed(error: ApiError) -> bool:
     """Whether the same request may succeed later, perhaps after somebody has changed a token or a setting."""
     return passing(error) or error.status in {401, 403, 404} or error.status >= 500
-
-
-def _is_of_the_future(problem: dict[str, Any]) -> bool:
-    return any(
-        error["path"] in ("occurredAt", "timestamp") and "future" in error["message"]
-        for error in problem.get("errors", ())
-    )

@@ -71,7 +71,11 @@ class Spool:
             if lock is not None:
                 self._adopted.append(lock)
                 files = sorted(folder.glob(f"*{SUFFIX}"))
-                yield from map(_read, files)
+                for file in files:
+                    if (batch := _read(file)).lines:
+                        yield batch
+                    else:
+                        file.unlink(missing_ok=True)
                 if not files:
                     _remove(folder)
 
