@@ -22,6 +22,7 @@ from domain.eventlog.connection.pools import (
     CONNECT_TIMEOUT,
     NO_WAIT,
     SEARCHING,
+    RetryingPool,
     new_pool,
     reason_away,
 )
@@ -71,7 +72,7 @@ class Connections:
                 for pool in (shared.readers, shared.searchers)
             }
 
-    def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:
+    def _pool(self, size: int, more: str = "") -> RetryingPool:
         options, name = self._options["options"] + more, program(self._schema)
         return new_pool(self._conninfo, options, size, self._check_reachable, application_name=name)
 

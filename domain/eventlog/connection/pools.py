@@ -31,6 +31,8 @@ OnFailed = Callable[[AsyncConnectionPool], Awaitable[None]]
 class RetryingPool(AsyncConnectionPool):
     """Tries to connect again while requests wait: without this, a pool that could not connect does so only for the next request."""
 
+    retries = True
+    """Whether it does; a read that a standby does not answer at once is answered by the primary."""
     _waiting_requests = 0
 
     async def getconn(self, timeout: float | None = None) -> AsyncConnection:  # noqa: ASYNC109 - as in the base class
@@ -42,7 +44,7 @@ class RetryingPool(AsyncConnectionPool):
 
     async def reconnect_failed(self) -> None:
         await super().reconnect_failed()
-        if self._waiting_requests:
+        if self.retries and self._waiting_requests:
             await asyncio.sleep(AGAIN)
             with suppress(OperationalError):  # it still cannot connect, or is closed
                 await self.putconn(await super().getconn(AGAIN))
@@ -55,7 +57,7 @@ def new_pool(
     on_failed: OnFailed,
     kind: type[AsyncConnection] | None = None,
     **more: Any,
-) -> AsyncConnectionPool:
+) -> RetryingPool:
     """Make a pool, which the caller opens.
 
     With a class `kind`, its connections are shared by logs, and none is open while none is needed. `on_failed` is called

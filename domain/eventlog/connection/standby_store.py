@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.connections import Connections
+from domain.eventlog.connection.pools import RetryingPool
 from domain.eventlog.connection.shared import SharedDatabase
 from domain.eventlog.connection.timeouts import cut_after
 from domain.eventlog.encryption import DataKey
@@ -86,9 +87,9 @@ class StandbyConnections(Connections):
         super().__init__(conninfo, schema, readers, shared)
         self.outages = StandbyOutages()
 
-    def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:
+    def _pool(self, size: int, more: str = "") -> RetryingPool:
         pool = super()._pool(size, more)
-        pool.timeout = CONNECTS_WITHIN
+        pool.timeout, pool.retries = CONNECTS_WITHIN, False
         return pool
 
     @asynccontextmanager
