@@ -173,7 +173,7 @@ class Connections:
                 raise TooExpensive(indexedFields=list(indexed)) from error
 
     @asynccontextmanager
-    async def _lent(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
+    async def _lent(self, pool: RetryingPool) -> AsyncIterator[AsyncConnection]:
         async with self._noticing_outages(), self._limit_of_log(pool):
             connection = await _take_open_connection(pool)
             try:
@@ -185,7 +185,7 @@ class Connections:
                 await pool.putconn(connection)
 
     @asynccontextmanager
-    async def _limit_of_log(self, pool: AsyncConnectionPool) -> AsyncIterator[None]:
+    async def _limit_of_log(self, pool: RetryingPool) -> AsyncIterator[None]:
         """Wait until this log has fewer connections of a shared pool than one log may have at once."""
         if self._shared is None:
             yield

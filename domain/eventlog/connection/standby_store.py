@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.connections import Connections
@@ -93,7 +92,7 @@ class StandbyConnections(Connections):
         return pool
 
     @asynccontextmanager
-    async def _lent(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
+    async def _lent(self, pool: RetryingPool) -> AsyncIterator[AsyncConnection]:
         try:
             async with super()._lent(pool) as connection:
                 with cut_after(ANSWERS_WITHIN, connection):
