@@ -314,9 +314,11 @@ async def test_rebuilt_read_model_fires_no_timer_twice(world: World, database: s
         assert (await world.types(name))[3:] == ["failed", "retry", "starting", "started"]
 
 
+@pytest.mark.parametrize(("pause", "most"), [(timedelta(), 20), (4 * SECOND, 40)])
 async def test_worker_finds_an_overdue_timer_behind_many_abandoned_executions(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, pause: timedelta, most: int
 ) -> None:
+    """Also where a look at all timers takes longer than until the next one at those of the last day."""
     monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 5)
     await world.begin(*(f"left-{n}" for n in range(40)), timeout=None)
     world.now += 20 * MINUTE
@@ -324,25 +326,9 @@ async def test_worker_finds_an_overdue_timer_behind_many_abandoned_executions(
     await world.send("late", failure())
     world.now += timedelta(days=3)
     worker, looks = world.worker(), 0
-    while await world.fire(worker) == 0:
+    while await world.fire(worker, pause) == 0:
         looks += 1
-        assert looks < 20
-    assert (await world.types("late"))[-1] == "started"
-
-
-async def test_look_at_all_timers_that_takes_long_comes_to_its_end(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 5)
-    await world.begin(*(f"left-{n}" for n in range(40)), timeout=None)
-    world.now += 20 * MINUTE
-    await world.begin("late", timeout=None, retry_policy=POLICY)
-    await world.send("late", failure())
-    world.now += timedelta(days=3)
-    worker, looks = world.worker(), 0
-    while await world.fire(worker, 4 * SECOND) == 0:
-        looks += 1
-        assert looks < 40
+        assert looks < most
     assert (await world.types("late"))[-1] == "started"
 
 
