@@ -235,9 +235,7 @@ class Buffer:
     def _send_next(self, again: list[bytes]) -> None:
         """Put commands behind the present batch, before those that were not sent yet. Those of `_early` lose their times."""
         current, *behind = self._batches
-        first = Batch(new_id("batch"))
-        for line in map(self._early.without_time, again):
-            first.add(line)
+        first = _batch_of([self._early.without_time(line) for line in again])
         if current.file is not None:
             self._keep(first)
         sent = [batch for batch in behind if batch.is_sent]
@@ -248,9 +246,7 @@ class Buffer:
         lines = [self._early.without_time(line) for line in batch.lines]
         if lines == batch.lines:
             return batch
-        made = Batch(new_id("batch"))
-        for line in lines:
-            made.add(line)
+        made = _batch_of(lines)
         if batch.file is not None:
             self._keep(made)
             self._spool.done(batch)
@@ -266,6 +262,10 @@ class Buffer:
         LOG.error("%d commands were refused: %s", len(batch.lines), error)
         for line in batch.lines:
             self.refused.append(Refused(from_json(line), dict(error.problem)))
+
+
+def _batch_of(lines: list[bytes]) -> Batch:
+    return Batch(new_id("batch"), lines, sum(map(len, lines)))
 
 
 _BUFFERS: WeakSet[Buffer] = WeakSet()
