@@ -18,9 +18,9 @@ from service_executions.errors import Malformed
 from tests.sdk.test_streams import visit
 from tests.support.databases import new_database
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.running_server import TOKEN, Serving, serving
 from tests.support.scripted_service import DOCUMENT, ScriptedService, answered, problem
-from tests.support.service_process import free_port
 
 RUNS = 3
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)

@@ -22,8 +22,8 @@ from service_executions import (
     Unauthenticated,
 )
 from service_executions.testing import FakeClient
+from tests.support.ports import free_port
 from tests.support.running_server import TOKEN, Serving
-from tests.support.service_process import free_port
 
 WHERE: dict[str, Any] = {"order": "order-batch", "service": "batch"}
 

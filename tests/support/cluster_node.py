@@ -19,8 +19,9 @@ import yaml  # type: ignore[import-untyped]  # it has no stubs
 from api.embedded_postgres.cluster import RunAs
 from tests.support.cluster_etcd import Etcd
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.primary_proxy import HOST, Backend
-from tests.support.service_process import children, free_port, signal_all
+from tests.support.service_process import children, signal_all
 
 EXAMPLE = ROOT / "docs" / "high-availability" / "patroni.yml"
 PASSWORD = "of-the-tests"

@@ -17,7 +17,8 @@ import pytest
 
 from tests.support.databases import reachable_folder
 from tests.support.forked_program import ForkedProgram
-from tests.support.service_process import Service, free_port
+from tests.support.ports import free_port
+from tests.support.service_process import Service
 
 STREAM = "executions"
 SECONDS = 60

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from api.fan_out.connection import connection_to, nats_servers
 from tests.support.fan_out import STREAM, NatsServer
-from tests.support.service_process import free_port
+from tests.support.ports import free_port
 
 SERVERS = 3
 DAY = timedelta(days=1)

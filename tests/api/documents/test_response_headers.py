@@ -15,8 +15,8 @@ from tests.support.api_client import ERROR, Catalog, Executions
 from tests.support.declared import DOCUMENT, nullable, require_declared
 from tests.support.operation_examples import BODIES, HOOK, STEP, path_of
 from tests.support.operations import OPERATIONS
+from tests.support.ports import free_port
 from tests.support.running_server import Serving, serving
-from tests.support.service_process import free_port
 
 ANSWERED = [row for row in OPERATIONS if row.media_type != "text/event-stream"]
 # Commands to a running execution after which a command is legal.

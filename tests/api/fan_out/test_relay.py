@@ -19,7 +19,8 @@ from domain.eventlog.setup.log_id import renew_log_id
 from tests.support.api_client import JSON
 from tests.support.databases import reachable_folder
 from tests.support.fan_out import STREAM, NatsServer, Relay
-from tests.support.service_process import Service, free_port
+from tests.support.ports import free_port
+from tests.support.service_process import Service
 from tests.support.stream_consumers import client
 
 SUBJECTS = Subjects(STREAM)

@@ -16,8 +16,8 @@ from tests.support.api_client import Executions, ok
 from tests.support.databases import reachable_folder
 from tests.support.delivery_proof import Consumer, Read, prove, write_usage
 from tests.support.paths import DOCS
+from tests.support.ports import free_port
 from tests.support.running_server import Serving, serving
-from tests.support.service_process import free_port
 from tests.support.stream_consumers import (
     NO_END,
     by_socket,

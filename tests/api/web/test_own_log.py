@@ -9,8 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from api.web.own_log import OwnLog
 from tests.support.api_client import ok, refused
+from tests.support.ports import free_port
 from tests.support.running_server import serving
-from tests.support.service_process import free_port
 
 pytestmark = pytest.mark.anyio
 

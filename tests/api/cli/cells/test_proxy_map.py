@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from api.cli.main import main
 from tests.support.databases import reachable_folder
 from tests.support.paths import DOCS
-from tests.support.service_process import free_port
+from tests.support.ports import free_port
 
 PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 PROGRAMS = {

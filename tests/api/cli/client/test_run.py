@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from service_executions import Client, Execution
+from tests.support.ports import free_port
 from tests.support.running_server import TOKEN, Serving
-from tests.support.service_process import PROGRAM, free_port
+from tests.support.service_process import PROGRAM
 
 
 @pytest.fixture(scope="module")

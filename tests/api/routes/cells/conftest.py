@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.running_server import Serving, serving
-from tests.support.service_process import free_port
 
 
 @pytest.fixture(scope="module")

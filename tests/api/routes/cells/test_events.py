@@ -13,8 +13,9 @@ from api.access.rights import Role
 from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.api_client import Catalog, ok, refused
 from tests.support.databases import new_database, reachable_folder
+from tests.support.ports import free_port
 from tests.support.running_server import Serving, serving
-from tests.support.service_process import AUTHORIZED, Service, free_port
+from tests.support.service_process import AUTHORIZED, Service
 from tests.support.sse_client import Frame, frames, opened, until_caught_up
 
 BOTH = {"cells": "north,south"}
