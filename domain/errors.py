@@ -226,6 +226,14 @@ class Damaged(Unreadable):
     code = "damaged"
 
 
+class DamagedFile(Damaged):
+    """A file of the archive is missing, or is not what was written. That is no fault of the request; it has been logged."""
+
+    def __init__(self, detail: str | None = None, *, file: str = "", **members: Any) -> None:
+        super().__init__(detail, file=file, **members)
+        self.file = file
+
+
 class TooExpensive(DomainError):
     """This takes the database or the server too long; ask for less, or narrow it."""
 

@@ -17,7 +17,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.audit.audit_fault import AuditFault, ReportFault, WithdrawFault
-from domain.errors import Damaged, DomainError
+from domain.errors import DamagedFile, DomainError
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.integrity.log import find_misplaced
@@ -127,9 +127,7 @@ class Auditor(OwnedWork):
         faults = await self._confirm(lambda: self._check_events(connection, after, until))
         try:
             executions = await read_begun(connection, after, until)
-        except Damaged as error:
-            if "file" not in error.members:
-                raise
+        except DamagedFile:
             executions = []  # the file was found above
         for first in range(0, len(executions), TOGETHER):
             check = partial(self._check.faults_of, executions[first : first + TOGETHER])
@@ -197,7 +195,5 @@ async def _faults_of(look: Look) -> list[Fault]:
     """The faults that a look finds; an archive file that cannot be read is one of them."""
     try:
         return await look()
-    except Damaged as error:
-        if (file := error.members.get("file")) is None:
-            raise
-        return [Fault("archive", str(file), error.detail)]
+    except DamagedFile as error:
+        return [Fault("archive", error.file, error.detail)]

@@ -17,7 +17,7 @@ from api.embedded_postgres.master_key import has_master_key, master_key
 from api.log_keys import require_key_of_log
 from api.settings import Settings
 from domain import registry
-from domain.errors import Damaged
+from domain.errors import DamagedFile
 from domain.eventlog.archive.files import ArchiveFiles
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
@@ -176,8 +176,6 @@ async def _check_unless_damaged(conninfo: str, store: Store, work: Work, report:
     """Check everything that is compared with events, unless a file of archived events is missing or damaged."""
     try:
         await _check(conninfo, store, work, report)
-    except Damaged as error:
-        if "file" not in error.members:
-            raise
+    except DamagedFile as error:
         what = f"its events cannot be read, so nothing is compared with them: {error.reason}"
-        report.add(Fault("archive", error.members["file"], what))
+        report.add(Fault("archive", error.file, what))

@@ -17,7 +17,7 @@ from threading import get_ident
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from domain.errors import ArchiveAway, Damaged, DomainError
+from domain.errors import ArchiveAway, DamagedFile
 
 LIBRARIES = ("duckdb", "obstore")
 CHUNK = 8 * 1024 * 1024
@@ -142,7 +142,7 @@ class ArchiveFiles:
         """Read parts of a file, each given by its offset and its length. A part beyond the end of the file is shorter.
 
         Raises:
-            Damaged: there is no such file.
+            DamagedFile: there is no such file.
             ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
@@ -165,7 +165,7 @@ class ArchiveFiles:
         """The local path of a file: of the file itself, or of a copy in `work` for the block.
 
         Raises:
-            Damaged: there is no such file.
+            DamagedFile: there is no such file.
             ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
@@ -187,7 +187,7 @@ class ArchiveFiles:
         """The local path of a file: of the file itself, or of a copy in the folder `cache`, which stays.
 
         Raises:
-            Damaged: there is no such file, or it has another digest.
+            DamagedFile: there is no such file, or it has another digest.
             ArchiveAway: the archive cannot be reached.
         """
         if self._folder is not None:
@@ -236,14 +236,18 @@ class ArchiveFiles:
         return from_url(self.url, **options)
 
 
-def missing(file: str) -> DomainError:
+def missing(file: str) -> DamagedFile:
     """The error for an archive file that does not exist."""
-    return Damaged(f"The archive file `{file}` is missing.", reason="it is not there", file=file)
+    return DamagedFile(
+        f"The archive file `{file}` is missing.", reason="it is not there", file=file
+    )
 
 
-def damaged_file(file: str, reason: str) -> DomainError:
+def damaged_file(file: str, reason: str) -> DamagedFile:
     """The error for an archive file that was changed after it was written."""
-    return Damaged(f"The archive file `{file}` is not what was written.", reason=reason, file=file)
+    return DamagedFile(
+        f"The archive file `{file}` is not what was written.", reason=reason, file=file
+    )
 
 
 def unreachable(reason: str) -> ArchiveAway:
@@ -255,7 +259,7 @@ def require_digest(file: str, path: Path, digest: str) -> None:
     """Check the SHA-256 of a file.
 
     Raises:
-        Damaged: the file has another digest.
+        DamagedFile: the file has another digest.
     """
     if digest_of(path) != digest:
         raise damaged_file(file, "its bytes have another digest")
