@@ -45,7 +45,7 @@ from workers.leases import LeaseWorker
 from workers.outbound.addresses import networks
 from workers.ownership import POLL_INTERVAL, OwnedWork
 from workers.sweeper import Sweeper
-from workers.timers import TimerWorker
+from workers.timers.worker import TimerWorker
 from workers.tree_builder import TreeBuilder
 from workers.webhooks.caller import WebhookCaller
 from workers.webhooks.deliveries import WebhookWorker

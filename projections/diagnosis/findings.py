@@ -100,9 +100,10 @@ def _lag(measured: Measurements) -> Iterator[Finding]:
 def _timers(measured: Measurements) -> Iterator[Finding]:
     count, seconds = measured.overdue
     if count:
+        timers = "timer is" if count == 1 else "timers are"
         yield Finding(
             "late",
-            f"{count} timers are overdue, the first for {seconds / 60:.0f} minutes: retries and timeouts wait",
+            f"{count} {timers} overdue, the first for {seconds / 60:.0f} minutes: retries and timeouts wait",
             "see whether a work process runs (`executions serve` without --no-work, or `executions work`) "
             "and what its log says",
         )

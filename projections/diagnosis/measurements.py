@@ -30,7 +30,7 @@ SERVER = """SELECT
     (SELECT coalesce(sum(checksum_failures), 0)::bigint FROM pg_stat_database),
     (SELECT count(*) FROM pg_replication_slots WHERE NOT active)"""
 OVERDUE = """SELECT count(*), coalesce(extract(epoch FROM now() - min(due)), 0)::float8 FROM timers
-    WHERE due <= now() - interval '1 minute' AND due > now() - interval '1 day'"""
+    WHERE due <= now() - interval '1 minute'"""
 KEY = """SELECT coalesce(pg_relation_size(to_regclass('events_pkey')), 0)::bigint, coalesce((SELECT avg_width
         FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'events'
         AND attname = 'originator_id'), 0)"""

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from psycopg import AsyncConnection
 
 from domain.execution.state import CHECKPOINT_LATE
 from projections.timers.projection import NAMES
-from projections.timers.timer import Timer
+from projections.timers.timer import Kind, Timer
 
-DUE = f"""SELECT {NAMES} FROM timers WHERE (due, execution) > (%b, %b) AND due <= %b
-    ORDER BY due, execution LIMIT %b"""
-FIRST = "SELECT min(due) FROM timers WHERE due > %b"
-SURE = "least(retry_at, active_since + (timeout - worked) * interval '1 millisecond')"
-"""SQL for the time at which a retry or a timeout is due. Checkpoints are left out: one is saved only if the execution has
-had events since the last one, which the read model does not know."""
-COMES = f"CASE WHEN due >= %b THEN due ELSE {SURE} END"
-"""SQL for the time at which a timer will fire: `due`, unless that is a checkpoint that is too late (`Timer.next`)."""
-LATE = f"SELECT count(*), min({SURE}) FROM timers WHERE due <= %b AND {SURE} <= %b"
-NEXT = f"""SELECT {NAMES} FROM (SELECT *, {COMES} AS comes FROM timers WHERE due IS NOT NULL) AS due
-    WHERE comes IS NOT NULL ORDER BY comes LIMIT %b"""
+Kinds = Literal["deadlines", "checkpoints"]
+"""Deadlines are retries and timeouts: an event moves each one that fires. An automatic checkpoint that has nothing to save stays
+due."""
+_DUE = """SELECT execution, {due}, {kind} FROM timers WHERE ({due}, execution) > (%b, %b) AND {due} <= %b
+    ORDER BY {due}, execution LIMIT %b"""
+DUE: dict[Kinds, str] = {
+    "deadlines": _DUE.format(
+        due="due", kind="CASE WHEN retry_at IS NULL THEN 'timeout' ELSE 'retry' END"
+    ),
+    "checkpoints": _DUE.format(due="checkpoint_due", kind="'checkpoint'"),
+}
+FIRST = """SELECT least((SELECT min(due) FROM timers WHERE due > %b),
+    (SELECT min(checkpoint_due) FROM timers WHERE checkpoint_due > %b))"""
+LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
+NEXT = f"""SELECT {NAMES} FROM (SELECT *, least(due, CASE WHEN checkpoint_due >= %b THEN checkpoint_due END) AS next
+    FROM timers) AS timers WHERE next IS NOT NULL ORDER BY next LIMIT %b"""
+
+
+class DueTimer(NamedTuple):
+    """A timer that is due: of which execution, since when, and what for."""
+
+    execution: str
+    at: datetime
+    kind: Kind
 
 
 class LateTimers(NamedTuple):
@@ -35,18 +48,22 @@ class LateTimers(NamedTuple):
         return 0.0 if self.oldest is None else max(0.0, (now - self.oldest).total_seconds())
 
 
-async def due(
-    connection: AsyncConnection, after: tuple[datetime, str], until: datetime, limit: int
-) -> list[Timer]:
+async def read_due(
+    connection: AsyncConnection,
+    kinds: Kinds,
+    after: tuple[datetime, str],
+    until: datetime,
+    limit: int,
+) -> list[DueTimer]:
     """Return timers that are due by `until`, the earliest first, beginning after a due time and an execution."""
     values = (*after, until, limit)
-    cursor = await connection.execute(DUE, values, prepare=True, binary=True)
-    return [Timer(*row) for row in await cursor.fetchall()]
+    cursor = await connection.execute(DUE[kinds], values, prepare=True, binary=True)
+    return [DueTimer(*row) for row in await cursor.fetchall()]
 
 
 async def next_due(connection: AsyncConnection, after: datetime) -> datetime | None:
     """Return the due time of the first timer after a time; None if there is none."""
-    cursor = await connection.execute(FIRST, (after,), prepare=True, binary=True)
+    cursor = await connection.execute(FIRST, (after, after), prepare=True, binary=True)
     row = await cursor.fetchone()
     assert row is not None
     at: datetime | None = row[0]
@@ -55,7 +72,7 @@ async def next_due(connection: AsyncConnection, after: datetime) -> datetime | N
 
 async def late(connection: AsyncConnection, now: datetime) -> LateTimers:
     """Return how many retries and timeouts are due and not fired yet, as far as the read model has followed the log."""
-    cursor = await connection.execute(LATE, (now, now), binary=True)
+    cursor = await connection.execute(LATE, (now,), binary=True)
     row = await cursor.fetchone()
     assert row is not None
     return LateTimers(*row)

@@ -24,11 +24,14 @@ CREATE TABLE IF NOT EXISTS timers (
     active_since  timestamptz,             -- while it works
     checkpoint_at timestamptz,             -- of the last checkpoint
     retry_at      timestamptz,             -- while it waits for a retry
-    due           timestamptz              -- the first of them all; NULL: nothing is
+    due           timestamptz,             -- its retry or its timeout; NULL: neither is
+    checkpoint_due timestamptz             -- its next automatic checkpoint; NULL: none is
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS timers_due ON timers (due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS timers_checkpoint_due ON timers (checkpoint_due)
+    WHERE checkpoint_due IS NOT NULL;
 """
-ARRAYS = (*("text", "text", "bigint", "bigint"), *("timestamptz",) * 4)
+ARRAYS = (*("text", "text", "bigint", "bigint"), *("timestamptz",) * 5)
 NAMES = ", ".join(Timer._fields)
 LOAD = f"SELECT {NAMES} FROM timers WHERE execution = ANY(%b::text[])"
 STORE = f"""INSERT INTO timers ({NAMES}) SELECT * FROM unnest({placeholders(ARRAYS)})
@@ -38,7 +41,7 @@ DROP = "DELETE FROM timers WHERE execution = ANY(%b::text[])"
 
 
 class Timers:
-    """The view of timers. `workers.timers` fires them."""
+    """The view of timers. `workers.timers.worker` fires them."""
 
     name: ClassVar[str] = "timers"
     schema: ClassVar[str] = SCHEMA

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from domain.execution.events.claims import ExecutionReleased
 from domain.execution.events.creation import ExecutionCreated, ExecutionUpdated
@@ -41,14 +41,15 @@ CONCERNED: tuple[type[Event], ...] = (
 )
 """The events that change a timer. Most events of a log do not."""
 MILLISECOND = timedelta(milliseconds=1)
+Kind = Literal["retry", "timeout", "checkpoint"]
 
 
 class Timer(NamedTuple):
     """The times that matter for one execution: a row of `timers`, with its columns in order.
 
     `timeout` and `worked` are in milliseconds; `worked` is the working time of the current attempt up to `active_since`.
-    `active_since` is set while the execution works, `retry_at` while it waits for a retry. `due` is the earliest due time
-    of retry, timeout and checkpoint; None if none is due at any time.
+    `active_since` is set while the execution works, `retry_at` while it waits for a retry. `due` is the time of its retry or of
+    its timeout, `checkpoint_due` that of its next automatic checkpoint, which is due while the execution is running.
     """
 
     execution: str
@@ -59,6 +60,7 @@ class Timer(NamedTuple):
     checkpoint_at: datetime | None
     retry_at: datetime | None
     due: datetime | None
+    checkpoint_due: datetime | None
 
     @property
     def times_out_at(self) -> datetime | None:
@@ -67,32 +69,27 @@ class Timer(NamedTuple):
             return None
         return self.active_since + (self.timeout - self.worked) * MILLISECOND
 
-    @property
-    def checkpoint_due(self) -> datetime | None:
-        """The time at which the next automatic checkpoint is due; None unless the execution is running."""
-        if self.status != Status.RUNNING or self.active_since is None:
-            return None
-        return checkpoint_due(self.active_since, self.checkpoint_at)
-
-    def next(self, now: datetime) -> tuple[str, datetime] | None:
+    def next(self, now: datetime) -> tuple[Kind, datetime] | None:
         """Return the name and time of the earliest of retry, timeout and checkpoint. A checkpoint that is later than
         `CHECKPOINT_LATE` is left out, because it is not saved any more.
         """
         checkpoint = self.checkpoint_due
         if checkpoint is not None and checkpoint < now - CHECKPOINT_LATE:
             checkpoint = None
-        candidates = {
+        candidates: dict[Kind, datetime | None] = {
             "retry": self.retry_at,
             "timeout": self.times_out_at,
             "checkpoint": checkpoint,
         }
-        known = [(name, at) for name, at in candidates.items() if at is not None]
+        known = [(kind, at) for kind, at in candidates.items() if at is not None]
         return min(known, key=itemgetter(1), default=None)
 
     def with_due(self) -> Timer:
-        """Return the timer with `due` computed from its other fields."""
-        candidates = (self.retry_at, self.times_out_at, self.checkpoint_due)
-        return self._replace(due=min(filter(None, candidates), default=None))
+        """Return the timer with its due times computed from its other fields."""
+        checkpoint = None
+        if self.status == Status.RUNNING and self.active_since is not None:
+            checkpoint = checkpoint_due(self.active_since, self.checkpoint_at)
+        return self._replace(due=self.retry_at or self.times_out_at, checkpoint_due=checkpoint)
 
 
 def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
@@ -111,6 +108,7 @@ def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
             Status.QUEUED,
             _milliseconds(event.timeout),
             0,
+            None,
             None,
             None,
             None,

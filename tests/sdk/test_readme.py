@@ -16,9 +16,9 @@ import pytest
 from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.databases import new_database
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.running_server import TOKEN, serving
-from tests.support.service_process import free_port
-from workers.timers import TimerWorker
+from workers.timers.worker import TimerWorker
 
 README = (ROOT / "sdk" / "python" / "README.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.DOTALL)

@@ -86,7 +86,8 @@ def _summary(late: LateTimers, progress: ViewPosition, now: datetime, *, owned: 
     sentences = ["No timer is late."]
     if late.number:
         oldest = timedelta(seconds=round(late.seconds(now)))
-        sentences = [f"{late.number} timers are due, the oldest for {oldest}."]
+        timers = "timer is" if late.number == 1 else "timers are"
+        sentences = [f"{late.number} {timers} due, the oldest for {oldest}."]
     if progress.lag:
         sentences.append(f"The read model is {progress.lag} events behind the log.")
     if not owned:

@@ -49,15 +49,20 @@ INSERT INTO webhook_lanes VALUES ('wh_1', 'user/u', 'https://a.example', now());
 ARCHIVED = """INSERT INTO log_archives VALUES
     ('log-lines/2026-10-01/1-3.parquet', '2026-10-01', 1, 3, 3, 10, 'digest', now())"""
 
+TIMERS = """INSERT INTO timers (execution, status, worked, due, checkpoint_due) VALUES
+    ('overdue', 'retry', 0, now() - interval '2 days', NULL),
+    ('idle', 'running', 0, NULL, now() - interval '1 hour')"""
+
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (TIMERS, ["1 timer is overdue, the first for 2880 minutes"]),
         (FAILING, ["calls of 1 webhook fail", "1 event waits for webhooks, the oldest for 3"]),
         (ARCHIVED, ["log-lines/2026-10-01/1-3.parquet first: what it has cannot be read"]),
     ],
 )
-def test_doctor_reports_failing_webhooks_and_missing_archive_files(
+def test_doctor_reports_overdue_timers_failing_webhooks_and_missing_archive_files(
     database: str, tmp_path: Path, given: str, said: list[str]
 ) -> None:
     doctor(database, tmp_path)

@@ -54,16 +54,18 @@ def test_command_ends_with_1_if_timers_are_late(database: str) -> None:
     result = timers()
     assert result.exit_code == 1
     assert "late by 1:00:0" in result.output
-    assert "1 timers are due, the oldest for 1:00:0" in result.output
+    assert "1 timer is due, the oldest for 1:00:0" in result.output
 
 
-RUNNING = """INSERT INTO timers (execution, status, worked, timeout, active_since, due)
-    VALUES (%s, 'running', 0, %s, now() - %s::interval, now() - %s::interval + interval '15 minutes')"""
+RUNNING = """INSERT INTO timers (execution, status, worked, timeout, active_since, due, checkpoint_due)
+    SELECT execution, 'running', 0, timeout, began, began + timeout * interval '1 millisecond',
+        began + interval '15 minutes'
+    FROM (SELECT %s AS execution, %s::bigint AS timeout, now() - %s::interval AS began) AS timer"""
 
 
 def running(database: str, execution: str, since: str, timeout: int | None = None) -> None:
     with psycopg.connect(database, options=session_options("executions")) as connection:
-        connection.execute(RUNNING, (execution, timeout, since, since))
+        connection.execute(RUNNING, (execution, timeout, since))
 
 
 def test_automatic_checkpoint_that_is_no_longer_due_is_not_late(database: str) -> None:

@@ -20,7 +20,7 @@ from domain.model import Command
 from projections.timers.projection import Timers
 from tests.support.examples import at_most
 from tests.support.followed_log import FollowedLog
-from workers.timers import TimerWorker
+from workers.timers.worker import TimerWorker
 
 CHANCE = 0.5
 """As the writers of a followed log draw it."""

@@ -14,16 +14,22 @@ import pytest
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 from domain.eventlog.sessions import session_options
-from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
+from domain.execution.commands import (
+    CancelExecution,
+    CompleteExecution,
+    FailExecution,
+    UpdateProgress,
+)
 from domain.execution.retry_policy import RetryPolicy
 from domain.supervisor import cancel
 from domain.writer.guarded_writer import GuardedWriter
 from projections.engine.rebuild import rebuild
 from projections.timers.projection import Timers
 from tests.support.followed_log import SCHEMA, FollowedLog
-from workers import ownership, throttle
-from workers import timers as timers_module
-from workers.timers import TimerWorker
+from workers import ownership
+from workers.timers import throttle
+from workers.timers import worker as timers_module
+from workers.timers.worker import TimerWorker
 
 pytestmark = pytest.mark.anyio
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -349,6 +355,33 @@ async def test_retry_is_found_behind_many_attempts_without_news(
     for _ in range(30):
         await world.fire(worker, SECOND / 2)
     assert (await world.types("e")).count("started") == 2
+
+
+async def test_retry_fires_in_time_during_a_look_at_many_checkpoints(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 5)
+    await world.begin(*(f"idle-{number}" for number in range(60)), timeout=None)
+    worker = world.worker()
+    assert await world.fire(worker, 15 * MINUTE) == 5
+    await world.begin("e", retry_policy=POLICY, timeout=None)
+    await world.send("e", failure())
+    assert await world.fire(worker, 9 * SECOND) == 5
+    assert await world.fire(worker, SECOND) == 6
+    assert (await world.types("e"))[-1] == "started"
+
+
+async def test_timer_that_was_refused_is_not_fired_again_at_once(world: World) -> None:
+    worker = world.worker()
+    await world.begin("e", retry_policy=POLICY)
+    await world.send("e", failure())
+    await world.follow()
+    await world.send("e", CancelExecution(reason="Too late"))
+    world.now += 10 * SECOND
+    for pause, fired in ((0, 1), (10, 0), (40, 0), (10, 1)):
+        world.now += pause * SECOND
+        assert await worker.fire(world.connection) == fired  # the read model does not move
+    assert (await world.types("e"))[-1] == "cancelled"
 
 
 async def test_timer_that_becomes_visible_after_it_was_due_fires_soon(world: World) -> None:

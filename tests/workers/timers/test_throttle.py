@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.throttle import (
+from workers.timers.throttle import (
     ALONE,
     BESIDE_OTHERS,
     LONGEST_PAUSE,
