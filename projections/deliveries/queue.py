@@ -69,7 +69,8 @@ class WaitingDelivery(NamedTuple):
 
 class Settled(NamedTuple):
     """What came of a call. `status` is None where there was no answer, `latency` in milliseconds, `answer` the first
-    KiB. `next_at` is when the lane is called again, None: at once. `rewinds` is how often the webhook had been rewound.
+    KiB. `next_at` is when the lane is called again, None: at once. `rewinds` is how often the webhook had been rewound;
+    `set_by`, `set_at` and `generation` say by which settings and which secret it was called (see `WaitingDelivery`).
     """
 
     webhook: str
@@ -83,14 +84,16 @@ class Settled(NamedTuple):
     error: str | None
     next_at: datetime | None
     rewinds: int
+    set_by: str
+    set_at: int
+    generation: int
 
 
 class Standing(NamedTuple):
-    """Since when a webhook fails, whether the log says so, and how often it was rewound."""
+    """Since when a webhook fails, and whether the log says so."""
 
     failing_since: datetime | None
     announced: bool
-    rewinds: int
 
 
 class DeliveryQueue:
@@ -164,14 +167,6 @@ class DeliveryQueue:
             report_if_damaged(error)
         return {lane: waits for lane, waits in found.items() if lane.stream not in unreadable}
 
-    async def is_changed(self, waiting: WaitingDelivery) -> bool:
-        """Whether the webhook has other settings, or another secret, than those by which it was called, or was
-        removed.
-        """
-        values = waiting.lane.webhook, waiting.set_by, waiting.set_at, waiting.generation
-        async with self._turn:
-            return not await self._one(sql.SET, values)
-
     async def postpone(self, lanes: Sequence[Lane], later: datetime) -> None:
         """Look at these lanes later."""
         async with self.entering() as (connection, *_):
@@ -188,15 +183,17 @@ class DeliveryQueue:
             await connection.execute(sql.GONE, columns(sql.LANES, lanes))
             await connection.execute(sql.REMOVE_EMPTY_LANES, columns(sql.LANES, lanes))
 
-    async def settle(self, settled: Sequence[Settled]) -> dict[str, Standing]:
-        """Keep what came of calls; how the webhooks stand after them. Of what was sent before a webhook was rewound,
-        nothing is kept.
+    async def settle(self, settled: Sequence[Settled]) -> list[Standing | None]:
+        """Keep what came of calls; return how each one's webhook stands after all of them. None is returned for what is not
+        kept, as the event is sent again: what was sent before the webhook was rewound, and a failure before its settings or
+        its secret changed, or it was removed.
         """
         async with self._turn, self._connection.transaction():
             await self._one(sql.LOCK)
             values = columns(sql.SETTLED, settled)
             cursor = await self._connection.execute(sql.SETTLE, values, prepare=True, binary=True)
-            return {row[0]: Standing(*row[1:]) for row in await cursor.fetchall()}
+            standing = {nth: Standing(*of_it) for nth, *of_it in await cursor.fetchall()}
+        return [standing.get(nth) for nth in range(1, len(settled) + 1)]
 
     async def announce(self, webhook: str, *, failing: bool, over: bool = False) -> None:
         """Keep that the log says of a webhook that it fails, or no more; its failures may be `over`."""

@@ -59,8 +59,6 @@ LOAD = f"""SELECT wanted.webhook, wanted.stream, w.execution, w.stream, w.versio
     JOIN events AS e ON e.originator_id = wanted.stream AND e.originator_version = d.version
     WHERE {CALLED}
     ORDER BY wanted.webhook, wanted.stream, d.position"""
-SET = """SELECT EXISTS (SELECT FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
-    WHERE w.webhook = %b AND w.stream = %b AND w.version = %b AND coalesce(s.generation, 0) = %b)"""
 LANES = ("text", "text")
 GONE = f"""UPDATE webhook_deliveries AS d SET state = 'failed', at = coalesce(d.at, now()),
         error = 'not called: the webhook was disabled or removed'
@@ -78,28 +76,34 @@ POSTPONE = f"""UPDATE webhook_lanes AS l SET next_at = %b
 
 SETTLED = (
     *("text", "text", "bigint", "text", "timestamptz", "bigint", "bigint", "text", "text"),
-    *("timestamptz", "bigint"),
+    *("timestamptz", "bigint", "text", "bigint", "bigint"),
 )
-# What was sent before a rewind was not sent after it. The answer to what was erased meanwhile may quote it: it is not kept.
+# What was sent before a rewind was not sent after it. A failure by former settings, or by a former secret, says nothing of the
+# present ones. The answer to what was erased meanwhile may quote it: it is not kept.
 SETTLE = f"""WITH o AS (SELECT o.*, CASE WHEN k.wrapped IS DISTINCT FROM ''::bytea THEN said END AS answer
         FROM unnest({placeholders(SETTLED)}) WITH ORDINALITY
-            AS o (webhook, stream, position, state, at, status, latency, said, error, next_at, rewinds, nth)
+            AS o (webhook, stream, position, state, at, status, latency, said, error, next_at, rewinds, set_by, set_at,
+                generation, nth)
         LEFT JOIN data_keys AS k ON k.originator_id = o.stream
         LEFT JOIN webhook_progress AS r USING (webhook)
-        WHERE o.rewinds = coalesce(r.rewinds, 0)),
+        LEFT JOIN webhooks AS w USING (webhook)
+        LEFT JOIN webhook_states AS s USING (webhook)
+        WHERE o.rewinds = coalesce(r.rewinds, 0) AND (o.error IS NULL
+            OR (w.stream, w.version, coalesce(s.generation, 0)) = (o.set_by, o.set_at, o.generation))),
     kept AS (UPDATE webhook_deliveries AS d SET state = o.state, attempts = d.attempts + 1, at = o.at,
             status = o.status, latency = o.latency, answer = o.answer, error = o.error
         FROM o WHERE d.webhook = o.webhook AND d.position = o.position AND d.state = 'waiting'),
     next AS (UPDATE webhook_lanes AS l SET next_at = o.next_at FROM o
         WHERE l.webhook = o.webhook AND l.stream = o.stream AND o.next_at IS NOT NULL),
-    last AS (SELECT DISTINCT ON (webhook) * FROM o ORDER BY webhook, nth DESC)
-    INSERT INTO webhook_progress AS p (webhook, failing_since, last_at, status, latency, answer, error)
-    SELECT webhook, CASE WHEN error IS NOT NULL THEN at END, at, status, latency, answer, error FROM last
-    ON CONFLICT (webhook) DO UPDATE SET last_at = excluded.last_at, status = excluded.status,
-        latency = excluded.latency, answer = excluded.answer, error = excluded.error,
-        failing_since = CASE WHEN excluded.error IS NOT NULL
-            THEN coalesce(p.failing_since, excluded.failing_since) END
-    RETURNING webhook, failing_since, announced, rewinds"""
+    last AS (SELECT DISTINCT ON (webhook) * FROM o ORDER BY webhook, nth DESC),
+    standing AS (INSERT INTO webhook_progress AS p (webhook, failing_since, last_at, status, latency, answer, error)
+        SELECT webhook, CASE WHEN error IS NOT NULL THEN at END, at, status, latency, answer, error FROM last
+        ON CONFLICT (webhook) DO UPDATE SET last_at = excluded.last_at, status = excluded.status,
+            latency = excluded.latency, answer = excluded.answer, error = excluded.error,
+            failing_since = CASE WHEN excluded.error IS NOT NULL
+                THEN coalesce(p.failing_since, excluded.failing_since) END
+        RETURNING webhook, failing_since, announced)
+    SELECT o.nth, standing.failing_since, standing.announced FROM o JOIN standing USING (webhook)"""
 ANNOUNCE = """UPDATE webhook_progress SET announced = %b,
     failing_since = CASE WHEN %b THEN NULL ELSE failing_since END WHERE webhook = %b"""
 FORGET = """WITH gone AS (DELETE FROM webhook_deliveries WHERE (webhook, position) IN (

@@ -11,7 +11,9 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.sessions import session_options
 from domain.supervisor import run_parts
+from projections.deliveries.projection import Deliveries
 from projections.deliveries.queue import DeliveryQueue, Settled
+from projections.engine.migrations import migrate_projections
 from tests.support.sample_aggregate import NOON
 from workers.sweeper import Sweeper
 
@@ -59,9 +61,10 @@ async def test_replies_and_snapshots_of_erased_streams_are_removed_and_others_st
 async def test_reply_stored_after_the_sweep_has_no_erased_content(
     database: str, connection: AsyncConnection
 ) -> None:
+    migrate_projections(database, SCHEMA, [Deliveries()])
     await Sweeper(database, SCHEMA).sweep(connection)
     settled = Settled(
-        "wh_1", "execution/a", 3, "delivered", NOON, 200, 5, "Sesame", None, None, rewinds=0
+        "wh_1", "execution/a", 3, "delivered", NOON, 200, 5, "Sesame", None, None, 0, "s", 1, 0
     )
     await DeliveryQueue(connection).settle([settled])
     for query in ("SELECT * FROM webhook_deliveries", "SELECT * FROM webhook_progress"):

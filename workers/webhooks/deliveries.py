@@ -236,9 +236,6 @@ class DeliveryWorker:
         outcome = await self._send(event)
         if outcome.attempted:
             self._endpoints.note(endpoint, outcome, self._clock())
-        # The event is sent again by the settings of now, of which a failure under former ones says nothing.
-        if outcome.error is not None and await self._queue.is_changed(event):
-            return False
         settled = self._settle(event, outcome)
         standing = await self._outcome_writer.write(settled)
         if standing is None:
@@ -274,6 +271,9 @@ class DeliveryWorker:
             outcome.error,
             next_at,
             event.rewinds,
+            event.set_by,
+            event.set_at,
+            event.generation,
         )
 
     async def _forget(self) -> None:

@@ -18,8 +18,8 @@ class OutcomeWriter:
         self._task: asyncio.Task[None] | None = None
 
     async def write(self, settled: Settled) -> Standing | None:
-        """Write an outcome; how the webhook stands after it, once that is committed. None where it was rewound
-        meanwhile: the outcome is not kept then, as the event is sent again.
+        """Write an outcome; how the webhook stands after it, once that is committed. None where it is not kept, as the event
+        is sent again (`DeliveryQueue.settle`).
         """
         kept: asyncio.Future[Standing | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((settled, kept))
@@ -37,9 +37,7 @@ class OutcomeWriter:
                     if not kept.done():
                         kept.set_exception(error)
                 continue
-            for settled, kept in taken:
+            for (_, kept), after in zip(taken, standing, strict=True):
                 if not kept.done():
-                    after = standing.get(settled.webhook)
-                    of_now = after is not None and after.rewinds == settled.rewinds
-                    kept.set_result(after if of_now else None)
+                    kept.set_result(after)
         self._task = None  # here and not later: who comes next starts another

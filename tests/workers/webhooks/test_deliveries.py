@@ -14,7 +14,7 @@ from domain.execution.commands import CompleteExecution, UpdateExecution, Update
 from domain.writer.message import Message
 from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
-from projections.deliveries.queue import DeliveryQueue, Lane
+from projections.deliveries.queue import DeliveryQueue, Lane, Settled, Standing
 from projections.deliveries.requests import rewind
 from projections.deliveries.secrets import format_secret, signing_secret
 from tests.support.followed_log import NOON
@@ -301,3 +301,26 @@ async def test_call_that_fails_with_a_secret_rotated_meanwhile_is_repeated_at_on
     await world.call(worker)
     assert len(set(signed)) == 2
     assert (await world.health(webhook="wh_1")).state == "delivered"
+
+
+async def test_settings_changed_before_a_failure_is_kept_are_used_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = "https://a.example/new"
+    world.client.answer = lambda url: OK if url == new else BROKEN
+    await world.begin_hooked("e", hook("https://a.example/", "started"))
+    worker = world.worker()
+    write, outcomes = worker._outcome_writer.write, []
+
+    async def change_first(settled: Settled) -> Standing | None:
+        outcomes.append(settled.status)
+        if len(outcomes) == 1:
+            plan = {"id": "wh-1", "url": new, "events": ("started",)}
+            await world.send("e", UpdateExecution.model_validate({"webhooks": (plan,)}))
+            await world.enter(worker)
+        return await write(settled)
+
+    monkeypatch.setattr(worker._outcome_writer, "write", change_first)
+    await world.call(worker)
+    assert outcomes == [500, 200]
+    assert world.client.received(new) == [(3, "started")]
