@@ -22,8 +22,8 @@ DUE: dict[Kinds, str] = {
     ),
     "checkpoints": _DUE.format(due="checkpoint_due", kind="'checkpoint'"),
 }
-FIRST = """SELECT least((SELECT min(due) FROM timers WHERE due > %b),
-    (SELECT min(checkpoint_due) FROM timers WHERE checkpoint_due > %b))"""
+FIRST = """SELECT (SELECT min(due) FROM timers WHERE due > %b),
+    (SELECT min(checkpoint_due) FROM timers WHERE checkpoint_due > %b)"""
 LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
 NEXT = f"""SELECT {NAMES} FROM (SELECT *, least(due, CASE WHEN checkpoint_due >= %b THEN checkpoint_due END) AS next
     FROM timers) AS timers WHERE next IS NOT NULL ORDER BY next LIMIT %b"""
@@ -61,13 +61,14 @@ async def read_due(
     return [DueTimer(*row) for row in await cursor.fetchall()]
 
 
-async def next_due(connection: AsyncConnection, after: datetime) -> datetime | None:
-    """Return the due time of the first timer after a time; None if there is none."""
+async def next_due(
+    connection: AsyncConnection, after: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """Return when the first retry or timeout, and the first checkpoint, is due after a time; None for each if there is none."""
     cursor = await connection.execute(FIRST, (after, after), prepare=True, binary=True)
     row = await cursor.fetchone()
     assert row is not None
-    at: datetime | None = row[0]
-    return at
+    return row[0], row[1]
 
 
 async def late(connection: AsyncConnection, now: datetime) -> LateTimers:

@@ -72,10 +72,11 @@ class TimerWorker(OwnedWork):
 
     def _begin(self) -> None:
         """Begin without what is known of timers, as another process may have fired them meanwhile."""
+        self._checkpoints = Look("checkpoints", CHECKPOINT_LATE, ALL_EVERY, factor=10)
         self._looks = (
             Look("deadlines", 2 * SETTLE_TIME),
             Look("deadlines", None, ALL_EVERY),
-            Look("checkpoints", CHECKPOINT_LATE, ALL_EVERY, factor=10),
+            self._checkpoints,
         )
         self._looked_at = EPOCH
         self._found = False
@@ -98,7 +99,8 @@ class TimerWorker(OwnedWork):
         """When to look next: when the next timer is due, or a look begins of which something may have become due unseen since
         the last one; None for neither.
         """
-        times = [await next_due(connection, self._looked_at)]
+        deadline, checkpoint = await next_due(connection, self._looked_at)
+        times = [deadline, checkpoint and max(checkpoint, self._checkpoints.next_at)]
         times += [look.next_at for look in self._looks if look.began < self._looked_at]
         return min(filter(None, times), default=None)
 
