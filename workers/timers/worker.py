@@ -38,9 +38,9 @@ COMMANDS: dict[Kind, Command[Any]] = {
     "checkpoint": AutoCheckpoint(),
 }
 AGAIN = 1.0
-"""The longest time in seconds between two looks while a timer is due."""
+"""The longest time in seconds between two looks while a retry or a timeout is due."""
 GATHERS = 0.1
-"""The shortest time in seconds between two looks, unless more timers are due than one page has."""
+"""The shortest time in seconds between two looks, unless one is under way that has more pages."""
 TIMERS_AT_ONCE = 200
 """Timers on one page."""
 FARTHEST_BEHIND = 10_000
@@ -50,7 +50,8 @@ SETTLE_TIME = timedelta(seconds=5)
 AFTER_REFUSAL = timedelta(minutes=1)
 """The time after which a timer is fired again that was refused, such as that of an execution that cannot be read."""
 ALL_EVERY = timedelta(seconds=10)
-"""The time between two looks at all timers, because events may be dated back."""
+"""The time between two looks at all retries and timeouts, because events may be dated back, and at the checkpoints that became
+due during the last day."""
 
 log = structlog.get_logger()
 
@@ -72,7 +73,7 @@ class TimerWorker(OwnedWork):
 
     def _begin(self) -> None:
         """Begin without what is known of timers, as another process may have fired them meanwhile."""
-        self._checkpoints = Look("checkpoints", CHECKPOINT_LATE, ALL_EVERY, factor=10)
+        self._checkpoints = Look("checkpoints", CHECKPOINT_LATE, ALL_EVERY)
         self._looks = (
             Look("deadlines", 2 * SETTLE_TIME),
             Look("deadlines", None, ALL_EVERY),
@@ -101,7 +102,9 @@ class TimerWorker(OwnedWork):
         """
         deadline, checkpoint = await next_due(connection, self._looked_at)
         times = [deadline, checkpoint and max(checkpoint, self._checkpoints.next_at)]
-        times += [look.next_at for look in self._looks if look.began < self._looked_at]
+        times += [
+            look.next_at for look in self._looks if look.every and look.began < self._looked_at
+        ]
         return min(filter(None, times), default=None)
 
     async def _wait_until_next(self, connection: AsyncConnection) -> None:
@@ -120,17 +123,15 @@ class TimerWorker(OwnedWork):
         for look in self._looks:
             if look.is_due(now):
                 due.update(await look.read_page(connection, now, TIMERS_AT_ONCE))
-        self._found = bool(due)
+        self._found = any(timer.kind != "checkpoint" for timer in due)
         unfired = [timer for timer in due if self._fired.get(timer, EPOCH) <= now]
-        if await self._fire(connection, sorted(unfired, key=attrgetter("at")), now):
+        if await self._fire(connection, sorted(unfired, key=attrgetter("at"))):
             return len(unfired)
         for look in self._looks:
             look.end(now)
         return 0
 
-    async def _fire(
-        self, connection: AsyncConnection, unfired: Sequence[DueTimer], now: datetime
-    ) -> bool:
+    async def _fire(self, connection: AsyncConnection, unfired: Sequence[DueTimer]) -> bool:
         """Send commands, unless the read model is too far behind the log; return whether they were sent."""
         while unfired:
             began = time.monotonic()
@@ -139,7 +140,7 @@ class TimerWorker(OwnedWork):
             self._throttle.note(await all_written(connection) - self._writer.appended)
             part, unfired = unfired[: self._throttle.commands], unfired[self._throttle.commands :]
             for timer, outcome in zip(part, await self._send(part), strict=True):
-                self._fired[timer] = now + _pause_after(timer, outcome, view)
+                self._fired[timer] = self._clock() + _pause_after(timer, outcome, view)
             await asyncio.sleep(self._throttle.pause_after(time.monotonic() - began))
         return True
 
@@ -168,7 +169,7 @@ class TimerWorker(OwnedWork):
 
 
 def _pause_after(timer: DueTimer, outcome: WriteOutcome, view: ViewPosition) -> timedelta:
-    """The time before which a timer is not fired again, counted from when it was found."""
+    """The least time until a timer is fired again."""
     if outcome.answer is None:
         unavailable = isinstance(outcome.refused, Overloaded | OutcomeUnknown)
         return SETTLE_TIME if unavailable else AFTER_REFUSAL
