@@ -180,12 +180,20 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
         self.limits.begin(self)
         super().on_headers_complete()
         if (cycle := self._cycle()) is None:
-            if any(field[0] in BODY and field[1] != b"0" for field in self.headers):
-                raise RequestRefused("a WebSocket handshake has no body")
+            self._require_alone()
             return
         self.headers = TRAILERS
         self._keep_alive, cycle.keep_alive = cycle.keep_alive, False
         self._joined.unread = True
+
+    def _require_alone(self) -> None:
+        """Refuse a WebSocket handshake that has a body, or comes before the client has the answers to its former requests: this
+        protocol would go on with those beside that of WebSockets.
+        """
+        if any(field[0] in BODY and field[1] != b"0" for field in self.headers):
+            raise RequestRefused("a WebSocket handshake has no body")
+        if self.paused or (self.cycle is not None and not self.cycle.response_complete):  # type: ignore[redundant-expr]  # None before the first request
+            raise RequestRefused("a WebSocket handshake waits for the answers before it")
 
     def on_body(self, body: bytes) -> None:
         self._framing.body += len(body)

@@ -18,6 +18,10 @@ from tests.support.api_client import ok, refused
 from tests.support.running_server import TOKEN, Serving
 
 CHUNKED = b"Transfer-Encoding: chunked"
+SHAKEN = (
+    b"GET /events HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+)
 AUTHORIZATION = b"Authorization: Bearer " + TOKEN.encode()
 ENDLESS = {
     "trailers": (b"0\r\n", b"X: y\r\n" * 100),
@@ -84,13 +88,16 @@ def test_trailer_replaces_no_header(server: Serving, start: bytes) -> None:
     assert TRAILERS == []
 
 
-def test_token_in_the_trailer_of_a_handshake_is_ignored(server: Serving) -> None:
-    shaken = (
-        b"GET /events HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-    )
+def test_handshake_behind_a_request_that_is_not_answered_is_refused(server: Serving) -> None:
     with connected(server) as wire:
-        wire.sendall(shaken + CHUNKED + b"\r\n\r\n0\r\n" + AUTHORIZATION + b"\r\n\r\n")
+        wire.sendall(asking(b"GET /healthz") + SHAKEN + AUTHORIZATION + b"\r\n\r\n")
+        got = everything(wire)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", got) == [b"200"]
+
+
+def test_token_in_the_trailer_of_a_handshake_is_ignored(server: Serving) -> None:
+    with connected(server) as wire:
+        wire.sendall(SHAKEN + CHUNKED + b"\r\n\r\n0\r\n" + AUTHORIZATION + b"\r\n\r\n")
         problem(wire, 400, "malformed")
 
 
