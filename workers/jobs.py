@@ -21,6 +21,7 @@ from domain.execution.commands import COMMANDS
 from domain.execution.commands.erase import EraseExecution
 from domain.jobs.job import AdvanceJob, FailJob, Job, JobStatus, Refusal
 from domain.json_forms import format_time
+from domain.model import aggregate_id
 from domain.writer.guarded_writer import GuardedWriter, WriteOutcome
 from domain.writer.message import Message
 from projections.catalog import Catalog
@@ -54,6 +55,9 @@ PAGE = 100
 """Executions in one commit. Other writers can commit between two pages."""
 RUNNING = {"status": JobStatus.RUNNING}
 OLDEST_FIRST = "metadata.createdAt"
+RECORDED_AFTER = """SELECT originator_id FROM events WHERE originator_id = ANY(%s::text[])
+    AND originator_version = 1 AND notification_id > %s"""
+"""The executions that were recorded after a job, and dated back. The archive has none of these: its events are older than jobs."""
 MISTAKE = "The command failed; the diagnostic log of the service has the reason."
 
 log = structlog.get_logger()
@@ -197,8 +201,12 @@ class JobWorker(OwnedWork):
                 cursor=job.cursor,
                 choose=nothing,
             )
+            streams = [f"execution/{row.id}" for row in page.data]
+            rows = await connection.execute(RECORDED_AFTER, (streams, job.created_position))
+            later = {aggregate_id(stream) for (stream,) in await rows.fetchall()}
+        ids = [row.id for row in page.data if row.id not in later]
         following = page.next_cursor or (ORDERS if _erases(job) else None)
-        return ErasurePage("execution", [row.id for row in page.data], following, page.position)
+        return ErasurePage("execution", ids, following, page.position)
 
     async def _fail(self, job: Job, error: Invalid) -> None:
         log.error("a job cannot go on", job=job.id, reason=error.detail)

@@ -15,6 +15,7 @@ IN_THE_TABLE = {
     "projections/claims/queue.py": "the last events of executions that go on",
     "projections/log_lines/archive/holds.py": "holds never leave the table",
     "workers/erasures.py": "orders never leave the table",
+    "workers/jobs.py": "events after a job, which have not left the table",
     "workers/event_archive/conditions.py": "asks which events may leave the table",
 }
 BOTH = {

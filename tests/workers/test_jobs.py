@@ -161,10 +161,12 @@ async def test_executions_created_after_the_job_are_skipped(world: World) -> Non
     assert await worker.advance("j")
     world.now += timedelta(seconds=1)
     await world.begin("later")
+    await world.begin("z-dated-back", occurred_at=world.now - timedelta(seconds=1))
     await world.follow()
     await run_jobs(worker)
     assert (await world.job()).done == 12
-    assert (await world.types("later"))[-1] == "started"
+    for name in ("later", "z-dated-back"):
+        assert (await world.types(name))[-1] == "started"
 
 
 async def test_job_waits_until_the_list_has_reached_its_position(world: World) -> None:

@@ -96,10 +96,13 @@ class XesLog:
 
     def __iter__(self) -> Iterator[XesTrace]:
         for chunk in self._chunks():
-            self._feed(chunk, last=False)
-            yield from self._ready
-            self._ready.clear()
-        self._feed(b"", last=True)
+            yield from self._read(chunk)
+        yield from self._read(b"", last=True)  # a parser may put off a part of the last chunk
+
+    def _read(self, chunk: bytes, *, last: bool = False) -> Iterator[XesTrace]:
+        self._feed(chunk, last=last)
+        yield from self._ready
+        self._ready.clear()
 
     def _chunks(self) -> Iterator[bytes]:
         magic = self._file.read(2)

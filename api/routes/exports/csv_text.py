@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from io import StringIO
@@ -19,8 +20,9 @@ COLUMNS = (
     *("metrics.retries", "metrics.stepsCompleted", "metrics.stepsTotal", "version", "position"),
 )
 """The members of the document in the columns, none of which is sealed."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""The first characters of cells that spreadsheets take for formulas (OWASP, "CSV Injection")."""
+BEGINS = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"  # the wide forms, too
+FORMULA = re.compile(rf"^(?={BEGINS}|[\t\r\n])|(?<=[;\t\r\n])(?={BEGINS})")
+"""Where a formula may begin in a cell (OWASP, "CSV Injection"): at its start, and behind what separates cells in some languages."""
 BYTE_ORDER_MARK = "\ufeff"
 """Makes spreadsheets recognize UTF-8."""
 
@@ -48,7 +50,7 @@ def _member(found: Any, keys: list[str]) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """A value as text. A text that would be a formula gets an apostrophe in front; numbers stay numbers."""
+    """A value as text. A text gets an apostrophe where it would begin a formula; numbers stay numbers."""
     if value is None:
         return ""
     if isinstance(value, list):
@@ -57,7 +59,7 @@ def _cell(value: Any) -> str:
         return format(value, "f")
     if not isinstance(value, str):
         return str(value)
-    return f"'{value}" if value.startswith(FORMULA) else value
+    return FORMULA.sub("'", value)
 
 
 def _text(rows: Iterable[Iterable[str]]) -> str:

@@ -79,8 +79,9 @@ class ExportHandlers:
     async def export(self, request: Request, form: Form) -> ASGIApp:
         """Answer all executions that meet the conditions in the query, read page by page while they are sent.
 
-        Executions that are created or changed meanwhile may be in the file as before or as after. No execution that
-        existed all the time is missing, and none is in the file twice.
+        Executions that are created or changed meanwhile may be in the file as before or as after. In an order by fields that
+        never change, such as the default, no execution that existed all the time is missing, and none is in the file twice.
+        In another order, one that changes meanwhile, and so its place, may be missing or twice.
 
         Raises:
             Invalid: a condition is not valid, or a parameter is of lists alone.

@@ -43,6 +43,17 @@ def test_traces_and_events_are_in_the_order_of_the_file() -> None:
     assert (traces[0].line, traces[0].events[0].line) == (17, 26)
 
 
+def test_last_trace_is_read_whole_where_a_long_value_ends_in_the_last_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A parser may put off an element that fills a chunk until the next one (expat from 2.6 on)."""
+    monkeypatch.setattr(reader, "CHUNK", 1_000)
+    long = f'<string key="concept:name" value="{"x" * 1_900}"/>'
+    content = log_of(f"<trace>{NAME}</trace><trace>{long}</trace>")
+    _, traces = read(content[:-1] + " " * (-len(content) % 1_000) + ">")
+    assert [len(trace.name) for trace in traces] == [1, 1_900]
+
+
 def test_attributes_have_the_type_of_their_element() -> None:
     _, traces = read(ORDERS.read_bytes())
     assert traces[0].attributes == {

@@ -116,9 +116,10 @@ def test_parameters_of_lists_alone_are_refused_as_such(api: httpx.Client, name: 
 
 
 def test_cell_that_would_be_a_formula_is_text(api: httpx.Client, executions: Executions) -> None:
-    created = executions.create(**{"$id": "csv-formula", "tags": ["=1+1"]})
+    given = ["=1+1", "a;=1+1", "\uff1d1+1", "a-b; c=d"]
+    created = executions.create(**{"$id": "csv-formula", "tags": given})
     asked = {"$id": "csv-formula", "minPosition": created["position"]}
-    assert rows(api.get(PATH, params=asked))[0]["tags"] == "'=1+1"
+    assert rows(api.get(PATH, params=asked))[0]["tags"] == "'=1+1,a;'=1+1,\uff1d1+1,a-b; c=d"
 
 
 def test_csv_without_rows_has_only_the_header(api: httpx.Client) -> None:
