@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -21,8 +22,12 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
     A new key is made only for a log that has none, at the first start: for another log it would hide that the right
     key is missing.
     """
-    known = partial(master_key, settings, DataDir(folder.path))
-    made = partial(master_key, settings, folder) if folder.may_make else None
+    known: Callable[[], bytes] = partial(master_key, settings, DataDir(folder.path))
+    made: Callable[[], bytes] | None = partial(master_key, settings, folder)
+    if is_elsewhere(settings):
+        key = known()  # a command may take long, and below others wait
+        known = made = partial(bytes, key)
+    made = made if folder.may_make else None
     try:
         settle_master_key(conninfo, settings.schema, known, made)
     except RotationUnderWay:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from time import sleep
+from time import monotonic, sleep
 from typing import NamedTuple
 
 import structlog
@@ -33,7 +33,9 @@ from domain.outages import Outages
 from projections.other_log import OtherLog
 
 RETRY = 1.0
-"""Seconds between two attempts to begin again while the database is unavailable."""
+"""Seconds between two attempts to begin, or to begin again, while the database is unavailable."""
+START_TIME = 30.0
+"""Seconds that a start waits for an embedded PostgreSQL that another process has ended."""
 
 log = structlog.get_logger()
 
@@ -53,16 +55,32 @@ def serve(settings: Settings, *, work: bool = True) -> None:
         folder = DataDir.open(settings.data_dir)
         token = settings.admin_token or folder.admin_token()
         with database(settings, folder) as known:
-            try:
-                known.prepare(settings.schema)
-            except Overloaded as error:
-                raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
+            _prepare(known, settings)
             require_key_of_log(known.serving, settings, folder)
             served = Served(settle_name(settings, known.serving), folder, known, listening, token)
             ended = served.until_ended(work=work)
             while ended.begins_again:
                 served = served.prepare_again()
                 ended = served.until_ended(ended.other, work=work)
+
+
+def _prepare(known: Database, settings: Settings) -> None:
+    """Prepare the log. Where another process that owned the embedded PostgreSQL ends meanwhile, this one starts it again.
+
+    Raises:
+        SetupError: the database is unavailable.
+    """
+    deadline = monotonic() + START_TIME
+    while True:
+        try:
+            return known.prepare(settings.schema)
+        except Overloaded as error:
+            if known.postgres is None:
+                raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
+            if monotonic() > deadline:
+                raise SetupError(f"the embedded PostgreSQL: {error}") from None
+        sleep(RETRY)
+        keep_running(known.postgres)
 
 
 class ServiceEnded(NamedTuple):
@@ -136,6 +154,7 @@ class Served(NamedTuple):
             except Overloaded as error:
                 log.warning("the database is away", reason=str(error))
                 sleep(RETRY)
+                keep_running(self.known.postgres)
 
 
 def _each_second(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
 from typing import Any, ClassVar, Protocol
 
@@ -59,14 +59,14 @@ class Background:
 
 @asynccontextmanager
 async def run_parts(parts: Sequence[ProcessPart]) -> AsyncIterator[None]:
-    """Run parts for the block: they are started in order, and stopped in reverse order."""
-    for part in parts:
-        part.start()
-    try:
+    """Run parts for the block: they are started in order, and stopped in reverse order, all of them even if this is cancelled
+    meanwhile.
+    """
+    async with AsyncExitStack() as started:
+        for part in parts:
+            part.start()
+            started.push_async_callback(part.stop)
         yield
-    finally:
-        for part in reversed(parts):
-            await part.stop()
 
 
 async def supervise(

@@ -124,12 +124,12 @@ class LogRegistry:
             locations.pop(name, None)
 
     def stamp(self) -> tuple[int, ...]:
-        """A value that changes whenever the file does."""
+        """A value that changes whenever the file does, or who may read it."""
         try:
             found = self.file.stat()
         except OSError:
             return ()
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
     @contextmanager
     def _locked_change(self) -> Iterator[dict[str, LogLocation]]:

@@ -66,12 +66,14 @@ def key_of_command(command: str) -> bytes:
     with process:
         try:
             output, _ = process.communicate(timeout=COMMAND_TIMEOUT)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:  # also SystemExit, by SIGTERM
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            raise SetupError(
-                f"{COMMAND} has printed no key within {COMMAND_TIMEOUT:g} seconds"
-            ) from None
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise SetupError(
+                    f"{COMMAND} has printed no key within {COMMAND_TIMEOUT:g} seconds"
+                ) from None
+            raise
     if process.returncode:
         raise SetupError(
             f"{COMMAND} ended with status {process.returncode}: run it by hand to see why"

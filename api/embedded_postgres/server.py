@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import hmac
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -39,8 +40,10 @@ from api.embedded_postgres.parameters import parameters
 from api.embedded_postgres.processes import die_with_parent, is_postgres
 from api.settings import environment_of_postgres
 
-STILL_DYING = ("pre-existing shared memory", "lock file")
-"""Parts of the log of a server that cannot start yet, as backends of the last one are still ending."""
+STILL_DYING = re.compile(
+    r"pre-existing shared memory|FATAL: .*\block file .* (already exists|is empty)"
+)
+"""In the log of a server that cannot start yet, as backends of the last one are still ending."""
 LONGEST_SOCKET_PATH = 100
 """Bytes of the path of a Unix socket, of which the kernel allows 107."""
 LEAST_ROOM = 16 * 1024 * 1024
@@ -254,7 +257,7 @@ class EmbeddedPostgres:
         with self._cluster.log.open("rb") as log:
             log.seek(logged)
             text = log.read().decode(errors="replace")
-        if ended != -signal.SIGKILL and not any(words in text for words in STILL_DYING):
+        if ended != -signal.SIGKILL and not STILL_DYING.search(text):
             raise PostgresError(
                 f"PostgreSQL does not start, and ended with {ended}: {text[-2000:]}"
             )

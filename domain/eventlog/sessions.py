@@ -10,6 +10,7 @@ import psycopg
 from psycopg.pq import Conninfo
 
 from domain.errors import Overloaded
+from domain.eventlog.connection.timeouts import OUTAGES, with_keepalives
 
 KEEPALIVE = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 """Options of sessions that hold a lock: the server ends a session within seconds after its client is lost."""
@@ -33,8 +34,15 @@ def program(schema: str) -> str:
 
 
 def connect(conninfo: str, schema: str) -> psycopg.Connection:
+    """Connect to the database of a log.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
     try:
-        return psycopg.connect(conninfo, options=session_options(schema), connect_timeout=10)
+        return psycopg.connect(
+            with_keepalives(conninfo), options=session_options(schema), connect_timeout=10
+        )
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
 
@@ -47,11 +55,14 @@ def session(
     connection stays open, and must not be used after an error.
 
     Raises:
-        Overloaded: the database cannot be reached.
+        Overloaded: the database cannot be reached, or, with a connection string, went away or was busy meanwhile.
     """
     if isinstance(database, str):
-        with connect(database, schema) as connection:
-            yield connection
+        try:
+            with connect(database, schema) as connection:
+                yield connection
+        except OUTAGES as error:
+            raise Overloaded(f"The database is unavailable or busy: {error}".strip()) from error
     else:
         yield database
         database.commit()

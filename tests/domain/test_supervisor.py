@@ -51,3 +51,27 @@ async def test_part_is_restarted_after_an_outage_and_an_error_until_it_is_stoppe
 
 async def test_part_that_was_never_started_is_stopped() -> None:
     await Counting().stop()
+
+
+class Stuck(Counting):
+    """Its tasks end, but its stop does not."""
+
+    async def stop(self) -> None:
+        await super().stop()
+        await asyncio.Event().wait()
+
+
+async def test_all_parts_are_stopped_though_the_stop_of_one_is_cancelled() -> None:
+    counting, stuck, began = Counting(), Stuck(), asyncio.Event()
+
+    async def run() -> None:
+        async with run_parts([counting, stuck]):
+            began.set()
+
+    task = asyncio.create_task(run())
+    await began.wait()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert "counting" not in {each.get_name() for each in asyncio.all_tasks()}

@@ -30,6 +30,9 @@ def test_registry_has_logs_that_were_put_and_not_those_removed(registry: LogRegi
     stamp = registry.stamp()
     registry.put("south", south)
     assert registry.stamp() != stamp
+    stamp = registry.stamp()
+    registry.file.chmod(0o640)
+    assert registry.stamp() != stamp
     assert registry.read() == {"north": north, "south": south}
     registry.remove("north")
     assert registry.read() == {"south": south}

@@ -366,3 +366,16 @@ def test_programs_reachable_only_by_root_are_copied(postgres_root: Path) -> None
 def test_any_value_survives_the_connection_string(value: str) -> None:
     words = {"host": "/a b/c", "password": value}
     assert psycopg.conninfo.conninfo_to_dict(conninfo(**words)) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "waits"),
+    [
+        ('FATAL:  lock file "postmaster.pid" already exists', True),
+        ('FATAL:  lock file "postmaster.pid" is empty', True),
+        ("FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use", True),
+        ('FATAL:  could not write lock file "postmaster.pid": No space left on device', False),
+    ],
+)
+def test_start_waits_only_for_a_server_that_is_ending(line: str, waits: bool) -> None:
+    assert bool(server.STILL_DYING.search(f"LOG:  starting\n{line}\n")) is waits
