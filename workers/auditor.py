@@ -54,7 +54,7 @@ class Auditor(OwnedWork):
     """Audits one log, at so many events a second."""
 
     work: ClassVar[str] = "auditor"
-    slow: ClassVar[bool] = True
+    turn = "slow"
 
     def __init__(
         self,

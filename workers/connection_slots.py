@@ -15,6 +15,8 @@ CLOCK_INTERVAL = 30.0
 """Seconds between two checks of the clock while work waits until something is due."""
 SHORTEST_WAIT = 5.0
 """Seconds that work waits at least once its connection is closed."""
+TRY_AGAIN = 15.0
+"""Seconds between two tries to become the owner of work that another process owns; meanwhile the slot is free."""
 
 SPREAD = Random()  # noqa: S311 - no secret
 
@@ -25,24 +27,30 @@ def poll_interval() -> float:
 
 
 class ConnectionSlots(NamedTuple):
-    """Slots for the connections of the work of all logs: for followers of views, for work that is quick, and for slow work."""
+    """Slots for the connections of the work of all logs: for followers of views, for work that is quick, for slow work, and for
+    work that waits for the answers of others, such as receivers of webhooks.
+    """
 
     views: asyncio.Semaphore
     quick: asyncio.Semaphore
     slow: asyncio.Semaphore
+    calling: asyncio.Semaphore
 
     @classmethod
     def of(cls, number: int) -> ConnectionSlots:
-        """Slots for a number of connections of quick work, as many of views, and a quarter as many of slow work."""
+        """Slots for a number of connections of quick work, as many of views, a quarter as many of slow work, and half as many
+        of work that calls others.
+        """
         quick = max(2, number)
-        return cls(*(asyncio.Semaphore(most) for most in (quick, quick, max(1, number // 4))))
+        numbers = (quick, quick, max(1, number // 4), max(1, number // 2))
+        return cls(*(asyncio.Semaphore(most) for most in numbers))
 
 
 class ReleasableConnection:
     """A connection that holds the lock of some work. It is closed while the work is idle, and opened again afterwards."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[AsyncConnection]], slot: asyncio.Semaphore
+        self, connect: Callable[[], Awaitable[AsyncConnection | None]], slot: asyncio.Semaphore
     ) -> None:
         self._connect = connect
         self._slot = slot
@@ -54,17 +62,21 @@ class ReleasableConnection:
         return getattr(self._connection, name)
 
     async def acquire(self) -> None:
-        """Wait for a slot, and connect.
+        """Wait for a slot, connect, and get the lock; try again later where another process has it.
 
         Raises:
             psycopg.Error: the database is unavailable.
         """
-        await self._slot.acquire()
-        try:
-            self._connection = await self._connect()
-        except BaseException:
-            self._slot.release()
-            raise
+        while True:
+            await self._slot.acquire()
+            try:
+                self._connection = await self._connect()
+            finally:
+                if self._connection is None:
+                    self._slot.release()
+            if self._connection is not None:
+                return
+            await asyncio.sleep(TRY_AGAIN)
 
     async def release(self) -> None:
         """Close the connection, and free the slot."""

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import structlog
 from psycopg import AsyncConnection
@@ -63,8 +63,8 @@ class OwnedWork(Background):
     work: ClassVar[str]
     follows: ClassVar[str | None] = None
 
-    slow: ClassVar[bool] = False
-    """Whether it may hold its slot for long."""
+    turn: ClassVar[Literal["quick", "slow", "calling"]] = "quick"
+    """The slots of which it takes one: whether it may hold that for long, and why."""
     slots: ConnectionSlots | None = None
     """The slots for the connections of the work of all logs; None where the work keeps its connection open."""
 
@@ -133,7 +133,7 @@ class OwnedWork(Background):
                 return
 
     async def _own_and_run(self) -> None:
-        slot = self.slots and (self.slots.slow if self.slow else self.slots.quick)
+        slot = None if self.slots is None else getattr(self.slots, self.turn)
         async with ownership(self._conninfo, self._schema, self.work, slot) as connection:
             write_log = log.info if slot is None else log.debug
             write_log("this process is the owner", work=self.work)
@@ -148,12 +148,13 @@ async def ownership(
     """Wait until this process owns some work on a log; yield the connection that holds the lock. With a `slot`, it also waits for
     the slot, and the connection may be released while the work is idle.
     """
-    connect = partial(_connect_and_own, conninfo, schema, work)
     if slot is None:
-        async with await connect() as connection:
+        async with await _connect(conninfo, schema) as connection:
+            while not await _try_lock(connection, f"{work} of {schema}", work):  # noqa: ASYNC110 - no signal for it
+                await asyncio.sleep(TAKE_OVER)
             yield connection
         return
-    releasable = ReleasableConnection(connect, slot)
+    releasable = ReleasableConnection(partial(_connect_and_own, conninfo, schema, work), slot)
     await releasable.acquire()
     try:
         yield cast(AsyncConnection, releasable)
@@ -161,19 +162,23 @@ async def ownership(
         await releasable.release()
 
 
-async def _connect_and_own(conninfo: str, schema: str, work: str) -> AsyncConnection:
-    """Open a connection, and wait until it has the lock."""
+async def _connect(conninfo: str, schema: str) -> AsyncConnection:
     options = f"{session_options(schema)} -c statement_timeout=5s {KEEPALIVE}"
-    connection = await AsyncConnection.connect(
+    return await AsyncConnection.connect(
         with_keepalives(conninfo), autocommit=True, connect_timeout=CONNECT_TIMEOUT, options=options
     )
+
+
+async def _connect_and_own(conninfo: str, schema: str, work: str) -> AsyncConnection | None:
+    """Open a connection that has the lock; None where another process has it."""
+    connection = await _connect(conninfo, schema)
+    owned = False
     try:
-        while not await _try_lock(connection, f"{work} of {schema}", work):  # noqa: ASYNC110 - no signal for it
-            await asyncio.sleep(TAKE_OVER)
-    except BaseException:
-        await connection.close()
-        raise
-    return connection
+        owned = await _try_lock(connection, f"{work} of {schema}", work)
+    finally:
+        if not owned:
+            await connection.close()
+    return connection if owned else None
 
 
 async def _try_lock(connection: AsyncConnection, *names: str) -> bool:

@@ -93,6 +93,7 @@ async def test_work_with_a_slot_has_no_connection_while_idle(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.connection_slots.SHORTEST_WAIT", 0)
+    monkeypatch.setattr("workers.connection_slots.TRY_AGAIN", 0.2)
     slot = asyncio.Semaphore(1)
     work = Work(database, SCHEMA)
     async with asyncio.timeout(60), ownership(database, SCHEMA, "nothing", slot) as connection:
@@ -100,10 +101,11 @@ async def test_work_with_a_slot_has_no_connection_while_idle(
         waiting = asyncio.create_task(work.wait_for_work(connection))
         await asyncio.sleep(0.1)
         assert not slot.locked()
-        async with ownership(database, SCHEMA, "nothing", slot):
+        async with ownership(database, SCHEMA, "nothing"):
             work.wake.set()
             await asyncio.sleep(0.1)
             assert not waiting.done()
+            assert not slot.locked()
         await waiting
         assert slot.locked()
         await connection.execute("SELECT")
@@ -131,7 +133,7 @@ async def test_work_with_a_slot_keeps_its_connection_for_a_short_wait_that_needs
 
 async def test_notifications_before_a_slot_is_free_lead_to_one_run(database: str) -> None:
     work, turn = Work(database, SCHEMA), asyncio.Semaphore(1)
-    work.slots = ConnectionSlots(turn, turn, turn)
+    work.slots = ConnectionSlots(turn, turn, turn, turn)
     async with asyncio.timeout(60), run_parts([work]):
         for looks in (1, 2):
             async with turn:

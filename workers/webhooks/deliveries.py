@@ -60,6 +60,7 @@ class WebhookWorker(OwnedWork):
 
     work: ClassVar[str] = "webhooks"
     follows: ClassVar[str | None] = Deliveries.name
+    turn = "calling"
 
     def __init__(
         self,
