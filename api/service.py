@@ -29,6 +29,7 @@ from api.work_process import WorkProcess
 from api.work_task import end_when_asked, relax_collector, task_of
 from domain.errors import Overloaded
 from domain.eventlog.setup.log_id import log_id
+from domain.eventlog.setup.log_secret import LogKeys
 from domain.outages import Outages
 from projections.other_log import OtherLog
 
@@ -56,8 +57,8 @@ def serve(settings: Settings, *, work: bool = True) -> None:
         token = settings.admin_token or folder.admin_token()
         with database(settings, folder) as known:
             _prepare(known, settings)
-            require_key_of_log(known.serving, settings, folder)
-            served = Served(settle_name(settings, known.serving), folder, known, listening, token)
+            settings, keys, of_log = _identify(known, settings, folder)
+            served = Served(settings, folder, known, keys, of_log, listening, token)
             ended = served.until_ended(work=work)
             while ended.begins_again:
                 served = served.prepare_again()
@@ -83,6 +84,21 @@ def _prepare(known: Database, settings: Settings) -> None:
         keep_running(known.postgres)
 
 
+def _identify(
+    known: Database, settings: Settings, folder: DataDir
+) -> tuple[Settings, LogKeys, str]:
+    """Check the master key of a log; return the settings with the log's name, its keys and its id.
+
+    Raises:
+        SetupError: the master key or the name is another one.
+        Overloaded: the database is unavailable.
+    """
+    require_key_of_log(known.serving, settings, folder)
+    settings = settle_name(settings, known.serving)
+    keys = keys_of_log(known.serving, settings, folder)
+    return settings, keys, log_id(known.serving, settings.schema)
+
+
 class ServiceEnded(NamedTuple):
     """Why the serving of a log has ended: the log became an `other` one, has another master key, or a signal came."""
 
@@ -97,11 +113,13 @@ class ServiceEnded(NamedTuple):
 
 
 class Served(NamedTuple):
-    """A log with everything that is needed to serve it: settings, database, socket and token."""
+    """A log with everything that is needed to serve it: settings, database, keys, its id, socket and token."""
 
     settings: Settings
     folder: DataDir
     known: Database
+    keys: LogKeys
+    log_id: str
     listening: socket.socket
     token: str
 
@@ -109,11 +127,10 @@ class Served(NamedTuple):
         """Serve the log until a signal, or until it becomes another one. `other` is given where it has become another
         one before.
         """
-        settings, known, listening = self.settings, self.known, self.listening
+        settings, known, keys, listening = self.settings, self.known, self.keys, self.listening
         others = known.as_named
-        keys = keys_of_log(known.serving, settings, self.folder)
-        of_log = log_id(known.serving, settings.schema)
-        system = replace(build(settings, known.serving, keys, self.token, of_log), other=other)
+        system = build(settings, known.serving, keys, self.token, self.log_id)
+        system = replace(system, other=other)
         listen_socket.listen(listening, settings)
         task = task_of(settings, known.serving, keys, others[:2])
         with (
@@ -147,10 +164,8 @@ class Served(NamedTuple):
             known = self.known.locate(self.settings.schema)
             try:
                 known.prepare(self.settings.schema)
-                require_key_of_log(known.serving, self.settings, self.folder)
-                return self._replace(
-                    known=known, settings=settle_name(self.settings, known.serving)
-                )
+                settings, keys, of_log = _identify(known, self.settings, self.folder)
+                return self._replace(known=known, settings=settings, keys=keys, log_id=of_log)
             except Overloaded as error:
                 log.warning("the database is away", reason=str(error))
                 sleep(RETRY)

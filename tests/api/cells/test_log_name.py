@@ -41,8 +41,9 @@ def test_server_and_work_process_use_the_new_name_after_the_log_was_replaced(
 ) -> None:
     folder, settings = DataDir.open(tmp_path), Settings(data_dir=tmp_path)
     require_key_of_log(database, settings, folder)
-    served = Served(settings, folder, Database(database, database), socket.socket(), "")
-    task = task_of(settings, database, LogKeys(b"", b""))
+    keys = LogKeys(b"", b"")
+    served = Served(settings, folder, Database(database, database), keys, "", socket.socket(), "")
+    task = task_of(settings, database, keys)
     assert (served.prepare_again().settings.log, settle_name_again(task, list).log_name) == (
         None,
         None,
