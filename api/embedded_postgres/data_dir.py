@@ -90,8 +90,9 @@ class DataDir:
         """Return the 32 bytes that wrap every data key, which are made at the first call."""
         if not self.may_make and self._lacks(self.master_key_file):
             raise SetupError(
-                f"{self.missing('master.key')} What it sealed cannot be read without it: else put it "
-                "back from a backup, or from the data directory of another server of this log"
+                f"there is no master.key in {self.path}, and this log has one: put it there from a backup, or from "
+                "the data directory of another server of this log; or is --data-dir (EXECUTIONS_DATA_DIR) wrong? "
+                "What the key sealed cannot be read without it"
             )
         return self._key(self.master_key_file)
 

@@ -69,6 +69,7 @@ class Patroni(NamedTuple):
     version: str
     configuration: Mapping[str, Any]
     watchdog_failed: bool = False
+    leads: bool = True
 
 
 class InspectedCluster(NamedTuple):

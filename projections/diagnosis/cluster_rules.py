@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from projections.diagnosis.cluster import ClusterFinding, InspectedCluster, Patroni, ServedDatabase
 
@@ -216,3 +216,17 @@ OF_PATRONI: tuple[Callable[[Patroni], Iterator[ClusterFinding]], ...] = (
     _times,
     _state,
 )
+
+
+def unreachable(error: str, nodes: Sequence[Patroni]) -> Iterator[ClusterFinding]:
+    """The findings about a cluster whose database cannot be reached, by what Patroni answers on its nodes."""
+    yield ClusterFinding(
+        "unavailable", error, "see below, and whether HAProxy on this machine leads to the primary"
+    )
+    if not any(node.leads for node in nodes):
+        yield ClusterFinding(
+            "unavailable",
+            f"no node leads, of {len(nodes)} that answer",
+            "wait for `ttl` and for nodes that are down or hang; if one does not come back, make another the leader "
+            "by hand (docs/high-availability.md, A node led by hand)",
+        )

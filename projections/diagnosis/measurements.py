@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.sessions import ONE_MOMENT
 from domain.eventlog.store import Store
 
 SIZES = """SELECT c.relname::text, pg_table_size(c.oid)::bigint, pg_indexes_size(c.oid)::bigint,
@@ -17,6 +18,7 @@ SIZES = """SELECT c.relname::text, pg_table_size(c.oid)::bigint, pg_indexes_size
 OF_DATABASE = "SELECT pg_database_size(current_database())"
 OF_LOG = """SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
     WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'm')"""
+HEAD = "SELECT coalesce((SELECT position FROM head), 0)"
 VIEWS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
     FROM bookmarks AS b ORDER BY b.view"""
 SETTINGS = """SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit',
@@ -128,10 +130,12 @@ async def measure(store: Store) -> Measurements:
     Raises:
         Overloaded: the database is unavailable.
     """
-    head, _ = await store.head()
-    async with store.reader() as connection:
+    async with store.reader() as connection, connection.transaction():
+        await connection.execute(
+            ONE_MOMENT
+        )  # else views would be ahead of the head that was read before
         return Measurements(
-            head,
+            (await _rows(connection, HEAD))[0][0],
             [TableSize(*row) for row in await _rows(connection, SIZES)],
             [ViewState(*row) for row in await _rows(connection, VIEWS)],
             dict(await _rows(connection, SETTINGS)),

@@ -13,8 +13,10 @@ import httpx
 from api.settings import SetupError, read
 from domain.errors import Overloaded
 from projections.diagnosis.cluster import ClusterFinding, InspectedCluster, Patroni, measure
-from projections.diagnosis.cluster_rules import findings
+from projections.diagnosis.cluster_rules import findings, unreachable
 
+LEADERS = frozenset({"primary", "master"})
+"""The roles of a primary in answers of Patroni."""
 WITHIN = 5.0
 """Seconds for an answer of Patroni."""
 
@@ -27,16 +29,15 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
             raise SetupError(
                 "the embedded database is no cluster: name one in EXECUTIONS_DATABASE_URL"
             )
-        measured = measure(settings.database_url, settings.schema)
         asked = [_ask(address) for address in addresses]
+        nodes = [node for node in asked if isinstance(node, Patroni)]
+        judged = [node for node in asked if isinstance(node, ClusterFinding)]
+        found = _inspect(settings.database_url, settings.schema, nodes, judged)
     except (SetupError, Overloaded) as error:
         raise click.ClickException(str(error)) from None
-    found = InspectedCluster(measured, [node for node in asked if isinstance(node, Patroni)])
-    judged = [*findings(found), *(node for node in asked if isinstance(node, ClusterFinding))]
     if as_json:
-        click.echo(
-            json.dumps({"findings": [each._asdict() for each in judged], **_document(found)})
-        )
+        members = {"findings": [each._asdict() for each in judged]}
+        click.echo(json.dumps(members | (_document(found) if found else {})))
     else:
         for each in judged:
             click.echo(f"{each.severity}: {each.what}.\n  → {each.advice}.")
@@ -44,8 +45,31 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
             click.echo("Nothing unsafe was found.")
         if not addresses:
             click.echo("Patroni was not asked: name its nodes with --patroni.")
+        click.echo(
+            "Not checked: whether the watchdog resets a machine, and whether HAProxy closes connections."
+        )
     if judged:
         raise click.exceptions.Exit(1)
+
+
+def _inspect(
+    conninfo: str, schema: str, nodes: Sequence[Patroni], judged: list[ClusterFinding]
+) -> InspectedCluster | None:
+    """Inspect the cluster, and put what is found in front of what is known; None where the database cannot be reached, but
+    Patroni answers and tells why.
+
+    Raises:
+        Overloaded: the database cannot be reached, and no Patroni answers.
+    """
+    try:
+        found = InspectedCluster(measure(conninfo, schema), nodes)
+    except Overloaded as error:
+        if not nodes:
+            raise
+        judged[:0] = unreachable(str(error), nodes)
+        return None
+    judged[:0] = findings(found)
+    return found
 
 
 def _ask(address: str) -> Patroni | ClusterFinding:
@@ -57,7 +81,8 @@ def _ask(address: str) -> Patroni | ClusterFinding:
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         what = f"{address} does not answer as Patroni: {error!r}"
         return ClusterFinding("unavailable", what, "bring that node back")
-    return Patroni(version, configuration, bool(state.get("watchdog_failed")))
+    leads = state.get("role") in LEADERS
+    return Patroni(version, configuration, bool(state.get("watchdog_failed")), leads)
 
 
 def _document(found: InspectedCluster) -> dict[str, Any]:

@@ -6,13 +6,21 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 
 from api.cli.doctor import _summary
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
 from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from projections.diagnosis import measurements
 from projections.diagnosis.measurements import Measurements, ServerState, TableSize
+from projections.preparation import prepare_tables
 from tests.support.forked_program import run_forked
 
 
@@ -71,6 +79,29 @@ def test_doctor_reports_overdue_timers_failing_webhooks_and_missing_archive_file
     shown = json.loads(doctor(database, tmp_path, "--json").stdout)
     found = " / ".join(finding["what"] for finding in shown["findings"])
     assert all(each in found for each in said), found
+
+
+@pytest.mark.anyio
+async def test_views_are_not_ahead_of_a_log_that_is_written_meanwhile(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, read_first = measurements._rows, list[str]()
+
+    async def write_after_the_first(connection: AsyncConnection, query: str) -> list[Any]:
+        rows = await read(connection, query)
+        if not read_first:
+            read_first.append(query)
+            with psycopg.connect(database, options=session_options("executions")) as other:
+                other.execute("UPDATE bookmarks SET position = 7 WHERE view = 'analytics'")
+        return rows
+
+    monkeypatch.setattr(measurements, "_rows", write_after_the_first)
+    prepare_tables(database, database, "executions")
+    store = Store(database, "executions", registry.codec(), Keyring(Vault(b"k" * 32)))
+    await store.open()
+    measured = await measurements.measure(store)
+    await store.close()
+    assert {view.position for view in measured.views} == {measured.head}
 
 
 def test_doctor_says_how_many_bytes_an_event_takes() -> None:

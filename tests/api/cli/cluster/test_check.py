@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import main
+from tests.support.ports import free_port
 
 ANSWERS = {
     "/patroni": {"patroni": {"version": "3.0.2"}},
@@ -78,3 +79,15 @@ def test_check_that_is_impossible_gives_the_reason_in_one_line(tmp_path: Path) -
         assert done.exit_code == 1
         assert said in done.output
         assert "Traceback" not in done.output
+
+
+def test_check_says_that_no_node_leads_where_the_database_cannot_be_reached(
+    patroni: str, tmp_path: Path
+) -> None:
+    away = f"host=127.0.0.1 port={free_port()} dbname=app"
+    done = check(tmp_path, away, "--patroni", patroni)
+    assert done.exit_code == 1
+    assert "unavailable: The database cannot be reached" in done.output
+    assert "unavailable: no node leads, of 1 that answer" in done.output
+    shown = json.loads(check(tmp_path, away, "--patroni", patroni, "--json").output)
+    assert [each["severity"] for each in shown["findings"]] == ["unavailable", "unavailable"]
