@@ -1,6 +1,6 @@
 // One execution, in strips that load apart: who and how far, what may be done, then the tab that is asked for.
 
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { get, segment } from "../lib/api";
 import { useLive, useLoad, useTitle, type Loaded } from "../lib/load";
 import { link, query, setQuery } from "../lib/route";
@@ -28,11 +28,15 @@ const TABS: [string, string, string][] = [
   ["json", "JSON", "o"],
 ];
 
-export function useHead(id: string): {
+interface Heads {
   latest: Loaded<Execution>;
   past: Loaded<Execution>;
   version: number | undefined;
-} {
+  /** What is to be shown: of the version that is asked for; until it is there, what was shown before. */
+  head: Execution | undefined;
+}
+
+export function useHead(id: string): Heads {
   const asked = Number(query.value.get("version") ?? 0);
   const latest = useLoad(
     id,
@@ -42,12 +46,15 @@ export function useHead(id: string): {
   const past = useLoad(version ? `${id} ${version}` : null, async (abort) => {
     return (await get<Execution>(`/executions/${segment(id)}`, { version: version!, fields: HEAD }, abort)).body;
   });
-  return { latest, past, version };
+  const before = useRef<Execution>(undefined);
+  const found = version === undefined ? latest.data : past.data?.version === version ? past.data : undefined;
+  if (found) before.current = found;
+  return { latest, past, version, head: found ?? (past.problem ? undefined : before.current) };
 }
 
 export function ExecutionPage({ id }: { id: string }) {
   useTitle(id);
-  const { latest, past, version } = useHead(id);
+  const { latest, past, version, head } = useHead(id);
   const pause = Math.max(250, (latest.data?.metrics.stepsTotal ?? 0) / 2);
   useLive((event) => event.subject === id && event.type.startsWith("execution."), latest.reload, pause);
   useEffect(() => {
@@ -62,16 +69,32 @@ export function ExecutionPage({ id }: { id: string }) {
   if (!latest.data) {
     return latest.problem ? <NotThere id={id} latest={latest} /> : <p aria-busy="true">Loading {id} …</p>;
   }
-  const head = version ? (past.data ?? latest.data) : latest.data;
-  const shown: Shown = { id, head, version, latest: latest.data };
-  const tab = query.value.get("tab") ?? "timeline";
+  const shown: Shown | undefined = head && { id, head, version, latest: latest.data };
+  const time = head?.version === version ? head?.metadata.updatedAt : undefined;
   return (
     <article class={version ? "execution past" : "execution"}>
-      <Head shown={shown} reload={latest.reload} />
-      <Replay shown={shown} />
+      <Refusal problem={latest.problem} retry={latest.reload} />
+      {shown ? <Head shown={shown} reload={latest.reload} /> : <h1>{id}</h1>}
+      <Replay id={id} last={latest.data.version} version={version} time={time} />
+      {version && <Refusal problem={past.problem} retry={past.reload} />}
+      {shown && <Tabs shown={shown} />}
+    </article>
+  );
+}
+
+function Tabs({ shown }: { shown: Shown }) {
+  const tab = query.value.get("tab") ?? "timeline";
+  return (
+    <>
       <div role="tablist" aria-label="Parts of the execution" class="tabs">
         {TABS.map(([name, title, key]) => (
-          <a key={name} role="tab" aria-selected={tab === name} aria-keyshortcuts={key} href={tabAddress(id, name)}>
+          <a
+            key={name}
+            role="tab"
+            aria-selected={tab === name}
+            aria-keyshortcuts={key}
+            href={tabAddress(shown.id, name)}
+          >
             {title}
           </a>
         ))}
@@ -83,7 +106,7 @@ export function ExecutionPage({ id }: { id: string }) {
         {tab === "log" && <LogTab shown={shown} />}
         {tab === "json" && <WholeDocument shown={shown} />}
       </div>
-    </article>
+    </>
   );
 }
 

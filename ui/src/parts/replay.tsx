@@ -3,16 +3,24 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, segment } from "../lib/api";
 import { setQuery } from "../lib/route";
-import type { Envelope, Execution, Page, Shown } from "../lib/types";
+import type { Envelope, Execution, Page } from "../lib/types";
 import { When } from "./basics";
 import { isTyping } from "./palette";
 
 const LONGEST_PAUSE = 2_000;
 const FAILURES = "execution.failed,execution.step.failed";
 
-export function Replay({ shown }: { shown: Shown }) {
-  const last = shown.latest.version;
-  const at = shown.version ?? last;
+interface Props {
+  id: string;
+  last: number;
+  /** The version that is asked for, where it is not the last. */
+  version: number | undefined;
+  /** When that was recorded; unknown until it is there. */
+  time: string | undefined;
+}
+
+export function Replay({ id, last, version, time }: Props) {
+  const at = version ?? last;
   const [speed, setSpeed] = useState(0);
   const [failure, setFailure] = useState<number>();
   const show = (version: number) => {
@@ -32,10 +40,10 @@ export function Replay({ shown }: { shown: Shown }) {
   }, []);
   useEffect(() => {
     if (speed === 0) return;
-    return play(shown.id, speed, latest, () => setSpeed(0));
-  }, [speed, shown.id]);
+    return play(id, speed, latest, () => setSpeed(0));
+  }, [speed, id]);
   const toFailure = async () => {
-    const path = `/executions/${segment(shown.id)}/events`;
+    const path = `/executions/${segment(id)}/events`;
     const { body } = await get<Page<Envelope>>(path, { types: FAILURES, limit: 1 });
     const found = body.data[0]?.version ?? 0;
     setFailure(found);
@@ -98,9 +106,9 @@ export function Replay({ shown }: { shown: Shown }) {
         </button>
         {failure === 0 && <span role="status">Nothing failed.</span>}
       </div>
-      {shown.version && (
+      {version && (
         <p class="banner" role="status">
-          As of version {shown.version} of {last}, <When at={shown.head.metadata.updatedAt} milliseconds />.{" "}
+          {time ? "As of version" : "Not there yet: version"} {version} of {last}, <When at={time} milliseconds />.{" "}
           <button type="button" class="small" onClick={() => show(last)}>
             Now
           </button>
