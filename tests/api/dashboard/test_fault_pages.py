@@ -9,7 +9,11 @@ import httpx
 
 from tests.api.dashboard.conftest import Tab, of
 
-LIMITED = {"type": "/problems/rate-limited", "title": "Too many requests", "detail": "Wait a little."}
+LIMITED = {
+    "type": "/problems/rate-limited",
+    "title": "Too many requests",
+    "detail": "Wait a little.",
+}
 
 
 def refuse(route: Any) -> None:
@@ -43,3 +47,89 @@ def test_execution_that_cannot_be_read_again_keeps_its_state_and_shows_why(
     api.post("/executions/stale/progress", json={"progress": 12}).raise_for_status()
     page.get_by_role("alert").get_by_text("Too many requests").wait_for()
     assert "running" in page.locator("header.head").inner_text()
+
+
+def running(api: httpx.Client, *names: str, service: str = "leads") -> None:
+    """Begin executions, and wait until lists show them."""
+    order = {"leads": "order-leads", "invoices": "order-bills"}[service]
+    position = ""
+    for name in names:
+        body = {"$id": name, "order": order, "service": service, "status": "running"}
+        answer = api.post("/executions", json=body).raise_for_status()
+        position = answer.headers["log-position"]
+    api.get("/executions", params={"limit": 1, "minPosition": position}).raise_for_status()
+
+
+def open_list(tab: Tab, path: str, rows: int) -> Any:
+    """The list at a path, once it has so many rows and follows the log."""
+    page = tab.open(path)
+    page.locator("tr[data-row]").nth(rows - 1).wait_for()
+    page.locator(".badge.live").wait_for()
+    page.wait_for_timeout(700)  # what it loads again after it connected
+    return page
+
+
+def test_row_is_refreshed_although_another_execution_came_at_once(
+    tab: Tab, api: httpx.Client
+) -> None:
+    running(api, "seen-1")
+    page = open_list(tab, "/?$id[prefix]=seen-", 1)
+    api.post("/executions/seen-1/cancel", json={}).raise_for_status()
+    running(api, "unseen")
+    page.locator("tr[data-row] .status.cancelled").wait_for()
+
+
+def test_all_rows_are_refreshed_when_very_many_change_at_once(tab: Tab, api: httpx.Client) -> None:
+    names = [f"herd-{nth}" for nth in range(130)]
+    running(api, *names)
+    page = open_list(tab, "/?$id[prefix]=herd-&limit=200", 130)
+    sent = [{"command": "cancel", "execution": name} for name in names]
+    api.post("/commands", json=sent).raise_for_status()
+    page.locator("tr[data-row] .status.cancelled").nth(129).wait_for()
+
+
+def test_rows_are_refreshed_after_a_break_of_which_no_event_tells(
+    tab: Tab, api: httpx.Client
+) -> None:
+    running(api, "quiet-1")
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    tab.page.route(re.compile("/api/events"), hold)
+    page = tab.open("/?$id[prefix]=quiet-")
+    page.locator("tr[data-row] .status.running").wait_for()
+    answer = api.post("/executions/quiet-1/cancel", json={}).raise_for_status()
+    position = answer.headers["log-position"]
+    frame = f"event: caught-up\nid: {position}\ndata: {{}}\n\n"
+    held[0].fulfill(body=frame, content_type="text/event-stream")
+    tab.page.unroute_all()
+    page.locator("tr[data-row] .status.cancelled").wait_for()
+
+
+def test_refresh_of_rows_that_fails_is_shown_and_tried_again(tab: Tab, api: httpx.Client) -> None:
+    running(api, "denied-1")
+    page = open_list(tab, "/?$id[prefix]=denied-", 1)
+    tab.page.route(re.compile("/executions/find"), refuse)
+    api.post("/executions/denied-1/cancel", json={}).raise_for_status()
+    alert = page.get_by_role("alert")
+    alert.get_by_text("Too many requests").wait_for()
+    tab.page.unroute_all()
+    alert.get_by_role("button", name="Try again").click()
+    page.locator("tr[data-row] .status.cancelled").wait_for()
+    assert alert.count() == 0
+
+
+def test_number_of_new_ones_ends_at_99_and_is_claimed_only_without_a_filter(
+    tab: Tab, api: httpx.Client
+) -> None:
+    page = open_list(tab, "/", 7)
+    running(api, "counted", service="invoices")
+    page.get_by_role("button", name="1 new").wait_for()
+    running(api, *(f"counted-{nth}" for nth in range(110)), service="invoices")
+    page.get_by_role("button", name="99+ new").click()
+    page.get_by_role("button", name="99+ new").wait_for(state="detached")
+    page = open_list(tab, "/?service=leads", 1)
+    running(api, "counted-last", service="invoices")
+    page.get_by_role("button", name="There may be new ones").wait_for()

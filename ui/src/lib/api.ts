@@ -16,6 +16,11 @@ export class Problem extends Error {
   }
 }
 
+/** Why a request failed, also where there was no answer. */
+export function problemFrom(error: unknown): Problem {
+  return error instanceof Problem ? error : new Problem(0, "The server cannot be reached", String(error), {});
+}
+
 /** Whether the session is over, so that the page asks to sign in again. */
 export const signedOut = signal(false);
 

@@ -1,7 +1,7 @@
 // Loading data for a part of a page: what was loaded stays until the next answer is there.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Problem, purpose } from "./api";
+import { problemFrom, purpose, type Problem } from "./api";
 import { connection, listen } from "./live";
 import type { Envelope } from "./types";
 
@@ -28,10 +28,7 @@ export function useLoad<T>(key: string | null, load: (abort: AbortSignal) => Pro
     latest.current(abort.signal).then(
       (data) => !abort.signal.aborted && setState({ key, data, busy: false }),
       (error: unknown) => {
-        if (abort.signal.aborted) return;
-        const problem =
-          error instanceof Problem ? error : new Problem(0, "The server cannot be reached", String(error), {});
-        setState((before) => ({ ...before, key, problem, busy: false }));
+        if (!abort.signal.aborted) setState((before) => ({ ...before, key, problem: problemFrom(error), busy: false }));
       },
     );
     return () => abort.abort();
@@ -39,22 +36,32 @@ export function useLoad<T>(key: string | null, load: (abort: AbortSignal) => Pro
   return { data: state.data, problem: state.problem, busy: state.busy, reload: () => setTurn((before) => before + 1) };
 }
 
-/** Call `changed` at most once in `pause` milliseconds while events come that are `wanted`, and after each reconnect. */
-export function useLive(wanted: (event: Envelope) => boolean, changed: () => void, pause = 500): void {
+/** Call `changed` at most once in `pause` milliseconds while events come that are `wanted`, and after each reconnect:
+ * then events may have been `missed`. */
+export function useLive(
+  wanted: (event: Envelope) => boolean,
+  changed: (missed: boolean) => void,
+  pause = 500,
+): void {
   const latest = useRef({ wanted, changed, pause });
   latest.current = { wanted, changed, pause };
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let missed = false;
     const soon = () => {
       timer ??= setTimeout(() => {
         timer = undefined;
-        latest.current.changed();
+        latest.current.changed(missed);
+        missed = false;
       }, latest.current.pause);
     };
     let was = connection.value.state;
     const stop = listen((event) => latest.current.wanted(event) && soon());
     const unsubscribe = connection.subscribe(({ state }) => {
-      if (state === "live" && was !== "live") soon();
+      if (state === "live" && was !== "live") {
+        missed = true;
+        soon();
+      }
       was = state;
     });
     return () => {

@@ -2,7 +2,8 @@
 
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { get, seenSoFar, query as queryText, segment, type Parameters } from "../lib/api";
-import { useLive, useLoad, useTitle } from "../lib/load";
+import { useCreatedSince, useFresh } from "../lib/listed";
+import { useLoad, useTitle } from "../lib/load";
 import { link, query, setQuery } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
 import type { Execution, Page } from "../lib/types";
@@ -36,50 +37,42 @@ export function filterOf(found: URLSearchParams): Parameters {
   return filter;
 }
 
+/** Whether it leaves out executions; which new ones meet it, only the server knows. */
+function isFilter(filter: Parameters): boolean {
+  return Object.keys(filter).some((name) => name !== "sort");
+}
+
 export function ListPage() {
   useTitle("All");
   const filter = filterOf(query.value);
   const key = queryText(filter);
   const first = useLoad(key, async (abort) => {
     const parameters = { ...filter, ...seenSoFar(), fields: FIELDS, facets: FACETS, count: true };
-    return (await get<Page<Execution>>("/executions", parameters, abort)).body;
+    const { body, position } = await get<Page<Execution>>("/executions", parameters, abort);
+    return { ...body, position };
   });
   const [more, setMore] = useState<{ key: string; pages: Page<Execution>[] }>({ key, pages: [] });
-  const [waiting, setWaiting] = useState<Set<string>>(new Set());
-  const [changed, setChanged] = useState<Record<string, Execution>>({});
-  useEffect(() => {
-    setMore({ key, pages: [] });
-    setWaiting(new Set());
-    setChanged({});
-  }, [first.data]);
+  useEffect(() => setMore({ key, pages: [] }), [first.data]);
   const pages = first.data ? [first.data, ...(more.key === key ? more.pages : [])] : [];
-  const rows = pages.flatMap((page) => page.data).map((row) => changed[row.$id] ?? row);
+  const loaded = pages.flatMap((page) => page.data);
+  const fresh = useFresh(loaded, FIELDS);
+  const rows = loaded.map(fresh.of);
+  const created = useCreatedSince(first.data?.position ?? Infinity);
   const cursor = pages.at(-1)?.nextCursor;
   const loadMore = async () => {
     if (!cursor) return;
     const { body } = await get<Page<Execution>>("/executions", { ...filter, fields: FIELDS, cursor });
     setMore({ key, pages: [...(more.key === key ? more.pages : []), body] });
   };
-  const seen = new Set(rows.map((row) => row.$id));
-  const touched = new Set<string>();
-  useLive(
-    (event) => {
-      if (!event.type.startsWith("execution.")) return false;
-      if (event.type === "execution.created") setWaiting((before) => new Set(before).add(event.subject));
-      if (seen.has(event.subject)) touched.add(event.subject);
-      return seen.has(event.subject);
-    },
-    () => void refresh([...touched].slice(0, 50), setChanged),
-  );
   if (first.data && rows.length === 0 && key === "") return <FirstSteps reload={first.reload} />;
   return (
     <section class="list" aria-busy={first.busy}>
       <div class="list-head">
         <h1>Executions</h1>
         <span role="status">{first.data && `${count(first.data.total)} found`}</span>
-        {waiting.size > 0 && (
+        {created && (
           <button type="button" onClick={first.reload}>
-            {waiting.size} new
+            {isFilter(filter) ? "There may be new ones" : `${created} new`}
           </button>
         )}
         <SavedViews />
@@ -92,6 +85,7 @@ export function ListPage() {
       </div>
       <Filters sorts={SORTS} />
       <Refusal problem={first.problem} retry={first.reload} />
+      <Refusal problem={fresh.problem} retry={fresh.retry} />
       <div class="list-body">
         <Facets facets={first.data?.facets} />
         <div class="list-rows">
@@ -106,15 +100,6 @@ export function ListPage() {
       </div>
     </section>
   );
-}
-
-async function refresh(
-  ids: string[],
-  set: (change: (before: Record<string, Execution>) => Record<string, Execution>) => void,
-) {
-  if (ids.length === 0) return;
-  const { body } = await get<Page<Execution>>("/executions", { $id: ids.join(","), fields: FIELDS, limit: ids.length });
-  set((before) => ({ ...before, ...Object.fromEntries(body.data.map((row) => [row.$id, row])) }));
 }
 
 function NoHits() {
