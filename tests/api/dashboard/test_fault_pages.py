@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import httpx
@@ -133,3 +135,55 @@ def test_number_of_new_ones_ends_at_99_and_is_claimed_only_without_a_filter(
     page = open_list(tab, "/?service=leads", 1)
     running(api, "counted-last", service="invoices")
     page.get_by_role("button", name="There may be new ones").wait_for()
+
+
+def of_lines(tab: Tab, answer: Callable[[Any, int], None]) -> None:
+    """Answer the requests for the stream of log lines; the first has number 0."""
+    numbers = count()
+
+    def each(route: Any) -> None:
+        if route.request.headers["accept"] == "text/event-stream":
+            answer(route, next(numbers))
+        else:
+            route.continue_()
+
+    tab.page.route(re.compile(r"/logs\b"), each)
+
+
+def test_log_is_followed_on_after_a_passing_refusal(tab: Tab, api: httpx.Client) -> None:
+    running(api, "logged")
+    of_lines(tab, lambda route, number: refuse(route) if number == 0 else route.continue_())
+    page = tab.open("/executions/logged?tab=log")
+    page.get_by_text("0 lines").wait_for()
+    with page.expect_request(lambda each: "from=now" in each.url):
+        pass
+    line = {"level": "info", "message": "Still there"}
+    api.post("/executions/logged/logs", json=line).raise_for_status()
+    page.get_by_text("Still there").wait_for()
+
+
+def test_log_that_may_not_be_followed_says_so(tab: Tab) -> None:
+    refusal = {"type": "/problems/forbidden", "title": "Forbidden", "detail": "Not yours."}
+    of_lines(tab, lambda route, _: route.fulfill(status=403, json=refusal))
+    page = tab.open(of("leads", tab="log"))
+    page.get_by_role("alert").get_by_text("Not yours.").wait_for()
+
+
+def test_log_that_is_followed_keeps_the_last_lines_alone(tab: Tab, api: httpx.Client) -> None:
+    running(api, "verbose")
+    lines = "".join(
+        f'id: {nth}\nevent: log\ndata: {{"id": {nth}, "timestamp": "2026-01-01T00:00:00Z", '
+        f'"level": "info", "message": "Line {nth}."}}\n\n'
+        for nth in range(1, 4_001)
+    )
+
+    def answer(route: Any, number: int) -> None:
+        if number == 0:
+            route.fulfill(body=lines, content_type="text/event-stream")
+        else:
+            route.fulfill(status=204)
+
+    of_lines(tab, answer)
+    page = tab.open("/executions/verbose?tab=log")
+    page.get_by_text("3000 lines, older ones are not shown").wait_for()
+    page.get_by_text("Line 4000.").wait_for()

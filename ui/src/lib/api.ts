@@ -138,7 +138,8 @@ export async function download(path: string, name: string): Promise<void> {
   URL.revokeObjectURL(address);
 }
 
-async function problemOf(response: Response): Promise<Problem> {
+/** What an answer that is no 2xx says; and asks to sign in, or for a purpose, where it wants that. */
+export async function problemOf(response: Response): Promise<Problem> {
   let members: Record<string, unknown> = {};
   try {
     members = (await response.json()) as Record<string, unknown>;
