@@ -187,3 +187,41 @@ def test_log_that_is_followed_keeps_the_last_lines_alone(tab: Tab, api: httpx.Cl
     page = tab.open("/executions/verbose?tab=log")
     page.get_by_text("3000 lines, older ones are not shown").wait_for()
     page.get_by_text("Line 4000.").wait_for()
+
+
+def loads(page: Any) -> list[str]:
+    """The pages that are loaded from now on."""
+    found: list[str] = []
+    page.on("load", lambda _: found.append(page.url))
+    return found
+
+
+def test_page_begins_again_where_its_position_is_beyond_the_log(tab: Tab) -> None:
+    frame = "event: caught-up\nid: 99999999\ndata: {}\n\n"
+
+    def once(route: Any) -> None:
+        route.fulfill(body=frame, content_type="text/event-stream")
+
+    tab.page.route(re.compile("/api/events"), once, times=1)
+    found = loads(tab.page)
+    page = tab.open()
+    page.locator(".badge.offline").wait_for()
+    page.locator(".badge.live").wait_for()
+    page.locator("tr[data-row]").first.wait_for()
+    assert len(found) == 2
+
+
+def test_page_begins_again_where_the_log_has_another_id(tab: Tab) -> None:
+    other = {"log-id": "0" * 32, "content-type": "text/event-stream"}
+    frame = "event: caught-up\nid: 1\ndata: {}\n\n"
+
+    for path in (r"/api/me$", r"/api/executions\?"):
+        tab.page.route(re.compile(path), refuse, times=1)
+    events = re.compile("/api/events")
+    tab.page.route(events, lambda route: route.fulfill(body=frame, headers=other), times=1)
+    found = loads(tab.page)
+    page = tab.open()
+    page.locator(".badge.offline").wait_for()
+    page.locator(".badge.live").wait_for()
+    page.locator("tr[data-row]").first.wait_for()
+    assert len(found) == 2

@@ -44,6 +44,20 @@ export function purposeHeader(): Record<string, string> {
 
 /** The highest position that this page has seen, of its own commands and of the stream. */
 let seen = 0;
+/** The id of the log that its data and positions are of: that of the first answer. */
+let log: string | null = null;
+
+/** Whether another log is in place of that one: all that this page has is to be loaded again. */
+export const replaced = signal(false);
+
+export function sawLog(response: Response): void {
+  log ??= response.headers.get("log-id");
+}
+
+/** `log` beside a position: the answer is a refusal where the position is of another log. */
+export function ofLog(): Parameters {
+  return log ? { log } : {};
+}
 
 export interface Answer<T> {
   body: T;
@@ -79,7 +93,7 @@ export function sawPosition(position: number): void {
 
 /** `minPosition` for reads of what follows the log on its own: no older than what this page has seen. */
 export function seenSoFar(): Parameters {
-  return seen > 0 ? { minPosition: seen } : {};
+  return seen > 0 ? { minPosition: seen, ...ofLog() } : {};
 }
 
 export type Parameters = Record<string, string | number | boolean | string[] | undefined>;
@@ -118,6 +132,7 @@ async function request<T>(
     ...(abort ? { signal: abort } : {}),
   });
   if (!response.ok) throw await problemOf(response);
+  sawLog(response);
   const text = await response.text();
   return {
     body: (text ? JSON.parse(text) : null) as T,
@@ -147,6 +162,7 @@ export async function problemOf(response: Response): Promise<Problem> {
     // A proxy's page in between has no members.
   }
   if (response.status === 401) signedOut.value = true;
+  if (members.type === "/problems/other-log") replaced.value = true;
   if (members.type === "/problems/purpose-required") purposeWanted.value = true;
   const title = String(members.title ?? `${response.status} ${response.statusText}`);
   return new Problem(response.status, title, String(members.detail ?? ""), members);

@@ -1,9 +1,10 @@
 // One stream of events per browser: the tab that holds the lock reads it and tells the others. After a break it
-// goes on behind the last position it saw, so nothing is missed.
+// goes on behind the last position it saw, so nothing is missed. Where the log was replaced, by a restore, all tabs
+// begin again.
 
 import { signal } from "@preact/signals";
 import { frames } from "./sse";
-import { purposeHeader, sawPosition, signedOut } from "./api";
+import { ofLog, problemOf, purposeHeader, query, replaced, sawLog, sawPosition, signedOut } from "./api";
 import type { Envelope } from "./types";
 
 export type Connection = "connecting" | "catching up" | "live" | "offline";
@@ -12,7 +13,7 @@ export type Connection = "connecting" | "catching up" | "live" | "offline";
 export const connection = signal<{ state: Connection; since: number }>({ state: "connecting", since: Date.now() });
 
 type Listener = (event: Envelope) => void;
-type Message = { event: Envelope } | { state: Connection; cursor: number } | { asks: true };
+type Message = { event: Envelope } | { state: Connection; cursor: number } | { asks: true } | { replaced: true };
 
 const listeners = new Set<Listener>();
 const channel = new BroadcastChannel("executions.live");
@@ -28,10 +29,19 @@ export function listen(listener: Listener): () => void {
 export function startLive(): void {
   channel.onmessage = (message: MessageEvent<Message>) => receive(message.data);
   channel.postMessage({ asks: true } satisfies Message);
+  replaced.subscribe((is) => {
+    if (!is) return;
+    channel.postMessage({ replaced: true } satisfies Message);
+    location.reload();
+  });
   void navigator.locks.request("executions.live", lead);
 }
 
 function receive(message: Message): void {
+  if ("replaced" in message) {
+    location.reload();
+    return;
+  }
   if ("asks" in message) {
     if (leads) channel.postMessage({ state: connection.value.state, cursor } satisfies Message);
     return;
@@ -78,9 +88,15 @@ async function lead(): Promise<void> {
 async function follow(): Promise<void> {
   const headers: Record<string, string> = { accept: "text/event-stream", ...purposeHeader() };
   if (cursor > 0) headers["last-event-id"] = String(cursor);
-  const response = await fetch(`/api/events${cursor > 0 ? "" : "?from=now"}`, { headers, credentials: "same-origin" });
-  if (response.status === 401) signedOut.value = true;
-  if (!response.ok || !response.body) return;
+  const parameters = { ...(cursor > 0 ? {} : { from: "now" }), ...ofLog() };
+  const response = await fetch(`/api/events${query(parameters)}`, { headers, credentials: "same-origin" });
+  if (!response.ok || !response.body) {
+    const problem = await problemOf(response);
+    // The position is beyond the end of the log: that was replaced, though it has the same id.
+    if (cursor > 0 && problem.members.type === "/problems/malformed") replaced.value = true;
+    return;
+  }
+  sawLog(response);
   tell({ state: cursor > 0 ? "catching up" : "live", cursor });
   for await (const frame of frames(response.body)) {
     if (frame.event === "closing") return;
