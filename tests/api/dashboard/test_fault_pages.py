@@ -225,3 +225,16 @@ def test_page_begins_again_where_the_log_has_another_id(tab: Tab) -> None:
     page.locator(".badge.live").wait_for()
     page.locator("tr[data-row]").first.wait_for()
     assert len(found) == 2
+
+
+def test_actions_show_why_nobody_knows_what_is_possible(tab: Tab, api: httpx.Client) -> None:
+    running(api, "asked")
+    page = tab.open("/executions/asked")
+    tab.page.route(re.compile("dryRun=true"), refuse)
+    page.get_by_role("button", name="Actions").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Too many requests").wait_for()
+    assert dialog.get_by_text("Nothing can be done").count() == 0
+    tab.page.unroute_all()
+    dialog.get_by_role("button", name="Try again").click()
+    dialog.get_by_role("button", name="Cancel").wait_for()

@@ -2,7 +2,7 @@
 // would record is shown beside it.
 
 import { useState } from "preact/hooks";
-import { get, post, Problem, segment } from "../lib/api";
+import { get, post, Problem, problemFrom, segment } from "../lib/api";
 import type { Envelope, Execution, PatchOperation } from "../lib/types";
 import { Refusal } from "./basics";
 import { Patch } from "./patch";
@@ -16,6 +16,9 @@ const COMMANDS: [string, string, boolean][] = [
   ["cancel", "Cancel", true],
 ];
 
+/** Refusals that say that a command is not possible, or not for this caller. */
+const NOT_POSSIBLE = [403, 409, 422];
+
 interface Possible {
   name: string;
   title: string;
@@ -26,22 +29,27 @@ interface Possible {
 
 export function Actions({ execution, done }: { execution: Execution; done: () => void }) {
   const [possible, setPossible] = useState<Possible[]>();
+  const [problem, setProblem] = useState<Problem>();
   const [version, setVersion] = useState(0);
-  const open = async () => {
+  const open = () => {
     setVersion(execution.version);
     setPossible(undefined);
-    const tried = await Promise.all(COMMANDS.map((command) => attempt(execution.$id, command)));
-    setPossible(tried.filter((each) => each !== undefined));
+    setProblem(undefined);
+    Promise.all(COMMANDS.map((command) => attempt(execution.$id, command))).then(
+      (tried) => setPossible(tried.filter((each) => each !== undefined)),
+      (error: unknown) => setProblem(problemFrom(error)),
+    );
   };
   const [asked, setAsked] = useState(false);
   return (
     <>
-      <button type="button" onClick={() => (setAsked(true), void open())}>
+      <button type="button" onClick={() => (setAsked(true), open())}>
         Actions …
       </button>
       {asked && (
         <Modal title={`Actions on ${execution.$id}`} close={() => setAsked(false)}>
-          {possible === undefined && <p aria-busy="true">Asking what is possible …</p>}
+          <Refusal problem={problem} retry={open} />
+          {possible === undefined && !problem && <p aria-busy="true">Asking what is possible …</p>}
           {possible?.length === 0 && (
             <p>Nothing can be done: it is {execution.status}, or you have no right to change it.</p>
           )}
@@ -69,8 +77,9 @@ async function attempt(id: string, [name, title, reason]: [string, string, boole
     return body.events.length > 0
       ? { name, title, reason, events: body.events, status: body.execution.status }
       : undefined;
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof Problem && NOT_POSSIBLE.includes(error.status)) return undefined;
+    throw error;
   }
 }
 
@@ -92,9 +101,9 @@ function Action({ execution, version, possible, done }: Props) {
       });
       done();
     } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      setProblem(error);
-      if (error.status === 412) setChanged(await meanwhile(execution.$id, version));
+      const refusal = problemFrom(error);
+      setProblem(refusal);
+      if (refusal.status === 412) meanwhile(execution.$id, version).then(setChanged, () => undefined);
     }
   };
   return (
