@@ -238,3 +238,25 @@ def test_actions_show_why_nobody_knows_what_is_possible(tab: Tab, api: httpx.Cli
     tab.page.unroute_all()
     dialog.get_by_role("button", name="Try again").click()
     dialog.get_by_role("button", name="Cancel").wait_for()
+
+
+def test_code_with_a_comma_is_one_value_of_facets_and_links_which_keep_the_span(
+    tab: Tab, api: httpx.Client
+) -> None:
+    running(api, "split")
+    error = {"code": "SHORT, LONG", "message": "No.", "recoverable": False}
+    answer = api.post("/executions/split/fail", json=error).raise_for_status()
+    position = answer.headers["log-position"]
+    for path in ("/executions?limit=1", "/analytics/executions?"):
+        api.get(f"{path}&minPosition={position}").raise_for_status()
+    page = tab.open()
+    page.get_by_role("checkbox", name="SHORT, LONG").check()
+    page.get_by_text("1 found").wait_for()
+    page.get_by_role("checkbox", name="SHORT, LONG").uncheck()
+    page.wait_for_url("**/ui/")
+    page = tab.open("/errors?days=7")
+    page.get_by_role("row", name="SHORT, LONG").get_by_role("link").click()
+    page.get_by_text("1 found").wait_for()
+    assert "metadata.createdAt%5Bgte%5D=" in page.url
+    page.get_by_role("checkbox", name="SHORT, LONG").uncheck()
+    page.wait_for_url(lambda url: "SHORT" not in url)

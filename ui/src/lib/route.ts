@@ -28,6 +28,11 @@ export function link(to: string, parameters: Record<string, string | undefined> 
   return BASE + to + (text ? `?${text}` : "");
 }
 
+/** The parameter of a list that a field has just this value: a comma would separate values, but for after `[eq]`. */
+export function exactly(field: string, value: string | null | undefined): Record<string, string | undefined> {
+  return { [value?.includes(",") ? `${field}[eq]` : field]: value ?? undefined };
+}
+
 export function go(address: string, replace = false): void {
   if (replace) history.replaceState(null, "", address);
   else history.pushState(null, "", address);

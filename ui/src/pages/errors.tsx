@@ -2,7 +2,7 @@
 
 import { get, seenSoFar } from "../lib/api";
 import { useLoad, useTitle } from "../lib/load";
-import { link, query } from "../lib/route";
+import { exactly, link, query } from "../lib/route";
 import { count } from "../lib/time";
 import type { Analytics } from "../lib/types";
 import { Refusal, When } from "../parts/basics";
@@ -25,14 +25,20 @@ export function ErrorsPage() {
         title="Executions that failed"
         keys={["Error", "Service"]}
         figures={byService.data}
-        address={([code, service]) => link("/", { "error.code": code ?? "", service: service ?? "", status: "failed" })}
+        executions="Executions"
+        filter={([code, service]) => ({
+          ...exactly("error.code", code),
+          ...exactly("service", service),
+          status: "failed",
+        })}
       />
       <Refusal problem={byStep.problem} retry={byStep.reload} />
       <Groups
         title="Runs of steps that failed"
         keys={["Step", "Error"]}
         figures={byStep.data}
-        address={([step, code]) => link("/", { "error.code": code ?? "", "error.step[exists]": step ? "true" : "" })}
+        executions="Executions with this error in any step"
+        filter={([, code]) => ({ ...exactly("error.code", code), "error.step[exists]": "true" })}
       />
       {byService.data?.groups?.length === 0 && <p class="empty">Nothing has failed.</p>}
     </section>
@@ -43,18 +49,25 @@ async function analytics(by: string, abort: AbortSignal): Promise<Analytics> {
   return (await get<Analytics>("/analytics/executions", { by, ...sinceOf(), ...seenSoFar() }, abort)).body;
 }
 
+/** The list of executions that meet a filter, of the span that is chosen. */
+function address(filter: Record<string, string | undefined>): string {
+  return link("/", { ...filter, "metadata.createdAt[gte]": sinceOf().from });
+}
+
 interface GroupsProps {
   title: string;
   keys: [string, string];
   figures: Analytics | undefined;
-  address: (key: (string | null)[]) => string;
+  /** What the list of the link shows: a list has no filter by the names of steps. */
+  executions: string;
+  filter: (key: (string | null)[]) => Record<string, string | undefined>;
 }
 
 function keyOf(group: { key: unknown }): (string | null)[] {
   return group.key as (string | null)[];
 }
 
-function Groups({ title, keys, figures, address }: GroupsProps) {
+function Groups({ title, keys, figures, executions, filter }: GroupsProps) {
   const groups = (figures?.groups ?? [])
     .map((group) => ({ ...group, failed: group.statuses.failed ?? 0 }))
     .filter((group) => group.failed > 0);
@@ -73,7 +86,11 @@ function Groups({ title, keys, figures, address }: GroupsProps) {
           { title: "Failures", number: true, cell: (group) => count(group.failed) },
           { title: "First seen", cell: (group) => <When at={group.firstSeen} /> },
           { title: "Last seen", cell: (group) => <When at={group.lastSeen} /> },
-          { title: "Executions", hidden: true, cell: (group) => <a href={address(keyOf(group))}>Executions</a> },
+          {
+            title: "Executions",
+            hidden: true,
+            cell: (group) => <a href={address(filter(keyOf(group)))}>{executions}</a>,
+          },
         ]}
       />
     </>

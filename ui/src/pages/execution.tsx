@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { get, segment } from "../lib/api";
 import { useLive, useLoad, useTitle, type Loaded } from "../lib/load";
-import { link, query, setQuery } from "../lib/route";
+import { exactly, link, query, setQuery } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
 import type { Execution, Shown } from "../lib/types";
 import { Actions } from "../parts/actions";
@@ -144,10 +144,10 @@ function Head({ shown, reload }: { shown: Shown; reload: () => void }) {
       {head.erased && <p class="banner">The content of this execution was erased; its history and its proofs stand.</p>}
       <Facts>
         <Fact name="Service">
-          <a href={link("/", { service: head.service })}>{head.service}</a>
+          <a href={link("/", exactly("service", head.service))}>{head.service}</a>
         </Fact>
         <Fact name="Order">
-          <a href={link("/", { order: head.order })}>{head.order}</a>
+          <a href={link("/", exactly("order", head.order))}>{head.order}</a>
         </Fact>
         <Fact name="Customer">{head.customer}</Fact>
         <Fact name="Provider">{head.provider}</Fact>

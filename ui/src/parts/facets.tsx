@@ -34,11 +34,16 @@ export function Facets({ facets }: { facets: Record<string, Facet> | undefined }
 }
 
 function chosen(name: string): string[] {
-  return (query.value.get(name) ?? "").split(",").filter(Boolean);
+  const exact = query.value.get(`${name}[eq]`);
+  return exact === null ? (query.value.get(name) ?? "").split(",").filter(Boolean) : [exact];
 }
 
+/** A value that has a comma stands alone, as no list of values can have it. */
 function toggle(name: string, value: string): void {
   const before = chosen(name);
-  const next = before.includes(value) ? before.filter((each) => each !== value) : [...before, value];
-  setQuery({ [name]: next.join(",") });
+  const others = before.filter((each) => each !== value && !each.includes(","));
+  const exact = `${name}[eq]`;
+  if (before.includes(value)) setQuery({ [name]: others.join(","), [exact]: undefined });
+  else if (value.includes(",")) setQuery({ [name]: undefined, [exact]: value });
+  else setQuery({ [name]: [...others, value].join(","), [exact]: undefined });
 }

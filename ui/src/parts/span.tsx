@@ -1,7 +1,6 @@
 // The time that figures are of, in the address: the last day, week, month, or all.
 
 import { query, setQuery } from "../lib/route";
-import type { Parameters } from "../lib/api";
 
 const SPANS: [string, string, number][] = [
   ["1", "Last day", 1],
@@ -11,7 +10,7 @@ const SPANS: [string, string, number][] = [
 ];
 
 /** `from` for analytics; whole days, so that the answer may be one that is kept. */
-export function sinceOf(): Parameters {
+export function sinceOf(): { from?: string } {
   const days = Number(query.value.get("days") ?? 0);
   if (!days) return {};
   const since = new Date(Date.now() - days * 86_400_000);
