@@ -260,3 +260,34 @@ def test_code_with_a_comma_is_one_value_of_facets_and_links_which_keep_the_span(
     assert "metadata.createdAt%5Bgte%5D=" in page.url
     page.get_by_role("checkbox", name="SHORT, LONG").uncheck()
     page.wait_for_url(lambda url: "SHORT" not in url)
+
+
+def test_next_rows_that_are_refused_are_asked_for_again(tab: Tab) -> None:
+    page = tab.open("/?limit=3")
+    tab.page.route(re.compile("cursor="), refuse)
+    page.get_by_role("button", name="Show more").click()
+    page.get_by_role("alert").get_by_text("Too many requests").wait_for()
+    tab.page.unroute_all()
+    page.get_by_role("button", name="Show more").click()
+    page.locator("tr[data-row]").nth(3).wait_for()
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_filtered_events_go_on_after_a_refusal_and_after_their_end(
+    tab: Tab, api: httpx.Client
+) -> None:
+    running(api, "counted-on")
+    usage = {"command": "recordUsage", "execution": "counted-on", "apiCalls": 1}
+    api.post("/commands", json=[usage] * 600).raise_for_status()
+    page = tab.open("/executions/counted-on?tab=events&types=usage")
+    page.get_by_text("500 and more events").wait_for()
+    tab.page.route(re.compile(r"/events\?.*cursor="), refuse)
+    rows = page.get_by_role("list", name="Events")
+    rows.evaluate("rows => rows.scrollTo(0, rows.scrollHeight)")
+    page.get_by_role("alert").get_by_text("Too many requests").wait_for()
+    tab.page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("600 events").wait_for()
+    rows.evaluate("rows => rows.scrollTo(0, rows.scrollHeight)")
+    api.post("/commands", json=[usage]).raise_for_status()
+    page.get_by_text("601 events").wait_for()

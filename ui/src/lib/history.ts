@@ -1,7 +1,7 @@
 // The events of an execution as a long list of which pages are asked for when they come into view.
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { get, segment, type Problem } from "./api";
+import { get, problemFrom, segment, type Problem } from "./api";
 import { useLoad } from "./load";
 import type { Envelope, Page, Shown } from "./types";
 
@@ -39,7 +39,7 @@ export function useWhole(id: string, total: number, newest: boolean): History {
       get<Page<Envelope>>(`/executions/${segment(id)}/events`, { cursor: String(page * PAGE), limit: PAGE })
         .then(
           ({ body }) => (pages.current.set(page, body.data), setProblem(undefined)),
-          (error: Problem) => setProblem(error),
+          (error: unknown) => setProblem(problemFrom(error)),
         )
         .finally(() => {
           busy.current -= 1;
@@ -74,6 +74,7 @@ export function useWhole(id: string, total: number, newest: boolean): History {
 /** Those of some types, page after page. */
 export function useFiltered({ id, head, latest }: Shown, types: string, newest: boolean): History {
   const [more, setMore] = useState<{ data: Envelope[]; cursor: string | null }>();
+  const [problem, setProblem] = useState<Problem>();
   const busy = useRef(false);
   const fetchPage = async (cursor: string | undefined, abort?: AbortSignal) => {
     const parameters = { types, order: newest ? "desc" : "asc", limit: 500, cursor };
@@ -83,25 +84,37 @@ export function useFiltered({ id, head, latest }: Shown, types: string, newest: 
   useEffect(() => {
     if (!first.data) return;
     const { data, nextCursor } = first.data;
-    setMore((before) => (before && before.data.length > data.length && !newest ? before : { data, cursor: nextCursor }));
+    setMore((before) => {
+      if (!before || before.data.length <= data.length || newest) return { data, cursor: nextCursor };
+      return { ...before, cursor: before.cursor ?? String(before.data.at(-1)!.version) };
+    });
   }, [first.data]);
   const data = (more?.data ?? []).filter((event) => event.version <= head.version);
   const cursor = more?.cursor;
+  const fetchMore = () => {
+    if (busy.current || !cursor) return;
+    busy.current = true;
+    fetchPage(cursor)
+      .then(
+        (page) => {
+          setMore((before) => ({ data: [...(before?.data ?? []), ...page.data], cursor: page.nextCursor }));
+          setProblem(undefined);
+        },
+        (error: unknown) => setProblem(problemFrom(error)),
+      )
+      .finally(() => (busy.current = false));
+  };
   const need = useCallback(
     (_: number, last: number) => {
-      if (busy.current || !cursor || last < data.length - 1) return;
-      busy.current = true;
-      fetchPage(cursor)
-        .then((page) => setMore((before) => ({ data: [...(before?.data ?? []), ...page.data], cursor: page.nextCursor })))
-        .finally(() => (busy.current = false));
+      if (last >= data.length - 1) fetchMore();
     },
     [cursor, data.length],
   );
   return {
     count: data.length,
     hasMore: Boolean(cursor),
-    problem: first.problem,
-    reload: first.reload,
+    problem: first.problem ?? problem,
+    reload: first.problem ? first.reload : fetchMore,
     at: (index) => data[index],
     versionAt: (index) => data[index]!.version,
     indexOf: (version) => data.findIndex((event) => event.version === version),

@@ -1,7 +1,7 @@
 // All executions that meet a filter: the address is the filter. Rows never move under the reader.
 
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
-import { get, seenSoFar, query as queryText, segment, type Parameters } from "../lib/api";
+import { get, problemFrom, seenSoFar, query as queryText, segment, type Parameters, type Problem } from "../lib/api";
 import { useCreatedSince, useFresh } from "../lib/listed";
 import { useLoad, useTitle } from "../lib/load";
 import { link, query, setQuery } from "../lib/route";
@@ -52,7 +52,11 @@ export function ListPage() {
     return { ...body, position };
   });
   const [more, setMore] = useState<{ key: string; pages: Page<Execution>[] }>({ key, pages: [] });
-  useEffect(() => setMore({ key, pages: [] }), [first.data]);
+  const [problem, setProblem] = useState<Problem>();
+  useEffect(() => {
+    setMore({ key, pages: [] });
+    setProblem(undefined);
+  }, [first.data]);
   const pages = first.data ? [first.data, ...(more.key === key ? more.pages : [])] : [];
   const loaded = pages.flatMap((page) => page.data);
   const fresh = useFresh(loaded, FIELDS);
@@ -60,9 +64,14 @@ export function ListPage() {
   const created = useCreatedSince(first.data?.position ?? Infinity);
   const cursor = pages.at(-1)?.nextCursor;
   const loadMore = async () => {
-    if (!cursor) return;
-    const { body } = await get<Page<Execution>>("/executions", { ...filter, fields: FIELDS, cursor });
-    setMore({ key, pages: [...(more.key === key ? more.pages : []), body] });
+    try {
+      const { body } = await get<Page<Execution>>("/executions", { ...filter, fields: FIELDS, cursor: cursor! });
+      const next = [...(more.key === key ? more.pages : []), body];
+      setMore((before) => (before === more ? { key, pages: next } : before));
+      setProblem(undefined);
+    } catch (error) {
+      setProblem(problemFrom(error));
+    }
   };
   if (first.data && rows.length === 0 && key === "") return <FirstSteps reload={first.reload} />;
   return (
@@ -91,6 +100,7 @@ export function ListPage() {
         <div class="list-rows">
           <Table rows={rows} />
           {first.data && rows.length === 0 && <NoHits />}
+          <Refusal problem={problem} />
           {cursor && (
             <button type="button" onClick={() => void loadMore()}>
               Show more
