@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from itertools import count
@@ -291,3 +292,16 @@ def test_filtered_events_go_on_after_a_refusal_and_after_their_end(
     rows.evaluate("rows => rows.scrollTo(0, rows.scrollHeight)")
     api.post("/commands", json=[usage]).raise_for_status()
     page.get_by_text("601 events").wait_for()
+
+
+def test_json_shows_and_copies_all_digits_of_long_integers(tab: Tab, api: httpx.Client) -> None:
+    running(api, "precise")
+    output = {"account": 1234567890123456789}
+    done = {"success": True, "output": output, "summary": "Exact."}
+    api.post("/executions/precise/complete", json=done).raise_for_status()
+    page = tab.open("/executions/precise?tab=json")
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.locator("details.result summary").first.click()
+    page.locator("details.result").get_by_text("1234567890123456789").wait_for()
+    page.get_by_role("button", name="Copy JSON").click()
+    assert json.loads(page.evaluate("window.copied"))["result"]["output"] == output

@@ -1,6 +1,7 @@
 // Requests to the API. The session's cookie says who asks; the token itself is never kept here.
 
 import { signal } from "@preact/signals";
+import { parseExactly } from "./exact";
 
 const ROOT = "/api";
 
@@ -135,7 +136,7 @@ async function request<T>(
   sawLog(response);
   const text = await response.text();
   return {
-    body: (text ? JSON.parse(text) : null) as T,
+    body: (text ? parseExactly(text) : null) as T,
     position: Number(response.headers.get("log-position") ?? 0),
     etag: response.headers.get("etag"),
   };

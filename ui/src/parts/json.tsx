@@ -1,16 +1,17 @@
 // JSON as an outline that opens on demand. Content is text: nothing in it is ever taken for markup.
 
 import { useState } from "preact/hooks";
+import { isLongInteger } from "../lib/exact";
 
 const SHOWN = 100;
 
 export function Json({ value, name, open = false }: { value: unknown; name?: string; open?: boolean }) {
-  if (value === null || typeof value !== "object") return <Leaf value={value} name={name} />;
+  if (value === null || typeof value !== "object" || isLongInteger(value)) return <Leaf value={value} name={name} />;
   return <Branch value={value} name={name} open={open} />;
 }
 
 function Leaf({ value, name }: { value: unknown; name: string | undefined }) {
-  const kind = value === null ? "null" : typeof value;
+  const kind = value === null ? "null" : isLongInteger(value) ? "number" : typeof value;
   return (
     <div class="json-leaf">
       {name !== undefined && <span class="json-name">{name}: </span>}

@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { get, problemOf, purposeHeader, segment, signedOut, type Problem } from "../lib/api";
+import { parseExactly } from "../lib/exact";
 import { useLoad } from "../lib/load";
 import { query, setQuery } from "../lib/route";
 import { frames } from "../lib/sse";
@@ -137,7 +138,7 @@ async function followLines(
       if (!cursor) opened();
       for await (const frame of frames(response.body)) {
         if (frame.id) cursor = frame.id;
-        if (frame.event === "log" && frame.data) add(JSON.parse(frame.data) as LogLine);
+        if (frame.event === "log" && frame.data) add(parseExactly(frame.data) as LogLine);
       }
     } catch {
       // The stream broke or was refused for now, or the tab was left; but for the last, it is opened again.
