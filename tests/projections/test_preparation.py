@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from domain.eventlog.setup.log_name import OtherName
 from domain.eventlog.setup.roles import make_role
@@ -17,11 +17,11 @@ MASTER_KEY = b"m" * 32
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The connection strings of all connections, in order."""
+    """The users of all connections, in order."""
     made, connect = list[str](), psycopg.connect
 
     def count_call(conninfo: str, **options: Any) -> psycopg.Connection[Any]:
-        made.append(conninfo)
+        made.append(str(conninfo_to_dict(conninfo)["user"]))
         return connect(conninfo, **options)
 
     monkeypatch.setattr(psycopg, "connect", count_call)
@@ -35,7 +35,7 @@ def prepare(owner: str, serving: str, name: str = "north") -> ReadyLog:
 def test_log_is_prepared_by_one_connection(database: str, connections: list[str]) -> None:
     made = prepare(database, database)
     assert prepare(database, database) == made
-    assert connections == [database] * 2
+    assert connections == ["app"] * 2
 
 
 def test_log_served_by_another_user_is_prepared_by_a_connection_of_each(
@@ -46,7 +46,7 @@ def test_log_served_by_another_user_is_prepared_by_a_connection_of_each(
     connections.clear()
     made = prepare(database, serving)
     assert prepare(database, serving) == made
-    assert connections == [database, serving] * 2
+    assert connections == ["app", "north_server"] * 2
     with (
         psycopg.connect(serving, options="-c search_path=executions_north") as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),

@@ -19,9 +19,8 @@ from tests.support.paths import DOCS
 from tests.support.service_process import AUTHORIZED, Service
 
 PROGRAMS = Path(sys.executable).parent
-LOOK, DUMP, _, RESTORE = re.findall(
-    r"```sh\n(.*?)```", (DOCS / "operating.md").read_text(), re.DOTALL
-)
+BACK_UP = (DOCS / "operating.md").read_text().partition("\n## Back up")[2]
+LOOK, DUMP, _, RESTORE = re.findall(r"```sh\n(.*?)```", BACK_UP, re.DOTALL)
 FORGE, *_ = re.findall(r"```sh\n(.*?)```", (DOCS / "history.md").read_text(), re.DOTALL)
 
 
