@@ -131,9 +131,8 @@ async def measure(store: Store) -> Measurements:
         Overloaded: the database is unavailable.
     """
     async with store.reader() as connection, connection.transaction():
-        await connection.execute(
-            ONE_MOMENT
-        )  # else views would be ahead of the head that was read before
+        # Else views would be ahead of a head that was read before.
+        await connection.execute(ONE_MOMENT)
         return Measurements(
             (await _rows(connection, HEAD))[0][0],
             [TableSize(*row) for row in await _rows(connection, SIZES)],

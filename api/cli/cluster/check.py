@@ -31,8 +31,8 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
             )
         asked = [_ask(address) for address in addresses]
         nodes = [node for node in asked if isinstance(node, Patroni)]
-        judged = [node for node in asked if isinstance(node, ClusterFinding)]
-        found = _inspect(settings.database_url, settings.schema, nodes, judged)
+        found, judged = _inspect(settings.database_url, settings.schema, nodes)
+        judged += [node for node in asked if isinstance(node, ClusterFinding)]
     except (SetupError, Overloaded) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
@@ -53,10 +53,9 @@ def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: b
 
 
 def _inspect(
-    conninfo: str, schema: str, nodes: Sequence[Patroni], judged: list[ClusterFinding]
-) -> InspectedCluster | None:
-    """Inspect the cluster, and put what is found in front of what is known; None where the database cannot be reached, but
-    Patroni answers and tells why.
+    conninfo: str, schema: str, nodes: Sequence[Patroni]
+) -> tuple[InspectedCluster | None, list[ClusterFinding]]:
+    """Inspect the cluster, and judge it; None and what Patroni tells where the database cannot be reached.
 
     Raises:
         Overloaded: the database cannot be reached, and no Patroni answers.
@@ -66,10 +65,8 @@ def _inspect(
     except Overloaded as error:
         if not nodes:
             raise
-        judged[:0] = unreachable(str(error), nodes)
-        return None
-    judged[:0] = findings(found)
-    return found
+        return None, list(unreachable(str(error), nodes))
+    return found, list(findings(found))
 
 
 def _ask(address: str) -> Patroni | ClusterFinding:
