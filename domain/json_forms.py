@@ -39,6 +39,12 @@ def parse_time(value: object) -> datetime:
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
+def is_between_milliseconds(value: object) -> bool:
+    """Whether `parse_time`, which accepts the value, cuts it."""
+    time = _read_time(value) if isinstance(value, str) else value
+    return isinstance(time, datetime) and time.microsecond % 1_000 != 0
+
+
 def _read_time(text: str) -> datetime:
     if (parts := RFC3339.fullmatch(text)) is None:
         raise ValueError(f"{TIME_FORM}{but_is(text)}")

@@ -14,9 +14,19 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from domain.errors import Invalid, instead, kind_of
+from domain.json_forms import is_between_milliseconds
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Field, Not, Or
 from projections.query.field_paths import split_operator
-from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT, number, numeral, text
+from projections.query.field_types import (
+    ATTRIBUTE,
+    BOOLEAN,
+    TAGS,
+    TEXT,
+    TIME,
+    number,
+    numeral,
+    text,
+)
 from projections.query.sql import COMPARED
 
 MOST_CONDITIONS = 100
@@ -27,6 +37,8 @@ MOST_OPERANDS = 1_000
 """Values that the comparisons of a filter may have together."""
 OF_FILTERS = "$and, $or, $not"
 """The operators that combine filters; they stand where a field may stand."""
+OF_CUT_TIMES = {"$gte": "$gt", "$lt": "$lte"}
+"""The operators for a time that was cut to milliseconds, as the values are: what is at or after 1.5 ms is after 1 ms."""
 OF_FIELDS = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists, $prefix, $not"
 """The operators that a field may have."""
 
@@ -189,6 +201,8 @@ class _Reader:
         if field.kind in {TAGS, BOOLEAN}:
             _refuse(path, "must be used with a field that has an order: a number, a time or text")
         value = self._read(field, operand, path)
+        if field.kind is TIME and is_between_milliseconds(operand):
+            operator = OF_CUT_TIMES.get(operator, operator)
         if isinstance(value, bool):
             _refuse(path, "must be a number, a time or text, as true and false have no order")
         return Compare(field, operator, (value,))

@@ -256,6 +256,16 @@ def test_query_string_equals_its_json_filter(known: Sample) -> None:
         assert found == known.expected(asked), query
 
 
+def test_time_between_two_milliseconds_is_after_the_first(known: Sample) -> None:
+    path, execution = "metadata.createdAt", known.documents[0]
+    at = execution["metadata"]["createdAt"]
+    between = at.replace("Z", "500Z")
+    for operator, is_found in (("$gt", False), ("$gte", False), ("$lt", True), ("$lte", True)):
+        for asked in (between, datetime.fromisoformat(between)):
+            found = known.found(from_json({path: {operator: asked}}, field))
+            assert (execution["$id"] in found) is is_found, operator
+
+
 def test_success_can_be_filtered_though_the_result_is_sealed(known: Sample) -> None:
     succeeded = known.found(from_query([("result.success", "true")], field))
     assert succeeded == known.expected({"status": "completed"}) != set()
