@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -26,9 +26,11 @@ class Scripted:
         self.requests: list[bytes] = []
         self._answers = iter(answers)
         self._last = last
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._open.add(writer)
         try:
             while answer := await self._next(reader):
                 for byte in answer:
@@ -40,6 +42,13 @@ class Scripted:
             pass
         finally:
             writer.close()
+
+    async def close(self) -> None:
+        """Close what is open, so that nothing is left to the end of the loop."""
+        for writer in self._open:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _next(self, reader: asyncio.StreamReader) -> bytes:
         self.requests.append(await reader.readuntil(b"\r\n\r\n"))
@@ -60,6 +69,7 @@ async def connect(
     finally:
         connections.close()
         server.close()
+        await scripted.close()
 
 
 async def get(connections: ConnectionPool, most: int = MOST) -> Answered:
