@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from api.embedded_postgres.server import EmbeddedPostgres
+from service_executions import Client
 from tests.support.databases import new_database
 from tests.support.paths import ROOT
 from tests.support.ports import free_port
@@ -56,6 +57,8 @@ def service(
 def test_examples_of_the_readme_print_what_it_shows() -> None:
     names: dict[str, Any] = {}
     for code, expected in BLOCK.findall(README):
+        if isinstance(client := names.get("client"), Client):
+            client.executions.list().first()  # waits for writes, which lists of several logs do not
         printed = StringIO()
         names["print"] = partial(print, file=printed)  # the service in this process prints, too
         exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own examples
