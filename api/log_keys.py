@@ -23,13 +23,11 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
     key is missing.
     """
     known: Callable[[], bytes] = partial(master_key, settings, DataDir(folder.path))
-    made: Callable[[], bytes] | None = partial(master_key, settings, folder)
+    made: Callable[[], bytes] = partial(master_key, settings, folder)
     if is_elsewhere(settings):
-        key = known()  # a command may take long, and below others wait
-        known = made = partial(bytes, key)
-    made = made if folder.may_make else None
+        known = made = partial(bytes, known())  # a command may take long, and others wait below
     try:
-        settle_master_key(conninfo, settings.schema, known, made)
+        settle_master_key(conninfo, settings.schema, known, made if folder.may_make else None)
     except RotationUnderWay:
         raise SetupError(
             "the master key of this log is being changed: run `executions keys rotate-master` to its end first"

@@ -201,8 +201,8 @@ class _Reader:
         if field.kind in {TAGS, BOOLEAN}:
             _refuse(path, "must be used with a field that has an order: a number, a time or text")
         value = self._read(field, operand, path)
-        if field.kind is TIME and is_between_milliseconds(operand):
-            operator = OF_CUT_TIMES.get(operator, operator)
+        if field.kind is TIME and operator in OF_CUT_TIMES and is_between_milliseconds(operand):
+            operator = OF_CUT_TIMES[operator]
         if isinstance(value, bool):
             _refuse(path, "must be a number, a time or text, as true and false have no order")
         return Compare(field, operator, (value,))

@@ -197,6 +197,15 @@ def loads(page: Any) -> list[str]:
     return found
 
 
+def assert_begins_again(tab: Tab) -> None:
+    found = loads(tab.page)
+    page = tab.open()
+    page.locator(".badge.offline").wait_for()
+    page.locator(".badge.live").wait_for()
+    page.locator("tr[data-row]").first.wait_for()
+    assert len(found) == 2
+
+
 def test_page_begins_again_where_its_position_is_beyond_the_log(tab: Tab) -> None:
     frame = "event: caught-up\nid: 99999999\ndata: {}\n\n"
 
@@ -204,12 +213,7 @@ def test_page_begins_again_where_its_position_is_beyond_the_log(tab: Tab) -> Non
         route.fulfill(body=frame, content_type="text/event-stream")
 
     tab.page.route(re.compile("/api/events"), once, times=1)
-    found = loads(tab.page)
-    page = tab.open()
-    page.locator(".badge.offline").wait_for()
-    page.locator(".badge.live").wait_for()
-    page.locator("tr[data-row]").first.wait_for()
-    assert len(found) == 2
+    assert_begins_again(tab)
 
 
 def test_page_begins_again_where_the_log_has_another_id(tab: Tab) -> None:
@@ -220,12 +224,7 @@ def test_page_begins_again_where_the_log_has_another_id(tab: Tab) -> None:
         tab.page.route(re.compile(path), refuse, times=1)
     events = re.compile("/api/events")
     tab.page.route(events, lambda route: route.fulfill(body=frame, headers=other), times=1)
-    found = loads(tab.page)
-    page = tab.open()
-    page.locator(".badge.offline").wait_for()
-    page.locator(".badge.live").wait_for()
-    page.locator("tr[data-row]").first.wait_for()
-    assert len(found) == 2
+    assert_begins_again(tab)
 
 
 def test_actions_show_why_nobody_knows_what_is_possible(tab: Tab, api: httpx.Client) -> None:
